@@ -1,0 +1,6 @@
+"""Watch how a multimodal model uses its modalities, while it trains."""
+
+from mviz_lightning.batch import Modality
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
+
+__all__ = ["ConfigurationError", "Modality", "MonitorWarning"]

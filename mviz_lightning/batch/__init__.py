@@ -1,0 +1,9 @@
+"""Where each modality lives in a batch, and how rows are taken, recombined and masked."""
+
+from mviz_lightning.batch.layout import Layout
+from mviz_lightning.batch.masking import Units
+from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.batch.reservoir import Reservoir
+
+__all__ = ["Layout", "Modalities", "Modality", "Probe", "Reservoir", "Units", "parse_modalities"]

@@ -1,0 +1,88 @@
+"""What the user says of a modality."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mviz_lightning.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Modality:
+    """Leaves of the batch that belong together and travel together when examples are recombined.
+
+    Attributes:
+        values: Path of the leaf that holds the content, or of a container all of whose leaves belong to the modality.
+        mask: Path of the leaf that marks real entries with 1 and padding with 0.
+        companions: Paths of further leaves: token types, positions, boxes.
+        pad_value: What ragged values are padded with; by default what stands where the mask is 0 tells, else 0.
+    """
+
+    values: str
+    mask: str | None = None
+    companions: Sequence[str] = ()
+    pad_value: float | None = None
+
+    @property
+    def leaves(self) -> list[str]:
+        """Paths of all leaves, the values first."""
+        return [self.values, *([] if self.mask is None else [self.mask]), *self.companions]
+
+
+Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]
+"""Name -> a path, several paths, or a :class:`Modality`; or a sequence of paths that are names at once."""
+
+
+def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
+    """Return the modalities by name, in the order in which they were declared.
+
+    Raises:
+        ConfigurationError: Fewer than two, a malformed or repeated name, no leaf, or a leaf given twice.
+    """
+    named = {name: _parse(name, given) for name, given in _items(modalities)}
+    if len(named) < 2:
+        raise ConfigurationError(
+            f"modalities={list(named)}: contributions compare modalities, so name 2 or more, "
+            'for example modalities={"image": "pixel_values", "text": ["input_ids", "attention_mask"]}.'
+        )
+    _refuse_repeated_leaves(named)
+    return named
+
+
+def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Modality]]:
+    if isinstance(modalities, Mapping):
+        return list(modalities.items())
+    if isinstance(modalities, str):
+        raise ConfigurationError(f"modalities={modalities!r} is one string; pass a mapping from names to paths.")
+    repeated = sorted({name for name in modalities if list(modalities).count(name) > 1})
+    if repeated:
+        raise ConfigurationError(f"modalities: {repeated[0]!r} is given twice; name every modality once.")
+    return [(path.replace(".", "_"), path) for path in modalities]
+
+
+def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise ConfigurationError(
+            f"modalities: the name {name!r} becomes part of logged keys; use letters, digits and underscores only."
+        )
+    if isinstance(given, Modality):
+        return given
+    paths = [given] if isinstance(given, str) else list(given)
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")
+    masks = [path for path in paths[1:] if path.rpartition(".")[2].endswith("mask")]
+    mask = masks[0] if masks else None
+    return Modality(paths[0], mask, [path for path in paths[1:] if path != mask])
+
+
+def _refuse_repeated_leaves(named: Mapping[str, Modality]) -> None:
+    owner: dict[str, str] = {}
+    for name, modality in named.items():
+        for path in modality.leaves:
+            if path in owner:
+                raise ConfigurationError(
+                    f"modalities: the leaf {path!r} is given twice, in {owner[path]!r} and in {name!r}; "
+                    "a leaf travels with one modality."
+                )
+            owner[path] = name

@@ -1,0 +1,135 @@
+"""The fixed validation examples on which the model is asked, all through the training."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.layout import Layout
+from mviz_lightning.batch.masking import Units
+from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.reservoir import Row
+from mviz_lightning.batch.strata import deal, stratum_order, systematic_sample
+from mviz_lightning.errors import MonitorWarning
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Fixed examples and the groups they are recombined in.
+
+    Attributes:
+        layout: Where everything lives in a batch.
+        leaves: The examples, by path: ``(N, ...)`` tensors or lists of N entries, on the CPU.
+        groups: ``(G, g)`` examples that are recombined with one another.
+        units: Modality -> the parts of it that queries may mask.
+    """
+
+    layout: Layout
+    leaves: Mapping[str, Any]
+    groups: Tensor
+    units: Mapping[str, Units] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How many examples there are, N; those beyond the groups are the rest of the reference set."""
+        return self.layout.size(self.leaves)
+
+    @property
+    def target(self) -> Tensor | None:
+        """``(N, ...)`` labels, if a target is known."""
+        return None if self.layout.target is None else labels(self.leaves[self.layout.target])
+
+    def batch(self, sources: Tensor, masks: Mapping[str, Tensor], device: torch.device | str = "cpu") -> Any:
+        """Return a batch, in the user's own structure, of recombined and masked rows.
+
+        Args:
+            sources: ``(R, M)`` the example of every modality.
+            masks: Modality -> ``(R, U)`` True where a unit stays.
+            device: Where its tensors are wanted.
+        """
+        leaves = self.layout.take(self.leaves, sources)
+        for name, kept in masks.items():
+            units = self.units[name]
+            column = sources[:, self.layout.names.index(name)]
+            leaves[units.leaf] = units.mask(leaves[units.leaf], kept, column)
+        return self.layout.build(leaves, device)
+
+
+def labels(leaf: Any) -> Tensor | None:
+    """Return labels as a tensor; None where they are no numbers."""
+    if isinstance(leaf, Tensor):
+        return leaf
+    try:
+        return torch.as_tensor(leaf)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def collate(layout: Layout, rows: Sequence[Row]) -> dict[str, Any]:
+    """Join rows to leaves; ragged ones are padded once to the extent of the largest, so that no chunk changes them."""
+    return {path: _collate_leaf(layout, path, rows) for path in layout.owners}
+
+
+def _collate_leaf(layout: Layout, path: str, rows: Sequence[Row]) -> Any:
+    column = [row[path] for row in rows]
+    if not leaf_kinds.ragged(column):
+        return leaf_kinds.join(column)
+    modality = layout.modalities[layout.names[layout.owners[path]]] if path not in layout.unowned else None
+    return leaf_kinds.join(column, _pad_value(path, modality, rows))
+
+
+def _pad_value(path: str, modality: Modality | None, rows: Sequence[Row]) -> float:
+    """Find what the user's own batches are padded with: what stands where the mask is 0."""
+    if modality is None or path == modality.mask:
+        return 0
+    if modality.pad_value is not None:
+        return modality.pad_value
+    if modality.mask is None:
+        warnings.warn(
+            f"the leaf {path!r} has examples of different shapes; they are padded with 0 at the end. "
+            "If 0 means something to your model, say Modality(values=..., mask=..., pad_value=...).",
+            MonitorWarning,
+            stacklevel=2,
+        )
+        return 0
+    padding = [
+        row[path][row[modality.mask] == 0].flatten()
+        for row in rows
+        if row[path].shape[: row[modality.mask].dim()] == row[modality.mask].shape
+    ]
+    seen = torch.cat(padding) if padding else torch.zeros(0)
+    return float(seen.mode().values) if len(seen) else 0
+
+
+def draw_groups(target: Tensor | None, count: int, examples: int, size: int, seed: int) -> Tensor:
+    """Draw the examples that are recombined, in proportion to their labels, and deal them out.
+
+    Args:
+        target: ``(count, ...)`` labels of the pool, if known.
+        count: Examples in the pool.
+        examples: How many are wanted at the most.
+        size: Of a group.
+        seed: Of the draw.
+
+    Returns:
+        ``(G, size)`` indices into the pool.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    groups = min(examples, count) // size
+    order = stratum_order(target, count, generator)
+    return deal(systematic_sample(order, groups * size, generator), groups, generator)
+
+
+def fingerprint(leaves: Mapping[str, Any]) -> str:
+    """Return a digest of examples, by which a redrawn probe is known to be the same."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(leaves):
+        leaf = leaves[path]
+        digest.update(path.encode())
+        digest.update(leaf.contiguous().view(torch.uint8).numpy() if isinstance(leaf, Tensor) else repr(leaf).encode())
+    return digest.hexdigest()

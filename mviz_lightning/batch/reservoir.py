@@ -1,0 +1,88 @@
+"""A uniform sample of examples from one pass, whatever the order and the number of processes."""
+
+import hashlib
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+
+from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.layout import Layout
+
+Row: TypeAlias = Mapping[str, Any]
+"""The leaves of one example, by path; each a leaf of length 1."""
+
+
+def priority(seed: int, position: int) -> int:
+    """Return a random number that depends on the seed and the example's position in the data set alone."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest(), "big")
+
+
+@dataclass
+class Reservoir:
+    """The ``capacity`` examples of lowest priority seen so far.
+
+    Since an example's priority depends on its position alone, one process and several keep the same examples.
+
+    Attributes:
+        capacity: How many examples are kept.
+        seed: Of the priorities.
+        seen: How many examples passed by.
+    """
+
+    capacity: int
+    seed: int = 0
+    seen: int = 0
+    _kept: list[tuple[int, int, Row]] = field(default_factory=list)
+
+    def add(self, layout: Layout, leaves: Mapping[str, Any], positions: Sequence[int]) -> None:
+        """Consider the examples of a batch; rows that are kept are copied to the CPU at once.
+
+        Args:
+            layout: Where the leaves of the batch belong.
+            leaves: By path, each with ``len(positions)`` examples.
+            positions: Of the examples in the data set.
+        """
+        self.seen += len(positions)
+        wanted = [i for i, position in enumerate(positions) if self._enters(priority(self.seed, position))]
+        if not wanted:
+            return
+        # Outside inference mode, or the copies could never be differentiated.
+        with torch.inference_mode(False), torch.no_grad():
+            copies = {
+                path: leaf_kinds.move(leaf_kinds.take(leaves[path], torch.tensor(wanted)), "cpu")
+                for path in layout.owners
+            }
+            for k, i in enumerate(wanted):
+                row = {path: leaf_kinds.take(leaf, torch.tensor([k])) for path, leaf in copies.items()}
+                self._push(positions[i], row)
+
+    def _enters(self, rank: int) -> bool:
+        return len(self._kept) < self.capacity or rank < -self._kept[0][0]
+
+    def _push(self, position: int, row: Row) -> None:
+        heapq.heappush(self._kept, (-priority(self.seed, position), position, row))
+        if len(self._kept) > self.capacity:
+            heapq.heappop(self._kept)
+
+    def shrink(self, capacity: int) -> None:
+        """Keep fewer examples from now on."""
+        self.capacity = capacity
+        while len(self._kept) > capacity:
+            heapq.heappop(self._kept)
+
+    def positions(self) -> list[int]:
+        """Return the positions of the kept examples, in ascending order."""
+        return sorted(position for _, position, _ in self._kept)
+
+    def rows(self, positions: Sequence[int]) -> dict[int, Row]:
+        """Return those of the kept rows that stand at the given positions."""
+        wanted = set(positions)
+        return {position: row for _, position, row in self._kept if position in wanted}
+
+
+def lowest(seed: int, positions: Sequence[int], capacity: int) -> list[int]:
+    """Return the positions that one reservoir would have kept of those that several kept, in ascending order."""
+    return sorted(heapq.nsmallest(capacity, set(positions), key=lambda position: priority(seed, position)))

@@ -1,0 +1,49 @@
+"""Draw examples proportionally over labels, and deal the strata out over groups.
+
+Both cut the error of first-order shares; dealt strata also keep the interval honest.
+"""
+
+import torch
+from torch import Tensor
+
+
+def stratum_order(target: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
+    """Sort examples by label (or by the size of a real target), at random among equals.
+
+    Args:
+        target: ``(count, ...)`` labels or values; several an example are averaged after standardisation.
+        count: How many examples there are.
+        generator: Of the random order.
+
+    Returns:
+        ``(count,)`` indices.
+    """
+    shuffled = torch.randperm(count, generator=generator)
+    if target is None:
+        return shuffled
+    key = target.double().view(count, -1)
+    spread = key.std(0, correction=0).clamp(min=torch.finfo(key.dtype).tiny)
+    key = ((key - key.mean(0)) / spread).mean(1).nan_to_num()
+    return shuffled[torch.argsort(key[shuffled], stable=True)]
+
+
+def systematic_sample(order: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Take ``count`` examples at equal distances along an order, from a random start: every stratum gives its share."""
+    start = torch.rand((), generator=generator)
+    return order[((torch.arange(count) + start) * len(order) / count).long()]
+
+
+def deal(order: Tensor, groups: int, generator: torch.Generator) -> Tensor:
+    """Deal ordered examples out like cards.
+
+    Args:
+        order: ``(groups * size,)`` examples, neighbours alike.
+        groups: How many hands.
+        generator: Of the random deal; the order inside a group is random too, since designs shift along it.
+
+    Returns:
+        ``(groups, size)``.
+    """
+    rounds = order.view(-1, groups)
+    dealt = torch.stack([hand[torch.randperm(groups, generator=generator)] for hand in rounds], 1)
+    return torch.stack([group[torch.randperm(len(group), generator=generator)] for group in dealt])

@@ -1,0 +1,79 @@
+"""Point into any nesting of containers, and get a copy with other leaves."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeAlias
+
+from torch.nn.utils.rnn import PackedSequence
+
+Keys: TypeAlias = tuple[Any, ...]
+"""The way from a batch to a node: mapping keys, positions and attribute names."""
+
+
+def path(keys: Keys) -> str:
+    """Return the dotted path that users write for a way into the batch."""
+    return ".".join(str(key) for key in keys)
+
+
+def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Yield every node with the way to it, containers before what they hold."""
+    yield keys, tree
+    for key, child in _children(tree):
+        yield from nodes(child, (*keys, key))
+
+
+def get(tree: Any, keys: Keys) -> Any:
+    """Return the node at the end of a way.
+
+    Raises:
+        KeyError: There is no such node.
+    """
+    for key in keys:
+        tree = dict(_children(tree))[key]
+    return tree
+
+
+def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
+    """Return a copy of the containers with other nodes at the given ways; everything else is shared."""
+    if () in updates:
+        return updates[()]
+    if not updates:
+        return tree
+    by_key: dict[Any, dict[Keys, Any]] = {}
+    for (key, *rest), value in updates.items():
+        by_key.setdefault(key, {})[tuple(rest)] = value
+    children = dict(_children(tree))
+    return _rebuilt(tree, {key: replace(children[key], below) for key, below in by_key.items()})
+
+
+def _children(node: Any) -> list[tuple[Any, Any]]:
+    if isinstance(node, PackedSequence):
+        return []
+    if isinstance(node, Mapping):
+        return list(node.items())
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        return list(zip(node._fields, node, strict=True))
+    if isinstance(node, list | tuple):
+        return list(enumerate(node)) if _holds_nodes(node) else []
+    if is_dataclass(node) and not isinstance(node, type):
+        return [(field.name, getattr(node, field.name)) for field in fields(node)]
+    return []
+
+
+def _holds_nodes(node: list[Any] | tuple[Any, ...]) -> bool:
+    """A list of strings or numbers is a leaf with an entry for each example; any other sequence is a container."""
+    return not node or not all(isinstance(entry, str | bytes | int | float) for entry in node)
+
+
+def _rebuilt(node: Any, changed: Mapping[Any, Any]) -> Any:
+    if isinstance(node, tuple):
+        entries = [changed.get(key, child) for key, child in _children(node)]
+        return type(node)(*entries) if hasattr(node, "_fields") else type(node)(entries)
+    twin = copy.copy(node)
+    for key, value in changed.items():
+        if is_dataclass(node):
+            object.__setattr__(twin, key, value)  # also frozen ones
+        else:
+            twin[key] = value
+    return twin

@@ -1,0 +1,110 @@
+"""Whether rows can be recombined at all: tried on a few examples before anything is believed."""
+
+import warnings
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.evaluation.evaluator import Evaluator
+from mviz_lightning.evaluation.query import Query
+
+ROWS = 16
+"""Rows that are tried."""
+
+
+def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
+    """Check that a row's outputs depend on that row alone.
+
+    The same rows are evaluated again, in reverse, and without half of them.
+
+    Returns:
+        ``(R, C)`` outputs of the probe's first rows.
+
+    Raises:
+        ConfigurationError: They depend on the other rows, or on chance.
+    """
+    count = min(ROWS, probe.size)
+    # With a single example at hand its copies must do.
+    rows = torch.arange(max(count, 4)) % count
+    half = (len(rows) + 1) // 2
+    outputs, reverse, part = (_evaluate(evaluator, probe, order) for order in (rows, rows.flip(0), rows[:half]))
+    again = _evaluate(replace(evaluator, seed=evaluator.seed + 1), probe, rows)
+    if part.shape[1] != outputs.shape[1]:
+        raise ConfigurationError(
+            f"outputs are {tuple(outputs.shape)} for {len(rows)} examples and {tuple(part.shape)} for {half}: "
+            "the model compares every example of the batch with every other. Recombination needs one row of scores "
+            "for each example; say predict= to return the scores of the aligned pairs, outputs.diagonal()[:, None]."
+        )
+    _compare(outputs, again, "evaluated again", "something is sampled in evaluation mode")
+    _compare(outputs, reverse.flip(0), "in reverse order", _MIXES)
+    _compare(outputs[:half], part, f"without {len(rows) - half} of the others", _MIXES)
+    return outputs
+
+
+_MIXES = (
+    "examples of a batch influence one another (BatchNorm that uses batch statistics in evaluation mode, contrastive "
+    "scores, attention over the batch)"
+)
+
+
+def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) -> None:
+    """Warn, once, of leaves in no modality that change the outputs when they are swapped.
+
+    Args:
+        evaluator: Asks the model.
+        probe: Some examples.
+        outputs: ``(R, C)`` of its first rows, as they are.
+    """
+    rows = torch.arange(min(ROWS, probe.size))
+    strays = [
+        path
+        for path in probe.layout.unowned
+        if not _close(outputs[: len(rows)], _evaluate(evaluator, _with_swapped(probe, path), rows))
+    ]
+    if strays:
+        named = ", ".join(repr(path) for path in strays)
+        warnings.warn(
+            f"the outputs depend on {named}, which belongs to no modality and travels with "
+            f"{probe.layout.names[0]!r}. Add it to the modality it belongs to: "
+            f'modalities={{"{probe.layout.names[0]}": [..., {named}], ...}}.',
+            MonitorWarning,
+            stacklevel=2,
+        )
+
+
+def _with_swapped(probe: Probe, path: str) -> Probe:
+    rolled = torch.arange(probe.size).roll(1)
+    return Probe(probe.layout, {**probe.leaves, path: leaf_kinds.take(probe.leaves[path], rolled)}, probe.groups)
+
+
+def _evaluate(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:
+    return evaluator.plain(probe, Query.aligned(rows, len(probe.layout.names)))
+
+
+def _close(left: Tensor, right: Tensor) -> bool:
+    return left.shape == right.shape and _deviation(left, right) <= tolerance(left)
+
+
+def tolerance(outputs: Tensor) -> float:
+    """Return by how much the same rows may differ, relative to the largest output: rounding, not influence."""
+    return 2e-2 if torch.finfo(outputs.dtype).bits < 32 else 1e-3
+
+
+def _deviation(left: Tensor, right: Tensor) -> float:
+    largest = left.double().abs().max().clamp(min=1e-30)
+    return float((left.double() - right.double()).abs().max() / largest)
+
+
+def _compare(expected: Tensor, found: Tensor, how: str, reason: str) -> None:
+    if not bool(expected.isfinite().all()):
+        return  # reported where outputs are used: NaN compares with nothing
+    if not _close(expected, found):
+        raise ConfigurationError(
+            f"the same examples gave other outputs when {how} (largest difference {_deviation(expected, found):.2g} of "
+            f"the largest output): {reason}. Recombined rows would mean nothing; make the model deterministic and "
+            "row-wise in evaluation mode, or pass predict= with a part of it that is."
+        )

@@ -1,0 +1,148 @@
+"""Use the user's model and leave no trace.
+
+Whatever an evaluation may change is put back, also when it fails: random states, gradients, modules' attributes and
+modes, buffers, metrics, logged values. Parameters are never written to; loaders are never iterated.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Restore: TypeAlias = Callable[[], None]
+
+
+@contextmanager
+def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
+    """Put the module in evaluation mode without gradients; afterwards everything is as it was.
+
+    Inside, random numbers follow ``seed``, logging from forward is muted, compiled modules run eagerly (hooks on them
+    would not fire otherwise, and odd batch sizes would recompile), and attention takes the path that training takes
+    rather than the fast path for evaluation, which differs on padded rows.
+
+    Args:
+        module: The user's model.
+        seed: Of random numbers that a forward may draw.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_random_states())
+        stack.enter_context(_mha_slow_path())
+        stack.callback(_restore_all, [_snapshot(child) for child in module.modules()])
+        stack.callback(_restore_all, [_hide_gradient(parameter) for parameter in module.parameters()])
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        torch.manual_seed(seed)
+        module.eval()
+        _mute_logging(module)
+        yield
+
+
+@contextmanager
+def _random_states() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextmanager
+def _mha_slow_path() -> Iterator[None]:
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _mute_logging(module: nn.Module) -> None:
+    """Shadow ``log`` and ``log_dict`` on the instance; the snapshot of its attributes brings them back."""
+    for name in ("log", "log_dict"):
+        if hasattr(module, name):
+            vars(module)[name] = _ignore
+
+
+def _ignore(*_: Any, **__: Any) -> None:
+    """Do nothing."""
+
+
+def _restore_all(restores: list[Restore]) -> None:
+    for restore in restores:
+        restore()
+
+
+def _hide_gradient(parameter: nn.Parameter) -> Restore:
+    """Take the gradient away, since a backward pass would add to the object in place."""
+    gradient, required = parameter.grad, parameter.requires_grad
+    parameter.grad = None
+
+    def restore() -> None:
+        parameter.requires_grad_(required)
+        parameter.grad = gradient
+
+    return restore
+
+
+def _snapshot(module: nn.Module) -> Restore:
+    """Remember one module's attributes, one level deep: mode, buffers, metric states, counters, caches, hooks."""
+    attributes = dict(vars(module))
+    contents = [_snapshot_content(value) for name, value in attributes.items() if name != "_buffers"]
+    buffers = dict(module._buffers)
+    contents += [_snapshot_content(buffer) for buffer in buffers.values()]
+    training = module.training
+
+    def restore() -> None:
+        for name in vars(module).keys() - attributes.keys():
+            del vars(module)[name]
+        vars(module).update(attributes)
+        _refill(module._buffers, buffers)
+        _restore_all(contents)
+        if module.training != training:  # scripted modules keep it elsewhere
+            module.training = training
+
+    return restore
+
+
+def _snapshot_content(value: Any) -> Restore:
+    """Remember what a tensor or a container holds, for in-place changes."""
+    if isinstance(value, nn.Parameter):
+        return _ignore
+    if isinstance(value, Tensor):
+        return _snapshot_tensor(value)
+    if isinstance(value, dict):
+        items = dict(value)
+        return lambda: _refill(value, items)
+    if isinstance(value, list | set | deque):
+        entries = value.copy()
+        return lambda: _refill_entries(value, entries)
+    return _ignore
+
+
+def _snapshot_tensor(tensor: Tensor) -> Restore:
+    content = tensor.detach().clone()
+
+    def restore() -> None:
+        with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+            tensor.detach().copy_(content)
+
+    return restore
+
+
+def _refill(mapping: MutableMapping[Any, Any], items: dict[Any, Any]) -> None:
+    mapping.clear()
+    mapping.update(items)
+
+
+def _refill_entries(value: Any, entries: Any) -> None:
+    value.clear()
+    (value.update if isinstance(value, set) else value.extend)(entries)

@@ -1,0 +1,180 @@
+"""From a batch to outputs, without a line of the user's code where that is possible."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from lightning.pytorch.utilities.memory import is_oom_error
+from torch import Tensor, nn
+
+from mviz_lightning.batch import tree
+from mviz_lightning.batch.layout import Layout, describe
+from mviz_lightning.errors import ConfigurationError
+
+Predict: TypeAlias = Callable[[Any, Any], Any]
+"""``(module, batch) -> outputs``"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One way of calling the model, and how to name it in a message."""
+
+    description: str
+    predict: Predict
+
+
+def resolve(predict: Predict | str | None) -> Predict | None:
+    """Return the function that a dotted path (``package.module.function``) names; functions pass through.
+
+    Raises:
+        ConfigurationError: There is no such function.
+    """
+    if not isinstance(predict, str):
+        return predict
+    module, _, name = predict.replace(":", ".").rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"predict={predict!r} cannot be imported ({error}); give package.module.function."
+        ) from None
+    if not callable(found):
+        raise ConfigurationError(f"predict={predict!r} is no function but a {type(found).__name__}.")
+    return found  # type: ignore[no-any-return]
+
+
+def calls(module: nn.Module, layout: Layout) -> list[Call]:
+    """Return the ways in which the model's forward may take the batch, the most specific first.
+
+    Leaves are bound to the parameters of forward by name, else by order, else the batch is passed whole.
+    """
+    parameters = inspect.signature(module.forward).parameters
+    free = [p for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
+    keywords = len(free) < len(parameters)
+    found = [_whole("batch")] if len(free) == 1 and free[0].name == "batch" else []
+    found += _by_name(free, layout, keywords=keywords)
+    found += _by_order(free, layout)
+    whole = [_spread()] if keywords and not free else [_whole(free[0].name)] if free else []
+    return [*found, *whole]
+
+
+def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | None) -> Call:
+    """Return the first call that gives outputs for the batch.
+
+    Raises:
+        ConfigurationError: None does; the message says what was tried and shows the function to write.
+    """
+    candidates = calls(module, layout) if predict is None else [Call("predict(module, batch)", predict)]
+    failures = []
+    for call in candidates:
+        try:
+            scores(call.predict(module, batch))
+        except Exception as error:  # anything may come out of a model that is called the wrong way
+            if is_oom_error(error):
+                raise
+            failures.append(f"  {call.description}: {type(error).__name__}: {error}")
+        else:
+            return call
+    tried = "\n".join(failures)
+    raise ConfigurationError(
+        f"no outputs could be had from {type(module).__name__}. Tried:\n{tried}\n"
+        f"on a batch with the leaves {describe(batch)}. Write the call yourself and pass it as predict=:\n"
+        "    def predict(module, batch):\n"
+        f"        outputs = module({_first_parameter(module)}=...)  # a call as in your validation_step\n"
+        "        return outputs  # a (batch, outputs) tensor of logits or values"
+    )
+
+
+def scores(outputs: Any) -> Tensor:
+    """Return the tensor of logits or predicted values in what a model returned.
+
+    Args:
+        outputs: A tensor, an object with ``.logits``, a mapping with ``"logits"``, or a tuple that starts with one.
+
+    Returns:
+        ``(B, C)``; a vector gets one column.
+
+    Raises:
+        ConfigurationError: There is no such tensor.
+    """
+    found = _tensor(outputs)
+    if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
+        what = describe(outputs) if isinstance(outputs, Mapping | tuple | list) else repr(type(outputs).__name__)
+        if isinstance(outputs, Tensor):
+            what = f"a {str(outputs.dtype).removeprefix('torch.')} tensor of shape {tuple(outputs.shape)}"
+        raise ConfigurationError(
+            f"the model returned {what}; expected are floating-point scores (batch, outputs), an object with .logits, "
+            'a mapping with "logits", or a tuple that starts with the scores. Say predict= to pick them.'
+        )
+    if found.dim() > 2:
+        raise ConfigurationError(
+            f"the model returned scores of shape {tuple(found.shape)}; expected is one row of scores for each example, "
+            "(batch, outputs). Say predict= to choose a position, or to average over positions."
+        )
+    return found if found.dim() == 2 else found.unsqueeze(1)
+
+
+def _tensor(outputs: Any) -> Any:
+    if isinstance(outputs, Mapping) and "logits" in outputs:
+        return outputs["logits"]
+    if hasattr(outputs, "logits"):
+        return outputs.logits
+    if isinstance(outputs, tuple | list) and outputs:
+        return _tensor(outputs[0])
+    return outputs
+
+
+def _whole(parameter: str) -> Call:
+    return Call(f"forward({parameter}=batch)", lambda module, batch: module(batch))
+
+
+def _spread() -> Call:
+    return Call("forward(**batch)", lambda module, batch: module(**batch))
+
+
+def _by_name(free: list[inspect.Parameter], layout: Layout, *, keywords: bool) -> list[Call]:
+    """Bind parameters to modalities or top-level entries of the batch of the same name."""
+    known = _named(layout)
+    bound = {p.name: known[p.name] for p in free if p.name in known}
+    if not bound or any(p.default is p.empty and p.name not in bound for p in free):
+        return []
+    if keywords:
+        bound |= {name: way for name, way in known.items() if len(way) == 1 and name == way[0]}
+    description = ", ".join(f"{name}={tree.path(way)}" for name, way in bound.items())
+
+    def predict(module: Any, batch: Any) -> Any:
+        return module(**{name: tree.get(batch, way) for name, way in bound.items()})
+
+    return [Call(f"forward({description})", predict)]
+
+
+def _named(layout: Layout) -> dict[str, tree.Keys]:
+    """Return what a parameter's name may mean; labels are left out, since no prediction should need them."""
+    ways = {path: layout.keys[path] for path in layout.owners if path != layout.target}
+    entries = {way[0]: way[:1] for way in ways.values() if isinstance(way[0], str)}
+    modalities = {name: layout.keys[paths[0]] for name, paths in layout.values.items()}
+    leaves = {str(way[-1]): way for way in reversed(ways.values())}
+    return leaves | modalities | entries
+
+
+def _by_order(free: list[inspect.Parameter], layout: Layout) -> list[Call]:
+    """Bind parameters to leaves in the batch's order: those of modalities, or all but the labels; or their container."""
+    required = sum(p.default is p.empty for p in free)
+    paths = [path for path in layout.paths if path != layout.target]
+    choices = [[path for path in paths if path not in layout.unowned], paths]
+    ways = [[layout.keys[path] for path in choice] for choice in choices]
+    ways += [[(key,) for key in dict.fromkeys(layout.keys[path][0] for path in choice)] for choice in choices]
+    fitting = [way for way in ways if required <= len(way) <= len(free)]
+    distinct = list(dict.fromkeys(tuple(way) for way in fitting))
+    return [_positional(way) for way in distinct]
+
+
+def _positional(ways: tuple[tree.Keys, ...]) -> Call:
+    description = ", ".join(tree.path(way) for way in ways)
+    return Call(f"forward({description})", lambda module, batch: module(*[tree.get(batch, way) for way in ways]))
+
+
+def _first_parameter(module: nn.Module) -> str:
+    return next(iter(inspect.signature(module.forward).parameters), "inputs")

@@ -1,0 +1,63 @@
+"""The one question that all methods ask: the model's outputs on rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Query:
+    """Rows to evaluate; a row names for each modality the example it is taken from and which of its units stay.
+
+    Attributes:
+        sources: ``(R, M)`` long: the probe's example that each modality is taken from.
+        masks: Modality -> ``(R, U)`` bool, True where a unit stays; a modality that is not named is never masked.
+    """
+
+    sources: Tensor
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: Tensor | slice) -> "Query":
+        """Return the rows of ``index`` as a query of its own."""
+        return Query(self.sources[index], {name: kept[index] for name, kept in self.masks.items()})
+
+    @classmethod
+    def aligned(cls, examples: Tensor, modalities: int) -> "Query":
+        """Ask for the real examples themselves, ``(R,)`` indices."""
+        return cls(examples.unsqueeze(1).expand(-1, modalities))
+
+
+def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
+    """Join the queries of several methods and drop repeats.
+
+    A row whose units all stay is the same row as an unmasked one.
+
+    Args:
+        queries: At least one, over the same modalities.
+
+    Returns:
+        The distinct rows, and for each query ``(R,)`` the distinct row that answers each of its rows.
+    """
+    everything = _stack(queries)
+    identity = [everything.sources]
+    for kept in everything.masks.values():
+        identity.append(torch.unique(kept, dim=0, return_inverse=True)[1].unsqueeze(1))
+    distinct, answer = torch.unique(torch.cat(identity, 1), dim=0, return_inverse=True)
+    first = torch.full((len(distinct),), len(everything)).scatter_reduce(
+        0, answer, torch.arange(len(everything)), "amin"
+    )
+    return everything[first], list(answer.split([len(query) for query in queries]))
+
+
+def _stack(queries: Sequence[Query]) -> Query:
+    units = {name: kept.shape[1] for query in queries for name, kept in query.masks.items()}
+    masks = {
+        name: torch.cat([query.masks.get(name, torch.ones(len(query), count, dtype=torch.bool)) for query in queries])
+        for name, count in units.items()
+    }
+    return Query(torch.cat([query.sources for query in queries]), masks)

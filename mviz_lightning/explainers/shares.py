@@ -1,0 +1,108 @@
+"""Contribution shares as a pair of pure steps: which rows to ask for, and what their outputs say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.evaluation.query import Query
+from mviz_lightning.functional import Design, Task, decomposable, design
+from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, default_score
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Plans and explains contribution shares, and scores where labels are known.
+
+    Attributes:
+        modalities: Names.
+        task: What the outputs stand for.
+        group_size: Examples recombined with one another.
+        pairs: Whether shares of pairs are wanted; by default for three and four modalities.
+        score: A torchmetric for the score side; accuracy or R2 by default.
+        seed: Of the design.
+    """
+
+    modalities: Sequence[str]
+    task: Task
+    group_size: int = 16
+    pairs: bool | None = None
+    score: Metric | None = None
+    seed: int = 0
+
+    @property
+    def design(self) -> Design:
+        """The recombinations inside a group."""
+        return design(len(self.modalities), self.group_size, pairs=self.pairs, seed=self.seed)
+
+    def plan(self, groups: Tensor) -> Query:
+        """Ask for the design's tuples in every group.
+
+        Args:
+            groups: ``(G, g)`` examples of the probe.
+
+        Returns:
+            ``G * T`` rows, group by group.
+        """
+        return Query(groups[:, self.design.tuples].flatten(0, 1))
+
+    def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:
+        """Turn outputs into statistics that several processes may add up.
+
+        Args:
+            probe: The examples.
+            outputs: ``(G * T, C)`` answers to :meth:`plan`.
+            groups: ``(G', g)`` the groups that count; the first of those planned.
+            sync: Whether ``compute`` gathers from all processes.
+
+        Returns:
+            Metrics whose ``compute`` gives values by the names under which they are logged.
+        """
+        count = outputs.shape[-1]
+        by_group = outputs.unflatten(0, (-1, len(self.design.tuples)))[: len(groups)]
+        target = self._target(probe)
+        scale = _spread(target) if self.task == "regression" and count > 1 and target is not None else None
+        contribution = ContributionShares(
+            self.modalities,
+            task=self.task,
+            group_size=self.group_size,
+            pairs=self.pairs,
+            scale=scale,
+            seed=self.seed,
+            sync_on_compute=sync,
+        ).to(outputs.device)
+        contribution.update(by_group)
+        if target is None:
+            return [contribution]
+        score = self.score.clone() if self.score is not None else default_score(self.task, count, sync_on_compute=sync)
+        score.sync_on_compute = sync
+        common = {"task": self.task, "score": score, "group_size": self.group_size, "seed": self.seed}
+        scored = [kind(self.modalities, **common).to(outputs.device) for kind in (EMAPGap, PerceptualScore)]
+        for metric in scored:
+            metric.update(by_group, target[groups].to(outputs.device))
+        return [contribution, *scored]
+
+    def explain(self, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Return the values by the names under which they are logged."""
+        return {name: float(value) for metric in metrics for name, value in metric.compute().items()}
+
+    def unimodal_contributions(self, outputs: Tensor) -> Tensor:
+        """Return ``(G, g, C)`` UC of every example on the scale of decomposition, from ``(G * T, C)`` outputs."""
+        by_group = outputs.unflatten(0, (-1, len(self.design.tuples)))
+        return self.design.unimodal(decomposable(by_group, self.task))
+
+    def _target(self, probe: Probe) -> Tensor | None:
+        """Return ``(N, ...)`` labels in the shape that metrics take."""
+        target = probe.target
+        if target is None:
+            return None
+        if target[:1].numel() == 1 and self.task != "multilabel":
+            target = target.view(len(target))
+        return target if self.task == "regression" else target.long()
+
+
+def _spread(target: Tensor) -> Tensor:
+    return target.double().std(0).clamp(min=torch.finfo(torch.float64).tiny)

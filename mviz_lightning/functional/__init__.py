@@ -1,0 +1,32 @@
+"""Pure functions over tensors: everything the metrics and the explainers compute, without a model."""
+
+from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
+from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design, smallest_group
+from mviz_lightning.functional.jackknife import Estimate, jackknife
+from mviz_lightning.functional.outputs import Task, decomposable, noise_floor
+from mviz_lightning.functional.projection import emap, own, unimodal_contribution
+from mviz_lightning.functional.scores import predictions
+from mviz_lightning.functional.shares import share_names, share_ratios, shares
+
+__all__ = [
+    "Design",
+    "Estimate",
+    "GridDesign",
+    "Task",
+    "TupleDesign",
+    "decomposable",
+    "design",
+    "emap",
+    "half_splits",
+    "jackknife",
+    "noise_floor",
+    "own",
+    "predictions",
+    "share_names",
+    "share_ratios",
+    "shares",
+    "smallest_group",
+    "split_components",
+    "two_way_components",
+    "unimodal_contribution",
+]

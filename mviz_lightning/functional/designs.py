@@ -1,0 +1,218 @@
+"""Which recombinations of a group's examples are evaluated, and what is read from the outputs.
+
+A design lists tuples of positions inside a group, one position for each modality, and turns the outputs of these
+tuples into statistics. Two modalities take the full grid of the group; three and more take shifted tuples, whose
+number grows linearly with the modalities. Everything after a design is the same for both.
+"""
+
+from functools import lru_cache
+from itertools import combinations
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.functional import anova, projection
+
+
+class Design(Protocol):
+    """The rows of one group of g examples with M modalities, and the statistics of their ``(..., T, C)`` outputs."""
+
+    size: int
+    modalities: int
+    pairs: tuple[tuple[int, int], ...]
+    tuples: Tensor
+    """``(T, M)`` positions inside the group."""
+
+    def components(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., 2 + 2 M + P)``: Var f, each modality's first order and total, the pairs, all interactions."""
+
+    def own(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, C)``: the outputs of the real examples."""
+
+    def unimodal(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, C)``: the unimodal contribution (UC) of every example."""
+
+    def swapped(self, outputs: Tensor, modality: int) -> Tensor:
+        """Return ``(..., g, D, C)``: the outputs of every example with one modality from D others of its group."""
+
+
+def smallest_group(modalities: int) -> int:
+    """Return the smallest group that a design of so many modalities works on."""
+    return 4 if modalities == 2 else 4 * modalities
+
+
+@lru_cache(maxsize=32)
+def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int = 0) -> Design:
+    """Return the design for groups of ``size`` examples.
+
+    Args:
+        modalities: How many, 2 or more.
+        size: Examples in a group, at least :func:`smallest_group`.
+        pairs: Whether pair components are wanted; by default for up to 4 modalities.
+        seed: Of the half-splits or the shifts.
+
+    Raises:
+        ValueError: Too few modalities or too small a group.
+    """
+    if modalities < 2:
+        raise ValueError(f"modalities={modalities}: contribution shares compare modalities; give 2 or more.")
+    if size < smallest_group(modalities):
+        least = smallest_group(modalities)
+        raise ValueError(f"size={size}: groups of {modalities} modalities need {least} or more examples.")
+    if modalities == 2:
+        return GridDesign(size, seed=seed)
+    return TupleDesign(modalities, size, pairs=modalities <= 4 if pairs is None else pairs, seed=seed)
+
+
+class GridDesign:
+    """Two modalities: every pairing inside the group, ``g * g`` tuples, row by row."""
+
+    modalities = 2
+    pairs: tuple[tuple[int, int], ...] = ()  # the one pair is the interaction
+
+    def __init__(self, size: int, *, splits: int = 16, seed: int = 0) -> None:
+        self.size = size
+        self.tuples = torch.cartesian_prod(torch.arange(size), torch.arange(size))
+        self._splits = anova.half_splits(size, splits, seed)
+        others = torch.arange(1, size) + torch.arange(size).unsqueeze(1)
+        self._others = others % size
+
+    def _grid(self, outputs: Tensor) -> Tensor:
+        return outputs.unflatten(-2, (self.size, self.size))
+
+    def components(self, outputs: Tensor) -> Tensor:
+        first, second, both = anova.split_components(self._grid(outputs), self._splits).unbind(-1)
+        return torch.stack([first + second + both, first, second, first + both, second + both, both], -1)
+
+    def own(self, outputs: Tensor) -> Tensor:
+        return projection.own(self._grid(outputs))
+
+    def unimodal(self, outputs: Tensor) -> Tensor:
+        return projection.unimodal_contribution(self._grid(outputs))
+
+    def swapped(self, outputs: Tensor, modality: int) -> Tensor:
+        grid = self._grid(outputs) if modality == 1 else self._grid(outputs).transpose(-3, -2)
+        return grid[..., torch.arange(self.size).unsqueeze(1), self._others, :]
+
+
+class TupleDesign:
+    """Three modalities and more: base tuples u, donor tuples v, and u with single modalities taken from v.
+
+    For a draw of shifts s and t, base tuple i is ``u_i = (i + s_1, ..., i + s_M)`` and its donor tuple
+    ``v_i = (i + t_1, ..., i + t_M)``, modulo g. All 2 M shifts differ, so no tuple holds an example twice and every
+    tuple is a draw from the product of the marginals, however the modalities of an example are correlated. Draws take
+    ``s = 2 t + c``: then the base modalities which example j replaces, ``u_{j - t_m}`` at m, together are the donor
+    tuple ``v_{j + c}``, and the unimodal contributions are exact for additive models without a further row.
+    """
+
+    def __init__(self, modalities: int, size: int, *, draws: int = 8, donors: int = 4, pairs: bool, seed: int) -> None:
+        self.size, self.modalities, self._draws = size, modalities, draws
+        self.pairs = tuple(combinations(range(modalities), 2)) if pairs else ()
+        generator = torch.Generator().manual_seed(seed)
+        drawn = [_shifts(modalities, size, generator) for _ in range(draws)]
+        self._t = torch.stack([t for t, _ in drawn])
+        self._c = torch.tensor([c for _, c in drawn])
+        self._donors = 1 + torch.randperm(size - 1, generator=generator)[:donors]
+        self._blocks = {"u": 0, "v": 1} | {m: 2 + m for m in range(modalities)}
+        self._blocks |= {pair: 2 + modalities + p for p, pair in enumerate(self.pairs)}
+        self._u, self._v = self._bases()
+        self.tuples = torch.cat([self._drawn_tuples(), self._own_tuples(), self._swapped_tuples()])
+        self._centring = torch.stack([self._centre([m], shared=0) for m in range(modalities)])
+        self._centring_all = self._centre(list(range(modalities)), shared=1)
+
+    def _bases(self) -> tuple[Tensor, Tensor]:
+        """Return u and v, each ``(draws, g, M)``."""
+        positions = torch.arange(self.size)[:, None]
+        s = 2 * self._t + self._c[:, None]
+        return (positions + s[:, None]) % self.size, (positions + self._t[:, None]) % self.size
+
+    def _mixed(self, from_v: list[int]) -> Tensor:
+        mixed = self._u.clone()
+        mixed[..., from_v] = self._v[..., from_v]
+        return mixed
+
+    def _drawn_tuples(self) -> Tensor:
+        everything = range(self.modalities)
+        swaps = [self._mixed([m]) for m in everything]
+        kept = [self._mixed([m for m in everything if m not in pair]) for pair in self.pairs]
+        return torch.stack([self._u, self._v, *swaps, *kept]).flatten(0, 2)
+
+    def _own_tuples(self) -> Tensor:
+        return torch.arange(self.size).unsqueeze(1).expand(-1, self.modalities)
+
+    def _swapped_tuples(self) -> Tensor:
+        tuples = self._own_tuples().repeat(self.modalities, len(self._donors), 1, 1)
+        for m in range(self.modalities):
+            tuples[m, :, :, m] = (torch.arange(self.size) + self._donors.unsqueeze(1)) % self.size
+        return tuples.flatten(0, 2)
+
+    def _centre(self, swapped: list[int], *, shared: int) -> Tensor:
+        """Return ``(draws * g, 2 * draws * g)``: the mean over the u and v that hold few of the swapped examples.
+
+        What is subtracted from f(v) must be uncorrelated with the difference it is multiplied by, or shares are
+        biased: it may hold neither example of a single swap, and one at most where all modalities are swapped.
+        """
+        pool = torch.stack([self._u, self._v]).flatten(0, 2)
+        examples = torch.cat([self._u[..., swapped], self._v[..., swapped]], -1).flatten(0, 1)
+        held = (pool[None, :, :, None] == examples[:, None, None, :]).any(-1).sum(-1)
+        allowed = (held <= shared).double()
+        return allowed / allowed.sum(-1, keepdim=True)
+
+    def _block(self, outputs: Tensor, name: str | int | tuple[int, int]) -> Tensor:
+        """Return the ``(..., draws * g, C)`` outputs of one kind of drawn tuple."""
+        rows = self._draws * self.size
+        return outputs.narrow(-2, self._blocks[name] * rows, rows)
+
+    def components(self, outputs: Tensor) -> Tensor:
+        u, v = self._block(outputs, "u"), self._block(outputs, "v")
+        swaps = [self._block(outputs, m) for m in range(self.modalities)]
+        variance = anova.half_squared_distance(u, v)
+        total = [anova.half_squared_distance(u, swap) for swap in swaps]
+        first = [self._covariance(outputs, self._centring[m], swap - u) for m, swap in enumerate(swaps)]
+        contrast = v - u - torch.stack([swap - u for swap in swaps]).sum(0)
+        interaction = self._covariance(outputs, self._centring_all, contrast)
+        pair = [
+            variance - anova.half_squared_distance(u, self._block(outputs, (a, b))) - first[a] - first[b]
+            for a, b in self.pairs
+        ]
+        return torch.stack([variance, *first, *total, *pair, interaction], -1)
+
+    def _covariance(self, outputs: Tensor, centring: Tensor, difference: Tensor) -> Tensor:
+        """Return ``E[(f(v) - centre) difference]``, which no offset of the outputs changes.
+
+        Of ``f(u with m from v) - f(u)`` it is the first-order component of m; of what the single swaps leave of
+        ``f(v) - f(u)`` it is the component of all interactions, and exactly zero for additive models.
+        """
+        u, v = self._block(outputs, "u"), self._block(outputs, "v")
+        centre = centring.to(outputs) @ torch.cat([u, v], -2)
+        return ((v - centre) * difference).sum(-1).mean(-1)
+
+    def own(self, outputs: Tensor) -> Tensor:
+        return outputs.narrow(-2, len(self._blocks) * self._draws * self.size, self.size)
+
+    def unimodal(self, outputs: Tensor) -> Tensor:
+        u, v, *swaps = (
+            self._block(outputs, name).unflatten(-2, (self._draws, self.size))
+            for name in ("u", "v", *range(self.modalities))
+        )
+        draw, positions = torch.arange(self._draws).unsqueeze(1), torch.arange(self.size)
+        contribution = v[..., draw, (positions + self._c[:, None]) % self.size, :]
+        for m, swap in enumerate(swaps):
+            base = (positions - self._t[:, m, None]) % self.size
+            contribution = contribution + (swap - u)[..., draw, base, :]
+        return contribution.mean(-3)
+
+    def swapped(self, outputs: Tensor, modality: int) -> Tensor:
+        rows = len(self._donors) * self.size
+        start = (len(self._blocks) * self._draws + 1) * self.size + modality * rows
+        return outputs.narrow(-2, start, rows).unflatten(-2, (len(self._donors), self.size)).transpose(-3, -2)
+
+
+def _shifts(modalities: int, size: int, generator: torch.Generator) -> tuple[Tensor, int]:
+    """Draw donor shifts t and a constant c such that the shifts t and ``2 t + c`` all differ modulo ``size``."""
+    while True:
+        t = torch.randperm(size, generator=generator)[:modalities]
+        c = int(torch.randint(size, (1,), generator=generator))
+        if len({*t.tolist(), *((2 * t + c) % size).tolist()}) == 2 * modalities:
+            return t, c

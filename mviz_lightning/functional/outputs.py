@@ -1,0 +1,46 @@
+"""The scale on which outputs are decomposed."""
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression"]
+
+
+def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:
+    """Return the outputs in float64 on the scale on which they are decomposed.
+
+    Multiclass logits are centred over the classes, because softmax ignores a shift common to all classes and an
+    uncentred shift would be read as a contribution. Regression outputs are divided by ``scale``, so that an output
+    with a large unit does not drown the others. Probabilities must not be passed: their saturation reads as interaction.
+
+    Args:
+        outputs: ``(..., C)`` logits or predicted values, in any floating type.
+        task: What the outputs stand for.
+        scale: ``(C,)`` standard deviations of the targets; used for regression only.
+
+    Returns:
+        ``(..., C)`` in float64.
+    """
+    outputs = outputs.double()
+    if task == "multiclass":
+        return outputs - outputs.mean(-1, keepdim=True)
+    if task == "regression" and scale is not None:
+        return outputs / scale.to(outputs)
+    return outputs
+
+
+def noise_floor(outputs: Tensor) -> float:
+    """Return the share of variance that rounding of the outputs' own type can feign.
+
+    Args:
+        outputs: ``(R, C)`` as the model gave them, in their own type.
+
+    Returns:
+        The mean squared rounding error over the variance, in ``[0, 1]``; 1 when the outputs do not vary.
+    """
+    values = outputs.double()
+    spread = values.var(0).sum()
+    rounding = (torch.finfo(outputs.dtype).eps * values).square().mean(0).sum() / 12
+    return float((rounding / spread).clamp(max=1).nan_to_num(1.0))

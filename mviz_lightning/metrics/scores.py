@@ -1,0 +1,127 @@
+"""The score side: what recombination costs in accuracy (EMAP gap, perceptual score)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torchmetrics import Metric, R2Score
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
+from torchmetrics.wrappers.abstract import WrapperMetric
+
+from mviz_lightning.functional import Task, design, predictions
+
+
+def default_score(task: Task, outputs: int, **kwargs: Any) -> Metric:
+    """Return accuracy for classification (of all labels for multilabel), R2 for regression.
+
+    Args:
+        task: What the outputs stand for.
+        outputs: How many there are, C.
+        kwargs: Of every torchmetrics metric (``sync_on_compute``, ...).
+    """
+    if task == "multiclass":
+        return MulticlassAccuracy(outputs, average="micro", **kwargs)
+    if task == "binary":
+        return BinaryAccuracy(**kwargs)
+    if task == "multilabel":
+        return MultilabelAccuracy(outputs, average="micro", **kwargs)
+    return R2Score(**kwargs)
+
+
+class _GroupScore(WrapperMetric):
+    """A score of real examples, and what is needed to score their recombinations beside it."""
+
+    full_state_update = False
+    is_differentiable = False
+
+    def __init__(
+        self, modalities: Sequence[str], *, task: Task, score: Metric, group_size: int = 16, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+        self.task: Task = task
+        self.score = score.clone()
+        self._design = design(len(self.modalities), group_size, seed=seed)
+
+    def _add(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
+        """Score ``(..., C)`` outputs of examples with ``(..., ...)`` targets."""
+        if not outputs.numel():
+            return  # a process without a group; most metrics refuse to add nothing
+        dims = outputs.dim() - 1
+        metric.update(predictions(outputs.flatten(0, -2), self.task), target.flatten(0, dims - 1))
+
+    def reset(self) -> None:
+        """Forget all groups."""
+        super().reset()
+        for metric in self.modules():
+            if isinstance(metric, Metric) and metric is not self:
+                metric.reset()
+
+
+class EMAPGap(_GroupScore):
+    """The score, the score of the unimodal contributions alone, and their difference (Hessel & Lee 2020).
+
+    The gap is blind to interactions that leave the decision unchanged; read it beside the shares. Donors of an example
+    are the others of its group.
+
+    Args:
+        modalities: Names, two or more.
+        task: What the outputs stand for.
+        score: A torchmetric of predictions (probabilities or values) and targets.
+        group_size: Examples recombined with one another.
+        seed: Of the design.
+
+    ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets.
+    """
+
+    def __init__(
+        self, modalities: Sequence[str], *, task: Task, score: Metric, group_size: int = 16, seed: int = 0
+    ) -> None:
+        super().__init__(modalities, task=task, score=score, group_size=group_size, seed=seed)
+        self.emap_score = score.clone()
+
+    def update(self, outputs: Tensor, target: Tensor) -> None:
+        """Add groups."""
+        outputs = outputs.double()
+        self._add(self.score, self._design.own(outputs), target)
+        self._add(self.emap_score, self._design.unimodal(outputs), target)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``score``, ``emap_score`` and ``emap_gap``."""
+        score, emap_score = self.score.compute(), self.emap_score.compute()
+        return {"score": score, "emap_score": emap_score, "emap_gap": score - emap_score}
+
+
+class PerceptualScore(_GroupScore):
+    """How much the score falls when one modality is taken from other examples (Gat et al. 2021).
+
+    Args:
+        modalities: Names, two or more.
+        task: What the outputs stand for.
+        score: A torchmetric of predictions (probabilities or values) and targets.
+        group_size: Examples recombined with one another.
+        seed: Of the design.
+
+    ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets.
+    """
+
+    def __init__(
+        self, modalities: Sequence[str], *, task: Task, score: Metric, group_size: int = 16, seed: int = 0
+    ) -> None:
+        super().__init__(modalities, task=task, score=score, group_size=group_size, seed=seed)
+        self.swapped_scores = nn.ModuleList(score.clone() for _ in self.modalities)
+
+    def update(self, outputs: Tensor, target: Tensor) -> None:
+        """Add groups."""
+        outputs = outputs.double()
+        self._add(self.score, self._design.own(outputs), target)
+        for m, metric in enumerate(self.swapped_scores):
+            swapped = self._design.swapped(outputs, m)
+            repeated = target.unsqueeze(2).expand(*target.shape[:2], swapped.shape[2], *target.shape[2:])
+            self._add(metric, swapped, repeated)  # type: ignore[arg-type]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``perceptual/<m>`` for every modality."""
+        score = self.score.compute()
+        swapped = [metric.compute() for metric in self.swapped_scores]  # type: ignore[operator]
+        return {f"perceptual/{name}": score - lost for name, lost in zip(self.modalities, swapped, strict=True)}

@@ -1,0 +1,84 @@
+"""Contribution shares as a metric."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mviz_lightning.functional import Design, Task, decomposable, design, shares
+
+
+class ContributionShares(Metric):
+    """How much of a model's outputs each modality explains alone, and how much their interactions (Sobol' indices).
+
+    Evaluate the model on ``metric.design.tuples`` (``(T, M)`` positions in a group of ``group_size`` examples; for two
+    modalities the full grid, row by row), group after group.
+
+    Args:
+        modalities: Names, two or more.
+        task: What the outputs stand for; multiclass logits are centred over the classes.
+        group_size: Examples recombined with one another.
+        pairs: Whether shares of pairs are wanted; by default for three and four modalities.
+        scale: Standard deviations of several regression targets.
+        seed: Of the design.
+        kwargs: Of every torchmetrics metric.
+
+    Example:
+        >>> import torch
+        >>> metric = ContributionShares(["x", "y"], task="regression", group_size=16)
+        >>> x, y = torch.randn(2, 8, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        >>> rows, columns = metric.design.tuples.T
+        >>> metric.update((x[:, rows] + y[:, columns]).unsqueeze(-1))  # 8 groups
+        >>> round(float(metric.compute()["interaction"]), 6)
+        0.0
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    components: list[Tensor]
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        *,
+        task: Task,
+        group_size: int = 16,
+        pairs: bool | None = None,
+        scale: Tensor | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.modalities = tuple(modalities)
+        self.task: Task = task
+        self.scale = scale
+        self.design: Design = design(len(self.modalities), group_size, pairs=pairs, seed=seed)
+        self.add_state("components", default=[], dist_reduce_fx="cat")
+
+    def update(self, outputs: Tensor) -> None:
+        """Add groups.
+
+        Args:
+            outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
+        """
+        if outputs.dim() != 3 or outputs.shape[1] != len(self.design.tuples):
+            raise ValueError(
+                f"outputs of shape {tuple(outputs.shape)}: expected are (groups, {len(self.design.tuples)}, outputs), "
+                "the outputs of metric.design.tuples in each group."
+            )
+        # Group by group: the half-splits of all groups at once would take tens of times the memory of the outputs.
+        for group in outputs:
+            self.components.append(self.design.components(decomposable(group, self.task, self.scale)).unsqueeze(0))
+        if not len(outputs):
+            self.components.append(outputs.new_zeros(0, self._width, dtype=torch.float64))
+
+    @property
+    def _width(self) -> int:
+        return 2 + 2 * len(self.modalities) + len(self.design.pairs)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the shares with their intervals, by the names under which they are logged."""
+        components = self.components if isinstance(self.components, Tensor) else torch.cat(self.components)
+        return shares(components, self.modalities, self.design.pairs)

@@ -1,0 +1,303 @@
+"""The monitor's work without a Trainer: rehearse, collect, complete, run."""
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from mviz_lightning.batch import Layout, Modality, Probe, Reservoir
+from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels
+from mviz_lightning.batch.reservoir import lowest
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.evaluation.checks import ROWS, check_independence, warn_of_stray_leaves
+from mviz_lightning.evaluation.evaluator import ContextFactory, Evaluator, device_of
+from mviz_lightning.evaluation.isolation import isolated
+from mviz_lightning.evaluation.prediction import Predict, choose
+from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.shares import Shares
+from mviz_lightning.explainers.task import resolve_task
+from mviz_lightning.functional import Task, design, noise_floor, smallest_group
+from mviz_lightning.ranks import Ranks
+
+REFERENCE_BYTES = 256 * 2**20
+"""Memory for the reference set at the most; beyond it fewer examples than asked are kept, the probe's at least."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What is studied, and how closely; the arguments of the monitor, checked."""
+
+    modalities: Mapping[str, Modality]
+    target: str | None = None
+    task: Task | None = None
+    predict: Predict | None = None
+    score: Metric | None = None
+    num_examples: int = 128
+    group_size: int = 16
+    reference: int = 512
+    pairs: bool | None = None
+    budget: int | None = None
+    chunk_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_examples", "group_size", "reference", "chunk_size"):
+            if getattr(self, name) < 2:
+                raise ConfigurationError(f"{name}={getattr(self, name)}: give 2 or more.")
+        least = smallest_group(len(self.modalities))
+        if self.group_size < least:
+            raise ConfigurationError(
+                f"group_size={self.group_size}: {len(self.modalities)} modalities need groups of {least} or more."
+            )
+        if self.num_examples < 2 * self.group_size:
+            raise ConfigurationError(
+                f"num_examples={self.num_examples}: intervals need 2 groups of group_size={self.group_size}; give "
+                f"num_examples={2 * self.group_size} or more, or smaller groups."
+            )
+        if self.budget is not None and self.affordable_groups(self.group_size) < 2:
+            raise ConfigurationError(
+                f"budget={self.budget} rows: two groups of {self.group_size} take "
+                f"{2 * self._rows(self.group_size)}; raise the budget or lower group_size."
+            )
+
+    def affordable_groups(self, size: int) -> int:
+        """Return how many groups of a size the budget allows, up to those that ``num_examples`` fill."""
+        wanted = self.num_examples // size
+        return wanted if self.budget is None else min(wanted, self.budget // self._rows(size))
+
+    def _rows(self, size: int) -> int:
+        return len(design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run found.
+
+    Attributes:
+        values: By the names under which they are logged, without prefix.
+        rows: Rows evaluated, over all processes.
+        seconds: Wall time.
+        noise_floor: Share of variance that rounding of the model's own number type can feign.
+    """
+
+    values: dict[str, float]
+    rows: int
+    seconds: float
+    noise_floor: float
+
+
+@dataclass
+class Study:
+    """Fixed examples of one validation set and what is measured on them, again and again.
+
+    Attributes:
+        config: What is studied.
+        ranks: The processes that share the work.
+        probe: The fixed examples; None until the first pass is complete.
+        notes: What the next row of the history has to mention.
+    """
+
+    config: StudyConfig
+    ranks: Ranks = field(default_factory=Ranks)
+    probe: Probe | None = None
+    notes: list[str] = field(default_factory=list)
+    _layout: Layout | None = None
+    _evaluator: Evaluator | None = None
+    _outputs: int = 0
+    _shares: Shares | None = None
+    _reservoir: Reservoir | None = None
+    _failure: Exception | None = None
+    _saved: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether the model has been tried."""
+        return self._evaluator is not None
+
+    def rehearse(self, module: nn.Module, batch: Any, precision: ContextFactory = nullcontext) -> str:
+        """Try paths, prediction and row independence on a few examples; nothing is kept of them.
+
+        Args:
+            module: The user's model.
+            batch: A first validation batch.
+            precision: Makes the context under which the trainer calls the model.
+
+        Returns:
+            How the model is called, in words.
+
+        Raises:
+            ConfigurationError: The model or the batch cannot be studied as configured; on all ranks alike.
+        """
+        with self.ranks.heard_by_all():
+            layout = Layout.learn(batch, self.config.modalities, self.config.target)
+            sample = _some_examples(layout, batch)
+            rows = Query.aligned(torch.arange(sample.size), len(layout.names)).sources
+            with isolated(module, seed=self.config.seed), precision():
+                call = choose(module, layout, sample.batch(rows, {}, device_of(module)), self.config.predict)
+            evaluator = Evaluator(module, call.predict, self.config.chunk_size, precision, self.config.seed)
+            outputs = check_independence(evaluator, sample)
+            warn_of_stray_leaves(evaluator, sample, outputs)
+            resolve_task(self.config.task, outputs.shape[1], _target(sample))
+        self._layout, self._evaluator, self._outputs = layout, evaluator, outputs.shape[1]
+        self._restore(layout)
+        return call.description
+
+    def collect(self, batch: Any, positions: Sequence[int | None]) -> None:
+        """Consider a batch's examples for the probe; a failure is kept until all ranks can hear of it.
+
+        Args:
+            batch: A validation batch, before a step may have changed it.
+            positions: Of its examples in the data set; None for one that is there twice.
+        """
+        if self.probe is not None or self._failure is not None or self._layout is None:
+            return
+        try:
+            leaves = self._layout.leaves(batch)
+            if self._reservoir is None:
+                self._reservoir = Reservoir(self._capacity(self._layout, leaves), self.config.seed)
+            self._reservoir.add(self._layout, leaves, positions)
+        except Exception as error:  # raised later, on all ranks
+            self._failure = error
+
+    def _capacity(self, layout: Layout, leaves: Mapping[str, Any]) -> int:
+        tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]
+        example = sum(leaf.nbytes for leaf in tensors) / max(1, layout.size(leaves))
+        fitting = int(REFERENCE_BYTES / max(1.0, example))
+        return max(self.config.num_examples, min(self.config.reference, fitting))
+
+    def complete(self) -> None:
+        """Draw the probe from what the pass showed, once; all ranks get the same.
+
+        Raises:
+            ConfigurationError: There are too few examples.
+        """
+        if self.probe is not None:
+            return
+        failure, self._failure = self._failure, None
+        with self.ranks.heard_by_all():
+            if failure is not None:
+                raise failure
+        reservoir = self._reservoir or Reservoir(self.config.reference, self.config.seed)
+        self._reservoir = None
+        positions = [position for found in self.ranks.gather(reservoir.positions()) for position in found]
+        capacity = max(self.ranks.gather(reservoir.capacity))
+        chosen = lowest(self.config.seed, positions, capacity)
+        rows = {position: row for found in self.ranks.gather(reservoir.rows(chosen)) for position, row in found.items()}
+        with self.ranks.heard_by_all():
+            self.probe = self._draw([rows[position] for position in chosen])
+        if self._saved.get("fingerprint", fingerprint(self.probe.leaves)) != fingerprint(self.probe.leaves):
+            self.notes.append("probe drawn anew: the validation set or its order changed since the checkpoint")
+
+    def _draw(self, rows: Sequence[Mapping[str, Any]]) -> Probe:
+        assert self._layout is not None
+        size = self._group_size(len(rows))
+        leaves = collate(self._layout, rows)
+        target = None if self._layout.target is None else labels(leaves[self._layout.target])
+        examples = self.config.affordable_groups(size) * size
+        return Probe(self._layout, leaves, draw_groups(target, len(rows), examples, size, self.config.seed))
+
+    def _group_size(self, examples: int) -> int:
+        least = smallest_group(len(self.config.modalities))
+        if examples < 2 * least:
+            raise ConfigurationError(
+                f"{examples} validation examples were seen; contribution shares of {len(self.config.modalities)} "
+                f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
+            )
+        if examples >= 2 * self.config.group_size:
+            return self.config.group_size
+        size = max(least, examples // 2)
+        warnings.warn(
+            f"{examples} validation examples are fewer than two groups of group_size={self.config.group_size}; groups "
+            f"of {size} are used and intervals will be wide. Enlarge the validation set or set group_size={size}.",
+            MonitorWarning,
+            stacklevel=2,
+        )
+        return size
+
+    def run(self) -> Measurement:
+        """Measure the model as it is now.
+
+        Raises:
+            ConfigurationError: The task cannot be told, or labels do not fit it.
+            RuntimeError: Outputs are not finite, or the model failed; on all ranks alike.
+        """
+        assert self.probe is not None
+        assert self._evaluator is not None
+        started = time.perf_counter()
+        groups, padded = self.ranks.share(self.probe.groups), self.ranks.padded_share(self.probe.groups)
+        with self.ranks.heard_by_all():
+            shares = self._shares_of(self.probe)
+            outputs = self._finite_outputs(self._evaluator, self.probe, shares, padded)
+            metrics = shares.metrics(self.probe, outputs, groups, sync=self.ranks.count > 1)
+        values = shares.explain(metrics)
+        return Measurement(
+            values, len(outputs) * self.ranks.count, time.perf_counter() - started, noise_floor(outputs)
+        )
+
+    def _shares_of(self, probe: Probe) -> Shares:
+        """Settle the task once, on all labels of the probe."""
+        if self._shares is None:
+            config, size = self.config, probe.groups.shape[1]
+            task = resolve_task(config.task, self._outputs, _target(probe))
+            self._shares = Shares(probe.layout.names, task, size, config.pairs, config.score, config.seed)
+        return self._shares
+
+    def _finite_outputs(self, evaluator: Evaluator, probe: Probe, shares: Shares, groups: Tensor) -> Tensor:
+        outputs = evaluator(probe, [shares.plan(groups)])[0]
+        broken = int((~outputs.isfinite()).any(1).sum())
+        if broken:
+            raise RuntimeError(
+                f"{broken} of {len(outputs)} rows of the model's outputs are NaN or infinite; look at the loss, the "
+                "learning rate and the precision."
+            )
+        return outputs.cpu() if outputs.device.type == "mps" else outputs  # which lacks float64
+
+    def state(self, limit: int) -> dict[str, Any]:
+        """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
+        if self.probe is None:
+            return dict(self._saved)
+        state: dict[str, Any] = {"fingerprint": fingerprint(self.probe.leaves)}
+        plain = all(_is_plain(leaf) for leaf in self.probe.leaves.values())
+        size = sum(leaf.nbytes for leaf in self.probe.leaves.values() if isinstance(leaf, Tensor))
+        if plain and size <= limit:
+            state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
+        return state
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
+        self._saved = state
+
+    def _restore(self, layout: Layout) -> None:
+        leaves = self._saved.get("leaves", {})
+        if leaves and set(leaves) == set(layout.owners):
+            self.probe = Probe(layout, leaves, self._saved["groups"])
+
+
+def _some_examples(layout: Layout, batch: Any) -> Probe:
+    leaves = layout.leaves(batch)
+    rows = torch.arange(min(ROWS, layout.size(leaves)))
+    with torch.inference_mode(False), torch.no_grad():
+        some = {path: leaf_kinds.move(leaf_kinds.take(leaf, rows), "cpu") for path, leaf in leaves.items()}
+    return Probe(layout, some, torch.empty(0, 0, dtype=torch.long))
+
+
+def _target(probe: Probe) -> Tensor | None:
+    target = probe.target
+    if target is None and probe.layout.target is not None:
+        leaf = leaf_kinds.describe(probe.leaves[probe.layout.target])
+        raise ConfigurationError(
+            f"target={probe.layout.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
+            "labels or values."
+        )
+    return target
+
+
+def _is_plain(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) or (isinstance(leaf, list) and all(isinstance(x, str | int | float) for x in leaf))
