@@ -56,7 +56,7 @@ class Ranks:
 
     @contextmanager
     def heard_by_all(self) -> Iterator[None]:
-        """Run a block on every process; if one fails, all fail behind it. All must enter it, and none may gather inside.
+        """Run a block on every process; if one fails, all fail behind it. All must enter; none may gather inside.
 
         Raises:
             Exception: This process's own error.
@@ -68,7 +68,9 @@ class Ranks:
             yield
         except Exception as error:
             own = error
-        heard = self.gather(None if own is None else (isinstance(own, ConfigurationError), f"{type(own).__name__}: {own}"))
+        heard = self.gather(
+            None if own is None else (isinstance(own, ConfigurationError), f"{type(own).__name__}: {own}")
+        )
         if own is not None:
             raise own
         for rank, failure in enumerate(heard):

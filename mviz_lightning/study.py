@@ -2,78 +2,32 @@
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
-from mviz_lightning.batch import Layout, Modality, Probe, Reservoir
+from mviz_lightning.batch import Layout, Probe, Reservoir
 from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels
-from mviz_lightning.batch.reservoir import lowest
+from mviz_lightning.batch.reservoir import Row, lowest
+from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.checks import ROWS, check_independence, warn_of_stray_leaves
 from mviz_lightning.evaluation.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.evaluation.isolation import isolated
-from mviz_lightning.evaluation.prediction import Predict, choose
+from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.shares import Shares
 from mviz_lightning.explainers.task import resolve_task
-from mviz_lightning.functional import Task, design, noise_floor, smallest_group
+from mviz_lightning.functional import design, noise_floor, shares, smallest_group
 from mviz_lightning.ranks import Ranks
 
 REFERENCE_BYTES = 256 * 2**20
 """Memory for the reference set at the most; beyond it fewer examples than asked are kept, the probe's at least."""
-
-
-@dataclass(frozen=True)
-class StudyConfig:
-    """What is studied, and how closely; the arguments of the monitor, checked."""
-
-    modalities: Mapping[str, Modality]
-    target: str | None = None
-    task: Task | None = None
-    predict: Predict | None = None
-    score: Metric | None = None
-    num_examples: int = 128
-    group_size: int = 16
-    reference: int = 512
-    pairs: bool | None = None
-    budget: int | None = None
-    chunk_size: int = 128
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("num_examples", "group_size", "reference", "chunk_size"):
-            if getattr(self, name) < 2:
-                raise ConfigurationError(f"{name}={getattr(self, name)}: give 2 or more.")
-        least = smallest_group(len(self.modalities))
-        if self.group_size < least:
-            raise ConfigurationError(
-                f"group_size={self.group_size}: {len(self.modalities)} modalities need groups of {least} or more."
-            )
-        if self.num_examples < 2 * self.group_size:
-            raise ConfigurationError(
-                f"num_examples={self.num_examples}: intervals need 2 groups of group_size={self.group_size}; give "
-                f"num_examples={2 * self.group_size} or more, or smaller groups."
-            )
-        if self.budget is not None and self.affordable_groups(self.group_size) < 2:
-            raise ConfigurationError(
-                f"budget={self.budget} rows: two groups of {self.group_size} take "
-                f"{2 * self._rows(self.group_size)}; raise the budget or lower group_size."
-            )
-
-    def affordable_groups(self, size: int) -> int:
-        """Return how many groups of a size the budget allows, up to those that ``num_examples`` fill."""
-        wanted = self.num_examples // size
-        return wanted if self.budget is None else min(wanted, self.budget // self._rows(size))
-
-    def _rows(self, size: int) -> int:
-        return len(design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples)
 
 
 @dataclass(frozen=True)
@@ -117,6 +71,18 @@ class Study:
     _saved: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def share_keys(self) -> list[str]:
+        """Names of the shares that a run gives."""
+        names, config = list(self.config.modalities), self.config
+        plan = design(len(names), config.group_size, pairs=config.pairs, seed=config.seed)
+        return list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
+
+    def pop_notes(self) -> str:
+        """Return, once, what a reader of the history has to know."""
+        notes, self.notes = self.notes, []
+        return "; ".join(notes)
+
+    @property
     def rehearsed(self) -> bool:
         """Whether the model has been tried."""
         return self._evaluator is not None
@@ -149,22 +115,29 @@ class Study:
         self._restore(layout)
         return call.description
 
-    def collect(self, batch: Any, positions: Sequence[int | None]) -> None:
+    def collect(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
         """Consider a batch's examples for the probe; a failure is kept until all ranks can hear of it.
 
         Args:
             batch: A validation batch, before a step may have changed it.
-            positions: Of its examples in the data set; None for one that is there twice.
+            locate: From how many examples there are to their positions in the data set; None for one that is there
+                twice.
+
+        Returns:
+            How many examples were considered: none once the probe is complete.
         """
         if self.probe is not None or self._failure is not None or self._layout is None:
-            return
+            return 0
         try:
             leaves = self._layout.leaves(batch)
+            count = self._layout.size(leaves)
             if self._reservoir is None:
                 self._reservoir = Reservoir(self._capacity(self._layout, leaves), self.config.seed)
-            self._reservoir.add(self._layout, leaves, positions)
+            self._reservoir.add(self._layout, leaves, locate(count))
         except Exception as error:  # raised later, on all ranks
             self._failure = error
+            return 0
+        return count
 
     def _capacity(self, layout: Layout, leaves: Mapping[str, Any]) -> int:
         tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]
@@ -191,17 +164,18 @@ class Study:
         chosen = lowest(self.config.seed, positions, capacity)
         rows = {position: row for found in self.ranks.gather(reservoir.rows(chosen)) for position, row in found.items()}
         with self.ranks.heard_by_all():
-            self.probe = self._draw([rows[position] for position in chosen])
+            self.probe = self._draw(self._layout, [rows[position] for position in chosen])
         if self._saved.get("fingerprint", fingerprint(self.probe.leaves)) != fingerprint(self.probe.leaves):
             self.notes.append("probe drawn anew: the validation set or its order changed since the checkpoint")
 
-    def _draw(self, rows: Sequence[Mapping[str, Any]]) -> Probe:
-        assert self._layout is not None
+    def _draw(self, layout: Layout | None, rows: Sequence[Row]) -> Probe:
         size = self._group_size(len(rows))
-        leaves = collate(self._layout, rows)
-        target = None if self._layout.target is None else labels(leaves[self._layout.target])
+        if layout is None:
+            raise RuntimeError("no batch was rehearsed.")
+        leaves = collate(layout, rows)
+        target = None if layout.target is None else labels(leaves[layout.target])
         examples = self.config.affordable_groups(size) * size
-        return Probe(self._layout, leaves, draw_groups(target, len(rows), examples, size, self.config.seed))
+        return Probe(layout, leaves, draw_groups(target, len(rows), examples, size, self.config.seed))
 
     def _group_size(self, examples: int) -> int:
         least = smallest_group(len(self.config.modalities))
@@ -228,18 +202,18 @@ class Study:
             ConfigurationError: The task cannot be told, or labels do not fit it.
             RuntimeError: Outputs are not finite, or the model failed; on all ranks alike.
         """
-        assert self.probe is not None
-        assert self._evaluator is not None
-        started = time.perf_counter()
-        groups, padded = self.ranks.share(self.probe.groups), self.ranks.padded_share(self.probe.groups)
+        probe, evaluator = self.probe, self._evaluator
+        if probe is None or evaluator is None:
+            raise RuntimeError("there is no probe yet; rehearse, collect and complete first.")
+        started, before = time.perf_counter(), evaluator.rows
+        groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.heard_by_all():
-            shares = self._shares_of(self.probe)
-            outputs = self._finite_outputs(self._evaluator, self.probe, shares, padded)
-            metrics = shares.metrics(self.probe, outputs, groups, sync=self.ranks.count > 1)
-        values = shares.explain(metrics)
-        return Measurement(
-            values, len(outputs) * self.ranks.count, time.perf_counter() - started, noise_floor(outputs)
-        )
+            explainer = self._shares_of(probe)
+            outputs = self._finite_outputs(evaluator, probe, explainer, padded)
+            metrics = explainer.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
+        values = explainer.explain(metrics)
+        rows = (evaluator.rows - before) * self.ranks.count
+        return Measurement(values, rows, time.perf_counter() - started, noise_floor(outputs))
 
     def _shares_of(self, probe: Probe) -> Shares:
         """Settle the task once, on all labels of the probe."""
@@ -249,8 +223,8 @@ class Study:
             self._shares = Shares(probe.layout.names, task, size, config.pairs, config.score, config.seed)
         return self._shares
 
-    def _finite_outputs(self, evaluator: Evaluator, probe: Probe, shares: Shares, groups: Tensor) -> Tensor:
-        outputs = evaluator(probe, [shares.plan(groups)])[0]
+    def _finite_outputs(self, evaluator: Evaluator, probe: Probe, explainer: Shares, groups: Tensor) -> Tensor:
+        outputs = evaluator(probe, [explainer.plan(groups)])[0]
         broken = int((~outputs.isfinite()).any(1).sum())
         if broken:
             raise RuntimeError(

@@ -12,7 +12,6 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.errors import ConfigurationError
 
-
 Found: TypeAlias = Mapping[str, tuple[tree.Keys, Any]]
 """Every node of a batch by path, with the way to it; the batch itself stands under the empty path."""
 
@@ -55,9 +54,9 @@ class Layout:
                 owners.setdefault(path, 0)
         if target is not None and target not in owners:
             raise _unknown("target", target, found)
-        keys = {path: found[path][0] for path in owners}
-        template = tree.replace(batch, dict.fromkeys(keys.values()))
-        return cls(modalities, owners, values, target, keys, template)
+        ways = {path: found[path][0] for path in owners}
+        template = tree.replace(batch, dict.fromkeys(ways.values()))
+        return cls(modalities, owners, values, target, ways, template)
 
     @property
     def names(self) -> list[str]:

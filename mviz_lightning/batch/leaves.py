@@ -96,8 +96,10 @@ def ragged(leaves: Sequence[Any]) -> bool:
 
 def move(leaf: Any, device: torch.device | str) -> Any:
     """Return the leaf with its tensors on ``device``."""
-    if isinstance(leaf, Tensor | PackedSequence):
+    if isinstance(leaf, Tensor):
         return leaf.to(device)
+    if isinstance(leaf, PackedSequence):
+        return leaf.to(device=device)  # type: ignore[call-arg]
     if isinstance(leaf, list | tuple):
         return type(leaf)(move(entry, device) for entry in leaf)
     return leaf

@@ -131,5 +131,6 @@ def fingerprint(leaves: Mapping[str, Any]) -> str:
     for path in sorted(leaves):
         leaf = leaves[path]
         digest.update(path.encode())
-        digest.update(leaf.contiguous().view(torch.uint8).numpy() if isinstance(leaf, Tensor) else repr(leaf).encode())
+        tensor = isinstance(leaf, Tensor)
+        digest.update(leaf.contiguous().view(torch.uint8).numpy().tobytes() if tensor else repr(leaf).encode())
     return digest.hexdigest()

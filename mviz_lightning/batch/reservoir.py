@@ -29,48 +29,40 @@ class Reservoir:
     Attributes:
         capacity: How many examples are kept.
         seed: Of the priorities.
-        seen: How many examples passed by.
     """
 
     capacity: int
     seed: int = 0
-    seen: int = 0
     _kept: list[tuple[int, int, Row]] = field(default_factory=list)
 
-    def add(self, layout: Layout, leaves: Mapping[str, Any], positions: Sequence[int]) -> None:
+    def add(self, layout: Layout, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
         """Consider the examples of a batch; rows that are kept are copied to the CPU at once.
 
         Args:
             layout: Where the leaves of the batch belong.
             leaves: By path, each with ``len(positions)`` examples.
-            positions: Of the examples in the data set.
+            positions: Of the examples in the data set; None for one that is there twice.
         """
-        self.seen += len(positions)
-        wanted = [i for i, position in enumerate(positions) if self._enters(priority(self.seed, position))]
+        wanted = {
+            i: position for i, position in enumerate(positions) if position is not None and self._enters(position)
+        }
         if not wanted:
             return
         # Outside inference mode, or the copies could never be differentiated.
         with torch.inference_mode(False), torch.no_grad():
             copies = {
-                path: leaf_kinds.move(leaf_kinds.take(leaves[path], torch.tensor(wanted)), "cpu")
+                path: leaf_kinds.move(leaf_kinds.take(leaves[path], torch.tensor(list(wanted))), "cpu")
                 for path in layout.owners
             }
-            for k, i in enumerate(wanted):
-                row = {path: leaf_kinds.take(leaf, torch.tensor([k])) for path, leaf in copies.items()}
-                self._push(positions[i], row)
+            for k, position in enumerate(wanted.values()):
+                self._push(position, {path: leaf_kinds.take(leaf, torch.tensor([k])) for path, leaf in copies.items()})
 
-    def _enters(self, rank: int) -> bool:
-        return len(self._kept) < self.capacity or rank < -self._kept[0][0]
+    def _enters(self, position: int) -> bool:
+        return len(self._kept) < self.capacity or priority(self.seed, position) < -self._kept[0][0]
 
     def _push(self, position: int, row: Row) -> None:
         heapq.heappush(self._kept, (-priority(self.seed, position), position, row))
         if len(self._kept) > self.capacity:
-            heapq.heappop(self._kept)
-
-    def shrink(self, capacity: int) -> None:
-        """Keep fewer examples from now on."""
-        self.capacity = capacity
-        while len(self._kept) > capacity:
             heapq.heappop(self._kept)
 
     def positions(self) -> list[int]:

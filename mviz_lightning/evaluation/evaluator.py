@@ -29,6 +29,7 @@ class Evaluator:
         chunk_size: Rows a forward at the most. Halved for good when memory runs out.
         precision: Makes the context under which the trainer calls the model (autocast, say).
         seed: Of random numbers that a forward may draw.
+        rows: Distinct rows evaluated so far.
     """
 
     module: nn.Module
@@ -36,6 +37,7 @@ class Evaluator:
     chunk_size: int = 128
     precision: ContextFactory = nullcontext
     seed: int = 0
+    rows: int = 0
 
     def __call__(self, probe: Probe, queries: Sequence[Query]) -> list[Tensor]:
         """Answer several queries at once; rows they share are evaluated once.
@@ -52,6 +54,7 @@ class Evaluator:
             RuntimeError: Memory ran out at the smallest chunk.
         """
         distinct, answers = join(queries)
+        self.rows += len(distinct)
         outputs = self.plain(probe, distinct)
         return [outputs[answer.to(outputs.device)] for answer in answers]
 

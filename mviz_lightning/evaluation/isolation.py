@@ -45,14 +45,14 @@ def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def _random_states() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that data sets draw from
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     try:
         with torch.random.fork_rng(devices):
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 @contextmanager

@@ -50,12 +50,13 @@ def calls(module: nn.Module, layout: Layout) -> list[Call]:
 
     Leaves are bound to the parameters of forward by name, else by order, else the batch is passed whole.
     """
-    parameters = inspect.signature(module.forward).parameters
-    free = [p for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
-    keywords = len(free) < len(parameters)
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds = {p.kind for p in parameters}
+    keywords, positional = inspect.Parameter.VAR_KEYWORD in kinds, inspect.Parameter.VAR_POSITIONAL in kinds
+    free = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     found = [_whole("batch")] if len(free) == 1 and free[0].name == "batch" else []
     found += _by_name(free, layout, keywords=keywords)
-    found += _by_order(free, layout)
+    found += _by_order(free, layout, at_most=len(layout.paths) if positional else len(free))
     whole = [_spread()] if keywords and not free else [_whole(free[0].name)] if free else []
     return [*found, *whole]
 
@@ -159,14 +160,14 @@ def _named(layout: Layout) -> dict[str, tree.Keys]:
     return leaves | modalities | entries
 
 
-def _by_order(free: list[inspect.Parameter], layout: Layout) -> list[Call]:
-    """Bind parameters to leaves in the batch's order: those of modalities, or all but the labels; or their container."""
+def _by_order(free: list[inspect.Parameter], layout: Layout, *, at_most: int) -> list[Call]:
+    """Bind parameters to leaves in the batch's order: of modalities, or all but the labels; or to their containers."""
     required = sum(p.default is p.empty for p in free)
     paths = [path for path in layout.paths if path != layout.target]
     choices = [[path for path in paths if path not in layout.unowned], paths]
     ways = [[layout.keys[path] for path in choice] for choice in choices]
     ways += [[(key,) for key in dict.fromkeys(layout.keys[path][0] for path in choice)] for choice in choices]
-    fitting = [way for way in ways if required <= len(way) <= len(free)]
+    fitting = [way for way in ways if max(1, required) <= len(way) <= at_most]
     distinct = list(dict.fromkeys(tuple(way) for way in fitting))
     return [_positional(way) for way in distinct]
 

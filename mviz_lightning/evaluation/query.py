@@ -44,10 +44,8 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
         The distinct rows, and for each query ``(R,)`` the distinct row that answers each of its rows.
     """
     everything = _stack(queries)
-    identity = [everything.sources]
-    for kept in everything.masks.values():
-        identity.append(torch.unique(kept, dim=0, return_inverse=True)[1].unsqueeze(1))
-    distinct, answer = torch.unique(torch.cat(identity, 1), dim=0, return_inverse=True)
+    masks = [torch.unique(kept, dim=0, return_inverse=True)[1].unsqueeze(1) for kept in everything.masks.values()]
+    distinct, answer = torch.unique(torch.cat([everything.sources, *masks], 1), dim=0, return_inverse=True)
     first = torch.full((len(distinct),), len(everything)).scatter_reduce(
         0, answer, torch.arange(len(everything)), "amin"
     )

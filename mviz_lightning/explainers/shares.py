@@ -62,7 +62,7 @@ class Shares:
             Metrics whose ``compute`` gives values by the names under which they are logged.
         """
         count = outputs.shape[-1]
-        by_group = outputs.unflatten(0, (-1, len(self.design.tuples)))[: len(groups)]
+        by_group = self._by_group(outputs)[: len(groups)]
         target = self._target(probe)
         scale = _spread(target) if self.task == "regression" and count > 1 and target is not None else None
         contribution = ContributionShares(
@@ -79,10 +79,12 @@ class Shares:
             return [contribution]
         score = self.score.clone() if self.score is not None else default_score(self.task, count, sync_on_compute=sync)
         score.sync_on_compute = sync
-        common = {"task": self.task, "score": score, "group_size": self.group_size, "seed": self.seed}
-        scored = [kind(self.modalities, **common).to(outputs.device) for kind in (EMAPGap, PerceptualScore)]
+        scored = [
+            kind(self.modalities, task=self.task, score=score, group_size=self.group_size, seed=self.seed)
+            for kind in (EMAPGap, PerceptualScore)
+        ]
         for metric in scored:
-            metric.update(by_group, target[groups].to(outputs.device))
+            metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))
         return [contribution, *scored]
 
     def explain(self, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -91,8 +93,10 @@ class Shares:
 
     def unimodal_contributions(self, outputs: Tensor) -> Tensor:
         """Return ``(G, g, C)`` UC of every example on the scale of decomposition, from ``(G * T, C)`` outputs."""
-        by_group = outputs.unflatten(0, (-1, len(self.design.tuples)))
-        return self.design.unimodal(decomposable(by_group, self.task))
+        return self.design.unimodal(decomposable(self._by_group(outputs), self.task))
+
+    def _by_group(self, outputs: Tensor) -> Tensor:
+        return outputs.view(-1, len(self.design.tuples), outputs.shape[-1])
 
     def _target(self, probe: Probe) -> Tensor | None:
         """Return ``(N, ...)`` labels in the shape that metrics take."""

@@ -79,19 +79,23 @@ class GridDesign:
         self._others = others % size
 
     def _grid(self, outputs: Tensor) -> Tensor:
-        return outputs.unflatten(-2, (self.size, self.size))
+        return _unflatten(outputs, self.size, self.size)
 
     def components(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., 2 + 2 M + P)`` components."""
         first, second, both = anova.split_components(self._grid(outputs), self._splits).unbind(-1)
         return torch.stack([first + second + both, first, second, first + both, second + both, both], -1)
 
     def own(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, C)``: the outputs of the real examples."""
         return projection.own(self._grid(outputs))
 
     def unimodal(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, C)``: the unimodal contribution (UC) of every example."""
         return projection.unimodal_contribution(self._grid(outputs))
 
     def swapped(self, outputs: Tensor, modality: int) -> Tensor:
+        """Return ``(..., g, D, C)``: every example with one modality from D others."""
         grid = self._grid(outputs) if modality == 1 else self._grid(outputs).transpose(-3, -2)
         return grid[..., torch.arange(self.size).unsqueeze(1), self._others, :]
 
@@ -114,7 +118,8 @@ class TupleDesign:
         self._t = torch.stack([t for t, _ in drawn])
         self._c = torch.tensor([c for _, c in drawn])
         self._donors = 1 + torch.randperm(size - 1, generator=generator)[:donors]
-        self._blocks = {"u": 0, "v": 1} | {m: 2 + m for m in range(modalities)}
+        self._blocks: dict[str | int | tuple[int, int], int] = {"u": 0, "v": 1}
+        self._blocks |= {m: 2 + m for m in range(modalities)}
         self._blocks |= {pair: 2 + modalities + p for p, pair in enumerate(self.pairs)}
         self._u, self._v = self._bases()
         self.tuples = torch.cat([self._drawn_tuples(), self._own_tuples(), self._swapped_tuples()])
@@ -165,6 +170,7 @@ class TupleDesign:
         return outputs.narrow(-2, self._blocks[name] * rows, rows)
 
     def components(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., 2 + 2 M + P)`` components."""
         u, v = self._block(outputs, "u"), self._block(outputs, "v")
         swaps = [self._block(outputs, m) for m in range(self.modalities)]
         variance = anova.half_squared_distance(u, v)
@@ -189,24 +195,32 @@ class TupleDesign:
         return ((v - centre) * difference).sum(-1).mean(-1)
 
     def own(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, C)``: the outputs of the real examples."""
         return outputs.narrow(-2, len(self._blocks) * self._draws * self.size, self.size)
 
     def unimodal(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, C)``: the unimodal contribution (UC) of every example."""
         u, v, *swaps = (
-            self._block(outputs, name).unflatten(-2, (self._draws, self.size))
+            _unflatten(self._block(outputs, name), self._draws, self.size)
             for name in ("u", "v", *range(self.modalities))
         )
         draw, positions = torch.arange(self._draws).unsqueeze(1), torch.arange(self.size)
-        contribution = v[..., draw, (positions + self._c[:, None]) % self.size, :]
+        contribution: Tensor = v[..., draw, (positions + self._c[:, None]) % self.size, :]
         for m, swap in enumerate(swaps):
             base = (positions - self._t[:, m, None]) % self.size
             contribution = contribution + (swap - u)[..., draw, base, :]
         return contribution.mean(-3)
 
     def swapped(self, outputs: Tensor, modality: int) -> Tensor:
+        """Return ``(..., g, D, C)``: every example with one modality from D others."""
         rows = len(self._donors) * self.size
         start = (len(self._blocks) * self._draws + 1) * self.size + modality * rows
-        return outputs.narrow(-2, start, rows).unflatten(-2, (len(self._donors), self.size)).transpose(-3, -2)
+        return _unflatten(outputs.narrow(-2, start, rows), len(self._donors), self.size).transpose(-3, -2)
+
+
+def _unflatten(outputs: Tensor, outer: int, inner: int) -> Tensor:
+    """Split the rows of ``(..., outer * inner, C)``."""
+    return outputs.reshape(*outputs.shape[:-2], outer, inner, outputs.shape[-1])
 
 
 def _shifts(modalities: int, size: int, generator: torch.Generator) -> tuple[Tensor, int]:

@@ -13,7 +13,8 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
 
     Multiclass logits are centred over the classes, because softmax ignores a shift common to all classes and an
     uncentred shift would be read as a contribution. Regression outputs are divided by ``scale``, so that an output
-    with a large unit does not drown the others. Probabilities must not be passed: their saturation reads as interaction.
+    with a large unit does not drown the others. Pass no probabilities: their
+    saturation reads as interaction.
 
     Args:
         outputs: ``(..., C)`` logits or predicted values, in any floating type.

@@ -1,0 +1,5 @@
+"""Hooks that decide and delegate."""
+
+from mviz_lightning.callbacks.monitor import MultimodalMonitor
+
+__all__ = ["MultimodalMonitor"]

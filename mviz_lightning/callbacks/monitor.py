@@ -1,0 +1,298 @@
+"""The callback: hooks that decide when, and delegate."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torchmetrics import Metric
+
+from mviz_lightning.batch import Modalities, parse_modalities
+from mviz_lightning.callbacks import trainer as trainer_facts
+from mviz_lightning.callbacks.journal import Journal
+from mviz_lightning.config import StudyConfig
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.evaluation.prediction import Predict, resolve
+from mviz_lightning.functional import Task
+from mviz_lightning.history import History
+from mviz_lightning.ranks import Ranks
+from mviz_lightning.records import Row
+from mviz_lightning.sinks import sinks_for
+from mviz_lightning.study import Study
+
+
+class MultimodalMonitor(Callback):
+    """Shows, validation by validation, how much of a model's outputs each modality explains alone and in interaction.
+
+    The shares are a functional ANOVA (Sobol' indices) of the model's outputs over recombined validation examples:
+    ``contribution/<m>`` alone, ``interaction`` together, ``total/<m>`` what would be lost without m. Recombined
+    examples may be unlike any real one. A shortcut that training and validation share cannot be seen by this.
+
+    Training with the monitor ends with the same bits as training without it. Works in a Trainer of ``lightning`` and
+    of ``pytorch_lightning``.
+
+    Args:
+        modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``. A leaf is a
+            dotted path; digits index tuples and lists: ``{"image": "pixel_values", "text": ["ids", "mask"]}``.
+        target: Path of the labels. Without it the score keys are absent.
+        task: What the outputs stand for; guessed from target and outputs.
+        predict: ``(module, batch) -> outputs``, a function or its dotted path, when ``forward`` cannot be called as it
+            is or its outputs are no scores.
+        score: A torchmetric of predictions and targets; accuracy or R2 by default.
+        num_examples: Validation examples that are recombined.
+        group_size: Examples recombined with one another. Two modalities take ``num_examples * group_size`` forwards.
+        reference: Validation examples that are kept in all.
+        pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
+        budget: Forwards a run at the most.
+        chunk_size: Rows a forward; halved when memory runs out.
+        every_n_validations: How often the model is measured. EarlyStopping counts a value that was not measured anew
+            as no improvement.
+        pictures_every_n_validations: How often the curves are drawn; always after the first and at the end.
+        dataloader_idx: Which validation loader the examples come from.
+        checkpoint_megabytes: The examples are saved with checkpoints up to this size; beyond, a resumed training draws
+            them again.
+        seed: Of everything that is drawn.
+        name: Prefix of the logged keys, folder of the files.
+        on_error: What a failed run costs: ``"warn"`` that result, ``"raise"`` the training.
+
+    Raises:
+        ConfigurationError: An argument is impossible; most of what depends on model and data is found in the sanity
+            check, before training starts.
+
+    Example:
+        >>> from mviz_lightning import MultimodalMonitor
+        >>> monitor = MultimodalMonitor({"image": "pixel_values", "text": ["input_ids", "attention_mask"]})
+        >>> print(monitor.history)
+        no run of the monitor yet
+    """
+
+    def __init__(
+        self,
+        modalities: Modalities,
+        *,
+        target: str | None = None,
+        task: Task | None = None,
+        predict: Predict | str | None = None,
+        score: Metric | None = None,
+        num_examples: int = 128,
+        group_size: int = 16,
+        reference: int = 512,
+        pairs: bool | None = None,
+        budget: int | None = None,
+        chunk_size: int = 128,
+        every_n_validations: int = 1,
+        pictures_every_n_validations: int = 5,
+        dataloader_idx: int = 0,
+        checkpoint_megabytes: float = 32,
+        seed: int = 0,
+        name: str = "mviz",
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        self.config = StudyConfig(
+            modalities=parse_modalities(modalities),
+            target=target,
+            task=task,
+            predict=resolve(predict),
+            score=score,
+            num_examples=num_examples,
+            group_size=group_size,
+            reference=reference,
+            pairs=pairs,
+            budget=budget,
+            chunk_size=chunk_size,
+            seed=seed,
+        )
+        if on_error not in ("warn", "raise"):
+            raise ConfigurationError(f"on_error={on_error!r}: choose 'warn' or 'raise'.")
+        self.name, self.on_error, self.dataloader_idx = name, on_error, dataloader_idx
+        self.every_n_validations = _positive("every_n_validations", every_n_validations)
+        self.pictures_every_n_validations = _positive("pictures_every_n_validations", pictures_every_n_validations)
+        self.history = History(list(self.config.modalities))
+        self._checkpoint_bytes = int(checkpoint_megabytes * 2**20)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._study = Study(self.config)
+        self._validations = 0
+        self._seen = 0
+        self._row: Row | None = None
+        self._values: dict[str, float] = {}
+        self._disabled = ""
+        self._warned: set[str] = set()
+        self._clock = time.perf_counter()
+
+    @property
+    def state_key(self) -> str:
+        """A monitor of another name keeps a state of its own."""
+        return self._generate_state_key(name=self.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return history and probe in plain types, which every way of loading checkpoints takes."""
+        probe = self._study.state(self._checkpoint_bytes)
+        return {"history": self.history.state(), "validations": self._validations, "probe": probe}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the history and, in fit, with the same probe."""
+        self.history.load(state_dict["history"])
+        if self._stage == "fit":
+            self._validations = state_dict["validations"]
+            self._study.load(state_dict["probe"])
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check what can be checked before data flows."""
+        trainer_facts.refuse_unsupported(trainer)
+        self._stage = str(getattr(stage, "value", stage))
+        continued = self._stage == "fit" and trainer.global_step > 0
+        if not continued:
+            self._reset()
+        if self._stage == "fit" and not continued:
+            self.history.clear()
+        self._study.ranks = Ranks.current()
+        folder = trainer_facts.run_folder(trainer, self.name)
+        writes = trainer.is_global_zero and not trainer_facts.is_trial(trainer)
+        self._journal = Journal(self.history, self.name, sinks_for(trainer.loggers, folder) if writes else [])
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Rehearse on the first batch, collect the probe from all of the first pass."""
+        if self._disabled or dataloader_idx != self.dataloader_idx:
+            return
+        if batch_idx == 0:
+            self._seen = 0
+            if not self._study.rehearsed:
+                self._rehearse(trainer, pl_module, batch)
+        if not trainer.sanity_checking:
+            self._seen += self._study.collect(batch, partial(self._positions, trainer))
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Measure while validation still runs: averaged weights are swapped back when its epoch ends."""
+        if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
+            self._measure(trainer)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log, where monitors and the row of the validation loss can still see it."""
+        if not trainer.sanity_checking:
+            self._measure(trainer)
+            self._publish(pl_module)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Do in test what is done in validation."""
+        self.on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Do in test what is done in validation."""
+        self.on_validation_batch_end(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do in test what is done in validation."""
+        self.on_validation_epoch_end(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the curves of the whole training."""
+        if not self._study.rehearsed and not self._disabled:
+            self._warn(
+                "the monitor never ran, because no validation batch came by; look at limit_val_batches, "
+                "check_val_every_n_epoch, the validation loader and validation_step, and at "
+                f"dataloader_idx={self.dataloader_idx}."
+            )
+        self._guard(self._journal.draw)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw what was found before the training broke off."""
+        if hasattr(self, "_journal"):
+            self._guard(self._journal.draw)
+
+    def _positions(self, trainer: Trainer, count: int) -> list[int | None]:
+        return trainer_facts.positions(trainer, self.dataloader_idx, self._seen, count, self._study.ranks)
+
+    def _rehearse(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        try:
+            call = self._study.rehearse(pl_module, batch, trainer.precision_plugin.forward_context)
+            rank_zero_info(f"MultimodalMonitor: the model is called as {call}")
+        except Exception as error:
+            # Before the training is the time to hear of it; an hour into it is not.
+            early = isinstance(error, ConfigurationError) and trainer.global_step == 0
+            if early or self.on_error == "raise":
+                raise
+            self._disabled = f"{type(error).__name__}: {error}"
+            self._warn(f"the monitor is off for this training. {self._disabled}")
+
+    def _measure(self, trainer: Trainer) -> None:
+        """Measure once a validation, if one is due."""
+        if self._row is not None:
+            return
+        due = self._validations % self.every_n_validations == 0
+        self._validations += 1
+        values, note = self._attempt() if due else ({}, "")
+        self._row = Row(self._stage, trainer.current_epoch, trainer_facts.step(trainer), values, note)
+
+    def _attempt(self) -> tuple[dict[str, float], str]:
+        """Return values and a note; a failure costs this run only."""
+        try:
+            values = self._run()
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            failure = f"{type(error).__name__}: {error}"
+            self._warn(f"a run of the monitor failed; the values logged repeat the last ones. {failure}")
+            return {}, failure
+        return values, self._study.pop_notes()
+
+    def _run(self) -> dict[str, float]:
+        if not self._study.rehearsed:
+            raise ConfigurationError(self._disabled or "no validation batch could be used.")
+        self._study.complete()
+        found = self._study.run()
+        seconds = found.seconds + self._journal.pop_seconds()
+        now = time.perf_counter()
+        overhead = min(1.0, seconds / (now - self._clock))
+        self._clock = now
+        return {**found.values, "seconds": seconds, "rows": float(found.rows), "overhead": overhead}
+
+    def _publish(self, pl_module: LightningModule) -> None:
+        """Log a run's values and write its row; a validation without a run logs nothing."""
+        row, self._row = self._row, None
+        if row is None or not (row.values or row.note):
+            return
+        self._values = row.values or self._values or self._blank()
+        pl_module.log_dict(
+            {f"{self.name}/{key}": value for key, value in self._values.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=1,
+            sync_dist=self._study.ranks.count > 1,
+        )
+        self._guard(partial(self._journal.write, row))
+        if (self._validations - 1) % self.pictures_every_n_validations == 0:
+            self._guard(self._journal.draw)
+
+    def _blank(self) -> dict[str, float]:
+        """Return NaN for every share: callbacks that monitor one would stop the training if it were absent."""
+        return dict.fromkeys(self._study.share_keys, math.nan)
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        """Do what may fail without harm: pictures, files, loggers."""
+        try:
+            action()
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            self._warn(f"a result could not be written: {type(error).__name__}: {error}")
+
+    def _warn(self, message: str) -> None:
+        """Say a thing once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            rank_zero_warn(f"MultimodalMonitor: {message}", category=MonitorWarning)
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise ConfigurationError(f"{name}={value}: give 1 or more.")
+    return value

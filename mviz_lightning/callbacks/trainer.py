@@ -1,0 +1,85 @@
+"""What is read off the Trainer."""
+
+from pathlib import Path
+from typing import Any
+
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.ranks import Ranks
+
+
+def refuse_unsupported(trainer: Any) -> None:
+    """Refuse strategies under which the model cannot be called outside its own steps.
+
+    Raises:
+        ConfigurationError: FSDP of the first generation.
+    """
+    if any(kind.__name__ == "FSDPStrategy" for kind in type(trainer.strategy).__mro__):
+        raise ConfigurationError(
+            "strategy='fsdp' shards parameters so that the model cannot be called outside its own steps; use "
+            "strategy='ddp' or ModelParallelStrategy (FSDP2) with the monitor."
+        )
+
+
+def is_trial(trainer: Any) -> bool:
+    """Tell whether this is a ``fast_dev_run``, which writes nothing."""
+    return bool(trainer.fast_dev_run)
+
+
+def step(trainer: Any) -> int:
+    """Return the x-axis at which the trainer logs validation metrics: batches that stepped, not ``global_step``."""
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def is_last_batch(trainer: Any) -> bool:
+    """Tell whether the running batch is the last of this validation or test, iterable data sets included."""
+    loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "validate": trainer.validate_loop, "test": trainer.test_loop}
+    return bool(loops[trainer.state.fn.value].batch_progress.is_last_batch)
+
+
+def positions(trainer: Any, dataloader_idx: int, first: int, count: int, ranks: Ranks) -> list[int | None]:
+    """Return where the examples of a batch stand in the data set; None for one that padding repeats.
+
+    Args:
+        trainer: Whose validation or test runs.
+        dataloader_idx: Which loader the batch is from.
+        first: Examples of this loader that this process saw before.
+        count: Examples in the batch.
+        ranks: The processes.
+    """
+    own = range(first, first + count)
+    sampler = _sampler(trainer, dataloader_idx)
+    if ranks.count == 1 or not hasattr(sampler, "num_replicas"):
+        return list(own)
+    # A distributed sampler deals examples out in turn, and repeats the first ones to even the ranks out.
+    total = len(sampler.dataset)
+    interleaved = (position * ranks.count + ranks.rank for position in own)
+    return [position if position < total else None for position in interleaved]
+
+
+def _sampler(trainer: Any, dataloader_idx: int) -> Any:
+    loaders = trainer.test_dataloaders if trainer.state.fn.value == "test" else trainer.val_dataloaders
+    flat = loaders if isinstance(loaders, list | tuple) else [loaders]
+    loader = flat[dataloader_idx] if dataloader_idx < len(flat) else None
+    return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
+
+
+def run_folder(trainer: Any, name: str) -> Path:
+    """Return the folder of this run's files, the same on all processes; all of them must ask.
+
+    It lies where the first logger keeps its run, or in a numbered folder of the trainer's root.
+    """
+    logger = trainer.loggers[0] if trainer.loggers else None
+    root = Path(trainer.default_root_dir)
+    if logger is None:
+        folder = _next_version(root / name)
+    elif getattr(logger, "log_dir", None):
+        folder = Path(logger.log_dir) / name
+    else:
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        folder = Path(logger.save_dir or root) / str(logger.name) / version / name
+    return Path(trainer.strategy.broadcast(str(folder)))
+
+
+def _next_version(root: Path) -> Path:
+    taken = [int(path.name.removeprefix("version_")) for path in root.glob("version_*") if path.name[8:].isdigit()]
+    return root / f"version_{max(taken, default=-1) + 1}"

@@ -1,0 +1,59 @@
+"""What is studied, and how closely."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torchmetrics import Metric
+
+from mviz_lightning.batch import Modality
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.evaluation.prediction import Predict
+from mviz_lightning.functional import Task, design, smallest_group
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The arguments of the monitor that need no Trainer, checked."""
+
+    modalities: Mapping[str, Modality]
+    target: str | None = None
+    task: Task | None = None
+    predict: Predict | None = None
+    score: Metric | None = None
+    num_examples: int = 128
+    group_size: int = 16
+    reference: int = 512
+    pairs: bool | None = None
+    budget: int | None = None
+    chunk_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_examples", "group_size", "reference", "chunk_size"):
+            if getattr(self, name) < 2:
+                raise ConfigurationError(f"{name}={getattr(self, name)}: give 2 or more.")
+        least = smallest_group(len(self.modalities))
+        if self.group_size < least:
+            raise ConfigurationError(
+                f"group_size={self.group_size}: {len(self.modalities)} modalities need groups of {least} or more."
+            )
+        if self.num_examples < 2 * self.group_size:
+            raise ConfigurationError(
+                f"num_examples={self.num_examples}: intervals need 2 groups of group_size={self.group_size}; give "
+                f"num_examples={2 * self.group_size} or more, or smaller groups."
+            )
+        if self.budget is not None and self.affordable_groups(self.group_size) < 2:
+            raise ConfigurationError(
+                f"budget={self.budget} rows: two groups of {self.group_size} take "
+                f"{2 * self._rows(self.group_size)}; raise the budget or lower group_size."
+            )
+
+    def affordable_groups(self, size: int) -> int:
+        """Return how many groups of a size the budget allows, up to those that ``num_examples`` fill."""
+        wanted = self.num_examples // size
+        return wanted if self.budget is None else min(wanted, self.budget // self._rows(size))
+
+    def _rows(self, size: int) -> int:
+        tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples
+        return len(torch.unique(tuples, dim=0))

@@ -1,0 +1,58 @@
+"""Models with known answers, and a sink that remembers: for tests, documentation and examples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.records import Image, Row
+
+
+class Additive(nn.Module):
+    """A sum of one function of each modality: no interaction at all.
+
+    Args:
+        sizes: Features of each modality.
+        outputs: How many there are.
+    """
+
+    def __init__(self, sizes: Sequence[int], outputs: int = 1) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(nn.Sequential(nn.Linear(size, 8), nn.Tanh()) for size in sizes)
+        self.head = nn.Linear(8, outputs)
+
+    def forward(self, *modalities: Tensor) -> Tensor:
+        """Return ``(B, outputs)`` from a ``(B, size)`` tensor of each modality."""
+        encoded = [encoder(values) for encoder, values in zip(self.encoders, modalities, strict=True)]
+        return self.head(torch.stack(encoded).sum(0))  # type: ignore[no-any-return]
+
+
+class Product(nn.Module):
+    """The product of the modalities' means: all interaction, where the means average to zero."""
+
+    def forward(self, *modalities: Tensor) -> Tensor:
+        """Return ``(B, 1)`` from a ``(B, size)`` tensor of each modality."""
+        means = torch.stack([values.flatten(1).mean(1) for values in modalities])
+        return means.prod(0).unsqueeze(1)
+
+
+@dataclass
+class MemorySink:
+    """Remembers what it was given.
+
+    Attributes:
+        images: With their steps.
+        rows: In order.
+    """
+
+    images: list[tuple[Image, int]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def image(self, image: Image, step: int) -> None:
+        """Remember a picture."""
+        self.images.append((image, step))
+
+    def row(self, row: Row) -> None:
+        """Remember a run."""
+        self.rows.append(row)

@@ -1,0 +1,173 @@
+"""Bias, error and coverage of the contribution shares on models whose shares are known.
+
+    python tests/benchmarks/coverage.py [--repeats 2000]
+
+Prints a table and asserts nothing; tests/unit/test_coverage.py holds a short run to its bounds.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.functional import design, jackknife, share_names, share_ratios
+
+NAMES = "abc"
+BATCH = 50
+"""Repeats evaluated at once; their half-splits take 13 MB for each 50."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A function of modalities with unit normal values, and the variance that each set of them explains.
+
+    Attributes:
+        name: As printed.
+        function: From ``(..., M)`` values to ``(...)`` outputs.
+        variances: Of modalities ("a") and interactions ("ab").
+        modalities: M.
+    """
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    variances: Mapping[str, float]
+    modalities: int = 2
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        return design(self.modalities, 16).pairs
+
+    @property
+    def names(self) -> list[str]:
+        """The shares, in the order of all tensors here."""
+        return share_names(NAMES[: self.modalities], self.pairs)
+
+    @property
+    def truth(self) -> Tensor:
+        """``(K,)`` the exact shares."""
+        letters = NAMES[: self.modalities]
+        alone = [self.variances.get(name, 0.0) for name in letters]
+        total = [sum(value for names, value in self.variances.items() if name in names) for name in letters]
+        both = [self.variances.get(NAMES[a] + NAMES[b], 0.0) for a, b in self.pairs]
+        everything = sum(self.variances.values())
+        return torch.tensor([*alone, *total, *both, everything - sum(alone)], dtype=torch.float64) / everything
+
+
+TWO = (
+    Model("additive: 2a + b", lambda x: 2 * x[..., 0] + x[..., 1], {"a": 4, "b": 1}),
+    Model("mixed: a + b + ab", lambda x: x.sum(-1) + x.prod(-1), {"a": 1, "b": 1, "ab": 1}),
+    Model("square: (a - b)^2", lambda x: (x[..., 0] - x[..., 1]) ** 2, {"a": 2, "b": 2, "ab": 4}),
+    Model("product: ab", lambda x: x.prod(-1), {"ab": 1}),
+)
+THREE = (
+    Model("additive: a + b + c", lambda x: x.sum(-1), {"a": 1, "b": 1, "c": 1}, 3),
+    Model("a + bc + abc", lambda x: x[..., 0] + x[..., 1:].prod(-1) + x.prod(-1), {"a": 1, "bc": 1, "abc": 1}, 3),
+    Model(
+        "a + b + c + ab + abc",
+        lambda x: x.sum(-1) + x[..., :2].prod(-1) + x.prod(-1),
+        {"a": 1, "b": 1, "c": 1, "ab": 1, "abc": 1},
+        3,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Repeated estimates of known shares, each ``(R, K)`` but the truth ``(K,)``."""
+
+    truth: Tensor
+    value: Tensor
+    low: Tensor
+    high: Tensor
+
+    @property
+    def bias(self) -> Tensor:
+        return self.value.mean(0) - self.truth
+
+    @property
+    def bias_error(self) -> Tensor:
+        """Standard error of the bias."""
+        return self.value.std(0) / len(self.value) ** 0.5
+
+    @property
+    def rmse(self) -> Tensor:
+        return (self.value - self.truth).square().mean(0).sqrt()
+
+    @property
+    def coverage(self) -> Tensor:
+        """How often the interval holds the truth; an interval of no width may miss it by rounding."""
+        return ((self.low - 1e-9 <= self.truth) & (self.truth <= self.high + 1e-9)).double().mean(0)
+
+    @property
+    def coverage_error(self) -> Tensor:
+        """Standard error of the coverage."""
+        return (self.coverage * (1 - self.coverage) / len(self.value)).sqrt()
+
+    @property
+    def half_width(self) -> Tensor:
+        """Mean of the interval's half-widths."""
+        return (self.high - self.low).mean(0) / 2
+
+
+def gaussian(shape: tuple[int, ...], modalities: int, correlation: float, generator: torch.Generator) -> Tensor:
+    """Draw ``(*shape, M)`` unit normal values, those of one example correlated."""
+    common = torch.randn(*shape, 1, generator=generator, dtype=torch.float64)
+    alone = torch.randn(*shape, modalities, generator=generator, dtype=torch.float64)
+    return correlation**0.5 * common + (1 - correlation) ** 0.5 * alone
+
+
+def package_components(model: Model, examples: Tensor) -> Tensor:
+    """Turn ``(groups, g, M)`` examples into ``(groups, S)`` components with the package's own design."""
+    plan = design(model.modalities, examples.shape[1])
+    rows = examples[:, plan.tuples, torch.arange(model.modalities)]
+    return plan.components(model.function(rows).unsqueeze(-1))
+
+
+def simulate(
+    model: Model,
+    correlation: float,
+    repeats: int,
+    *,
+    components: Callable[[Model, Tensor], Tensor] = package_components,
+    size: int = 16,
+    groups: int = 8,
+) -> Simulation:
+    """Estimate the shares again and again, on new examples every time."""
+    generator = torch.Generator().manual_seed(0)
+    estimates = []
+    for start in range(0, repeats, BATCH):
+        count = min(BATCH, repeats - start)
+        examples = gaussian((count * groups, size), model.modalities, correlation, generator)
+        for repeat in components(model, examples).unflatten(0, (count, groups)):
+            estimates.append(torch.stack(jackknife(repeat, lambda mean: share_ratios(mean, model.modalities))))
+    return Simulation(model.truth, *torch.stack(estimates, 1))
+
+
+def report(model: Model, correlation: float, repeats: int) -> str:
+    """Return the table's rows of one model."""
+    found = simulate(model, correlation, repeats)
+    columns = (found.truth, found.bias, found.bias_error, found.rmse, found.coverage, found.coverage_error)
+    values = torch.stack([*columns, found.half_width], 1).tolist()
+    return "\n".join(
+        f"{model.name:<22} {correlation:>4.1f} {name:<16}"
+        + "{:>7.3f} {:>+8.4f} ({:.4f}) {:>6.3f} {:>6.3f} ({:.3f}) {:>6.3f}".format(*row)
+        for name, row in zip(model.names, values, strict=True)
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=2000)
+    repeats = parser.parse_args().repeats
+    print(f"{repeats} repeats, 8 groups of 16 examples; standard errors in brackets; nominal coverage .95")
+    print(f"{'model':<22} corr {'share':<16}  truth     bias            RMSE  cover           half")
+    for model in (*TWO, *THREE):
+        for correlation in (0.0, 0.9):
+            print(report(model, correlation, repeats), flush=True)
+
+
+if __name__ == "__main__":
+    main()

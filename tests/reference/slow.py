@@ -1,0 +1,296 @@
+"""Every method a second time: slow, in loops, and as close to the papers' text as code can be.
+
+Nothing here is shared with the package; everything takes and gives NumPy arrays in float64.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, combinations, product
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Array: TypeAlias = npt.NDArray[np.float64]
+Indices: TypeAlias = npt.NDArray[np.int64]
+Answers: TypeAlias = Mapping[tuple[int, ...], Array]
+"""Outputs ``(C,)`` by the example that each modality is taken from."""
+Subsets: TypeAlias = dict[tuple[int, ...], float]
+"""V_A by the modalities in A, in rising order."""
+
+
+# -- Single predictions: DIME eq. 2-8, EMAP algorithm 1 --------------------------------------------------------------
+
+
+def emap(grid: Array) -> Array:
+    """EMAP, algorithm 1: ``(N, N, C)`` -> ``(N, C)``, every example among its own donors."""
+    n = len(grid)
+    grand = sum(grid[i, j] for i in range(n) for j in range(n)) / n**2
+    predictions = []
+    for i in range(n):
+        text = sum(grid[i, j] for j in range(n)) / n
+        image = sum(grid[j, i] for j in range(n)) / n
+        predictions.append(text + image - grand)
+    return np.array(predictions)
+
+
+def least_squares(grid: Array) -> Array:
+    """The best additive approximation of a whole grid, ``(N, N, C)``: a regression on one-hot rows and columns."""
+    n, _, outputs = grid.shape
+    one_hot = np.eye(n)
+    cells = np.array([[*one_hot[i], *one_hot[j]] for i in range(n) for j in range(n)])
+    values = grid.reshape(n * n, outputs)
+    weights = np.linalg.lstsq(cells, values, rcond=None)[0]
+    return (cells @ weights).reshape(grid.shape)
+
+
+def unimodal_contribution(grid: Array) -> Array:
+    """UC of every example, ``(N, N, C)`` -> ``(N, C)``, with donors other than itself."""
+    n = len(grid)
+    contributions = []
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        first = np.mean([grid[i, j] for j in others], axis=0)
+        second = np.mean([grid[k, i] for k in others], axis=0)
+        neither = np.mean([grid[k, j] for k in others for j in others if k != j], axis=0)
+        contributions.append(first + second - neither)
+    return np.array(contributions)
+
+
+def multimodal_interaction(grid: Array) -> Array:
+    """MI of every example, not as a remainder: the mean second difference against two others, ``(N, C)``."""
+    n = len(grid)
+    interactions = []
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        differences = [
+            grid[i, i] - grid[i, j] - grid[k, i] + grid[k, j] for k in others for j in others if k != j
+        ]
+        interactions.append(np.mean(differences, axis=0))
+    return np.array(interactions)
+
+
+# -- Variance components over a grid ---------------------------------------------------------------------------------
+
+
+def two_way_components(grid: Array) -> Array:
+    """Two-way ANOVA without replication on ``(k, k, C)``: V_1, V_2 and V_12, summed over the outputs."""
+    k = len(grid)
+    components = np.zeros(3)
+    for values in np.moveaxis(grid, -1, 0):
+        grand = values.mean()
+        rows = [values[i].mean() for i in range(k)]
+        columns = [values[:, j].mean() for j in range(k)]
+        residual = 0.0
+        for i in range(k):
+            for j in range(k):
+                residual += (values[i, j] - rows[i] - columns[j] + grand) ** 2
+        interaction = residual / (k - 1) ** 2
+        first = [
+            (k * sum((mean - grand) ** 2 for mean in means) / (k - 1) - interaction) / k for means in (rows, columns)
+        ]
+        components += [*first, interaction]
+    return components
+
+
+def split_components(grid: Array, splits: Indices) -> Array:
+    """ANOVA on P x Q and on Q x P, averaged over the half-splits ``(S, 2, k)`` of a ``(g, g, C)`` grid."""
+    found = []
+    for one, other in splits:
+        for rows, columns in ((one, other), (other, one)):
+            block = np.array([[grid[i, j] for j in columns] for i in rows])
+            found.append(two_way_components(block))
+    return np.mean(found, axis=0)
+
+
+# -- The independent truth: every expectation enumerated over a small discrete product space -------------------------
+
+
+def subsets(modalities: int) -> list[tuple[int, ...]]:
+    """All subsets of the modalities, the empty one first."""
+    return list(chain.from_iterable(combinations(range(modalities), size) for size in range(modalities + 1)))
+
+
+def conditional_mean(table: Array, marginals: Array, kept: Sequence[int], levels: Sequence[int]) -> Array:
+    """``E[f | x_A = levels_A]`` over the product of the marginals, ``(C,)``.
+
+    Args:
+        table: ``(L, ..., L, C)`` outputs by the level of each modality.
+        marginals: ``(M, L)`` probabilities of the levels.
+        kept: The modalities A that are held.
+        levels: Of all modalities; those outside A are ignored.
+    """
+    modalities, count = marginals.shape
+    mean = np.zeros(table.shape[-1])
+    for cell in product(range(count), repeat=modalities):
+        if any(cell[m] != levels[m] for m in kept):
+            continue
+        mean += np.prod([marginals[m, cell[m]] for m in range(modalities) if m not in kept]) * table[cell]
+    return mean
+
+
+def closed_variance(table: Array, marginals: Array, kept: Sequence[int]) -> float:
+    """``Var E[f | x_A]``, summed over the outputs."""
+    modalities, count = marginals.shape
+    grand = conditional_mean(table, marginals, (), (0,) * modalities)
+    variance = 0.0
+    for levels in product(range(count), repeat=len(kept)):
+        cell = dict(zip(kept, levels, strict=True))
+        weight = np.prod([marginals[m, level] for m, level in cell.items()])
+        mean = conditional_mean(table, marginals, kept, [cell.get(m, 0) for m in range(modalities)])
+        variance += weight * float(((mean - grand) ** 2).sum())
+    return variance
+
+
+def sobol(table: Array, marginals: Array) -> Subsets:
+    """V_A of all 2^M subsets: the variance of ``E[f | x_A]`` less what the smaller subsets explain."""
+    components: Subsets = {}
+    for subset in subsets(len(marginals)):
+        smaller = sum(value for other, value in components.items() if set(other) < set(subset))
+        components[subset] = closed_variance(table, marginals, subset) - smaller
+    return components
+
+
+def design_components(variances: Subsets, modalities: int, pairs: Sequence[tuple[int, int]]) -> Array:
+    """V_A in the order of a design's components: Var f, first orders, totals, pairs, all interactions."""
+    alone = [variances[(m,)] for m in range(modalities)]
+    total = [sum(value for subset, value in variances.items() if m in subset) for m in range(modalities)]
+    both = [variances[pair] for pair in pairs]
+    interaction = sum(value for subset, value in variances.items() if len(subset) > 1)
+    return np.array([sum(variances.values()), *alone, *total, *both, interaction])
+
+
+def unimodal_truth(table: Array, marginals: Array, levels: Sequence[int]) -> Array:
+    """``sum_m E[f | x_m] - (M - 1) E[f]`` of one example, ``(C,)``."""
+    modalities = len(marginals)
+    alone = sum(conditional_mean(table, marginals, (m,), levels) for m in range(modalities))
+    return alone - (modalities - 1) * conditional_mean(table, marginals, (), levels)
+
+
+# -- Tuples ----------------------------------------------------------------------------------------------------------
+
+
+def bases(tuples: Indices, size: int, draws: int) -> tuple[Indices, Indices]:
+    """The base tuples u and donor tuples v that a tuple design lists first, each ``(draws, g, M)``."""
+    u, v = tuples[: 2 * draws * size].reshape(2, draws, size, -1)
+    return u, v
+
+
+def mixed(u: Indices, v: Indices, from_v: Sequence[int]) -> tuple[int, ...]:
+    """The tuple u with some modalities taken from v."""
+    return tuple(int(v[m]) if m in from_v else int(u[m]) for m in range(len(u)))
+
+
+def tuple_unimodal(answers: Answers, u: Indices, v: Indices) -> Array:
+    """UC of every example, ``(g, C)``: a donor tuple, and what each modality of the example changes in a base tuple.
+
+    Args:
+        answers: Outputs by tuple.
+        u: ``(draws, g, M)`` base tuples.
+        v: ``(draws, g, M)`` donor tuples.
+    """
+    draws, size, modalities = u.shape
+    contributions = []
+    for i in range(size):
+        found = []
+        for draw in range(draws):
+            # The base tuples in which i stands in for one modality, and the examples it replaces there.
+            at = [next(b for b in range(size) if v[draw, b, m] == i) for m in range(modalities)]
+            replaced = tuple(int(u[draw, at[m], m]) for m in range(modalities))
+            contribution = answers[replaced].copy()
+            for m in range(modalities):
+                base = u[draw, at[m]]
+                contribution += answers[mixed(base, v[draw, at[m]], [m])] - answers[tuple(base.tolist())]
+            found.append(contribution)
+        contributions.append(np.mean(found, axis=0))
+    return np.array(contributions)
+
+
+def centre(answers: Answers, pool: Indices, examples: Sequence[int], shared: int) -> Array:
+    """The mean output of the tuples that hold at most ``shared`` of the examples, ``(C,)``."""
+    allowed = []
+    for candidate in pool:
+        if sum(int(example in examples) for example in candidate) <= shared:
+            allowed.append(answers[tuple(candidate.tolist())])
+    return np.mean(allowed, axis=0)
+
+
+def tuple_components(
+    answers: Answers, u: Indices, v: Indices, pairs: Sequence[tuple[int, int]], *, centred: bool = True
+) -> Array:
+    """Jansen's totals and Saltelli's first orders on base and donor tuples ``(draws, g, M)`` of one group."""
+    modalities = u.shape[-1]
+    pool = np.concatenate([u.reshape(-1, modalities), v.reshape(-1, modalities)])
+    everything = range(modalities)
+    found = []
+    for base, donor in zip(u.reshape(-1, modalities), v.reshape(-1, modalities), strict=True):
+        f_u, f_v = answers[tuple(base.tolist())], answers[tuple(donor.tolist())]
+        swaps = [answers[mixed(base, donor, [m])] for m in everything]
+        variance = ((f_u - f_v) ** 2).sum() / 2
+        total = [((f_u - swap) ** 2).sum() / 2 for swap in swaps]
+        first = []
+        for m in everything:
+            middle = centre(answers, pool, [base[m], donor[m]], 0) if centred else 0.0
+            first.append(((f_v - middle) * (swaps[m] - f_u)).sum())
+        unexplained = f_v - f_u - sum(swap - f_u for swap in swaps)
+        middle = centre(answers, pool, [*base, *donor], 1) if centred else 0.0
+        interaction = ((f_v - middle) * unexplained).sum()
+        both = []
+        for a, b in pairs:
+            shared = answers[mixed(base, donor, [m for m in everything if m not in (a, b)])]
+            both.append(variance - ((f_u - shared) ** 2).sum() / 2 - first[a] - first[b])
+        found.append([variance, *first, *total, *both, interaction])
+    return np.mean(found, axis=0)
+
+
+# -- Shares and intervals --------------------------------------------------------------------------------------------
+
+
+def share_ratios(components: Array, modalities: int) -> Array:
+    """First orders and interactions over their sum, totals and pairs over the variance; ``(S,)`` -> ``(S - 1,)``."""
+    variance, first, interaction = components[0], components[1 : 1 + modalities], components[-1]
+    parts = sum(first) + interaction
+    if variance <= 0 or parts <= 0:
+        return np.zeros(len(components) - 1)
+    rest = [value / variance for value in components[1 + modalities : -1]]
+    return np.array([*(value / parts for value in first), *rest, interaction / parts])
+
+
+def jackknife(groups: Array, statistic: Callable[[Array], Array], level: float = 0.95) -> tuple[Array, Array, Array]:
+    """Delete one group at a time: the estimate and its bounds, each ``(K,)``."""
+    count = len(groups)
+    estimate = statistic(groups.mean(0))
+    deleted = [statistic(np.mean([groups[h] for h in range(count) if h != g], axis=0)) for g in range(count)]
+    middle = np.mean(deleted, axis=0)
+    variance = (count - 1) / count * sum((value - middle) ** 2 for value in deleted)
+    half = np.sqrt(variance) * stats.t.ppf((1 + level) / 2, count - 1)
+    return estimate, estimate - half, estimate + half
+
+
+# -- Scores ----------------------------------------------------------------------------------------------------------
+
+
+def accuracy(logits: Sequence[Array], target: Sequence[int]) -> float:
+    """The share of ``(C,)`` logits whose largest is the target's."""
+    hits = [int(np.argmax(values)) == int(label) for values, label in zip(logits, target, strict=True)]
+    return sum(hits) / len(hits)
+
+
+def emap_score(grids: Array, targets: Indices) -> float:
+    """The accuracy of UC alone over ``(G, g, g, C)`` grids and ``(G, g)`` targets."""
+    logits = [uc for grid in grids for uc in unimodal_contribution(grid)]
+    return accuracy(logits, targets.ravel().tolist())
+
+
+def perceptual_score(grids: Array, targets: Indices, modality: int) -> float:
+    """The accuracy of the real pairs, less that with one modality from every other example of the group."""
+    real, swapped, real_target, swapped_target = [], [], [], []
+    for grid, target in zip(grids, targets, strict=True):
+        for i in range(len(grid)):
+            real.append(grid[i, i])
+            real_target.append(target[i])
+            for j in range(len(grid)):
+                if j != i:
+                    swapped.append(grid[j, i] if modality == 0 else grid[i, j])
+                    swapped_target.append(target[i])
+    return accuracy(real, real_target) - accuracy(swapped, swapped_target)
