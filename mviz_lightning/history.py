@@ -20,9 +20,7 @@ class History(Sequence[Row]):
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """Append a run; a run of the same stage, epoch and step is replaced."""
-        place = (row.stage, row.epoch, row.step)
-        self._rows = [kept for kept in self._rows if (kept.stage, kept.epoch, kept.step) != place]
+        """Append a run."""
         self._rows.append(row)
 
     def clear(self) -> None:

@@ -9,8 +9,16 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
-from transformers import BatchEncoding
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
+from transformers import (
+    BatchEncoding,
+    CLIPConfig,
+    CLIPModel,
+    LxmertConfig,
+    LxmertForQuestionAnswering,
+    ViltConfig,
+    ViltForQuestionAnswering,
+)
 
 from mviz_lightning.batch import Layout, Probe, parse_modalities
 
@@ -195,3 +203,152 @@ def call_named(module: nn.Module, batch: Any) -> Any:
 
 def with_logits(scores: Tensor) -> SimpleNamespace:
     return SimpleNamespace(logits=scores)
+
+
+class LSTMNet(nn.Module):
+    """A CNN with BatchNorm beside an LSTM over padded token ids; ``forward(image, ids, attention_mask)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cnn = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.embed = nn.Embedding(20, 6)
+        self.lstm = nn.LSTM(6, 5, batch_first=True)
+        self.head = nn.Bilinear(4, 5, 3)
+
+    def forward(self, image: Tensor, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        lengths = attention_mask.sum(1).cpu()
+        steps = pack_padded_sequence(self.embed(ids), lengths, batch_first=True, enforce_sorted=False)
+        return self.head(self.cnn(image), self.lstm(steps)[1][0][-1])
+
+
+class MulT(nn.Module):
+    """Three sequences, a regression and its hidden state: ``(out (B, 1), h)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nn.GRU(size, 4, batch_first=True) for size in (6, 5, 3))
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, text: Tensor, audio: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+        steps = torch.cat([net(values)[0] for net, values in zip(self.nets, (text, audio, vision), strict=True)], 1)
+        hidden = self.attention(steps, steps, steps, need_weights=False)[0].mean(1)
+        return self.head(hidden), hidden
+
+
+class LateList(nn.Module):
+    """``forward(inputs)`` with a list of two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = LateFusion()
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        return self.net(*inputs[:2])
+
+
+class Studied(NamedTuple):
+    """A model of some family, a batch for it and what is said of them."""
+
+    module: nn.Module
+    batch: Any
+    modalities: dict[str, Any]
+    target: str | None
+    outputs: int
+    predict: Any = None
+
+
+def token_leaves(count: int, width: int = 6, high: int = 20) -> dict[str, Tensor]:
+    """Return token ids of several lengths and their mask."""
+    lengths = integers(width - 1, count, seed=11) + 2
+    mask = (torch.arange(width) < lengths.unsqueeze(1)).long()
+    return {"input_ids": integers(high - 2, count, width, seed=12) + 2 * mask, "attention_mask": mask}
+
+
+def late_fusion(count: int = 8) -> Studied:
+    return Studied(seeded(LateFusion), pair_batch(count), {"image": "image", "text": "text"}, "labels", 3)
+
+
+def cnn_lstm(count: int = 8) -> Studied:
+    tokens = token_leaves(count)
+    batch = {"ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], "image": floats(count, 3, 8, 8)}
+    return Studied(seeded(LSTMNet), batch, {"image": "image", "text": ["ids", "attention_mask"]}, None, 3)
+
+
+def mult(count: int = 8) -> Studied:
+    batch = ([floats(count, 5, 6), floats(count, 7, 5, seed=1), floats(count, 4, 3, seed=2)], floats(count, 1, seed=3))
+    return Studied(seeded(MulT), batch, {"text": "0.0", "audio": "0.1", "vision": "0.2"}, "1", 1, call_inputs)
+
+
+def list_batch(count: int = 8) -> Studied:
+    return Studied(seeded(LateList), list(pair_batch(count).values()), {"image": "0", "text": "1"}, "2", 3)
+
+
+def call_inputs(module: nn.Module, batch: Any) -> Any:
+    """Predict: everything but the labels, in order."""
+    return module(*batch[0])
+
+
+def vilt(count: int = 8) -> Studied:
+    config = ViltConfig(
+        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=8, image_size=16, patch_size=8, num_labels=3,
+    )  # fmt: skip
+    pixels = {"pixel_values": floats(count, 3, 16, 16), "pixel_mask": torch.ones(count, 16, 16, dtype=torch.long)}
+    batch = {**token_leaves(count), **pixels, "labels": floats(count, 3).sigmoid()}
+    modalities = {"text": ["input_ids", "attention_mask"], "image": ["pixel_values", "pixel_mask"]}
+    return Studied(seeded(lambda: ViltForQuestionAnswering(config)), BatchEncoding(batch), modalities, "labels", 3)
+
+
+class CLIPClassifier(nn.Module):
+    """A head over both embeddings of CLIP."""
+
+    def __init__(self, clip: CLIPModel) -> None:
+        super().__init__()
+        self.clip = clip
+        self.head = nn.Bilinear(8, 8, 3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> dict[str, Tensor]:
+        found = self.clip(input_ids=input_ids, attention_mask=attention_mask, pixel_values=pixel_values)
+        return {"logits": self.head(found.text_embeds, found.image_embeds)}
+
+
+def clip_model() -> CLIPModel:
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {**layers, "vocab_size": 20, "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 19}
+    vision = {**layers, "image_size": 16, "patch_size": 8}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
+
+
+def clip(count: int = 8) -> Studied:
+    batch = {**token_leaves(count), "pixel_values": floats(count, 3, 16, 16)}
+    modalities = {"text": ["input_ids", "attention_mask"], "image": "pixel_values"}
+    return Studied(seeded(lambda: CLIPClassifier(clip_model())), batch, modalities, None, 3)
+
+
+def answers(module: nn.Module, batch: Any) -> Tensor:
+    """Predict with a model whose outputs are not called logits."""
+    return module(**batch).question_answering_score
+
+
+def lxmert(count: int = 8) -> Studied:
+    config = LxmertConfig(
+        vocab_size=20, hidden_size=16, num_attention_heads=2, intermediate_size=16, num_qa_labels=3, l_layers=1,
+        x_layers=1, r_layers=1, visual_feat_dim=6, max_position_embeddings=8,
+    )  # fmt: skip
+    regions = {"visual_feats": floats(count, 4, 6), "visual_pos": floats(count, 4, 4, seed=1).sigmoid()}
+    modalities = {"text": ["input_ids", "attention_mask"], "image": ["visual_feats", "visual_pos"]}
+    module = seeded(lambda: LxmertForQuestionAnswering(config))
+    return Studied(module, {**token_leaves(count), **regions}, modalities, None, 3, answers)
+
+
+FAMILIES = {
+    "late fusion": late_fusion,
+    "CNN and LSTM": cnn_lstm,
+    "MulT": mult,
+    "list batch": list_batch,
+    "ViLT": vilt,
+    "CLIP": clip,
+    "LXMERT": lxmert,
+}
+"""Models by family, each a function of the number of examples; all can be evaluated row by row."""

@@ -1,0 +1,240 @@
+"""Every way in which a Trainer validates."""
+
+import re
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from toy import MODALITIES, SMALL, Toy, examples, fit, loader, monitor, trainer
+from torch.utils.data import DataLoader, IterableDataset
+
+from mviz_lightning import MonitorWarning, MultimodalMonitor, explain
+
+
+def test_the_sanity_check_rehearses_and_collects_nothing(tmp_path):
+    class Look(Callback):
+        def on_sanity_check_end(self, trainer, module):
+            self.seen = (watch._study.rehearsed, watch._study.probe, watch._study._reservoir, len(watch.history))
+
+    watch, look = monitor(), Look()
+    fit(tmp_path, watch, look)
+    assert look.seen == (True, None, None, 0)
+
+
+def test_validate_and_test_measure_as_fit_does(tmp_path):
+    module, watch = Toy(), monitor()
+    chosen = trainer(tmp_path, watch)
+    chosen.validate(module, loader(seed=1), verbose=False)
+    validated = watch.history[-1]
+    chosen.test(module, loader(seed=1), verbose=False)
+    tested = watch.history[-1]
+    assert (validated.stage, tested.stage) == ("validate", "test")
+    assert "mviz/interaction" in chosen.callback_metrics
+    for key in ("interaction", "total/image", "score"):
+        assert tested.values[key] == validated.values[key]
+
+
+def test_explain_without_a_trainer_gives_the_same_values(tmp_path):
+    module, watch = Toy(), monitor()
+    trainer(tmp_path, watch).validate(module, loader(seed=1), verbose=False)
+    alone = explain(module, loader(seed=1), modalities=MODALITIES, target="2", num_examples=32, group_size=8)
+    for key in ("interaction", "total/image", "total_low/text"):
+        # The monitor draws its 32 examples from 48, explain from 32: the same model, nearly the same shares.
+        assert alone.values[key] == pytest.approx(watch.history[-1].values[key], abs=0.25)
+    same = MultimodalMonitor(MODALITIES, target="2", num_examples=32, group_size=8, reference=32)
+    trainer(tmp_path, same).validate(module, loader(seed=1), verbose=False)
+    assert alone.values["interaction"] == same.history[-1].values["interaction"]
+
+
+def test_examples_come_from_the_chosen_loader(tmp_path):
+    module, watch, second = Toy(), monitor(dataloader_idx=1), monitor(name="second")
+    loaders = [loader(seed=1), loader(seed=2)]
+    trainer(tmp_path, watch, second).fit(module, loader(), loaders)
+    rows = {tuple(row.tolist()) for row in examples(seed=2).tensors[0]}
+    assert {tuple(row.tolist()) for row in watch._study.probe.leaves["0"]} <= rows
+    assert not {tuple(row.tolist()) for row in second._study.probe.leaves["0"]} & rows
+
+
+def test_validation_in_mid_epoch_gives_a_row_each(tmp_path):
+    watch = monitor()
+    fit(tmp_path, watch, val_check_interval=2)
+    assert len(watch.history) == 4
+    assert len({row.step for row in watch.history}) == 4
+
+
+def test_a_loader_of_unknown_length_is_measured_at_its_last_batch(tmp_path):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(examples(seed=1))
+
+    when = []
+
+    class Look(Callback):
+        def on_validation_epoch_end(self, trainer, module):
+            when.append(watch._row is not None)
+
+    watch = monitor()
+    trainer(tmp_path, Look(), watch).fit(Toy(), loader(), DataLoader(Stream(), batch_size=16))
+    assert len(watch.history) == 2
+    assert when[-1]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_averaged_weights_are_measured_whatever_the_order_of_callbacks(tmp_path, first):
+    module, watch = Toy(), monitor()
+    averaging = WeightAveraging()
+    order = (watch, averaging) if first else (averaging, watch)
+    torch.manual_seed(0)
+    chosen = trainer(tmp_path, *order, max_epochs=3)
+
+    class Keep(Callback):
+        def on_validation_start(self, trainer, module):
+            self.averaged = None
+
+        def on_validation_batch_start(self, trainer, module, *_):
+            self.averaged = {name: value.clone() for name, value in module.state_dict().items()}
+
+    keep = Keep()
+    chosen.callbacks.append(keep)
+    chosen.fit(module, loader(shuffle=True), loader(seed=1))
+    same = MultimodalMonitor(MODALITIES, target="2", **SMALL)
+    twin = Toy()
+    twin.load_state_dict(keep.averaged)
+    trainer(tmp_path, same).validate(twin, loader(seed=1), verbose=False)
+    assert watch.history[-1].values["total/image"] == same.history[-1].values["total/image"]
+
+
+def test_the_probe_stays_the_same_while_the_loader_shuffles(tmp_path):
+    probes = []
+
+    class Look(Callback):
+        def on_validation_end(self, trainer, module):
+            if not trainer.sanity_checking:
+                probes.append(watch._study.probe)
+
+    watch = monitor()
+    trainer(tmp_path, watch, Look(), max_epochs=3).fit(Toy(), loader(), loader(shuffle=True, seed=1))
+    assert len(probes) == 3
+    assert probes[0] is probes[2]
+
+
+def test_every_second_validation_is_measured_when_asked(tmp_path):
+    watch = monitor(every_n_validations=2)
+    fit(tmp_path, watch, max_epochs=4)
+    assert [row.epoch for row in watch.history] == [0, 2]
+
+
+def test_a_validation_loader_that_never_runs_is_said(tmp_path):
+    with pytest.warns(MonitorWarning, match="no validation batch came by; look at limit_val_batches"):
+        fit(tmp_path, monitor(), limit_val_batches=0)
+
+
+def test_fast_dev_run_works_and_writes_nothing(tmp_path):
+    watch = monitor(num_examples=16, group_size=8)
+    fit(tmp_path, watch, fast_dev_run=True)
+    assert len(watch.history) == 1
+    assert not list(tmp_path.rglob("history.jsonl"))
+
+
+same_folder = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+
+
+def saved(folder, watch):
+    """Train for an epoch and return the checkpoint's path."""
+    checkpoint = ModelCheckpoint(folder, filename="last")
+    fit(folder, watch, checkpoint, enable_checkpointing=True, max_epochs=1)
+    return folder / "last.ckpt"
+
+
+def resume(folder, watch, path, seed=1):
+    chosen = trainer(folder, watch, ModelCheckpoint(folder), max_epochs=2, enable_checkpointing=True)
+    chosen.fit(Toy(), loader(shuffle=True), loader(seed=seed), ckpt_path=path)
+
+
+def resumed(folder, first, second):
+    resume(folder, second, saved(folder, first))
+
+
+@same_folder
+def test_a_resumed_training_goes_on_with_history_and_probe(tmp_path):
+    first, second = monitor(), monitor()
+    resumed(tmp_path, first, second)
+    assert [row.epoch for row in second.history] == [0, 1]
+    assert second.history[0] == first.history[0]
+    assert all(torch.equal(first._study.probe.leaves[k], second._study.probe.leaves[k]) for k in ("0", "1", "2"))
+
+
+@same_folder
+def test_a_probe_too_large_for_the_checkpoint_is_drawn_again_and_known_to_be_the_same(tmp_path):
+    first, second = monitor(checkpoint_megabytes=0), monitor(checkpoint_megabytes=0)
+    resumed(tmp_path, first, second)
+    assert "leaves" not in first.state_dict()["probe"]
+    assert torch.equal(first._study.probe.leaves["0"], second._study.probe.leaves["0"])
+    assert second.history[1].note == ""
+
+
+@same_folder
+def test_a_probe_that_changed_marks_the_break(tmp_path):
+    second = monitor(checkpoint_megabytes=0)
+    resume(tmp_path, second, saved(tmp_path, monitor(checkpoint_megabytes=0)), seed=7)
+    assert "probe drawn anew" in second.history[1].note
+
+
+def test_the_state_is_plain_enough_for_weights_only_loading(tmp_path):
+    watch = monitor()
+    fit(tmp_path, watch)
+    torch.save(watch.state_dict(), tmp_path / "state.pt")
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["history"] == watch.state_dict()["history"]
+
+
+def test_validate_from_a_checkpoint_leaves_the_history_of_fit_alone(tmp_path):
+    first, second = monitor(), monitor()
+    path = saved(tmp_path, first)
+    chosen = trainer(tmp_path, second, ModelCheckpoint(tmp_path), enable_checkpointing=True)
+    chosen.validate(Toy(), loader(seed=1), ckpt_path=path, verbose=False)
+    assert second.history.fitted == first.history.fitted
+    assert second.history[-1].stage == "validate"
+
+
+def test_a_second_training_starts_a_history_of_its_own(tmp_path):
+    watch = monitor()
+    fit(tmp_path, watch)
+    fit(tmp_path, watch, max_epochs=1)
+    assert len(watch.history) == 1
+
+
+def test_monitors_of_two_names_work_side_by_side(tmp_path):
+    chosen = fit(tmp_path, monitor(), monitor(name="other", seed=1))
+    assert {"mviz/interaction", "other/interaction"} <= set(chosen.callback_metrics)
+
+
+def test_a_trainer_of_pytorch_lightning_takes_the_monitor(tmp_path):
+    pytorch_lightning = pytest.importorskip("pytorch_lightning")
+
+    class Other(pytorch_lightning.LightningModule):
+        __init__, forward, loss = Toy.__init__, Toy.forward, Toy.loss
+        training_step, validation_step = Toy.training_step, Toy.validation_step
+        configure_optimizers = Toy.configure_optimizers
+
+    Other.__init__ = lambda self: (pytorch_lightning.LightningModule.__init__(self), _build(self))[0]
+    watch = monitor()
+    chosen = pytorch_lightning.Trainer(
+        default_root_dir=tmp_path, callbacks=[watch], max_epochs=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+    )
+    chosen.fit(Other(), loader(), loader(seed=1))
+    assert "mviz/interaction" in chosen.callback_metrics
+
+
+def _build(module):
+    toy = Toy()
+    module.encoders, module.head = toy.encoders, toy.head
+
+
+def test_the_history_prints_a_row_for_each_run(tmp_path):
+    watch = monitor()
+    fit(tmp_path, watch)
+    lines = str(watch.history).splitlines()
+    assert lines[0].split()[:2] == ["epoch", "step"]
+    assert len(lines) == 3
+    assert re.match(r"0 +3 ", lines[1])
