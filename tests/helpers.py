@@ -82,9 +82,13 @@ STRUCTURES = {
     "dataclass": _structure(Example),
     "frozen dataclass": _structure(FrozenExample),
     "slotted dataclass": _structure(SlottedExample),
-    "BatchEncoding": _structure(lambda image, text, labels: BatchEncoding({"image": image, "text": text, "labels": labels})),
+    "BatchEncoding": _structure(
+        lambda image, text, labels: BatchEncoding({"image": image, "text": text, "labels": labels})
+    ),
     "inputs and labels": _structure(lambda image, text, labels: ((image, text), labels), "0.0", "0.1", "1"),
-    "dict and labels": _structure(lambda image, text, labels: ({"image": image, "text": text}, labels), "0.image", "0.text", "1"),
+    "dict and labels": _structure(
+        lambda image, text, labels: ({"image": image, "text": text}, labels), "0.image", "0.text", "1"
+    ),
     "lists in a dict": _structure(lambda image, text, labels: {"x": [image, [text]], "y": labels}, "x.0", "x.1.0", "y"),
     "dataclass of everything": _structure(
         lambda image, text, labels: Outer(Pair(image, BatchEncoding({"ids": text}), None), [{"y": (labels,)}]),
@@ -130,7 +134,7 @@ def probe_of(batch: Any, modalities: Any = ("image", "text"), target: str | None
     return Probe(layout, leaves, torch.arange(layout.size(leaves)).unsqueeze(0))
 
 
-def same(left: Any, right: Any) -> bool:
+def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - a return for each kind
     """Compare leaves or whole batches: types, structure, element types and values."""
     if type(left) is not type(right):
         return False
@@ -210,7 +214,9 @@ class LSTMNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cnn = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.cnn = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
         self.embed = nn.Embedding(20, 6)
         self.lstm = nn.LSTM(6, 5, batch_first=True)
         self.head = nn.Bilinear(4, 5, 3)

@@ -75,6 +75,11 @@ class Layout:
         owned = {path for paths in self.values.values() for path in paths}
         return [path for path in self.owners if path not in owned]
 
+    @property
+    def labels(self) -> list[str]:
+        """The target, unless it is an input too (a reconstruction); no prediction should need it."""
+        return [path for path in self.unowned if path == self.target]
+
     def leaves(self, batch: Any) -> dict[str, Any]:
         """Return the leaves of a batch by path.
 

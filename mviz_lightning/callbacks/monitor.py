@@ -1,11 +1,11 @@
 """The callback: hooks that decide when, and delegate."""
 
-import math
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torchmetrics import Metric
@@ -119,7 +119,6 @@ class MultimodalMonitor(Callback):
         self._validations = 0
         self._seen = 0
         self._row: Row | None = None
-        self._values: dict[str, float] = {}
         self._disabled = ""
         self._warned: set[str] = set()
         self._clock = time.perf_counter()
@@ -177,7 +176,7 @@ class MultimodalMonitor(Callback):
         """Log, where monitors and the row of the validation loss can still see it."""
         if not trainer.sanity_checking:
             self._measure(trainer)
-            self._publish(pl_module)
+            self._publish(trainer, pl_module)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -229,7 +228,7 @@ class MultimodalMonitor(Callback):
             return
         due = self._validations % self.every_n_validations == 0
         self._validations += 1
-        values, note = self._attempt() if due else ({}, "")
+        values, note = self._attempt() if due and not self._disabled else ({}, self._disabled)
         self._row = Row(self._stage, trainer.current_epoch, trainer_facts.step(trainer), values, note)
 
     def _attempt(self) -> tuple[dict[str, float], str]:
@@ -240,13 +239,13 @@ class MultimodalMonitor(Callback):
             if self.on_error == "raise":
                 raise
             failure = f"{type(error).__name__}: {error}"
-            self._warn(f"a run of the monitor failed; the values logged repeat the last ones. {failure}")
+            self._warn(f"a run of the monitor failed; callbacks that monitor a share see its last value (0 at first). {failure}")
             return {}, failure
         return values, self._study.pop_notes()
 
     def _run(self) -> dict[str, float]:
         if not self._study.rehearsed:
-            raise ConfigurationError(self._disabled or "no validation batch could be used.")
+            raise ConfigurationError("no validation batch could be used.")
         self._study.complete()
         found = self._study.run()
         seconds = found.seconds + self._journal.pop_seconds()
@@ -255,26 +254,25 @@ class MultimodalMonitor(Callback):
         self._clock = now
         return {**found.values, "seconds": seconds, "rows": float(found.rows), "overhead": overhead}
 
-    def _publish(self, pl_module: LightningModule) -> None:
+    def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log a run's values and write its row; a validation without a run logs nothing."""
         row, self._row = self._row, None
         if row is None or not (row.values or row.note):
             return
-        self._values = row.values or self._values or self._blank()
-        pl_module.log_dict(
-            {f"{self.name}/{key}": value for key, value in self._values.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=1,
-            sync_dist=self._study.ranks.count > 1,
-        )
+        if row.values:
+            values = {f"{self.name}/{key}": value for key, value in row.values.items()}
+            sync = self._study.ranks.count > 1
+            pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
+        else:
+            self._stand_in(trainer)
         self._guard(partial(self._journal.write, row))
         if (self._validations - 1) % self.pictures_every_n_validations == 0:
             self._guard(self._journal.draw)
 
-    def _blank(self) -> dict[str, float]:
-        """Return NaN for every share: callbacks that monitor one would stop the training if it were absent."""
-        return dict.fromkeys(self._study.share_keys, math.nan)
+    def _stand_in(self, trainer: Trainer) -> None:
+        """Leave a gap in the curves, but something to monitor: a share that is absent or NaN stops the training."""
+        for key in self._study.share_keys:
+            trainer.callback_metrics.setdefault(f"{self.name}/{key}", torch.tensor(0.0))
 
     def _guard(self, action: Callable[[], None]) -> None:
         """Do what may fail without harm: pictures, files, loggers."""

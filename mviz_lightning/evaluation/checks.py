@@ -59,6 +59,8 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) ->
         probe: Some examples.
         outputs: ``(R, C)`` of its first rows, as they are.
     """
+    if not bool(outputs.isfinite().all()):
+        return
     rows = torch.arange(min(ROWS, probe.size))
     strays = [
         path

@@ -153,7 +153,7 @@ def _by_name(free: list[inspect.Parameter], layout: Layout, *, keywords: bool) -
 
 def _named(layout: Layout) -> dict[str, tree.Keys]:
     """Return what a parameter's name may mean; labels are left out, since no prediction should need them."""
-    ways = {path: layout.keys[path] for path in layout.owners if path != layout.target}
+    ways = {path: layout.keys[path] for path in layout.owners if path not in layout.labels}
     entries = {way[0]: way[:1] for way in ways.values() if isinstance(way[0], str)}
     modalities = {name: layout.keys[paths[0]] for name, paths in layout.values.items()}
     leaves = {str(way[-1]): way for way in reversed(ways.values())}
@@ -163,7 +163,7 @@ def _named(layout: Layout) -> dict[str, tree.Keys]:
 def _by_order(free: list[inspect.Parameter], layout: Layout, *, at_most: int) -> list[Call]:
     """Bind parameters to leaves in the batch's order: of modalities, or all but the labels; or to their containers."""
     required = sum(p.default is p.empty for p in free)
-    paths = [path for path in layout.paths if path != layout.target]
+    paths = [path for path in layout.paths if path not in layout.labels]
     choices = [[path for path in paths if path not in layout.unowned], paths]
     ways = [[layout.keys[path] for path in choice] for choice in choices]
     ways += [[(key,) for key in dict.fromkeys(layout.keys[path][0] for path in choice)] for choice in choices]

@@ -63,9 +63,7 @@ def multimodal_interaction(grid: Array) -> Array:
     interactions = []
     for i in range(n):
         others = [j for j in range(n) if j != i]
-        differences = [
-            grid[i, i] - grid[i, j] - grid[k, i] + grid[k, j] for k in others for j in others if k != j
-        ]
+        differences = [grid[i, i] - grid[i, j] - grid[k, i] + grid[k, j] for k in others for j in others if k != j]
         interactions.append(np.mean(differences, axis=0))
     return np.array(interactions)
 
@@ -208,11 +206,9 @@ def tuple_unimodal(answers: Answers, u: Indices, v: Indices) -> Array:
 
 def centre(answers: Answers, pool: Indices, examples: Sequence[int], shared: int) -> Array:
     """The mean output of the tuples that hold at most ``shared`` of the examples, ``(C,)``."""
-    allowed = []
-    for candidate in pool:
-        if sum(int(example in examples) for example in candidate) <= shared:
-            allowed.append(answers[tuple(candidate.tolist())])
-    return np.mean(allowed, axis=0)
+    held = [sum(int(example in examples) for example in candidate) for candidate in pool]
+    allowed = [candidate for candidate, count in zip(pool, held, strict=True) if count <= shared]
+    return np.mean([answers[tuple(candidate.tolist())] for candidate in allowed], axis=0)
 
 
 def tuple_components(

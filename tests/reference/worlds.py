@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from reference import slow
 from torch import Tensor
 
 from mviz_lightning.functional import Design
-from reference import slow
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,7 @@ def test_relabelled_examples_with_relabelled_splits_give_the_same_components(see
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
     where = torch.argsort(order)
 
-    torch.testing.assert_close(
-        split_components(grid[order][:, order], where[splits]), split_components(grid, splits)
-    )
+    torch.testing.assert_close(split_components(grid[order][:, order], where[splits]), split_components(grid, splits))
 
 
 def test_components_of_several_grids_are_those_of_each() -> None:

@@ -33,7 +33,9 @@ from mviz_lightning.evaluation.prediction import choose
 CHUNKS = [2, 3, 4, 8, 10, 16, 128]
 
 
-def checked(module: nn.Module, batch: Any, predict: Callable[[Any, Any], Any] = call_named, chunk_size: int = 128) -> Tensor:
+def checked(
+    module: nn.Module, batch: Any, predict: Callable[[Any, Any], Any] = call_named, chunk_size: int = 128
+) -> Tensor:
     return check_independence(Evaluator(module, predict, chunk_size), probe_of(batch))
 
 
@@ -127,8 +129,8 @@ def test_attention_over_the_batch_is_refused(chunk_size: int) -> None:
         lambda values: nn.functional.dropout(values, 0.5, training=True),
         lambda values: values + torch.randn_like(values) * 0.05,
         lambda values: values * torch.bernoulli(torch.full((len(values), 1), 0.5)),
-        lambda values: values * np.random.uniform(0.5, 2),
-        lambda values: values * random.uniform(0.5, 2),
+        lambda values: values * np.random.uniform(0.5, 2),  # noqa: NPY002 - what models do
+        lambda values: values * random.uniform(0.5, 2),  # noqa: S311
     ],
     ids=["dropout", "noise", "dropped rows", "NumPy", "python"],
 )
@@ -146,7 +148,9 @@ def test_dropout_that_knows_evaluation_mode_passes() -> None:
 
 def test_the_message_says_how_large_the_difference_was() -> None:
     module = OnBatch(lambda _, batch: batch["image"] - batch["image"][:1])
-    with pytest.raises(ConfigurationError, match=r"in reverse order \(largest difference [\d.]+ of the largest output\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"in reverse order \(largest difference [\d.]+ of the largest output\)"
+    ):
         checked(module, pair_batch(16), call_forward)
 
 

@@ -1,6 +1,7 @@
 """The simulation of tests/benchmarks/coverage.py, in a quick form, held to the bounds of the package's promises."""
 
 import dataclasses
+from functools import cache
 
 import pytest
 import torch
@@ -9,7 +10,14 @@ from torch import Tensor
 
 from mviz_lightning.functional import two_way_components
 
+MODELS = (*TWO, *THREE)
 REPEATS = 250
+
+
+@cache
+def simulated(name: str, correlation: float) -> Simulation:
+    model = next(model for model in MODELS if model.name == name)
+    return simulate(model, correlation, REPEATS)
 
 
 def unbiased(found: Simulation) -> bool:
@@ -21,9 +29,9 @@ def covering(found: Simulation) -> bool:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
-@pytest.mark.parametrize("model", [*TWO, *THREE], ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_shares_are_unbiased_and_their_intervals_cover_the_truth(model: Model, correlation: float) -> None:
-    found = simulate(model, correlation, REPEATS)
+    found = simulated(model.name, correlation)
 
     assert unbiased(found)
     assert covering(found)
@@ -46,7 +54,7 @@ def test_the_textbook_anova_fails_both_bounds_for_correlated_examples() -> None:
 
 @pytest.mark.parametrize("model", [TWO[1], THREE[1]], ids=lambda model: model.name)
 def test_an_interval_of_half_the_width_fails_the_bound_of_coverage(model: Model) -> None:
-    found = simulate(model, 0.0, REPEATS)
+    found = simulated(model.name, 0.0)
     low, high = (found.value + (bound - found.value) / 2 for bound in (found.low, found.high))
 
     assert not covering(dataclasses.replace(found, low=low, high=high))
@@ -57,7 +65,7 @@ def test_errors_are_as_small_as_they_were_measured(model: Model, correlation: fl
     # METHODS: RMSE of total .029, .034 and .038 in 1,500 repeats.
     expected = {(0, 0.0): 0.029, (1, 0.9): 0.034, (3, 0.0): 0.038}[TWO.index(model), correlation]
 
-    assert float(simulate(model, correlation, REPEATS).rmse[2]) == pytest.approx(expected, rel=0.2)
+    assert float(simulated(model.name, correlation).rmse[2]) == pytest.approx(expected, rel=0.2)
 
 
 def test_a_report_has_a_line_for_every_share() -> None:

@@ -81,9 +81,7 @@ def test_a_single_row_is_answered(family: Callable[..., Studied]) -> None:
     studied = family(4)
     sources = integers(4, 1, len(studied.modalities), seed=7)
     evaluator, probe = asked(studied)
-    torch.testing.assert_close(
-        evaluator.plain(probe, Query(sources)), plainly(studied, sources), atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(evaluator.plain(probe, Query(sources)), plainly(studied, sources), atol=1e-6, rtol=1e-5)
 
 
 class Counting(nn.Module):
@@ -195,13 +193,18 @@ def test_other_errors_are_not_tried_again() -> None:
 )
 def test_another_number_of_rows_is_refused(outputs: Callable[[Tensor], Tensor]) -> None:
     module = OnBatch(lambda _, batch: outputs(batch["image"]))
-    with pytest.raises(ConfigurationError, match=r"the model returned \d+ rows of scores for 36 examples; expected is one row"):
+    with pytest.raises(
+        ConfigurationError, match=r"the model returned \d+ rows of scores for 36 examples; expected is one row"
+    ):
         Evaluator(module, call_forward).plain(probe_of(BATCH), Query(PAIRS))
 
 
 def masked_probe() -> Probe:
     probe = probe_of(BATCH)
-    units = {"image": Units("image", torch.tensor([[0, 0, 1, 1]])), "text": Units("text", torch.tensor([[0, 1, 2]]), 7.0)}
+    units = {
+        "image": Units("image", torch.tensor([[0, 0, 1, 1]])),
+        "text": Units("text", torch.tensor([[0, 1, 2]]), 7.0),
+    }
     return Probe(probe.layout, probe.leaves, probe.groups, units)
 
 
@@ -227,14 +230,20 @@ def test_rows_without_masked_units_are_unmasked_rows() -> None:
 def test_queries_with_masks_of_several_modalities_are_joined() -> None:
     module, evaluator, _ = counted()
     half = torch.tensor([[True, False]] * 36)
-    queries = [Query(PAIRS, {"image": half}), Query(PAIRS), Query(PAIRS, {"text": torch.zeros(36, 3, dtype=torch.bool)})]
+    queries = [
+        Query(PAIRS, {"image": half}),
+        Query(PAIRS),
+        Query(PAIRS, {"text": torch.zeros(36, 3, dtype=torch.bool)}),
+    ]
     answers = evaluator(masked_probe(), queries)
     assert sum(module.chunks.sizes) == 2 * 36 + 6 * 6
     for query, answer in zip(queries, answers, strict=True):
         torch.testing.assert_close(answer, evaluator.plain(masked_probe(), query))
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6), min_size=1, max_size=3))
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6), min_size=1, max_size=3)
+)
 def test_joined_queries_are_distinct_and_give_every_row_back(rows: list[list[tuple[int, int]]]) -> None:
     queries = [Query(torch.tensor(part)) for part in rows]
     distinct, answers = join(queries)
@@ -246,7 +255,9 @@ def test_joined_queries_are_distinct_and_give_every_row_back(rows: list[list[tup
 def test_outputs_have_the_type_that_the_precision_of_the_trainer_gives() -> None:
     module = seeded(LateFusion)
     autocast = lambda: torch.autocast("cpu", dtype=torch.bfloat16)
-    outputs = Evaluator(module, call_named, precision=autocast).plain(probe_of(BATCH), Query.aligned(torch.arange(6), 2))
+    outputs = Evaluator(module, call_named, precision=autocast).plain(
+        probe_of(BATCH), Query.aligned(torch.arange(6), 2)
+    )
     with autocast(), torch.no_grad():
         expected = module(BATCH["image"], BATCH["text"])
     assert outputs.dtype == torch.bfloat16
@@ -315,7 +326,9 @@ def test_evaluating_never_changes_lists_of_tensors_in_the_probe() -> None:
         return batch["text"]
 
     images = [floats(3, 2 + k) for k in range(6)]
-    probe = probe_of({"image": [image.clone() for image in images], "text": BATCH["text"]}, {"text": "text", "image": "image"})
+    probe = probe_of(
+        {"image": [image.clone() for image in images], "text": BATCH["text"]}, {"text": "text", "image": "image"}
+    )
     Evaluator(OnBatch(spoil), call_forward).plain(probe, Query(PAIRS))
     assert all(torch.equal(left, right) for left, right in zip(probe.leaves["image"], images, strict=True))
 

@@ -15,7 +15,7 @@ from torchmetrics import MeanSquaredError, Metric, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
 
 from mviz_lightning.explainers import Shares
-from mviz_lightning.functional import Task, decomposable, design, emap, shares
+from mviz_lightning.functional import Task, design, emap, shares
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, default_score
 
 seeds = st.integers(0, 10_000)
@@ -38,9 +38,14 @@ def classification(kind: Callable[..., Metric], modalities: int, size: int, clas
 def rows(modalities: int, size: int, groups: int, seed: int, outputs: int = 3) -> Tensor:
     """``(G, T, C)`` outputs of a model without much structure; a tuple has one output however often it is asked."""
     plan = design(modalities, size)
-    return recombined(plan, normal(seed, groups, size, modalities)).cumsum(-1).unsqueeze(-1).mul(
-        torch.arange(1.0, outputs + 1)
-    ).flatten(2).sin()[..., -outputs:]
+    return (
+        recombined(plan, normal(seed, groups, size, modalities))
+        .cumsum(-1)
+        .unsqueeze(-1)
+        .mul(torch.arange(1.0, outputs + 1))
+        .flatten(2)
+        .sin()[..., -outputs:]
+    )
 
 
 # -- Default scores --------------------------------------------------------------------------------------------------
@@ -350,7 +355,7 @@ def test_scores_read_the_rows_that_the_shares_were_planned_with(modalities: int,
     outputs = values[method.plan(groups).sources, torch.arange(modalities)].sum(1)
     probe = SimpleNamespace(target=values.sum(1).argmax(-1))
 
-    found = method.explain(method.metrics(probe, outputs, groups))  # type: ignore[arg-type]
+    found = method.explain(method.metrics(probe, outputs, groups))
     assert found["score"] == found["emap_score"] == 1
 
 
@@ -359,6 +364,6 @@ def test_shares_of_outputs_in_half_precision_are_computed_in_float64() -> None:
     metric = ContributionShares(NAMES[:2], task="multiclass", group_size=6)
     metric.update(outputs)
     exact = ContributionShares(NAMES[:2], task="multiclass", group_size=6)
-    exact.update(decomposable(outputs, "multiclass"))
+    exact.update(outputs.double())
 
     assert metric.compute() == exact.compute()

@@ -26,7 +26,9 @@ def test_a_sequence_of_paths_names_the_modalities_at_once() -> None:
     }
 
 
-@pytest.mark.parametrize("paths", [["input_ids", "attention_mask", "token_types"], ("input_ids", "token_types", "attention_mask")])
+@pytest.mark.parametrize(
+    "paths", [["input_ids", "attention_mask", "token_types"], ("input_ids", "token_types", "attention_mask")]
+)
 def test_of_several_leaves_the_first_holds_the_values_and_one_named_mask_is_the_mask(paths) -> None:
     text = parse_modalities({"text": paths, "image": "x"})["text"]
     assert text == Modality("input_ids", "attention_mask", ["token_types"])
@@ -56,29 +58,39 @@ def test_a_modality_passes_through() -> None:
 
 @pytest.mark.parametrize("modalities", [{}, {"image": "pixel_values"}, ["image"]])
 def test_one_modality_is_refused(modalities) -> None:
-    with pytest.raises(ConfigurationError, match=r"modalities=\[.*\]: contributions compare modalities, so name 2 or more"):
+    with pytest.raises(
+        ConfigurationError, match=r"modalities=\[.*\]: contributions compare modalities, so name 2 or more"
+    ):
         parse_modalities(modalities)
 
 
 def test_one_string_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"modalities='image' is one string; pass a mapping from names to paths"):
+    with pytest.raises(
+        ConfigurationError, match=r"modalities='image' is one string; pass a mapping from names to paths"
+    ):
         parse_modalities("image")
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "", "a.b", "é", "a\n"])
 def test_a_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"the name .* becomes part of logged keys; use letters, digits and underscores"):
+    with pytest.raises(
+        ConfigurationError, match=r"the name .* becomes part of logged keys; use letters, digits and underscores"
+    ):
         parse_modalities({name: "x", "b": "y"})
 
 
 @pytest.mark.parametrize("given", ["", [], [""], ["x", 3], ["x", ""]])
 def test_a_modality_without_a_leaf_is_refused(given) -> None:
-    with pytest.raises(ConfigurationError, match=r"modalities\['a'\]=.* names no leaf; give the path of one leaf or more"):
+    with pytest.raises(
+        ConfigurationError, match=r"modalities\['a'\]=.* names no leaf; give the path of one leaf or more"
+    ):
         parse_modalities({"a": given, "b": "y"})
 
 
 def test_a_leaf_in_two_modalities_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"the leaf 'x' is given twice, in 'a' and in 'b'; a leaf travels with one"):
+    with pytest.raises(
+        ConfigurationError, match=r"the leaf 'x' is given twice, in 'a' and in 'b'; a leaf travels with one"
+    ):
         parse_modalities({"a": "x", "b": ["y", "x"]})
 
 

@@ -132,7 +132,9 @@ def test_order_is_that_of_the_batch_not_of_the_modalities() -> None:
 
 
 @pytest.mark.parametrize("kind", [Named, Reversed, KeywordOnly, OtherNames])
-@pytest.mark.parametrize("batch", [Pair(IMAGE, TEXT, LABELS), Example(IMAGE, TEXT, LABELS)], ids=["namedtuple", "dataclass"])
+@pytest.mark.parametrize(
+    "batch", [Pair(IMAGE, TEXT, LABELS), Example(IMAGE, TEXT, LABELS)], ids=["namedtuple", "dataclass"]
+)
 def test_fields_are_bound_by_name(kind: type[nn.Module], batch: Any) -> None:
     assert torch.equal(outputs_of(kind(), batch, target="labels"), EXPECTED)
 
@@ -145,7 +147,11 @@ def test_leaves_deep_in_the_batch_are_bound_too(kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "paths"),
-    [({"image": IMAGE, "text": TEXT}, ["0.image", "0.text"]), ([IMAGE, TEXT], ["0.0", "0.1"]), ((IMAGE, TEXT), ["0.0", "0.1"])],
+    [
+        ({"image": IMAGE, "text": TEXT}, ["0.image", "0.text"]),
+        ([IMAGE, TEXT], ["0.0", "0.1"]),
+        ((IMAGE, TEXT), ["0.0", "0.1"]),
+    ],
     ids=["dict", "list", "tuple"],
 )
 @pytest.mark.parametrize("kind", [OfInputs, OfX, OfBatch])
@@ -262,8 +268,14 @@ def test_a_function_passes_through_and_a_path_names_one() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("torch.nn.no_such_function", r"predict='torch.nn.no_such_function' cannot be imported \(.*no_such_function.*\); give package"),
-        ("no_such_package.predict", r"cannot be imported \(No module named 'no_such_package'\); give package.module.function"),
+        (
+            "torch.nn.no_such_function",
+            r"predict='torch.nn.no_such_function' cannot be imported \(.*no_such_function.*\); give package",
+        ),
+        (
+            "no_such_package.predict",
+            r"cannot be imported \(No module named 'no_such_package'\); give package.module.function",
+        ),
         ("predict", r"predict='predict' cannot be imported \(.+\); give package.module.function"),
         ("", r"predict='' cannot be imported"),
         ("torch.nn.", r"predict='torch.nn.' cannot be imported"),
@@ -293,7 +305,19 @@ SCORES = floats(5, 3)
         (((SCORES,),), SCORES),
         (({"logits": SCORES}, 1), SCORES),
     ],
-    ids=["tensor", "bfloat16", "vector", "object", "dict", "model output", "tuple", "list", "nested", "deep", "tuple of dict"],
+    ids=[
+        "tensor",
+        "bfloat16",
+        "vector",
+        "object",
+        "dict",
+        "model output",
+        "tuple",
+        "list",
+        "nested",
+        "deep",
+        "tuple of dict",
+    ],
 )
 def test_scores_are_found_in_what_models_return(outputs: Any, expected: Tensor) -> None:
     found = scores(outputs)
@@ -304,13 +328,19 @@ def test_scores_are_found_in_what_models_return(outputs: Any, expected: Tensor) 
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        (None, r"the model returned 'NoneType'; expected are floating-point scores \(batch, outputs\), an object with .logits"),
+        (
+            None,
+            r"the model returned 'NoneType'; expected are floating-point scores \(batch, outputs\), an object",
+        ),
         ({"pooled": SCORES}, r"the model returned pooled \(5, 3\); expected are floating-point scores"),
         ((), r"the model returned one tuple tuple of 0; expected"),
         (("text", SCORES), r"the model returned .*1 \(5, 3\); expected"),
         (SCORES.argmax(1), r"the model returned a int64 tensor of shape \(5,\); expected"),
         (SCORES.mean(), r"the model returned a float32 tensor of shape \(\); expected"),
-        (SimpleNamespace(hidden=SCORES), r"the model returned 'SimpleNamespace'; expected .* Say predict= to pick them"),
+        (
+            SimpleNamespace(hidden=SCORES),
+            r"the model returned 'SimpleNamespace'; expected .* Say predict= to pick them",
+        ),
         (with_logits(None), r"the model returned 'SimpleNamespace'; expected"),
     ],
     ids=["nothing", "dict", "empty", "text first", "integers", "loss", "object", "no logits"],
@@ -324,7 +354,7 @@ def test_outputs_without_scores_are_refused(outputs: Any, message: str) -> None:
 def test_scores_with_positions_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"scores of shape \(5, .*\); expected is one row of scores for each example, .*Say predict= to choose a position",
+        match=r"scores of shape \(5, .*\); expected is one row of scores for each .*Say predict= to choose a position",
     ):
         scores(floats(*shape))
 
@@ -353,7 +383,9 @@ def test_a_failing_predict_is_named() -> None:
 
 def test_scores_that_are_none_are_a_failure_of_the_call() -> None:
     module = OnBatch(lambda _, batch: {"hidden": batch["image"]})
-    with pytest.raises(ConfigurationError, match=r"forward\(batch=batch\): ConfigurationError: the model returned hidden \(5, 4\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"forward\(batch=batch\): ConfigurationError: the model returned hidden \(5, 4\)"
+    ):
         chosen(module, pair_batch(5))
 
 

@@ -73,7 +73,11 @@ def test_masked_rows_that_were_never_padded_are_padded_with_zero() -> None:
 
 def test_images_of_several_sizes_follow_their_pixel_mask() -> None:
     def images(height: int, width: int) -> dict[str, Tensor]:
-        return {"pixels": torch.ones(1, 3, height, width), "pixel_mask": torch.ones(1, height, width), "t": floats(1, 2)}
+        return {
+            "pixels": torch.ones(1, 3, height, width),
+            "pixel_mask": torch.ones(1, height, width),
+            "t": floats(1, 2),
+        }
 
     leaves = collated([images(2, 5), images(4, 3)], {"image": ["pixels", "pixel_mask"], "text": "t"})
     assert leaves["pixels"].shape == (2, 3, 4, 5)
@@ -83,7 +87,9 @@ def test_images_of_several_sizes_follow_their_pixel_mask() -> None:
 
 def test_ragged_rows_without_a_mask_are_padded_with_zero_under_a_warning() -> None:
     batches = [{"audio": torch.ones(2, width), "text": floats(2, 3)} for width in (2, 3)]
-    with pytest.warns(MonitorWarning, match=r"the leaf 'audio' has examples of different shapes; they are padded with 0"):
+    with pytest.warns(
+        MonitorWarning, match=r"the leaf 'audio' has examples of different shapes; they are padded with 0"
+    ):
         leaves = collated(batches, ["audio", "text"])
     assert leaves["audio"].tolist() == [[1, 1, 0]] * 2 + [[1, 1, 1]] * 2
 
@@ -137,7 +143,9 @@ def test_groups_never_hold_an_example_twice(count: int, size: int, examples: int
 
 
 def test_labels_are_drawn_in_proportion() -> None:
-    target = torch.tensor([0] * 120 + [1] * 60 + [2] * 20)[torch.randperm(200, generator=torch.Generator().manual_seed(3))]
+    target = torch.tensor([0] * 120 + [1] * 60 + [2] * 20)[
+        torch.randperm(200, generator=torch.Generator().manual_seed(3))
+    ]
     for seed in range(20):
         counts = target[drawn(target, 200, examples=100, size=10, seed=seed)].flatten().bincount(minlength=3)
         assert (counts - torch.tensor([60, 30, 10])).abs().max() <= 1

@@ -1,5 +1,7 @@
 """UC, MI and EMAP of single predictions."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from mviz_lightning.functional import emap, own, unimodal_contribution
 
+Statistic = Callable[[Tensor], Tensor]
 seeds = st.integers(0, 10_000)
 sizes = st.integers(3, 7)
 outputs = st.integers(1, 3)
@@ -108,13 +111,13 @@ def test_relabelled_examples_take_their_uc_and_outputs_along(seed: int, size: in
 
 
 @pytest.mark.parametrize("function", [emap, own, unimodal_contribution])
-def test_leading_dimensions_are_carried_along(function: object) -> None:
+def test_leading_dimensions_are_carried_along(function: Statistic) -> None:
     grids = torch.stack([random_grid(seed, 4) for seed in range(6)]).view(2, 3, 4, 4, 2)
 
-    found = function(grids)  # type: ignore[operator]
+    found = function(grids)
 
     assert found.shape == (2, 3, 4, 2)
-    torch.testing.assert_close(found[1, 2], function(grids[1, 2]))  # type: ignore[operator]
+    torch.testing.assert_close(found[1, 2], function(grids[1, 2]))
 
 
 def world_grids() -> tuple[Tensor, Tensor]:
@@ -145,12 +148,12 @@ def test_emap_among_its_own_donors_fails_that_test() -> None:
     assert own_uc_error(emap(grids), truth) > 10
 
 
-def interaction_slope(function: object, size: int) -> float:
+def interaction_slope(function: Statistic, size: int) -> float:
     """What remains of a pure product's MI, by regression on its truth."""
     generator = torch.Generator().manual_seed(5)
     x, y = torch.randn(2, 40_000, size, 1, generator=generator, dtype=torch.float64)
     grids = x.unsqueeze(-2) * y.unsqueeze(-3)
-    interaction = own(grids) - function(grids)  # type: ignore[operator]
+    interaction = own(grids) - function(grids)
     return float((interaction * x * y).sum() / (x * y).square().sum())
 
 

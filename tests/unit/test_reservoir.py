@@ -158,13 +158,17 @@ def test_a_row_does_not_hold_on_to_its_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    "image", [floats(3, 4), [floats(4, 2), floats(4, 5), floats(4, 1)], packed([2, 3, 1])], ids=["tensor", "list", "packed"]
+    "image",
+    [floats(3, 4), [floats(4, 2), floats(4, 5), floats(4, 1)], packed([2, 3, 1])],
+    ids=["tensor", "list", "packed"],
 )
 def test_rows_of_an_inference_pass_can_be_differentiated(image) -> None:
     layout = learn({"image": image, "text": torch.arange(3)}, {"text": "text", "image": "image"})
     reservoir = Reservoir(8)
     with torch.inference_mode():
-        born_inside = leaf_kinds.move(image, "cpu") if not isinstance(image, list) else [entry.clone() for entry in image]
+        born_inside = (
+            leaf_kinds.move(image, "cpu") if not isinstance(image, list) else [entry.clone() for entry in image]
+        )
         born_inside = born_inside.clone() if isinstance(image, torch.Tensor) else born_inside
         reservoir.add(layout, {"image": born_inside, "text": torch.arange(3)}, range(3))
     for row in reservoir.rows(range(3)).values():

@@ -48,14 +48,14 @@ def test_labels_and_outputs_tell_the_task(outputs: int, target: Tensor | None, t
     ],
 )
 def test_a_task_that_is_given_is_taken(task: str, outputs: int, target: Tensor | None) -> None:
-    assert resolve_task(task, outputs, target) == task  # type: ignore[arg-type]
+    assert resolve_task(task, outputs, target) == task
 
 
 def test_an_unknown_task_is_refused_with_those_there_are() -> None:
     with pytest.raises(
         ConfigurationError, match=r"task='classification': choose one of 'multiclass', 'binary', 'multilabel', 'regr"
     ):
-        resolve_task("classification", 3, None)  # type: ignore[arg-type]
+        resolve_task("classification", 3, None)
 
 
 def test_several_outputs_without_labels_are_refused_with_what_to_say() -> None:
@@ -75,7 +75,7 @@ def test_several_outputs_without_labels_are_refused_with_what_to_say() -> None:
 )
 def test_labels_of_another_shape_are_refused(task: str | None, outputs: int, target: Tensor, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        resolve_task(task, outputs, target)  # type: ignore[arg-type]
+        resolve_task(task, outputs, target)
 
 
 def test_real_values_as_classes_are_refused() -> None:
@@ -95,7 +95,7 @@ def test_real_values_as_classes_are_refused() -> None:
 )
 def test_labels_out_of_range_are_refused(task: str | None, outputs: int, target: Tensor, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        resolve_task(task, outputs, target)  # type: ignore[arg-type]
+        resolve_task(task, outputs, target)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_labels_out_of_range_are_refused(task: str | None, outputs: int, target:
 def test_a_task_that_the_outputs_cannot_stand_for_is_refused(task: str, outputs: int, target: Tensor | None) -> None:
     # A binary task has one logit; one class or one label of several cannot be scored.
     with pytest.raises(ConfigurationError, match=rf"task='{task}' with {outputs} output"):
-        resolve_task(task, outputs, target)  # type: ignore[arg-type]
+        resolve_task(task, outputs, target)

@@ -1,0 +1,80 @@
+"""Trains on two processes; run by test_ddp.py with the name of a scenario and a folder."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.utils.data import DataLoader
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from toy import Toy, examples, loader, monitor, trainer
+
+
+def broken_on_second_rank(module: Any, batch: Any) -> torch.Tensor:
+    """Fail on rank 1 only, and only in the run, not in the rehearsal."""
+    if module.global_rank == 1 and len(batch[0]) > 16:
+        raise RuntimeError("rank 1 is unwell")
+    return module(*batch[:2])
+
+
+def wrong_on_second_rank(module: Any, batch: Any) -> Any:
+    return "nothing" if module.global_rank == 1 else module(*batch[:2])
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "uneven": {},
+    "one_group_each": {"num_examples": 24},  # three groups for two ranks
+    "raises": {"predict": broken_on_second_rank},
+    "misconfigured": {"predict": wrong_on_second_rank},
+}
+
+
+class Keep(Callback):
+    """Writes what this rank saw."""
+
+    def __init__(self, folder: Path, watch: Any) -> None:
+        self.folder, self.watch = folder, watch
+        self.validated: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if trainer.state.fn == "validate":
+            self.validated = [row.values for row in self.watch.history]
+
+    def on_fit_end(self, trainer: Any, module: Any) -> None:
+        probe = self.watch._study.probe
+        found = {
+            "validated": self.validated,
+            "rows": [row.values for row in self.watch.history],
+            "notes": [row.note for row in self.watch.history],
+            "probe": None if probe is None else probe.leaves["0"].tolist(),
+            "logged": {k: float(v) for k, v in trainer.callback_metrics.items()},
+            "weights": sum(float(p.detach().double().abs().sum()) for p in module.parameters()),
+        }
+        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+
+def main(scenario: str, folder: Path, devices: int) -> None:
+    torch.manual_seed(0)
+    watch = monitor(**SETTINGS[scenario])
+    stop = EarlyStopping("mviz/weakest_total", mode="max", patience=5)
+    settings = {"strategy": "ddp", "devices": devices} if devices > 1 else {}
+    chosen = trainer(folder, watch, stop, Keep(folder, watch), **settings)
+    validation = DataLoader(examples(61 if scenario == "uneven" else 64, seed=1), batch_size=16 // devices)
+    try:
+        module = Toy()
+        if scenario in ("plain", "uneven", "one_group_each"):
+            chosen.validate(module, validation, verbose=False)
+        chosen.fit(module, loader(), validation)
+    except Exception as error:
+        (folder / f"rank{os.environ.get('LOCAL_RANK', 0)}.error").write_text(f"{type(error).__name__}: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,61 @@
+"""Two processes on the CPU see what one process sees, and hear of one another's errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("ddp_program.py")
+COST = ("seconds", "rows", "overhead")
+
+
+def run(scenario: str, folder: Path, devices: int = 2) -> subprocess.CompletedProcess[str]:
+    folder.mkdir()
+    command = [sys.executable, "-W", "ignore", str(PROGRAM), scenario, str(folder), str(devices)]
+    # Nobody may hang: a run takes seconds.
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def seen(folder: Path, rank: int) -> dict:
+    return json.loads((folder / f"rank{rank}.json").read_text())
+
+
+@pytest.mark.parametrize("scenario", ["plain", "uneven", "one_group_each"])
+def test_two_processes_give_the_values_of_one(tmp_path, scenario):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, devices in ((one, 1), (two, 2)):
+        finished = run(scenario, folder, devices)
+        assert finished.returncode == 0, finished.stderr[-2000:]
+    alone, first, second = seen(one, 0), seen(two, 0), seen(two, 1)
+    assert first["probe"] == second["probe"] == alone["probe"]
+    expected = without_cost(alone["validated"][0])
+    assert without_cost(first["validated"][0]) == expected
+    assert without_cost(second["validated"][0]) == expected
+    # Training on two processes goes other ways than on one, but both processes go the same way.
+    assert first["weights"] == second["weights"]
+    assert [without_cost(row) for row in first["rows"]] == [without_cost(row) for row in second["rows"]]
+    assert len(first["rows"]) == 2
+
+
+def without_cost(values: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in values.items() if key not in COST}
+
+
+def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(tmp_path):
+    folder = tmp_path / "two"
+    finished = run("raises", folder)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    first, second = seen(folder, 0), seen(folder, 1)
+    assert all("rank 1 failed: RuntimeError: rank 1 is unwell" in note for note in first["notes"])
+    assert all("rank 1 is unwell" in note for note in second["notes"])
+    assert len(first["notes"]) == 2
+
+
+def test_a_rank_that_is_misconfigured_stops_all_before_the_training(tmp_path):
+    folder = tmp_path / "two"
+    finished = run("misconfigured", folder)
+    assert finished.returncode != 0
+    assert "rank 1 failed: ConfigurationError" in (folder / "rank0.error").read_text()
+    assert "the model returned 'str'" in (folder / "rank1.error").read_text()
