@@ -129,6 +129,7 @@ class Study:
         if self.probe is not None or self._failure is not None or self._layout is None:
             return 0
         try:
+            self._layout = self._layout.settled(batch)
             leaves = self._layout.leaves(batch)
             count = self._layout.size(leaves)
             if self._reservoir is None:

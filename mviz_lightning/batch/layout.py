@@ -1,7 +1,7 @@
 """Where everything lives in a user's batch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -94,6 +94,23 @@ class Layout:
                 "Give all batches of the validation loader the same leaves."
             ) from None
 
+    def settled(self, batch: Any) -> "Layout":
+        """Return the layout without leaves of no modality which another batch shows to hold no entry for each example.
+
+        A table of as many rows as the first batch had examples, say, or the other half of a combined batch.
+        """
+        size = leaf_kinds.count(_at(batch, self.keys[next(iter(self.values.values()))[0]]))
+        found = {path: _at(batch, self.keys[path]) for path in self.unowned if path != self.target}
+        constants = {path: node for path, node in found.items() if leaf_kinds.count(node) != size}
+        if not constants:
+            return self
+        return replace(
+            self,
+            owners={path: owner for path, owner in self.owners.items() if path not in constants},
+            keys={path: keys for path, keys in self.keys.items() if path not in constants},
+            _template=tree.replace(self._template, {self.keys[path]: node for path, node in constants.items()}),
+        )
+
     def size(self, leaves: Mapping[str, Any]) -> int:
         """Return how many examples the leaves hold."""
         return leaf_kinds.count(leaves[next(iter(self.values.values()))[0]]) or 0
@@ -116,6 +133,14 @@ def describe(batch: Any) -> str:
     inner = {path.rpartition(".")[0] for path in found}
     described = [f"{path} {leaf_kinds.describe(node)}" for path, node in found.items() if path not in inner]
     return ", ".join(described) or f"one {type(batch).__name__} {leaf_kinds.describe(batch)}"
+
+
+def _at(batch: Any, keys: tree.Keys) -> Any:
+    """Return a node of the batch, None where there is no such."""
+    try:
+        return tree.get(batch, keys)
+    except (KeyError, IndexError):
+        return None
 
 
 def _moved(template: Any, device: torch.device | str) -> Any:

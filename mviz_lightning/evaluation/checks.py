@@ -47,7 +47,7 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
 
 _MIXES = (
     "examples of a batch influence one another (BatchNorm that uses batch statistics in evaluation mode, contrastive "
-    "scores, attention over the batch)"
+    "scores, attention over the batch, a table in the batch that happens to have as many rows as the batch)"
 )
 
 

@@ -238,3 +238,53 @@ def test_the_history_prints_a_row_for_each_run(tmp_path):
     assert lines[0].split()[:2] == ["epoch", "step"]
     assert len(lines) == 3
     assert re.match(r"0 +3 ", lines[1])
+
+
+def test_a_combined_loader_whose_other_half_ends_early_is_watched(tmp_path):
+    from lightning.pytorch.utilities import CombinedLoader
+
+    class Half(Toy):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            super().validation_step(batch["p"], batch_idx)
+
+    watch = monitor(modalities={"image": "p.0", "text": "p.1"}, target="p.2")
+    halves = CombinedLoader({"p": loader(seed=1), "q": loader(16)}, "max_size")
+    trainer(tmp_path, watch).fit(Half(), loader(), halves)
+    assert all(row.values for row in watch.history)
+
+
+def test_a_table_with_as_many_rows_as_the_batch_is_no_example(tmp_path):
+    class WithTable(Toy):
+        def forward(self, batch):
+            return super().forward(batch["image"], batch["text"]) + 0 * batch["table"].sum()
+
+        def loss(self, batch):
+            return torch.nn.functional.cross_entropy(self(batch), batch["label"])
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", self.loss(batch), batch_size=len(batch["image"]))
+
+    def collate(rows):
+        image, text, label = (torch.stack(column) for column in zip(*rows, strict=True))
+        return {"image": image, "text": text, "label": label, "table": torch.eye(16)}
+
+    watch = monitor(modalities=["image", "text"], target="label")
+    loaders = [DataLoader(examples(40), batch_size=16, collate_fn=collate) for _ in range(2)]
+    trainer(tmp_path, watch).fit(WithTable(), *loaders)
+    assert set(watch._study.probe.leaves) == {"image", "text", "label"}
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_the_model_is_asked_under_the_trainer_s_precision(tmp_path, precision):
+    seen = []
+
+    class Look(Toy):
+        def forward(self, *modalities):
+            outputs = super().forward(*modalities)
+            seen.append(outputs.dtype)
+            return outputs
+
+    watch = monitor()
+    fit(tmp_path, watch, module=Look(), precision=precision)
+    assert set(seen) == {torch.bfloat16}
+    assert all(row.values for row in watch.history)
