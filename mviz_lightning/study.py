@@ -214,7 +214,9 @@ class Study:
             metrics = explainer.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
         values = explainer.explain(metrics)
         rows = (evaluator.rows - before) * self.ranks.count
-        return Measurement(values, rows, time.perf_counter() - started, noise_floor(outputs))
+        return Measurement(
+            values, rows, time.perf_counter() - started, noise_floor(outputs, len(self.config.modalities))
+        )
 
     def _shares_of(self, probe: Probe) -> Shares:
         """Settle the task once, on all labels of the probe."""
@@ -275,4 +277,5 @@ def _target(probe: Probe) -> Tensor | None:
 
 
 def _is_plain(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) or (isinstance(leaf, list) and all(isinstance(x, str | int | float) for x in leaf))
+    # Exactly these: NumPy's scalars are floats and strings too, and loading a checkpoint refuses them.
+    return isinstance(leaf, Tensor) or (isinstance(leaf, list) and all(type(x) in (str, int, float) for x in leaf))

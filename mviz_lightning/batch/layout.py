@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import tree
+from mviz_lightning.batch.discovery import (
+    batch_size,
+    describe,
+    find,
+    modality_leaves,
+    other_leaves,
+    require,
+    require_equal_length,
+)
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.errors import ConfigurationError
-
-Found: TypeAlias = Mapping[str, tuple[tree.Keys, Any]]
-"""Every node of a batch by path, with the way to it; the batch itself stands under the empty path."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +49,23 @@ class Layout:
         Raises:
             ConfigurationError: A path leads nowhere, leads to a leaf twice, or to leaves of unequal length.
         """
-        found = {tree.path(keys): (keys, node) for keys, node in tree.nodes(batch)}
-        size = _batch_size(found, modalities)
-        values = {name: _owned(found, name, modality, size) for name, modality in modalities.items()}
+        found = find(batch)
+        named = [
+            require(f"modalities[{name!r}]", path, found)
+            for name, modality in modalities.items()
+            for path in modality.leaves
+        ]
+        if target is not None:
+            named.append(require("target", target, found))
+        size = batch_size(named)
+        values = {name: modality_leaves(found, name, modality, size) for name, modality in modalities.items()}
         owners = _owners(values)
-        _require_equal_length(found, owners, size)
-        for path, (keys, node) in found.items():
-            is_leaf = leaf_kinds.count(node) == size and not _is_container(node, size)
-            if keys and is_leaf and not _inside(path, owners):
-                owners.setdefault(path, 0)
-        if target is not None and target not in owners:
-            raise _unknown("target", target, found)
+        if target is not None:
+            owners.setdefault(target, 0)
+        require_equal_length(found, list(owners), size)
+        owners |= dict.fromkeys(other_leaves(found, size, list(owners)), 0)
         ways = {path: found[path][0] for path in owners}
-        template = tree.replace(batch, dict.fromkeys(ways.values()))
+        template = _moved(tree.replace(batch, dict.fromkeys(ways.values())), "cpu")
         return cls(modalities, owners, values, target, ways, template)
 
     @property
@@ -127,14 +137,6 @@ class Layout:
         return {path: leaf_kinds.take(leaves[path], sources[:, owner]) for path, owner in self.owners.items()}
 
 
-def describe(batch: Any) -> str:
-    """List the leaves of a batch with their shapes, for messages."""
-    found = {tree.path(keys): node for keys, node in tree.nodes(batch) if keys}
-    inner = {path.rpartition(".")[0] for path in found}
-    described = [f"{path} {leaf_kinds.describe(node)}" for path, node in found.items() if path not in inner]
-    return ", ".join(described) or f"one {type(batch).__name__} {leaf_kinds.describe(batch)}"
-
-
 def _at(batch: Any, keys: tree.Keys) -> Any:
     """Return a node of the batch, None where there is no such."""
     try:
@@ -144,58 +146,9 @@ def _at(batch: Any, keys: tree.Keys) -> Any:
 
 
 def _moved(template: Any, device: torch.device | str) -> Any:
-    constants = {keys: node.to(device) for keys, node in tree.nodes(template) if isinstance(node, Tensor)}
-    return tree.replace(template, constants)
-
-
-def _unknown(argument: str, path: str, found: Found) -> ConfigurationError:
-    batch = found[""][1]
-    return ConfigurationError(f"{argument}: no leaf {path!r} in the batch; leaves found: {describe(batch)}.")
-
-
-def _batch_size(found: Found, modalities: Mapping[str, Modality]) -> int:
-    """Read the batch size off the first tensor of a modality; lists alone tell it where there is no tensor."""
-    nodes = []
-    for name, modality in modalities.items():
-        for path in modality.leaves:
-            if path not in found:
-                raise _unknown(f"modalities[{name!r}]", path, found)
-            nodes += [node for _, node in tree.nodes(found[path][1])]
-    sizes = [leaf_kinds.count(node) for node in nodes if not isinstance(node, list | tuple | Mapping)]
-    sizes += [leaf_kinds.count(node) for node in nodes]
-    known = [size for size in sizes if size is not None]
-    if not known:
-        raise ConfigurationError(
-            f"modalities: none of the leaves named holds one entry for each example; {describe(found[''][1])}."
-        )
-    return known[0]
-
-
-def _is_container(node: Any, size: int) -> bool:
-    """A list of one entry per example is a leaf, unless its entries are batches themselves: [images, texts]."""
-    if len(list(tree.nodes(node))) == 1:
-        return False
-    entries = list(node) if isinstance(node, list | tuple) else []
-    return len(entries) != size or all(leaf_kinds.count(entry) == size for entry in entries)
-
-
-def _inside(path: str, owners: Mapping[str, int]) -> bool:
-    return any(path.startswith(f"{owned}.") for owned in owners)
-
-
-def _owned(found: Found, name: str, modality: Modality, size: int) -> list[str]:
-    """Return the leaves of a modality; a path to a container stands for all leaves below it."""
-    paths: list[str] = []
-    for given in modality.leaves:
-        keys, node = found[given]
-        if not _is_container(node, size):
-            paths.append(given)
-            continue
-        below = [tree.path((*keys, *inner)) for inner, leaf in tree.nodes(node) if inner and leaf_kinds.count(leaf)]
-        paths += [path for path in below if not _is_container(found[path][1], size)]
-    if not paths:
-        raise ConfigurationError(f"modalities[{name!r}]: there is no leaf below {modality.values!r}.")
-    return paths
+    """Copy the template's tensors, since a model may work in place."""
+    constants = {keys: node for keys, node in tree.nodes(template) if isinstance(node, Tensor)}
+    return tree.replace(template, {keys: node.detach().to(device, copy=True) for keys, node in constants.items()})
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:
@@ -210,14 +163,3 @@ def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:
                 )
             owners[path] = position
     return owners
-
-
-def _require_equal_length(found: Found, owners: Mapping[str, int], size: int) -> None:
-    for path in owners:
-        length = leaf_kinds.count(found[path][1])
-        if length != size:
-            has = "no entry for each example" if length is None else f"{length} entries"
-            raise ConfigurationError(
-                f"modalities: the leaf {path!r} ({leaf_kinds.describe(found[path][1])}) has {has}, "
-                f"but the batch holds {size} examples; every leaf of a modality has the example as its first dimension."
-            )

@@ -4,7 +4,8 @@ Three operations suffice for recombination, and they are the same for every kind
 them, put several leaves behind one another.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -69,12 +70,12 @@ def _(leaf: PackedSequence, index: Tensor) -> PackedSequence:
 
 @take.register
 def _(leaf: list, index: Tensor) -> list[Any]:  # type: ignore[type-arg]
-    return [leaf[i] for i in index.tolist()]
+    return [copy.deepcopy(leaf[i]) for i in index.tolist()]
 
 
 @take.register
 def _(leaf: tuple, index: Tensor) -> tuple[Any, ...]:  # type: ignore[type-arg]
-    return tuple(leaf[i] for i in index.tolist())
+    return tuple(copy.deepcopy(leaf[i]) for i in index.tolist())
 
 
 def join(leaves: Sequence[Any], pad_value: float = 0) -> Any:
@@ -85,13 +86,15 @@ def join(leaves: Sequence[Any], pad_value: float = 0) -> Any:
     if isinstance(first, PackedSequence):
         return pack_sequence([row for leaf in leaves for row in _unpacked(leaf)], enforce_sorted=False)
     if isinstance(first, np.ndarray):
+        if ragged(leaves):
+            return _join_tensors([torch.from_numpy(leaf) for leaf in leaves], pad_value).numpy()
         return np.concatenate(leaves)
     return type(first)(entry for leaf in leaves for entry in leaf)
 
 
 def ragged(leaves: Sequence[Any]) -> bool:
     """Tell whether joining the leaves pads them."""
-    return isinstance(leaves[0], Tensor) and len({leaf.shape[1:] for leaf in leaves}) > 1
+    return isinstance(leaves[0], Tensor | np.ndarray) and len({leaf.shape[1:] for leaf in leaves}) > 1
 
 
 def move(leaf: Any, device: torch.device | str) -> Any:
@@ -103,6 +106,21 @@ def move(leaf: Any, device: torch.device | str) -> Any:
     if isinstance(leaf, list | tuple):
         return type(leaf)(move(entry, device) for entry in leaf)
     return leaf
+
+
+def content(leaf: Any) -> Iterator[bytes]:
+    """Yield everything in a leaf as bytes, for digests."""
+    if isinstance(leaf, PackedSequence):
+        yield from content([leaf.data, leaf.batch_sizes])
+    elif isinstance(leaf, Tensor):
+        yield leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(leaf, np.ndarray):
+        yield leaf.tobytes()
+    elif isinstance(leaf, list | tuple):
+        for entry in leaf:
+            yield from content(entry)
+    else:
+        yield repr(leaf).encode()
 
 
 def describe(leaf: Any) -> str:

@@ -58,7 +58,10 @@ def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Moda
     repeated = sorted({name for name in modalities if list(modalities).count(name) > 1})
     if repeated:
         raise ConfigurationError(f"modalities: {repeated[0]!r} is given twice; name every modality once.")
-    return [(path.replace(".", "_"), path) for path in modalities]
+    named = {path.replace(".", "_"): path for path in modalities}
+    if len(named) < len(modalities):
+        raise ConfigurationError(f"modalities={list(modalities)!r}: a name would stand there twice; pass a mapping.")
+    return list(named.items())
 
 
 def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:

@@ -30,7 +30,8 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
 def systematic_sample(order: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Take ``count`` examples at equal distances along an order, from a random start: every stratum gives its share."""
     start = torch.rand((), generator=generator)
-    return order[((torch.arange(count) + start) * len(order) / count).long()]
+    places = ((torch.arange(count) + start.double()) * len(order) / count).long()
+    return order[places.clamp(max=len(order) - 1)]
 
 
 def deal(order: Tensor, groups: int, generator: torch.Generator) -> Tensor:

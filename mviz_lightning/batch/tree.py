@@ -19,7 +19,7 @@ def path(keys: Keys) -> str:
 def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Yield every node with the way to it, containers before what they hold."""
     yield keys, tree
-    for key, child in _children(tree):
+    for key, child in children(tree):
         yield from nodes(child, (*keys, key))
 
 
@@ -30,7 +30,7 @@ def get(tree: Any, keys: Keys) -> Any:
         KeyError: There is no such node.
     """
     for key in keys:
-        tree = dict(_children(tree))[key]
+        tree = dict(children(tree))[key]
     return tree
 
 
@@ -43,11 +43,12 @@ def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
     by_key: dict[Any, dict[Keys, Any]] = {}
     for (key, *rest), value in updates.items():
         by_key.setdefault(key, {})[tuple(rest)] = value
-    children = dict(_children(tree))
-    return _rebuilt(tree, {key: replace(children[key], below) for key, below in by_key.items()})
+    held = dict(children(tree))
+    return _rebuilt(tree, {key: replace(held[key], below) for key, below in by_key.items()})
 
 
-def _children(node: Any) -> list[tuple[Any, Any]]:
+def children(node: Any) -> list[tuple[Any, Any]]:
+    """Return what a container holds, by key, position or attribute; nothing for a leaf."""
     if isinstance(node, PackedSequence):
         return []
     if isinstance(node, Mapping):
@@ -68,12 +69,12 @@ def _holds_nodes(node: list[Any] | tuple[Any, ...]) -> bool:
 
 def _rebuilt(node: Any, changed: Mapping[Any, Any]) -> Any:
     if isinstance(node, tuple):
-        entries = [changed.get(key, child) for key, child in _children(node)]
+        entries = [changed.get(key, child) for key, child in children(node)]
         return type(node)(*entries) if hasattr(node, "_fields") else type(node)(entries)
     twin = copy.copy(node)
     for key, value in changed.items():
-        if is_dataclass(node):
-            object.__setattr__(twin, key, value)  # also frozen ones
-        else:
+        if isinstance(node, Mapping | list):
             twin[key] = value
+        else:
+            object.__setattr__(twin, key, value)  # a dataclass, perhaps a frozen one
     return twin

@@ -239,7 +239,7 @@ class MultimodalMonitor(Callback):
             if self.on_error == "raise":
                 raise
             failure = f"{type(error).__name__}: {error}"
-            self._warn(f"a run of the monitor failed; callbacks that monitor a share see its last value (0 at first). {failure}")
+            self._warn(f"a run failed; callbacks that monitor a share see its last value (0 at first). {failure}")
             return {}, failure
         return values, self._study.pop_notes()
 

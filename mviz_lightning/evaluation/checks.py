@@ -31,6 +31,8 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
     # With a single example at hand its copies must do.
     rows = torch.arange(max(count, 4)) % count
     half = (len(rows) + 1) // 2
+    # In one chunk: smaller ones could hold the same rows in every order.
+    evaluator = replace(evaluator, chunk_size=len(rows))
     outputs, reverse, part = (_evaluate(evaluator, probe, order) for order in (rows, rows.flip(0), rows[:half]))
     again = _evaluate(replace(evaluator, seed=evaluator.seed + 1), probe, rows)
     if part.shape[1] != outputs.shape[1]:

@@ -8,11 +8,15 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from mviz_lightning.errors import ConfigurationError
 
 Restore: TypeAlias = Callable[[], None]
 
@@ -28,7 +32,11 @@ def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
     Args:
         module: The user's model.
         seed: Of random numbers that a forward may draw.
+
+    Raises:
+        ConfigurationError: The module has layers that its first forward would initialise.
     """
+    _refuse_lazy(module)
     with ExitStack() as stack:
         stack.enter_context(_random_states())
         stack.enter_context(_mha_slow_path())
@@ -37,10 +45,26 @@ def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        torch.manual_seed(seed)
+        _seed(seed)
         module.eval()
         _mute_logging(module)
         yield
+
+
+def _refuse_lazy(module: nn.Module) -> None:
+    """Initialising would draw random numbers that the training has to draw itself."""
+    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+        if is_lazy(tensor):
+            raise ConfigurationError(
+                f"the lazy layer of {name!r} is not initialised yet; call the model once on a batch before the "
+                "training, as optimizers and distributed training need it too."
+            )
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - models that sample draw from the global state
+    torch.manual_seed(seed)
 
 
 @contextmanager
@@ -66,10 +90,9 @@ def _mha_slow_path() -> Iterator[None]:
 
 
 def _mute_logging(module: nn.Module) -> None:
-    """Shadow ``log`` and ``log_dict`` on the instance; the snapshot of its attributes brings them back."""
-    for name in ("log", "log_dict"):
-        if hasattr(module, name):
-            vars(module)[name] = _ignore
+    """Shadow a LightningModule's ``log`` and ``log_dict``; the snapshot of its attributes brings them back."""
+    if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
+        vars(module).update(log=_ignore, log_dict=_ignore)
 
 
 def _ignore(*_: Any, **__: Any) -> None:
@@ -119,6 +142,8 @@ def _snapshot_content(value: Any) -> Restore:
         return _ignore
     if isinstance(value, Tensor):
         return _snapshot_tensor(value)
+    if isinstance(value, np.ndarray):
+        return _snapshot_array(value)
     if isinstance(value, dict):
         items = dict(value)
         return lambda: _refill(value, items)
@@ -132,10 +157,19 @@ def _snapshot_tensor(tensor: Tensor) -> Restore:
     content = tensor.detach().clone()
 
     def restore() -> None:
-        with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-            tensor.detach().copy_(content)
+        # Only what changed, since a graph in waiting may hold the tensor and count its versions.
+        if tensor.shape != content.shape:
+            tensor.data = content
+        elif tensor.layout != torch.strided or not torch.equal(tensor, content):
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                tensor.detach().copy_(content)
 
     return restore
+
+
+def _snapshot_array(array: Any) -> Restore:
+    content = array.copy()
+    return lambda: np.copyto(array, content)
 
 
 def _refill(mapping: MutableMapping[Any, Any], items: dict[Any, Any]) -> None:

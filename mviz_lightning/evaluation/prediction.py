@@ -10,7 +10,8 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor, nn
 
 from mviz_lightning.batch import tree
-from mviz_lightning.batch.layout import Layout, describe
+from mviz_lightning.batch.discovery import describe
+from mviz_lightning.batch.layout import Layout
 from mviz_lightning.errors import ConfigurationError
 
 Predict: TypeAlias = Callable[[Any, Any], Any]
@@ -58,7 +59,7 @@ def calls(module: nn.Module, layout: Layout) -> list[Call]:
     found += _by_name(free, layout, keywords=keywords)
     found += _by_order(free, layout, at_most=len(layout.paths) if positional else len(free))
     whole = [_spread()] if keywords and not free else [_whole(free[0].name)] if free else []
-    return [*found, *whole]
+    return list({call.description: call for call in [*found, *whole]}.values())
 
 
 def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | None) -> Call:
@@ -141,14 +142,19 @@ def _by_name(free: list[inspect.Parameter], layout: Layout, *, keywords: bool) -
     bound = {p.name: known[p.name] for p in free if p.name in known}
     if not bound or any(p.default is p.empty and p.name not in bound for p in free):
         return []
-    if keywords:
-        bound |= {name: way for name, way in known.items() if len(way) == 1 and name == way[0]}
+    entries = {way[0]: way[:1] for way in layout.keys.values() if isinstance(way[0], str)}
+    taken = {way[0] for way in bound.values()} | set(layout.labels)
+    rest = {name: way for name, way in entries.items() if name not in taken and name not in bound}
+    return [_keyword(bound | rest), _keyword(bound)] if keywords and rest else [_keyword(bound)]
+
+
+def _keyword(bound: Mapping[str, tree.Keys]) -> Call:
     description = ", ".join(f"{name}={tree.path(way)}" for name, way in bound.items())
 
     def predict(module: Any, batch: Any) -> Any:
         return module(**{name: tree.get(batch, way) for name, way in bound.items()})
 
-    return [Call(f"forward({description})", predict)]
+    return Call(f"forward({description})", predict)
 
 
 def _named(layout: Layout) -> dict[str, tree.Keys]:

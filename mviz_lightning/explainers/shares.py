@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,31 +62,32 @@ class Shares:
         Returns:
             Metrics whose ``compute`` gives values by the names under which they are logged.
         """
-        count = outputs.shape[-1]
-        by_group = self._by_group(outputs)[: len(groups)]
-        target = self._target(probe)
-        scale = _spread(target) if self.task == "regression" and count > 1 and target is not None else None
+        by_group, target = self._by_group(outputs)[: len(groups)], self._target(probe)
         contribution = ContributionShares(
-            self.modalities,
-            task=self.task,
-            group_size=self.group_size,
-            pairs=self.pairs,
-            scale=scale,
-            seed=self.seed,
-            sync_on_compute=sync,
-        ).to(outputs.device)
-        contribution.update(by_group)
+            self.modalities, task=self.task, scale=self._scale(outputs, target), sync_on_compute=sync, **self._plan
+        )
+        contribution.to(outputs.device).update(by_group)
         if target is None:
             return [contribution]
-        score = self.score.clone() if self.score is not None else default_score(self.task, count, sync_on_compute=sync)
+        score = self.score.clone() if self.score is not None else default_score(self.task, outputs.shape[-1])
         score.sync_on_compute = sync
         scored = [
-            kind(self.modalities, task=self.task, score=score, group_size=self.group_size, seed=self.seed)
-            for kind in (EMAPGap, PerceptualScore)
+            kind(self.modalities, task=self.task, score=score, **self._plan) for kind in (EMAPGap, PerceptualScore)
         ]
         for metric in scored:
             metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))
         return [contribution, *scored]
+
+    @property
+    def _plan(self) -> dict[str, Any]:
+        """What all metrics must agree on, since they read the same rows."""
+        return {"group_size": self.group_size, "pairs": self.pairs, "seed": self.seed}
+
+    def _scale(self, outputs: Tensor, target: Tensor | None) -> Tensor | None:
+        """Return ``(C,)`` what makes several regression outputs comparable."""
+        if self.task != "regression" or outputs.shape[-1] == 1 or target is None:
+            return None
+        return target.double().std(0).clamp(min=torch.finfo(torch.float64).tiny)
 
     def explain(self, metrics: Sequence[Metric]) -> dict[str, float]:
         """Return the values by the names under which they are logged."""
@@ -106,7 +108,3 @@ class Shares:
         if target[:1].numel() == 1 and self.task != "multilabel":
             target = target.view(len(target))
         return target if self.task == "regression" else target.long()
-
-
-def _spread(target: Tensor) -> Tensor:
-    return target.double().std(0).clamp(min=torch.finfo(torch.float64).tiny)

@@ -22,6 +22,9 @@ def resolve_task(task: Task | None, outputs: int, target: Tensor | None) -> Task
     if task is not None and task not in get_args(Task):
         raise ConfigurationError(f"task={task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
     resolved: Task = task or _guess(outputs, target)
+    if (resolved == "binary" and outputs > 1) or (resolved in ("multiclass", "multilabel") and outputs < 2):
+        needs = "one output, a logit" if resolved == "binary" else "several outputs"
+        raise ConfigurationError(f"task={resolved!r} with {outputs} output(s): it needs {needs}. Say another task=.")
     if target is not None:
         _require_fit(resolved, outputs, target)
     return resolved

@@ -162,7 +162,8 @@ class TupleDesign:
         examples = torch.cat([self._u[..., swapped], self._v[..., swapped]], -1).flatten(0, 1)
         held = (pool[None, :, :, None] == examples[:, None, None, :]).any(-1).sum(-1)
         allowed = (held <= shared).double()
-        return allowed / allowed.sum(-1, keepdim=True)
+        # With a dozen modalities and more, a base may leave none; its f(v) then stays as it is.
+        return allowed / allowed.sum(-1, keepdim=True).clamp(min=1)
 
     def _block(self, outputs: Tensor, name: str | int | tuple[int, int]) -> Tensor:
         """Return the ``(..., draws * g, C)`` outputs of one kind of drawn tuple."""

@@ -32,16 +32,19 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
     return outputs
 
 
-def noise_floor(outputs: Tensor) -> float:
+def noise_floor(outputs: Tensor, modalities: int = 2) -> float:
     """Return the share of variance that rounding of the outputs' own type can feign.
 
     Args:
         outputs: ``(R, C)`` as the model gave them, in their own type.
+        modalities: How many there are. The grid of two squares the rounding error of a row; the tuples of more
+            multiply it with the outputs.
 
     Returns:
-        The mean squared rounding error over the variance, in ``[0, 1]``; 1 when the outputs do not vary.
+        In ``[0, 1]``; 1 when the outputs do not vary.
     """
     values = outputs.double()
     spread = values.var(0).sum()
-    rounding = (torch.finfo(outputs.dtype).eps * values).square().mean(0).sum() / 12
-    return float((rounding / spread).clamp(max=1).nan_to_num(1.0))
+    rounding = (torch.finfo(outputs.dtype).eps * values).square().mean(0).sum()
+    floor = rounding / spread / 12 if modalities == 2 else (rounding / spread).sqrt()
+    return float(floor.nan_to_num(1.0).clamp(max=1))

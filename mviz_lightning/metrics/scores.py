@@ -1,7 +1,6 @@
 """The score side: what recombination costs in accuracy (EMAP gap, perceptual score)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import Metric, R2Score
@@ -11,21 +10,20 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from mviz_lightning.functional import Task, design, predictions
 
 
-def default_score(task: Task, outputs: int, **kwargs: Any) -> Metric:
+def default_score(task: Task, outputs: int) -> Metric:
     """Return accuracy for classification (of all labels for multilabel), R2 for regression.
 
     Args:
         task: What the outputs stand for.
         outputs: How many there are, C.
-        kwargs: Of every torchmetrics metric (``sync_on_compute``, ...).
     """
     if task == "multiclass":
-        return MulticlassAccuracy(outputs, average="micro", **kwargs)
+        return MulticlassAccuracy(outputs, average="micro")
     if task == "binary":
-        return BinaryAccuracy(**kwargs)
+        return BinaryAccuracy()
     if task == "multilabel":
-        return MultilabelAccuracy(outputs, average="micro", **kwargs)
-    return R2Score(**kwargs)
+        return MultilabelAccuracy(outputs, average="micro")
+    return R2Score()
 
 
 class _GroupScore(WrapperMetric):
@@ -35,13 +33,20 @@ class _GroupScore(WrapperMetric):
     is_differentiable = False
 
     def __init__(
-        self, modalities: Sequence[str], *, task: Task, score: Metric, group_size: int = 16, seed: int = 0
+        self,
+        modalities: Sequence[str],
+        *,
+        task: Task,
+        score: Metric,
+        group_size: int = 16,
+        pairs: bool | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
         self.task: Task = task
         self.score = score.clone()
-        self._design = design(len(self.modalities), group_size, seed=seed)
+        self._design = design(len(self.modalities), group_size, pairs=pairs, seed=seed)
 
     def _add(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
         """Score ``(..., C)`` outputs of examples with ``(..., ...)`` targets."""
@@ -69,15 +74,23 @@ class EMAPGap(_GroupScore):
         task: What the outputs stand for.
         score: A torchmetric of predictions (probabilities or values) and targets.
         group_size: Examples recombined with one another.
+        pairs: As for ``ContributionShares``, whose rows these are.
         seed: Of the design.
 
     ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets.
     """
 
     def __init__(
-        self, modalities: Sequence[str], *, task: Task, score: Metric, group_size: int = 16, seed: int = 0
+        self,
+        modalities: Sequence[str],
+        *,
+        task: Task,
+        score: Metric,
+        group_size: int = 16,
+        pairs: bool | None = None,
+        seed: int = 0,
     ) -> None:
-        super().__init__(modalities, task=task, score=score, group_size=group_size, seed=seed)
+        super().__init__(modalities, task=task, score=score, group_size=group_size, pairs=pairs, seed=seed)
         self.emap_score = score.clone()
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
@@ -100,15 +113,23 @@ class PerceptualScore(_GroupScore):
         task: What the outputs stand for.
         score: A torchmetric of predictions (probabilities or values) and targets.
         group_size: Examples recombined with one another.
+        pairs: As for ``ContributionShares``, whose rows these are.
         seed: Of the design.
 
     ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets.
     """
 
     def __init__(
-        self, modalities: Sequence[str], *, task: Task, score: Metric, group_size: int = 16, seed: int = 0
+        self,
+        modalities: Sequence[str],
+        *,
+        task: Task,
+        score: Metric,
+        group_size: int = 16,
+        pairs: bool | None = None,
+        seed: int = 0,
     ) -> None:
-        super().__init__(modalities, task=task, score=score, group_size=group_size, seed=seed)
+        super().__init__(modalities, task=task, score=score, group_size=group_size, pairs=pairs, seed=seed)
         self.swapped_scores = nn.ModuleList(score.clone() for _ in self.modalities)
 
     def update(self, outputs: Tensor, target: Tensor) -> None:

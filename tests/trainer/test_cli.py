@@ -27,7 +27,10 @@ CONFIG = {
                     "num_examples": 32,
                     "group_size": 8,
                     "predict": "cli_predict.predict",
-                    "score": {"class_path": "torchmetrics.classification.MulticlassF1Score", "init_args": {"num_classes": 3}},
+                    "score": {
+                        "class_path": "torchmetrics.classification.MulticlassF1Score",
+                        "init_args": {"num_classes": 3},
+                    },
                 },
             }
         ],

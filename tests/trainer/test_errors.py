@@ -16,7 +16,10 @@ from mviz_lightning.sinks import TensorBoardSink
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"modalities": {"image": "0"}}, r"modalities=\['image'\]: contributions compare modalities, so name 2 or more"),
+        (
+            {"modalities": {"image": "0"}},
+            r"modalities=\['image'\]: contributions compare modalities, so name 2 or more",
+        ),
         ({"modalities": {"image": "0", "text": "0"}}, "leaf '0' is given twice, in 'image' and in 'text'"),
         ({"modalities": ["0", "0"]}, "'0' is given twice"),
         ({"modalities": {"image": [], "text": "1"}}, r"modalities\['image'\]=\[\] names no leaf"),
@@ -37,14 +40,19 @@ def test_impossible_arguments_are_refused_at_once(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"modalities": {"image": "0", "text": "7"}}, r"no leaf '7' in the batch; leaves found: 0 \(16, 4\), 1 \(16, 3\)"),
+        (
+            {"modalities": {"image": "0", "text": "7"}},
+            r"no leaf '7' in the batch; leaves found: 0 \(16, 4\), 1 \(16, 3\)",
+        ),
         ({"target": "labels"}, "target: no leaf 'labels' in the batch"),
         ({"target": None}, "neither task= nor target= tells what they stand for"),
         ({"task": "ranking"}, "task='ranking': choose one of 'multiclass'"),
         ({"target": "0", "modalities": {"a": "0", "b": "1"}, "task": "multiclass"}, "targets of 1 value"),
         ({"predict": lambda module, batch: "a caption"}, "the model returned 'str'"),
-        ({"predict": lambda module, batch: module.encoders[0](batch[0]) @ batch[0].new_ones(6, len(batch[0]))},
-         "examples of a batch|compares every example"),
+        (
+            {"predict": lambda module, batch: module.encoders[0](batch[0]) @ batch[0].new_ones(6, len(batch[0]))},
+            "examples of a batch|compares every example",
+        ),
     ],
 )
 def test_a_wrong_configuration_fails_before_the_training(tmp_path, settings, message):
@@ -56,7 +64,9 @@ def test_a_wrong_configuration_fails_before_the_training(tmp_path, settings, mes
 
 
 def test_class_indices_beyond_the_outputs_are_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="task='multiclass' with 2 outputs needs targets from 0 to 1; found are"):
+    with pytest.raises(
+        ConfigurationError, match="task='multiclass' with 2 outputs needs targets from 0 to 1; found are"
+    ):
         trainer(tmp_path, monitor()).validate(Toy(outputs=2), DataLoader(examples(), batch_size=64), verbose=False)
 
 
@@ -103,7 +113,9 @@ def test_errors_can_be_asked_for(tmp_path):
 
 
 def test_too_few_examples_are_said_and_the_training_goes_on(tmp_path):
-    with pytest.warns(MonitorWarning, match="5 validation examples were seen; contribution shares of 2 modalities need 8"):
+    with pytest.warns(
+        MonitorWarning, match="5 validation examples were seen; contribution shares of 2 modalities need 8"
+    ):
         trainer(tmp_path, monitor()).fit(Toy(), loader(), loader(5))
 
 

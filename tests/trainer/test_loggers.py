@@ -50,8 +50,6 @@ def test_files_hold_every_run_as_strict_json_and_the_latest_picture(tmp_path):
     assert matplotlib.image.imread(folder / "shares.png").shape[2] in (3, 4)
 
 
-
-
 def test_runs_without_a_logger_get_folders_of_their_own(tmp_path):
     for _ in range(2):
         fit(tmp_path, monitor(), max_epochs=1)

@@ -219,8 +219,14 @@ def test_a_trainer_of_pytorch_lightning_takes_the_monitor(tmp_path):
     Other.__init__ = lambda self: (pytorch_lightning.LightningModule.__init__(self), _build(self))[0]
     watch = monitor()
     chosen = pytorch_lightning.Trainer(
-        default_root_dir=tmp_path, callbacks=[watch], max_epochs=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+        default_root_dir=tmp_path,
+        callbacks=[watch],
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
     )
     chosen.fit(Other(), loader(), loader(seed=1))
     assert "mviz/interaction" in chosen.callback_metrics

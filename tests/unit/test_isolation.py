@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.aggregation import CatMetric
 
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation import isolated
 
 LOGGED: list[str] = []
@@ -500,3 +501,14 @@ def test_the_fast_path_would_be_another_function() -> None:
     module = seeded(lambda: nn.TransformerEncoder(layer, 1))
     expected = attention(module)
     assert (attention(module.eval()) - expected).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.LazyLinear(2), nn.LazyBatchNorm1d], ids=["weights", "buffers"])
+def test_a_lazy_layer_is_refused_and_works_afterwards(layer: Callable[[], nn.Module]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lazy modules are a prototype
+        module = nn.Sequential(layer())
+    with pytest.raises(ConfigurationError, match="lazy layer of '0.* is not initialised yet; call the model once"):
+        with isolated(module):
+            pass
+    assert module(floats(4, 3)).isfinite().all()
