@@ -6,8 +6,8 @@ import logging
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from toy import Toy, examples, fit, loader, monitor, trainer
 from torch.utils.data import DataLoader
+from toy import Toy, examples, fit, loader, monitor, trainer
 
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.sinks import TensorBoardSink

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy import MODALITIES, Toy, examples, fit, loader, monitor, trainer
 from torch.utils.data import DataLoader
+from toy import MODALITIES, Toy, examples, fit, loader, monitor, trainer
 
 from mviz_lightning.functional import predictions
 

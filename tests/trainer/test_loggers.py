@@ -1,11 +1,9 @@
 """What loggers and files hold afterwards, read back from disk."""
 
 import json
-import math
 
 import matplotlib.image
 import pytest
-import torch
 import wandb
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -11,9 +11,9 @@ import torch
 import torchmetrics
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
-from toy import trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from toy import trainer
 
 from mviz_lightning import MultimodalMonitor
 

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
-from toy import MODALITIES, SMALL, Toy, examples, fit, loader, monitor, trainer
 from torch.utils.data import DataLoader, IterableDataset
+from toy import MODALITIES, SMALL, Toy, examples, fit, loader, monitor, trainer
 
 from mviz_lightning import MonitorWarning, MultimodalMonitor, explain
 

@@ -233,7 +233,7 @@ print(json.dumps(sorted({{name for name in set(sys.modules) - before if name.sta
 @cache
 def newly_imported(statement: str) -> set[str]:
     """Return what a statement imports beyond what Lightning and torchmetrics import themselves, by top-level name."""
-    run = subprocess.run(  # noqa: S603 - our own program
+    run = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(statement=statement)], capture_output=True, text=True, check=True
     )
     packages, boards = map(json.loads, run.stdout.splitlines()[-2:])

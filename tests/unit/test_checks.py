@@ -129,8 +129,8 @@ def test_attention_over_the_batch_is_refused(chunk_size: int) -> None:
         lambda values: nn.functional.dropout(values, 0.5, training=True),
         lambda values: values + torch.randn_like(values) * 0.05,
         lambda values: values * torch.bernoulli(torch.full((len(values), 1), 0.5)),
-        lambda values: values * np.random.uniform(0.5, 2),  # noqa: NPY002 - what models do
-        lambda values: values * random.uniform(0.5, 2),  # noqa: S311
+        lambda values: values * np.random.uniform(0.5, 2),
+        lambda values: values * random.uniform(0.5, 2),
     ],
     ids=["dropout", "noise", "dropped rows", "NumPy", "python"],
 )

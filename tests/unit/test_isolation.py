@@ -1,4 +1,4 @@
-# ruff: noqa: NPY002, S311 - the global random states are what models draw from
+
 """Using the model leaves no trace; and every trace that is looked for would otherwise be there."""
 
 import random

@@ -71,10 +71,6 @@ def test_accuracy_counts_examples_and_not_classes() -> None:
     assert score.compute() == 0.75
 
 
-def test_arguments_of_all_metrics_are_handed_on() -> None:
-    assert not default_score("regression", 1, sync_on_compute=False).sync_on_compute
-
-
 # -- Contribution shares ---------------------------------------------------------------------------------------------
 
 

@@ -160,6 +160,13 @@ def test_classes_are_spread_over_the_positions_of_a_group() -> None:
     assert 60 < sum(first) < 140
 
 
+def test_no_group_is_dealt_the_lowest_of_its_neighbours_more_often() -> None:
+    lowest = [int((deal(torch.arange(8), 4, generator(seed)) == 0).any(1).nonzero()) for seed in range(400)]
+
+    # Four standard errors of 400 draws with probability 1/4.
+    assert (torch.tensor(lowest).bincount(minlength=4) / 400 - 0.25).abs().max() < 4 * (0.25 * 0.75 / 400) ** 0.5
+
+
 def test_draws_repeat_with_their_seed() -> None:
     order = torch.arange(24)
 
