@@ -322,6 +322,16 @@ def test_a_constant_changes_no_share(shape: tuple[int, int], seed: int, constant
     torch.testing.assert_close(moved, components, rtol=0, atol=1e-9 * float(components.abs().max()))
 
 
+@pytest.mark.parametrize(("modalities", "size"), [(8, 32), (10, 41), (12, 49)])
+def test_a_constant_changes_no_share_of_many_modalities_in_the_smallest_groups(modalities: int, size: int) -> None:
+    # Few base tuples leave another without more than one of their examples; some draws have none.
+    plan = design(modalities, size)
+    outputs = additive_outputs(plan, 0) + normal(1, len(plan.tuples), 2)
+
+    components, moved = plan.components(outputs), plan.components(outputs + 100)
+    torch.testing.assert_close(moved, components, rtol=0, atol=1e-9 * float(components.abs().max()))
+
+
 def test_the_uncentred_first_order_formula_fails_that_test() -> None:
     plan = TupleDesign(3, 12, draws=3, pairs=False, seed=0)
     outputs = random_outputs(plan, 0)

@@ -1,4 +1,3 @@
-
 """Using the model leaves no trace; and every trace that is looked for would otherwise be there."""
 
 import random

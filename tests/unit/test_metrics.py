@@ -158,6 +158,14 @@ def test_a_process_without_a_group_adds_nothing() -> None:
     assert all(torch.equal(metric.compute()[name], before[name]) for name in before)
 
 
+def test_a_process_that_never_had_a_group_holds_no_row_of_components_and_not_nothing() -> None:
+    # Processes gather what the others hold; an empty list could not be joined.
+    metric = ContributionShares(NAMES[:3], task="multiclass", group_size=12)
+    metric.update(torch.zeros(0, len(metric.design.tuples), 3))
+
+    assert torch.cat(metric.components).shape == (0, 2 + 2 * 3 + 3)
+
+
 def test_a_reset_forgets_all_groups() -> None:
     metric = ContributionShares(NAMES[:2], task="multiclass", group_size=6)
     for seed in (3, 4):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.worlds import recombined
 from torch import Tensor
 
 from mviz_lightning.functional import Task, decomposable, design, noise_floor, predictions, share_ratios
@@ -129,6 +130,20 @@ def test_rounding_feigns_no_more_interaction_than_the_floor(offset: float) -> No
 
     feigned = float(share_ratios(components, 2)[-1])
     assert 0.1 * noise_floor(rounded.flatten(0, 1)) < feigned < 1.1 * noise_floor(rounded.flatten(0, 1))
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+@pytest.mark.parametrize(("modalities", "size"), [(3, 12), (4, 16), (6, 24)])
+def test_rounding_feigns_no_more_interaction_of_many_modalities_than_the_floor(
+    modalities: int, size: int, offset: float
+) -> None:
+    plan, values = design(modalities, size), logits(0, 40, size, modalities)
+    rounded = (recombined(plan, values).sum(-1, keepdim=True) + offset).bfloat16()
+    feigned = [
+        float(share_ratios(plan.components(probe.double()).mean(0), modalities)[-1]) for probe in rounded.split(4)
+    ]
+
+    assert 0 < max(map(abs, feigned)) < noise_floor(rounded.flatten(0, 1), modalities)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -7.5])
