@@ -162,7 +162,7 @@ class TupleDesign:
         examples = torch.cat([self._u[..., swapped], self._v[..., swapped]], -1).flatten(0, 1)
         held = (pool[None, :, :, None] == examples[:, None, None, :]).any(-1).sum(-1)
         allowed = (held <= shared).double()
-        # With a dozen modalities and more, a base may leave none; its f(v) then stays as it is.
+        # With a dozen modalities a base may leave none: no weights, and no part in the covariance.
         return allowed / allowed.sum(-1, keepdim=True).clamp(min=1)
 
     def _block(self, outputs: Tensor, name: str | int | tuple[int, int]) -> Tensor:
@@ -192,8 +192,10 @@ class TupleDesign:
         ``f(v) - f(u)`` it is the component of all interactions, and exactly zero for additive models.
         """
         u, v = self._block(outputs, "u"), self._block(outputs, "v")
-        centre = centring.to(outputs) @ torch.cat([u, v], -2)
-        return ((v - centre) * difference).sum(-1).mean(-1)
+        weights = centring.to(outputs)
+        centred = weights.sum(-1)  # 1, or 0 for a base without a centre
+        products = ((v - weights @ torch.cat([u, v], -2)) * difference).sum(-1)
+        return (products * centred).sum(-1) / centred.sum()
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the outputs of the real examples."""

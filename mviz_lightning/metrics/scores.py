@@ -1,6 +1,7 @@
 """The score side: what recombination costs in accuracy (EMAP gap, perceptual score)."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 from torchmetrics import Metric, R2Score
@@ -27,7 +28,7 @@ def default_score(task: Task, outputs: int) -> Metric:
 
 
 class _GroupScore(WrapperMetric):
-    """A score of real examples, and what is needed to score their recombinations beside it."""
+    """A score of real examples, and the same score of their recombinations beside it."""
 
     full_state_update = False
     is_differentiable = False
@@ -46,14 +47,32 @@ class _GroupScore(WrapperMetric):
         self.modalities = tuple(modalities)
         self.task: Task = task
         self.score = score.clone()
+        self.recombined = nn.ModuleList(score.clone() for _ in range(self._recombinations))
         self._design = design(len(self.modalities), group_size, pairs=pairs, seed=seed)
 
-    def _add(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
-        """Score ``(..., C)`` outputs of examples with ``(..., ...)`` targets."""
-        if not outputs.numel():
-            return  # a process without a group; most metrics refuse to add nothing
-        dims = outputs.dim() - 1
-        metric.update(predictions(outputs.flatten(0, -2), self.task), target.flatten(0, dims - 1))
+    @property
+    def _recombinations(self) -> int:
+        """How many scores stand beside that of the real examples."""
+        return 1
+
+    def update(self, outputs: Tensor, target: Tensor) -> None:
+        """Add groups."""
+        outputs = outputs.double()
+        self._add(self.score, self._design.own(outputs), target)
+        for position, metric in enumerate(self.recombined):
+            self._add(metric, *self._recombine(position, outputs, target))
+
+    def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs ``(G, ..., C)`` of recombined examples with their targets ``(G, ..., ...)``."""
+        raise NotImplementedError
+
+    def _add(self, metric: nn.Module, outputs: Tensor, target: Tensor) -> None:
+        if outputs.numel():  # a process may have no group, and most metrics refuse to add nothing
+            predicted = predictions(outputs.flatten(0, -2), self.task)
+            cast("Metric", metric).update(predicted, target.flatten(0, outputs.dim() - 2))
+
+    def _scores(self) -> tuple[Tensor, list[Tensor]]:
+        return self.score.compute(), [cast("Metric", metric).compute() for metric in self.recombined]
 
     def reset(self) -> None:
         """Forget all groups."""
@@ -67,7 +86,7 @@ class EMAPGap(_GroupScore):
     """The score, the score of the unimodal contributions alone, and their difference (Hessel & Lee 2020).
 
     The gap is blind to interactions that leave the decision unchanged; read it beside the shares. Donors of an example
-    are the others of its group.
+    are the others of its group. Arguments and ``update`` are those of every score on groups:
 
     Args:
         modalities: Names, two or more.
@@ -80,69 +99,30 @@ class EMAPGap(_GroupScore):
     ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets.
     """
 
-    def __init__(
-        self,
-        modalities: Sequence[str],
-        *,
-        task: Task,
-        score: Metric,
-        group_size: int = 16,
-        pairs: bool | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(modalities, task=task, score=score, group_size=group_size, pairs=pairs, seed=seed)
-        self.emap_score = score.clone()
-
-    def update(self, outputs: Tensor, target: Tensor) -> None:
-        """Add groups."""
-        outputs = outputs.double()
-        self._add(self.score, self._design.own(outputs), target)
-        self._add(self.emap_score, self._design.unimodal(outputs), target)
+    def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self._design.unimodal(outputs), target
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``score``, ``emap_score`` and ``emap_gap``."""
-        score, emap_score = self.score.compute(), self.emap_score.compute()
+        score, (emap_score,) = self._scores()
         return {"score": score, "emap_score": emap_score, "emap_gap": score - emap_score}
 
 
 class PerceptualScore(_GroupScore):
     """How much the score falls when one modality is taken from other examples (Gat et al. 2021).
 
-    Args:
-        modalities: Names, two or more.
-        task: What the outputs stand for.
-        score: A torchmetric of predictions (probabilities or values) and targets.
-        group_size: Examples recombined with one another.
-        pairs: As for ``ContributionShares``, whose rows these are.
-        seed: Of the design.
-
-    ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets.
+    Arguments and ``update`` are those of :class:`EMAPGap`.
     """
 
-    def __init__(
-        self,
-        modalities: Sequence[str],
-        *,
-        task: Task,
-        score: Metric,
-        group_size: int = 16,
-        pairs: bool | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(modalities, task=task, score=score, group_size=group_size, pairs=pairs, seed=seed)
-        self.swapped_scores = nn.ModuleList(score.clone() for _ in self.modalities)
+    @property
+    def _recombinations(self) -> int:
+        return len(self.modalities)
 
-    def update(self, outputs: Tensor, target: Tensor) -> None:
-        """Add groups."""
-        outputs = outputs.double()
-        self._add(self.score, self._design.own(outputs), target)
-        for m, metric in enumerate(self.swapped_scores):
-            swapped = self._design.swapped(outputs, m)
-            repeated = target.unsqueeze(2).expand(*target.shape[:2], swapped.shape[2], *target.shape[2:])
-            self._add(metric, swapped, repeated)  # type: ignore[arg-type]
+    def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        swapped = self._design.swapped(outputs, position)
+        return swapped, target.unsqueeze(2).expand(*target.shape[:2], swapped.shape[2], *target.shape[2:])
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``perceptual/<m>`` for every modality."""
-        score = self.score.compute()
-        swapped = [metric.compute() for metric in self.swapped_scores]  # type: ignore[operator]
+        score, swapped = self._scores()
         return {f"perceptual/{name}": score - lost for name, lost in zip(self.modalities, swapped, strict=True)}
