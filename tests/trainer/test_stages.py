@@ -4,7 +4,8 @@ import re
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 from toy import MODALITIES, SMALL, Toy, examples, fit, loader, monitor, trainer
 
@@ -79,10 +80,11 @@ def test_a_loader_of_unknown_length_is_measured_at_its_last_batch(tmp_path):
     assert when[-1]
 
 
+@pytest.mark.skipif(not hasattr(lightning_callbacks, "WeightAveraging"), reason="came with Lightning 2.6")
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_averaged_weights_are_measured_whatever_the_order_of_callbacks(tmp_path, first):
     module, watch = Toy(), monitor()
-    averaging = WeightAveraging()
+    averaging = lightning_callbacks.WeightAveraging()
     order = (watch, averaging) if first else (averaging, watch)
     torch.manual_seed(0)
     chosen = trainer(tmp_path, *order, max_epochs=3)
