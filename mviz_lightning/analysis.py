@@ -115,9 +115,9 @@ def explain(
 def _collect(study: Study, model: nn.Module, batches: Iterable[Any]) -> None:
     seen = 0
     for batch in batches:
-        if not study.rehearsed:
-            study.rehearse(model, batch)
         first = seen
         seen += study.collect(batch, lambda count, first=first: range(first, first + count))  # type: ignore[misc]
+        study.rehearse(model)
+        study.check()
     if not study.rehearsed:
         raise ConfigurationError("batches holds no batch; pass a loader or a list of batches.")

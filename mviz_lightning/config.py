@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torchmetrics import Metric
@@ -9,7 +10,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch import Modality
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict
-from mviz_lightning.functional import Task, design, smallest_group
+from mviz_lightning.functional import Task, design, shares, smallest_group
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class StudyConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.task is not None and self.task not in get_args(Task):
+            raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
         for name in ("num_examples", "group_size", "reference", "chunk_size"):
             if getattr(self, name) < 2:
                 raise ConfigurationError(f"{name}={getattr(self, name)}: give 2 or more.")
@@ -57,3 +60,12 @@ class StudyConfig:
     def _rows(self, size: int) -> int:
         tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples
         return len(torch.unique(tuples, dim=0))
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the values that a run gives."""
+        names = list(self.modalities)
+        plan = design(len(names), self.group_size, pairs=self.pairs, seed=self.seed)
+        found = list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
+        scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
+        return found + (scored if self.target else [])

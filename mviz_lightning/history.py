@@ -1,7 +1,7 @@
 """What the monitor found, run after run."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from mviz_lightning.records import Row
@@ -49,5 +49,6 @@ class History(Sequence[Row]):
         return [asdict(row) for row in self._rows]
 
     def load(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Take the rows of a checkpoint."""
-        self._rows = [Row(**row) for row in state]
+        """Take the rows of a checkpoint; what another version knew besides is dropped."""
+        known = {field.name for field in fields(Row)}
+        self._rows = [Row(**{name: value for name, value in row.items() if name in known}) for row in state]

@@ -11,8 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Layout, Probe, Reservoir
-from mviz_lightning.batch import leaves as leaf_kinds
-from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels
+from mviz_lightning.batch.probe import (
+    collate,
+    draw_groups,
+    fingerprint,
+    known_target,
+    labels,
+    plain_bytes,
+    sample,
+)
 from mviz_lightning.batch.reservoir import Row, lowest
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
@@ -23,7 +30,7 @@ from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.shares import Shares
 from mviz_lightning.explainers.task import resolve_task
-from mviz_lightning.functional import design, noise_floor, shares, smallest_group
+from mviz_lightning.functional import noise_floor, smallest_group
 from mviz_lightning.ranks import Ranks
 
 REFERENCE_BYTES = 256 * 2**20
@@ -51,11 +58,15 @@ class Measurement:
 class Study:
     """Fixed examples of one validation set and what is measured on them, again and again.
 
+    A pass over the data begins, its batches are collected, the first is rehearsed; then the study is completed and run,
+    as often as wanted. What fails in a pass is kept until :meth:`check` or :meth:`complete`, where all processes meet.
+
     Attributes:
         config: What is studied.
         ranks: The processes that share the work.
         probe: The fixed examples; None until the first pass is complete.
         notes: What the next row of the history has to mention.
+        call: How the model is called, in words.
     """
 
     config: StudyConfig
@@ -63,19 +74,15 @@ class Study:
     probe: Probe | None = None
     notes: list[str] = field(default_factory=list)
     _layout: Layout | None = None
+    _sample: Probe | None = None
     _evaluator: Evaluator | None = None
     _outputs: int = 0
     _shares: Shares | None = None
     _reservoir: Reservoir | None = None
     _failure: Exception | None = None
     _saved: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def share_keys(self) -> list[str]:
-        """Names of the shares that a run gives."""
-        names, config = list(self.config.modalities), self.config
-        plan = design(len(names), config.group_size, pairs=config.pairs, seed=config.seed)
-        return list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
+    _digest: str | None = None
+    call: str = ""
 
     def pop_notes(self) -> str:
         """Return, once, what a reader of the history has to know."""
@@ -87,58 +94,86 @@ class Study:
         """Whether the model has been tried."""
         return self._evaluator is not None
 
-    def rehearse(self, module: nn.Module, batch: Any, precision: ContextFactory = nullcontext) -> str:
-        """Try paths, prediction and row independence on a few examples; nothing is kept of them.
+    def studies(self, module: nn.Module) -> bool:
+        """Tell whether it is this model that is studied."""
+        return self._evaluator is None or self._evaluator.module is module
 
-        Args:
-            module: The user's model.
-            batch: A first validation batch.
-            precision: Makes the context under which the trainer calls the model.
-
-        Returns:
-            How the model is called, in words.
-
-        Raises:
-            ConfigurationError: The model or the batch cannot be studied as configured; on all ranks alike.
-        """
-        with self.ranks.heard_by_all():
-            layout = Layout.learn(batch, self.config.modalities, self.config.target)
-            sample = _some_examples(layout, batch)
-            rows = Query.aligned(torch.arange(sample.size), len(layout.names)).sources
-            with isolated(module, seed=self.config.seed), precision():
-                call = choose(module, layout, sample.batch(rows, {}, device_of(module)), self.config.predict)
-            evaluator = Evaluator(module, call.predict, self.config.chunk_size, precision, self.config.seed)
-            outputs = check_independence(evaluator, sample)
-            warn_of_stray_leaves(evaluator, sample, outputs)
-            resolve_task(self.config.task, outputs.shape[1], _target(sample))
-        self._layout, self._evaluator, self._outputs = layout, evaluator, outputs.shape[1]
-        self._restore(layout)
-        return call.description
+    def begin(self) -> None:
+        """Begin a pass over the data; what an earlier one that broke off left behind is forgotten."""
+        self._reservoir, self._failure = None, None
 
     def collect(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
-        """Consider a batch's examples for the probe; a failure is kept until all ranks can hear of it.
+        """Consider a batch's examples for the probe.
 
         Args:
             batch: A validation batch, before a step may have changed it.
-            locate: From how many examples there are to their positions in the data set; None for one that is there
-                twice.
+            locate: From their number to their positions in the data set; None for one that is there twice.
 
         Returns:
-            How many examples were considered: none once the probe is complete.
+            How many were considered: none once the probe is complete.
         """
-        if self.probe is not None or self._failure is not None or self._layout is None:
+        if self._failure is not None or (self.probe is not None and self.rehearsed):
             return 0
         try:
-            self._layout = self._layout.settled(batch)
-            leaves = self._layout.leaves(batch)
-            count = self._layout.size(leaves)
+            return self._collect(batch, locate)
+        except Exception as error:
+            self._failure = error
+            return 0
+
+    def _collect(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
+        if self._layout is None:
+            self._layout = Layout.learn(batch, self.config.modalities, self.config.target)
+            self._sample = sample(self._layout, batch, ROWS)
+            self._restore(self._layout)
+        self._layout = self._layout.settled(batch)
+        leaves = self._layout.leaves(batch)
+        count = self._layout.size(leaves)
+        if self.probe is None:
             if self._reservoir is None:
                 self._reservoir = Reservoir(self._capacity(self._layout, leaves), self.config.seed)
             self._reservoir.add(self._layout, leaves, locate(count))
-        except Exception as error:  # raised later, on all ranks
-            self._failure = error
-            return 0
         return count
+
+    def rehearse(self, module: nn.Module, precision: ContextFactory = nullcontext) -> None:
+        """Try prediction and row independence on a few examples of the first batch, once.
+
+        Args:
+            module: The user's model.
+            precision: Makes the context under which the trainer calls the model.
+        """
+        if self.rehearsed or self._failure is not None or self._layout is None or self._sample is None:
+            return
+        try:
+            self._try(module, self._layout, self._sample, precision)
+        except Exception as error:
+            self._failure = error
+        self._sample = None
+
+    def _try(self, module: nn.Module, layout: Layout, few: Probe, precision: ContextFactory) -> None:
+        rows = Query.aligned(torch.arange(few.size), len(layout.names)).sources
+        with isolated(module, seed=self.config.seed), precision():
+            call = choose(module, layout, few.batch(rows, {}, device_of(module)), self.config.predict)
+        evaluator = Evaluator(module, call.predict, self.config.chunk_size, precision, self.config.seed)
+        outputs = check_independence(evaluator, few)
+        warn_of_stray_leaves(evaluator, few, outputs)
+        resolve_task(self.config.task, outputs.shape[1], known_target(few))
+        self._evaluator, self._outputs, self.call = evaluator, outputs.shape[1], call.description
+
+    def check(self, missing: str = "no validation batch came by that could be used.") -> None:
+        """Raise, on all ranks, what failed on any so far.
+
+        Args:
+            missing: What to say where no batch was rehearsed.
+
+        Raises:
+            ConfigurationError: The model or the batches cannot be studied as configured.
+        """
+        failure, self._failure = self._failure, None
+        with self.ranks.heard_by_all():
+            if failure is not None:
+                raise failure
+            if not self.rehearsed:
+                raise ConfigurationError(missing)
 
     def _capacity(self, layout: Layout, leaves: Mapping[str, Any]) -> int:
         tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]
@@ -150,33 +185,34 @@ class Study:
         """Draw the probe from what the pass showed, once; all ranks get the same.
 
         Raises:
-            ConfigurationError: There are too few examples.
+            ConfigurationError: There are too few examples, or something failed during the pass.
         """
-        if self.probe is not None:
+        self.check()
+        if all(self.ranks.gather(self.probe is not None)):
             return
-        failure, self._failure = self._failure, None
-        with self.ranks.heard_by_all():
-            if failure is not None:
-                raise failure
-        reservoir = self._reservoir or Reservoir(self.config.reference, self.config.seed)
-        self._reservoir = None
+        capacity = max(self.ranks.gather(0 if self._reservoir is None else self._reservoir.capacity))
+        reservoir = self._reservoir or Reservoir(capacity, self.config.seed)
         positions = [position for found in self.ranks.gather(reservoir.positions()) for position in found]
-        capacity = max(self.ranks.gather(reservoir.capacity))
         chosen = lowest(self.config.seed, positions, capacity)
         rows = {position: row for found in self.ranks.gather(reservoir.rows(chosen)) for position, row in found.items()}
         with self.ranks.heard_by_all():
             self.probe = self._draw(self._layout, [rows[position] for position in chosen])
-        if self._saved.get("fingerprint", fingerprint(self.probe.leaves)) != fingerprint(self.probe.leaves):
+        self._reservoir = None
+        if self._saved and self._saved.get("fingerprint") != self._fingerprint(self.probe):
             self.notes.append("probe drawn anew: the validation set or its order changed since the checkpoint")
 
     def _draw(self, layout: Layout | None, rows: Sequence[Row]) -> Probe:
-        size = self._group_size(len(rows))
         if layout is None:
-            raise RuntimeError("no batch was rehearsed.")
-        leaves = collate(layout, rows)
+            raise RuntimeError("no batch was collected.")
+        self._group_size(len(rows))  # before there is nothing to join
+        return self._grouped(layout, collate(layout, rows))
+
+    def _grouped(self, layout: Layout, leaves: Mapping[str, Any]) -> Probe:
+        count = layout.size(leaves)
+        size = self._group_size(count)
         target = None if layout.target is None else labels(leaves[layout.target])
         examples = self.config.affordable_groups(size) * size
-        return Probe(layout, leaves, draw_groups(target, len(rows), examples, size, self.config.seed))
+        return Probe(layout, leaves, draw_groups(target, count, examples, size, self.config.seed))
 
     def _group_size(self, examples: int) -> int:
         least = smallest_group(len(self.config.modalities))
@@ -205,7 +241,7 @@ class Study:
         """
         probe, evaluator = self.probe, self._evaluator
         if probe is None or evaluator is None:
-            raise RuntimeError("there is no probe yet; rehearse, collect and complete first.")
+            raise RuntimeError("there is no probe yet; collect, rehearse and complete first.")
         started, before = time.perf_counter(), evaluator.rows
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.heard_by_all():
@@ -222,7 +258,7 @@ class Study:
         """Settle the task once, on all labels of the probe."""
         if self._shares is None:
             config, size = self.config, probe.groups.shape[1]
-            task = resolve_task(config.task, self._outputs, _target(probe))
+            task = resolve_task(config.task, self._outputs, known_target(probe))
             self._shares = Shares(probe.layout.names, task, size, config.pairs, config.score, config.seed)
         return self._shares
 
@@ -240,12 +276,16 @@ class Study:
         """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
         if self.probe is None:
             return dict(self._saved)
-        state: dict[str, Any] = {"fingerprint": fingerprint(self.probe.leaves)}
-        plain = all(_is_plain(leaf) for leaf in self.probe.leaves.values())
-        size = sum(leaf.nbytes for leaf in self.probe.leaves.values() if isinstance(leaf, Tensor))
-        if plain and size <= limit:
+        state: dict[str, Any] = {"fingerprint": self._fingerprint(self.probe)}
+        if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
         return state
+
+    def _fingerprint(self, probe: Probe) -> str:
+        """Digest the examples once: every checkpoint asks."""
+        if self._digest is None:
+            self._digest = fingerprint(probe.leaves)
+        return self._digest
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
@@ -253,29 +293,8 @@ class Study:
 
     def _restore(self, layout: Layout) -> None:
         leaves = self._saved.get("leaves", {})
-        if leaves and set(leaves) == set(layout.owners):
-            self.probe = Probe(layout, leaves, self._saved["groups"])
-
-
-def _some_examples(layout: Layout, batch: Any) -> Probe:
-    leaves = layout.leaves(batch)
-    rows = torch.arange(min(ROWS, layout.size(leaves)))
-    with torch.inference_mode(False), torch.no_grad():
-        some = {path: leaf_kinds.move(leaf_kinds.take(leaf, rows), "cpu") for path, leaf in leaves.items()}
-    return Probe(layout, some, torch.empty(0, 0, dtype=torch.long))
-
-
-def _target(probe: Probe) -> Tensor | None:
-    target = probe.target
-    if target is None and probe.layout.target is not None:
-        leaf = leaf_kinds.describe(probe.leaves[probe.layout.target])
-        raise ConfigurationError(
-            f"target={probe.layout.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
-            "labels or values."
-        )
-    return target
-
-
-def _is_plain(leaf: Any) -> bool:
-    # Exactly these: NumPy's scalars are floats and strings too, and loading a checkpoint refuses them.
-    return isinstance(leaf, Tensor) or (isinstance(leaf, list) and all(type(x) in (str, int, float) for x in leaf))
+        if not leaves or set(leaves) != set(layout.owners):
+            return
+        self.probe = self._grouped(layout, leaves)
+        if not torch.equal(self.probe.groups, self._saved["groups"]):
+            self.notes.append("groups drawn anew: the configuration changed since the checkpoint")

@@ -2,8 +2,8 @@
 
 from mviz_lightning.batch.layout import Layout
 from mviz_lightning.batch.masking import Units
-from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
+from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities, require_name
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.reservoir import Reservoir
 
-__all__ = ["Layout", "Modalities", "Modality", "Probe", "Reservoir", "Units", "parse_modalities"]
+__all__ = ["Layout", "Modalities", "Modality", "Probe", "Reservoir", "Units", "parse_modalities", "require_name"]

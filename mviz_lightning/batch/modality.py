@@ -50,6 +50,19 @@ def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
     return named
 
 
+def require_name(argument: str, name: str) -> str:
+    """Return a name that can be part of a logged key.
+
+    Raises:
+        ConfigurationError: It holds anything but letters, digits and underscores.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise ConfigurationError(
+            f"{argument}: the name {name!r} becomes part of logged keys; use letters, digits and underscores only."
+        )
+    return name
+
+
 def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Modality]]:
     if isinstance(modalities, Mapping):
         return list(modalities.items())
@@ -65,13 +78,11 @@ def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Moda
 
 
 def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
-    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-        raise ConfigurationError(
-            f"modalities: the name {name!r} becomes part of logged keys; use letters, digits and underscores only."
-        )
+    require_name("modalities", name)
     if isinstance(given, Modality):
         return given
-    paths = [given] if isinstance(given, str) else list(given)
+    listed = [given] if isinstance(given, str | int) else list(given)
+    paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")
     masks = [path for path in paths[1:] if path.rpartition(".")[2].endswith("mask")]

@@ -1,6 +1,7 @@
 """The fixed validation examples on which the model is asked, all through the training."""
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from mviz_lightning.batch.masking import Units
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.reservoir import Row
 from mviz_lightning.batch.strata import deal, stratum_order, systematic_sample
-from mviz_lightning.errors import MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,41 @@ def fingerprint(leaves: Mapping[str, Any]) -> str:
         for part in leaf_kinds.content(leaves[path]):
             digest.update(part)
     return digest.hexdigest()
+
+
+def sample(layout: Layout, batch: Any, count: int) -> Probe:
+    """Return copies of a batch's first examples, without groups."""
+    leaves = layout.leaves(batch)
+    rows = torch.arange(min(count, layout.size(leaves)))
+    # Outside inference mode, or the copies could never be differentiated.
+    with torch.inference_mode(False), torch.no_grad():
+        some = {path: leaf_kinds.move(leaf_kinds.take(leaf, rows), "cpu") for path, leaf in leaves.items()}
+    return Probe(layout, some, torch.empty(0, 0, dtype=torch.long))
+
+
+def known_target(probe: Probe) -> Tensor | None:
+    """Return ``(N, ...)`` labels; None where no target was named.
+
+    Raises:
+        ConfigurationError: A target was named that holds no numbers.
+    """
+    target = probe.target
+    if target is None and probe.layout.target is not None:
+        leaf = leaf_kinds.describe(probe.leaves[probe.layout.target])
+        raise ConfigurationError(
+            f"target={probe.layout.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
+            "labels or values."
+        )
+    return target
+
+
+def plain_bytes(leaves: Mapping[str, Any]) -> float:
+    """Return the size of tensors among leaves; infinite where leaves are not of plain types."""
+    if not all(_is_plain(leaf) for leaf in leaves.values()):
+        return math.inf
+    return sum(leaf.nbytes for leaf in leaves.values() if isinstance(leaf, Tensor))
+
+
+def _is_plain(leaf: Any) -> bool:
+    # Exactly these: NumPy's scalars are floats and strings too, and loading a checkpoint refuses them.
+    return isinstance(leaf, Tensor) or (isinstance(leaf, list) and all(type(x) in (str, int, float) for x in leaf))

@@ -33,7 +33,8 @@ class Reservoir:
 
     capacity: int
     seed: int = 0
-    _kept: list[tuple[int, int, Row]] = field(default_factory=list)
+    _heap: list[tuple[int, int]] = field(default_factory=list)
+    _rows: dict[int, Row] = field(default_factory=dict)
 
     def add(self, layout: Layout, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
         """Consider the examples of a batch; rows that are kept are copied to the CPU at once.
@@ -58,21 +59,22 @@ class Reservoir:
                 self._push(position, {path: leaf_kinds.take(leaf, torch.tensor([k])) for path, leaf in copies.items()})
 
     def _enters(self, position: int) -> bool:
-        return len(self._kept) < self.capacity or priority(self.seed, position) < -self._kept[0][0]
+        room = len(self._heap) < self.capacity
+        return position not in self._rows and (room or priority(self.seed, position) < -self._heap[0][0])
 
     def _push(self, position: int, row: Row) -> None:
-        heapq.heappush(self._kept, (-priority(self.seed, position), position, row))
-        if len(self._kept) > self.capacity:
-            heapq.heappop(self._kept)
+        heapq.heappush(self._heap, (-priority(self.seed, position), position))
+        self._rows[position] = row
+        if len(self._heap) > self.capacity:
+            del self._rows[heapq.heappop(self._heap)[1]]
 
     def positions(self) -> list[int]:
         """Return the positions of the kept examples, in ascending order."""
-        return sorted(position for _, position, _ in self._kept)
+        return sorted(self._rows)
 
     def rows(self, positions: Sequence[int]) -> dict[int, Row]:
         """Return those of the kept rows that stand at the given positions."""
-        wanted = set(positions)
-        return {position: row for _, position, row in self._kept if position in wanted}
+        return {position: self._rows[position] for position in positions if position in self._rows}
 
 
 def lowest(seed: int, positions: Sequence[int], capacity: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Keep the history, write it and draw it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mviz_lightning.history import History
@@ -24,23 +24,35 @@ class Journal:
     name: str
     sinks: Sequence[Sink]
     _seconds: float = 0.0
+    _drawn: int = 0
 
     def write(self, row: Row) -> None:
         """Add a run."""
         self.history.add(row)
-        for sink in self.sinks:
-            sink.row(row)
+        self._for_each_sink(lambda sink: sink.row(row))
 
     def draw(self) -> None:
         """Draw the curves of all runs of the training, if there are any."""
         rows = self.history.fitted
-        if not rows or not self.sinks:
+        if not self.sinks or len(rows) == self._drawn:
             return
+        self._drawn = len(rows)
         started = time.perf_counter()
         image = share_curves(rows, self.history.modalities)
-        for sink in self.sinks:
-            sink.image(replace(image, key=f"{self.name}/{image.key}"), rows[-1].step)
+        named = replace(image, key=f"{self.name}/{image.key}")
+        self._for_each_sink(lambda sink: sink.image(named, rows[-1].step))
         self._seconds += time.perf_counter() - started
+
+    def _for_each_sink(self, write: Callable[[Sink], None]) -> None:
+        """Write to all sinks, then raise what one of them raised."""
+        failures = []
+        for sink in self.sinks:
+            try:
+                write(sink)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def pop_seconds(self) -> float:
         """Return, once, the time that pictures took."""

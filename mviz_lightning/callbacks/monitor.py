@@ -5,12 +5,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torchmetrics import Metric
 
-from mviz_lightning.batch import Modalities, parse_modalities
+from mviz_lightning.batch import Modalities, parse_modalities, require_name
 from mviz_lightning.callbacks import trainer as trainer_facts
 from mviz_lightning.callbacks.journal import Journal
 from mviz_lightning.config import StudyConfig
@@ -31,8 +30,7 @@ class MultimodalMonitor(Callback):
     ``contribution/<m>`` alone, ``interaction`` together, ``total/<m>`` what would be lost without m. Recombined
     examples may be unlike any real one. A shortcut that training and validation share cannot be seen by this.
 
-    Training with the monitor ends with the same bits as training without it. Works in a Trainer of ``lightning`` and
-    of ``pytorch_lightning``.
+    Training with the monitor ends with the same bits as training without it.
 
     Args:
         modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``. A leaf is a
@@ -43,7 +41,7 @@ class MultimodalMonitor(Callback):
             is or its outputs are no scores.
         score: A torchmetric of predictions and targets; accuracy or R2 by default.
         num_examples: Validation examples that are recombined.
-        group_size: Examples recombined with one another. Two modalities take ``num_examples * group_size`` forwards.
+        group_size: Examples recombined with one another; two modalities take ``num_examples * group_size`` forwards.
         reference: Validation examples that are kept in all.
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
         budget: Forwards a run at the most.
@@ -59,11 +57,9 @@ class MultimodalMonitor(Callback):
         on_error: What a failed run costs: ``"warn"`` that result, ``"raise"`` the training.
 
     Raises:
-        ConfigurationError: An argument is impossible; most of what depends on model and data is found in the sanity
-            check, before training starts.
+        ConfigurationError: An argument is impossible; what depends on model and data is found in the sanity check.
 
     Example:
-        >>> from mviz_lightning import MultimodalMonitor
         >>> monitor = MultimodalMonitor({"image": "pixel_values", "text": ["input_ids", "attention_mask"]})
         >>> print(monitor.history)
         no run of the monitor yet
@@ -107,20 +103,22 @@ class MultimodalMonitor(Callback):
         )
         if on_error not in ("warn", "raise"):
             raise ConfigurationError(f"on_error={on_error!r}: choose 'warn' or 'raise'.")
-        self.name, self.on_error, self.dataloader_idx = name, on_error, dataloader_idx
-        self.every_n_validations = _positive("every_n_validations", every_n_validations)
-        self.pictures_every_n_validations = _positive("pictures_every_n_validations", pictures_every_n_validations)
+        self.name, self.on_error = require_name("name", name), on_error
+        self.dataloader_idx = _at_least(0, "dataloader_idx", dataloader_idx)
+        self.every_n_validations = _at_least(1, "every_n_validations", every_n_validations)
+        self.pictures_every_n_validations = _at_least(1, "pictures_every_n_validations", pictures_every_n_validations)
         self.history = History(list(self.config.modalities))
         self._checkpoint_bytes = int(checkpoint_megabytes * 2**20)
-        self._reset()
-
-    def _reset(self) -> None:
-        self._study = Study(self.config)
         self._validations = 0
-        self._seen = 0
+        self._fit_study = Study(self.config)
+        self._reset(self._fit_study)
+
+    def _reset(self, study: Study) -> None:
+        self._study = study
         self._row: Row | None = None
-        self._disabled = ""
+        self._seen = 0
         self._warned: set[str] = set()
+        self._disabled = ""
         self._clock = time.perf_counter()
 
     @property
@@ -130,12 +128,16 @@ class MultimodalMonitor(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return history and probe in plain types, which every way of loading checkpoints takes."""
-        probe = self._study.state(self._checkpoint_bytes)
+        probe = self._fit_study.state(self._checkpoint_bytes)
         return {"history": self.history.state(), "validations": self._validations, "probe": probe}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the history and, in fit, with the same probe."""
-        self.history.load(state_dict["history"])
+        """Go on with the history and, in fit, with the same probe; elsewhere keep a history that is there."""
+        self._guard(partial(self._load, state_dict))
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
+        if self._stage == "fit" or not self.history:
+            self.history.load(state_dict["history"])
         if self._stage == "fit":
             self._validations = state_dict["validations"]
             self._study.load(state_dict["probe"])
@@ -144,12 +146,13 @@ class MultimodalMonitor(Callback):
         """Check what can be checked before data flows."""
         trainer_facts.refuse_unsupported(trainer)
         self._stage = str(getattr(stage, "value", stage))
-        continued = self._stage == "fit" and trainer.global_step > 0
-        if not continued:
-            self._reset()
-        if self._stage == "fit" and not continued:
+        fits = self._stage == "fit"
+        continues = fits and trainer.global_step > 0 and self._fit_study.studies(pl_module)
+        self._reset(self._fit_study if continues else Study(self.config))
+        if fits and not continues:
+            self._fit_study, self._validations = self._study, 0
             self.history.clear()
-        self._study.ranks = Ranks.current()
+        self._study.ranks = Ranks(trainer.global_rank, trainer.world_size)
         folder = trainer_facts.run_folder(trainer, self.name)
         writes = trainer.is_global_zero and not trainer_facts.is_trial(trainer)
         self._journal = Journal(self.history, self.name, sinks_for(trainer.loggers, folder) if writes else [])
@@ -157,95 +160,99 @@ class MultimodalMonitor(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Rehearse on the first batch, collect the probe from all of the first pass."""
+        """Collect the probe from all of the first pass, before a step may change the batch."""
         if self._disabled or dataloader_idx != self.dataloader_idx:
             return
         if batch_idx == 0:
             self._seen = 0
-            if not self._study.rehearsed:
-                self._rehearse(trainer, pl_module, batch)
-        if not trainer.sanity_checking:
-            self._seen += self._study.collect(batch, partial(self._positions, trainer))
+            self._study.begin()
+        self._seen += self._study.collect(batch, partial(self._positions, trainer))
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Measure while validation still runs: averaged weights are swapped back when its epoch ends."""
+        if not self._disabled:
+            self._study.rehearse(pl_module, trainer.precision_plugin.forward_context)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
             self._measure(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, where monitors and the row of the validation loss can still see it."""
-        if not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            self._finish_rehearsal()
+        else:
             self._measure(trainer)
             self._publish(trainer, pl_module)
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Do in test what is done in validation."""
-        self.on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
-
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Do in test what is done in validation."""
-        self.on_validation_batch_end(trainer, pl_module)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do in test what is done in validation."""
-        self.on_validation_epoch_end(trainer, pl_module)
+    # Test is watched as validation is.
+    on_test_batch_start = on_validation_batch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training."""
-        if not self._study.rehearsed and not self._disabled:
+        if self._validations == 0:
             self._warn(
-                "the monitor never ran, because no validation batch came by; look at limit_val_batches, "
-                "check_val_every_n_epoch, the validation loader and validation_step, and at "
-                f"dataloader_idx={self.dataloader_idx}."
+                "the monitor never ran, because no validation came by; look at limit_val_batches, "
+                "check_val_every_n_epoch, the validation loader and validation_step."
             )
         self._guard(self._journal.draw)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what was found before the training broke off."""
+        """Draw what was found before the training broke off, without hiding why."""
+        self._row = None
         if hasattr(self, "_journal"):
-            self._guard(self._journal.draw)
+            self._guard(self._journal.draw, always_warn=True)
 
     def _positions(self, trainer: Trainer, count: int) -> list[int | None]:
         return trainer_facts.positions(trainer, self.dataloader_idx, self._seen, count, self._study.ranks)
 
-    def _rehearse(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _finish_rehearsal(self) -> None:
+        """Forget what the sanity check collected, and raise on all ranks what failed on one."""
         try:
-            call = self._study.rehearse(pl_module, batch, trainer.precision_plugin.forward_context)
-            rank_zero_info(f"MultimodalMonitor: the model is called as {call}")
+            self._study.check(f"dataloader_idx={self.dataloader_idx}: no batch of that validation loader came by.")
+            rank_zero_info(f"MultimodalMonitor: the model is called as {self._study.call}")
         except Exception as error:
-            # Before the training is the time to hear of it; an hour into it is not.
-            early = isinstance(error, ConfigurationError) and trainer.global_step == 0
-            if early or self.on_error == "raise":
+            if isinstance(error, ConfigurationError) or self.on_error == "raise":
                 raise
             self._disabled = f"{type(error).__name__}: {error}"
-            self._warn(f"the monitor is off for this training. {self._disabled}")
+            self._warn(f"the monitor is off for this training, since the model could not be tried. {self._disabled}")
+        finally:
+            self._study.begin()
 
     def _measure(self, trainer: Trainer) -> None:
         """Measure once a validation, if one is due."""
         if self._row is not None:
             return
         due = self._validations % self.every_n_validations == 0
-        self._validations += 1
-        values, note = self._attempt() if due and not self._disabled else ({}, self._disabled)
+        if self._stage == "fit":
+            self._validations += 1
+        values, note = self._attempt(trainer) if due and not self._disabled else ({}, self._disabled)
         self._row = Row(self._stage, trainer.current_epoch, trainer_facts.step(trainer), values, note)
 
-    def _attempt(self) -> tuple[dict[str, float], str]:
+    def _attempt(self, trainer: Trainer) -> tuple[dict[str, float], str]:
         """Return values and a note; a failure costs this run only."""
+        rehearsed = self._study.rehearsed
         try:
             values = self._run()
         except Exception as error:
-            if self.on_error == "raise":
+            # Before the training is the time to hear of a wrong configuration; an hour into it is not.
+            early = isinstance(error, ConfigurationError) and not rehearsed and trainer.global_step == 0
+            if early or self.on_error == "raise":
                 raise
             failure = f"{type(error).__name__}: {error}"
-            self._warn(f"a run failed; callbacks that monitor a share see its last value (0 at first). {failure}")
+            self._warn(f"a run failed; callbacks that monitor a share see a stand-in. {failure}")
             return {}, failure
         return values, self._study.pop_notes()
 
     def _run(self) -> dict[str, float]:
-        if not self._study.rehearsed:
-            raise ConfigurationError("no validation batch could be used.")
         self._study.complete()
         found = self._study.run()
         seconds = found.seconds + self._journal.pop_seconds()
@@ -255,33 +262,30 @@ class MultimodalMonitor(Callback):
         return {**found.values, "seconds": seconds, "rows": float(found.rows), "overhead": overhead}
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log a run's values and write its row; a validation without a run logs nothing."""
+        """Log a run's values and write its row; without values, leave something to monitor."""
         row, self._row = self._row, None
-        if row is None or not (row.values or row.note):
+        if row is None:
             return
         if row.values:
             values = {f"{self.name}/{key}": value for key, value in row.values.items()}
             sync = self._study.ranks.count > 1
             pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
         else:
-            self._stand_in(trainer)
-        self._guard(partial(self._journal.write, row))
+            last = self.history.fitted[-1].values if self.history.fitted else {}
+            trainer_facts.stand_in(trainer, {f"{self.name}/{key}": last.get(key) for key in self.config.keys})
+        if row.values or row.note:
+            self._guard(partial(self._journal.write, row))
         if (self._validations - 1) % self.pictures_every_n_validations == 0:
             self._guard(self._journal.draw)
 
-    def _stand_in(self, trainer: Trainer) -> None:
-        """Leave a gap in the curves, but something to monitor: a share that is absent or NaN stops the training."""
-        for key in self._study.share_keys:
-            trainer.callback_metrics.setdefault(f"{self.name}/{key}", torch.tensor(0.0))
-
-    def _guard(self, action: Callable[[], None]) -> None:
-        """Do what may fail without harm: pictures, files, loggers."""
+    def _guard(self, action: Callable[[], None], *, always_warn: bool = False) -> None:
+        """Do what may fail without harm: pictures, files, loggers, state of another version."""
         try:
             action()
         except Exception as error:
-            if self.on_error == "raise":
+            if self.on_error == "raise" and not always_warn:
                 raise
-            self._warn(f"a result could not be written: {type(error).__name__}: {error}")
+            self._warn(f"a result could not be written or read: {type(error).__name__}: {error}")
 
     def _warn(self, message: str) -> None:
         """Say a thing once."""
@@ -290,7 +294,7 @@ class MultimodalMonitor(Callback):
             rank_zero_warn(f"MultimodalMonitor: {message}", category=MonitorWarning)
 
 
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise ConfigurationError(f"{name}={value}: give 1 or more.")
+def _at_least(least: int, name: str, value: int) -> int:
+    if value < least:
+        raise ConfigurationError(f"{name}={value}: give {least} or more.")
     return value

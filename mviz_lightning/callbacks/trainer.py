@@ -1,10 +1,16 @@
 """What is read off the Trainer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.ranks import Ranks
+
+LARGEST = 1e30
+"""Beyond every share and score, and finite in float32."""
 
 
 def refuse_unsupported(trainer: Any) -> None:
@@ -63,21 +69,48 @@ def _sampler(trainer: Any, dataloader_idx: int) -> Any:
     return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
 
 
+def stand_in(trainer: Any, last: Mapping[str, float | None]) -> None:
+    """Leave a gap in the curves, but something to monitor: an absent or NaN value stops the training.
+
+    Args:
+        trainer: Whose callbacks may monitor the keys.
+        last: Key -> its last value; None where there is none, for which a finite value stands that is worse than any.
+    """
+    for key, value in last.items():
+        chosen = _worst(trainer, key) if value is None else value
+        trainer.callback_metrics.setdefault(key, torch.tensor(chosen))
+
+
+def _worst(trainer: Any, key: str) -> float:
+    modes = {callback.mode for callback in trainer.callbacks if getattr(callback, "monitor", None) == key}
+    return LARGEST if modes == {"min"} else -LARGEST if modes == {"max"} else 0.0
+
+
 def run_folder(trainer: Any, name: str) -> Path:
     """Return the folder of this run's files, the same on all processes; all of them must ask.
 
-    It lies where the first logger keeps its run, or in a numbered folder of the trainer's root.
+    It lies where the first logger keeps its run; in a numbered folder of the trainer's root where there is no logger,
+    or none that tells a folder on this machine.
     """
-    logger = trainer.loggers[0] if trainer.loggers else None
-    root = Path(trainer.default_root_dir)
-    if logger is None:
-        folder = _next_version(root / name)
-    elif getattr(logger, "log_dir", None):
-        folder = Path(logger.log_dir) / name
+    try:
+        folder = _logger_folder(trainer) if trainer.loggers else None
+    except Exception:  # a logger of any kind, asked before anything was logged
+        folder = None
+    if folder is None or "://" in folder:
+        chosen = _next_version(Path(trainer.default_root_dir) / name)
     else:
-        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        folder = Path(logger.save_dir or root) / str(logger.name) / version / name
-    return Path(trainer.strategy.broadcast(str(folder)))
+        chosen = Path(folder) / name
+    return Path(trainer.strategy.broadcast(str(chosen)))
+
+
+def _logger_folder(trainer: Any) -> str | None:
+    logger = trainer.loggers[0]
+    if getattr(logger, "log_dir", None):
+        return str(logger.log_dir)
+    if logger.version is None:
+        return None
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return str(Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version)
 
 
 def _next_version(root: Path) -> Path:

@@ -4,10 +4,12 @@ Whatever an evaluation may change is put back, also when it fails: random states
 modes, buffers, metrics, logged values. Parameters are never written to; loaders are never iterated.
 """
 
+import operator
 import random
-from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -62,17 +64,24 @@ def _refuse_lazy(module: nn.Module) -> None:
 
 
 def _seed(seed: int) -> None:
+    """Seed what is restored afterwards, and nothing else: not the devices that were never started."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - models that sample draw from the global state
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    for device in _cuda_devices():
+        torch.cuda.default_generators[device].manual_seed(seed)
+
+
+def _cuda_devices() -> range:
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return range(torch.cuda.device_count() if started else 0)
 
 
 @contextmanager
 def _random_states() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that data sets draw from
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(_cuda_devices()):
             yield
     finally:
         random.setstate(python)
@@ -100,8 +109,15 @@ def _ignore(*_: Any, **__: Any) -> None:
 
 
 def _restore_all(restores: list[Restore]) -> None:
+    """Put everything back, also what comes after something that cannot be."""
+    failures = []
     for restore in restores:
-        restore()
+        try:
+            restore()
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def _hide_gradient(parameter: nn.Parameter) -> Restore:
@@ -142,14 +158,25 @@ def _snapshot_content(value: Any) -> Restore:
         return _ignore
     if isinstance(value, Tensor):
         return _snapshot_tensor(value)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.flags.writeable and not isinstance(value, np.memmap):
         return _snapshot_array(value)
     if isinstance(value, dict):
         items = dict(value)
         return lambda: _refill(value, items)
     if isinstance(value, list | set | deque):
-        entries = value.copy()
+        entries = list(value)
         return lambda: _refill_entries(value, entries)
+    return _snapshot_generator(value)
+
+
+def _snapshot_generator(value: Any) -> Restore:
+    if isinstance(value, torch.Generator):
+        state = value.get_state()
+        return lambda: _ignore(value.set_state(state))
+    if isinstance(value, random.Random):
+        return partial(value.setstate, value.getstate())
+    if isinstance(value, np.random.Generator):
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
     return _ignore
 
 
@@ -169,14 +196,21 @@ def _snapshot_tensor(tensor: Tensor) -> Restore:
 
 def _snapshot_array(array: Any) -> Restore:
     content = array.copy()
-    return lambda: np.copyto(array, content)
+    return lambda: None if np.array_equal(array, content) else np.copyto(array, content)
 
 
-def _refill(mapping: MutableMapping[Any, Any], items: dict[Any, Any]) -> None:
-    mapping.clear()
-    mapping.update(items)
+def _refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
+    """Put entries back where any changed, past methods of the user's own classes that forbid it."""
+    if list(mapping) == list(items) and all(mapping[key] is items[key] for key in items):
+        return
+    base: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
+    base.clear(mapping)
+    base.update(mapping, items)
 
 
-def _refill_entries(value: Any, entries: Any) -> None:
-    value.clear()
-    (value.update if isinstance(value, set) else value.extend)(entries)
+def _refill_entries(value: Any, entries: list[Any]) -> None:
+    if len(value) == len(entries) and all(map(operator.is_, value, entries)):
+        return
+    base: Any = next(kind for kind in (list, set, deque) if isinstance(value, kind))
+    base.clear(value)
+    (base.update if base is set else base.extend)(value, entries)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.discovery import describe
 from mviz_lightning.batch.layout import Layout
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
 
 Predict: TypeAlias = Callable[[Any, Any], Any]
 """``(module, batch) -> outputs``"""
@@ -20,10 +21,19 @@ Predict: TypeAlias = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Call:
-    """One way of calling the model, and how to name it in a message."""
+    """One way of calling the model, how to name it in a message, and what of the batch it hands over."""
 
     description: str
     predict: Predict
+    ways: tuple[tree.Keys, ...] = ((),)
+    by_order: bool = False
+
+    def passes(self, layout: Layout) -> bool:
+        """Tell whether something of every modality is handed over."""
+        return all(
+            any(layout.keys[path][: len(way)] == way for path in paths for way in self.ways)
+            for paths in layout.values.values()
+        )
 
 
 def resolve(predict: Predict | str | None) -> Predict | None:
@@ -59,7 +69,8 @@ def calls(module: nn.Module, layout: Layout) -> list[Call]:
     found += _by_name(free, layout, keywords=keywords)
     found += _by_order(free, layout, at_most=len(layout.paths) if positional else len(free))
     whole = [_spread()] if keywords and not free else [_whole(free[0].name)] if free else []
-    return list({call.description: call for call in [*found, *whole]}.values())
+    passing = [call for call in [*found, *whole] if call.passes(layout)]
+    return list({call.description: call for call in passing}.values())
 
 
 def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | None) -> Call:
@@ -76,8 +87,9 @@ def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | Non
         except Exception as error:  # anything may come out of a model that is called the wrong way
             if is_oom_error(error):
                 raise
-            failures.append(f"  {call.description}: {type(error).__name__}: {error}")
+            failures.append(f"  {call.description}: {type(error).__name__}: {str(error).partition(chr(10))[0][:300]}")
         else:
+            _warn_of_order(call)
             return call
     tried = "\n".join(failures)
     raise ConfigurationError(
@@ -87,6 +99,18 @@ def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | Non
         f"        outputs = module({_first_parameter(module)}=...)  # a call as in your validation_step\n"
         "        return outputs  # a (batch, outputs) tensor of logits or values"
     )
+
+
+def _warn_of_order(call: Call) -> None:
+    """By order, a mapping's leaves may meet the wrong parameters."""
+    if call.by_order and any(isinstance(way[0], str) for way in call.ways):
+        warnings.warn(
+            f"the parameters of forward have other names than the modalities and the leaves of the batch; the model is "
+            f"called as {call.description}, handed over in the order in which modalities were declared. "
+            "If that is wrong, pass predict=.",
+            MonitorWarning,
+            stacklevel=2,
+        )
 
 
 def scores(outputs: Any) -> Tensor:
@@ -154,7 +178,7 @@ def _keyword(bound: Mapping[str, tree.Keys]) -> Call:
     def predict(module: Any, batch: Any) -> Any:
         return module(**{name: tree.get(batch, way) for name, way in bound.items()})
 
-    return Call(f"forward({description})", predict)
+    return Call(f"forward({description})", predict, tuple(bound.values()))
 
 
 def _named(layout: Layout) -> dict[str, tree.Keys]:
@@ -167,10 +191,16 @@ def _named(layout: Layout) -> dict[str, tree.Keys]:
 
 
 def _by_order(free: list[inspect.Parameter], layout: Layout, *, at_most: int) -> list[Call]:
-    """Bind parameters to leaves in the batch's order: of modalities, or all but the labels; or to their containers."""
+    """Bind parameters to leaves by order: of modalities, or all but the labels; or to their containers.
+
+    The order is the batch's own where it has one, and that in which modalities were declared where it is a mapping.
+    """
     required = sum(p.default is p.empty for p in free)
     paths = [path for path in layout.paths if path not in layout.labels]
-    choices = [[path for path in paths if path not in layout.unowned], paths]
+    owned = [path for path in paths if path not in layout.unowned]
+    if any(isinstance(layout.keys[path][0], str) for path in owned):
+        owned = [path for declared in layout.values.values() for path in declared]
+    choices = [owned, paths]
     ways = [[layout.keys[path] for path in choice] for choice in choices]
     ways += [[(key,) for key in dict.fromkeys(layout.keys[path][0] for path in choice)] for choice in choices]
     fitting = [way for way in ways if max(1, required) <= len(way) <= at_most]
@@ -180,7 +210,11 @@ def _by_order(free: list[inspect.Parameter], layout: Layout, *, at_most: int) ->
 
 def _positional(ways: tuple[tree.Keys, ...]) -> Call:
     description = ", ".join(tree.path(way) for way in ways)
-    return Call(f"forward({description})", lambda module, batch: module(*[tree.get(batch, way) for way in ways]))
+
+    def predict(module: Any, batch: Any) -> Any:
+        return module(*[tree.get(batch, way) for way in ways])
+
+    return Call(f"forward({description})", predict, ways, by_order=True)
 
 
 def _first_parameter(module: nn.Module) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.batch.probe import Probe
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.functional import Design, Task, decomposable, design
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, default_score
@@ -71,6 +72,12 @@ class Shares:
             return [contribution]
         score = self.score.clone() if self.score is not None else default_score(self.task, outputs.shape[-1])
         score.sync_on_compute = sync
+        if not len(groups) and any(isinstance(default, list) for default in score._defaults.values()):
+            # Gathering its predictions would abort the process, beyond any handler.
+            raise ConfigurationError(
+                f"score={type(score).__name__} keeps predictions, and this process has no group to predict; raise "
+                "num_examples until there is a group of examples for each process."
+            )
         scored = [
             kind(self.modalities, task=self.task, score=score, **self._plan) for kind in (EMAPGap, PerceptualScore)
         ]
@@ -87,11 +94,16 @@ class Shares:
         """Return ``(C,)`` what makes several regression outputs comparable."""
         if self.task != "regression" or outputs.shape[-1] == 1 or target is None:
             return None
-        return target.double().std(0).clamp(min=torch.finfo(torch.float64).tiny)
+        spread = target.double().std(0)
+        return torch.where(spread > 0, spread, 1.0)  # a constant target has no scale
 
     def explain(self, metrics: Sequence[Metric]) -> dict[str, float]:
         """Return the values by the names under which they are logged."""
-        return {name: float(value) for metric in metrics for name, value in metric.compute().items()}
+        values = {name: value for metric in metrics for name, value in metric.compute().items()}
+        odd = [name for name, value in values.items() if value.numel() != 1 or not bool(value.isfinite())]
+        if odd:
+            raise RuntimeError(f"{', '.join(odd)}: no single finite number; look at score= and at the outputs' size.")
+        return {name: float(value) for name, value in values.items()}
 
     def unimodal_contributions(self, outputs: Tensor) -> Tensor:
         """Return ``(G, g, C)`` UC of every example on the scale of decomposition, from ``(G * T, C)`` outputs."""

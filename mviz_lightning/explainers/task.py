@@ -1,7 +1,5 @@
 """What a model's outputs stand for."""
 
-from typing import get_args
-
 from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
@@ -19,8 +17,6 @@ def resolve_task(task: Task | None, outputs: int, target: Tensor | None) -> Task
     Raises:
         ConfigurationError: It cannot be guessed, or the labels do not fit it.
     """
-    if task is not None and task not in get_args(Task):
-        raise ConfigurationError(f"task={task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
     resolved: Task = task or _guess(outputs, target)
     if (resolved == "binary" and outputs > 1) or (resolved in ("multiclass", "multilabel") and outputs < 2):
         needs = "one output, a logit" if resolved == "binary" else "several outputs"

@@ -33,7 +33,8 @@ def share_ratios(components: Tensor, modalities: int) -> Tensor:
     variance = components[..., :1]
     rest = components[..., 1 + modalities : -1] / variance
     shares = torch.cat([first / parts, rest, interaction / parts], -1)
-    return torch.where((variance > 0) & (parts > 0), shares, 0.0)
+    # Written so that NaN stays NaN.
+    return torch.where((variance <= 0) | (parts <= 0), 0.0, shares)
 
 
 def shares(groups: Tensor, modalities: Sequence[str], pairs: Sequence[tuple[int, int]] = ()) -> dict[str, Tensor]:

@@ -57,7 +57,8 @@ def history_table(rows: Sequence[Row], modalities: Sequence[str]) -> str:
     scored = any("score" in row.values for row in rows)
     header = ["epoch", "step", *(f"{name} alone" for name in modalities), "interaction"]
     header += [f"{name} total [95 %]" for name in modalities] + (["score", "EMAP score"] if scored else [])
-    return align([header, *(_history_cells(row, modalities, scored=scored) for row in rows)])
+    table = align([header, *(_history_cells(row, modalities, scored=scored) for row in rows)])
+    return "\n".join([table, *(f"{row.stage}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
 
 
 def _history_cells(row: Row, modalities: Sequence[str], *, scored: bool) -> list[str]:

@@ -5,11 +5,11 @@ import logging
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 from toy import Toy, examples, fit, loader, monitor, trainer
 
-from mviz_lightning import ConfigurationError, MonitorWarning
+from mviz_lightning import ConfigurationError, MonitorWarning, explain
 from mviz_lightning.sinks import TensorBoardSink
 
 
@@ -63,15 +63,22 @@ def test_a_wrong_configuration_fails_before_the_training(tmp_path, settings, mes
     assert all(torch.equal(old, new) for old, new in zip(before, module.parameters(), strict=True))
 
 
+class Silent(Toy):
+    """Computes no loss in validation."""
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        pass
+
+
 def test_class_indices_beyond_the_outputs_are_refused(tmp_path):
     with pytest.raises(
         ConfigurationError, match="task='multiclass' with 2 outputs needs targets from 0 to 1; found are"
     ):
-        trainer(tmp_path, monitor()).validate(Toy(outputs=2), DataLoader(examples(), batch_size=64), verbose=False)
+        trainer(tmp_path, monitor()).validate(Silent(outputs=2), DataLoader(examples(), batch_size=64), verbose=False)
 
 
 def test_a_wrong_configuration_found_late_costs_the_monitor_and_not_the_training(tmp_path):
-    with pytest.warns(MonitorWarning, match="the monitor is off for this training.*no leaf '7'"):
+    with pytest.warns(MonitorWarning, match="a run failed.*no leaf '7'"):
         chosen = fit(tmp_path, monitor(modalities={"image": "0", "text": "7"}), num_sanity_val_steps=0)
     assert chosen.current_epoch == 2
 
@@ -141,7 +148,9 @@ def test_a_logger_that_raises_costs_its_pictures_only(tmp_path):
         def on_fit_start(self, trainer, module):
             watch._journal.sinks = [*watch._journal.sinks, TensorBoardSink(Down())]
 
-    with pytest.warns(MonitorWarning, match="a result could not be written: ConnectionError: the logger is down"):
+    with pytest.warns(
+        MonitorWarning, match="a result could not be written or read: ConnectionError: the logger is down"
+    ):
         fit(tmp_path, Attach(), watch)
     assert len(watch.history) == 2
     assert next(tmp_path.rglob("shares.png")).exists()
@@ -151,3 +160,58 @@ def test_how_the_model_is_called_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         fit(tmp_path, monitor())
     assert "the model is called as forward(0, 1)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "key"), [("min", "mviz/score"), ("max", "mviz/emap_gap"), ("min", "mviz/interaction")]
+)
+def test_a_failed_first_run_is_never_the_best(tmp_path, mode, key):
+    best = ModelCheckpoint(tmp_path, filename="{epoch}", monitor=key, mode=mode)
+    stop = EarlyStopping(key, mode=mode, patience=9)
+    with pytest.warns(MonitorWarning, match="NaN or infinite"):
+        chosen = fit(tmp_path, monitor(), best, stop, module=IllAtFirst(), max_epochs=3, enable_checkpointing=True)
+    assert chosen.current_epoch == 3
+    assert "epoch=0" not in best.best_model_path
+
+
+class IllAtFirst(Toy):
+    """Gives NaN in its first epoch."""
+
+    def forward(self, *modalities):
+        outputs = super().forward(*modalities)
+        return outputs if self.training or self.current_epoch > 0 else outputs * float("nan")
+
+
+def test_one_broken_sink_leaves_the_others_alone(tmp_path):
+    watch = monitor()
+
+    class Attach(Callback):
+        def on_fit_start(self, trainer, module):
+            watch._journal.sinks = [TensorBoardSink(Down()), *watch._journal.sinks]
+
+    with pytest.warns(MonitorWarning, match="the logger is down"):
+        fit(tmp_path, Attach(), watch)
+    assert next(tmp_path.rglob("shares.png")).exists()
+
+
+def test_a_state_of_another_version_costs_the_history_and_not_the_resume(tmp_path):
+    watch = monitor()
+    fit(tmp_path, watch, max_epochs=1)
+    state = watch.state_dict()
+    state["history"][0]["colour"] = "red"
+    watch.load_state_dict(state)
+    assert watch.history[0].epoch == 0
+    with pytest.warns(MonitorWarning, match="a result could not be written or read: KeyError"):
+        watch.load_state_dict({"what": "ever"})
+
+
+def test_optional_arguments_do_not_hide_a_modality(tmp_path):
+    class Optional(Toy):
+        def forward(self, image, words=None):
+            words = image.new_zeros(len(image), 3) if words is None else words
+            return super().forward(image, words)
+
+    data = [{"image": torch.randn(16, 4), "caption": torch.randn(16, 3)} for _ in range(8)]
+    with pytest.warns(MonitorWarning, match=r"handed over in the order in which modalities were declared"):
+        found = explain(Optional(), data, modalities=["image", "caption"], task="multiclass", num_examples=32)
+    assert found.values["total/caption"] > 0.01

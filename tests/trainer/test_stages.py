@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 from toy import MODALITIES, SMALL, Toy, examples, fit, loader, monitor, trainer
 
-from mviz_lightning import MonitorWarning, MultimodalMonitor, explain
+from mviz_lightning import ConfigurationError, MonitorWarning, MultimodalMonitor, explain
 
 
 def test_the_sanity_check_rehearses_and_collects_nothing(tmp_path):
@@ -127,7 +127,7 @@ def test_every_second_validation_is_measured_when_asked(tmp_path):
 
 
 def test_a_validation_loader_that_never_runs_is_said(tmp_path):
-    with pytest.warns(MonitorWarning, match="no validation batch came by; look at limit_val_batches"):
+    with pytest.warns(MonitorWarning, match="no validation came by; look at limit_val_batches"):
         fit(tmp_path, monitor(), limit_val_batches=0)
 
 
@@ -257,7 +257,8 @@ def test_a_combined_loader_whose_other_half_ends_early_is_watched(tmp_path):
 
     watch = monitor(modalities={"image": "p.0", "text": "p.1"}, target="p.2")
     halves = CombinedLoader({"p": loader(seed=1), "q": loader(16)}, "max_size")
-    trainer(tmp_path, watch).fit(Half(), loader(), halves)
+    with pytest.warns(MonitorWarning, match="in the order in which modalities were declared"):
+        trainer(tmp_path, watch).fit(Half(), loader(), halves)
     assert all(row.values for row in watch.history)
 
 
@@ -295,4 +296,95 @@ def test_the_model_is_asked_under_the_trainer_s_precision(tmp_path, precision):
     watch = monitor()
     fit(tmp_path, watch, module=Look(), precision=precision)
     assert set(seen) == {torch.bfloat16}
+    assert all(row.values for row in watch.history)
+
+
+def test_a_training_that_ends_before_its_first_validation_says_so(tmp_path):
+    with pytest.warns(MonitorWarning, match="the monitor never ran, because no validation came by"):
+        fit(tmp_path, monitor(), check_val_every_n_epoch=5)
+
+
+def test_a_loader_that_does_not_exist_is_said_in_the_sanity_check(tmp_path):
+    with pytest.raises(ConfigurationError, match="dataloader_idx=1: no batch of that validation loader came by"):
+        fit(tmp_path, monitor(dataloader_idx=1))
+
+
+def test_another_model_in_the_same_trainer_is_measured_itself(tmp_path):
+    watch = monitor()
+    chosen = fit(tmp_path, watch)
+    chosen.fit_loop.max_epochs = 4
+    second = Toy()
+    with torch.no_grad():
+        second.encoders[1].weight.zero_()
+    second.encoders[1].requires_grad_(False)
+    chosen.fit(second, loader(), loader(seed=1))
+    assert watch.history[-1].values["total/text"] == pytest.approx(0, abs=1e-9)
+
+
+def test_fit_goes_on_with_its_own_probe_after_a_test(tmp_path):
+    watch, module = monitor(), Toy()
+    chosen = fit(tmp_path, watch, module=module)
+    before = watch._study.probe
+    chosen.test(module, loader(seed=5), verbose=False)
+    assert watch._study.probe is not before
+    chosen.fit_loop.max_epochs = 3
+    chosen.fit(module, loader(shuffle=True), loader(seed=1))
+    assert watch._study.probe is before
+    assert [row.epoch for row in watch.history.fitted] == [0, 1, 2]
+
+
+def test_a_test_from_a_checkpoint_keeps_the_history_of_the_training(tmp_path):
+    watch, module = monitor(), Toy()
+    checkpoint = ModelCheckpoint(tmp_path, save_top_k=-1)
+    chosen = fit(tmp_path, watch, checkpoint, module=module, enable_checkpointing=True)
+    first = min(tmp_path.glob("epoch=0*.ckpt"))
+    chosen.test(module, loader(seed=5), ckpt_path=first, verbose=False)
+    assert [row.epoch for row in watch.history.fitted] == [0, 1]
+
+
+def test_a_first_validation_that_broke_off_is_forgotten(tmp_path):
+    class Breaks(Toy):
+        broken = True
+
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            if self.broken and not self.trainer.sanity_checking and batch_idx == 2:
+                raise KeyError("broken step")
+            super().validation_step(batch, batch_idx)
+
+    watch, module = monitor(), Breaks()
+    chosen = trainer(tmp_path, watch)
+    with pytest.raises(KeyError, match="broken step"):
+        chosen.fit(module, loader(), loader(seed=1))
+    module.broken = False
+    chosen.fit(module, loader(), loader(seed=1))
+    assert all(row.values for row in watch.history)
+
+
+@same_folder
+def test_a_changed_configuration_draws_the_groups_anew_and_says_so(tmp_path):
+    second = monitor(group_size=4, num_examples=16)
+    resume(tmp_path, second, saved(tmp_path, monitor()))
+    assert second._study.probe.groups.shape == (4, 4)
+    assert "groups drawn anew" in second.history[1].note
+
+
+@same_folder
+@pytest.mark.parametrize("key", ["mviz/weakest_total", "mviz/score"])
+def test_a_resumed_training_that_is_not_due_can_still_be_monitored(tmp_path, key):
+    path = saved(tmp_path, monitor(every_n_validations=2))
+    stop = lightning_callbacks.EarlyStopping(key, patience=9, mode="max", check_on_train_epoch_end=False)
+    callbacks = [monitor(every_n_validations=2), stop, ModelCheckpoint(tmp_path)]
+    chosen = trainer(tmp_path, *callbacks, max_epochs=2, enable_checkpointing=True)
+    chosen.fit(Toy(), loader(shuffle=True), loader(seed=1), ckpt_path=path)
+    assert chosen.current_epoch == 2
+
+
+def test_lazy_layers_are_tried_after_the_first_step_has_made_them(tmp_path):
+    class Lazy(Toy):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.LazyLinear(3)
+
+    watch = monitor()
+    fit(tmp_path, watch, module=Lazy())
     assert all(row.values for row in watch.history)

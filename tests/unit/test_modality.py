@@ -79,7 +79,12 @@ def test_a_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
         parse_modalities({name: "x", "b": "y"})
 
 
-@pytest.mark.parametrize("given", ["", [], [""], ["x", 3], ["x", ""]])
+def test_positions_may_be_numbers() -> None:
+    parsed = parse_modalities({"a": 0, "b": [1, 2]})
+    assert [modality.leaves for modality in parsed.values()] == [["0"], ["1", "2"]]
+
+
+@pytest.mark.parametrize("given", ["", [], [""], ["x", None], ["x", ""]])
 def test_a_modality_without_a_leaf_is_refused(given) -> None:
     with pytest.raises(
         ConfigurationError, match=r"modalities\['a'\]=.* names no leaf; give the path of one leaf or more"

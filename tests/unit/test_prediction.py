@@ -12,6 +12,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from mviz_lightning import ConfigurationError
 from mviz_lightning.evaluation.prediction import calls, choose, resolve, scores
 
+# Many of these models name their parameters as they like; that this is said is tested with the trainer.
+pytestmark = pytest.mark.filterwarnings("ignore:the parameters of forward have other names")
+
 NET = seeded(LateFusion)
 IMAGE, TEXT, LABELS = pair_batch(5).values()
 EXPECTED = NET(IMAGE, TEXT).detach()

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch import parse_modalities
+from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers.task import resolve_task
 
@@ -55,7 +57,7 @@ def test_an_unknown_task_is_refused_with_those_there_are() -> None:
     with pytest.raises(
         ConfigurationError, match=r"task='classification': choose one of 'multiclass', 'binary', 'multilabel', 'regr"
     ):
-        resolve_task("classification", 3, None)
+        StudyConfig(parse_modalities(["0", "1"]), task="classification")
 
 
 def test_several_outputs_without_labels_are_refused_with_what_to_say() -> None:
