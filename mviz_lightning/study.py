@@ -159,11 +159,12 @@ class Study:
         resolve_task(self.config.task, outputs.shape[1], known_target(few))
         self._evaluator, self._outputs, self.call = evaluator, outputs.shape[1], call.description
 
-    def check(self, missing: str = "no validation batch came by that could be used.") -> None:
+    def check(self, missing: str = "no validation batch came by.", enough: Callable[[list[bool]], bool] = all) -> None:
         """Raise, on all ranks, what failed on any so far.
 
         Args:
             missing: What to say where no batch was rehearsed.
+            enough: Whether all ranks must have rehearsed one, or any.
 
         Raises:
             ConfigurationError: The model or the batches cannot be studied as configured.
@@ -172,8 +173,8 @@ class Study:
         with self.ranks.heard_by_all():
             if failure is not None:
                 raise failure
-            if not self.rehearsed:
-                raise ConfigurationError(missing)
+        if not enough(self.ranks.gather(self.rehearsed)):
+            raise ConfigurationError(missing)
 
     def _capacity(self, layout: Layout, leaves: Mapping[str, Any]) -> int:
         tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]

@@ -217,7 +217,7 @@ class MultimodalMonitor(Callback):
     def _finish_rehearsal(self) -> None:
         """Forget what the sanity check collected, and raise on all ranks what failed on one."""
         try:
-            self._study.check(f"dataloader_idx={self.dataloader_idx}: no batch of that validation loader came by.")
+            self._study.check(f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by.", any)
             rank_zero_info(f"MultimodalMonitor: the model is called as {self._study.call}")
         except Exception as error:
             if isinstance(error, ConfigurationError) or self.on_error == "raise":

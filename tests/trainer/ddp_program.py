@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics.classification import MulticlassAUROC
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from toy import Toy, examples, loader, monitor, trainer
@@ -30,9 +31,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "uneven": {},
     "one_group_each": {"num_examples": 24},  # three groups for two ranks
+    "idle": {"num_examples": 16},  # two groups for three ranks
+    "idle_auroc": {"num_examples": 16, "score": MulticlassAUROC(3)},
+    "empty": {},
     "raises": {"predict": broken_on_second_rank},
     "misconfigured": {"predict": wrong_on_second_rank},
 }
+
+
+class Sharded(IterableDataset[Any]):
+    """Gives all its examples to the first rank."""
+
+    def __iter__(self) -> Any:
+        return iter(examples(64, seed=1) if int(os.environ.get("LOCAL_RANK", "0")) == 0 else ())
 
 
 class Keep(Callback):
@@ -66,9 +77,11 @@ def main(scenario: str, folder: Path, devices: int) -> None:
     settings = {"strategy": "ddp", "devices": devices} if devices > 1 else {}
     chosen = trainer(folder, watch, stop, Keep(folder, watch), **settings)
     validation = DataLoader(examples(61 if scenario == "uneven" else 64, seed=1), batch_size=16 // devices)
+    if scenario == "empty":
+        validation = DataLoader(Sharded(), batch_size=8)
     try:
         module = Toy()
-        if scenario in ("plain", "uneven", "one_group_each"):
+        if scenario in ("plain", "uneven", "one_group_each", "idle"):
             chosen.validate(module, validation, verbose=False)
         chosen.fit(module, loader(), validation)
     except Exception as error:

@@ -22,11 +22,11 @@ def seen(folder: Path, rank: int) -> dict:
     return json.loads((folder / f"rank{rank}.json").read_text())
 
 
-@pytest.mark.parametrize("scenario", ["plain", "uneven", "one_group_each"])
-def test_two_processes_give_the_values_of_one(tmp_path, scenario):
+@pytest.mark.parametrize(("scenario", "devices"), [("plain", 2), ("uneven", 2), ("one_group_each", 2), ("idle", 3)])
+def test_several_processes_give_the_values_of_one(tmp_path, scenario, devices):
     one, two = tmp_path / "one", tmp_path / "two"
-    for folder, devices in ((one, 1), (two, 2)):
-        finished = run(scenario, folder, devices)
+    for folder, processes in ((one, 1), (two, devices)):
+        finished = run(scenario, folder, processes)
         assert finished.returncode == 0, finished.stderr[-2000:]
     alone, first, second = seen(one, 0), seen(two, 0), seen(two, 1)
     assert first["probe"] == second["probe"] == alone["probe"]
@@ -51,6 +51,21 @@ def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(tmp_path):
     assert all("rank 1 failed: RuntimeError: rank 1 is unwell" in note for note in first["notes"])
     assert all("rank 1 is unwell" in note for note in second["notes"])
     assert len(first["notes"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("scenario", "devices", "note"),
+    [
+        ("empty", 2, "no validation batch came by"),
+        ("idle_auroc", 3, "score=MulticlassAUROC keeps predictions, and this process has no group"),
+    ],
+)
+def test_a_rank_without_work_hangs_nobody(tmp_path, scenario, devices, note):
+    folder = tmp_path / "several"
+    finished = run(scenario, folder, devices)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert all(note in heard for rank in range(devices) for heard in seen(folder, rank)["notes"])
+    assert len(seen(folder, 0)["notes"]) == 2
 
 
 def test_a_rank_that_is_misconfigured_stops_all_before_the_training(tmp_path):

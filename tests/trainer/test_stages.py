@@ -305,7 +305,7 @@ def test_a_training_that_ends_before_its_first_validation_says_so(tmp_path):
 
 
 def test_a_loader_that_does_not_exist_is_said_in_the_sanity_check(tmp_path):
-    with pytest.raises(ConfigurationError, match="dataloader_idx=1: no batch of that validation loader came by"):
+    with pytest.raises(ConfigurationError, match="dataloader_idx=1: no batch of that loader came by"):
         fit(tmp_path, monitor(dataloader_idx=1))
 
 
