@@ -86,8 +86,8 @@ class Study:
 
     def pop_notes(self) -> str:
         """Return, once, what a reader of the history has to know."""
-        notes, self.notes = self.notes, []
-        return "; ".join(notes)
+        notes, self.notes = "; ".join(self.notes), []
+        return notes
 
     @property
     def rehearsed(self) -> bool:
@@ -100,7 +100,7 @@ class Study:
 
     def begin(self) -> None:
         """Begin a pass over the data; what an earlier one that broke off left behind is forgotten."""
-        self._reservoir, self._failure = None, None
+        self._reservoir = self._failure = None
 
     def collect(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
         """Consider a batch's examples for the probe.
@@ -167,7 +167,7 @@ class Study:
             enough: Whether all ranks must have rehearsed one, or any.
 
         Raises:
-            ConfigurationError: The model or the batches cannot be studied as configured.
+            ConfigurationError: The model or the batches cannot be studied.
         """
         failure, self._failure = self._failure, None
         with self.ranks.heard_by_all():
@@ -284,8 +284,7 @@ class Study:
 
     def _fingerprint(self, probe: Probe) -> str:
         """Digest the examples once: every checkpoint asks."""
-        if self._digest is None:
-            self._digest = fingerprint(probe.leaves)
+        self._digest = self._digest or fingerprint(probe.leaves)
         return self._digest
 
     def load(self, state: Mapping[str, Any]) -> None:
