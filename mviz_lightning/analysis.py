@@ -11,13 +11,13 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
-from mviz_lightning.functional import Task
+from mviz_lightning.functional import NOTEWORTHY, Task
 from mviz_lightning.rendering import share_table
 from mviz_lightning.study import Study
 
 
 @dataclass(frozen=True)
-class Explanation:
+class ShareReport:
     """How a model uses its modalities; prints as a table.
 
     Attributes:
@@ -38,7 +38,8 @@ class Explanation:
 
     def __str__(self) -> str:
         table = share_table(self.values, self.modalities)
-        return f"{table}\n{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s"
+        noise = f"\nshares below {self.noise_floor:.1g} may be rounding" if self.noise_floor > NOTEWORTHY else ""
+        return f"{table}\n{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s{noise}"
 
 
 def explain(
@@ -56,7 +57,7 @@ def explain(
     budget: int | None = None,
     chunk_size: int = 128,
     seed: int = 0,
-) -> Explanation:
+) -> ShareReport:
     """Tell how much of a model's outputs each modality explains alone, and how much their interactions.
 
     The model is evaluated where it is, in evaluation mode, and left as it was found. In a distributed program, every
@@ -109,7 +110,7 @@ def explain(
     study.complete()
     found = study.run()
     examples = study.probe.groups.numel() if study.probe else 0
-    return Explanation(found.values, list(config.modalities), examples, found.rows, found.seconds, found.noise_floor)
+    return ShareReport(found.values, list(config.modalities), examples, found.rows, found.seconds, found.noise_floor)
 
 
 def _collect(study: Study, model: nn.Module, batches: Iterable[Any]) -> None:

@@ -36,6 +36,3 @@ class Row:
     step: int
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
-
-
-Record: TypeAlias = Image | Row

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
-from mviz_lightning.functional import Design, Task, decomposable, design
+from mviz_lightning.functional import Design, Task, design
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, default_score
 
 
@@ -104,10 +104,6 @@ class Shares:
         if odd:
             raise RuntimeError(f"{', '.join(odd)}: no single finite number; look at score= and at the outputs' size.")
         return {name: float(value) for name, value in values.items()}
-
-    def unimodal_contributions(self, outputs: Tensor) -> Tensor:
-        """Return ``(G, g, C)`` UC of every example on the scale of decomposition, from ``(G * T, C)`` outputs."""
-        return self.design.unimodal(decomposable(self._by_group(outputs), self.task))
 
     def _by_group(self, outputs: Tensor) -> Tensor:
         return outputs.view(-1, len(self.design.tuples), outputs.shape[-1])

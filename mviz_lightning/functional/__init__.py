@@ -3,17 +3,19 @@
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
 from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design, smallest_group
 from mviz_lightning.functional.jackknife import Estimate, jackknife
-from mviz_lightning.functional.outputs import Task, decomposable, noise_floor
+from mviz_lightning.functional.outputs import NOTEWORTHY, Task, decomposable, noise_floor
 from mviz_lightning.functional.projection import emap, own, unimodal_contribution
 from mviz_lightning.functional.scores import predictions
-from mviz_lightning.functional.shares import share_names, share_ratios, shares
+from mviz_lightning.functional.shares import bound_name, share_names, share_ratios, shares
 
 __all__ = [
+    "NOTEWORTHY",
     "Design",
     "Estimate",
     "GridDesign",
     "Task",
     "TupleDesign",
+    "bound_name",
     "decomposable",
     "design",
     "emap",

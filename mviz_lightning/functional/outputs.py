@@ -7,6 +7,9 @@ from torch import Tensor
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression"]
 
+NOTEWORTHY = 1e-3
+"""Rounding noise from which on shares are qualified."""
+
 
 def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:
     """Return the outputs in float64 on the scale on which they are decomposed.

@@ -1,6 +1,7 @@
 """From variance components to the shares that the curves show."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,12 @@ def share_names(modalities: Sequence[str], pairs: Sequence[tuple[int, int]]) -> 
     total = [f"total/{name}" for name in modalities]
     both = [f"interaction/{modalities[a]}+{modalities[b]}" for a, b in pairs]
     return [*first, *total, *both, "interaction"]
+
+
+def bound_name(name: str, side: Literal["low", "high"]) -> str:
+    """Return the name of a share's bound: ``total_low/image`` for ``total/image``."""
+    kind, _, of = name.partition("/")
+    return f"{kind}_{side}{of and '/' + of}"
 
 
 def share_ratios(components: Tensor, modalities: int) -> Tensor:
@@ -52,8 +59,6 @@ def shares(groups: Tensor, modalities: Sequence[str], pairs: Sequence[tuple[int,
     estimate = jackknife(groups, lambda mean: share_ratios(mean, len(modalities)))
     values: dict[str, Tensor] = {}
     for name, value, low, high in zip(share_names(modalities, pairs), *estimate, strict=True):
-        kind, _, of = name.partition("/")
-        suffix = of and f"/{of}"
-        values |= {name: value, f"{kind}_low{suffix}": low, f"{kind}_high{suffix}": high}
+        values |= {name: value, bound_name(name, "low"): low, bound_name(name, "high"): high}
     values["weakest_total"] = torch.stack([values[f"total/{name}"] for name in modalities]).min()
     return values

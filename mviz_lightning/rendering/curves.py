@@ -1,10 +1,11 @@
 """Shares over the training as a picture."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mviz_lightning.functional import bound_name
 from mviz_lightning.records import Image, Pixels, Row
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 """Okabe and Ito's palette, told apart with every kind of colour vision."""
 
 INTERACTION = "#999999"
+SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
 def share_curves(rows: Sequence[Row], modalities: Sequence[str]) -> Image:
@@ -68,7 +70,7 @@ def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[Row], modal
         share = _series(rows, name)
         height = share.clip(min=0)
         axes.fill_between(positions, floor, floor + height, color=colour, alpha=0.75, linewidth=0, label=label)
-        _draw_whiskers(axes, positions, floor, [_series(rows, _bound(name, side)) for side in ("low", "high")])
+        _draw_whiskers(axes, positions, floor, [_series(rows, bound_name(name, side)) for side in SIDES])
         if len(rows) == 1:
             axes.bar(positions, height, bottom=floor, color=colour, alpha=0.75, width=0.5)
         floor = floor + height
@@ -84,7 +86,7 @@ def _draw_whiskers(axes: "Axes", positions: list[float], floor: Any, bounds: lis
 def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[Row], modalities: Sequence[str]) -> None:
     for name, colour in _coloured(modalities):
         key = f"total/{name}"
-        low, high = (_series(rows, _bound(key, side)) for side in ("low", "high"))
+        low, high = (_series(rows, bound_name(key, side)) for side in SIDES)
         axes.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(positions, _series(rows, key), color=colour, marker="o", markersize=3.5, label=f"{name} total")
     if any("score" in row.values for row in rows):
@@ -96,11 +98,6 @@ def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[Row], moda
 
 def _coloured(modalities: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, COLOURS[position % len(COLOURS)]) for position, name in enumerate(modalities)]
-
-
-def _bound(name: str, side: str) -> str:
-    kind, _, of = name.partition("/")
-    return f"{kind}_{side}{of and '/' + of}"
 
 
 def _legend_above(axes: "Axes") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from mviz_lightning.functional import bound_name
 from mviz_lightning.records import Row
 
 Table = Sequence[Sequence[str]]
@@ -26,9 +27,8 @@ def interval(values: Mapping[str, float], name: str) -> str:
     """Return a value with its 95 % interval, ``0.345 [0.301, 0.389]``."""
     if name not in values:
         return ""
-    kind, _, of = name.partition("/")
-    bounds = [number(values.get(f"{kind}_{side}{of and '/' + of}")) for side in ("low", "high")]
-    return f"{number(values[name])} [{', '.join(bounds)}]"
+    low, high = (number(values.get(bound)) for bound in (bound_name(name, "low"), bound_name(name, "high")))
+    return f"{number(values[name])} [{low}, {high}]"
 
 
 def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
