@@ -231,9 +231,8 @@ class MultimodalMonitor(Callback):
         """Measure once a validation, if one is due."""
         if self._row is not None:
             return
-        due = self._validations % self.every_n_validations == 0
-        if self._stage == "fit":
-            self._validations += 1
+        due = self._stage != "fit" or self._validations % self.every_n_validations == 0
+        self._validations += self._stage == "fit"
         values, note = self._attempt(trainer) if due and not self._disabled else ({}, self._disabled)
         self._row = Row(self._stage, trainer.current_epoch, trainer_facts.step(trainer), values, note)
 

@@ -37,7 +37,9 @@ def share_curves(rows: Sequence[Row], modalities: Sequence[str]) -> Image:
         axes.set_xlabel(label)
         axes.grid(axis="y", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        if label == "epoch":
+        if len(rows) == 1:
+            axes.set_xticks(positions)
+        else:
             axes.xaxis.get_major_locator().set_params(integer=True)
     return Image("shares", pixels(figure), f"{label} {positions[-1]:g}")
 
@@ -74,7 +76,9 @@ def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[Row], modal
         if len(rows) == 1:
             axes.bar(positions, height, bottom=floor, color=colour, alpha=0.75, width=0.5)
         floor = floor + height
-    axes.set(ylim=(0, 1.02), ylabel="share of the outputs' variance", title="What the prediction is made of")
+    axes.set(
+        ylim=(0, 1.02), ylabel="share of the outputs' variance", title="What the prediction is made of (bars: 95 %)"
+    )
     _legend_above(axes)
 
 
@@ -88,10 +92,11 @@ def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[Row], moda
         key = f"total/{name}"
         low, high = (_series(rows, bound_name(key, side)) for side in SIDES)
         axes.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.vlines(positions, low, high, color=colour, alpha=0.5, linewidth=1.2)
         axes.plot(positions, _series(rows, key), color=colour, marker="o", markersize=3.5, label=f"{name} total")
     if any("score" in row.values for row in rows):
-        axes.plot(positions, _series(rows, "score"), color="black", linestyle=":", label="score")
-    axes.set(ylabel="share of variance; score", title="What would be lost without a modality")
+        axes.plot(positions, _series(rows, "score"), color="black", linestyle=":", marker=".", label="score")
+    axes.set(ylabel="share of variance; score", title="What would be lost without a modality (95 %)")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))
     _legend_above(axes)
 
