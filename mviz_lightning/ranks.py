@@ -29,13 +29,6 @@ class Ranks:
     rank: int = 0
     count: int = 1
 
-    @classmethod
-    def current(cls) -> "Ranks":
-        """Return the processes of the running training."""
-        if dist.is_available() and dist.is_initialized():
-            return cls(dist.get_rank(), dist.get_world_size())
-        return cls()
-
     def gather(self, value: T) -> list[T]:
         """Return the plain objects of all processes, of any sizes, in the order of ranks. All must call it."""
         if self.count == 1:

@@ -30,7 +30,7 @@ from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.shares import Shares
 from mviz_lightning.explainers.task import resolve_task
-from mviz_lightning.functional import noise_floor, smallest_group
+from mviz_lightning.functional import NOTEWORTHY, noise_floor, smallest_group
 from mviz_lightning.ranks import Ranks
 
 REFERENCE_BYTES = 256 * 2**20
@@ -250,10 +250,9 @@ class Study:
             outputs = self._finite_outputs(evaluator, probe, explainer, padded)
             metrics = explainer.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
         values = explainer.explain(metrics)
-        rows = (evaluator.rows - before) * self.ranks.count
-        return Measurement(
-            values, rows, time.perf_counter() - started, noise_floor(outputs, len(self.config.modalities))
-        )
+        rows, floor = (evaluator.rows - before) * self.ranks.count, noise_floor(outputs, len(self.config.modalities))
+        self.notes += [f"shares below {floor:.1g} may be rounding"] if floor > NOTEWORTHY else []
+        return Measurement(values, rows, time.perf_counter() - started, floor)
 
     def _shares_of(self, probe: Probe) -> Shares:
         """Settle the task once, on all labels of the probe."""

@@ -238,7 +238,7 @@ class MultimodalMonitor(Callback):
 
     def _attempt(self, trainer: Trainer) -> tuple[dict[str, float], str]:
         """Return values and a note; a failure costs this run only."""
-        rehearsed = self._study.rehearsed
+        rehearsed = any(self._study.ranks.gather(self._study.rehearsed))  # or one rank would raise and others wait
         try:
             values = self._run()
         except Exception as error:

@@ -386,6 +386,14 @@ def test_lazy_layers_are_tried_after_the_first_step_has_made_them(tmp_path):
     assert all(row.values for row in watch.history)
 
 
+def test_a_model_whose_outputs_do_not_vary_is_qualified(tmp_path):
+    module, watch = Toy(), monitor()
+    torch.nn.init.zeros_(module.head.weight)
+    trainer(tmp_path, watch).validate(module, loader(seed=1), verbose=False)
+    assert watch.history[-1].note == "shares below 1 may be rounding"
+    assert watch.history[-1].values["weakest_total"] == 0
+
+
 def test_a_validation_by_itself_is_always_measured(tmp_path):
     watch, module = monitor(every_n_validations=2), Toy()
     chosen = fit(tmp_path, watch, module=module, max_epochs=1)
