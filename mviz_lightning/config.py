@@ -1,6 +1,6 @@
 """What is studied, and how closely."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -10,6 +10,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch import Modality
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict
+from mviz_lightning.explainers import Explainer
 from mviz_lightning.functional import Task, design, shares, smallest_group
 
 
@@ -28,14 +29,16 @@ class StudyConfig:
     pairs: bool | None = None
     budget: int | None = None
     chunk_size: int = 128
+    explainers: Sequence[Explainer] = ()
+    pin: Sequence[int] = ()
+    class_names: Sequence[str] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
         for name in ("num_examples", "group_size", "reference", "chunk_size"):
-            if getattr(self, name) < 2:
-                raise ConfigurationError(f"{name}={getattr(self, name)}: give 2 or more.")
+            at_least(2, name, getattr(self, name))
         least = smallest_group(len(self.modalities))
         if self.group_size < least:
             raise ConfigurationError(
@@ -46,11 +49,28 @@ class StudyConfig:
                 f"num_examples={self.num_examples}: intervals need 2 groups of group_size={self.group_size}; give "
                 f"num_examples={2 * self.group_size} or more, or smaller groups."
             )
+        names = [explainer.name for explainer in self.explainers]
+        if len(set(names)) < len(names):
+            raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
         if self.budget is not None and self.affordable_groups(self.group_size) < 2:
             raise ConfigurationError(
                 f"budget={self.budget} rows: two groups of {self.group_size} take "
                 f"{2 * self._rows(self.group_size)}; raise the budget or lower group_size."
             )
+
+    def check_outputs(self, outputs: int) -> None:
+        """Check what depends on how many outputs the model has.
+
+        Raises:
+            ConfigurationError: There are too few class names, or an explainer is asked for an output beyond.
+        """
+        # One logit tells two classes apart.
+        if self.class_names is not None and len(self.class_names) not in (outputs, 2 if outputs == 1 else outputs):
+            raise ConfigurationError(
+                f"class_names has {len(self.class_names)} names, but the model has {outputs} outputs; give each one."
+            )
+        for explainer in self.explainers:
+            explainer.check(outputs)
 
     def affordable_groups(self, size: int) -> int:
         """Return how many groups of a size the budget allows, up to those that ``num_examples`` fill."""
@@ -69,3 +89,14 @@ class StudyConfig:
         found = list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
         scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
         return found + (scored if self.target else [])
+
+
+def at_least(least: int, name: str, value: int) -> int:
+    """Return a number that is large enough.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if value < least:
+        raise ConfigurationError(f"{name}={value}: give {least} or more.")
+    return value

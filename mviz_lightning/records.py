@@ -1,5 +1,6 @@
 """What is written: plain data that any sink can take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,11 +13,74 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Image:
-    """A picture under a key; keys of one training are written again and again."""
+    """A picture under a key; keys of one training are written again and again.
+
+    Attributes:
+        key: Its name; slashes make folders.
+        pixels: The picture.
+        caption: A line of text beside it.
+        keep: Whether files keep the pictures of earlier steps too; loggers always do.
+    """
 
     key: str
     pixels: Pixels
     caption: str = ""
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table under a key; every cell of a column is of one type.
+
+    Attributes:
+        key: Its name.
+        columns: Their names.
+        rows: Of text, numbers or pictures; a sink that cannot show a picture in a table leaves that column out.
+    """
+
+    key: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | Pixels]]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text under a key, in Markdown."""
+
+    key: str
+    markdown: str
+
+
+Record: TypeAlias = Image | Table | Text
+"""What sinks take beside rows."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Logged keys that belong into one diagram.
+
+    Attributes:
+        title: Of the diagram.
+        keys: Curves, with the prefix of the monitor; of a band: the curve, its lower and its upper bound.
+        band: Whether the keys are one curve with its interval.
+    """
+
+    title: str
+    keys: Sequence[str]
+    band: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the scalars of a monitor are arranged, said once before the first of them.
+
+    Attributes:
+        name: Prefix of all keys of the monitor.
+        charts: The diagrams.
+    """
+
+    name: str
+    charts: Sequence[Chart]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.records import Image, Row
+from mviz_lightning.records import Image, Layout, Record, Row
 
 
 class Additive(nn.Module):
@@ -42,16 +42,27 @@ class MemorySink:
     """Remembers what it was given.
 
     Attributes:
-        images: With their steps.
+        layouts: One for each time it was opened.
+        records: With their steps, and whether they join the trainer's row.
         rows: In order.
     """
 
-    images: list[tuple[Image, int]] = field(default_factory=list)
+    layouts: list[Layout] = field(default_factory=list)
+    records: list[tuple[Record, int, bool]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
-    def image(self, image: Image, step: int) -> None:
-        """Remember a picture."""
-        self.images.append((image, step))
+    @property
+    def images(self) -> list[tuple[Image, int]]:
+        """The pictures, with their steps."""
+        return [(record, step) for record, step, _ in self.records if isinstance(record, Image)]
+
+    def open(self, layout: Layout) -> None:
+        """Remember the arrangement."""
+        self.layouts.append(layout)
+
+    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+        """Remember records."""
+        self.records += [(record, step, joins) for record in records]
 
     def row(self, row: Row) -> None:
         """Remember a run."""

@@ -1,37 +1,103 @@
-"""Mask units of a modality: patches, tokens, blocks, columns, regions."""
+"""Mask units of a modality: patches, words, blocks, columns, regions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+
+class Maskable(Protocol):
+    """The parts of a modality that are masked one by one, and what stands in their place."""
+
+    @property
+    def leaf(self) -> str:
+        """Path of the leaf that is masked."""
+
+    def count(self, example: int) -> int:
+        """Return how many units an example has: the first so many columns of a mask."""
+
+    def mask(self, values: Any, kept: Tensor, sources: Tensor) -> Any:
+        """Return the values with the units that are not kept at the baseline.
+
+        Args:
+            values: R rows of the leaf.
+            kept: ``(R, U)`` boolean, True where a unit stays; units beyond U stay.
+            sources: ``(R,)`` the example each row was taken from.
+        """
+
+
+def widened(kept: Tensor, units: int) -> Tensor:
+    """Return masks of so many units at the least: those that a mask does not know stay."""
+    return pad(kept, (0, max(0, units - kept.shape[1])), value=True)
 
 
 @dataclass(frozen=True)
 class Units:
-    """The parts of a modality that are masked one by one, and what stands in their place.
+    """Units of a tensor: every entry belongs to one, or to none.
 
     Attributes:
         leaf: Path of the leaf that is masked.
         index: ``(N or 1, ...)`` long, broadcastable to the leaf: the unit of every entry; -1 is never masked.
-        baseline: What a masked entry turns into, broadcastable to the leaf.
+        baseline: What a masked entry turns into: a number, or ``(N or 1, ...)`` broadcastable to the leaf.
     """
 
     leaf: str
     index: Tensor
     baseline: Tensor | float = 0.0
 
+    def count(self, example: int) -> int:
+        """Return how many units an example has."""
+        row = self.index[example if len(self.index) > 1 else 0]
+        return int(row.max()) + 1 if row.numel() else 0
+
     def mask(self, values: Tensor, kept: Tensor, sources: Tensor) -> Tensor:
         """Return the values with the units that are not kept at the baseline.
 
         Args:
             values: ``(R, ...)`` rows of the leaf.
-            kept: ``(R, U)`` boolean, True where a unit stays.
+            kept: ``(R, U)`` boolean, True where a unit stays; units beyond U stay.
             sources: ``(R,)`` the example each row was taken from.
 
         Returns:
             ``(R, ...)``.
         """
         index = self.index[sources] if len(self.index) > 1 else self.index.expand(len(values), *self.index.shape[1:])
-        stays = kept.gather(1, index.clamp(min=0).flatten(1)).view(index.shape) | (index < 0)
+        stays = widened(kept, int(index.max()) + 1 if index.numel() else 0).gather(
+            1, index.clamp(min=0).flatten(1)
+        ).view(index.shape) | (index < 0)
         baseline = torch.as_tensor(self.baseline, dtype=values.dtype, device=values.device)
+        if baseline.dim() and len(baseline) > 1:
+            baseline = baseline[sources.to(values.device)]
         return torch.where(stays.to(values.device), values, baseline)
+
+
+@dataclass(frozen=True)
+class WordUnits:
+    """Units of a list of strings: runs of words, left out when they are masked.
+
+    Attributes:
+        leaf: Path of the list.
+        words: For every example its units, each a piece of the text.
+    """
+
+    leaf: str
+    words: Sequence[Sequence[str]]
+
+    def count(self, example: int) -> int:
+        """Return how many units an example has."""
+        return len(self.words[example])
+
+    def mask(self, values: Sequence[str], kept: Tensor, sources: Tensor) -> Sequence[str]:
+        """Return the texts without the units that are not kept; an untouched text stays as it was."""
+        texts = (
+            _shortened(text, self.words[i], row) for text, i, row in zip(values, sources.tolist(), kept, strict=True)
+        )
+        return type(values)(texts)  # type: ignore[call-arg]
+
+
+def _shortened(text: str, words: Sequence[str], kept: Tensor) -> str:
+    stays = widened(kept, len(words))[: len(words)].tolist()
+    return text if all(stays) else " ".join(word for word, stay in zip(words, stays, strict=True) if stay)

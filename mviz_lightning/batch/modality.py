@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from mviz_lightning.errors import ConfigurationError
 
@@ -12,22 +12,57 @@ from mviz_lightning.errors import ConfigurationError
 class Modality:
     """Leaves of the batch that belong together and travel together when examples are recombined.
 
+    Only ``values`` is needed; the rest says how the modality is padded, cut into parts, masked and shown.
+
     Attributes:
         values: Path of the leaf that holds the content, or of a container all of whose leaves belong to the modality.
         mask: Path of the leaf that marks real entries with 1 and padding with 0.
-        companions: Paths of further leaves: token types, positions, boxes.
+        companions: Paths of further leaves: token types, positions.
         pad_value: What ragged values are padded with; by default what stands where the mask is 0 tells, else 0.
+        kind: ``image``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the name of a kind of your own or
+            the dotted path of its class; guessed from type and rank when not given.
+        units: Parts that are masked one by one, at the most.
+        baseline: What a masked part turns into: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a
+            value (the id of a mask token, say). Every kind has its default.
+        decode: Text: the tokenizer, a function from ids to tokens (or its dotted path), or the vocabulary by id.
+        special_ids: Text: tokens that are never masked; the tokenizer's own by default.
+        mean: Images: what was subtracted from every channel, in 0..1; undone for display.
+        std: Images: by what every channel was divided.
+        superpixels: Images: mask superpixels instead of patches (needs scikit-image).
+        feature_names: Tabular: of the columns; series: of the channels.
+        boxes: Regions: path of the leaf ``(N, R, 4)`` with corners (x0, y0, x1, y1), in 0..1 or pixels.
+        picture: Regions: path of the leaf with the picture that the boxes lie on.
+        time_axis: Series and audio: which axis of the leaf is time; by default 1 for series, the last for audio.
+        rate: Series and audio: steps a second, to label the time axis.
     """
 
     values: str
     mask: str | None = None
     companions: Sequence[str] = ()
     pad_value: float | None = None
+    kind: str | None = None
+    units: int = 49
+    baseline: str | float | None = None
+    decode: Any = None
+    special_ids: Sequence[int] | None = None
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+    superpixels: bool = False
+    feature_names: Sequence[str] | None = None
+    boxes: str | None = None
+    picture: str | None = None
+    time_axis: int | None = None
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.units < 1:
+            raise ConfigurationError(f"units={self.units} of {self.values!r}: give 1 or more.")
 
     @property
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
-        return [self.values, *([] if self.mask is None else [self.mask]), *self.companions]
+        named = [self.values, self.mask, *self.companions, self.boxes]
+        return list(dict.fromkeys(path for path in named if path is not None))
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch.layout import Layout
-from mviz_lightning.batch.masking import Units
+from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.reservoir import Row
 from mviz_lightning.batch.strata import deal, stratum_order, systematic_sample
@@ -33,7 +33,7 @@ class Probe:
     layout: Layout
     leaves: Mapping[str, Any]
     groups: Tensor
-    units: Mapping[str, Units] = field(default_factory=dict)
+    units: Mapping[str, Maskable] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

@@ -29,10 +29,13 @@ class Reservoir:
     Attributes:
         capacity: How many examples are kept.
         seed: Of the priorities.
+        pinned: Positions of examples that are kept besides, whatever their priority.
     """
 
     capacity: int
     seed: int = 0
+    pinned: frozenset[int] = frozenset()
+    _pins: dict[int, Row] = field(default_factory=dict)
     _heap: list[tuple[int, int]] = field(default_factory=list)
     _rows: dict[int, Row] = field(default_factory=dict)
 
@@ -44,9 +47,7 @@ class Reservoir:
             leaves: By path, each with ``len(positions)`` examples.
             positions: Of the examples in the data set; None for one that is there twice.
         """
-        wanted = {
-            i: position for i, position in enumerate(positions) if position is not None and self._enters(position)
-        }
+        wanted = {i: position for i, position in enumerate(positions) if position is not None and self._wants(position)}
         if not wanted:
             return
         # Outside inference mode, or the copies could never be differentiated.
@@ -58,11 +59,18 @@ class Reservoir:
             for k, position in enumerate(wanted.values()):
                 self._push(position, {path: leaf_kinds.take(leaf, torch.tensor([k])) for path, leaf in copies.items()})
 
+    def _wants(self, position: int) -> bool:
+        return position in self.pinned or self._enters(position)
+
     def _enters(self, position: int) -> bool:
         room = len(self._heap) < self.capacity
         return position not in self._rows and (room or priority(self.seed, position) < -self._heap[0][0])
 
     def _push(self, position: int, row: Row) -> None:
+        if position in self.pinned:
+            self._pins[position] = row
+        if not self._enters(position):
+            return
         heapq.heappush(self._heap, (-priority(self.seed, position), position))
         self._rows[position] = row
         if len(self._heap) > self.capacity:
@@ -73,8 +81,9 @@ class Reservoir:
         return sorted(self._rows)
 
     def rows(self, positions: Sequence[int]) -> dict[int, Row]:
-        """Return those of the kept rows that stand at the given positions."""
-        return {position: self._rows[position] for position in positions if position in self._rows}
+        """Return those of the kept rows, pinned ones among them, that stand at the given positions."""
+        kept = self._pins | self._rows
+        return {position: kept[position] for position in positions if position in kept}
 
 
 def lowest(seed: int, positions: Sequence[int], capacity: int) -> list[int]:

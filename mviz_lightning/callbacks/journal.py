@@ -1,60 +1,135 @@
-"""Keep the history, write it and draw it."""
+"""Keep what was found, write it and draw it."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
+from mviz_lightning.album import Album, Entry
 from mviz_lightning.history import History
-from mviz_lightning.records import Row
+from mviz_lightning.records import Image, Layout, Record, Row, Text
 from mviz_lightning.rendering import share_curves
+from mviz_lightning.rendering.film import Moment, film
+from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.sinks import Sink
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass
 class Journal:
-    """Writes runs and pictures to the sinks; on processes without sinks it only keeps the history.
+    """Writes runs, pictures and tables to the sinks; on processes without sinks it only keeps what was found.
 
     Attributes:
         history: All runs so far.
-        name: Prefix of the pictures' keys.
+        album: All explanations so far.
+        layout: How the scalars are arranged.
         sinks: Where records go.
+        gallery: Draws explanations; None until there are some.
     """
 
     history: History
-    name: str
+    album: Album
+    layout: Layout
     sinks: Sequence[Sink]
+    gallery: Gallery | None = None
     _seconds: float = 0.0
     _drawn: int = 0
+    _opened: set[int] = field(default_factory=set)
 
     def write(self, row: Row) -> None:
         """Add a run."""
         self.history.add(row)
         self._for_each_sink(lambda sink: sink.row(row))
 
-    def draw(self) -> None:
-        """Draw the curves of all runs of the training, if there are any."""
+    def show(self, entry: Entry, *, joins: bool) -> None:
+        """Add explanations: a picture each, and a table of all.
+
+        Args:
+            entry: What was found.
+            joins: Whether the trainer logs a row right after this.
+        """
+        self.album.add(entry)
+        gallery = self.gallery
+        if not self.sinks or gallery is None or not entry.explanations:
+            return
+        with self._timed():
+            drawn, failures = _each(
+                lambda found: (
+                    found,
+                    gallery.picture(found, f"{entry.explainer}/example_{found.position}", entry.when),
+                ),
+                entry.explanations,
+            )
+            table = gallery.table(drawn, f"{entry.explainer}/examples", entry.when)
+            self._put([*(picture for _, picture in drawn), table], entry.step, joins=joins)
+        _raise_first(failures)
+
+    def draw(self, *, joins: bool) -> None:
+        """Draw the curves of all runs of the training, if there are new ones."""
         rows = self.history.fitted
         if not self.sinks or len(rows) == self._drawn:
             return
         self._drawn = len(rows)
-        started = time.perf_counter()
-        image = share_curves(rows, self.history.modalities)
-        named = replace(image, key=f"{self.name}/{image.key}")
-        self._for_each_sink(lambda sink: sink.image(named, rows[-1].step))
-        self._seconds += time.perf_counter() - started
+        with self._timed():
+            self._put([share_curves(rows, self.history.modalities)], rows[-1].step, joins=joins)
+
+    def finish(self) -> None:
+        """Write what is known at the end: the last curves, every example over the training, the history as a text."""
+        self.draw(joins=False)
+        rows, gallery = self.history.fitted, self.gallery
+        if not self.sinks or not rows:
+            return
+        drawn, failures = ([], []) if gallery is None else _each(partial(_film, gallery), self.album.films().items())
+        last = max([rows[-1].step, *(entry.step for entry in self.album.entries)])
+        self._put([Text("summary", f"```\n{self.history}\n```"), *drawn], last, joins=False)
+        _raise_first(failures)
+
+    def _put(self, records: Sequence[Record], step: int, *, joins: bool) -> None:
+        """Write records under the monitor's prefix."""
+        named = [replace(record, key=f"{self.layout.name}/{record.key}") for record in records]
+        self._for_each_sink(lambda sink: sink.write(named, step, joins=joins))
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> None:
-        """Write to all sinks, then raise what one of them raised."""
-        failures = []
-        for sink in self.sinks:
-            try:
-                write(sink)
-            except Exception as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        """Write to all sinks, which are opened before, then raise what one of them raised."""
+        _, unopened = _each(lambda sink: sink.open(self.layout), [s for s in self.sinks if id(s) not in self._opened])
+        self._opened |= {id(sink) for sink in self.sinks}
+        _, failures = _each(write, self.sinks)
+        _raise_first([*failures, *unopened])
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds += time.perf_counter() - started
 
     def pop_seconds(self) -> float:
         """Return, once, the time that pictures took."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
+
+
+def _film(gallery: Gallery, found: tuple[tuple[str, int], Sequence[Moment]]) -> Image:
+    (explainer, position), moments = found
+    return film(moments, gallery, f"{explainer}/example_{position}_over_epochs")
+
+
+def _each(action: Callable[[A], B], over: Iterable[A]) -> tuple[list[B], list[Exception]]:
+    """Do the same with all; what fails with one costs no other."""
+    done, failures = [], []
+    for one in over:
+        try:
+            done.append(action(one))
+        except Exception as error:
+            failures.append(error)
+    return done, failures
+
+
+def _raise_first(failures: Sequence[Exception]) -> None:
+    if failures:
+        raise failures[0]

@@ -1,26 +1,38 @@
 """The callback: hooks that decide when, and delegate."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torchmetrics import Metric
 
+from mviz_lightning.album import Album, Entry
 from mviz_lightning.batch import Modalities, parse_modalities, require_name
 from mviz_lightning.callbacks import trainer as trainer_facts
+from mviz_lightning.callbacks.examination import Examination, Findings
 from mviz_lightning.callbacks.journal import Journal
-from mviz_lightning.config import StudyConfig
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.callbacks.schedule import Schedule
+from mviz_lightning.callbacks.warner import Warner
+from mviz_lightning.config import StudyConfig, at_least
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
+from mviz_lightning.explainers import Explainer
 from mviz_lightning.functional import Task
 from mviz_lightning.history import History
 from mviz_lightning.ranks import Ranks
 from mviz_lightning.records import Row
+from mviz_lightning.rendering.gallery import Gallery
+from mviz_lightning.rendering.labels import Labels
+from mviz_lightning.rendering.layout import layout
 from mviz_lightning.sinks import sinks_for
 from mviz_lightning.study import Study
+
+NEVER_RAN = (
+    "the monitor never ran, because no validation came by; look at limit_val_batches, check_val_every_n_epoch, the "
+    "validation loader and validation_step."
+)
 
 
 class MultimodalMonitor(Callback):
@@ -46,6 +58,10 @@ class MultimodalMonitor(Callback):
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
         budget: Forwards a run at the most.
         chunk_size: Rows a forward; halved when memory runs out.
+        explainers: Methods that explain single examples, ``DIME()`` for one, each with its own cadence.
+        class_names: Of the outputs, for pictures and tables.
+        pin: Indices of validation examples that are explained in any case.
+        show_inputs: Whether pictures and tables may show your data; otherwise attributions alone.
         every_n_validations: How often the model is measured. EarlyStopping counts a value that was not measured anew
             as no improvement.
         pictures_every_n_validations: How often the curves are drawn; always after the first and at the end.
@@ -79,6 +95,10 @@ class MultimodalMonitor(Callback):
         pairs: bool | None = None,
         budget: int | None = None,
         chunk_size: int = 128,
+        explainers: Sequence[Explainer] = (),
+        class_names: Sequence[str] | None = None,
+        pin: Sequence[int] = (),
+        show_inputs: bool = True,
         every_n_validations: int = 1,
         pictures_every_n_validations: int = 5,
         dataloader_idx: int = 0,
@@ -99,27 +119,26 @@ class MultimodalMonitor(Callback):
             pairs=pairs,
             budget=budget,
             chunk_size=chunk_size,
+            explainers=tuple(explainers),
+            class_names=class_names,
+            pin=tuple(pin),
             seed=seed,
         )
-        if on_error not in ("warn", "raise"):
-            raise ConfigurationError(f"on_error={on_error!r}: choose 'warn' or 'raise'.")
-        self.name, self.on_error = require_name("name", name), on_error
-        self.dataloader_idx = _at_least(0, "dataloader_idx", dataloader_idx)
-        self.every_n_validations = _at_least(1, "every_n_validations", every_n_validations)
-        self.pictures_every_n_validations = _at_least(1, "pictures_every_n_validations", pictures_every_n_validations)
-        self.history = History(list(self.config.modalities))
+        self.name, self.show_inputs = require_name("name", name), show_inputs
+        self.dataloader_idx = at_least(0, "dataloader_idx", dataloader_idx)
+        self.history, self.album = History(list(self.config.modalities)), Album()
+        self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
+        self._warner = Warner(on_error)
         self._checkpoint_bytes = int(checkpoint_megabytes * 2**20)
-        self._validations = 0
         self._fit_study = Study(self.config)
         self._reset(self._fit_study)
 
     def _reset(self, study: Study) -> None:
         self._study = study
         self._row: Row | None = None
-        self._seen = 0
-        self._warned: set[str] = set()
-        self._disabled = ""
-        self._clock = time.perf_counter()
+        self._entries: list[Entry] = []
+        self._seen, self._disabled = 0, ""
+        self._warner.forget()
 
     @property
     def state_key(self) -> str:
@@ -129,17 +148,19 @@ class MultimodalMonitor(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return history and probe in plain types, which every way of loading checkpoints takes."""
         probe = self._fit_study.state(self._checkpoint_bytes)
-        return {"history": self.history.state(), "validations": self._validations, "probe": probe}
+        found = {"history": self.history.state(), "album": self.album.state(), "probe": probe}
+        return found | self._schedule.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the history and, in fit, with the same probe; elsewhere keep a history that is there."""
-        self._guard(partial(self._load, state_dict))
+        self._warner.guard(partial(self._load, state_dict))
 
     def _load(self, state_dict: dict[str, Any]) -> None:
         if self._stage == "fit" or not self.history:
             self.history.load(state_dict["history"])
         if self._stage == "fit":
-            self._validations = state_dict["validations"]
+            self.album.load(state_dict["album"])
+            self._schedule.load(state_dict["validations"], state_dict["explained"])
             self._study.load(state_dict["probe"])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -150,12 +171,15 @@ class MultimodalMonitor(Callback):
         continues = fits and trainer.global_step > 0 and self._fit_study.studies(pl_module)
         self._reset(self._fit_study if continues else Study(self.config))
         if fits and not continues:
-            self._fit_study, self._validations = self._study, 0
-            self.history.clear()
+            self._fit_study = self._study
+            for past in (self.history, self.album, self._schedule):
+                past.clear()
         self._study.ranks = Ranks(trainer.global_rank, trainer.world_size)
         folder = trainer_facts.run_folder(trainer, self.name)
-        writes = trainer.is_global_zero and not trainer_facts.is_trial(trainer)
-        self._journal = Journal(self.history, self.name, sinks_for(trainer.loggers, folder) if writes else [])
+        sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
+        charts = layout(self.name, list(self.config.modalities), self.config.keys)
+        self._journal = Journal(self.history, self.album, charts, sinks)
+        self._examination = Examination(self._study, self._warner, self._journal.pop_seconds)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -166,7 +190,10 @@ class MultimodalMonitor(Callback):
         if batch_idx == 0:
             self._seen = 0
             self._study.begin()
-        self._seen += self._study.collect(batch, partial(self._positions, trainer))
+        seen, ranks = self._seen, self._study.ranks
+        self._seen += self._study.collect(
+            batch, lambda count: trainer_facts.positions(trainer, self.dataloader_idx, seen, count, ranks)
+        )
 
     def on_validation_batch_end(
         self,
@@ -196,23 +223,24 @@ class MultimodalMonitor(Callback):
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain the model as it is at the end."""
+        if self.history.fitted and self._study.explainable:
+            findings = self._examination.explain(self._schedule.unfinished())
+            self._keep(findings, self.history.fitted[-1].epoch, trainer_facts.step(trainer))
+            self._show(joins=False)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the curves of the whole training."""
-        if self._validations == 0:
-            self._warn(
-                "the monitor never ran, because no validation came by; look at limit_val_batches, "
-                "check_val_every_n_epoch, the validation loader and validation_step."
-            )
-        self._guard(self._journal.draw)
+        """Draw the curves of the whole training, and its examples over the epochs."""
+        if self._schedule.validations == 0:
+            self._warner.warn(NEVER_RAN)
+        self._warner.guard(self._journal.finish)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before the training broke off, without hiding why."""
         self._row = None
         if hasattr(self, "_journal"):
-            self._guard(self._journal.draw, always_warn=True)
-
-    def _positions(self, trainer: Trainer, count: int) -> list[int | None]:
-        return trainer_facts.positions(trainer, self.dataloader_idx, self._seen, count, self._study.ranks)
+            self._warner.guard(self._journal.finish, always_warn=True)
 
     def _finish_rehearsal(self) -> None:
         """Forget what the sanity check collected, and raise on all ranks what failed on one."""
@@ -220,10 +248,10 @@ class MultimodalMonitor(Callback):
             self._study.check(f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by.", any)
             rank_zero_info(f"MultimodalMonitor: the model is called as {self._study.call}")
         except Exception as error:
-            if isinstance(error, ConfigurationError) or self.on_error == "raise":
+            if isinstance(error, ConfigurationError) or self._warner.on_error == "raise":
                 raise
             self._disabled = f"{type(error).__name__}: {error}"
-            self._warn(f"the monitor is off for this training, since the model could not be tried. {self._disabled}")
+            self._warner.warn(f"the monitor is off, since the model could not be tried. {self._disabled}")
         finally:
             self._study.begin()
 
@@ -231,34 +259,21 @@ class MultimodalMonitor(Callback):
         """Measure once a validation, if one is due."""
         if self._row is not None:
             return
-        due = self._stage != "fit" or self._validations % self.every_n_validations == 0
-        self._validations += self._stage == "fit"
-        values, note = self._attempt(trainer) if due and not self._disabled else ({}, self._disabled)
-        self._row = Row(self._stage, trainer.current_epoch, trainer_facts.step(trainer), values, note)
+        fits = self._stage == "fit"
+        due = self._schedule.count() if fits else True
+        findings = Findings(note=self._disabled)
+        if due and not self._disabled:
+            explainers = self._schedule.due() if fits else self.config.explainers
+            findings = self._examination.attempt(explainers, early=trainer.global_step == 0)
+        step = trainer_facts.step(trainer)
+        self._row = Row(self._stage, trainer.current_epoch, step, findings.values, findings.note)
+        self._keep(findings, trainer.current_epoch, step)
 
-    def _attempt(self, trainer: Trainer) -> tuple[dict[str, float], str]:
-        """Return values and a note; a failure costs this run only."""
-        rehearsed = any(self._study.ranks.gather(self._study.rehearsed))  # or one rank would raise and others wait
-        try:
-            values = self._run()
-        except Exception as error:
-            # Before the training is the time to hear of a wrong configuration; an hour into it is not.
-            early = isinstance(error, ConfigurationError) and not rehearsed and trainer.global_step == 0
-            if early or self.on_error == "raise":
-                raise
-            failure = f"{type(error).__name__}: {error}"
-            self._warn(f"a run failed; callbacks that monitor a share see a stand-in. {failure}")
-            return {}, failure
-        return values, self._study.pop_notes()
-
-    def _run(self) -> dict[str, float]:
-        self._study.complete()
-        found = self._study.run()
-        seconds = found.seconds + self._journal.pop_seconds()
-        now = time.perf_counter()
-        overhead = min(1.0, seconds / (now - self._clock))
-        self._clock = now
-        return {**found.values, "seconds": seconds, "rows": float(found.rows), "overhead": overhead}
+    def _keep(self, findings: Findings, epoch: int, step: int) -> None:
+        for explainer, explanations in findings.explained.items():
+            self._entries.append(Entry(explainer, self._stage, epoch, step, explanations))
+        if self._stage == "fit":
+            self._schedule.explained(findings.explained)
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log a run's values and write its row; without values, leave something to monitor."""
@@ -266,34 +281,20 @@ class MultimodalMonitor(Callback):
         if row is None:
             return
         if row.values:
-            values = {f"{self.name}/{key}": value for key, value in row.values.items()}
-            sync = self._study.ranks.count > 1
-            pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
+            trainer_facts.log(pl_module, self.name, row.values, sync=self._study.ranks.count > 1)
         else:
-            last = self.history.fitted[-1].values if self.history.fitted else {}
-            trainer_facts.stand_in(trainer, {f"{self.name}/{key}": last.get(key) for key in self.config.keys})
+            trainer_facts.stand_in(trainer, self.name, self.config.keys, self.history)
         if row.values or row.note:
-            self._guard(partial(self._journal.write, row))
-        if (self._validations - 1) % self.pictures_every_n_validations == 0:
-            self._guard(self._journal.draw)
+            self._warner.guard(partial(self._journal.write, row))
+        self._show(joins=True)
+        if self._schedule.draws:
+            self._warner.guard(partial(self._journal.draw, joins=True))
 
-    def _guard(self, action: Callable[[], None], *, always_warn: bool = False) -> None:
-        """Do what may fail without harm: pictures, files, loggers, state of another version."""
-        try:
-            action()
-        except Exception as error:
-            if self.on_error == "raise" and not always_warn:
-                raise
-            self._warn(f"a result could not be written or read: {type(error).__name__}: {error}")
-
-    def _warn(self, message: str) -> None:
-        """Say a thing once."""
-        if message not in self._warned:
-            self._warned.add(message)
-            rank_zero_warn(f"MultimodalMonitor: {message}", category=MonitorWarning)
-
-
-def _at_least(least: int, name: str, value: int) -> int:
-    if value < least:
-        raise ConfigurationError(f"{name}={value}: give {least} or more.")
-    return value
+    def _show(self, *, joins: bool) -> None:
+        """Draw and write explanations."""
+        entries, self._entries = self._entries, []
+        if entries:
+            labels = Labels(self._study.task, self.config.class_names)
+            self._journal.gallery = Gallery(self._study.kinds, labels, self.show_inputs)
+        for entry in entries:
+            self._warner.guard(partial(self._journal.show, entry, joins=joins))

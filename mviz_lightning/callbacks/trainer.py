@@ -1,12 +1,13 @@
 """What is read off the Trainer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.history import History
 from mviz_lightning.ranks import Ranks
 
 LARGEST = 1e30
@@ -26,9 +27,9 @@ def refuse_unsupported(trainer: Any) -> None:
         )
 
 
-def is_trial(trainer: Any) -> bool:
-    """Tell whether this is a ``fast_dev_run``, which writes nothing."""
-    return bool(trainer.fast_dev_run)
+def writes(trainer: Any) -> bool:
+    """Tell whether this process writes: the first does, except in a ``fast_dev_run``."""
+    return bool(trainer.is_global_zero and not trainer.fast_dev_run)
 
 
 def step(trainer: Any) -> int:
@@ -69,16 +70,21 @@ def _sampler(trainer: Any, dataloader_idx: int) -> Any:
     return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
 
 
-def stand_in(trainer: Any, last: Mapping[str, float | None]) -> None:
+def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> None:
+    """Log values under the monitor's name, where monitors and the row of the validation loss can still see them."""
+    named = {f"{name}/{key}": value for key, value in values.items()}
+    module.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
+
+
+def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
     """Leave a gap in the curves, but something to monitor: an absent or NaN value stops the training.
 
-    Args:
-        trainer: Whose callbacks may monitor the keys.
-        last: Key -> its last value; None where there is none, for which a finite value stands that is worse than any.
+    Every key keeps its last value; before there is one, a finite value stands there that is worse than any.
     """
-    for key, value in last.items():
-        chosen = _worst(trainer, key) if value is None else value
-        trainer.callback_metrics.setdefault(key, torch.tensor(chosen))
+    last = history.fitted[-1].values if history.fitted else {}
+    for key in keys:
+        value = last[key] if key in last else _worst(trainer, f"{name}/{key}")
+        trainer.callback_metrics.setdefault(f"{name}/{key}", torch.tensor(value))
 
 
 def _worst(trainer: Any, key: str) -> float:

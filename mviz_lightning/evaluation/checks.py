@@ -1,11 +1,13 @@
 """Whether rows can be recombined at all: tried on a few examples before anything is believed."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch import Maskable
 from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
@@ -112,3 +114,22 @@ def _compare(expected: Tensor, found: Tensor, how: str, reason: str) -> None:
             f"the largest output): {reason}. Recombined rows would mean nothing; make the model deterministic and "
             "row-wise in evaluation mode, or pass predict= with a part of it that is."
         )
+
+
+def try_units(evaluator: Evaluator, probe: Probe, units: Mapping[str, Maskable]) -> None:
+    """Try the model with all units of one modality masked.
+
+    Raises:
+        ConfigurationError: It cannot bear that.
+    """
+    rows = Query.aligned(torch.arange(min(ROWS, probe.size)), len(probe.layout.names))
+    masked = replace(probe, units=units)
+    for name, found in units.items():
+        most = max(found.count(example) for example in range(len(rows)))
+        try:
+            evaluator.plain(masked, replace(rows, masks={name: torch.zeros(len(rows), most, dtype=torch.bool)}))
+        except Exception as error:
+            raise ConfigurationError(
+                f"the model fails where all parts of {name!r} are masked ({type(error).__name__}: {error}); say what a "
+                f"masked part turns into, Modality({probe.layout.modalities[name].values!r}, baseline=...)."
+            ) from error

@@ -39,12 +39,13 @@ class Evaluator:
     seed: int = 0
     rows: int = 0
 
-    def __call__(self, probe: Probe, queries: Sequence[Query]) -> list[Tensor]:
+    def __call__(self, probe: Probe, queries: Sequence[Query], at_least: int = 0) -> list[Tensor]:
         """Answer several queries at once; rows they share are evaluated once.
 
         Args:
             probe: The examples that the queries name.
             queries: Rows to evaluate, ``R`` of them each.
+            at_least: Evaluate so many rows, by repeating one, where all processes must run equally many forwards.
 
         Returns:
             For each query ``(R, C)`` outputs, on the model's device and in the type the model gave them.
@@ -55,7 +56,8 @@ class Evaluator:
         """
         distinct, answers = join(queries)
         self.rows += len(distinct)
-        outputs = self.plain(probe, distinct)
+        padded = torch.arange(max(at_least, len(distinct))).clamp(max=len(distinct) - 1)
+        outputs = self.plain(probe, distinct[padded])
         return [outputs[answer.to(outputs.device)] for answer in answers]
 
     def plain(self, probe: Probe, query: Query) -> Tensor:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch.masking import widened
+
 
 @dataclass(frozen=True)
 class Query:
@@ -13,7 +15,8 @@ class Query:
 
     Attributes:
         sources: ``(R, M)`` long: the probe's example that each modality is taken from.
-        masks: Modality -> ``(R, U)`` bool, True where a unit stays; a modality that is not named is never masked.
+        masks: Modality -> ``(R, U)`` bool, True where a unit stays; a modality that is not named is never masked. U may
+            be that of the examples asked for, which may have fewer units than others.
     """
 
     sources: Tensor
@@ -53,9 +56,16 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
 
 
 def _stack(queries: Sequence[Query]) -> Query:
-    units = {name: kept.shape[1] for query in queries for name, kept in query.masks.items()}
-    masks = {
-        name: torch.cat([query.masks.get(name, torch.ones(len(query), count, dtype=torch.bool)) for query in queries])
-        for name, count in units.items()
-    }
+    names = dict.fromkeys(name for query in queries for name in query.masks)
+    masks = {name: _stack_masks([query.masks.get(name, _unmasked(query)) for query in queries]) for name in names}
     return Query(torch.cat([query.sources for query in queries]), masks)
+
+
+def _stack_masks(masks: Sequence[Tensor]) -> Tensor:
+    """Put masks behind one another; units that an example does not have stay."""
+    most = max(kept.shape[1] for kept in masks)
+    return torch.cat([widened(kept, most) for kept in masks])
+
+
+def _unmasked(query: Query) -> Tensor:
+    return torch.ones(len(query), 0, dtype=torch.bool)

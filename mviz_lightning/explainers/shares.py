@@ -51,6 +51,10 @@ class Shares:
         """
         return Query(groups[:, self.design.tuples].flatten(0, 1))
 
+    def own(self, outputs: Tensor) -> Tensor:
+        """Return ``(G, g, C)``: the outputs of the real examples among the answers to :meth:`plan`."""
+        return self.design.own(self._by_group(outputs))
+
     def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:
         """Turn outputs into statistics that several processes may add up.
 
@@ -65,7 +69,11 @@ class Shares:
         """
         by_group, target = self._by_group(outputs)[: len(groups)], self._target(probe)
         contribution = ContributionShares(
-            self.modalities, task=self.task, scale=self._scale(outputs, target), sync_on_compute=sync, **self._plan
+            self.modalities,
+            task=self.task,
+            scale=self.scale(probe, outputs.shape[-1]),
+            sync_on_compute=sync,
+            **self._plan,
         )
         contribution.to(outputs.device).update(by_group)
         if target is None:
@@ -90,9 +98,10 @@ class Shares:
         """What all metrics must agree on, since they read the same rows."""
         return {"group_size": self.group_size, "pairs": self.pairs, "seed": self.seed}
 
-    def _scale(self, outputs: Tensor, target: Tensor | None) -> Tensor | None:
+    def scale(self, probe: Probe, outputs: int) -> Tensor | None:
         """Return ``(C,)`` what makes several regression outputs comparable."""
-        if self.task != "regression" or outputs.shape[-1] == 1 or target is None:
+        target = self._target(probe)
+        if self.task != "regression" or outputs == 1 or target is None:
             return None
         spread = target.double().std(0)
         return torch.where(spread > 0, spread, 1.0)  # a constant target has no scale

@@ -7,20 +7,25 @@ from mviz_lightning.functional.outputs import NOTEWORTHY, Task, decomposable, no
 from mviz_lightning.functional.projection import emap, own, unimodal_contribution
 from mviz_lightning.functional.scores import predictions
 from mviz_lightning.functional.shares import bound_name, share_names, share_ratios, shares
+from mviz_lightning.functional.surrogate import ALPHA, Surrogate, draw_masks, kernel, surrogate
 
 __all__ = [
+    "ALPHA",
     "NOTEWORTHY",
     "Design",
     "Estimate",
     "GridDesign",
+    "Surrogate",
     "Task",
     "TupleDesign",
     "bound_name",
     "decomposable",
     "design",
+    "draw_masks",
     "emap",
     "half_splits",
     "jackknife",
+    "kernel",
     "noise_floor",
     "own",
     "predictions",
@@ -29,6 +34,7 @@ __all__ = [
     "shares",
     "smallest_group",
     "split_components",
+    "surrogate",
     "two_way_components",
     "unimodal_contribution",
 ]

@@ -1,73 +1,82 @@
-"""Where records go; the only folder that knows TensorBoard, W&B and files."""
+"""What every sink does, and what sinks have in common."""
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeGuard
 
-from mviz_lightning.records import Image, Row
-from mviz_lightning.sinks.files import FileSink
+import numpy as np
+
+from mviz_lightning.records import Layout, Pixels, Record, Row, Table
 
 
 class Sink(Protocol):
     """Takes records; keys come with the monitor's prefix."""
 
-    def image(self, image: Image, step: int) -> None:
-        """Write a picture at the loggers' x-axis."""
+    def open(self, layout: Layout) -> None:
+        """Hear how the scalars are arranged; once, before the first record of a run."""
+
+    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+        """Write what can be written, then say what could not.
+
+        Args:
+            records: Of one moment.
+            step: The x-axis of the loggers.
+            joins: Whether the trainer logs a row of scalars right after this call, which the records belong to.
+
+        Raises:
+            SinkError: Some records were refused; the others are written.
+        """
 
     def row(self, row: Row) -> None:
         """Write a run's values; loggers get them from the trainer already."""
 
 
-class TensorBoardSink:
-    """Pictures for a ``TensorBoardLogger`` of either namespace.
-
-    Args:
-        logger: The logger; its writer is used.
-    """
-
-    def __init__(self, logger: Any) -> None:
-        self._logger = logger
-
-    def image(self, image: Image, step: int) -> None:
-        """Write a picture."""
-        self._logger.experiment.add_image(image.key, image.pixels, step, dataformats="HWC")
-
-    def row(self, row: Row) -> None:
-        """Leave scalars to the trainer."""
+class SinkError(RuntimeError):
+    """A logger or the file system refused records; the message names them."""
 
 
-class WandbSink:
-    """Pictures for a ``WandbLogger`` of either namespace.
+class Refusals:
+    """Collects what records failed with, so that one costs no other."""
 
-    Args:
-        logger: The logger; through it rather than the run, whose own step would drop the picture.
-    """
+    def __init__(self) -> None:
+        self._found: list[tuple[str, Exception]] = []
 
-    def __init__(self, logger: Any) -> None:
-        self._logger = logger
+    @contextmanager
+    def of(self, *keys: str) -> Iterator[None]:
+        """Note what the block raises as the failure of these keys."""
+        try:
+            yield
+        except Exception as error:
+            self._found += [(key, error) for key in keys]
 
-    def image(self, image: Image, step: int) -> None:
-        """Write a picture."""
-        self._logger.log_image(image.key, [image.pixels], step=step, caption=[image.caption])
+    def tell(self) -> None:
+        """Raise the first failure, under the keys of all.
 
-    def row(self, row: Row) -> None:
-        """Leave scalars to the trainer."""
+        Raises:
+            SinkError: There was one.
+        """
+        if self._found:
+            keys, first = ", ".join(key for key, _ in self._found), self._found[0][1]
+            raise SinkError(f"{keys} not written: {type(first).__name__}: {first}") from first
 
 
-KINDS: dict[str, Any] = {"TensorBoardLogger": TensorBoardSink, "WandbLogger": WandbSink}
+def logged_key(logger: Any, key: str) -> str:
+    """Return a key as the logger writes scalars under it: some were given a prefix of their own."""
+    prefix = getattr(logger, "_prefix", "")
+    return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
 
 
-def sinks_for(loggers: Iterable[Any], folder: Path) -> list[Sink]:
-    """Return a sink for every logger that takes pictures, and the files.
+def is_picture(cell: str | float | Pixels) -> TypeGuard[Pixels]:
+    """Tell a picture in a table from text and numbers."""
+    return isinstance(cell, np.ndarray)
 
-    Loggers are told by the names of their classes: the two packages of Lightning have classes of their own.
 
-    Args:
-        loggers: Of the trainer, any kind.
-        folder: For the files.
-    """
-    found: list[Sink] = [FileSink(folder)]
-    for logger in loggers:
-        names = [kind.__name__ for kind in type(logger).__mro__]
-        found += [KINDS[name](logger) for name in names if name in KINDS]
-    return found
+def without_pictures(table: Table) -> tuple[list[str], list[tuple[str | float, ...]]]:
+    """Return the names and the rows of the columns that hold no pictures."""
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
+    kept = [
+        (name, column)
+        for name, column in zip(table.columns, columns, strict=True)
+        if not any(is_picture(cell) for cell in column)
+    ]
+    return [name for name, _ in kept], list(zip(*(column for _, column in kept), strict=True))

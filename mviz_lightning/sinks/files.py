@@ -1,15 +1,27 @@
-"""Plain files in the run's folder: a line of JSON for each run, and pictures as PNG."""
+"""Plain files in the run's folder: a line of JSON for each run, pictures, tables and texts."""
 
+import csv
 import json
 import math
+import re
+import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
+from io import BytesIO, StringIO
 from pathlib import Path
 
-from mviz_lightning.records import Image, Row
+from mviz_lightning.records import Image, Layout, Record, Row, Table
+from mviz_lightning.sinks.base import Refusals, without_pictures
+
+UNSAFE = re.compile(r"[^\w .,+=()@~-]")
+"""What some file system refuses in a name."""
+
+LONGEST = 60
+"""Characters of a name; file systems allow 255 bytes, endings included."""
 
 
 class FileSink:
-    """Writes ``history.jsonl`` and the latest picture of every key.
+    """Writes ``history.jsonl``, and under its key the latest of every picture (PNG), table (CSV) and text (Markdown).
 
     Args:
         folder: Made when something is written.
@@ -17,6 +29,9 @@ class FileSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def open(self, layout: Layout) -> None:
+        """Files need no arrangement."""
 
     def row(self, row: Row) -> None:
         """Append a run to ``history.jsonl``; what is no number becomes null, since JSON knows no NaN."""
@@ -26,9 +41,59 @@ class FileSink:
         with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
-    def image(self, image: Image, step: int) -> None:
-        """Write a picture as ``<last part of its key>.png``."""
-        from matplotlib.image import imsave
+    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+        """Write a file for each record; a picture that is kept has its step in the name."""
+        refused = Refusals()
+        for record in records:
+            with refused.of(record.key):
+                ending, data = _content(record)
+                step_part = f"_step_{step:08d}" if isinstance(record, Image) and record.keep else ""
+                _replace(self._path(record.key, f"{step_part}{ending}"), data)
+        refused.tell()
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        imsave(self.folder / f"{image.key.rpartition('/')[2]}.png", image.pixels)
+    def _path(self, key: str, ending: str) -> Path:
+        """Return where a key's file lies: the monitor's prefix is the folder's name already."""
+        prefix, _, below = key.partition("/")
+        *folders, name = (_safe(part) for part in (below or prefix).split("/") if part)
+        return self.folder.joinpath(*folders, name + ending)
+
+
+def _safe(part: str) -> str:
+    """Return a name that every file system takes."""
+    name = UNSAFE.sub("_", part).strip(" .") or "_"
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{zlib.crc32(part.encode()):08x}"
+
+
+def _content(record: Record) -> tuple[str, bytes]:
+    """Return a file's ending and its bytes."""
+    if isinstance(record, Image):
+        return ".png", _png(record)
+    if isinstance(record, Table):
+        return ".csv", _csv(record).encode("utf-8", "replace")
+    return ".md", record.markdown.encode("utf-8", "replace")
+
+
+def _png(image: Image) -> bytes:
+    from matplotlib.image import imsave
+
+    buffer = BytesIO()
+    imsave(buffer, image.pixels, format="png", metadata={"Description": image.caption} if image.caption else None)
+    return buffer.getvalue()
+
+
+def _csv(table: Table) -> str:
+    names, rows = without_pictures(table)
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([names, *rows])
+    return text.getvalue()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.half")
+    try:
+        half.write_bytes(data)
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)

@@ -149,7 +149,8 @@ def test_a_logger_that_raises_costs_its_pictures_only(tmp_path):
             watch._journal.sinks = [*watch._journal.sinks, TensorBoardSink(Down())]
 
     with pytest.warns(
-        MonitorWarning, match="a result could not be written or read: ConnectionError: the logger is down"
+        MonitorWarning,
+        match="a result could not be written or read: SinkError: mviz/shares not written: ConnectionError: the logger",
     ):
         fit(tmp_path, Attach(), watch)
     assert len(watch.history) == 2

@@ -15,7 +15,12 @@ from mviz_lightning import ConfigurationError, MonitorWarning, MultimodalMonitor
 def test_the_sanity_check_rehearses_and_collects_nothing(tmp_path):
     class Look(Callback):
         def on_sanity_check_end(self, trainer, module):
-            self.seen = (watch._study.rehearsed, watch._study.probe, watch._study._reservoir, len(watch.history))
+            self.seen = (
+                watch._study.rehearsed,
+                watch._study.probe,
+                watch._study._collection._reservoir,
+                len(watch.history),
+            )
 
     watch, look = monitor(), Look()
     fit(tmp_path, watch, look)

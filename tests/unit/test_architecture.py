@@ -19,10 +19,11 @@ FOLDER = Path(mviz_lightning.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "records", "functional"},
     {"batch", "sinks", "report"},
-    {"evaluation", "metrics"},
-    {"explainers", "config", "ranks"},
-    {"rendering"},
-    {"study", "history", "testing"},
+    {"evaluation", "metrics", "kinds"},
+    {"explainers", "ranks"},
+    {"config", "rendering"},
+    {"collection", "inquiry", "history", "album", "testing"},
+    {"study"},
     {"analysis", "callbacks"},
     {""},  # the package itself
 ]
@@ -40,7 +41,7 @@ ALONE = {
 WORLD = {
     "wandb": {"sinks"},
     "tensorboard": {"sinks"},
-    "matplotlib": {"rendering", "sinks"},  # sinks write PNG with it
+    "matplotlib": {"rendering", "kinds", "sinks"},  # sinks write PNG with it
 }
 """Libraries, and the parts that may know them."""
 

@@ -13,7 +13,7 @@ from helpers import FAMILIES, Additive, LateFusion, OnBatch, Studied, call_named
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassF1Score
 
-from mviz_lightning import ConfigurationError, MonitorWarning, study
+from mviz_lightning import ConfigurationError, MonitorWarning, collection
 from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.config import StudyConfig
@@ -447,9 +447,9 @@ def test_examples_beyond_the_groups_are_kept_for_reference() -> None:
 
 def test_fewer_examples_are_kept_when_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     example = sum(leaf.nbytes for leaf in data(1).values()) // COUNT
-    monkeypatch.setattr(study, "REFERENCE_BYTES", 30 * example)
+    monkeypatch.setattr(collection, "REFERENCE_BYTES", 30 * example)
     assert completed(config(), model(TWO, 1), **data(1)).probe.size == 30
-    monkeypatch.setattr(study, "REFERENCE_BYTES", 10 * example)
+    monkeypatch.setattr(collection, "REFERENCE_BYTES", 10 * example)
     assert completed(config(), model(TWO, 1), **data(1)).probe.size == 24
 
 
@@ -551,7 +551,7 @@ def test_a_state_can_be_loaded_whatever_the_leaves(leaf: Any) -> None:
 def test_a_probe_that_is_too_large_leaves_its_fingerprint_only() -> None:
     first = completed(config(target="multiclass"), model(TWO, 3))
     size = sum(leaf.nbytes for leaf in first.probe.leaves.values())
-    assert set(first.state(size)) == {"fingerprint", "leaves", "groups"}
+    assert set(first.state(size)) == {"fingerprint", "leaves", "groups", "positions", "pool"}
     assert set(first.state(size - 1)) == {"fingerprint"}
     assert set(first.state(0)) == {"fingerprint"}
 

@@ -1,0 +1,75 @@
+"""The explanations of a training, one entry each time they are made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mviz_lightning.explainers import Explanation
+from mviz_lightning.rendering.film import Moment
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one method found at one moment.
+
+    Attributes:
+        explainer: Its name.
+        stage: ``fit``, ``validate`` or ``test``.
+        epoch: Of the training.
+        step: At the x-axis of the loggers.
+        explanations: Of its examples.
+    """
+
+    explainer: str
+    stage: str
+    epoch: int
+    step: int
+    explanations: Sequence[Explanation]
+
+    @property
+    def when(self) -> str:
+        """The moment in words."""
+        return f"epoch {self.epoch} (step {self.step})" if self.stage == "fit" else self.stage
+
+    def state(self) -> dict[str, Any]:
+        """Return plain types, for checkpoints."""
+        return vars(self) | {"explanations": [explanation.state() for explanation in self.explanations]}
+
+
+@dataclass
+class Album:
+    """The entries of a fit, oldest first."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        """Keep what was found during fit; a validation by itself is no part of the curve."""
+        if entry.stage == "fit":
+            self.entries.append(entry)
+
+    def clear(self) -> None:
+        """Forget all entries: other examples, or another training."""
+        self.entries.clear()
+
+    def films(self) -> dict[tuple[str, int], list[Moment]]:
+        """Return, for each method and each example's position, its moments in order."""
+        epochs = [(entry.explainer, entry.epoch) for entry in self.entries]
+        by_epoch = len(set(epochs)) == len(epochs)
+        found: dict[tuple[str, int], list[Moment]] = {}
+        for entry in self.entries:
+            unit, place = ("epoch", entry.epoch) if by_epoch else ("step", entry.step)
+            for explanation in entry.explanations:
+                moments = found.setdefault((entry.explainer, explanation.position), [])
+                moments.append(Moment(f"{unit} {place}", place, explanation))
+        return found
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return plain types, for checkpoints."""
+        return [entry.state() for entry in self.entries]
+
+    def load(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Take the entries of a checkpoint."""
+        self.entries = [
+            Entry(**{**entry, "explanations": [Explanation.of(found) for found in entry["explanations"]]})
+            for entry in state
+        ]

@@ -1,0 +1,78 @@
+"""When the monitor works: counted in validations, never by the clock."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mviz_lightning.config import at_least
+from mviz_lightning.explainers import Explainer
+
+
+@dataclass
+class Schedule:
+    """The validations of a training, and what is due at each.
+
+    Attributes:
+        every_n_validations: From one run to the next.
+        pictures_every_n_validations: From one drawing of the curves to the next.
+        explainers: Each with its own cadence.
+        validations: How many have begun to be measured, the present one among them.
+    """
+
+    every_n_validations: int
+    pictures_every_n_validations: int
+    explainers: Sequence[Explainer]
+    validations: int = 0
+    _explained: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("every_n_validations", "pictures_every_n_validations"):
+            at_least(1, name, getattr(self, name))
+
+    def count(self) -> bool:
+        """Count a validation of the fit; tell whether the model is due to be measured."""
+        self.validations += 1
+        return self.measures
+
+    @property
+    def measures(self) -> bool:
+        """Whether the model is measured at the present validation."""
+        return (self.validations - 1) % self.every_n_validations == 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether the curves are drawn at the present validation."""
+        return (self.validations - 1) % self.pictures_every_n_validations == 0
+
+    def due(self) -> list[Explainer]:
+        """Return the methods whose turn it is: at the first validation and every n-th, or overdue since then.
+
+        A method whose turn fell on a validation that was not measured comes with the next one that is.
+        """
+        return [explainer for explainer in self.explainers if self._turn(explainer) > self._turns_done(explainer)]
+
+    def _turn(self, explainer: Explainer) -> int:
+        return 1 + (self.validations - 1) // explainer.every_n_validations
+
+    def _turns_done(self, explainer: Explainer) -> int:
+        done = self._explained.get(explainer.name, 0)
+        return 1 + (done - 1) // explainer.every_n_validations if done else 0
+
+    def explained(self, names: Iterable[str]) -> None:
+        """Note that methods have had their turn."""
+        self._explained |= dict.fromkeys(names, self.validations)
+
+    def unfinished(self) -> list[Explainer]:
+        """Return the methods that have not seen the model as it is at the end."""
+        return [explainer for explainer in self.explainers if self._explained.get(explainer.name) != self.validations]
+
+    def clear(self) -> None:
+        """Another training begins."""
+        self.load(0, {})
+
+    def state(self) -> dict[str, object]:
+        """Return plain types, for checkpoints."""
+        return {"validations": self.validations, "explained": dict(self._explained)}
+
+    def load(self, validations: int, explained: dict[str, int]) -> None:
+        """Go on where a checkpoint was written."""
+        self.validations, self._explained = validations, dict(explained)

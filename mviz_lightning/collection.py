@@ -1,0 +1,168 @@
+"""The fixed examples: drawn from one pass over the data, kept with checkpoints."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Layout, Probe, Reservoir
+from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels, plain_bytes, sample
+from mviz_lightning.batch.reservoir import Row, lowest
+from mviz_lightning.config import StudyConfig
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.evaluation.checks import ROWS
+from mviz_lightning.functional import smallest_group
+from mviz_lightning.ranks import Ranks
+
+REFERENCE_BYTES = 256 * 2**20
+"""Memory for the reference set at the most; beyond it fewer examples than asked are kept, the probe's at least."""
+
+
+@dataclass
+class Collection:
+    """Draws the probe from the batches that pass by.
+
+    Attributes:
+        config: What is studied.
+        probe: The fixed examples; None until a pass is complete.
+        positions: Of the examples in the data set.
+        few: Copies of the first batch's first examples, to try the model on; None until then.
+        layout: Where everything lives in a batch; None until the first.
+        restored: Whether the examples are those of the checkpoint.
+        notes: What a reader of the history has to know.
+    """
+
+    config: StudyConfig
+    probe: Probe | None = None
+    positions: list[int] = field(default_factory=list)
+    few: Probe | None = None
+    layout: Layout | None = None
+    restored: bool = False
+    notes: list[str] = field(default_factory=list)
+    _reservoir: Reservoir | None = None
+    _saved: Mapping[str, Any] = field(default_factory=dict)
+    _digest: str | None = None
+    _pool: int = 0
+
+    def begin(self) -> None:
+        """Begin a pass over the data; what an earlier one that broke off left behind is forgotten."""
+        self._reservoir = None
+
+    def add(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
+        """Consider a batch's examples; return how many there are."""
+        if self.layout is None:
+            self.layout = Layout.learn(batch, self.config.modalities, self.config.target)
+            self.few = sample(self.layout, batch, ROWS)
+            self._restore(self.layout)
+        self.layout = self.layout.settled(batch)
+        leaves = self.layout.leaves(batch)
+        count = self.layout.size(leaves)
+        if self.probe is None:
+            if self._reservoir is None:
+                self._reservoir = self._new_reservoir(self._capacity(self.layout, leaves))
+            self._reservoir.add(self.layout, leaves, locate(count))
+        return count
+
+    def _new_reservoir(self, capacity: int) -> Reservoir:
+        return Reservoir(capacity, self.config.seed, frozenset(self.config.pin))
+
+    def _capacity(self, layout: Layout, leaves: Mapping[str, Any]) -> int:
+        tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]
+        example = sum(leaf.nbytes for leaf in tensors) / max(1, layout.size(leaves))
+        fitting = int(REFERENCE_BYTES / max(1.0, example))
+        return max(self.config.num_examples, min(self.config.reference, fitting))
+
+    def draw(self, ranks: Ranks) -> None:
+        """Draw the probe from what the pass showed to all processes; they get the same.
+
+        Raises:
+            ConfigurationError: There are too few examples.
+        """
+        capacity = max(ranks.gather(0 if self._reservoir is None else self._reservoir.capacity))
+        reservoir = self._reservoir or self._new_reservoir(capacity)
+        seen = [position for found in ranks.gather(reservoir.positions()) for position in found]
+        chosen = lowest(self.config.seed, seen, capacity)
+        wanted = chosen + sorted(set(self.config.pin) - set(chosen))
+        rows = {position: row for found in ranks.gather(reservoir.rows(wanted)) for position, row in found.items()}
+        self.positions = [position for position in wanted if position in rows]
+        self._pool = len(chosen)
+        with ranks.heard_by_all():
+            self.probe = self._joined(self.layout, [rows[position] for position in self.positions])
+        self._reservoir = None
+        self._note_breaks(self.probe)
+
+    def _joined(self, layout: Layout | None, rows: Sequence[Row]) -> Probe:
+        if layout is None:
+            raise RuntimeError("no batch was collected.")
+        self._group_size()  # before there is nothing to join
+        return self._grouped(layout, collate(layout, rows))
+
+    def _note_breaks(self, probe: Probe) -> None:
+        """Note what is not as it was, or not as it was asked for."""
+        missing = sorted(set(self.config.pin) - set(self.positions))
+        if missing:
+            self.notes.append(f"pin={missing}: the validation set has no such example")
+        if self._saved:
+            self.restored = self._saved.get("fingerprint") == self._fingerprint(probe)
+            if not self.restored:
+                self.notes.append("probe drawn anew: the validation set or its order changed since the checkpoint")
+
+    def _grouped(self, layout: Layout, leaves: Mapping[str, Any]) -> Probe:
+        """Deal the examples of the pool out into groups; pinned ones behind it are no part of the sample."""
+        pool, size = self._pool, self._group_size()
+        target = None if layout.target is None else labels(leaves[layout.target])
+        examples = self.config.affordable_groups(size) * size
+        groups = draw_groups(None if target is None else target[:pool], pool, examples, size, self.config.seed)
+        return Probe(layout, leaves, groups)
+
+    def _group_size(self) -> int:
+        examples, least = self._pool, smallest_group(len(self.config.modalities))
+        if examples < 2 * least:
+            raise ConfigurationError(
+                f"{examples} validation examples were seen; contribution shares of {len(self.config.modalities)} "
+                f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
+            )
+        if examples >= 2 * self.config.group_size:
+            return self.config.group_size
+        size = max(least, examples // 2)
+        warnings.warn(
+            f"{examples} validation examples are fewer than two groups of group_size={self.config.group_size}; groups "
+            f"of {size} are used and intervals will be wide. Enlarge the validation set or set group_size={size}.",
+            MonitorWarning,
+            stacklevel=2,
+        )
+        return size
+
+    def state(self, limit: int) -> dict[str, Any]:
+        """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
+        if self.probe is None:
+            return dict(self._saved)
+        state: dict[str, Any] = {"fingerprint": self._fingerprint(self.probe)}
+        if plain_bytes(self.probe.leaves) <= limit:
+            state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
+            state |= {"positions": self.positions, "pool": self._pool}
+        return state
+
+    def _fingerprint(self, probe: Probe) -> str:
+        """Digest the examples once, since every checkpoint asks; pinned ones are no part of what is measured."""
+        if self._digest is None:
+            pool = torch.arange(self._pool)
+            self._digest = fingerprint({path: leaf_kinds.take(leaf, pool) for path, leaf in probe.leaves.items()})
+        return self._digest
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
+        self._saved = state
+
+    def _restore(self, layout: Layout) -> None:
+        leaves, positions = self._saved.get("leaves", {}), self._saved.get("positions", [])
+        if not leaves or set(leaves) != set(layout.owners) or not set(self.config.pin) <= set(positions):
+            return
+        self._pool, self.positions, self.restored = self._saved["pool"], list(positions), True
+        self.probe = self._grouped(layout, leaves)
+        if not torch.equal(self.probe.groups, self._saved["groups"]):
+            self.notes.append("groups drawn anew: the configuration changed since the checkpoint")

@@ -1,0 +1,182 @@
+"""DIME: local explanations of unimodal contributions and multimodal interactions (Lyu et al. 2022)."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.base import Explainer, Subject
+from mviz_lightning.explainers.explanation import Attribution, Explanation, OutputExplanation
+from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.functional import ALPHA, draw_masks, surrogate
+
+FEWEST_MASKS = 64
+MASKS_PER_UNIT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DIME(Explainer):
+    """Which units of each modality drive a prediction alone (UC), and which in interaction with the others (MI).
+
+    For example i and modality m, S masks over the units of m are run against J donors of the other modalities and
+    against i's own: ``r_s[j] = f(masked x_m, donor j)``. UC is the weighted ridge regression of their mean on the
+    masks, MI that of what the own partner adds; both together are LIME exactly (Lyu et al. 2022, section 3.3, with the
+    example itself left out of its donors). Costs ``S (J + 1)`` forwards for each modality, S = max(64, 4 x units).
+
+    Args:
+        num_examples: Examples that are explained, the same through the training: spread over classes, mistakes first.
+        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
+        donors: J, examples whose other modalities are put beside the masked one; by default all others of the group.
+        masks: S, for every modality; by default 4 for each unit, 64 at the least. All there are, where fewer exist.
+        outputs: Indices of the outputs to explain; by default the true and the predicted class, the strongest label
+            and the strongest true one, or the first value.
+        name: Of the pictures' keys; tells several of them apart.
+
+    Raises:
+        ConfigurationError: An argument is impossible.
+    """
+
+    num_examples: int = 4
+    every_n_validations: int = 5
+    donors: int | None = None
+    masks: int | None = None
+    outputs: Sequence[int] | None = None
+    name: str = "dime"
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_examples", 0), ("every_n_validations", 1), ("donors", 1), ("masks", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigurationError(f"DIME({name}={value}): give {least} or more.")
+
+    def check(self, outputs: int) -> None:
+        """Raise a ConfigurationError for an output that the model does not have."""
+        beyond = [output for output in self.outputs or () if not 0 <= output < outputs]
+        if beyond:
+            raise ConfigurationError(
+                f"DIME(outputs={list(self.outputs or ())}): the model has {outputs} outputs; {beyond[0]} is none of 0 "
+                f"to {outputs - 1}."
+            )
+
+    def plan(self, subject: Subject, example: int) -> list[Query]:
+        """Ask for the masked rows of every modality, and for the recombinations of the example's group."""
+        group, _ = subject.group(example)
+        names = subject.probe.layout.names
+        partners = self.partners(subject, example)
+        sources = torch.full((len(names),), example)
+        masked = [
+            masked_rows(sources, partners, names.index(name), name, self.masks_of(subject, example, name))
+            for name in subject.probe.units
+        ]
+        return [Query(group[subject.design.tuples]), *masked]
+
+    def masks_of(self, subject: Subject, example: int, name: str) -> Tensor:
+        """Return ``(S, U)`` the masks of one modality, the same for all examples of so many units."""
+        units = subject.probe.units[name].count(example)
+        return draw_masks(units, self._samples(units), subject.seed)
+
+    def _samples(self, units: int) -> int:
+        return self.masks or max(FEWEST_MASKS, MASKS_PER_UNIT * units)
+
+    def _attributions(self, outputs: Tensor, masks: Tensor) -> list[Attribution]:
+        """Return what one modality's units add to each of K outputs, from ``(S * (1 + J), K)`` answers.
+
+        A single unit needs no surrogate: what it adds is a difference. Where all masks there are stand for more draws,
+        the penalty shrinks with them.
+        """
+        units = masks.shape[1]
+        return attributions(outputs, masks, alpha=ALPHA * len(masks) / self._samples(units) if units > 1 else 0.0)
+
+    def partners(self, subject: Subject, example: int) -> Tensor:
+        """Return ``(J, M)`` donors of every modality: other examples, a different one for each modality of a row."""
+        group, place = subject.group(example)
+        own = torch.cat([group[:place], group[place + 1 :]])
+        everyone = subject.probe.groups.flatten()
+        rest = everyone[~torch.isin(everyone, torch.cat([own, torch.tensor([example])]))]
+        pool = torch.cat([own, rest])[: len(own) if self.donors is None else self.donors]
+        if self.donors is not None and len(pool) < self.donors:
+            warnings.warn(
+                f"DIME(donors={self.donors}): there are {len(pool)} other examples; raise num_examples of the monitor.",
+                MonitorWarning,
+                stacklevel=2,
+            )
+        return torch.stack([pool.roll(-shift) for shift in range(len(subject.probe.layout.names))], 1)
+
+    def explain(self, subject: Subject, example: int, answers: Sequence[Tensor]) -> Explanation:
+        """Fit the surrogates of every output that is explained."""
+        _, place = subject.group(example)
+        position = subject.positions[example]
+        own = subject.design.own(answers[0].double())[place]
+        recombined, *masked = (subject.decomposable(answer) for answer in answers)
+        value, unimodal = subject.design.own(recombined)[place], subject.design.unimodal(recombined)[place]
+        if not bool(unimodal.isfinite().all()):
+            raise RuntimeError(f"outputs of validation example {position} or of its group are NaN or infinite.")
+        target = subject.probe.target
+        found = outcome(own, None if target is None else target[example], subject.task)
+        roles = found.roles if self.outputs is None else dict.fromkeys(self.outputs, "output")
+        columns = torch.tensor(list(roles), device=own.device)
+        parts = {
+            name: self._attributions(answer[:, columns], self.masks_of(subject, example, name))
+            for name, answer in zip(subject.probe.units, masked, strict=True)
+        }
+        outputs = [
+            OutputExplanation(
+                output,
+                role,
+                float(value[output]),
+                float(unimodal[output]),
+                float(value[output] - unimodal[output]),
+                {name: part[k] for name, part in parts.items()},
+            )
+            for k, (output, role) in enumerate(roles.items())
+        ]
+        return Explanation(example, position, found.predicted, found.target, found.probability, outputs)
+
+
+def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, masks: Tensor) -> Query:
+    """Ask for one modality of an example, masked in S ways, beside its own partner and beside J donors.
+
+    Args:
+        sources: ``(M,)`` the example; or, in recombinations of one's own, where each modality is taken from.
+        partners: ``(J, M)`` donors; the column of the masked modality is not used.
+        modality: Position of the masked modality.
+        name: Its name.
+        masks: ``(S, U)`` True where a unit stays.
+
+    Returns:
+        ``S * (1 + J)`` rows: for each mask the own partner, then the donors.
+    """
+    beside = torch.cat([sources.unsqueeze(0), partners])
+    beside[:, modality] = sources[modality]
+    return Query(beside.repeat(len(masks), 1), {name: masks.repeat_interleave(len(beside), 0)})
+
+
+def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA) -> list[Attribution]:
+    """Return, for each of K outputs, what the units of one modality add to UC and to MI.
+
+    Args:
+        outputs: ``(S * (1 + J), K)`` answers to :func:`masked_rows`.
+        masks: ``(S, U)``.
+        alpha: Of the ridge penalty.
+
+    Raises:
+        RuntimeError: Most masks gave outputs that are NaN or infinite.
+    """
+    by_mask = outputs.view(len(masks), -1, outputs.shape[1])
+    finite = by_mask.isfinite().flatten(1).all(1)
+    if 2 * int(finite.sum()) < len(masks):
+        raise RuntimeError(
+            f"{int((~finite).sum())} of {len(masks)} masks gave outputs that are NaN or infinite; the model cannot "
+            "bear the baseline. Say Modality(baseline=...)."
+        )
+    own, donors = by_mask[finite, 0], by_mask[finite, 1:].mean(1)
+    kept = masks[finite.to(masks.device)]
+    alone, together = surrogate(kept, donors, alpha=alpha), surrogate(kept, own - donors, alpha=alpha)
+    return [
+        Attribution(alone.weights[:, k].cpu(), together.weights[:, k].cpu(), float(alone.r2[k]), float(together.r2[k]))
+        for k in range(outputs.shape[1])
+    ]

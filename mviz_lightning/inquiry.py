@@ -1,0 +1,84 @@
+"""Explain single examples, the same ones run after run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.evaluation.evaluator import Evaluator
+from mviz_lightning.evaluation.query import Query, join
+from mviz_lightning.explainers import Explainer, Explanation, Subject
+from mviz_lightning.explainers.outcome import spread
+from mviz_lightning.ranks import Ranks
+
+
+@dataclass
+class Inquiry:
+    """Chooses an explainer's examples once, asks for their rows, and has the outputs explained.
+
+    Attributes:
+        subject: The fixed examples and how their outputs are read.
+        evaluator: Asks the model.
+        ranks: The processes that share the examples.
+        pin: Positions in the data set of examples that are explained in any case.
+        chosen: Name of an explainer -> its examples.
+    """
+
+    subject: Subject
+    evaluator: Evaluator
+    ranks: Ranks
+    pin: Sequence[int] = ()
+    chosen: dict[str, list[int]] = field(default_factory=dict)
+
+    def explain(self, explainer: Explainer, own: Tensor | None) -> tuple[list[Explanation], list[str]]:
+        """Explain; all ranks get the same.
+
+        Args:
+            explainer: The method.
+            own: ``(K, C)`` outputs of this process's share of the groups' examples, of which some are chosen.
+
+        Returns:
+            Explanations in the order of the choice, and what went wrong with single examples.
+        """
+        if explainer.name not in self.chosen:
+            self.chosen[explainer.name] = self._choose(explainer, own)
+        examples = torch.tensor(self.chosen[explainer.name], dtype=torch.long)
+        mine, padded = self.ranks.share(examples), self.ranks.padded_share(examples)
+        with self.ranks.heard_by_all():
+            plans = [explainer.plan(self.subject, int(example)) for example in padded]
+            rows = len(join([query for plan in plans for query in plan])[0]) if plans else 0
+        at_least = max(self.ranks.gather(rows))
+        with self.ranks.heard_by_all():
+            answers = self._answers(plans, at_least)
+            found = [self._explained(explainer, int(i), answer) for i, answer in zip(mine, answers, strict=False)]
+        everything = [result for results in self.ranks.gather(found) for result in results]
+        explanations = [result for result in everything if isinstance(result, Explanation)]
+        return explanations, [result for result in everything if isinstance(result, str)]
+
+    def _answers(self, plans: Sequence[Sequence[Query]], at_least: int) -> list[list[Tensor]]:
+        """Evaluate the rows of all examples at once."""
+        if not plans:
+            return []
+        outputs = iter(self.evaluator(self.subject.probe, [query for plan in plans for query in plan], at_least))
+        return [[next(outputs) for _ in plan] for plan in plans]
+
+    def _explained(self, explainer: Explainer, example: int, answers: Sequence[Tensor]) -> Explanation | str:
+        """Return an explanation; of an example that cannot be explained, the reason."""
+        try:
+            return explainer.explain(self.subject, example, answers)
+        except RuntimeError as error:
+            return f"{explainer.name}: {error}"
+
+    def _choose(self, explainer: Explainer, own: Tensor | None) -> list[int]:
+        """Take the pinned examples, then those of all classes in turn, mistakes first."""
+        positions = {position: example for example, position in enumerate(self.subject.positions)}
+        pinned = [positions[position] for position in self.pin if position in positions]
+        outputs = torch.cat(
+            [part for part in self.ranks.gather(None if own is None else own.cpu()) if part is not None]
+        )
+        examples, target = self.subject.probe.groups.flatten(), self.subject.probe.target
+        labels = None if target is None else target[examples]
+        spreading = spread(outputs, labels, examples, self.subject.task, len(examples))
+        others = [example for example in spreading if example not in pinned]
+        return pinned + others[: max(0, explainer.num_examples - len(pinned))]

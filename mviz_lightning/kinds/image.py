@@ -1,0 +1,175 @@
+"""Images: a grid of patches, or superpixels."""
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from mviz_lightning.batch import Units
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.kinds.base import Kind, blocks, fill
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+CHANNELS = (1, 3, 4)
+"""Numbers of channels by which an axis is known for that of the channels."""
+
+
+class Image(Kind):
+    """``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``; any number of channels."""
+
+    name = "image"
+
+    @classmethod
+    def fits(cls, values: Any) -> bool:
+        """Tell whether a leaf has four axes."""
+        return isinstance(values, Tensor) and values.dim() == 4
+
+    def cut(self) -> Units:
+        """Cut a grid of patches, or superpixels that follow each image."""
+        values = self.values
+        if not isinstance(values, Tensor) or values.dim() not in (3, 4):
+            raise ConfigurationError(
+                f"kind='image' of {self.path!r}: expected (N, C, H, W), (N, H, W, C) or (N, H, W); found "
+                f"{tuple(getattr(values, 'shape', ()))}."
+            )
+        index = self._superpixels() if self.modality.superpixels else self._patches()
+        return Units(self.path, index if values.dim() == 3 else index.unsqueeze(self._channel_axis), self._fill())
+
+    @cached_property
+    def _channel_axis(self) -> int:
+        """Return the axis of the channels: 1 or 3."""
+        shape = self.values.shape
+        return 3 if shape[3] in CHANNELS and shape[1] not in CHANNELS else 1
+
+    @cached_property
+    def _channels_first(self) -> Tensor:
+        values: Tensor = self.values
+        return values.unsqueeze(1) if values.dim() == 3 else values.movedim(self._channel_axis, 1)
+
+    def _patches(self) -> Tensor:
+        """Return ``(1, H, W)``."""
+        height, width = self._channels_first.shape[2:]
+        rows, columns = self._grid
+        return (blocks(height, rows)[:, None] * columns + blocks(width, columns)).unsqueeze(0)
+
+    @cached_property
+    def _grid(self) -> tuple[int, int]:
+        """Return rows and columns of nearly square patches."""
+        height, width = self._channels_first.shape[2:]
+        rows = max(1, min(height, self.modality.units, round(math.sqrt(self.modality.units * height / width))))
+        return rows, max(1, min(width, self.modality.units // rows))
+
+    def _superpixels(self) -> Tensor:
+        """Return ``(N, H, W)``."""
+        try:
+            from skimage.segmentation import slic
+        except ImportError:
+            raise ConfigurationError(
+                f"superpixels=True of {self.path!r} needs scikit-image; pip install 'mviz-lightning[superpixels]'."
+            ) from None
+        images = map(self.pixels, range(len(self.values)))
+        segments = [slic(image, n_segments=self.modality.units, start_label=0) for image in images]
+        # SLIC may find a few more than asked.
+        return torch.from_numpy(np.stack(segments)).long().clamp(max=self.modality.units - 1)
+
+    def _fill(self) -> Tensor:
+        if self.modality.baseline == "blur":
+            return self._blurred()
+        dims = [0, 1, 2, 3]
+        dims.remove(self._channel_axis if self.values.dim() == 4 else 3)
+        return fill(self, self.values, dims[: self.values.dim()])
+
+    def _blurred(self) -> Tensor:
+        """Return the images as means over an eighth of their side."""
+        images = self._channels_first.float()
+        size = max(1, min(images.shape[2:]) // 8)
+        small = avg_pool2d(images, size)
+        blurred = interpolate(small, size=images.shape[2:], mode="bilinear", align_corners=False)
+        axis = self._channel_axis if self.values.dim() == 4 else 1
+        restored = blurred.squeeze(1) if self.values.dim() == 3 else blurred.movedim(1, axis)
+        return restored.to(self.values.dtype)
+
+    def pixels(self, example: int) -> npt.NDArray[np.uint8]:
+        """Return an image as a person knows it, ``(H, W, 3)``: normalisation undone, contrast stretched if unknown.
+
+        One channel is grey, three or four are colours, any other number is shown as its mean.
+        """
+        image = self._channels_first[example].float().nan_to_num()
+        image = self._denormalised(image)
+        colours = image[:3] if len(image) in (3, 4) else image.mean(0, keepdim=True).expand(3, -1, -1)
+        return (colours.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+    def _denormalised(self, image: Tensor) -> Tensor:
+        """Return ``(C, H, W)`` in 0..1."""
+        mean, std = (_per_channel(value, len(image)) for value in (self.modality.mean, self.modality.std))
+        if mean is not None or std is not None:
+            return image * (1 if std is None else std) + (0 if mean is None else mean)
+        if self.values.dtype == torch.uint8:
+            return image / 255
+        low, high = image.min(), image.max()
+        if low >= 0 and high <= 1:
+            return image
+        return (image - low) / (high - low).clamp(min=1e-12)
+
+    def names(self, example: int, *, inputs: bool = True) -> list[str]:
+        """Name patches by row and column, counted from the top left."""
+        if self.modality.superpixels:
+            return [f"superpixel {unit + 1}" for unit in range(self.units.count(example))]
+        rows, columns = self._grid
+        return [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
+
+    def aspect(self, example: int) -> float:
+        """Return height over width."""
+        height, width = self._channels_first.shape[2:]
+        return height / width
+
+    def draw(self, axes: "Axes", example: int) -> None:
+        """Show the image."""
+        axes.imshow(self.pixels(example), interpolation="nearest")
+
+    def paint(
+        self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
+    ) -> None:
+        """Lay the weights' colours over the image in pale grey."""
+        index = self._index(example)
+        painted = np.asarray(colours.to_rgba(weights[index], bytes=True))[..., :3]
+        grey = self.pixels(example).mean(-1, keepdims=True) if inputs else np.full((*index.shape, 1), 255.0)
+        axes.imshow(blend(painted, grey), interpolation="nearest")
+
+    def _index(self, example: int) -> npt.NDArray[Any]:
+        """Return ``(H, W)`` the unit of every pixel."""
+        index = self.units.index  # type: ignore[attr-defined]
+        row = index[example if len(index) > 1 else 0]
+        pixels: npt.NDArray[Any] = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row).numpy()
+        return pixels
+
+
+def blend(painted: npt.NDArray[Any], grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Tint a picture: multiply colours with a grey that never hides them.
+
+    Args:
+        painted: ``(..., 3)`` colours in 0..255.
+        grey: ``(..., 1)`` in 0..255.
+    """
+    shade = 0.45 + 0.55 * grey / 255
+    tinted: npt.NDArray[np.uint8] = (painted * shade).round().astype(np.uint8)
+    return tinted
+
+
+def _per_channel(value: Any, channels: int) -> Tensor | None:
+    if value is None:
+        return None
+    given = torch.as_tensor(value, dtype=torch.float32).flatten()
+    if len(given) not in (1, channels):
+        raise ConfigurationError(
+            f"mean= or std= has {len(given)} values, the images have {channels} channels; give one value or {channels}."
+        )
+    return given.view(-1, 1, 1)

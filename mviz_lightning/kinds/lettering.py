@@ -1,0 +1,63 @@
+"""Letters of known width: what fits into a panel is known without drawing it."""
+
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FAMILY = "DejaVu Sans Mono"
+"""Comes with matplotlib, and all its letters are equally wide."""
+
+SMALL = 8.0
+"""Points; smaller letters cannot be read where a dashboard shrinks the picture."""
+
+LINE = 1.35
+"""Height of a line, in sizes of its letters."""
+
+GREY = "#8a8a8a"
+
+
+@cache
+def cell(size: float, dpi: float) -> float:
+    """Return the width of a letter in pixels, as hinting rounds it."""
+    from matplotlib.figure import Figure
+
+    sample = Figure(dpi=dpi).text(0, 0, "m" * 20, family=FAMILY, size=size)
+    return sample.get_window_extent().width / 20
+
+
+def extent(axes: "Axes", size: float = SMALL) -> tuple[float, float]:
+    """Return how many letters fit side by side, and how many lines."""
+    box, dpi = axes.get_window_extent(), axes.get_figure().dpi  # type: ignore[union-attr]
+    return box.width / cell(size, dpi), box.height / (size * LINE * dpi / 72)
+
+
+def write(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
+    """Write a line as it is: a dollar is no formula, what the font does not have is a box."""
+    axes.text(x, y, legible(text), **{"family": FAMILY, "size": SMALL, "parse_math": False, **style})
+
+
+def legible(text: str) -> str:
+    """Return a line in which every letter is one that the font has."""
+    return "".join(letter if letter in _letters() else "□" for letter in unicodedata.normalize("NFC", text))
+
+
+@cache
+def _letters() -> frozenset[str]:
+    from matplotlib.font_manager import findfont, get_font
+
+    known = get_font(findfont(FAMILY)).get_charmap()
+    return frozenset(letter for letter in map(chr, known) if letter.isprintable())
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a text of at most ``width`` letters."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def on(face: Any) -> str:
+    """Return the colour of letters that can be read on a colour."""
+    red, green, blue = face[:3]
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"

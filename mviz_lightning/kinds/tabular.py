@@ -1,0 +1,142 @@
+"""Tables: a row of numbers, cut into columns."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Units
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.kinds.base import Kind, blocks, fill
+from mviz_lightning.kinds.lettering import GREY, extent, shortened, write
+from mviz_lightning.kinds.parts import full_scale, labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+ROWS = 12
+"""Columns that can be listed in a panel."""
+
+
+class Column(Units):
+    """The only unit of a leaf with one number for each example."""
+
+    def mask(self, values: Tensor, kept: Tensor, sources: Tensor) -> Tensor:
+        """Return the values with the units that are not kept at the baseline."""
+        return super().mask(values.unsqueeze(1), kept, sources).squeeze(1)
+
+
+class Tabular(Kind):
+    """``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans."""
+
+    name = "tabular"
+    thumbnail = False
+
+    @classmethod
+    def fits(cls, values: Any) -> bool:
+        """Tell whether a leaf has a column or some; tables of integers are texts."""
+        if not isinstance(values, Tensor) or values.dim() not in (1, 2):
+            return False
+        return values.is_floating_point() or values.dtype == torch.bool or values.dim() == 1
+
+    def cut(self) -> Units:
+        """Cut columns, or runs of neighbours where there are many."""
+        values = self.values
+        if not isinstance(values, Tensor) or values.dim() not in (1, 2):
+            raise ConfigurationError(
+                f"kind='tabular' of {self.path!r}: expected (N,) or (N, D); found "
+                f"{tuple(getattr(values, 'shape', ())) or type(values).__name__}."
+            )
+        self._labels = labels(self.modality, self._table.shape[1], "column")
+        index = blocks(self._table.shape[1], self.modality.units).unsqueeze(0)
+        return (Column if values.dim() == 1 else Units)(self.path, index, self._fill())
+
+    @cached_property
+    def _table(self) -> Tensor:
+        """``(N, D)``."""
+        values: Tensor = self.values
+        return values if values.dim() == 2 else values.unsqueeze(1)
+
+    @property
+    def _counts(self) -> bool:
+        """Tell whether a mean would be no value of the table's own."""
+        return self.modality.baseline is None and not self.values.is_floating_point()
+
+    def _fill(self) -> Tensor:
+        if self._counts:
+            return self._table.long().mode(0, keepdim=True).values.to(self._table.dtype)
+        return fill(self, self._table, [0], self._table.isfinite())
+
+    @property
+    def baseline(self) -> str:
+        """What a masked column turns into."""
+        return "the most frequent value" if self._counts else super().baseline
+
+    def names(self, example: int, *, inputs: bool = True) -> list[str]:
+        """Return the columns' names, which tell nothing of an example."""
+        index = self.units.index[0]  # type: ignore[attr-defined]
+        runs = [(index == unit).nonzero()[:, 0].tolist() for unit in range(self.units.count(example))]
+        return [self._run_name(run[0], run[-1]) for run in runs]
+
+    def _run_name(self, first: int, last: int) -> str:
+        if first == last:
+            return self._labels[first]
+        if self.modality.feature_names is None:
+            return f"columns {first + 1}-{last + 1}"
+        return f"{self._labels[first]} to {self._labels[last]}"
+
+    def aspect(self, example: int) -> float:
+        """Return a height that leaves room for all rows."""
+        rows = max(min(self._table.shape[1], ROWS), min(self.units.count(example), ROWS + 1))
+        return max(0.09 * rows + 0.05, 0.35)
+
+    def draw(self, axes: "Axes", example: int) -> None:
+        """List names and values; many columns are bars, in deviations from the examples."""
+        if self._table.shape[1] > ROWS:
+            self._draw_bars(axes, example)
+            return
+        row = self._table[example].tolist()
+        width = _prepare(axes, len(row))
+        for line, (name, value) in enumerate(zip(self._labels, row, strict=True)):
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            write(axes, 0.02, line + 0.5, shortened(name, width - len(shown) - 2), va="center_baseline")
+            write(axes, 0.98, line + 0.5, shown, va="center_baseline", ha="right")
+
+    def _draw_bars(self, axes: "Axes", example: int) -> None:
+        table = self._table.double()
+        real = table.isfinite()
+        count = real.sum(0).clamp(min=1)
+        away = (table - table.where(real, 0).sum(0) / count).where(real, 0)
+        scores = (away[example] / (away.square().sum(0) / count).sqrt().clamp(min=1e-12)).clamp(-3.5, 3.5).numpy()
+        places = np.arange(len(scores))
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.vlines(places, 0, scores, colors="#444444", linewidth=max(80 / len(scores), 0.7))
+        axes.set(xlim=(-1, len(scores)), ylim=(-3.7, 5))
+        write(axes, 0.02, 0.98, f"{len(scores)} columns, in SD", transform=axes.transAxes, va="top")
+
+    def paint(
+        self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
+    ) -> None:
+        """Draw a bar for every column, for the strongest ones where there are many."""
+        names = self.names(example, inputs=inputs)
+        shown = np.argsort(-np.abs(weights), kind="stable")[:ROWS] if len(names) > ROWS else np.arange(len(names))
+        width = _prepare(axes, len(shown) + (len(names) > ROWS))
+        limit, lines = full_scale(colours, weights), np.arange(len(shown)) + 0.5
+        lengths = 0.18 * np.clip(weights[shown] / limit, -1, 1)
+        axes.barh(lines, lengths, left=0.8, height=0.8, color=colours.to_rgba(weights[shown]), linewidth=0)
+        axes.vlines(0.8, 0, len(shown), colors=GREY, linewidth=0.8)
+        for line, unit in zip(lines, shown, strict=True):
+            write(axes, 0.02, line, shortened(names[unit], int(0.6 * width) - 1), va="center_baseline")
+        if len(names) > ROWS:
+            write(axes, 0.02, ROWS + 0.5, f"{len(names) - ROWS} weaker ones", va="center_baseline", color=GREY)
+
+
+def _prepare(axes: "Axes", lines: int) -> int:
+    """Set a panel to lines from the top; return how many letters fit into one."""
+    columns, room = extent(axes)
+    axes.set(xlim=(0, 1), ylim=(max(lines, min(room, 4)), 0))
+    return int(columns)

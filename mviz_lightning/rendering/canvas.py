@@ -1,0 +1,89 @@
+"""Figures of panels at fixed places: quick to draw, since nothing is measured."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mviz_lightning.records import Pixels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+DPI = 100
+WIDTH = 6.4
+"""Inches: twice the width of a small panel of a dashboard is enough to read there."""
+
+
+def pixels(figure: "Figure") -> Pixels:
+    """Rasterise a figure to ``(H, W, 3)`` uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)  # whose methods carry no types
+    canvas.draw()
+    return np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
+
+
+def diverging(largest: float) -> "ScalarMappable":
+    """Return a symmetric scale from blue (lowers) over white to red (raises), told apart by the colour-blind too."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    limit = largest if largest > 0 else 1.0
+    return ScalarMappable(Normalize(-limit, limit), colormaps["RdBu_r"])
+
+
+class Canvas:
+    """A figure whose places are given in inches from the top left.
+
+    Args:
+        height: Inches.
+        width: Inches.
+    """
+
+    def __init__(self, height: float, width: float = WIDTH) -> None:
+        from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
+
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+
+    def panel(self, left: float, top: float, width: float, height: float) -> "Axes":
+        """Return an empty panel without ticks."""
+        place = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+        axes = self.figure.add_axes(place, xticks=[], yticks=[])
+        axes.spines[:].set_color("#bbbbbb")
+        return axes
+
+    def text(self, left: float, top: float, words: str, **style: Any) -> None:
+        """Write words whose top left corner is at a place."""
+        placed: dict[str, Any] = {"fontsize": 9, "va": "top", "ha": "left"} | style
+        self.figure.text(left / self.width, 1 - top / self.height, words, **placed)
+
+    def scale(self, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
+        """Draw a colour bar with its ends and 0."""
+        limit = float(colours.get_clim()[1] or 1)
+        axes = self.panel(left, top, 0.09, height)
+        steps = np.linspace(limit, -limit, 64)[:, None]
+        axes.imshow(colours.to_rgba(steps), aspect="auto", extent=(0, 1, -limit, limit))
+        axes.yaxis.tick_right()
+        axes.set_yticks([-limit, 0, limit], [_short(-limit), "0", _short(limit)], fontsize=8)
+        axes.tick_params(length=2, pad=1)
+
+    def pixels(self) -> Pixels:
+        """Rasterise."""
+        return pixels(self.figure)
+
+
+def _short(value: float) -> str:
+    """Write a number in seven characters."""
+    return f"{value:+.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")
+
+
+def wrapped(words: str, characters: int) -> Sequence[str]:
+    """Break a line of words."""
+    import textwrap
+
+    return textwrap.wrap(words, characters) or [""]

@@ -1,0 +1,64 @@
+"""Classes, values and units in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mviz_lightning.explainers import Explanation, OutputExplanation
+from mviz_lightning.functional import Task
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How classes and values are called.
+
+    Attributes:
+        task: What the outputs stand for.
+        class_names: Of the outputs; of both classes where one logit tells them apart.
+    """
+
+    task: Task
+    class_names: Sequence[str] | None = None
+
+    def outcome(self, value: Any) -> str:
+        """Name a class, a list of labels or a value."""
+        if value is None:
+            return "unknown"
+        if isinstance(value, list):
+            return ", ".join(map(self.outcome, value)) or "none"
+        return f"{value:.4g}" if self.task == "regression" else self._class(int(value))
+
+    def output(self, index: int) -> str:
+        """Name an output."""
+        if self.task == "binary":
+            return f"logit of {self._class(1)}"
+        names = self.class_names or ()
+        default = f"output {index}" if self.task == "regression" else self._class(index)
+        return names[index] if index < len(names) else default
+
+    def _class(self, index: int) -> str:
+        names = self.class_names or ()
+        if self.task == "binary" and len(names) == 1:
+            return names[0] if index else f"not {names[0]}"
+        return names[index] if index < len(names) else f"class {index}"
+
+    def headline(self, explanation: Explanation) -> str:
+        """Say what was predicted and what is true."""
+        found = explanation
+        probability = "" if found.probability is None else f" ({found.probability:.2f})"
+        said = f"predicted {self.outcome(found.predicted)}{probability}"
+        return said if found.target is None else f"{said}, target {self.outcome(found.target)}{self._verdict(found)}"
+
+    def _verdict(self, found: Explanation) -> str:
+        if self.task == "regression":
+            return ""
+        return " - right" if found.predicted == found.target else " - wrong"
+
+    def decomposition(self, output: OutputExplanation) -> str:
+        """Say how an output splits into UC and MI."""
+        role = "" if output.role == "output" else f" ({output.role})"
+        kind = "value" if self.task == "regression" else "logit"
+        sign = "+" if output.interaction >= 0 else "-"
+        name = self.output(output.output)
+        split = f"UC {output.unimodal:.2f} {sign} MI {abs(output.interaction):.2f}"
+        return f"{name}{role}: {kind} {output.value:.2f} = {split}"

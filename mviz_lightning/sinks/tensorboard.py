@@ -1,0 +1,74 @@
+"""Pictures, tables and texts for TensorBoard."""
+
+from collections.abc import Sequence
+from html import escape
+from numbers import Integral
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mviz_lightning.records import Image, Layout, Record, Row, Table
+from mviz_lightning.sinks.base import Refusals, logged_key, without_pictures
+
+LAYOUTS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
+"""Logger -> what was arranged in it. TensorBoard knows the latest layout only, so each says the earlier ones again."""
+
+MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|"} | {"\n": " ", "\r": " "})
+"""What Markdown would take for markup in a cell."""
+
+
+class TensorBoardSink:
+    """Writes to a ``TensorBoardLogger`` of either namespace.
+
+    Args:
+        logger: The logger; its writer is used.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+
+    def open(self, layout: Layout) -> None:
+        """Arrange the scalars on the page "Custom Scalars"."""
+        charts = {
+            chart.title: [
+                "Margin" if chart.band else "Multiline",
+                [logged_key(self._logger, key) for key in chart.keys],
+            ]
+            for chart in layout.charts
+        }
+        known = LAYOUTS.get(self._logger, {})
+        if charts and known.get(layout.name) != charts:
+            merged = {**known, layout.name: charts}
+            self._logger.experiment.add_custom_scalars(merged)
+            LAYOUTS[self._logger] = merged
+
+    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+        """Write each record at its step; TensorBoard has no rows to join."""
+        refused = Refusals()
+        for record in records:
+            with refused.of(record.key):
+                self._write(record, step)
+        refused.tell()
+
+    def _write(self, record: Record, step: int) -> None:
+        writer, key = self._logger.experiment, logged_key(self._logger, record.key)
+        if isinstance(record, Image):
+            writer.add_image(key, record.pixels, step, dataformats="HWC")
+        else:
+            writer.add_text(key, markdown_table(record) if isinstance(record, Table) else record.markdown, step)
+
+    def row(self, row: Row) -> None:
+        """Leave scalars to the trainer."""
+
+
+def markdown_table(table: Table) -> str:
+    """Return a table in Markdown, without its pictures."""
+    names, rows = without_pictures(table)
+    lines = [[_cell(cell) for cell in line] for line in (names, *rows)]
+    lines.insert(1, ["---"] * len(names))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: str | float) -> str:
+    if isinstance(cell, str):
+        return escape(cell, quote=False).translate(MARKUP)
+    return str(cell) if isinstance(cell, Integral) else f"{cell:.3f}"
