@@ -2,7 +2,7 @@
 
 A small CNN sees an emoji at 32 x 32 pixels, a bag of word embeddings reads its short name ("red apple"), and an MLP on
 both says to which of eight Unicode groups it belongs. Each modality alone gets some of the groups right, both together
-get more. Two lines watch this happen: one makes a `MultimodalMonitor`, one hands it to the Trainer.
+get more. A `MultimodalMonitor`, handed to the Trainer, watches this happen, and explains four emojis as it goes on.
 
     python examples/openmoji.py
 
@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from mviz_lightning import MultimodalMonitor
+from mviz_lightning import Modality, MultimodalMonitor
+from mviz_lightning.explainers import DIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from lightning import Callback
     from lightning.pytorch.loggers import Logger
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
-    from numpy.typing import NDArray
 
 DATA = Path(__file__).parent / "data" / "openmoji.npz"
 MAX_WORDS = 8  # the longest annotation
@@ -92,13 +92,8 @@ class OpenMojiData(NamedTuple):
     validation: OpenMoji
     vocabulary: Vocabulary
     class_names: list[str]
-
-
-def normalised(images: NDArray[np.uint8], train: NDArray[np.int16]) -> Tensor:
-    """Turn bytes ``(N, 32, 32, 3)`` into floats ``(N, 3, 32, 32)``: mean 0 and deviation 1 on the training images."""
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    deviation, mean = torch.std_mean(pixels[train], dim=(0, 2, 3), keepdim=True)
-    return (pixels - mean) / deviation
+    mean: list[float]
+    std: list[float]
 
 
 def load_data(path: Path = DATA) -> OpenMojiData:
@@ -106,12 +101,15 @@ def load_data(path: Path = DATA) -> OpenMojiData:
     arrays = np.load(path, allow_pickle=False)
     texts, train = arrays["texts"], arrays["train"]
     vocabulary = Vocabulary(texts[train])
-    images, tokens = normalised(arrays["images"], train), vocabulary.encode(texts)
+    pixels, tokens = torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2).float() / 255, vocabulary.encode(texts)
+    std, mean = torch.std_mean(pixels[train], dim=(0, 2, 3), keepdim=True)
+    images = (pixels - mean) / std
     labels = torch.from_numpy(arrays["labels"]).long()
     training, validation = (
         OpenMoji(images[rows], tokens[rows], labels[rows]) for rows in (train, arrays["validation"])
     )
-    return OpenMojiData(training, validation, vocabulary, arrays["class_names"].tolist())
+    names = arrays["class_names"].tolist()
+    return OpenMojiData(training, validation, vocabulary, names, mean.flatten().tolist(), std.flatten().tolist())
 
 
 def convolution(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -222,6 +220,19 @@ def quiet_console() -> None:
     wandb.setup(wandb.Settings(mode="offline", silent=True))
 
 
+def make_monitor(data: OpenMojiData) -> MultimodalMonitor:
+    """Say where the modalities are and how a person knows them, and ask for explanations."""
+    return MultimodalMonitor(
+        modalities={
+            "image": Modality("image", mean=data.mean, std=data.std),
+            "text": Modality("tokens", mask="mask", decode=data.vocabulary.words),
+        },
+        target="label",
+        class_names=data.class_names,
+        explainers=[DIME(num_examples=4)],
+    )
+
+
 def make_trainer(epochs: int, loggers: Iterable[Logger], callback: Callback) -> Trainer:
     """Make a reproducible Trainer for the CPU."""
     return Trainer(
@@ -261,7 +272,7 @@ def main() -> None:
     data = load_data()
     model = OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
     tensorboard, wandb_logger = make_loggers(arguments.output)
-    monitor = MultimodalMonitor(modalities={"image": "image", "text": ["tokens", "mask"]}, target="label")
+    monitor = make_monitor(data)
     trainer = make_trainer(arguments.epochs, [tensorboard, wandb_logger], monitor)
     trainer.fit(
         model,

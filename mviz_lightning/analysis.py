@@ -1,7 +1,8 @@
 """The monitor's question without a Trainer: one model, some batches, one answer."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,9 +12,14 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
+from mviz_lightning.explainers import Explainer, Explanation
 from mviz_lightning.functional import NOTEWORTHY, Task
+from mviz_lightning.records import Image
 from mviz_lightning.rendering import share_table
-from mviz_lightning.study import Study
+from mviz_lightning.rendering.gallery import Gallery
+from mviz_lightning.rendering.labels import Labels
+from mviz_lightning.sinks import FileSink
+from mviz_lightning.study import Explained, Measurement, Study
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class ShareReport:
         rows: Forwards that were evaluated.
         seconds: They took.
         noise_floor: Share of variance that rounding of the model's own number type can feign; smaller shares are noise.
+        explanations: Name of a method -> its explanations of single examples.
     """
 
     values: dict[str, float]
@@ -35,6 +42,28 @@ class ShareReport:
     rows: int
     seconds: float
     noise_floor: float
+    explanations: Mapping[str, Sequence[Explanation]] = field(default_factory=dict)
+    _gallery: Gallery | None = None
+
+    def pictures(self) -> list[Image]:
+        """Draw the explanations; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
+        return [picture for name in self.explanations for _, picture in self._drawn(name)]
+
+    def _drawn(self, name: str) -> list[tuple[Explanation, Image]]:
+        if self._gallery is None:
+            return []
+        gallery = self._gallery
+        return [(found, gallery.picture(found, name)) for found in self.explanations[name]]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the pictures and a table of the examples, ``<method>/example_<position>.png`` and ``examples.csv``."""
+        sink = FileSink(Path(folder))
+        for name in self.explanations:
+            drawn = self._drawn(name)
+            if self._gallery is not None:
+                table = self._gallery.table(drawn, f"mviz/{name}/examples", "")
+                pictures = [replace(picture, key=f"mviz/{picture.key}", keep=False) for _, picture in drawn]
+                sink.write([*pictures, table], 0)
 
     def __str__(self) -> str:
         table = share_table(self.values, self.modalities)
@@ -56,6 +85,9 @@ def explain(
     pairs: bool | None = None,
     budget: int | None = None,
     chunk_size: int = 128,
+    explainers: Sequence[Explainer] = (),
+    class_names: Sequence[str] | None = None,
+    pin: Sequence[int] = (),
     seed: int = 0,
 ) -> ShareReport:
     """Tell how much of a model's outputs each modality explains alone, and how much their interactions.
@@ -76,6 +108,9 @@ def explain(
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
         budget: Forwards at the most.
         chunk_size: Rows a forward.
+        explainers: Methods that explain single examples, ``DIME()`` for one.
+        class_names: Of the outputs, for pictures and tables.
+        pin: Indices of examples that are explained in any case.
         seed: Of everything that is drawn.
 
     Raises:
@@ -103,14 +138,32 @@ def explain(
         pairs=pairs,
         budget=budget,
         chunk_size=chunk_size,
+        explainers=tuple(explainers),
+        class_names=class_names,
+        pin=tuple(pin),
         seed=seed,
     )
     study = Study(config)
     _collect(study, model, batches)
     study.complete()
-    found = study.run()
-    examples = study.probe.groups.numel() if study.probe else 0
-    return ShareReport(found.values, list(config.modalities), examples, found.rows, found.seconds, found.noise_floor)
+    return _report(study)
+
+
+def _report(study: Study) -> ShareReport:
+    """Measure, explain and say what was found."""
+    config, found = study.config, study.run()
+    explained = {explainer.name: study.explain(explainer) for explainer in config.explainers}
+    costs: list[Measurement | Explained] = [found, *explained.values()]
+    return ShareReport(
+        found.values,
+        list(config.modalities),
+        study.probe.groups.numel() if study.probe else 0,
+        sum(cost.rows for cost in costs),
+        sum(cost.seconds for cost in costs),
+        found.noise_floor,
+        {name: result.explanations for name, result in explained.items()},
+        Gallery(study.kinds, Labels(study.task, config.class_names)),
+    )
 
 
 def _collect(study: Study, model: nn.Module, batches: Iterable[Any]) -> None:

@@ -31,7 +31,7 @@ class Maskable(Protocol):
 
 def widened(kept: Tensor, units: int) -> Tensor:
     """Return masks of so many units at the least: those that a mask does not know stay."""
-    return pad(kept, (0, max(0, units - kept.shape[1])), value=True)
+    return pad(kept, (0, max(0, units - kept.shape[-1])), value=True)
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ class Units:
             ``(R, ...)``.
         """
         index = self.index[sources] if len(self.index) > 1 else self.index.expand(len(values), *self.index.shape[1:])
-        stays = widened(kept, int(index.max()) + 1 if index.numel() else 0).gather(
-            1, index.clamp(min=0).flatten(1)
-        ).view(index.shape) | (index < 0)
+        wide = widened(kept, 1 + int(index.max()) if (index >= 0).any() else 1)
+        stays = wide.gather(1, index.clamp(min=0).reshape(len(index), -1)).view(index.shape) | (index < 0)
         baseline = torch.as_tensor(self.baseline, dtype=values.dtype, device=values.device)
         if baseline.dim() and len(baseline) > 1:
             baseline = baseline[sources.to(values.device)]

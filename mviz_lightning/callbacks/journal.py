@@ -58,11 +58,7 @@ class Journal:
             return
         with self._timed():
             drawn, failures = _each(
-                lambda found: (
-                    found,
-                    gallery.picture(found, f"{entry.explainer}/example_{found.position}", entry.when),
-                ),
-                entry.explanations,
+                lambda found: (found, gallery.picture(found, entry.explainer, entry.when)), entry.explanations
             )
             table = gallery.table(drawn, f"{entry.explainer}/examples", entry.when)
             self._put([*(picture for _, picture in drawn), table], entry.step, joins=joins)
@@ -95,10 +91,13 @@ class Journal:
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> None:
         """Write to all sinks, which are opened before, then raise what one of them raised."""
-        _, unopened = _each(lambda sink: sink.open(self.layout), [s for s in self.sinks if id(s) not in self._opened])
-        self._opened |= {id(sink) for sink in self.sinks}
+        _, unopened = _each(self._open, [sink for sink in self.sinks if id(sink) not in self._opened])
         _, failures = _each(write, self.sinks)
         _raise_first([*failures, *unopened])
+
+    def _open(self, sink: Sink) -> None:
+        sink.open(self.layout)
+        self._opened.add(id(sink))
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

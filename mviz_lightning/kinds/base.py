@@ -45,7 +45,8 @@ class Kind(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if hasattr(cls, "name"):
+        if "name" in cls.__dict__:
+            REGISTRY.pop(cls.name, None)  # the newest is asked first
             REGISTRY[cls.name] = cls
 
     def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str) -> None:
@@ -65,8 +66,8 @@ class Kind(ABC):
     @property
     def mask(self) -> Tensor | None:
         """``(N, ...)`` True at real entries; None when nothing is padded."""
-        path = self.modality.mask
-        return self.leaves[path].bool() if path in self.leaves else None
+        mask = self.leaves.get(self.modality.mask or "")
+        return None if mask is None else mask.bool()
 
     @abstractmethod
     def cut(self) -> Maskable:
@@ -172,7 +173,7 @@ def fill(kind: Kind, values: Tensor, dims: Sequence[int], mask: Tensor | None = 
         kind: Says which baseline, itself or through its modality.
         values: ``(N, ...)`` all examples.
         dims: Over which the mean is taken.
-        mask: Broadcastable to ``values``; entries that count for the mean.
+        mask: Broadcastable to ``values``; entries that count for the mean, if they are finite.
 
     Returns:
         Broadcastable to ``values``.
@@ -185,9 +186,10 @@ def fill(kind: Kind, values: Tensor, dims: Sequence[int], mask: Tensor | None = 
     if chosen == "zero":
         return torch.zeros([1] * values.dim(), dtype=values.dtype)
     if chosen == "mean":
-        weights = torch.ones_like(values, dtype=torch.float64) if mask is None else mask.double().expand_as(values)
+        counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
+        weights = counts.double()
         total = weights.sum(list(dims), keepdim=True).clamp(min=1)
-        return ((values.double().nan_to_num() * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
+        return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
     if isinstance(chosen, str):
         raise ConfigurationError(f"baseline={chosen!r} of {modality.values!r}: say 'zero', 'mean' or a number.")
     return torch.full([1] * values.dim(), chosen, dtype=values.dtype)

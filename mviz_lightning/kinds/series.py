@@ -127,7 +127,7 @@ class Series(Kind):
         return (table.transpose(1, 2) if self._row_axis < self._time else table).reshape(shape)
 
     def _fill(self, mask: Tensor) -> Tensor:
-        return fill(self, self.values, [0, self._time], mask & self.values.isfinite())
+        return fill(self, self.values, [0, self._time], mask)
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Name units by lane and time."""

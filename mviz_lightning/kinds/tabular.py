@@ -22,14 +22,6 @@ ROWS = 12
 """Columns that can be listed in a panel."""
 
 
-class Column(Units):
-    """The only unit of a leaf with one number for each example."""
-
-    def mask(self, values: Tensor, kept: Tensor, sources: Tensor) -> Tensor:
-        """Return the values with the units that are not kept at the baseline."""
-        return super().mask(values.unsqueeze(1), kept, sources).squeeze(1)
-
-
 class Tabular(Kind):
     """``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans."""
 
@@ -53,7 +45,10 @@ class Tabular(Kind):
             )
         self._labels = labels(self.modality, self._table.shape[1], "column")
         index = blocks(self._table.shape[1], self.modality.units).unsqueeze(0)
-        return (Column if values.dim() == 1 else Units)(self.path, index, self._fill())
+        filling = self._fill()
+        if values.dim() == 1:
+            index, filling = index.squeeze(1), filling.squeeze(1)
+        return Units(self.path, index, filling)
 
     @cached_property
     def _table(self) -> Tensor:
@@ -69,7 +64,7 @@ class Tabular(Kind):
     def _fill(self) -> Tensor:
         if self._counts:
             return self._table.long().mode(0, keepdim=True).values.to(self._table.dtype)
-        return fill(self, self._table, [0], self._table.isfinite())
+        return fill(self, self._table, [0])
 
     @property
     def baseline(self) -> str:
@@ -79,7 +74,7 @@ class Tabular(Kind):
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the columns' names, which tell nothing of an example."""
         index = self.units.index[0]  # type: ignore[attr-defined]
-        runs = [(index == unit).nonzero()[:, 0].tolist() for unit in range(self.units.count(example))]
+        runs = [(index.flatten() == unit).nonzero()[:, 0].tolist() for unit in range(self.units.count(example))]
         return [self._run_name(run[0], run[-1]) for run in runs]
 
     def _run_name(self, first: int, last: int) -> str:

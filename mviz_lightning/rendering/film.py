@@ -148,18 +148,20 @@ def _short(name: str, limit: int = 17) -> str:
 
 
 def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes = canvas.panel(MARGIN + LABEL, top, WIDTH - 2 * MARGIN - LABEL - 1.1, CURVE)
     places = [moment.place for moment in moments]
     curves: list[tuple[str, str, dict[str, Any]]] = [
         ("UC", "unimodal", {"color": COLOURS[0], "marker": "o"}),
         ("MI", "interaction", {"color": COLOURS[5], "marker": "s"}),
-        ("output = UC + MI", "value", {"color": "black", "linestyle": ":", "marker": "."}),
+        ("UC + MI", "value", {"color": "black", "linestyle": ":", "marker": "."}),
     ]
     for label, attribute, style in curves:
         axes.plot(places, [getattr(m.output, attribute) for m in moments], label=label, markersize=4, **style)
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.set_xticks(places[:: -(-len(places) // 10)])
-    axes.locator_params(axis="y", nbins=5)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8, length=2)
     axes.set_xlabel(moments[0].label.rpartition(" ")[0], fontsize=8.5, labelpad=2)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)

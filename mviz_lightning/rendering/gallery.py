@@ -33,15 +33,16 @@ class Gallery:
     labels: Labels
     show_inputs: bool = True
 
-    def picture(self, explanation: Explanation, key: str, when: str) -> Image:
+    def picture(self, explanation: Explanation, method: str, when: str = "") -> Image:
         """Draw one example's explanation.
 
         Args:
             explanation: Of the example.
-            key: Of the picture.
+            method: Name of the explainer.
             when: In the training, in words.
         """
-        headline = f"Example {explanation.position}, {when}: {self.labels.headline(explanation)}"
+        moment = f", {when}" if when else ""
+        headline = f"Example {explanation.position}{moment}: {self.labels.headline(explanation)}"
         title, footer = wrapped(headline, 68), wrapped(self._footer(), 112)
         heights = {name: PANEL * kind.aspect(explanation.example) for name, kind in self.kinds.items()}
         block = 2 * LINE + 0.08 + sum(height + LINE + 0.1 for height in heights.values())
@@ -52,7 +53,7 @@ class Gallery:
             self._draw_output(canvas, top, explanation.example, output, heights)
             top += block
         canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
-        return Image(key, canvas.pixels(), f"{when}: {self.labels.headline(explanation)}", keep=True)
+        return Image(f"{method}/example_{explanation.position}", canvas.pixels(), headline, keep=True)
 
     def _footer(self) -> str:
         masked = "; ".join(f"{name}: {kind.baseline}" for name, kind in self.kinds.items())

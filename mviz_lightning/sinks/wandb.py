@@ -53,7 +53,7 @@ def _media(record: Record) -> Any:
         cells = [[_cell(cell) for cell in row] for row in record.rows]
         return wandb.Table(columns=list(record.columns), data=cells)
     # In ASCII, for the page that W&B makes of it declares no encoding.
-    text = escape(record.markdown)
+    text = escape(record.markdown).encode("ascii", "xmlcharrefreplace").decode()
     return wandb.Html(f'<pre style="white-space: pre-wrap">{text}</pre>')
 
 

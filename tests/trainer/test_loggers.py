@@ -1,41 +1,204 @@
 """What loggers and files hold afterwards, read back from disk."""
 
+import csv
 import json
+from io import BytesIO
+from types import SimpleNamespace
 
-import matplotlib.image
+import numpy as np
 import pytest
 import wandb
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from PIL.Image import open as open_picture
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 from toy import fit, monitor
 from wandb_file import history
 
+from mviz_lightning.explainers import DIME
 
-@pytest.fixture
-def offline(tmp_path):
-    """A W&B logger without network, closed behind the test: the next would take over its run."""
-    wandb.setup(wandb.Settings(mode="offline", silent=True))
-    yield WandbLogger(save_dir=tmp_path, offline=True, project="tests")
-    wandb.finish()
-    wandb.teardown()
+WANDB = ("ignore:There is a wandb run already in progress", "ignore::DeprecationWarning:wandb.*")
+EVERY_SECOND = {"explainers": [DIME(num_examples=2, every_n_validations=2)], "class_names": ["low", "mid", "high"]}
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_an_offline_run_of_wandb_holds_shares_and_picture_at_the_x_of_the_validation_loss(tmp_path, offline):
-    watch = monitor()
-    fit(tmp_path, watch, logger=offline)
-    wandb.finish()
-    rows = history(tmp_path)
-    losses = {row["trainer/global_step"]: row for row in rows if "val_loss" in row}
-    assert [row.step for row in watch.history] == list(losses)
-    for row in watch.history:
-        assert losses[row.step]["mviz/interaction"] == pytest.approx(row.values["interaction"], rel=1e-5)
-    pictures = [row for row in rows if "mviz/shares" in row]
-    assert {row["trainer/global_step"] for row in pictures} <= set(losses)
-    for row in pictures:
-        (file,) = tmp_path.rglob(row["mviz/shares"]["filenames"][0].rpartition("/")[2])
-        pixels = matplotlib.image.imread(file)
-        assert pixels.std() > 0.1  # float images come out black
+def picture(source):
+    with open_picture(source) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def events(folder):
+    return EventAccumulator(str(folder), size_guidance=dict.fromkeys(("images", "tensors", "scalars"), 0)).Reload()
+
+
+def steps(found):
+    return [event.step for event in found]
+
+
+def texts(found, key):
+    tensors = found.Tensors(f"{key}/text_summary")
+    return {event.step: event.tensor_proto.string_val[0].decode() for event in tensors}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One training of four validations that TensorBoard, an offline W&B run and files all saw, read back."""
+    folder = tmp_path_factory.mktemp("both")
+    watch = monitor(**EVERY_SECOND)
+    with pytest.MonkeyPatch.context() as patch, pytest.warns() as caught:
+        patch.setenv("WANDB_DATA_DIR", str(folder / "data"))
+        patch.setenv("WANDB_MODE", "offline")  # Lightning sets it and leaves it
+        wandb.setup(wandb.Settings(mode="offline", silent=True))
+        try:
+            loggers = [TensorBoardLogger(folder, name="tb"), WandbLogger(save_dir=folder, offline=True, project="t")]
+            fit(folder, watch, logger=loggers, max_epochs=4)
+        finally:
+            wandb.finish()
+            wandb.teardown()  # waits until the file is whole; finish() alone does not
+    (file,) = folder.rglob("offline-run-*/run-*.wandb")
+    return SimpleNamespace(
+        watch=watch,
+        warnings=[str(warning.message) for warning in caught if "Multimodal" in str(warning.message)],
+        events=events(folder / "tb" / "version_0"),
+        files=folder / "tb" / "version_0" / "mviz",
+        rows=history(folder),
+        media=file.parent / "files",
+    )
+
+
+pytestmark = pytest.mark.filterwarnings(*WANDB)
+
+
+@pytest.fixture(scope="module")
+def x(run):
+    """Lightning's own x of the four validations."""
+    return steps(run.events.Scalars("val_loss"))
+
+
+@pytest.fixture(scope="module")
+def end(run):
+    """Where the explanations at the end of the training lie."""
+    return run.watch.album.entries[-1].step
+
+
+@pytest.fixture(scope="module")
+def keys(run):
+    positions = [found.position for found in run.watch.album.entries[0].explanations]
+    assert len(set(positions)) == 2
+    return [f"mviz/dime/example_{position}" for position in positions]
+
+
+def test_nothing_went_wrong_in_the_training_that_all_loggers_saw(run, x):
+    assert run.warnings == []
+    assert [row.step for row in run.watch.history] == x
+    assert [row.note for row in run.watch.history] == [""] * 4
+
+
+def test_the_end_of_the_training_lies_where_lightning_puts_its_last_validation(x, end):
+    assert end == x[3]  # the same weights, so the same x
+
+
+def test_tensorboard_holds_each_picture_once_where_the_validation_loss_stands(run, x, end, keys):
+    for key in keys:
+        assert steps(run.events.Images(key)) == [x[0], x[2], end]
+        assert steps(run.events.Images(f"{key}_over_epochs")) == [end]
+    assert steps(run.events.Images("mviz/shares")) == [x[0], x[3]]
+    assert len(run.events.Tags()["images"]) == 5
+
+
+def test_tensorboard_holds_the_table_of_the_examples_and_the_history_as_texts(run, x, end, keys):
+    tables = texts(run.events, "mviz/dime/examples")
+    assert list(tables) == [x[0], x[2], end]
+    head, _, *lines = tables[x[0]].splitlines()
+    assert head.split(" | ")[:4] == ["| when", "example", "target", "predicted"]
+    assert {line.split(" | ")[1] for line in lines} == {key.rpartition("_")[2] for key in keys}
+    assert all(line.split(" | ")[2] in EVERY_SECOND["class_names"] for line in lines)
+    (summary,) = texts(run.events, "mviz/summary").values()
+    assert [line.split()[:2] for line in summary.splitlines()[2:6]] == [[str(k), str(x[k])] for k in range(4)]
+
+
+def test_tensorboard_arranges_the_curves_once_under_keys_that_are_logged(run):
+    (event,) = run.events.Tensors("custom_scalars__config__")
+    (category,) = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0]).category
+    lines = {tag for chart in category.chart for tag in chart.multiline.tag}
+    bands = [band for chart in category.chart for band in chart.margin.series]
+    tags = lines | {tag for band in bands for tag in (band.value, band.lower, band.upper)}
+    assert {"mviz/interaction", "mviz/score", "mviz/perceptual/text"} <= lines
+    assert "mviz/total_low/image" in tags
+    assert tags <= set(run.events.Tags()["scalars"])
+
+
+def test_wandb_holds_the_values_in_the_rows_of_the_validation_loss(run, x):
+    losses = [row for row in run.rows if "val_loss" in row]
+    assert [row["trainer/global_step"] for row in losses] == x
+    assert [row["trainer/global_step"] for row in run.rows if "mviz/interaction" in row] == x
+    for row, found in zip(losses, run.watch.history, strict=True):
+        assert row["mviz/interaction"] == pytest.approx(found.values["interaction"], rel=1e-5)
+
+
+def test_wandb_holds_the_media_of_a_validation_in_the_row_of_its_loss(run, x, end, keys):
+    together = [*keys, "mviz/dime/examples"]
+    rows = [row for row in run.rows if f"{keys[0]}.path" in row]
+    assert [row["trainer/global_step"] for row in rows] == [x[0], x[2], end]
+    assert all(f"{key}.path" in row for row in rows for key in together)
+    assert ["val_loss" in row and "mviz/interaction" in row for row in rows] == [True, True, False]
+    shares = [row for row in run.rows if "mviz/shares.path" in row]
+    assert [(row["trainer/global_step"], "val_loss" in row) for row in shares] == [(x[0], True), (x[3], False)]
+
+
+def test_wandb_holds_the_films_with_the_summary_in_a_row_of_their_own(run, end, keys):
+    (row,) = [row for row in run.rows if f"{keys[0]}_over_epochs.path" in row]
+    media = {key.partition(".")[0] for key in row if key[0] != "_"}
+    assert media == {"trainer/global_step", "mviz/summary", *(f"{key}_over_epochs" for key in keys)}
+    assert row["trainer/global_step"] == end
+
+
+def test_loggers_and_files_hold_the_same_pixels(run, keys):
+    for key in [*keys, "mviz/shares", *(f"{key}_over_epochs" for key in keys)]:
+        shown = [picture(BytesIO(event.encoded_image_string)) for event in run.events.Images(key)]
+        online = [picture(run.media / row[f"{key}.path"]) for row in run.rows if f"{key}.path" in row]
+        name = key.removeprefix("mviz/")
+        files = sorted(run.files.glob(f"{name}_step_*.png")) or [run.files / f"{name}.png"]
+        kept = [picture(file) for file in files]
+        np.testing.assert_array_equal(shown[-1], kept[-1])
+        for left, right in zip(shown, online, strict=True):
+            np.testing.assert_array_equal(left, right)
+        assert all(pixels.std() > 25 for pixels in online)  # float images come out black
+        assert len(kept) == (3 if key in keys else 1)
+
+
+def test_wandb_and_the_files_hold_the_latest_table(run, keys):
+    paths = [row["mviz/dime/examples.path"] for row in run.rows if "mviz/dime/examples.path" in row]
+    assert len(set(paths)) == 3
+    table = json.loads((run.media / paths[-1]).read_text(), parse_constant=pytest.fail)
+    with (run.files / "dime" / "examples.csv").open(newline="") as file:
+        head, *lines = csv.reader(file)
+    assert head == [name for name in table["columns"] if name != "picture"]
+    left = [[str(cell) for place, cell in enumerate(row) if place != 2] for row in table["data"]]
+    assert left == lines
+    assert {line[1] for line in lines} == {key.rpartition("_")[2] for key in keys}
+
+
+def test_wandb_shows_the_caption_with_the_names_of_the_classes(run, keys):
+    (row, *_) = [row for row in run.rows if f"{keys[0]}.path" in row]
+    assert row[f"{keys[0]}.caption"].startswith(f"Example {keys[0].rpartition('_')[2]}, epoch 0 (step ")
+    found = run.watch.album.entries[0].explanations[0]
+    assert f", target {EVERY_SECOND['class_names'][found.target]}" in row[f"{keys[0]}.caption"]
+
+
+def below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, None], ids=["CSV", "none"])
+def test_without_a_logger_for_pictures_the_files_hold_all(tmp_path, logger):
+    watch = monitor(explainers=[DIME(num_examples=1, every_n_validations=5)])
+    fit(tmp_path, watch, logger=logger(tmp_path, name="csv") if logger else False)
+    folder = tmp_path / ("csv/version_0/mviz" if logger else "mviz/version_0")
+    example = f"dime/example_{watch.album.entries[0].explanations[0].position}"
+    kept = [f"{example}_step_{entry.step:08d}.png" for entry in watch.album.entries]
+    others = ["dime/examples.csv", "history.jsonl", "shares.png", "summary.md"]
+    assert len(kept) == 2
+    assert below(folder) == sorted([f"{example}_over_epochs.png", *kept, *others])
 
 
 def test_files_hold_every_run_as_strict_json_and_the_latest_picture(tmp_path):
@@ -45,7 +208,7 @@ def test_files_hold_every_run_as_strict_json_and_the_latest_picture(tmp_path):
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1]
     assert lines[1]["values"]["interaction"] == watch.history[1].values["interaction"]
-    assert matplotlib.image.imread(folder / "shares.png").shape[2] in (3, 4)
+    assert picture(folder / "shares.png").std() > 25
 
 
 def test_runs_without_a_logger_get_folders_of_their_own(tmp_path):
@@ -58,13 +221,12 @@ def test_files_lie_beside_the_first_logger(tmp_path):
     loggers = [CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="tb")]
     fit(tmp_path, monitor(), logger=loggers, max_epochs=1)
     assert (tmp_path / "csv" / "version_0" / "mviz" / "history.jsonl").exists()
-    events = EventAccumulator(str(tmp_path / "tb" / "version_0")).Reload()
-    assert "mviz/shares" in events.Tags()["images"]
+    assert "mviz/shares" in events(tmp_path / "tb" / "version_0").Tags()["images"]
 
 
 def test_pictures_come_at_their_cadence_and_at_the_end(tmp_path):
     logger = TensorBoardLogger(tmp_path, name="tb")
     fit(tmp_path, monitor(pictures_every_n_validations=2), logger=logger, max_epochs=4)
-    events = EventAccumulator(str(tmp_path / "tb" / "version_0"), size_guidance={"images": 0}).Reload()
-    steps = [event.step for event in events.Scalars("val_loss")]
-    assert sorted({event.step for event in events.Images("mviz/shares")}) == [steps[0], steps[2], steps[3]]
+    found = events(tmp_path / "tb" / "version_0")
+    validations = steps(found.Scalars("val_loss"))
+    assert steps(found.Images("mviz/shares")) == [validations[0], validations[2], validations[3]]

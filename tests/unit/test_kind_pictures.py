@@ -154,7 +154,7 @@ def test_special_tokens_are_pale_and_bear_no_colour() -> None:
     kind = made(torch.tensor([[1, 0]]), decode=["dog", "[CLS]"], special_ids=[1])
     pixels = drawn(kind, [1.0])
     assert where(pixels, RED)[0] * 195 > 8 * 5
-    assert pixels[:, : 8 * 5].max(-1).min() > 120
+    assert 120 < pixels[:, : 8 * 5].max(-1).min() < 200
 
 
 @pytest.mark.parametrize("name", ["strings", "tokens"])

@@ -13,6 +13,7 @@ from mviz_lightning.kinds import Text
 from mviz_lightning.kinds.flow import elided, fit, wrap
 
 WORDPIECE = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "dog", "."]
+UNKNOWN, END = {"unk_token": "[UNK]"}, {"eos_token": "<|end|>"}
 TEXTS = "A  quick brown fox.", "", "one"
 
 
@@ -41,10 +42,10 @@ def tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token: number for number, token in enumerate(WORDPIECE)}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made = Tokenizer(models.WordPiece(vocabulary, **UNKNOWN))
     made.pre_tokenizer, made.decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=made, mask_token="[MASK]", **names)
+    names = {"pad_token": "[PAD]", "mask_token": "[MASK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, **UNKNOWN, **names)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def byte_level() -> Any:
     vocabulary = {"caf": 0, "Ã": 1, "©": 2, "Ġau": 3, "Ġlait": 4, "<|end|>": 5}
     made = Tokenizer(models.BPE(vocabulary, []))
     made.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>")
+    return PreTrainedTokenizerFast(tokenizer_object=made, **END)
 
 
 def test_subwords_are_one_word_and_special_tokens_and_padding_are_none(tokenizer: Any) -> None:
@@ -127,9 +128,9 @@ def test_a_tokenizer_of_the_package_tokenizers_is_understood(tokenizer: Any) -> 
 def test_a_decode_that_fails_is_said_once_and_ids_are_shown(decode: Any, said: str) -> None:
     with pytest.warns(MonitorWarning, match=said) as caught:
         kind = text([[5, 6, 7]], decode=decode)
-        names = kind.names(0)
 
-    assert names == ["#5", "#6", "#7"]
+    # And what is asked later warns no more.
+    assert kind.names(0) == ["#5", "#6", "#7"]
     assert len(caught) == 1
 
 
@@ -248,14 +249,14 @@ def test_what_is_no_text_is_refused(values: Tensor, said: Any, error: str) -> No
 
 
 def test_lines_are_full_and_never_longer_than_the_panel() -> None:
-    placed = wrap([(word, 0) for word in "aa bb cc incomprehensible d".split()], 8)
+    placed = wrap([(word, 0) for word in ["aa", "bb", "cc", "incomprehensible", "d"]], 8)
     assert [(word.line, word.column, word.word) for word in placed] == [
         (0, 0, "aa"), (0, 3, "bb"), (0, 6, "cc"), (1, 0, "incompre"), (2, 0, "hensible"), (3, 0, "d"),
     ]  # fmt: skip
 
 
 def test_what_does_not_fit_is_dots_and_the_most_important_stays() -> None:
-    pieces = [(word, unit) for unit, word in enumerate("aaa bbb ccc ddd eee".split())]
+    pieces = [(word, unit) for unit, word in enumerate(["aaa", "bbb", "ccc", "ddd", "eee"])]
 
     assert elided(pieces, {0, 3}) == [("aaa", 0), ("…", -1), ("ddd", 3), ("…", -1)]
     shown = [word.word for word in fit(pieces, 9, 1, order=[3, 0, 1, 2, 4])]

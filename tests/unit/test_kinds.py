@@ -1,6 +1,5 @@
 """Kinds: which one a leaf is, images, tables, kinds of the user's own."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from mviz_lightning.kinds import Image, Kind, Tabular, base, blocks, kind_of
 
 
 @pytest.fixture
-def _forgotten_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _forgotten_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds that a test makes are gone after it."""
     monkeypatch.setattr(base, "REGISTRY", dict(base.REGISTRY))
-    yield
 
 
 @pytest.mark.parametrize(
