@@ -1,6 +1,6 @@
 """Where everything lives in a user's batch."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,9 +132,16 @@ class Layout:
             {self.keys[path]: leaf_kinds.move(leaf, device) for path, leaf in leaves.items()},
         )
 
-    def take(self, leaves: Mapping[str, Any], sources: Tensor) -> dict[str, Any]:
-        """Recombine: take each leaf's examples from the column of its owner in ``sources``, ``(R, M)``."""
-        return {path: leaf_kinds.take(leaves[path], sources[:, owner]) for path, owner in self.owners.items()}
+    def take(self, leaves: Mapping[str, Any], sources: Tensor, needed: Container[str] | None = None) -> dict[str, Any]:
+        """Recombine: take each leaf's examples from the column of its owner in ``sources``, ``(R, M)``.
+
+        Tensors that are not needed are left out.
+        """
+        return {
+            path: leaf_kinds.take(leaves[path], sources[:, owner])
+            for path, owner in self.owners.items()
+            if needed is None or path in needed or not isinstance(leaves[path], Tensor)
+        }
 
 
 def _at(batch: Any, keys: tree.Keys) -> Any:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,17 +45,29 @@ class Probe:
         """``(N, ...)`` labels, if a target is known."""
         return None if self.layout.target is None else labels(self.leaves[self.layout.target])
 
-    def batch(self, sources: Tensor, masks: Mapping[str, Tensor], device: torch.device | str = "cpu") -> Any:
+    def batch(
+        self,
+        sources: Tensor,
+        masks: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+        needed: Container[str] | None = None,
+    ) -> Any:
         """Return a batch, in the user's own structure, of recombined and masked rows.
 
         Args:
             sources: ``(R, M)`` the example of every modality.
             masks: Modality -> ``(R, U)`` True where a unit stays.
             device: Where its tensors are wanted.
+            needed: Leaves whose values matter; all by default. Others repeat their first example, without memory.
         """
-        leaves = self.layout.take(self.leaves, sources)
+        leaves = self.layout.take(self.leaves, sources, needed)
+        for path in self.layout.owners.keys() - leaves.keys():
+            first = self.leaves[path][:1].to(device)
+            leaves[path] = first.expand(len(sources), *first.shape[1:])
         for name, kept in masks.items():
             units = self.units[name]
+            if needed is not None and units.leaf not in needed:
+                continue
             column = sources[:, self.layout.names.index(name)]
             leaves[units.leaf] = units.mask(leaves[units.leaf], kept, column)
         return self.layout.build(leaves, device)

@@ -1,27 +1,40 @@
 """Ask the user's model; nothing else in the package calls it."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
 from torch import Tensor, nn
 
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.prediction import Predict, scores
 from mviz_lightning.evaluation.query import Query, join
+from mviz_lightning.evaluation.reuse import Plan, Recording, find_plan, slices
+
+T = TypeVar("T")
+
+WORTHWHILE = 2
+"""Rows for each distinct input from which on reuse saves more than it costs."""
+
+CHECKED = 16
+"""Rows that are recomputed plainly whenever encodings are reused."""
+
+LARGEST_SCALE = 32
+"""Rows of a forward with replayed encodings at the most, in chunks."""
 
 ContextFactory: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass
 class Evaluator:
-    """Answers queries with plain forwards in chunks.
+    """Answers queries in chunks; what depends on one modality alone is run once for every distinct input.
 
     Attributes:
         module: The user's model; it is left as it was found.
@@ -29,6 +42,7 @@ class Evaluator:
         chunk_size: Rows a forward at the most. Halved for good when memory runs out.
         precision: Makes the context under which the trainer calls the model (autocast, say).
         seed: Of random numbers that a forward may draw.
+        reuse: Whether encodings may be reused; set to False for good when they turn out not to be exact.
         rows: Distinct rows evaluated so far.
     """
 
@@ -37,7 +51,10 @@ class Evaluator:
     chunk_size: int = 128
     precision: ContextFactory = nullcontext
     seed: int = 0
+    reuse: bool = True
     rows: int = 0
+    _plan: Plan | None = None
+    _planned: bool = False
 
     def __call__(self, probe: Probe, queries: Sequence[Query], at_least: int = 0) -> list[Tensor]:
         """Answer several queries at once; rows they share are evaluated once.
@@ -57,37 +74,128 @@ class Evaluator:
         distinct, answers = join(queries)
         self.rows += len(distinct)
         padded = torch.arange(max(at_least, len(distinct))).clamp(max=len(distinct) - 1)
-        outputs = self.plain(probe, distinct[padded])
+        outputs = self._answer(probe, distinct[padded])
         return [outputs[answer.to(outputs.device)] for answer in answers]
 
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return the ``(R, C)`` outputs of the rows as they stand, repeats included."""
         with isolated(self.module, seed=self.seed), self.precision():
-            return self._in_chunks(probe, query)
+            return self._plain(probe, query)
 
-    def _in_chunks(self, probe: Probe, query: Query) -> Tensor:
-        outputs: list[Tensor] = []
-        done = 0
-        while done < len(query):
-            rows = _next_chunk(len(query) - done, self.chunk_size)
+    def _plain(self, probe: Probe, query: Query) -> Tensor:
+        return torch.cat(self._in_chunks(len(query), lambda rows: self._forward(probe, query[rows])))
+
+    def _answer(self, probe: Probe, query: Query) -> Tensor:
+        """Reuse encodings where that is exact."""
+        with isolated(self.module, seed=self.seed), self.precision():
+            plan = self._find_plan(probe)
+            if plan is None or not self.reuse:
+                return self._plain(probe, query)
             try:
-                outputs.append(self._forward(probe, query[done : done + rows]))
+                outputs = self._reusing(plan, probe, query)
+                self._check(probe, query, outputs)
+            except Exception as error:
+                if is_oom_error(error) or isinstance(error, ConfigurationError):
+                    raise
+                self._give_up(plan, error)
+        return self.plain(probe, query) if not self.reuse else outputs
+
+    def _find_plan(self, probe: Probe) -> Plan | None:
+        """Look once for what can be reused; nothing in a model whose forward is traced in vain."""
+        if not self._planned and self.reuse:
+            self._planned = True
+            sharded = any(hasattr(parameter, "placements") for parameter in self.module.parameters())
+            try:
+                # Sharded models run equally many forwards on all processes, whose distinct inputs differ.
+                self._plan = None if sharded else find_plan(self.module, self.predict, probe, device_of(self.module))
+            except Exception as error:
+                if is_oom_error(error):
+                    raise
+                self._plan = None
+        return self._plan
+
+    def _reusing(self, plan: Plan, probe: Probe, query: Query) -> Tensor:
+        outputs = []
+        for part in slices(query, probe.layout.names, self.chunk_size):
+            if len(part.index) < WORTHWHILE * len(part.distinct):
+                outputs.append(self._plain(probe, query[part.rows]))
+                continue
+            recording = self._record(plan, probe, part.distinct)
+            outputs.append(self._replay(plan, recording, probe, query[part.rows], part.index))
+        return torch.cat(outputs)
+
+    def _record(self, plan: Plan, probe: Probe, distinct: Query) -> Recording:
+        recording = Recording(plan)
+        self._in_chunks(
+            len(distinct),
+            lambda rows: recording.record(self.module, lambda: self._forward(probe, distinct[rows])),
+        )
+        recording.close()
+        return recording
+
+    def _replay(self, plan: Plan, recording: Recording, probe: Probe, query: Query, index: Tensor) -> Tensor:
+        device = device_of(self.module)
+
+        def forward(rows: slice) -> Tensor:
+            run = lambda: self._forward(probe, query[rows], needed=plan.needed)  # noqa: E731
+            return recording.replay(self.module, index[rows].to(device), run)
+
+        return torch.cat(self._in_chunks(len(query), forward, self._scale(probe, recording)))
+
+    def _scale(self, probe: Probe, recording: Recording) -> int:
+        """Return how many times as many rows fit into the memory of a plain chunk where encodings are replayed."""
+        inputs = sum(leaf[:1].nbytes for leaf in probe.leaves.values() if isinstance(leaf, Tensor))
+        return max(1, min(LARGEST_SCALE, int(inputs / max(1.0, recording.row_bytes))))
+
+    def _check(self, probe: Probe, query: Query, outputs: Tensor) -> None:
+        """Recompute some rows plainly.
+
+        Raises:
+            RuntimeError: They differ.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        rows = torch.randperm(len(query), generator=generator)[:CHECKED]
+        plain = self._plain(probe, query[rows])
+        found = outputs[rows.to(outputs.device)]
+        largest = plain.double().abs().nan_to_num().max().clamp(min=1e-30)
+        difference = float(((found.double() - plain.double()).abs().max() / largest).nan_to_num(0))
+        if difference > _tolerance(plain):
+            raise RuntimeError(f"replayed rows differ from plain ones by {difference:.2g} of the largest output")
+
+    def _give_up(self, plan: Plan, error: Exception) -> None:
+        self.reuse = False
+        warnings.warn(
+            f"encodings of {', '.join(plan.modules)} cannot be reused, so every row is evaluated plainly, which takes "
+            f"longer: {error}. Say reuse=False to go without the attempt.",
+            MonitorWarning,
+            stacklevel=2,
+        )
+
+    def _in_chunks(self, count: int, forward: Callable[[slice], T], scale: int = 1) -> list[T]:
+        """Run all rows, some at a time; fewer when memory runs out."""
+        found: list[T] = []
+        done = 0
+        while done < count:
+            rows = _next_chunk(count - done, scale * self.chunk_size)
+            try:
+                found.append(forward(slice(done, done + rows)))
             except RuntimeError as error:
                 if not is_oom_error(error) or rows <= 3:
                     raise
-                self.chunk_size = max(2, rows // 2)
+                self.chunk_size = max(2, min(rows, self.chunk_size) // 2)
             else:
                 done += rows
                 continue
             garbage_collection_cuda()  # outside the handler, whose traceback holds on to the chunk
-        return torch.cat(outputs)
+        return found
 
-    def _forward(self, probe: Probe, query: Query) -> Tensor:
+    def _forward(self, probe: Probe, query: Query, needed: Container[str] | None = None) -> Tensor:
         """Return ``(R, C)``. A single row is doubled: models that squeeze would lose its batch dimension."""
         rows = len(query)
         sources = query.sources.expand(max(rows, 2), -1)
         masks = {name: kept.expand(max(rows, 2), -1) for name, kept in query.masks.items()}
-        outputs = scores(self.predict(self.module, probe.batch(sources, masks, device_of(self.module))))
+        batch = probe.batch(sources, masks, device_of(self.module), needed)
+        outputs = scores(self.predict(self.module, batch))
         if len(outputs) != len(sources):
             raise ConfigurationError(
                 f"the model returned {len(outputs)} rows of scores for {len(sources)} examples; "
@@ -107,3 +215,8 @@ def device_of(module: nn.Module) -> torch.device:
     """Return where a model is."""
     tensor = next(chain(module.parameters(), module.buffers()), None)
     return torch.device("cpu") if tensor is None else tensor.device
+
+
+def _tolerance(outputs: Tensor) -> float:
+    """Return by how much rows may differ, relative to the largest output: rounding in chunks of another size."""
+    return 2e-2 if torch.finfo(outputs.dtype).bits < 32 else 1e-4

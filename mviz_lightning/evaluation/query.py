@@ -52,7 +52,10 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
     first = torch.full((len(distinct),), len(everything)).scatter_reduce(
         0, answer, torch.arange(len(everything)), "amin"
     )
-    return everything[first], list(answer.split([len(query) for query in queries]))
+    # In the order in which they were asked for: rows of one group, or of one example, stay together.
+    order = first.argsort()
+    answer = order.argsort()[answer]
+    return everything[first[order]], list(answer.split([len(query) for query in queries]))
 
 
 def _stack(queries: Sequence[Query]) -> Query:

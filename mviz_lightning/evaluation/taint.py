@@ -1,0 +1,188 @@
+"""Follow which leaves of a batch every tensor in a forward depends on, and which modules see one modality alone."""
+
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mviz_lightning.batch import tree
+
+CallKey: TypeAlias = tuple[str, int]
+"""A module's name, and which of its calls in one forward."""
+
+Tags: TypeAlias = int
+"""A bit for every leaf that a tensor depends on."""
+
+
+class Taint(TorchDispatchMode):
+    """Hands the tags of an operation's inputs on to its outputs, by storage, so that views and in-place edits count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tags: dict[int, Tags] = {}
+        self._kept: list[Any] = []  # a storage's address is its name while it lives
+        self.listeners: list[Callable[[Tags, Any], None]] = []
+
+    def mark(self, tensor: Tensor, tags: Tags) -> None:
+        """Say what a tensor depends on."""
+        storage = tensor.untyped_storage()
+        self._kept.append(storage)
+        self._tags[storage._cdata] = tags
+
+    def of(self, value: Any) -> Tags:
+        """Return what the tensors anywhere in a value depend on."""
+        tags = 0
+        for tensor in tensors(value):
+            tags |= self._tags.get(tensor.untyped_storage()._cdata, 0)
+        return tags
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and tag what it wrote."""
+        tags = self.of((args, kwargs or {}))
+        outputs = func(*args, **(kwargs or {}))
+        if tags:
+            for tensor in tensors(outputs):
+                self.mark(tensor, tags | self.of(tensor))
+            for listen in self.listeners:
+                listen(tags, func)
+        return outputs
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors anywhere in a value."""
+    for _, node in tree.nodes(value):
+        if isinstance(node, Tensor):
+            yield node
+        elif isinstance(node, PackedSequence):
+            yield from (part for part in node if isinstance(part, Tensor))
+
+
+@dataclass
+class Frame:
+    """One call of a module.
+
+    Attributes:
+        key: Which.
+        parent: The call that it was made in; None right below the model.
+        inputs: What its arguments depend on.
+        seen: What the operations inside depend on.
+        edits: Whether it changed an argument in place.
+        outputs: What it returned.
+        tags: What that depends on.
+    """
+
+    key: CallKey
+    parent: CallKey | None
+    inputs: Tags = 0
+    seen: Tags = 0
+    edits: bool = False
+    outputs: Any = None
+    tags: Tags = 0
+
+
+@dataclass
+class Trace:
+    """Everything that happened in one forward."""
+
+    frames: dict[CallKey, Frame] = field(default_factory=dict)
+    outputs: Tags = 0
+    decisive: Tags = 0
+    """Leaves whose values decide, outside of replayed calls, on shapes or on the way of the computation."""
+
+
+Wrap: TypeAlias = Callable[[CallKey, Callable[..., Any]], Callable[..., Any]]
+"""From a call's key and the module's forward to what is called instead."""
+
+
+@contextmanager
+def wrapped(module: nn.Module, wrap: Wrap, names: Container[str] | None = None) -> Iterator[None]:
+    """Put a function around the calls of submodules, for one forward.
+
+    Args:
+        module: The model.
+        wrap: The function.
+        names: Of the submodules; all by default.
+    """
+    counts: dict[str, int] = {}
+
+    def around(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            key = (name, counts.get(name, 0))
+            counts[name] = key[1] + 1
+            return wrap(key, original)(*args, **kwargs)
+
+        return forward
+
+    before = {}
+    for name, child in module.named_modules():
+        if name and (names is None or name in names) and not isinstance(child, torch.jit.ScriptModule):
+            before[name] = (child, vars(child).get("forward"))
+            vars(child)["forward"] = around(name, child.forward)
+    try:
+        yield
+    finally:
+        for child, forward in before.values():
+            if forward is None:
+                vars(child).pop("forward", None)
+            else:
+                vars(child)["forward"] = forward
+
+
+def _untainted(taint: Taint, outputs: Any) -> Any:
+    """Return copies that depend on nothing; the tensors themselves may be those of the batch."""
+    copies = {way: node.clone() for way, node in tree.nodes(outputs) if isinstance(node, Tensor)}
+    for tensor in copies.values():
+        taint.mark(tensor, 0)
+    return tree.replace(outputs, copies)
+
+
+def trace(
+    module: nn.Module, run: Callable[[], Any], leaves: Mapping[str, Any], replayed: Container[CallKey] = ()
+) -> Trace:
+    """Run a forward and follow its tensors.
+
+    Args:
+        module: The model.
+        run: Calls it and returns its outputs.
+        leaves: The batch that it is called with, by path; leaf k is bit k.
+        replayed: Calls whose outputs are taken to depend on nothing.
+    """
+    taint, found, stack = Taint(), Trace(), list[Frame]()
+    for bit, leaf in enumerate(leaves.values()):
+        for tensor in tensors(leaf):
+            taint.mark(tensor, 1 << bit | taint.of(tensor))
+
+    def listen(tags: Tags, func: Any) -> None:
+        for frame in stack:
+            frame.seen |= tags
+        decides = torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
+        if decides and not any(frame.key in replayed for frame in stack):
+            found.decisive |= tags
+
+    def wrap(key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = list(tensors((args, kwargs)))
+            versions = [tensor._version for tensor in given]
+            frame = Frame(key, stack[-1].key if stack else None, taint.of(given))
+            stack.append(frame)
+            try:
+                frame.outputs = original(*args, **kwargs)
+            finally:
+                stack.pop()
+            frame.edits = versions != [tensor._version for tensor in given]
+            frame.tags = taint.of(frame.outputs)
+            found.frames[key] = frame
+            return _untainted(taint, frame.outputs) if key in replayed else frame.outputs
+
+        return call
+
+    taint.listeners.append(listen)
+    with wrapped(module, wrap), taint:
+        outputs = run()
+    found.outputs = taint.of(outputs)
+    return found
