@@ -95,7 +95,7 @@ class Comparison:
     def distance(self) -> Tensor:
         """``(P,)`` cosine distances."""
         pairs = zip(self.before, self.after, strict=True)
-        return torch.stack([1 - cosine_similarity(before, after, dim=0) for before, after in pairs])
+        return torch.stack([1 - cosine_similarity(before, after, dim=0) for before, after in pairs]).clamp(min=0)
 
     @property
     def largest(self) -> float:

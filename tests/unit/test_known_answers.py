@@ -15,9 +15,10 @@ from benchmarks.swap_check import evaluator_of as scene_evaluator
 from helpers import OnBatch, call_forward, floats, seeded
 from reference.scenes import COMBINATIONS, VOCABULARY, SceneNet, Scenes
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
 from mviz_lightning import Modality
-from mviz_lightning.evaluation import Evaluator
+from mviz_lightning.evaluation import Evaluator, Query
 from mviz_lightning.explainers import DIME, Attribution, Explanation, Subject
 from mviz_lightning.explainers.dime import attributions, masked_rows
 from mviz_lightning.functional import draw_masks
@@ -26,16 +27,15 @@ from mviz_lightning.testing import Additive
 UNITS = 4
 """Columns of a modality; so few that the defaults take all masks there are."""
 
-ALL = DIME(donors=15)
 GENEROUS = DIME(donors=100, masks=128, outputs=[synthetic.LAST])
 
 
 class Exact(nn.Module):
-    """The synthetic experiment's s as the logit of class 1."""
+    """The synthetic experiment's s as what class 1 is ahead; both logits are shifted by the same product."""
 
     def forward(self, d1: Tensor, d2: Tensor) -> Tensor:
-        s = synthetic.total(d1, d2)
-        return torch.stack([torch.zeros_like(s), s], 1)
+        s, shift = synthetic.total(d1, d2), 2 * d1.sum(1) * d2.sum(1)
+        return torch.stack([shift, shift + s], 1)
 
 
 @cache
@@ -61,7 +61,7 @@ def cross_terms(found: Mapping[tuple[str, str], float]) -> float:
 
 def test_the_parts_of_a_known_function_are_found() -> None:
     # Fails with a single donor for all rows, with donors that bring the masked modality along, with an MI from which
-    # UC is not subtracted, and with masks that do not mask what they say.
+    # UC is not subtracted, with masks that do not mask what they say, and with logits that are not centred.
     found = correlated(Exact(), GENEROUS, 40)
 
     assert meant(found, "UC") >= 0.99
@@ -105,7 +105,7 @@ def asker(module: nn.Module) -> Evaluator:
     return Evaluator(module, call_forward, chunk_size=4096)
 
 
-def explained(evaluator: Evaluator, subject: Subject, example: int, dime: DIME = ALL) -> Explanation:
+def explained(evaluator: Evaluator, subject: Subject, example: int, dime: DIME = DIME()) -> Explanation:
     return dime.explain(subject, example, evaluator(subject.probe, dime.plan(subject, example)))
 
 
@@ -134,15 +134,19 @@ def products(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([values.sum(1) for values in batch.values()]).prod(0).unsqueeze(1)
 
 
+def others_of(example: int) -> list[int]:
+    """Return the rest of an example's group."""
+    first = example // synthetic.GROUP * synthetic.GROUP
+    return [donor for donor in range(first, first + synthetic.GROUP) if donor != example]
+
+
 @pytest.mark.parametrize("example", [0, 5, 31])
 def test_units_of_a_product_count_as_much_as_the_donors_say(example: int) -> None:
     # f = sum a * sum b. Fails, beside the above, with the example itself among its donors or the own partner in their
     # mean: both shrink MI by 1/16, which no correlation shows.
     values = normal(2)
     subject, evaluator = tables(values), asker(OnBatch(products))
-    group = range(example // 16 * 16, example // 16 * 16 + 16)
-    others = [donor for donor in group if donor != example]
-    masks = draw_masks(UNITS, 2**UNITS)
+    others, masks = others_of(example), draw_masks(UNITS, 2**UNITS)
     for number, (name, partner) in enumerate([("a", "b"), ("b", "a")]):
         partners = torch.tensor(others).unsqueeze(1).expand(-1, 2)
         query = masked_rows(torch.tensor([example] * 2), partners, number, name, masks)
@@ -154,9 +158,50 @@ def test_units_of_a_product_count_as_much_as_the_donors_say(example: int) -> Non
             found.interaction, (values[name][example] * (own - donors)).double(), rtol=1e-4, atol=1e-4
         )
 
-        part = explained(evaluator, subject, example, DIME()).outputs[0].parts[name]  # shrunk by the ridge, both alike
+        part = explained(evaluator, subject, example).outputs[0].parts[name]  # shrunk by the ridge, both alike
         torch.testing.assert_close(part.interaction * donors, part.unimodal * (own - donors), rtol=1e-4, atol=1e-4)
         assert part.unimodal_r2 > 0.9
+
+
+@pytest.mark.parametrize("example", [0, 5, 31])
+def test_a_product_as_a_whole_has_the_parts_that_its_group_says(example: int) -> None:
+    # Fails with the example itself among its donors, and with pairs of the group's examples that are real ones.
+    values = normal(2)
+    a, b = (values[name].double().sum(1) for name in "ab")
+    rest = others_of(example)
+    recombined = (a[rest].sum() * b[rest].sum() - (a * b)[rest].sum()) / (len(rest) * (len(rest) - 1))
+    unimodal = a[example] * b[rest].mean() + a[rest].mean() * b[example] - recombined
+
+    found = explained(asker(OnBatch(products)), tables(values), example).outputs[0]
+
+    assert found.value == pytest.approx(float(a[example] * b[example]), rel=1e-4, abs=1e-5)
+    assert found.unimodal == pytest.approx(float(unimodal), rel=1e-4, abs=1e-5)
+    assert found.interaction == pytest.approx(float(a[example] * b[example] - unimodal), rel=1e-4, abs=1e-5)
+
+
+def lime(masks: Tensor, responses: Tensor) -> Tensor:
+    """Return LIME's weights by its own formulas: cosine distance, width .25, ridge of 1, a free intercept."""
+    everything = torch.ones(masks.shape[1]).double()
+    distance = 1 - cosine_similarity(masks.double(), everything, dim=1)
+    weight = (-distance.square() / 0.25**2).exp().sqrt().diag()
+    inputs = torch.cat([masks.double(), torch.ones(len(masks), 1)], 1)
+    penalty = torch.diag(torch.tensor([1.0] * masks.shape[1] + [0.0])).double()
+    return torch.linalg.solve(inputs.T @ weight @ inputs + penalty, inputs.T @ weight @ responses)[:-1]
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_both_parts_together_are_lime(modalities: int) -> None:
+    # Fails with a kernel of another width or the inverse one, another penalty, different masks for the two parts.
+    subject, evaluator = tables(normal(modalities)), asker(mixing(modalities))
+    dime, example = DIME(masks=12, outputs=[1]), 20
+
+    found = explained(evaluator, subject, example, dime).outputs[0]
+
+    for name, part in found.parts.items():
+        masks = dime.masks_of(subject, example, name)
+        own = Query(torch.full((len(masks), modalities), example), {name: masks})
+        responses = evaluator(subject.probe, [own])[0].double()[:, 1]
+        torch.testing.assert_close(part.unimodal + part.interaction, lime(masks, responses), rtol=1e-4, atol=1e-6)
 
 
 def test_donors_of_several_modalities_come_from_different_examples() -> None:
