@@ -22,7 +22,8 @@ def verdict(r2: float) -> tuple[str, str]:
     """Return what stands below a map, and its colour."""
     if math.isnan(r2):
         return "no effect", "#555555"
-    return (f"$R^2$ {r2:.2f}", "#222222") if r2 >= TRUSTED else (f"$R^2$ {r2:.2f}: not to be trusted", "#b03000")
+    words = f"$R^2$ {r2:.2f}".replace("-0.00", "0.00")
+    return (words, "#222222") if r2 >= TRUSTED else (f"{words}: not to be trusted", "#b03000")
 
 
 def shown(weights: Any, r2: float) -> npt.NDArray[Any]:

@@ -26,7 +26,7 @@ from mviz_lightning import Modality
 from mviz_lightning.batch import Layout, Probe
 from mviz_lightning.evaluation import Evaluator, join
 from mviz_lightning.explainers import DIME, Subject
-from mviz_lightning.functional import design
+from mviz_lightning.functional import Task, design
 from mviz_lightning.kinds.base import kinds_of
 
 ENTRIES = 10
@@ -38,8 +38,9 @@ BATCH, EPOCHS, RATE = 256, 15, 3e-3
 GROUP = 16
 
 TRUTHS = ("d1", "d2", "d1*d2")
+EXPLANATIONS = ("UC_1", "UC_2", "MI_1", "MI_2", "LIME_1", "LIME_2")
 MEANT = {"UC_1": "d1", "UC_2": "d2", "MI_1": "d1*d2", "MI_2": "d1*d2"}
-"""Explanation -> what it should find; the rest are cross terms, and LIME mixes both."""
+"""Explanation -> what it should find; others are cross terms, and LIME mixes both."""
 
 PAPER = DIME(num_examples=0, donors=100, masks=100, outputs=[LAST])
 DEFAULTS = DIME(num_examples=0, donors=GROUP - 1, masks=64, outputs=[LAST])
@@ -113,15 +114,22 @@ def accuracy(network: nn.Module, points: Points) -> float:
     return float((network(points.first, points.second).argmax(1) == points.label).double().mean())
 
 
-def subject_of(points: Points, seed: int = 0) -> Subject:
-    """Make points the fixed examples, in groups of 16."""
-    batch = {FIRST: points.first, SECOND: points.second, "label": points.label}
-    modalities = {name: Modality(name, kind="tabular", baseline="zero") for name in (FIRST, SECOND)}
-    layout = Layout.learn(batch, modalities, "label")
-    groups = torch.arange(len(points.label) // GROUP * GROUP).view(-1, GROUP)
-    probe = Probe(layout, layout.leaves(batch), groups)
+def subject_of(
+    batch: Mapping[str, Tensor], modalities: Mapping[str, Modality], *, task: Task = "multiclass", seed: int = 0
+) -> Subject:
+    """Make a batch the fixed examples, in groups of 16; labels are its leaf ``label``, if there is one."""
+    layout = Layout.learn(batch, modalities, "label" if "label" in batch else None)
+    leaves = layout.leaves(batch)
+    size = layout.size(leaves)
+    probe = Probe(layout, leaves, torch.arange(size // GROUP * GROUP).view(-1, GROUP))
     cut = replace(probe, units={name: kind.units for name, kind in kinds_of(probe).items()})
-    return Subject(cut, "multiclass", design(2, GROUP), range(probe.size), seed=seed)
+    return Subject(cut, task, design(len(modalities), GROUP), range(size), seed=seed)
+
+
+def points_subject(points: Points) -> Subject:
+    """Make points the fixed examples."""
+    batch = {FIRST: points.first, SECOND: points.second, "label": points.label}
+    return subject_of(batch, {name: Modality(name, kind="tabular", baseline="zero") for name in (FIRST, SECOND)})
 
 
 def evaluator_of(module: nn.Module) -> Evaluator:
@@ -137,20 +145,15 @@ def explain(evaluator: Evaluator, subject: Subject, dime: DIME, points: Sequence
     Returns:
         UC, MI and LIME of either modality -> ``(P, 10)`` weights.
     """
-    found: dict[str, list[Tensor]] = {}
+    found: dict[str, list[Tensor]] = {name: [] for name in EXPLANATIONS}
     for point in points:
         answers = [evaluator.plain(subject.probe, query) for query in dime.plan(subject, point)]
-        output = dime.explain(subject, point, answers).outputs[0]
+        parts = dime.explain(subject, point, answers).outputs[0].parts
         for number, name in enumerate((FIRST, SECOND), 1):
-            part = output.parts[name]
-            weights = {"UC": part.unimodal, "MI": part.interaction, "LIME": part.unimodal + part.interaction}
-            for letters, values in weights.items():
-                found.setdefault(f"{letters}_{number}", []).append(values)
-    return {name: torch.stack(rows) for name, rows in sorted(found.items(), key=lambda item: _place(item[0]))}
-
-
-def _place(name: str) -> tuple[int, str]:
-    return ("UC", "MI", "LIME").index(name.partition("_")[0]), name
+            found[f"UC_{number}"].append(parts[name].unimodal)
+            found[f"MI_{number}"].append(parts[name].interaction)
+            found[f"LIME_{number}"].append(parts[name].unimodal + parts[name].interaction)
+    return {name: torch.stack(rows) for name, rows in found.items()}
 
 
 def rows_of(subject: Subject, dime: DIME) -> int:
@@ -187,7 +190,7 @@ class Result:
         yield ""
         yield f"| | {' | '.join(TRUTHS)} |"
         yield "|---|" + "---|" * len(TRUTHS)
-        for explanation in dict.fromkeys(explanation for explanation, _ in self.correlations[0]):
+        for explanation in EXPLANATIONS:
             yield f"| {explanation} | {' | '.join(self._cell(explanation, truth) for truth in TRUTHS)} |"
         yield ""
 
@@ -202,7 +205,7 @@ class Result:
 def measure(module: nn.Module, points: Points, dime: DIME, count: int) -> tuple[dict[tuple[str, str], float], float]:
     """Explain the first points; return how well, and the seconds it took."""
     started = time.perf_counter()
-    weights = explain(evaluator_of(module), subject_of(points), dime, range(count))
+    weights = explain(evaluator_of(module), points_subject(points), dime, range(count))
     return correlations(weights, points.part(0, count)), time.perf_counter() - started
 
 
@@ -224,7 +227,7 @@ def main() -> None:
             found[name].append(measure(network, test.part(0, max(arguments.points, 1024)), dime, arguments.points))
     print(f"\n{arguments.points} test points explained, {arguments.seeds} seeds: mean (worst)\n")
     for name, runs in found.items():
-        rows, seconds = rows_of(subject_of(draw(1024, 0)), PROCEDURES[name]), sum(run[1] for run in runs)
+        rows, seconds = rows_of(points_subject(draw(1024, 0)), PROCEDURES[name]), sum(run[1] for run in runs)
         result = Result([run[0] for run in runs], rows, seconds / len(runs))
         print("\n".join(result.table(f"{name}: {PROCEDURES[name].donors} donors, {PROCEDURES[name].masks} masks")))
     print(f"{time.perf_counter() - started:.0f} s in all")

@@ -108,11 +108,13 @@ def _render(boxes: Tensor, colour: Tensor, shape: Tensor, generator: torch.Gener
     pixels = torch.arange(SIDE)
     away = pixels - centre[..., None]  # (N, 4, 2, 32)
     x, y, r = away[:, :, 0, None, :], away[:, :, 1, :, None], radius[..., 1, None, None]
-    inside = torch.stack([
-        x.square() + y.square() <= (r + 0.3).square(),
-        torch.maximum(x.abs(), y.abs()) <= r,
-        (2 * x.abs() <= y + r) & (y <= r),
-    ])  # (3, N, 4, 32, 32)
+    inside = torch.stack(
+        [
+            x.square() + y.square() <= (r + 0.3).square(),
+            torch.maximum(x.abs(), y.abs()) <= r,
+            (2 * x.abs() <= y + r) & (y <= r),
+        ]
+    )  # (3, N, 4, 32, 32)
     chosen = torch.stack([(shape == number)[..., None, None] & part for number, part in enumerate(inside)]).any(0)
     paint = torch.tensor(list(COLOURS.values()))[colour.clamp(min=0)]
     paint = paint * (0.8 + 0.2 * torch.rand(*colour.shape, 1, generator=generator))
@@ -155,7 +157,7 @@ class SceneNet(nn.Module):
         return self.head(torch.relu(self.look(seen)).amax((2, 3)))
 
 
-def trained(seed: int = 0, steps: int = 1500, size: int = 128) -> SceneNet:
+def trained(seed: int = 0, steps: int = 700, size: int = 128) -> SceneNet:
     """Train on new scenes at every step."""
     torch.manual_seed(seed)
     model = SceneNet()

@@ -290,3 +290,80 @@ def perceptual_score(grids: Array, targets: Indices, modality: int) -> float:
                     swapped.append(grid[j, i] if modality == 0 else grid[i, j])
                     swapped_target.append(target[i])
     return accuracy(real, real_target) - accuracy(swapped, swapped_target)
+
+
+# -- Local surrogates: LIME with DIME's settings ---------------------------------------------------------------------
+
+
+def every_mask(units: int) -> Array:
+    """All ways of keeping units, ``(2^U, U)`` ones and zeros, the one that keeps all first."""
+    return np.array(list(product((1.0, 0.0), repeat=units))).reshape(2**units, units)
+
+
+def mask_weights(masks: Array, width: float = 0.25) -> Array:
+    """``sqrt(exp(-d^2 / width^2))`` of masks ``(S, U)``, d the cosine distance to the mask that keeps all."""
+    weights = []
+    for mask in masks:
+        lengths = np.sqrt((mask**2).sum()) * np.sqrt(len(mask))
+        distance = 1 - (mask.sum() / lengths if lengths > 0 else float(len(mask) == 0))
+        weights.append(np.sqrt(np.exp(-(distance**2) / width**2)))
+    return np.array(weights)
+
+
+def weighted_ridge(masks: Array, responses: Array, weights: Array, alpha: float = 1.0) -> tuple[float, Array]:
+    """The intercept, which goes unpunished, and ``(U,)`` slopes that solve the normal equations for ``(S,)``."""
+    count, units = masks.shape
+    left, right = np.zeros((1 + units, 1 + units)), np.zeros(1 + units)
+    for s in range(count):
+        row = np.array([1.0, *masks[s]])
+        left += weights[s] * np.outer(row, row)
+        right += weights[s] * row * responses[s]
+    for unit in range(units):
+        left[1 + unit, 1 + unit] += alpha
+    solution = np.linalg.solve(left, right)
+    return float(solution[0]), solution[1:]
+
+
+def leave_one_out_r2(masks: Array, responses: Array, weights: Array, alpha: float = 1.0) -> float:
+    """How much better the other masks foretell each mask's response by their surrogate than by their mean."""
+    missed = missed_by_mean = 0.0
+    for s in range(len(masks)):
+        others = [other for other in range(len(masks)) if other != s]
+        intercept, slopes = weighted_ridge(masks[others], responses[others], weights[others], alpha)
+        mean = float(np.average(responses[others], weights=weights[others]))
+        missed += weights[s] * (responses[s] - intercept - masks[s] @ slopes) ** 2
+        missed_by_mean += weights[s] * (responses[s] - mean) ** 2
+    return 1 - missed / missed_by_mean
+
+
+def dime(
+    model: Callable[[Sequence[Array]], Array],
+    own: Sequence[Array],
+    donors: Sequence[Sequence[Array]],
+    masked: tuple[int, Sequence[Array]],
+    masks: Array,
+    alpha: float = 1.0,
+) -> tuple[Array, Array]:
+    """UC and MI of the units of one modality, ``(U, C)`` each, with a forward for each mask and donor.
+
+    Args:
+        model: From one input of every modality to ``(C,)``.
+        own: The example's inputs.
+        donors: Of each row the inputs; that of the masked modality is not used.
+        masked: Which modality, and its input under each mask.
+        masks: ``(S, U)`` ones where a unit stayed.
+        alpha: Of the ridge penalty.
+    """
+    modality, inputs = masked
+
+    def beside(partner: Sequence[Array], value: Array) -> Array:
+        return model([value if m == modality else partner[m] for m in range(len(partner))])
+
+    alone = np.array([np.mean([beside(donor, value) for donor in donors], axis=0) for value in inputs])
+    together = np.array([beside(own, value) for value in inputs]) - alone
+    weights = mask_weights(masks)
+    unimodal, interaction = (
+        np.stack([weighted_ridge(masks, column, weights, alpha)[1] for column in responses.T], 1)
+        for responses in (alone, together)
+    )
+    return unimodal, interaction

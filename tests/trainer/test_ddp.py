@@ -43,6 +43,27 @@ def without_cost(values: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in values.items() if key not in COST}
 
 
+def test_several_processes_explain_as_one_does_and_only_the_first_writes(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, processes in ((one, 1), (two, 2)):
+        finished = run("explained", folder, processes)
+        assert finished.returncode == 0, finished.stderr[-2000:]
+    alone, first, second = seen(one, 0), seen(two, 0), seen(two, 1)
+    assert [(entry["by"], len(entry["found"])) for entry in alone["explained"]] == [("three", 3), ("one", 1)]
+    for entries in (first["explained"], second["explained"]):
+        for entry, expected in zip(entries, alone["explained"], strict=True):
+            assert list(entry["found"]) == list(expected["found"])
+            assert next(iter(entry["found"])) == "50"
+            for position, outputs in expected["found"].items():
+                for left, right in zip(entry["found"][position], outputs, strict=True):
+                    assert left == pytest.approx(right, rel=1e-5, abs=1e-6)
+    # Both agree through the training, and at its end.
+    assert first["album"] == second["album"]
+    assert [entry["by"] for entry in first["album"]] == ["three", "one", "one", "three"]
+    assert (alone["sinks"], first["sinks"], second["sinks"]) == (1, 1, 0)
+    assert len(list(two.rglob("example_50_over_epochs.png"))) == 2
+
+
 def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(tmp_path):
     folder = tmp_path / "two"
     finished = run("raises", folder)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from toy import trainer
 
-from mviz_lightning import MultimodalMonitor
+from mviz_lightning import Modality, MultimodalMonitor
+from mviz_lightning.explainers import DIME
 
 
 class Augmenting(Dataset[dict[str, Tensor]]):
@@ -115,23 +116,28 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def everything(folder: Path) -> MultimodalMonitor:
+def everything(**settings: Any) -> MultimodalMonitor:
     return MultimodalMonitor(
-        {"image": "image", "text": "text"},
+        {"image": Modality("image", baseline="zero"), "text": "text"},
         target="label",
         num_examples=32,
         group_size=8,
-        pictures_every_n_validations=1,
+        pictures_every_n_validations=4,
+        explainers=[DIME(num_examples=1, every_n_validations=5)],
+        **settings,
     )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_with_everything_attached_is_bit_identical(tmp_path, workers):
     alone = train(tmp_path, workers=workers)
-    watch = everything(tmp_path)
+    watch = everything()
     watched = train(tmp_path, watch, workers=workers, logger=TensorBoardLogger(tmp_path))
     assert len(watch.history) == 9
     assert all(row.values for row in watch.history)
+    # At the first validation, at the sixth, which finds gradients of two batches, and when the training has ended.
+    assert [len(entry.explanations) for entry in watch.album.entries] == [1, 1, 1]
+    assert watch.album.entries[1].step == watch.history[5].step
     assert {what: same(alone[what], watched[what]) for what in alone} == dict.fromkeys(alone, True)
 
 
@@ -179,4 +185,33 @@ def test_a_failing_monitor_leaves_no_trace_either(tmp_path):
     )
     with pytest.warns(UserWarning, match="a run failed.*no such luck"):
         watched = train(tmp_path, watch)
+    assert {what: same(alone[what], watched[what]) for what in alone} == dict.fromkeys(alone, True)
+
+
+class AtTheEnd(Callback):
+    """Does one thing when the training ends."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def on_train_end(self, trainer, module):
+        self.act(module, {"image": torch.ones(4, 4), "text": torch.ones(4, 4), "label": torch.zeros(4).long()})
+
+
+@pytest.mark.parametrize("name", [name for name in CARELESS if "mode" not in name])  # Lightning sets it once more
+def test_the_comparison_sees_what_careless_monitors_do_at_the_end(tmp_path, name):
+    assert not same(train(tmp_path), train(tmp_path, AtTheEnd(CARELESS[name])))
+
+
+def test_explanations_that_fail_leave_no_trace_either(tmp_path):
+    def broken(module: Delicate, batch: Any) -> Tensor:
+        torch.rand(3), np.random.rand()
+        module.calls += 5
+        if module.trainer.global_step and bool((batch["image"] == 0).any()):
+            raise RuntimeError("no such luck")
+        return module(batch["image"], batch["text"])
+
+    alone = train(tmp_path)
+    with pytest.warns(UserWarning, match="dime failed: RuntimeError: no such luck"):
+        watched = train(tmp_path, everything(predict=broken))
     assert {what: same(alone[what], watched[what]) for what in alone} == dict.fromkeys(alone, True)
