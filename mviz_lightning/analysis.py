@@ -85,6 +85,7 @@ def explain(
     pairs: bool | None = None,
     budget: int | None = None,
     chunk_size: int = 128,
+    reuse: bool = True,
     explainers: Sequence[Explainer] = (),
     class_names: Sequence[str] | None = None,
     pin: Sequence[int] = (),
@@ -108,6 +109,7 @@ def explain(
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
         budget: Forwards at the most.
         chunk_size: Rows a forward.
+        reuse: Whether encodings of single modalities may be reused.
         explainers: Methods that explain single examples, ``DIME()`` for one.
         class_names: Of the outputs, for pictures and tables.
         pin: Indices of examples that are explained in any case.
@@ -138,6 +140,7 @@ def explain(
         pairs=pairs,
         budget=budget,
         chunk_size=chunk_size,
+        reuse=reuse,
         explainers=tuple(explainers),
         class_names=class_names,
         pin=tuple(pin),

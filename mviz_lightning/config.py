@@ -29,6 +29,7 @@ class StudyConfig:
     pairs: bool | None = None
     budget: int | None = None
     chunk_size: int = 128
+    reuse: bool = True
     explainers: Sequence[Explainer] = ()
     pin: Sequence[int] = ()
     class_names: Sequence[str] | None = None

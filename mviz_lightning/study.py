@@ -148,7 +148,9 @@ class Study:
         rows = Query.aligned(torch.arange(few.size), len(few.layout.names)).sources
         with isolated(module, seed=self.config.seed), precision():
             call = choose(module, few.layout, few.batch(rows, {}, device_of(module)), self.config.predict)
-        evaluator = Evaluator(module, call.predict, self.config.chunk_size, precision, self.config.seed)
+        evaluator = Evaluator(
+            module, call.predict, self.config.chunk_size, precision, self.config.seed, self.config.reuse
+        )
         outputs = check_independence(evaluator, few)
         warn_of_stray_leaves(evaluator, few, outputs)
         resolve_task(self.config.task, outputs.shape[1], known_target(few))

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation
@@ -39,6 +41,28 @@ class Examination:
     warner: Warner
     pictures: Callable[[], float]
     _clock: float = field(default_factory=time.perf_counter)
+
+    def finish_rehearsal(self, missing: str) -> str:
+        """Forget what the sanity check collected, and raise on all ranks what failed on one.
+
+        Args:
+            missing: What to say where no batch was rehearsed.
+
+        Returns:
+            Why the model cannot be studied in this training; nothing where it can.
+        """
+        try:
+            self.study.check(missing, any)
+            rank_zero_info(f"MultimodalMonitor: the model is called as {self.study.call}")
+        except Exception as error:
+            if isinstance(error, ConfigurationError) or self.warner.on_error == "raise":
+                raise
+            failure = f"{type(error).__name__}: {error}"
+            self.warner.warn(f"the monitor is off, since the model could not be tried. {failure}")
+            return failure
+        finally:
+            self.study.begin()
+        return ""
 
     def attempt(self, explainers: Sequence[Explainer], *, early: bool) -> Findings:
         """Measure the model, and explain it where it could be measured.

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
 from torchmetrics import Metric
 
 from mviz_lightning.album import Album, Entry
@@ -16,7 +15,6 @@ from mviz_lightning.callbacks.journal import Journal
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.config import StudyConfig, at_least
-from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.functional import Task
@@ -58,6 +56,8 @@ class MultimodalMonitor(Callback):
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
         budget: Forwards a run at the most.
         chunk_size: Rows a forward; halved when memory runs out.
+        reuse: Whether what depends on one modality alone may be run once for each input rather than for each row; it is
+            checked, and given up where it is not exact.
         explainers: Methods that explain single examples, ``DIME()`` for one, each with its own cadence.
         class_names: Of the outputs, for pictures and tables.
         pin: Indices of validation examples that are explained in any case.
@@ -95,6 +95,7 @@ class MultimodalMonitor(Callback):
         pairs: bool | None = None,
         budget: int | None = None,
         chunk_size: int = 128,
+        reuse: bool = True,
         explainers: Sequence[Explainer] = (),
         class_names: Sequence[str] | None = None,
         pin: Sequence[int] = (),
@@ -119,6 +120,7 @@ class MultimodalMonitor(Callback):
             pairs=pairs,
             budget=budget,
             chunk_size=chunk_size,
+            reuse=reuse,
             explainers=tuple(explainers),
             class_names=class_names,
             pin=tuple(pin),
@@ -213,7 +215,8 @@ class MultimodalMonitor(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, where monitors and the row of the validation loss can still see it."""
         if trainer.sanity_checking:
-            self._finish_rehearsal()
+            missing = f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by."
+            self._disabled = self._examination.finish_rehearsal(missing)
         else:
             self._measure(trainer)
             self._publish(trainer, pl_module)
@@ -241,19 +244,6 @@ class MultimodalMonitor(Callback):
         self._row = None
         if hasattr(self, "_journal"):
             self._warner.guard(self._journal.finish, always_warn=True)
-
-    def _finish_rehearsal(self) -> None:
-        """Forget what the sanity check collected, and raise on all ranks what failed on one."""
-        try:
-            self._study.check(f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by.", any)
-            rank_zero_info(f"MultimodalMonitor: the model is called as {self._study.call}")
-        except Exception as error:
-            if isinstance(error, ConfigurationError) or self._warner.on_error == "raise":
-                raise
-            self._disabled = f"{type(error).__name__}: {error}"
-            self._warner.warn(f"the monitor is off, since the model could not be tried. {self._disabled}")
-        finally:
-            self._study.begin()
 
     def _measure(self, trainer: Trainer) -> None:
         """Measure once a validation, if one is due."""

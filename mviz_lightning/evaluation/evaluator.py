@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TypeAlias, TypeVar
 
@@ -137,7 +138,7 @@ class Evaluator:
         device = device_of(self.module)
 
         def forward(rows: slice) -> Tensor:
-            run = lambda: self._forward(probe, query[rows], needed=plan.needed)  # noqa: E731
+            run = partial(self._forward, probe, query[rows], plan.needed)
             return recording.replay(self.module, index[rows].to(device), run)
 
         return torch.cat(self._in_chunks(len(query), forward, self._scale(probe, recording)))
@@ -155,11 +156,11 @@ class Evaluator:
         """
         generator = torch.Generator().manual_seed(self.seed)
         rows = torch.randperm(len(query), generator=generator)[:CHECKED]
-        plain = self._plain(probe, query[rows])
-        found = outputs[rows.to(outputs.device)]
-        largest = plain.double().abs().nan_to_num().max().clamp(min=1e-30)
-        difference = float(((found.double() - plain.double()).abs().max() / largest).nan_to_num(0))
-        if difference > _tolerance(plain):
+        plain, found = self._plain(probe, query[rows]).double(), outputs[rows.to(outputs.device)].double()
+        finite = plain.isfinite()
+        largest = plain[finite].abs().max().clamp(min=1e-30) if bool(finite.any()) else 1.0
+        difference = float(((found - plain)[finite].abs() / largest).max()) if bool(finite.any()) else 0.0
+        if not torch.equal(finite, found.isfinite()) or difference > _tolerance(outputs):
             raise RuntimeError(f"replayed rows differ from plain ones by {difference:.2g} of the largest output")
 
     def _give_up(self, plan: Plan, error: Exception) -> None:

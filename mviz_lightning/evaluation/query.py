@@ -55,7 +55,7 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
     # In the order in which they were asked for: rows of one group, or of one example, stay together.
     order = first.argsort()
     answer = order.argsort()[answer]
-    return everything[first[order]], list(answer.split([len(query) for query in queries]))
+    return everything[first[order]], list(torch.split(answer, [len(query) for query in queries]))
 
 
 def _stack(queries: Sequence[Query]) -> Query:

@@ -6,7 +6,7 @@ recorded on the distinct inputs of each modality, and replayed by row. Never bel
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from mviz_lightning.batch import Probe, tree
 from mviz_lightning.evaluation.prediction import Predict, scores
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.evaluation.taint import CallKey, Frame, Tags, Trace, trace, wrapped
+
+T = TypeVar("T")
 
 SIZES = (6, 4)
 """Rows of the two forwards that are traced; a dimension that has both sizes is that of the batch."""
@@ -176,7 +178,7 @@ class Recording:
         )
         return sum(sizes)
 
-    def replay(self, module: nn.Module, index: Tensor, run: Callable[[], Any]) -> Any:
+    def replay(self, module: nn.Module, index: Tensor, run: Callable[[], T]) -> T:
         """Run a forward in which the calls return what was recorded.
 
         Args:

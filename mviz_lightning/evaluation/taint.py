@@ -19,11 +19,11 @@ Tags: TypeAlias = int
 """A bit for every leaf that a tensor depends on."""
 
 
-class Taint(TorchDispatchMode):
+class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Hands the tags of an operation's inputs on to its outputs, by storage, so that views and in-place edits count."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._tags: dict[int, Tags] = {}
         self._kept: list[Any] = []  # a storage's address is its name while it lives
         self.listeners: list[Callable[[Tags, Any], None]] = []
@@ -46,11 +46,18 @@ class Taint(TorchDispatchMode):
         tags = self.of((args, kwargs or {}))
         outputs = func(*args, **(kwargs or {}))
         if tags:
-            for tensor in tensors(outputs):
+            for tensor in tensors((outputs, _written(func, args, kwargs or {}))):
                 self.mark(tensor, tags | self.of(tensor))
             for listen in self.listeners:
                 listen(tags, func)
         return outputs
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
+    """Return the arguments that an operation writes to: not all of them are returned."""
+    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+    writes = (a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write)
+    return [given[name] for name in writes if name in given]
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

@@ -114,7 +114,7 @@ EXPECTED = seeded(LateFusion)(BATCH["image"][PAIRS[:, 0]], BATCH["text"][PAIRS[:
 
 def counted(limit: int = 10**6, chunk_size: int = 128) -> tuple[Counting, Evaluator, Probe]:
     module = Counting(limit)
-    return module, Evaluator(module, call_named, chunk_size), probe_of(BATCH)
+    return module, Evaluator(module, call_named, chunk_size, reuse=False), probe_of(BATCH)
 
 
 def test_rows_that_several_queries_share_are_evaluated_once() -> None:
