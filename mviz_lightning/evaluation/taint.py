@@ -159,37 +159,47 @@ def trace(
         leaves: The batch that it is called with, by path; leaf k is bit k.
         replayed: Calls whose outputs are taken to depend on nothing.
     """
-    taint, found, stack = Taint(), Trace(), list[Frame]()
+    tracer = _Tracer(replayed)
     for bit, leaf in enumerate(leaves.values()):
         for tensor in tensors(leaf):
-            taint.mark(tensor, 1 << bit | taint.of(tensor))
+            tracer.taint.mark(tensor, 1 << bit | tracer.taint.of(tensor))
+    with wrapped(module, tracer.wrap), tracer.taint:
+        outputs = run()
+    tracer.found.outputs = tracer.taint.of(outputs)
+    return tracer.found
 
-    def listen(tags: Tags, func: Any) -> None:
-        for frame in stack:
+
+class _Tracer:
+    """Notes for every call what it sees, while it runs."""
+
+    def __init__(self, replayed: Container[CallKey]) -> None:
+        self.found, self.taint = Trace(), Taint()
+        self._replayed = replayed
+        self._stack: list[Frame] = []
+        self.taint.listeners.append(self._listen)
+
+    def _listen(self, tags: Tags, func: Any) -> None:
+        for frame in self._stack:
             frame.seen |= tags
         decides = torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
-        if decides and not any(frame.key in replayed for frame in stack):
-            found.decisive |= tags
+        if decides and not any(frame.key in self._replayed for frame in self._stack):
+            self.found.decisive |= tags
 
-    def wrap(key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the module's forward with a frame around it."""
+
         def call(*args: Any, **kwargs: Any) -> Any:
             given = list(tensors((args, kwargs)))
             versions = [tensor._version for tensor in given]
-            frame = Frame(key, stack[-1].key if stack else None, taint.of(given))
-            stack.append(frame)
+            frame = Frame(key, self._stack[-1].key if self._stack else None, self.taint.of(given))
+            self._stack.append(frame)
             try:
                 frame.outputs = original(*args, **kwargs)
             finally:
-                stack.pop()
+                self._stack.pop()
             frame.edits = versions != [tensor._version for tensor in given]
-            frame.tags = taint.of(frame.outputs)
-            found.frames[key] = frame
-            return _untainted(taint, frame.outputs) if key in replayed else frame.outputs
+            frame.tags = self.taint.of(frame.outputs)
+            self.found.frames[key] = frame
+            return _untainted(self.taint, frame.outputs) if key in self._replayed else frame.outputs
 
         return call
-
-    taint.listeners.append(listen)
-    with wrapped(module, wrap), taint:
-        outputs = run()
-    found.outputs = taint.of(outputs)
-    return found
