@@ -17,6 +17,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.checks import check_independence, try_units, warn_of_stray_leaves
 from mviz_lightning.evaluation.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.evaluation.isolation import isolated
+from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers import Explainer, Explanation, Shares, Subject
@@ -151,6 +152,9 @@ class Study:
         evaluator = Evaluator(
             module, call.predict, self.config.chunk_size, precision, self.config.seed, self.config.reuse
         )
+        if scores_all_pairs(evaluator, few):
+            evaluator = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
+            call = replace(call, description=f"{call.description}, which scores all pairs")
         outputs = check_independence(evaluator, few)
         warn_of_stray_leaves(evaluator, few, outputs)
         resolve_task(self.config.task, outputs.shape[1], known_target(few))

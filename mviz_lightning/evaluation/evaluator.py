@@ -17,7 +17,7 @@ from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.prediction import Predict, scores
 from mviz_lightning.evaluation.query import Query, join
-from mviz_lightning.evaluation.reuse import Plan, Recording, find_plan, slices
+from mviz_lightning.evaluation.reuse import Plan, Recording, Slice, find_plan, slices
 
 T = TypeVar("T")
 
@@ -43,6 +43,8 @@ class Evaluator:
         chunk_size: Rows a forward at the most. Halved for good when memory runs out.
         precision: Makes the context under which the trainer calls the model (autocast, say).
         seed: Of random numbers that a forward may draw.
+        all_pairs: A call that scores every row's first modality against every row's second, ``(B, B)``, where the model
+            is such; ``predict`` is its diagonal.
         reuse: Whether encodings may be reused; set to False for good when they turn out not to be exact.
         rows: Distinct rows evaluated so far.
     """
@@ -53,6 +55,7 @@ class Evaluator:
     precision: ContextFactory = nullcontext
     seed: int = 0
     reuse: bool = True
+    all_pairs: Predict | None = None
     rows: int = 0
     _plan: Plan | None = None
     _planned: bool = False
@@ -78,6 +81,11 @@ class Evaluator:
         outputs = self._answer(probe, distinct[padded])
         return [outputs[answer.to(outputs.device)] for answer in answers]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return device_of(self.module)
+
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return the ``(R, C)`` outputs of the rows as they stand, repeats included."""
         with isolated(self.module, seed=self.seed), self.precision():
@@ -89,8 +97,8 @@ class Evaluator:
     def _answer(self, probe: Probe, query: Query) -> Tensor:
         """Reuse encodings where that is exact."""
         with isolated(self.module, seed=self.seed), self.precision():
-            plan = self._find_plan(probe)
-            if plan is None or not self.reuse:
+            plan = None if self.all_pairs else self._find_plan(probe)
+            if not self.reuse or (plan is None and self.all_pairs is None):
                 return self._plain(probe, query)
             try:
                 outputs = self._reusing(plan, probe, query)
@@ -108,22 +116,32 @@ class Evaluator:
             sharded = any(hasattr(parameter, "placements") for parameter in self.module.parameters())
             try:
                 # Sharded models run equally many forwards on all processes, whose distinct inputs differ.
-                self._plan = None if sharded else find_plan(self.module, self.predict, probe, device_of(self.module))
+                self._plan = None if sharded else find_plan(self.module, self.predict, probe, self.device)
             except Exception as error:
                 if is_oom_error(error):
                     raise
                 self._plan = None
         return self._plan
 
-    def _reusing(self, plan: Plan, probe: Probe, query: Query) -> Tensor:
+    def _reusing(self, plan: Plan | None, probe: Probe, query: Query) -> Tensor:
         outputs = []
         for part in slices(query, probe.layout.names, self.chunk_size):
             if len(part.index) < WORTHWHILE * len(part.distinct):
                 outputs.append(self._plain(probe, query[part.rows]))
-                continue
-            recording = self._record(plan, probe, part.distinct)
-            outputs.append(self._replay(plan, recording, probe, query[part.rows], part.index))
+            elif plan is None:
+                outputs.append(self._looked_up(probe, part))
+            else:
+                recording = self._record(plan, probe, part.distinct)
+                outputs.append(self._replay(plan, recording, probe, query[part.rows], part.index))
         return torch.cat(outputs)
+
+    def _looked_up(self, probe: Probe, part: Slice) -> Tensor:
+        """Score all pairs of the distinct inputs at once and look the rows up."""
+        distinct = part.distinct
+        call = self.all_pairs or self.predict
+        grid = scores(call(self.module, probe.batch(distinct.sources, distinct.masks, self.device)))
+        index = part.index.to(grid.device)
+        return grid[index[:, 0], index[:, 1]].unsqueeze(1).detach()
 
     def _record(self, plan: Plan, probe: Probe, distinct: Query) -> Recording:
         recording = Recording(plan)
@@ -135,7 +153,7 @@ class Evaluator:
         return recording
 
     def _replay(self, plan: Plan, recording: Recording, probe: Probe, query: Query, index: Tensor) -> Tensor:
-        device = device_of(self.module)
+        device = self.device
 
         def forward(rows: slice) -> Tensor:
             run = partial(self._forward, probe, query[rows], plan.needed)
@@ -163,11 +181,12 @@ class Evaluator:
         if not torch.equal(finite, found.isfinite()) or difference > _tolerance(outputs):
             raise RuntimeError(f"replayed rows differ from plain ones by {difference:.2g} of the largest output")
 
-    def _give_up(self, plan: Plan, error: Exception) -> None:
+    def _give_up(self, plan: Plan | None, error: Exception) -> None:
         self.reuse = False
+        what = "scores of all pairs" if plan is None else f"encodings of {', '.join(plan.modules)}"
         warnings.warn(
-            f"encodings of {', '.join(plan.modules)} cannot be reused, so every row is evaluated plainly, which takes "
-            f"longer: {error}. Say reuse=False to go without the attempt.",
+            f"{what} cannot be reused, so every row is evaluated plainly, which takes longer: {error}. Say reuse=False to "
+            "go without the attempt.",
             MonitorWarning,
             stacklevel=2,
         )
@@ -195,7 +214,7 @@ class Evaluator:
         rows = len(query)
         sources = query.sources.expand(max(rows, 2), -1)
         masks = {name: kept.expand(max(rows, 2), -1) for name, kept in query.masks.items()}
-        batch = probe.batch(sources, masks, device_of(self.module), needed)
+        batch = probe.batch(sources, masks, self.device, needed)
         outputs = scores(self.predict(self.module, batch))
         if len(outputs) != len(sources):
             raise ConfigurationError(

@@ -67,7 +67,9 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     if not calls:
         return None
     rest = _trace(module, predict, probe, SIZES[0], device, calls)
-    needed = frozenset(path for bit, path in enumerate(paths) if (rest.outputs | rest.decisive) >> bit & 1)
+    # A leaf that does not even reach the outputs of the whole forward has left torch's sight on the way.
+    bits = rest.outputs | rest.decisive | ~large.outputs
+    needed = frozenset(path for bit, path in enumerate(paths) if bits >> bit & 1)
     return Plan({key: fit[0] for key, fit in calls.items()}, {key: fit[1] for key, fit in calls.items()}, needed)
 
 

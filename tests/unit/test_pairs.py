@@ -1,0 +1,88 @@
+"""Models that score every example against every other."""
+
+from typing import Any
+
+import torch
+from helpers import clip_model, floats, probe_of, seeded, token_leaves
+from torch import Tensor, nn
+
+from mviz_lightning.batch import parse_modalities
+from mviz_lightning.config import StudyConfig
+from mviz_lightning.evaluation.evaluator import Evaluator
+from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
+from mviz_lightning.evaluation.query import Query
+from mviz_lightning.study import Study
+
+COUNT = 12
+GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
+
+
+SEEN: list[int] = []
+
+
+class Dual(nn.Module):
+    """``forward(image, text)``: similarities of all pairs, ``(B, B)``."""
+
+    def __init__(self, *, transposed: bool = False, square: bool = False) -> None:
+        super().__init__()
+        self.image, self.text = nn.Linear(4, 5), nn.Linear(3, 5)
+        self.transposed, self.square = transposed, square
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        SEEN.append(len(image))
+        found = self.image(image) @ self.text(text).T
+        if self.square:
+            return found.softmax(1)  # an example's scores depend on the others
+        return found.T if self.transposed else found
+
+
+def call(module: nn.Module, batch: Any) -> Any:
+    return module(batch["image"], batch["text"])
+
+
+def data(count: int = COUNT) -> dict[str, Tensor]:
+    return {"image": floats(count, 4), "text": floats(count, 3, seed=1)}
+
+
+def test_a_dual_encoder_is_recognised() -> None:
+    assert scores_all_pairs(Evaluator(seeded(Dual), call), probe_of(data()))
+
+
+def test_scores_that_depend_on_the_rest_of_the_batch_are_not() -> None:
+    assert not scores_all_pairs(Evaluator(seeded(lambda: Dual(square=True)), call), probe_of(data()))
+
+
+def test_texts_in_the_rows_are_not() -> None:
+    assert not scores_all_pairs(Evaluator(seeded(lambda: Dual(transposed=True)), call), probe_of(data()))
+
+
+def test_as_many_classes_as_examples_are_not() -> None:
+    module = seeded(lambda: nn.Bilinear(4, 3, 8))
+    assert not scores_all_pairs(Evaluator(module, call), probe_of(data()))
+
+
+def test_the_grid_is_looked_up_from_one_forward() -> None:
+    module = seeded(Dual)
+    asking = Evaluator(module, diagonal(call), all_pairs=call)
+    SEEN.clear()
+    found = asking(probe_of(data()), [GRID])[0]
+    assert SEEN == [COUNT, 16]  # 16 rows are recomputed plainly
+    images, texts = module.image(data()["image"]), module.text(data()["text"])
+    torch.testing.assert_close(found.view(COUNT, COUNT), images @ texts.T)
+
+
+def test_clip_is_studied_through_its_similarities() -> None:
+    clip, count = clip_model(), 40
+    batch = {**token_leaves(count), "pixel_values": floats(count, 3, 16, 16)}
+    modalities = {"text": ["input_ids", "attention_mask"], "image": "pixel_values"}
+
+    def predict(module: nn.Module, batch: Any) -> Tensor:
+        return module(**batch).logits_per_text
+
+    study = Study(StudyConfig(parse_modalities(modalities), predict=predict, num_examples=32))
+    study.collect(batch, range)
+    study.rehearse(clip)
+    study.complete()
+    found = study.run().values
+    assert "scores all pairs" in study.call
+    assert 0 < found["interaction"] <= 1.5

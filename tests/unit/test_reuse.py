@@ -1,0 +1,359 @@
+"""Encodings are run once for every distinct input, exactly or not at all."""
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from helpers import FAMILIES, LateFusion, OnBatch, floats, integers, probe_of, seeded
+from torch import Tensor, nn
+
+from mviz_lightning import MonitorWarning
+from mviz_lightning.batch import Units
+from mviz_lightning.evaluation.evaluator import Evaluator
+from mviz_lightning.evaluation.prediction import choose
+from mviz_lightning.evaluation.query import Query
+from mviz_lightning.evaluation.reuse import slices
+
+COUNT = 12
+GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
+BATCH = {"image": floats(COUNT, 4), "text": floats(COUNT, 3, seed=1)}
+
+
+class Rows:
+    """A list that evaluation does not put back, as it does those of modules."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+
+class Counted(nn.Module):
+    """Counts the rows that it sees."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.seen = net, Rows()
+
+    @property
+    def rows(self) -> list[int]:
+        return self.seen.sizes
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        self.rows.append(len(inputs[0]))
+        return self.net(*inputs)
+
+
+class Late(nn.Module):
+    """``forward(image, text)``; the encoders' outputs meet in a function of one's own."""
+
+    def __init__(self, fuse: Any = torch.mul, image: nn.Module | None = None, text: nn.Module | None = None) -> None:
+        super().__init__()
+        self.image = image or nn.Sequential(nn.Linear(4, 6), nn.Tanh())
+        self.text = text or nn.Sequential(nn.Linear(3, 6), nn.Tanh())
+        self.fuse = fuse
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        return self.fuse(self.image(image), self.text(text))
+
+
+def evaluator(module: nn.Module, **options: Any) -> Evaluator:
+    return Evaluator(module, lambda module, batch: module(batch["image"], batch["text"]), **options)
+
+
+def evaluated(module: nn.Module, batch: Any = BATCH, **options: Any) -> tuple[Evaluator, Tensor, Tensor]:
+    """Return an evaluator after a grid, the grid's outputs, and those of plain forwards."""
+    asking, probe = evaluator(module, **options), probe_of(batch)
+    return asking, asking(probe, [GRID])[0], asking.plain(probe, GRID)
+
+
+def assert_exact(module: nn.Module, *names: str, **options: Any) -> None:
+    """The named modules are replayed, and outputs are those of plain forwards."""
+    asking, found, plain = evaluated(module, **options)
+    assert asking.reuse
+    assert set(asking._plan.modules if asking._plan else ()) == set(names)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_every_family_of_models_is_answered_as_by_plain_forwards(family: Any) -> None:
+    studied = family(COUNT)
+    probe = probe_of(studied.batch, studied.modalities, studied.target)
+    modalities = len(probe.layout.names)
+    some = Query.aligned(torch.arange(4), modalities).sources
+    call = choose(studied.module, probe.layout, probe.batch(some, {}), studied.predict)
+    asking = Evaluator(studied.module, call.predict)
+    query = GRID if modalities == 2 else Query(integers(COUNT, 400, modalities))
+    found = asking(probe, [query])[0]
+    assert asking.reuse
+    assert asking._plan is not None
+    torch.testing.assert_close(found, asking.plain(probe, query), rtol=1e-4, atol=1e-6)
+
+
+def test_encoders_see_every_example_once() -> None:
+    image, text = Counted(nn.Linear(4, 6)), Counted(nn.Linear(3, 6))
+    asking = evaluator(Late(image=image, text=text))
+    probe = probe_of(BATCH)
+    asking(probe, [GRID])
+    image.rows.clear()
+    text.rows.clear()
+    asking(probe, [GRID])
+    assert text.rows == image.rows
+    assert image.rows == [COUNT, 16]  # 16 rows are recomputed plainly
+
+
+def test_without_reuse_every_row_is_evaluated() -> None:
+    image = Counted(nn.Linear(4, 6))
+    evaluator(Late(image=image), reuse=False)(probe_of(BATCH), [GRID])
+    assert sum(image.rows) == len(GRID)
+
+
+def test_the_largest_modules_of_one_modality_are_replayed() -> None:
+    assert_exact(seeded(LateFusion), "image_net", "text_net")
+
+
+def test_masked_inputs_are_inputs_of_their_own() -> None:
+    probe, module = probe_of(BATCH), Late()
+    units = {
+        "image": Units("image", torch.tensor([[0, 0, 1, 1]])),
+        "text": Units("text", torch.tensor([[0, 1, 2]]), 7.0),
+    }
+    probe = type(probe)(probe.layout, probe.leaves, probe.groups, units)
+    query = Query(
+        integers(COUNT, 600, 2), {"image": integers(2, 600, 2).bool(), "text": integers(2, 600, 3, seed=3).bool()}
+    )
+    asking = evaluator(module)
+    found = asking(probe, [query])[0]
+    assert asking.reuse
+    assert asking._plan is not None
+    torch.testing.assert_close(found, asking.plain(probe, query))
+
+
+class NumpyFusion(nn.Module):
+    """Leaves torch where modalities meet."""
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        return torch.from_numpy(image.numpy() * text.numpy())
+
+
+def test_a_fusion_in_numpy_is_exact() -> None:
+    assert_exact(Late(NumpyFusion()), "image", "text")
+
+
+class NumpyEncoder(nn.Module):
+    """Hides the image from view, and hands it on with the text's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 6)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(torch.from_numpy(image.numpy().copy()))
+
+
+class HiddenInText(nn.Module):
+    """The text's encoder takes the image along behind torch's back: wrong if it is replayed by the text alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.text = nn.Linear(4, 6), nn.Linear(9, 6)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        hidden = torch.from_numpy(self.image(image).numpy().copy())
+        return self.text(torch.cat([text, hidden], 1))
+
+
+def test_an_encoder_in_numpy_is_not_replayed() -> None:
+    assert_exact(Late(image=NumpyEncoder()), "text")
+
+
+def assert_given_up(module: nn.Module) -> None:
+    asking, probe = evaluator(module), probe_of(BATCH)
+    with pytest.warns(MonitorWarning, match="cannot be reused, so every row is evaluated plainly"):
+        found = asking(probe, [GRID])[0]
+    assert not asking.reuse
+    torch.testing.assert_close(found, asking.plain(probe, GRID))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asking(probe, [GRID])  # said once
+
+
+def test_what_numpy_hides_is_found_out_and_evaluated_plainly() -> None:
+    assert_given_up(HiddenInText())
+
+
+class Sampling(nn.Module):
+    """Draws random numbers in evaluation mode, as many as there are rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 6)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image) + torch.rand(len(image), 1)
+
+
+def test_sampling_in_evaluation_mode_is_found_out() -> None:
+    # The row-independence test refuses such models before; here it is reuse alone that has to notice.
+    asking, probe = evaluator(Late(image=Sampling())), probe_of(BATCH)
+    with pytest.warns(MonitorWarning, match="cannot be reused"):
+        asking(probe, [GRID])
+
+
+class TrainedNorm(nn.Module):
+    """BatchNorm that stays in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4, affine=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return nn.functional.batch_norm(image, None, None, training=True).repeat(1, 2)[:, :6]
+
+
+def test_batch_statistics_are_found_out() -> None:
+    asking, probe = evaluator(Late(image=TrainedNorm())), probe_of(BATCH)
+    with pytest.warns(MonitorWarning, match="cannot be reused"):
+        asking(probe, [GRID])
+
+
+def edit_in_place(image: Tensor, text: Tensor) -> Tensor:
+    return image.mul_(text).add_(1)
+
+
+def test_encodings_that_are_edited_in_place_are_exact() -> None:
+    assert_exact(Late(edit_in_place), "image", "text")
+
+
+class InPlace(nn.Module):
+    """Works on its argument; what it returns is thrown away."""
+
+    def forward(self, values: Tensor) -> None:
+        values.tanh_()
+
+
+class Discarding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.text, self.activate = nn.Linear(4, 6), nn.Linear(3, 6), InPlace()
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        left = self.image(image)
+        self.activate(left)
+        return left * self.text(text)
+
+
+def test_modules_that_change_their_argument_run_on_every_row() -> None:
+    assert_exact(Discarding(), "image", "text")
+
+
+class Siamese(nn.Module):
+    """One encoder for both modalities, called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.widen = nn.Linear(4, 6), nn.Linear(3, 4)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        return self.encoder(image) * self.encoder(self.widen(text))
+
+
+def test_a_shared_encoder_is_replayed_for_each_of_its_calls() -> None:
+    assert_exact(Siamese(), "encoder", "widen")
+
+
+class Nested(nn.Module):
+    """The same layer inside an encoder and outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.image, self.text = nn.Sequential(self.layer, nn.Tanh()), nn.Linear(3, 4)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        return self.image(image) * self.layer(self.text(text))
+
+
+def test_a_layer_that_is_called_inside_an_encoder_too_is_not_confused() -> None:
+    assert_exact(Nested(), "image", "text")
+
+
+class SequenceFirst(nn.Module):
+    """An RNN over ``(T, B, D)`` with hidden states ``(1, B, H)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.image = nn.GRU(1, 5), nn.Linear(4, 5)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        steps, last = self.text(text.T.unsqueeze(-1))
+        return self.image(image) * (steps.mean(0) + last[0])
+
+
+def test_sequences_first_are_replayed_along_their_batch_dimension() -> None:
+    assert_exact(SequenceFirst(), "text", "image")
+
+
+class Attending(nn.Module):
+    """A transformer encoder, whose fast path makes nested tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.text, self.image = nn.TransformerEncoder(layer, 1), nn.Linear(4, 4)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        steps = text.unsqueeze(-1).expand(-1, -1, 4)
+        return self.image(image) * self.text(steps, src_key_padding_mask=text < -1).mean(1)
+
+
+def test_the_fast_path_of_attention_is_no_obstacle() -> None:
+    assert_exact(Attending(), "text", "image")
+
+
+def test_compiled_encoders_are_replayed() -> None:
+    module = Late()
+    module.image.compile(backend="eager")
+    assert_exact(module, "image", "text")
+
+
+def test_a_model_of_functions_alone_is_evaluated_plainly() -> None:
+    module = OnBatch(lambda _, batch: batch["image"][:, :1] * batch["text"][:, :1])
+    asking = Evaluator(module, lambda module, batch: module(batch))
+    probe = probe_of(BATCH)
+    torch.testing.assert_close(asking(probe, [GRID])[0], asking.plain(probe, GRID))
+    assert asking._plan is None
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    module = Late()
+    before = [dict(vars(child)) for child in module.modules()]
+    evaluated(module)
+    after = [dict(vars(child)) for child in module.modules()]
+    assert [list(found) for found in before] == [list(found) for found in after]
+    assert not any("forward" in found for found in after)
+
+
+@pytest.mark.parametrize("limit", [2, 5, 100])
+def test_slices_hold_few_distinct_inputs_and_all_rows(limit: int) -> None:
+    query = Query(integers(7, 90, 2), {"text": integers(2, 90, 2, seed=5).bool()})
+    done = 0
+    for part in slices(query, ["image", "text"], limit):
+        rows = query[part.rows]
+        assert part.rows.start == done
+        done = part.rows.stop
+        assert len(part.distinct) <= limit
+        for m, name in enumerate(["image", "text"]):
+            place = part.index[:, m]
+            assert torch.equal(part.distinct.sources[place, m], rows.sources[:, m])
+            if name in rows.masks:
+                assert torch.equal(part.distinct.masks[name][place], rows.masks[name])
+    assert done == len(query)
+
+
+def test_memory_for_encodings_is_that_of_a_chunk() -> None:
+    image = Counted(nn.Linear(4, 6))
+    asking = evaluator(Late(image=image), chunk_size=4)
+    found = asking(probe_of(BATCH), [GRID])[0]
+    assert asking.reuse
+    assert max(image.rows) <= 6  # of the trace; 4 of a chunk
+    torch.testing.assert_close(found, asking.plain(probe_of(BATCH), GRID))
