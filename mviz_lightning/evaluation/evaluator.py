@@ -185,8 +185,8 @@ class Evaluator:
         self.reuse = False
         what = "scores of all pairs" if plan is None else f"encodings of {', '.join(plan.modules)}"
         warnings.warn(
-            f"{what} cannot be reused, so every row is evaluated plainly, which takes longer: {error}. Say reuse=False to "
-            "go without the attempt.",
+            f"{what} cannot be reused, so every row is evaluated plainly, which takes longer: {error}. Say reuse=False "
+            "to go without the attempt.",
             MonitorWarning,
             stacklevel=2,
         )

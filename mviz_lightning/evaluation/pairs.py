@@ -1,6 +1,7 @@
 """Models whose output already is the grid: dual encoders that score every example against every other."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +19,8 @@ PAIRS = 8
 def scores_all_pairs(evaluator: Evaluator, probe: Probe) -> bool:
     """Tell whether the model scores the first modality of every example against the second of every other.
 
-    Its outputs are as many for each example as there are examples, and those of row i and column j are the ones that
-    example i gets on the diagonal when it is given j's second modality.
+    Its outputs are as many for each example as there are examples, whoever else is in the batch, and that of row i and
+    column j is the one that example i gets on the diagonal when it is given j's second modality.
 
     Args:
         evaluator: Asks the model.
@@ -36,7 +37,8 @@ def scores_all_pairs(evaluator: Evaluator, probe: Probe) -> bool:
         )
     if grid.shape != (count, count) or part.shape != (count - 1, count - 1):
         return False
-    return torch.allclose(grid[own, own.roll(1)], swapped.diagonal(), rtol=1e-3, atol=1e-5 * float(grid.abs().max()))
+    close = partial(torch.allclose, rtol=1e-3, atol=1e-5 * float(grid.abs().max()))
+    return close(grid[own, own.roll(1)], swapped.diagonal()) and close(grid[:-1, :-1], part)
 
 
 def _asked(evaluator: Evaluator, probe: Probe, sources: Tensor) -> Tensor:
