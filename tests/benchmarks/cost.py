@@ -1,4 +1,4 @@
-"""What the monitor costs on the OpenMoji example: whole trainings with and without it, in turn.
+"""What the monitor with DIME costs on the OpenMoji example: whole trainings with and without it, in turn.
 
     python tests/benchmarks/cost.py [--repeats 3] [--epochs 6]
 
@@ -15,8 +15,6 @@ from types import ModuleType
 
 from lightning.pytorch import Trainer, seed_everything
 from torch.utils.data import DataLoader
-
-from mviz_lightning import MultimodalMonitor
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "openmoji.py"
 
@@ -36,7 +34,7 @@ def fit_seconds(example: ModuleType, epochs: int, *, watched: bool) -> tuple[flo
     data = example.load_data()
     module = example.OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
     train, validation = DataLoader(data.train, batch_size=32, shuffle=True), DataLoader(data.validation, batch_size=128)
-    monitor = MultimodalMonitor({"image": "image", "text": ["tokens", "mask"]}, target="label")
+    monitor = example.make_monitor(data)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             default_root_dir=folder,

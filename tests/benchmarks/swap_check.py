@@ -8,6 +8,9 @@ question i) and (image i, question k), with the same masks and donors, i and k n
 round, (image i, question i) and (image k, question i). The modality that stayed keeps its UC up to rounding of the
 network, which is asked anew; MI, and LIME with it, change. Explained is the logit of "yes", masked with all defaults.
 
+Takes two and a half minutes on a free core, 40 s of them for the training. MI of a question hardly changes where the
+other image shows the object as well.
+
 Prints a table and asserts nothing; tests/unit/test_known_answers.py asserts the same for untrained networks.
 """
 

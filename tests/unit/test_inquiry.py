@@ -99,10 +99,10 @@ LABELS = torch.tensor([0, 1, 2] * 4)
 class Recording(Evaluator):
     """Evaluates without isolating the model, which is no business of threads, and counts what it evaluates."""
 
-    def plain(self, probe: Any, query: Query) -> Tensor:
+    def _answer(self, probe: Any, query: Query) -> Tensor:
         self.evaluated = getattr(self, "evaluated", 0) + len(query)
         with torch.no_grad():
-            return self._in_chunks(probe, query)
+            return self._plain(probe, query)
 
 
 @dataclass(frozen=True)

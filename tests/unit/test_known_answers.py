@@ -6,6 +6,7 @@ Full runs: tests/benchmarks/dime_synthetic.py and swap_check.py. Each test names
 from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import permutations
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from helpers import OnBatch, call_forward, floats, seeded
 from reference.scenes import COMBINATIONS, VOCABULARY, SceneNet, Scenes
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
+from torch.testing import assert_close
 
 from mviz_lightning import Modality
 from mviz_lightning.evaluation import Evaluator, Query
@@ -27,7 +29,9 @@ from mviz_lightning.testing import Additive
 UNITS = 4
 """Columns of a modality; so few that the defaults take all masks there are."""
 
-GENEROUS = DIME(donors=100, masks=128, outputs=[synthetic.LAST])
+GENEROUS = DIME(donors=100, masks=128, outputs=(synthetic.LAST,))
+
+Make: TypeAlias = Callable[[], nn.Module]
 
 
 class Exact(nn.Module):
@@ -38,23 +42,23 @@ class Exact(nn.Module):
         return torch.stack([shift, shift + s], 1)
 
 
-@cache
 def network() -> nn.Module:
     """The paper's network after a second of training: accuracy .96."""
     with torch.random.fork_rng():
         return synthetic.trained(synthetic.draw(40_000, 0), 0, epochs=5)
 
 
-def correlated(module: nn.Module, dime: DIME, count: int) -> dict[tuple[str, str], float]:
-    return synthetic.measure(module, synthetic.draw(512, 1), dime, count)[0]
+@cache
+def correlated(make: Make, dime: DIME = synthetic.DEFAULTS, count: int = 200) -> synthetic.Correlations:
+    return synthetic.measure(make(), synthetic.draw(512, 1), dime, count)[0]
 
 
-def meant(found: Mapping[tuple[str, str], float], letters: str) -> float:
+def meant(found: synthetic.Correlations, letters: str) -> float:
     """Return the lower correlation with its truth, of both modalities."""
     return min(found[name, truth] for name, truth in synthetic.MEANT.items() if name.startswith(letters))
 
 
-def cross_terms(found: Mapping[tuple[str, str], float]) -> float:
+def cross_terms(found: synthetic.Correlations) -> float:
     """Return the largest correlation of UC and MI with what they should not find."""
     return max(abs(value) for (name, truth), value in found.items() if synthetic.MEANT.get(name, truth) != truth)
 
@@ -62,33 +66,26 @@ def cross_terms(found: Mapping[tuple[str, str], float]) -> float:
 def test_the_parts_of_a_known_function_are_found() -> None:
     # Fails with a single donor for all rows, with donors that bring the masked modality along, with an MI from which
     # UC is not subtracted, with masks that do not mask what they say, and with logits that are not centred.
-    found = correlated(Exact(), GENEROUS, 40)
+    found = correlated(Exact, GENEROUS, 40)
 
     assert meant(found, "UC") >= 0.99
     assert meant(found, "MI") >= 0.98
 
 
 @pytest.mark.parametrize(("make", "unimodal", "interaction"), [(Exact, 0.96, 0.94), (network, 0.95, 0.88)])
-def test_the_parts_are_found_with_the_defaults(
-    make: Callable[[], nn.Module], unimodal: float, interaction: float
-) -> None:
-    found = correlated(make(), synthetic.DEFAULTS, 200)
+def test_the_parts_are_found_with_the_defaults(make: Make, unimodal: float, interaction: float) -> None:
+    found = correlated(make)
 
     assert meant(found, "UC") >= unimodal
     assert meant(found, "MI") >= interaction
     assert cross_terms(found) <= 0.13
-
-
-def test_lime_alone_tells_neither_part() -> None:
-    # The bounds above mean something: what does not disentangle stays below them.
-    found = correlated(Exact(), synthetic.DEFAULTS, 60)
-
+    # What does not disentangle stays far below.
     assert 0.5 < found["LIME_1", "d1"] < 0.85
     assert 0.5 < found["LIME_1", "d1*d2"] < 0.85
 
 
 def test_a_table_has_a_line_for_every_explanation() -> None:
-    found = synthetic.Result([correlated(Exact(), synthetic.DEFAULTS, 3)], 10, 1.0)
+    found = synthetic.Result([correlated(Exact)], 10, 1.0)
     lines = list(found.table("ours"))
 
     assert [line.split(" ")[1] for line in lines[4:-1]] == list(synthetic.EXPLANATIONS)
@@ -105,7 +102,8 @@ def asker(module: nn.Module) -> Evaluator:
     return Evaluator(module, call_forward, chunk_size=4096)
 
 
-def explained(evaluator: Evaluator, subject: Subject, example: int, dime: DIME = DIME()) -> Explanation:
+def explained(evaluator: Evaluator, subject: Subject, example: int, **arguments: Any) -> Explanation:
+    dime = DIME(**arguments)
     return dime.explain(subject, example, evaluator(subject.probe, dime.plan(subject, example)))
 
 
@@ -153,13 +151,11 @@ def test_units_of_a_product_count_as_much_as_the_donors_say(example: int) -> Non
         (found,) = attributions(evaluator(subject.probe, [query])[0].double(), masks, alpha=0)
         own, donors = values[partner][example].sum(), values[partner][others].sum(1).mean()
 
-        torch.testing.assert_close(found.unimodal, (values[name][example] * donors).double(), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(
-            found.interaction, (values[name][example] * (own - donors)).double(), rtol=1e-4, atol=1e-4
-        )
+        assert_close(found.unimodal, (values[name][example] * donors).double(), rtol=1e-4, atol=1e-4)
+        assert_close(found.interaction, (values[name][example] * (own - donors)).double(), rtol=1e-4, atol=1e-4)
 
         part = explained(evaluator, subject, example).outputs[0].parts[name]  # shrunk by the ridge, both alike
-        torch.testing.assert_close(part.interaction * donors, part.unimodal * (own - donors), rtol=1e-4, atol=1e-4)
+        assert_close(part.interaction * donors, part.unimodal * (own - donors), rtol=1e-4, atol=1e-4)
         assert part.unimodal_r2 > 0.9
 
 
@@ -193,15 +189,14 @@ def lime(masks: Tensor, responses: Tensor) -> Tensor:
 def test_both_parts_together_are_lime(modalities: int) -> None:
     # Fails with a kernel of another width or the inverse one, another penalty, different masks for the two parts.
     subject, evaluator = tables(normal(modalities)), asker(mixing(modalities))
-    dime, example = DIME(masks=12, outputs=[1]), 20
+    example, masks = 20, draw_masks(UNITS, 12)
 
-    found = explained(evaluator, subject, example, dime).outputs[0]
+    found = explained(evaluator, subject, example, masks=len(masks), outputs=[1]).outputs[0]
 
     for name, part in found.parts.items():
-        masks = dime.masks_of(subject, example, name)
         own = Query(torch.full((len(masks), modalities), example), {name: masks})
         responses = evaluator(subject.probe, [own])[0].double()[:, 1]
-        torch.testing.assert_close(part.unimodal + part.interaction, lime(masks, responses), rtol=1e-4, atol=1e-6)
+        assert_close(part.unimodal + part.interaction, lime(masks, responses), rtol=1e-4, atol=1e-6)
 
 
 def test_donors_of_several_modalities_come_from_different_examples() -> None:
@@ -211,7 +206,7 @@ def test_donors_of_several_modalities_come_from_different_examples() -> None:
     values = {"a": floats(112, UNITS), "b": signs, "c": signs.clone()}
     subject, evaluator = tables(values), asker(OnBatch(products))
 
-    found = [explained(evaluator, subject, i, DIME(donors=100)).outputs[0].parts["a"] for i in range(4)]
+    found = [explained(evaluator, subject, i, donors=100).outputs[0].parts["a"] for i in range(4)]
 
     for part in found:
         assert float(part.unimodal.abs().max()) < 0.3 * float(part.interaction.abs().max())
@@ -292,9 +287,7 @@ def test_questions_name_an_object_in_half_of_the_scenes(scenes: Scenes) -> None:
 
 
 def test_neither_the_question_nor_the_image_tells_the_answer(scenes: Scenes) -> None:
-    count = torch.zeros(COMBINATIONS, 2).index_put_(
-        (scenes.combination, scenes.label), torch.ones(1000), accumulate=True
-    )
+    count = torch.stack([scenes.combination[scenes.label == label].bincount() for label in (0, 1)], 1)
     objects = (scenes.shape >= 0).sum(1).double()
 
     assert float((count[:, 1] / count.sum(1) - 0.5).abs().max()) < 0.2
@@ -310,7 +303,7 @@ def test_a_question_reads_as_it_should(scenes: Scenes) -> None:
     assert {int(length) for length in scenes.mask.sum(1)} == {3, 5, 7}
 
 
-def test_scenes_are_the_same_again() -> None:
-    first, again = (vars(Scenes.draw(20, 3)) for _ in range(2))
+def test_scenes_are_the_same_again(scenes: Scenes) -> None:
+    again = vars(Scenes.draw(1000, 5))
 
-    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert all(torch.equal(values, again[name]) for name, values in vars(scenes).items())

@@ -204,7 +204,7 @@ def test_rows_are_repeated_where_others_have_more(at_least: int, evaluated: int,
         sizes.append(len(batch["image"]))
         return call_named(module, batch)
 
-    probe, evaluator = probe_of(pair_batch(8)), Evaluator(seeded(LateFusion), predict, chunk_size)
+    probe, evaluator = probe_of(pair_batch(8)), Evaluator(seeded(LateFusion), predict, chunk_size, reuse=False)
     query = Query(torch.tensor([[0, 1], [2, 3], [0, 1], [4, 4], [1, 0], [7, 6]]))
 
     (answer,) = evaluator(probe, [query], at_least)
