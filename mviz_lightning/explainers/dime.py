@@ -97,14 +97,16 @@ class DIME(Explainer):
         own = torch.cat([group[:place], group[place + 1 :]])
         everyone = subject.probe.groups.flatten()
         rest = everyone[~torch.isin(everyone, torch.cat([own, torch.tensor([example])]))]
-        pool = torch.cat([own, rest])[: len(own) if self.donors is None else self.donors]
-        if self.donors is not None and len(pool) < self.donors:
+        others, modalities = torch.cat([own, rest]), len(subject.probe.layout.names)
+        wanted = len(own) if self.donors is None else self.donors
+        if len(others) < wanted:
             warnings.warn(
-                f"DIME(donors={self.donors}): there are {len(pool)} other examples; raise num_examples of the monitor.",
+                f"DIME(donors={wanted}): there are {len(others)} other examples; raise num_examples of the monitor.",
                 MonitorWarning,
                 stacklevel=2,
             )
-        return torch.stack([pool.roll(-shift) for shift in range(len(subject.probe.layout.names))], 1)
+        pool = others[: max(wanted, modalities)]  # of fewer, a row's modalities would come from one example
+        return torch.stack([pool.roll(-shift) for shift in range(modalities)], 1)[:wanted]
 
     def explain(self, subject: Subject, example: int, answers: Sequence[Tensor]) -> Explanation:
         """Fit the surrogates of every output that is explained."""

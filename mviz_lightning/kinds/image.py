@@ -105,7 +105,7 @@ class Image(Kind):
         image = self._channels_first[example].float().nan_to_num()
         image = self._denormalised(image)
         colours = image[:3] if len(image) in (3, 4) else image.mean(0, keepdim=True).expand(3, -1, -1)
-        return (colours.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        return np.rint(colours.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
 
     def _denormalised(self, image: Tensor) -> Tensor:
         """Return ``(C, H, W)`` in 0..1."""

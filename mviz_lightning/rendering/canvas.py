@@ -40,24 +40,54 @@ def diverging(largest: float) -> "ScalarMappable":
 
 
 class Canvas:
-    """A figure whose places are given in inches from the top left.
+    """A figure whose places are given in inches from the top left, used again for one picture after the other.
+
+    Making a panel takes longer than drawing it; so one that served a role before is stripped and used again.
 
     Args:
-        height: Inches.
+        height: Inches, of the first picture.
         width: Inches.
     """
 
-    def __init__(self, height: float, width: float = WIDTH) -> None:
+    def __init__(self, height: float = 1.0, width: float = WIDTH) -> None:
         from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
 
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        self.width = width
+        self.figure = Figure(dpi=DPI, facecolor="white")
+        self._panels: dict[str, list[Axes]] = {}
+        self._used: dict[str, int] = {}
+        self.begin(height)
 
-    def panel(self, left: float, top: float, width: float, height: float) -> "Axes":
-        """Return an empty panel without ticks."""
+    def begin(self, height: float) -> None:
+        """Begin a picture of so many inches."""
+        self.height = height
+        self.figure.set_size_inches(self.width, height)
+        for artist in [*self.figure.texts, *self.figure.images]:
+            artist.remove()
+        self._used.clear()
+        for panel in self.figure.axes:
+            panel.set_visible(False)
+
+    def panel(self, left: float, top: float, width: float, height: float, role: str = "") -> "Axes":
+        """Return an empty panel without ticks.
+
+        Args:
+            left: Inches.
+            top: Inches.
+            width: Inches.
+            height: Inches.
+            role: What is drawn there; panels of one role are used again, those of none are new.
+        """
         place = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
-        axes = self.figure.add_axes(place, xticks=[], yticks=[])
-        axes.spines[:].set_color("#bbbbbb")
+        known, used = self._panels.setdefault(role, []), self._used.get(role, 0)
+        if role and used < len(known):
+            axes = _stripped(known[used])
+            axes.set_position(place)
+        else:
+            axes = self.figure.add_axes(place, xticks=[], yticks=[])
+            axes.spines[:].set_color("#bbbbbb")
+            known.append(axes)
+        self._used[role] = used + 1
         return axes
 
     def text(self, left: float, top: float, words: str, **style: Any) -> None:
@@ -77,6 +107,16 @@ class Canvas:
     def pixels(self) -> Pixels:
         """Rasterise."""
         return pixels(self.figure)
+
+
+def _stripped(axes: "Axes") -> "Axes":
+    """Return a panel without anything in it."""
+    for artist in [*axes.images, *axes.lines, *axes.patches, *axes.collections, *axes.texts, *axes.artists]:
+        artist.remove()
+    axes.relim()
+    axes.set_autoscale_on(True)
+    axes.set(xticks=[], yticks=[], aspect="auto", visible=True)
+    return axes
 
 
 def _short(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.explanation import TRUSTED
@@ -33,6 +34,10 @@ class Gallery:
     labels: Labels
     show_inputs: bool = True
 
+    @cached_property
+    def _canvas(self) -> Canvas:
+        return Canvas()
+
     def picture(self, explanation: Explanation, method: str, when: str = "") -> Image:
         """Draw one example's explanation.
 
@@ -46,7 +51,8 @@ class Gallery:
         title, footer = wrapped(headline, 68), wrapped(self._footer(), 112)
         heights = {name: PANEL * kind.aspect(explanation.example) for name, kind in self.kinds.items()}
         block = 2 * LINE + 0.08 + sum(height + LINE + 0.1 for height in heights.values())
-        canvas = Canvas(0.1 + len(title) * LINE + len(explanation.outputs) * block + len(footer) * 0.15 + 0.1)
+        canvas = self._canvas
+        canvas.begin(0.1 + len(title) * LINE + len(explanation.outputs) * block + len(footer) * 0.15 + 0.1)
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
         top = 0.1 + len(title) * LINE
         for output in explanation.outputs:
@@ -81,12 +87,12 @@ class Gallery:
         maps = ((part.unimodal, part.unimodal_r2), (part.interaction, part.interaction_r2))
         colours = diverging(largest(part))
         below = top + height + 0.02
-        panel = canvas.panel(_left(0), top, PANEL, height)
+        panel = canvas.panel(_left(0), top, PANEL, height, f"{name} input")
         if self.show_inputs:
             kind.draw(panel, example)
         canvas.text(_left(0) + PANEL / 2, below, name if self.show_inputs else f"{name} (not shown)", ha="center")
         for column, (weights, r2) in enumerate(maps, start=1):
-            panel = canvas.panel(_left(column), top, PANEL, height)
+            panel = canvas.panel(_left(column), top, PANEL, height, f"{name} map")
             kind.paint(panel, example, shown(weights, r2), colours, inputs=self.show_inputs)
             words, colour = verdict(r2)
             canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)

@@ -22,7 +22,7 @@ def verdict(r2: float) -> tuple[str, str]:
     """Return what stands below a map, and its colour."""
     if math.isnan(r2):
         return "no effect", "#555555"
-    words = f"$R^2$ {r2:.2f}".replace("-0.00", "0.00")
+    words = f"R\N{SUPERSCRIPT TWO} {r2:.2f}".replace("-0.00", "0.00")
     return (words, "#222222") if r2 >= TRUSTED else (f"{words}: not to be trusted", "#b03000")
 
 

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/pictures.py [--repeats 5]
 
-Prints the median seconds an example of evaluating and fitting, with encodings reused and with plain forwards, of drawing
-its picture, and the ratios. Takes about a minute on two cores.
+Prints the median seconds an example of evaluating and fitting, with encodings reused and with plain forwards, of
+drawing its picture, and the ratios. Takes about a minute on two cores.
 """
 
 import argparse

@@ -158,8 +158,7 @@ def test_pinned_examples_come_first_and_always(tmp_path, unwritten):
     assert first == second
     assert first[:2] == [63, 5]
     assert len(set(first)) == len(first) == 3
-    more = watching({"pin": [1, 2, 3]}, num_examples=1)
-    fit(tmp_path, more, max_epochs=1)
+    fit(tmp_path, more := watching({"pin": [1, 2, 3]}, num_examples=1), max_epochs=1)
     assert positions(more) == [[1, 2, 3]]
 
 
