@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Layout, Probe, Reservoir
-from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels, plain_bytes, sample
 from mviz_lightning.batch.reservoir import Row, lowest
 from mviz_lightning.config import StudyConfig
@@ -33,6 +32,7 @@ class Collection:
         few: Copies of the first batch's first examples, to try the model on; None until then.
         layout: Where everything lives in a batch; None until the first.
         restored: Whether the examples are those of the checkpoint.
+        renewed: Whether they are others than those of the checkpoint.
         notes: What a reader of the history has to know.
     """
 
@@ -42,6 +42,7 @@ class Collection:
     few: Probe | None = None
     layout: Layout | None = None
     restored: bool = False
+    renewed: bool = False
     notes: list[str] = field(default_factory=list)
     _reservoir: Reservoir | None = None
     _saved: Mapping[str, Any] = field(default_factory=dict)
@@ -93,22 +94,25 @@ class Collection:
         with ranks.heard_by_all():
             self.probe = self._joined(self.layout, [rows[position] for position in self.positions])
         self._reservoir = None
-        self._note_breaks(self.probe)
+        self._note_breaks()
 
     def _joined(self, layout: Layout | None, rows: Sequence[Row]) -> Probe:
         if layout is None:
             raise RuntimeError("no batch was collected.")
         self._group_size()  # before there is nothing to join
+        # Pinned examples are no part of what is measured; a long one would pad all others.
+        self._digest = fingerprint(collate(layout, rows[: self._pool]))
         return self._grouped(layout, collate(layout, rows))
 
-    def _note_breaks(self, probe: Probe) -> None:
+    def _note_breaks(self) -> None:
         """Note what is not as it was, or not as it was asked for."""
         missing = sorted(set(self.config.pin) - set(self.positions))
         if missing:
             self.notes.append(f"pin={missing}: the validation set has no such example")
         if self._saved:
-            self.restored = self._saved.get("fingerprint") == self._fingerprint(probe)
-            if not self.restored:
+            self.restored = self._saved.get("fingerprint") == self._digest
+            self.renewed = not self.restored
+            if self.renewed:
                 self.notes.append("probe drawn anew: the validation set or its order changed since the checkpoint")
 
     def _grouped(self, layout: Layout, leaves: Mapping[str, Any]) -> Probe:
@@ -141,18 +145,11 @@ class Collection:
         """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
         if self.probe is None:
             return dict(self._saved)
-        state: dict[str, Any] = {"fingerprint": self._fingerprint(self.probe)}
+        state: dict[str, Any] = {"fingerprint": self._digest}
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
             state |= {"positions": self.positions, "pool": self._pool}
         return state
-
-    def _fingerprint(self, probe: Probe) -> str:
-        """Digest the examples once, since every checkpoint asks; pinned ones are no part of what is measured."""
-        if self._digest is None:
-            pool = torch.arange(self._pool)
-            self._digest = fingerprint({path: leaf_kinds.take(leaf, pool) for path, leaf in probe.leaves.items()})
-        return self._digest
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
@@ -163,6 +160,7 @@ class Collection:
         if not leaves or set(leaves) != set(layout.owners) or not set(self.config.pin) <= set(positions):
             return
         self._pool, self.positions, self.restored = self._saved["pool"], list(positions), True
+        self._digest = self._saved["fingerprint"]
         self.probe = self._grouped(layout, leaves)
         if not torch.equal(self.probe.groups, self._saved["groups"]):
             self.notes.append("groups drawn anew: the configuration changed since the checkpoint")

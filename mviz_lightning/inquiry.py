@@ -13,6 +13,21 @@ from mviz_lightning.explainers.outcome import spread
 from mviz_lightning.ranks import Ranks
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which examples were chosen for what was asked.
+
+    Attributes:
+        positions: In the data set.
+        pin: As it was asked.
+        num_examples: As it was asked.
+    """
+
+    positions: list[int]
+    pin: list[int]
+    num_examples: int
+
+
 @dataclass
 class Inquiry:
     """Chooses an explainer's examples once, asks for their rows, and has the outputs explained.
@@ -29,7 +44,7 @@ class Inquiry:
     evaluator: Evaluator
     ranks: Ranks
     pin: Sequence[int] = ()
-    chosen: dict[str, list[int]] = field(default_factory=dict)
+    chosen: dict[str, Choice] = field(default_factory=dict)
 
     def explain(self, explainer: Explainer, own: Tensor | None) -> tuple[list[Explanation], list[str]]:
         """Explain; all ranks get the same.
@@ -41,9 +56,7 @@ class Inquiry:
         Returns:
             Explanations in the order of the choice, and what went wrong with single examples.
         """
-        if explainer.name not in self.chosen:
-            self.chosen[explainer.name] = self._choose(explainer, own)
-        examples = torch.tensor(self.chosen[explainer.name], dtype=torch.long)
+        examples = torch.tensor(self._examples(explainer, own), dtype=torch.long)
         mine, padded = self.ranks.share(examples), self.ranks.padded_share(examples)
         with self.ranks.heard_by_all():
             plans = [explainer.plan(self.subject, int(example)) for example in padded]
@@ -55,6 +68,16 @@ class Inquiry:
         everything = [result for results in self.ranks.gather(found) for result in results]
         explanations = [result for result in everything if isinstance(result, Explanation)]
         return explanations, [result for result in everything if isinstance(result, str)]
+
+    def _examples(self, explainer: Explainer, own: Tensor | None) -> list[int]:
+        """Return the examples that were chosen once, as long as the same is asked for."""
+        places = {position: example for example, position in enumerate(self.subject.positions)}
+        known, pin = self.chosen.get(explainer.name), list(self.pin)
+        asked = known is not None and (known.pin, known.num_examples) == (pin, explainer.num_examples)
+        if known is None or not asked or not set(known.positions) <= places.keys():
+            positions = [self.subject.positions[example] for example in self._choose(explainer, own)]
+            known = self.chosen[explainer.name] = Choice(positions, pin, explainer.num_examples)
+        return [places[position] for position in known.positions]
 
     def _answers(self, plans: Sequence[Sequence[Query]], at_least: int) -> list[list[Tensor]]:
         """Evaluate the rows of all examples at once."""
@@ -73,7 +96,7 @@ class Inquiry:
     def _choose(self, explainer: Explainer, own: Tensor | None) -> list[int]:
         """Take the pinned examples, then those of all classes in turn, mistakes first."""
         positions = {position: example for example, position in enumerate(self.subject.positions)}
-        pinned = [positions[position] for position in self.pin if position in positions]
+        pinned = [positions[position] for position in dict.fromkeys(self.pin) if position in positions]
         outputs = torch.cat(
             [part for part in self.ranks.gather(None if own is None else own.cpu()) if part is not None]
         )

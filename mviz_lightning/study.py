@@ -16,14 +16,14 @@ from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.checks import check_independence, try_units, warn_of_stray_leaves
 from mviz_lightning.evaluation.evaluator import ContextFactory, Evaluator, device_of
-from mviz_lightning.evaluation.isolation import isolated
+from mviz_lightning.evaluation.isolation import isolated, random_states
 from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers import Explainer, Explanation, Shares, Subject
 from mviz_lightning.explainers.task import resolve_task
 from mviz_lightning.functional import NOTEWORTHY, Task, noise_floor
-from mviz_lightning.inquiry import Inquiry
+from mviz_lightning.inquiry import Choice, Inquiry
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.ranks import Ranks
@@ -82,7 +82,7 @@ class Study:
     _shares: Shares | None = None
     _own: Tensor | None = None
     _inquiry: Inquiry | None = None
-    _chosen: dict[str, list[int]] = field(default_factory=dict)
+    _chosen: dict[str, Choice] = field(default_factory=dict)
     _failure: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +92,11 @@ class Study:
         """Return, once, what a reader of the history has to know."""
         notes, self.notes, self._collection.notes = self._collection.notes + self.notes, [], []
         return "; ".join(notes)
+
+    def pop_renewed(self) -> bool:
+        """Tell, once, that the examples are others than those of the checkpoint."""
+        renewed, self._collection.renewed = self._collection.renewed, False
+        return renewed
 
     @property
     def probe(self) -> Probe | None:
@@ -245,7 +250,8 @@ class Study:
         if self._inquiry is None:
             with self.ranks.heard_by_all():
                 self._inquiry = self._inquire(probe, evaluator)
-        found, notes = self._inquiry.explain(explainer, self._own)
+        with random_states():  # an explainer of the user's own may draw
+            found, notes = self._inquiry.explain(explainer, self._own)
         self.notes += notes
         rows = (evaluator.rows - before) * self.ranks.count
         return Explained(found, rows, time.perf_counter() - started)
@@ -262,12 +268,14 @@ class Study:
     def state(self, limit: int) -> dict[str, Any]:
         """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
         chosen = self._chosen if self._inquiry is None else self._inquiry.chosen
-        return self._collection.state(limit) | ({"chosen": dict(chosen)} if chosen else {})
+        return self._collection.state(limit) | (
+            {"chosen": {name: vars(found) for name, found in chosen.items()}} if chosen else {}
+        )
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
         self._collection.load(state)
-        self._chosen = dict(state.get("chosen", {}))
+        self._chosen = {name: Choice(**choice) for name, choice in state.get("chosen", {}).items()}
 
 
 def _finite(outputs: Tensor) -> Tensor:

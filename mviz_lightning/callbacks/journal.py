@@ -43,7 +43,7 @@ class Journal:
     def write(self, row: Row) -> None:
         """Add a run."""
         self.history.add(row)
-        self._for_each_sink(lambda sink: sink.row(row))
+        _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
 
     def show(self, entry: Entry, *, joins: bool) -> None:
         """Add explanations: a picture each, and a table of all.
@@ -60,9 +60,9 @@ class Journal:
             drawn, failures = _each(
                 lambda found: (found, gallery.picture(found, entry.explainer, entry.when)), entry.explanations
             )
-            table = gallery.table(drawn, f"{entry.explainer}/examples", entry.when)
-            self._put([*(picture for _, picture in drawn), table], entry.step, joins=joins)
-        _raise_first(failures)
+            tables, untold = _each(lambda key: gallery.table(drawn, key, entry.when), [f"{entry.explainer}/examples"])
+            unwritten = self._put([*(picture for _, picture in drawn), *tables], entry.step, joins=joins)
+        _raise_first([*failures, *untold, *unwritten])
 
     def draw(self, *, joins: bool) -> None:
         """Draw the curves of all runs of the training, if there are new ones."""
@@ -71,29 +71,29 @@ class Journal:
             return
         self._drawn = len(rows)
         with self._timed():
-            self._put([share_curves(rows, self.history.modalities)], rows[-1].step, joins=joins)
+            _raise_first(self._put([share_curves(rows, self.history.modalities)], rows[-1].step, joins=joins))
 
     def finish(self) -> None:
         """Write what is known at the end: the last curves, every example over the training, the history as a text."""
-        self.draw(joins=False)
+        _, undrawn = _each(lambda joins: self.draw(joins=joins), [False])
         rows, gallery = self.history.fitted, self.gallery
         if not self.sinks or not rows:
             return
         drawn, failures = ([], []) if gallery is None else _each(partial(_film, gallery), self.album.films().items())
         last = max([rows[-1].step, *(entry.step for entry in self.album.entries)])
-        self._put([Text("summary", f"```\n{self.history}\n```"), *drawn], last, joins=False)
-        _raise_first(failures)
+        unwritten = self._put([Text("summary", f"```\n{self.history}\n```"), *drawn], last, joins=False)
+        _raise_first([*undrawn, *failures, *unwritten])
 
-    def _put(self, records: Sequence[Record], step: int, *, joins: bool) -> None:
-        """Write records under the monitor's prefix."""
+    def _put(self, records: Sequence[Record], step: int, *, joins: bool) -> list[Exception]:
+        """Write records under the monitor's prefix; return what went wrong."""
         named = [replace(record, key=f"{self.layout.name}/{record.key}") for record in records]
-        self._for_each_sink(lambda sink: sink.write(named, step, joins=joins))
+        return self._for_each_sink(lambda sink: sink.write(named, step, joins=joins))
 
-    def _for_each_sink(self, write: Callable[[Sink], None]) -> None:
-        """Write to all sinks, which are opened before, then raise what one of them raised."""
+    def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:
+        """Write to all sinks, which are opened before; return what went wrong."""
         _, unopened = _each(self._open, [sink for sink in self.sinks if id(sink) not in self._opened])
         _, failures = _each(write, self.sinks)
-        _raise_first([*failures, *unopened])
+        return [*failures, *unopened]
 
     def _open(self, sink: Sink) -> None:
         sink.open(self.layout)

@@ -162,7 +162,7 @@ class MultimodalMonitor(Callback):
             self.history.load(state_dict["history"])
         if self._stage == "fit":
             self.album.load(state_dict["album"])
-            self._schedule.load(state_dict["validations"], state_dict["explained"])
+            self._schedule.load(state_dict)
             self._study.load(state_dict["probe"])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -229,8 +229,8 @@ class MultimodalMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain the model as it is at the end."""
         if self.history.fitted and self._study.explainable:
-            findings = self._examination.explain(self._schedule.unfinished())
-            self._keep(findings, self.history.fitted[-1].epoch, trainer_facts.step(trainer))
+            epoch, step = trainer_facts.end(trainer)
+            self._keep(self._examination.explain(self._schedule.unfinished(step)), epoch, step)
             self._show(joins=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -260,10 +260,12 @@ class MultimodalMonitor(Callback):
         self._keep(findings, trainer.current_epoch, step)
 
     def _keep(self, findings: Findings, epoch: int, step: int) -> None:
+        if self._study.pop_renewed():
+            self.album.clear()  # its examples are gone
         for explainer, explanations in findings.explained.items():
             self._entries.append(Entry(explainer, self._stage, epoch, step, explanations))
         if self._stage == "fit":
-            self._schedule.explained(findings.explained)
+            self._schedule.explained(findings.explained, step)
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log a run's values and write its row; without values, leave something to monitor."""
@@ -277,7 +279,7 @@ class MultimodalMonitor(Callback):
         if row.values or row.note:
             self._warner.guard(partial(self._journal.write, row))
         self._show(joins=True)
-        if self._schedule.draws:
+        if self._stage == "fit" and self._schedule.draws:
             self._warner.guard(partial(self._journal.draw, joins=True))
 
     def _show(self, *, joins: bool) -> None:

@@ -1,7 +1,8 @@
 """When the monitor works: counted in validations, never by the clock."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mviz_lightning.config import at_least
 from mviz_lightning.explainers import Explainer
@@ -23,6 +24,7 @@ class Schedule:
     explainers: Sequence[Explainer]
     validations: int = 0
     _explained: dict[str, int] = field(default_factory=dict)
+    _steps: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("every_n_validations", "pictures_every_n_validations"):
@@ -57,22 +59,25 @@ class Schedule:
         done = self._explained.get(explainer.name, 0)
         return 1 + (done - 1) // explainer.every_n_validations if done else 0
 
-    def explained(self, names: Iterable[str]) -> None:
+    def explained(self, names: Iterable[str], step: int) -> None:
         """Note that methods have had their turn."""
+        names = list(names)
         self._explained |= dict.fromkeys(names, self.validations)
+        self._steps |= dict.fromkeys(names, step)
 
-    def unfinished(self) -> list[Explainer]:
+    def unfinished(self, step: int) -> list[Explainer]:
         """Return the methods that have not seen the model as it is at the end."""
-        return [explainer for explainer in self.explainers if self._explained.get(explainer.name) != self.validations]
+        return [explainer for explainer in self.explainers if self._steps.get(explainer.name) != step]
 
     def clear(self) -> None:
         """Another training begins."""
-        self.load(0, {})
+        self.load({})
 
     def state(self) -> dict[str, object]:
         """Return plain types, for checkpoints."""
-        return {"validations": self.validations, "explained": dict(self._explained)}
+        return {"validations": self.validations, "explained": dict(self._explained), "steps": dict(self._steps)}
 
-    def load(self, validations: int, explained: dict[str, int]) -> None:
+    def load(self, state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint was written."""
-        self.validations, self._explained = validations, dict(explained)
+        self.validations = state.get("validations", 0)
+        self._explained, self._steps = dict(state.get("explained", {})), dict(state.get("steps", {}))

@@ -37,6 +37,11 @@ def step(trainer: Any) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
+def end(trainer: Any) -> tuple[int, int]:
+    """Return the last epoch and its step when the training ends; the trainer has counted on already."""
+    return max(0, trainer.current_epoch - 1), max(0, step(trainer) - 1)
+
+
 def is_last_batch(trainer: Any) -> bool:
     """Tell whether the running batch is the last of this validation or test, iterable data sets included."""
     loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "validate": trainer.validate_loop, "test": trainer.test_loop}

@@ -40,7 +40,7 @@ def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
     """
     _refuse_lazy(module)
     with ExitStack() as stack:
-        stack.enter_context(_random_states())
+        stack.enter_context(random_states())
         stack.enter_context(_mha_slow_path())
         stack.callback(_restore_all, [_snapshot(child) for child in module.modules()])
         stack.callback(_restore_all, [_hide_gradient(parameter) for parameter in module.parameters()])
@@ -78,7 +78,8 @@ def _cuda_devices() -> range:
 
 
 @contextmanager
-def _random_states() -> Iterator[None]:
+def random_states() -> Iterator[None]:
+    """Put the global random states back afterwards."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that data sets draw from
     try:
         with torch.random.fork_rng(_cuda_devices()):

@@ -47,7 +47,7 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
         The distinct rows, and for each query ``(R,)`` the distinct row that answers each of its rows.
     """
     everything = _stack(queries)
-    masks = [torch.unique(kept, dim=0, return_inverse=True)[1].unsqueeze(1) for kept in everything.masks.values()]
+    masks = [numbered(kept).unsqueeze(1) for kept in everything.masks.values()]
     distinct, answer = torch.unique(torch.cat([everything.sources, *masks], 1), dim=0, return_inverse=True)
     first = torch.full((len(distinct),), len(everything)).scatter_reduce(
         0, answer, torch.arange(len(everything)), "amin"
@@ -56,6 +56,14 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
     order = first.argsort()
     answer = order.argsort()[answer]
     return everything[first[order]], list(torch.split(answer, [len(query) for query in queries]))
+
+
+def numbered(masks: Tensor) -> Tensor:
+    """Return ``(R,)`` numbers, equal where masks ``(R, U)`` are."""
+    if not masks.shape[1]:
+        return torch.zeros(len(masks), dtype=torch.long)
+    number: Tensor = torch.unique(masks, dim=0, return_inverse=True)[1]
+    return number
 
 
 def _stack(queries: Sequence[Query]) -> Query:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, tree
 from mviz_lightning.evaluation.prediction import Predict, scores
-from mviz_lightning.evaluation.query import Query
+from mviz_lightning.evaluation.query import Query, numbered
 from mviz_lightning.evaluation.taint import CallKey, Frame, Tags, Trace, trace, wrapped
 
 T = TypeVar("T")
@@ -244,7 +244,7 @@ def _inputs(query: Query, names: list[str]) -> Tensor:
     for position, name in enumerate(names):
         parts = [query.sources[:, position : position + 1]]
         if name in query.masks:
-            parts.append(torch.unique(query.masks[name], dim=0, return_inverse=True)[1].unsqueeze(1))
+            parts.append(numbered(query.masks[name]).unsqueeze(1))
         columns.append(torch.unique(torch.cat(parts, 1), dim=0, return_inverse=True)[1])
     return torch.stack(columns, 1)
 

@@ -115,7 +115,7 @@ class DIME(Explainer):
         own = subject.design.own(answers[0].double())[place]
         recombined, *masked = (subject.decomposable(answer) for answer in answers)
         value, unimodal = subject.design.own(recombined)[place], subject.design.unimodal(recombined)[place]
-        if not bool(unimodal.isfinite().all()):
+        if not bool((value + unimodal).isfinite().all()):
             raise RuntimeError(f"outputs of validation example {position} or of its group are NaN or infinite.")
         target = subject.probe.target
         found = outcome(own, None if target is None else target[example], subject.task)

@@ -82,8 +82,8 @@ class Kind(ABC):
         """Return what an example's units are called; without ``inputs``, nothing that tells the content."""
         return [f"unit {unit + 1}" for unit in range(self.units.count(example))]
 
-    def aspect(self, example: int) -> float:
-        """Return the height of an example's panel, in widths."""
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
+        """Return the height of an example's panel, in widths; without ``inputs``, one that tells nothing of them."""
         return 1.0
 
     @abstractmethod

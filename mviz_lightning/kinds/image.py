@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from mviz_lightning.batch import Units
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.kinds.base import Kind, blocks, fill
+from mviz_lightning.kinds.cells import cells_aspect, draw_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +106,8 @@ class Image(Kind):
         image = self._channels_first[example].float().nan_to_num()
         image = self._denormalised(image)
         colours = image[:3] if len(image) in (3, 4) else image.mean(0, keepdim=True).expand(3, -1, -1)
-        return np.rint(colours.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
+        shown: npt.NDArray[np.uint8] = np.rint(colours.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
+        return shown
 
     def _denormalised(self, image: Tensor) -> Tensor:
         """Return ``(C, H, W)`` in 0..1."""
@@ -126,8 +128,10 @@ class Image(Kind):
         rows, columns = self._grid
         return [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
 
-    def aspect(self, example: int) -> float:
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width."""
+        if self.modality.superpixels and not inputs:
+            return cells_aspect(self.units.count(example))
         height, width = self._channels_first.shape[2:]
         return height / width
 
@@ -138,7 +142,10 @@ class Image(Kind):
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Lay the weights' colours over the image in pale grey."""
+        """Lay the weights' colours over the image in pale grey; without inputs, superpixels are cells."""
+        if self.modality.superpixels and not inputs:
+            draw_cells(axes, len(weights), range(len(weights)), colours.to_rgba(weights))
+            return
         index = self._index(example)
         painted = np.asarray(colours.to_rgba(weights[index], bytes=True))[..., :3]
         grey = self.pixels(example).mean(-1, keepdims=True) if inputs else np.full((*index.shape, 1), 255.0)

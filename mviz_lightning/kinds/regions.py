@@ -12,6 +12,7 @@ from torch import Tensor
 from mviz_lightning.batch import Units
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.kinds.base import Kind, fill
+from mviz_lightning.kinds.cells import cells_aspect, draw_cells
 from mviz_lightning.kinds.image import Image
 from mviz_lightning.kinds.lettering import on, write
 from mviz_lightning.kinds.parts import full_scale, real_entries
@@ -24,9 +25,6 @@ NUMBERED = 6
 """Boxes that bear their numbers; more hide one another."""
 
 OUTLINE = "#E69F00"
-
-CELLS = 9
-"""In a row where there are no boxes."""
 
 
 class Regions(Kind):
@@ -127,10 +125,10 @@ class Regions(Kind):
         corners: npt.NDArray[Any] = boxes.double().numpy() * scale
         return corners
 
-    def aspect(self, example: int) -> float:
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return that of the picture, or of a strip of cells."""
-        if self._boxes is None:
-            return 0.12 * -(-int(self.values.shape[1]) // CELLS)
+        if self._boxes is None or not inputs:
+            return cells_aspect(int(self.values.shape[1]))
         width, height = self._canvas
         return height / width
 
@@ -192,17 +190,7 @@ class Regions(Kind):
 
     def _draw_cells(self, axes: "Axes", example: int, faces: npt.NDArray[Any]) -> None:
         """Draw a cell for every region, with the numbers of those that are units."""
-        count = self.values.shape[1]
-        columns, rows = min(count, CELLS), -(-count // CELLS)
-        cells = np.full((rows * columns, 3), 0.95)
-        cells[count:] = 1
-        regions = self._regions(example)
-        cells[regions] = faces[:, :3]
-        picture, place = cells.reshape(rows, columns, 3), (0, columns, rows, 0)
-        axes.imshow(picture, extent=place, aspect="auto", interpolation="nearest")
-        for region in regions:
-            x, y = region % columns + 0.5, region // columns + 0.5
-            write(axes, x, y, f"{region + 1}", ha="center", va="center_baseline", color=on(cells[region]))
+        draw_cells(axes, self.values.shape[1], self._regions(example), faces)
 
 
 def _area(boxes: Tensor) -> Tensor:

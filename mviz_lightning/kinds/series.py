@@ -143,7 +143,7 @@ class Series(Kind):
         """``(T,)`` an example's steps without padding."""
         return self._real[example if len(self._real) > 1 else 0].nonzero()[:, 0]
 
-    def aspect(self, example: int) -> float:
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return the height of a panel in which time runs to the right."""
         return 0.6
 

@@ -84,7 +84,7 @@ class Tabular(Kind):
             return f"columns {first + 1}-{last + 1}"
         return f"{self._labels[first]} to {self._labels[last]}"
 
-    def aspect(self, example: int) -> float:
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return a height that leaves room for all rows."""
         rows = max(min(self._table.shape[1], ROWS), min(self.units.count(example), ROWS + 1))
         return max(0.09 * rows + 0.05, 0.35)

@@ -122,7 +122,9 @@ class Text(Kind):
             return "left out"
         if self._hides:
             return "left out (attention mask 0)"
-        known = self._vocabulary.tokens.get(self._baseline_id)
+        # Named where the user named it; that another one is known would tell which tokens there are.
+        chosen = isinstance(self.modality.baseline, int | float)
+        known = self._vocabulary.tokens.get(self._baseline_id) if chosen else None
         return f"token {self._baseline_id}" + (f" ({known})" if known else "")
 
     def _pieces(self, example: int) -> list[Piece]:
@@ -141,6 +143,10 @@ class Text(Kind):
         read = self._vocabulary
         return [(read.word(word) if unit >= 0 else read.token(word[0]), unit) for word, unit in words]
 
+    def _numbers(self, example: int) -> list[tuple[str, int]]:
+        """Return the numbers of an example's units instead of its words."""
+        return [(f"{unit + 1:^3}", unit) for unit in range(self.units.count(example))]
+
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the words, or which of them they are."""
         pieces = [piece for piece in self._pieces(example) if piece[1] >= 0]
@@ -152,9 +158,9 @@ class Text(Kind):
             first = last + 1
         return names
 
-    def aspect(self, example: int) -> float:
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return a height that leaves room for all lines, within limits."""
-        placed = wrap(self._pieces(example), LETTERS)
+        placed = wrap(self._pieces(example) if inputs else self._numbers(example), LETTERS)
         lines = placed[-1].line + 1 if placed else 1
         return min(max(0.1 * lines + 0.05, 0.35), 1.6)
 
@@ -170,8 +176,7 @@ class Text(Kind):
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
         """Write the words on their colours; without inputs, their numbers."""
-        numbers = [(f"{unit + 1:^3}", unit) for unit in range(self.units.count(example))]
-        pieces = self._pieces(example) if inputs else numbers
+        pieces = self._pieces(example) if inputs else self._numbers(example)
         if pieces:
             draw_flow(axes, pieces, faces=colours.to_rgba(weights), order=by_strength(pieces, weights))
         else:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mviz_lightning.kinds.lettering import legible
 from mviz_lightning.records import Pixels
 
 if TYPE_CHECKING:
@@ -91,9 +92,10 @@ class Canvas:
         return axes
 
     def text(self, left: float, top: float, words: str, **style: Any) -> None:
-        """Write words whose top left corner is at a place."""
-        placed: dict[str, Any] = {"fontsize": 9, "va": "top", "ha": "left"} | style
-        self.figure.text(left / self.width, 1 - top / self.height, words, **placed)
+        """Write words as they are, their top left corner at a place: a dollar is no formula."""
+        placed: dict[str, Any] = {"fontsize": 9, "va": "top", "ha": "left", "parse_math": False} | style
+        lines = "\n".join(map(legible, words.split("\n")))
+        self.figure.text(left / self.width, 1 - top / self.height, lines, **placed)
 
     def scale(self, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
         """Draw a colour bar with its ends and 0; as plain pixels, since a panel costs ten times as much."""

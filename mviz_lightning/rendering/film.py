@@ -8,6 +8,7 @@ import numpy as np
 
 from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
 from mviz_lightning.kinds import Kind
+from mviz_lightning.kinds.lettering import legible
 from mviz_lightning.records import Image
 from mviz_lightning.rendering.canvas import WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.rendering.curves import COLOURS
@@ -56,7 +57,7 @@ def film(moments: Sequence[Moment], gallery: Gallery, key: str) -> Image:
     """
     first, last = moments[0], moments[-1]
     example, kept = first.explanation.example, thinned(moments)
-    strips = {name: _height(kind, example, kept) for name, kind in gallery.kinds.items()}
+    strips = {name: _height(kind, example, kept, inputs=gallery.show_inputs) for name, kind in gallery.kinds.items()}
     names = dict.fromkeys(gallery.labels.output(moment.output.output) for moment in moments)
     title = wrapped(
         f"Example {first.explanation.position} from {first.label} to {last.label}: what drives {' / '.join(names)}, "
@@ -92,9 +93,9 @@ def _listed(parts: Sequence[Attribution]) -> list[int]:
     return sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist())
 
 
-def _height(kind: Kind, example: int, kept: Sequence[Moment]) -> float:
+def _height(kind: Kind, example: int, kept: Sequence[Moment], *, inputs: bool) -> float:
     if kind.thumbnail:
-        return 2 * (_width(kept) * kind.aspect(example) + STRIP_GAP) + LINE
+        return 2 * (_width(kept) * kind.aspect(example, inputs=inputs) + STRIP_GAP) + LINE
     return max(1, min(LISTED, kind.units.count(example))) * 0.17 + 2 * LINE
 
 
@@ -102,7 +103,7 @@ def _draw_thumbnails(canvas: Canvas, top: float, name: str, kept: Sequence[Momen
     """Draw a row of maps for UC and one for MI."""
     kind, width, parts = gallery.kinds[name], _width(kept), [moment.output.parts[name] for moment in kept]
     example, colours = kept[0].explanation.example, diverging(largest(*parts))
-    height = width * kind.aspect(example)
+    height = width * kind.aspect(example, inputs=gallery.show_inputs)
     for row, (label, side) in enumerate(SIDES):
         below = top + row * (height + STRIP_GAP)
         canvas.text(MARGIN + LABEL / 2, below + height / 2, label, ha="center", va="center")
@@ -139,11 +140,12 @@ def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment]
         panel.tick_params(length=0, pad=2)
         canvas.text(left + half * (width + 0.1) + width / 2, top, label, ha="center")
         if not half:
-            panel.set_yticks(range(len(units)), [_short(names[unit]) for unit in units], fontsize=8)
+            panel.set_yticks(range(len(units)), [_short(names[unit]) for unit in units], fontsize=8, parse_math=False)
     canvas.scale(left + 2 * width + 0.15, top + LINE, height, colours)
 
 
 def _short(name: str, limit: int = 17) -> str:
+    name = legible(name)
     return name if len(name) <= limit else f"{name[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 

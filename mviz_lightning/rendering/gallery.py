@@ -49,7 +49,9 @@ class Gallery:
         moment = f", {when}" if when else ""
         headline = f"Example {explanation.position}{moment}: {self.labels.headline(explanation)}"
         title, footer = wrapped(headline, 68), wrapped(self._footer(), 112)
-        heights = {name: PANEL * kind.aspect(explanation.example) for name, kind in self.kinds.items()}
+        heights = {
+            name: PANEL * kind.aspect(explanation.example, inputs=self.show_inputs) for name, kind in self.kinds.items()
+        }
         block = 2 * LINE + 0.08 + sum(height + LINE + 0.1 for height in heights.values())
         canvas = self._canvas
         canvas.begin(0.1 + len(title) * LINE + len(explanation.outputs) * block + len(footer) * 0.15 + 0.1)

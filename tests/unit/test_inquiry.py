@@ -160,7 +160,8 @@ def test_examples_are_chosen_once_and_kept() -> None:
     first, notes = found.explain(Toy(), SAYS_1)
     again, _ = found.explain(Toy(), torch.eye(3)[LABELS[:10]])
 
-    assert examples(first) == examples(again) == found.chosen["toy"] == [0, 2, 1]
+    assert examples(first) == examples(again) == [0, 2, 1]
+    assert found.chosen["toy"].positions == [100, 102, 101]
     assert notes == []
     assert examples(found.explain(Toy(), None)[0]) == [0, 2, 1]
     assert examples(found.explain(Toy(name="other"), torch.eye(3)[LABELS[:10]])[0]) == [0, 1, 2]
@@ -290,7 +291,7 @@ def test_a_state_is_saved_again_with_what_was_chosen() -> None:
     assert "chosen" not in first.state(LARGE)
     before = positions(first)
     assert study(state=first.state(LARGE), turned=True).state(0)["chosen"] == first.state(0)["chosen"]
-    assert len(before) == len(first.state(0)["chosen"]["dime"])
+    assert before == first.state(0)["chosen"]["dime"]["positions"]
 
 
 def test_examples_that_are_drawn_anew_are_chosen_anew() -> None:

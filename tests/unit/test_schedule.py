@@ -31,7 +31,7 @@ def validate(schedule: Schedule) -> list[str] | None:
     if not schedule.count():
         return None
     names = [explainer.name for explainer in schedule.due()]
-    schedule.explained(names)
+    schedule.explained(names, schedule.validations)
     return names
 
 
@@ -76,7 +76,7 @@ def test_a_turn_that_was_not_taken_stays_due() -> None:
     for _ in range(2):
         schedule.count()
         assert len(schedule.due()) == 1
-    schedule.explained(["dime"])
+    schedule.explained(["dime"], schedule.validations)
     assert schedule.due() == []
     assert [validate(schedule) for _ in range(5)] == [[], ["dime"], [], [], ["dime"]]
 
@@ -86,9 +86,9 @@ def test_at_the_end_come_those_that_have_not_seen_the_model_as_it_is() -> None:
     for _ in range(3):
         validate(schedule)
 
-    assert [method.name for method in schedule.unfinished()] == ["b"]
-    schedule.explained(["b"])
-    assert schedule.unfinished() == []
+    assert [method.name for method in schedule.unfinished(schedule.validations)] == ["b"]
+    schedule.explained(["b"], schedule.validations)
+    assert schedule.unfinished(schedule.validations) == []
 
 
 def test_a_state_goes_on_where_it_was_written() -> None:
@@ -97,7 +97,7 @@ def test_a_state_goes_on_where_it_was_written() -> None:
     for _ in range(4):
         validate(first)
     state = through_a_checkpoint(first.state())
-    second.load(**state)
+    second.load(state)
 
     assert [validate(second) for _ in range(8)] == [validate(first) for _ in range(8)]
     assert state == {"validations": 4, "explained": {"a": 3, "b": 1}}
