@@ -106,8 +106,12 @@ class Evaluator:
             except Exception as error:
                 if is_oom_error(error) or isinstance(error, ConfigurationError):
                     raise
-                self._give_up(plan, error)
-        return self.plain(probe, query) if not self.reuse else outputs
+                failure = error
+            else:
+                return outputs
+        outputs = self.plain(probe, query)  # where the model itself fails, it fails here too, with its own words
+        self._give_up(plan, failure)
+        return outputs
 
     def _find_plan(self, probe: Probe) -> Plan | None:
         """Look once for what can be reused; nothing in a model whose forward is traced in vain."""

@@ -50,7 +50,11 @@ def test_impossible_arguments_are_refused_at_once(settings, message):
         ({"target": "0", "modalities": {"a": "0", "b": "1"}, "task": "multiclass"}, "targets of 1 value"),
         ({"predict": lambda module, batch: "a caption"}, "the model returned 'str'"),
         (
-            {"predict": lambda module, batch: module.encoders[0](batch[0]) @ batch[0].new_ones(6, len(batch[0]))},
+            {
+                "predict": lambda module, batch: (
+                    module.encoders[0](batch[0]) @ batch[0].new_ones(6, len(batch[0]))
+                ).softmax(0)
+            },
             "examples of a batch|compares every example",
         ),
     ],

@@ -57,7 +57,7 @@ class Delicate(LightningModule):
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         self.forwards += 1
         self.calls += 1
-        return self.head(self.image(image) + self.text(text)) * (1 + 1e-3 * self.forwards)
+        return self.head(self.image(image) + self.text(text)) * (1 + 1e-6 * self.forwards)
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         return nn.functional.cross_entropy(self(batch["image"], batch["text"]), batch["label"])

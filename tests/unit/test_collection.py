@@ -102,9 +102,8 @@ def in_short_batches() -> list[tuple[Any, list[int]]]:
     return parts
 
 
-@pytest.mark.parametrize("pin", [[], [INSIDE[3]], [OUTSIDE[0]]], ids=["none", "short", "BUG: a long pin"])
+@pytest.mark.parametrize("pin", [[], [INSIDE[3]], [OUTSIDE[0]]], ids=["none", "short", "long"])
 def test_the_fingerprint_does_not_know_how_long_pinned_examples_are(pin: list[int]) -> None:
-    # BUG: pinned rows are collated with the sample, which is padded to their extent before it is digested
     modalities = {"image": "image", "text": ["text", "mask"]}
     found, plain = (
         Collection(StudyConfig(config(modalities).modalities, "multiclass", **options))
@@ -223,7 +222,6 @@ def test_other_examples_are_noted_with_pins_too() -> None:
     [([], INSIDE[:1]), ([], OUTSIDE[:1]), (OUTSIDE[:1], OUTSIDE[1:2]), (OUTSIDE[:2], INSIDE[:1]), (OUTSIDE[:1], [])],
 )
 def test_pins_that_changed_since_a_checkpoint_are_those_of_now(before: list[int], now: list[int], limit: int) -> None:
-    # BUG: the choice is kept as indices of the probe, behind whose pool other pins stand now, or none
     first = study(before)
     assert positions(first)[: len(before)] == before
     found = positions(study(now, first.state(limit)))

@@ -207,7 +207,6 @@ def test_donors_are_other_examples_and_the_same_for_all_masks(
 
 @pytest.mark.parametrize("donors", [1, 2])
 def test_few_donors_are_different_examples_for_each_modality_too(donors: int) -> None:
-    # BUG: the pool is cut to J before it is rolled, so columns repeat where J < M
     for name, query in masked_parts(subject(THREE), 3, donors=donors).items():
         for row in query.sources[1 : 1 + donors].tolist():
             others = [example for m, example in enumerate(row) if THREE[m] != name]
@@ -270,7 +269,6 @@ def test_an_explanation_survives_a_checkpoint(task: str, outputs: int) -> None:
 
 @pytest.mark.parametrize("others", [0, -1], ids=["others have some", "nobody has any"])
 def test_an_example_without_units_is_explained_by_the_other_modality(others: int) -> None:
-    # BUG: join() cannot bear masks without columns
     found, module = subject(), net(TWO, 3)
     index = torch.full((found.probe.size, 3), others)
     index[3] = -1
@@ -285,7 +283,6 @@ def test_an_example_without_units_is_explained_by_the_other_modality(others: int
 
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 def test_an_example_whose_own_output_is_not_finite_is_not_explained(modalities: Any) -> None:
-    # BUG with three modalities: UC does not hold the own output there, so value, probability and MI become NaN
     found, module = subject(modalities), net(modalities, 3)
     example = found.probe.size - 1
     own = [found.probe.leaves[name][example] for name in modalities]

@@ -151,7 +151,6 @@ def test_queries_of_different_widths_are_joined(seed: int) -> None:
 
 @pytest.mark.parametrize("others", [[], [Query(torch.zeros(2, 2, dtype=torch.long))]], ids=["alone", "beside unmasked"])
 def test_masks_of_no_units_are_joined(others: list[Query]) -> None:
-    # BUG: unique() refuses a dimension without entries; an empty text that is asked for alone fails on all ranks
     query = Query(torch.tensor([[0, 1], [1, 1], [0, 1]]), {"text": torch.ones(3, 0, dtype=torch.bool)})
     distinct, (answer, *_) = join([query, *others])
 
