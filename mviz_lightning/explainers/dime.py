@@ -52,6 +52,8 @@ class DIME(Explainer):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigurationError(f"DIME({name}={value}): give {least} or more.")
+        if self.outputs is not None and not self.outputs:
+            raise ConfigurationError("DIME(outputs=[]): name outputs, or leave it out to explain what was predicted.")
 
     def check(self, outputs: int) -> None:
         """Raise a ConfigurationError for an output that the model does not have."""
@@ -170,7 +172,7 @@ def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA) -> lis
     """
     by_mask = outputs.view(len(masks), -1, outputs.shape[1])
     finite = by_mask.isfinite().flatten(1).all(1)
-    if 2 * int(finite.sum()) < len(masks):
+    if int(finite.sum()) < max(min(2, len(masks)), len(masks) / 2):
         raise RuntimeError(
             f"{int((~finite).sum())} of {len(masks)} masks gave outputs that are NaN or infinite; the model cannot "
             "bear the baseline. Say Modality(baseline=...)."
