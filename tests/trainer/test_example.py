@@ -21,8 +21,11 @@ def test_the_openmoji_example_trains_logs_and_prints_a_row_an_epoch(tmp_path):
     assert "Where to look" in finished.stdout
     assert "Traceback" not in finished.stderr
     lines = [json.loads(line) for line in (tmp_path / "version_0/mviz/history.jsonl").read_text().splitlines()]
-    assert all(line["values"]["rows"] == 2048 for line in lines)
+    first, second, _ = (line["values"]["rows"] for line in lines)
+    assert first > second == 2048  # explanations at the first validation, and at the end
     events = EventAccumulator(str(tmp_path / "version_0")).Reload()
     assert len(events.Scalars("mviz/total/image")) == 3
     assert "mviz/shares" in events.Tags()["images"]
+    assert len(events.Images("mviz/dime/example_145")) == 2
+    assert "mviz/dime/example_145_over_epochs" in events.Tags()["images"]
     assert sum("mviz/interaction" in row for row in history(tmp_path)) == 3

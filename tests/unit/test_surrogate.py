@@ -238,7 +238,6 @@ def test_what_a_single_unit_adds_is_a_difference() -> None:
 
 @pytest.mark.parametrize(("height", "difference"), [(0.0, 1.0), (10.0, 3e-3), (1e3, 1e-2), (1e5, 1.0)])
 def test_a_single_unit_explains_its_difference_whole_however_large_the_responses(height, difference: float) -> None:
-    # BUG: 1 - leverage is rounding noise here, and so is what is divided by it
     found = surrogate(draw_masks(1, 64), torch.tensor([[height + difference], [height]]), alpha=0.0)
     assert found.r2.item() == pytest.approx(1, abs=1e-3)
 
@@ -262,6 +261,5 @@ def test_masks_with_outputs_that_are_not_finite_are_left_out() -> None:
 
 
 def test_a_single_unit_whose_masking_gives_nan_is_said_to_do_so() -> None:
-    # BUG: one mask is left, and the solver complains of a singular matrix
     with pytest.raises(RuntimeError, match=r"1 of 2 masks gave outputs that are NaN"):
         attributions(torch.tensor([[1.0], [2.0], [torch.nan], [1.0]]), draw_masks(1, 64), alpha=0.0)
