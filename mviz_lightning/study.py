@@ -194,6 +194,8 @@ class Study:
         self.check()
         if not all(self.ranks.gather(self.probe is not None)):
             self._collection.draw(self.ranks)
+        if self._inquiry is None:
+            self._collection.restored = all(self.ranks.gather(self._collection.restored))
 
     def run(self) -> Measurement:
         """Measure the model as it is now.
@@ -209,7 +211,8 @@ class Study:
             shares = self._shares_of(probe)
             outputs = _decomposable(_finite(evaluator(probe, [shares.plan(padded)])[0]))
             metrics = shares.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
-            self._own = shares.own(outputs)[: len(groups)].flatten(0, 1)
+            own = shares.own(outputs)[: len(groups)].flatten(0, 1)
+        self._own = own  # on all ranks or on none
         values = shares.explain(metrics)
         rows, floor = (evaluator.rows - before) * self.ranks.count, noise_floor(outputs, len(self.config.modalities))
         self.notes += [f"shares below {floor:.1g} may be rounding"] if floor > NOTEWORTHY else []
@@ -249,7 +252,8 @@ class Study:
         started, before = time.perf_counter(), evaluator.rows
         if self._inquiry is None:
             with self.ranks.heard_by_all():
-                self._inquiry = self._inquire(probe, evaluator)
+                inquiry = self._inquire(probe, evaluator)
+            self._inquiry = inquiry  # on all ranks or on none
         with random_states():  # an explainer of the user's own may draw
             found, notes = self._inquiry.explain(explainer, self._own)
         self.notes += notes

@@ -61,8 +61,8 @@ class Modality:
     @property
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
-        named = [self.values, self.mask, *self.companions, self.boxes]
-        return list(dict.fromkeys(path for path in named if path is not None))
+        named = [self.values, *([] if self.mask is None else [self.mask]), *self.companions]
+        return named if self.boxes is None or self.boxes in named else [*named, self.boxes]
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

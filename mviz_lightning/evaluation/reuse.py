@@ -60,13 +60,18 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     masks = [
         sum(1 << bit for bit, path in enumerate(paths) if probe.layout.owners[path] == m) for m in range(modalities)
     ]
-    large, small = (_trace(module, predict, probe, size, device) for size in SIZES)
+    large = _trace(module, predict, probe, SIZES[0], device)
+    owned = sum(masks) & ~sum(1 << bit for bit, path in enumerate(paths) if path in probe.layout.unowned)
+    # Where a leaf of a modality does not reach the outputs it may have left torch's sight (strings, NumPy): then what
+    # came from there may hold it, and whoever sees that is not taken to see one modality alone.
+    stranger = 1 << len(paths) if owned & ~large.outputs else 0
+    large, small = (_trace(module, predict, probe, size, device, (), stranger) for size in SIZES)
     found = {key: fit for key in large.frames if (fit := _fitting(key, large, small, masks)) is not None}
     largest = {key: fit for key, fit in found.items() if not _inside(large.frames[key], found, large)}
     calls = {key: fit for key, fit in largest.items() if not _also_inside(key, largest, large)}
     if not calls:
         return None
-    rest = _trace(module, predict, probe, SIZES[0], device, calls)
+    rest = _trace(module, predict, probe, SIZES[0], device, calls, stranger)
     # A leaf that does not even reach the outputs of the whole forward has left torch's sight on the way.
     bits = rest.outputs | rest.decisive | ~large.outputs
     needed = frozenset(path for bit, path in enumerate(paths) if bits >> bit & 1)
@@ -74,13 +79,19 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
 
 
 def _trace(
-    module: nn.Module, predict: Predict, probe: Probe, size: int, device: torch.device, replayed: Any = ()
+    module: nn.Module,
+    predict: Predict,
+    probe: Probe,
+    size: int,
+    device: torch.device,
+    replayed: Any = (),
+    stranger: Tags = 0,
 ) -> Trace:
     query = Query.aligned(torch.arange(size), len(probe.layout.names))
     batch = probe.batch(query.sources, {}, device)
     leaves = probe.layout.leaves(batch)
     ordered = {path: leaves[path] for path in probe.layout.owners}
-    return trace(module, lambda: scores(predict(module, batch)), ordered, replayed)
+    return trace(module, lambda: scores(predict(module, batch)), ordered, replayed, stranger)
 
 
 def _fitting(key: CallKey, large: Trace, small: Trace, masks: list[Tags]) -> tuple[int, Axes] | None:
@@ -142,26 +153,29 @@ class Recording:
 
     def record(self, module: nn.Module, run: Callable[[], Any]) -> None:
         """Run a forward on the next distinct inputs and keep what the calls return."""
+        copies: dict[CallKey, dict[tree.Keys, Tensor]] = {}
 
         def wrap(key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
             def call(*args: Any, **kwargs: Any) -> Any:
                 outputs = original(*args, **kwargs)
                 if key in self._plan.modality:
-                    self._keep(key, outputs)
+                    ways = self._plan.axes[key]
+                    self._shells.setdefault(key, tree.replace(outputs, dict.fromkeys(ways)))
+                    # Copies: what comes behind may edit them in place.
+                    copies[key] = {way: tree.get(outputs, way).clone() for way in ways}
                 return outputs
 
             return call
 
         with wrapped(module, wrap, self._plan.modules):
             run()
+        self._keep(copies)  # all or, where memory runs out on the way, none
 
-    def _keep(self, key: CallKey, outputs: Any) -> None:
-        """Copy the outputs: what comes behind may edit them in place."""
-        ways = self._plan.axes[key]
-        self._shells.setdefault(key, tree.replace(outputs, dict.fromkeys(ways)))
-        parts = self._parts.setdefault(key, {way: [] for way in ways})
-        for way in ways:
-            parts[way].append(tree.get(outputs, way).clone())
+    def _keep(self, copies: Mapping[CallKey, Mapping[tree.Keys, Tensor]]) -> None:
+        for key, found in copies.items():
+            parts = self._parts.setdefault(key, {way: [] for way in found})
+            for way, copy in found.items():
+                parts[way].append(copy)
 
     def close(self) -> None:
         """Join what was recorded in chunks."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -20,10 +21,15 @@ Tags: TypeAlias = int
 
 
 class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Hands the tags of an operation's inputs on to its outputs, by storage, so that views and in-place edits count."""
+    """Hands the tags of an operation's inputs on to its outputs, by storage, so that views and in-place edits count.
 
-    def __init__(self) -> None:
+    Args:
+        stranger: Tags of a tensor that no operation made: it came from outside of torch's sight.
+    """
+
+    def __init__(self, stranger: Tags = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._stranger = stranger
         self._tags: dict[int, Tags] = {}
         self._kept: list[Any] = []  # a storage's address is its name while it lives
         self.listeners: list[Callable[[Tags, Any], None]] = []
@@ -38,16 +44,20 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return what the tensors anywhere in a value depend on."""
         tags = 0
         for tensor in tensors(value):
-            tags |= self._tags.get(tensor.untyped_storage()._cdata, 0)
+            tags |= self._tags.get(tensor.untyped_storage()._cdata, self._stranger)
         return tags
+
+    def _made(self, tensor: Tensor) -> Tags:
+        """Return what an operation's output depended on before, as far as it was known."""
+        return self._tags.get(tensor.untyped_storage()._cdata, 0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and tag what it wrote."""
         tags = self.of((args, kwargs or {}))
         outputs = func(*args, **(kwargs or {}))
+        for tensor in tensors((outputs, _written(func, args, kwargs or {}))):
+            self.mark(tensor, tags | self._made(tensor))
         if tags:
-            for tensor in tensors((outputs, _written(func, args, kwargs or {}))):
-                self.mark(tensor, tags | self.of(tensor))
             for listen in self.listeners:
                 listen(tags, func)
         return outputs
@@ -149,7 +159,11 @@ def _untainted(taint: Taint, outputs: Any) -> Any:
 
 
 def trace(
-    module: nn.Module, run: Callable[[], Any], leaves: Mapping[str, Any], replayed: Container[CallKey] = ()
+    module: nn.Module,
+    run: Callable[[], Any],
+    leaves: Mapping[str, Any],
+    replayed: Container[CallKey] = (),
+    stranger: Tags = 0,
 ) -> Trace:
     """Run a forward and follow its tensors.
 
@@ -158,11 +172,14 @@ def trace(
         run: Calls it and returns its outputs.
         leaves: The batch that it is called with, by path; leaf k is bit k.
         replayed: Calls whose outputs are taken to depend on nothing.
+        stranger: Tags of tensors that neither torch nor the model made.
     """
-    tracer = _Tracer(replayed)
+    tracer = _Tracer(replayed, stranger)
+    for tensor in chain(module.parameters(), module.buffers()):
+        tracer.taint.mark(tensor, 0)
     for bit, leaf in enumerate(leaves.values()):
         for tensor in tensors(leaf):
-            tracer.taint.mark(tensor, 1 << bit | tracer.taint.of(tensor))
+            tracer.taint.mark(tensor, 1 << bit | tracer.taint.of(tensor) & ~stranger)
     with wrapped(module, tracer.wrap), tracer.taint:
         outputs = run()
     tracer.found.outputs = tracer.taint.of(outputs)
@@ -172,8 +189,8 @@ def trace(
 class _Tracer:
     """Notes for every call what it sees, while it runs."""
 
-    def __init__(self, replayed: Container[CallKey]) -> None:
-        self.found, self.taint = Trace(), Taint()
+    def __init__(self, replayed: Container[CallKey], stranger: Tags) -> None:
+        self.found, self.taint = Trace(), Taint(stranger)
         self._replayed = replayed
         self._stack: list[Frame] = []
         self.taint.listeners.append(self._listen)

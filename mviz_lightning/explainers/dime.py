@@ -17,6 +17,9 @@ from mviz_lightning.functional import ALPHA, draw_masks, surrogate
 FEWEST_MASKS = 64
 MASKS_PER_UNIT = 4
 
+ROUNDED = 4
+"""How often the rounding of the largest output may add up in what masks change."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DIME(Explainer):
@@ -84,14 +87,15 @@ class DIME(Explainer):
     def _samples(self, units: int) -> int:
         return self.masks or max(FEWEST_MASKS, MASKS_PER_UNIT * units)
 
-    def _attributions(self, outputs: Tensor, masks: Tensor) -> list[Attribution]:
+    def _attributions(self, outputs: Tensor, masks: Tensor, precision: float) -> list[Attribution]:
         """Return what one modality's units add to each of K outputs, from ``(S * (1 + J), K)`` answers.
 
         A single unit needs no surrogate: what it adds is a difference. Where all masks there are stand for more draws,
         the penalty shrinks with them.
         """
         units = masks.shape[1]
-        return attributions(outputs, masks, alpha=ALPHA * len(masks) / self._samples(units) if units > 1 else 0.0)
+        alpha = ALPHA * len(masks) / self._samples(units) if units > 1 else 0.0
+        return attributions(outputs, masks, alpha=alpha, precision=precision)
 
     def partners(self, subject: Subject, example: int) -> Tensor:
         """Return ``(J, M)`` donors of every modality: other examples, a different one for each modality of a row."""
@@ -122,9 +126,9 @@ class DIME(Explainer):
         target = subject.probe.target
         found = outcome(own, None if target is None else target[example], subject.task)
         roles = found.roles if self.outputs is None else dict.fromkeys(self.outputs, "output")
-        columns = torch.tensor(list(roles), device=own.device)
+        columns, precision = torch.tensor(list(roles), device=own.device), torch.finfo(answers[0].dtype).eps
         parts = {
-            name: self._attributions(answer[:, columns], self.masks_of(subject, example, name))
+            name: self._attributions(answer[:, columns], self.masks_of(subject, example, name), precision)
             for name, answer in zip(subject.probe.units, masked, strict=True)
         }
         outputs = [
@@ -159,13 +163,14 @@ def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, mas
     return Query(beside.repeat(len(masks), 1), {name: masks.repeat_interleave(len(beside), 0)})
 
 
-def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA) -> list[Attribution]:
+def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA, precision: float = 0.0) -> list[Attribution]:
     """Return, for each of K outputs, what the units of one modality add to UC and to MI.
 
     Args:
         outputs: ``(S * (1 + J), K)`` answers to :func:`masked_rows`.
         masks: ``(S, U)``.
         alpha: Of the ridge penalty.
+        precision: Relative rounding of the outputs as the model gave them; what varies no more has no effect.
 
     Raises:
         RuntimeError: Most masks gave outputs that are NaN or infinite.
@@ -179,7 +184,8 @@ def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA) -> lis
         )
     own, donors = by_mask[finite, 0], by_mask[finite, 1:].mean(1)
     kept = masks[finite.to(masks.device)]
-    alone, together = surrogate(kept, donors, alpha=alpha), surrogate(kept, own - donors, alpha=alpha)
+    floor = ROUNDED * precision * float(by_mask[finite].abs().max())
+    alone, together = (surrogate(kept, found, alpha=alpha, floor=floor) for found in (donors, own - donors))
     return [
         Attribution(alone.weights[:, k].cpu(), together.weights[:, k].cpu(), float(alone.r2[k]), float(together.r2[k]))
         for k in range(outputs.shape[1])

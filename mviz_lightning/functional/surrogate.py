@@ -66,7 +66,9 @@ class Surrogate:
     r2: Tensor
 
 
-def surrogate(masks: Tensor, responses: Tensor, *, width: float = WIDTH, alpha: float = ALPHA) -> Surrogate:
+def surrogate(
+    masks: Tensor, responses: Tensor, *, width: float = WIDTH, alpha: float = ALPHA, floor: float = 0.0
+) -> Surrogate:
     """Fit a linear surrogate with a free intercept to the responses of masked inputs.
 
     Weights are linear in the responses: those of a sum are the sum of the weights.
@@ -76,6 +78,7 @@ def surrogate(masks: Tensor, responses: Tensor, *, width: float = WIDTH, alpha: 
         responses: ``(S, K)``.
         width: Of the kernel that weighs masks.
         alpha: Of the ridge penalty.
+        floor: Spread of the responses that is rounding: of differences, what they were taken from tells.
     """
     design, responses = masks.to(responses.device, torch.float64), responses.double()
     importance = kernel(masks, width).to(responses.device)
@@ -89,7 +92,7 @@ def surrogate(masks: Tensor, responses: Tensor, *, width: float = WIDTH, alpha: 
     # Of a surrogate that leaves nothing open, rounding alone is left, and a leverage of 1 to divide it by.
     residual = residual.where(residual.abs() > EXACT * responses.abs().amax(0), 0.0)
     r2 = _leave_one_out(spread, residual, importance, leverage)
-    varies = spread.abs().amax(0) > ROUNDING * responses.abs().amax(0)
+    varies = spread.abs().amax(0) > (ROUNDING * responses.abs().amax(0)).clamp(min=floor)
     return Surrogate(weights, torch.where(varies, r2, torch.nan))
 
 

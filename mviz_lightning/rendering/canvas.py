@@ -20,6 +20,9 @@ WIDTH = 6.4
 BAR = 9
 """Pixels: the width of a colour bar."""
 
+LOWEST = 0.4
+"""Inches: the height of a colour bar from which on there is room for its 0."""
+
 
 def pixels(figure: "Figure") -> Pixels:
     """Rasterise a figure to ``(H, W, 3)`` uint8."""
@@ -103,7 +106,8 @@ class Canvas:
         steps = np.linspace(limit, -limit, round(height * DPI))
         bar = np.repeat(colours.to_rgba(steps)[:, None], BAR, 1)
         self.figure.figimage(bar, round(left * DPI), round((self.height - top - height) * DPI))
-        for share, words in ((0, _short(limit)), (0.5, "0"), (1, _short(-limit))):
+        ends = ((0, _short(limit)), (1, _short(-limit)))
+        for share, words in ends if height < LOWEST else (*ends, (0.5, "0")):
             self.text(left + BAR / DPI + 0.03, top + share * height, words, va="center", fontsize=8)
 
     def pixels(self) -> Pixels:

@@ -153,13 +153,15 @@ class NumpyEncoder(nn.Module):
 class HiddenInText(nn.Module):
     """The text's encoder takes the image along behind torch's back: wrong if it is replayed by the text alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: float = 0.0, *, seen: bool = False) -> None:
         super().__init__()
         self.image, self.text = nn.Linear(4, 6), nn.Linear(9, 6)
+        self.offset, self.seen = offset, seen
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         hidden = torch.from_numpy(self.image(image).numpy().copy())
-        return self.text(torch.cat([text, hidden], 1))
+        found = self.text(torch.cat([text, hidden], 1)) + self.offset
+        return found + image[:, :1] if self.seen else found
 
 
 def test_an_encoder_in_numpy_is_not_replayed() -> None:
@@ -177,8 +179,34 @@ def assert_given_up(module: nn.Module) -> None:
         asking(probe, [GRID])  # said once
 
 
-def test_what_numpy_hides_is_found_out_and_evaluated_plainly() -> None:
-    assert_given_up(HiddenInText())
+def test_what_comes_from_outside_of_torch_is_taken_to_hold_what_vanished() -> None:
+    assert_exact(HiddenInText(), "image")
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_what_numpy_hides_beside_a_visible_way_is_found_out(offset: float) -> None:
+    assert_given_up(HiddenInText(offset, seen=True))
+
+
+class Reading(nn.Module):
+    """Counts letters of strings, which torch does not see, beside a large offset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.head = nn.Linear(4, 6), nn.Linear(7, 2)
+
+    def forward(self, image: Tensor, text: list[str]) -> Tensor:
+        length = torch.tensor([[float(len(words))] for words in text])
+        return self.head(torch.cat([self.image(image), 0.1 * length], 1)) + 1e4
+
+
+def test_strings_that_a_model_reads_are_seen_by_what_follows() -> None:
+    batch = {"image": BATCH["image"], "text": ["a" * (1 + 3 * k) for k in range(COUNT)]}
+    asking, found, plain = evaluated(Reading(), batch)
+    assert asking.reuse
+    assert asking._plan is not None
+    assert asking._plan.modules == ["image"]
+    torch.testing.assert_close(found, plain)
 
 
 class Sampling(nn.Module):
