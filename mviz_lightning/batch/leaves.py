@@ -78,16 +78,22 @@ def _(leaf: tuple, index: Tensor) -> tuple[Any, ...]:  # type: ignore[type-arg]
     return tuple(copy.deepcopy(leaf[i]) for i in index.tolist())
 
 
-def join(leaves: Sequence[Any], pad_value: float = 0) -> Any:
-    """Put leaves of one kind behind one another; ragged tensors are padded at their ends to the largest extent."""
+def join(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool = False) -> Any:
+    """Put leaves of one kind behind one another; ragged tensors are padded to the largest extent.
+
+    Args:
+        leaves: At least one.
+        pad_value: What they are padded with.
+        in_front: Whether they are padded in front along their second dimension rather than at their ends.
+    """
     first = leaves[0]
     if isinstance(first, Tensor):
-        return _join_tensors(leaves, pad_value)
+        return _join_tensors(leaves, pad_value, in_front=in_front)
     if isinstance(first, PackedSequence):
         return pack_sequence([row for leaf in leaves for row in _unpacked(leaf)], enforce_sorted=False)
     if isinstance(first, np.ndarray):
         if ragged(leaves):
-            return _join_tensors([torch.from_numpy(leaf) for leaf in leaves], pad_value).numpy()
+            return _join_tensors([torch.from_numpy(leaf) for leaf in leaves], pad_value, in_front=in_front).numpy()
         return np.concatenate(leaves)
     return type(first)(entry for leaf in leaves for entry in leaf)
 
@@ -136,15 +142,17 @@ def _unpacked(leaf: PackedSequence) -> list[Tensor]:
     return unpad_sequence(padded, lengths, batch_first=True)
 
 
-def _join_tensors(leaves: Sequence[Tensor], pad_value: float) -> Tensor:
+def _join_tensors(leaves: Sequence[Tensor], pad_value: float, *, in_front: bool) -> Tensor:
     if len({leaf.dim() for leaf in leaves}) > 1:
         shapes = ", ".join(sorted({str(tuple(leaf.shape)) for leaf in leaves}))
         raise ConfigurationError(f"examples of one leaf differ in their number of dimensions: {shapes}.")
     extent = torch.tensor([leaf.shape[1:] for leaf in leaves]).amax(0).tolist()
-    return torch.cat([_padded(leaf, extent, pad_value) for leaf in leaves])
+    return torch.cat([_padded(leaf, extent, pad_value, in_front=in_front) for leaf in leaves])
 
 
-def _padded(leaf: Tensor, extent: list[int], pad_value: float) -> Tensor:
-    missing = [size - has for size, has in zip(extent, leaf.shape[1:], strict=True)]
+def _padded(leaf: Tensor, extent: list[int], pad_value: float, *, in_front: bool) -> Tensor:
+    missing = [(0, size - has) for size, has in zip(extent, leaf.shape[1:], strict=True)]
+    if in_front and missing:
+        missing[0] = missing[0][::-1]
     # torch counts from the last dimension and wants (before, after) for each.
-    return pad(leaf, [amount for size in reversed(missing) for amount in (0, size)], value=pad_value)
+    return pad(leaf, [amount for pair in reversed(missing) for amount in pair], value=pad_value)

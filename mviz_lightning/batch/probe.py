@@ -84,7 +84,10 @@ def labels(leaf: Any) -> Tensor | None:
 
 
 def collate(layout: Layout, rows: Sequence[Row]) -> dict[str, Any]:
-    """Join rows to leaves; ragged ones are padded once to the extent of the largest, so that no chunk changes them."""
+    """Join rows to leaves; ragged ones are padded once to the extent of the largest, so that no chunk changes them.
+
+    They are padded where the masks show that the user's own batches are, at the end or in front.
+    """
     return {path: _collate_leaf(layout, path, rows) for path in layout.owners}
 
 
@@ -93,7 +96,16 @@ def _collate_leaf(layout: Layout, path: str, rows: Sequence[Row]) -> Any:
     if not leaf_kinds.ragged(column):
         return leaf_kinds.join(column)
     modality = layout.modalities[layout.names[layout.owners[path]]] if path not in layout.unowned else None
-    return leaf_kinds.join(column, _pad_value(path, modality, rows))
+    return leaf_kinds.join(column, _pad_value(path, modality, rows), in_front=_padded_in_front(modality, rows))
+
+
+def _padded_in_front(modality: Modality | None, rows: Sequence[Row]) -> bool:
+    """Tell whether the user's own batches are padded in front, as decoders that read the last position want it."""
+    if modality is None or modality.mask is None:
+        return False
+    masks = [mask.flatten() for row in rows if isinstance(mask := row[modality.mask], Tensor)]
+    padded = [mask for mask in masks if len(mask) and bool((mask == 0).any()) and bool((mask != 0).any())]
+    return bool(padded) and all(bool(mask[0] == 0) and bool(mask[-1] != 0) for mask in padded)
 
 
 def _pad_value(path: str, modality: Modality | None, rows: Sequence[Row]) -> float:

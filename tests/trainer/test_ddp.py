@@ -22,7 +22,18 @@ def seen(folder: Path, rank: int) -> dict:
     return json.loads((folder / f"rank{rank}.json").read_text())
 
 
-@pytest.mark.parametrize(("scenario", "devices"), [("plain", 2), ("uneven", 2), ("one_group_each", 2), ("idle", 3)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("scenario", "devices"),
+    [
+        ("plain", 2),
+        pytest.param("uneven", 2, marks=SLOW),
+        pytest.param("one_group_each", 2, marks=SLOW),
+        pytest.param("idle", 3, marks=SLOW),
+    ],
+)
 def test_several_processes_give_the_values_of_one(tmp_path, scenario, devices):
     one, two = tmp_path / "one", tmp_path / "two"
     for folder, processes in ((one, 1), (two, devices)):
@@ -78,7 +89,9 @@ def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(tmp_path):
     ("scenario", "devices", "note"),
     [
         ("empty", 2, "no validation batch came by"),
-        ("idle_auroc", 3, "score=MulticlassAUROC keeps predictions, and this process has no group"),
+        pytest.param(
+            "idle_auroc", 3, "score=MulticlassAUROC keeps predictions, and this process has no group", marks=SLOW
+        ),
     ],
 )
 def test_a_rank_without_work_hangs_nobody(tmp_path, scenario, devices, note):

@@ -54,6 +54,17 @@ def test_ragged_rows_are_padded_with_what_stands_behind_the_mask(pad: int) -> No
     assert leaves["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]]
 
 
+def test_rows_that_are_padded_in_front_stay_so() -> None:
+    """Decoders read the last position, and a batch's longest row bears no padding at all."""
+    batches = [text_batch([1, 3], 3, 9), text_batch([5, 2], 5, 9)]
+    turned = [{k: leaf if k == "image" else leaf.flip(1) for k, leaf in batch.items()} for batch in batches]
+    modalities = {"text": Modality("ids", mask="attention_mask", companions=["types"]), "image": "image"}
+    joined = collated(turned, modalities)
+    assert joined["ids"].tolist() == [[9, 9, 9, 9, 1], [9, 9, 3, 2, 1], [5, 4, 3, 2, 1], [9, 9, 9, 2, 1]]
+    assert joined["attention_mask"].tolist() == [[0, 0, 0, 0, 1], [0, 0, 1, 1, 1], [1] * 5, [0, 0, 0, 1, 1]]
+    assert torch.equal(joined["types"], joined["attention_mask"])
+
+
 def test_companions_are_padded_with_what_stands_behind_the_mask_in_them() -> None:
     leaves = collated([text_batch([3, 2], 3, pad=7), text_batch([5, 1], 5, pad=7)], MASKED)
     assert leaves["types"].tolist() == leaves["attention_mask"].tolist()
