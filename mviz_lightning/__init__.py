@@ -2,7 +2,16 @@
 
 from mviz_lightning.analysis import ShareReport, explain
 from mviz_lightning.batch import Modality
-from mviz_lightning.callbacks import MultimodalMonitor
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.callbacks import MultimodalMonitor, UnimodalCollapse
+from mviz_lightning.errors import CollapseWarning, ConfigurationError, MonitorWarning
 
-__all__ = ["ConfigurationError", "Modality", "MonitorWarning", "MultimodalMonitor", "ShareReport", "explain"]
+__all__ = [
+    "CollapseWarning",
+    "ConfigurationError",
+    "Modality",
+    "MonitorWarning",
+    "MultimodalMonitor",
+    "ShareReport",
+    "UnimodalCollapse",
+    "explain",
+]

@@ -84,10 +84,11 @@ class StudyConfig:
 
     @property
     def keys(self) -> list[str]:
-        """Names of the values that a run gives."""
+        """Names of the values that a run gives; a task that turns out to be a regression has no flips."""
         names = list(self.modalities)
         plan = design(len(names), self.group_size, pairs=self.pairs, seed=self.seed)
         found = list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
+        found += [] if self.task == "regression" else [f"flips/{name}" for name in names]
         scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
         return found + (scored if self.target else [])
 

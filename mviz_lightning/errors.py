@@ -10,3 +10,7 @@ class ConfigurationError(ValueError):
 
 class MonitorWarning(UserWarning):
     """Something cost a result or needs the user's eye; the training itself is untouched."""
+
+
+class CollapseWarning(MonitorWarning):
+    """The model does not use a modality that carries information."""

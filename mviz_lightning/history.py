@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from mviz_lightning.explainers.yardstick import Yardstick
 from mviz_lightning.records import Row
 from mviz_lightning.rendering import history_table
 
@@ -13,10 +14,14 @@ class History(Sequence[Row]):
 
     Args:
         modalities: Names, in declared order.
+
+    Attributes:
+        yardstick: What the examples' scores are measured against; None until that was asked for.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
         self.modalities = list(modalities)
+        self.yardstick: Yardstick | None = None
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
@@ -25,7 +30,7 @@ class History(Sequence[Row]):
 
     def clear(self) -> None:
         """Forget all runs: another training begins."""
-        self._rows = []
+        self._rows, self.yardstick = [], None
 
     @property
     def fitted(self) -> list[Row]:
@@ -44,11 +49,13 @@ class History(Sequence[Row]):
     def __str__(self) -> str:
         return history_table(self._rows, self.modalities)
 
-    def state(self) -> list[dict[str, Any]]:
-        """Return plain rows, for checkpoints."""
-        return [asdict(row) for row in self._rows]
+    def state(self) -> dict[str, Any]:
+        """Return plain types, for checkpoints."""
+        yardstick = None if self.yardstick is None else self.yardstick.state()
+        return {"rows": [asdict(row) for row in self._rows], "yardstick": yardstick}
 
-    def load(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Take the rows of a checkpoint; what another version knew besides is dropped."""
-        known = {field.name for field in fields(Row)}
-        self._rows = [Row(**{name: value for name, value in row.items() if name in known}) for row in state]
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take what a checkpoint holds; what another version knew of rows besides is dropped."""
+        known, yardstick = {field.name for field in fields(Row)}, state["yardstick"]
+        self._rows = [Row(**{name: row[name] for name in row.keys() & known}) for row in state["rows"]]
+        self.yardstick = None if yardstick is None else Yardstick.load(yardstick)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -51,8 +52,35 @@ class Text:
     markdown: str
 
 
-Record: TypeAlias = Image | Table | Text
+@dataclass(frozen=True)
+class Alert:
+    """A text under a key that somebody should read now.
+
+    Attributes:
+        key: Its name.
+        title: In a few words.
+        text: Lines of plain text.
+        urgent: Whether it is a warning; otherwise a notice.
+    """
+
+    key: str
+    title: str
+    text: str
+    urgent: bool = True
+
+
+Record: TypeAlias = Image | Table | Text | Alert
 """What sinks take beside rows."""
+
+
+class State(IntEnum):
+    """What a model does with a modality; logged as a number."""
+
+    USED = 0
+    UNUSED = 1
+    """Swapping it changes next to nothing; as far as can be told, there is nothing to gain from it."""
+    COLLAPSED = 2
+    """Unused, and it carries information."""
 
 
 @dataclass(frozen=True)

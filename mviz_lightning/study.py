@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from mviz_lightning.batch.probe import known_target
 from mviz_lightning.collection import Collection
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.evaluation.checks import check_independence, try_units, warn_of_stray_leaves
+from mviz_lightning.evaluation.checks import check_independence, try_units, usable, warn_of_stray_leaves
 from mviz_lightning.evaluation.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.evaluation.isolation import isolated, random_states
 from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
@@ -22,11 +22,14 @@ from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers import Explainer, Explanation, Shares, Subject
 from mviz_lightning.explainers.task import resolve_task
+from mviz_lightning.explainers.yardstick import Alone, Yardstick
 from mviz_lightning.functional import NOTEWORTHY, Task, noise_floor
 from mviz_lightning.inquiry import Choice, Inquiry
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.ranks import Ranks
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,7 @@ class Study:
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.heard_by_all():
             shares = self._shares_of(probe)
-            outputs = _decomposable(_finite(evaluator(probe, [shares.plan(padded)])[0]))
+            outputs = usable(evaluator(probe, [shares.plan(padded)])[0])
             metrics = shares.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all ranks or on none
@@ -240,6 +243,20 @@ class Study:
     def task(self) -> Task:
         """What the outputs stand for."""
         return self._shares_of(self._ready()[0]).task
+
+    def yardstick(self) -> Yardstick:
+        """Return what the score is measured against; all ranks get the same."""
+        return self._agreed(Shares.yardstick)
+
+    def tell_alone(self) -> dict[str, Alone]:
+        """Ask the raw inputs of every modality for the labels, without the model; all ranks get the same."""
+        return self._agreed(Shares.tell_alone)
+
+    def _agreed(self, ask: Callable[[Shares, Probe, int], T]) -> T:
+        with self.ranks.heard_by_all():
+            probe, _ = self._ready()
+            answer = ask(self._shares_of(probe), probe, self._outputs)
+        return self.ranks.gather(answer)[0]
 
     def explain(self, explainer: Explainer) -> Explained:
         """Explain an explainer's examples, behind a run; all ranks get all explanations.
@@ -280,18 +297,3 @@ class Study:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
         self._collection.load(state)
         self._chosen = {name: Choice(**choice) for name, choice in state.get("chosen", {}).items()}
-
-
-def _finite(outputs: Tensor) -> Tensor:
-    broken = int((~outputs.isfinite()).any(1).sum())
-    if broken:
-        raise RuntimeError(
-            f"{broken} of {len(outputs)} rows of the model's outputs are NaN or infinite; look at the loss, the "
-            "learning rate and the precision."
-        )
-    return outputs
-
-
-def _decomposable(outputs: Tensor) -> Tensor:
-    """Return outputs where there is float64."""
-    return outputs.cpu() if outputs.device.type == "mps" else outputs

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mviz_lightning.album import Album, Entry
 from mviz_lightning.history import History
-from mviz_lightning.records import Image, Layout, Record, Row, Text
+from mviz_lightning.records import Alert, Image, Layout, Record, Row, Text
 from mviz_lightning.rendering import share_curves
 from mviz_lightning.rendering.film import Moment, film
 from mviz_lightning.rendering.gallery import Gallery
@@ -29,6 +29,7 @@ class Journal:
         layout: How the scalars are arranged.
         sinks: Where records go.
         gallery: Draws explanations; None until there are some.
+        conclude: Gives the last lines of the history as a text.
     """
 
     history: History
@@ -36,12 +37,15 @@ class Journal:
     layout: Layout
     sinks: Sequence[Sink]
     gallery: Gallery | None = None
+    conclude: Callable[[], str] = str
     _seconds: float = 0.0
     _drawn: int = 0
     _opened: set[int] = field(default_factory=set)
 
     def write(self, row: Row) -> None:
-        """Add a run."""
+        """Add a run that gave values, or a reason why not."""
+        if not row.values and not row.note:
+            return
         self.history.add(row)
         _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
 
@@ -73,6 +77,11 @@ class Journal:
         with self._timed():
             _raise_first(self._put([share_curves(rows, self.history.modalities)], rows[-1].step, joins=joins))
 
+    def tell(self, alerts: Sequence[Alert], step: int) -> None:
+        """Show alerts, in the row that the trainer logs right after this."""
+        if self.sinks and alerts:
+            _raise_first(self._put(alerts, step, joins=True))
+
     def finish(self) -> None:
         """Write what is known at the end: the last curves, every example over the training, the history as a text."""
         _, undrawn = _each(lambda joins: self.draw(joins=joins), [False])
@@ -81,7 +90,9 @@ class Journal:
             return
         drawn, failures = ([], []) if gallery is None else _each(partial(_film, gallery), self.album.films().items())
         last = max([rows[-1].step, *(entry.step for entry in self.album.entries)])
-        unwritten = self._put([Text("summary", f"```\n{self.history}\n```"), *drawn], last, joins=False)
+        unwritten = self._put(
+            [Text("summary", f"```\n{self.history}\n{self.conclude()}\n```"), *drawn], last, joins=False
+        )
         _raise_first([*undrawn, *failures, *unwritten])
 
     def _put(self, records: Sequence[Record], step: int, *, joins: bool) -> list[Exception]:

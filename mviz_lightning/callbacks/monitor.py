@@ -10,10 +10,12 @@ from torchmetrics import Metric
 from mviz_lightning.album import Album, Entry
 from mviz_lightning.batch import Modalities, parse_modalities, require_name
 from mviz_lightning.callbacks import trainer as trainer_facts
+from mviz_lightning.callbacks.collapse import watching
 from mviz_lightning.callbacks.examination import Examination, Findings
 from mviz_lightning.callbacks.journal import Journal
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.warner import Warner
+from mviz_lightning.collapse import state_names
 from mviz_lightning.config import StudyConfig, at_least
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Explainer
@@ -132,8 +134,8 @@ class MultimodalMonitor(Callback):
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
         self._warner = Warner(on_error)
         self._checkpoint_bytes = int(checkpoint_megabytes * 2**20)
-        self._fit_study = Study(self.config)
-        self._reset(self._fit_study)
+        self._reset(Study(self.config))
+        self._fit_study = self._study
 
     def _reset(self, study: Study) -> None:
         self._study = study
@@ -149,9 +151,8 @@ class MultimodalMonitor(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return history and probe in plain types, which every way of loading checkpoints takes."""
-        probe = self._fit_study.state(self._checkpoint_bytes)
-        found = {"history": self.history.state(), "album": self.album.state(), "probe": probe}
-        return found | self._schedule.state()
+        past = {"history": self.history.state(), "album": self.album.state(), **self._schedule.state()}
+        return past | {"probe": self._fit_study.state(self._checkpoint_bytes)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the history and, in fit, with the same probe; elsewhere keep a history that is there."""
@@ -176,11 +177,13 @@ class MultimodalMonitor(Callback):
             self._fit_study = self._study
             for past in (self.history, self.album, self._schedule):
                 past.clear()
+        self._alarm = watching(trainer, self.name, self.history.modalities)
         self._study.ranks = Ranks(trainer.global_rank, trainer.world_size)
         folder = trainer_facts.run_folder(trainer, self.name)
         sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
-        charts = layout(self.name, list(self.config.modalities), self.config.keys)
-        self._journal = Journal(self.history, self.album, charts, sinks)
+        self._keys = self.config.keys + ([] if self._alarm is None else state_names(self.history.modalities))
+        self._journal = Journal(self.history, self.album, layout(self.name, self.history.modalities, self._keys), sinks)
+        self._journal.conclude = str if self._alarm is None else partial(self._alarm.conclude, self.history)
         self._examination = Examination(self._study, self._warner, self._journal.pop_seconds)
 
     def on_validation_batch_start(
@@ -256,12 +259,15 @@ class MultimodalMonitor(Callback):
             explainers = self._schedule.due() if fits else self.config.explainers
             findings = self._examination.attempt(explainers, early=trainer.global_step == 0)
         step = trainer_facts.step(trainer)
-        self._row = Row(self._stage, trainer.current_epoch, step, findings.values, findings.note)
         self._keep(findings, trainer.current_epoch, step)
+        self._row = row = Row(self._stage, trainer.current_epoch, step, findings.values, findings.note)
+        if self._alarm is not None:
+            self._row = self._warner.guard(partial(self._alarm.judge, row, self.history, self._study), row)
 
     def _keep(self, findings: Findings, epoch: int, step: int) -> None:
         if self._study.pop_renewed():
             self.album.clear()  # its examples are gone
+            self.history.yardstick = None
         for explainer, explanations in findings.explained.items():
             self._entries.append(Entry(explainer, self._stage, epoch, step, explanations))
         if self._stage == "fit":
@@ -275,12 +281,14 @@ class MultimodalMonitor(Callback):
         if row.values:
             trainer_facts.log(pl_module, self.name, row.values, sync=self._study.ranks.count > 1)
         else:
-            trainer_facts.stand_in(trainer, self.name, self.config.keys, self.history)
-        if row.values or row.note:
-            self._warner.guard(partial(self._journal.write, row))
+            trainer_facts.stand_in(trainer, self.name, self._keys, self.history)
+        self._warner.guard(partial(self._journal.write, row))
         self._show(joins=True)
         if self._stage == "fit" and self._schedule.draws:
             self._warner.guard(partial(self._journal.draw, joins=True))
+        if self._alarm is not None:
+            self._warner.guard(partial(self._journal.tell, self._alarm.announce(trainer, row), row.step))
+            self._alarm.act(trainer, pl_module, row)
 
     def _show(self, *, joins: bool) -> None:
         """Draw and write explanations."""

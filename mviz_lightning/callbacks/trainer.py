@@ -42,6 +42,12 @@ def end(trainer: Any) -> tuple[int, int]:
     return max(0, trainer.current_epoch - 1), max(0, step(trainer) - 1)
 
 
+def may_stop(trainer: Any) -> bool:
+    """Tell whether the training may end with the present epoch: ``min_epochs`` and ``min_steps`` are met then."""
+    fit = trainer.fit_loop
+    return bool(trainer.current_epoch + 1 >= (fit.min_epochs or 0) and trainer.global_step >= (fit.min_steps or 0))
+
+
 def is_last_batch(trainer: Any) -> bool:
     """Tell whether the running batch is the last of this validation or test, iterable data sets included."""
     loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "validate": trainer.validate_loop, "test": trainer.test_loop}

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -34,11 +36,16 @@ class Warner:
             self._said.add(message)
             rank_zero_warn(f"MultimodalMonitor: {message}", category=MonitorWarning)
 
-    def guard(self, action: Callable[[], None], *, always_warn: bool = False) -> None:
-        """Do what may fail without harm: pictures, files, loggers, state of another version."""
+    def guard(self, action: Callable[[], T], otherwise: T | None = None, *, always_warn: bool = False) -> T | None:
+        """Do what may fail without harm: pictures, files, loggers, state of another version.
+
+        Returns:
+            What the action returns; ``otherwise`` where it failed.
+        """
         try:
-            action()
+            return action()
         except Exception as error:
             if self.on_error == "raise" and not always_warn:
                 raise
             self.warn(f"a result could not be written or read: {type(error).__name__}: {error}")
+            return otherwise

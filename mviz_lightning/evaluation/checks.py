@@ -133,3 +133,18 @@ def try_units(evaluator: Evaluator, probe: Probe, units: Mapping[str, Maskable])
                 f"the model fails where all parts of {name!r} are masked ({type(error).__name__}: {error}); say what a "
                 f"masked part turns into, Modality({probe.layout.modalities[name].values!r}, baseline=...)."
             ) from error
+
+
+def usable(outputs: Tensor) -> Tensor:
+    """Return outputs that are all finite, on a device that knows float64.
+
+    Raises:
+        RuntimeError: Some are NaN or infinite.
+    """
+    broken = int((~outputs.isfinite()).any(1).sum())
+    if broken:
+        raise RuntimeError(
+            f"{broken} of {len(outputs)} rows of the model's outputs are NaN or infinite; look at the loss, the "
+            "learning rate and the precision."
+        )
+    return outputs.cpu() if outputs.device.type == "mps" else outputs

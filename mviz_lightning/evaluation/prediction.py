@@ -36,24 +36,28 @@ class Call:
         )
 
 
-def resolve(predict: Predict | str | None) -> Predict | None:
-    """Return the function that a dotted path (``package.module.function``) names; functions pass through.
+def resolve(function: Any, argument: str = "predict") -> Any:
+    """Return the function that a dotted path (``package.module.function``) names; what is no string passes through.
+
+    Args:
+        function: Or its path.
+        argument: As it is called in errors.
 
     Raises:
         ConfigurationError: There is no such function.
     """
-    if not isinstance(predict, str):
-        return predict
-    module, _, name = predict.replace(":", ".").rpartition(".")
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.replace(":", ".").rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(
-            f"predict={predict!r} cannot be imported ({error}); give package.module.function."
+            f"{argument}={function!r} cannot be imported ({error}); give package.module.function."
         ) from None
     if not callable(found):
-        raise ConfigurationError(f"predict={predict!r} is no function but a {type(found).__name__}.")
-    return found  # type: ignore[no-any-return]
+        raise ConfigurationError(f"{argument}={function!r} is no function but a {type(found).__name__}.")
+    return found
 
 
 def calls(module: nn.Module, layout: Layout) -> list[Call]:

@@ -11,8 +11,9 @@ from torchmetrics import Metric
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.yardstick import Alone, Yardstick, anchors, tell_alone
 from mviz_lightning.functional import Design, Task, design
-from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, default_score
+from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Shares:
         Returns:
             Metrics whose ``compute`` gives values by the names under which they are logged.
         """
-        by_group, target = self._by_group(outputs)[: len(groups)], self._target(probe)
+        by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
         contribution = ContributionShares(
             self.modalities,
             task=self.task,
@@ -75,10 +76,14 @@ class Shares:
             sync_on_compute=sync,
             **self._plan,
         )
-        contribution.to(outputs.device).update(by_group)
+        unlabelled: list[Metric] = [contribution]
+        if self.task != "regression":
+            unlabelled.append(PredictionFlips(self.modalities, task=self.task, sync_on_compute=sync, **self._plan))
+        for metric in unlabelled:
+            metric.to(outputs.device).update(by_group)
         if target is None:
-            return [contribution]
-        score = self.score.clone() if self.score is not None else default_score(self.task, outputs.shape[-1])
+            return unlabelled
+        score = self._score(outputs.shape[-1])
         score.sync_on_compute = sync
         if not len(groups) and any(isinstance(default, list) for default in score._defaults.values()):
             # Gathering its predictions would abort the process, beyond any handler.
@@ -91,7 +96,24 @@ class Shares:
         ]
         for metric in scored:
             metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))
-        return [contribution, *scored]
+        return [*unlabelled, *scored]
+
+    def yardstick(self, probe: Probe, outputs: int) -> Yardstick:
+        """Return what the score gives for one constant answer and for the labels, on the examples it is taken of."""
+        target = self.target(probe)
+        return (
+            Yardstick()
+            if target is None
+            else anchors(self._score(outputs), self.task, target[probe.groups.flatten()], outputs)
+        )
+
+    def tell_alone(self, probe: Probe, outputs: int) -> dict[str, Alone]:
+        """Return what the raw inputs of every modality tell about the labels; nothing without labels."""
+        target = self.target(probe)
+        return {} if target is None else tell_alone(probe, target, self.task, outputs, self.seed)
+
+    def _score(self, outputs: int) -> Metric:
+        return self.score.clone() if self.score is not None else default_score(self.task, outputs)
 
     @property
     def _plan(self) -> dict[str, Any]:
@@ -100,7 +122,7 @@ class Shares:
 
     def scale(self, probe: Probe, outputs: int) -> Tensor | None:
         """Return ``(C,)`` what makes several regression outputs comparable."""
-        target = self._target(probe)
+        target = self.target(probe)
         if self.task != "regression" or outputs == 1 or target is None:
             return None
         spread = target.double().std(0)
@@ -117,7 +139,7 @@ class Shares:
     def _by_group(self, outputs: Tensor) -> Tensor:
         return outputs.view(-1, len(self.design.tuples), outputs.shape[-1])
 
-    def _target(self, probe: Probe) -> Tensor | None:
+    def target(self, probe: Probe) -> Tensor | None:
         """Return ``(N, ...)`` labels in the shape that metrics take."""
         target = probe.target
         if target is None:

@@ -3,8 +3,9 @@
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
 from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design, smallest_group
 from mviz_lightning.functional.jackknife import Estimate, jackknife
-from mviz_lightning.functional.outputs import NOTEWORTHY, Task, decomposable, noise_floor
+from mviz_lightning.functional.outputs import NOTEWORTHY, Task, decisions, decomposable, noise_floor
 from mviz_lightning.functional.projection import emap, own, unimodal_contribution
+from mviz_lightning.functional.ridge import bent, held_out, standardised_kernel
 from mviz_lightning.functional.scores import predictions
 from mviz_lightning.functional.shares import bound_name, share_names, share_ratios, shares
 from mviz_lightning.functional.surrogate import ALPHA, Surrogate, draw_masks, kernel, surrogate
@@ -18,12 +19,15 @@ __all__ = [
     "Surrogate",
     "Task",
     "TupleDesign",
+    "bent",
     "bound_name",
+    "decisions",
     "decomposable",
     "design",
     "draw_masks",
     "emap",
     "half_splits",
+    "held_out",
     "jackknife",
     "kernel",
     "noise_floor",
@@ -34,6 +38,7 @@ __all__ = [
     "shares",
     "smallest_group",
     "split_components",
+    "standardised_kernel",
     "surrogate",
     "two_way_components",
     "unimodal_contribution",

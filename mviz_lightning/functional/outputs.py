@@ -4,6 +4,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression"]
 
@@ -33,6 +34,26 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
     if task == "regression" and scale is not None:
         return outputs / scale.to(outputs)
     return outputs
+
+
+def decisions(outputs: Tensor, task: Task) -> Tensor:
+    """Return what the model decides, in float64: the predicted class as one-hot, or 0/1 for each label.
+
+    Args:
+        outputs: ``(..., C)`` logits.
+        task: What the outputs stand for; a regression decides nothing.
+
+    Returns:
+        ``(..., C)`` of 0 and 1.
+
+    Raises:
+        ValueError: The task is regression.
+    """
+    if task == "regression":
+        raise ValueError("task='regression': values are no decisions.")
+    if task == "multiclass":
+        return functional.one_hot(outputs.argmax(-1), outputs.shape[-1]).double()
+    return (outputs > 0).double()
 
 
 def noise_floor(outputs: Tensor, modalities: int = 2) -> float:

@@ -69,6 +69,23 @@ class Kind(ABC):
         mask = self.leaves.get(self.modality.mask or "")
         return None if mask is None else mask.bool()
 
+    @classmethod
+    def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
+        """Return numbers in which a regression may find what examples say, without a model of the user's.
+
+        Args:
+            values: The content of all examples.
+            mask: ``(N, ...)`` True at real entries; None when nothing is padded.
+
+        Returns:
+            ``(N, D)``, padding as 0; None where there are no numbers.
+        """
+        if not isinstance(values, Tensor):
+            return None
+        if mask is not None and mask.shape == values.shape[: mask.dim()]:
+            values = values * mask.view(*mask.shape, *[1] * (values.dim() - mask.dim()))
+        return torch.as_tensor(values).reshape(len(values), -1)
+
     @abstractmethod
     def cut(self) -> Maskable:
         """Return the units: ``modality.units`` of them at the most, the same whenever the examples are."""

@@ -1,5 +1,6 @@
 """Texts: token ids or strings, cut into words."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,15 @@ class Text(Kind):
         if isinstance(values, Tensor):
             return values.dim() == 2 and not values.is_floating_point() and values.dtype != torch.bool
         return _are_strings(values)
+
+    @classmethod
+    def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
+        """Return how often every token or word occurs; ids are names, and no numbers to regress on."""
+        if isinstance(values, Tensor):
+            real = real_entries(mask, values.shape[1])
+            kept = values.new_ones(values.shape, dtype=torch.bool) if real is None else real
+            return _counts([row[stays].tolist() for row, stays in zip(values, kept, strict=True)])
+        return _counts([text.lower().split() for text in values]) if _are_strings(values) else None
 
     def cut(self) -> Maskable:
         """Cut words."""
@@ -185,3 +195,12 @@ class Text(Kind):
 
 def _are_strings(values: Any) -> bool:
     return isinstance(values, list | tuple) and bool(values) and all(isinstance(text, str) for text in values)
+
+
+def _counts(texts: Sequence[Sequence[Any]]) -> Tensor:
+    """Return ``(N, V)`` the logarithms of how often each of V tokens occurs in each text."""
+    places = {token: place for place, token in enumerate(dict.fromkeys(token for text in texts for token in text))}
+    counts = torch.zeros(len(texts), len(places))
+    for row, text in zip(counts, texts, strict=True):
+        row.index_add_(0, torch.tensor([places[token] for token in text], dtype=torch.long), torch.ones(len(text)))
+    return counts.log1p()

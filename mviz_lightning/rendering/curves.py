@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mviz_lightning.functional import bound_name
-from mviz_lightning.records import Image, Pixels, Row
+from mviz_lightning.records import Image, Pixels, Row, State
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,9 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 """Okabe and Ito's palette, told apart with every kind of colour vision."""
 
 INTERACTION = "#999999"
+NOT_USED = {State.UNUSED: "o", State.COLLAPSED: "X"}
+"""How runs are marked at which a modality was not used."""
+
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
@@ -94,11 +97,25 @@ def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[Row], moda
         axes.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.vlines(positions, low, high, color=colour, alpha=0.5, linewidth=1.2)
         axes.plot(positions, _series(rows, key), color=colour, marker="o", markersize=3.5, label=f"{name} total")
+    _draw_states(axes, positions, rows, modalities)
     if any("score" in row.values for row in rows):
         axes.plot(positions, _series(rows, "score"), color="black", linestyle=":", marker=".", label="score")
     axes.set(ylabel="share of variance; score", title="What would be lost without a modality (95 %)")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))
     _legend_above(axes)
+
+
+def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[Row], modalities: Sequence[str]) -> None:
+    """Mark the runs at which a modality was not used."""
+    for state, marker in NOT_USED.items():
+        label = state.name.lower()
+        for name, colour in _coloured(modalities):
+            found = _series(rows, f"collapse/{name}") == state
+            if found.any():
+                places = np.array(positions)[found], _series(rows, f"total/{name}")[found]
+                style: dict[str, Any] = {"marker": marker, "markersize": 9, "markeredgecolor": "black", "linestyle": ""}
+                axes.plot(*places, color=colour if state is State.COLLAPSED else "white", label=label, **style)
+                label = ""
 
 
 def _coloured(modalities: Sequence[str]) -> list[tuple[str, str]]:

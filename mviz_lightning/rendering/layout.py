@@ -27,4 +27,7 @@ def layout(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Layout:
     if "score" in keys:
         charts.append(Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]))
         charts.append(Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]))
+    states = [f"collapse/{modality}" for modality in modalities]
+    if set(states) <= set(keys):
+        charts.append(Chart("0 used, 1 unused, 2 collapsed", states))
     return Layout(name, [Chart(c.title, [f"{name}/{key}" for key in c.keys], c.band) for c in charts])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mviz_lightning.functional import bound_name
-from mviz_lightning.records import Row
+from mviz_lightning.records import Row, State
 
 Table = Sequence[Sequence[str]]
 
@@ -57,7 +57,11 @@ def history_table(rows: Sequence[Row], modalities: Sequence[str]) -> str:
     scored = any("score" in row.values for row in rows)
     header = ["epoch", "step", *(f"{name} alone" for name in modalities), "interaction"]
     header += [f"{name} total [95 %]" for name in modalities] + (["score", "EMAP score"] if scored else [])
-    table = align([header, *(_history_cells(row, modalities, scored=scored) for row in rows)])
+    cells = [_history_cells(row, modalities, scored=scored) for row in rows]
+    if any(f"collapse/{name}" in row.values for row in rows for name in modalities):
+        header.append("not used")
+        cells = [[*line, _not_used(row, modalities)] for line, row in zip(cells, rows, strict=True)]
+    table = align([header, *cells])
     return "\n".join([table, *(f"{row.stage}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
 
 
@@ -67,3 +71,9 @@ def _history_cells(row: Row, modalities: Sequence[str], *, scored: bool) -> list
     cells = [where, str(row.step), *(number(values.get(f"contribution/{name}")) for name in modalities)]
     cells += [number(values.get("interaction")), *(interval(values, f"total/{name}") for name in modalities)]
     return cells + ([number(values.get("score")), number(values.get("emap_score"))] if scored else [])
+
+
+def _not_used(row: Row, modalities: Sequence[str]) -> str:
+    """Name the modalities that are not used, and how."""
+    found = {name: State(int(row.values.get(f"collapse/{name}", State.USED))) for name in modalities}
+    return ", ".join(f"{name} {state.name.lower()}" for name, state in found.items() if state)

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mviz_lightning.records import Image, Layout, Record, Row, Table
+from mviz_lightning.records import Alert, Image, Layout, Record, Row, Table, Text
 from mviz_lightning.sinks.base import Refusals, logged_key, without_pictures
 
 LAYOUTS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
@@ -54,10 +54,16 @@ class TensorBoardSink:
         if isinstance(record, Image):
             writer.add_image(key, record.pixels, step, dataformats="HWC")
         else:
-            writer.add_text(key, markdown_table(record) if isinstance(record, Table) else record.markdown, step)
+            writer.add_text(key, _markdown(record), step)
 
     def row(self, row: Row) -> None:
         """Leave scalars to the trainer."""
+
+
+def _markdown(record: Table | Text | Alert) -> str:
+    if isinstance(record, Alert):
+        return f"**{_cell(record.title)}**\n\n```\n{record.text}\n```"
+    return markdown_table(record) if isinstance(record, Table) else record.markdown
 
 
 def markdown_table(table: Table) -> str:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from mviz_lightning.records import Image, Layout, Pixels, Record, Row, Table
+from mviz_lightning.records import Alert, Image, Layout, Pixels, Record, Row, Table
 from mviz_lightning.sinks.base import Refusals, is_picture, logged_key
 
 STEP = "trainer/global_step"
 """Lightning's x-axis. W&B's own step counts rows: what names an earlier one is dropped in silence."""
+
+TITLE = 63
+"""Characters of an alert's title."""
 
 
 class WandbSink:
@@ -34,6 +37,9 @@ class WandbSink:
         for record in records:
             with refused.of(record.key):
                 media[logged_key(self._logger, record.key)] = _media(record)
+                if isinstance(record, Alert):
+                    level = "WARN" if record.urgent else "INFO"
+                    self._logger.experiment.alert(record.title[:TITLE], record.text, level)
         if media:
             with refused.of(*media):
                 self._logger.experiment.log({**media, STEP: step}, commit=not joins)
@@ -53,7 +59,8 @@ def _media(record: Record) -> Any:
         cells = [[_cell(cell) for cell in row] for row in record.rows]
         return wandb.Table(columns=list(record.columns), data=cells)
     # In ASCII, for the page that W&B makes of it declares no encoding.
-    text = escape(record.markdown).encode("ascii", "xmlcharrefreplace").decode()
+    words = record.text if isinstance(record, Alert) else record.markdown
+    text = escape(words).encode("ascii", "xmlcharrefreplace").decode()
     return wandb.Html(f'<pre style="white-space: pre-wrap">{text}</pre>')
 
 

@@ -203,7 +203,7 @@ def test_a_state_of_another_version_costs_the_history_and_not_the_resume(tmp_pat
     watch = monitor()
     fit(tmp_path, watch, max_epochs=1)
     state = watch.state_dict()
-    state["history"][0]["colour"] = "red"
+    state["history"]["rows"][0]["colour"] = "red"
     watch.load_state_dict(state)
     assert watch.history[0].epoch == 0
     with pytest.warns(MonitorWarning, match="a result could not be written or read: KeyError"):

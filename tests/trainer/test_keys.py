@@ -17,7 +17,7 @@ THREE = {"image": "0", "text": "1", "audio": "2"}
 COST = {"mviz/seconds", "mviz/rows", "mviz/overhead"}
 
 
-def documented(modalities, *, scored=True, pairs=()):
+def documented(modalities, *, scored=True, pairs=(), decides=True):
     """The table of keys in the documentation, written out."""
     bounded = [f"contribution/{m}" for m in modalities] + [f"total/{m}" for m in modalities]
     bounded += ["interaction", *(f"interaction/{pair}" for pair in pairs)]
@@ -25,6 +25,7 @@ def documented(modalities, *, scored=True, pairs=()):
     for key in bounded:
         kind, _, of = key.partition("/")
         keys |= {f"mviz/{kind}_{side}{of and '/' + of}" for side in ("low", "high")}
+    keys |= {f"mviz/flips/{m}" for m in modalities} if decides else set()
     if scored:
         keys |= {"mviz/score", "mviz/emap_score", "mviz/emap_gap"} | {f"mviz/perceptual/{m}" for m in modalities}
     return keys

@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"batch", "sinks", "report"},
     {"evaluation", "metrics", "kinds"},
     {"explainers", "ranks"},
+    {"collapse"},
     {"config", "rendering"},
     {"collection", "inquiry", "history", "album", "testing"},
     {"study"},

@@ -1,0 +1,246 @@
+"""The alarm: a callback that reads the monitor's history."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from mviz_lightning.callbacks import trainer as trainer_facts
+from mviz_lightning.collapse import CollapseRule, Verdict, state_names
+from mviz_lightning.config import at_least
+from mviz_lightning.errors import CollapseWarning, ConfigurationError
+from mviz_lightning.evaluation.prediction import resolve
+from mviz_lightning.explainers.yardstick import Yardstick
+from mviz_lightning.history import History
+from mviz_lightning.records import Alert, Row, State
+from mviz_lightning.rendering.alarms import alert, headline
+from mviz_lightning.study import Study
+
+Action: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
+
+WITHOUT_LABELS = (
+    "without labels (target=), total effects alone are judged, from the third check on, and only modalities named in "
+    "expected= can be called collapsed."
+)
+WITHOUT_SCALE = (
+    "score= does not tell one constant answer from the labels themselves; total effects alone are judged, from the "
+    "third check on."
+)
+NEVER_LEARNED = (
+    "no modality was judged, since the score never came min_skill={:g} of the way from chance to perfection; of a "
+    "model that has not learned, shares mean nothing."
+)
+STOPS = {True: "The training is stopped (action='stop').", False: "The training stops when min_epochs/min_steps allow."}
+
+
+class UnimodalCollapse(Callback):
+    """Tells, while the training runs, that the model has stopped using a modality, or never began to.
+
+    Reads what a :class:`MultimodalMonitor` in the same list measures, before or after it. Logs ``collapse/<m>`` under
+    the monitor's name: 0 used; 1 unused, a notice; 2 collapsed, unused although it carries information, an alarm with
+    its evidence and what to try, on the console, in the loggers, and as an alert of W&B.
+
+    A shortcut that training and validation share one to one, and information that only a network finds in the raw
+    inputs, cannot be seen.
+
+    Args:
+        action: What an alarm does besides: ``"warn"`` nothing, ``"stop"`` ends the training when ``min_epochs`` allow
+            it; or a function, or its dotted path, called on every process with ``(trainer, pl_module, verdict)``
+            whenever a modality collapses. What it raises ends the training.
+        patience: Checks in a row that must agree, for the alarm and for its end.
+        expected: Modalities that must be used, known to be informative: unused, they are collapsed; no alarm is ever
+            raised for others. By default all, where a regression on the raw inputs shows that they are informative.
+        monitor: Name of the monitor that is read, where there are several.
+        max_total: Total effect below which a modality does not matter to the outputs.
+        max_flips: Share of predictions below which it does not matter to the decisions.
+        max_drop: Skill lost when it is swapped, below which it does not matter to the score.
+        min_skill: Skill of the model from which on it is judged: 0 is a constant answer, 1 perfection.
+        min_alone: Share of the labels' variance that raw inputs must explain to count as informative.
+
+    Raises:
+        ConfigurationError: An argument is impossible, or there is no such monitor.
+
+    Example:
+        >>> from mviz_lightning import MultimodalMonitor, UnimodalCollapse
+        >>> callbacks = [MultimodalMonitor({"image": "0", "text": "1"}, target="2"), UnimodalCollapse(action="stop")]
+    """
+
+    def __init__(
+        self,
+        action: str | Action = "warn",
+        *,
+        patience: int = 2,
+        expected: Sequence[str] | None = None,
+        monitor: str | None = None,
+        max_total: float = CollapseRule.max_total,
+        max_flips: float = CollapseRule.max_flips,
+        max_drop: float = CollapseRule.max_drop,
+        min_skill: float = CollapseRule.min_skill,
+        min_alone: float = CollapseRule.min_alone,
+    ) -> None:
+        self.action = _resolved(action)
+        self.monitor = monitor
+        self.rule = CollapseRule(
+            None if expected is None else tuple(expected),
+            at_least(1, "patience", patience),
+            max_total,
+            max_flips,
+            max_drop,
+            min_skill,
+            min_alone,
+        )
+        self.verdicts: dict[str, Verdict] = {}
+        self._changed: list[Verdict] = []
+        self._offered: list[str] = []
+        self._said: set[str] = set()
+
+    def attach(self, monitor: str, modalities: Sequence[str]) -> bool:
+        """Hear of a monitor that is about to run; tell whether it is the one that is read.
+
+        Raises:
+            ConfigurationError: There are several, or the modalities are not as expected.
+        """
+        self._offered.append(monitor)
+        if self.monitor is None and len(self._offered) > 1:
+            raise ConfigurationError(f"UnimodalCollapse: there are the monitors {self._offered}; say monitor=.")
+        if self.monitor not in (None, monitor):
+            return False
+        unknown = [name for name in self.rule.expected or () if name not in modalities]
+        if unknown:
+            raise ConfigurationError(f"expected={unknown}: the monitor knows the modalities {list(modalities)}.")
+        self.verdicts, self._changed, self._said = {}, [], set()
+        return True
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the monitors: others may follow."""
+        self._offered = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to watch over nothing."""
+        if not self._offered or self.monitor not in (None, *self._offered):
+            asked = (
+                "MultimodalMonitor(...)" if self.monitor is None else f"MultimodalMonitor(..., name={self.monitor!r})"
+            )
+            raise ConfigurationError(
+                f"UnimodalCollapse reads what a monitor measures, and there is none among {self._offered}; add {asked} "
+                "to the trainer's callbacks."
+            )
+
+    on_validation_start = on_fit_start
+    on_test_start = on_fit_start
+
+    def judge(self, row: Row, history: History, study: Study) -> Row:
+        """Return a run with the states of all modalities; one that gave no values as it is."""
+        if not row.values:
+            return row
+        fits = row.stage == "fit"
+        yardstick = history.yardstick if fits and history.yardstick else study.yardstick()
+        self._judge(row, history, yardstick)
+        if yardstick.alone is None and any(verdict.state for verdict in self.verdicts.values()):
+            yardstick = replace(yardstick, alone=study.tell_alone())
+            self._judge(row, history, yardstick)
+        if fits:
+            history.yardstick = yardstick
+        if yardstick.skill(0) is None:
+            self._note(WITHOUT_SCALE if "score" in row.values else WITHOUT_LABELS)
+        self.verdicts = study.ranks.gather(self.verdicts)[0]
+        self._changed = self._changes(row, history)
+        states = [float(verdict.state) for verdict in self.verdicts.values()]
+        return replace(row, values=row.values | dict(zip(state_names(history.modalities), states, strict=True)))
+
+    def _judge(self, row: Row, history: History, yardstick: Yardstick) -> None:
+        """Judge by the whole training, or by one run outside it."""
+        fits = row.stage == "fit"
+        rule = self.rule if fits else replace(self.rule, patience=1)
+        self.verdicts = rule.judge([*history.fitted, row] if fits else [row], yardstick, history.modalities)
+
+    def _changes(self, row: Row, history: History) -> list[Verdict]:
+        """Return what is not as it was at the run before; outside the fit, what is not as it should be."""
+        before = history.fitted[-1].values if row.stage == "fit" and history.fitted else {}
+        return [
+            verdict for name, verdict in self.verdicts.items() if verdict.state != before.get(f"collapse/{name}", 0)
+        ]
+
+    def announce(self, trainer: Trainer, row: Row) -> list[Alert]:
+        """Say what has changed with a run; return what the loggers should show."""
+        alerts = [alert(verdict, self._footer(trainer, verdict, row)) for verdict in self._changed]
+        for said in alerts:
+            _say(said)
+        return alerts
+
+    def act(self, trainer: Trainer, pl_module: LightningModule, row: Row) -> None:
+        """Do what was asked for when a modality collapses, during the fit."""
+        changed, self._changed = self._changed, []
+        if row.stage != "fit":
+            return
+        if callable(self.action):
+            for verdict in changed:
+                if verdict.state is State.COLLAPSED:
+                    self.action(trainer, pl_module, verdict)
+        elif self.action == "stop" and self._collapsed and trainer_facts.may_stop(trainer):
+            trainer.should_stop = True
+
+    @property
+    def _collapsed(self) -> bool:
+        return any(verdict.state is State.COLLAPSED for verdict in self.verdicts.values())
+
+    def _footer(self, trainer: Trainer, verdict: Verdict, row: Row) -> str:
+        stops = self.action == "stop" and verdict.state is State.COLLAPSED and row.stage == "fit"
+        return STOPS[trainer_facts.may_stop(trainer)] if stops else ""
+
+    def conclude(self, history: History) -> str:
+        """Return how every modality stands at the end of the fit, in lines; empty where nothing was judged."""
+        if not history.fitted:
+            return ""
+        if all(verdict.row is None for verdict in self.verdicts.values()):
+            self._note(NEVER_LEARNED.format(self.rule.min_skill))
+        return "\n".join(headline(verdict) for verdict in self.verdicts.values() if verdict.row is not None)
+
+    def _note(self, message: str) -> None:
+        """Say once what is not judged, and why."""
+        if message not in self._said:
+            self._said.add(message)
+            rank_zero_info(f"UnimodalCollapse: {message}")
+
+
+def _say(said: Alert) -> None:
+    message = f"UnimodalCollapse: {said.text}"
+    if said.urgent:
+        rank_zero_warn(message, category=CollapseWarning)
+    else:
+        rank_zero_info(message)
+
+
+def watching(trainer: Trainer, monitor: str, modalities: Sequence[str]) -> UnimodalCollapse | None:
+    """Return the callback that reads a monitor, wherever it stands in the list.
+
+    Raises:
+        ConfigurationError: There are several.
+    """
+    found = [
+        callback
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(callback, UnimodalCollapse) and callback.attach(monitor, modalities)
+    ]
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"{len(found)} UnimodalCollapse read the monitor {monitor!r} and would log the same keys; keep one."
+        )
+    return found[0] if found else None
+
+
+def _resolved(action: Any) -> Any:
+    """Return the name or the function of an action.
+
+    Raises:
+        ConfigurationError: There is no such action.
+    """
+    if action in ("warn", "stop") or callable(action):
+        return action
+    if isinstance(action, str) and "." in action:
+        return resolve(action, "action")
+    raise ConfigurationError(
+        f"action={action!r}: choose 'warn' or 'stop', or give a function of (trainer, pl_module, verdict) or its path."
+    )

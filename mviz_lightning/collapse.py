@@ -1,0 +1,140 @@
+"""Whether a model still uses a modality: a pure function of what was measured so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from mviz_lightning.explainers.yardstick import Alone, Yardstick
+from mviz_lightning.records import Row, State
+
+WARM_UP = 2
+"""Checks that count for nothing where no label tells when a model has begun to learn."""
+
+SURE = 2.0
+"""Standard errors by which raw inputs must beat chance."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of one modality after the latest check.
+
+    Attributes:
+        modality: Its name.
+        state: Used, unused, or collapsed.
+        since: First of the checks that the state rests on; None while it is the presumption that all begin with.
+        row: The latest check that could be judged; None before there is one.
+        rest: The other modalities.
+        skill: Of the model at that check, 0 at chance and 1 at perfection; None where labels do not tell.
+        drop: Of that skill when the modality is swapped; None likewise.
+        alone: What its raw inputs tell without the model; None where that was not asked or cannot be.
+        from_start: Whether no check found it used.
+    """
+
+    modality: str
+    state: State = State.USED
+    since: Row | None = None
+    row: Row | None = None
+    rest: Sequence[str] = ()
+    skill: float | None = None
+    drop: float | None = None
+    alone: Alone | None = None
+    from_start: bool = False
+
+
+@dataclass(frozen=True)
+class CollapseRule:
+    """When a modality counts as unused, and when that is a collapse.
+
+    A check is *silent* on a modality when swapping it leaves the outputs, or at least the decisions, and the score as
+    they were: ``(total < max_total or flips < max_flips) and drop < max_drop``. ``patience`` silent checks in a row
+    make it unused, as many others make it used again. Checks count once the model has learned something (skill above
+    ``min_skill``): of a model as it was initialised, shares mean nothing. Unused and known to be informative is
+    collapsed: a regression on the raw inputs explains more than ``min_alone`` of the labels' variance, or it was named
+    in ``expected``.
+
+    Attributes:
+        expected: Modalities that must be used; all, where the data show that they could, when it is None.
+        patience: Checks in a row.
+        max_total: Total effect on the outputs, share of their variance.
+        max_flips: Total effect on the decisions.
+        max_drop: Skill lost when the modality is swapped.
+        min_skill: Skill from which on a model has learned.
+        min_alone: Share of the labels' variance.
+    """
+
+    expected: Sequence[str] | None = None
+    patience: int = 2
+    max_total: float = 0.05
+    max_flips: float = 0.05
+    max_drop: float = 0.08
+    min_skill: float = 0.1
+    min_alone: float = 0.05
+
+    def judge(self, rows: Sequence[Row], yardstick: Yardstick, modalities: Sequence[str]) -> dict[str, Verdict]:
+        """Judge every modality after the last of the rows.
+
+        Args:
+            rows: Runs of the monitor that gave values, in order.
+            yardstick: Of the examples that they were made on.
+            modalities: Names, in declared order.
+        """
+        judged = [row for number, row in enumerate(rows) if self._learned(row, number, yardstick)]
+        return {name: self._verdict(name, judged, yardstick, modalities) for name in modalities}
+
+    def _learned(self, row: Row, number: int, yardstick: Yardstick) -> bool:
+        skill = skill_of(row, yardstick)
+        return number >= WARM_UP if skill is None else skill > self.min_skill
+
+    def _verdict(self, name: str, rows: Sequence[Row], yardstick: Yardstick, modalities: Sequence[str]) -> Verdict:
+        runs = [(silent, list(run)) for silent, run in groupby(rows, lambda row: self._silent(row, name, yardstick))]
+        settled = [(silent, run) for silent, run in runs if len(run) >= self.patience]
+        row = rows[-1] if rows else None
+        # Shorter runs in between did not change the state.
+        unused, trailing = next(
+            ((silent, [run for _, run in spell]) for silent, spell in groupby(reversed(settled), lambda pair: pair[0])),
+            (False, []),
+        )
+        alone = (yardstick.alone or {}).get(name)
+        return Verdict(
+            modality=name,
+            state=State.USED if not unused else State.COLLAPSED if self._informative(name, alone) else State.UNUSED,
+            since=trailing[-1][0] if trailing else None,
+            row=row,
+            rest=[other for other in modalities if other != name],
+            skill=None if row is None else skill_of(row, yardstick),
+            drop=None if row is None else drop_of(row, name, yardstick),
+            alone=alone,
+            from_start=all(silent for silent, _ in runs),
+        )
+
+    def _silent(self, row: Row, name: str, yardstick: Yardstick) -> bool:
+        """Tell whether swapping a modality leaves everything as it was."""
+        drop = drop_of(row, name, yardstick)
+        if drop is not None and drop >= self.max_drop:
+            return False
+        flips = row.values.get(f"flips/{name}")
+        return row.values[f"total/{name}"] < self.max_total or (flips is not None and flips < self.max_flips)
+
+    def _informative(self, name: str, alone: Alone | None) -> bool:
+        if self.expected is not None:
+            return name in self.expected
+        return alone is not None and alone.explained > max(self.min_alone, SURE * alone.error)
+
+
+def skill_of(row: Row, yardstick: Yardstick) -> float | None:
+    """Return where a run's score lies between chance and perfection."""
+    return yardstick.skill(row.values["score"]) if "score" in row.values else None
+
+
+def drop_of(row: Row, name: str, yardstick: Yardstick) -> float | None:
+    """Return the skill that is lost when a modality is swapped."""
+    skill, lost = skill_of(row, yardstick), row.values.get(f"perceptual/{name}")
+    if skill is None or lost is None:
+        return None
+    swapped = yardstick.skill(row.values["score"] - lost)
+    return None if swapped is None else skill - swapped
+
+
+def state_names(modalities: Sequence[str]) -> list[str]:
+    """Return the names under which the states are logged."""
+    return [f"collapse/{name}" for name in modalities]

@@ -1,0 +1,143 @@
+"""What scores and modalities are measured against: chance, perfection, and the raw inputs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import Metric
+
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.functional import Task, bent, held_out, standardised_kernel
+from mviz_lightning.kinds.base import kind_of
+
+FOLDS = 5
+FEWEST = 4 * FOLDS
+"""Labelled examples from which on a regression on raw inputs says anything."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What a ridge regression on one modality's raw inputs tells about the labels, on held-out examples.
+
+    Attributes:
+        explained: Share of the labels' variance, classes as one-hot; 0 or below where it tells nothing.
+        error: Standard error of ``explained``.
+        examples: On how many.
+    """
+
+    explained: float
+    error: float
+    examples: int
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What scores and modalities of one set of examples are measured against.
+
+    Attributes:
+        chance: Score of one constant answer, the labels' frequencies or mean; None where the score cannot tell.
+        perfect: Score of the labels themselves; None likewise.
+        alone: Modality -> what its raw inputs tell; None until it was asked for. Modalities without numbers are absent.
+    """
+
+    chance: float | None = None
+    perfect: float | None = None
+    alone: Mapping[str, Alone] | None = None
+
+    def skill(self, score: float) -> float | None:
+        """Return where a score lies between chance (0) and perfection (1); None where that cannot be told."""
+        if self.chance is None or self.perfect is None or self.chance == self.perfect:
+            return None
+        return (score - self.chance) / (self.perfect - self.chance)
+
+    def state(self) -> dict[str, Any]:
+        """Return plain types, for checkpoints."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> "Yardstick":
+        """Take plain types."""
+        alone = state["alone"]
+        found = None if alone is None else {name: Alone(**values) for name, values in alone.items()}
+        return cls(state["chance"], state["perfect"], found)
+
+
+def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> Yardstick:
+    """Return what a score gives for one constant answer and for the labels themselves.
+
+    Args:
+        score: A torchmetric of predictions and targets, of any direction.
+        task: What the outputs stand for.
+        target: ``(n, ...)`` labels in the shape that metrics take.
+        outputs: Scores an example, C.
+    """
+    right = encoded(target, task, outputs)
+    usual = right.mean(0, keepdim=True).expand_as(right)
+    chance, perfect = (_scored(score, answers, target, task) for answers in (usual, right))
+    return Yardstick(chance, perfect)
+
+
+def _scored(score: Metric, answers: Tensor, target: Tensor, task: Task) -> float | None:
+    """Return the score of ``(n, C)`` answers; None where it is no finite number."""
+    metric = score.clone().to(answers.device)
+    metric.sync_on_compute = False
+    try:
+        metric.update(answers.squeeze(-1) if answers.shape[-1] == 1 and task != "multilabel" else answers, target)
+        value = metric.compute()
+    except Exception:  # a metric of the user's own may refuse answers that are all the same
+        return None
+    return float(value) if value.numel() == 1 and bool(value.isfinite()) else None
+
+
+def encoded(target: Tensor, task: Task, outputs: int) -> Tensor:
+    """Return ``(n, C)`` float64: classes as one-hot, labels and values as they are."""
+    if task == "multiclass":
+        return functional.one_hot(target.flatten(), outputs).double()
+    return target.double().reshape(len(target), -1)
+
+
+def tell_alone(probe: Probe, target: Tensor, task: Task, outputs: int, seed: int = 0) -> dict[str, Alone]:
+    """Ask the raw inputs of every modality for the labels, without a model of the user's.
+
+    Linear and Gaussian ridge regression, kernel and penalty chosen on the training part, judged on held-out fifths.
+    That it finds something is proof; that it finds nothing in photographs or long texts proves little.
+
+    Args:
+        probe: The examples; all of them are used.
+        target: ``(N, ...)`` their labels.
+        task: What the outputs stand for.
+        outputs: Scores an example, C.
+        seed: Of the fifths.
+    """
+    answers = encoded(target, task, outputs)
+    spread = answers.std(0)
+    answers = answers[:, spread > 0] / (spread[spread > 0] if task == "regression" else 1.0)
+    if len(answers) < FEWEST or not answers.shape[1]:
+        return {}
+    folds = torch.randperm(len(answers), generator=torch.Generator().manual_seed(seed)) % FOLDS
+    told = {name: _features(probe, name) for name in probe.layout.names}
+    return {name: _told(features, answers, folds) for name, features in told.items() if features is not None}
+
+
+def _told(features: Tensor, answers: Tensor, folds: Tensor) -> Alone:
+    kernel = standardised_kernel(features)
+    predicted = held_out([kernel, bent(kernel)], answers, folds)
+    usual = torch.stack([answers[folds != fold].mean(0) for fold in range(FOLDS)])[folds]
+    gained = (answers - usual).square().sum(1) - (answers - predicted).square().sum(1)
+    variance = (answers - usual).square().sum(1).mean()
+    error = gained.std() / len(gained) ** 0.5
+    return Alone(float(gained.mean() / variance), float(error / variance), len(answers))
+
+
+def _features(probe: Probe, name: str) -> Tensor | None:
+    """Return a modality's raw numbers; None where it has none."""
+    modality, values = probe.layout.modalities[name], probe.leaves[probe.layout.values[name][0]]
+    mask = probe.leaves.get(modality.mask or "")
+    try:
+        return kind_of(modality, values).features(values, mask.bool() if isinstance(mask, Tensor) else None)
+    except ConfigurationError:
+        return None
