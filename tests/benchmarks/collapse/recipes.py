@@ -1,0 +1,107 @@
+"""Which runs the benchmark makes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations, product
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training.
+
+    Attributes:
+        part: Of the benchmark.
+        family: ``mfeat``, ``openmoji`` or ``av``.
+        views: Modalities, the weak one last.
+        recipe: What is done to the weak one, or to the others.
+        strength: Of the recipe, where it has one.
+        task: What is asked.
+        fusion: ``linear`` or ``mlp``.
+        seed: Of everything that is drawn.
+        epochs: How many.
+        rate: Learning rate.
+        noise: On pictures of digits; None for the usual.
+    """
+
+    part: str
+    family: str
+    views: tuple[str, ...]
+    recipe: str = "plain"
+    strength: float = 0.0
+    task: str = "digit"
+    fusion: str = "linear"
+    seed: int = 0
+    epochs: int = 12
+    rate: float = 2e-3
+    noise: float | None = None
+
+    @property
+    def weak(self) -> str:
+        """The modality that the recipe works against."""
+        return self.views[-1]
+
+
+SOFT = frozenset({"plain", "lr", "late", "leak", "decay"})
+"""Recipes under which the modality stays intact and is merely not learned."""
+
+COLLAPSING = (
+    ("lr", 0.1),
+    ("lr", 0.01),
+    ("late", 0.5),
+    ("leak", 0.9),
+    ("leak", 1.0),
+    ("frozen", 0.0),
+    ("shuffled", 0.0),
+    ("scaled", 0.0),
+    ("dead", 0.0),
+    ("decay", 0.1),
+)
+HEALTHY = (("plain", 0.0), ("dropout", 0.25))
+PAIRS = tuple(combinations(("fou", "kar", "zer"), 2)) + (("kar", "mor"), ("fou", "mor"), ("zer", "mor"))
+
+
+def families(seeds: int = 3) -> Iterator[RunSpec]:
+    """Return three families of tasks under every recipe."""
+    recipes = [*COLLAPSING, *HEALTHY, ("plain", 0.0)]
+    for number, (recipe, strength) in enumerate(recipes):
+        for seed in range(seeds):
+            repeat = seed + seeds * number
+            pair = PAIRS[repeat % len(PAIRS)]
+            fusion = ("linear", "mlp")[seed % 2]
+            yield RunSpec("families", "mfeat", pair, recipe, strength, fusion=fusion, seed=repeat)
+            views = ("image", "text") if repeat % 2 and recipe != "scaled" else ("text", "image")
+            yield RunSpec("families", "openmoji", views, recipe, strength, fusion=fusion, seed=repeat)
+            noise = 0.3 if recipe in ("dropout",) or number == len(recipes) - 1 else None
+            yield RunSpec("families", "av", ("mel", "image"), recipe, strength, fusion=fusion, seed=repeat, noise=noise)
+            yield RunSpec("families", "av", ("image", "mel"), recipe, strength, fusion=fusion, seed=repeat, noise=0.2)
+            yield RunSpec("families", "mfeat", pair[::-1], recipe, strength, fusion=fusion, seed=repeat + 1000)
+
+
+def extras(seeds: int = 3) -> Iterator[RunSpec]:
+    """Return tasks on which alarms go wrong easily."""
+    three = ("kar", "zer", "fou")
+    for seed in range(seeds):
+        for recipe, strength in (("plain", 0.0), ("shuffled", 0.0), ("leak", 1.0)):
+            yield RunSpec("extras", "mfeat", ("kar", "fac"), recipe, strength, "sum", "mlp", seed, epochs=25)
+        for recipe in ("plain", "noise", "scaled", "shuffled"):
+            for task in ("majority90", "majority95", "attributes", "value"):
+                yield RunSpec("extras", "mfeat", ("kar", "fou"), recipe, 0.0, task, "mlp", seed)
+            yield RunSpec("extras", "mfeat", three, recipe, 0.0, "three", "mlp", seed)
+        for view in ("fou", "zer", "mor"):
+            yield RunSpec("extras", "mfeat", ("fac", view), "noise", 0.0, seed=seed)
+            yield RunSpec("extras", "mfeat", ("fac", view), "faint", 6.0, seed=seed)
+        yield RunSpec("extras", "av", ("mel", "image"), "noise", 0.0, seed=seed)
+        yield RunSpec("extras", "openmoji", ("text", "image"), "noise", 0.0, seed=seed)
+    yield RunSpec("extras", "av", ("mel", "image"), "plain", 0.0, "sum4", "mlp", 0, epochs=40, noise=0.1)
+
+
+def healthy(count: int = 320) -> Iterator[RunSpec]:
+    """Return plain trainings that differ in views, fusion, learning rate and seed."""
+    choices = product(("linear", "mlp"), (1e-3, 2e-3, 4e-3), combinations(("fou", "kar", "zer", "mor"), 2))
+    options = list(choices)
+    for seed in range(count):
+        fusion, rate, views = options[seed % len(options)]
+        yield RunSpec("healthy", "mfeat", views, fusion=fusion, rate=rate, seed=5000 + seed)
+
+
+PARTS = {"families": families, "extras": extras, "healthy": healthy}

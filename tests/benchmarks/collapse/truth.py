@@ -1,0 +1,163 @@
+"""What really happened in a run, measured apart from the package, and the signals that others would watch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from data import Data
+from lightning.pytorch import Callback, LightningModule, Trainer
+from model import LateFusion
+from sklearn.linear_model import Ridge, RidgeClassifier
+from torch import Tensor
+
+EXAMPLES = 1000
+DERANGEMENTS = 2
+
+
+def decided(outputs: Tensor, task: str) -> Tensor:
+    """Return predictions: classes, labels or values."""
+    if task == "multiclass":
+        return outputs.argmax(1)
+    return outputs.squeeze(-1) if task == "regression" else (outputs > 0).long()
+
+
+def score(predicted: Tensor, label: Tensor, task: str) -> float:
+    """Return the accuracy (of all labels), or R2."""
+    if task == "regression":
+        return float(1 - (predicted - label).square().mean() / (label - label.mean()).square().mean())
+    return float((predicted.reshape(len(label), -1) == label.reshape(len(label), -1)).float().mean())
+
+
+def chance(label: Tensor, task: str) -> float:
+    """Return the score of the best constant answer."""
+    if task == "regression":
+        return 0.0
+    if task == "multiclass":
+        return float(label.bincount().max() / len(label))
+    share = label.reshape(len(label), -1).mean(0)
+    return float(torch.maximum(share, 1 - share).mean())
+
+
+@dataclass
+class Truth(Callback):
+    """Measures at every validation what swapping does on all validation examples, and what the optimizer sees."""
+
+    data: Data
+    seed: int
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    _norms: dict[str, list[float]] = field(default_factory=dict)
+    _weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Collect each encoder's gradient norm."""
+        for name, encoder in pl_module.encoders.items():  # type: ignore[union-attr,operator]
+            found = [p.grad.norm() for p in encoder.parameters() if p.grad is not None]
+            self._norms.setdefault(name, []).append(float(torch.stack(found).norm()) if found else 0.0)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure."""
+        if trainer.sanity_checking or not isinstance(pl_module, LateFusion):
+            return
+        part = {name: values[:EXAMPLES] for name, values in self.data.validation.items()}
+        truth = measure(pl_module, part, self.data, self.seed + len(self.epochs))
+        norms = {name: sum(values) / len(values) for name, values in self._norms.items()}
+        signals = {"grad_norm": norms, "val_loss": float(trainer.callback_metrics["val_loss"])}
+        signals["update_norm"] = self._updates(pl_module)
+        signals["ogm"] = discrepancy(pl_module, part) if pl_module.spec.fusion == "linear" else None
+        self.epochs.append({"epoch": trainer.current_epoch, "truth": truth, "signals": signals})
+        self._norms = {}
+
+    def _updates(self, module: LateFusion) -> dict[str, float]:
+        """Return how far each encoder has moved since the last validation, in lengths of its weights."""
+        moved = {}
+        for name, encoder in module.encoders.items():
+            now = torch.cat([p.detach().flatten() for p in encoder.parameters()])
+            before = self._weights.get(name, now)
+            self._weights[name] = now.clone()
+            moved[name] = float((now - before).norm() / before.norm())
+        return moved
+
+
+@torch.no_grad()
+def measure(module: LateFusion, part: Mapping[str, Tensor], data: Data, seed: int) -> dict[str, Any]:
+    """Return score, chance, and for every modality its reliance and the predictions that swapping it changes."""
+    generator = torch.Generator().manual_seed(seed)
+    own, label = decided(module(dict(part)), data.task), part["label"]
+    base, least = score(own, label, data.task), chance(label, data.task)
+    reliance, flips = {}, {}
+    for name in data.modalities:
+        scores, changed = [], []
+        for _ in range(DERANGEMENTS):
+            order = torch.randperm(len(label), generator=generator)
+            others = torch.empty_like(order)
+            others[order] = order.roll(1)  # nobody keeps its own
+            swapped = decided(module({**part, name: part[name][others]}), data.task)
+            scores.append(score(swapped, label, data.task))
+            changed.append(_changed(own, swapped, data.task))
+        skill = base - least
+        reliance[name] = (base - sum(scores) / DERANGEMENTS) / skill if skill > 0.02 else float("nan")
+        flips[name] = sum(changed) / DERANGEMENTS
+    return {"score": base, "chance": least, "reliance": reliance, "flips": flips}
+
+
+def _changed(own: Tensor, swapped: Tensor, task: str) -> float:
+    if task == "regression":
+        return float((own - swapped).square().mean() / own.var().clamp(min=1e-9) / 2)
+    return float((own != swapped).float().mean())
+
+
+@torch.no_grad()
+def discrepancy(module: LateFusion, part: Mapping[str, Tensor]) -> float | None:
+    """Return OGM-GE's discrepancy ratio of the weak modality to the others, whose own logits a linear fusion has."""
+    if module.task != "multiclass":
+        return None
+    encoded = module.features(part)
+    weights = module.fusion.weight.view(-1, len(module.names), encoded.shape[-1])  # type: ignore[operator,union-attr]
+    logits = torch.einsum("bmw,cmw->bmc", encoded, weights) + module.fusion.bias / len(module.names)
+    true = logits.softmax(-1).gather(2, part["label"].view(-1, 1, 1).expand(-1, len(module.names), 1)).sum((0, 2))
+    return float(true[-1] / true[:-1].mean())
+
+
+def alone(data: Data) -> dict[str, float]:
+    """Return how much of the way from chance to perfection raw inputs go without the model, by scikit-learn."""
+    return {name: _alone(data, name) for name in data.modalities}
+
+
+def _alone(data: Data, name: str) -> float:
+    inputs, told = (_raw(part[name], data.train[name]) for part in (data.train, data.validation))
+    target, label = data.train["label"], data.validation["label"]
+    if data.task == "regression":
+        return float(Ridge(10.0).fit(inputs, target).score(told, label))
+    columns = target.reshape(len(target), -1).long().T
+    predicted = [RidgeClassifier(100.0).fit(inputs, column).predict(told) for column in columns]
+    least = chance(label, data.task)
+    return (score(torch.tensor(predicted).T, label, data.task) - least) / (1 - least)
+
+
+def _raw(values: Tensor, training: Tensor) -> Any:
+    if values.is_floating_point():
+        flat, reference = values.flatten(1), training.flatten(1)
+        return ((flat - reference.mean(0)) / reference.std(0).clamp(min=1e-12)).numpy()
+    counts = torch.zeros(len(values), int(training.max()) + 1)
+    return counts.scatter_add_(1, values.clamp(max=counts.shape[1] - 1), torch.ones(values.shape))[:, 1:].numpy()
+
+
+def state_at(record: Mapping[str, Any], modality: str, epoch: int = -1) -> str:
+    """Return what a modality really is at an epoch.
+
+    ``collapsed``: informative, and hardly any skill and hardly a prediction rests on it; ``healthy``: more than a tenth
+    of the skill does; ``misused``: predictions rest on it, but no skill; ``uninformative``: unused, and raw inputs tell
+    nothing; ``between`` otherwise, and ``unlearned`` where there is no skill.
+    """
+    truth = record["epochs"][epoch]["truth"]
+    reliance, flips = truth["reliance"][modality], truth["flips"][modality]
+    if not reliance == reliance or truth["score"] - truth["chance"] < 0.05 * (1 - truth["chance"]):
+        return "unlearned"
+    if reliance > 0.1:
+        return "healthy"
+    if reliance < 0.05:
+        if flips > 0.3:
+            return "misused"
+        return "collapsed" if record["alone"][modality] > 0.1 else "uninformative"
+    return "between"
