@@ -21,11 +21,11 @@ class Verdict:
     Attributes:
         modality: Its name.
         state: Used, unused, or collapsed.
-        since: First of the checks that the state rests on; None while it is the presumption that all begin with.
+        since: First of the checks in a row that the state rests on; None where it was never another.
         row: The latest check that could be judged; None before there is one.
         rest: The other modalities.
-        skill: Of the model at that check, 0 at chance and 1 at perfection; None where labels do not tell.
-        drop: Of that skill when the modality is swapped; None likewise.
+        drop: Skill lost at that check when the modality is swapped, 0 at chance and 1 at perfection; None where labels
+            do not tell.
         alone: What its raw inputs tell without the model; None where that was not asked or cannot be.
         from_start: Whether no check found it used.
     """
@@ -35,7 +35,6 @@ class Verdict:
     since: Row | None = None
     row: Row | None = None
     rest: Sequence[str] = ()
-    skill: float | None = None
     drop: float | None = None
     alone: Alone | None = None
     from_start: bool = False
@@ -46,11 +45,10 @@ class CollapseRule:
     """When a modality counts as unused, and when that is a collapse.
 
     A check is *silent* on a modality when swapping it leaves the outputs, or at least the decisions, and the score as
-    they were: ``(total < max_total or flips < max_flips) and drop < max_drop``. ``patience`` silent checks in a row
-    make it unused, as many others make it used again. Checks count once the model has learned something (skill above
-    ``min_skill``): of a model as it was initialised, shares mean nothing. Unused and known to be informative is
-    collapsed: a regression on the raw inputs explains more than ``min_alone`` of the labels' variance, or it was named
-    in ``expected``.
+    they were: ``(total < max_total or flips < max_flips) and drop < max_drop``. It is unused while the last
+    ``patience`` checks are silent on it. Checks count once the model has learned something (skill above ``min_skill``):
+    of a model as it was initialised, shares mean nothing. Unused and known to be informative is collapsed: a regression
+    on the raw inputs explains more than ``min_alone`` of the labels' variance, or it was named in ``expected``.
 
     Attributes:
         expected: Modalities that must be used; all, where the data show that they could, when it is None.
@@ -65,8 +63,8 @@ class CollapseRule:
     expected: Sequence[str] | None = None
     patience: int = 2
     max_total: float = 0.05
-    max_flips: float = 0.05
-    max_drop: float = 0.08
+    max_flips: float = 0.1
+    max_drop: float = 0.05
     min_skill: float = 0.1
     min_alone: float = 0.05
 
@@ -87,22 +85,16 @@ class CollapseRule:
 
     def _verdict(self, name: str, rows: Sequence[Row], yardstick: Yardstick, modalities: Sequence[str]) -> Verdict:
         runs = [(silent, list(run)) for silent, run in groupby(rows, lambda row: self._silent(row, name, yardstick))]
-        settled = [(silent, run) for silent, run in runs if len(run) >= self.patience]
-        row = rows[-1] if rows else None
-        # Shorter runs in between did not change the state.
-        unused, trailing = next(
-            ((silent, [run for _, run in spell]) for silent, spell in groupby(reversed(settled), lambda pair: pair[0])),
-            (False, []),
-        )
+        silent, latest = runs[-1] if runs else (False, [])
+        unused = silent and len(latest) >= self.patience
         alone = (yardstick.alone or {}).get(name)
         return Verdict(
             modality=name,
             state=State.USED if not unused else State.COLLAPSED if self._informative(name, alone) else State.UNUSED,
-            since=trailing[-1][0] if trailing else None,
-            row=row,
+            since=latest[0] if silent == unused and len(runs) > (not unused) else None,
+            row=rows[-1] if rows else None,
             rest=[other for other in modalities if other != name],
-            skill=None if row is None else skill_of(row, yardstick),
-            drop=None if row is None else drop_of(row, name, yardstick),
+            drop=drop_of(rows[-1], name, yardstick) if rows else None,
             alone=alone,
             from_start=all(silent for silent, _ in runs),
         )

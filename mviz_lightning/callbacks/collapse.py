@@ -49,12 +49,12 @@ class UnimodalCollapse(Callback):
         action: What an alarm does besides: ``"warn"`` nothing, ``"stop"`` ends the training when ``min_epochs`` allow
             it; or a function, or its dotted path, called on every process with ``(trainer, pl_module, verdict)``
             whenever a modality collapses. What it raises ends the training.
-        patience: Checks in a row that must agree, for the alarm and for its end.
+        patience: Checks in a row at which a modality must be found unused.
         expected: Modalities that must be used, known to be informative: unused, they are collapsed; no alarm is ever
             raised for others. By default all, where a regression on the raw inputs shows that they are informative.
         monitor: Name of the monitor that is read, where there are several.
         max_total: Total effect below which a modality does not matter to the outputs.
-        max_flips: Share of predictions below which it does not matter to the decisions.
+        max_flips: Share of changed predictions (``flips``) below which it does not matter to the decisions.
         max_drop: Skill lost when it is swapped, below which it does not matter to the score.
         min_skill: Skill of the model from which on it is judged: 0 is a constant answer, 1 perfection.
         min_alone: Share of the labels' variance that raw inputs must explain to count as informative.
