@@ -1,5 +1,6 @@
 """Whether a model still uses a modality: a pure function of what was measured so far."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -44,8 +45,9 @@ class Verdict:
 class CollapseRule:
     """When a modality counts as unused, and when that is a collapse.
 
-    A check is *silent* on a modality when swapping it leaves the outputs, or at least the decisions, and the score as
-    they were: ``(total < max_total or flips < max_flips) and drop < max_drop``. It is unused while the last
+    A check is *silent* on a modality when swapping it leaves the decisions or the outputs as they were, and the score:
+    ``(flips < max_flips or total < max_total) and drop < max_drop``. Without labels the decisions tell, in a regression
+    the outputs. The modality is unused while the last
     ``patience`` checks are silent on it. Checks count once the model has learned something (skill above ``min_skill``):
     of a model as it was initialised, shares mean nothing. Unused and known to be informative is collapsed: a regression
     on the raw inputs explains more than ``min_alone`` of the labels' variance, or it was named in ``expected``.
@@ -101,11 +103,11 @@ class CollapseRule:
 
     def _silent(self, row: Row, name: str, yardstick: Yardstick) -> bool:
         """Tell whether swapping a modality leaves everything as it was."""
-        drop = drop_of(row, name, yardstick)
-        if drop is not None and drop >= self.max_drop:
-            return False
-        flips = row.values.get(f"flips/{name}")
-        return row.values[f"total/{name}"] < self.max_total or (flips is not None and flips < self.max_flips)
+        drop, flips = drop_of(row, name, yardstick), row.values.get(f"flips/{name}", math.inf)
+        undecided, unmoved = flips < self.max_flips, row.values[f"total/{name}"] < self.max_total
+        if drop is None:
+            return undecided or (unmoved and flips == math.inf)
+        return (undecided or unmoved) and drop < self.max_drop
 
     def _informative(self, name: str, alone: Alone | None) -> bool:
         if self.expected is not None:

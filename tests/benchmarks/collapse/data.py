@@ -71,7 +71,7 @@ def _mfeat(spec: RunSpec, generator: torch.Generator) -> Data:
     scaled = {view: (x - x[parts["train"]].mean(0)) / x[parts["train"]].std(0) for view, x in views.items()}
     splits = {}
     for split, rows in parts.items():
-        drawn = {view: rows for view in spec.views}
+        drawn = dict.fromkeys(spec.views, rows)
         if spec.task == "sum":
             drawn = {view: rows[torch.randint(len(rows), (4 * len(rows),), generator=generator)] for view in spec.views}
         digits = [labels[chosen] for chosen in drawn.values()]

@@ -57,7 +57,7 @@ COLLAPSING = (
     ("decay", 0.1),
 )
 HEALTHY = (("plain", 0.0), ("dropout", 0.25))
-PAIRS = tuple(combinations(("fou", "kar", "zer"), 2)) + (("kar", "mor"), ("fou", "mor"), ("zer", "mor"))
+PAIRS = (*combinations(("fou", "kar", "zer"), 2), ("kar", "mor"), ("fou", "mor"), ("zer", "mor"))
 
 
 def families(seeds: int = 3) -> Iterator[RunSpec]:
@@ -71,7 +71,7 @@ def families(seeds: int = 3) -> Iterator[RunSpec]:
             yield RunSpec("families", "mfeat", pair, recipe, strength, fusion=fusion, seed=repeat)
             views = ("image", "text") if repeat % 2 and recipe != "scaled" else ("text", "image")
             yield RunSpec("families", "openmoji", views, recipe, strength, fusion=fusion, seed=repeat)
-            noise = 0.3 if recipe in ("dropout",) or number == len(recipes) - 1 else None
+            noise = 0.3 if recipe == "dropout" or number == len(recipes) - 1 else None
             yield RunSpec("families", "av", ("mel", "image"), recipe, strength, fusion=fusion, seed=repeat, noise=noise)
             yield RunSpec("families", "av", ("image", "mel"), recipe, strength, fusion=fusion, seed=repeat, noise=0.2)
             yield RunSpec("families", "mfeat", pair[::-1], recipe, strength, fusion=fusion, seed=repeat + 1000)

@@ -7,14 +7,16 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 sys.path.append(str(Path(__file__).parent))
 
 import numpy as np
+from indicators import INDICATORS, Indicator, Record, with_twins
 from recipes import SOFT
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
@@ -23,10 +25,6 @@ from truth import state_at
 from mviz_lightning.collapse import CollapseRule
 from mviz_lightning.explainers.yardstick import Yardstick
 from mviz_lightning.records import Row, State
-
-Record = Mapping[str, Any]
-Indicator = Callable[[Record, int, str], float | None]
-"""Of a run, an epoch and a modality; low where the modality is not used."""
 
 PATIENCE = 2
 MIN_SKILL = 0.1
@@ -47,58 +45,6 @@ def states(record: Record, rule: CollapseRule) -> dict[str, list[State]]:
 def truths(record: Record, modality: str) -> list[str]:
     """Return what a modality really was at every check."""
     return [state_at(record, modality, epoch) for epoch in range(len(record["epochs"]))]
-
-
-def value(name: str) -> Indicator:
-    """Return one of the monitor's values as an indicator."""
-    return lambda record, epoch, modality: record["epochs"][epoch]["values"].get(f"{name}/{modality}")
-
-
-def skill_drop(record: Record, epoch: int, modality: str) -> float | None:
-    """Return the skill lost when a modality is swapped."""
-    chance, perfect = record["yardstick"]["chance"], record["yardstick"]["perfect"]
-    return record["epochs"][epoch]["values"][f"perceptual/{modality}"] / (perfect - chance)
-
-
-def gradient_ratio(record: Record, epoch: int, modality: str) -> float | None:
-    """Return the modality's share of the encoders' gradient norms."""
-    norms = record["epochs"][epoch]["signals"]["grad_norm"]
-    return norms[modality] / max(1e-12, sum(norms.values()))
-
-
-def update_ratio(record: Record, epoch: int, modality: str) -> float | None:
-    """Return the modality's share of the encoders' relative updates."""
-    norms = record["epochs"][epoch]["signals"]["update_norm"]
-    return norms[modality] / max(1e-12, sum(norms.values())) if epoch else None
-
-
-def discrepancy(record: Record, epoch: int, modality: str) -> float | None:
-    """Return OGM-GE's ratio; a linear fusion alone has one."""
-    return record["epochs"][epoch]["signals"]["ogm"]
-
-
-def emap_gap(record: Record, epoch: int, modality: str) -> float | None:
-    """Return the EMAP gap, which knows no modality."""
-    return record["epochs"][epoch]["values"]["emap_gap"]
-
-
-def from_peak(record: Record, epoch: int, modality: str) -> float | None:
-    """Return how the score stands to its own best so far: validation accuracy alone."""
-    scores = [found["truth"]["score"] for found in record["epochs"][: epoch + 1]]
-    return scores[-1] - max(scores)
-
-
-INDICATORS: dict[str, Indicator] = {
-    "total effect, logits": value("total"),
-    "total effect, decisions (flips)": value("flips"),
-    "skill drop": skill_drop,
-    "first-order share": value("contribution"),
-    "EMAP gap": emap_gap,
-    "gradient-norm share": gradient_ratio,
-    "update-norm share": update_ratio,
-    "OGM-GE discrepancy": discrepancy,
-    "validation score, from its peak": from_peak,
-}
 
 
 def learned(record: Record, epoch: int) -> bool:
@@ -135,10 +81,10 @@ def fitted(collapsed: Sequence[float], healthy: Sequence[float]) -> float:
     return float(middles[best[len(best) // 2]])
 
 
-def compare(runs: Sequence[Record]) -> list[list[str]]:
+def compare(runs: Sequence[Record], rivals: Mapping[str, Indicator]) -> list[list[str]]:
     """Compare indicators by thresholds that were fitted on the other families."""
     lines = []
-    for name, indicator in INDICATORS.items():
+    for name, indicator in rivals.items():
         known = [(run, run["outcome"], latest(run, indicator)) for run in runs]
         known = [found for found in known if found[2] is not None and found[1] in ("collapsed", "healthy")]
         flags = [outcome == "collapsed" for _, outcome, _ in known]
@@ -180,16 +126,6 @@ def cells(counts: Counter[str]) -> list[str]:
     return [*(f"{counts[a]}/{counts[b]}" for a, b in pairs), f"{counts['ever']}/{counts['healthy']}"]
 
 
-def judged(runs: Sequence[Record], rule: CollapseRule, least: State) -> list[str]:
-    """Return the cells of a rule; an alarm is a state of at least so much."""
-    counts = Counter[str]()
-    for run in runs:
-        if run["outcome"] in ("collapsed", "healthy"):
-            found = states(run, rule)[run["views"][-1]]
-            count(counts, run, run["outcome"], [state >= least for state in found])
-    return cells(counts)
-
-
 def delays(runs: Sequence[Record], rule: CollapseRule) -> list[int]:
     """Return checks from the first of those at which a modality was collapsed till the end to the alarm."""
     found = []
@@ -218,6 +154,108 @@ def show(lines: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+GRID = {"max_total": (0.03, 0.05, 0.08), "max_flips": (0.05, 0.1, 0.15), "max_drop": (0.03, 0.05, 0.08)}
+
+
+def elsewhere(runs: Sequence[Record]) -> list[str]:
+    """Return the cells of the rule with thresholds that were chosen on the other families."""
+    counts, chosen = Counter[str](), []
+    rules = [CollapseRule(**dict(zip(GRID, values, strict=True))) for values in product(*GRID.values())]
+    tried = [(rule, [tally([run], rule, State.COLLAPSED) for run in runs]) for rule in rules]
+    for family in sorted({run["family"] for run in runs}):
+        others = [number for number, run in enumerate(runs) if run["family"] != family]
+        faults = [errors(sum((found[number] for number in others), Counter())) for _, found in tried]
+        best = [number for number, fault in enumerate(faults) if fault == min(faults)]
+        rule, found = tried[min(best, key=lambda number: off_centre(rules[number]))]
+        chosen.append("/".join(f"{getattr(rule, name):g}" for name in GRID))
+        counts += sum((tallied for tallied, run in zip(found, runs, strict=True) if run["family"] == family), Counter())
+    return [", ".join(dict.fromkeys(chosen)), *cells(counts)]
+
+
+def errors(counts: Counter[str]) -> float:
+    """Return misses and false alarms, both kinds alike."""
+    missed = 1 - counts["collapsed alarmed"] / max(1, counts["collapsed"])
+    return missed + (counts["healthy alarmed"] + counts["ever"]) / max(1, counts["healthy"])
+
+
+def off_centre(rule: CollapseRule) -> int:
+    """Return how far thresholds lie from the middle of the grid."""
+    return sum(getattr(rule, name) != values[len(values) // 2] for name, values in GRID.items())
+
+
+def tally(runs: Sequence[Record], rule: CollapseRule, least: State) -> Counter[str]:
+    """Count what a rule says; an alarm is a state of at least so much."""
+    counts = Counter[str]()
+    for run in runs:
+        if run["outcome"] in ("collapsed", "healthy"):
+            found = states(run, rule)[run["views"][-1]]
+            count(counts, run, run["outcome"], [state >= least for state in found])
+    return counts
+
+
+def unlabelled(runs: Sequence[Record]) -> list[Record]:
+    """Return runs as a monitor without labels would have seen them."""
+    kept = ("total/", "flips/")
+    blind = {"chance": None, "perfect": None, "alone": {}}
+    return [
+        {
+            **run,
+            "yardstick": blind,
+            "epochs": [
+                {**found, "values": {k: v for k, v in found["values"].items() if k.startswith(kept)}}
+                for found in run["epochs"]
+            ],
+        }
+        for run in runs
+    ]
+
+
+def compare_all(runs: Sequence[Record], everything: Sequence[Record]) -> None:
+    """Print the rule and its rivals on three families of tasks."""
+    rule, header = CollapseRule(), ["", "AUC", "thresholds", "recall", "soft alone", "false at the end", "false ever"]
+    defaults = "/".join(f"{getattr(rule, name):g}" for name in GRID)
+    silent = replace(rule, max_flips=0.0)
+    lines = [
+        ["the rule", "", defaults, *cells(tally(runs, rule, State.COLLAPSED))],
+        ["the rule, thresholds of other families", "", *elsewhere(runs)],
+        ["the rule without flips", "", "", *cells(tally(runs, silent, State.COLLAPSED))],
+        ["the rule without labels", "", "", *cells(tally(unlabelled(runs), rule, State.UNUSED))],
+    ]
+    rivals = INDICATORS | {"validation score, against healthy twins": with_twins([*runs, *everything])}
+    show([header, *lines, *compare(runs, rivals)])
+    late = delays(runs, rule)
+    print(f"checks from onset to alarm: median {median(late)}, largest {max(late)}, of {len(late)} alarms")
+
+
+def by_kind(runs: Sequence[Record], rule: CollapseRule) -> None:
+    """Print what the rule says at the end, by task, recipe and what is true."""
+    groups: dict[tuple[str, ...], Counter[str]] = {}
+    for run in runs:
+        for name, said in states(run, rule).items():
+            real = truths(run, name)
+            role = "weak" if name == run["views"][-1] else "others"
+            key = (run["family"], run["task"], run["recipe"], role, real[-1])
+            counts = groups.setdefault(key, Counter())
+            counts[said[-1].name.lower()] += 1
+            counts["false alarms"] += any(false_onsets([state is State.COLLAPSED for state in said], real))
+    header = ["family", "task", "recipe", "modality", "truth", "the rule says"]
+    told = [[*key, ", ".join(f"{n} {name}" for name, n in counts.items() if n)] for key, counts in groups.items()]
+    show([header, *told])
+
+
+def false_alarms(runs: Sequence[Record], rule: CollapseRule) -> None:
+    """Print how many healthy runs ever had an alarm on a modality that was used at that time."""
+    sound = [run for run in runs if all(state_at(run, name) == "healthy" for name in run["views"])]
+    false = sum(
+        any(
+            any(false_onsets([state is State.COLLAPSED for state in said], truths(run, name)))
+            for name, said in states(run, rule).items()
+        )
+        for run in sound
+    )
+    print(f"false alarms ever: {false} of {len(sound)} healthy runs; at the most {bound(false, len(sound)):.4f} (95 %)")
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -225,38 +263,15 @@ def main() -> None:
     runs = [json.loads(line) for line in parser.parse_args().runs.open()]
     for run in runs:
         run["outcome"] = state_at(run, run["views"][-1])
-    main_part = [run for run in runs if run["part"] == "families"]
-    rule = CollapseRule()
-    print(f"families: {dict(Counter(run['outcome'] for run in main_part))}")
-    header = ["indicator", "AUC", "thresholds", "recall", "soft alone", "false at the end", "false ever"]
-    own = [["the rule", "", "", *judged(main_part, rule, State.COLLAPSED)]]
-    show([header, *own, *compare(main_part)])
-    late = delays(main_part, rule)
-    print(f"checks from onset to alarm: median {median(late)}, largest {max(late)}")
-    for part in ("extras", "healthy"):
-        chosen = [run for run in runs if run["part"] == part]
-        groups: dict[tuple[str, ...], Counter[str]] = {}
-        for run in chosen:
-            for name, said in states(run, rule).items():
-                real = truths(run, name)
-                false = any(s is State.COLLAPSED and t in ("healthy", "uninformative") for s, t in zip(said, real))
-                weak = "weak" if name == run["views"][-1] else "others"
-                key = (run["family"], run["task"], run["recipe"], weak, real[-1])
-                counts = groups.setdefault(key, Counter())
-                counts.update([said[-1].name.lower()])
-                counts["false ever"] += false
-        lines = [[*key, ", ".join(f"{n} {name}" for name, n in counts.items())] for key, counts in groups.items()]
-        print(f"\n{part}")
-        if lines:
-            show(lines)
-        if part == "healthy" and chosen:
-            sound = [run for run in chosen if run["outcome"] == "healthy"]
-            false = sum(
-                any(s is State.COLLAPSED and t == "healthy" for s, t in zip(said, truths(run, name), strict=True))
-                for run in sound
-                for name, said in states(run, rule).items()
-            )
-            print(f"false alarms ever: {false} in {len(sound)} runs, at the most {bound(false, len(sound)):.4f} (95 %)")
+    parts = {part: [run for run in runs if run["part"] == part] for part in ("families", "extras", "healthy")}
+    for part, chosen in parts.items():
+        print(
+            f"{part}: {len(chosen)} runs, {dict(Counter(run['outcome'] for run in chosen))}, "
+            f"{sum(run['seconds'] for run in chosen) / 60:.0f} minutes on one core"
+        )
+    compare_all(parts["families"], parts["healthy"])
+    by_kind(parts["extras"], CollapseRule())
+    false_alarms(parts["healthy"], CollapseRule())
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What really happened in a run, measured apart from the package, and the signals that others would watch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,7 +153,7 @@ def state_at(record: Mapping[str, Any], modality: str, epoch: int = -1) -> str:
     """
     truth = record["epochs"][epoch]["truth"]
     reliance, flips = truth["reliance"][modality], truth["flips"][modality]
-    if not reliance == reliance or truth["score"] - truth["chance"] < 0.05 * (1 - truth["chance"]):
+    if math.isnan(reliance) or truth["score"] - truth["chance"] < 0.05 * (1 - truth["chance"]):
         return "unlearned"
     if reliance > 0.1:
         return "healthy"
