@@ -2,9 +2,13 @@
 
 A small CNN sees an emoji at 32 x 32 pixels, a bag of word embeddings reads its short name ("red apple"), and an MLP on
 both says to which of eight Unicode groups it belongs. Each modality alone gets some of the groups right, both together
-get more. A `MultimodalMonitor`, handed to the Trainer, watches this happen, and explains four emojis as it goes on.
+get more. A `MultimodalMonitor`, handed to the Trainer, watches this happen, and explains four emojis as it goes on; the
+`UnimodalCollapse` beside it tells when the model does not use the picture or the name.
 
     python examples/openmoji.py
+
+With `--mix-up-pictures`, every training emoji has the picture of another one, as when a loader shuffles each modality
+on its own. Loss and accuracy do not show it; the alarm does, and stops the training.
 
 Emojis by OpenMoji, CC BY-SA 4.0; see data/OPENMOJI.md.
 """
@@ -29,11 +33,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from mviz_lightning import Modality, MultimodalMonitor
+from mviz_lightning import Modality, MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.explainers import DIME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from lightning import Callback
     from lightning.pytorch.loggers import Logger
@@ -97,7 +101,7 @@ class OpenMojiData(NamedTuple):
     std: list[float]
 
 
-def load_data(path: Path = DATA) -> OpenMojiData:
+def load_data(path: Path = DATA, *, mix_up: bool = False) -> OpenMojiData:
     """Read the array file; vocabulary and normalisation come from the training part alone."""
     arrays = np.load(path, allow_pickle=False)
     texts, train = arrays["texts"], arrays["train"]
@@ -105,6 +109,8 @@ def load_data(path: Path = DATA) -> OpenMojiData:
     pixels, tokens = torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2).float() / 255, vocabulary.encode(texts)
     std, mean = torch.std_mean(pixels[train], dim=(0, 2, 3), keepdim=True)
     images = (pixels - mean) / std
+    if mix_up:
+        images[train] = images[np.random.default_rng(0).permutation(train)]
     labels = torch.from_numpy(arrays["labels"]).long()
     training, validation = (
         OpenMoji(images[rows], tokens[rows], labels[rows]) for rows in (train, arrays["validation"])
@@ -235,14 +241,14 @@ def make_monitor(data: OpenMojiData) -> MultimodalMonitor:
     )
 
 
-def make_trainer(epochs: int, loggers: Iterable[Logger], callback: Callback) -> Trainer:
+def make_trainer(epochs: int, loggers: Iterable[Logger], callbacks: Sequence[Callback]) -> Trainer:
     """Make a reproducible Trainer for the CPU."""
     return Trainer(
         accelerator="cpu",
         deterministic=True,
         max_epochs=epochs,
         logger=loggers,
-        callbacks=[callback],
+        callbacks=list(callbacks),
         log_every_n_steps=10,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -262,6 +268,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train on OpenMoji and watch how both modalities are used.")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--mix-up-pictures", action="store_true", help="give training emojis the pictures of others")
     parser.add_argument("--output", type=Path, default=Path("runs/openmoji"), help="folder for the logs")
     return parser.parse_args()
 
@@ -271,11 +278,11 @@ def main() -> None:
     arguments = parse_arguments()
     quiet_console()
     seed_everything(0, verbose=False)
-    data = load_data()
+    data = load_data(mix_up=arguments.mix_up_pictures)
     model = OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
     tensorboard, wandb_logger = make_loggers(arguments.output)
-    monitor = make_monitor(data)
-    trainer = make_trainer(arguments.epochs, [tensorboard, wandb_logger], monitor)
+    monitor, alarm = make_monitor(data), UnimodalCollapse(action="stop")
+    trainer = make_trainer(arguments.epochs, [tensorboard, wandb_logger], [monitor, alarm])
     trainer.fit(
         model,
         DataLoader(data.train, batch_size=32, shuffle=True),
