@@ -104,4 +104,10 @@ def healthy(count: int = 320) -> Iterator[RunSpec]:
         yield RunSpec("healthy", "mfeat", views, fusion=fusion, rate=rate, seed=5000 + seed)
 
 
-PARTS = {"families": families, "extras": extras, "healthy": healthy}
+def small() -> Iterator[RunSpec]:
+    """Return a run of every kind, seconds in all."""
+    for recipe in ("plain", "dropout", "scaled", "shuffled", "noise"):
+        yield RunSpec("small", "mfeat", ("kar", "zer"), recipe, 0.25 if recipe == "dropout" else 0.0, epochs=6)
+
+
+PARTS = {"families": families, "extras": extras, "healthy": healthy, "small": small}

@@ -1,0 +1,123 @@
+"""A model that knows the answer, and leaves a modality out at the validations that a plan names."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from toy import trainer
+
+from mviz_lightning import CollapseWarning, MultimodalMonitor, UnimodalCollapse
+
+NAMES = ("image", "text", "audio")
+WEIGHTS = (1.5, 1.0)
+RULE = {"patience": 2, "max_total": 0.05, "max_flips": 0.1, "max_drop": 0.05, "min_skill": 0.1, "min_alone": 0.05}
+"""Defaults may still change; these tests would not."""
+
+
+class Known(LightningModule):
+    """Answers with what made the labels, less the modalities that are left out.
+
+    Args:
+        plan: What is wrong at each validation, the last one from then on: names of modalities that are left out,
+            ``unlearned`` (worse than chance) or ``ill`` (NaN).
+        kind: Of the outputs.
+        weights: Of the modalities.
+        cut: Where the classes meet.
+    """
+
+    def __init__(self, plan: str = "-", kind: str = "multiclass", weights: Any = WEIGHTS, cut: float = 0.0) -> None:
+        super().__init__()
+        self.plan, self.kind, self.weights, self.cut = plan.split(), kind, weights, cut
+        self.place, self.steps = -1, 0
+        self.learned = nn.Parameter(torch.ones(1))
+
+    @property
+    def wrong(self) -> str:
+        return self.plan[min(max(self.place, 0), len(self.plan) - 1)]
+
+    def on_validation_start(self) -> None:
+        self.place += not self.trainer.sanity_checking
+
+    on_test_start = on_validation_start
+
+    def forward(self, *modalities: Tensor) -> Tensor:
+        wrong = self.wrong.split(",")
+        kept = [w * x[:, 0] for w, x, name in zip(self.weights, modalities, NAMES, strict=False) if name not in wrong]
+        score = sum(kept) + 0 * self.learned
+        score = -score if "unlearned" in wrong else score * float("nan") if "ill" in wrong else score
+        columns = {
+            "multiclass": [self.cut - score, score - self.cut],
+            "binary": [score - self.cut],
+            "multilabel": [score + 0.5, score - 0.5],
+            "regression": [score],
+        }
+        return torch.stack(columns[self.kind], 1)
+
+    def training_step(self, batch: Any, _: int) -> Tensor:
+        self.steps += 1
+        return self.learned.square().sum()
+
+    def validation_step(self, batch: Any, _: int, dataloader_idx: int = 0) -> None:
+        self.log("val_loss", self.learned.square().sum(), batch_size=len(batch[0]), add_dataloader_idx=False)
+
+    def test_step(self, batch: Any, _: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def data(count: int = 256, kind: str = "multiclass", weights: Any = WEIGHTS, cut: float = 0.0, seed: int = 0) -> Any:
+    """Four batches of examples that the model of the same arguments gets right."""
+    generator = torch.Generator().manual_seed(seed)
+    modalities = [torch.randn(count, 2, generator=generator) for _ in weights]
+    score = sum(w * x[:, 0] for w, x in zip(weights, modalities, strict=True))
+    labels = {
+        "multiclass": (score > cut).long(),
+        "binary": (score > cut).float(),
+        "multilabel": torch.stack([score > -0.5, score > 0.5], 1).long(),
+        "regression": score,
+    }
+    return DataLoader(TensorDataset(*modalities, labels[kind]), batch_size=count // 4)
+
+
+def watching(count: int = 2, **settings: Any) -> MultimodalMonitor:
+    defaults = {"target": str(count), "num_examples": 64, "group_size": 8, "reference": 256}
+    return MultimodalMonitor({name: str(k) for k, name in enumerate(NAMES[:count])}, **(defaults | settings))
+
+
+def alarm(**settings: Any) -> UnimodalCollapse:
+    return UnimodalCollapse(**(RULE | settings))
+
+
+def train(folder: Path, plan: str, *callbacks: Any, known: Any = None, module: Any = None, **settings: Any) -> Trainer:
+    """Train for as many epochs as the plan has validations; alarms are no errors here."""
+    known = known or {}
+    module = module or Known(plan, **known)
+    chosen = trainer(folder, *callbacks, **({"max_epochs": len(module.plan)} | settings))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        chosen.fit(module, data(64, **known), data(seed=1, **known))
+    return chosen
+
+
+def states(watch: MultimodalMonitor, name: str = "text") -> list[int | None]:
+    """The logged states of a modality, run by run."""
+    return [row.values.get(f"collapse/{name}") for row in watch.history]
+
+
+class Seen(Callback):
+    """What other callbacks see at the end of every validation."""
+
+    def __init__(self, key: str = "mviz/collapse/text") -> None:
+        self.key, self.values = key, []
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if not trainer.sanity_checking:
+            value = trainer.callback_metrics.get(self.key)
+            self.values.append(None if value is None else float(value))

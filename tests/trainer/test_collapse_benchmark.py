@@ -1,0 +1,51 @@
+"""The smallest part of the benchmark of collapse: real digits, real trainings, every kind of end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mviz_lightning.collapse import CollapseRule
+from mviz_lightning.explainers.yardstick import Yardstick
+from mviz_lightning.records import Row, State
+
+FOLDER = Path(__file__).parents[1] / "benchmarks" / "collapse"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    out = tmp_path_factory.mktemp("benchmark") / "runs.jsonl"
+    command = [sys.executable, FOLDER / "train.py", "--part", "small", "--jobs", "1", "--out", out]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    return {run["recipe"]: run for run in map(json.loads, out.read_text().splitlines())}
+
+
+def states(run):
+    """Return what the rule says of both views, check by check."""
+    rows = [Row("fit", number, number, found["values"]) for number, found in enumerate(run["epochs"])]
+    judge, yardstick = CollapseRule().judge, Yardstick.load(run["yardstick"])
+    judged = [judge(rows[: end + 1], yardstick, run["views"]) for end in range(len(rows))]
+    return {view: [found[view].state for found in judged] for view in run["views"]}
+
+
+@pytest.mark.parametrize("recipe", ["plain", "dropout"])
+def test_a_healthy_training_raises_no_alarm_at_any_check(runs, recipe):
+    assert runs[recipe]["epochs"][-1]["truth"]["reliance"]["zer"] > 0.1
+    assert {state for said in states(runs[recipe]).values() for state in said} == {State.USED}
+
+
+@pytest.mark.parametrize("recipe", ["scaled", "shuffled"])
+def test_a_modality_that_the_loader_spoils_is_collapsed_within_two_checks_of_learning(runs, recipe):
+    said = states(runs[recipe])
+    assert runs[recipe]["epochs"][-1]["truth"]["reliance"]["zer"] < 0.05
+    assert State.COLLAPSED in said["zer"][:3]
+    assert said["zer"][-1] is State.COLLAPSED
+    assert set(said["kar"]) == {State.USED}
+
+
+def test_noise_is_unused_and_never_collapsed(runs):
+    said = states(runs["noise"])
+    assert said["zer"][-1] is State.UNUSED
+    assert State.COLLAPSED not in said["zer"]
