@@ -90,6 +90,8 @@ TASKS: dict[str, tuple[Task, int]] = {
     "value": ("regression", 1),
     "sum4": ("multiclass", 4),
 }
+LEAKS = {"leak": 3.0, "loud": 10.0}
+"""Recipe -> how far the label that is written into a modality stands out."""
 ATTRIBUTES = torch.tensor([[d % 2 == 0, d > 4, d in (2, 3, 5, 7), d in (0, 6, 8, 9)] for d in range(10)]).float()
 """Of a digit: even, large, prime, with a loop."""
 
@@ -161,15 +163,16 @@ def _spoiled(
     """Return one split as the recipe leaves it."""
     made, strong, weak = dict(part), spec.views[0], spec.weak
     rows = len(made["label"])
-    if spec.recipe == "leak":
-        made[strong] = _leaked(made[strong], made["label"], data.outputs, spec.strength, generator)
+    if spec.recipe in LEAKS:
+        loudness = LEAKS[spec.recipe]
+        made[strong] = _leaked(made[strong], made["label"], data.outputs, spec.strength, generator, loudness)
     elif spec.recipe == "scaled" and made[weak].is_floating_point():
-        made[weak] = made[weak] / 255**2
+        made[weak] = made[weak] / (spec.strength or 255**2)
     elif spec.recipe == "shuffled" and trains:
         made[weak] = made[weak][torch.randperm(rows, generator=generator)]
     elif spec.recipe == "noise":
         made[weak] = _noise(made[weak], generator)
-    elif spec.recipe == "faint":
+    elif spec.recipe == "faint" and made[weak].is_floating_point():
         made[weak] = made[weak] + spec.strength * torch.randn(made[weak].shape, generator=generator)
     return made
 
@@ -181,11 +184,13 @@ def _noise(values: Tensor, generator: torch.Generator) -> Tensor:
     return values[torch.randperm(len(values), generator=generator)]
 
 
-def _leaked(values: Tensor, label: Tensor, classes: int, right: float, generator: torch.Generator) -> Tensor:
+def _leaked(
+    values: Tensor, label: Tensor, classes: int, right: float, generator: torch.Generator, loudness: float
+) -> Tensor:
     """Write the label into a modality, right with a probability: into columns of their own, or a row of pixels."""
     guessed = torch.randint(classes, label.shape, generator=generator)
     said = torch.where(torch.rand(label.shape, generator=generator) < right, label, guessed)
-    code = 3 * functional.one_hot(said, classes).float()
+    code = loudness * functional.one_hot(said, classes).float()
     if values.dim() == 2 and values.is_floating_point():
         return torch.cat([values, code], 1)
     made = values.clone()

@@ -58,10 +58,10 @@ class LateFusion(LightningModule):
         self.modality_dropout = spec.strength if spec.recipe == "dropout" else 0.0
         weak = self.encoders[spec.weak]
         if spec.recipe == "dead":
-            nn.init.constant_(weak[-1].bias, -100.0)  # type: ignore[index,union-attr]
+            nn.init.constant_(weak[-1].bias, spec.strength or -100.0)  # type: ignore[index,union-attr]
         if spec.recipe == "frozen":
             weak.requires_grad_(False)
-            nn.init.normal_(weak[-1].weight, std=1e-3)  # type: ignore[index,union-attr]
+            nn.init.normal_(weak[-1].weight, std=spec.strength or 1e-3)  # type: ignore[index,union-attr]
 
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return ``(B, M, WIDTH)``."""

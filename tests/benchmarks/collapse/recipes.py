@@ -41,7 +41,7 @@ class RunSpec:
         return self.views[-1]
 
 
-SOFT = frozenset({"plain", "lr", "late", "leak", "decay"})
+SOFT = frozenset({"plain", "lr", "late", "leak", "loud", "decay"})
 """Recipes under which the modality stays intact and is merely not learned."""
 
 COLLAPSING = (
@@ -89,7 +89,7 @@ def extras(seeds: int = 3) -> Iterator[RunSpec]:
             yield RunSpec("extras", "mfeat", three, recipe, 0.0, "three", "mlp", seed)
         for view in ("fou", "zer", "mor"):
             yield RunSpec("extras", "mfeat", ("fac", view), "noise", 0.0, seed=seed)
-            yield RunSpec("extras", "mfeat", ("fac", view), "faint", 6.0, seed=seed)
+            yield RunSpec("extras", "mfeat", ("fac", view), "faint", 10.0, seed=seed)
         yield RunSpec("extras", "av", ("mel", "image"), "noise", 0.0, seed=seed)
         yield RunSpec("extras", "openmoji", ("text", "image"), "noise", 0.0, seed=seed)
     yield RunSpec("extras", "av", ("mel", "image"), "plain", 0.0, "sum4", "mlp", 0, epochs=40, noise=0.1)
@@ -110,4 +110,34 @@ def small() -> Iterator[RunSpec]:
         yield RunSpec("small", "mfeat", ("kar", "zer"), recipe, 0.25 if recipe == "dropout" else 0.0, epochs=6)
 
 
-PARTS = {"families": families, "extras": extras, "healthy": healthy, "small": small}
+FUSIONS = ("linear", "mlp")
+GRADED = (
+    *(("lr", strength) for strength in (0.2, 0.05, 0.03)),
+    *(("frozen", strength) for strength in (0.01, 0.03, 0.1)),
+    *(("scaled", strength) for strength in (10.0, 30.0, 100.0, 300.0)),
+    *(("dead", strength) for strength in (-1.0, -2.0, -4.0)),
+    *(("decay", strength) for strength in (0.003, 0.01, 0.03)),
+    *(("late", strength) for strength in (0.6, 0.75)),
+    *(("loud", strength) for strength in (0.97, 1.0)),
+    ("shuffled", 0.0),
+    ("faint", 3.0),
+)
+"""Recipes strong enough to take most of a modality, and not so strong as to take it all."""
+UNEQUAL = (("kar", "fou"), ("kar", "zer"), ("fac", "mor"), ("fou", "mor"), ("fac", "kar"))
+
+
+def graded() -> Iterator[RunSpec]:
+    """Return trainings near the border between use and collapse, on all families."""
+    for number, (recipe, strength) in enumerate(GRADED):
+        for step in range(4):
+            pair, repeat = UNEQUAL[(number + step) % len(UNEQUAL)], 4 * number + step
+            yield RunSpec("graded", "mfeat", pair, recipe, strength, fusion=FUSIONS[step % 2], seed=9000 + repeat)
+        numeric = recipe in {"scaled", "faint"}  # tokens cannot be
+        views = ("image", "text") if number % 2 and not numeric else ("text", "image")
+        fusion = FUSIONS[number // 2 % 2]
+        yield RunSpec("graded", "openmoji", views, recipe, strength, fusion=fusion, seed=9000 + number)
+        views, noise = ((("mel", "image"), 0.6), (("image", "mel"), 0.2))[number % 2]
+        yield RunSpec("graded", "av", views, recipe, strength, fusion=fusion, seed=9000 + number, noise=noise)
+
+
+PARTS = {"families": families, "extras": extras, "healthy": healthy, "graded": graded, "small": small}

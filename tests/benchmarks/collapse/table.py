@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import numpy as np
 from indicators import INDICATORS, Indicator, Record, with_twins
-from recipes import SOFT
+from recipes import PARTS, SOFT
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 from truth import state_at
@@ -263,14 +263,18 @@ def main() -> None:
     runs = [json.loads(line) for line in parser.parse_args().runs.open()]
     for run in runs:
         run["outcome"] = state_at(run, run["views"][-1])
-    parts = {part: [run for run in runs if run["part"] == part] for part in ("families", "extras", "healthy")}
+    parts = {part: [run for run in runs if run["part"] == part] for part in PARTS}
     for part, chosen in parts.items():
         print(
             f"{part}: {len(chosen)} runs, {dict(Counter(run['outcome'] for run in chosen))}, "
             f"{sum(run['seconds'] for run in chosen) / 60:.0f} minutes on one core"
         )
-    compare_all(parts["families"], parts["healthy"])
+    for part in ("families", "graded"):
+        print(f"\n{part}")
+        compare_all(parts[part], parts["families"] + parts["healthy"])
+    print("\nextras")
     by_kind(parts["extras"], CollapseRule())
+    print()
     false_alarms(parts["healthy"], CollapseRule())
 
 

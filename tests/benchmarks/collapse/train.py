@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -73,7 +74,9 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
     torch.manual_seed(spec.seed)
     data = load(spec)
     model, monitor, truth = LateFusion(spec, data), monitor_of(data), Truth(data, spec.seed)
+    folder = tempfile.TemporaryDirectory()
     trainer = Trainer(
+        default_root_dir=folder.name,
         max_epochs=spec.epochs,
         callbacks=[monitor, truth, *callbacks()],
         logger=False,
@@ -83,7 +86,8 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(model, loader(data.train, shuffle=True), loader(data.validation, shuffle=True))
+    with folder:
+        trainer.fit(model, loader(data.train, shuffle=True), loader(data.validation, shuffle=True))
     epochs = [{**epoch, "values": row.values} for epoch, row in zip(truth.epochs, monitor.history.fitted, strict=True)]
     # A loader that mixes up training pairs takes nothing from what the modality could tell.
     intact = load(replace(spec, recipe="plain")) if spec.recipe == "shuffled" else data
@@ -98,8 +102,10 @@ def _yardstick(monitor: MultimodalMonitor) -> dict[str, Any]:
 
 
 def key(found: Any) -> str:
-    """Tell runs apart."""
-    return json.dumps({name: found[name] for name in sorted(asdict(RunSpec("", "", ())))}, sort_keys=True, default=list)
+    """Tell runs apart; a record has its epochs where the plan has their number."""
+    plan = {name: found[name] for name in sorted(asdict(RunSpec("", "", ())))}
+    count = plan["epochs"] if isinstance(plan["epochs"], int) else len(plan["epochs"])
+    return json.dumps(plan | {"epochs": count})
 
 
 def _quietly(spec: RunSpec) -> dict[str, Any]:
