@@ -22,7 +22,7 @@ class Verdict:
     Attributes:
         modality: Its name.
         state: Used, unused, or collapsed.
-        since: First of the checks in a row that the state rests on; None where it was never another.
+        since: First check of the state; None where the modality has been used all along.
         row: The latest check that could be judged; None before there is one.
         rest: The other modalities.
         drop: Skill lost at that check when the modality is swapped, 0 at chance and 1 at perfection; None where labels
@@ -87,13 +87,13 @@ class CollapseRule:
 
     def _verdict(self, name: str, rows: Sequence[Row], yardstick: Yardstick, modalities: Sequence[str]) -> Verdict:
         runs = [(silent, list(run)) for silent, run in groupby(rows, lambda row: self._silent(row, name, yardstick))]
-        silent, latest = runs[-1] if runs else (False, [])
-        unused = silent and len(latest) >= self.patience
+        spells = [place for place, (silent, run) in enumerate(runs) if silent and len(run) >= self.patience]
+        unused = bool(spells) and spells[-1] == len(runs) - 1
         alone = (yardstick.alone or {}).get(name)
         return Verdict(
             modality=name,
             state=State.USED if not unused else State.COLLAPSED if self._informative(name, alone) else State.UNUSED,
-            since=latest[0] if silent == unused and len(runs) > (not unused) else None,
+            since=runs[spells[-1] + (not unused)][1][0] if spells else None,
             row=rows[-1] if rows else None,
             rest=[other for other in modalities if other != name],
             drop=drop_of(rows[-1], name, yardstick) if rows else None,

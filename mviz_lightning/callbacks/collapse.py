@@ -21,12 +21,12 @@ from mviz_lightning.study import Study
 Action: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
 
 WITHOUT_LABELS = (
-    "without labels (target=), total effects alone are judged, from the third check on, and only modalities named in "
-    "expected= can be called collapsed."
+    "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
+    "modalities named in expected= can be called collapsed."
 )
 WITHOUT_SCALE = (
-    "score= does not tell one constant answer from the labels themselves; total effects alone are judged, from the "
-    "third check on."
+    "score= does not tell one constant answer from the labels themselves; flips alone are judged (totals in a "
+    "regression), from the third check on."
 )
 NEVER_LEARNED = (
     "no modality was judged, since the score never came min_skill={:g} of the way from chance to perfection; of a "
@@ -58,6 +58,9 @@ class UnimodalCollapse(Callback):
         max_drop: Skill lost when it is swapped, below which it does not matter to the score.
         min_skill: Skill of the model from which on it is judged: 0 is a constant answer, 1 perfection.
         min_alone: Share of the labels' variance that raw inputs must explain to count as informative.
+
+    Attributes:
+        verdicts: Modality -> what is known of it after the latest check; empty before the first.
 
     Raises:
         ConfigurationError: An argument is impossible, or there is no such monitor.
@@ -179,12 +182,9 @@ class UnimodalCollapse(Callback):
             for verdict in changed:
                 if verdict.state is State.COLLAPSED:
                     self.action(trainer, pl_module, verdict)
-        elif self.action == "stop" and self._collapsed and trainer_facts.may_stop(trainer):
-            trainer.should_stop = True
-
-    @property
-    def _collapsed(self) -> bool:
-        return any(verdict.state is State.COLLAPSED for verdict in self.verdicts.values())
+        elif self.action == "stop" and trainer_facts.may_stop(trainer):
+            collapsed = any(row.values.get(name) == State.COLLAPSED for name in state_names(list(self.verdicts)))
+            trainer.should_stop = trainer.should_stop or collapsed
 
     def _footer(self, trainer: Trainer, verdict: Verdict, row: Row) -> str:
         stops = self.action == "stop" and verdict.state is State.COLLAPSED and row.stage == "fit"
@@ -192,9 +192,7 @@ class UnimodalCollapse(Callback):
 
     def conclude(self, history: History) -> str:
         """Return how every modality stands at the end of the fit, in lines; empty where nothing was judged."""
-        if not history.fitted:
-            return ""
-        if all(verdict.row is None for verdict in self.verdicts.values()):
+        if self.verdicts and all(verdict.row is None for verdict in self.verdicts.values()):
             self._note(NEVER_LEARNED.format(self.rule.min_skill))
         return "\n".join(headline(verdict) for verdict in self.verdicts.values() if verdict.row is not None)
 

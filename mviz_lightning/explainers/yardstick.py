@@ -76,7 +76,7 @@ def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> Yardstic
         outputs: Scores an example, C.
     """
     right = encoded(target, task, outputs)
-    usual = right.mean(0, keepdim=True).expand_as(right)
+    usual = right.mean(0, keepdim=True).repeat(len(right), 1)
     chance, perfect = (_scored(score, answers, target, task) for answers in (usual, right))
     return Yardstick(chance, perfect)
 

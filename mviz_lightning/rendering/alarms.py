@@ -1,5 +1,7 @@
 """A verdict on a modality in words: what was found, since when, and what to try."""
 
+import math
+
 from mviz_lightning.collapse import Verdict
 from mviz_lightning.functional import bound_name
 from mviz_lightning.records import Alert, State
@@ -52,12 +54,11 @@ def evidence(verdict: Verdict) -> list[str]:
     if verdict.row is None:
         return []
     values, key = verdict.row.values, f"total/{verdict.modality}"
-    low, high = (values.get(bound_name(key, side), float("nan")) for side in ("low", "high"))
+    low, high = (values.get(bound_name(key, side), math.nan) for side in ("low", "high"))
     flips = values.get(f"flips/{verdict.modality}")
+    bounds = "" if math.isnan(low + high) else f" (95 %: {low:.1%} to {high:.1%})"
     decided = "" if flips is None else f", and {flips:.1%} of the predictions that swapping everything changes"
-    lines = [
-        f"swapping it changes {values[key]:.1%} of the outputs' variance (95 %: {low:.1%} to {high:.1%}){decided}",
-    ]
+    lines = [f"swapping it changes {values[key]:.1%} of the outputs' variance{bounds}{decided}"]
     if verdict.drop is not None:
         lost = values[f"perceptual/{verdict.modality}"]
         lines.append(

@@ -214,11 +214,11 @@ def compare_all(runs: Sequence[Record], everything: Sequence[Record]) -> None:
     """Print the rule and its rivals on three families of tasks."""
     rule, header = CollapseRule(), ["", "AUC", "thresholds", "recall", "soft alone", "false at the end", "false ever"]
     defaults = "/".join(f"{getattr(rule, name):g}" for name in GRID)
-    silent = replace(rule, max_flips=0.0)
+    totals = replace(rule, max_flips=0.0)
     lines = [
         ["the rule", "", defaults, *cells(tally(runs, rule, State.COLLAPSED))],
         ["the rule, thresholds of other families", "", *elsewhere(runs)],
-        ["the rule without flips", "", "", *cells(tally(runs, silent, State.COLLAPSED))],
+        ["the rule without flips", "", "", *cells(tally(runs, totals, State.COLLAPSED))],
         ["the rule without labels", "", "", *cells(tally(unlabelled(runs), rule, State.UNUSED))],
     ]
     rivals = INDICATORS | {"validation score, against healthy twins": with_twins([*runs, *everything])}
