@@ -19,6 +19,7 @@ from mviz_lightning.rendering.alarms import alert, headline
 from mviz_lightning.study import Study
 
 Action: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
+Guard: TypeAlias = Callable[[Callable[[], Any], Any], Any]
 
 WITHOUT_LABELS = (
     "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
@@ -96,53 +97,58 @@ class UnimodalCollapse(Callback):
         )
         self.verdicts: dict[str, Verdict] = {}
         self._changed: list[Verdict] = []
-        self._offered: list[str] = []
         self._said: set[str] = set()
-
-    def attach(self, monitor: str, modalities: Sequence[str]) -> bool:
-        """Hear of a monitor that is about to run; tell whether it is the one that is read.
-
-        Raises:
-            ConfigurationError: There are several, or the modalities are not as expected.
-        """
-        self._offered.append(monitor)
-        if self.monitor is None and len(self._offered) > 1:
-            raise ConfigurationError(f"UnimodalCollapse: there are the monitors {self._offered}; say monitor=.")
-        if self.monitor not in (None, monitor):
-            return False
-        unknown = [name for name in self.rule.expected or () if name not in modalities]
-        if unknown:
-            raise ConfigurationError(f"expected={unknown}: the monitor knows the modalities {list(modalities)}.")
-        self.verdicts, self._changed, self._said = {}, [], set()
-        return True
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the monitors: others may follow."""
-        self._offered = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to watch over nothing."""
-        if not self._offered or self.monitor not in (None, *self._offered):
-            asked = (
-                "MultimodalMonitor(...)" if self.monitor is None else f"MultimodalMonitor(..., name={self.monitor!r})"
-            )
+        names = trainer_facts.monitors(trainer)
+        if not names or self.monitor not in (None, *names):
+            asked = f", name={self.monitor!r}" if self.monitor else ""
             raise ConfigurationError(
-                f"UnimodalCollapse reads what a monitor measures, and there is none among {self._offered}; add {asked} "
-                "to the trainer's callbacks."
+                f"UnimodalCollapse reads what a monitor measures, and there is none among {names}; add "
+                f"MultimodalMonitor(...{asked}) to the trainer's callbacks."
             )
 
     on_validation_start = on_fit_start
     on_test_start = on_fit_start
 
-    def judge(self, row: Row, history: History, study: Study) -> Row:
-        """Return a run with the states of all modalities; one that gave no values as it is."""
+    def reads(self, monitor: str, monitors: Sequence[str]) -> bool:
+        """Tell whether it is this monitor that is read.
+
+        Raises:
+            ConfigurationError: There are several, and none was named.
+        """
+        if self.monitor is None and len(monitors) > 1:
+            raise ConfigurationError(f"UnimodalCollapse: there are the monitors {list(monitors)}; say monitor=.")
+        return self.monitor in (None, monitor)
+
+    def begin(self, modalities: Sequence[str]) -> None:
+        """Begin to watch.
+
+        Raises:
+            ConfigurationError: There is no such modality as was expected.
+        """
+        unknown = [name for name in self.rule.expected or () if name not in modalities]
+        if unknown:
+            raise ConfigurationError(f"expected={unknown}: the monitor knows the modalities {list(modalities)}.")
+        self.verdicts, self._changed, self._said = {}, [], set()
+
+    def judge(self, row: Row, history: History, study: Study, guard: Guard) -> Row:
+        """Return a run with the states of all modalities; one that gave no values as it is.
+
+        Args:
+            row: The run.
+            history: Those before it.
+            study: Knows what scores and modalities are measured against.
+            guard: Does what may fail, or returns something instead.
+        """
         if not row.values:
             return row
         fits = row.stage == "fit"
-        yardstick = history.yardstick if fits and history.yardstick else study.yardstick()
+        yardstick = history.yardstick if fits and history.yardstick else guard(study.yardstick, Yardstick())
         self._judge(row, history, yardstick)
         if yardstick.alone is None and any(verdict.state for verdict in self.verdicts.values()):
-            yardstick = replace(yardstick, alone=study.tell_alone())
+            yardstick = replace(yardstick, alone=guard(study.tell_alone, {}))
             self._judge(row, history, yardstick)
         if fits:
             history.yardstick = yardstick
@@ -192,7 +198,8 @@ class UnimodalCollapse(Callback):
 
     def conclude(self, history: History) -> str:
         """Return how every modality stands at the end of the fit, in lines; empty where nothing was judged."""
-        if self.verdicts and all(verdict.row is None for verdict in self.verdicts.values()):
+        scaled = history.yardstick is not None and history.yardstick.skill(0) is not None
+        if scaled and self.verdicts and all(verdict.row is None for verdict in self.verdicts.values()):
             self._note(NEVER_LEARNED.format(self.rule.min_skill))
         return "\n".join(headline(verdict) for verdict in self.verdicts.values() if verdict.row is not None)
 
@@ -217,15 +224,14 @@ def watching(trainer: Trainer, monitor: str, modalities: Sequence[str]) -> Unimo
     Raises:
         ConfigurationError: There are several.
     """
-    found = [
-        callback
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, UnimodalCollapse) and callback.attach(monitor, modalities)
-    ]
+    callbacks, names = trainer.callbacks, trainer_facts.monitors(trainer)  # type: ignore[attr-defined]
+    found = [each for each in callbacks if isinstance(each, UnimodalCollapse) and each.reads(monitor, names)]
     if len(found) > 1:
         raise ConfigurationError(
             f"{len(found)} UnimodalCollapse read the monitor {monitor!r} and would log the same keys; keep one."
         )
+    for alarm in found:
+        alarm.begin(modalities)
     return found[0] if found else None
 
 

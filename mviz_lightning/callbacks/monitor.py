@@ -262,7 +262,7 @@ class MultimodalMonitor(Callback):
         self._keep(findings, trainer.current_epoch, step)
         self._row = row = Row(self._stage, trainer.current_epoch, step, findings.values, findings.note)
         if self._alarm is not None:
-            self._row = self._warner.guard(partial(self._alarm.judge, row, self.history, self._study), row)
+            self._row = self._alarm.judge(row, self.history, self._study, self._warner.guard)
 
     def _keep(self, findings: Findings, epoch: int, step: int) -> None:
         if self._study.pop_renewed():

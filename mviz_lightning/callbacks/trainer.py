@@ -43,9 +43,19 @@ def end(trainer: Any) -> tuple[int, int]:
 
 
 def may_stop(trainer: Any) -> bool:
-    """Tell whether the training may end with the present epoch: ``min_epochs`` and ``min_steps`` are met then."""
+    """Tell whether the training may end here, or with the epoch that ends here: ``min_epochs``, ``min_steps`` are met.
+
+    A wish to stop that comes earlier would stay, whatever comes after it.
+    """
     fit = trainer.fit_loop
-    return bool(trainer.current_epoch + 1 >= (fit.min_epochs or 0) and trainer.global_step >= (fit.min_steps or 0))
+    epochs = fit.epoch_progress.current.processed + fit.epoch_loop.batch_progress.is_last_batch
+    return bool(epochs >= (fit.min_epochs or 0) and trainer.global_step >= (fit.min_steps or 0))
+
+
+def monitors(trainer: Any) -> list[str]:
+    """Return the names of the monitors among the callbacks; told by class names, since one reads the other."""
+    kinds = [(callback, {kind.__name__ for kind in type(callback).__mro__}) for callback in trainer.callbacks]
+    return [callback.name for callback, names in kinds if "MultimodalMonitor" in names]
 
 
 def is_last_batch(trainer: Any) -> bool:

@@ -23,7 +23,7 @@ def alert(verdict: Verdict, footer: str = "") -> Alert:
     """
     lines = [headline(verdict), *(f"  {line}" for line in evidence(verdict)), *_advice(verdict)]
     return Alert(
-        f"collapse/{verdict.modality}",
+        f"alarm/{verdict.modality}",
         f"{verdict.modality}: {verdict.state.name.lower()}",
         "\n".join([*lines, *([footer] if footer else [])]),
         urgent=verdict.state is State.COLLAPSED,
