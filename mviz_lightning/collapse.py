@@ -9,9 +9,9 @@ from mviz_lightning.explainers.yardstick import Alone, Yardstick
 from mviz_lightning.records import Row, State
 
 WARM_UP = 2
-"""Checks that count for nothing where no label tells when a model has begun to learn."""
+"""Checks of a fit that count for nothing where no label tells when a model has begun to learn."""
 
-SURE = 2.0
+SURE = 3.0
 """Standard errors by which raw inputs must beat chance."""
 
 
@@ -46,11 +46,11 @@ class CollapseRule:
     """When a modality counts as unused, and when that is a collapse.
 
     A check is *silent* on a modality when swapping it leaves the decisions or the outputs as they were, and the score:
-    ``(flips < max_flips or total < max_total) and drop < max_drop``. Without labels the decisions tell, in a regression
-    the outputs. The modality is unused while the last
-    ``patience`` checks are silent on it. Checks count once the model has learned something (skill above ``min_skill``):
-    of a model as it was initialised, shares mean nothing. Unused and known to be informative is collapsed: a regression
-    on the raw inputs explains more than ``min_alone`` of the labels' variance, or it was named in ``expected``.
+    ``(flips < max_flips or total < max_total) and drop < max_drop``. Without labels the decisions tell; the outputs in
+    a regression, and where all decisions are the same. The modality is unused while the last ``patience`` checks are
+    silent on it. Checks count once the model has learned something (skill above ``min_skill``): of a model as it was
+    initialised, shares mean nothing. Unused and known to be informative is collapsed: a regression on the raw inputs
+    explains more than ``min_alone`` of the labels' variance, or it was named in ``expected``.
 
     Attributes:
         expected: Modalities that must be used; all, where the data show that they could, when it is None.
@@ -83,7 +83,8 @@ class CollapseRule:
 
     def _learned(self, row: Row, number: int, yardstick: Yardstick) -> bool:
         skill = skill_of(row, yardstick)
-        return number >= WARM_UP if skill is None else skill > self.min_skill
+        settled = number >= WARM_UP or row.stage != "fit"
+        return settled if skill is None else skill > self.min_skill
 
     def _verdict(self, name: str, rows: Sequence[Row], yardstick: Yardstick, modalities: Sequence[str]) -> Verdict:
         runs = [(silent, list(run)) for silent, run in groupby(rows, lambda row: self._silent(row, name, yardstick))]
@@ -105,14 +106,20 @@ class CollapseRule:
         """Tell whether swapping a modality leaves everything as it was."""
         drop, flips = drop_of(row, name, yardstick), row.values.get(f"flips/{name}", math.inf)
         undecided, unmoved = flips < self.max_flips, row.values[f"total/{name}"] < self.max_total
-        if drop is None:
-            return undecided or (unmoved and flips == math.inf)
-        return (undecided or unmoved) and drop < self.max_drop
+        if drop is not None:
+            return (undecided or unmoved) and drop < self.max_drop
+        # A model that always says the same is not told by its decisions.
+        return undecided if _decides(row) else unmoved
 
     def _informative(self, name: str, alone: Alone | None) -> bool:
         if self.expected is not None:
             return name in self.expected
         return alone is not None and alone.explained > max(self.min_alone, SURE * alone.error)
+
+
+def _decides(row: Row) -> bool:
+    """Tell whether swapping anything changed any prediction."""
+    return any(value > 0 for name, value in row.values.items() if name.startswith("flips/"))
 
 
 def skill_of(row: Row, yardstick: Yardstick) -> float | None:

@@ -1,9 +1,12 @@
 """A model that knows the answer, and leaves a modality out at the validations that a plan names."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -12,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from toy import trainer
 
 from mviz_lightning import CollapseWarning, MultimodalMonitor, UnimodalCollapse
+from mviz_lightning.records import Image
 
 NAMES = ("image", "text", "audio")
 WEIGHTS = (1.5, 1.0)
@@ -63,7 +67,9 @@ class Known(LightningModule):
         return self.learned.square().sum()
 
     def validation_step(self, batch: Any, _: int, dataloader_idx: int = 0) -> None:
-        self.log("val_loss", self.learned.square().sum(), batch_size=len(batch[0]), add_dataloader_idx=False)
+        self.log(
+            "val_loss", self.learned.square().sum(), batch_size=len(batch[0]), add_dataloader_idx=dataloader_idx > 0
+        )
 
     def test_step(self, batch: Any, _: int) -> None:
         pass
@@ -88,22 +94,34 @@ def data(count: int = 256, kind: str = "multiclass", weights: Any = WEIGHTS, cut
 
 def watching(count: int = 2, **settings: Any) -> MultimodalMonitor:
     defaults = {"target": str(count), "num_examples": 64, "group_size": 8, "reference": 256}
-    return MultimodalMonitor({name: str(k) for k, name in enumerate(NAMES[:count])}, **(defaults | settings))
+    modalities = {name: str(k) for k, name in enumerate(NAMES[:count])}
+    return MultimodalMonitor(**({"modalities": modalities} | defaults | settings))
 
 
 def alarm(**settings: Any) -> UnimodalCollapse:
     return UnimodalCollapse(**(RULE | settings))
 
 
-def train(folder: Path, plan: str, *callbacks: Any, known: Any = None, module: Any = None, **settings: Any) -> Trainer:
+def train(folder: Path, plan: str, *callbacks: Any, known: Any = None, path: Any = None, **settings: Any) -> Trainer:
     """Train for as many epochs as the plan has validations; alarms are no errors here."""
-    known = known or {}
-    module = module or Known(plan, **known)
+    module = Known(plan, **(known or {}))
     chosen = trainer(folder, *callbacks, **({"max_epochs": len(module.plan)} | settings))
+    with unheard():
+        fit(chosen, module, known=known, path=path)
+    return chosen
+
+
+def fit(chosen: Trainer, module: Known, known: Any = None, path: Any = None) -> None:
+    """Train in a trainer that is there already; alarms are heard."""
+    chosen.fit(module, data(64, **(known or {})), data(seed=1, **(known or {})), ckpt_path=path)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Where alarms are no errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
-        chosen.fit(module, data(64, **known), data(seed=1, **known))
-    return chosen
+        yield
 
 
 def states(watch: MultimodalMonitor, name: str = "text") -> list[int | None]:
@@ -121,3 +139,37 @@ class Seen(Callback):
         if not trainer.sanity_checking:
             value = trainer.callback_metrics.get(self.key)
             self.values.append(None if value is None else float(value))
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what alarms say."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CollapseWarning)
+        yield said
+    said += [str(warning.message) for warning in caught if warning.category is CollapseWarning]
+
+
+class Noted:
+    """An action that remembers what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def __call__(self, trainer: Any, module: Any, verdict: Any) -> None:
+        self.calls.append((trainer, module, verdict))
+
+
+noted = Noted()
+"""For actions that are named by their path."""
+
+
+def refuses(trainer: Any, module: Any, verdict: Any) -> None:
+    """Raise, as an action of the user's own may."""
+    raise RuntimeError(f"{verdict.modality} must not collapse")
+
+
+def blank(rows: Any, modalities: Any) -> Image:
+    """Stand for the curves, whose drawing takes most of a small training."""
+    return Image("shares", np.zeros((1, 1, 3), np.uint8))

@@ -11,11 +11,11 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional import Task, bent, held_out, standardised_kernel
+from mviz_lightning.functional import Task, bent, copies, held_out, standardised_kernel
 from mviz_lightning.kinds.base import kind_of
 
 FOLDS = 5
-FEWEST = 4 * FOLDS
+FEWEST = 8 * FOLDS
 """Labelled examples from which on a regression on raw inputs says anything."""
 
 
@@ -118,13 +118,16 @@ def tell_alone(probe: Probe, target: Tensor, task: Task, outputs: int, seed: int
     answers = answers[:, spread > 0] / (spread[spread > 0] if task == "regression" else 1.0)
     if len(answers) < FEWEST or not answers.shape[1]:
         return {}
-    folds = torch.randperm(len(answers), generator=torch.Generator().manual_seed(seed)) % FOLDS
-    told = {name: _features(probe, name) for name in probe.layout.names}
-    return {name: _told(features, answers, folds) for name, features in told.items() if features is not None}
+    found = {}
+    for name in probe.layout.names:
+        features, recurring = _features(probe, name)
+        if features is not None:
+            found[name] = _told(standardised_kernel(features), answers, seed, recurring=recurring)
+    return found
 
 
-def _told(features: Tensor, answers: Tensor, folds: Tensor) -> Alone:
-    kernel = standardised_kernel(features)
+def _told(kernel: Tensor, answers: Tensor, seed: int, *, recurring: bool) -> Alone:
+    folds = _folds(torch.arange(len(kernel)) if recurring else copies(kernel), seed)
     predicted = held_out([kernel, bent(kernel)], answers, folds)
     usual = torch.stack([answers[folds != fold].mean(0) for fold in range(FOLDS)])[folds]
     gained = (answers - usual).square().sum(1) - (answers - predicted).square().sum(1)
@@ -133,11 +136,23 @@ def _told(features: Tensor, answers: Tensor, folds: Tensor) -> Alone:
     return Alone(float(gained.mean() / variance), float(error / variance), len(answers))
 
 
-def _features(probe: Probe, name: str) -> Tensor | None:
-    """Return a modality's raw numbers; None where it has none."""
+def _folds(things: Tensor, seed: int) -> Tensor:
+    """Return ``(N,)`` folds that share no thing, or else noise that goes with one would be remembered and not learned.
+
+    Where there are few things, they are values that recur rather than copies.
+    """
+    distinct, thing = torch.unique(things, return_inverse=True)
+    if len(distinct) < FEWEST:
+        distinct, thing = torch.arange(len(things)), torch.arange(len(things))
+    return (torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed)) % FOLDS)[thing]
+
+
+def _features(probe: Probe, name: str) -> tuple[Tensor | None, bool]:
+    """Return a modality's raw numbers, None where it has none, and whether equal ones are so by nature."""
     modality, values = probe.layout.modalities[name], probe.leaves[probe.layout.values[name][0]]
     mask = probe.leaves.get(modality.mask or "")
     try:
-        return kind_of(modality, values).features(values, mask.bool() if isinstance(mask, Tensor) else None)
+        kind = kind_of(modality, values)
     except ConfigurationError:
-        return None
+        return None, False
+    return kind.features(values, mask.bool() if isinstance(mask, Tensor) else None), kind.recurring

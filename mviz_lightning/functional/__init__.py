@@ -5,7 +5,7 @@ from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, d
 from mviz_lightning.functional.jackknife import Estimate, jackknife
 from mviz_lightning.functional.outputs import NOTEWORTHY, Task, decisions, decomposable, noise_floor
 from mviz_lightning.functional.projection import emap, own, unimodal_contribution
-from mviz_lightning.functional.ridge import bent, held_out, standardised_kernel
+from mviz_lightning.functional.ridge import bent, copies, held_out, standardised_kernel
 from mviz_lightning.functional.scores import predictions
 from mviz_lightning.functional.shares import bound_name, share_names, share_ratios, shares
 from mviz_lightning.functional.surrogate import ALPHA, Surrogate, draw_masks, kernel, surrogate
@@ -21,6 +21,7 @@ __all__ = [
     "TupleDesign",
     "bent",
     "bound_name",
+    "copies",
     "decisions",
     "decomposable",
     "design",

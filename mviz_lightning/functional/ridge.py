@@ -11,6 +11,9 @@ PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 COLUMNS = 8192
 """Features that are standardised at once: float64 copies of all would take twice the memory of the inputs."""
 
+COPY = 1e-9
+"""Squared distance of copies, of the largest: rounding."""
+
 
 def standardised_kernel(features: Tensor) -> Tensor:
     """Return ``(N, N)`` float64: inner products of the examples' standardised features.
@@ -19,21 +22,33 @@ def standardised_kernel(features: Tensor) -> Tensor:
         features: ``(N, D)``; what is not finite counts as the column's mean, constant columns for nothing.
     """
     kernel = torch.zeros(len(features), len(features), dtype=torch.float64)
+    exact = not features.is_floating_point()
+    rounding = 4 * torch.finfo(torch.float64 if exact else features.dtype).eps
     for columns in torch.split(features, COLUMNS, dim=1):
         values = columns.double().nan_to_num(torch.nan, torch.nan, torch.nan)
         centred = (values - values.nanmean(0)).nan_to_num()
         spread = centred.square().mean(0).sqrt()
         # Rounding of a constant column is no feature; the scale of a tiny one is no reason to drop it.
-        real = spread > 1e-6 * values.nan_to_num().abs().amax(0)
+        real = spread > rounding * values.nan_to_num().abs().amax(0)
         scaled = centred[:, real] / spread[real]
         kernel += scaled @ scaled.T
     return kernel
 
 
+def copies(kernel: Tensor) -> Tensor:
+    """Return ``(N,)`` the first of the examples whose features are the same."""
+    distances = _distances(kernel)
+    return (distances <= COPY * distances.max()).double().argmax(1)
+
+
+def _distances(kernel: Tensor) -> Tensor:
+    squares = kernel.diagonal()
+    return (squares[:, None] + squares[None] - 2 * kernel).clamp(min=0)
+
+
 def bent(kernel: Tensor) -> Tensor:
     """Return the Gaussian kernel of the same features, as wide as examples are far apart (median)."""
-    squares = kernel.diagonal()
-    distances = (squares[:, None] + squares[None] - 2 * kernel).clamp(min=0)
+    distances = _distances(kernel)
     width = distances[~torch.eye(len(kernel), dtype=torch.bool)].median()
     return torch.exp(-distances / width) if width > 0 else torch.zeros_like(kernel)
 
@@ -65,7 +80,7 @@ def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, T
     """Return the kernel within the training part, and of the held-out part with it, about the training part's mean."""
     within, across = kernel[inside][:, inside], kernel[outside][:, inside]
     means = within.mean(0)
-    return within - means - means[:, None] + means.mean(), across - means - across.mean(1, keepdim=True) + means.mean()
+    return within - means - means[:, None] + means.mean(), across - means  # what is multiplied by it adds up to 0
 
 
 def _fitted(parts: tuple[Tensor, Tensor], targets: Tensor) -> tuple[float, Tensor]:

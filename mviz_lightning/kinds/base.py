@@ -42,6 +42,8 @@ class Kind(ABC):
     default_baseline: ClassVar[str] = "mean"
     thumbnail: ClassVar[bool] = True
     """Whether a picture the size of a stamp can be read; otherwise units are listed by name."""
+    recurring: ClassVar[bool] = False
+    """Whether examples may be equal by nature, as words are; otherwise equal ones are copies of one thing."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -82,8 +84,11 @@ class Kind(ABC):
         """
         if not isinstance(values, Tensor):
             return None
+        if mask is not None and mask.dim() == values.dim() and mask.shape[-1] == 1:
+            mask = mask.squeeze(-1)
         if mask is not None and mask.shape == values.shape[: mask.dim()]:
-            values = values * mask.view(*mask.shape, *[1] * (values.dim() - mask.dim()))
+            real = mask.view(*mask.shape, *[1] * (values.dim() - mask.dim()))
+            values = torch.where(real, values, torch.zeros((), dtype=values.dtype))
         return torch.as_tensor(values).reshape(len(values), -1)
 
     @abstractmethod

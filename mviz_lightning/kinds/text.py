@@ -32,6 +32,7 @@ class Text(Kind):
     """
 
     name = "text"
+    recurring = True
     default_baseline = "zero"
     thumbnail = False
 

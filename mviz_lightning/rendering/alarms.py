@@ -43,7 +43,7 @@ def headline(verdict: Verdict) -> str:
     """Say what a modality's state is, and since when."""
     since = "" if verdict.since is None else f" since epoch {verdict.since.epoch} (step {verdict.since.step})"
     if verdict.state is State.USED:
-        return f"{verdict.modality}: used{'' if verdict.from_start else since}"
+        return f"{verdict.modality}: used{since}"
     did = "has never used" if verdict.from_start else "has stopped using"
     proven = ", though it is informative" if verdict.state is State.COLLAPSED else ""
     return f"{verdict.modality}: {verdict.state.name.lower()}{since}; the model {did} it{proven}"

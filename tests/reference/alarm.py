@@ -71,13 +71,12 @@ def gaussian(features: Array) -> Array:
 
 def centred(kernel: Array, inside: Indices, outside: Indices) -> Array:
     """Inner products of the outside examples with the inside ones, about the inside examples' mean."""
-    found = np.zeros((len(outside), len(inside)))
-    for row, i in enumerate(outside):
-        for column, j in enumerate(inside):
-            found[row, column] = (
-                kernel[i, j] - kernel[i, inside].mean() - kernel[inside, j].mean() + kernel[np.ix_(inside, inside)].mean()
-            )
-    return found
+    of_inside = [kernel[inside, j].mean() for j in inside]
+    grand, found = np.mean(of_inside), []
+    for i in outside:
+        to_inside = kernel[i, inside].mean()
+        found.append([kernel[i, j] - to_inside - mean + grand for j, mean in zip(inside, of_inside, strict=True)])
+    return np.array(found)
 
 
 def ridge(kernel: Array, targets: Array, inside: Indices, outside: Indices, alpha: float) -> Array:
@@ -147,15 +146,35 @@ def silent(check: Check, limits: Limits) -> bool:
     return check.flips < limits.flips or check.total < limits.total
 
 
+def judged(checks: Sequence[Check], limits: Limits) -> list[int]:
+    """Which checks were made of a model that has learned something."""
+    return [
+        number
+        for number, check in enumerate(checks)
+        if (number >= limits.warm_up if check.skill is None else check.skill > limits.skill)
+    ]
+
+
 def unused_after_each(checks: Sequence[Check], limits: Limits) -> list[bool]:
     """Whether the modality is unused after every check, by counting silent ones that were judged."""
-    found, in_a_row = [], 0
+    found, in_a_row, counts = [], 0, judged(checks, limits)
     for number, check in enumerate(checks):
-        learned = number >= limits.warm_up if check.skill is None else check.skill > limits.skill
-        if learned:
+        if number in counts:
             in_a_row = in_a_row + 1 if silent(check, limits) else 0
         found.append(in_a_row >= limits.patience)
     return found
+
+
+def since(checks: Sequence[Check], limits: Limits) -> int | None:
+    """The first check of the present state; None where it was never another than used."""
+    after_each = unused_after_each(checks, limits)
+    if True not in after_each:
+        return None
+    if not after_each[-1]:
+        last = max(number for number, unused in enumerate(after_each) if unused)
+        return last + 1
+    audible = [number for number in judged(checks, limits) if not silent(checks[number], limits)]
+    return next(number for number in judged(checks, limits) if number > max(audible, default=-1))
 
 
 # -- Two-layer linear late fusion (Zhang, Latham & Saxe, ICML 2024) --------------------------------------------------

@@ -47,9 +47,7 @@ def training(ratio: float, rho: float, count: int = 120) -> Told:
 
 
 def rule(patience: int = 2, expected: tuple[str, ...] | None = ("b",)) -> CollapseRule:
-    return CollapseRule(
-        expected, patience, max_total=0.05, max_flips=0.1, max_drop=0.05, min_skill=0.1, min_alone=0.05
-    )
+    return CollapseRule(expected, patience, max_total=0.05, max_flips=0.1, max_drop=0.05, min_skill=0.1, min_alone=0.05)
 
 
 def followed(rows: list[Row], found: CollapseRule, yardstick: Yardstick = EXACT) -> list[dict[str, Verdict]]:
