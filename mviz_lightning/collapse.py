@@ -79,7 +79,8 @@ class CollapseRule:
             modalities: Names, in declared order.
         """
         judged = [row for number, row in enumerate(rows) if self._learned(row, number, yardstick)]
-        return {name: self._verdict(name, judged, yardstick, modalities) for name in modalities}
+        of = {name: [row for row in judged if f"total/{name}" in row.values] for name in modalities}  # renamed ones not
+        return {name: self._verdict(name, of[name], yardstick, modalities) for name in modalities}
 
     def _learned(self, row: Row, number: int, yardstick: Yardstick) -> bool:
         skill = skill_of(row, yardstick)
