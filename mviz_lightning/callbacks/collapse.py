@@ -1,5 +1,6 @@
 """The alarm: a callback that reads the monitor's history."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -86,18 +87,19 @@ class UnimodalCollapse(Callback):
     ) -> None:
         self.action = _resolved(action)
         self.monitor = monitor
-        self.rule = CollapseRule(
-            None if expected is None else tuple(expected),
-            at_least(1, "patience", patience),
-            max_total,
-            max_flips,
-            max_drop,
-            min_skill,
-            min_alone,
-        )
+        shares = {"max_total": max_total, "max_flips": max_flips, "max_drop": max_drop}
+        shares |= {"min_skill": min_skill, "min_alone": min_alone}
+        for name, value in shares.items():
+            if not math.isfinite(value) or (value < 0 and name != "min_skill"):
+                raise ConfigurationError(f"{name}={value}: give a share, such as the default.")
+        if isinstance(expected, str):
+            raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
+        named = None if expected is None else tuple(expected)
+        self.rule = CollapseRule(named, at_least(1, "patience", patience), **shares)
         self.verdicts: dict[str, Verdict] = {}
         self._changed: list[Verdict] = []
         self._said: set[str] = set()
+        self._fresh = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to watch over nothing."""
@@ -131,7 +133,7 @@ class UnimodalCollapse(Callback):
         unknown = [name for name in self.rule.expected or () if name not in modalities]
         if unknown:
             raise ConfigurationError(f"expected={unknown}: the monitor knows the modalities {list(modalities)}.")
-        self.verdicts, self._changed, self._said = {}, [], set()
+        self.verdicts, self._changed, self._said, self._fresh = {}, [], set(), True
 
     def judge(self, row: Row, history: History, study: Study, guard: Guard) -> Row:
         """Return a run with the states of all modalities; one that gave no values as it is.
@@ -144,20 +146,30 @@ class UnimodalCollapse(Callback):
         """
         if not row.values:
             return row
-        fits = row.stage == "fit"
-        yardstick = history.yardstick if fits and history.yardstick else guard(study.yardstick, Yardstick())
+        measured = self._measured(history, study, guard) if row.stage == "fit" else guard(study.yardstick, None)
+        yardstick = measured or Yardstick()
         self._judge(row, history, yardstick)
-        if yardstick.alone is None and any(verdict.state for verdict in self.verdicts.values()):
-            yardstick = replace(yardstick, alone=guard(study.tell_alone, {}))
+        unproven = yardstick.alone is None and any(verdict.state for verdict in self.verdicts.values())
+        if any(study.ranks.gather(unproven)):  # or one rank would ask and wait for the others
+            yardstick = replace(yardstick, alone=guard(study.tell_alone, None))
             self._judge(row, history, yardstick)
-        if fits:
-            history.yardstick = yardstick
-        if yardstick.skill(0) is None:
+            if row.stage == "fit" and history.yardstick is not None:
+                history.yardstick = replace(history.yardstick, alone=yardstick.alone)
+        if measured is not None and measured.skill(0) is None:
             self._note(WITHOUT_SCALE if "score" in row.values else WITHOUT_LABELS)
         self.verdicts = study.ranks.gather(self.verdicts)[0]
         self._changed = self._changes(row, history)
         states = [float(verdict.state) for verdict in self.verdicts.values()]
         return replace(row, values=row.values | dict(zip(state_names(history.modalities), states, strict=True)))
+
+    def _measured(self, history: History, study: Study, guard: Guard) -> Yardstick | None:
+        """Return what scores are measured against, asked once; a training that goes on keeps its proofs."""
+        if self._fresh:
+            found = guard(study.yardstick, None)
+            known = history.yardstick.alone if history.yardstick else None
+            history.yardstick = found and replace(found, alone=known)
+            self._fresh = found is None
+        return history.yardstick
 
     def _judge(self, row: Row, history: History, yardstick: Yardstick) -> None:
         """Judge by the whole training, or by one run outside it."""

@@ -22,7 +22,7 @@ from collapsing import (
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from toy import trainer
 
-from mviz_lightning import MonitorWarning
+from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.explainers.shares import Shares
 
 THREE = (1.5, 1.0, 1.0)
@@ -290,3 +290,41 @@ def test_errors_in_judging_can_be_asked_for(tmp_path, monkeypatch, method):
     monkeypatch.setattr(Shares, method, broken)
     with pytest.raises(KeyError, match="no such luck"):
         train(tmp_path, "text text", watching(on_error="raise"), alarm())
+
+
+@pytest.mark.parametrize("method", ["yardstick", "tell_alone"])
+def test_what_fails_once_is_asked_again(tmp_path, monkeypatch, method):
+    asked, real = [], getattr(Shares, method)
+
+    def fails_once(*args):
+        asked.append(method)
+        return broken() if len(asked) == 1 else real(*args)
+
+    monkeypatch.setattr(Shares, method, fails_once)
+    watch = watching()
+    with pytest.warns(MonitorWarning, match="no such luck"):
+        train(tmp_path, "text text text text", watch, alarm(patience=1))
+    assert len(asked) == 2
+    assert states(watch)[-1] == 2
+
+
+def test_another_score_is_measured_anew_when_a_training_goes_on(tmp_path):
+    first = trainer(tmp_path, watching(task="regression"), alarm(), max_epochs=1)
+    fit(first, Known(kind="regression"), known={"kind": "regression"})
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    watch = watching(task="regression", score=torchmetrics.MeanSquaredError())
+    second = trainer(tmp_path, watch, alarm(), max_epochs=2)
+    fit(second, Known(kind="regression"), known={"kind": "regression"}, path=tmp_path / "last.ckpt")
+    assert watch.history.yardstick.chance > 1
+    assert watch.history.yardstick.perfect == 0
+
+
+@pytest.mark.parametrize("settings", [{"max_total": -1}, {"max_flips": float("nan")}, {"patience": 0}])
+def test_impossible_thresholds_are_refused_by_name(settings):
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        alarm(**settings)
+
+
+def test_a_name_alone_is_no_list_of_names():
+    with pytest.raises(ConfigurationError, match=r"give a list of names, \['text'\]"):
+        alarm(expected="text")
