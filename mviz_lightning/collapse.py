@@ -11,6 +11,9 @@ from mviz_lightning.records import Row, State
 WARM_UP = 2
 """Checks of a fit that count for nothing where no label tells when a model has begun to learn."""
 
+LOOSE = 2
+"""Times ``max_total`` that a modality may move the outputs by where it decides nothing: more is no accident."""
+
 SURE = 3.0
 """Standard errors by which raw inputs must beat chance."""
 
@@ -25,8 +28,8 @@ class Verdict:
         since: First check of the state; None where the modality has been used all along.
         row: The latest check that could be judged; None before there is one.
         rest: The other modalities.
-        drop: Skill lost at that check when the modality is swapped, 0 at chance and 1 at perfection; None where labels
-            do not tell.
+        skill: Of the model at that check, 0 at chance and 1 at perfection; None where labels do not tell.
+        drop: Skill lost at that check when the modality is swapped; None likewise.
         alone: What its raw inputs tell without the model; None where that was not asked or cannot be.
         from_start: Whether no check found it used.
     """
@@ -36,6 +39,7 @@ class Verdict:
     since: Row | None = None
     row: Row | None = None
     rest: Sequence[str] = ()
+    skill: float | None = None
     drop: float | None = None
     alone: Alone | None = None
     from_start: bool = False
@@ -45,17 +49,18 @@ class Verdict:
 class CollapseRule:
     """When a modality counts as unused, and when that is a collapse.
 
-    A check is *silent* on a modality when swapping it leaves the decisions or the outputs as they were, and the score:
-    ``(flips < max_flips or total < max_total) and drop < max_drop``. Without labels the decisions tell; the outputs in
-    a regression, and where all decisions are the same. The modality is unused while the last ``patience`` checks are
-    silent on it. Checks count once the model has learned something (skill above ``min_skill``): of a model as it was
-    initialised, shares mean nothing. Unused and known to be informative is collapsed: a regression on the raw inputs
-    explains more than ``min_alone`` of the labels' variance, or it was named in ``expected``.
+    A check is *silent* on a modality when swapping it leaves the outputs as they were, or nearly so and the decisions,
+    and the score: ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and drop < max_drop``. Without
+    labels the decisions tell; the outputs in a regression, and where all decisions are the same. Among more than two
+    modalities each may do less: ``max_total`` is shared out as ``2 / M``. The modality is unused while the last
+    ``patience`` checks are silent on it. Checks count once the model has learned something (skill above ``min_skill``):
+    of a model as it was initialised, shares mean nothing. Unused and known to be informative is collapsed: a regression
+    on the raw inputs explains more than ``min_alone`` of the labels' variance, or it was named in ``expected``.
 
     Attributes:
         expected: Modalities that must be used; all, where the data show that they could, when it is None.
         patience: Checks in a row.
-        max_total: Total effect on the outputs, share of their variance.
+        max_total: Total effect on the outputs, share of their variance; of one of two modalities.
         max_flips: Total effect on the decisions.
         max_drop: Skill lost when the modality is swapped.
         min_skill: Skill from which on a model has learned.
@@ -88,7 +93,10 @@ class CollapseRule:
         return settled if skill is None else skill > self.min_skill
 
     def _verdict(self, name: str, rows: Sequence[Row], yardstick: Yardstick, modalities: Sequence[str]) -> Verdict:
-        runs = [(silent, list(run)) for silent, run in groupby(rows, lambda row: self._silent(row, name, yardstick))]
+        share = 2 / len(modalities)
+        silent_at = [self._silent(row, name, yardstick, self.max_total * share) for row in rows]
+        marked = groupby(zip(silent_at, rows, strict=True), lambda pair: pair[0])
+        runs = [(silent, [row for _, row in run]) for silent, run in marked]
         spells = [place for place, (silent, run) in enumerate(runs) if silent and len(run) >= self.patience]
         unused = bool(spells) and spells[-1] == len(runs) - 1
         alone = (yardstick.alone or {}).get(name)
@@ -98,19 +106,20 @@ class CollapseRule:
             since=runs[spells[-1] + (not unused)][1][0] if spells else None,
             row=rows[-1] if rows else None,
             rest=[other for other in modalities if other != name],
+            skill=skill_of(rows[-1], yardstick) if rows else None,
             drop=drop_of(rows[-1], name, yardstick) if rows else None,
             alone=alone,
             from_start=all(silent for silent, _ in runs),
         )
 
-    def _silent(self, row: Row, name: str, yardstick: Yardstick) -> bool:
+    def _silent(self, row: Row, name: str, yardstick: Yardstick, max_total: float) -> bool:
         """Tell whether swapping a modality leaves everything as it was."""
-        drop, flips = drop_of(row, name, yardstick), row.values.get(f"flips/{name}", math.inf)
-        undecided, unmoved = flips < self.max_flips, row.values[f"total/{name}"] < self.max_total
+        drop, total = drop_of(row, name, yardstick), row.values[f"total/{name}"]
+        undecided = row.values.get(f"flips/{name}", math.inf) < self.max_flips and total < LOOSE * max_total
         if drop is not None:
-            return (undecided or unmoved) and drop < self.max_drop
+            return (undecided or total < max_total) and drop < self.max_drop
         # A model that always says the same is not told by its decisions.
-        return undecided if _decides(row) else unmoved
+        return undecided if _decides(row) else total < max_total
 
     def _informative(self, name: str, alone: Alone | None) -> bool:
         if self.expected is not None:

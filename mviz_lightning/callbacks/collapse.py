@@ -175,7 +175,8 @@ class UnimodalCollapse(Callback):
         """Judge by the whole training, or by one run outside it."""
         fits = row.stage == "fit"
         rule = self.rule if fits else replace(self.rule, patience=1)
-        self.verdicts = rule.judge([*history.fitted, row] if fits else [row], yardstick, history.modalities)
+        found = rule.judge([*history.fitted, row] if fits else [row], yardstick, history.modalities)
+        self.verdicts = {name: verdict if fits else replace(verdict, since=None) for name, verdict in found.items()}
 
     def _changes(self, row: Row, history: History) -> list[Verdict]:
         """Return what is not as it was at the run before; outside the fit, what is not as it should be."""

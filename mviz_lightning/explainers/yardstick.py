@@ -1,5 +1,6 @@
 """What scores and modalities are measured against: chance, perfection, and the raw inputs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,12 @@ from mviz_lightning.functional import Task, bent, copies, held_out, standardised
 from mviz_lightning.kinds.base import kind_of
 
 FOLDS = 5
+MOST = 1024
+"""Examples that are asked: time grows with their cube."""
+
+CATEGORIES = 4
+"""Columns up to which a few distinct values are taken for categories."""
+
 FEWEST = 8 * FOLDS
 """Labelled examples from which on a regression on raw inputs says anything."""
 
@@ -50,7 +57,7 @@ class Yardstick:
 
     def skill(self, score: float) -> float | None:
         """Return where a score lies between chance (0) and perfection (1); None where that cannot be told."""
-        if self.chance is None or self.perfect is None or self.chance == self.perfect:
+        if self.chance is None or self.perfect is None or not abs(self.perfect - self.chance) > 0:
             return None
         return (score - self.chance) / (self.perfect - self.chance)
 
@@ -78,11 +85,14 @@ def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> Yardstic
     right = encoded(target, task, outputs)
     usual = right.mean(0, keepdim=True).repeat(len(right), 1)
     chance, perfect = (_scored(score, answers, target, task) for answers in (usual, right))
-    return Yardstick(chance, perfect)
+    if perfect is None or math.isnan(perfect):
+        return Yardstick()
+    # A correlation with a constant is 0, or said to be undefined.
+    return Yardstick(0.0 if chance is not None and math.isnan(chance) else chance, perfect)
 
 
 def _scored(score: Metric, answers: Tensor, target: Tensor, task: Task) -> float | None:
-    """Return the score of ``(n, C)`` answers; None where it is no finite number."""
+    """Return the score of ``(n, C)`` answers; None where it is no number or refused."""
     metric = score.clone().to(answers.device)
     metric.sync_on_compute = False
     try:
@@ -90,7 +100,7 @@ def _scored(score: Metric, answers: Tensor, target: Tensor, task: Task) -> float
         value = metric.compute()
     except Exception:  # a metric of the user's own may refuse answers that are all the same
         return None
-    return float(value) if value.numel() == 1 and bool(value.isfinite()) else None
+    return float(value) if value.numel() == 1 and not bool(value.isinf()) else None
 
 
 def encoded(target: Tensor, task: Task, outputs: int) -> Tensor:
@@ -104,10 +114,12 @@ def tell_alone(probe: Probe, target: Tensor, task: Task, outputs: int, seed: int
     """Ask the raw inputs of every modality for the labels, without a model of the user's.
 
     Linear and Gaussian ridge regression, kernel and penalty chosen on the training part, judged on held-out fifths.
-    That it finds something is proof; that it finds nothing in photographs or long texts proves little.
+    That it finds something is proof; that it finds nothing in photographs or long texts proves little. Near copies lie
+    in one fold; examples that are alike otherwise (of a patient, of a video, sorted by label and time) look informative
+    to it, as they do to any split that does not know them.
 
     Args:
-        probe: The examples; all of them are used.
+        probe: The examples, of which up to 1,024 are used.
         target: ``(N, ...)`` their labels.
         task: What the outputs stand for.
         outputs: Scores an example, C.
@@ -118,16 +130,19 @@ def tell_alone(probe: Probe, target: Tensor, task: Task, outputs: int, seed: int
     answers = answers[:, spread > 0] / (spread[spread > 0] if task == "regression" else 1.0)
     if len(answers) < FEWEST or not answers.shape[1]:
         return {}
-    found = {}
-    for name in probe.layout.names:
-        features, recurring = _features(probe, name)
-        if features is not None:
-            found[name] = _told(standardised_kernel(features), answers, seed, recurring=recurring)
-    return found
+    found = {name: _told(probe, name, answers, seed) for name in probe.layout.names}
+    return {name: told for name, told in found.items() if told is not None}
 
 
-def _told(kernel: Tensor, answers: Tensor, seed: int, *, recurring: bool) -> Alone:
-    folds = _folds(torch.arange(len(kernel)) if recurring else copies(kernel), seed)
+def _told(probe: Probe, name: str, answers: Tensor, seed: int) -> Alone | None:
+    """Ask one modality; None where it cannot be."""
+    features, answers = _features(probe, name), answers[:MOST]
+    if features is None:
+        return None
+    kernel = standardised_kernel(features[:MOST])
+    folds = _folds(copies(kernel, features.shape[1]), features.shape[1], seed)
+    if folds is None:
+        return None
     predicted = held_out([kernel, bent(kernel)], answers, folds)
     usual = torch.stack([answers[folds != fold].mean(0) for fold in range(FOLDS)])[folds]
     gained = (answers - usual).square().sum(1) - (answers - predicted).square().sum(1)
@@ -136,23 +151,24 @@ def _told(kernel: Tensor, answers: Tensor, seed: int, *, recurring: bool) -> Alo
     return Alone(float(gained.mean() / variance), float(error / variance), len(answers))
 
 
-def _folds(things: Tensor, seed: int) -> Tensor:
+def _folds(things: Tensor, columns: int, seed: int) -> Tensor | None:
     """Return ``(N,)`` folds that share no thing, or else noise that goes with one would be remembered and not learned.
 
-    Where there are few things, they are values that recur rather than copies.
+    A few values of a few columns are categories, which recur; copies of a few wide things tell nothing: None.
     """
     distinct, thing = torch.unique(things, return_inverse=True)
     if len(distinct) < FEWEST:
+        if columns > CATEGORIES:
+            return None
         distinct, thing = torch.arange(len(things)), torch.arange(len(things))
     return (torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed)) % FOLDS)[thing]
 
 
-def _features(probe: Probe, name: str) -> tuple[Tensor | None, bool]:
-    """Return a modality's raw numbers, None where it has none, and whether equal ones are so by nature."""
+def _features(probe: Probe, name: str) -> Tensor | None:
+    """Return a modality's raw numbers; None where it has none."""
     modality, values = probe.layout.modalities[name], probe.leaves[probe.layout.values[name][0]]
     mask = probe.leaves.get(modality.mask or "")
     try:
-        kind = kind_of(modality, values)
+        return kind_of(modality, values).features(values, mask.bool() if isinstance(mask, Tensor) else None)
     except ConfigurationError:
-        return None, False
-    return kind.features(values, mask.bool() if isinstance(mask, Tensor) else None), kind.recurring
+        return None

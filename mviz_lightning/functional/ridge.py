@@ -11,8 +11,14 @@ PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 COLUMNS = 8192
 """Features that are standardised at once: float64 copies of all would take twice the memory of the inputs."""
 
-COPY = 1e-9
-"""Squared distance of copies, of the largest: rounding."""
+COPY = 0.02
+"""Squared distance of near copies, augmented ones or neighbouring frames, in those of examples (median)."""
+
+ROUNDING = 1e-9
+"""The same of exact copies."""
+
+NARROW = 16
+"""Features up to which copies must be exact."""
 
 
 def standardised_kernel(features: Tensor) -> Tensor:
@@ -35,10 +41,20 @@ def standardised_kernel(features: Tensor) -> Tensor:
     return kernel
 
 
-def copies(kernel: Tensor) -> Tensor:
-    """Return ``(N,)`` the first of the examples whose features are the same."""
+def copies(kernel: Tensor, columns: int) -> Tensor:
+    """Return ``(N,)`` the first example of every chain of examples that are the same, or nearly so.
+
+    Args:
+        kernel: ``(N, N)`` of standardised features.
+        columns: How many features there are; in a few, near ones are no copies but neighbours.
+    """
+    limit = COPY if columns > NARROW else ROUNDING
     distances = _distances(kernel)
-    return (distances <= COPY * distances.max()).double().argmax(1)
+    near = distances <= limit * distances[distances > 0].median() if bool((distances > 0).any()) else distances <= 0
+    first, before = near.double().argmax(1), torch.full((len(kernel),), -1)
+    while not torch.equal(first, before):
+        first, before = first[first], first
+    return first
 
 
 def _distances(kernel: Tensor) -> Tensor:

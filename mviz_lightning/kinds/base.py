@@ -42,8 +42,6 @@ class Kind(ABC):
     default_baseline: ClassVar[str] = "mean"
     thumbnail: ClassVar[bool] = True
     """Whether a picture the size of a stamp can be read; otherwise units are listed by name."""
-    recurring: ClassVar[bool] = False
-    """Whether examples may be equal by nature, as words are; otherwise equal ones are copies of one thing."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

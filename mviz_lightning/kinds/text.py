@@ -32,7 +32,6 @@ class Text(Kind):
     """
 
     name = "text"
-    recurring = True
     default_baseline = "zero"
     thumbnail = False
 

@@ -142,8 +142,8 @@ def silent(check: Check, limits: Limits) -> bool:
     if check.flips is None:
         return check.total < limits.total
     if check.drop is None:
-        return check.flips < limits.flips
-    return check.flips < limits.flips or check.total < limits.total
+        return check.flips < limits.flips and check.total < 2 * limits.total
+    return (check.flips < limits.flips and check.total < 2 * limits.total) or check.total < limits.total
 
 
 def judged(checks: Sequence[Check], limits: Limits) -> list[int]:

@@ -103,11 +103,11 @@ def test_an_alarm_says_what_was_found_and_what_to_try(tmp_path):
         fit(chosen, Known("- text text text"))
     (said,) = alarms
     values = watch.history[2].values
-    assert said.startswith("UnimodalCollapse: text: collapsed since epoch 1 (step 7); the model has stopped using it")
+    assert said.startswith("UnimodalCollapse: text: collapsed since epoch 1 (step 7); the model no longer relies on it")
     assert f"the score is {values['score']:.3f}, and {values['score']:.3f} when it is swapped" in said
     assert "swapping it changes 0.0% of the outputs' variance" in said
     assert re.search(r"explains \d+% \(standard error \d%\) of the labels' variance in 256 held-out examples", said)
-    for remedy in ("the loader: is text of", "a shortcut in image", "modality dropout: hide image", "encoder of text"):
+    for remedy in ("the training loader: is text of", "a shortcut in image", "modality dropout: hide image", "encoder of text"):
         assert remedy in said
     assert "stop" not in said.splitlines()[-1]
 
@@ -133,7 +133,7 @@ def test_a_modality_without_information_is_unused_which_is_a_notice_and_no_more(
         fit(chosen, Known("-", **known), known=known)
     assert states(watch) == [0, 1, 1, 1]
     assert chosen.current_epoch == 4
-    assert caplog.text.count("text: unused since epoch 0 (step 3); the model has never used it") == 1
+    assert caplog.text.count("text: unused since epoch 0 (step 3); the model has hardly relied on it so far") == 1
     assert "otherwise name it in expected=" in caplog.text
 
 

@@ -117,12 +117,12 @@ def test_wandb_holds_the_text_in_the_row_of_the_validation_loss(run, x):
 def test_a_file_holds_the_latest_alarm_and_the_summary_the_conclusion(run):
     words = (run.files / "alarm" / "text.txt").read_text()
     assert words.startswith(
-        "text: collapsed\n\ntext: collapsed since epoch 4 (step 19); the model has stopped using it"
+        "text: collapsed\n\ntext: collapsed since epoch 4 (step 19); the model no longer relies on it"
     )
     assert not (run.files / "alarm" / "image.txt").exists()
     *_, image, text, fence = (run.files / "summary.md").read_text().splitlines()
     assert (image, fence) == ("image: used", "```")
-    assert text.startswith("text: collapsed since epoch 4 (step 19); the model has stopped using it, though it is")
+    assert text.startswith("text: collapsed since epoch 4 (step 19); the model no longer relies on it, though it is")
     lines = [json.loads(line) for line in (run.files / "history.jsonl").read_text().splitlines()]
     assert [line["values"]["collapse/text"] for line in lines] == states(run.watch)
 

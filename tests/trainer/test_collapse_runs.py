@@ -184,7 +184,7 @@ def test_of_three_modalities_two_may_collapse(tmp_path, caplog):
     with heard() as alarms:
         fit(chosen, Known("- audio,text audio,text", **known), known=known)
     assert [states(watch, name) for name in ("image", "text", "audio")] == [[0, 0, 0], [0, 0, 2], [0, 0, 2]]
-    assert ["a shortcut in image or audio" in alarms[0], "a shortcut in image or text" in alarms[1]] == [True] * 2
+    assert ["a shortcut in image and audio" in alarms[0], "a shortcut in image and text" in alarms[1]] == [True] * 2
 
 
 @pytest.mark.parametrize("cut", [2.31, 2.96], ids=["90%", "95%"])

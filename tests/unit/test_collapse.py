@@ -140,7 +140,8 @@ def test_the_verdict_rests_on_the_rows_alone() -> None:
     [
         ({"total": 0.01, "flips": 0.01, "drop": 0.0}, True),
         ({"total": 0.01, "flips": 0.5, "drop": 0.0}, True),  # the outputs hardly move
-        ({"total": 0.5, "flips": 0.01, "drop": 0.0}, True),  # they move, and change no decision: a leak elsewhere
+        ({"total": 0.09, "flips": 0.01, "drop": 0.0}, True),  # they move, and change no decision: a leak elsewhere
+        ({"total": 0.11, "flips": 0.01, "drop": 0.0}, False),  # too much for an accident: one of several witnesses
         ({"total": 0.5, "flips": 0.5, "drop": 0.0}, False),  # used, and wrongly: the score tells nothing
         ({"total": 0.01, "flips": 0.01, "drop": 0.3}, False),  # without it the score falls
         ({"total": 0.01, "flips": 0.01, "drop": -0.3}, True),  # without it the score rises
@@ -251,7 +252,8 @@ def test_where_no_score_tells_checks_count_after_a_warm_up(yardstick: Yardstick,
 
 
 @pytest.mark.parametrize(
-    ("total", "flips", "expected"), [(0.01, 0.5, "."), (0.5, 0.01, "C"), (0.01, None, "C"), (0.5, None, ".")]
+    ("total", "flips", "expected"),
+    [(0.01, 0.5, "."), (0.09, 0.01, "C"), (0.11, 0.01, "."), (0.01, None, "C"), (0.5, None, ".")],
 )
 def test_without_labels_decisions_tell_and_in_a_regression_outputs(
     total: float, flips: float | None, expected: str
@@ -410,10 +412,18 @@ def said(story: str, yardstick: Yardstick = TOLD, **found: float) -> Verdict:
 @pytest.mark.parametrize(
     ("story", "yardstick", "expected"),
     [
-        ("uss", TOLD, "b: collapsed since epoch 1 (step 10); the model has stopped using it, though it is informative"),
-        ("xss", TOLD, "b: collapsed since epoch 1 (step 10); the model has never used it, though it is informative"),
-        ("uss", ACCURACY, "b: unused since epoch 1 (step 10); the model has stopped using it"),
-        ("ss", ACCURACY, "b: unused since epoch 0 (step 0); the model has never used it"),
+        (
+            "uss",
+            TOLD,
+            "b: collapsed since epoch 1 (step 10); the model no longer relies on it, though it is informative",
+        ),
+        (
+            "xss",
+            TOLD,
+            "b: collapsed since epoch 1 (step 10); the model has hardly relied on it so far, though it is informative",
+        ),
+        ("uss", ACCURACY, "b: unused since epoch 1 (step 10); the model no longer relies on it"),
+        ("ss", ACCURACY, "b: unused since epoch 0 (step 0); the model has hardly relied on it so far"),
         ("ssu", TOLD, "b: used since epoch 2 (step 20)"),
         ("uu", TOLD, "b: used"),
         ("s", TOLD, "b: used"),
@@ -431,9 +441,7 @@ def test_the_evidence_is_a_line_for_outputs_score_and_raw_inputs() -> None:
         "swapping it changes 1.2% of the outputs' variance (95 %: 0.0% to 3.1%), and 3.4% of the predictions that "
         "swapping everything changes"
     )
-    assert score == (
-        "the score is 0.900, and 0.885 when it is swapped; from chance to perfection, that is 3.0% of the way"
-    )
+    assert score == ("the score is 0.900, and 0.885 when it is swapped: 3.0% of the way from chance to perfection")
     assert inputs == (
         "without the model, a regression on its raw inputs explains 42% (standard error 6%) of the labels' variance in "
         "64 held-out examples"
@@ -460,7 +468,7 @@ def test_an_alarm_says_what_to_try_with_the_names_of_the_others() -> None:
     assert lines[0].startswith("b: collapsed since epoch 1")
     assert lines[-1] == "The training is stopped."
     assert sum(line.startswith("  - ") for line in lines) == len(alarms.REMEDIES)
-    assert "hide image or {audio} in some training examples, so that b has to answer alone" in alert.text
+    assert "hide image and {audio} in some training examples, so that b has to answer alone" in alert.text
 
 
 def test_unused_is_a_notice_that_names_the_way_to_an_alarm() -> None:
@@ -628,3 +636,31 @@ def test_a_single_run_outside_the_fit_is_judged_without_labels_too() -> None:
     found = rule(expected=("a", "b"), patience=1).judge([row], Yardstick(), ["a", "b"])
 
     assert (found["a"].state, found["b"].state) == (USED, COLLAPSED)
+
+
+@pytest.mark.parametrize(("total", "state"), [(0.01, COLLAPSED), (0.02, COLLAPSED), (0.03, USED), (0.13, USED)])
+def test_among_many_modalities_each_may_do_less(total: float, state: State) -> None:
+    """Eight sensors of one thing hold an eighth of the outputs each, and none of them decides."""
+    names = [f"m{k}" for k in range(8)]
+    values = {f"total/{name}": total for name in names} | {f"flips/{name}": 0.0 for name in names}
+    values |= {"score": 0.9} | {f"perceptual/{name}": 0.0 for name in names}
+    rows = [Row("fit", epoch, epoch, values) for epoch in range(2)]
+    found = rule(expected=names).judge(rows, Yardstick(0.5, 1.0), names)
+
+    assert {verdict.state for verdict in found.values()} == {state}
+
+
+def test_a_nearly_perfect_model_is_told_that_little_is_left_to_gain() -> None:
+    said_of = [alarms.alert(replace(said("ss"), skill=skill)).text for skill in (0.9, 0.96)]
+
+    assert ["There is little left to gain" in text for text in said_of] == [False, True]
+
+
+def test_a_verdict_without_a_date_is_of_one_run_alone() -> None:
+    assert alarms.headline(replace(said("ss"), since=None)).endswith("hardly relies on it, though it is informative")
+
+
+def test_inputs_that_could_not_be_asked_are_no_inputs_that_tell_nothing() -> None:
+    *_, line = alarms.evidence(replace(said("ss"), alone=None, state=UNUSED, skill=0.5))
+
+    assert line.startswith("its raw inputs could not be asked")

@@ -118,12 +118,12 @@ def test_a_curve_of_one_class_tells_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The variance of predictions:UserWarning")
-def test_a_score_that_is_no_number_for_a_constant_has_no_chance() -> None:
+def test_a_correlation_with_a_constant_is_0() -> None:
     found = anchors(PearsonCorrCoef(), "regression", VALUES.double(), 1)
 
-    assert found.chance is None
+    assert found.chance == 0
     assert found.perfect == pytest.approx(1)
-    assert found.skill(0.5) is None
+    assert found.skill(0.5) == pytest.approx(0.5)
 
 
 class Odd(Metric):
@@ -328,11 +328,10 @@ def test_what_is_explained_and_its_error_are_those_of_a_mean_over_examples(task:
 
 def test_copies_of_one_thing_prove_nothing() -> None:
     """Several pictures of a patient, or captions of a picture: what goes with the copy is remembered, not learned."""
-    target, image = draws(0, 120), normal(1, 120, 8)
-    once, thrice = (told(target.repeat(k), "multiclass", 3, image=image.repeat(k, 1)) for k in (1, 3))
-
-    assert once["image"].explained < 0.05
-    assert thrice["image"].explained < 0.05
+    target, image = draws(0, 120), normal(1, 120, 40)
+    for jitter in (0.0, 0.05):
+        shaken = image.repeat(3, 1) + jitter * normal(2, 360, 40)
+        assert told(target.repeat(3), "multiclass", 3, image=shaken)["image"].explained < 0.05
 
 
 def test_values_that_recur_are_no_copies() -> None:
@@ -352,7 +351,12 @@ def test_the_answer_is_the_same_each_time_and_leaves_all_random_states() -> None
     assert told(target, "multiclass", 3, seed=1, image=image) != first
 
 
-@pytest.mark.parametrize("values", [torch.ones(60, 4), torch.full((60, 2), NAN), torch.zeros(60, 3, 5, 5), [""] * 60])
+@pytest.mark.parametrize("values", [torch.zeros(60, 3, 5, 5), [" ".join("abcdefgh")] * 60])
+def test_copies_of_a_few_wide_things_are_not_asked(values: object) -> None:
+    assert told(draws(0, 60), "multiclass", 3, image=values) == {}
+
+
+@pytest.mark.parametrize("values", [torch.ones(60, 4), torch.full((60, 2), NAN), [""] * 60])
 def test_inputs_that_are_all_the_same_explain_nothing_for_sure(values: object) -> None:
     found = told(draws(0, 60), "multiclass", 3, image=values)["image"]
 
@@ -477,8 +481,8 @@ def test_tokens_in_another_place_are_the_same_tokens() -> None:
 
 
 def test_a_text_that_holds_the_label_is_found() -> None:
-    target = draws(0, 60, classes=2)
-    texts = [f"one {'good' if label else 'bad'} {number % 7}" for number, label in enumerate(target.tolist())]
+    target = draws(0, 120, classes=2)
+    texts = [f"one {'good' if label else 'bad'} {number}" for number, label in enumerate(target.tolist())]
 
     assert informative(told(target, "binary", 1, text=texts)["text"])
 
