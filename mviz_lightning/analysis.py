@@ -107,7 +107,7 @@ def explain(
         num_examples: Examples that are recombined.
         group_size: Examples recombined with one another.
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
-        budget: Forwards at the most.
+        budget: Rows at the most: shares first, then explanations, of as many examples as it allows.
         chunk_size: Rows a forward.
         reuse: Whether encodings of single modalities may be reused.
         explainers: Methods that explain single examples, ``DIME()`` for one.
@@ -155,8 +155,11 @@ def explain(
 def _report(study: Study) -> ShareReport:
     """Measure, explain and say what was found."""
     config, found = study.config, study.run()
-    explained = {explainer.name: study.explain(explainer) for explainer in config.explainers}
-    costs: list[Measurement | Explained] = [found, *explained.values()]
+    costs: list[Measurement | Explained] = [found]
+    explained = {}
+    for explainer in config.explainers:
+        explained[explainer.name] = study.explain(explainer, sum(cost.rows for cost in costs))
+        costs.append(explained[explainer.name])
     return ShareReport(
         found.values,
         list(config.modalities),

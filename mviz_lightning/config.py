@@ -78,6 +78,10 @@ class StudyConfig:
         wanted = self.num_examples // size
         return wanted if self.budget is None else min(wanted, self.budget // self._rows(size))
 
+    def left(self, spent: int) -> int | None:
+        """Return how many more rows the budget allows; None without one."""
+        return None if self.budget is None else max(0, self.budget - spent)
+
     def _rows(self, size: int) -> int:
         tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples
         return len(torch.unique(tuples, dim=0))

@@ -46,17 +46,23 @@ class Inquiry:
     pin: Sequence[int] = ()
     chosen: dict[str, Choice] = field(default_factory=dict)
 
-    def explain(self, explainer: Explainer, own: Tensor | None) -> tuple[list[Explanation], list[str]]:
+    def explain(
+        self, explainer: Explainer, own: Tensor | None, budget: int | None = None
+    ) -> tuple[list[Explanation], list[str]]:
         """Explain; all ranks get the same.
 
         Args:
             explainer: The method.
             own: ``(K, C)`` outputs of this process's share of the groups' examples, of which some are chosen.
+            budget: Rows at the most; the examples that were chosen last are left out beyond it.
 
         Returns:
             Explanations in the order of the choice, and what went wrong with single examples.
         """
-        examples = torch.tensor(self._examples(explainer, own), dtype=torch.long)
+        chosen = self._examples(explainer, own)
+        with self.ranks.heard_by_all():
+            count = len(chosen) if budget is None else self._affordable(explainer, chosen, budget)
+        examples = torch.tensor(chosen[:count], dtype=torch.long)
         mine, padded = self.ranks.share(examples), self.ranks.padded_share(examples)
         with self.ranks.heard_by_all():
             plans = [explainer.plan(self.subject, int(example)) for example in padded]
@@ -67,7 +73,20 @@ class Inquiry:
             found = [self._explained(explainer, int(i), answer) for i, answer in zip(mine, answers, strict=False)]
         everything = [result for results in self.ranks.gather(found) for result in results]
         explanations = [result for result in everything if isinstance(result, Explanation)]
-        return explanations, [result for result in everything if isinstance(result, str)]
+        notes = [result for result in everything if isinstance(result, str)]
+        if count < len(chosen):
+            left_out = f"{len(chosen) - count} of {len(chosen)} examples were left out"
+            notes.append(f"{explainer.name}: {left_out}, since the budget has {budget} more rows")
+        return explanations, notes
+
+    def _affordable(self, explainer: Explainer, examples: Sequence[int], budget: int) -> int:
+        """Return how many of the examples, from the first on, a budget of rows allows."""
+        queries: list[Query] = []
+        for count, example in enumerate(examples):
+            queries += explainer.plan(self.subject, example)
+            if len(join(queries)[0]) > budget:
+                return count
+        return len(examples)
 
     def _examples(self, explainer: Explainer, own: Tensor | None) -> list[int]:
         """Return the examples that were chosen once, as long as the same is asked for."""

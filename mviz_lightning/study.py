@@ -258,8 +258,8 @@ class Study:
             answer = ask(self._shares_of(probe), probe, self._outputs)
         return self.ranks.gather(answer)[0]
 
-    def explain(self, explainer: Explainer) -> Explained:
-        """Explain an explainer's examples, behind a run; all ranks get all explanations.
+    def explain(self, explainer: Explainer, spent: int = 0) -> Explained:
+        """Explain an explainer's examples with what is left of the budget, behind a run; all ranks get all of them.
 
         Raises:
             ConfigurationError: A modality cannot be cut into units as asked.
@@ -272,7 +272,7 @@ class Study:
                 inquiry = self._inquire(probe, evaluator)
             self._inquiry = inquiry  # on all ranks or on none
         with random_states():  # an explainer of the user's own may draw
-            found, notes = self._inquiry.explain(explainer, self._own)
+            found, notes = self._inquiry.explain(explainer, self._own, self.config.left(spent))
         self.notes += notes
         rows = (evaluator.rows - before) * self.ranks.count
         return Explained(found, rows, time.perf_counter() - started)

@@ -11,6 +11,9 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation
 from mviz_lightning.study import Study
 
+HIGH, LASTING = 0.10, 3
+"""Share of the time that runs may take, and after how many dearer ones in a row that is said."""
+
 
 @dataclass
 class Findings:
@@ -41,6 +44,7 @@ class Examination:
     warner: Warner
     pictures: Callable[[], float]
     _clock: float = field(default_factory=time.perf_counter)
+    _dear: int = 0
 
     def finish_rehearsal(self, missing: str) -> str:
         """Forget what the sanity check collected, and raise on all ranks what failed on one.
@@ -86,7 +90,7 @@ class Examination:
         seconds, rows = measured.seconds, measured.rows
         findings = Findings()
         for explainer in explainers:
-            cost = self._explain(explainer, findings)
+            cost = self._explain(explainer, findings, rows)
             seconds, rows = seconds + cost[0], rows + cost[1]
         findings.values = measured.values | self._cost(seconds + self.pictures(), rows)
         findings.note = self.study.pop_notes()
@@ -100,10 +104,10 @@ class Examination:
         findings.note = self.study.pop_notes()
         return findings
 
-    def _explain(self, explainer: Explainer, findings: Findings) -> tuple[float, int]:
+    def _explain(self, explainer: Explainer, findings: Findings, spent: int = 0) -> tuple[float, int]:
         """Add a method's explanations; return seconds and rows."""
         try:
-            found = self.study.explain(explainer)
+            found = self.study.explain(explainer, spent)
         except Exception as error:
             if self.warner.on_error == "raise":
                 raise
@@ -118,4 +122,10 @@ class Examination:
         now = time.perf_counter()
         overhead = min(1.0, seconds / (now - self._clock))
         self._clock = now
+        self._dear = self._dear + 1 if overhead > HIGH else 0
+        if self._dear == LASTING:
+            self.warner.warn(
+                f"{LASTING} runs in a row took more than {HIGH:.0%} of the time (now {overhead:.0%}); they take less "
+                "with a larger every_n_validations=, the monitor's or explainers', a smaller num_examples= or budget=."
+            )
         return {"seconds": seconds, "rows": float(rows), "overhead": overhead}

@@ -56,7 +56,7 @@ class MultimodalMonitor(Callback):
         group_size: Examples recombined with one another; two modalities take ``num_examples * group_size`` forwards.
         reference: Validation examples that are kept in all.
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
-        budget: Forwards a run at the most.
+        budget: Rows a run at the most: shares first, then explanations, of as many examples as it allows.
         chunk_size: Rows a forward; halved when memory runs out.
         reuse: Whether what depends on one modality alone may be run once for each input rather than for each row; it is
             checked, and given up where it is not exact.
