@@ -107,7 +107,12 @@ def test_an_alarm_says_what_was_found_and_what_to_try(tmp_path):
     assert f"the score is {values['score']:.3f}, and {values['score']:.3f} when it is swapped" in said
     assert "swapping it changes 0.0% of the outputs' variance" in said
     assert re.search(r"explains \d+% \(standard error \d%\) of the labels' variance in 256 held-out examples", said)
-    for remedy in ("the training loader: is text of", "a shortcut in image", "modality dropout: hide image", "encoder of text"):
+    for remedy in (
+        "the training loader: is text of",
+        "a shortcut in image",
+        "modality dropout: hide image",
+        "encoder of text",
+    ):
         assert remedy in said
     assert "stop" not in said.splitlines()[-1]
 
