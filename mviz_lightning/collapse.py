@@ -99,11 +99,13 @@ class CollapseRule:
         runs = [(silent, [row for _, row in run]) for silent, run in marked]
         spells = [place for place, (silent, run) in enumerate(runs) if silent and len(run) >= self.patience]
         unused = bool(spells) and spells[-1] == len(runs) - 1
+        # Of the last spell while it lasts, or of the run that ended it.
+        since = runs[spells[-1] + (not unused)][1][0] if spells else None
         alone = (yardstick.alone or {}).get(name)
         return Verdict(
             modality=name,
             state=State.USED if not unused else State.COLLAPSED if self._informative(name, alone) else State.UNUSED,
-            since=runs[spells[-1] + (not unused)][1][0] if spells else None,
+            since=since,
             row=rows[-1] if rows else None,
             rest=[other for other in modalities if other != name],
             skill=skill_of(rows[-1], yardstick) if rows else None,
