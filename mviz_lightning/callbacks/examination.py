@@ -11,8 +11,11 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation
 from mviz_lightning.study import Study
 
-HIGH, LASTING = 0.10, 3
-"""Share of the time that runs may take, and after how many dearer ones in a row that is said."""
+HIGH = 0.10
+"""Share of the time that runs may take."""
+
+LASTING, NOTICED = 3, 10.0
+"""Dearer runs in a row, and their seconds together, from which on that is worth a word."""
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Examination:
     warner: Warner
     pictures: Callable[[], float]
     _clock: float = field(default_factory=time.perf_counter)
-    _dear: int = 0
+    _dear: list[float] = field(default_factory=list)
 
     def finish_rehearsal(self, missing: str) -> str:
         """Forget what the sanity check collected, and raise on all ranks what failed on one.
@@ -122,10 +125,11 @@ class Examination:
         now = time.perf_counter()
         overhead = min(1.0, seconds / (now - self._clock))
         self._clock = now
-        self._dear = self._dear + 1 if overhead > HIGH else 0
-        if self._dear == LASTING:
+        self._dear = [*self._dear, seconds] if overhead > HIGH else []
+        if len(self._dear) >= LASTING and sum(self._dear) > NOTICED:
             self.warner.warn(
-                f"{LASTING} runs in a row took more than {HIGH:.0%} of the time (now {overhead:.0%}); they take less "
-                "with a larger every_n_validations=, the monitor's or explainers', a smaller num_examples= or budget=."
+                f"{len(self._dear)} runs in a row took more than {HIGH:.0%} of the time; they take less with a larger "
+                "every_n_validations=, the monitor's or explainers', a smaller num_examples= or budget=."
             )
+            self._dear = []
         return {"seconds": seconds, "rows": float(rows), "overhead": overhead}

@@ -24,6 +24,7 @@ from mviz_lightning.config import StudyConfig
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers import DIME
 from mviz_lightning.functional import design
 from mviz_lightning.study import Study
 
@@ -199,20 +200,40 @@ def one_grid(name: str, bench: Bench, repeats: int) -> None:
         print(f"{name}: one pair at a time / reused {alone / statistics.median(times[0]):.0f}")
 
 
-def whole_run(repeats: int) -> None:
-    """Print the time of a run at the defaults against the plain forwards of its rows alone."""
+def studied(*, reuse: bool, explainer: DIME) -> Study:
+    """Return a study of the CNN and LSTM at 48 x 48 pixels, at the defaults, after a first run."""
     bench = Bench.of(CNNLSTM, (3, 48, 48), 128)
-    config = StudyConfig(parse_modalities(["image", "text"]), task="multiclass")
-    study, batch = Study(config), dict(bench.probe.leaves)
-    study.collect(batch, range)
+    settings = {"task": "multiclass", "explainers": (explainer,), "reuse": reuse}
+    study = Study(StudyConfig(parse_modalities(["image", "text"]), **settings))  # type: ignore[arg-type]
+    study.collect(dict(bench.probe.leaves), range)
     study.rehearse(bench.module)
     study.complete()
     study.run()
+    study.explain(explainer)
+    return study
+
+
+def whole_run(repeats: int) -> None:
+    """Print the time of a run at the defaults against the plain forwards of its rows alone."""
+    study = studied(reuse=True, explainer=DIME(num_examples=1))
     assert study.probe is not None
-    probe, plain = study.probe, bench.evaluator(reuse=False, chunk=128)
+    probe, plain = study.probe, Bench.of(CNNLSTM, (3, 48, 48), 128).evaluator(reuse=False, chunk=128)
     rows = Query(probe.groups[:, design(2, 16).tuples].flatten(0, 1))
     times = paired([study.run, lambda: plain(probe, [rows])], repeats)
     print(f"shares at the defaults / plain forwards of their rows {ratio(*times)}")
+
+
+def one_explanation(repeats: int) -> None:
+    """Print the time of DIME of one example against the papers' procedure, batched, and one row at a time."""
+    ours, theirs = DIME(num_examples=1), DIME(num_examples=1, donors=100, masks=100)
+    reusing, plain = studied(reuse=True, explainer=ours), studied(reuse=False, explainer=theirs)
+    times = paired([lambda: reusing.explain(ours), lambda: plain.explain(theirs)], repeats)
+    rows = plain.explain(theirs).rows
+    print(f"DIME of one example: the papers' {rows:,} rows batched / ours {ratio(times[1], times[0])}")
+    bench = Bench.of(CNNLSTM, (3, 48, 48), 128)
+    single, some = bench.evaluator(reuse=False, chunk=2), [Query(torch.tensor([[i, i + 1]])) for i in range(100)]
+    alone = min(paired([lambda: [single(bench.probe, [row]) for row in some]], 2)[0]) / len(some) * rows
+    print(f"DIME of one example: one row at a time / ours {alone / statistics.median(times[0]):.0f}")
 
 
 def linear() -> None:
@@ -241,6 +262,7 @@ def main() -> None:
     torch.set_num_threads(1)
     grids(repeats)
     whole_run(repeats)
+    one_explanation(max(2, repeats // 2))
     linear()
 
 

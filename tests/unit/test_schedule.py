@@ -231,7 +231,7 @@ class Pretended:
         self.step("run")
         return Measurement({"interaction": 0.5}, 100, 0.25, 0.0)
 
-    def explain(self, method: DIME) -> Explained:
+    def explain(self, method: DIME, spent: int = 0) -> Explained:
         self.step(method.name)
         self.notes.append(f"{method.name} was made")
         return Explained([explanation(10)], 30, 0.125)
