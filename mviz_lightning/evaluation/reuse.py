@@ -256,10 +256,11 @@ def _inputs(query: Query, names: list[str]) -> Tensor:
     """Return ``(R, M)`` numbers, equal where a modality's example and mask are."""
     columns = []
     for position, name in enumerate(names):
-        parts = [query.sources[:, position : position + 1]]
+        inputs = query.sources[:, position]
         if name in query.masks:
-            parts.append(numbered(query.masks[name]).unsqueeze(1))
-        columns.append(torch.unique(torch.cat(parts, 1), dim=0, return_inverse=True)[1])
+            masks = numbered(query.masks[name])
+            inputs = inputs * (masks.max() + 1) + masks if len(masks) else inputs
+        columns.append(torch.unique(inputs, return_inverse=True)[1])
     return torch.stack(columns, 1)
 
 
