@@ -132,7 +132,7 @@ class UnimodalCollapse(Callback):
         """
         unknown = [name for name in self.rule.expected or () if name not in modalities]
         if unknown:
-            raise ConfigurationError(f"expected={unknown}: the monitor knows the modalities {list(modalities)}.")
+            raise ConfigurationError(f"expected={unknown}: choose among the modalities {list(modalities)}.")
         self.verdicts, self._changed, self._said, self._fresh = {}, [], set(), True
 
     def judge(self, row: Row, history: History, study: Study, guard: Guard) -> Row:

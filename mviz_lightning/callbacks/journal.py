@@ -90,9 +90,8 @@ class Journal:
             return
         drawn, failures = ([], []) if gallery is None else _each(partial(_film, gallery), self.album.films().items())
         last = max([rows[-1].step, *(entry.step for entry in self.album.entries)])
-        unwritten = self._put(
-            [Text("summary", f"```\n{self.history}\n{self.conclude()}\n```"), *drawn], last, joins=False
-        )
+        words = "\n".join(filter(None, (str(self.history), self.conclude())))
+        unwritten = self._put([Text("summary", f"```\n{words}\n```"), *drawn], last, joins=False)
         _raise_first([*undrawn, *failures, *unwritten])
 
     def _put(self, records: Sequence[Record], step: int, *, joins: bool) -> list[Exception]:
