@@ -17,7 +17,8 @@ from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.prediction import Predict, scores
 from mviz_lightning.evaluation.query import Query, join
-from mviz_lightning.evaluation.reuse import Plan, Recording, Slice, find_plan, slices
+from mviz_lightning.evaluation.reuse import Plan, Recording, find_plan
+from mviz_lightning.evaluation.slices import Slice, slices
 
 T = TypeVar("T")
 
@@ -85,6 +86,14 @@ class Evaluator:
     def device(self) -> torch.device:
         """Where the model is."""
         return device_of(self.module)
+
+    def fusion_share(self, probe: Probe) -> float:
+        """Return the share of a plain row's work that is left where encodings are replayed; 1 without reuse."""
+        if not self.reuse or self.all_pairs is not None:
+            return 0.0 if self.reuse else 1.0
+        with isolated(self.module, seed=self.seed), self.precision():
+            plan = self._find_plan(probe)
+        return 1.0 if plan is None else plan.left
 
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return the ``(R, C)`` outputs of the rows as they stand, repeats included."""

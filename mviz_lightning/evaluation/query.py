@@ -8,6 +8,10 @@ from torch import Tensor
 
 from mviz_lightning.batch.masking import widened
 
+LARGEST = 2**63 - 1
+BITS = 31
+"""Units of a mask that are packed into one number."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -29,6 +33,11 @@ class Query:
         """Return the rows of ``index`` as a query of its own."""
         return Query(self.sources[index], {name: kept[index] for name, kept in self.masks.items()})
 
+    @property
+    def columns(self) -> list[Tensor]:
+        """``(R,)`` integers each; rows that are equal in all of them are the same."""
+        return [*self.sources.unbind(1), *(column for kept in self.masks.values() for column in packed(kept))]
+
     @classmethod
     def aligned(cls, examples: Tensor, modalities: int) -> "Query":
         """Ask for the real examples themselves, ``(R,)`` indices."""
@@ -47,23 +56,34 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
         The distinct rows, and for each query ``(R,)`` the distinct row that answers each of its rows.
     """
     everything = _stack(queries)
-    masks = [numbered(kept).unsqueeze(1) for kept in everything.masks.values()]
-    distinct, answer = torch.unique(torch.cat([everything.sources, *masks], 1), dim=0, return_inverse=True)
-    first = torch.full((len(distinct),), len(everything)).scatter_reduce(
-        0, answer, torch.arange(len(everything)), "amin"
-    )
+    rows = numbered(everything.columns)
+    distinct, answer = torch.unique(rows, return_inverse=True)
+    first = torch.full((len(distinct),), len(rows)).scatter_reduce(0, answer, torch.arange(len(rows)), "amin")
     # In the order in which they were asked for: rows of one group, or of one example, stay together.
     order = first.argsort()
     answer = order.argsort()[answer]
     return everything[first[order]], list(torch.split(answer, [len(query) for query in queries]))
 
 
-def numbered(masks: Tensor) -> Tensor:
-    """Return ``(R,)`` numbers, equal where masks ``(R, U)`` are."""
-    if not masks.shape[1]:
-        return torch.zeros(len(masks), dtype=torch.long)
-    number: Tensor = torch.unique(masks, dim=0, return_inverse=True)[1]
-    return number
+def numbered(columns: Sequence[Tensor]) -> Tensor:
+    """Return ``(R,)`` numbers, equal where all columns are: one sort of numbers is faster than one of rows.
+
+    Args:
+        columns: One at the least, of ``(R,)`` integers from 0 on.
+    """
+    key, *rest = columns
+    for column in rest:
+        span = int(column.max()) + 1 if len(column) else 1
+        if len(key) and int(key.max()) >= LARGEST // span:
+            key = torch.unique(key, return_inverse=True)[1]
+        key = key * span + column
+    return key
+
+
+def packed(masks: Tensor) -> list[Tensor]:
+    """Return ``(R, U)`` masks as columns of integers, as many units in one as fit."""
+    powers = 2 ** torch.arange(min(BITS, masks.shape[1]))
+    return [(part.long() * powers[: part.shape[1]]).sum(1) for part in torch.split(masks, BITS, 1)]
 
 
 def _stack(queries: Sequence[Query]) -> Query:

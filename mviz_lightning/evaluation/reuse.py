@@ -4,7 +4,7 @@ A forward is traced on a few rows; the largest calls of submodules that see a si
 recorded on the distinct inputs of each modality, and replayed by row. Never believed: rows are recomputed plainly.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, tree
 from mviz_lightning.evaluation.prediction import Predict, scores
-from mviz_lightning.evaluation.query import Query, numbered
+from mviz_lightning.evaluation.query import Query
 from mviz_lightning.evaluation.taint import CallKey, Frame, Tags, Trace, trace, wrapped
 
 T = TypeVar("T")
@@ -33,11 +33,15 @@ class Plan:
         modality: Call -> position of the modality that it sees.
         axes: Call -> batch dimensions of its outputs.
         needed: Leaves whose values the rest of the forward depends on.
+        used: Call -> the tensors among its outputs that the rest depends on; an encoder's attention maps seldom are.
+        left: Share of a forward's work that is left where the calls are replayed.
     """
 
     modality: Mapping[CallKey, int]
     axes: Mapping[CallKey, Axes]
     needed: frozenset[str]
+    used: Mapping[CallKey, frozenset[tree.Keys]]
+    left: float
 
     @property
     def modules(self) -> list[str]:
@@ -72,10 +76,14 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     if not calls:
         return None
     rest = _trace(module, predict, probe, SIZES[0], device, calls, stranger)
+    seen = rest.outputs | rest.decisive
     # A leaf that does not even reach the outputs of the whole forward has left torch's sight on the way.
-    bits = rest.outputs | rest.decisive | ~large.outputs
-    needed = frozenset(path for bit, path in enumerate(paths) if bits >> bit & 1)
-    return Plan({key: fit[0] for key, fit in calls.items()}, {key: fit[1] for key, fit in calls.items()}, needed)
+    needed = frozenset(path for bit, path in enumerate(paths) if (seen | ~large.outputs) >> bit & 1)
+    axes = {key: fit[1] for key, fit in calls.items()}
+    used = {
+        key: frozenset(way for way in ways if stranger or seen & rest.replayed[key, way]) for key, ways in axes.items()
+    }
+    return Plan({key: fit[0] for key, fit in calls.items()}, axes, needed, used, rest.work / large.work)
 
 
 def _trace(
@@ -159,10 +167,14 @@ class Recording:
             def call(*args: Any, **kwargs: Any) -> Any:
                 outputs = original(*args, **kwargs)
                 if key in self._plan.modality:
-                    ways = self._plan.axes[key]
+                    ways, used = self._plan.axes[key], self._plan.used[key]
                     self._shells.setdefault(key, tree.replace(outputs, dict.fromkeys(ways)))
-                    # Copies: what comes behind may edit them in place.
-                    copies[key] = {way: tree.get(outputs, way).clone() for way in ways}
+                    # Copies: what comes behind may edit them in place. Of what nobody uses, one row stands for all.
+                    copies[key] = {
+                        way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
+                        for way in ways
+                        for found in [tree.get(outputs, way)]
+                    }
                 return outputs
 
             return call
@@ -191,6 +203,7 @@ class Recording:
             table.nbytes / table.shape[self._plan.axes[key][way]]
             for key, tables in self._tables.items()
             for way, table in tables.items()
+            if way in self._plan.used[key]
         )
         return sum(sizes)
 
@@ -210,70 +223,20 @@ class Recording:
             return run()
 
     def _replayed(self, key: CallKey, index: Tensor) -> Callable[..., Any]:
-        rows, axes = index[:, self._plan.modality[key]], self._plan.axes[key]
+        rows, axes, used = index[:, self._plan.modality[key]], self._plan.axes[key], self._plan.used[key]
 
         def call(*_: Any, **__: Any) -> Any:
-            taken = {way: table.index_select(axes[way], rows) for way, table in self._tables[key].items()}
+            taken = {
+                way: table.index_select(axes[way], rows) if way in used else _repeated(table, axes[way], len(rows))
+                for way, table in self._tables[key].items()
+            }
             return tree.replace(self._shells[key], taken)
 
         return call
 
 
-@dataclass(frozen=True)
-class Slice:
-    """Neighbouring rows of a query with few distinct inputs.
-
-    Attributes:
-        rows: Of the query.
-        distinct: Rows that hold every distinct input of every modality, at the same place in its order.
-        index: ``(R, M)`` place of each row's inputs in that order.
-    """
-
-    rows: slice
-    distinct: Query
-    index: Tensor
-
-
-def slices(query: Query, names: list[str], limit: int) -> Iterator[Slice]:
-    """Cut a query into runs of rows in which no modality has more than ``limit`` distinct inputs.
-
-    So the memory for recorded outputs is that of one chunk of rows, however many rows are asked for.
-    """
-    inputs = _inputs(query, names)
-    columns = inputs.T.tolist()
-    start, known = 0, [dict[int, int]() for _ in columns]
-    for row in range(len(query)):
-        if any(column[row] not in seen and len(seen) == limit for column, seen in zip(columns, known, strict=True)):
-            yield _cut(query, names, inputs, start, row)
-            start, known = row, [{} for _ in columns]
-        for column, seen in zip(columns, known, strict=True):
-            seen.setdefault(column[row], row)
-    if start < len(query):
-        yield _cut(query, names, inputs, start, len(query))
-
-
-def _inputs(query: Query, names: list[str]) -> Tensor:
-    """Return ``(R, M)`` numbers, equal where a modality's example and mask are."""
-    columns = []
-    for position, name in enumerate(names):
-        inputs = query.sources[:, position]
-        if name in query.masks:
-            masks = numbered(query.masks[name])
-            inputs = inputs * (masks.max() + 1) + masks if len(masks) else inputs
-        columns.append(torch.unique(inputs, return_inverse=True)[1])
-    return torch.stack(columns, 1)
-
-
-def _cut(query: Query, names: list[str], inputs: Tensor, start: int, stop: int) -> Slice:
-    rows, part = slice(start, stop), query[start:stop]
-    index, firsts = [], []
-    for column in inputs[rows].T:
-        distinct, inverse = torch.unique(column, return_inverse=True)
-        first = torch.full((len(distinct),), len(column)).scatter_reduce(0, inverse, torch.arange(len(column)), "amin")
-        index.append(inverse)
-        firsts.append(first)
-    most = max(len(first) for first in firsts)
-    places = [first[torch.arange(most) % len(first)] for first in firsts]
-    sources = torch.stack([part.sources[place, m] for m, place in enumerate(places)], 1)
-    masks = {name: kept[places[names.index(name)]] for name, kept in part.masks.items()}
-    return Slice(rows, Query(sources, masks), torch.stack(index, 1))
+def _repeated(table: Tensor, axis: int, rows: int) -> Tensor:
+    """Return so many times the first row, without memory."""
+    shape = list(table.shape)
+    shape[axis] = rows
+    return table.narrow(axis, 0, 1).expand(shape)

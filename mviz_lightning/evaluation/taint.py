@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from mviz_lightning.batch import tree
 
@@ -32,7 +33,7 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._stranger = stranger
         self._tags: dict[int, Tags] = {}
         self._kept: list[Any] = []  # a storage's address is its name while it lives
-        self.listeners: list[Callable[[Tags, Any], None]] = []
+        self.listeners: list[Callable[[Tags, Any, int], None]] = []
 
     def mark(self, tensor: Tensor, tags: Tags) -> None:
         """Say what a tensor depends on."""
@@ -59,8 +60,15 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.mark(tensor, tags | self._made(tensor))
         if tags:
             for listen in self.listeners:
-                listen(tags, func)
+                listen(tags, func, work(func, args, kwargs or {}, outputs))
         return outputs
+
+
+def work(func: Any, args: Any, kwargs: Any, outputs: Any) -> int:
+    """Return about how much an operation has to do: its floating-point operations and the numbers that it touches."""
+    count = flop_registry.get(func._overloadpacket)
+    operations = count(*args, **kwargs, out_val=outputs) if count is not None else 0
+    return operations + sum(tensor.numel() for tensor in tensors((args, kwargs, outputs)))
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
@@ -108,8 +116,12 @@ class Trace:
 
     frames: dict[CallKey, Frame] = field(default_factory=dict)
     outputs: Tags = 0
+    work: int = 0
+    """Of all operations on what depends on leaves, outside of replayed calls."""
     decisive: Tags = 0
-    """Leaves whose values decide, outside of replayed calls, on shapes or on the way of the computation."""
+    """What decides, outside of replayed calls, on shapes or on the way of the computation."""
+    replayed: dict[tuple[CallKey, tree.Keys], Tags] = field(default_factory=dict)
+    """The bit that stands for a tensor which a replayed call returned."""
 
 
 Wrap: TypeAlias = Callable[[CallKey, Callable[..., Any]], Callable[..., Any]]
@@ -150,14 +162,6 @@ def wrapped(module: nn.Module, wrap: Wrap, names: Container[str] | None = None) 
                 vars(child)["forward"] = forward
 
 
-def _untainted(taint: Taint, outputs: Any) -> Any:
-    """Return copies that depend on nothing; the tensors themselves may be those of the batch."""
-    copies = {way: node.clone() for way, node in tree.nodes(outputs) if isinstance(node, Tensor)}
-    for tensor in copies.values():
-        taint.mark(tensor, 0)
-    return tree.replace(outputs, copies)
-
-
 def trace(
     module: nn.Module,
     run: Callable[[], Any],
@@ -171,10 +175,10 @@ def trace(
         module: The model.
         run: Calls it and returns its outputs.
         leaves: The batch that it is called with, by path; leaf k is bit k.
-        replayed: Calls whose outputs are taken to depend on nothing.
+        replayed: Calls whose outputs are taken to depend on nothing but themselves, a bit for each beyond the leaves'.
         stranger: Tags of tensors that neither torch nor the model made.
     """
-    tracer = _Tracer(replayed, stranger)
+    tracer = _Tracer(replayed, stranger, len(leaves) + 1)
     for tensor in chain(module.parameters(), module.buffers()):
         tracer.taint.mark(tensor, 0)
     for bit, leaf in enumerate(leaves.values()):
@@ -189,17 +193,19 @@ def trace(
 class _Tracer:
     """Notes for every call what it sees, while it runs."""
 
-    def __init__(self, replayed: Container[CallKey], stranger: Tags) -> None:
+    def __init__(self, replayed: Container[CallKey], stranger: Tags, free: int) -> None:
         self.found, self.taint = Trace(), Taint(stranger)
-        self._replayed = replayed
+        self._replayed, self._free = replayed, free
         self._stack: list[Frame] = []
         self.taint.listeners.append(self._listen)
 
-    def _listen(self, tags: Tags, func: Any) -> None:
+    def _listen(self, tags: Tags, func: Any, amount: int) -> None:
         for frame in self._stack:
             frame.seen |= tags
-        decides = torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
-        if decides and not any(frame.key in self._replayed for frame in self._stack):
+        if any(frame.key in self._replayed for frame in self._stack):
+            return
+        self.found.work += amount
+        if torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags:
             self.found.decisive |= tags
 
     def wrap(self, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -217,6 +223,15 @@ class _Tracer:
             frame.edits = versions != [tensor._version for tensor in given]
             frame.tags = self.taint.of(frame.outputs)
             self.found.frames[key] = frame
-            return _untainted(self.taint, frame.outputs) if key in self._replayed else frame.outputs
+            return self._cut_off(key, frame.outputs) if key in self._replayed else frame.outputs
 
         return call
+
+    def _cut_off(self, key: CallKey, outputs: Any) -> Any:
+        """Return copies that depend on themselves alone; the tensors themselves may be those of the batch."""
+        copies = {way: node.clone() for way, node in tree.nodes(outputs) if isinstance(node, Tensor)}
+        for way, tensor in copies.items():
+            bit = 1 << self._free + len(self.found.replayed)
+            self.found.replayed[key, way] = bit
+            self.taint.mark(tensor, bit)
+        return tree.replace(outputs, copies)

@@ -13,7 +13,7 @@ from mviz_lightning.batch import Units
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
-from mviz_lightning.evaluation.reuse import slices
+from mviz_lightning.evaluation.slices import slices
 
 COUNT = 12
 GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
