@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.query import Query, join
-from mviz_lightning.explainers import Explainer, Explanation, Subject
+from mviz_lightning.explainers import Explainer, Explanation, Method, Subject
 from mviz_lightning.explainers.outcome import spread
 from mviz_lightning.ranks import Ranks
 
@@ -59,7 +59,7 @@ class Inquiry:
         Returns:
             Explanations in the order of the choice, and what went wrong with single examples.
         """
-        chosen = self._examples(explainer, own)
+        chosen = self.examples(explainer, own)
         with self.ranks.heard_by_all():
             count = len(chosen) if budget is None else self._affordable(explainer, chosen, budget)
         examples = torch.tensor(chosen[:count], dtype=torch.long)
@@ -88,7 +88,7 @@ class Inquiry:
                 return count
         return len(examples)
 
-    def _examples(self, explainer: Explainer, own: Tensor | None) -> list[int]:
+    def examples(self, explainer: Method, own: Tensor | None) -> list[int]:
         """Return the examples that were chosen once, as long as the same is asked for."""
         places = {position: example for example, position in enumerate(self.subject.positions)}
         known, pin = self.chosen.get(explainer.name), list(self.pin)
@@ -112,7 +112,7 @@ class Inquiry:
         except RuntimeError as error:
             return f"{explainer.name}: {error}"
 
-    def _choose(self, explainer: Explainer, own: Tensor | None) -> list[int]:
+    def _choose(self, explainer: Method, own: Tensor | None) -> list[int]:
         """Take the pinned examples, then those of all classes in turn, mistakes first."""
         positions = {position: example for example, position in enumerate(self.subject.positions)}
         pinned = [positions[position] for position in dict.fromkeys(self.pin) if position in positions]

@@ -20,7 +20,7 @@ from mviz_lightning.evaluation.isolation import isolated, random_states
 from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
-from mviz_lightning.explainers import Explainer, Explanation, Shares, Subject
+from mviz_lightning.explainers import Explanation, Finding, Method, Shares, Subject, Survey
 from mviz_lightning.explainers.task import resolve_task
 from mviz_lightning.explainers.yardstick import Alone, Yardstick
 from mviz_lightning.functional import NOTEWORTHY, Task, noise_floor
@@ -28,6 +28,7 @@ from mviz_lightning.inquiry import Choice, Inquiry
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.ranks import Ranks
+from mviz_lightning.surveyor import Surveyor
 
 T = TypeVar("T")
 
@@ -51,11 +52,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Explained:
-    """What one method found for its examples; rows and seconds as for a :class:`Measurement`."""
+    """What one method found, for its examples or for all; rows and seconds as for a :class:`Measurement`."""
 
     explanations: Sequence[Explanation]
     rows: int
     seconds: float
+    finding: Finding | None = None
 
 
 @dataclass
@@ -85,6 +87,8 @@ class Study:
     _shares: Shares | None = None
     _own: Tensor | None = None
     _inquiry: Inquiry | None = None
+    _surveyor: Surveyor | None = None
+    _remembered: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _chosen: dict[str, Choice] = field(default_factory=dict)
     _failure: Exception | None = None
 
@@ -258,24 +262,38 @@ class Study:
             answer = ask(self._shares_of(probe), probe, self._outputs)
         return self.ranks.gather(answer)[0]
 
-    def explain(self, explainer: Explainer, spent: int = 0) -> Explained:
-        """Explain an explainer's examples with what is left of the budget, behind a run; all ranks get all of them.
+    def explain(self, method: Method, spent: int = 0) -> Explained:
+        """Apply a method with what is left of the budget, behind a run; all ranks get all that it finds.
 
         Raises:
-            ConfigurationError: A modality cannot be cut into units as asked.
+            ConfigurationError: A modality cannot be cut into units as asked, or there are no features.
             RuntimeError: The model failed; on all ranks alike.
         """
         probe, evaluator = self._ready()
-        started, before = time.perf_counter(), evaluator.rows
+        started, before = time.perf_counter(), self._asked
         if self._inquiry is None:
             with self.ranks.heard_by_all():
                 inquiry = self._inquire(probe, evaluator)
             self._inquiry = inquiry  # on all ranks or on none
-        with random_states():  # an explainer of the user's own may draw
-            found, notes = self._inquiry.explain(explainer, self._own, self.config.left(spent))
+            self._surveyor = Surveyor(inquiry.subject, evaluator, self.ranks, self._outputs, self._remembered)
+        with random_states():  # a method of the user's own may draw
+            found, finding, notes = self._applied(method, self.config.left(spent))
         self.notes += notes
-        rows = (evaluator.rows - before) * self.ranks.count
-        return Explained(found, rows, time.perf_counter() - started)
+        return Explained(found, (self._asked - before) * self.ranks.count, time.perf_counter() - started, finding)
+
+    def _applied(self, method: Method, budget: int | None) -> tuple[list[Explanation], Finding | None, list[str]]:
+        if self._inquiry is None or self._surveyor is None:
+            raise RuntimeError("a method is applied behind a run.")
+        if isinstance(method, Survey):
+            return [], *self._surveyor.conduct(method, self._inquiry.examples(method, self._own), budget)
+        explanations, notes = self._inquiry.explain(method, self._own, budget)
+        return explanations, None, notes
+
+    @property
+    def _asked(self) -> int:
+        """Rows evaluated so far."""
+        own = 0 if self._evaluator is None else self._evaluator.rows
+        return own + (0 if self._surveyor is None else self._surveyor.rows)
 
     def _inquire(self, probe: Probe, evaluator: Evaluator) -> Inquiry:
         shares, config, positions = self._shares_of(probe), self.config, self._collection.positions
@@ -289,11 +307,11 @@ class Study:
     def state(self, limit: int) -> dict[str, Any]:
         """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
         chosen = self._chosen if self._inquiry is None else self._inquiry.chosen
-        return self._collection.state(limit) | (
-            {"chosen": {name: vars(found) for name, found in chosen.items()}} if chosen else {}
-        )
+        past = {"chosen": {name: vars(found) for name, found in chosen.items()}, "remembered": self._remembered}
+        return self._collection.state(limit) | {name: found for name, found in past.items() if found}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
         self._collection.load(state)
         self._chosen = {name: Choice(**choice) for name, choice in state.get("chosen", {}).items()}
+        self._remembered = dict(state.get("remembered", {}))

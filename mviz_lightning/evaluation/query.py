@@ -44,6 +44,28 @@ class Query:
         return cls(examples.unsqueeze(1).expand(-1, modalities))
 
 
+@dataclass(frozen=True)
+class Derivative:
+    """How one output of every row answers to each entry of one modality.
+
+    The derivative of the output by the entry, times the entry's distance from what it is when all units are masked;
+    averaged over points on the straight way between the two (integrated gradients, Sundararajan et al. 2017) or, with
+    one step, taken at the entry itself (gradient x input). Tokens are followed to their embeddings, whose dimensions are
+    added up.
+
+    Attributes:
+        rows: ``R`` of them; masks of the modality itself have no meaning here.
+        outputs: ``(R,)`` long: which output of each row.
+        modality: Name.
+        steps: Points on the way.
+    """
+
+    rows: Query
+    outputs: Tensor
+    modality: str
+    steps: int = 1
+
+
 def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
     """Join the queries of several methods and drop repeats.
 

@@ -1,8 +1,27 @@
 """Methods: each plans the rows it needs and explains the outputs it gets."""
 
+from typing import TypeAlias
+
 from mviz_lightning.explainers.base import Explainer, Subject
 from mviz_lightning.explainers.dime import DIME
 from mviz_lightning.explainers.explanation import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.shares import Shares
+from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
 
-__all__ = ["DIME", "Attribution", "Explainer", "Explanation", "OutputExplanation", "Shares", "Subject"]
+Method: TypeAlias = Explainer | Survey
+"""What the monitor runs beside the shares."""
+
+__all__ = [
+    "DIME",
+    "Answers",
+    "Asked",
+    "Attribution",
+    "Explainer",
+    "Explanation",
+    "Finding",
+    "Method",
+    "OutputExplanation",
+    "Shares",
+    "Subject",
+    "Survey",
+]

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"explainers", "ranks"},
     {"collapse"},
     {"config", "rendering"},
-    {"collection", "inquiry", "history", "album", "testing"},
+    {"collection", "inquiry", "surveyor", "history", "album", "testing"},
     {"study"},
     {"analysis", "callbacks"},
     {""},  # the package itself

@@ -1,0 +1,92 @@
+"""What the stages of MultiViz have in common: they look at all fixed examples, and closer at some of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from mviz_lightning.evaluation.query import Derivative, Query
+from mviz_lightning.explainers.base import Subject
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a survey asks of the model.
+
+    Attributes:
+        queries: Rows whose outputs are wanted, and their features if the survey asks for features.
+        derivatives: What is wanted of the model's derivatives.
+    """
+
+    queries: Sequence[Query] = ()
+    derivatives: Sequence[Derivative] = ()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model said, all of it finite and on the CPU.
+
+    Attributes:
+        outputs: For each query ``(R, C)`` outputs as the model gave them.
+        features: For each query ``(R, F)``; nothing where the survey asks for no features.
+        derivatives: For each derivative ``(R, ...)``, of the shape of what is derived by.
+        memory: What the survey before remembered, in the same training; empty for the first.
+    """
+
+    outputs: Sequence[Tensor]
+    features: Sequence[Tensor] = ()
+    derivatives: Sequence[Tensor] = ()
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a survey found at one moment of the training; each survey adds what is drawn of it.
+
+    Attributes:
+        values: Scalars by name; the monitor logs them under its own name and that of the survey.
+        memory: What the next survey of the same training is told of this one, in plain types that checkpoints take.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Survey(ABC):
+    """A method that looks at all fixed examples at once: what to ask for, and what the answers say.
+
+    Attributes:
+        name: Of its scalars and pictures.
+        every_n_validations: How often: at the first validation, every n-th and at the end of the training.
+        num_examples: Examples that it looks at closer; they stay the same through the training.
+        features: Whether it asks for the fused features of every row too.
+        layer: Name of the submodule whose input is taken for the features; the last linear layer by default.
+    """
+
+    name: str
+    every_n_validations: int
+    num_examples: int = 0
+    features: bool = False
+    layer: str | None = None
+
+    @abstractmethod
+    def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
+        """Return what is asked of the model.
+
+        Args:
+            subject: The fixed examples and how their outputs are read.
+            examples: Those to look at closer.
+        """
+
+    @abstractmethod
+    def explain(self, subject: Subject, examples: Sequence[int], answers: Answers) -> Finding:
+        """Return what the answers say; arguments as for :meth:`plan`.
+
+        Raises:
+            RuntimeError: It cannot be told from these examples.
+        """
+
+    def check(self, outputs: int) -> None:  # noqa: B027 - most have nothing to check
+        """Raise a ConfigurationError where the method cannot explain a model of so many outputs."""
