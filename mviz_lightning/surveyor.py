@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.checks import usable
+from mviz_lightning.evaluation.derivative import derive
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.features import find_layer, require_layer, with_features
 from mviz_lightning.evaluation.isolation import isolated
@@ -92,7 +93,7 @@ class Surveyor:
         own, padded = self._shared(len(derivative.rows))
         part = replace(derivative, rows=derivative.rows[padded], outputs=derivative.outputs[padded])
         with self.ranks.heard_by_all():
-            found = usable(evaluator.derivative(self.subject.probe, part))
+            found = usable(derive(evaluator, self.subject.probe, part))
         return torch.cat(self.ranks.gather(found[:own]))
 
     def _shared(self, count: int) -> tuple[int, Tensor]:

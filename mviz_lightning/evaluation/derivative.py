@@ -1,117 +1,161 @@
-"""Derivatives of a model's outputs by what one modality feeds in: values, or the embeddings of its tokens."""
+"""Derivatives of a model's outputs by what one modality feeds in, the other modalities' encodings reused."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor, nn
 
-from mviz_lightning.batch import tree
-from mviz_lightning.batch.probe import Probe
+from mviz_lightning.batch import Probe
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.evaluation.prediction import Predict, scores
-from mviz_lightning.evaluation.taint import CallKey, wrapped
+from mviz_lightning.evaluation.entrance import Entrance
+from mviz_lightning.evaluation.evaluator import CHECKED, WORTHWHILE, Evaluator
+from mviz_lightning.evaluation.isolation import isolated
+from mviz_lightning.evaluation.prediction import scores
+from mviz_lightning.evaluation.query import Derivative, Query
+from mviz_lightning.evaluation.reuse import Plan
+from mviz_lightning.evaluation.slices import Slice, slices
 
-OTHERWISE = "Say another method for it, occlusion for one, which asks for outputs alone."
+TOLERANCE = 1e-3
+"""By how much derivatives may differ, relative to the largest, where encodings are reused."""
 
 
-@dataclass
-class Entrance:
-    """Where one modality enters the model's differentiable part, and the points of a forward at which it is derived.
+@dataclass(frozen=True)
+class Points:
+    """Rows and how far each is on the way from the masked modality to the whole one.
 
     Attributes:
-        modality: Its name.
-        path: The leaf that holds its values.
-        embeddings: Names of the layers that look its tokens up; none where the values themselves are real.
+        rows: ``P`` of them.
+        outputs: ``(P,)`` which output of each.
+        shares: ``(P,)`` in 0..1.
     """
 
-    modality: str
-    path: str
-    embeddings: tuple[str, ...] = ()
-    _points: list[Tensor] = field(default_factory=list)
-    _ways: list[Tensor] = field(default_factory=list)
+    rows: Query
+    outputs: Tensor
+    shares: Tensor
 
     @classmethod
-    def find(cls, module: nn.Module, predict: Predict, probe: Probe, modality: str, batch: Any) -> "Entrance":
-        """Find it with one forward of a few rows.
+    def of(cls, asked: Derivative) -> "Points":
+        """Spell out the steps of every row: their midpoints, or the end itself for a single one."""
+        count, steps = len(asked.rows), asked.steps
+        shares = torch.ones(1) if steps == 1 else (torch.arange(steps) + 0.5) / steps
+        place = torch.arange(count).repeat_interleave(steps)
+        return cls(asked.rows[place], asked.outputs[place], shares.repeat(count))
+
+    def __getitem__(self, index: Any) -> "Points":
+        return Points(self.rows[index], self.outputs[index], self.shares[index])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def derive(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
+    """Return what a derivative asks for, ``(R, ...)`` in float32 on the CPU, of the shape of the entries.
+
+    Encodings of the other modalities, the same at all steps, are run once where reuse is exact; some points are derived
+    plainly too, and all of them where they disagree.
+
+    Args:
+        evaluator: Asks the model; it is left as it was found.
+        probe: The examples that the rows name, with units of the modality.
+        asked: What is derived by what.
+
+    Raises:
+        ConfigurationError: The modality enters the model in no way that can be derived.
+        RuntimeError: No gradient reaches it, or weights were made in inference mode.
+    """
+    refuse_inference_tensors(evaluator.module)
+    points = Points.of(asked)
+    evaluator.rows += len(points)
+    with isolated(evaluator.module, seed=evaluator.seed), _without_cudnn(evaluator.module), evaluator.precision():
+        derivation = _Derivation(evaluator, probe, _entrance(evaluator, probe, asked))
+        plan = _of_the_others(evaluator, probe, asked.modality)
+        try:
+            found = derivation.at(points, plan)
+            derivation.check(points, plan)
+        except Exception as error:
+            if plan is None or is_oom_error(error) or isinstance(error, ConfigurationError):
+                raise
+            found = derivation.at(points, None)
+            evaluator.give_up(plan, error)
+    return found.view(len(asked.rows), asked.steps, *found.shape[1:]).mean(1)
+
+
+def _entrance(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Entrance:
+    few = asked.rows[torch.arange(2).clamp(max=len(asked.rows) - 1)]
+    batch = probe.batch(few.sources, {}, evaluator.device)
+    return Entrance.find(evaluator.module, evaluator.predict, probe, asked.modality, batch)
+
+
+def _of_the_others(evaluator: Evaluator, probe: Probe, modality: str) -> Plan | None:
+    """Return what of the other modalities can be replayed."""
+    plan = evaluator.plan_for(probe) if evaluator.reuse and evaluator.all_pairs is None else None
+    if plan is None:
+        return None
+    own = probe.layout.names.index(modality)
+    others = {key: m for key, m in plan.modality.items() if m != own}
+    needed = plan.needed | set(probe.layout.values[modality])
+    return replace(plan, modality=others, needed=frozenset(needed)) if others else None
+
+
+@dataclass(frozen=True)
+class _Derivation:
+    """Derives points of one modality."""
+
+    evaluator: Evaluator
+    probe: Probe
+    entrance: Entrance
+
+    def at(self, points: Points, plan: Plan | None) -> Tensor:
+        """Return ``(P, ...)``, with what the plan holds of the other modalities replayed."""
+        runs = slices(points.rows, self.probe.layout.names, self.evaluator.chunk_size)
+        return torch.cat([part for run in runs for part in self._run(points[run.rows], run, plan)])
+
+    def _run(self, points: Points, run: Slice, plan: Plan | None) -> list[Tensor]:
+        ask = self.evaluator
+        if plan is None or len(points) < WORTHWHILE * len(run.distinct):
+            return ask.in_chunks(len(points), lambda rows: self._forward(points[rows]))
+        recording, index = ask.record(plan, self.probe, run.distinct), run.index.to(ask.device)
+
+        def replayed(rows: slice) -> Tensor:
+            return recording.replay(ask.module, index[rows], lambda: self._forward(points[rows], plan.needed))
+
+        return ask.in_chunks(len(points), replayed)
+
+    def _forward(self, points: Points, needed: frozenset[str] | None = None) -> Tensor:
+        """Return ``(P, ...)``. A single row is doubled: models that squeeze would lose its batch dimension."""
+        count, ask, name = len(points), self.evaluator, self.entrance.modality
+        twice = points[torch.arange(max(count, 2)).clamp(max=count - 1)]
+        sources, masks = twice.rows.sources, {m: kept for m, kept in twice.rows.masks.items() if m != name}
+        own = sources[:, self.probe.layout.names.index(name)]
+        units = max(self.probe.units[name].count(example) for example in set(own.tolist()))
+        nothing = {name: torch.zeros(len(sources), units, dtype=torch.bool)}
+        batch, masked = (self.probe.batch(sources, kept, ask.device, needed) for kept in (masks, {**masks, **nothing}))
+        with torch.enable_grad(), self.entrance.open(ask.module, self.probe, batch, masked, twice.shares) as entered:
+            outputs = scores(ask.predict(ask.module, entered))
+            chosen = outputs.gather(1, twice.outputs.to(outputs.device).unsqueeze(1))
+            return self.entrance.derive(chosen)[:count]
+
+    def check(self, points: Points, plan: Plan | None) -> None:
+        """Derive some points plainly, if others were not.
 
         Raises:
-            ConfigurationError: The values are no numbers, or tokens that no embedding layer looks up.
+            RuntimeError: They differ.
         """
-        path = probe.layout.values[modality][0]
-        leaf = tree.get(batch, probe.layout.keys[path])
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
-            return cls(modality, path)
-        names: list[str] = []
-        lookups = {name for name, child in module.named_modules() if isinstance(child, nn.Embedding)}
-        with wrapped(module, lambda key, original: _noting(names, leaf, key, original), lookups):
-            predict(module, batch)
-        if not names:
-            raise ConfigurationError(
-                f"modalities[{modality!r}]: {path!r} holds no real numbers, and no nn.Embedding of the model looks its "
-                f"entries up, so that nothing can be derived by it. {OTHERWISE}"
-            )
-        return cls(modality, path, tuple(dict.fromkeys(names)))
-
-    @contextmanager
-    def open(self, module: nn.Module, probe: Probe, batch: Any, masked: Any, shares: Tensor) -> Iterator[Any]:
-        """Yield the batch of a forward that is derived at points between the masked and the whole modality.
-
-        Args:
-            module: The model.
-            probe: Where the modality lives in a batch.
-            batch: R rows.
-            masked: The same with all units of the modality masked.
-            shares: ``(R,)`` how far on the way to the whole one.
-        """
-        self._points, self._ways = [], []
-        keys = probe.layout.keys[self.path]
-        whole, without = tree.get(batch, keys), tree.get(masked, keys)
-        if not self.embeddings:
-            yield tree.replace(batch, {keys: self._point(whole, without, shares)})
+        if plan is None:
             return
-        # Where an attention mask hides tokens, these are as they were: then nothing stands in their place.
-        replaced = None if torch.equal(whole, without) else without
-        with wrapped(module, lambda _, original: self._embedded(original, replaced, shares), set(self.embeddings)):
-            yield batch
-
-    def _embedded(self, original: Callable[..., Any], replaced: Tensor | None, shares: Tensor) -> Callable[..., Any]:
-        def call(tokens: Tensor) -> Tensor:
-            whole: Tensor = original(tokens)
-            without = torch.zeros_like(whole) if replaced is None else original(replaced)
-            return self._point(whole, without, shares)
-
-        return call
-
-    def _point(self, whole: Tensor, without: Tensor, shares: Tensor) -> Tensor:
-        whole, without = whole.detach(), without.detach()
-        share = shares.to(whole).view(-1, *[1] * (whole.dim() - 1))
-        point = torch.lerp(without, whole, share).requires_grad_()
-        self._points.append(point)
-        self._ways.append(whole - without)
-        return point * 1  # the model may work in place, which a leaf does not bear
-
-    def derive(self, chosen: Tensor) -> Tensor:
-        """Return ``(R, ...)`` the derivative of every row's chosen output, times the whole way.
-
-        Raises:
-            RuntimeError: No gradient reaches the modality.
-        """
-        gradients = _gradients(chosen, self._points)
-        if all(gradient is None for gradient in gradients):
+        generator = torch.Generator().manual_seed(self.evaluator.seed + self.evaluator.rows)  # others in every run
+        some = points[torch.randperm(len(points), generator=generator)[:CHECKED].repeat_interleave(WORTHWHILE)]
+        plain, found = self.at(some, None), self.at(some, plan)
+        difference, largest = float((plain - found).abs().max()), float(plain.abs().max())
+        if difference > TOLERANCE * largest:
             raise RuntimeError(
-                f"no gradient of the outputs reaches {self.modality!r}: the model detaches it, or runs its encoder "
-                f"without gradients. {OTHERWISE}"
+                f"derivatives differ from plain ones by {difference:.2g}, where they reach {largest:.2g}"
             )
-        parts = [
-            (gradient.detach() * way).float().cpu()
-            for gradient, way in zip(gradients, self._ways, strict=True)
-            if gradient is not None
-        ]
-        return torch.stack([part.sum(-1) if self.embeddings else part for part in parts]).sum(0)
 
 
 def refuse_inference_tensors(module: nn.Module) -> None:
@@ -121,46 +165,17 @@ def refuse_inference_tensors(module: nn.Module) -> None:
         RuntimeError: Some were.
     """
     named = chain(module.named_parameters(), module.named_buffers())
-    born = [name for name, tensor in named if tensor.is_inference()]
+    born = ", ".join([name for name, tensor in named if tensor.is_inference()][:3])
     if born:
         raise RuntimeError(
-            f"{', '.join(born[:3])} {'was' if len(born) == 1 else 'were'} made in inference mode, so that nothing can be "
-            "derived. Call the model once before validate(), or say Trainer(inference_mode=False)."
+            f"{born}: made in inference mode, so that nothing can be derived through it. Call the model once before "
+            "validate(), or say Trainer(inference_mode=False)."
         )
 
 
 @contextmanager
-def recurrent_layers_without_cudnn(module: nn.Module) -> Iterator[None]:
+def _without_cudnn(module: nn.Module) -> Iterator[None]:
     """Run recurrent layers without cuDNN, which derives them in training mode alone."""
-    if not any(isinstance(child, nn.RNNBase) for child in module.modules()):
+    recurrent = any(isinstance(child, nn.RNNBase) for child in module.modules())
+    with torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
         yield
-        return
-    with torch.backends.cudnn.flags(enabled=False):
-        yield
-
-
-def midpoints(rows: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Return the rows of every step and how far on the way each is, ``(rows * steps,)``; the end itself for one step."""
-    shares = torch.ones(1) if steps == 1 else (torch.arange(steps) + 0.5) / steps
-    return torch.arange(rows).repeat_interleave(steps), shares.repeat(rows)
-
-
-def chosen_outputs(outputs: Any, index: Tensor) -> Tensor:
-    """Return ``(R,)`` the output of every row that is derived."""
-    found = scores(outputs)
-    return found.gather(1, index.to(found.device).unsqueeze(1)).squeeze(1)
-
-
-def _gradients(chosen: Tensor, points: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    if not chosen.requires_grad:
-        return [None] * len(points)
-    return torch.autograd.grad(chosen.sum(), points, allow_unused=True)
-
-
-def _noting(names: list[str], leaf: Any, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-    def call(tokens: Tensor) -> Any:
-        if isinstance(leaf, Tensor) and tokens.shape == leaf.shape and torch.equal(tokens, leaf):
-            names.append(key[0])
-        return original(tokens)
-
-    return call

@@ -92,7 +92,7 @@ class Evaluator:
         if not self.reuse or self.all_pairs is not None:
             return 0.0 if self.reuse else 1.0
         with isolated(self.module, seed=self.seed), self.precision():
-            plan = self._find_plan(probe)
+            plan = self.plan_for(probe)
         return 1.0 if plan is None else plan.left
 
     def plain(self, probe: Probe, query: Query) -> Tensor:
@@ -101,12 +101,12 @@ class Evaluator:
             return self._plain(probe, query)
 
     def _plain(self, probe: Probe, query: Query) -> Tensor:
-        return torch.cat(self._in_chunks(len(query), lambda rows: self._forward(probe, query[rows])))
+        return torch.cat(self.in_chunks(len(query), lambda rows: self._forward(probe, query[rows])))
 
     def _answer(self, probe: Probe, query: Query) -> Tensor:
         """Reuse encodings where that is exact."""
         with isolated(self.module, seed=self.seed), self.precision():
-            plan = None if self.all_pairs else self._find_plan(probe)
+            plan = None if self.all_pairs else self.plan_for(probe)
             if not self.reuse or (plan is None and self.all_pairs is None):
                 return self._plain(probe, query)
             try:
@@ -119,10 +119,10 @@ class Evaluator:
             else:
                 return outputs
         outputs = self.plain(probe, query)  # where the model itself fails, it fails here too, with its own words
-        self._give_up(plan, failure)
+        self.give_up(plan, failure)
         return outputs
 
-    def _find_plan(self, probe: Probe) -> Plan | None:
+    def plan_for(self, probe: Probe) -> Plan | None:
         """Look once for what can be reused; nothing in a model whose forward is traced in vain."""
         if not self._planned and self.reuse:
             self._planned = True
@@ -144,7 +144,7 @@ class Evaluator:
             elif plan is None:
                 outputs.append(self._looked_up(probe, part))
             else:
-                recording = self._record(plan, probe, part.distinct)
+                recording = self.record(plan, probe, part.distinct)
                 outputs.append(self._replay(plan, recording, probe, query[part.rows], part.index))
         return torch.cat(outputs)
 
@@ -156,9 +156,10 @@ class Evaluator:
         index = part.index.to(grid.device)
         return grid[index[:, 0], index[:, 1]].unsqueeze(1).detach()
 
-    def _record(self, plan: Plan, probe: Probe, distinct: Query) -> Recording:
+    def record(self, plan: Plan, probe: Probe, distinct: Query) -> Recording:
+        """Run a plan's calls on every distinct input and keep what they return."""
         recording = Recording(plan)
-        self._in_chunks(
+        self.in_chunks(
             len(distinct),
             lambda rows: recording.record(self.module, lambda: self._forward(probe, distinct[rows])),
         )
@@ -172,7 +173,7 @@ class Evaluator:
             run = partial(self._forward, probe, query[rows], plan.needed)
             return recording.replay(self.module, index[rows].to(device), run)
 
-        return torch.cat(self._in_chunks(len(query), forward, self._scale(probe, recording)))
+        return torch.cat(self.in_chunks(len(query), forward, self._scale(probe, recording)))
 
     def _scale(self, probe: Probe, recording: Recording) -> int:
         """Return how many times as many rows fit into the memory of a plain chunk where encodings are replayed."""
@@ -198,7 +199,8 @@ class Evaluator:
                 f"replayed rows differ from plain ones by {difference:.2g}, where outputs vary by {spread:.2g}"
             )
 
-    def _give_up(self, plan: Plan | None, error: Exception) -> None:
+    def give_up(self, plan: Plan | None, error: Exception) -> None:
+        """Evaluate every row plainly from now on, and say why."""
         self.reuse = False
         what = "scores of all pairs" if plan is None else f"encodings of {', '.join(plan.modules)}"
         warnings.warn(
@@ -208,7 +210,7 @@ class Evaluator:
             stacklevel=2,
         )
 
-    def _in_chunks(self, count: int, forward: Callable[[slice], T], scale: int = 1) -> list[T]:
+    def in_chunks(self, count: int, forward: Callable[[slice], T], scale: int = 1) -> list[T]:
         """Run all rows, some at a time; fewer when memory runs out."""
         found: list[T] = []
         done = 0

@@ -50,8 +50,8 @@ class Derivative:
 
     The derivative of the output by the entry, times the entry's distance from what it is when all units are masked;
     averaged over points on the straight way between the two (integrated gradients, Sundararajan et al. 2017) or, with
-    one step, taken at the entry itself (gradient x input). Tokens are followed to their embeddings, whose dimensions are
-    added up.
+    one step, taken at the entry itself (gradient x input). Tokens are followed to their embeddings, whose dimensions
+    are added up.
 
     Attributes:
         rows: ``R`` of them; masks of the modality itself have no meaning here.

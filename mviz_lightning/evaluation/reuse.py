@@ -34,7 +34,7 @@ class Plan:
         axes: Call -> batch dimensions of its outputs.
         needed: Leaves whose values the rest of the forward depends on.
         used: Call -> the tensors among its outputs that the rest depends on; an encoder's attention maps seldom are.
-        left: Share of a forward's work that is left where the calls are replayed.
+        left: Share of a forward's work that is left where the calls are replayed, taking their outputs among it.
     """
 
     modality: Mapping[CallKey, int]

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from helpers import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from mviz_lightning.evaluation import Query, join
+from mviz_lightning.evaluation.query import numbered, packed
 
 Join = Callable[[Sequence[Query]], tuple[Query, list[Tensor]]]
 seeds = st.integers(0, 10_000)
@@ -165,3 +167,26 @@ def test_an_aligned_query_takes_all_modalities_from_one_example() -> None:
     assert query.sources.tolist() == [[4, 4, 4], [2, 2, 2]]
     assert not query.masks
     assert len(query) == 2
+
+
+@pytest.mark.parametrize("high", [3, 2**40])
+def test_numbers_are_equal_where_all_columns_are(high: int) -> None:
+    few = integers(3, 200, 4) * (high // 3)
+    found = numbered(few.unbind(1))
+    expected = torch.unique(few, dim=0, return_inverse=True)[1]
+    assert len(torch.unique(found)) == len(torch.unique(expected))
+    assert torch.equal(found[:, None] == found[None], expected[:, None] == expected[None])
+
+
+@pytest.mark.parametrize("units", [0, 1, 31, 32, 70])
+def test_packed_masks_are_equal_where_masks_are(units: int) -> None:
+    masks = integers(2, 40, units).bool().repeat(2, 1)
+    if units:
+        masks[0, -1] = ~masks[40, -1]
+    columns = packed(masks)
+    same = (masks[:, None] == masks[None]).all(-1)
+    assert torch.equal(
+        numbered([torch.zeros(80, dtype=torch.long), *columns])[:, None]
+        == numbered([torch.zeros(80, dtype=torch.long), *columns])[None],
+        same,
+    )

@@ -385,3 +385,61 @@ def test_memory_for_encodings_is_that_of_a_chunk() -> None:
     assert asking.reuse
     assert max(image.rows) <= 6  # of the trace; 4 of a chunk
     torch.testing.assert_close(found, asking.plain(probe_of(BATCH), GRID))
+
+
+class Wordy(nn.Module):
+    """``forward(text)``; returns every step of a recurrent layer beside the last, and few read the former."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.LSTM(1, 6, batch_first=True)
+
+    def forward(self, text: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return self.net(text.unsqueeze(-1))
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_what_nobody_reads_of_an_encoding_is_not_replayed(*, everything: bool) -> None:
+    def fuse(image: Tensor, text: tuple[Tensor, tuple[Tensor, Tensor]]) -> Tensor:
+        steps, (last, _) = text
+        return image * (steps.sum(1) if everything else last[-1])
+
+    asking, found, plain = evaluated(Late(fuse, text=Wordy()))
+    assert asking._plan is not None
+    used = asking._plan.used["text", 0]
+    assert used == ({(0,)} if everything else {(1, 0)})
+    torch.testing.assert_close(found, plain)
+
+
+def test_what_only_decides_on_the_way_is_replayed_too() -> None:
+    def fuse(image: Tensor, text: tuple[Tensor, tuple[Tensor, Tensor]]) -> Tensor:
+        steps, (last, _) = text
+        return image * last[-1] * (2 if bool(steps.sum() > -1e9) else 1)
+
+    asking, found, plain = evaluated(Late(fuse, text=Wordy()))
+    assert asking._plan is not None
+    assert {(0,), (1, 0)} == asking._plan.used["text", 0]
+    torch.testing.assert_close(found, plain)
+
+
+def test_the_fusions_share_of_the_work_is_counted() -> None:
+    class Heavy(nn.Module):
+        """Two encoders to 1024 features, a head of ``width`` outputs."""
+
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.image, self.text = nn.Linear(4, 1024), nn.Linear(3, 1024)
+            self.head = nn.Linear(1024, width)
+
+        def forward(self, image: Tensor, text: Tensor) -> Tensor:
+            return self.head(self.image(image) + self.text(text))
+
+    for width in (1, 100):
+        # Multiplications, and what is read and written; weights once for six rows.
+        encoders = 2 * 7 * 1024 + 2 * 1024 + 7 + 9 * 1024 / 6
+        head = 2 * 1024 * width + 1024 + width + 1025 * width / 6
+        taken, added = 4 * 1024, 3 * 1024
+        expected = (taken + added + head) / (encoders + added + head)
+        assert evaluator(Heavy(width)).fusion_share(probe_of(BATCH)) == pytest.approx(expected, rel=0.01)
+    assert evaluator(Heavy(1), reuse=False).fusion_share(probe_of(BATCH)) == 1
+    assert evaluator(OnBatch(lambda _, batch: batch["image"])).fusion_share(probe_of(BATCH)) == 1
