@@ -14,12 +14,13 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Explainer, Explanation
 from mviz_lightning.functional import NOTEWORTHY, Task
+from mviz_lightning.methods import Explained
 from mviz_lightning.records import Image
 from mviz_lightning.rendering import share_table
 from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.sinks import FileSink
-from mviz_lightning.study import Explained, Measurement, Study
+from mviz_lightning.study import Measurement, Study
 
 
 @dataclass(frozen=True)

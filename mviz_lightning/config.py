@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch import Modality
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict
-from mviz_lightning.explainers import Explainer
+from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task, design, shares, smallest_group
 
 
@@ -30,7 +30,7 @@ class StudyConfig:
     budget: int | None = None
     chunk_size: int = 128
     reuse: bool = True
-    explainers: Sequence[Explainer] = ()
+    explainers: Sequence[Method] = ()
     pin: Sequence[int] = ()
     class_names: Sequence[str] | None = None
     seed: int = 0

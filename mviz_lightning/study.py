@@ -20,15 +20,14 @@ from mviz_lightning.evaluation.isolation import isolated, random_states
 from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
-from mviz_lightning.explainers import Explanation, Finding, Method, Shares, Subject, Survey
+from mviz_lightning.explainers import Method, Shares, Subject
 from mviz_lightning.explainers.task import resolve_task
 from mviz_lightning.explainers.yardstick import Alone, Yardstick
 from mviz_lightning.functional import NOTEWORTHY, Task, noise_floor
-from mviz_lightning.inquiry import Choice, Inquiry
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kinds_of
+from mviz_lightning.methods import Explained, Methods, Past
 from mviz_lightning.ranks import Ranks
-from mviz_lightning.surveyor import Surveyor
 
 T = TypeVar("T")
 
@@ -48,16 +47,6 @@ class Measurement:
     rows: int
     seconds: float
     noise_floor: float
-
-
-@dataclass(frozen=True)
-class Explained:
-    """What one method found, for its examples or for all; rows and seconds as for a :class:`Measurement`."""
-
-    explanations: Sequence[Explanation]
-    rows: int
-    seconds: float
-    finding: Finding | None = None
 
 
 @dataclass
@@ -86,10 +75,8 @@ class Study:
     _outputs: int = 0
     _shares: Shares | None = None
     _own: Tensor | None = None
-    _inquiry: Inquiry | None = None
-    _surveyor: Surveyor | None = None
-    _remembered: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    _chosen: dict[str, Choice] = field(default_factory=dict)
+    _methods: Methods | None = None
+    _past: Past = field(default_factory=Past)
     _failure: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -201,7 +188,7 @@ class Study:
         self.check()
         if not all(self.ranks.gather(self.probe is not None)):
             self._collection.draw(self.ranks)
-        if self._inquiry is None:
+        if self._methods is None:
             self._collection.restored = all(self.ranks.gather(self._collection.restored))
 
     def run(self) -> Measurement:
@@ -269,49 +256,31 @@ class Study:
             ConfigurationError: A modality cannot be cut into units as asked, or there are no features.
             RuntimeError: The model failed; on all ranks alike.
         """
-        probe, evaluator = self._ready()
-        started, before = time.perf_counter(), self._asked
-        if self._inquiry is None:
+        started = time.perf_counter()
+        if self._methods is None:
             with self.ranks.heard_by_all():
-                inquiry = self._inquire(probe, evaluator)
-            self._inquiry = inquiry  # on all ranks or on none
-            self._surveyor = Surveyor(inquiry.subject, evaluator, self.ranks, self._outputs, self._remembered)
+                methods = self._prepared()
+            self._methods = methods  # on all ranks or on none
         with random_states():  # a method of the user's own may draw
-            found, finding, notes = self._applied(method, self.config.left(spent))
-        self.notes += notes
-        return Explained(found, (self._asked - before) * self.ranks.count, time.perf_counter() - started, finding)
+            explained = self._methods.apply(method, self._own, self.config.left(spent))
+        self.notes += explained.notes
+        return replace(explained, seconds=time.perf_counter() - started)
 
-    def _applied(self, method: Method, budget: int | None) -> tuple[list[Explanation], Finding | None, list[str]]:
-        if self._inquiry is None or self._surveyor is None:
-            raise RuntimeError("a method is applied behind a run.")
-        if isinstance(method, Survey):
-            return [], *self._surveyor.conduct(method, self._inquiry.examples(method, self._own), budget)
-        explanations, notes = self._inquiry.explain(method, self._own, budget)
-        return explanations, None, notes
-
-    @property
-    def _asked(self) -> int:
-        """Rows evaluated so far."""
-        own = 0 if self._evaluator is None else self._evaluator.rows
-        return own + (0 if self._surveyor is None else self._surveyor.rows)
-
-    def _inquire(self, probe: Probe, evaluator: Evaluator) -> Inquiry:
+    def _prepared(self) -> Methods:
+        probe, evaluator = self._ready()
         shares, config, positions = self._shares_of(probe), self.config, self._collection.positions
         self.kinds = kinds_of(probe)
         cut = replace(probe, units={name: kind.units for name, kind in self.kinds.items()})
         scale = shares.scale(probe, self._outputs)
         subject = Subject(cut, shares.task, shares.design, positions, scale, config.seed)
-        chosen = self._chosen if self._collection.restored else {}
-        return Inquiry(subject, evaluator, self.ranks, config.pin, chosen)
+        self._past = self._past if self._collection.restored else Past()
+        return Methods(subject, evaluator, self.ranks, self._outputs, config.pin, self._past)
 
     def state(self, limit: int) -> dict[str, Any]:
         """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
-        chosen = self._chosen if self._inquiry is None else self._inquiry.chosen
-        past = {"chosen": {name: vars(found) for name, found in chosen.items()}, "remembered": self._remembered}
-        return self._collection.state(limit) | {name: found for name, found in past.items() if found}
+        return self._collection.state(limit) | self._past.state()
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
         self._collection.load(state)
-        self._chosen = {name: Choice(**choice) for name, choice in state.get("chosen", {}).items()}
-        self._remembered = dict(state.get("remembered", {}))
+        self._past = Past.of(state)

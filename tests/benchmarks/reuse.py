@@ -11,7 +11,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, LxmertConfig, LxmertForQuestionAnswering
 
 from mviz_lightning import explain
-from mviz_lightning.batch import Layout, Probe, parse_modalities
+from mviz_lightning.batch import Layout, Probe, Units, parse_modalities
 from mviz_lightning.config import StudyConfig
+from mviz_lightning.evaluation.derivative import derive
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.prediction import choose
-from mviz_lightning.evaluation.query import Query
+from mviz_lightning.evaluation.query import Derivative, Query
 from mviz_lightning.explainers import DIME
 from mviz_lightning.functional import design
 from mviz_lightning.study import Study
@@ -236,6 +237,16 @@ def one_explanation(repeats: int) -> None:
     print(f"DIME of one example: one row at a time / ours {alone / statistics.median(times[0]):.0f}")
 
 
+def gradients(repeats: int) -> None:
+    """Print the time of integrated gradients of 8 examples' texts, 32 steps each, against plain forwards."""
+    bench = Bench.of(CNNLSTM, (3, 48, 48))
+    probe = replace(bench.probe, units={"text": Units("text", torch.arange(LENGTH).unsqueeze(0), 0)})
+    asked = Derivative(Query.aligned(torch.arange(8), 2), torch.zeros(8, dtype=torch.long), "text", steps=32)
+    reusing, plain = (bench.evaluator(reuse=reuse, chunk=128) for reuse in (True, False))
+    times = paired([lambda: derive(reusing, probe, asked), lambda: derive(plain, probe, asked)], repeats)
+    print(f"integrated gradients of 8 texts: images encoded once / at every step {ratio(*times)}")
+
+
 def linear() -> None:
     """Print how rows grow with the modalities."""
     for count in (2, 3, 4, 6):
@@ -263,6 +274,7 @@ def main() -> None:
     grids(repeats)
     whole_run(repeats)
     one_explanation(max(2, repeats // 2))
+    gradients(repeats)
     linear()
 
 

@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"collapse"},
     {"config", "rendering"},
     {"collection", "inquiry", "surveyor", "history", "album", "testing"},
+    {"methods"},
     {"study"},
     {"analysis", "callbacks"},
     {""},  # the package itself
