@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mviz_lightning.explainers import Explanation
+from mviz_lightning.explainers import Explanation, Finding
 from mviz_lightning.rendering.film import Moment
 
 
@@ -18,6 +18,7 @@ class Entry:
         epoch: Of the training.
         step: At the x-axis of the loggers.
         explanations: Of its examples.
+        finding: What a survey found.
     """
 
     explainer: str
@@ -25,6 +26,7 @@ class Entry:
     epoch: int
     step: int
     explanations: Sequence[Explanation]
+    finding: Finding | None = None
 
     @property
     def when(self) -> str:
@@ -32,8 +34,9 @@ class Entry:
         return f"epoch {self.epoch} (step {self.step})" if self.stage == "fit" else self.stage
 
     def state(self) -> dict[str, Any]:
-        """Return plain types, for checkpoints."""
-        return vars(self) | {"explanations": [explanation.state() for explanation in self.explanations]}
+        """Return plain types, for checkpoints; what a survey has to remember it says itself."""
+        kept = {name: value for name, value in vars(self).items() if name != "finding"}
+        return kept | {"explanations": [explanation.state() for explanation in self.explanations]}
 
 
 @dataclass
@@ -43,8 +46,8 @@ class Album:
     entries: list[Entry] = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
-        """Keep what was found during fit; a validation by itself is no part of the curve."""
-        if entry.stage == "fit":
+        """Keep examples that were explained during fit; a validation by itself is no part of the curve."""
+        if entry.stage == "fit" and entry.finding is None:
             self.entries.append(entry)
 
     def clear(self) -> None:

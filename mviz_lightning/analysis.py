@@ -12,11 +12,12 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
-from mviz_lightning.explainers import Explainer, Explanation
+from mviz_lightning.explainers import Explanation, Finding, Method
 from mviz_lightning.functional import NOTEWORTHY, Task
 from mviz_lightning.methods import Explained
-from mviz_lightning.records import Image
+from mviz_lightning.records import Image, Record
 from mviz_lightning.rendering import share_table
+from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.sinks import FileSink
@@ -35,6 +36,7 @@ class ShareReport:
         seconds: They took.
         noise_floor: Share of variance that rounding of the model's own number type can feign; smaller shares are noise.
         explanations: Name of a method -> its explanations of single examples.
+        findings: Name of a survey -> what it found.
     """
 
     values: dict[str, float]
@@ -44,27 +46,27 @@ class ShareReport:
     seconds: float
     noise_floor: float
     explanations: Mapping[str, Sequence[Explanation]] = field(default_factory=dict)
+    findings: Mapping[str, Finding] = field(default_factory=dict)
     _gallery: Gallery | None = None
 
     def pictures(self) -> list[Image]:
-        """Draw the explanations; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
-        return [picture for name in self.explanations for _, picture in self._drawn(name)]
-
-    def _drawn(self, name: str) -> list[tuple[Explanation, Image]]:
-        if self._gallery is None:
-            return []
-        gallery = self._gallery
-        return [(found, gallery.picture(found, name)) for found in self.explanations[name]]
+        """Draw what was found; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
+        return [record for record in self._records() if isinstance(record, Image)]
 
     def save(self, folder: str | Path) -> None:
-        """Write the pictures and a table of the examples, ``<method>/example_<position>.png`` and ``examples.csv``."""
-        sink = FileSink(Path(folder))
-        for name in self.explanations:
-            drawn = self._drawn(name)
-            if self._gallery is not None:
-                table = self._gallery.table(drawn, f"mviz/{name}/examples", "")
-                pictures = [replace(picture, key=f"mviz/{picture.key}", keep=False) for _, picture in drawn]
-                sink.write([*pictures, table], 0)
+        """Write pictures and tables: ``<method>/example_<position>.png``, ``<method>/examples.csv`` and the like."""
+        named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
+        latest = [replace(record, keep=False) if isinstance(record, Image) else record for record in named]
+        FileSink(Path(folder)).write(latest, 0)
+
+    def _records(self) -> list[Record]:
+        gallery = self._gallery
+        if gallery is None:
+            return []
+        drawn = [record for name, found in self.explanations.items() for record in gallery.records(found, name)]
+        return drawn + [
+            record for name, found in self.findings.items() for record in records_of(found, name, gallery, "")
+        ]
 
     def __str__(self) -> str:
         table = share_table(self.values, self.modalities)
@@ -87,7 +89,7 @@ def explain(
     budget: int | None = None,
     chunk_size: int = 128,
     reuse: bool = True,
-    explainers: Sequence[Explainer] = (),
+    explainers: Sequence[Method] = (),
     class_names: Sequence[str] | None = None,
     pin: Sequence[int] = (),
     seed: int = 0,
@@ -111,7 +113,7 @@ def explain(
         budget: Rows at the most: shares first, then explanations, of as many examples as it allows.
         chunk_size: Rows a forward.
         reuse: Whether encodings of single modalities may be reused.
-        explainers: Methods that explain single examples, ``DIME()`` for one.
+        explainers: Methods that explain single examples or survey all, ``DIME()`` for one.
         class_names: Of the outputs, for pictures and tables.
         pin: Indices of examples that are explained in any case.
         seed: Of everything that is drawn.
@@ -158,9 +160,9 @@ def _report(study: Study) -> ShareReport:
     config, found = study.config, study.run()
     costs: list[Measurement | Explained] = [found]
     explained = {}
-    for explainer in config.explainers:
-        explained[explainer.name] = study.explain(explainer, sum(cost.rows for cost in costs))
-        costs.append(explained[explainer.name])
+    for method in config.explainers:
+        explained[method.name] = study.explain(method, sum(cost.rows for cost in costs))
+        costs.append(explained[method.name])
     return ShareReport(
         found.values,
         list(config.modalities),
@@ -168,7 +170,8 @@ def _report(study: Study) -> ShareReport:
         sum(cost.rows for cost in costs),
         sum(cost.seconds for cost in costs),
         found.noise_floor,
-        {name: result.explanations for name, result in explained.items()},
+        {name: result.explanations for name, result in explained.items() if result.finding is None},
+        {name: result.finding for name, result in explained.items() if result.finding is not None},
         Gallery(study.kinds, Labels(study.task, config.class_names)),
     )
 

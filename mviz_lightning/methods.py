@@ -45,16 +45,16 @@ class Explained:
     Attributes:
         explanations: Of its examples.
         rows: Evaluated, over all processes.
+        seconds: Wall time.
         notes: What went wrong, and what was left out.
         finding: What a survey found.
-        seconds: Wall time.
     """
 
     explanations: Sequence[Explanation]
     rows: int
+    seconds: float = 0.0
     notes: Sequence[str] = ()
     finding: Finding | None = None
-    seconds: float = 0.0
 
 
 class Methods:
@@ -87,9 +87,9 @@ class Methods:
         if isinstance(method, Survey):
             examples = self._inquiry.examples(method, own)
             finding, notes = self._surveyor.conduct(method, examples, budget)
-            return Explained([], self._rows - before, notes, finding)
+            return Explained([], self._rows - before, notes=notes, finding=finding)
         explanations, notes = self._inquiry.explain(method, own, budget)
-        return Explained(explanations, self._rows - before, notes)
+        return Explained(explanations, self._rows - before, notes=notes)
 
     @property
     def _rows(self) -> int:

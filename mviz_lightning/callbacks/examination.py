@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from lightning.pytorch.utilities import rank_zero_info
 
+from mviz_lightning.callbacks.pace import SHARES, Pace
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers import Explainer, Explanation
-from mviz_lightning.study import Study
+from mviz_lightning.explainers import Method
+from mviz_lightning.methods import Explained
+from mviz_lightning.study import Measurement, Study
 
 HIGH = 0.10
 """Share of the time that runs may take."""
@@ -25,12 +27,12 @@ class Findings:
     Attributes:
         values: By name, without prefix; empty when the run failed.
         note: What a reader of the history has to know.
-        explained: Name of every method whose turn it was -> its explanations.
+        explained: Name of every method that was applied -> what it found.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
-    explained: dict[str, Sequence[Explanation]] = field(default_factory=dict)
+    explained: dict[str, Explained] = field(default_factory=dict)
 
 
 @dataclass
@@ -41,11 +43,13 @@ class Examination:
         study: What is run.
         warner: Says what failed.
         pictures: Returns, once, the seconds that pictures took.
+        pace: Tells whether there is time.
     """
 
     study: Study
     warner: Warner
     pictures: Callable[[], float]
+    pace: Pace = field(default_factory=Pace)
     _clock: float = field(default_factory=time.perf_counter)
     _dear: list[float] = field(default_factory=list)
 
@@ -71,13 +75,15 @@ class Examination:
             self.study.begin()
         return ""
 
-    def attempt(self, explainers: Sequence[Explainer], *, early: bool) -> Findings:
-        """Measure the model, and explain it where it could be measured.
+    def attempt(self, methods: Sequence[Method], *, early: bool) -> Findings:
+        """Measure the model, and apply methods where it could be measured, as far as there is time.
 
         Args:
-            explainers: Whose turn it is.
+            methods: Whose turn it is.
             early: Whether the training has not begun.
         """
+        if not self._allows(SHARES):
+            return Findings(note=self.pace.put_off(SHARES))
         rehearsed = any(self.study.ranks.gather(self.study.rehearsed))  # or one rank would raise and others wait
         try:
             self.study.complete()
@@ -90,36 +96,52 @@ class Examination:
             failure = f"{type(error).__name__}: {error}"
             self.warner.warn(f"a run failed; callbacks that monitor a share see a stand-in. {failure}")
             return Findings(note=failure)
-        seconds, rows = measured.seconds, measured.rows
-        findings = Findings()
-        for explainer in explainers:
-            cost = self._explain(explainer, findings, rows)
-            seconds, rows = seconds + cost[0], rows + cost[1]
-        findings.values = measured.values | self._cost(seconds + self.pictures(), rows)
+        self.pace.spend(SHARES, measured.seconds)
+        return self._completed(measured, methods)
+
+    def _completed(self, measured: Measurement, methods: Sequence[Method]) -> Findings:
+        """Apply the methods that there is time for, and count what all of it cost."""
+        findings, seconds, rows = Findings(measured.values), measured.seconds, measured.rows
+        for method in methods:
+            if self._allows(method.name):
+                found = self._apply(method, findings, rows)
+                seconds, rows = seconds + found.seconds, rows + found.rows
+            else:
+                self.study.notes += filter(None, [self.pace.put_off(method.name)])
+        drawn = self.pictures()
+        self.pace.spend("pictures", drawn)
+        findings.values |= self._cost(seconds + drawn, rows)
         findings.note = self.study.pop_notes()
         return findings
 
-    def explain(self, explainers: Sequence[Explainer]) -> Findings:
+    def explain(self, methods: Sequence[Method]) -> Findings:
         """Explain the model as it is now, behind a run."""
         findings = Findings()
-        for explainer in explainers:
-            self._explain(explainer, findings)
+        for method in methods:
+            self._apply(method, findings)
         findings.note = self.study.pop_notes()
         return findings
 
-    def _explain(self, explainer: Explainer, findings: Findings, spent: int = 0) -> tuple[float, int]:
-        """Add a method's explanations; return seconds and rows."""
+    def _allows(self, work: str) -> bool:
+        """Tell whether there is time; processes have clocks of their own, and the first one's counts."""
+        return self.pace.limit is None or self.study.ranks.gather(self.pace.allows(work))[0]
+
+    def _apply(self, method: Method, findings: Findings, spent: int = 0) -> Explained:
+        """Add what a method finds; return what that cost."""
         try:
-            found = self.study.explain(explainer, spent)
+            found = self.study.explain(method, spent)
         except Exception as error:
             if self.warner.on_error == "raise":
                 raise
-            failure = f"{explainer.name} failed: {type(error).__name__}: {error}"
+            failure = f"{method.name} failed: {type(error).__name__}: {error}"
             self.warner.warn(failure)
             self.study.notes.append(failure)
-            return 0.0, 0
-        findings.explained[explainer.name] = found.explanations
-        return found.seconds, found.rows
+            return Explained([], 0)
+        self.pace.spend(method.name, found.seconds)
+        findings.explained[method.name] = found
+        if found.finding is not None:
+            findings.values |= {f"{method.name}/{key}": value for key, value in found.finding.values.items()}
+        return found
 
     def _cost(self, seconds: float, rows: int) -> dict[str, float]:
         now = time.perf_counter()
@@ -129,7 +151,8 @@ class Examination:
         if len(self._dear) >= LASTING and sum(self._dear) > NOTICED:
             self.warner.warn(
                 f"{len(self._dear)} runs in a row took more than {HIGH:.0%} of the time; they take less with a larger "
-                "every_n_validations=, the monitor's or explainers', a smaller num_examples= or budget=."
+                "every_n_validations=, the monitor's or explainers', a smaller num_examples= or budget=, or "
+                "max_overhead=."
             )
             self._dear = []
         return {"seconds": seconds, "rows": float(rows), "overhead": overhead}

@@ -12,6 +12,7 @@ from mviz_lightning.history import History
 from mviz_lightning.records import Alert, Image, Layout, Record, Row, Text
 from mviz_lightning.rendering import share_curves
 from mviz_lightning.rendering.film import Moment, film
+from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.sinks import Sink
 
@@ -50,7 +51,7 @@ class Journal:
         _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
 
     def show(self, entry: Entry, *, joins: bool) -> None:
-        """Add explanations: a picture each, and a table of all.
+        """Add explanations, a picture each and a table of all, or what a survey found.
 
         Args:
             entry: What was found.
@@ -58,15 +59,16 @@ class Journal:
         """
         self.album.add(entry)
         gallery = self.gallery
-        if not self.sinks or gallery is None or not entry.explanations:
+        if not self.sinks or gallery is None:
             return
         with self._timed():
-            drawn, failures = _each(
-                lambda found: (found, gallery.picture(found, entry.explainer, entry.when)), entry.explanations
-            )
-            tables, untold = _each(lambda key: gallery.table(drawn, key, entry.when), [f"{entry.explainer}/examples"])
-            unwritten = self._put([*(picture for _, picture in drawn), *tables], entry.step, joins=joins)
-        _raise_first([*failures, *untold, *unwritten])
+            if entry.finding is None:
+                records, failures = _pictures(entry, gallery)
+            else:
+                found, failures = _each(lambda f: records_of(f, entry.explainer, gallery, entry.when), [entry.finding])
+                records = [record for some in found for record in some]
+            unwritten = self._put(records, entry.step, joins=joins)
+        _raise_first([*failures, *unwritten])
 
     def draw(self, *, joins: bool) -> None:
         """Draw the curves of all runs of the training, if there are new ones."""
@@ -121,6 +123,14 @@ class Journal:
         """Return, once, the time that pictures took."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
+
+
+def _pictures(entry: Entry, gallery: Gallery) -> tuple[list[Record], list[Exception]]:
+    """Draw explanations and list them; return what went wrong too."""
+    name, when = entry.explainer, entry.when
+    drawn, failures = _each(lambda found: (found, gallery.picture(found, name, when)), entry.explanations)
+    tables, untold = _each(lambda key: gallery.table(drawn, key, when), [f"{name}/examples"] if drawn else [])
+    return [*(picture for _, picture in drawn), *tables], [*failures, *untold]
 
 
 def _film(gallery: Gallery, found: tuple[tuple[str, int], Sequence[Moment]]) -> Image:

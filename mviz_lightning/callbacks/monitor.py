@@ -13,12 +13,13 @@ from mviz_lightning.callbacks import trainer as trainer_facts
 from mviz_lightning.callbacks.collapse import watching
 from mviz_lightning.callbacks.examination import Examination, Findings
 from mviz_lightning.callbacks.journal import Journal
-from mviz_lightning.callbacks.schedule import Schedule
+from mviz_lightning.callbacks.pace import Pace, require_share
+from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.collapse import state_names
 from mviz_lightning.config import StudyConfig, at_least
 from mviz_lightning.evaluation.prediction import Predict, resolve
-from mviz_lightning.explainers import Explainer
+from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task
 from mviz_lightning.history import History
 from mviz_lightning.ranks import Ranks
@@ -28,11 +29,6 @@ from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.rendering.layout import layout
 from mviz_lightning.sinks import sinks_for
 from mviz_lightning.study import Study
-
-NEVER_RAN = (
-    "the monitor never ran, because no validation came by; look at limit_val_batches, check_val_every_n_epoch, the "
-    "validation loader and validation_step."
-)
 
 
 class MultimodalMonitor(Callback):
@@ -60,13 +56,15 @@ class MultimodalMonitor(Callback):
         chunk_size: Rows a forward; halved when memory runs out.
         reuse: Whether what depends on one modality alone may be run once for each input rather than for each row; it is
             checked, and given up where it is not exact.
-        explainers: Methods that explain single examples, ``DIME()`` for one, each with its own cadence.
+        explainers: Methods that explain single examples or survey all, ``DIME()`` for one, each with its own cadence.
         class_names: Of the outputs, for pictures and tables.
         pin: Indices of validation examples that are explained in any case.
         show_inputs: Whether pictures and tables may show your data; otherwise attributions alone.
         every_n_validations: How often the model is measured. EarlyStopping counts a value that was not measured anew
             as no improvement.
         pictures_every_n_validations: How often the curves are drawn; always after the first and at the end.
+        max_overhead: Share of the time that the monitor may take, .05 for one: explanations are put off first, shares
+            last. By default the cadence does not depend on the clock.
         dataloader_idx: Which validation loader the examples come from.
         checkpoint_megabytes: The examples are saved with checkpoints up to this size; beyond, a resumed training draws
             them again.
@@ -98,12 +96,13 @@ class MultimodalMonitor(Callback):
         budget: int | None = None,
         chunk_size: int = 128,
         reuse: bool = True,
-        explainers: Sequence[Explainer] = (),
+        explainers: Sequence[Method] = (),
         class_names: Sequence[str] | None = None,
         pin: Sequence[int] = (),
         show_inputs: bool = True,
         every_n_validations: int = 1,
         pictures_every_n_validations: int = 5,
+        max_overhead: float | None = None,
         dataloader_idx: int = 0,
         checkpoint_megabytes: float = 32,
         seed: int = 0,
@@ -132,7 +131,7 @@ class MultimodalMonitor(Callback):
         self.dataloader_idx = at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.album = History(list(self.config.modalities)), Album()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self._warner = Warner(on_error)
+        self._warner, self._max_overhead = Warner(on_error), require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(checkpoint_megabytes * 2**20)
         self._reset(Study(self.config))
         self._fit_study = self._study
@@ -184,7 +183,8 @@ class MultimodalMonitor(Callback):
         self._keys = self.config.keys + ([] if self._alarm is None else state_names(self.history.modalities))
         self._journal = Journal(self.history, self.album, layout(self.name, self.history.modalities, self._keys), sinks)
         self._journal.conclude = str if self._alarm is None else partial(self._alarm.conclude, self.history)
-        self._examination = Examination(self._study, self._warner, self._journal.pop_seconds)
+        pace = Pace(self._max_overhead if fits else None)
+        self._examination = Examination(self._study, self._warner, self._journal.pop_seconds, pace)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -268,8 +268,8 @@ class MultimodalMonitor(Callback):
         if self._study.pop_renewed():
             self.album.clear()  # its examples are gone
             self.history.yardstick = None
-        for explainer, explanations in findings.explained.items():
-            self._entries.append(Entry(explainer, self._stage, epoch, step, explanations))
+        for name, found in findings.explained.items():
+            self._entries.append(Entry(name, self._stage, epoch, step, found.explanations, found.finding))
         if self._stage == "fit":
             self._schedule.explained(findings.explained, step)
 

@@ -38,6 +38,12 @@ class Gallery:
     def _canvas(self) -> Canvas:
         return Canvas()
 
+    def records(self, explanations: Sequence[Explanation], method: str, when: str = "") -> list[Image | Table]:
+        """Draw explanations and list them in a table."""
+        drawn = [(found, self.picture(found, method, when)) for found in explanations]
+        tables = [self.table(drawn, f"{method}/examples", when)] if drawn else []
+        return [*(picture for _, picture in drawn), *tables]
+
     def picture(self, explanation: Explanation, method: str, when: str = "") -> Image:
         """Draw one example's explanation.
 
