@@ -16,8 +16,8 @@ from mviz_lightning.callbacks.examination import Examination
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.explainers import DIME, Attribution, Explanation, OutputExplanation
-from mviz_lightning.ranks import Ranks
 from mviz_lightning.methods import Explained
+from mviz_lightning.ranks import Ranks
 from mviz_lightning.study import Measurement
 
 # -- Schedule ----------------------------------------------------------------------------------------------------------
