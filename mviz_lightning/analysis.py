@@ -9,7 +9,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
-from mviz_lightning.config import StudyConfig
+from mviz_lightning.config import EXAMPLES, StudyConfig
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Explanation, Finding, Method
@@ -83,8 +83,8 @@ def explain(
     task: Task | None = None,
     predict: Predict | str | None = None,
     score: Metric | None = None,
-    num_examples: int = 128,
-    group_size: int = 16,
+    num_examples: int | None = None,
+    group_size: int | None = None,
     pairs: bool | None = None,
     budget: int | None = None,
     chunk_size: int = 128,
@@ -107,8 +107,9 @@ def explain(
         task: What the outputs stand for; guessed from target and outputs.
         predict: ``(model, batch) -> outputs``, where forward cannot be called as it is.
         score: A torchmetric of predictions and targets; accuracy or R2 by default.
-        num_examples: Examples that are recombined.
-        group_size: Examples recombined with one another.
+        num_examples: Examples that are recombined; by default 128, or 256 where encodings are reused and the fusion is
+            cheap.
+        group_size: Examples recombined with one another; by default 16 or 32 likewise.
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
         budget: Rows at the most: shares first, then explanations, of as many examples as it allows.
         chunk_size: Rows a forward.
@@ -139,7 +140,7 @@ def explain(
         score=score,
         num_examples=num_examples,
         group_size=group_size,
-        reference=num_examples,
+        reference=num_examples or 2 * EXAMPLES,
         pairs=pairs,
         budget=budget,
         chunk_size=chunk_size,

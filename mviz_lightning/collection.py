@@ -33,6 +33,7 @@ class Collection:
         layout: Where everything lives in a batch; None until the first.
         restored: Whether the examples are those of the checkpoint.
         renewed: Whether they are others than those of the checkpoint.
+        fusion_share: Of a plain row's work, what is left where encodings are reused: groups grow where that is little.
         notes: What a reader of the history has to know.
     """
 
@@ -43,6 +44,7 @@ class Collection:
     layout: Layout | None = None
     restored: bool = False
     renewed: bool = False
+    fusion_share: float = 1.0
     notes: list[str] = field(default_factory=list)
     _reservoir: Reservoir | None = None
     _saved: Mapping[str, Any] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Collection:
         tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]
         example = sum(leaf.nbytes for leaf in tensors) / max(1, layout.size(leaves))
         fitting = int(REFERENCE_BYTES / max(1.0, example))
-        return max(self.config.num_examples, min(self.config.reference, fitting))
+        return max(self.config.examples, min(self.config.reference, fitting))
 
     def draw(self, ranks: Ranks) -> None:
         """Draw the probe from what the pass showed to all processes; they get the same.
@@ -91,10 +93,16 @@ class Collection:
         rows = {position: row for found in ranks.gather(reservoir.rows(wanted)) for position, row in found.items()}
         self.positions = [position for position in wanted if position in rows]
         self._pool = len(chosen)
+        self._grow(max(ranks.gather(self.fusion_share)))
         with ranks.heard_by_all():
             self.probe = self._joined(self.layout, [rows[position] for position in self.positions])
         self._reservoir = None
         self._note_breaks()
+
+    def _grow(self, fusion_share: float) -> None:
+        """Recombine more examples where that is cheap and there are as many."""
+        grown = self.config.grown(fusion_share)
+        self.config = grown if self._pool >= grown.examples else self.config
 
     def _joined(self, layout: Layout | None, rows: Sequence[Row]) -> Probe:
         if layout is None:
@@ -130,11 +138,11 @@ class Collection:
                 f"{examples} validation examples were seen; contribution shares of {len(self.config.modalities)} "
                 f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
             )
-        if examples >= 2 * self.config.group_size:
-            return self.config.group_size
+        if examples >= 2 * self.config.group:
+            return self.config.group
         size = max(least, examples // 2)
         warnings.warn(
-            f"{examples} validation examples are fewer than two groups of group_size={self.config.group_size}; groups "
+            f"{examples} validation examples are fewer than two groups of group_size={self.config.group}; groups "
             f"of {size} are used and intervals will be wide. Enlarge the validation set or set group_size={size}.",
             MonitorWarning,
             stacklevel=2,
@@ -161,6 +169,7 @@ class Collection:
             return
         self._pool, self.positions, self.restored = self._saved["pool"], list(positions), True
         self._digest = self._saved["fingerprint"]
+        self._grow(0.0 if self._saved["groups"].shape[1] > self.config.group else 1.0)  # as it was
         self.probe = self._grouped(layout, leaves)
         if not torch.equal(self.probe.groups, self._saved["groups"]):
             self.notes.append("groups drawn anew: the configuration changed since the checkpoint")

@@ -1,7 +1,7 @@
 """What is studied, and how closely."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
@@ -13,6 +13,12 @@ from mviz_lightning.evaluation.prediction import Predict
 from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task, design, shares, smallest_group
 
+EXAMPLES, GROUP = 128, 16
+"""Examples that are recombined, and how many with one another, where nobody chose."""
+
+CHEAP = 0.25
+"""Of the work of all rows of groups of the usual size, evaluated plainly: what larger groups may take."""
+
 
 @dataclass(frozen=True)
 class StudyConfig:
@@ -23,8 +29,8 @@ class StudyConfig:
     task: Task | None = None
     predict: Predict | None = None
     score: Metric | None = None
-    num_examples: int = 128
-    group_size: int = 16
+    num_examples: int | None = None
+    group_size: int | None = None
     reference: int = 512
     pairs: bool | None = None
     budget: int | None = None
@@ -38,26 +44,54 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
-        for name in ("num_examples", "group_size", "reference", "chunk_size"):
-            at_least(2, name, getattr(self, name))
+        sizes = {"num_examples": self.examples, "group_size": self.group}
+        for name, value in {**sizes, "reference": self.reference, "chunk_size": self.chunk_size}.items():
+            at_least(2, name, value)
         least = smallest_group(len(self.modalities))
-        if self.group_size < least:
+        if self.group < least:
             raise ConfigurationError(
-                f"group_size={self.group_size}: {len(self.modalities)} modalities need groups of {least} or more."
+                f"group_size={self.group}: {len(self.modalities)} modalities need groups of {least} or more."
             )
-        if self.num_examples < 2 * self.group_size:
+        if self.examples < 2 * self.group:
             raise ConfigurationError(
-                f"num_examples={self.num_examples}: intervals need 2 groups of group_size={self.group_size}; give "
-                f"num_examples={2 * self.group_size} or more, or smaller groups."
+                f"num_examples={self.examples}: intervals need 2 groups of group_size={self.group}; give "
+                f"num_examples={2 * self.group} or more, or smaller groups."
             )
         names = [explainer.name for explainer in self.explainers]
         if len(set(names)) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
-        if self.budget is not None and self.affordable_groups(self.group_size) < 2:
+        if self.budget is not None and self.affordable_groups(self.group) < 2:
             raise ConfigurationError(
-                f"budget={self.budget} rows: two groups of {self.group_size} take "
-                f"{2 * self._rows(self.group_size)}; raise the budget or lower group_size."
+                f"budget={self.budget} rows: two groups of {self.group} take {2 * self._rows(self.group)}; raise the "
+                "budget or lower group_size."
             )
+
+    @property
+    def examples(self) -> int:
+        """Examples that are recombined."""
+        return max(EXAMPLES, 2 * self.group) if self.num_examples is None else self.num_examples
+
+    @property
+    def group(self) -> int:
+        """Examples that are recombined with one another."""
+        return max(GROUP, smallest_group(len(self.modalities))) if self.group_size is None else self.group_size
+
+    def grown(self, fusion_share: float) -> "StudyConfig":
+        """Return the same with groups twice as large, of twice as many examples, where that is cheap and nobody chose.
+
+        Errors are smaller by a third then, and by half where all is interaction; cells of more groups of the same
+        examples gain next to nothing (``tests/benchmarks/coverage.py --growth``).
+
+        Args:
+            fusion_share: Of a plain row's work, what is left for each row where encodings are reused.
+        """
+        if self.num_examples is not None or self.group_size is not None:
+            return self
+        larger = replace(self, num_examples=2 * self.examples, group_size=2 * self.group)
+        groups, wanted = self.examples // self.group, larger.examples * (1 - fusion_share)
+        cost = wanted + groups * larger._rows(larger.group) * fusion_share
+        cheap = cost <= CHEAP * groups * self._rows(self.group)
+        return larger if cheap and larger.affordable_groups(larger.group) == groups else self
 
     def check_outputs(self, outputs: int) -> None:
         """Check what depends on how many outputs the model has.
@@ -75,7 +109,7 @@ class StudyConfig:
 
     def affordable_groups(self, size: int) -> int:
         """Return how many groups of a size the budget allows, up to those that ``num_examples`` fill."""
-        wanted = self.num_examples // size
+        wanted = self.examples // size
         return wanted if self.budget is None else min(wanted, self.budget // self._rows(size))
 
     def left(self, spent: int) -> int | None:
@@ -90,7 +124,7 @@ class StudyConfig:
     def keys(self) -> list[str]:
         """Names of the values that a run gives; a task that turns out to be a regression has no flips."""
         names = list(self.modalities)
-        plan = design(len(names), self.group_size, pairs=self.pairs, seed=self.seed)
+        plan = design(len(names), self.group, pairs=self.pairs, seed=self.seed)
         found = list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
         found += [] if self.task == "regression" else [f"flips/{name}" for name in names]
         scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
