@@ -87,11 +87,12 @@ class StudyConfig:
         """
         if self.num_examples is not None or self.group_size is not None:
             return self
-        larger = replace(self, num_examples=2 * self.examples, group_size=2 * self.group)
-        groups, wanted = self.examples // self.group, larger.examples * (1 - fusion_share)
-        cost = wanted + groups * larger._rows(larger.group) * fusion_share
-        cheap = cost <= CHEAP * groups * self._rows(self.group)
-        return larger if cheap and larger.affordable_groups(larger.group) == groups else self
+        groups, size = self.examples // self.group, 2 * self.group
+        rows, encoded = groups * self._rows(size), 2 * self.examples
+        cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(self.group)
+        if not cheap or (self.budget is not None and rows > self.budget):
+            return self
+        return replace(self, num_examples=encoded, group_size=size)
 
     def check_outputs(self, outputs: int) -> None:
         """Check what depends on how many outputs the model has.

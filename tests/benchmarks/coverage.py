@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
-from mviz_lightning.functional import design, jackknife, share_names, share_ratios
+from mviz_lightning.functional import anova, design, jackknife, share_names, share_ratios
 
 NAMES = "abc"
 BATCH = 50
@@ -157,11 +158,69 @@ def report(model: Model, correlation: float, repeats: int) -> str:
     )
 
 
+def across_components(examples: Tensor, model: Model, reach: int) -> Tensor:
+    """Return ``(repeats, groups, 1 + reach, S)``: of each group's own grid, and of it with the next ``reach`` groups.
+
+    Rows and columns of the latter share no example, so the plain two-way analysis of variance is unbiased there.
+    """
+    own = package_components(model, examples.flatten(0, 1)).unflatten(0, examples.shape[:2])
+    rows = examples[..., 0].unsqueeze(-1)
+    parts = [own]
+    for distance in range(1, reach + 1):
+        columns = examples[..., 1].roll(-distance, 1).unsqueeze(-2)
+        grid = model.function(torch.stack(torch.broadcast_tensors(rows, columns), -1)).unsqueeze(-1)
+        first, second, both = anova.two_way_components(grid).unbind(-1)
+        parts.append(torch.stack([first + second + both, first, second, first + both, second + both, both], -1))
+    return torch.stack(parts, 2)
+
+
+def across(model: Model, correlation: float, repeats: int, reach: int) -> Simulation:
+    """Estimate the shares from all cells of eight groups of 16 and their neighbours, as :func:`simulate` does."""
+    groups, truth = 8, model.truth
+    examples = gaussian((repeats, groups, 16), 2, correlation, torch.Generator().manual_seed(0))
+    found = across_components(examples, model, reach)
+    whole, place = torch.eye(groups, dtype=torch.bool), torch.arange(groups)
+    # What touches a group goes with it.
+    touched = torch.stack([whole | (place[:, None] == (place + distance) % groups) for distance in range(reach + 1)], 2)
+    kept = (~touched).double().flatten(1)
+    value = share_ratios(found.flatten(1, 2).mean(1), 2)
+    deleted = share_ratios(kept / kept.sum(1, keepdim=True) @ found.flatten(1, 2), 2)
+    error = ((groups - 1) / groups * (deleted - deleted.mean(1, keepdim=True)).square().sum(1)).sqrt()
+    half = error * float(stdtrit(groups - 1, 0.975))
+    return Simulation(truth, value, value - half, value + half)
+
+
+def growth(repeats: int) -> None:
+    """Print what more cells and more examples do to the total effect of the first modality."""
+    print(f"{'model':<22} corr {'cells':<34} RMSE   cover    half")
+    for model in (*TWO, *THREE):
+        for correlation in (0.0, 0.9):
+            found = {
+                "8 groups of 16": simulate(model, correlation, repeats),
+                "4 groups of 32, the same examples": simulate(model, correlation, repeats, size=32, groups=4),
+            }
+            if model.modalities == 2:
+                found |= {
+                    f"8 of 16 and {reach} neighbours of each": across(model, correlation, repeats, reach)
+                    for reach in (1, 7)
+                }
+            found["16 groups of 16"] = simulate(model, correlation, repeats, groups=16)
+            found["8 groups of 32"] = simulate(model, correlation, repeats, size=32)
+            for name, result in found.items():
+                values = (float(x[model.modalities]) for x in (result.rmse, result.coverage, result.half_width))
+                print(f"{model.name:<22} {correlation:>4.1f} {name:<34}" + "{:>5.3f}   {:.3f}   {:.3f}".format(*values))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=2000)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--growth", action="store_true", help="compare larger groups and more cells instead")
+    arguments = parser.parse_args()
+    repeats = arguments.repeats
+    if arguments.growth:
+        growth(repeats)
+        return
     print(f"{repeats} repeats, 8 groups of 16 examples; standard errors in brackets; nominal coverage .95")
     print(f"{'model':<22} corr {'share':<16}  truth     bias            RMSE  cover           half")
     for model in (*TWO, *THREE):
