@@ -14,13 +14,12 @@ from mviz_lightning.batch.probe import known_target
 from mviz_lightning.collection import Collection
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.evaluation.checks import check_independence, try_units, usable, warn_of_stray_leaves
+from mviz_lightning.evaluation.checks import check_independence, try_reuse, try_units, usable, warn_of_stray_leaves
 from mviz_lightning.evaluation.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.evaluation.isolation import isolated, random_states
 from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
-from mviz_lightning.evaluation.reuse import SIZES
 from mviz_lightning.explainers import Method, Shares, Subject
 from mviz_lightning.explainers.task import resolve_task
 from mviz_lightning.explainers.yardstick import Alone, Yardstick
@@ -161,7 +160,8 @@ class Study:
         self.config.check_outputs(outputs.shape[1])
         if self.config.explainers:
             try_units(evaluator, few, {name: kind.units for name, kind in kinds_of(few).items()})
-        self._collection.fusion_share = _fusion_share(evaluator, few)
+        if self.config.grown(0.0) != self.config:
+            self._collection.fusion_share = try_reuse(evaluator, few)
         self._evaluator, self._outputs, self.call = evaluator, outputs.shape[1], call.description
 
     def check(self, missing: str = "no validation batch came by.", enough: Callable[[list[bool]], bool] = all) -> None:
@@ -286,13 +286,3 @@ class Study:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
         self._collection.load(state)
         self._past = Past.of(state)
-
-
-def _fusion_share(evaluator: Evaluator, few: Probe) -> float:
-    """Return what is left of a row's work where encodings are reused, once a first grid has shown that they can be."""
-    everyone = torch.arange(few.size)
-    if few.size < max(SIZES):
-        return 1.0
-    rows = torch.cartesian_prod(everyone, everyone)
-    evaluator(few, [Query(torch.cat([rows, rows[:, -1:].expand(-1, len(few.layout.names) - 2)], 1))])
-    return evaluator.fusion_share(few)

@@ -13,9 +13,13 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.evaluation.reuse import SIZES
 
 ROWS = 16
 """Rows that are tried."""
+
+MANY = 4096
+"""Outputs of a row from which on they take more memory than is cheap."""
 
 
 def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
@@ -133,6 +137,21 @@ def try_units(evaluator: Evaluator, probe: Probe, units: Mapping[str, Maskable])
                 f"the model fails where all parts of {name!r} are masked ({type(error).__name__}: {error}); say what a "
                 f"masked part turns into, Modality({probe.layout.modalities[name].values!r}, baseline=...)."
             ) from error
+
+
+def try_reuse(evaluator: Evaluator, probe: Probe) -> float:
+    """Return what is left of a row's work where encodings are reused, once a first grid has shown that they can be.
+
+    Returns:
+        A share; 1 where there is no reuse, and where a row has so many outputs that they are what counts.
+    """
+    everyone = torch.arange(probe.size)
+    if probe.size < max(SIZES):
+        return 1.0
+    pairs = torch.cartesian_prod(everyone, everyone)
+    rest = pairs[:, -1:].expand(-1, len(probe.layout.names) - 2)
+    outputs = evaluator(probe, [Query(torch.cat([pairs, rest], 1))])[0]
+    return evaluator.fusion_share(probe) if outputs.shape[1] <= MANY else 1.0
 
 
 def usable(outputs: Tensor) -> Tensor:

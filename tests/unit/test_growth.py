@@ -67,7 +67,7 @@ def test_groups_grow_where_the_fusion_is_cheap(modalities: int) -> None:
     assert found.run().values == again.run().values
 
 
-def test_groups_stay_where_reuse_is_off_or_useless_or_the_fusion_is_dear() -> None:
+def test_groups_stay_where_reuse_is_off_or_useless_or_rows_are_dear() -> None:
     assert groups(studied(config(reuse=False))) == (8, 16)
     assert groups(studied(config(), Heavy(width=1))) == (8, 16)
 
@@ -80,6 +80,12 @@ def test_groups_stay_where_reuse_is_off_or_useless_or_the_fusion_is_dear() -> No
             return self.net(torch.cat([a, b], 1))
 
     assert groups(studied(config(), Early())) == (8, 16)
+
+    class Wide(Heavy):
+        def forward(self, *modalities: Tensor) -> Tensor:
+            return super().forward(*modalities).repeat(1, 2050)
+
+    assert groups(studied(config(), Wide(width=1024))) == (8, 16)
 
 
 @pytest.mark.parametrize("options", [{"num_examples": 128}, {"group_size": 16}, {"num_examples": 64, "group_size": 8}])
