@@ -1,7 +1,6 @@
 """One run of a study, and what it costs when it fails."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lightning.pytorch.utilities import rank_zero_info
@@ -28,11 +27,13 @@ class Findings:
         values: By name, without prefix; empty when the run failed.
         note: What a reader of the history has to know.
         explained: Name of every method that was applied -> what it found.
+        put_off: Whether there was no time for the run.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
     explained: dict[str, Explained] = field(default_factory=dict)
+    put_off: bool = False
 
 
 @dataclass
@@ -42,15 +43,12 @@ class Examination:
     Attributes:
         study: What is run.
         warner: Says what failed.
-        pictures: Returns, once, the seconds that pictures took.
         pace: Tells whether there is time.
     """
 
     study: Study
     warner: Warner
-    pictures: Callable[[], float]
     pace: Pace = field(default_factory=Pace)
-    _clock: float = field(default_factory=time.perf_counter)
     _dear: list[float] = field(default_factory=list)
 
     def finish_rehearsal(self, missing: str) -> str:
@@ -83,11 +81,12 @@ class Examination:
             early: Whether the training has not begun.
         """
         if not self._allows(SHARES):
-            return Findings(note=self.pace.put_off(SHARES))
+            return Findings(note=self.study.pop_notes(), put_off=True)
         rehearsed = any(self.study.ranks.gather(self.study.rehearsed))  # or one rank would raise and others wait
         try:
-            self.study.complete()
-            measured = self.study.run()
+            with self.pace.timed(SHARES):
+                self.study.complete()
+                measured = self.study.run()
         except Exception as error:
             # Before the training is the time to hear of a wrong configuration; an hour into it is not.
             early = isinstance(error, ConfigurationError) and not rehearsed and early
@@ -96,21 +95,15 @@ class Examination:
             failure = f"{type(error).__name__}: {error}"
             self.warner.warn(f"a run failed; callbacks that monitor a share see a stand-in. {failure}")
             return Findings(note=failure)
-        self.pace.spend(SHARES, measured.seconds)
         return self._completed(measured, methods)
 
     def _completed(self, measured: Measurement, methods: Sequence[Method]) -> Findings:
         """Apply the methods that there is time for, and count what all of it cost."""
-        findings, seconds, rows = Findings(measured.values), measured.seconds, measured.rows
+        findings, rows = Findings(measured.values), measured.rows
         for method in methods:
             if self._allows(method.name):
-                found = self._apply(method, findings, rows)
-                seconds, rows = seconds + found.seconds, rows + found.rows
-            else:
-                self.study.notes += filter(None, [self.pace.put_off(method.name)])
-        drawn = self.pictures()
-        self.pace.spend("pictures", drawn)
-        findings.values |= self._cost(seconds + drawn, rows)
+                rows += self._apply(method, findings, rows)
+        findings.values |= self._cost(rows)
         findings.note = self.study.pop_notes()
         return findings
 
@@ -124,30 +117,33 @@ class Examination:
 
     def _allows(self, work: str) -> bool:
         """Tell whether there is time; processes have clocks of their own, and the first one's counts."""
-        return self.pace.limit is None or self.study.ranks.gather(self.pace.allows(work))[0]
+        if self.pace.limit is None:
+            return True
+        allowed = self.study.ranks.gather(self.pace.allows(work))[0]
+        self.study.notes += filter(None, [self.pace.settle(work, allowed=allowed)])
+        return allowed
 
-    def _apply(self, method: Method, findings: Findings, spent: int = 0) -> Explained:
-        """Add what a method finds; return what that cost."""
+    def _apply(self, method: Method, findings: Findings, spent: int = 0) -> int:
+        """Add what a method finds; return the rows it took."""
         try:
-            found = self.study.explain(method, spent)
+            with self.pace.timed(method.name):
+                found = self.study.explain(method, spent)
         except Exception as error:
             if self.warner.on_error == "raise":
                 raise
             failure = f"{method.name} failed: {type(error).__name__}: {error}"
             self.warner.warn(failure)
             self.study.notes.append(failure)
-            return Explained([], 0)
-        self.pace.spend(method.name, found.seconds)
+            return 0
         findings.explained[method.name] = found
         if found.finding is not None:
             findings.values |= {f"{method.name}/{key}": value for key, value in found.finding.values.items()}
-        return found
+        return found.rows
 
-    def _cost(self, seconds: float, rows: int) -> dict[str, float]:
-        now = time.perf_counter()
-        overhead = min(1.0, seconds / (now - self._clock))
-        self._clock = now
-        self._dear = [*self._dear, seconds] if overhead > HIGH else []
+    def _cost(self, rows: int) -> dict[str, float]:
+        seconds, overhead = self.pace.lap()
+        dear = overhead > HIGH and self.pace.limit is None  # who set a limit has chosen
+        self._dear = [*self._dear, seconds] if dear else []
         if len(self._dear) >= LASTING and sum(self._dear) > NOTICED:
             self.warner.warn(
                 f"{len(self._dear)} runs in a row took more than {HIGH:.0%} of the time; they take less with a larger "

@@ -1,20 +1,21 @@
 """Keep what was found, write it and draw it."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
 from mviz_lightning.album import Album, Entry
+from mviz_lightning.callbacks.pace import SHARES, Pace
 from mviz_lightning.history import History
 from mviz_lightning.records import Alert, Image, Layout, Record, Row, Text
 from mviz_lightning.rendering import share_curves
 from mviz_lightning.rendering.film import Moment, film
 from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import Gallery
+from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.sinks import Sink
+from mviz_lightning.study import Study
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -29,6 +30,7 @@ class Journal:
         album: All explanations so far.
         layout: How the scalars are arranged.
         sinks: Where records go.
+        pace: Counts the time that pictures take.
         gallery: Draws explanations; None until there are some.
         conclude: Gives the last lines of the history as a text.
     """
@@ -37,9 +39,9 @@ class Journal:
     album: Album
     layout: Layout
     sinks: Sequence[Sink]
+    pace: Pace = field(default_factory=Pace)
     gallery: Gallery | None = None
     conclude: Callable[[], str] = str
-    _seconds: float = 0.0
     _drawn: int = 0
     _opened: set[int] = field(default_factory=set)
 
@@ -49,6 +51,10 @@ class Journal:
             return
         self.history.add(row)
         _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
+
+    def illustrate(self, study: Study, *, show_inputs: bool) -> None:
+        """Draw with what a study knows of its examples by now."""
+        self.gallery = Gallery(study.kinds, Labels(study.task, study.config.class_names), show_inputs)
 
     def show(self, entry: Entry, *, joins: bool) -> None:
         """Add explanations, a picture each and a table of all, or what a survey found.
@@ -61,7 +67,7 @@ class Journal:
         gallery = self.gallery
         if not self.sinks or gallery is None:
             return
-        with self._timed():
+        with self.pace.timed(entry.explainer, more=True):
             if entry.finding is None:
                 records, failures = _pictures(entry, gallery)
             else:
@@ -76,7 +82,7 @@ class Journal:
         if not self.sinks or len(rows) == self._drawn:
             return
         self._drawn = len(rows)
-        with self._timed():
+        with self.pace.timed(SHARES, more=True):
             _raise_first(self._put([share_curves(rows, self.history.modalities)], rows[-1].step, joins=joins))
 
     def tell(self, alerts: Sequence[Alert], step: int) -> None:
@@ -110,19 +116,6 @@ class Journal:
     def _open(self, sink: Sink) -> None:
         sink.open(self.layout)
         self._opened.add(id(sink))
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds += time.perf_counter() - started
-
-    def pop_seconds(self) -> float:
-        """Return, once, the time that pictures took."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds
 
 
 def _pictures(entry: Entry, gallery: Gallery) -> tuple[list[Record], list[Exception]]:

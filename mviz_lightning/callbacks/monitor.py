@@ -22,10 +22,7 @@ from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task
 from mviz_lightning.history import History
-from mviz_lightning.ranks import Ranks
 from mviz_lightning.records import Row
-from mviz_lightning.rendering.gallery import Gallery
-from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.rendering.layout import layout
 from mviz_lightning.sinks import sinks_for
 from mviz_lightning.study import Study
@@ -48,8 +45,10 @@ class MultimodalMonitor(Callback):
         predict: ``(module, batch) -> outputs``, a function or its dotted path, when ``forward`` cannot be called as it
             is or its outputs are no scores.
         score: A torchmetric of predictions and targets; accuracy or R2 by default.
-        num_examples: Validation examples that are recombined.
-        group_size: Examples recombined with one another; two modalities take ``num_examples * group_size`` forwards.
+        num_examples: Validation examples that are recombined; by default 128, or 256 where encodings are reused and the
+            fusion is cheap.
+        group_size: Examples recombined with one another, by default 16 or 32 likewise; two modalities take
+            ``num_examples * group_size`` rows.
         reference: Validation examples that are kept in all.
         pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
         budget: Rows a run at the most: shares first, then explanations, of as many examples as it allows.
@@ -89,8 +88,8 @@ class MultimodalMonitor(Callback):
         task: Task | None = None,
         predict: Predict | str | None = None,
         score: Metric | None = None,
-        num_examples: int = 128,
-        group_size: int = 16,
+        num_examples: int | None = None,
+        group_size: int | None = None,
         reference: int = 512,
         pairs: bool | None = None,
         budget: int | None = None,
@@ -177,14 +176,15 @@ class MultimodalMonitor(Callback):
             for past in (self.history, self.album, self._schedule):
                 past.clear()
         self._alarm = watching(trainer, self.name, self.history.modalities)
-        self._study.ranks = Ranks(trainer.global_rank, trainer.world_size)
+        self._study.ranks = trainer_facts.ranks(trainer)
         folder = trainer_facts.run_folder(trainer, self.name)
         sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
         self._keys = self.config.keys + ([] if self._alarm is None else state_names(self.history.modalities))
-        self._journal = Journal(self.history, self.album, layout(self.name, self.history.modalities, self._keys), sinks)
-        self._journal.conclude = str if self._alarm is None else partial(self._alarm.conclude, self.history)
+        arranged = layout(self.name, self.history.modalities, self._keys)
         pace = Pace(self._max_overhead if fits else None)
-        self._examination = Examination(self._study, self._warner, self._journal.pop_seconds, pace)
+        self._journal = Journal(self.history, self.album, arranged, sinks, pace)
+        self._journal.conclude = str if self._alarm is None else partial(self._alarm.conclude, self.history)
+        self._examination = Examination(self._study, self._warner, pace)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -195,10 +195,8 @@ class MultimodalMonitor(Callback):
         if batch_idx == 0:
             self._seen = 0
             self._study.begin()
-        seen, ranks = self._seen, self._study.ranks
-        self._seen += self._study.collect(
-            batch, lambda count: trainer_facts.positions(trainer, self.dataloader_idx, seen, count, ranks)
-        )
+        locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self._study.ranks)
+        self._seen += self._study.collect(batch, locate)
 
     def on_validation_batch_end(
         self,
@@ -272,6 +270,7 @@ class MultimodalMonitor(Callback):
             self._entries.append(Entry(name, self._stage, epoch, step, found.explanations, found.finding))
         if self._stage == "fit":
             self._schedule.explained(findings.explained, step)
+            self._schedule.overdue |= findings.put_off
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log a run's values and write its row; without values, leave something to monitor."""
@@ -294,7 +293,6 @@ class MultimodalMonitor(Callback):
         """Draw and write explanations."""
         entries, self._entries = self._entries, []
         if entries:
-            labels = Labels(self._study.task, self.config.class_names)
-            self._journal.gallery = Gallery(self._study.kinds, labels, self.show_inputs)
+            self._journal.illustrate(self._study, show_inputs=self.show_inputs)
         for entry in entries:
             self._warner.guard(partial(self._journal.show, entry, joins=joins))

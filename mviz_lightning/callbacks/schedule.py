@@ -1,4 +1,4 @@
-"""When the monitor works: counted in validations, never by the clock."""
+"""When the monitor's work is due: counted in validations, never by the clock."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +22,14 @@ class Schedule:
         pictures_every_n_validations: From one drawing of the curves to the next.
         explainers: Each with its own cadence.
         validations: How many have begun to be measured, the present one among them.
+        overdue: Whether the run that was due last was put off.
     """
 
     every_n_validations: int
     pictures_every_n_validations: int
     explainers: Sequence[Method]
     validations: int = 0
+    overdue: bool = False
     _explained: dict[str, int] = field(default_factory=dict)
     _steps: dict[str, int] = field(default_factory=dict)
 
@@ -36,14 +38,10 @@ class Schedule:
             at_least(1, name, getattr(self, name))
 
     def count(self) -> bool:
-        """Count a validation of the fit; tell whether the model is due to be measured."""
+        """Count a validation of the fit; tell whether the model is due to be measured, in its turn or overdue."""
         self.validations += 1
-        return self.measures
-
-    @property
-    def measures(self) -> bool:
-        """Whether the model is measured at the present validation."""
-        return (self.validations - 1) % self.every_n_validations == 0
+        overdue, self.overdue = self.overdue, False
+        return overdue or (self.validations - 1) % self.every_n_validations == 0
 
     @property
     def draws(self) -> bool:
@@ -80,9 +78,10 @@ class Schedule:
 
     def state(self) -> dict[str, object]:
         """Return plain types, for checkpoints."""
-        return {"validations": self.validations, "explained": dict(self._explained), "steps": dict(self._steps)}
+        counted = {"validations": self.validations, "overdue": self.overdue}
+        return counted | {"explained": dict(self._explained), "steps": dict(self._steps)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint was written."""
-        self.validations = state.get("validations", 0)
+        self.validations, self.overdue = state.get("validations", 0), state.get("overdue", False)
         self._explained, self._steps = dict(state.get("explained", {})), dict(state.get("steps", {}))

@@ -27,6 +27,11 @@ def refuse_unsupported(trainer: Any) -> None:
         )
 
 
+def ranks(trainer: Any) -> Ranks:
+    """Return the processes of the training."""
+    return Ranks(trainer.global_rank, trainer.world_size)
+
+
 def writes(trainer: Any) -> bool:
     """Tell whether this process writes: the first does, except in a ``fast_dev_run``."""
     return bool(trainer.is_global_zero and not trainer.fast_dev_run)

@@ -1,6 +1,7 @@
-"""What the monitor with DIME costs on the OpenMoji example: whole trainings with and without it, in turn.
+"""What the monitor with DIME costs: whole trainings with and without it, in turn.
 
-    python tests/benchmarks/cost.py [--repeats 3] [--epochs 6]
+    python tests/benchmarks/cost.py [--repeats 3] [--epochs 12]    the OpenMoji example, a toy
+    python tests/benchmarks/cost.py --large [--epochs 2]           50,000 examples an epoch, 6.4 million parameters
 
 Prints the wall time of `trainer.fit` with and without, the ratio of each pair and its median.
 """
@@ -10,12 +11,22 @@ import importlib.util
 import statistics
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeAlias
 
-from lightning.pytorch import Trainer, seed_everything
-from torch.utils.data import DataLoader
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from mviz_lightning import MultimodalMonitor
+from mviz_lightning.explainers import DIME
+
+CLASSES, BATCH = 20, 100
+Setting: TypeAlias = Callable[[], tuple[LightningModule, Any, Any, MultimodalMonitor]]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "openmoji.py"
 
 
@@ -28,13 +39,71 @@ def load_example() -> ModuleType:
     return module
 
 
-def fit_seconds(example: ModuleType, epochs: int, *, watched: bool) -> tuple[float, str]:
-    """Return the seconds of one training, and what the monitor says of its own cost."""
-    seed_everything(0, verbose=False)
+class Large(LightningModule):
+    """Two encoders of a few million weights each on pictures and words, a head on both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Sequential(nn.Flatten(), nn.Linear(768, 1792), nn.ReLU(), nn.Linear(1792, 1024), nn.ReLU())
+        self.words = nn.EmbeddingBag(1000, 512)
+        self.text = nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU())
+        self.head = nn.Linear(2048, CLASSES)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        outputs: Tensor = self.head(torch.cat([self.image(image), self.text(self.words(text))], 1))
+        return outputs
+
+    def training_step(self, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(self(batch["image"], batch["text"]), batch["label"])
+
+    def validation_step(self, batch: Any) -> None:
+        self.log("val_loss", self.training_step(batch), batch_size=len(batch["label"]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+
+class Drawn(Dataset[dict[str, Tensor]]):
+    """Pictures and words that say the class together; batches are drawn whole."""
+
+    def __init__(self, batches: int, seed: int) -> None:
+        self._batches, self._seed = batches, seed
+        self._means = torch.randn(CLASSES, 3, 16, 16, generator=torch.Generator().manual_seed(0)) / 4
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(1_000_000 * self._seed + index)
+        label = torch.randint(CLASSES, (BATCH,), generator=generator)
+        seen = (label + torch.randint(2, (BATCH,), generator=generator)) % CLASSES
+        words = torch.randint(1000 - CLASSES, (BATCH, 12), generator=generator) + CLASSES
+        words[:, 0] = (label - seen) % CLASSES
+        noise = torch.randn(BATCH, 3, 16, 16, generator=generator)
+        return {"image": self._means[seen] + noise, "text": words, "label": label}
+
+
+def toy() -> tuple[LightningModule, Any, Any, MultimodalMonitor]:
+    """Return the OpenMoji example's model, loaders and monitor."""
+    example = load_example()
+    example.quiet_console()
     data = example.load_data()
     module = example.OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
     train, validation = DataLoader(data.train, batch_size=32, shuffle=True), DataLoader(data.validation, batch_size=128)
-    monitor = example.make_monitor(data)
+    return module, train, validation, example.make_monitor(data)
+
+
+def large() -> tuple[LightningModule, Any, Any, MultimodalMonitor]:
+    """Return a model, loaders of 50,000 and 2,000 examples, and a monitor with DIME at the defaults."""
+    train, validation = (DataLoader(Drawn(batches, seed), batch_size=None) for batches, seed in ((500, 1), (20, 2)))
+    monitor = MultimodalMonitor(["image", "text"], target="label", explainers=[DIME()])
+    return Large(), train, validation, monitor
+
+
+def fit_seconds(setting: Setting, epochs: int, *, watched: bool) -> tuple[float, str]:
+    """Return the seconds of one training, and what the monitor says of its own cost."""
+    seed_everything(0, verbose=False)
+    module, train, validation, monitor = setting()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             default_root_dir=folder,
@@ -50,20 +119,22 @@ def fit_seconds(example: ModuleType, epochs: int, *, watched: bool) -> tuple[flo
         trainer.fit(module, train, validation)
         seconds = time.perf_counter() - started
     runs = [row.values["seconds"] for row in monitor.history]
-    return seconds, f"{statistics.median(runs):.2f} s a run" if runs else ""
+    return seconds, f"{statistics.median(runs):.2f} s a run, {sum(runs):.2f} in all" if runs else ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
-    example = load_example()
-    example.quiet_console()
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    setting, epochs = (large, arguments.epochs or 2) if arguments.large else (toy, arguments.epochs or 12)
+    print(f"{sum(parameter.numel() for parameter in setting()[0].parameters()):,} parameters, {epochs} epochs")
     ratios = []
     for _ in range(arguments.repeats):
-        plain, _ = fit_seconds(example, arguments.epochs, watched=False)
-        watched, note = fit_seconds(example, arguments.epochs, watched=True)
+        plain, _ = fit_seconds(setting, epochs, watched=False)
+        watched, note = fit_seconds(setting, epochs, watched=True)
         ratios.append(watched / plain)
         print(f"without {plain:6.2f} s   with {watched:6.2f} s   ratio {ratios[-1]:.3f}   {note}")
     print(f"median ratio {statistics.median(ratios):.3f}")

@@ -1,14 +1,16 @@
 """What runs may cost, and what is said of it."""
 
-import time
 import warnings
 
 import pytest
 import torch
 from toy import fit, monitor
+from unit.test_schedule import Clock
 
 from mviz_lightning import explain
 from mviz_lightning.callbacks.examination import Examination
+from mviz_lightning.callbacks.pace import SHARES as THE_SHARES
+from mviz_lightning.callbacks.pace import Pace
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.explainers import DIME
 from mviz_lightning.study import Study
@@ -72,15 +74,17 @@ def test_explain_keeps_to_a_budget_too():
     assert bound.rows < free.rows
 
 
-def costs(shares, every=100.0):
+def costs(shares, every=100.0, limit=None):
     """Return what is said of runs that take these shares of the time."""
-    warner = Warner()
-    examination = Examination(Study(monitor().config), warner, float)
+    clock = Clock()
+    examination = Examination(Study(monitor().config), Warner(), Pace(limit, clock))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for share in shares:
-            examination._clock = time.perf_counter() - every
-            assert examination._cost(every * share, 1)["overhead"] == pytest.approx(share, rel=0.01)
+            clock.now += every * (1 - share)
+            with examination.pace.timed(THE_SHARES):
+                clock.now += every * share
+            assert examination._cost(1)["overhead"] == pytest.approx(share)
     return [str(found.message) for found in caught]
 
 
@@ -97,4 +101,9 @@ def test_three_dear_runs_in_a_row_are_said_once_with_what_to_do():
     (said,) = costs([0.05, 0.2, 0.2, 0.3, 0.3, 0.05, 0.2, 0.2, 0.3])
     assert "3 runs in a row took more than 10% of the time" in said
     assert "every_n_validations=" in said
+    assert "max_overhead=" in said
     assert len(costs([0.3] * 12)) == 1
+
+
+def test_who_has_set_a_limit_is_not_told_to():
+    assert costs([0.3] * 12, limit=0.5) == []

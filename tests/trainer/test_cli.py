@@ -31,6 +31,7 @@ CONFIG = {
                     "target": "2",
                     "num_examples": 32,
                     "group_size": 8,
+                    "max_overhead": 0.05,
                     "predict": "cli_predict.predict",
                     "score": {
                         "class_path": "torchmetrics.classification.MulticlassF1Score",
@@ -69,6 +70,8 @@ def test_the_monitor_is_built_from_yaml(tmp_path, monkeypatch):
     cli = built(tmp_path, monkeypatch)
     cli.trainer.fit(cli.model, loader(), loader(seed=1))
     assert "mviz/emap_gap" in cli.trainer.callback_metrics
+    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    assert watch._examination.pace.limit == 0.05
 
 
 def modality(**said):
@@ -119,6 +122,7 @@ def test_explainers_and_modalities_are_built_from_yaml(tmp_path, monkeypatch):
     ("settings", "message"),
     [
         ({"explainers": [dime(num_examples=-1)]}, r"DIME\(num_examples=-1\): give 0 or more"),
+        ({"max_overhead": 5}, r"max_overhead=5.*: give a share of the time between 0 and 1"),
         ({"explainers": [dime(), dime()]}, r"explainers=\['dime', 'dime'\]: give each a name= of its own"),
     ],
 )

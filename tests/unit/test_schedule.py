@@ -1,6 +1,5 @@
 """What is due when, said once, kept in an album, and what a failure costs."""
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from unit.test_study import through_a_checkpoint
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.album import Album, Entry
 from mviz_lightning.callbacks.examination import Examination
+from mviz_lightning.callbacks.pace import Pace
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.explainers import DIME, Attribution, Explanation, OutputExplanation
@@ -101,7 +101,20 @@ def test_a_state_goes_on_where_it_was_written() -> None:
     second.load(state)
 
     assert [validate(second) for _ in range(8)] == [validate(first) for _ in range(8)]
-    assert state == {"validations": 4, "explained": {"a": 3, "b": 1}, "steps": {"a": 3, "b": 1}}
+    assert state == {"validations": 4, "overdue": False, "explained": {"a": 3, "b": 1}, "steps": {"a": 3, "b": 1}}
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_that_was_put_off_is_due_until_it_is_made_and_then_in_its_turn(resumed: bool) -> None:
+    schedule, found = Schedule(4, 1, []), []
+    for number in range(1, 14):
+        if schedule.count():
+            found.append(number)
+            schedule.overdue = number in {5, 6}  # put off
+        if resumed:
+            state, schedule = through_a_checkpoint(schedule.state()), Schedule(4, 1, [])
+            schedule.load(state)
+    assert found == [1, 5, 6, 7, 9, 13]
 
 
 def test_another_training_begins_with_everything_due() -> None:
@@ -110,7 +123,7 @@ def test_another_training_begins_with_everything_due() -> None:
         validate(schedule)
     schedule.clear()
 
-    assert schedule.state() == {"validations": 0, "explained": {}, "steps": {}}
+    assert schedule.state() == {"validations": 0, "overdue": False, "explained": {}, "steps": {}}
     assert validate(schedule) == ["dime"]
 
 
@@ -213,15 +226,28 @@ def test_an_album_survives_a_checkpoint() -> None:
 
 
 @dataclass
+class Clock:
+    """Stands still but when it is told otherwise."""
+
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
 class Pretended:
-    """A study without a model."""
+    """A study without a model, whose work takes what the test says."""
 
     fails: dict[str, Exception] = field(default_factory=dict)
     rehearsed: bool = False
+    prices: dict[str, float] = field(default_factory=lambda: {"run": 0.25, "a": 0.125, "b": 0.125})
+    clock: Clock = field(default_factory=Clock)
     notes: list[str] = field(default_factory=list)
     ranks: Ranks = field(default_factory=Ranks)
 
     def step(self, name: str) -> None:
+        self.clock.now += self.prices.get(name, 0.0)
         if name in self.fails:
             raise self.fails[name]
 
@@ -230,12 +256,12 @@ class Pretended:
 
     def run(self) -> Measurement:
         self.step("run")
-        return Measurement({"interaction": 0.5}, 100, 0.25, 0.0)
+        return Measurement({"interaction": 0.5}, 100, 0.0, 0.0)
 
     def explain(self, method: DIME, spent: int = 0) -> Explained:
         self.step(method.name)
         self.notes.append(f"{method.name} was made")
-        return Explained([explanation(10)], 30, 0.125)
+        return Explained([explanation(10)], 30)
 
     def pop_notes(self) -> str:
         notes, self.notes = "; ".join(self.notes), []
@@ -246,7 +272,8 @@ A, B, C = (explainer(1, name) for name in "abc")
 
 
 def examination(on_error: Any = "warn", *, rehearsed: bool = False, **fails: Exception) -> Examination:
-    return Examination(Pretended(fails, rehearsed), Warner(on_error), lambda: 0.5)
+    study = Pretended(fails, rehearsed)
+    return Examination(study, Warner(on_error), Pace(None, study.clock))
 
 
 def test_a_run_and_its_explanations_are_found_and_paid_for() -> None:
@@ -254,14 +281,24 @@ def test_a_run_and_its_explanations_are_found_and_paid_for() -> None:
 
     assert list(found.explained) == ["a", "b"]
     assert found.note == "a was made; b was made"
-    assert found.values | {"overhead": 0} == {"interaction": 0.5, "seconds": 1.0, "rows": 160.0, "overhead": 0}
+    assert found.values == {"interaction": 0.5, "seconds": 0.5, "rows": 160.0, "overhead": 1.0}
 
 
 def test_the_overhead_is_the_share_of_the_time_since_the_last_run() -> None:
-    found = examination()
-    found._clock = time.perf_counter() - 100
-    assert found.attempt([A], early=False).values["overhead"] == pytest.approx(0.875 / 100, rel=0.05)
+    found = examination(b=ValueError("no"))
+    found.attempt([], early=False)
+    found.pace.clock.now += 99
+    with found.pace.timed("a", more=True):  # pictures of the run before
+        found.pace.clock.now += 0.5
+    values = heard_values(found, [A, B])
+    assert values["seconds"] == 1.0  # what failed took its time too
+    assert values["overhead"] == pytest.approx(1 / 100)
     assert found.attempt([A], early=False).values["overhead"] == 1.0
+
+
+def heard_values(found: Examination, methods: Sequence[DIME]) -> dict[str, float]:
+    with pytest.warns(MonitorWarning, match="b failed"):
+        return found.attempt(methods, early=False).values
 
 
 @pytest.mark.parametrize("again", ["attempt", "explain"])
