@@ -100,7 +100,9 @@ class Collection:
         self._note_breaks()
 
     def _grow(self, fusion_share: float) -> None:
-        """Recombine more examples where that is cheap and there are as many."""
+        """Recombine more examples where that is cheap and there are as many; what a checkpoint knows stays as it was."""
+        if "group_size" in self._saved:
+            fusion_share = float(self._saved["group_size"] <= self.config.group)
         grown = self.config.grown(fusion_share)
         self.config = grown if self._pool >= grown.examples else self.config
 
@@ -153,7 +155,7 @@ class Collection:
         """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
         if self.probe is None:
             return dict(self._saved)
-        state: dict[str, Any] = {"fingerprint": self._digest}
+        state: dict[str, Any] = {"fingerprint": self._digest, "group_size": self.probe.groups.shape[1]}
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
             state |= {"positions": self.positions, "pool": self._pool}
@@ -169,7 +171,7 @@ class Collection:
             return
         self._pool, self.positions, self.restored = self._saved["pool"], list(positions), True
         self._digest = self._saved["fingerprint"]
-        self._grow(0.0 if self._saved["groups"].shape[1] > self.config.group else 1.0)  # as it was
+        self._grow(self.fusion_share)
         self.probe = self._grouped(layout, leaves)
         if not torch.equal(self.probe.groups, self._saved["groups"]):
             self.notes.append("groups drawn anew: the configuration changed since the checkpoint")

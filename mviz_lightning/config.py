@@ -12,9 +12,10 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict
 from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task, design, shares, smallest_group
+from mviz_lightning.functional.designs import usual_group
 
-EXAMPLES, GROUP = 128, 16
-"""Examples that are recombined, and how many with one another, where nobody chose."""
+EXAMPLES = 128
+"""Examples that are recombined where nobody chose."""
 
 CHEAP = 0.25
 """Of the work of all rows of groups of the usual size, evaluated plainly: what larger groups may take."""
@@ -74,13 +75,14 @@ class StudyConfig:
     @property
     def group(self) -> int:
         """Examples that are recombined with one another."""
-        return max(GROUP, smallest_group(len(self.modalities))) if self.group_size is None else self.group_size
+        return usual_group(len(self.modalities)) if self.group_size is None else self.group_size
 
     def grown(self, fusion_share: float) -> "StudyConfig":
         """Return the same with groups twice as large, of twice as many examples, where that is cheap and nobody chose.
 
-        Errors are smaller by a third then, and by half where all is interaction; cells of more groups of the same
-        examples gain next to nothing (``tests/benchmarks/coverage.py --growth``).
+        Errors are smaller by a third then, and by half where all is interaction. Of two modalities, cells of more
+        groups of the same examples gain next to nothing; three and more gain from the further draws of larger groups
+        (``tests/benchmarks/coverage.py --growth``).
 
         Args:
             fusion_share: Of a plain row's work, what is left for each row where encodings are reused.
@@ -90,7 +92,8 @@ class StudyConfig:
         groups, size = self.examples // self.group, 2 * self.group
         rows, encoded = groups * self._rows(size), 2 * self.examples
         cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(self.group)
-        if not cheap or (self.budget is not None and rows > self.budget):
+        # What a budget has left belongs to the explainers.
+        if not cheap or (self.budget is not None and (rows > self.budget or self.explainers)):
             return self
         return replace(self, num_examples=encoded, group_size=size)
 

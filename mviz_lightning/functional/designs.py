@@ -42,6 +42,11 @@ def smallest_group(modalities: int) -> int:
     return 4 if modalities == 2 else 4 * modalities
 
 
+def usual_group(modalities: int) -> int:
+    """Return the group that is taken where nobody chose: of 16 examples, or as many as so many modalities need."""
+    return max(16, smallest_group(modalities))
+
+
 @lru_cache(maxsize=32)
 def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int = 0) -> Design:
     """Return the design for groups of ``size`` examples.
@@ -62,7 +67,9 @@ def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int =
         raise ValueError(f"size={size}: groups of {modalities} modalities need {least} or more examples.")
     if modalities == 2:
         return GridDesign(size, seed=seed)
-    return TupleDesign(modalities, size, pairs=modalities <= 4 if pairs is None else pairs, seed=seed)
+    # Each example of a larger grid is in more cells; of larger groups of tuples, in more draws. Beyond, memory counts.
+    draws = 16 if size >= 2 * usual_group(modalities) else 8
+    return TupleDesign(modalities, size, draws=draws, pairs=modalities <= 4 if pairs is None else pairs, seed=seed)
 
 
 class GridDesign:
@@ -153,17 +160,18 @@ class TupleDesign:
         return tuples.flatten(0, 2)
 
     def _centre(self, swapped: list[int], *, shared: int) -> Tensor:
-        """Return ``(draws * g, 2 * draws * g)``: the mean over the u and v that hold few of the swapped examples.
+        """Return ``(draws * g, 2 * draws * g)``: for each base, the u and v that hold few of the swapped examples.
 
         What is subtracted from f(v) must be uncorrelated with the difference it is multiplied by, or shares are
         biased: it may hold neither example of a single swap, and one at most where all modalities are swapped.
         """
         pool = torch.stack([self._u, self._v]).flatten(0, 2)
         examples = torch.cat([self._u[..., swapped], self._v[..., swapped]], -1).flatten(0, 1)
-        held = (pool[None, :, :, None] == examples[:, None, None, :]).any(-1).sum(-1)
-        allowed = (held <= shared).double()
-        # With a dozen modalities a base may leave none: no weights, and no part in the covariance.
-        return allowed / allowed.sum(-1, keepdim=True).clamp(min=1)
+        return self._marked(examples) @ self._marked(pool).T <= shared  # no tuple holds an example twice
+
+    def _marked(self, examples: Tensor) -> Tensor:
+        """Return ``(R, g)``: 1 for the examples that a row names, else 0."""
+        return torch.zeros(len(examples), self.size, dtype=torch.float32).scatter_(1, examples, 1.0)
 
     def _block(self, outputs: Tensor, name: str | int | tuple[int, int]) -> Tensor:
         """Return the ``(..., draws * g, C)`` outputs of one kind of drawn tuple."""
@@ -192,9 +200,12 @@ class TupleDesign:
         ``f(v) - f(u)`` it is the component of all interactions, and exactly zero for additive models.
         """
         u, v = self._block(outputs, "u"), self._block(outputs, "v")
-        weights = centring.to(outputs)
-        centred = weights.sum(-1)  # 1, or 0 for a base without a centre
-        products = ((v - weights @ torch.cat([u, v], -2)) * difference).sum(-1)
+        allowed = centring.to(outputs)
+        count = allowed.sum(-1, keepdim=True)
+        centre = allowed @ torch.cat([u, v], -2) / count.clamp(min=1)
+        products = ((v - centre) * difference).sum(-1)
+        # With a dozen modalities a base may leave none: it has no centre, and no part in the covariance.
+        centred = (count > 0).squeeze(-1).to(outputs)
         return (products * centred).sum(-1) / centred.sum()
 
     def own(self, outputs: Tensor) -> Tensor:

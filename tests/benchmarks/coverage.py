@@ -1,19 +1,21 @@
 """Bias, error and coverage of the contribution shares on models whose shares are known.
 
-    python tests/benchmarks/coverage.py [--repeats 2000]
+    python tests/benchmarks/coverage.py [--repeats 2000] [--growth]
 
 Prints a table and asserts nothing; tests/unit/test_coverage.py holds a short run to its bounds.
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import product
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from mviz_lightning.functional import anova, design, jackknife, share_names, share_ratios
+from mviz_lightning.functional import TupleDesign, anova, design, jackknife, share_names, share_ratios
 
 NAMES = "abc"
 BATCH = 50
@@ -190,32 +192,63 @@ def across(model: Model, correlation: float, repeats: int, reach: int) -> Simula
     return Simulation(truth, value, value - half, value + half)
 
 
+@cache
+def drawn(modalities: int, size: int, draws: int) -> TupleDesign:
+    """Return a design of so many draws."""
+    return TupleDesign(modalities, size, draws=draws, pairs=modalities <= 4, seed=0)
+
+
+def drawn_components(model: Model, examples: Tensor, draws: int) -> Tensor:
+    """Turn ``(groups, g, M)`` examples into ``(groups, S)`` components with so many draws."""
+    plan = drawn(model.modalities, examples.shape[1], draws)
+    rows = examples[:, plan.tuples, torch.arange(model.modalities)]
+    return plan.components(model.function(rows).unsqueeze(-1))
+
+
+def grids(model: Model, correlation: float, repeats: int) -> Iterator[tuple[str, int, Simulation]]:
+    """Estimate the shares of two modalities from more and more rows: each variant's name, rows and estimates."""
+    yield "8 groups of 16", 2048, simulate(model, correlation, repeats)
+    yield "4 groups of 32, the same examples", 4096, simulate(model, correlation, repeats, size=32, groups=4)
+    for reach in (1, 3, 7):
+        name = f"8 groups of 16 and {reach} more for each"
+        yield name, (1 + reach) * 2048, across(model, correlation, repeats, reach)
+    yield "16 groups of 16, 256 examples", 4096, simulate(model, correlation, repeats, groups=16)
+    yield "8 groups of 32, 256 examples", 8192, simulate(model, correlation, repeats, size=32)
+
+
+def more_draws(model: Model, correlation: float, repeats: int) -> Iterator[tuple[str, int, Simulation]]:
+    """Estimate the shares of three modalities as :func:`grids` does of two."""
+    for size, draws in product((16, 32), (8, 16, 32)):
+        found = simulate(model, correlation, repeats, components=partial(drawn_components, draws=draws), size=size)
+        rows = 8 * len(torch.unique(drawn(model.modalities, size, draws).tuples, dim=0))
+        yield f"8 groups of {size}, {draws} draws" + (", 256 examples" if size == 32 else ""), rows, found
+
+
 def growth(repeats: int) -> None:
-    """Print what more cells and more examples do to the total effect of the first modality."""
-    print(f"{'model':<22} corr {'cells':<34} RMSE   cover    half")
+    """Print what more cells, more draws and more examples do to the shares; of errors the mean over the modalities."""
+    print(f"{repeats} repeats. Where encodings are reused, further rows of the same examples cost only the fusion.")
+    print(f"{'':<68}RMSE of                      of totals")
+    print(f"{'model':<20} corr {'rows from':<38} rows  alone total inter.   |bias|  cover   half")
     for model in (*TWO, *THREE):
+        count = model.modalities
+        kinds = (slice(count), slice(count, 2 * count), slice(-1, None))
         for correlation in (0.0, 0.9):
-            found = {
-                "8 groups of 16": simulate(model, correlation, repeats),
-                "4 groups of 32, the same examples": simulate(model, correlation, repeats, size=32, groups=4),
-            }
-            if model.modalities == 2:
-                found |= {
-                    f"8 of 16 and {reach} neighbours of each": across(model, correlation, repeats, reach)
-                    for reach in (1, 7)
-                }
-            found["16 groups of 16"] = simulate(model, correlation, repeats, groups=16)
-            found["8 groups of 32"] = simulate(model, correlation, repeats, size=32)
-            for name, result in found.items():
-                values = (float(x[model.modalities]) for x in (result.rmse, result.coverage, result.half_width))
-                print(f"{model.name:<22} {correlation:>4.1f} {name:<34}" + "{:>5.3f}   {:.3f}   {:.3f}".format(*values))
+            for name, rows, found in (grids if count == 2 else more_draws)(model, correlation, repeats):
+                errors = [float(found.rmse[kind].mean()) for kind in kinds]
+                totals = (found.coverage, found.half_width)
+                told = [*errors, float(found.bias.abs().max()), *(float(x[kinds[1]].mean()) for x in totals)]
+                print(
+                    f"{model.name:<20} {correlation:>4.1f} {name:<38}{rows:>6}"
+                    + "  {:.3f} {:.3f} {:.3f}    {:.4f}   {:.3f}  {:.3f}".format(*told),
+                    flush=True,
+                )
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=2000)
-    parser.add_argument("--growth", action="store_true", help="compare larger groups and more cells instead")
+    parser.add_argument("--growth", action="store_true", help="compare more cells, draws and examples instead")
     arguments = parser.parse_args()
     repeats = arguments.repeats
     if arguments.growth:

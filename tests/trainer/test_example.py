@@ -22,7 +22,7 @@ def test_the_openmoji_example_trains_logs_and_prints_a_row_an_epoch(tmp_path):
     assert "Traceback" not in finished.stderr
     lines = [json.loads(line) for line in (tmp_path / "version_0/mviz/history.jsonl").read_text().splitlines()]
     first, second, _ = (line["values"]["rows"] for line in lines)
-    assert first > second == 2048  # explanations at the first validation, and at the end
+    assert first > second == 8192  # explanations at the first validation, and at the end
     events = EventAccumulator(str(tmp_path / "version_0")).Reload()
     assert len(events.Scalars("mviz/total/image")) == 3
     assert "mviz/shares" in events.Tags()["images"]

@@ -1,11 +1,25 @@
 """The simulation of tests/benchmarks/coverage.py, in a quick form, held to the bounds of the package's promises."""
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
+import numpy as np
 import pytest
 import torch
-from benchmarks.coverage import THREE, TWO, Model, Simulation, report, simulate
+from benchmarks.coverage import (
+    THREE,
+    TWO,
+    Model,
+    Simulation,
+    across,
+    across_components,
+    drawn_components,
+    gaussian,
+    package_components,
+    report,
+    simulate,
+)
+from reference import slow
 from torch import Tensor
 
 from mviz_lightning.functional import two_way_components
@@ -73,3 +87,59 @@ def test_a_report_has_a_line_for_every_share() -> None:
 
     assert len(lines) == len(THREE[1].names) == 10
     assert all(name in line for name, line in zip(THREE[1].names, lines, strict=True))
+
+
+# -- What more rows gain ---------------------------------------------------------------------------------------------
+
+
+def drawn(repeats: int, correlation: float) -> Tensor:
+    return gaussian((repeats, 8, 16), 2, correlation, torch.Generator().manual_seed(0))
+
+
+def test_blocks_of_two_groups_are_analysed_as_the_slow_reference_does() -> None:
+    model, examples = TWO[1], drawn(1, 0.9)
+    found = across_components(examples, model, 3)[0]
+
+    for group, distance in ((0, 1), (6, 3), (7, 1)):
+        other = examples[0, (group + distance) % 8, :, 1]
+        grid = [[model.function(torch.stack([a, b])).tolist() for b in other] for a in examples[0, group, :, 0]]
+        first, second, both = slow.two_way_components(np.array(grid)[..., None])
+        expected = [first + second + both, first, second, first + both, second + both, both]
+        assert found[group, distance].tolist() == pytest.approx(expected)
+    assert torch.equal(found[:, 0], package_components(model, examples[0]))
+
+
+def test_a_group_is_deleted_with_all_blocks_that_touch_it() -> None:
+    model, reach = TWO[1], 2
+    parts = across_components(drawn(1, 0.9), model, reach)[0].numpy()
+    blocks = [(parts[g, d], {g, (g + d) % 8}) for g in range(8) for d in range(1 + reach)]
+    kept = [np.mean([part for part, touched in blocks if group not in touched], axis=0) for group in range(8)]
+    deleted = np.array([slow.share_ratios(mean, 2) for mean in kept])
+    spread = 7 / 8 * ((deleted - deleted.mean(0)) ** 2).sum(0)
+    found = across(model, 0.9, 1, reach)
+
+    assert found.value[0].numpy() == pytest.approx(slow.share_ratios(parts.reshape(-1, 6).mean(0), 2))
+    assert ((found.high - found.low)[0] / 2).numpy() == pytest.approx(2.364624 * np.sqrt(spread), rel=1e-6)
+
+
+def totals(found: Simulation, modalities: int) -> float:
+    return float(found.rmse[modalities : 2 * modalities].mean())
+
+
+def test_of_two_modalities_more_examples_gain_and_more_cells_of_the_same_do_not() -> None:
+    before = totals(simulated(TWO[1].name, 0.0), 2)
+
+    assert totals(across(TWO[1], 0.0, REPEATS, 7), 2) > 0.9 * before
+    assert totals(simulate(TWO[1], 0.0, REPEATS, size=32), 2) < 0.8 * before
+
+
+@pytest.mark.parametrize(("model", "correlation"), [(THREE[1], 0.0), (THREE[2], 0.9)])
+def test_of_three_modalities_more_draws_of_the_same_examples_gain(model: Model, correlation: float) -> None:
+    few, more = (
+        simulate(model, correlation, 100, size=32, components=components)
+        for components in (partial(drawn_components, draws=8), package_components)
+    )
+
+    assert totals(more, 3) < 0.93 * totals(few, 3)
+    assert unbiased(more)
+    assert covering(more)

@@ -24,6 +24,7 @@ from mviz_lightning.functional import (
     split_components,
     unimodal_contribution,
 )
+from mviz_lightning.functional.designs import usual_group
 
 seeds = st.integers(0, 10_000)
 grid_sizes = st.integers(4, 8)
@@ -62,6 +63,16 @@ def test_two_modalities_get_the_full_grid_row_by_row() -> None:
 
     assert isinstance(plan, GridDesign)
     assert plan.tuples.tolist() == [[row, column] for row in range(5) for column in range(5)]
+
+
+@pytest.mark.parametrize("modalities", [3, 4, 6])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_groups_of_twice_the_usual_size_take_twice_the_draws(modalities: int, *, pairs: bool) -> None:
+    usual = usual_group(modalities)
+
+    for size, draws in ((usual, 8), (2 * usual - 1, 8), (2 * usual, 16), (3 * usual, 16)):
+        expected = TupleDesign(modalities, size, draws=draws, pairs=pairs, seed=0)
+        assert torch.equal(design(modalities, size, pairs=pairs).tuples, expected.tuples)
 
 
 @pytest.mark.parametrize("modalities", [3, 4, 5, 6, 8])

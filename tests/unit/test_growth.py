@@ -11,6 +11,7 @@ from unit.test_study import through_a_checkpoint
 from mviz_lightning import MonitorWarning, explain
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.config import StudyConfig
+from mviz_lightning.explainers import DIME
 from mviz_lightning.study import Study
 
 COUNT = 300
@@ -120,18 +121,25 @@ def test_without_a_choice_groups_are_large_enough_for_the_modalities(modalities:
     assert config(modalities).examples == 128
 
 
+def test_what_a_budget_has_left_belongs_to_the_explainers() -> None:
+    assert groups(studied(config(budget=20_000))) == (8, 32)
+    assert groups(studied(config(budget=20_000, explainers=[DIME()]))) == (8, 16)
+
+
+@pytest.mark.parametrize("limit", [2**30, 0], ids=["whole", "digest"])
 @pytest.mark.parametrize("reuse", [True, False])
-def test_a_resumed_training_keeps_its_groups_even_if_reuse_is_off_now(*, reuse: bool) -> None:
+def test_a_resumed_training_keeps_its_groups_even_if_reuse_is_off_now(limit: int, *, reuse: bool) -> None:
     before = studied(config())
-    after = studied(config(reuse=reuse), state=before.state(2**30))
+    after = studied(config(reuse=reuse), state=before.state(limit))
     assert groups(after) == (8, 32)
     assert torch.equal(after.probe.groups, before.probe.groups)  # type: ignore[union-attr]
     assert after.pop_notes() == ""
 
 
-def test_groups_that_did_not_grow_stay_so_when_a_training_is_resumed() -> None:
+@pytest.mark.parametrize("limit", [2**30, 0], ids=["whole", "digest"])
+def test_groups_that_did_not_grow_stay_so_when_a_training_is_resumed(limit: int) -> None:
     before = studied(config(reuse=False))
-    after = studied(config(), state=before.state(2**30))
+    after = studied(config(), state=before.state(limit))
     assert groups(after) == (8, 16)
     assert after.pop_notes() == ""
 
