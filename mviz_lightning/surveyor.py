@@ -9,13 +9,13 @@ from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.checks import usable
-from mviz_lightning.evaluation.derivative import derive
+from mviz_lightning.evaluation.derivative import Attempt, derive
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.features import find_layer, require_layer, with_features
 from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.query import Derivative, Query, join
 from mviz_lightning.explainers.base import Subject
-from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
+from mviz_lightning.explainers.survey import Answers, Asked, Finding, Instead, Survey
 from mviz_lightning.ranks import Ranks
 
 TRIED = 4
@@ -60,19 +60,39 @@ class Surveyor:
             evaluator = self._evaluator_of(survey)
         if budget is not None and rows > budget:
             return None, [f"{survey.name} was left out: it takes {rows} rows, and the budget has {budget} more"]
-        found, places = self._evaluate(evaluator, asked.queries)
-        derivatives = [self._derive(evaluator, derivative) for derivative in asked.derivatives]
+        answers = self._answers(evaluator, asked, self.memory.get(survey.name, {}))
         with self.ranks.heard_by_all():
-            features, outputs = found.tensor_split([found.shape[1] - self.outputs], 1)
-            answers = Answers(
-                [outputs[place] for place in places],
-                [features[place] for place in places] if survey.features else [],
-                derivatives,
-                self.memory.get(survey.name, {}),
-            )
             finding = survey.explain(self.subject, examples, answers)
         self.memory[survey.name] = finding.memory
         return finding, []
+
+    def _answers(self, evaluator: Evaluator, asked: Asked, memory: Mapping[str, Any]) -> Answers:
+        found, places = self._evaluate(evaluator, _queries(asked))
+        features, outputs = found.tensor_split([found.shape[1] - self.outputs], 1)
+        own, tried = places[: len(asked.queries)], iter(places[len(asked.queries) :])
+        derivatives: list[Tensor] = []
+        instead: dict[int, Instead] = {}
+        for number, derivative in enumerate(asked.derivatives):
+            if isinstance(derivative, Attempt):
+                answer = self._attempt(evaluator, derivative, outputs[next(tried)], features.shape[1])
+            else:
+                answer = self._derive(evaluator, derivative)
+            if isinstance(answer, Instead):
+                instead[number], answer = answer, torch.empty(len(derivative.rows), 0)
+            derivatives.append(answer)
+        given = [features[place] for place in own] if features.shape[1] else []
+        return Answers([outputs[place] for place in own], given, derivatives, memory, instead)
+
+    def _attempt(self, evaluator: Evaluator, attempt: Attempt, outputs: Tensor, offset: int) -> Tensor | Instead:
+        """Derive; where that fails, on all processes alike, evaluate what was asked for instead."""
+        with self.ranks.heard_by_all():
+            derivative, place = attempt.chosen(outputs, offset)
+        try:
+            return self._derive(evaluator, derivative)[place]
+        except Exception as error:  # on all ranks or on none
+            reason = self.ranks.gather(str(error))[0]
+        found, places = self._evaluate(evaluator, attempt.instead)
+        return Instead(reason, [found[place, -self.outputs :] for place in places])
 
     @property
     def rows(self) -> int:
@@ -123,10 +143,24 @@ class Surveyor:
                 layer = find_layer(evaluator.module, evaluator.predict, batch)
         require_layer(evaluator.module, layer)
         # With its own search for what can be reused: the features are outputs too.
-        return replace(evaluator, predict=with_features(evaluator.predict, layer), rows=0, _plan=None, _planned=False)
+        predict = with_features(evaluator.predict, layer)
+        found = replace(evaluator, predict=predict, rows=0, _plan=None, _planned=False)
+        with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
+            plan = found.plan_for(probe)
+        # A layer inside of what is replayed would not be called.
+        hidden = plan is not None and any(layer.startswith(f"{name}.") for name in plan.modules)
+        return replace(found, reuse=found.reuse and not hidden)
 
 
 def asked_rows(asked: Asked) -> int:
-    """Return how many rows are evaluated."""
-    plain = len(join(asked.queries)[0]) if asked.queries else 0
-    return plain + sum(len(derivative.rows) * derivative.steps for derivative in asked.derivatives)
+    """Return how many rows are evaluated at the most."""
+    queries = _queries(asked)
+    plain = len(join(queries)[0]) if queries else 0
+    return plain + sum(
+        found.most_rows if isinstance(found, Attempt) else len(found.rows) * found.steps for found in asked.derivatives
+    )
+
+
+def _queries(asked: Asked) -> list[Query]:
+    """Return all that is asked for, and the rows whose outputs choose what is derived."""
+    return [*asked.queries, *(found.rows for found in asked.derivatives if isinstance(found, Attempt))]

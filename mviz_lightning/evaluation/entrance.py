@@ -73,14 +73,16 @@ class Entrance:
             yield tree.replace(batch, {keys: self._point(whole, without, shares)})
             return
         # Where an attention mask hides tokens, these are as they were: then nothing stands in their place.
-        replaced = None if torch.equal(whole, without) else without
-        with wrapped(module, lambda _, original: self._embedded(original, replaced, shares), set(self.embeddings)):
+        hidden = _hidden(probe, self.modality, batch, masked, whole) if torch.equal(whole, without) else None
+        with wrapped(module, lambda _, found: self._embedded(found, without, hidden, shares), set(self.embeddings)):
             yield batch
 
-    def _embedded(self, original: Callable[..., Any], replaced: Tensor | None, shares: Tensor) -> Callable[..., Any]:
+    def _embedded(
+        self, original: Callable[..., Any], replaced: Tensor, hidden: Tensor | None, shares: Tensor
+    ) -> Callable[..., Any]:
         def call(tokens: Tensor) -> Tensor:
             whole: Tensor = original(tokens)
-            without = torch.zeros_like(whole) if replaced is None else original(replaced)
+            without = original(replaced) if hidden is None else whole.masked_fill(hidden.unsqueeze(-1), 0.0)
             return self._point(whole, without, shares)
 
         return call
@@ -111,6 +113,17 @@ class Entrance:
             if gradient is not None
         ]
         return torch.stack([part.sum(-1) if self.embeddings else part for part in parts]).sum(0)
+
+
+def _hidden(probe: Probe, modality: str, batch: Any, masked: Any, tokens: Tensor) -> Tensor:
+    """Return ``(R, T)`` True at tokens that an attention mask hides where all units are masked.
+
+    Special tokens stay; so does padding, which was hidden before.
+    """
+    keys = probe.layout.keys[probe.units[modality].leaf]
+    changed: Tensor = (tree.get(batch, keys) != tree.get(masked, keys)).flatten(1)
+    # One number a token, or one a pair: what is hidden is hidden from all queries.
+    return changed if changed.shape == tokens.shape else changed.view(len(tokens), -1, tokens.shape[1]).any(1)
 
 
 def _gradients(chosen: Tensor, points: Sequence[Tensor]) -> Sequence[Tensor | None]:

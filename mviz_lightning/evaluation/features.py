@@ -87,7 +87,9 @@ def _noting(called: dict[str, Tensor], key: CallKey, original: Callable[..., Any
 
 def _catching(inputs: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        if given is None:
+            raise ConfigurationError(f"layer={key[0]!r} is given no tensor; name another submodule.")
         inputs[key[0]] = given.clone()  # the layer may work in place
         return original(*args, **kwargs)
 

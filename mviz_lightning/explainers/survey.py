@@ -25,20 +25,36 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Instead:
+    """What stands for a derivative that the model does not allow.
+
+    Attributes:
+        reason: Why not.
+        outputs: For each query that the attempt names ``(R, C)``.
+    """
+
+    reason: str
+    outputs: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
 class Answers:
     """What the model said, all of it finite and on the CPU.
 
     Attributes:
         outputs: For each query ``(R, C)`` outputs as the model gave them.
         features: For each query ``(R, F)``; nothing where the survey asks for no features.
-        derivatives: For each derivative ``(R, ...)``, of the shape of what is derived by.
+        derivatives: For each derivative ``(R, ...)``, of the shape of what is derived by; of an attempt that failed,
+            ``(R, 0)``.
         memory: What the survey before remembered, in the same training; empty for the first.
+        instead: Place of an attempt that failed -> why, and what was asked for instead of it.
     """
 
     outputs: Sequence[Tensor]
     features: Sequence[Tensor] = ()
     derivatives: Sequence[Tensor] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
+    instead: Mapping[int, Instead] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,13 +74,14 @@ def by_hand(module: Late, wanted: Derivative) -> Tensor:
         whole = image if wanted.modality == "image" else embedded
         total = torch.zeros_like(whole)
         for step in range(wanted.steps):
-            share = 1.0 if wanted.steps == 1 else (step + 0.5) / wanted.steps
+            middle = (step + 0.5) / wanted.steps
+            share, weight = (1.0, 1.0) if wanted.steps == 1 else (middle**2, 2 * middle)
             point = (without + share * (whole - without)).detach().requires_grad_()
             left, right = (point, embedded) if wanted.modality == "image" else (image, point)
             left, right = module.image(left[None]), right.sum(0).tanh()[None]
             module.head(left * right + left + right)[0, output].backward()
             assert point.grad is not None
-            total += point.grad * (whole - without)
+            total += weight * point.grad * (whole - without)
         part = total.detach() / wanted.steps
         found.append(part if wanted.modality == "image" else part.sum(-1))
     module.zero_grad()
@@ -221,9 +222,9 @@ def test_encodings_that_hide_another_modality_are_found_out() -> None:
     torch.testing.assert_close(found, derive(evaluator(module, reuse=False), probe(), wanted))
 
 
-def test_steps_lie_in_the_middle_of_equal_parts() -> None:
+def test_steps_are_squares_of_the_middles_of_equal_parts() -> None:
     points = Points.of(Derivative(Query.aligned(torch.arange(2), 2), torch.tensor([0, 1]), "image", 4))
-    assert points.shares.tolist() == pytest.approx([0.125, 0.375, 0.625, 0.875] * 2)
+    assert points.shares.tolist() == pytest.approx([0.125**2, 0.375**2, 0.625**2, 0.875**2] * 2)
     assert points.rows.sources[:, 0].tolist() == [0] * 4 + [1] * 4
     assert points.outputs.tolist() == [0] * 4 + [1] * 4
     assert Points.of(Derivative(Query.aligned(torch.arange(2), 2), torch.tensor([0, 1]), "image")).shares.tolist() == [

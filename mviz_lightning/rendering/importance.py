@@ -1,0 +1,190 @@
+"""Unimodal importance as pictures: every input beside the map of what its units add, with the strongest by name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mviz_lightning.explainers.unit_weights import ExampleImportance, ImportanceFinding, OutputImportance, Part
+from mviz_lightning.records import Image, Pixels, Record, Table
+from mviz_lightning.rendering import trust
+from mviz_lightning.rendering.canvas import Canvas, diverging, wrapped
+from mviz_lightning.rendering.findings import records_of
+from mviz_lightning.rendering.gallery import GAP, LINE, MARGIN, PANEL, SCALE, Gallery
+
+METHODS = {
+    "gradient": "gradient x input",
+    "integrated_gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "lime": "LIME",
+    "shap": "Shapley values",
+}
+
+NOTABLE = 0.05
+"""Gap from which on weights are said not to add up."""
+
+LISTED = 5
+"""Units by name beside a map."""
+
+ROW = 0.165
+"""Inches, of a line of the list."""
+
+LETTERS = 24
+"""Of a unit's name and its weight in the list."""
+
+LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
+"""Inches from the left to the list."""
+
+
+@records_of.register
+def _(finding: ImportanceFinding, key: str, gallery: Gallery, when: str) -> Sequence[Record]:
+    """Draw a picture for every example, and list what matters most."""
+    canvas = Canvas()
+    pictures = [_Picture(gallery, canvas, found, when).drawn(key) for found in finding.examples]
+    if not pictures:
+        return []
+    return [*pictures, _table(finding, pictures, key, gallery, when)]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One example's picture."""
+
+    gallery: Gallery
+    canvas: Canvas
+    found: ExampleImportance
+    when: str
+
+    def drawn(self, key: str) -> Image:
+        about, canvas = self.found.about, self.canvas
+        moment = f", {self.when}" if self.when else ""
+        headline = f"Example {about.position}{moment}: {self.gallery.labels.headline(about)}"
+        title, footer = wrapped(headline, 68), self._footer()
+        block = 2 * LINE + 0.08 + sum(height + 2 * LINE for height in self._heights.values())
+        canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + len(footer) * 0.15 + 0.1)
+        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        top = 0.1 + len(title) * LINE
+        for output in self.found.outputs:
+            self._draw_output(top, output)
+            top += block
+        canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
+        return Image(f"{key}/example_{about.position}", canvas.pixels(), headline, keep=True)
+
+    @property
+    def _parts(self) -> Mapping[str, Part]:
+        return self.found.outputs[0].parts
+
+    @property
+    def _heights(self) -> dict[str, float]:
+        """Return the height of every modality's panels: there is room for the list beside them."""
+        kinds, example, inputs = self.gallery.kinds, self.found.about.example, self.gallery.show_inputs
+        shown = {name: min(LISTED, len(part.weights)) for name, part in self._parts.items()}
+        return {
+            name: max(PANEL * kinds[name].aspect(example, inputs=inputs), ROW * rows) for name, rows in shown.items()
+        }
+
+    def _footer(self) -> list[str]:
+        masked = "; ".join(f"{name}: {self.gallery.kinds[name].baseline}" for name in self._parts)
+        reasons = [f"{name}: {part.reason}." for name, part in self._parts.items() if part.reason]
+        text = (
+            "How each part moves the output from what it is with all parts of the modality masked, the other "
+            f"modalities as they are. Red raises it, blue lowers it. Masked parts become: {masked}."
+        )
+        lines = list(wrapped(text, 112))
+        return [*lines, *(line for reason in reasons for line in wrapped(f"Occlusion for {reason}", 112))]
+
+    def _draw_output(self, top: float, output: OutputImportance) -> None:
+        canvas, role = self.canvas, "" if output.role == "output" else f" ({output.role})"
+        kind = "value" if self.gallery.labels.task == "regression" else "logit"
+        said = f"{self.gallery.labels.output(output.output)}{role}: {kind} {output.value:.2f}"
+        canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
+        for column, heading in enumerate(("input", "what each part adds")):
+            canvas.text(_left(column) + PANEL / 2, top + LINE + 0.03, heading, ha="center", fontsize=8.5)
+        canvas.text(LIST, top + LINE + 0.03, "strongest parts", fontsize=8.5)
+        top += 2 * LINE + 0.04
+        for name, height in self._heights.items():
+            self._draw_modality(top, name, output.parts[name], height)
+            top += height + 2 * LINE
+
+    def _draw_modality(self, top: float, name: str, part: Part, height: float) -> None:
+        canvas, kind, example = self.canvas, self.gallery.kinds[name], self.found.about.example
+        inputs = self.gallery.show_inputs
+        tall = PANEL * kind.aspect(example, inputs=inputs)
+        panels = [canvas.panel(_left(column), top, PANEL, tall, f"{name} {column}") for column in range(2)]
+        if inputs:
+            kind.draw(panels[0], example)
+        colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
+        weights = part.weights.numpy() if part.r2 is None else trust.shown(part.weights, part.r2)
+        kind.paint(panels[1], example, weights, colours, inputs=inputs)
+        canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
+        below = top + tall + 0.04
+        canvas.text(_left(0) + PANEL / 2, below, name if inputs else f"{name} (not shown)", ha="center")
+        words, colour = verdict(part)
+        canvas.text(_left(1), below, words, fontsize=8.5, color=colour)
+        for line, (unit, weight) in enumerate(strongest(part, kind.names(example, inputs=inputs))):
+            canvas.text(LIST, top + line * ROW, f"{number(weight)}  {_short(unit)}", fontsize=8.5, color="#222222")
+
+
+def _left(column: int) -> float:
+    return MARGIN + column * (PANEL + GAP)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def number(value: float) -> str:
+    """Write a weight: two decimals, two digits of small ones."""
+    return f"{value:+.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:+.2g}"
+
+
+def verdict(part: Part) -> tuple[str, str]:
+    """Return what stands below a map, and its colour: the method, and whether the weights add up."""
+    method = METHODS[part.method]
+    if part.r2 is not None:
+        words, colour = trust.verdict(part.r2)
+        return f"{method}: {words}", colour
+    if part.gap <= NOTABLE:
+        return f"{method}: adds up to {number(part.change)}", "#222222"
+    return f"{method}: adds up to {number(float(part.weights.sum()))}, not {number(part.change)}", "#b03000"
+
+
+def strongest(part: Part, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:
+    """Yield the units that matter most, the first ones first: names and weights."""
+    for unit in part.weights.abs().argsort(descending=True, stable=True)[:count].tolist():
+        yield names[unit], float(part.weights[unit])
+
+
+def _table(finding: ImportanceFinding, pictures: Sequence[Image], key: str, gallery: Gallery, when: str) -> Table:
+    columns = [
+        "when",
+        "example",
+        "picture",
+        "target",
+        "predicted",
+        "output",
+        "value",
+        "method",
+        "strongest parts",
+        "gap",
+    ]
+    rows: list[list[str | float | Pixels]] = [
+        [
+            when,
+            found.about.position,
+            picture.pixels,
+            gallery.labels.outcome(found.about.target),
+            gallery.labels.outcome(found.about.predicted),
+            gallery.labels.output(output.output),
+            output.value,
+            "; ".join(f"{name}: {METHODS[part.method]}" for name, part in output.parts.items()),
+            "; ".join(_listed(gallery, found.about.example, name, part) for name, part in output.parts.items()),
+            max((part.gap for part in output.parts.values()), default=0.0),
+        ]
+        for found, picture in zip(finding.examples, pictures, strict=True)
+        for output in found.outputs
+    ]
+    return Table(f"{key}/examples", columns, rows)
+
+
+def _listed(gallery: Gallery, example: int, name: str, part: Part) -> str:
+    names = gallery.kinds[name].names(example, inputs=gallery.show_inputs)
+    return f"{name}: " + ", ".join(f"{unit} {number(weight)}" for unit, weight in strongest(part, names, 3))
