@@ -16,8 +16,7 @@ from mviz_lightning.explainers import Explanation, Finding, Method
 from mviz_lightning.functional import NOTEWORTHY, Task
 from mviz_lightning.methods import Explained
 from mviz_lightning.records import Image, Record
-from mviz_lightning.rendering import share_table
-from mviz_lightning.rendering.findings import records_of
+from mviz_lightning.rendering import records_of, share_table
 from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.sinks import FileSink

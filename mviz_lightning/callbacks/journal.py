@@ -9,9 +9,8 @@ from mviz_lightning.album import Album, Entry
 from mviz_lightning.callbacks.pace import SHARES, Pace
 from mviz_lightning.history import History
 from mviz_lightning.records import Alert, Image, Layout, Record, Row, Text
-from mviz_lightning.rendering import share_curves
+from mviz_lightning.rendering import records_of, share_curves
 from mviz_lightning.rendering.film import Moment, film
-from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.sinks import Sink

@@ -4,7 +4,11 @@ from typing import TypeAlias
 
 from mviz_lightning.explainers.base import Explainer, Subject
 from mviz_lightning.explainers.dime import DIME
+from mviz_lightning.explainers.errors import ErrorAnalysis
 from mviz_lightning.explainers.explanation import Attribution, Explanation, OutputExplanation
+from mviz_lightning.explainers.importance import UnimodalImportance
+from mviz_lightning.explainers.prediction import MultimodalPrediction
+from mviz_lightning.explainers.representation import MultimodalRepresentation
 from mviz_lightning.explainers.shares import Shares
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
 
@@ -16,12 +20,16 @@ __all__ = [
     "Answers",
     "Asked",
     "Attribution",
+    "ErrorAnalysis",
     "Explainer",
     "Explanation",
     "Finding",
     "Method",
+    "MultimodalPrediction",
+    "MultimodalRepresentation",
     "OutputExplanation",
     "Shares",
     "Subject",
     "Survey",
+    "UnimodalImportance",
 ]

@@ -1,6 +1,17 @@
 """From values to records: tables and pictures."""
 
+from mviz_lightning.rendering import errors, importance, prediction, representation  # each draws its finding
 from mviz_lightning.rendering.curves import share_curves
+from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.tables import history_table, share_table
 
-__all__ = ["history_table", "share_curves", "share_table"]
+__all__ = [
+    "errors",
+    "history_table",
+    "importance",
+    "prediction",
+    "records_of",
+    "representation",
+    "share_curves",
+    "share_table",
+]

@@ -1,0 +1,294 @@
+"""Error analysis: what failed where the model is wrong, a modality alone or their interaction (MultiViz)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.base import Subject
+from mviz_lightning.explainers.explanation import Explanation
+from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
+from mviz_lightning.functional import Task, decisions
+
+DECIDED = ("right", "rescued", "spoiled", "unrepaired", "misled")
+"""Categories of decisions; a decision is in one of them."""
+
+VALUED = ("unchanged", "lowered", "raised")
+"""Categories of values: what the interaction did to the absolute error."""
+
+NOTICEABLE = 0.1
+"""What the interaction has to change, in parts of the error of UC: less of it neither misleads nor helps."""
+
+ROUNDED = 4
+"""How often the rounding of the largest output may add up in what the interaction changes."""
+
+QUARTERS = 4
+"""Into which the targets of a single value are divided."""
+
+Counts: TypeAlias = Mapping[str, int]
+"""Category -> decisions in it."""
+
+
+def categories_of(task: Task) -> tuple[str, ...]:
+    """Return the categories of a task, disjoint and complete."""
+    return VALUED if task == "regression" else DECIDED
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """The decisions of one class, label or output, or of a quarter of the targets.
+
+    Attributes:
+        index: Of the class or output; of the quarter.
+        counts: By category.
+        between: The smallest and the largest target of a quarter.
+    """
+
+    index: int
+    counts: Counts
+    between: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A decision that cost much.
+
+    Attributes:
+        explanation: Prediction and label of the example; without attributions.
+        alone: What the unimodal contributions alone predict.
+        output: The true class; or the label or value that was missed.
+        value: The output, centred over the classes where they exclude one another.
+        unimodal: Its unimodal contribution, UC.
+        interaction: Its multimodal interaction, MI; both add up to the value.
+        category: What failed.
+        loss: Cross-entropy; of values, the absolute error.
+    """
+
+    explanation: Explanation
+    alone: Any
+    output: int
+    value: float
+    unimodal: float
+    interaction: float
+    category: str
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorFinding(Finding):
+    """What failed, at one moment of the training.
+
+    Attributes:
+        counts: Of all decisions.
+        classes: Of each class; those that no example has are left out.
+        worst: The mistakes that cost most, the worst first.
+        history: The counts of all surveys of the training so far, this one last.
+    """
+
+    counts: Counts
+    classes: Sequence[ClassErrors]
+    worst: Sequence[Mistake]
+    history: Sequence[Counts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorAnalysis(Survey):
+    """Tell what failed where the model is wrong: a modality by itself, or the interaction of modalities (MultiViz).
+
+    A model's outputs are the sum of unimodal contributions (UC) and multimodal interactions (MI). What the model
+    decides is compared with what UC alone would decide, on the examples that are recombined:
+
+    - ``spoiled``: UC alone is right, the model is wrong;
+    - ``misled``: both are wrong, and MI brings the truth further away, by a tenth or more of what UC lacks;
+    - ``unrepaired``: both are wrong, and MI does not do that: it helped too little, or nothing;
+    - ``rescued``: UC alone is wrong, the model is right.
+
+    The rest is right with and without interaction. The margin of the true class is its lead over the strongest other
+    one; that of a label, its logit with the sign of the truth. Every scalar is a share of all decisions; the first
+    three add up to the share of errors. Of labels that do not exclude one another each is a decision. Values are not
+    right or wrong: their scalars are ``lowered`` and ``raised``, where MI changes the absolute error of UC by a tenth
+    or more, and every output counts.
+
+    UC is estimated from the recombinations of the example's group, so that close decisions of UC are uncertain. Costs
+    the forwards that contribution shares cost; needs labels.
+
+    Args:
+        worst: Mistakes that are listed with their inputs: those of the largest loss.
+        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
+        name: Of its scalars and pictures; tells several of them apart.
+
+    Raises:
+        ConfigurationError: An argument is impossible.
+    """
+
+    worst: int = 6
+    every_n_validations: int = 5
+    name: str = "errors"
+
+    def __post_init__(self) -> None:
+        for name, least in (("worst", 0), ("every_n_validations", 1)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"ErrorAnalysis({name}={getattr(self, name)}): give {least} or more.")
+
+    def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
+        """Ask for the recombinations of all groups.
+
+        Raises:
+            ConfigurationError: There are no labels.
+        """
+        if subject.probe.target is None:
+            raise ConfigurationError(
+                "ErrorAnalysis: target=None, and without labels nothing is an error. Say target= with the path of the "
+                "labels, or leave ErrorAnalysis out of the explainers."
+            )
+        return Asked([Query(subject.probe.groups[:, subject.design.tuples].flatten(0, 1))])
+
+    def explain(self, subject: Subject, examples: Sequence[int], answers: Answers) -> Finding:
+        """Sort all decisions into categories."""
+        found = Decisions.of(subject, answers.outputs[0])
+        names = categories_of(subject.task)
+        counts = _counted(found.category, names)
+        history = [*answers.memory.get("history", []), counts]
+        return ErrorFinding(
+            values={name: counts[name] / found.category.numel() for name in names[1:]},
+            memory={"history": history},
+            counts=counts,
+            classes=_classes(found, names),
+            worst=[_mistake(subject, found, place) for place in found.worst(self.worst)],
+            history=history,
+        )
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """All decisions, ``(N, K)``: one of each example, or one of each of its labels or values.
+
+    Attributes:
+        task: What the outputs stand for.
+        examples: ``(N,)`` their indices.
+        outputs: ``(N, C)`` as the model gave them, in float64.
+        value: ``(N, C)`` on the scale on which they are decomposed.
+        unimodal: ``(N, C)`` UC.
+        truth: ``(N, K)`` true class, labels, or values on the same scale.
+        category: ``(N, K)`` long, into the names of :func:`categories_of`.
+    """
+
+    task: Task
+    examples: Tensor
+    outputs: Tensor
+    value: Tensor
+    unimodal: Tensor
+    truth: Tensor
+    category: Tensor
+
+    @classmethod
+    def of(cls, subject: Subject, answers: Tensor) -> "Decisions":
+        """Read the answers to the recombinations of all groups, ``(G * T, C)`` as the model gave them."""
+        design, task, examples = subject.design, subject.task, subject.probe.groups.flatten()
+        by_group = answers.view(len(subject.probe.groups), -1, answers.shape[-1])
+        outputs, scaled = design.own(by_group).flatten(0, 1).double(), subject.decomposable(by_group)
+        value, unimodal = (part(scaled).flatten(0, 1) for part in (design.own, design.unimodal))
+        truth = torch.as_tensor(subject.probe.target)[examples].view(len(examples), -1)
+        truth = subject.decomposable(truth) if task == "regression" else truth.long()
+        floor = ROUNDED * torch.finfo(answers.dtype).eps * float(scaled.abs().max())
+        return cls(task, examples, outputs, value, unimodal, truth, categories(value, unimodal, truth, task, floor))
+
+    @property
+    def loss(self) -> Tensor:
+        """``(N, K)``: cross-entropy, or the absolute error on the decomposed scale."""
+        if self.task == "multiclass":
+            return functional.cross_entropy(self.outputs, self.truth[:, 0], reduction="none").unsqueeze(1)
+        if self.task == "regression":
+            return (self.value - self.truth).abs()
+        return functional.binary_cross_entropy_with_logits(self.outputs, self.truth.double(), reduction="none")
+
+    def worst(self, count: int) -> list[tuple[int, int]]:
+        """Return ``(row, column)`` of the wrong decisions of the largest loss; of all values, whatever MI did."""
+        wrong = self.category >= (0 if self.task == "regression" else DECIDED.index("spoiled"))
+        order = torch.where(wrong, self.loss, -1.0).flatten().argsort(descending=True, stable=True)
+        places = order[: min(count, int(wrong.sum()))].tolist()
+        return [divmod(place, self.truth.shape[1]) for place in places]
+
+
+def categories(value: Tensor, unimodal: Tensor, truth: Tensor, task: Task, floor: float = 0.0) -> Tensor:
+    """Return ``(N, K)`` long: the category of every decision, into the names of :func:`categories_of`.
+
+    Args:
+        value: ``(N, C)`` outputs.
+        unimodal: ``(N, C)`` their unimodal contributions.
+        truth: ``(N, K)``.
+        task: What the outputs stand for.
+        floor: What the interaction changes no more than by rounding.
+    """
+    before = margins(unimodal, truth, task)
+    gain, least = margins(value, truth, task) - before, (NOTICEABLE * before.abs()).clamp(min=floor)
+    if task == "regression":
+        return torch.where(gain > least, 1, 0) + torch.where(gain < -least, 2, 0)
+    right, alone = _right(value, truth, task), _right(unimodal, truth, task)
+    both_wrong = torch.where(gain < -least, DECIDED.index("misled"), DECIDED.index("unrepaired"))
+    wrong = torch.where(alone, DECIDED.index("spoiled"), both_wrong)
+    return torch.where(right, torch.where(alone, DECIDED.index("right"), DECIDED.index("rescued")), wrong)
+
+
+def margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
+    """Return ``(N, K)``: how far outputs ``(N, C)`` are on the side of the truth; of values, minus the error."""
+    if task == "multiclass":
+        others = outputs.scatter(1, truth, -torch.inf).amax(1, keepdim=True)
+        return outputs.gather(1, truth) - others
+    return -(outputs - truth).abs() if task == "regression" else outputs * (2 * truth - 1)
+
+
+def _right(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
+    decided = decisions(outputs, task)
+    return (decided.gather(1, truth) > 0) if task == "multiclass" else (decided == truth)
+
+
+def _counted(category: Tensor, names: Sequence[str]) -> dict[str, int]:
+    return {name: int((category == place).sum()) for place, name in enumerate(names)}
+
+
+def _classes(found: Decisions, names: Sequence[str]) -> list[ClassErrors]:
+    """Count the decisions of every true class, or else of every output; of a single value, those of its quarters."""
+    if found.task == "regression" and found.truth.shape[1] == 1:
+        return _quarters(found, names)
+    if found.truth.shape[1] > 1:
+        return [ClassErrors(k, _counted(found.category[:, k], names)) for k in range(found.truth.shape[1])]
+    return [
+        ClassErrors(k, _counted(found.category[found.truth == k], names))
+        for k in sorted(set(found.truth[:, 0].tolist()))
+    ]
+
+
+def _quarters(found: Decisions, names: Sequence[str]) -> list[ClassErrors]:
+    parts = found.truth[:, 0].argsort(stable=True).tensor_split(QUARTERS)
+    bounds = [found.truth[part, 0].aminmax() for part in parts]
+    return [
+        ClassErrors(k, _counted(found.category[part], names), (float(low), float(high)))
+        for k, (part, (low, high)) in enumerate(zip(parts, bounds, strict=True))
+    ]
+
+
+def _mistake(subject: Subject, found: Decisions, place: tuple[int, int]) -> Mistake:
+    """Describe one decision, values in the target's own unit."""
+    row, column = place
+    example, task = int(found.examples[row]), subject.task
+    output = int(found.truth[row, 0]) if task == "multiclass" else column
+    scale = torch.ones(found.value.shape[1]) if subject.scale is None else subject.scale.cpu()
+    said = outcome(found.outputs[row], torch.as_tensor(subject.probe.target)[example], task)
+    value, unimodal = found.value[row] * scale, found.unimodal[row] * scale
+    return Mistake(
+        Explanation(example, subject.positions[example], said.predicted, said.target, said.probability, outputs=[]),
+        outcome(unimodal, None, task).predicted,
+        output,
+        float(value[output]),
+        float(unimodal[output]),
+        float(value[output] - unimodal[output]),
+        categories_of(task)[int(found.category[row, column])],
+        float(found.loss[row, column] * (scale[column] if task == "regression" else 1)),
+    )

@@ -1,0 +1,256 @@
+"""Sparse linear models from features to predictions: elastic-net paths by accelerated proximal gradients.
+
+The objective is glmnet's, for n examples, weights W and an intercept that costs nothing:
+``mean loss + penalty * (mixing * |W|_1 + (1 - mixing) / 2 * |W|_2^2)``.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Family: TypeAlias = Literal["multinomial", "bernoulli", "gaussian"]
+"""Classes that exclude one another, labels, or values."""
+
+CURVATURE: dict[Family, float] = {"multinomial": 0.5, "bernoulli": 0.25, "gaussian": 1.0}
+"""The steepest second derivative of the loss by the scores."""
+
+MIXING = 0.99
+"""The share of the absolute weights in the penalty, against squared ones."""
+
+PENALTIES = 40
+SMALLEST = 0.01
+"""The last penalty of a path, in parts of the first, which leaves no weight."""
+
+PATIENCE = 5
+"""Penalties in a row that foretell held-out examples no better, after which a path ends."""
+
+COARSE, FINE = 1e-2, 1e-5
+"""How far the optimality conditions may be missed, in parts of the penalty: along a path, and by what is kept."""
+
+STEPS = 10_000
+"""Of all penalties of a path together; it ends where they are used up."""
+
+
+@dataclass(frozen=True)
+class SparseLinear:
+    """A linear model of standardised features, most of whose weights are 0.
+
+    Attributes:
+        weights: ``(F, K)`` of the standardised features.
+        intercept: ``(K,)``; of classes that were never seen, minus infinity.
+        penalty: That was chosen on held-out examples; 0 where there was nothing to learn.
+        mean: ``(F,)`` of the features.
+        spread: ``(F,)`` their standard deviations; infinite where a feature is constant, so that it counts for nothing.
+    """
+
+    weights: Tensor
+    intercept: Tensor
+    penalty: float
+    mean: Tensor
+    spread: Tensor
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return ``(n, F)`` float64."""
+        return (features.double() - self.mean) / self.spread
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return ``(n, K)`` logits or values."""
+        return self.intercept + self.standardised(features) @ self.weights
+
+
+def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: Family) -> SparseLinear:
+    """Fit a path of sparse linear models to a part of the examples, and choose the one that foretells the others.
+
+    Args:
+        features: ``(N, F)``, finite.
+        targets: ``(N, K)``: one-hot classes, labels of 0 and 1, or values. Values share one penalty; give them one
+            scale.
+        held_out: ``(N,)`` bool, True for the examples on which the penalty is chosen.
+        family: What the targets are.
+
+    Returns:
+        The sparsest model whose held-out loss is within a standard error of the smallest (Breiman et al. 1984). What
+        does not vary in the training part is not fitted: a class that is not seen there is never foretold, a label that
+        is always or never there stays so.
+    """
+    inside, targets = ~held_out, targets.double()
+    mean, spread = standardisation(features[inside])
+    values = (features.double() - mean) / spread
+    intercept, varies = _constant(targets[inside], family)
+    weights, penalty = torch.zeros(len(mean), targets.shape[1], dtype=torch.float64), 0.0
+    if bool(varies.any()):
+        seen = targets[:, varies]
+        judges = held_out & seen.any(1) if family == "multinomial" else held_out  # not of classes that nobody knows
+        found = _best(_Problem(values[inside], seen[inside], family), values[judges], seen[judges])
+        weights[:, varies], intercept[varies], penalty = found.weights, found.intercept, found.penalty
+    return SparseLinear(weights, intercept, penalty, mean, spread)
+
+
+def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(F,)`` means and standard deviations in float64; these infinite where a feature is constant.
+
+    Args:
+        features: ``(n, F)``; what varies no more than by rounding is constant.
+    """
+    values = features.double()
+    mean = values.mean(0)
+    spread = (values - mean).square().mean(0).sqrt()
+    rounding = 4 * torch.finfo(features.dtype).eps * values.abs().amax(0)
+    return mean, torch.where(spread > rounding, spread, torch.inf)
+
+
+def elastic_net(
+    values: Tensor, targets: Tensor, penalty: float, family: Family, *, mixing: float = MIXING
+) -> tuple[Tensor, Tensor]:
+    """Return ``(F, K)`` weights and the ``(K,)`` intercept that minimise the objective.
+
+    Args:
+        values: ``(n, F)`` float64 standardised features.
+        targets: ``(n, K)`` float64, none of them constant.
+        penalty: On the weights, above 0.
+        family: What the targets are.
+        mixing: The share of absolute weights in the penalty.
+
+    Raises:
+        RuntimeError: The optimum was not reached.
+    """
+    problem = _Problem(values, targets, family, mixing)
+    found = _refined(problem, problem.start, penalty, FINE)
+    if not found.settled:
+        raise RuntimeError(f"the sparse linear model reached no optimum in {STEPS} steps at penalty={penalty:.3g}.")
+    return found.weights, found.intercept
+
+
+def losses(scores: Tensor, targets: Tensor, family: Family) -> Tensor:
+    """Return ``(n,)`` the loss of every example's ``(n, K)`` scores, summed over labels or values."""
+    if family == "multinomial":
+        return scores.logsumexp(1) - (scores * targets).sum(1)
+    if family == "bernoulli":
+        return functional.binary_cross_entropy_with_logits(scores, targets, reduction="none").sum(1)
+    return (scores - targets).square().sum(1) / 2
+
+
+@dataclass(frozen=True)
+class _Fit:
+    weights: Tensor
+    intercept: Tensor
+    penalty: float
+    steps: int = 0
+    settled: bool = True
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Standardised features ``(n, F)`` of the training part, their targets ``(n, K)``, and what is minimised."""
+
+    values: Tensor
+    targets: Tensor
+    family: Family
+    mixing: float = MIXING
+
+    @property
+    def start(self) -> _Fit:
+        """The optimum without any weight, and the smallest penalty whose optimum it is."""
+        mean = self.targets.mean(0)
+        weights = torch.zeros(self.values.shape[1], len(mean), dtype=torch.float64)
+        intercept = {"multinomial": mean.log(), "bernoulli": mean.logit(), "gaussian": mean}[self.family]
+        steepest = self.asking(_Fit(weights, intercept, 0.0)).max() if len(weights) else torch.zeros(())
+        return _Fit(weights, intercept, float(steepest) / self.mixing)
+
+    def residual(self, scores: Tensor) -> Tensor:
+        """Return ``(n, K)``: the slope of every example's loss by its scores."""
+        if self.family == "multinomial":
+            return scores.softmax(1) - self.targets
+        return (scores.sigmoid() if self.family == "bernoulli" else scores) - self.targets
+
+    def asking(self, fit: _Fit) -> Tensor:
+        """Return ``(F,)``: how steeply the loss falls with the weights of a feature, at the steepest."""
+        residual = self.residual(fit.intercept + self.values @ fit.weights)
+        return (self.values.T @ residual).abs().amax(1) / len(self.values)
+
+
+def _constant(targets: Tensor, family: Family) -> tuple[Tensor, Tensor]:
+    """Return ``(K,)`` scores of targets that do not vary, and which ones do."""
+    mean, varies = targets.mean(0), targets.amax(0) > targets.amin(0)
+    return mean if family == "gaussian" else torch.where(mean > 0.5, torch.inf, -torch.inf).double(), varies
+
+
+def _best(problem: _Problem, values: Tensor, targets: Tensor) -> _Fit:
+    """Go down the path as long as held-out examples are foretold better; choose the first that is good enough."""
+    if len(values) < 2:
+        return problem.start
+    fits: list[_Fit] = []
+    means, errors = torch.empty(0), torch.empty(0)
+    for fit in _path(problem):
+        found = losses(fit.intercept + values @ fit.weights, targets, problem.family)
+        fits, means = [*fits, fit], torch.cat([means, found.mean().unsqueeze(0)])
+        errors = torch.cat([errors, found.std().unsqueeze(0) / len(found) ** 0.5])
+        if len(fits) - int(means.argmin()) > PATIENCE:
+            break
+    if not fits:
+        return problem.start
+    best = int(means.argmin())
+    coarse = fits[int((means <= means[best] + errors[best]).double().argmax())]
+    fine = _refined(problem, replace(coarse, steps=0), coarse.penalty, FINE)
+    return fine if fine.settled else coarse
+
+
+def _path(problem: _Problem) -> Iterator[_Fit]:
+    """Yield the fit for every penalty, from the one that leaves no weight on; each begins where the last one ended."""
+    fit = start = problem.start
+    for part in torch.logspace(0, math.log10(SMALLEST), PENALTIES if start.penalty > 0 else 0, dtype=torch.float64):
+        fit = _refined(problem, fit, start.penalty * float(part), COARSE)
+        if not fit.settled:
+            return
+        yield fit
+
+
+def _refined(problem: _Problem, fit: _Fit, penalty: float, tolerance: float) -> _Fit:
+    """Solve for the features that may have a weight, until none beside them asks for one."""
+    # The strong rule (Tibshirani et al. 2012): a gradient changes no faster than the penalty.
+    likely = problem.mixing * (2 * penalty - max(fit.penalty, penalty))
+    active = fit.weights.ne(0).any(1) | (problem.asking(fit) >= likely)
+    while True:
+        few = replace(problem, values=problem.values[:, active])
+        solved = _solved(few, replace(fit, weights=fit.weights[active]), penalty, tolerance)
+        fit = replace(solved, weights=torch.zeros_like(fit.weights).index_put((active,), solved.weights))
+        missing = (problem.asking(fit) > (problem.mixing + tolerance) * penalty) & ~active
+        if not fit.settled or not bool(missing.any()):
+            return fit
+        active |= missing
+
+
+def _solved(problem: _Problem, fit: _Fit, penalty: float, tolerance: float) -> _Fit:
+    """Minimise by FISTA with restarts (Beck & Teboulle 2009; O'Donoghue & Candes 2015)."""
+    values = torch.cat([problem.values, torch.ones(len(problem.values), 1, dtype=torch.float64)], 1)
+    costs = torch.ones(values.shape[1], 1, dtype=torch.float64)
+    costs[-1] = 0  # of the intercept
+    ridge, threshold = penalty * (1 - problem.mixing) * costs, penalty * problem.mixing * costs
+    step = len(values) / (CURVATURE[problem.family] * _largest_eigenvalue(values) + len(values) * float(ridge.max()))
+    old = ahead = torch.cat([fit.weights, fit.intercept.unsqueeze(0)])
+    momentum, settled, steps = 1.0, False, fit.steps
+    while not settled and steps < STEPS:
+        slope = values.T @ problem.residual(values @ ahead) / len(values) + ridge * ahead
+        new = _shrunk(ahead - step * slope, step * threshold)
+        moved = ahead - new
+        settled, steps = float(moved.abs().max()) <= step * tolerance * penalty, steps + 1
+        restart = float((moved * (new - old)).sum()) > 0
+        following = 1.0 if restart else (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = new if restart else new + (momentum - 1) / following * (new - old)
+        old, momentum = new, following
+    return _Fit(old[:-1], old[-1], penalty, steps, settled)
+
+
+def _shrunk(weights: Tensor, threshold: Tensor) -> Tensor:
+    """Draw weights towards 0, which those within the threshold reach."""
+    return weights.sign() * (weights.abs() - threshold).clamp(min=0)
+
+
+def _largest_eigenvalue(values: Tensor) -> float:
+    wide = values.shape[1] > values.shape[0]
+    return float(torch.linalg.eigvalsh(values @ values.T if wide else values.T @ values)[-1])
