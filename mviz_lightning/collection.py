@@ -100,7 +100,7 @@ class Collection:
         self._note_breaks()
 
     def _grow(self, fusion_share: float) -> None:
-        """Recombine more examples where that is cheap and there are as many; what a checkpoint knows stays as it was."""
+        """Recombine more examples where that is cheap and there are as many; a checkpoint knows whether it was."""
         if "group_size" in self._saved:
             fusion_share = float(self._saved["group_size"] <= self.config.group)
         grown = self.config.grown(fusion_share)
