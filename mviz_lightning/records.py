@@ -11,6 +11,9 @@ import numpy.typing as npt
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """``(H, W, 3)`` in 0..255. Always uint8: W&B turns float images black."""
 
+Samples: TypeAlias = npt.NDArray[np.int16]
+"""``(T, C)`` a sound's channels, as files of sound hold them."""
+
 
 @dataclass(frozen=True)
 class Image:
@@ -69,7 +72,22 @@ class Alert:
     urgent: bool = True
 
 
-Record: TypeAlias = Image | Table | Text | Alert
+@dataclass(frozen=True)
+class Sound:
+    """A sound under a key.
+
+    Attributes:
+        key: Its name.
+        samples: What is heard.
+        rate: Of them in a second.
+    """
+
+    key: str
+    samples: Samples
+    rate: int
+
+
+Record: TypeAlias = Image | Table | Text | Alert | Sound
 """What sinks take beside rows."""
 
 

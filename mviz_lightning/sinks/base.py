@@ -1,12 +1,14 @@
 """What every sink does, and what sinks have in common."""
 
+import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
-from mviz_lightning.records import Layout, Pixels, Record, Row, Table
+from mviz_lightning.records import Layout, Pixels, Record, Row, Sound, Table
 
 
 class Sink(Protocol):
@@ -64,6 +66,15 @@ def logged_key(logger: Any, key: str) -> str:
     """Return a key as the logger writes scalars under it: some were given a prefix of their own."""
     prefix = getattr(logger, "_prefix", "")
     return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
+
+
+def wav(sound: Sound) -> bytes:
+    """Return a file of sound: 16 bits, uncompressed."""
+    buffer = BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((sound.samples.shape[1], 2, sound.rate, len(sound.samples), "NONE", ""))
+        file.writeframes(sound.samples.astype("<i2").tobytes())
+    return buffer.getvalue()
 
 
 def is_picture(cell: str | float | Pixels) -> TypeGuard[Pixels]:

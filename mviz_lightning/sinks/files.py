@@ -10,8 +10,8 @@ from dataclasses import asdict
 from io import BytesIO, StringIO
 from pathlib import Path
 
-from mviz_lightning.records import Alert, Image, Layout, Record, Row, Table
-from mviz_lightning.sinks.base import Refusals, without_pictures
+from mviz_lightning.records import Alert, Image, Layout, Record, Row, Sound, Table
+from mviz_lightning.sinks.base import Refusals, wav, without_pictures
 
 UNSAFE = re.compile(r"[^\w .,+=()@~-]")
 """What some file system refuses in a name."""
@@ -21,7 +21,7 @@ LONGEST = 60
 
 
 class FileSink:
-    """Writes ``history.jsonl``, and under its key the latest of every picture (PNG), table (CSV) and text.
+    """Writes ``history.jsonl``, and under its key the latest of every picture (PNG), table (CSV), sound (WAV) and text.
 
     Args:
         folder: Made when something is written.
@@ -70,6 +70,8 @@ def _content(record: Record) -> tuple[str, bytes]:
         return ".png", _png(record)
     if isinstance(record, Table):
         return ".csv", _csv(record).encode("utf-8", "replace")
+    if isinstance(record, Sound):
+        return ".wav", wav(record)
     if isinstance(record, Alert):
         return ".txt", f"{record.title}\n\n{record.text}\n".encode("utf-8", "replace")
     return ".md", record.markdown.encode("utf-8", "replace")

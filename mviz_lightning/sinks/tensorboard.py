@@ -1,4 +1,4 @@
-"""Pictures, tables and texts for TensorBoard."""
+"""Pictures, sounds, tables and texts for TensorBoard."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mviz_lightning.records import Alert, Image, Layout, Record, Row, Table, Text
+from mviz_lightning.records import Alert, Image, Layout, Record, Row, Sound, Table, Text
 from mviz_lightning.sinks.base import Refusals, logged_key, without_pictures
 
 LAYOUTS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
@@ -53,6 +53,9 @@ class TensorBoardSink:
         writer, key = self._logger.experiment, logged_key(self._logger, record.key)
         if isinstance(record, Image):
             writer.add_image(key, record.pixels, step, dataformats="HWC")
+        elif isinstance(record, Sound):
+            # It takes one channel, in -1..1; 1 / 32767 is what it multiplies by.
+            writer.add_audio(key, record.samples.mean(1) / 32767, step, sample_rate=record.rate)
         else:
             writer.add_text(key, _markdown(record), step)
 

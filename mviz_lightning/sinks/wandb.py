@@ -1,12 +1,14 @@
-"""Pictures, tables and texts for Weights & Biases."""
+"""Pictures, sounds, tables and texts for Weights & Biases."""
 
 import math
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from mviz_lightning.records import Alert, Image, Layout, Pixels, Record, Row, Table
-from mviz_lightning.sinks.base import Refusals, is_picture, logged_key
+from mviz_lightning.records import Alert, Image, Layout, Pixels, Record, Row, Sound, Table
+from mviz_lightning.sinks.base import Refusals, is_picture, logged_key, wav
 
 STEP = "trainer/global_step"
 """Lightning's x-axis. W&B's own step counts rows: what names an earlier one is dropped in silence."""
@@ -33,10 +35,14 @@ class WandbSink:
 
     def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
         """Write all records into one row: the trainer's next, or one of their own."""
+        with TemporaryDirectory() as folder:  # W&B takes its copy of a sound while it logs
+            self._write(records, step, Path(folder), joins=joins)
+
+    def _write(self, records: Sequence[Record], step: int, folder: Path, *, joins: bool) -> None:
         refused, media = Refusals(), dict[str, Any]()
         for record in records:
             with refused.of(record.key):
-                media[logged_key(self._logger, record.key)] = _media(record)
+                media[logged_key(self._logger, record.key)] = _media(record, folder)
                 if isinstance(record, Alert):
                     level = "WARN" if record.urgent else "INFO"
                     self._logger.experiment.alert(record.title[:TITLE], record.text, level)
@@ -49,8 +55,13 @@ class WandbSink:
         """Leave scalars to the trainer."""
 
 
-def _media(record: Record) -> Any:
-    """Return what W&B shows; a new object each time, since it writes none twice."""
+def _media(record: Record, folder: Path) -> Any:
+    """Return what W&B shows; a new object each time, since it writes none twice.
+
+    Args:
+        record: What to show.
+        folder: Where a sound lies until it is logged: from samples, W&B makes one with the help of soundfile alone.
+    """
     import wandb
 
     if isinstance(record, Image):
@@ -58,6 +69,10 @@ def _media(record: Record) -> Any:
     if isinstance(record, Table):
         cells = [[_cell(cell) for cell in row] for row in record.rows]
         return wandb.Table(columns=list(record.columns), data=cells)
+    if isinstance(record, Sound):
+        file = folder / f"{len(list(folder.iterdir()))}.wav"
+        file.write_bytes(wav(record))
+        return wandb.Audio(file)
     # In ASCII, for the page that W&B makes of it declares no encoding.
     words = record.text if isinstance(record, Alert) else record.markdown
     text = escape(words).encode("ascii", "xmlcharrefreplace").decode()
