@@ -14,16 +14,8 @@ from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
-from mviz_lightning.functional import Task, decisions
-
-DECIDED = ("right", "rescued", "spoiled", "unrepaired", "misled")
-"""Categories of decisions; a decision is in one of them."""
-
-VALUED = ("unchanged", "lowered", "raised")
-"""Categories of values: what the interaction did to the absolute error."""
-
-NOTICEABLE = 0.1
-"""What the interaction has to change, in parts of the error of UC: less of it neither misleads nor helps."""
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.failures import FAILED, GAINED, categories, categories_of, margins
 
 ROUNDED = 4
 """How often the rounding of the largest output may add up in what the interaction changes."""
@@ -31,13 +23,11 @@ ROUNDED = 4
 QUARTERS = 4
 """Into which the targets of a single value are divided."""
 
+LONGEST = 200
+"""Surveys that are remembered; beyond it every second one is forgotten, never the first nor the last."""
+
 Counts: TypeAlias = Mapping[str, int]
 """Category -> decisions in it."""
-
-
-def categories_of(task: Task) -> tuple[str, ...]:
-    """Return the categories of a task, disjoint and complete."""
-    return VALUED if task == "regression" else DECIDED
 
 
 @dataclass(frozen=True)
@@ -56,17 +46,17 @@ class ClassErrors:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A decision that cost much.
+class Case:
+    """A decision that is looked at closer.
 
     Attributes:
         explanation: Prediction and label of the example; without attributions.
         alone: What the unimodal contributions alone predict.
-        output: The true class; or the label or value that was missed.
+        output: The true class; or the label or value that was decided.
         value: The output, centred over the classes where they exclude one another.
         unimodal: Its unimodal contribution, UC.
         interaction: Its multimodal interaction, MI; both add up to the value.
-        category: What failed.
+        category: What failed, or was gained.
         loss: Cross-entropy; of values, the absolute error.
     """
 
@@ -87,14 +77,17 @@ class ErrorFinding(Finding):
     Attributes:
         counts: Of all decisions.
         classes: Of each class; those that no example has are left out.
-        worst: The mistakes that cost most, the worst first.
-        history: The counts of all surveys of the training so far, this one last.
+        worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
+        rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
+        history: Number and counts of the surveys of the training so far, from 1 on and this one last; of a long
+            training, some in between are forgotten.
     """
 
     counts: Counts
     classes: Sequence[ClassErrors]
-    worst: Sequence[Mistake]
-    history: Sequence[Counts]
+    worst: Sequence[Case]
+    rescued: Sequence[Case]
+    history: Sequence[tuple[int, Counts]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +112,8 @@ class ErrorAnalysis(Survey):
     the forwards that contribution shares cost; needs labels.
 
     Args:
-        worst: Mistakes that are listed with their inputs: those of the largest loss.
+        num_examples: Decisions that are shown with their inputs: so many mistakes, those of the largest loss, and so
+            many that MI rescued, those that it helped most. Which ones changes with the model.
         every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
         name: Of its scalars and pictures; tells several of them apart.
 
@@ -127,12 +121,12 @@ class ErrorAnalysis(Survey):
         ConfigurationError: An argument is impossible.
     """
 
-    worst: int = 6
+    num_examples: int = 6
     every_n_validations: int = 5
     name: str = "errors"
 
     def __post_init__(self) -> None:
-        for name, least in (("worst", 0), ("every_n_validations", 1)):
+        for name, least in (("num_examples", 0), ("every_n_validations", 1)):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"ErrorAnalysis({name}={getattr(self, name)}): give {least} or more.")
 
@@ -154,15 +148,22 @@ class ErrorAnalysis(Survey):
         found = Decisions.of(subject, answers.outputs[0])
         names = categories_of(subject.task)
         counts = _counted(found.category, names)
-        history = [*answers.memory.get("history", []), counts]
+        history = continued(answers.memory.get("history", []), counts)
         return ErrorFinding(
             values={name: counts[name] / found.category.numel() for name in names[1:]},
             memory={"history": history},
             counts=counts,
             classes=_classes(found, names),
-            worst=[_mistake(subject, found, place) for place in found.worst(self.worst)],
+            worst=[_case(subject, found, place) for place in found.worst(self.num_examples)],
+            rescued=[_case(subject, found, place) for place in found.rescued(self.num_examples)],
             history=history,
         )
+
+
+def continued(history: Sequence[tuple[int, Counts]], counts: Counts) -> list[tuple[int, Counts]]:
+    """Return the history with one more survey; every second one where it becomes too long."""
+    longer = [*history, (history[-1][0] + 1 if history else 1, counts)]
+    return longer if len(longer) <= LONGEST else [*longer[:-1:2], longer[-1]]
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,8 @@ class Decisions:
         value, unimodal = (part(scaled).flatten(0, 1) for part in (design.own, design.unimodal))
         truth = torch.as_tensor(subject.probe.target)[examples].view(len(examples), -1)
         truth = subject.decomposable(truth) if task == "regression" else truth.long()
-        floor = ROUNDED * torch.finfo(answers.dtype).eps * float(scaled.abs().max())
+        rounded = scaled if task == "regression" else answers  # centring takes an offset away, not its rounding
+        floor = ROUNDED * torch.finfo(answers.dtype).eps * float(rounded.abs().max())
         return cls(task, examples, outputs, value, unimodal, truth, categories(value, unimodal, truth, task, floor))
 
     @property
@@ -210,43 +212,18 @@ class Decisions:
 
     def worst(self, count: int) -> list[tuple[int, int]]:
         """Return ``(row, column)`` of the wrong decisions of the largest loss; of all values, whatever MI did."""
-        wrong = self.category >= (0 if self.task == "regression" else DECIDED.index("spoiled"))
-        order = torch.where(wrong, self.loss, -1.0).flatten().argsort(descending=True, stable=True)
-        places = order[: min(count, int(wrong.sum()))].tolist()
+        wrong = self.category >= (0 if self.task == "regression" else FAILED)
+        return self._first(wrong, self.loss, count)
+
+    def rescued(self, count: int) -> list[tuple[int, int]]:
+        """Return ``(row, column)`` of the decisions that MI made right, or whose error it lowered, most gain first."""
+        before, after = (margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
+        return self._first(self.category == GAINED, after - before, count)
+
+    def _first(self, among: Tensor, key: Tensor, count: int) -> list[tuple[int, int]]:
+        order = torch.where(among, key, -torch.inf).flatten().argsort(descending=True, stable=True)
+        places = order[: min(count, int(among.sum()))].tolist()
         return [divmod(place, self.truth.shape[1]) for place in places]
-
-
-def categories(value: Tensor, unimodal: Tensor, truth: Tensor, task: Task, floor: float = 0.0) -> Tensor:
-    """Return ``(N, K)`` long: the category of every decision, into the names of :func:`categories_of`.
-
-    Args:
-        value: ``(N, C)`` outputs.
-        unimodal: ``(N, C)`` their unimodal contributions.
-        truth: ``(N, K)``.
-        task: What the outputs stand for.
-        floor: What the interaction changes no more than by rounding.
-    """
-    before = margins(unimodal, truth, task)
-    gain, least = margins(value, truth, task) - before, (NOTICEABLE * before.abs()).clamp(min=floor)
-    if task == "regression":
-        return torch.where(gain > least, 1, 0) + torch.where(gain < -least, 2, 0)
-    right, alone = _right(value, truth, task), _right(unimodal, truth, task)
-    both_wrong = torch.where(gain < -least, DECIDED.index("misled"), DECIDED.index("unrepaired"))
-    wrong = torch.where(alone, DECIDED.index("spoiled"), both_wrong)
-    return torch.where(right, torch.where(alone, DECIDED.index("right"), DECIDED.index("rescued")), wrong)
-
-
-def margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
-    """Return ``(N, K)``: how far outputs ``(N, C)`` are on the side of the truth; of values, minus the error."""
-    if task == "multiclass":
-        others = outputs.scatter(1, truth, -torch.inf).amax(1, keepdim=True)
-        return outputs.gather(1, truth) - others
-    return -(outputs - truth).abs() if task == "regression" else outputs * (2 * truth - 1)
-
-
-def _right(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
-    decided = decisions(outputs, task)
-    return (decided.gather(1, truth) > 0) if task == "multiclass" else (decided == truth)
 
 
 def _counted(category: Tensor, names: Sequence[str]) -> dict[str, int]:
@@ -274,7 +251,7 @@ def _quarters(found: Decisions, names: Sequence[str]) -> list[ClassErrors]:
     ]
 
 
-def _mistake(subject: Subject, found: Decisions, place: tuple[int, int]) -> Mistake:
+def _case(subject: Subject, found: Decisions, place: tuple[int, int]) -> Case:
     """Describe one decision, values in the target's own unit."""
     row, column = place
     example, task = int(found.examples[row]), subject.task
@@ -282,7 +259,7 @@ def _mistake(subject: Subject, found: Decisions, place: tuple[int, int]) -> Mist
     scale = torch.ones(found.value.shape[1]) if subject.scale is None else subject.scale.cpu()
     said = outcome(found.outputs[row], torch.as_tensor(subject.probe.target)[example], task)
     value, unimodal = found.value[row] * scale, found.unimodal[row] * scale
-    return Mistake(
+    return Case(
         Explanation(example, subject.positions[example], said.predicted, said.target, said.probability, outputs=[]),
         outcome(unimodal, None, task).predicted,
         output,

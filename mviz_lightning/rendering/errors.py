@@ -1,14 +1,14 @@
-"""What failed where the model is wrong: by class, over the training, and the worst examples with their inputs."""
+"""What failed where the model is wrong: by class, over the training, and what the interaction spoiled and rescued."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mviz_lightning.explainers.errors import ClassErrors, Counts, ErrorFinding, Mistake
-from mviz_lightning.kinds import Kind
+from mviz_lightning.explainers.errors import Case, ClassErrors, Counts, ErrorFinding
 from mviz_lightning.kinds.lettering import on, shortened
-from mviz_lightning.records import Image, Pixels, Record, Table
-from mviz_lightning.rendering.canvas import DPI, WIDTH, Canvas, wrapped
+from mviz_lightning.records import Image, Record, Table
+from mviz_lightning.rendering.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.rendering.cases import case_picture, case_table
 from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import LINE, MARGIN, Gallery
 from mviz_lightning.rendering.labels import Labels
@@ -47,8 +47,9 @@ SHOWN, LISTED = 20, 200
 ROW, NAMES, COLUMN, TOTAL = 0.23, 1.45, 0.62, 0.45
 """Inches: a class's height, its name, the numbers of a category, and of all."""
 
-THUMBNAIL, TALLEST = 1.5, 1.0
-"""Inches: the width and height of an input at the most."""
+TITLES = {"worst": "The worst, largest loss first", "rescued": "Rescued by the interaction, largest gain first"}
+VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI lowers the error most"}
+"""Of the pictures of cases; of those of values."""
 
 
 @records_of.register
@@ -59,12 +60,20 @@ def error_records(finding: ErrorFinding, key: str, gallery: Gallery, when: str) 
         class_table(finding, key, gallery, when),
     ]
     if len(finding.history) > 1:
-        records.append(course(finding.history, key, gallery.labels))
-    if finding.worst:
-        sheet = mistake_picture(finding.worst, key, gallery, when) if gallery.show_inputs and gallery.kinds else None
-        records += [] if sheet is None else [sheet]
-        records.append(mistake_table(finding.worst, key, gallery, when, None if sheet is None else sheet.pixels))
-    return records
+        records.append(course(finding.history, key, gallery.labels, when))
+    cases = {name: found for name, found in (("worst", finding.worst), ("rescued", finding.rescued)) if found}
+    return [*records, *(case_records(cases, key, gallery, when) if cases else [])]
+
+
+def case_records(cases: Mapping[str, Sequence[Case]], key: str, gallery: Gallery, when: str) -> list[Record]:
+    """Draw every list of cases where inputs may be seen, and write all into one table."""
+    titles = VALUED_TITLES if gallery.labels.task == "regression" else TITLES
+    sheets = {
+        name: case_picture(listed, f"{key}/{name}", _title(titles[name], when), gallery)
+        for name, listed in cases.items()
+        if gallery.show_inputs and gallery.kinds
+    }
+    return [*sheets.values(), case_table(cases, sheets, f"{key}/examples", gallery, when)]
 
 
 def drawn(counts: Counts) -> list[str]:
@@ -92,44 +101,48 @@ def by_errors(finding: ErrorFinding) -> Sequence[ClassErrors]:
     return sorted(finding.classes, key=lambda found: (-errors(found.counts), -found.counts[gains[0]], found.index))
 
 
-def headline(counts: Counts, labels: Labels, when: str) -> str:
+def headline(counts: Counts, labels: Labels) -> str:
     """Say in a line what failed."""
-    total, noun, moment = sum(counts.values()), NOUNS[labels.task], f"{when}: " if when else ""
+    total, noun = sum(counts.values()), NOUNS[labels.task]
     if labels.task == "regression":
-        return (
-            f"{moment}the interaction lowers the error of {counts['lowered']} of {total} {noun} and raises that of "
-            f"{counts['raised']}"
-        )
+        return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
     return (
-        f"{moment}{errors(counts)} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by the "
-        f"interaction; it rescued {counts['rescued']}"
+        f"{errors(counts)} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI; "
+        f"MI rescued {counts['rescued']}."
     )
 
 
-def class_picture(finding: ErrorFinding, key: str, labels: Labels, when: str) -> Image:
-    """Draw the errors of every class as bars, and write their numbers beside them."""
-    names, found = drawn(finding.counts), by_errors(finding)
+def class_rows(finding: ErrorFinding, labels: Labels) -> list[tuple[str, Counts]]:
+    """Return name and counts of every class that is drawn, those beyond in one row."""
+    found = by_errors(finding)
     rows = [(class_name(one, labels), one.counts) for one in found[:SHOWN]]
     if len(found) > SHOWN:
         rest: Counter[str] = Counter()
         for one in found[SHOWN:]:
             rest.update(one.counts)
         rows.append((f"{len(found) - SHOWN} others", {name: rest[name] for name in finding.counts}))
-    said = headline(finding.counts, labels, when)
-    title = wrapped(said[0].upper() + said[1:], 68)
-    footer = wrapped(
-        ". ".join(f"{name}: {MEANING[name]}" for name in names) + ". UC: unimodal contributions. "
-        "MI: multimodal interaction.",
-        112,
-    )
-    top = 0.1 + len(title) * LINE + 0.1
+    return rows
+
+
+def class_picture(finding: ErrorFinding, key: str, labels: Labels, when: str) -> Image:
+    """Draw the errors of every class as bars, and write their numbers beside them."""
+    names, rows = drawn(finding.counts), class_rows(finding, labels)
+    said = headline(finding.counts, labels)
+    meanings = ". ".join(f"{name}: {MEANING[name]}" for name in names)
+    footer = wrapped(f"{meanings}. UC: unimodal contributions. MI: multimodal interaction.", 112)
+    top = 0.2 + 2 * LINE
     canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5 + 0.15 * len(footer) + 0.1)
-    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.text(MARGIN, 0.08, _title("What failed", when), fontsize=10, weight="bold")
+    canvas.text(MARGIN, 0.1 + LINE, said, fontsize=8.5)
     _draw_numbers(canvas, top, rows, names)
     width = WIDTH - MARGIN - NAMES - COLUMN * len(names) - TOTAL - 0.15
     _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, NOUNS[labels.task])
     canvas.text(MARGIN, canvas.height - 0.1 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
-    return Image(f"{key}/classes", canvas.pixels(), said, keep=True)
+    return Image(f"{key}/classes", canvas.pixels(), _title(said, when), keep=True)
+
+
+def _title(words: str, when: str) -> str:
+    return f"{words}, {when}" if when else words
 
 
 def _draw_numbers(canvas: Canvas, top: float, rows: Sequence[tuple[str, Counts]], names: Sequence[str]) -> None:
@@ -178,31 +191,33 @@ def _unsigned(value: float, _: int | None) -> str:
     return f"{abs(value):g}"
 
 
-def course(history: Sequence[Counts], key: str, labels: Labels) -> Image:
+def course(history: Sequence[tuple[int, Counts]], key: str, labels: Labels, when: str) -> Image:
     """Draw the categories over the surveys of the training: errors stacked, gains as a line."""
     from matplotlib.ticker import MaxNLocator
 
-    names, numbers = drawn(history[-1]), list(range(1, len(history) + 1))
-    shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in history] for name in names}
+    numbers, found = zip(*history, strict=True)
+    names = drawn(found[-1])
+    shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in found] for name in names}
     canvas = Canvas(3.0)
-    canvas.text(MARGIN, 0.08, "What failed, over the surveys of this training", fontsize=10, weight="bold")
+    canvas.text(MARGIN, 0.08, "What failed, over the training", fontsize=10, weight="bold")
     axes = canvas.panel(0.65, 0.4, WIDTH - 2.0, 2.1)
-    stacked = [name for name in names if name not in GAINS]
-    axes.stackplot(
-        numbers, [shares[name] for name in stacked], labels=stacked, colors=[COLOURS[name] for name in stacked]
-    )
+    _stack(axes, numbers, {name: shares[name] for name in names if name not in GAINS})
     for name in names:
         if name in GAINS:
             axes.plot(numbers, shares[name], "o--", markersize=3.5, color=COLOURS[name], label=name)
-    axes.set_xlim(1, len(history))
+    axes.set_xlim(numbers[0], numbers[-1])
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8)
-    axes.set_xlabel("survey of the training", fontsize=8.5)
+    axes.set_xlabel(f"number of the survey; {numbers[-1]} is {when or 'the last'}", fontsize=8.5)
     axes.set_ylabel(f"% of {NOUNS[labels.task]}", fontsize=8.5)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5, reverse=True)
-    return Image(f"{key}/over_time", canvas.pixels(), f"surveys 1 to {len(history)}")
+    return Image(f"{key}/over_time", canvas.pixels(), f"surveys {numbers[0]} to {numbers[-1]}")
+
+
+def _stack(axes: "Axes", numbers: Sequence[int], shares: Mapping[str, Sequence[float]]) -> None:
+    axes.stackplot(numbers, list(shares.values()), labels=list(shares), colors=[COLOURS[name] for name in shares])
 
 
 def class_table(finding: ErrorFinding, key: str, gallery: Gallery, when: str) -> Table:
@@ -213,80 +228,3 @@ def class_table(finding: ErrorFinding, key: str, gallery: Gallery, when: str) ->
         for found in by_errors(finding)[:LISTED]
     ]
     return Table(f"{key}/counts", columns, rows)
-
-
-def mistake_picture(worst: Sequence[Mistake], key: str, gallery: Gallery, when: str) -> Image:
-    """Draw the inputs of the worst examples, and say what failed."""
-    said = f"The worst of {when}" if when else "The worst"
-    width, row = _column(gallery), _row_height()
-    canvas = Canvas(0.35 + row * len(worst))
-    canvas.text(MARGIN, 0.08, f"{said}: largest loss first", fontsize=10, weight="bold")
-    for place, mistake in enumerate(worst):
-        top = 0.35 + row * place
-        for panel, kind in _panels(canvas, top, mistake.explanation.example, gallery):
-            kind.draw(panel, mistake.explanation.example)
-        left = MARGIN + len(gallery.kinds) * (width + 0.1) + 0.05
-        characters = int((WIDTH - left - MARGIN) / 0.072)
-        lines = [line for sentence in sentences(mistake, gallery.labels) for line in wrapped(sentence, characters)]
-        canvas.text(left, top, "\n".join(lines[:7]), fontsize=8.5, linespacing=1.15)
-    return Image(f"{key}/worst", canvas.pixels(), said, keep=True)
-
-
-def sentences(mistake: Mistake, labels: Labels) -> list[str]:
-    """Say what was predicted, what UC alone predicts, and what the interaction did."""
-    sign = "+" if mistake.interaction >= 0 else "-"
-    split = f"UC {mistake.unimodal:.2f} {sign} MI {abs(mistake.interaction):.2f} = {mistake.value:.2f}"
-    measure = "absolute error" if labels.task == "regression" else "loss"
-    return [
-        f"Example {mistake.explanation.position}: {labels.headline(mistake.explanation).removesuffix(' - wrong')}",
-        f"UC alone predicts {labels.outcome(mistake.alone)}",
-        f"{labels.output(mistake.output)}: {split}",
-        f"{mistake.category}; {measure} {mistake.loss:.3g}",
-    ]
-
-
-def _column(gallery: Gallery) -> float:
-    return min(THUMBNAIL, 3.3 / max(1, len(gallery.kinds)) - 0.1)
-
-
-def _row_height() -> float:
-    return TALLEST + 0.12
-
-
-def _panels(canvas: Canvas, top: float, example: int, gallery: Gallery) -> Iterator[tuple["Axes", Kind]]:
-    """Yield a panel for every modality; what is tall becomes narrow, words become shorter."""
-    for place, (name, kind) in enumerate(gallery.kinds.items()):
-        width, aspect = _column(gallery), kind.aspect(example)
-        height = min(width * aspect, TALLEST)
-        left = MARGIN + place * (width + 0.1)
-        yield canvas.panel(left, top, height / aspect if kind.thumbnail else width, height, name), kind
-
-
-def mistake_table(worst: Sequence[Mistake], key: str, gallery: Gallery, when: str, sheet: Pixels | None) -> Table:
-    """List the worst examples, with their inputs cut out of a picture of them."""
-    columns = ["when", "example", "target", "predicted", "UC predicts", "output", "value", "UC", "MI"]
-    labels = gallery.labels
-    rows: list[list[str | float | Pixels]] = [
-        [
-            when,
-            mistake.explanation.position,
-            labels.outcome(mistake.explanation.target),
-            labels.outcome(mistake.explanation.predicted),
-            labels.outcome(mistake.alone),
-            labels.output(mistake.output),
-            mistake.value,
-            mistake.unimodal,
-            mistake.interaction,
-            mistake.category,
-            mistake.loss,
-            *([] if sheet is None else [_cut(sheet, place, gallery)]),
-        ]
-        for place, mistake in enumerate(worst)
-    ]
-    return Table(f"{key}/mistakes", [*columns, "category", "loss", *([] if sheet is None else ["inputs"])], rows)
-
-
-def _cut(sheet: Pixels, place: int, gallery: Gallery) -> Pixels:
-    top = round(DPI * (0.35 + _row_height() * place)) - 3
-    right = round(DPI * (MARGIN + len(gallery.kinds) * (_column(gallery) + 0.1)))
-    return sheet[top : top + round(DPI * _row_height()) - 3, :right]
