@@ -19,21 +19,22 @@ class Modality:
         mask: Path of the leaf that marks real entries with 1 and padding with 0.
         companions: Paths of further leaves: token types, positions.
         pad_value: What ragged values are padded with; by default what stands where the mask is 0 tells, else 0.
-        kind: ``image``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the name of a kind of your own or
-            the dotted path of its class; guessed from type and rank when not given.
+        kind: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the name of a kind of
+            your own or the dotted path of its class; guessed from type and rank when not given.
         units: Parts that are masked one by one, at the most.
         baseline: What a masked part turns into: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a
             value (the id of a mask token, say). Every kind has its default.
         decode: Text: the tokenizer, a function from ids to tokens (or its dotted path), or the vocabulary by id.
         special_ids: Text: tokens that are never masked; the tokenizer's own by default.
-        mean: Images: what was subtracted from every channel, in 0..1; undone for display.
-        std: Images: by what every channel was divided.
+        mean: Images and video: what was subtracted from every channel, in 0..1; undone for display.
+        std: Images and video: by what every channel was divided.
         superpixels: Images: mask superpixels instead of patches (needs scikit-image).
         feature_names: Tabular: of the columns; series: of the channels.
         boxes: Regions: path of the leaf ``(N, R, 4)`` with corners (x0, y0, x1, y1), in 0..1 or pixels.
         picture: Regions: path of the leaf with the picture that the boxes lie on.
-        time_axis: Series and audio: which axis of the leaf is time; by default 1 for series, the last for audio.
-        rate: Series and audio: steps a second, to label the time axis.
+        time_axis: Series, audio, video: which axis of the leaf is time; by default 1 for series, the last for audio.
+        rate: Series, audio, video: steps a second, to label the time axis.
+        sample_rate: Audio: samples a second of waveforms, which loggers then play; without it they are seen alone.
     """
 
     values: str
@@ -53,10 +54,15 @@ class Modality:
     picture: str | None = None
     time_axis: int | None = None
     rate: float | None = None
+    sample_rate: int | None = None
 
     def __post_init__(self) -> None:
         if self.units < 1:
             raise ConfigurationError(f"units={self.units} of {self.values!r}: give 1 or more.")
+        if self.sample_rate is not None and (not isinstance(self.sample_rate, int) or self.sample_rate < 1):
+            raise ConfigurationError(
+                f"sample_rate={self.sample_rate!r} of {self.values!r}: give samples a second, a whole number from 1 on."
+            )
 
     @property
     def leaves(self) -> list[str]:

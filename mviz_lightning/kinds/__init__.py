@@ -7,5 +7,6 @@ from mviz_lightning.kinds.regions import Regions
 from mviz_lightning.kinds.series import Series
 from mviz_lightning.kinds.tabular import Tabular
 from mviz_lightning.kinds.text import Text
+from mviz_lightning.kinds.video import Video
 
-__all__ = ["Audio", "Image", "Kind", "Regions", "Series", "Tabular", "Text", "blocks", "fill", "kind_of"]
+__all__ = ["Audio", "Image", "Kind", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill", "kind_of"]

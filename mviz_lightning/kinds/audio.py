@@ -2,14 +2,20 @@
 
 import math
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mviz_lightning.kinds.base import blocks
 from mviz_lightning.kinds.series import Series
+from mviz_lightning.records import Samples
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
 
 BANDS = ([""], ["low", "high"], ["low", "mid", "high"], ["low", "mid-low", "mid-high", "high"])
 """Names of bands, by how many there are."""
@@ -20,11 +26,23 @@ WAVES = 2
 DECIBELS = 80
 """Below the loudest, where a spectrogram turns black."""
 
+LOUDEST = 2**15 - 1
+"""Of 16 bits."""
+
+BELOW = 0.62
+"""Part of a panel that the spectrogram of a waveform takes."""
+
+COLUMNS = 240
+"""Of a waveform's picture at the most: more than a small panel has pixels."""
+
+SHADE = 0.55
+"""How far a sound darkens the colours that it lies over: it never hides them."""
+
 
 class Audio(Series):
     """Waveforms ``(N, T)`` or ``(N, 1, T)``; spectrograms ``(N, F, T)`` or ``(N, 1, F, T)``.
 
-    Both are drawn as spectrograms, which is what a person can read.
+    A waveform is drawn above its spectrogram, which is what a person can read; with a sample rate it can be heard too.
     """
 
     name = "audio"
@@ -37,6 +55,15 @@ class Audio(Series):
     def fits(cls, values: Any) -> bool:
         """Tell nothing: audio looks like a table, a series or an image."""
         return False
+
+    @property
+    def _rate(self) -> float | None:
+        """Return steps a second; of waveforms, samples."""
+        return self.modality.rate or (self.modality.sample_rate if self._is_wave else None)
+
+    @property
+    def _is_wave(self) -> bool:
+        return self._row_axis is None
 
     @cached_property
     def _row_axis(self) -> int | None:
@@ -53,7 +80,7 @@ class Audio(Series):
 
     @property
     def _parts(self) -> int:
-        return super()._parts if self._row_axis is None else min(super()._parts, 12)
+        return super()._parts if self._is_wave else min(super()._parts, 12)
 
     def _named_lanes(self) -> list[str]:
         return BANDS[int(self._lanes.max())]
@@ -65,7 +92,7 @@ class Audio(Series):
 
     @property
     def _is_silenced(self) -> bool:
-        return self._row_axis is None and self.modality.baseline is None
+        return self._is_wave and self.modality.baseline is None
 
     @property
     def baseline(self) -> str:
@@ -79,11 +106,50 @@ class Audio(Series):
     def table(self, example: int) -> npt.NDArray[Any]:
         """Return the spectrogram, ``(F, T)`` in 0..1, high frequencies first."""
         rows = self._rows[example][self._steps(example)].nan_to_num()
-        table = rows.T if self._row_axis is not None else _spectrogram(rows[:, 0])
+        table = _spectrogram(rows[:, 0]) if self._is_wave else rows.T
         if not table.numel():
             return table.numpy()
         low, high = table.min(), table.max()
         return ((table - low) / (high - low).clamp(min=1e-12)).flip(0).numpy()
+
+    def sound(self, example: int) -> Samples | None:
+        """Return a waveform without its padding, at full scale where it leaves -1..1 (as integers do)."""
+        if self.modality.sample_rate is None or not self._is_wave:
+            return None
+        wave = self.values[example].movedim(self._time - 1, 0)[self._steps(example)]
+        return _as_samples(wave.reshape(len(wave), -1))
+
+    def draw(self, axes: "Axes", example: int) -> None:
+        """Show the spectrogram, and a waveform above its own."""
+        if not self._is_wave:
+            super().draw(axes, example)
+            return
+        table = self.table(example)
+        if table.size:
+            axes.imshow(table, extent=(0, 1, 0, BELOW), aspect="auto", cmap=self.shades, vmin=0, vmax=1)
+            self._draw_wave(axes, example)
+        self._label(axes, example)
+
+    def paint(
+        self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
+    ) -> None:
+        """Draw coloured blocks, and what is loud in them darker."""
+        super().paint(axes, example, weights, colours, inputs=inputs and not self._is_wave)
+        table = self.table(example) if inputs and self._is_wave else np.zeros(0)
+        if table.size:
+            shade = np.zeros((*table.shape, 4))
+            shade[..., 3] = SHADE * table
+            axes.imshow(shade, extent=(0, 1, 0, BELOW), aspect="auto")
+            self._draw_wave(axes, example)
+
+    def _draw_wave(self, axes: "Axes", example: int) -> None:
+        """Draw how far a waveform swings in the upper part of a panel."""
+        wave = self._rows[example][self._steps(example)].nan_to_num()[:, 0]
+        columns = wave.tensor_split(min(COLUMNS, len(wave)))
+        low, high = (torch.stack([getattr(part, end)() for part in columns]).numpy() for end in ("min", "max"))
+        scale = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-12) * 2.1 / (1 - BELOW)
+        middle, places = (1 + BELOW) / 2, (np.arange(len(low)) + 0.5) / len(low)
+        axes.fill_between(places, middle + low / scale, middle + high / scale, color="#222222", linewidth=0.7)
 
 
 def _spectrogram(wave: Tensor) -> Tensor:
@@ -98,3 +164,12 @@ def _spectrogram(wave: Tensor) -> Tensor:
     ).abs()
     loudest = found.max().clamp(min=1e-12)
     return (20 * (found / loudest).clamp(min=1e-12).log10()).clamp(min=-DECIBELS)
+
+
+def _as_samples(wave: Tensor) -> Samples | None:
+    """Return ``(T, C)`` samples of ``(T, C)`` numbers; None where there is nothing to hear."""
+    if len(wave) < 2:
+        return None
+    numbers = wave.double().nan_to_num(0, 0, 0)
+    samples: Samples = (numbers / numbers.abs().max().clamp(min=1) * LOUDEST).round().short().numpy()
+    return samples

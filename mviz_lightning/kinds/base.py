@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Modality, Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.records import Samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,6 +111,10 @@ class Kind(ABC):
     def draw(self, axes: "Axes", example: int) -> None:
         """Draw an example's input as a person knows it."""
 
+    def sound(self, example: int) -> Samples | None:
+        """Return what can be heard of an example, at ``modality.sample_rate``; None where there is nothing."""
+        return None
+
     @abstractmethod
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
@@ -128,7 +133,7 @@ class Kind(ABC):
 def kind_of(modality: Modality, values: Any) -> type[Kind]:
     """Return the kind that the user named, or that the leaf looks like; kinds of the user's own are asked first.
 
-    What has boxes is regions.
+    What has boxes is regions, what has a sample rate audio.
 
     Raises:
         ConfigurationError: The name is unknown, or the leaf looks like none.
@@ -137,6 +142,8 @@ def kind_of(modality: Modality, values: Any) -> type[Kind]:
         return _named(modality.kind)
     if modality.boxes is not None:
         return _named("regions")
+    if modality.sample_rate is not None:
+        return _named("audio")
     for kind in reversed(REGISTRY.values()):
         if kind.fits(values):
             return kind

@@ -65,8 +65,7 @@ class Image(Kind):
     def _grid(self) -> tuple[int, int]:
         """Return rows and columns of nearly square patches."""
         height, width = self._channels_first.shape[2:]
-        rows = max(1, min(height, self.modality.units, round(math.sqrt(self.modality.units * height / width))))
-        return rows, max(1, min(width, self.modality.units // rows))
+        return grid(height, width, self.modality.units)
 
     def _superpixels(self) -> Tensor:
         """Return ``(N, H, W)``."""
@@ -103,8 +102,11 @@ class Image(Kind):
 
         One channel is grey, three or four are colours, any other number is shown as its mean.
         """
-        image = self._channels_first[example].float().nan_to_num()
-        image = self._denormalised(image)
+        return self._as_pixels(self._channels_first[example])
+
+    def _as_pixels(self, image: Tensor) -> npt.NDArray[np.uint8]:
+        """Return ``(H, W, 3)`` of ``(C, H, W)``."""
+        image = self._denormalised(image.float().nan_to_num())
         colours = image[:3] if len(image) in (3, 4) else image.mean(0, keepdim=True).expand(3, -1, -1)
         shown: npt.NDArray[np.uint8] = np.rint(colours.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
         return shown
@@ -157,6 +159,12 @@ class Image(Kind):
         row = index[example if len(index) > 1 else 0]
         pixels: npt.NDArray[Any] = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row).numpy()
         return pixels
+
+
+def grid(height: int, width: int, units: int) -> tuple[int, int]:
+    """Return rows and columns of nearly square patches, ``units`` of them at the most."""
+    rows = max(1, min(height, units, round(math.sqrt(units * height / width))))
+    return rows, max(1, min(width, units // rows))
 
 
 def blend(painted: npt.NDArray[Any], grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -46,10 +46,8 @@ class Series(Kind):
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Tell whether a leaf is a series of vectors, or of frames."""
-        if not isinstance(values, Tensor):
-            return False
-        return (values.dim() == 3 and values.is_floating_point()) or (values.dim() == 5 and values.dtype != torch.bool)
+        """Tell whether a leaf is a series of vectors."""
+        return isinstance(values, Tensor) and values.dim() == 3 and values.is_floating_point()
 
     def cut(self) -> Units:
         """Cut blocks of time in every lane."""
@@ -82,6 +80,11 @@ class Series(Kind):
     @property
     def _length(self) -> int:
         return int(self.values.shape[self._time])
+
+    @property
+    def _rate(self) -> float | None:
+        """Return steps a second."""
+        return self.modality.rate
 
     @cached_property
     def _row_axis(self) -> int | None:
@@ -136,7 +139,7 @@ class Series(Kind):
         times = []
         for number in range(int(block.max()) + 1 if len(block) else 0):
             run = steps[block == number]
-            times.append(span(int(run[0]), int(run[-1]), self.modality.rate))
+            times.append(span(int(run[0]), int(run[-1]), self._rate))
         return [f"{lane}, {time}" if lane else time for lane in self._lane_labels for time in times]
 
     def _steps(self, example: int) -> Tensor:
@@ -228,4 +231,4 @@ class Series(Kind):
 
     def _duration(self, example: int) -> str:
         length = len(self._steps(example))
-        return f"{length} steps" if self.modality.rate is None else f"{length / self.modality.rate:.3g} s"
+        return f"{length} steps" if self._rate is None else f"{length / self._rate:.3g} s"

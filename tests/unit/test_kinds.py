@@ -34,8 +34,8 @@ def _forgotten_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
         (torch.zeros(2, dtype=torch.bool), "tabular"),
         (torch.zeros(2, 5, dtype=torch.bool), "tabular"),
         (torch.zeros(2, 5, 3), "series"),
-        (torch.zeros(2, 5, 3, 4, 4), "series"),
-        (torch.zeros(2, 5, 3, 4, 4, dtype=torch.uint8), "series"),
+        (torch.zeros(2, 5, 3, 4, 4), "video"),
+        (torch.zeros(2, 5, 3, 4, 4, dtype=torch.uint8), "video"),
     ],
 )
 def test_a_leaf_is_known_by_type_and_rank_for_one_kind_only(leaf: Any, name: str) -> None:
