@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.checks import usable
+from mviz_lightning.evaluation.curvature import curve
 from mviz_lightning.evaluation.derivative import Attempt, derive
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.features import find_layer, require_layer, with_features
@@ -17,6 +18,8 @@ from mviz_lightning.evaluation.query import Derivative, Query, join
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Instead, Survey
 from mviz_lightning.ranks import Ranks
+
+STRAIGHT = "all second derivatives are 0: the network is made of straight pieces (ReLU), or the two never meet"
 
 TRIED = 4
 """Rows on which the last linear layer is looked for."""
@@ -113,8 +116,11 @@ class Surveyor:
         own, padded = self._shared(len(derivative.rows))
         part = replace(derivative, rows=derivative.rows[padded], outputs=derivative.outputs[padded])
         with self.ranks.heard_by_all():
-            found = usable(derive(evaluator, self.subject.probe, part))
-        return torch.cat(self.ranks.gather(found[:own]))
+            found = usable((curve if part.against else derive)(evaluator, self.subject.probe, part))
+        everything = torch.cat(self.ranks.gather(found[:own]))
+        if derivative.against and not everything.any():
+            raise RuntimeError(STRAIGHT)
+        return everything
 
     def _shared(self, count: int) -> tuple[int, Tensor]:
         """Return how many rows are this process's, and which it evaluates: all processes equally many."""

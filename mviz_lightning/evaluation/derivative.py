@@ -54,7 +54,7 @@ class Attempt(Derivative):
         picked = self.choose(outputs) + offset
         distinct, place = torch.unique(numbered([*self.rows.columns, picked]), return_inverse=True)
         first = torch.full((len(distinct),), len(place)).scatter_reduce(0, place, torch.arange(len(place)), "amin")
-        return Derivative(self.rows[first], picked[first], self.modality, self.steps), place
+        return Derivative(self.rows[first], picked[first], self.modality, self.steps, self.against), place
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def derive(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
     refuse_inference_tensors(evaluator.module)
     points = Points.of(asked)
     evaluator.rows += len(points)
-    with isolated(evaluator.module, seed=evaluator.seed), _without_cudnn(evaluator.module), evaluator.precision():
-        derivation = _Derivation(evaluator, probe, _entrance(evaluator, probe, asked))
+    with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
+        derivation = _Derivation(evaluator, probe, entrance_of(evaluator, probe, asked.rows, asked.modality))
         plan = _of_the_others(evaluator, probe, asked.modality)
         try:
             found = derivation.at(points, plan)
@@ -133,10 +133,11 @@ def derive(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
     return summed
 
 
-def _entrance(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Entrance:
-    few = asked.rows[torch.arange(2).clamp(max=len(asked.rows) - 1)]
+def entrance_of(evaluator: Evaluator, probe: Probe, rows: Query, modality: str) -> Entrance:
+    """Find where a modality enters the model, in an isolated forward of two rows."""
+    few = rows[torch.arange(2).clamp(max=len(rows) - 1)]
     batch = probe.batch(few.sources, {}, evaluator.device)
-    return Entrance.find(evaluator.module, evaluator.predict, probe, asked.modality, batch)
+    return Entrance.find(evaluator.module, evaluator.predict, probe, modality, batch)
 
 
 def _of_the_others(evaluator: Evaluator, probe: Probe, modality: str) -> Plan | None:
@@ -222,7 +223,7 @@ def refuse_inference_tensors(module: nn.Module) -> None:
 
 
 @contextmanager
-def _without_cudnn(module: nn.Module) -> Iterator[None]:
+def without_cudnn(module: nn.Module) -> Iterator[None]:
     """Run recurrent layers without cuDNN, which derives them in training mode alone."""
     recurrent = any(isinstance(child, nn.RNNBase) for child in module.modules())
     with torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():

@@ -64,7 +64,7 @@ class Entrance:
             probe: Where the modality lives in a batch.
             batch: R rows.
             masked: The same with all units of the modality masked.
-            shares: ``(R,)`` how far on the way to the whole one.
+            shares: ``(R,)`` how far on the way to the whole one, or ``(R, ...)`` of every entry.
         """
         self._points, self._ways = [], []
         keys = probe.layout.keys[self.path]
@@ -74,22 +74,30 @@ class Entrance:
             return
         # Where an attention mask hides tokens, these are as they were: then nothing stands in their place.
         hidden = _hidden(probe, self.modality, batch, masked, whole) if torch.equal(whole, without) else None
-        with wrapped(module, lambda _, found: self._embedded(found, without, hidden, shares), set(self.embeddings)):
+
+        def wrap(_: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+            return self._embedded(original, whole, lambda found: _emptied(found, original, without, hidden), shares)
+
+        with wrapped(module, wrap, set(self.embeddings)):
             yield batch
 
     def _embedded(
-        self, original: Callable[..., Any], replaced: Tensor, hidden: Tensor | None, shares: Tensor
+        self,
+        original: Callable[..., Any],
+        leaf: Tensor,
+        empty: Callable[[Tensor], Tensor],
+        shares: Tensor,
     ) -> Callable[..., Any]:
         def call(tokens: Tensor) -> Tensor:
             whole: Tensor = original(tokens)
-            without = original(replaced) if hidden is None else whole.masked_fill(hidden.unsqueeze(-1), 0.0)
-            return self._point(whole, without, shares)
+            # The layer may look up other modalities' tokens as well.
+            return self._point(whole, empty(whole), shares) if _same(tokens, leaf) else whole
 
         return call
 
     def _point(self, whole: Tensor, without: Tensor, shares: Tensor) -> Tensor:
         whole, without = whole.detach(), without.detach()
-        share = shares.to(whole).view(-1, *[1] * (whole.dim() - 1))
+        share = shares.to(whole).view(*shares.shape, *[1] * (whole.dim() - shares.dim()))
         point = torch.lerp(without, whole, share).requires_grad_()
         self._points.append(point)
         self._ways.append(whole - without)
@@ -134,8 +142,18 @@ def _gradients(chosen: Tensor, points: Sequence[Tensor]) -> Sequence[Tensor | No
 
 def _noting(names: list[str], leaf: Any, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(tokens: Tensor) -> Any:
-        if isinstance(leaf, Tensor) and tokens.shape == leaf.shape and torch.equal(tokens, leaf):
+        if isinstance(leaf, Tensor) and _same(tokens, leaf):
             names.append(key[0])
         return original(tokens)
 
     return call
+
+
+def _same(tokens: Tensor, leaf: Tensor) -> bool:
+    return tokens.shape == leaf.shape and torch.equal(tokens, leaf)
+
+
+def _emptied(whole: Tensor, original: Callable[..., Any], without: Tensor, hidden: Tensor | None) -> Tensor:
+    """Return ``(R, T, D)`` what stands in the place of masked tokens' embeddings."""
+    found: Tensor = original(without) if hidden is None else whole.masked_fill(hidden.unsqueeze(-1), 0.0)
+    return found

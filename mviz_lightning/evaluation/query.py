@@ -53,17 +53,22 @@ class Derivative:
     one step, taken at the entry itself (gradient x input). Tokens are followed to their embeddings, whose dimensions
     are added up.
 
+    Against another modality it is a second derivative, by units: of the output by how much is there of a unit of the
+    one and of a unit of the other, where both are whole.
+
     Attributes:
-        rows: ``R`` of them; masks of the modality itself have no meaning here.
+        rows: ``R`` of them; masks of the modalities themselves have no meaning here.
         outputs: ``(R,)`` long: which output of each row.
         modality: Name.
-        steps: Points on the way.
+        steps: Points on the way; of a second derivative, how many rows it counts as for each row.
+        against: Name of the other modality; nothing for a first derivative.
     """
 
     rows: Query
     outputs: Tensor
     modality: str
     steps: int = 1
+    against: str = ""
 
 
 def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:

@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 from mviz_lightning.explainers.base import Explainer, Subject
+from mviz_lightning.explainers.cross_modal import CrossModalInteraction
 from mviz_lightning.explainers.dime import DIME
 from mviz_lightning.explainers.errors import ErrorAnalysis
 from mviz_lightning.explainers.explanation import Attribution, Explanation, OutputExplanation
@@ -20,6 +21,7 @@ __all__ = [
     "Answers",
     "Asked",
     "Attribution",
+    "CrossModalInteraction",
     "ErrorAnalysis",
     "Explainer",
     "Explanation",

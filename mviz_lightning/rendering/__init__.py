@@ -1,11 +1,18 @@
 """From values to records: tables and pictures."""
 
-from mviz_lightning.rendering import errors, importance, prediction, representation  # each draws its finding
+from mviz_lightning.rendering import (  # each draws its finding
+    cross_modal,
+    errors,
+    importance,
+    prediction,
+    representation,
+)
 from mviz_lightning.rendering.curves import share_curves
 from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.tables import history_table, share_table
 
 __all__ = [
+    "cross_modal",
     "errors",
     "history_table",
     "importance",

@@ -1,0 +1,76 @@
+"""What units of two modalities add together, as plain data: what a survey of cross-modal interactions finds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mviz_lightning.explainers.explanation import Explanation
+from mviz_lightning.explainers.survey import Finding
+
+
+@dataclass(frozen=True)
+class Interplay:
+    """What the units of two modalities add to an output together.
+
+    Attributes:
+        first: A modality.
+        second: The other.
+        weights: ``(U, V)`` in units of the output, beyond what each unit adds by itself.
+        method: By which they were found.
+        reason: Why by another method than asked for; nothing where it is that one.
+    """
+
+    first: str
+    second: str
+    weights: Tensor
+    method: str
+    reason: str = ""
+
+    def of(self, modality: str) -> Tensor:
+        """Return the weights with a row for every unit of one of the two modalities."""
+        return self.weights if modality == self.first else self.weights.T
+
+    def other(self, modality: str) -> str:
+        """Return the other modality of the two."""
+        return self.second if modality == self.first else self.first
+
+
+@dataclass(frozen=True)
+class OutputInterplay:
+    """What acts together on one output.
+
+    Attributes:
+        output: Its index.
+        role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
+        value: The output, as the model gave it.
+        pairs: Of modalities.
+    """
+
+    output: int
+    role: str
+    value: float
+    pairs: Sequence[Interplay]
+
+
+@dataclass(frozen=True)
+class ExampleInterplay:
+    """What acts together in one example: what was predicted, and each output that is explained."""
+
+    about: Explanation
+    outputs: Sequence[OutputInterplay]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossModalFinding(Finding):
+    """What a survey of cross-modal interactions found.
+
+    Attributes:
+        examples: That were looked at.
+        units: Modality -> names or numbers of the units whose maps are drawn; others have their top units drawn.
+        top_units: How many those are.
+    """
+
+    examples: Sequence[ExampleInterplay] = ()
+    units: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
+    top_units: int = 3

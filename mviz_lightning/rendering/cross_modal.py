@@ -1,0 +1,198 @@
+"""Cross-modal interactions as pictures: units by units as a matrix, and the maps of the units that matter most."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mviz_lightning.explainers.interplay import CrossModalFinding, ExampleInterplay, Interplay, OutputInterplay
+from mviz_lightning.kinds.lettering import shortened
+from mviz_lightning.records import Image, Pixels, Record, Table
+from mviz_lightning.rendering.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.rendering.findings import records_of
+from mviz_lightning.rendering.gallery import GAP, LINE, MARGIN, PANEL, SCALE, Gallery
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+METHODS = {"difference": "difference of masks", "second_order": "second derivative"}
+
+NAMED = 16
+"""Units up to which each is named at the matrix's side; more are numbered."""
+
+NAMES, LETTERS = 1.2, 15
+"""Inches and letters of a unit's name at the side."""
+
+BELOW = 8
+"""Units up to which each is named below the matrix."""
+
+ROW, TALLEST = 0.2, 2.4
+"""Inches: a row of the matrix, and all of them at the most."""
+
+ACROSS = 3
+"""Maps beside each other."""
+
+
+@records_of.register
+def _(finding: CrossModalFinding, key: str, gallery: Gallery, when: str) -> Sequence[Record]:
+    """Draw a picture for every example and pair of modalities, and list which units act together most."""
+    canvas = Canvas()
+    pictures = [
+        _Picture(gallery, canvas, finding, found, place, when).drawn(key)
+        for found in finding.examples
+        for place in range(len(found.outputs[0].pairs))
+    ]
+    return [*pictures, _table(finding, key, gallery, when)] if pictures else []
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One example's picture of one pair of modalities."""
+
+    gallery: Gallery
+    canvas: Canvas
+    finding: CrossModalFinding
+    found: ExampleInterplay
+    place: int
+    when: str
+
+    def drawn(self, key: str) -> Image:
+        about, canvas = self.found.about, self.canvas
+        moment = f", {self.when}" if self.when else ""
+        headline = f"Example {about.position}{moment}: {self.gallery.labels.headline(about)}"
+        title, footer = wrapped(headline, 68), self._footer()
+        blocks = [self._height(output.pairs[self.place]) for output in self.found.outputs]
+        canvas.begin(0.1 + len(title) * LINE + sum(blocks) + len(footer) * 0.15 + 0.1)
+        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        top = 0.1 + len(title) * LINE
+        for output, height in zip(self.found.outputs, blocks, strict=True):
+            self._draw_output(top, output)
+            top += height
+        canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
+        pair = self.found.outputs[0].pairs[self.place]
+        several = f"_{pair.first}+{pair.second}" if len(self.found.outputs[0].pairs) > 1 else ""
+        return Image(f"{key}/example_{about.position}{several}", canvas.pixels(), headline, keep=True)
+
+    def _footer(self) -> Sequence[str]:
+        pair = self.found.outputs[0].pairs[self.place]
+        masked = "; ".join(f"{name}: {self.gallery.kinds[name].baseline}" for name in (pair.first, pair.second))
+        because = f" ({pair.reason})" if pair.reason else ""
+        return wrapped(
+            "What two parts add together, beyond what each adds by itself, all else as it is. Red raises the output, "
+            f"blue lowers it. By {METHODS[pair.method]}{because}. Masked parts become: {masked}.",
+            112,
+        )
+
+    def _height(self, pair: Interplay) -> float:
+        maps = sum(self._map_height(pair.other(name)) + 2 * LINE + 0.12 for name in (pair.first, pair.second))
+        return 2 * LINE + 0.04 + _matrix_height(_wide(pair)[2]) + 0.5 + maps
+
+    def _map_height(self, name: str) -> float:
+        return PANEL * self.gallery.kinds[name].aspect(self.found.about.example, inputs=self.gallery.show_inputs)
+
+    def _draw_output(self, top: float, output: OutputInterplay) -> None:
+        canvas, pair = self.canvas, output.pairs[self.place]
+        role = "" if output.role == "output" else f" ({output.role})"
+        kind = "value" if self.gallery.labels.task == "regression" else "logit"
+        said = f"{self.gallery.labels.output(output.output)}{role}: {kind} {output.value:.2f}"
+        canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
+        colours = diverging(float(pair.weights.abs().max()) if pair.weights.numel() else 0.0)
+        top = self._draw_matrix(top + LINE + 0.03, pair, colours)
+        for name in (pair.first, pair.second):
+            top = self._draw_maps(top, pair, name, colours)
+
+    def _draw_matrix(self, top: float, pair: Interplay, colours: "ScalarMappable") -> float:
+        """Draw the modality with fewer units down, the other one across."""
+        down, across, weights = _wide(pair)
+        height, width = _matrix_height(weights), WIDTH - 2 * MARGIN - NAMES - SCALE
+        said = "" if weights.any() else ": none acts together with another"
+        self.canvas.text(MARGIN + NAMES, top, f"parts of {down} by parts of {across}{said}", fontsize=8.5)
+        panel = self.canvas.panel(MARGIN + NAMES, top + LINE, width, height, "matrix")
+        panel.imshow(colours.to_rgba(weights.numpy()), aspect="auto", interpolation="nearest")
+        _label(panel, self._names(down), self._names(across), across)
+        self.canvas.scale(MARGIN + NAMES + width + 0.06, top + LINE, height, colours)
+        return top + LINE + height + 0.5
+
+    def _draw_maps(self, top: float, pair: Interplay, name: str, colours: "ScalarMappable") -> float:
+        """Draw, for some units of one modality, what they add together with each unit of the other."""
+        other, example = pair.other(name), self.found.about.example
+        kind, names, weights = self.gallery.kinds[other], self._names(name), pair.of(name)
+        self.canvas.text(MARGIN, top, f"{other}, together with a part of {name}", fontsize=8.5)
+        height = self._map_height(other)
+        for column, unit in enumerate(self._chosen(name, names, weights)):
+            left = MARGIN + column * (PANEL + GAP)
+            panel = self.canvas.panel(left, top + LINE, PANEL, height, f"{other} map")
+            kind.paint(panel, example, weights[unit].numpy(), colours, inputs=self.gallery.show_inputs)
+            self.canvas.text(left + PANEL / 2, top + LINE + height + 0.03, shortened(names[unit], 26), ha="center")
+        return top + height + 2 * LINE + 0.12
+
+    def _names(self, name: str) -> Sequence[str]:
+        return self.gallery.kinds[name].names(self.found.about.example, inputs=self.gallery.show_inputs)
+
+    def _chosen(self, name: str, names: Sequence[str], weights: Tensor) -> list[int]:
+        """Return the units whose maps are drawn: those that were named, or else those that act together most."""
+        wanted = self.finding.units.get(name, ())
+        named = [unit for unit in range(len(weights)) if unit in wanted or names[unit] in wanted]
+        top: list[int] = weights.abs().sum(1).argsort(descending=True, stable=True).tolist()
+        return (named or top[: self.finding.top_units])[:ACROSS]
+
+
+def _wide(pair: Interplay) -> tuple[str, str, Tensor]:
+    """Return the modality whose units go down, the one whose go across, and ``(down, across)`` weights."""
+    if pair.weights.shape[0] <= pair.weights.shape[1]:
+        return pair.first, pair.second, pair.weights
+    return pair.second, pair.first, pair.weights.T
+
+
+def _matrix_height(weights: Tensor) -> float:
+    return min(TALLEST, max(2 * ROW, ROW * len(weights)))
+
+
+def _label(panel: "Axes", down: Sequence[str], across: Sequence[str], name: str) -> None:
+    """Name units where there is room, and number them from 1 elsewhere."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if len(down) <= min(NAMED, round(TALLEST / ROW)):
+        panel.set_yticks(range(len(down)), [shortened(unit, LETTERS) for unit in down], fontsize=8)
+    if len(across) <= BELOW:
+        panel.set_xticks(range(len(across)), [shortened(unit, 9) for unit in across], fontsize=8)
+    for axis, units in ((panel.yaxis, down), (panel.xaxis, across)):
+        if not len(axis.get_ticklocs()):
+            axis.set_major_locator(MaxNLocator(8, integer=True))
+            axis.set_major_formatter(FuncFormatter(lambda value, _, units=units: _number(value, len(units))))
+    panel.tick_params(labelsize=8, length=2)
+    panel.set_xlabel(f"part of {name}", fontsize=8, labelpad=1)
+
+
+def _number(value: float, count: int) -> str:
+    return f"{round(value) + 1}" if 0 <= value < count else ""
+
+
+def _table(finding: CrossModalFinding, key: str, gallery: Gallery, when: str) -> Table:
+    columns = ["when", "example", "output", "value", "modalities", "method", "parts that act together most"]
+    rows: list[list[str | float | Pixels]] = [
+        [
+            when,
+            found.about.position,
+            gallery.labels.output(output.output),
+            output.value,
+            f"{pair.first}, {pair.second}",
+            METHODS[pair.method],
+            "; ".join(_strongest(gallery, found.about.example, pair)),
+        ]
+        for found in finding.examples
+        for output in found.outputs
+        for pair in output.pairs
+    ]
+    return Table(f"{key}/examples", columns, rows)
+
+
+def _strongest(gallery: Gallery, example: int, pair: Interplay, count: int = 5) -> Iterator[str]:
+    """Yield the pairs of units that add most together, in words."""
+    names = [gallery.kinds[name].names(example, inputs=gallery.show_inputs) for name in (pair.first, pair.second)]
+    flat = pair.weights.flatten()
+    for place in flat.abs().argsort(descending=True, stable=True)[:count].tolist():
+        u, v = divmod(place, pair.weights.shape[1])
+        yield f"{names[0][u]} x {names[1][v]} {float(flat[place]):+.2f}"
