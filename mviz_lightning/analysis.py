@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mviz_lightning.records import Image, Record
 from mviz_lightning.rendering import records_of, share_table
 from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.rendering.labels import Labels
+from mviz_lightning.rendering.sounds import examples_of, sounds
 from mviz_lightning.sinks import FileSink
 from mviz_lightning.study import Measurement, Study
 
@@ -53,7 +55,7 @@ class ShareReport:
         return [record for record in self._records() if isinstance(record, Image)]
 
     def save(self, folder: str | Path) -> None:
-        """Write pictures and tables: ``<method>/example_<position>.png``, ``<method>/examples.csv`` and the like."""
+        """Write pictures, tables, sounds: ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on."""
         named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
         latest = [replace(record, keep=False) if isinstance(record, Image) else record for record in named]
         FileSink(Path(folder)).write(latest, 0)
@@ -62,10 +64,12 @@ class ShareReport:
         gallery = self._gallery
         if gallery is None:
             return []
-        drawn = [record for name, found in self.explanations.items() for record in gallery.records(found, name)]
-        return drawn + [
-            record for name, found in self.findings.items() for record in records_of(found, name, gallery, "")
+        drawn: list[Record] = [
+            record for name, found in self.explanations.items() for record in gallery.records(found, name)
         ]
+        drawn += [record for name, found in self.findings.items() for record in records_of(found, name, gallery, "")]
+        heard = [*self.explanations.values(), *map(examples_of, self.findings.values())]
+        return [*drawn, *sounds(chain(*heard), gallery).values()]
 
     def __str__(self) -> str:
         table = share_table(self.values, self.modalities)

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from mviz_lightning.album import Album, Entry
 from mviz_lightning.callbacks.pace import SHARES, Pace
 from mviz_lightning.history import History
-from mviz_lightning.records import Alert, Image, Layout, Record, Row, Text
+from mviz_lightning.records import Alert, Image, Layout, Record, Row, Sound, Text
 from mviz_lightning.rendering import records_of, share_curves
 from mviz_lightning.rendering.film import Moment, film
 from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.rendering.labels import Labels
+from mviz_lightning.rendering.sounds import examples_of, sounds
 from mviz_lightning.sinks import Sink
 from mviz_lightning.study import Study
 
@@ -43,6 +45,7 @@ class Journal:
     conclude: Callable[[], str] = str
     _drawn: int = 0
     _opened: set[int] = field(default_factory=set)
+    _heard: set[str] = field(default_factory=set)
 
     def write(self, row: Row) -> None:
         """Add a run that gave values, or a reason why not."""
@@ -56,7 +59,7 @@ class Journal:
         self.gallery = Gallery(study.kinds, Labels(study.task, study.config.class_names), show_inputs)
 
     def show(self, entry: Entry, *, joins: bool) -> None:
-        """Add explanations, a picture each and a table of all, or what a survey found.
+        """Add explanations, a picture each and a table of all, or what a survey found; sounds once a training.
 
         Args:
             entry: What was found.
@@ -72,8 +75,17 @@ class Journal:
             else:
                 found, failures = _each(lambda f: records_of(f, entry.explainer, gallery, entry.when), [entry.finding])
                 records = [record for some in found for record in some]
-            unwritten = self._put(records, entry.step, joins=joins)
-        _raise_first([*failures, *unwritten])
+            heard, unheard = _each(self._new_sounds, [(entry, gallery)])
+            unwritten = self._put([*records, *chain(*heard)], entry.step, joins=joins)
+        _raise_first([*failures, *unheard, *unwritten])
+
+    def _new_sounds(self, found: tuple[Entry, Gallery]) -> list[Sound]:
+        """Return what can be heard of an entry's examples, less what was heard before."""
+        entry, gallery = found
+        explained = entry.explanations if entry.finding is None else examples_of(entry.finding)
+        new = [sound for key, sound in sounds(explained, gallery).items() if key not in self._heard]
+        self._heard |= {sound.key for sound in new}
+        return new
 
     def draw(self, *, joins: bool) -> None:
         """Draw the curves of all runs of the training, if there are new ones."""
