@@ -5,32 +5,28 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mviz_lightning.batch.strata import stratum_order
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
+from mviz_lightning.explainers.fidelity import FAMILIES, accuracy, fidelities, same, targets_of
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
-from mviz_lightning.functional import Family, SparseLinear, Task, decisions, sparse_linear
+from mviz_lightning.functional import SparseLinear, sparse_linear, strongest
 
 FEWEST = 20
 """Examples, of which one half is fitted and the other foretold."""
-
-FAMILIES: dict[Task, Family] = {
-    "multiclass": "multinomial",
-    "binary": "bernoulli",
-    "multilabel": "bernoulli",
-    "regression": "gaussian",
-}
 
 WEIGHTS = 30
 """Of the sparse model in the table: the strongest."""
 
 BARS = 10
 """Features of an example in its picture at the most."""
+
+ACTIVATED = 3
+"""Examples that show what a feature responds to."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,19 @@ class ExampleFeatures:
     agrees: bool | None
 
 
+@dataclass(frozen=True)
+class Activating:
+    """An example that activates a feature strongly.
+
+    Attributes:
+        example: Its index among the fixed examples.
+        position: In the validation set.
+    """
+
+    example: int
+    position: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictionFinding(Finding):
     """A sparse linear model of the model's predictions.
@@ -82,6 +91,7 @@ class PredictionFinding(Finding):
         non_zero: Output -> its weights other than 0; outputs that do not vary are left out.
         weights: ``(feature, output, weight)``, the strongest first.
         examples: Those looked at closer.
+        activating: Feature -> the reference examples that activate it most, for all features that are named above.
     """
 
     features: int
@@ -91,6 +101,7 @@ class PredictionFinding(Finding):
     non_zero: Mapping[int, int] = field(default_factory=dict)
     weights: Sequence[tuple[int, int, float]] = ()
     examples: Sequence[ExampleFeatures] = ()
+    activating: Mapping[int, Sequence[Activating]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +118,9 @@ class MultimodalPrediction(Survey):
     that are 0; with labels ``accuracy``, of the sparse model that is fitted to them, held out. Of labels that do not
     exclude one another each counts; for values, fidelity and accuracy are R2.
 
+    Features are called by their numbers, as :class:`MultimodalRepresentation` does, which shows more of those named
+    in its ``units=``.
+
     Args:
         num_examples: Examples whose strongest features are drawn, the same through the training.
         every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
@@ -121,7 +135,7 @@ class MultimodalPrediction(Survey):
     every_n_validations: int = 5
     layer: str | None = None
     name: str = "prediction"
-    features: bool = field(default=True, init=False)
+    features = True
 
     def __post_init__(self) -> None:
         for name, least in (("num_examples", 0), ("every_n_validations", 1)):
@@ -134,7 +148,7 @@ class MultimodalPrediction(Survey):
 
     def explain(self, subject: Subject, examples: Sequence[int], answers: Answers) -> Finding:
         """Fit sparse models to predictions and labels."""
-        outputs, features = answers.outputs[0].double(), answers.features[0]
+        outputs, features = answers.outputs[0], answers.features[0]
         if len(outputs) < FEWEST:
             raise RuntimeError(
                 f"{self.name}: {len(outputs)} examples are too few for a sparse model; it takes {FEWEST} or more. "
@@ -147,20 +161,33 @@ class MultimodalPrediction(Survey):
         if subject.probe.target is not None:
             labels = targets_of(outputs, subject.probe.target, task)
             values["accuracy"] = accuracy(features, labels, held_out, task)
-        learnt = model.intercept.isfinite().nonzero().flatten().tolist()
-        non_zero = {output: int((model.weights[:, output] != 0).sum()) for output in learnt}
-        used = sum(non_zero.values()) / max(1, len(model.weights) * len(learnt))
-        agreeing = None if task == "regression" else _same(model.scores(features), predicted, task).all(1)
+        non_zero = used(model)
+        sparsity = 1 - sum(non_zero.values()) / max(1, len(model.weights) * len(non_zero))
+        agreeing = None if task == "regression" else same(model.scores(features), predicted, task).all(1)
+        weights = heaviest(model.weights)
+        closer = [example_features(subject, k, outputs[k], features[k], model, agreeing) for k in examples]
+        named = {feature for feature, *_ in weights} | {one.feature for found in closer for one in found.effects}
         return PredictionFinding(
-            values=values | {"sparsity": 1 - used},
+            values=values | {"sparsity": sparsity},
             features=len(model.weights),
             constant=int(model.spread.isinf().sum()),
             penalty=model.penalty,
             held_out=int(held_out.sum()),
             non_zero=non_zero,
-            weights=strongest(model.weights),
-            examples=[example_features(subject, k, outputs[k], features[k], model, agreeing) for k in examples],
+            weights=weights,
+            examples=closer,
+            activating={feature: _activating(subject, features[:, feature]) for feature in sorted(named)},
         )
+
+
+def used(model: SparseLinear) -> dict[int, int]:
+    """Return how many features every output has a weight for; those that did not vary are left out."""
+    learnt = model.intercept.isfinite().nonzero().flatten().tolist()
+    return {output: int((model.weights[:, output] != 0).sum()) for output in learnt}
+
+
+def _activating(subject: Subject, activations: Tensor) -> list[Activating]:
+    return [Activating(example, subject.positions[example]) for example in strongest(activations, ACTIVATED)]
 
 
 def held_out_half(subject: Subject, outputs: Tensor) -> Tensor:
@@ -176,70 +203,7 @@ def held_out_half(subject: Subject, outputs: Tensor) -> Tensor:
     return held_out
 
 
-def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:
-    """Return ``(N, C)`` what a sparse model is fitted to: classes as one-hot, labels of 0 and 1, values on one scale.
-
-    Args:
-        outputs: ``(N, C)`` of the model.
-        target: ``(N, ...)`` labels; None for the model's own predictions.
-        task: What the outputs stand for.
-    """
-    if task == "regression":
-        values = (outputs if target is None else target.view_as(outputs)).double()
-        spread = values.std(0)
-        return (values - values.mean(0)) / torch.where(spread > 0, spread, 1.0)
-    if target is None:
-        return decisions(outputs, task)
-    if task == "multiclass":
-        return functional.one_hot(target.view(-1).long(), outputs.shape[1]).double()
-    return target.view_as(outputs).double()
-
-
-def fidelities(
-    model: SparseLinear, features: Tensor, predicted: Tensor, held_out: Tensor, task: Task
-) -> dict[str, float]:
-    """Return how well the model's predictions are foretold, beside one constant answer."""
-    constant = predicted[~held_out].mean(0) - (0.5 if task in ("binary", "multilabel") else 0.0)
-    return {
-        "fidelity": agreement(model.scores(features[held_out]), predicted[held_out], task),
-        "fidelity_baseline": agreement(constant.expand_as(predicted[held_out]), predicted[held_out], task),
-    }
-
-
-def accuracy(features: Tensor, labels: Tensor, held_out: Tensor, task: Task) -> float:
-    """Return how well a sparse model that is fitted to labels foretells held-out ones."""
-    model = sparse_linear(features, labels, held_out, FAMILIES[task])
-    return agreement(model.scores(features[held_out]), labels[held_out], task)
-
-
-def agreement(scores: Tensor, targets: Tensor, task: Task) -> float:
-    """Return the share of decisions that are the same; R2 for values, averaged over those that vary.
-
-    Args:
-        scores: ``(n, C)`` of the sparse model.
-        targets: ``(n, C)`` as of :func:`targets_of`.
-        task: What they stand for.
-
-    Raises:
-        RuntimeError: No value varies.
-    """
-    if task != "regression":
-        return float(_same(scores, targets, task).double().mean())
-    around = (targets - targets.mean(0)).square().sum(0)
-    if not bool((around > 0).any()):
-        raise RuntimeError("values that are the same for all examples cannot be foretold from features.")
-    missed = (scores - targets).square().sum(0)
-    return float((1 - missed / around)[around > 0].mean())
-
-
-def _same(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """Return ``(n, 1)`` for classes or ``(n, C)`` for labels: whether they are decided alike."""
-    if task == "multiclass":
-        return (scores.argmax(1) == targets.argmax(1)).unsqueeze(1)
-    return decisions(scores, task) == targets
-
-
-def strongest(weights: Tensor) -> list[tuple[int, int, float]]:
+def heaviest(weights: Tensor) -> list[tuple[int, int, float]]:
     """Return ``(feature, output, weight)`` of the strongest weights of ``(F, C)``, none of them 0."""
     flat = weights.flatten()
     order = flat.abs().argsort(descending=True, stable=True)[:WEIGHTS].tolist()

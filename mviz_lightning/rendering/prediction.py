@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mviz_lightning.explainers.prediction import ExampleFeatures, PredictionFinding
-from mviz_lightning.records import Image, Record, Table, Text
-from mviz_lightning.rendering.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.explainers.prediction import ACTIVATED, ExampleFeatures, PredictionFinding
+from mviz_lightning.records import Image, Pixels, Record, Table, Text
+from mviz_lightning.rendering.canvas import Canvas, wrapped
 from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import LINE, MARGIN, Gallery
 from mviz_lightning.rendering.labels import Labels
+from mviz_lightning.rendering.stamps import Stamps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,15 +17,30 @@ if TYPE_CHECKING:
 RAISES, LOWERS = "#B2182B", "#2166AC"
 """Ends of the scale on which explanations are drawn."""
 
-ROW, NAME, WORDS = 0.22, 1.05, 2.15
-"""Inches: the height of a feature, its name, its weight and activation."""
+NAME, GAP = 1.62, 0.12
+"""Inches: the name of a feature above its weight and activation, and what is left free beside the bars."""
+
+BARE, FILLED = 0.34, 0.46
+"""Inches: the height of a feature, without inputs and with them."""
+
+CAPTION = 0.2
+"""Inches: what inputs are those of."""
+
+LETTER = 0.062
+"""Inches: the mean width of a letter of the line above the bars."""
+
+STAGE_THREE = ("picture of MultimodalRepresentation", "most activating examples")
+"""Columns that lead to what a feature responds to."""
 
 
 @records_of.register
 def prediction_records(finding: PredictionFinding, key: str, gallery: Gallery, when: str) -> Sequence[Record]:
     """Draw the examples, list the weights, and say how far the sparse model goes."""
+    canvas = Canvas()
+    pictures = [example_picture(canvas, found, finding, key, gallery, when) for found in finding.examples]
     return [
-        *(example_picture(found, finding, key, gallery.labels, when) for found in finding.examples),
+        *pictures,
+        *([example_table(finding, pictures, key, gallery.labels, when)] if pictures else []),
         weight_table(finding, key, gallery.labels, when),
         class_table(finding, key, gallery.labels, when),
         Text(f"{key}/summary", summary(finding, gallery.labels, when)),
@@ -63,27 +79,37 @@ def _foretold(finding: PredictionFinding, labels: Labels) -> str:
     )
 
 
-def example_picture(found: ExampleFeatures, finding: PredictionFinding, key: str, labels: Labels, when: str) -> Image:
-    """Draw weight x activation of an example's strongest features."""
-    about, output = found.explanation, labels.output(found.output)
+# -- One example -----------------------------------------------------------------------------------------------------
+
+
+def example_picture(
+    canvas: Canvas, found: ExampleFeatures, finding: PredictionFinding, key: str, gallery: Gallery, when: str
+) -> Image:
+    """Draw weight x activation of an example's strongest features, and the examples that activate these most."""
+    about, labels, stamps = found.explanation, gallery.labels, Stamps.of(gallery, ACTIVATED)
     said = f"Example {about.position}{f', {when}' if when else ''}: {labels.headline(about)}"
-    title = wrapped(said, 68)
-    lead = wrapped(_lead(found, finding, output), 100)
-    footer = wrapped(_foretold(finding, labels) + _verdict(found), 112)
-    top = 0.1 + LINE * len(title) + 0.16 * len(lead) + 0.1
-    height = ROW * max(1, len(found.effects))
-    canvas = Canvas(top + height + 0.5 + 0.15 * len(footer))
+    title, footer = wrapped(said, 68), wrapped(_foretold(finding, labels) + _verdict(found), 112)
+    lead = wrapped(_lead(found, finding, labels), int((stamps.left - 2 * MARGIN) / LETTER))
+    first, row = 0.1 + LINE * len(title), FILLED if stamps.kinds else BARE
+    top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.kinds else 0.0)
+    height = row * max(1, len(found.effects))
+    canvas.begin(top + height + 0.5 + 0.15 * len(footer))
     canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
-    canvas.text(MARGIN, 0.1 + LINE * len(title), "\n".join(lead), fontsize=8.5, color="#222222")
-    _draw_words(canvas, top, found)
-    _draw_bars(canvas.panel(MARGIN + NAME, top, WIDTH - 2 * MARGIN - NAME - WORDS, height), found, labels)
+    canvas.text(MARGIN, first, "\n".join(lead), fontsize=8.5, color="#222222")
+    _draw_names(canvas, top, row, found)
+    bars = canvas.panel(MARGIN + NAME, top, stamps.left - MARGIN - NAME - GAP, height, "bars")
+    _draw_bars(bars, found, labels)
+    if stamps.kinds:
+        stamps.draw(canvas, first, FILLED, [about.example])
+        _draw_activating(canvas, stamps, top, found, finding)
     canvas.text(MARGIN, canvas.height - 0.08 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
     return Image(f"{key}/example_{about.position}", canvas.pixels(), said, keep=True)
 
 
-def _lead(found: ExampleFeatures, finding: PredictionFinding, output: str) -> str:
+def _lead(found: ExampleFeatures, finding: PredictionFinding, labels: Labels) -> str:
+    output = labels.output(found.output)
     if found.output not in finding.non_zero:
-        return f"{output} is too rare among the predictions: the sparse model does not know it."
+        return f"The predictions that were fitted say {output} always or never: it takes no feature."
     used = finding.non_zero[found.output]
     return f"A sparse linear model predicts {output} from {used} of {finding.features} features; the strongest here:"
 
@@ -94,14 +120,25 @@ def _verdict(found: ExampleFeatures) -> str:
     return " Here it predicts the same." if found.agrees else " Here it predicts something else."
 
 
-def _draw_words(canvas: Canvas, top: float, found: ExampleFeatures) -> None:
+def _draw_activating(
+    canvas: Canvas, stamps: Stamps, top: float, found: ExampleFeatures, finding: PredictionFinding
+) -> None:
+    """Draw, beside every feature, the examples that activate it most."""
+    caption = "examples that activate each feature most:" if found.effects else ""
+    canvas.text(stamps.left, top - CAPTION + 0.01, caption, fontsize=7.5, color="#555555")
     for place, effect in enumerate(found.effects):
-        middle = top + (place + 0.5) * ROW
-        canvas.text(MARGIN, middle, feature_name(effect.feature), fontsize=8.5, va="center")
-        words = f"{effect.weight:+.3g} x {effect.activation:+.2f} = {effect.effect:+.3g}"
-        canvas.text(WIDTH - MARGIN - WORDS + 0.1, middle, words, fontsize=8.5, va="center")
+        examples = [strong.example for strong in finding.activating[effect.feature]]
+        stamps.draw(canvas, top + place * FILLED, FILLED, examples)
+
+
+def _draw_names(canvas: Canvas, top: float, row: float, found: ExampleFeatures) -> None:
+    for place, effect in enumerate(found.effects):
+        middle = top + (place + 0.5) * row
+        canvas.text(MARGIN, middle - 0.07, feature_name(effect.feature), fontsize=8.5, weight="bold", va="center")
+        words = f"{effect.weight:+.2g} x {effect.activation:+.2f} = {effect.effect:+.2g}"
+        canvas.text(MARGIN, middle + 0.08, words, fontsize=8, va="center")
     if not found.effects:
-        canvas.text(MARGIN, top + ROW / 2, "no feature", fontsize=8.5, va="center")
+        canvas.text(MARGIN, top + row / 2, "no feature", fontsize=8.5, va="center")
 
 
 def _draw_bars(axes: "Axes", found: ExampleFeatures, labels: Labels) -> None:
@@ -113,18 +150,51 @@ def _draw_bars(axes: "Axes", found: ExampleFeatures, labels: Labels) -> None:
     limit = max(map(abs, effects), default=0.0) or 1.0
     axes.set_xlim(-1.08 * limit, 1.08 * limit)
     axes.set_ylim(max(1, len(effects)) - 0.5, -0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="x", labelsize=8)
     scale = "standard deviations of the value" if labels.task == "regression" else "logit of the sparse model"
     axes.set_xlabel(f"weight x standardised activation ({scale})", fontsize=8, labelpad=1)
 
 
+# -- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def stage_three(finding: PredictionFinding, feature: int) -> list[str]:
+    """Return where a feature's picture lies, if that is one that is shown, and the examples that activate it most."""
+    positions = ", ".join(str(strong.position) for strong in finding.activating[feature])
+    return [f"representation/feature_{feature}", positions]
+
+
+def example_table(finding: PredictionFinding, pictures: Sequence[Image], key: str, labels: Labels, when: str) -> Table:
+    """List the strongest features of every example."""
+    columns = ["when", "example", "picture", "predicted", "target", "output", "feature", "weight", "activation"]
+    rows: list[list[str | float | Pixels]] = [
+        [
+            when,
+            found.explanation.position,
+            picture.pixels,
+            labels.outcome(found.explanation.predicted),
+            labels.outcome(found.explanation.target),
+            labels.output(found.output),
+            feature_name(effect.feature),
+            effect.weight,
+            effect.activation,
+            effect.effect,
+            *stage_three(finding, effect.feature),
+        ]
+        for found, picture in zip(finding.examples, pictures, strict=True)
+        for effect in found.effects
+    ]
+    return Table(f"{key}/examples", [*columns, "weight x activation", *STAGE_THREE], rows)
+
+
 def weight_table(finding: PredictionFinding, key: str, labels: Labels, when: str) -> Table:
     """List the strongest weights."""
     rows: list[list[str | float]] = [
-        [when, feature_name(feature), labels.output(output), weight] for feature, output, weight in finding.weights
+        [when, feature_name(feature), labels.output(output), weight, *stage_three(finding, feature)]
+        for feature, output, weight in finding.weights
     ]
-    return Table(f"{key}/weights", ["when", "feature", "output", "weight"], rows)
+    return Table(f"{key}/weights", ["when", "feature", "output", "weight", *STAGE_THREE], rows)
 
 
 def class_table(finding: PredictionFinding, key: str, labels: Labels, when: str) -> Table:

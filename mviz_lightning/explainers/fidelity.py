@@ -1,0 +1,78 @@
+"""How far a sparse linear model of features foretells what a model predicts, and what is true."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from mviz_lightning.functional import Family, SparseLinear, Task, decisions, sparse_linear
+from mviz_lightning.functional.sparse import standardisation
+
+FAMILIES: dict[Task, Family] = {
+    "multiclass": "multinomial",
+    "binary": "bernoulli",
+    "multilabel": "bernoulli",
+    "regression": "gaussian",
+}
+"""How decisions and values of a task are fitted."""
+
+
+def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:
+    """Return ``(N, C)`` what a sparse model is fitted to: classes as one-hot, labels of 0 and 1, values on one scale.
+
+    Args:
+        outputs: ``(N, C)`` as the model gave them.
+        target: ``(N, ...)`` labels; None for the model's own predictions.
+        task: What the outputs stand for.
+    """
+    if task == "regression":
+        values = outputs if target is None else target.view_as(outputs).double()
+        mean, spread = standardisation(values)
+        return (values.double() - mean) / spread
+    if target is None:
+        return decisions(outputs, task)
+    if task == "multiclass":
+        return functional.one_hot(target.view(-1).long(), outputs.shape[1]).double()
+    return target.view_as(outputs).double()
+
+
+def fidelities(
+    model: SparseLinear, features: Tensor, predicted: Tensor, held_out: Tensor, task: Task
+) -> dict[str, float]:
+    """Return how well the model's predictions are foretold, beside one constant answer."""
+    constant = predicted[~held_out].mean(0) - (0.5 if task in ("binary", "multilabel") else 0.0)
+    return {
+        "fidelity": agreement(model.scores(features[held_out]), predicted[held_out], task),
+        "fidelity_baseline": agreement(constant.expand_as(predicted[held_out]), predicted[held_out], task),
+    }
+
+
+def accuracy(features: Tensor, labels: Tensor, held_out: Tensor, task: Task) -> float:
+    """Return how well a sparse model that is fitted to labels foretells held-out ones."""
+    model = sparse_linear(features, labels, held_out, FAMILIES[task])
+    return agreement(model.scores(features[held_out]), labels[held_out], task)
+
+
+def agreement(scores: Tensor, targets: Tensor, task: Task) -> float:
+    """Return the share of decisions that are the same; R2 for values, averaged over those that vary.
+
+    Args:
+        scores: ``(n, C)`` of the sparse model.
+        targets: ``(n, C)`` as of :func:`targets_of`.
+        task: What they stand for.
+
+    Raises:
+        RuntimeError: No value varies.
+    """
+    if task != "regression":
+        return float(same(scores, targets, task).double().mean())
+    around = (targets - targets.mean(0)).square().sum(0)
+    if not bool((around > 0).any()):
+        raise RuntimeError("values that are the same for all examples cannot be foretold from features.")
+    missed = (scores - targets).square().sum(0)
+    return float((1 - missed / around)[around > 0].mean())
+
+
+def same(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
+    """Return ``(n, 1)`` for classes or ``(n, C)`` for labels: whether they are decided alike."""
+    if task == "multiclass":
+        return (scores.argmax(1) == targets.argmax(1)).unsqueeze(1)
+    return decisions(scores, task) == targets
