@@ -15,6 +15,7 @@ from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Survey
 from mviz_lightning.explainers.unit_weights import ExampleImportance, ImportanceFinding, OutputImportance, Part
+from mviz_lightning.functional.surrogate import ROUNDING
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
 """Method -> examples of which totals are the mean, by default: the dearer an example, the fewer."""
@@ -33,11 +34,12 @@ class _Evidence:
     weights: Weights
     without: Outputs
 
-    def part(self, example: int, output: int, value: float) -> Part:
-        change = value - float(self.without[example][output])
-        found = self.weights[example, output]
+    def part(self, example: int, output: int, outputs: Tensor) -> Part:
+        """Return what the units add to one of an example's ``(C,)`` outputs."""
+        change = float(outputs[output] - self.without[example][output])
+        found, floor = self.weights[example, output], ROUNDING * float(outputs.abs().max())
         r2 = None if found.r2 is None else float(found.r2)
-        return Part(found.weights, change, self.asking.method, self.asking.reason, r2)
+        return Part(found.weights, change, self.asking.method, self.asking.reason, r2, floor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,9 +210,8 @@ class UnimodalImportance(Survey):
         about = Explanation(example, subject.positions[example], found.predicted, found.target, found.probability, [])
         explained = []
         for output, role in found.roles.items():
-            value = float(outputs[output])
-            parts = {name: known.part(example, output, value) for name, known in evidence.items()}
-            explained.append(OutputImportance(output, role, value, parts))
+            parts = {name: known.part(example, output, outputs) for name, known in evidence.items()}
+            explained.append(OutputImportance(output, role, float(outputs[output]), parts))
         return ExampleImportance(about, explained)
 
     def _values(self, subject: Subject, whole: Outputs, evidence: Mapping[str, _Evidence]) -> dict[str, float]:
@@ -220,7 +221,7 @@ class UnimodalImportance(Survey):
             parts = []
             for example in self._totals(subject, known.asking.method):
                 output = list(self._outcome(subject, example, whole[example]).roles)[self._counted]
-                parts.append(known.part(example, output, float(whole[example][output])))
+                parts.append(known.part(example, output, whole[example]))
             if parts:
                 totals[name] = sum(float(part.weights.abs().sum()) for part in parts) / len(parts)
                 gaps[f"gap/{name}"] = sum(part.gap for part in parts) / len(parts)

@@ -19,6 +19,7 @@ class Part:
         method: By which they were found.
         reason: Why by another method than asked for; nothing where it is that one.
         r2: Of LIME, for masks that it was not fitted to; None of other methods.
+        floor: Changes up to which may be rounding.
     """
 
     weights: Tensor
@@ -26,12 +27,21 @@ class Part:
     method: str
     reason: str = ""
     r2: float | None = None
+    floor: float = 0.0
+
+    @property
+    def _scale(self) -> float:
+        return max(abs(self.change), float(self.weights.abs().sum()))
+
+    @property
+    def has_effect(self) -> bool:
+        """Return whether the units change more than rounding may."""
+        return self._scale > self.floor
 
     @property
     def gap(self) -> float:
         """Return how far the weights are from adding up, as a share of the change or of all weights."""
-        scale = max(abs(self.change), float(self.weights.abs().sum()))
-        return abs(float(self.weights.sum()) - self.change) / scale if scale else 0.0
+        return abs(float(self.weights.sum()) - self.change) / self._scale if self.has_effect else 0.0
 
 
 @dataclass(frozen=True)

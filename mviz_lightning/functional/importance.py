@@ -1,6 +1,10 @@
 """What each unit of a modality adds to one output: sums of derivatives, occlusion, LIME and Shapley values.
 
 All of them estimate how ``f(x) - f(x with all units masked)`` is made up.
+
+Captum has these methods too and judges them in the tests. It calls the model itself, for one input at a time; here a
+method only names masks and reads answers, so that rows of all examples and methods are evaluated together, encodings
+of the other modalities are reused, and the model that trains is left without a trace.
 """
 
 import math

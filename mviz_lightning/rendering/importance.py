@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from mviz_lightning.explainers.unit_weights import ExampleImportance, ImportanceFinding, OutputImportance, Part
 from mviz_lightning.records import Image, Pixels, Record, Table
@@ -112,8 +115,7 @@ class _Picture:
         if inputs:
             kind.draw(panels[0], example)
         colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
-        weights = part.weights.numpy() if part.r2 is None else trust.shown(part.weights, part.r2)
-        kind.paint(panels[1], example, weights, colours, inputs=inputs)
+        kind.paint(panels[1], example, shown(part), colours, inputs=inputs)
         canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
         below = top + tall + 0.04
         canvas.text(_left(0) + PANEL / 2, below, name if inputs else f"{name} (not shown)", ha="center")
@@ -136,9 +138,18 @@ def number(value: float) -> str:
     return f"{value:+.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:+.2g}"
 
 
+def shown(part: Part) -> npt.NDArray[Any]:
+    """Return ``(U,)`` weights as they are drawn: faded where they are not to be trusted, 0 where they are rounding."""
+    if part.r2 is not None:
+        return trust.shown(part.weights, part.r2)
+    return part.weights.numpy() * part.has_effect
+
+
 def verdict(part: Part) -> tuple[str, str]:
     """Return what stands below a map, and its colour: the method, and whether the weights add up."""
     method = METHODS[part.method]
+    if not part.has_effect:
+        return f"{method}: no effect", "#555555"
     if part.r2 is not None:
         words, colour = trust.verdict(part.r2)
         return f"{method}: {words}", colour

@@ -70,3 +70,9 @@ def constrained_least_squares(masks: Array, weights: Array, gains: Array, change
 def played(game: Game, masks: Sequence[Sequence[bool]]) -> Array:
     """What a game gives for every mask."""
     return np.array([game(frozenset(unit for unit, stays in enumerate(mask) if stays)) for mask in masks])
+
+
+def occluded(game: Game, units: int) -> Array:
+    """What is lost where a unit is masked alone."""
+    everything = frozenset(range(units))
+    return np.array([game(everything) - game(everything - {unit}) for unit in range(units)])
