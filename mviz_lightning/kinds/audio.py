@@ -137,8 +137,10 @@ class Audio(Series):
         super().paint(axes, example, weights, colours, inputs=inputs and not self._is_wave)
         table = self.table(example) if inputs and self._is_wave else np.zeros(0)
         if table.size:
+            # Noise, which is nearly everywhere, leaves the colours as they are.
+            noise = float(np.median(table))
             shade = np.zeros((*table.shape, 4))
-            shade[..., 3] = SHADE * table
+            shade[..., 3] = SHADE * ((table - noise) / max(1 - noise, 1e-12)).clip(0, 1)
             axes.imshow(shade, extent=(0, 1, 0, BELOW), aspect="auto")
             self._draw_wave(axes, example)
 

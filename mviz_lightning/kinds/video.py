@@ -13,6 +13,7 @@ from mviz_lightning.batch import Units
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.kinds.base import blocks, fill
 from mviz_lightning.kinds.image import CHANNELS, Image, blend, grid
+from mviz_lightning.kinds.lettering import extent, write
 from mviz_lightning.kinds.parts import real_entries, runs, span
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 ACROSS = 2
 """Pictures side by side."""
+
+ROOM = 12
+"""Letters that a picture must have room for, or it does not say when it is."""
 
 
 class Video(Image):
@@ -109,6 +113,23 @@ class Video(Image):
         wide = self._as_pixels(torch.cat(self._pictures[example, middles].unbind(), 2)) if middles else None
         tiles = [] if wide is None else np.split(wide, len(middles), 1)
         return _laid_out(tiles, np.uint8(255), (*self._patch.shape, 3), self._shape[0])
+
+    def draw(self, axes: "Axes", example: int) -> None:
+        """Show the pictures, and say when they are where there is room."""
+        super().draw(axes, example)
+        across = min(ACROSS, self._shape[0])
+        if extent(axes)[0] < across * ROOM:
+            return
+        down = -(-self._shape[0] // across)
+        for place, steps in enumerate(self._steps(example)):
+            corner = (place % across + 0.03) / across, 1 - (place // across + 0.97) / down
+            paper = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
+            said = self._moment(int(steps[len(steps) // 2]))
+            write(axes, *corner, said, va="bottom", transform=axes.transAxes, bbox=paper)
+
+    def _moment(self, step: int) -> str:
+        rate = self.modality.rate
+        return f"step {step + 1}" if rate is None else f"{step / rate:.3g} s"
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Name units by time, row and column."""

@@ -5,6 +5,7 @@ from functools import singledispatch
 
 from mviz_lightning.explainers import Explanation, Finding
 from mviz_lightning.explainers.errors import ErrorFinding
+from mviz_lightning.explainers.interplay import CrossModalFinding
 from mviz_lightning.explainers.prediction import PredictionFinding
 from mviz_lightning.explainers.unit_weights import ImportanceFinding
 from mviz_lightning.records import Sound
@@ -18,7 +19,7 @@ def examples_of(finding: Finding) -> Sequence[Explanation]:
 
 
 @examples_of.register
-def _(finding: ImportanceFinding) -> Sequence[Explanation]:
+def _(finding: ImportanceFinding | CrossModalFinding) -> Sequence[Explanation]:
     return [found.about for found in finding.examples]
 
 

@@ -110,7 +110,7 @@ def make_text(told: Tensor) -> Made:
     mask = (torch.arange(18) < lengths[:, None]).long()
     leaves = {"tokens": tokens * mask, "mask": mask}
     encoder = nn.Sequential(nn.Embedding(len(words), FEATURES, padding_idx=0), Strongest(1))
-    return Made(leaves, Modality("tokens", mask="mask", decode=words), encoder)
+    return Made(leaves, Modality("tokens", mask="mask", decode=words, baseline=0), encoder)
 
 
 def make_waveform(told: Tensor) -> Made:
