@@ -117,7 +117,7 @@ class Audio(Series):
         if self.modality.sample_rate is None or not self._is_wave:
             return None
         wave = self.values[example].movedim(self._time - 1, 0)[self._steps(example)]
-        return _as_samples(wave.reshape(len(wave), -1))
+        return _as_samples(wave.unsqueeze(1).flatten(1))
 
     def draw(self, axes: "Axes", example: int) -> None:
         """Show the spectrogram, and a waveform above its own."""
@@ -137,12 +137,13 @@ class Audio(Series):
         super().paint(axes, example, weights, colours, inputs=inputs and not self._is_wave)
         table = self.table(example) if inputs and self._is_wave else np.zeros(0)
         if table.size:
-            # Noise, which is nearly everywhere, leaves the colours as they are.
-            noise = float(np.median(table))
             shade = np.zeros((*table.shape, 4))
-            shade[..., 3] = SHADE * ((table - noise) / max(1 - noise, 1e-12)).clip(0, 1)
+            shade[..., 3] = SHADE * _above_noise(table)
             axes.imshow(shade, extent=(0, 1, 0, BELOW), aspect="auto")
             self._draw_wave(axes, example)
+
+    def _tinted(self, painted: npt.NDArray[Any], units: npt.NDArray[Any], table: npt.NDArray[Any]) -> Any:
+        return super()._tinted(painted, units, _above_noise(table))
 
     def _draw_wave(self, axes: "Axes", example: int) -> None:
         """Draw how far a waveform swings in the upper part of a panel."""
@@ -166,6 +167,13 @@ def _spectrogram(wave: Tensor) -> Tensor:
     ).abs()
     loudest = found.max().clamp(min=1e-12)
     return (20 * (found / loudest).clamp(min=1e-12).log10()).clamp(min=-DECIBELS)
+
+
+def _above_noise(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a spectrogram in which noise, which is nearly everywhere, is 0 and leaves colours as they are."""
+    noise = float(np.median(table)) if table.size else 0.0
+    quiet: npt.NDArray[Any] = ((table - noise) / max(1 - noise, 1e-12)).clip(0, 1)
+    return quiet
 
 
 def _as_samples(wave: Tensor) -> Samples | None:

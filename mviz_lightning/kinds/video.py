@@ -1,6 +1,6 @@
 """Video: blocks of time, and patches in each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from mviz_lightning.batch import Units
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.kinds.base import blocks, fill
 from mviz_lightning.kinds.image import CHANNELS, Image, blend, grid
-from mviz_lightning.kinds.lettering import extent, write
-from mviz_lightning.kinds.parts import real_entries, runs, span
+from mviz_lightning.kinds.lettering import extent, on, write
+from mviz_lightning.kinds.parts import real_entries, runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +30,8 @@ ROOM = 12
 class Video(Image):
     """``(N, T, C, H, W)``, ``(N, C, T, H, W)`` or ``(N, T, H, W, C)``; ``time_axis`` says where time is, if in doubt.
 
-    A unit is a patch in a block of time. Of every block the picture in its middle is shown, in the order of reading.
-    Padded pictures belong to no unit.
+    A unit is a patch in a block of time. Of every block the picture in its middle is shown, in the order of reading;
+    units are named by it. Padded pictures belong to no unit.
     """
 
     name = "video"
@@ -117,26 +117,23 @@ class Video(Image):
     def draw(self, axes: "Axes", example: int) -> None:
         """Show the pictures, and say when they are where there is room."""
         super().draw(axes, example)
-        across = min(ACROSS, self._shape[0])
-        if extent(axes)[0] < across * ROOM:
+        if extent(axes)[0] < min(ACROSS, self._shape[0]) * ROOM:
             return
-        down = -(-self._shape[0] // across)
-        for place, steps in enumerate(self._steps(example)):
-            corner = (place % across + 0.03) / across, 1 - (place // across + 0.97) / down
-            paper = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
-            said = self._moment(int(steps[len(steps) // 2]))
-            write(axes, *corner, said, va="bottom", transform=axes.transAxes, bbox=paper)
+        (height, width), sheet = self._patch.shape, self.pixels(example) / 255
+        for said, (top, left) in zip(self._moments(example), _corners(self._patch.shape, self._shape[0]), strict=False):
+            behind = sheet[top + height * 4 // 5 : top + height, left : left + width // 2].mean((0, 1))
+            write(axes, left + 0.03 * width, top + 0.97 * height, said, va="bottom", color=on(behind))
 
-    def _moment(self, step: int) -> str:
-        rate = self.modality.rate
-        return f"step {step + 1}" if rate is None else f"{step / rate:.3g} s"
+    def _moments(self, example: int) -> list[str]:
+        """Say when the pictures are that are shown."""
+        steps, rate = [int(steps[len(steps) // 2]) for steps in self._steps(example)], self.modality.rate
+        return [f"step {step + 1}" if rate is None else f"{step / rate:.3g} s" for step in steps]
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Name units by time, row and column."""
-        times = [span(int(steps[0]), int(steps[-1]), self.modality.rate) for steps in self._steps(example)]
+        """Name units by the picture that is shown of their block, by row and column."""
         _, rows, columns = self._shape
         places = [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
-        return [f"{time}, {place}" for time in times for place in places]
+        return [f"{time}, {place}" for time in self._moments(example) for place in places]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of the pictures as they are laid out."""
@@ -170,10 +167,17 @@ def _laid_out(tiles: Sequence[Any], between: Any, shape: tuple[int, ...], count:
         shape: Of a tile.
         count: Of places.
     """
-    across, gap = min(ACROSS, count), max(1, shape[1] // 24)
-    height, width = shape[0] + gap, shape[1] + gap
-    sheet = np.full((-(-count // across) * height - gap, across * width - gap, *shape[2:]), between)
-    for place, tile in enumerate(tiles):
-        top, left = place // across * height, place % across * width
+    corners = list(_corners(shape, count))
+    bottom, right = (corners[-1][0] + shape[0], max(left for _, left in corners) + shape[1])
+    sheet = np.full((bottom, right, *shape[2:]), between)
+    for tile, (top, left) in zip(tiles, corners, strict=False):
         sheet[top : top + shape[0], left : left + shape[1]] = tile
     return sheet
+
+
+def _corners(shape: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
+    """Yield the top left corners of so many tiles in the order of reading."""
+    gap = max(1, shape[1] // 24)
+    for place in range(count):
+        row, column = divmod(place, ACROSS)
+        yield row * (shape[0] + gap), column * (shape[1] + gap)

@@ -30,7 +30,7 @@ def _(finding: PredictionFinding) -> Sequence[Explanation]:
 
 @examples_of.register
 def _(finding: ErrorFinding) -> Sequence[Explanation]:
-    return [found.explanation for found in finding.worst]
+    return [found.explanation for found in (*finding.worst, *finding.rescued)]
 
 
 def sounds(examples: Iterable[Explanation], gallery: Gallery) -> dict[str, Sound]:
