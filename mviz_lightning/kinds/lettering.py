@@ -22,10 +22,11 @@ GREY = "#8a8a8a"
 @cache
 def cell(size: float, dpi: float) -> float:
     """Return the width of a letter in pixels, as hinting rounds it."""
-    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
-    sample = Figure(dpi=dpi).text(0, 0, "m" * 20, family=FAMILY, size=size)
-    return sample.get_window_extent().width / 20
+    from mviz_lightning.kinds.ink import font
+
+    return font(FontProperties(FAMILY), size * dpi / 72).getlength("m" * 20) / 20
 
 
 def extent(axes: "Axes", size: float = SMALL) -> tuple[float, float]:
@@ -36,7 +37,9 @@ def extent(axes: "Axes", size: float = SMALL) -> tuple[float, float]:
 
 def write(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
     """Write a line as it is: a dollar is no formula, what the font does not have is a box."""
-    axes.text(x, y, legible(text), **{"family": FAMILY, "size": SMALL, "parse_math": False, **style})
+    from mviz_lightning.kinds.ink import Ink  # plotting is loaded when a picture is drawn, not at import
+
+    axes.add_artist(Ink(x, y, legible(text), **{"family": FAMILY, "size": SMALL, **style}))
 
 
 def legible(text: str) -> str:

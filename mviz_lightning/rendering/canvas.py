@@ -66,7 +66,7 @@ class Canvas:
         """Begin a picture of so many inches."""
         self.height = height
         self.figure.set_size_inches(self.width, height)
-        for artist in [*self.figure.texts, *self.figure.images]:
+        for artist in [*self.figure.artists, *self.figure.images]:
             artist.remove()
         self._used.clear()
         for panel in self.figure.axes:
@@ -96,9 +96,11 @@ class Canvas:
 
     def text(self, left: float, top: float, words: str, **style: Any) -> None:
         """Write words as they are, their top left corner at a place: a dollar is no formula."""
-        placed: dict[str, Any] = {"fontsize": 9, "va": "top", "ha": "left", "parse_math": False} | style
+        from mviz_lightning.kinds.ink import Ink
+
         lines = "\n".join(map(legible, words.split("\n")))
-        self.figure.text(left / self.width, 1 - top / self.height, lines, **placed)
+        placed: dict[str, Any] = {"fontsize": 9, "va": "top"} | style
+        self.figure.add_artist(Ink(left / self.width, 1 - top / self.height, lines, **placed))
 
     def scale(self, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
         """Draw a colour bar with its ends and 0; as plain pixels, since a panel costs ten times as much."""
@@ -111,7 +113,9 @@ class Canvas:
             self.text(left + BAR / DPI + 0.03, top + share * height, words, va="center", fontsize=8)
 
     def pixels(self) -> Pixels:
-        """Rasterise."""
+        """Rasterise; an axis without ticks and label would take its time for nothing."""
+        for axis in (axis for panel in self.figure.axes for axis in (panel.xaxis, panel.yaxis)):
+            axis.set_visible(bool(len(axis.get_majorticklocs()) or axis.get_label_text()))
         return pixels(self.figure)
 
 
@@ -119,6 +123,8 @@ def _stripped(axes: "Axes") -> "Axes":
     """Return a panel without anything in it."""
     for artist in [*axes.images, *axes.lines, *axes.patches, *axes.collections, *axes.texts, *axes.artists]:
         artist.remove()
+    if (legend := axes.get_legend()) is not None:
+        legend.remove()
     axes.relim()
     axes.set_autoscale_on(True)
     axes.set(xticks=[], yticks=[], aspect="auto", visible=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mviz_lightning.functional import bound_name
-from mviz_lightning.records import Image, Pixels, Row, State
+from mviz_lightning.records import Image, Row, State
+from mviz_lightning.rendering.canvas import Canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 """Okabe and Ito's palette, told apart with every kind of colour vision."""
@@ -18,6 +18,12 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 INTERACTION = "#999999"
 NOT_USED = {State.UNUSED: "o", State.COLLAPSED: "X"}
 """How runs are marked at which a modality was not used."""
+
+LEFT, TOP, WIDTH, HEIGHT = 0.6, 0.32, 4.15, 3.08
+"""Inches: where a half's axes begin, and their size."""
+
+COLUMNS = 4
+"""Of a legend."""
 
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
@@ -29,31 +35,29 @@ def share_curves(rows: Sequence[Row], modalities: Sequence[str]) -> Image:
         rows: Runs with values, in order.
         modalities: Names, in declared order.
     """
-    from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
-
-    figure = Figure(figsize=(9.6, 4.2), dpi=100, layout="constrained")
-    stacked, totals = figure.subplots(1, 2)
+    canvas = Canvas(TOP + HEIGHT + 0.6 + 0.2 * -(-(len(modalities) + 1) // COLUMNS), 2 * (LEFT + WIDTH + 0.05))
     positions, label = _positions(rows)
-    _draw_stack(stacked, positions, rows, modalities)
-    _draw_totals(totals, positions, rows, modalities)
-    for axes in (stacked, totals):
-        axes.set_xlabel(label)
-        axes.grid(axis="y", alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(rows) == 1:
-            axes.set_xticks(positions)
-        else:
-            axes.xaxis.get_major_locator().set_params(integer=True)
-    return Image("shares", pixels(figure), f"{label} {positions[-1]:g}")
+    for half, (title, draw) in enumerate(HALVES.items()):
+        left = LEFT + half * canvas.width / 2
+        canvas.text(left + WIDTH / 2, 0.07, title, fontsize=12, ha="center")
+        axes = canvas.panel(left, TOP, WIDTH, HEIGHT)
+        draw(axes, positions, rows, modalities)
+        _finish(axes, positions, label)
+    return Image("shares", canvas.pixels(), f"{label} {positions[-1]:g}")
 
 
-def pixels(figure: "Figure") -> Pixels:
-    """Rasterise a figure to ``(H, W, 3)`` uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _finish(axes: "Axes", positions: list[float], label: str) -> None:
+    """Draw what both halves have: ticks, a grid, and a legend off the curves."""
+    from matplotlib.ticker import MaxNLocator
 
-    canvas: Any = FigureCanvasAgg(figure)  # whose methods carry no types
-    canvas.draw()
-    return np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel(label)
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#444444")
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+    axes.legend(ncols=COLUMNS, frameon=False, fontsize=8.5, **place)
 
 
 def _positions(rows: Sequence[Row]) -> tuple[list[float], str]:
@@ -79,10 +83,7 @@ def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[Row], modal
         if len(rows) == 1:
             axes.bar(positions, height, bottom=floor, color=colour, alpha=0.75, width=0.5)
         floor = floor + height
-    axes.set(
-        ylim=(0, 1.02), ylabel="share of the outputs' variance", title="What the prediction is made of (bars: 95 %)"
-    )
-    _legend_above(axes)
+    axes.set(ylim=(0, 1.02), ylabel="share of the outputs' variance")
 
 
 def _draw_whiskers(axes: "Axes", positions: list[float], floor: Any, bounds: list[Any]) -> None:
@@ -100,9 +101,8 @@ def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[Row], moda
     _draw_states(axes, positions, rows, modalities)
     if any("score" in row.values for row in rows):
         axes.plot(positions, _series(rows, "score"), color="black", linestyle=":", marker=".", label="score")
-    axes.set(ylabel="share of variance; score", title="What would be lost without a modality (95 %)")
+    axes.set_ylabel("share of variance; score")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))
-    _legend_above(axes)
 
 
 def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[Row], modalities: Sequence[str]) -> None:
@@ -122,6 +122,8 @@ def _coloured(modalities: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, COLOURS[position % len(COLOURS)]) for position, name in enumerate(modalities)]
 
 
-def _legend_above(axes: "Axes") -> None:
-    """Keep the legend off the curves."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False, fontsize=8.5)
+HALVES = {
+    "What the prediction is made of (bars: 95 %)": _draw_stack,
+    "What would be lost without a modality (95 %)": _draw_totals,
+}
+"""Title -> what draws the half of the picture below it."""

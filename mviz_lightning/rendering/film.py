@@ -64,7 +64,8 @@ def film(moments: Sequence[Moment], gallery: Gallery, key: str) -> Image:
         "alone (UC) and together (MI)",
         68,
     )
-    canvas = Canvas(0.1 + len(title) * LINE + sum(strips.values()) + len(strips) * 2 * LINE + CURVE + 0.75)
+    canvas = gallery.canvas
+    canvas.begin(0.1 + len(title) * LINE + sum(strips.values()) + len(strips) * 2 * LINE + CURVE + 0.75)
     canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
     top = 0.1 + len(title) * LINE
     for name, height in strips.items():
@@ -108,7 +109,7 @@ def _draw_thumbnails(canvas: Canvas, top: float, name: str, kept: Sequence[Momen
         below = top + row * (height + STRIP_GAP)
         canvas.text(MARGIN + LABEL / 2, below + height / 2, label, ha="center", va="center")
         for column, part in enumerate(parts):
-            panel = canvas.panel(_left(column, width), below, width, height)
+            panel = canvas.panel(_left(column, width), below, width, height, "film map")
             weights = shown(getattr(part, side), getattr(part, f"{side}_r2"))
             kind.paint(panel, example, weights, colours, inputs=gallery.show_inputs)
     for column, moment in enumerate(kept):
@@ -133,7 +134,7 @@ def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment]
     width = (WIDTH - left - MARGIN - SCALE - 0.15) / 2
     for half, (label, side) in enumerate(SIDES):
         weights = [shown(getattr(part, side), getattr(part, f"{side}_r2"))[units] for part in parts]
-        panel = canvas.panel(left + half * (width + 0.1), top + LINE, width, height)
+        panel = canvas.panel(left + half * (width + 0.1), top + LINE, width, height, f"film matrix {label}")
         panel.imshow(colours.to_rgba(np.stack(weights, 1)), aspect="auto", interpolation="nearest")
         ticks = [moment.label.removeprefix("epoch ") for moment in kept]
         panel.set_xticks(range(len(kept)), ticks, fontsize=8)
@@ -152,7 +153,7 @@ def _short(name: str, limit: int = 17) -> str:
 def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes = canvas.panel(MARGIN + LABEL, top, WIDTH - 2 * MARGIN - LABEL - 1.1, CURVE)
+    axes = canvas.panel(MARGIN + LABEL, top, WIDTH - 2 * MARGIN - LABEL - 1.1, CURVE, "film curves")
     places = [moment.place for moment in moments]
     curves: list[tuple[str, str, dict[str, Any]]] = [
         ("UC", "unimodal", {"color": COLOURS[0], "marker": "o"}),

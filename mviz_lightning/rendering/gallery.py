@@ -35,7 +35,8 @@ class Gallery:
     show_inputs: bool = True
 
     @cached_property
-    def _canvas(self) -> Canvas:
+    def canvas(self) -> Canvas:
+        """What is drawn on, picture after picture."""
         return Canvas()
 
     def records(self, explanations: Sequence[Explanation], method: str, when: str = "") -> list[Image | Table]:
@@ -59,7 +60,7 @@ class Gallery:
             name: PANEL * kind.aspect(explanation.example, inputs=self.show_inputs) for name, kind in self.kinds.items()
         }
         block = 2 * LINE + 0.08 + sum(height + LINE + 0.1 for height in heights.values())
-        canvas = self._canvas
+        canvas = self.canvas
         canvas.begin(0.1 + len(title) * LINE + len(explanation.outputs) * block + len(footer) * 0.15 + 0.1)
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
         top = 0.1 + len(title) * LINE
