@@ -1,0 +1,43 @@
+"""What is written in pictures, and whether it lies inside of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from mviz_lightning.records import Image, Record
+from mviz_lightning.rendering import canvas, findings
+from mviz_lightning.rendering.gallery import Gallery
+
+
+def pictured(finding: Any, gallery: Gallery, when: str = "") -> tuple[dict[str, Record], dict[str, list[str]]]:
+    """Return records by key, and what is written in each picture; nothing of it may leave the picture."""
+    written: list[list[str]] = []
+    draw = canvas.pixels
+
+    def read(figure: Figure) -> Any:
+        pixels, renderer = draw(figure), FigureCanvasAgg(figure).get_renderer()  # drawing puts labels in their places
+        found = [text for text in figure.findobj(Text) if seen(text) and text.get_text().strip()]
+        for text in found:
+            box = text.get_window_extent(renderer)
+            inside = box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
+            assert inside, f"{text.get_text()!r} leaves the picture: {box}"
+        written.append([line for text in found for line in text.get_text().split("\n")])
+        return pixels
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "pixels", read)
+        records = findings.records_of(finding, "survey", gallery, when)
+    images = [record for record in records if isinstance(record, Image)]
+    return {record.key: record for record in records}, dict(zip(keys(images), written, strict=True))
+
+
+def keys(records: Sequence[Record]) -> list[str]:
+    return [record.key for record in records]
+
+
+def seen(text: Text) -> bool:
+    return text.get_visible() and (text.axes is None or text.axes.get_visible())

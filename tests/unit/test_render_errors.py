@@ -1,0 +1,198 @@
+"""How errors are drawn and listed: every number where it belongs, nothing cut off, nothing told that is secret."""
+
+from dataclasses import replace
+
+import numpy as np
+import planted
+import pytest
+from pictured import pictured
+from planted import COUNT
+
+from mviz_lightning.explainers import ErrorAnalysis
+from mviz_lightning.explainers.errors import ClassErrors, ErrorFinding
+from mviz_lightning.records import Image, Table
+from mviz_lightning.rendering.cases import sentences
+from mviz_lightning.rendering.errors import COLOURS, SHOWN
+from mviz_lightning.rendering.gallery import Gallery
+from mviz_lightning.rendering.labels import Labels
+
+TASKS = ["multiclass", "binary", "multilabel", "regression"]
+LONG = ["a class of a name that is long beyond all measure", "another, hardly shorter than the first", "third class"]
+WHEN = "epoch 12 (step 3400)"
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def case(request):
+    """Return task, study and finding."""
+    batch, unimodal, interaction, _ = planted.errors(request.param)
+    found = planted.study(planted.Pair(unimodal, interaction), batch, task=request.param)
+    finding = found.explain(ErrorAnalysis(num_examples=4)).finding
+    assert isinstance(finding, ErrorFinding)
+    return request.param, found, finding
+
+
+def gallery(found, task, **options):
+    return Gallery(found.kinds, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
+
+
+def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> None:
+    task, found, finding = case
+    records, _ = pictured(finding, gallery(found, task), WHEN)
+    assert list(records) == [
+        "survey/classes", "survey/counts", "survey/worst", "survey/rescued", "survey/examples"
+    ]  # fmt: skip
+    images = [record for record in records.values() if isinstance(record, Image)]
+    assert all(image.pixels.shape[1:] == (640, 3) and image.pixels.dtype == np.uint8 for image in images)
+    for table in (records["survey/counts"], records["survey/examples"]):
+        assert isinstance(table, Table)
+        for name, *column in zip(table.columns, *table.rows, strict=True):
+            assert len({type(cell) for cell in column}) == 1, name
+
+
+def test_every_class_stands_there_with_its_numbers(case) -> None:
+    task, found, finding = case
+    records, written = pictured(finding, gallery(found, task))
+    table = records["survey/counts"]
+    assert table.columns[3:] == list(finding.counts)
+    assert [list(row[3:]) for row in table.rows] == [list(one.counts.values()) for one in shown(finding, task)]
+    assert [row[2] for row in table.rows] == [sum(one.counts.values()) for one in shown(finding, task)]
+    numbers = [line for line in written["survey/classes"] if line.isdigit()]
+    names = [name for name in COLOURS if name in finding.counts]
+    expected = [
+        str(number)
+        for one in shown(finding, task)
+        for number in [*(one.counts[name] for name in names), sum(one.counts.values())]
+    ]
+    assert expected == numbers[: len(expected)]
+
+
+def shown(finding, task):
+    if task == "regression":
+        return finding.classes
+    wrong = {
+        one.index: sum(one.counts[name] for name in ("spoiled", "unrepaired", "misled")) for one in finding.classes
+    }
+    return sorted(finding.classes, key=lambda one: (-wrong[one.index], -one.counts["rescued"], one.index))
+
+
+def test_bars_are_as_long_as_the_numbers() -> None:
+    counts = {"right": 5, "rescued": 10, "spoiled": 20, "unrepaired": 30, "misled": 10}
+    finding = ErrorFinding(counts=counts, classes=[ClassErrors(0, counts)], worst=[], rescued=[], history=[(1, counts)])
+    pixels = pictured(finding, Gallery({}, Labels("multiclass")))[0]["survey/classes"].pixels
+    lengths = {}
+    for name in ("rescued", "spoiled", "unrepaired", "misled"):
+        rgb = [int(COLOURS[name][k : k + 2], 16) for k in (1, 3, 5)]
+        rows = (pixels[:, :330] == rgb).all(-1).sum(1)
+        lengths[name] = int(rows[rows > 0].mean())
+    scale = sum(lengths.values()) / 70
+    for name, length in lengths.items():  # a column of pixels at either end is of mixed colour
+        assert length == pytest.approx(scale * counts[name], abs=2)
+
+
+def test_many_classes_share_a_row() -> None:
+    counts = {"right": 1, "rescued": 0, "spoiled": 0, "unrepaired": 2, "misled": 1}
+    many = [ClassErrors(k, counts) for k in range(SHOWN + 7)]
+    total = {name: (SHOWN + 7) * number for name, number in counts.items()}
+    finding = ErrorFinding(counts=total, classes=many, worst=[], rescued=[], history=[(1, total)])
+    records, written = pictured(finding, Gallery({}, Labels("multiclass")))
+    at = written["survey/classes"].index("7 others")
+    assert written["survey/classes"][at + 1 : at + 6] == ["0", "0", "14", "7", "28"]
+    assert len(records["survey/counts"].rows) == SHOWN + 7
+    assert "survey/examples" not in records
+
+
+def test_cases_are_described_in_lines_that_need_no_break(case) -> None:
+    task, found, finding = case
+    _, written = pictured(finding, gallery(found, task), WHEN)
+    for name, listed in (("worst", finding.worst), ("rescued", finding.rescued)):
+        lines = written[f"survey/{name}"]
+        assert WHEN in lines[0]
+        at = [
+            lines.index(next(line for line in lines if f"Example {one.explanation.position}:" in line))
+            for one in listed
+        ]
+        assert len(set(at)) == len({one.explanation.position for one in listed})
+        for place, one in zip(at, listed, strict=True):
+            if at.count(place) == 1:
+                split = f"{one.value:.3g} = UC" if task == "regression" else f"{one.value:.2f} = UC {one.unimodal:.2f}"
+                assert one.category in lines[place]
+                assert split in lines[place + 2]
+
+
+def test_numbers_outlast_long_names(case) -> None:
+    task, _, finding = case
+    said = Labels(task, LONG[1:] if task == "binary" else LONG)
+    for one in [*finding.worst, *finding.rescued]:
+        lines = sentences(one, said, 43)
+        assert len(lines) == 5
+        assert all(len(line) <= 43 for line in lines)
+        sign = "-" if one.interaction < 0 else "+"
+        assert f" {sign} MI {abs(one.interaction):.2f}"[:-1] in lines[2] or task == "regression"
+        if one.explanation.probability is not None:
+            assert lines[3].endswith(f"({one.explanation.probability:.2f})")
+
+
+def test_rows_carry_the_inputs_of_their_example(case) -> None:
+    task, found, finding = case
+    records, _ = pictured(finding, gallery(found, task))
+    table = records["survey/examples"]
+    listed = [*(("worst", one) for one in finding.worst), *(("rescued", one) for one in finding.rescued)]
+    assert table.columns[-1] == "inputs"
+    for row, (name, one) in zip(table.rows, listed, strict=True):
+        assert row[1:4] == [name, one.explanation.position, one.category]
+        assert row[9:12] == [one.value, one.unimodal, one.interaction]
+        red = (one.explanation.position - 1000) / 64
+        colour = [round(255 * red), round(255 * (1 - red)), round(255 * 0.5)]
+        near = np.abs(row[-1].astype(int) - colour).max(-1) <= 2
+        assert near.mean() > 0.2
+
+
+def test_without_inputs_nothing_of_them_is_told(case) -> None:
+    task, found, finding = case
+    open_records, written = pictured(finding, gallery(found, task))
+    assert any("secret" in line for line in written["survey/worst"])
+    records, written = pictured(finding, gallery(found, task, show_inputs=False))
+    assert list(records) == ["survey/classes", "survey/counts", "survey/examples"]
+    assert "secret" not in str(written) + str(planted.texts(list(records.values())))
+    assert list(records["survey/examples"].columns) == list(open_records["survey/examples"].columns[:-1])
+    assert not any(isinstance(cell, np.ndarray) for row in records["survey/examples"].rows for cell in row)
+
+
+def test_the_course_says_which_survey_was_when(case) -> None:
+    task, found, finding = case
+    assert "survey/over_time" not in pictured(finding, gallery(found, task))[0]
+    zero = dict.fromkeys(finding.counts, 0)
+    second = replace(finding, history=[(1, finding.counts), (2, zero), (4, finding.counts)])
+    records, written = pictured(second, gallery(found, task), WHEN)
+    assert records["survey/over_time"].pixels.shape[1] == 640
+    lines = written["survey/over_time"]
+    assert f"number of the survey; 4 is {WHEN}" in lines
+    assert {"1", "2", "3", "4"} <= set(lines)
+    assert {name for name in COLOURS if name in finding.counts} <= set(lines)
+
+
+def test_nothing_is_drawn_of_what_there_is_none(case) -> None:
+    task, found, finding = case
+    bare = replace(finding, rescued=[])
+    records, _ = pictured(bare, gallery(found, task))
+    assert "survey/rescued" not in records
+    assert {row[1] for row in records["survey/examples"].rows} == {"worst"}
+    assert "survey/examples" not in pictured(replace(bare, worst=[]), gallery(found, task))[0]
+
+
+def test_the_headline_counts(case) -> None:
+    task, found, finding = case
+    _, written = pictured(finding, gallery(found, task), WHEN)
+    first, said, *_ = written["survey/classes"]
+    counts, total = finding.counts, sum(finding.counts.values())
+    assert first == f"What failed, {WHEN}"
+    if task == "regression":
+        assert (
+            said
+            == f"Of {COUNT} values, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
+        )
+        return
+    wrong, spoiled = total - counts["right"] - counts["rescued"], counts["spoiled"]
+    noun = "labels" if task == "multilabel" else "examples"
+    told = f"{wrong} of {total} {noun} are wrong, {spoiled} of them spoiled by MI; MI rescued {counts['rescued']}."
+    assert said == told
