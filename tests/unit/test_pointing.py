@@ -27,6 +27,7 @@ def test_words_are_found_where_they_stand() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_strongest_patch_of_a_word_lies_on_its_object() -> None:
     model = trained()
     found = play(model, shown(model, 96))
