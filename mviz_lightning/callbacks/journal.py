@@ -55,8 +55,9 @@ class Journal:
         _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
 
     def illustrate(self, study: Study, *, show_inputs: bool) -> None:
-        """Draw with what a study knows of its examples by now."""
-        self.gallery = Gallery(study.kinds, Labels(study.task, study.config.class_names), show_inputs)
+        """Draw with what a study knows of its examples by now; where that is nothing new, on the same panels."""
+        gallery = Gallery(study.kinds, Labels(study.task, study.config.class_names), show_inputs)
+        self.gallery = self.gallery if gallery == self.gallery else gallery
 
     def show(self, entry: Entry, *, joins: bool) -> None:
         """Add explanations, a picture each and a table of all, or what a survey found; sounds once a training.

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 
 from mviz_lightning.records import Alert, Image, Layout, Record, Row, Sound, Table
@@ -67,7 +67,7 @@ def _safe(part: str) -> str:
 def _content(record: Record) -> tuple[str, bytes]:
     """Return a file's ending and its bytes."""
     if isinstance(record, Image):
-        return ".png", _png(record)
+        return ".png", record.png
     if isinstance(record, Table):
         return ".csv", _csv(record).encode("utf-8", "replace")
     if isinstance(record, Sound):
@@ -75,14 +75,6 @@ def _content(record: Record) -> tuple[str, bytes]:
     if isinstance(record, Alert):
         return ".txt", f"{record.title}\n\n{record.text}\n".encode("utf-8", "replace")
     return ".md", record.markdown.encode("utf-8", "replace")
-
-
-def _png(image: Image) -> bytes:
-    from matplotlib.image import imsave
-
-    buffer = BytesIO()
-    imsave(buffer, image.pixels, format="png", metadata={"Description": image.caption} if image.caption else None)
-    return buffer.getvalue()
 
 
 def _csv(table: Table) -> str:

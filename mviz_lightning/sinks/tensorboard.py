@@ -52,7 +52,7 @@ class TensorBoardSink:
     def _write(self, record: Record, step: int) -> None:
         writer, key = self._logger.experiment, logged_key(self._logger, record.key)
         if isinstance(record, Image):
-            writer.add_image(key, record.pixels, step, dataformats="HWC")
+            _add_image(writer, key, record, step)
         elif isinstance(record, Sound):
             # It takes one channel, in -1..1; 1 / 32767 is what it multiplies by.
             writer.add_audio(key, record.samples.mean(1) / 32767, step, sample_rate=record.rate)
@@ -61,6 +61,19 @@ class TensorBoardSink:
 
     def row(self, row: Row) -> None:
         """Leave scalars to the trainer."""
+
+
+def _add_image(writer: Any, key: str, image: Image, step: int) -> None:
+    """Write a picture as the file that it is already: ``add_image`` encodes it anew."""
+    file: Any = getattr(writer, "file_writer", None)
+    if not type(file).__module__.startswith("torch."):  # closed for now, or tensorboardX with protocols of its own
+        writer.add_image(key, image.pixels, step, dataformats="HWC")
+        return
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+    height, width, channels = image.pixels.shape
+    shown = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=image.png)
+    file.add_summary(Summary(value=[Summary.Value(tag=key, image=shown)]), step)
 
 
 def _markdown(record: Table | Text | Alert) -> str:

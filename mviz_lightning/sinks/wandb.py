@@ -35,14 +35,14 @@ class WandbSink:
 
     def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
         """Write all records into one row: the trainer's next, or one of their own."""
-        with TemporaryDirectory() as folder:  # W&B takes its copy of a sound while it logs
-            self._write(records, step, Path(folder), joins=joins)
+        with TemporaryDirectory() as folder:  # W&B takes its copies while it logs
+            self._write(records, step, _Media(Path(folder), records), joins=joins)
 
-    def _write(self, records: Sequence[Record], step: int, folder: Path, *, joins: bool) -> None:
+    def _write(self, records: Sequence[Record], step: int, shown: "_Media", *, joins: bool) -> None:
         refused, media = Refusals(), dict[str, Any]()
         for record in records:
             with refused.of(record.key):
-                media[logged_key(self._logger, record.key)] = _media(record, folder)
+                media[logged_key(self._logger, record.key)] = shown.of(record)
                 if isinstance(record, Alert):
                     level = "WARN" if record.urgent else "INFO"
                     self._logger.experiment.alert(record.title[:TITLE], record.text, level)
@@ -55,39 +55,46 @@ class WandbSink:
         """Leave scalars to the trainer."""
 
 
-def _media(record: Record, folder: Path) -> Any:
-    """Return what W&B shows; a new object each time, since it writes none twice.
+class _Media:
+    """Makes what W&B shows, a new object each time, since it writes none twice.
+
+    It gets files: of arrays, it turns floats black, drops edges of one pixel, and encodes those of a table once more;
+    of samples, it makes sounds with the help of soundfile alone.
 
     Args:
-        record: What to show.
-        folder: Where a sound lies until it is logged: from samples, W&B makes one with the help of soundfile alone.
+        folder: Where the files lie until they are logged.
+        records: All of the row; the pictures in its tables are among them, mostly.
     """
-    import wandb
 
-    if isinstance(record, Image):
-        return _picture(record.pixels, record.caption)
-    if isinstance(record, Table):
-        cells = [[_cell(cell) for cell in row] for row in record.rows]
-        return wandb.Table(columns=list(record.columns), data=cells)
-    if isinstance(record, Sound):
-        file = folder / f"{len(list(folder.iterdir()))}.wav"
-        file.write_bytes(wav(record))
-        return wandb.Audio(file)
-    # In ASCII, for the page that W&B makes of it declares no encoding.
-    words = record.text if isinstance(record, Alert) else record.markdown
-    text = escape(words).encode("ascii", "xmlcharrefreplace").decode()
-    return wandb.Html(f'<pre style="white-space: pre-wrap">{text}</pre>')
+    def __init__(self, folder: Path, records: Sequence[Record]) -> None:
+        self._folder = folder
+        self._images = {id(record.pixels): record for record in records if isinstance(record, Image)}
 
+    def of(self, record: Record) -> Any:
+        """Return what stands for a record."""
+        import wandb
 
-def _picture(pixels: Pixels, caption: str = "") -> Any:
-    """Return a picture through Pillow: of arrays, W&B turns floats black and drops edges of one pixel."""
-    import wandb
-    from PIL.Image import fromarray
+        if isinstance(record, Image):
+            return wandb.Image(self._file("png", record.png), caption=record.caption or None)
+        if isinstance(record, Table):
+            cells = [[self._cell(cell) for cell in row] for row in record.rows]
+            return wandb.Table(columns=list(record.columns), data=cells)
+        if isinstance(record, Sound):
+            return wandb.Audio(self._file("wav", wav(record)))
+        # In ASCII, for the page that W&B makes of it declares no encoding.
+        words = record.text if isinstance(record, Alert) else record.markdown
+        text = escape(words).encode("ascii", "xmlcharrefreplace").decode()
+        return wandb.Html(f'<pre style="white-space: pre-wrap">{text}</pre>')
 
-    return wandb.Image(fromarray(pixels), caption=caption or None)
+    def _cell(self, cell: str | float | Pixels) -> Any:
+        import wandb
 
+        if is_picture(cell):
+            known = self._images.get(id(cell)) or Image("", cell)
+            return wandb.Image(self._file("png", known.png))
+        return cell if isinstance(cell, str) or math.isfinite(cell) else None  # its JSON knows no NaN
 
-def _cell(cell: str | float | Pixels) -> Any:
-    if is_picture(cell):
-        return _picture(cell)
-    return cell if isinstance(cell, str) or math.isfinite(cell) else None  # its JSON knows no NaN
+    def _file(self, ending: str, data: bytes) -> Path:
+        path = self._folder / f"{len(list(self._folder.iterdir()))}.{ending}"
+        path.write_bytes(data)
+        return path
