@@ -204,7 +204,8 @@ def course(history: Sequence[tuple[int, Counts]], key: str, labels: Labels, when
     _stack(axes, numbers, {name: shares[name] for name in names if name not in GAINS})
     for name in names:
         if name in GAINS:
-            axes.plot(numbers, shares[name], "o--", markersize=3.5, color=COLOURS[name], label=name)
+            axes.plot(numbers, shares[name], color="white", linewidth=4)  # or it is lost on the areas
+            axes.plot(numbers, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
     axes.set_xlim(numbers[0], numbers[-1])
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
