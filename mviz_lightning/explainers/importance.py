@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.evaluation.entrance import OTHERWISE
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.asking import Asking, Outputs, Weights
 from mviz_lightning.explainers.base import Subject
@@ -195,7 +196,7 @@ class UnimodalImportance(Survey):
         for asking, without in zip(askings, rest, strict=True):
             place, entries = next(attempts) if asking.derives else (LAST, None)
             failed = answers.instead.get(place)
-            used = asking if failed is None else self._occluding(asking, examples, failed.reason)
+            used = asking if failed is None else self._occluding(asking, examples, _told(failed.reason))
             if entries is not None and failed is None:
                 weights = used.of_entries(entries, whole)
             else:
@@ -228,3 +229,8 @@ class UnimodalImportance(Survey):
         everything = sum(totals.values())
         shares = {f"share/{name}": total / everything if everything else 0.0 for name, total in totals.items()}
         return {f"total/{name}": total for name, total in totals.items()} | shares | gaps
+
+
+def _told(error: str) -> str:
+    """Return why nothing could be derived, without the advice that was followed."""
+    return error.removesuffix(OTHERWISE).rstrip(" .")

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy.typing as npt
 
 from mviz_lightning.explainers.unit_weights import ExampleImportance, ImportanceFinding, OutputImportance, Part
+from mviz_lightning.kinds.lettering import FAMILY, SMALL, shortened
 from mviz_lightning.records import Image, Pixels, Record, Table
 from mviz_lightning.rendering import trust
 from mviz_lightning.rendering.canvas import Canvas, diverging, wrapped
@@ -30,11 +32,13 @@ LISTED = 5
 ROW = 0.165
 """Inches, of a line of the list."""
 
-LETTERS = 24
-"""Of a unit's name and its weight in the list."""
+LETTERS = 18
+"""Of a unit's name, in a line of the list."""
 
 LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
-"""Inches from the left to the list."""
+"""Inches from the left to the list: weights, and names beside them."""
+
+NAME = LIST + 0.56
 
 
 @records_of.register
@@ -75,24 +79,37 @@ class _Picture:
     def _parts(self) -> Mapping[str, Part]:
         return self.found.outputs[0].parts
 
-    @property
+    @cached_property
     def _heights(self) -> dict[str, float]:
         """Return the height of every modality's panels: there is room for the list beside them."""
         kinds, example, inputs = self.gallery.kinds, self.found.about.example, self.gallery.show_inputs
-        shown = {name: min(LISTED, len(part.weights)) for name, part in self._parts.items()}
-        return {
-            name: max(PANEL * kinds[name].aspect(example, inputs=inputs), ROW * rows) for name, rows in shown.items()
+        listed = {
+            name: max(
+                sum(len(lines) for lines, _ in self._list(name, output.parts[name])) for output in self.found.outputs
+            )
+            for name in self._parts
         }
+        return {
+            name: max(PANEL * kinds[name].aspect(example, inputs=inputs), ROW * rows) for name, rows in listed.items()
+        }
+
+    def _list(self, name: str, part: Part) -> list[tuple[Sequence[str], float]]:
+        """Return the strongest units: names, in lines, and weights."""
+        names = self.gallery.kinds[name].names(self.found.about.example, inputs=self.gallery.show_inputs)
+        return [(in_lines(unit), weight) for unit, weight in strongest(part, names)]
 
     def _footer(self) -> list[str]:
         masked = "; ".join(f"{name}: {self.gallery.kinds[name].baseline}" for name in self._parts)
-        reasons = [f"{name}: {part.reason}." for name, part in self._parts.items() if part.reason]
+        methods = {METHODS[part.method] for part in self._parts.values() if not part.reason}
+        by = "".join(f", by {method}," for method in methods)
         text = (
-            "How each part moves the output from what it is with all parts of the modality masked, the other "
+            f"How each part moves the output{by} from what it is with all parts of the modality masked, the other "
             f"modalities as they are. Red raises it, blue lowers it. Masked parts become: {masked}."
         )
-        lines = list(wrapped(text, 112))
-        return [*lines, *(line for reason in reasons for line in wrapped(f"Occlusion for {reason}", 112))]
+        instead = [
+            f"{name} by {METHODS[part.method]}: {part.reason}." for name, part in self._parts.items() if part.reason
+        ]
+        return [short for line in (text, *instead) for short in wrapped(line, 112)]
 
     def _draw_output(self, top: float, output: OutputImportance) -> None:
         canvas, role = self.canvas, "" if output.role == "output" else f" ({output.role})"
@@ -116,26 +133,38 @@ class _Picture:
             kind.draw(panels[0], example)
         colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
         kind.paint(panels[1], example, shown(part), colours, inputs=inputs)
-        canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
-        below = top + tall + 0.04
+        if part.has_effect:
+            canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
+        below = top + tall + 0.08
         canvas.text(_left(0) + PANEL / 2, below, name if inputs else f"{name} (not shown)", ha="center")
         words, colour = verdict(part)
-        canvas.text(_left(1), below, words, fontsize=8.5, color=colour)
-        for line, (unit, weight) in enumerate(strongest(part, kind.names(example, inputs=inputs))):
-            canvas.text(LIST, top + line * ROW, f"{number(weight)}  {_short(unit)}", fontsize=8.5, color="#222222")
+        canvas.text(_left(1) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
+        self._draw_list(top, self._list(name, part))
+
+    def _draw_list(self, top: float, units: Sequence[tuple[Sequence[str], float]]) -> None:
+        style = {"fontsize": SMALL, "family": FAMILY, "color": "#222222"}
+        for lines, weight in units:
+            self.canvas.text(NAME - 0.07, top, number(weight), ha="right", **style)
+            for line in lines:
+                self.canvas.text(NAME, top, line, **style)
+                top += ROW
 
 
 def _left(column: int) -> float:
     return MARGIN + column * (PANEL + GAP)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+def in_lines(name: str) -> Sequence[str]:
+    """Break a unit's name into two lines at the most; dots stand for what does not fit."""
+    first, *rest = wrapped(name, LETTERS)
+    return [first, shortened(" ".join(rest), LETTERS)] if rest else [first]
 
 
 def number(value: float) -> str:
-    """Write a weight: two decimals, two digits of small ones."""
-    return f"{value:+.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:+.2g}"
+    """Write a weight: two decimals, two digits of small ones, one of tiny ones."""
+    if abs(value) >= 0.1 or value == 0:
+        return f"{value:+.2f}"
+    return f"{value:+.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")
 
 
 def shown(part: Part) -> npt.NDArray[Any]:
@@ -146,20 +175,20 @@ def shown(part: Part) -> npt.NDArray[Any]:
 
 
 def verdict(part: Part) -> tuple[str, str]:
-    """Return what stands below a map, and its colour: the method, and whether the weights add up."""
-    method = METHODS[part.method]
+    """Return what stands below a map, and its colour: whether the weights add up, or foretell masks."""
     if not part.has_effect:
-        return f"{method}: no effect", "#555555"
+        return "no effect", "#555555"
     if part.r2 is not None:
-        words, colour = trust.verdict(part.r2)
-        return f"{method}: {words}", colour
+        return trust.verdict(part.r2)
     if part.gap <= NOTABLE:
-        return f"{method}: adds up to {number(part.change)}", "#222222"
-    return f"{method}: adds up to {number(float(part.weights.sum()))}, not {number(part.change)}", "#b03000"
+        return f"adds up to {number(part.change)}", "#222222"
+    return f"adds up to {number(float(part.weights.sum()))}, not {number(part.change)}", "#b03000"
 
 
 def strongest(part: Part, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:
-    """Yield the units that matter most, the first ones first: names and weights."""
+    """Yield the units that matter most, the first ones first: names and weights; none where nothing has an effect."""
+    if not part.has_effect:
+        return
     for unit in part.weights.abs().argsort(descending=True, stable=True)[:count].tolist():
         yield names[unit], float(part.weights[unit])
 
