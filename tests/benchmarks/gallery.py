@@ -4,7 +4,7 @@
 
 Small synthetic data with known answers, small models trained for a moment. Writes ``index.html``, a sheet of each
 method's first pictures (``DIME.png``), and below them everything that the methods save, once without inputs. Takes
-about three minutes on two cores.
+about two minutes on two cores.
 """
 
 import argparse
