@@ -20,7 +20,8 @@ def pictured(finding: Any, gallery: Gallery, when: str = "") -> tuple[dict[str, 
 
     def read(figure: Figure) -> Any:
         pixels, renderer = draw(figure), FigureCanvasAgg(figure).get_renderer()  # drawing puts labels in their places
-        found = [text for text in figure.findobj(Text) if seen(text) and text.get_text().strip()]
+        hidden = undrawn(figure)
+        found = [t for t in figure.findobj(Text) if seen(t) and t not in hidden and t.get_text().strip()]
         for text in found:
             box = text.get_window_extent(renderer)
             inside = box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
@@ -41,3 +42,11 @@ def keys(records: Sequence[Record]) -> list[str]:
 
 def seen(text: Text) -> bool:
     return text.get_visible() and (text.axes is None or text.axes.get_visible())
+
+
+def undrawn(figure: Figure) -> set[Text]:
+    """Return the labels of ticks beyond the ends of their axis."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    ticks = [(tick, sorted(axis.get_view_interval())) for axis in axes for tick in axis.get_major_ticks()]
+    beyond = [tick for tick, (low, high) in ticks if not low <= tick.get_loc() <= high]
+    return {label for tick in beyond for label in (tick.label1, tick.label2)}
