@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from mviz_lightning.batch import Probe
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.entrance import Entrance
-from mviz_lightning.evaluation.evaluator import CHECKED, WORTHWHILE, Evaluator
+from mviz_lightning.evaluation.evaluator import CHECKED, Evaluator
 from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.prediction import scores
 from mviz_lightning.evaluation.query import Derivative, Query, join, numbered
 from mviz_lightning.evaluation.reuse import Plan
-from mviz_lightning.evaluation.slices import Slice, slices
+from mviz_lightning.evaluation.slices import WORTHWHILE, Slice, slices
 
 TOLERANCE = 1e-3
 """By how much derivatives may differ, relative to the largest, where encodings are reused."""
@@ -166,7 +166,7 @@ class _Derivation:
 
     def _run(self, points: Points, run: Slice, plan: Plan | None) -> list[Tensor]:
         ask = self.evaluator
-        if plan is None or len(points) < WORTHWHILE * len(run.distinct):
+        if plan is None or not run.worthwhile:
             return ask.in_chunks(len(points), lambda rows: self._forward(points[rows]))
         recording, index = ask.record(plan, self.probe, run.distinct), run.index.to(ask.device)
 

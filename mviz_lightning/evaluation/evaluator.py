@@ -22,9 +22,6 @@ from mviz_lightning.evaluation.slices import Slice, slices
 
 T = TypeVar("T")
 
-WORTHWHILE = 2
-"""Rows for each distinct input from which on reuse saves more than it costs."""
-
 CHECKED = 16
 """Rows that are recomputed plainly whenever encodings are reused."""
 
@@ -109,8 +106,11 @@ class Evaluator:
             plan = None if self.all_pairs else self.plan_for(probe)
             if not self.reuse or (plan is None and self.all_pairs is None):
                 return self._plain(probe, query)
+            parts = list(slices(query, probe.layout.names, self.chunk_size))
+            if not any(part.worthwhile for part in parts):
+                return self._plain(probe, query)
             try:
-                outputs = self._reusing(plan, probe, query)
+                outputs = self._reusing(plan, probe, query, parts)
                 self._check(probe, query, outputs)
             except Exception as error:
                 if is_oom_error(error) or isinstance(error, ConfigurationError):
@@ -136,10 +136,10 @@ class Evaluator:
                 self._plan = None
         return self._plan
 
-    def _reusing(self, plan: Plan | None, probe: Probe, query: Query) -> Tensor:
+    def _reusing(self, plan: Plan | None, probe: Probe, query: Query, parts: Sequence[Slice]) -> Tensor:
         outputs = []
-        for part in slices(query, probe.layout.names, self.chunk_size):
-            if len(part.index) < WORTHWHILE * len(part.distinct):
+        for part in parts:
+            if not part.worthwhile:
                 outputs.append(self._plain(probe, query[part.rows]))
             elif plan is None:
                 outputs.append(self._looked_up(probe, part))

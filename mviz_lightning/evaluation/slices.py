@@ -8,6 +8,9 @@ from torch import Tensor
 
 from mviz_lightning.evaluation.query import Query, numbered, packed
 
+WORTHWHILE = 2
+"""Rows for each distinct input from which on reuse saves more than it costs."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -22,6 +25,11 @@ class Slice:
     rows: slice
     distinct: Query
     index: Tensor
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether its distinct inputs are encoded once rather than its rows evaluated as they are."""
+        return len(self.index) >= WORTHWHILE * len(self.distinct)
 
 
 def slices(query: Query, names: list[str], limit: int) -> Iterator[Slice]:

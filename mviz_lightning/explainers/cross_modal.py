@@ -18,6 +18,7 @@ from mviz_lightning.explainers.interplay import CrossModalFinding, ExampleInterp
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Survey
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
+from mviz_lightning.functional.surrogate import ROUNDING
 
 How = Literal["difference", "second_order"]
 
@@ -218,8 +219,9 @@ class CrossModalInteraction(Survey):
             else:
                 matrices = tuple(next(given)[: counts[0], : counts[1]] for _ in roles)
             method = "difference" if derived is None else self.method
+            floor = 0.0 if method == "second_order" else ROUNDING * float(outputs.abs().max())
             for output, matrix in zip(roles, matrices, strict=True):
-                found[example, output] = Interplay(pair.first, pair.second, matrix, method, reason)
+                found[example, output] = Interplay(pair.first, pair.second, matrix, method, reason, floor)
         return found
 
     def _of_example(

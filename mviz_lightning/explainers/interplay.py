@@ -19,6 +19,7 @@ class Interplay:
         weights: ``(U, V)`` in units of the output, beyond what each unit adds by itself.
         method: By which they were found.
         reason: Why by another method than asked for; nothing where it is that one.
+        floor: Weights up to which may be rounding.
     """
 
     first: str
@@ -26,6 +27,12 @@ class Interplay:
     weights: Tensor
     method: str
     reason: str = ""
+    floor: float = 0.0
+
+    @property
+    def has_effect(self) -> bool:
+        """Return whether any two units add more together than rounding may."""
+        return bool((self.weights.abs() > self.floor).any())
 
     def of(self, modality: str) -> Tensor:
         """Return the weights with a row for every unit of one of the two modalities."""

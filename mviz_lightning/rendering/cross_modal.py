@@ -98,7 +98,8 @@ class _Picture:
         kind = "value" if self.gallery.labels.task == "regression" else "logit"
         said = f"{self.gallery.labels.output(output.output)}{role}: {kind} {output.value:.2f}"
         canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
-        colours = diverging(float(pair.weights.abs().max()) if pair.weights.numel() else 0.0)
+        # Of rounding alone nothing is drawn.
+        colours = diverging(float(pair.weights.abs().max()) if pair.has_effect else 0.0)
         top = self._draw_matrix(top + LINE + 0.03, pair, colours)
         for name in (pair.first, pair.second):
             top = self._draw_maps(top, pair, name, colours)
@@ -107,7 +108,7 @@ class _Picture:
         """Draw the modality with fewer units down, the other one across."""
         down, across, weights = _wide(pair)
         height, width = _matrix_height(weights), WIDTH - 2 * MARGIN - NAMES - SCALE
-        said = "" if weights.any() else ": none acts together with another"
+        said = "" if pair.has_effect else ": none acts together with another"
         self.canvas.text(MARGIN + NAMES, top, f"parts of {down} by parts of {across}{said}", fontsize=8.5)
         panel = self.canvas.panel(MARGIN + NAMES, top + LINE, width, height, "matrix")
         panel.imshow(colours.to_rgba(weights.numpy()), aspect="auto", interpolation="nearest")

@@ -16,7 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 from toy import trainer
 
 from mviz_lightning import Modality, MultimodalMonitor
-from mviz_lightning.explainers import DIME
+from mviz_lightning.explainers import (
+    DIME,
+    CrossModalInteraction,
+    ErrorAnalysis,
+    MultimodalPrediction,
+    MultimodalRepresentation,
+    UnimodalImportance,
+)
 
 
 class Augmenting(Dataset[dict[str, Tensor]]):
@@ -116,6 +123,15 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+STAGES = [
+    UnimodalImportance(num_examples=1, num_totals=2),
+    CrossModalInteraction(num_examples=1, method="second_order"),
+    MultimodalRepresentation(),
+    MultimodalPrediction(num_examples=1),
+    ErrorAnalysis(num_examples=1),
+]
+
+
 def everything(**settings: Any) -> MultimodalMonitor:
     return MultimodalMonitor(
         {"image": Modality("image", baseline="zero"), "text": "text"},
@@ -123,7 +139,7 @@ def everything(**settings: Any) -> MultimodalMonitor:
         num_examples=32,
         group_size=8,
         pictures_every_n_validations=4,
-        explainers=[DIME(num_examples=1, every_n_validations=5)],
+        explainers=[DIME(num_examples=1, every_n_validations=5), *STAGES],
         **settings,
     )
 

@@ -403,12 +403,11 @@ class Sum(nn.Module):
         return torch.stack([both, -both], 1)
 
 
-def test_it_is_said_where_nothing_acts_together(words: list[str]) -> None:
-    class Constant(nn.Module):
-        def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            return torch.stack([x[:, 0], -x[:, 0]], 1)
-
-    drawn(Constant(), batch(), ZERO)
+def test_it_is_said_where_nothing_acts_together_but_by_rounding(words: list[str]) -> None:
+    for *_, pair in pairs_of(found(seeded(Additive))):
+        assert pair.weights.any()
+        assert not pair.has_effect
+    drawn(seeded(Additive), batch(), ZERO)
     assert any(line.endswith("none acts together with another") for line in words)
 
 
