@@ -115,7 +115,8 @@ class Canvas:
     def pixels(self) -> Pixels:
         """Rasterise; an axis without ticks and label would take its time for nothing."""
         for axis in (axis for panel in self.figure.axes for axis in (panel.xaxis, panel.yaxis)):
-            axis.set_visible(bool(len(axis.get_majorticklocs()) or axis.get_label_text()))
+            if not (len(axis.get_majorticklocs()) or axis.get_label_text()):
+                axis.set_visible(False)
         return pixels(self.figure)
 
 
@@ -125,6 +126,8 @@ def _stripped(axes: "Axes") -> "Axes":
         artist.remove()
     if (legend := axes.get_legend()) is not None:
         legend.remove()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_visible(True)
     axes.relim()
     axes.set_autoscale_on(True)
     axes.set(xticks=[], yticks=[], aspect="auto", visible=True)

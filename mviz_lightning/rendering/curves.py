@@ -19,11 +19,8 @@ INTERACTION = "#999999"
 NOT_USED = {State.UNUSED: "o", State.COLLAPSED: "X"}
 """How runs are marked at which a modality was not used."""
 
-LEFT, TOP, WIDTH, HEIGHT = 0.6, 0.32, 4.15, 3.08
-"""Inches: where a half's axes begin, and their size."""
-
-COLUMNS = 4
-"""Of a legend."""
+LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13
+"""Inches: where a half's axes begin, their size, and what is left beside them."""
 
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
@@ -35,29 +32,32 @@ def share_curves(rows: Sequence[Row], modalities: Sequence[str]) -> Image:
         rows: Runs with values, in order.
         modalities: Names, in declared order.
     """
-    canvas = Canvas(TOP + HEIGHT + 0.6 + 0.2 * -(-(len(modalities) + 1) // COLUMNS), 2 * (LEFT + WIDTH + 0.05))
+    entries = len(modalities) + 1 + len(_states(rows, modalities))
+    columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
+    canvas = Canvas(TOP + HEIGHT + 0.6 + 0.2 * -(-entries // columns), 2 * (LEFT + WIDTH + RIGHT))
     positions, label = _positions(rows)
     for half, (title, draw) in enumerate(HALVES.items()):
         left = LEFT + half * canvas.width / 2
         canvas.text(left + WIDTH / 2, 0.07, title, fontsize=12, ha="center")
         axes = canvas.panel(left, TOP, WIDTH, HEIGHT)
         draw(axes, positions, rows, modalities)
-        _finish(axes, positions, label)
+        _finish(axes, label, columns)
     return Image("shares", canvas.pixels(), f"{label} {positions[-1]:g}")
 
 
-def _finish(axes: "Axes", positions: list[float], label: str) -> None:
+def _finish(axes: "Axes", label: str, columns: int) -> None:
     """Draw what both halves have: ticks, a grid, and a legend off the curves."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # there is no room for more, as R2 may take at the beginning
     axes.set_xlabel(label)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#444444")
     place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-    axes.legend(ncols=COLUMNS, frameon=False, fontsize=8.5, **place)
+    axes.legend(ncols=columns, frameon=False, fontsize=8.5, **place)
 
 
 def _positions(rows: Sequence[Row]) -> tuple[list[float], str]:
@@ -107,7 +107,7 @@ def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[Row], moda
 
 def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[Row], modalities: Sequence[str]) -> None:
     """Mark the runs at which a modality was not used."""
-    for state, marker in NOT_USED.items():
+    for state, marker in _states(rows, modalities).items():
         label = state.name.lower()
         for name, colour in _coloured(modalities):
             found = _series(rows, f"collapse/{name}") == state
@@ -116,6 +116,12 @@ def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[Row], moda
                 style: dict[str, Any] = {"marker": marker, "markersize": 9, "markeredgecolor": "black", "linestyle": ""}
                 axes.plot(*places, color=colour if state is State.COLLAPSED else "white", label=label, **style)
                 label = ""
+
+
+def _states(rows: Sequence[Row], modalities: Sequence[str]) -> dict[State, str]:
+    """Return how the states are marked that occur."""
+    found = {row.values.get(f"collapse/{name}") for row in rows for name in modalities}
+    return {state: marker for state, marker in NOT_USED.items() if state in found}
 
 
 def _coloured(modalities: Sequence[str]) -> list[tuple[str, str]]:

@@ -298,3 +298,23 @@ def test_predictions_targets_and_outputs_are_named_for_every_task(task, names, p
     assert labels.decomposition(output(0, "true")) == f"{split} 1.00 = UC 0.25 + MI 0.75"
     negative = replace(output(0, "output"), interaction=-2.0, value=-1.75)
     assert labels.decomposition(negative) == split.replace(" (true)", "") + " -1.75 = UC 0.25 - MI 2.00"
+
+
+def test_pictures_and_films_on_used_panels_are_those_on_new_ones():
+    leaves = patches() | {"text": text_leaf()}
+    one = {"image": part([1, 0, 0, -1], [0, 2, 0, 0]), "text": part([0.5, -1.5])}
+    single, double = explained(output(**one)), explained(output(0, "true", **one), output(1, "predicted", **one))
+    used = gallery(leaves)
+
+    def draw(on):
+        yield lambda: on().picture(double, "dime").pixels
+        yield lambda: film(moments([one] * 3), on(), "x").pixels
+        yield lambda: on().picture(single, "dime").pixels
+        yield lambda: film(moments([one] * 2, first=4), on(), "x").pixels
+
+    for first, again in zip(draw(lambda: gallery(leaves)), draw(lambda: used), strict=True):
+        np.testing.assert_array_equal(first(), again())
+    panels = len(used.canvas.figure.axes)
+    for action in draw(lambda: used):
+        action()
+    assert len(used.canvas.figure.axes) == panels

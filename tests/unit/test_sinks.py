@@ -152,6 +152,39 @@ def test_a_prefix_of_the_logger_stands_before_records_and_curves_alike(tmp_path)
     assert layouts(found)[0].category[0].chart[0].multiline.tag[0] == "run-mviz/a"
 
 
+def test_tensorboard_holds_the_very_file(tmp_path):
+    logger = board("lightning.pytorch", tmp_path)
+    sink = TensorBoardSink(logger)
+    sink.write([SHARES], 3)
+    logger.experiment.close()  # as at the end of a training; what comes later opens a file of its own
+    sink.write([SHARES], 4)
+    sink.write([SHARES], 5)
+    logger.experiment.flush()
+    first, second, third = events(tmp_path).Images("mviz/shares")
+    assert first.encoded_image_string == third.encoded_image_string == SHARES.png
+    assert (first.width, first.height, first.step) == (5, 6, 3)
+    np.testing.assert_array_equal(picture(BytesIO(second.encoded_image_string)), PIXELS)
+
+
+def test_a_writer_of_another_package_gets_the_pixels():
+    """As tensorboardX, whose protocol buffers are others."""
+    got = []
+
+    class Writer:
+        file_writer = object()
+
+        def add_image(self, *given, **settings):
+            got.append((*given, settings))
+
+    class Logger:
+        experiment = Writer()
+
+    TensorBoardSink(Logger()).write([SHARES], 7)
+    ((key, pixels, step, settings),) = got
+    assert (key, step, settings) == ("mviz/shares", 7, {"dataformats": "HWC"})
+    assert pixels is PIXELS
+
+
 def test_a_record_that_tensorboard_refuses_costs_no_other(tmp_path):
     logger = board("lightning.pytorch", tmp_path)
     with pytest.raises(SinkError, match=r"^mviz/ragged not written: ValueError: .*shorter") as caught:
@@ -317,6 +350,23 @@ def test_files_lie_under_their_keys_without_the_monitors_prefix(tmp_path):
     FileSink(tmp_path / "new").write([SHARES, EXAMPLES, REPORT, Image("mviz/deep/er/one.two", PIXELS)], 1)
     found = {path.relative_to(tmp_path / "new").as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {"shares.png", "examples.csv", "report.md", "deep/er/one.two.png"}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (37, 41)])
+@pytest.mark.parametrize("caption", ["", "plain", '\u732b \U0001f600\n"$'])
+def test_a_picture_is_a_png_file_of_its_pixels(size, caption):
+    image = Image("x", RANDOM.integers(0, 256, (*size, 3), dtype=np.uint8), caption)
+    np.testing.assert_array_equal(picture(BytesIO(image.png)), image.pixels)
+    with open_picture(BytesIO(image.png)) as file:
+        file.load()
+        assert (file.mode, file.text) == ("RGB", {"Description": caption} if caption else {})
+    assert image.png is image.png
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 1), np.uint8)])
+def test_what_is_no_picture_is_no_file(pixels):
+    with pytest.raises(TypeError, match=r"pixels of 'x' are \(2, 2, .\) (uint8|float64), not \(H, W, 3\) uint8"):
+        _ = Image("x", pixels).png
 
 
 def test_a_picture_file_holds_pixels_and_caption(tmp_path):
