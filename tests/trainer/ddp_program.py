@@ -15,7 +15,14 @@ from torchmetrics.classification import MulticlassAUROC
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from toy import Toy, examples, loader, monitor, trainer
 
-from mviz_lightning.explainers import DIME
+from mviz_lightning.explainers import (
+    DIME,
+    CrossModalInteraction,
+    ErrorAnalysis,
+    MultimodalPrediction,
+    MultimodalRepresentation,
+    UnimodalImportance,
+)
 
 
 def broken_on_second_rank(module: Any, batch: Any) -> torch.Tensor:
@@ -34,8 +41,18 @@ EXPLAINED = [
     DIME(num_examples=1, every_n_validations=1, name="one"),
 ]
 
+SURVEYED = [
+    UnimodalImportance(num_examples=3, num_totals=5),
+    CrossModalInteraction(num_examples=3),
+    CrossModalInteraction(num_examples=1, method="second_order", name="bent"),
+    MultimodalRepresentation(),
+    MultimodalPrediction(num_examples=1),
+    ErrorAnalysis(num_examples=1),
+]
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "explained": {"explainers": EXPLAINED, "pin": [50]},
+    "surveyed": {"explainers": SURVEYED},
     "plain": {},
     "uneven": {},
     "one_group_each": {"num_examples": 24},  # three groups for two ranks
@@ -108,7 +125,7 @@ def main(scenario: str, folder: Path, devices: int) -> None:
         validation = DataLoader(Sharded(), batch_size=8)
     try:
         module = Toy()
-        if scenario in ("plain", "explained", "uneven", "one_group_each", "idle"):
+        if scenario in ("plain", "explained", "surveyed", "uneven", "one_group_each", "idle"):
             chosen.validate(module, validation, verbose=False)
         chosen.fit(module, loader(), validation)
     except Exception as error:

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import DataLoader, TensorDataset
 from toy import Toy, examples, loader
 
+from mviz_lightning import explainers
 from mviz_lightning.explainers import DIME
 
 CONFIG = {
@@ -115,6 +116,29 @@ def test_explainers_and_modalities_are_built_from_yaml(tmp_path, monkeypatch):
     assert watch._study.kinds["text"]._vocabulary.tokens == {0: "none", 2: "two", 3: "mask"}
     folder = tmp_path / "mviz" / "version_0"
     assert len(list(folder.rglob("example_4_over_epochs.png"))) == 2
+
+
+STAGES = {
+    "UnimodalImportance": {"num_examples": 2, "method": "shap", "samples": 32, "outputs": [1], "num_totals": 2},
+    "CrossModalInteraction": {"num_examples": 1, "method": "second_order", "units": {"image": [0], "text": ["x"]}},
+    "MultimodalRepresentation": {"layer": "head", "every_n_validations": 2},
+    "MultimodalPrediction": {"num_examples": 1, "layer": "head"},
+    "ErrorAnalysis": {"num_examples": 3, "name": "mistakes"},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_all_stages_are_built_from_yaml_and_conducted(tmp_path, monkeypatch):
+    said = [
+        {"class_path": f"mviz_lightning.explainers.{name}", "init_args": options} for name, options in STAGES.items()
+    ]
+    cli = built(tmp_path, monkeypatch, {"explainers": said})
+    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    assert list(watch.config.explainers) == [getattr(explainers, name)(**options) for name, options in STAGES.items()]
+    cli.trainer.fit(cli.model, loader(), loader(seed=1))
+    names = ("importance", "cross_modal", "representation", "prediction", "mistakes")
+    logged = [key.split("/")[1] for key in cli.trainer.callback_metrics if key.count("/") > 1]
+    assert set(logged) >= set(names)
 
 
 @pytest.mark.filterwarnings("ignore")

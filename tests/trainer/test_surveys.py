@@ -78,7 +78,7 @@ def test_all_stages_log_their_scalars_and_write_pictures_and_tables(tmp_path):
     for name in STAGES:
         assert list((folder / name).glob("*.png")), name
         (table, *_) = (folder / name).glob("*.csv")
-        assert {row["when"] for row in csv.DictReader(table.read_text().splitlines())} == {"epoch 0", "epoch 1"}
+        assert {row["when"] for row in csv.DictReader(table.read_text().splitlines())} == {"epoch 1 (step 7)"}
 
 
 @pytest.mark.parametrize(("every", "count", "expected"), [(2, 4, [1, 3, 4]), (5, 2, [1, 2]), (1, 3, [1, 2, 3])])
