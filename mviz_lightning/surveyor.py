@@ -66,6 +66,11 @@ class Surveyor:
         answers = self._answers(evaluator, asked, self.memory.get(survey.name, {}))
         with self.ranks.heard_by_all():
             finding = survey.explain(self.subject, examples, answers)
+            closer = survey.closer(self.subject, finding)
+        if closer:
+            more = self._answers(evaluator, Asked(closer), answers.memory)
+            with self.ranks.heard_by_all():
+                finding = survey.refine(self.subject, finding, more)
         self.memory[survey.name] = finding.memory
         return finding, []
 
@@ -162,8 +167,13 @@ def asked_rows(asked: Asked) -> int:
     """Return how many rows are evaluated at the most."""
     queries = _queries(asked)
     plain = len(join(queries)[0]) if queries else 0
-    return plain + sum(
-        found.most_rows if isinstance(found, Attempt) else len(found.rows) * found.steps for found in asked.derivatives
+    return (
+        plain
+        + asked.closer
+        + sum(
+            found.most_rows if isinstance(found, Attempt) else len(found.rows) * found.steps
+            for found in asked.derivatives
+        )
     )
 
 

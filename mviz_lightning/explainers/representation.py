@@ -1,8 +1,8 @@
 """Multimodal representations: what the fused features respond to (MultiViz, third stage; Liang et al. 2023)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from torch import Tensor
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.base import Subject
-from mviz_lightning.explainers.concepts import Concept, traits
+from mviz_lightning.explainers.concepts import traits
+from mviz_lightning.explainers.fused_features import Feature, Representation, Strong
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
 from mviz_lightning.functional import (
@@ -28,74 +29,10 @@ from mviz_lightning.functional import (
     strongest,
     varies,
 )
+from mviz_lightning.functional.importance import perturbations
 
 STRONG = 0.1
 """Share of all examples that count as a feature's strongest where it is asked what they have in common."""
-
-
-@dataclass(frozen=True)
-class Strong:
-    """An example that activates a feature strongly.
-
-    Attributes:
-        example: Of the probe.
-        position: In the validation set.
-        activation: Of the feature.
-        target: Class, list of labels or value; None when it is unknown.
-    """
-
-    example: int
-    position: int
-    activation: float
-    target: Any
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One feature that is looked at closer.
-
-    Attributes:
-        number: Its column.
-        kind: Position of the modality that it follows; M for a multimodal one, -1 for a constant one.
-        shares: First-order shares in the order of the modalities, then that of all interactions.
-        low: Lower bounds of their 95 % intervals.
-        high: Upper bounds.
-        deviation: Standard deviation over the recombined rows.
-        examples: That activate it most.
-        concepts: What stands out among its strongest examples.
-        overlap: Jaccard's index of those examples and of the last survey's; None where one of them had none.
-    """
-
-    number: int
-    kind: int
-    shares: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
-    deviation: float
-    examples: Sequence[Strong]
-    concepts: Sequence[Concept]
-    overlap: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Representation(Finding):
-    """What a model's fused features respond to.
-
-    Attributes:
-        modalities: Names.
-        kinds: ``(F,)`` the class of every feature, as :attr:`Feature.kind`.
-        shares: ``(F, M + 1)`` of every feature, as :attr:`Feature.shares`.
-        total: Examples among which the strongest were looked for.
-        shown: Features that are looked at closer.
-        unfused: The modality that all features follow where the outputs do not: their layer lies before the fusion.
-    """
-
-    modalities: Sequence[str]
-    kinds: Tensor
-    shares: Tensor
-    total: int
-    shown: Sequence[Feature]
-    unfused: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +43,8 @@ class MultimodalRepresentation(Survey):
     as the model's; one follows a modality when that explains .8 of its variance alone, and is multimodal otherwise.
     For some features it is shown which examples activate them most, and what those have in common: words, classes and
     values of other leaves that are over-represented among the strongest tenth (hypergeometric test, 5 % false
-    discoveries). Costs the rows of the shares again, and those of the reference set.
+    discoveries); and which of its parts drive the feature in the strongest example. Costs the rows of the shares again,
+    those of the reference set, and one for every unit of an example for each feature that is shown.
 
     Args:
         features_shown: Features that are looked at closer: of every class in turn, those that vary most at the first
@@ -145,7 +83,10 @@ class MultimodalRepresentation(Survey):
         """Ask for the recombinations of every group, and for all examples as they are."""
         probe = subject.probe
         recombined = Query(probe.groups[:, subject.design.tuples].flatten(0, 1))
-        return Asked([recombined, Query.aligned(torch.arange(probe.size), len(probe.layout.names))])
+        most = sum(max(map(units.count, range(probe.size))) for units in probe.units.values())
+        count = self.features_shown if self.units is None else len(self.units)
+        everyone = Query.aligned(torch.arange(probe.size), len(probe.layout.names))
+        return Asked([recombined, everyone], closer=count * most)
 
     def explain(self, subject: Subject, examples: Sequence[int], answers: Answers) -> Representation:
         """Class all features, and look at some of them closer."""
@@ -172,6 +113,25 @@ class MultimodalRepresentation(Survey):
             unfused=_unfused(subject, kinds, answers.outputs[0]),
         )
 
+    def closer(self, subject: Subject, finding: Finding) -> Sequence[Query]:
+        """Ask for every feature's strongest example with one unit masked at a time."""
+        return [
+            _one_masked(subject, feature.examples[0].example, name)
+            for feature in _shown(finding)
+            for name in subject.probe.units
+        ]
+
+    def refine(self, subject: Subject, finding: Finding, answers: Answers) -> Finding:
+        """Add what the units of the strongest examples add to the features."""
+        masked, parts = iter(answers.features), {}
+        for feature in _shown(finding):
+            whole = feature.examples[0].activation
+            parts[feature.number] = {
+                name: whole - next(masked)[:, feature.number].double() for name in subject.probe.units
+            }
+        found = cast("Representation", finding)
+        return replace(found, shown=[replace(one, parts=parts.get(one.number, {})) for one in found.shown])
+
     @property
     def _asked(self) -> dict[str, Any]:
         return {"features_shown": self.features_shown, "units": list(self.units or ()), "layer": self.layer or ""}
@@ -195,6 +155,17 @@ class MultimodalRepresentation(Survey):
         if memory.get("top") and all(memory.get(name) == value for name, value in known.items()):
             return [int(number) for number in memory["top"]]
         return in_turn(kinds, deviation)[: self.features_shown]
+
+
+def _shown(finding: Finding) -> Sequence[Feature]:
+    """Return the features that some example activates."""
+    return [feature for feature in cast("Representation", finding).shown if feature.examples]
+
+
+def _one_masked(subject: Subject, example: int, name: str) -> Query:
+    masks = perturbations("occlusion", subject.probe.units[name].count(example))
+    rows = Query.aligned(torch.full((len(masks),), example), len(subject.probe.layout.names))
+    return Query(rows.sources, {name: masks})
 
 
 def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:

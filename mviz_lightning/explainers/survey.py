@@ -18,10 +18,12 @@ class Asked:
     Attributes:
         queries: Rows whose outputs are wanted, and their features if the survey asks for features.
         derivatives: What is wanted of the model's derivatives.
+        closer: Rows at the most that :meth:`Survey.closer` will ask for.
     """
 
     queries: Sequence[Query] = ()
     derivatives: Sequence[Derivative] = ()
+    closer: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,14 @@ class Survey(ABC):
         Raises:
             RuntimeError: It cannot be told from these examples.
         """
+
+    def closer(self, subject: Subject, finding: Finding) -> Sequence[Query]:
+        """Return rows that a closer look at what was found takes; none by default."""
+        return ()
+
+    def refine(self, subject: Subject, finding: Finding, answers: Answers) -> Finding:
+        """Return the finding with what the answers to :meth:`closer` say; it is not called where nothing was asked."""
+        return finding
 
     def check(self, outputs: int) -> None:  # noqa: B027 - most have nothing to check
         """Raise a ConfigurationError where the method cannot explain a model of so many outputs."""

@@ -3,7 +3,7 @@
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
-from mviz_lightning.explainers.representation import Representation
+from mviz_lightning.explainers.fused_features import Representation
 from mviz_lightning.functional import CONSTANT, UNIMODAL
 from mviz_lightning.kinds.lettering import shortened
 from mviz_lightning.records import Pixels

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.concepts import Concept
-from mviz_lightning.explainers.representation import Feature, Representation
+from mviz_lightning.explainers.fused_features import Feature, Representation
+from mviz_lightning.functional.surrogate import ROUNDING
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.lettering import FAMILY, SMALL, shortened
 from mviz_lightning.kinds.text import Text
 from mviz_lightning.records import Image, Pixels, Record, Table
-from mviz_lightning.rendering.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.rendering.canvas import WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.rendering.feature_map import colours_of, kind_name, overview, overview_title, share_names_of
 from mviz_lightning.rendering.findings import records_of
-from mviz_lightning.rendering.gallery import LINE, MARGIN, Gallery
+from mviz_lightning.rendering.gallery import LINE, MARGIN, PANEL, Gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,9 @@ BAR = 0.24
 LEGEND_ACROSS = 3
 ACROSS, LARGE_ACROSS = 6, 3
 """Panels side by side: of inputs that can be read the size of a stamp, and of others."""
+
+MAPS_ACROSS = 3
+"""Maps of one example side by side."""
 
 TALLEST = 1.6
 """A panel's height at the most, in its widths."""
@@ -55,7 +59,7 @@ def _picture(canvas: Canvas, finding: Representation, feature: Feature, key: str
     top = _caption(finding, feature)
     blocks = _blocks(feature, gallery) if gallery.show_inputs else {}
     fixed = 0.1 + LINE + 0.05 + BAR + 0.05 + _legend_rows(finding) * LINE + 0.04 + len(common) * 0.17 + 0.06 + LINE
-    canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + 0.1)
+    canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, gallery) + 0.1)
     canvas.text(MARGIN, 0.08, headline, fontsize=10, weight="bold")
     place = 0.1 + LINE + 0.05
     _draw_bar(canvas.panel(MARGIN, place, ROOM, BAR, "shares"), feature.shares, colours_of(finding))
@@ -71,6 +75,8 @@ def _picture(canvas: Canvas, finding: Representation, feature: Feature, key: str
         place += height
     if not blocks:
         canvas.text(MARGIN, place, _listed(feature, gallery), fontsize=8.5, linespacing=1.3)
+        place += 2 * LINE
+    _draw_parts(canvas, place, feature, gallery)
     return Image(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
 
 
@@ -170,6 +176,39 @@ def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, galler
         label = "" if strong.target is None else f"\n{shortened(gallery.labels.outcome(strong.target), 15)}"
         words = f"#{strong.position}: {strong.activation:.3g}{label}"
         canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=7.5, linespacing=1.1)
+
+
+# -- What drives it in the strongest one -----------------------------------------------------------------------------
+
+
+def _parts_height(feature: Feature, gallery: Gallery) -> float:
+    rows = -(-len(feature.parts) // MAPS_ACROSS)
+    return LINE + 0.06 + rows * (_map_height(feature, gallery) + LINE + 0.06) if rows else 0.0
+
+
+def _map_height(feature: Feature, gallery: Gallery) -> float:
+    example = feature.examples[0].example
+    return PANEL * max(gallery.kinds[name].aspect(example, inputs=gallery.show_inputs) for name in feature.parts)
+
+
+def _draw_parts(canvas: Canvas, top: float, feature: Feature, gallery: Gallery) -> None:
+    """Draw what every part of the strongest example adds to the feature, all modalities on one scale."""
+    if not feature.parts:
+        return
+    strong, height = feature.examples[0], _map_height(feature, gallery)
+    largest = max((float(part.abs().max()) for part in feature.parts.values() if len(part)), default=0.0)
+    colours = diverging(largest if largest > ROUNDING * abs(strong.activation) else 0.0)
+    canvas.text(MARGIN, top + 0.06, f"What each part adds to it in #{strong.position} (occlusion):", fontsize=8.5)
+    for k, (name, part) in enumerate(feature.parts.items()):
+        left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)
+        place = top + LINE + 0.06 + k // MAPS_ACROSS * (height + LINE + 0.06)
+        kind = gallery.kinds[name]
+        tall = PANEL * kind.aspect(strong.example, inputs=gallery.show_inputs)
+        panel = canvas.panel(left, place, PANEL, tall, f"{name} map")
+        kind.paint(panel, strong.example, part.numpy(), colours, inputs=gallery.show_inputs)
+        canvas.text(left + PANEL / 2, place + tall + 0.02, name, ha="center", fontsize=8.5)
+    scale = min(len(feature.parts), MAPS_ACROSS) * (PANEL + GAP)
+    canvas.scale(MARGIN + scale, top + LINE + 0.06, min(height, PANEL), colours)
 
 
 def _line(kind: Kind, example: int, position: int, activation: float) -> str:

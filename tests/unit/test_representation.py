@@ -16,13 +16,8 @@ from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.explainers.concepts import Concept, Trait, Traits, traits
-from mviz_lightning.explainers.representation import (
-    Feature,
-    MultimodalRepresentation,
-    Representation,
-    Strong,
-    in_turn,
-)
+from mviz_lightning.explainers.fused_features import Feature, Representation, Strong
+from mviz_lightning.explainers.representation import MultimodalRepresentation, in_turn
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.metrics import ContributionShares
 from mviz_lightning.records import Image, Table
@@ -33,6 +28,7 @@ from mviz_lightning.rendering.gallery import Gallery
 from mviz_lightning.rendering.labels import Labels
 from mviz_lightning.rendering.representation import colours_of
 from mviz_lightning.study import Study
+from mviz_lightning.surveyor import asked_rows
 
 COUNT = 160
 WORDS = ["[PAD]", "red", "dog", "cat", "the", "a", "runs", "sleeps", "house"]
@@ -297,7 +293,37 @@ def test_a_feature_that_the_model_does_not_have_is_refused(planted) -> None:
 
 def test_it_costs_the_rows_of_the_shares_and_those_of_the_reference_set(planted) -> None:
     grid, own = 128 * 16, 128
-    assert planted.explain(MultimodalRepresentation()).rows == grid + COUNT - own
+    assert planted.explain(MultimodalRepresentation(features_shown=0)).rows == grid + COUNT - own
+    found = planted.explain(MultimodalRepresentation())
+    top = {feature.examples[0].example for feature in found.finding.shown}
+    assert found.rows == grid + COUNT - own + len(top) * (16 + 5)  # patches and words
+
+
+def test_a_budget_counts_the_closer_look(planted) -> None:
+    grid, own = 128 * 16, 128
+    asked = MultimodalRepresentation(features_shown=2).plan(planted._methods._surveyor.subject, [])
+    assert asked.closer == 2 * (16 + 5)
+    assert asked_rows(asked) == grid + COUNT - own + asked.closer
+
+
+def test_parts_of_the_strongest_example_are_what_is_lost_without_them(planted, finding) -> None:
+    leaves, kinds = planted.probe.leaves, planted.kinds
+    filling = torch.as_tensor(kinds["image"].units.baseline)
+    for feature in finding.shown:
+        example, number = feature.examples[0].example, feature.number
+        image, text = leaves["image"][[example]], leaves["text"][[example]]
+        whole = Planted.planted(image, text)[0, number]
+        for unit in range(16):
+            masked = image.clone()
+            place = (..., unit // 4, unit % 4)
+            masked[place] = filling.expand_as(image)[place]
+            lost = float(whole - Planted.planted(masked, text)[0, number])
+            assert float(feature.parts["image"][unit]) == pytest.approx(lost, abs=1e-5)
+        for unit in range(5):
+            masked = text.clone()
+            masked[0, unit] = 0
+            lost = float(whole - Planted.planted(image, masked)[0, number])
+            assert float(feature.parts["text"][unit]) == pytest.approx(lost, abs=1e-5)
 
 
 # -- Tasks and numbers of modalities ---------------------------------------------------------------------------------
