@@ -416,6 +416,19 @@ def test_strings_are_occluded_where_nothing_can_be_derived(method: str) -> None:
     assert 0 in lengths  # a text of no words is explained too
 
 
+def test_strings_take_as_few_examples_for_totals_as_occlusion_does() -> None:
+    found = of(Letters(), spoken(), ["image", "text"])
+    methods, survey = found._prepared(), UnimodalImportance()
+    examples = methods._inquiry.examples(survey, found._own)
+    asked = survey.plan(methods._inquiry.subject, examples)
+    assert found.probe is not None
+    occluded = {*examples, *found.probe.groups.T.flatten()[: NUM_TOTALS["occlusion"]].tolist()}
+    derived = {*examples, *found.probe.groups.T.flatten()[: NUM_TOTALS["integrated_gradients"]].tolist()}
+    whole, _, _, *masked = asked.queries
+    assert sorted(whole.sources[:, 0].tolist()) == sorted(derived)
+    assert len(masked) == len(occluded) < len(derived)
+
+
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
 def test_an_encoder_that_is_detached_is_occluded_and_the_reason_given(method: str) -> None:
     class Detached(Separable):
@@ -480,6 +493,23 @@ def test_totals_are_those_of_a_slow_sum_over_examples(method: str, count: int | 
         assert values[f"total/{name}"] == pytest.approx(total, rel=1e-3)
         assert values[f"share/{name}"] == pytest.approx(total / sum(expected.values()), rel=1e-3)
         assert values[f"gap/{name}"] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_gap_is_a_mean_over_the_same_examples() -> None:
+    found = of(Separable(), task="multiclass")
+    values = surveyed(found, method="gradient", num_totals=6).values
+    gaps: dict[str, list[float]] = {name: [] for name in UNITS}
+    assert found.probe is not None
+    for example in found.probe.groups[:6, 0].tolist():
+        columns = values_of(found, example)
+        predicted = int(row_of(found, columns).argmax())
+        module = found._evaluator.module
+        for name in UNITS:
+            slopes, added = (getattr(module, side)(**columns)[name][:, predicted] for side in ("slopes", "truth"))
+            gaps[name].append(Part(slopes.detach(), float(added.detach().sum()), "gradient").gap)
+    for name, several in gaps.items():
+        assert values[f"gap/{name}"] == pytest.approx(sum(several) / 6, rel=1e-4)
+        assert max(several) > 1.2 * sum(several) / 6
 
 
 @pytest.mark.parametrize("method", METHODS)
