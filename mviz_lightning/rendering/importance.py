@@ -164,7 +164,7 @@ def number(value: float) -> str:
     """Write a weight: two decimals, two digits of small ones, one of tiny ones."""
     if abs(value) >= 0.1 or value == 0:
         return f"{value:+.2f}"
-    return f"{value:+.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")
+    return f"{value:+#.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")
 
 
 def shown(part: Part) -> npt.NDArray[Any]:

@@ -173,7 +173,15 @@ def test_names_are_broken_once_and_then_cut(name: str, lines: list[str]) -> None
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0, "+0.00"), (12.345, "+12.35"), (-0.1, "-0.10"), (0.0523, "+0.052"), (-0.00123, "-0.0012"), (1e-5, "+1e-5")],
+    [
+        (0, "+0.00"),
+        (12.345, "+12.35"),
+        (-0.1, "-0.10"),
+        (0.0523, "+0.052"),
+        (-0.07, "-0.070"),
+        (-0.00123, "-0.0012"),
+        (1e-5, "+1e-5"),
+    ],
 )
 def test_weights_are_short(value: float, written: str) -> None:
     assert number(value) == written
