@@ -49,10 +49,11 @@ class UnimodalImportance(Survey):
 
     All methods explain ``f(x) - f(x with all units of the modality masked)``, the other modalities as they are:
 
+    - ``"occlusion"``: what is lost where a unit is masked alone. Works for every model, and of the cheap methods its
+      strongest units are those whose loss changes the output most (``tests/benchmarks/faithfulness.py``).
+    - ``"gradient"``: the derivative at x times the way; exact for what is linear.
     - ``"integrated_gradients"``: derivatives on the straight way between the two (Sundararajan et al. 2017); they add
       up to it but for the steps' error.
-    - ``"gradient"``: the derivative at x times the way; exact for what is linear.
-    - ``"occlusion"``: what is lost where a unit is masked alone.
     - ``"lime"``: the weights of a linear surrogate on random masks (Ribeiro et al. 2016), as in DIME.
     - ``"shap"``: Shapley values (Lundberg and Lee 2017), exact where all masks are evaluated; they always add up.
 
@@ -81,7 +82,7 @@ class UnimodalImportance(Survey):
 
     num_examples: int = 4
     every_n_validations: int = 5
-    method: Literal["gradient", "integrated_gradients", "occlusion", "lime", "shap"] = "integrated_gradients"
+    method: Literal["gradient", "integrated_gradients", "occlusion", "lime", "shap"] = "occlusion"
     steps: int = 16
     samples: int | None = None
     outputs: Sequence[int] | None = None

@@ -182,7 +182,8 @@ def verdict(part: Part) -> tuple[str, str]:
         return trust.verdict(part.r2)
     if part.gap <= NOTABLE:
         return f"adds up to {number(part.change)}", "#222222"
-    return f"adds up to {number(float(part.weights.sum()))}, not {number(part.change)}", "#b03000"
+    said = f"adds up to {number(float(part.weights.sum()))}, not {number(part.change)}"
+    return said, "#222222" if part.method == "occlusion" else "#b03000"  # masked one by one, parts need not add up
 
 
 def strongest(part: Part, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:

@@ -124,17 +124,26 @@ def play(model: SceneNet, scenes: Scenes) -> dict[str, tuple[float, float]]:
     return found
 
 
+def draw(model: SceneNet, scenes: Scenes, folder: str) -> None:
+    """Write the pictures of some scenes."""
+    options = {"modalities": READ, "target": "label", "class_names": ["no", "yes"], "num_examples": 64}
+    explain(model, [scenes.batch], explainers=[CrossModalInteraction(num_examples=12)], **options).save(folder)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scenes", type=int, default=208, help="of each seed; a multiple of 16")
+    parser.add_argument("--pictures", help="folder for cross-modal pictures of a few scenes of the first seed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     started, found = time.perf_counter(), []
     for seed in range(arguments.seeds):
         model = trained(seed)
         print(f"seed {seed}: accuracy {accuracy(model, Scenes.draw(4000, 1)):.4f} on new scenes", flush=True)
+        if arguments.pictures and not seed:
+            draw(model, shown(model, 64), arguments.pictures)
         found.append(play(model, shown(model, arguments.scenes)))
     print(f"\n{arguments.scenes} scenes a seed; by the colour's word / by the shape's word\n")
     print("| strongest patch by | " + " | ".join(f"seed {seed}" for seed in range(arguments.seeds)) + " | mean |")

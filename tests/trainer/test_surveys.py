@@ -92,7 +92,12 @@ def test_surveys_come_first_every_nth_time_and_at_the_end(tmp_path, found, every
 
 @pytest.mark.parametrize("inference_mode", [True, False])
 def test_validate_conducts_them_too_whatever_mode_it_runs_in(tmp_path, found, inference_mode):
-    watch = monitor(explainers=[CrossModalInteraction(method="second_order"), UnimodalImportance(num_examples=2)])
+    watch = monitor(
+        explainers=[
+            CrossModalInteraction(method="second_order"),
+            UnimodalImportance(num_examples=2, method="integrated_gradients"),
+        ]
+    )
     trainer(tmp_path, watch, inference_mode=inference_mode).validate(Toy(), loader(seed=1), verbose=False)
     (cross,), (importance,) = found["cross_modal"], found["importance"]
     assert {pair.method for one in cross.examples for pair in one.outputs[0].pairs} == {"second_order"}

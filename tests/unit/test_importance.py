@@ -418,7 +418,7 @@ def test_strings_are_occluded_where_nothing_can_be_derived(method: str) -> None:
 
 def test_strings_take_as_few_examples_for_totals_as_occlusion_does() -> None:
     found = of(Letters(), spoken(), ["image", "text"])
-    methods, survey = found._prepared(), UnimodalImportance()
+    methods, survey = found._prepared(), UnimodalImportance(method="integrated_gradients")
     examples = methods._inquiry.examples(survey, found._own)
     asked = survey.plan(methods._inquiry.subject, examples)
     assert found.probe is not None
