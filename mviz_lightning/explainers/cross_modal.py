@@ -88,7 +88,7 @@ class CrossModalInteraction(Survey):
     every_n_validations: int = 5
     method: How = "difference"
     units: Mapping[str, Sequence[int | str]] | None = None
-    top_units: int = 3
+    top_units: int = 2
     outputs: Sequence[int] | None = None
     name: str = "cross_modal"
 

@@ -80,4 +80,4 @@ class CrossModalFinding(Finding):
 
     examples: Sequence[ExampleInterplay] = ()
     units: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
-    top_units: int = 3
+    top_units: int = 2

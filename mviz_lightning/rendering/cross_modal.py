@@ -32,7 +32,7 @@ ROW, TALLEST = 0.2, 2.4
 """Inches: a row of the matrix, and all of them at the most."""
 
 ACROSS = 3
-"""Maps beside each other."""
+"""Panels beside each other."""
 
 
 @records_of.register
@@ -86,8 +86,12 @@ class _Picture:
         )
 
     def _height(self, pair: Interplay) -> float:
-        maps = sum(self._map_height(pair.other(name)) + 2 * LINE + 0.12 for name in (pair.first, pair.second))
+        maps = sum(self._maps_height(pair, name) for name in (pair.first, pair.second))
         return 2 * LINE + 0.04 + _matrix_height(_wide(pair)[2]) + 0.5 + maps
+
+    def _maps_height(self, pair: Interplay, name: str) -> float:
+        rows = -(-(1 + len(self._chosen(name, pair.of(name)))) // ACROSS)
+        return LINE + rows * (self._map_height(pair.other(name)) + LINE + 0.05) + 0.07
 
     def _map_height(self, name: str) -> float:
         return PANEL * self.gallery.kinds[name].aspect(self.found.about.example, inputs=self.gallery.show_inputs)
@@ -117,27 +121,33 @@ class _Picture:
         return top + LINE + height + 0.5
 
     def _draw_maps(self, top: float, pair: Interplay, name: str, colours: "ScalarMappable") -> float:
-        """Draw, for some units of one modality, what they add together with each unit of the other."""
-        other, example = pair.other(name), self.found.about.example
+        """Draw one modality, then what its units add together with some of the other's."""
+        other, example, inputs = pair.other(name), self.found.about.example, self.gallery.show_inputs
         kind, names, weights = self.gallery.kinds[other], self._names(name), pair.of(name)
-        self.canvas.text(MARGIN, top, f"{other}, together with a part of {name}", fontsize=8.5)
+        self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
         height = self._map_height(other)
-        for column, unit in enumerate(self._chosen(name, names, weights)):
-            left = MARGIN + column * (PANEL + GAP)
-            panel = self.canvas.panel(left, top + LINE, PANEL, height, f"{other} map")
-            kind.paint(panel, example, weights[unit].numpy(), colours, inputs=self.gallery.show_inputs)
-            self.canvas.text(left + PANEL / 2, top + LINE + height + 0.03, shortened(names[unit], 26), ha="center")
-        return top + height + 2 * LINE + 0.12
+        for place, unit in enumerate((None, *self._chosen(name, weights))):
+            left = MARGIN + place % ACROSS * (PANEL + GAP)
+            below = top + LINE + place // ACROSS * (height + LINE + 0.05)
+            panel = self.canvas.panel(left, below, PANEL, height, f"{other} {'input' if unit is None else 'map'}")
+            if unit is not None:
+                kind.paint(panel, example, weights[unit].numpy(), colours, inputs=inputs)
+            elif inputs:
+                kind.draw(panel, example)
+            hidden = other if inputs else f"{other} (not shown)"
+            caption = hidden if unit is None else f"with {shortened(names[unit], 22)}"
+            self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center")
+        return top + self._maps_height(pair, name)
 
     def _names(self, name: str) -> Sequence[str]:
         return self.gallery.kinds[name].names(self.found.about.example, inputs=self.gallery.show_inputs)
 
-    def _chosen(self, name: str, names: Sequence[str], weights: Tensor) -> list[int]:
+    def _chosen(self, name: str, weights: Tensor) -> list[int]:
         """Return the units whose maps are drawn: those that were named, or else those that act together most."""
-        wanted = self.finding.units.get(name, ())
+        wanted, names = self.finding.units.get(name, ()), self._names(name)
         named = [unit for unit in range(len(weights)) if unit in wanted or names[unit] in wanted]
         top: list[int] = weights.abs().sum(1).argsort(descending=True, stable=True).tolist()
-        return (named or top[: self.finding.top_units])[:ACROSS]
+        return named or top[: self.finding.top_units]
 
 
 def _wide(pair: Interplay) -> tuple[str, str, Tensor]:

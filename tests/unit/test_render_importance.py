@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,9 @@ def test_rounding_is_no_effect(texts: list[Text]) -> None:
     ],
 )
 def test_it_is_said_whether_weights_add_up(weights: list[float], change: float, said: str, *, red: bool) -> None:
-    assert verdict(part(weights, change)) == (said, "#b03000" if red else "#222222")
+    derived = replace(part(weights, change), method="integrated_gradients")
+    assert verdict(derived) == (said, "#b03000" if red else "#222222")
+    assert verdict(replace(derived, method="occlusion")) == (said, "#222222")  # need not add up
 
 
 def test_the_strongest_parts_are_listed_beside_the_map(texts: list[Text]) -> None:
