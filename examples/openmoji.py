@@ -2,8 +2,10 @@
 
 A small CNN sees an emoji at 32 x 32 pixels, a bag of word embeddings reads its short name ("red apple"), and an MLP on
 both says to which of eight Unicode groups it belongs. Each modality alone gets some of the groups right, both together
-get more. A `MultimodalMonitor`, handed to the Trainer, watches this happen, and explains four emojis as it goes on; the
-`UnimodalCollapse` beside it tells when the model does not use the picture or the name.
+get more. A `MultimodalMonitor`, handed to the Trainer, watches this happen, explains four emojis as it goes on (DIME),
+and looks at the model by the four stages of MultiViz: which parts matter, which act together, what the fused features
+stand for, how they make the prediction; and at what failed where it is wrong. The `UnimodalCollapse` beside it tells
+when the model does not use the picture or the name.
 
     python examples/openmoji.py
 
@@ -34,7 +36,15 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mviz_lightning import Modality, MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.explainers import DIME
+from mviz_lightning.explainers import (
+    DIME,
+    CrossModalInteraction,
+    ErrorAnalysis,
+    Method,
+    MultimodalPrediction,
+    MultimodalRepresentation,
+    UnimodalImportance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,6 +56,14 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent / "data" / "openmoji.npz"
 MAX_WORDS = 8  # the longest annotation
 PAD, UNKNOWN = 0, 1
+EXPLAINERS: list[Method] = [
+    DIME(num_examples=4),
+    UnimodalImportance(num_examples=2),
+    CrossModalInteraction(num_examples=2),
+    MultimodalRepresentation(),
+    MultimodalPrediction(num_examples=2),
+    ErrorAnalysis(),
+]
 PIG_FACE = 145  # in the validation set: its two words speak for two groups
 
 Batch = dict[str, Tensor]
@@ -227,7 +245,7 @@ def quiet_console() -> None:
     wandb.setup(wandb.Settings(mode="offline", silent=True))
 
 
-def make_monitor(data: OpenMojiData) -> MultimodalMonitor:
+def make_monitor(data: OpenMojiData, explainers: Sequence[Method]) -> MultimodalMonitor:
     """Say where the modalities are and how a person knows them, and ask for explanations."""
     return MultimodalMonitor(
         modalities={
@@ -236,7 +254,7 @@ def make_monitor(data: OpenMojiData) -> MultimodalMonitor:
         },
         target="label",
         class_names=data.class_names,
-        explainers=[DIME(num_examples=4)],
+        explainers=explainers,
         pin=[PIG_FACE],
     )
 
@@ -281,7 +299,7 @@ def main() -> None:
     data = load_data(mix_up=arguments.mix_up_pictures)
     model = OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
     tensorboard, wandb_logger = make_loggers(arguments.output)
-    monitor, alarm = make_monitor(data), UnimodalCollapse(action="stop")
+    monitor, alarm = make_monitor(data, EXPLAINERS), UnimodalCollapse(action="stop")
     trainer = make_trainer(arguments.epochs, [tensorboard, wandb_logger], [monitor, alarm])
     trainer.fit(
         model,

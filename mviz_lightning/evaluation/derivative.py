@@ -167,7 +167,7 @@ class _Derivation:
     def _run(self, points: Points, run: Slice, plan: Plan | None) -> list[Tensor]:
         ask = self.evaluator
         if plan is None or not run.worthwhile:
-            return ask.in_chunks(len(points), lambda rows: self._forward(points[rows]))
+            return ask.in_chunks(len(points), lambda rows: self._forward(points[rows]), ask.cached_rows)
         recording, index = ask.record(plan, self.probe, run.distinct), run.index.to(ask.device)
 
         def replayed(rows: slice) -> Tensor:

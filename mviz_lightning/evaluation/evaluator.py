@@ -22,6 +22,9 @@ from mviz_lightning.evaluation.slices import Slice, slices
 
 T = TypeVar("T")
 
+CACHE, FEWEST = 8 * 2**20, 16
+"""Bytes of a forward's largest tensor up to which a CPU's caches serve, and the rows that are forwarded in any case."""
+
 CHECKED = 16
 """Rows that are recomputed plainly whenever encodings are reused."""
 
@@ -98,7 +101,13 @@ class Evaluator:
             return self._plain(probe, query)
 
     def _plain(self, probe: Probe, query: Query) -> Tensor:
-        return torch.cat(self.in_chunks(len(query), lambda rows: self._forward(probe, query[rows])))
+        return torch.cat(self.in_chunks(len(query), lambda rows: self._forward(probe, query[rows]), self.cached_rows))
+
+    @property
+    def cached_rows(self) -> int:
+        """Return how many whole rows a CPU forwards fastest: beyond its caches it waits for memory."""
+        row = 0.0 if self._plan is None or self.device.type != "cpu" else self._plan.row_bytes
+        return max(FEWEST, int(CACHE / row)) if row else self.chunk_size
 
     def _answer(self, probe: Probe, query: Query) -> Tensor:
         """Reuse encodings where that is exact."""
@@ -162,6 +171,7 @@ class Evaluator:
         self.in_chunks(
             len(distinct),
             lambda rows: recording.record(self.module, lambda: self._forward(probe, distinct[rows])),
+            self.cached_rows,
         )
         recording.close()
         return recording
@@ -173,7 +183,7 @@ class Evaluator:
             run = partial(self._forward, probe, query[rows], plan.needed)
             return recording.replay(self.module, index[rows].to(device), run)
 
-        return torch.cat(self.in_chunks(len(query), forward, self._scale(probe, recording)))
+        return torch.cat(self.in_chunks(len(query), forward, scale=self._scale(probe, recording)))
 
     def _scale(self, probe: Probe, recording: Recording) -> int:
         """Return how many times as many rows fit into the memory of a plain chunk where encodings are replayed."""
@@ -210,12 +220,22 @@ class Evaluator:
             stacklevel=2,
         )
 
-    def in_chunks(self, count: int, forward: Callable[[slice], T], scale: int = 1) -> list[T]:
-        """Run all rows, some at a time; fewer when memory runs out."""
+    def in_chunks(
+        self, count: int, forward: Callable[[slice], T], most: int | None = None, *, scale: int = 1
+    ) -> list[T]:
+        """Run all rows, some at a time; fewer when memory runs out.
+
+        Args:
+            count: Of rows.
+            forward: Runs some of them.
+            most: Rows at a time at the most.
+            scale: How many times the usual number of rows fits into memory.
+        """
         found: list[T] = []
         done = 0
         while done < count:
-            rows = _next_chunk(count - done, scale * self.chunk_size)
+            usual = scale * self.chunk_size
+            rows = _next_chunk(count - done, usual if most is None else min(most, usual))
             try:
                 found.append(forward(slice(done, done + rows)))
             except RuntimeError as error:

@@ -35,6 +35,7 @@ class Plan:
         needed: Leaves whose values the rest of the forward depends on.
         used: Call -> the tensors among its outputs that the rest depends on; an encoder's attention maps seldom are.
         left: Share of a forward's work that is left where the calls are replayed, taking their outputs among it.
+        row_bytes: Of the largest tensor that a plain forward makes, for each row.
     """
 
     modality: Mapping[CallKey, int]
@@ -42,6 +43,7 @@ class Plan:
     needed: frozenset[str]
     used: Mapping[CallKey, frozenset[tree.Keys]]
     left: float
+    row_bytes: float = 0.0
 
     @property
     def modules(self) -> list[str]:
@@ -83,7 +85,8 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     used = {
         key: frozenset(way for way in ways if stranger or seen & rest.replayed[key, way]) for key, ways in axes.items()
     }
-    return Plan({key: fit[0] for key, fit in calls.items()}, axes, needed, used, rest.work / large.work)
+    modality = {key: fit[0] for key, fit in calls.items()}
+    return Plan(modality, axes, needed, used, rest.work / large.work, large.largest / SIZES[0])
 
 
 def _trace(

@@ -33,7 +33,7 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._stranger = stranger
         self._tags: dict[int, Tags] = {}
         self._kept: list[Any] = []  # a storage's address is its name while it lives
-        self.listeners: list[Callable[[Tags, Any, int], None]] = []
+        self.listeners: list[Callable[[Tags, Any, int, Any], None]] = []
 
     def mark(self, tensor: Tensor, tags: Tags) -> None:
         """Say what a tensor depends on."""
@@ -60,7 +60,7 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.mark(tensor, tags | self._made(tensor))
         if tags:
             for listen in self.listeners:
-                listen(tags, func, work(func, args, kwargs or {}, outputs))
+                listen(tags, func, work(func, args, kwargs or {}, outputs), outputs)
         return outputs
 
 
@@ -118,6 +118,8 @@ class Trace:
     outputs: Tags = 0
     work: int = 0
     """Of all operations on what depends on leaves, outside of replayed calls."""
+    largest: int = 0
+    """Bytes of the largest tensor that depends on leaves and that an operation made."""
     decisive: Tags = 0
     """What decides, outside of replayed calls, on shapes or on the way of the computation."""
     replayed: dict[tuple[CallKey, tree.Keys], Tags] = field(default_factory=dict)
@@ -199,9 +201,10 @@ class _Tracer:
         self._stack: list[Frame] = []
         self.taint.listeners.append(self._listen)
 
-    def _listen(self, tags: Tags, func: Any, amount: int) -> None:
+    def _listen(self, tags: Tags, func: Any, amount: int, outputs: Any) -> None:
         for frame in self._stack:
             frame.seen |= tags
+        self.found.largest = max(self.found.largest, *(tensor.nbytes for tensor in tensors(outputs)), 0)
         if any(frame.key in self._replayed for frame in self._stack):
             return
         self.found.work += amount

@@ -49,13 +49,15 @@ class UnimodalImportance(Survey):
 
     All methods explain ``f(x) - f(x with all units of the modality masked)``, the other modalities as they are:
 
-    - ``"occlusion"``: what is lost where a unit is masked alone. Works for every model, and of the cheap methods its
-      strongest units are those whose loss changes the output most (``tests/benchmarks/faithfulness.py``).
-    - ``"gradient"``: the derivative at x times the way; exact for what is linear.
     - ``"integrated_gradients"``: derivatives on the straight way between the two (Sundararajan et al. 2017); they add
       up to it but for the steps' error.
+    - ``"gradient"``: the derivative at x times the way; exact for what is linear.
+    - ``"occlusion"``: what is lost where a unit is masked alone; nothing where two units say the same.
     - ``"lime"``: the weights of a linear surrogate on random masks (Ribeiro et al. 2016), as in DIME.
     - ``"shap"``: Shapley values (Lundberg and Lee 2017), exact where all masks are evaluated; they always add up.
+
+    In images, the parts that methods with masks name change the output more when they go, Shapley values most
+    (``tests/benchmarks/faithfulness.py``); they ask for more rows.
 
     Rows it asks for, of E examples with K outputs each and T for totals: gradient methods ``steps * (E K + T)`` for
     each modality, the others one for each mask and example: U, ``max(64, 4 U)``, ``max(128, 16 U)``. A modality that
@@ -82,7 +84,7 @@ class UnimodalImportance(Survey):
 
     num_examples: int = 4
     every_n_validations: int = 5
-    method: Literal["gradient", "integrated_gradients", "occlusion", "lime", "shap"] = "occlusion"
+    method: Literal["gradient", "integrated_gradients", "occlusion", "lime", "shap"] = "integrated_gradients"
     steps: int = 16
     samples: int | None = None
     outputs: Sequence[int] | None = None

@@ -33,12 +33,15 @@ class Ink(Text):
         y: Place.
         words: Lines.
         linespacing: From one line to the next, in sizes of the letters.
+        back: Colour behind the letters; none by default.
         style: Of any text.
     """
 
-    def __init__(self, x: float, y: float, words: str, *, linespacing: float = 1.2, **style: Any) -> None:
+    def __init__(
+        self, x: float, y: float, words: str, *, linespacing: float = 1.2, back: Any = None, **style: Any
+    ) -> None:
         super().__init__(x, y, words, linespacing=linespacing, **style)
-        self._pitch = linespacing
+        self._pitch, self._back = linespacing, back
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the letters at whole pixels."""
@@ -55,7 +58,8 @@ class Ink(Text):
         foot = round(y + {"center_baseline": -up / 2, "baseline": below, **feet}[self.get_verticalalignment()])
         left = round(x - share * (mask.shape[1] - 2 * MARGIN)) - MARGIN
         bottom = foot + round(up) + MARGIN - len(mask)
-        renderer.draw_image(renderer.new_gc(), left, bottom, _tinted(mask, self.get_color())[::-1])
+        drawn = _tinted(mask, self.get_color(), self._back)
+        renderer.draw_image(renderer.new_gc(), left, bottom, drawn[::-1])
 
 
 def _mask(
@@ -71,8 +75,12 @@ def _mask(
     return np.asarray(page)
 
 
-def _tinted(mask: npt.NDArray[np.uint8], colour: Any) -> npt.NDArray[np.uint8]:
-    """Return ``(H, W, 4)``: letters of a colour, over nothing."""
+def _tinted(mask: npt.NDArray[np.uint8], colour: Any, back: Any = None) -> npt.NDArray[np.uint8]:
+    """Return ``(H, W, 4)``: letters of a colour, over nothing or over another colour."""
+    if back is not None:
+        share = mask[..., None] / 255
+        mixed = np.array(to_rgba(colour)) * share + np.array(to_rgba(back)) * (1 - share)
+        return np.rint(255 * mixed).astype(np.uint8)
     red, green, blue, strength = to_rgba(colour)
     tinted = np.empty((*mask.shape, 4), dtype=np.uint8)
     tinted[..., :3] = np.rint(255 * np.array([red, green, blue]))

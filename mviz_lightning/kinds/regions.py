@@ -183,10 +183,9 @@ class Regions(Kind):
             style = {"facecolor": faces[unit], "edgecolor": outline, "zorder": 2 + place}
             axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **style))
             if place >= len(order) - NUMBERED:
-                back = {"facecolor": line, "linewidth": 0, "pad": 0.6}
                 x, y = max(x0, 0), max(y0, 0)
                 colour = "black" if edge else on(line)
-                write(axes, x, y, f"{regions[unit] + 1}", va="top", color=colour, bbox=back, zorder=3 + place)
+                write(axes, x, y, f"{regions[unit] + 1}", va="top", color=colour, back=line, zorder=3 + place)
 
     def _draw_cells(self, axes: "Axes", example: int, faces: npt.NDArray[Any]) -> None:
         """Draw a cell for every region, with the numbers of those that are units."""

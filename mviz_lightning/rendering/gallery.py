@@ -1,5 +1,6 @@
 """An explanation as a picture: inputs, what drives UC and what drives MI, beside each other."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,6 +146,7 @@ def _left(column: int) -> float:
 
 
 def largest(*parts: Attribution) -> float:
-    """Return the largest absolute weight, which UC and MI share as the end of their scale."""
-    weights = [weights for part in parts for weights in (part.unimodal, part.interaction)]
-    return max((float(found.abs().max()) for found in weights if len(found)), default=0.0)
+    """Return the largest absolute weight that has an effect, which UC and MI share as the end of their scale."""
+    sides = [(part.unimodal, part.unimodal_r2) for part in parts]
+    sides += [(part.interaction, part.interaction_r2) for part in parts]
+    return max((float(found.abs().max()) for found, r2 in sides if len(found) and not math.isnan(r2)), default=0.0)

@@ -90,7 +90,7 @@ def toy() -> tuple[LightningModule, Any, Any, MultimodalMonitor]:
     data = example.load_data()
     module = example.OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
     train, validation = DataLoader(data.train, batch_size=32, shuffle=True), DataLoader(data.validation, batch_size=128)
-    return module, train, validation, example.make_monitor(data)
+    return module, train, validation, example.make_monitor(data, [DIME()])
 
 
 def large() -> tuple[LightningModule, Any, Any, MultimodalMonitor]:

@@ -31,7 +31,7 @@ def completed(*, reuse: bool) -> Study:
     example = load_example()
     data = example.load_data()
     module = example.OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
-    config = example.make_monitor(data).config
+    config = example.make_monitor(data, []).config
     settings = {"target": config.target, "class_names": config.class_names, "reuse": reuse}
     study = Study(StudyConfig(config.modalities, explainers=(DIME(num_examples=EXAMPLES),), **settings))
     for start, batch in enumerate(DataLoader(data.validation, batch_size=128)):

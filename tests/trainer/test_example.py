@@ -29,3 +29,30 @@ def test_the_openmoji_example_trains_logs_and_prints_a_row_an_epoch(tmp_path):
     assert len(events.Images("mviz/dime/example_145")) == 2
     assert "mviz/dime/example_145_over_epochs" in events.Tags()["images"]
     assert sum("mviz/interaction" in row for row in history(tmp_path)) == 3
+    for stage in ("importance", "cross_modal", "representation", "prediction", "errors"):
+        assert any(tag.startswith(f"mviz/{stage}/") for tag in events.Tags()["images"])
+        assert any(tag.startswith(f"mviz/{stage}/") for tag in events.Tags()["scalars"])
+
+
+@pytest.mark.slow
+def test_the_spoken_digits_example_is_caught_not_looking_and_brought_back(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "av_digits.py"), "--output", str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True, cwd=tmp_path)
+    assert "image: collapsed" in finished.stderr
+    lines = [json.loads(line) for line in (tmp_path / "version_0/mviz/history.jsonl").read_text().splitlines()]
+    totals = [line["values"]["total/image"] for line in lines]
+    collapsed = [line["values"]["collapse/image"] for line in lines]
+    assert max(collapsed) == 2
+    assert collapsed[-1] == 0
+    assert totals[-1] > 5 * min(totals[:4])
+
+
+@pytest.mark.slow
+def test_the_example_of_three_views_shows_how_each_is_used(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "mfeat.py"), "--epochs", "4", "--output", str(tmp_path)]
+    subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path)
+    events = EventAccumulator(str(tmp_path / "version_0")).Reload()
+    pairs = {"fourier+zernike", "fourier+morphology", "zernike+morphology"}
+    assert {f"mviz/interaction/{pair}" for pair in pairs} <= set(events.Tags()["scalars"])
+    assert "mviz/representation/overview" in events.Tags()["images"]
+    assert "mviz/errors/classes" in events.Tags()["images"]

@@ -101,6 +101,20 @@ def test_encoders_see_every_example_once() -> None:
     assert image.rows == [COUNT, 16]  # 16 rows are recomputed plainly
 
 
+def test_on_a_cpu_encoders_run_on_as_few_rows_at_a_time_as_its_caches_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = nn.Sequential(nn.Linear(4, 1000), nn.Tanh(), nn.Linear(1000, 6))  # 4,000 bytes a row
+    image = Counted(wide)
+    asking, probe = evaluator(Late(image=image)), probe_of(BATCH)
+    expected = asking(probe, [GRID])[0]
+    monkeypatch.setattr("mviz_lightning.evaluation.evaluator.FEWEST", 3)
+    # 12 encodings, then 16 rows that are recomputed plainly; never a single row.
+    for cache, sizes in ((4000 * 12, [12, 12, 4]), (4000 * 5, [5, 5, 2, 5, 5, 6]), (1, [3, 3, 3, 3, 3, 3, 3, 3, 4])):
+        image.rows.clear()
+        monkeypatch.setattr("mviz_lightning.evaluation.evaluator.CACHE", cache)
+        torch.testing.assert_close(asking(probe, [GRID])[0], expected)
+        assert image.rows == sizes
+
+
 def test_without_reuse_every_row_is_evaluated() -> None:
     image = Counted(nn.Linear(4, 6))
     evaluator(Late(image=image), reuse=False)(probe_of(BATCH), [GRID])
