@@ -72,6 +72,16 @@ def test_letters_have_their_colour_and_strength():
     assert (np.abs(faint - (127, 127, 255)) <= 1).all(-1).sum() > 500
 
 
+def test_letters_stand_on_a_colour_of_their_own():
+    pixels = drawn(Ink, "12", color="#ffffff", back="#b03000", size=20)
+    on, letters = (pixels == (176, 48, 0)).all(-1), box(drawn(Ink, "12", size=20))
+    assert on.sum() > 300
+    left, right, top, bottom = box(np.where(on[..., None], 0, 255).repeat(3, -1))
+    assert left <= letters[0]
+    assert right >= letters[1]
+    assert top <= letters[2] < letters[3] <= bottom
+
+
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 1), (-0.1, 1.1), (3, 0.5)])
 def test_letters_beyond_the_border_are_cut(x, y):
     pixels = drawn(Ink, "wide words\nin two lines", x, y, ha="center", va="center", size=20)
