@@ -29,7 +29,7 @@ SLOW = pytest.mark.slow
     ("scenario", "devices"),
     [
         ("plain", 2),
-        ("surveyed", 2),
+        pytest.param("surveyed", 2, marks=SLOW),
         pytest.param("uneven", 2, marks=SLOW),
         pytest.param("one_group_each", 2, marks=SLOW),
         pytest.param("idle", 3, marks=SLOW),

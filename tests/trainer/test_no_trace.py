@@ -228,6 +228,6 @@ def test_explanations_that_fail_leave_no_trace_either(tmp_path):
         return module(batch["image"], batch["text"])
 
     alone = train(tmp_path)
-    with pytest.warns(UserWarning, match="dime failed: RuntimeError: no such luck"):
+    with pytest.warns(UserWarning, match="failed: RuntimeError: no such luck"):
         watched = train(tmp_path, everything(predict=broken))
     assert {what: same(alone[what], watched[what]) for what in alone} == dict.fromkeys(alone, True)
