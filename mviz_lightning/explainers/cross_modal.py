@@ -70,7 +70,7 @@ class CrossModalInteraction(Survey):
     It logs ``total/<a>+<b>``, the sum of absolute weights over all pairs of units, averaged over the examples.
 
     Args:
-        num_examples: Examples that are drawn, the same through the training.
+        num_examples: Examples that are drawn, the same through the training; 0 for those alone that are pinned.
         every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
         method: One of the above.
         units: Modality -> names or numbers (from 0) of units whose maps are drawn, ``{"text": ["red"]}``; by default
@@ -93,7 +93,7 @@ class CrossModalInteraction(Survey):
     name: str = "cross_modal"
 
     def __post_init__(self) -> None:
-        for name, bound in {"num_examples": 1, "every_n_validations": 1, "top_units": 1}.items():
+        for name, bound in {"num_examples": 0, "every_n_validations": 1, "top_units": 1}.items():
             if getattr(self, name) < bound:
                 raise ConfigurationError(f"CrossModalInteraction({name}={getattr(self, name)}): give {bound} or more.")
         if self.method not in get_args(How):
@@ -116,6 +116,8 @@ class CrossModalInteraction(Survey):
 
     def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
         """Ask for the examples as they are, then for masks or second derivatives of every pair of modalities."""
+        if not examples:
+            return Asked()
         queries, attempts = [self._aligned(subject, examples)], []
         for pair in self._pairs(subject):
             masked = [pair.masked(example) for example in examples]
@@ -127,6 +129,8 @@ class CrossModalInteraction(Survey):
 
     def explain(self, subject: Subject, examples: Sequence[int], answers: Answers) -> CrossModalFinding:
         """Bring the answers into matrices of units."""
+        if not examples:
+            return CrossModalFinding()
         whole = [row.double() for row in answers.outputs[0]]
         found = dict(zip(examples, whole, strict=True))
         evidence = [self._evidence(pair, found, *answer) for pair, answer in self._answered(subject, examples, answers)]

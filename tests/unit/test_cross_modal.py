@@ -282,7 +282,7 @@ def test_strings_are_masked_instead_and_so_is_what_is_detached() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_examples": 0}, r"num_examples=0\): give 1 or more"),
+        ({"num_examples": -1}, r"num_examples=-1\): give 0 or more"),
         ({"every_n_validations": 0}, "every_n_validations=0"),
         ({"top_units": 0}, "top_units=0"),
         ({"method": "gradient"}, "method='gradient'\\): say one of difference, second_order"),
@@ -336,6 +336,11 @@ def test_one_output_is_explained_whatever_the_task(task: str, roles: set[str]) -
     examples = report.findings["cross_modal"].examples
     assert len(examples) == 4
     assert all(len(one.outputs) == 1 and one.outputs[0].role in roles for one in examples)
+
+
+def test_without_examples_nothing_is_asked() -> None:
+    finding = found(seeded(Smooth), num_examples=0)
+    assert (finding.values, finding.examples) == ({}, ())
 
 
 def test_rows_are_those_of_the_documentation_and_a_budget_is_kept() -> None:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mviz_lightning import Modality, explain
-from mviz_lightning.explainers import DIME, Explanation
+from mviz_lightning.explainers import DIME, CrossModalInteraction, Explanation
 from mviz_lightning.explainers.importance import NUM_TOTALS, UnimodalImportance
+from mviz_lightning.explainers.interplay import ExampleInterplay
 from mviz_lightning.explainers.unit_weights import ExampleImportance
 
 SIDE, COLUMNS, COUNT, EXAMPLES = 12, 32, 512, 8
@@ -106,10 +107,20 @@ def dime(side: str) -> Explain:
     return explained
 
 
+def interplay(model: nn.Module) -> list[Tensor]:
+    """Return what parts of both modalities add to class 1 together."""
+    survey = CrossModalInteraction(outputs=[1], num_examples=0)
+    report = explain(model, [BATCH], modalities=MODALITIES, task="multiclass", explainers=[survey], pin=PINNED)
+    found: list[ExampleInterplay] = report.findings["cross_modal"].examples
+    ordered = sorted(found, key=lambda example: example.about.position)
+    return [pair.weights.flatten() for example in ordered for pair in example.outputs[0].pairs]
+
+
 EXPLANATIONS: dict[str, Explain] = {
     **{method: importance(method) for method in NUM_TOTALS},
     "UC of DIME": dime("unimodal"),
     "MI of DIME": dime("interaction"),
+    "cross-modal": interplay,
 }
 
 
