@@ -59,7 +59,8 @@ class _Curving:
         places = torch.arange(len(self.asked.rows))[rows]
         twice = places[torch.arange(max(len(places), 2)).clamp(max=len(places) - 1)]
         sources, ask = self.asked.rows.sources[twice], self.evaluator
-        scales = [torch.ones(len(twice), self._most(own.modality), requires_grad=True) for own in self.entrances]
+        most = [self._most(own.modality) for own in self.entrances]
+        scales = [torch.ones(len(twice), count, requires_grad=True) for count in most]
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             with self._entered(sources, scales) as batch:
                 outputs = scores(ask.predict(ask.module, batch))
@@ -70,8 +71,8 @@ class _Curving:
         return (found if few is first else found.transpose(1, 2))[: len(places)]
 
     def _most(self, modality: str) -> int:
-        column = self.probe.layout.names.index(modality)
-        return max(map(self.probe.units[modality].count, set(self.asked.rows.sources[:, column].tolist())))
+        """Return how many units any example has: the same on all processes."""
+        return max(map(self.probe.units[modality].count, range(self.probe.size)))
 
     @contextmanager
     def _entered(self, sources: Tensor, scales: list[Tensor]) -> Iterator[object]:
@@ -113,8 +114,10 @@ def mixed(total: Tensor, few: Tensor, many: Tensor) -> Tensor:
     slopes = torch.autograd.grad(total, [few, many], create_graph=True, allow_unused=True)
     if any(slope is None for slope in slopes):
         raise RuntimeError("no gradient of the outputs reaches one of the two modalities: the model detaches it.")
-    by_unit = [_slope(slopes[0][:, unit].sum(), many) for unit in range(few.shape[1])]
-    return torch.stack(by_unit, 1).float().cpu()
+    found = many.new_zeros(len(many), *few.shape[1:], *many.shape[1:])
+    for unit in range(few.shape[1]):
+        found[:, unit] = _slope(slopes[0][:, unit].sum(), many)
+    return found.float().cpu()
 
 
 def _slope(total: Tensor, by: Tensor) -> Tensor:

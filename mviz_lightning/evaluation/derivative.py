@@ -41,8 +41,12 @@ class Attempt(Derivative):
 
     @property
     def most_rows(self) -> int:
-        """Rows that are evaluated at the most, beside the rows themselves: either way is taken, never both."""
-        return max(len(self.rows) * self.steps, len(join(self.instead)[0]) if self.instead else 0)
+        """Rows that are evaluated at the most, beside the rows themselves.
+
+        Second derivatives may be taken, and be 0, before what stands for them is asked for.
+        """
+        ways = (len(self.rows) * self.steps, len(join(self.instead)[0]) if self.instead else 0)
+        return sum(ways) if self.against else max(ways)
 
     def chosen(self, outputs: Tensor, offset: int = 0) -> tuple[Derivative, Tensor]:
         """Return the derivative without repeats, and ``(R,)`` which of its rows answers each of these.

@@ -97,6 +97,8 @@ class Entrance:
 
     def _point(self, whole: Tensor, without: Tensor, shares: Tensor) -> Tensor:
         whole, without = whole.detach(), without.detach()
+        if self.embeddings and shares.dim() > 1:  # of a mask, which may have other axes than the tokens
+            shares = shares.reshape(whole.shape[:2])
         share = shares.to(whole).view(*shares.shape, *[1] * (whole.dim() - shares.dim()))
         point = torch.lerp(without, whole, share).requires_grad_()
         self._points.append(point)

@@ -239,7 +239,7 @@ class Evaluator:
             try:
                 found.append(forward(slice(done, done + rows)))
             except RuntimeError as error:
-                if not is_oom_error(error) or rows <= 3:
+                if not is_oom_error(error) or rows <= 3 or self.chunk_size <= 2:
                     raise
                 self.chunk_size = max(2, min(rows, self.chunk_size) // 2)
             else:

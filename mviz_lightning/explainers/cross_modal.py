@@ -18,7 +18,7 @@ from mviz_lightning.explainers.interplay import CrossModalFinding, ExampleInterp
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Survey
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
-from mviz_lightning.functional.surrogate import ROUNDING
+from mviz_lightning.functional.surrogate import rounding
 
 How = Literal["difference", "second_order"]
 
@@ -105,6 +105,14 @@ class CrossModalInteraction(Survey):
                 "CrossModalInteraction(outputs=[]): name outputs, or leave it out to explain what was predicted."
             )
 
+        strings = [name for name, units in (self.units or {}).items() if isinstance(units, str)]
+        if strings:
+            name = strings[0]
+            raise ConfigurationError(
+                f"CrossModalInteraction(units={dict(self.units or {})}): give a list of names or numbers, "
+                f"{{{name!r}: [{(self.units or {})[name]!r}]}}."
+            )
+
     def check(self, outputs: int) -> None:
         """Raise a ConfigurationError for an output that the model does not have."""
         beyond = [output for output in self.outputs or () if not 0 <= output < outputs]
@@ -133,7 +141,8 @@ class CrossModalInteraction(Survey):
             return CrossModalFinding()
         whole = [row.double() for row in answers.outputs[0]]
         found = dict(zip(examples, whole, strict=True))
-        evidence = [self._evidence(pair, found, *answer) for pair, answer in self._answered(subject, examples, answers)]
+        precision, answered = rounding(answers.outputs[0].dtype), self._answered(subject, examples, answers)
+        evidence = [self._evidence(pair, found, precision, *answer) for pair, answer in answered]
         drawn = [self._of_example(subject, example, found[example], evidence) for example in examples]
         return CrossModalFinding(
             values=_totals(drawn), examples=drawn, units=self.units or {}, top_units=self.top_units
@@ -208,6 +217,7 @@ class CrossModalInteraction(Survey):
         self,
         pair: _Pair,
         whole: Mapping[int, Tensor],
+        precision: float,
         masked: Sequence[Tensor],
         derived: Tensor | None,
         reason: str,
@@ -223,7 +233,7 @@ class CrossModalInteraction(Survey):
             else:
                 matrices = tuple(next(given)[: counts[0], : counts[1]] for _ in roles)
             method = "difference" if derived is None else self.method
-            floor = 0.0 if method == "second_order" else ROUNDING * float(outputs.abs().max())
+            floor = 0.0 if method == "second_order" else precision * float(outputs.abs().max())
             for output, matrix in zip(roles, matrices, strict=True):
                 found[example, output] = Interplay(pair.first, pair.second, matrix, method, reason, floor)
         return found

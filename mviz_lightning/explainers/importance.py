@@ -16,7 +16,7 @@ from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Survey
 from mviz_lightning.explainers.unit_weights import ExampleImportance, ImportanceFinding, OutputImportance, Part
-from mviz_lightning.functional.surrogate import ROUNDING
+from mviz_lightning.functional.surrogate import rounding
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
 """Method -> examples of which totals are the mean, by default: the dearer an example, the fewer."""
@@ -34,11 +34,12 @@ class _Evidence:
     asking: Asking
     weights: Weights
     without: Outputs
+    rounding: float
 
     def part(self, example: int, output: int, outputs: Tensor) -> Part:
         """Return what the units add to one of an example's ``(C,)`` outputs."""
         change = float(outputs[output] - self.without[example][output])
-        found, floor = self.weights[example, output], ROUNDING * float(outputs.abs().max())
+        found, floor = self.weights[example, output], self.rounding * float(outputs.abs().max())
         r2 = None if found.r2 is None else float(found.r2)
         return Part(found.weights, change, self.asking.method, self.asking.reason, r2, floor)
 
@@ -50,7 +51,8 @@ class UnimodalImportance(Survey):
     All methods explain ``f(x) - f(x with all units of the modality masked)``, the other modalities as they are:
 
     - ``"integrated_gradients"``: derivatives on the straight way between the two (Sundararajan et al. 2017); they add
-      up to it but for the steps' error.
+      up to it but for the steps' error. Of tokens that an attention mask hides the way leads to embeddings of 0, the
+      mask as it is: where that is something else (transformers), ``gap/<m>`` says so; take Shapley values there.
     - ``"gradient"``: the derivative at x times the way; exact for what is linear.
     - ``"occlusion"``: what is lost where a unit is masked alone; nothing where two units say the same.
     - ``"lime"``: the weights of a linear surrogate on random masks (Ribeiro et al. 2016), as in DIME.
@@ -205,7 +207,7 @@ class UnimodalImportance(Survey):
             else:
                 given = failed.outputs if failed else [next(masked) for _ in used.examples]
                 weights = used.of_masks(given, whole, without)
-            yield used.name, _Evidence(used, weights, without)
+            yield used.name, _Evidence(used, weights, without, rounding(answers.outputs[0].dtype))
 
     def _of_example(
         self, subject: Subject, example: int, outputs: Tensor, evidence: Mapping[str, _Evidence]
@@ -227,7 +229,7 @@ class UnimodalImportance(Survey):
                 output = list(self._outcome(subject, example, whole[example]).roles)[self._counted]
                 parts.append(known.part(example, output, whole[example]))
             if parts:
-                totals[name] = sum(float(part.weights.abs().sum()) for part in parts) / len(parts)
+                totals[name] = sum(float(part.weights.abs().sum()) for part in parts if part.has_effect) / len(parts)
                 gaps[f"gap/{name}"] = sum(part.gap for part in parts) / len(parts)
         everything = sum(totals.values())
         shares = {f"share/{name}": total / everything if everything else 0.0 for name, total in totals.items()}

@@ -18,6 +18,11 @@ EXACT = 1e-12
 """Residuals, relative to the responses, that are rounding in float64."""
 
 
+def rounding(dtype: torch.dtype) -> float:
+    """Return the relative spread that rounding of outputs of a type can feign in differences of them."""
+    return max(ROUNDING, 4 * torch.finfo(dtype).eps)
+
+
 def draw_masks(units: int, samples: int, seed: int = 0) -> Tensor:
     """Draw masks of which each unit stays in half; all there are where they are no more than asked for.
 

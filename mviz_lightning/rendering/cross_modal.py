@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 METHODS = {"difference": "difference of masks", "second_order": "second derivative"}
 
-NAMED = 16
+NAMED = 12
 """Units up to which each is named at the matrix's side; more are numbered."""
 
 NAMES, LETTERS = 1.2, 15
@@ -115,8 +115,9 @@ class _Picture:
         said = "" if pair.has_effect else ": none acts together with another"
         self.canvas.text(MARGIN + NAMES, top, f"parts of {down} by parts of {across}{said}", fontsize=8.5)
         panel = self.canvas.panel(MARGIN + NAMES, top + LINE, width, height, "matrix")
-        panel.imshow(colours.to_rgba(weights.numpy()), aspect="auto", interpolation="nearest")
-        _label(panel, self._names(down), self._names(across), across)
+        if weights.numel():
+            panel.imshow(colours.to_rgba(weights.numpy()), aspect="auto", interpolation="nearest")
+            _label(panel, self._names(down), self._names(across), across)
         self.canvas.scale(MARGIN + NAMES + width + 0.06, top + LINE, height, colours)
         return top + LINE + height + 0.5
 
@@ -165,7 +166,7 @@ def _label(panel: "Axes", down: Sequence[str], across: Sequence[str], name: str)
     """Name units where there is room, and number them from 1 elsewhere."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    if len(down) <= min(NAMED, round(TALLEST / ROW)):
+    if len(down) <= NAMED:
         panel.set_yticks(range(len(down)), [shortened(unit, LETTERS) for unit in down], fontsize=8)
     if len(across) <= BELOW:
         panel.set_xticks(range(len(across)), [shortened(unit, 9) for unit in across], fontsize=8)
@@ -202,6 +203,8 @@ def _table(finding: CrossModalFinding, key: str, gallery: Gallery, when: str) ->
 
 def _strongest(gallery: Gallery, example: int, pair: Interplay, count: int = 5) -> Iterator[str]:
     """Yield the pairs of units that add most together, in words."""
+    if not pair.has_effect:
+        return
     names = [gallery.kinds[name].names(example, inputs=gallery.show_inputs) for name in (pair.first, pair.second)]
     flat = pair.weights.flatten()
     for place in flat.abs().argsort(descending=True, stable=True)[:count].tolist():

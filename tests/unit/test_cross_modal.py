@@ -294,6 +294,49 @@ def test_impossible_arguments_are_refused(options: dict[str, Any], message: str)
         CrossModalInteraction(**options)
 
 
+def test_a_string_of_units_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"give a list of names or numbers, {'text': \['red'\]}"):
+        CrossModalInteraction(units={"text": "red"})
+
+
+@pytest.mark.parametrize("shape", [(COUNT, 5), (COUNT, 1, 5), (COUNT, 5, 5)])
+def test_second_derivatives_follow_tokens_whatever_the_axes_of_their_mask(shape: tuple[int, ...]) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.weight = nn.Embedding(len(WORDS), 5), nn.Parameter(floats(2, 4, 5, seed=9))
+
+        def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+            kept = mask.reshape(len(mask), -1, 5).amin(1).float().unsqueeze(2)
+            return torch.einsum("rx,cxd,rd->rc", x, self.weight, (self.words(tokens) * kept).sum(1))
+
+    given = {"x": X, "tokens": TOKENS, "mask": torch.ones(shape, dtype=torch.long), "label": integers(2, COUNT)}
+    read = {"image": ZERO["image"], "text": Modality("tokens", mask="mask", decode=WORDS)}
+    module = seeded(Masked)
+    for example, output, pair in pairs_of(found(module, given, read, method="second_order")):
+        own = module.words.weight.detach()[TOKENS[example]]
+        expected = X[example, :, None] * (module.weight[output].detach() @ own.T)
+        assert pair.method == "second_order"
+        torch.testing.assert_close(pair.weights.float(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_text_without_words_is_drawn_without_parts(method: str) -> None:
+    tokens = TOKENS.clone()
+    tokens[:] = 0
+    pictures, table = drawn(seeded(lambda: Attending("sdpa")), {**SEQUENCES, "tokens": tokens}, READ, method=method)
+    assert len(pictures) == 1
+    assert table.rows[0][-1] == ""
+
+
+def test_rounding_of_half_precision_is_no_interplay() -> None:
+    class Half(Additive):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return super().forward(x, y).bfloat16()
+
+    assert not any(pair.has_effect for *_, pair in pairs_of(found(seeded(Half))))
+
+
 def test_outputs_and_modalities_that_are_not_there_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="the model has 2 outputs; 2 is none of 0 to 1"):
         found(seeded(Smooth), outputs=[2])
@@ -351,7 +394,7 @@ def test_rows_are_those_of_the_documentation_and_a_budget_is_kept() -> None:
     alone = rows()
     assert rows(explainers=[CrossModalInteraction(num_examples=3)]) - alone == 3 * 5 * 4
     second = rows(explainers=[CrossModalInteraction(num_examples=3, method="second_order")]) - alone
-    assert second == 3 + 3 * 3
+    assert second == 3 + 3 * 3  # the masks were not needed
     assert rows(explainers=[CrossModalInteraction(num_examples=3)], budget=alone + 60) == alone + 60
     assert rows(explainers=[CrossModalInteraction(num_examples=3)], budget=alone + 59) == alone
 
