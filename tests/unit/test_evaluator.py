@@ -348,3 +348,17 @@ def test_evaluating_never_changes_constants_of_the_batch() -> None:
 )
 def test_the_device_is_that_of_the_weights_or_buffers(module: nn.Module, device: str) -> None:
     assert device_of(module).type == device
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_memory_that_runs_out_for_good_is_no_endless_loop(scale: int) -> None:
+    asking, tried = Evaluator(torch.nn.Linear(1, 1), lambda module, batch: module(batch)), []
+
+    def forward(rows: slice) -> Tensor:
+        tried.append(rows.stop - rows.start)
+        raise RuntimeError("CUDA out of memory.")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        asking.in_chunks(1000, forward, scale=scale)
+    assert len(tried) < 20
+    assert tried == sorted(tried, reverse=True)
