@@ -20,6 +20,8 @@ from mviz_lightning.functional.importance import (
     unit_sums,
 )
 
+STRINGS = "there is nothing to derive by in strings"
+
 Weights: TypeAlias = Mapping[tuple[int, int], Attributed]
 """Example and output -> what its units add."""
 

@@ -12,6 +12,8 @@ from mviz_lightning.batch import Units
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.derivative import Attempt
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.arguments import require_least, require_outputs
+from mviz_lightning.explainers.asking import STRINGS
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.interplay import CrossModalFinding, ExampleInterplay, Interplay, OutputInterplay
@@ -21,8 +23,6 @@ from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.functional.surrogate import rounding
 
 How = Literal["difference", "second_order"]
-
-STRINGS = "there is nothing to derive by in strings"
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ class CrossModalInteraction(Survey):
     name: str = "cross_modal"
 
     def __post_init__(self) -> None:
-        for name, bound in {"num_examples": 0, "every_n_validations": 1, "top_units": 1}.items():
-            if getattr(self, name) < bound:
-                raise ConfigurationError(f"CrossModalInteraction({name}={getattr(self, name)}): give {bound} or more.")
+        require_least(self, {"num_examples": 0, "every_n_validations": 1, "top_units": 1})
         if self.method not in get_args(How):
             raise ConfigurationError(
                 f"CrossModalInteraction(method={self.method!r}): say one of {', '.join(get_args(How))}."
@@ -115,12 +113,7 @@ class CrossModalInteraction(Survey):
 
     def check(self, outputs: int) -> None:
         """Raise a ConfigurationError for an output that the model does not have."""
-        beyond = [output for output in self.outputs or () if not 0 <= output < outputs]
-        if beyond:
-            raise ConfigurationError(
-                f"CrossModalInteraction(outputs={list(self.outputs or ())}): the model has {outputs} outputs; "
-                f"{beyond[0]} is none of 0 to {outputs - 1}."
-            )
+        require_outputs(self, self.outputs, outputs)
 
     def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
         """Ask for the examples as they are, then for masks or second derivatives of every pair of modalities."""

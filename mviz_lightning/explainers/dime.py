@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.arguments import require_least, require_outputs
 from mviz_lightning.explainers.base import Explainer, Subject
 from mviz_lightning.explainers.explanation import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.outcome import outcome
@@ -51,21 +52,13 @@ class DIME(Explainer):
     name: str = "dime"
 
     def __post_init__(self) -> None:
-        for name, least in (("num_examples", 0), ("every_n_validations", 1), ("donors", 1), ("masks", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigurationError(f"DIME({name}={value}): give {least} or more.")
+        require_least(self, {"num_examples": 0, "every_n_validations": 1, "donors": 1, "masks": 2})
         if self.outputs is not None and not self.outputs:
             raise ConfigurationError("DIME(outputs=[]): name outputs, or leave it out to explain what was predicted.")
 
     def check(self, outputs: int) -> None:
         """Raise a ConfigurationError for an output that the model does not have."""
-        beyond = [output for output in self.outputs or () if not 0 <= output < outputs]
-        if beyond:
-            raise ConfigurationError(
-                f"DIME(outputs={list(self.outputs or ())}): the model has {outputs} outputs; {beyond[0]} is none of 0 "
-                f"to {outputs - 1}."
-            )
+        require_outputs(self, self.outputs, outputs)
 
     def plan(self, subject: Subject, example: int) -> list[Query]:
         """Ask for the masked rows of every modality, and for the recombinations of the example's group."""

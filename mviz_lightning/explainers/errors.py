@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.arguments import require_least
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.outcome import outcome
@@ -126,9 +127,7 @@ class ErrorAnalysis(Survey):
     name: str = "errors"
 
     def __post_init__(self) -> None:
-        for name, least in (("num_examples", 0), ("every_n_validations", 1)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"ErrorAnalysis({name}={getattr(self, name)}): give {least} or more.")
+        require_least(self, {"num_examples": 0, "every_n_validations": 1})
 
     def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
         """Ask for the recombinations of all groups.

@@ -10,7 +10,8 @@ from torch import Tensor
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.entrance import OTHERWISE
 from mviz_lightning.evaluation.query import Query
-from mviz_lightning.explainers.asking import Asking, Outputs, Weights
+from mviz_lightning.explainers.arguments import require_least, require_outputs
+from mviz_lightning.explainers.asking import STRINGS, Asking, Outputs, Weights
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
@@ -23,8 +24,6 @@ NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime
 
 LAST = -1
 """Of an example's roles: the predicted class."""
-
-STRINGS = "there is nothing to derive by in strings"
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,7 @@ class UnimodalImportance(Survey):
 
     def __post_init__(self) -> None:
         least = {"num_examples": 0, "every_n_validations": 1, "steps": 1, "samples": 2, "num_totals": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ConfigurationError(f"UnimodalImportance({name}={value}): give {bound} or more.")
+        require_least(self, least)
         if self.method not in NUM_TOTALS:
             raise ConfigurationError(f"UnimodalImportance(method={self.method!r}): say one of {', '.join(NUM_TOTALS)}.")
         if self.outputs is not None and not self.outputs:
@@ -108,12 +104,7 @@ class UnimodalImportance(Survey):
 
     def check(self, outputs: int) -> None:
         """Raise a ConfigurationError for an output that the model does not have."""
-        beyond = [output for output in self.outputs or () if not 0 <= output < outputs]
-        if beyond:
-            raise ConfigurationError(
-                f"UnimodalImportance(outputs={list(self.outputs or ())}): the model has {outputs} outputs; {beyond[0]} "
-                f"is none of 0 to {outputs - 1}."
-            )
+        require_outputs(self, self.outputs, outputs)
 
     def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
         """Ask for the examples as they are and without each modality, then for derivatives or for masks."""

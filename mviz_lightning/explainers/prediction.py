@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch.strata import stratum_order
-from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.arguments import require_least
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.fidelity import FAMILIES, accuracy, fidelities, same, targets_of
@@ -138,9 +138,7 @@ class MultimodalPrediction(Survey):
     features = True
 
     def __post_init__(self) -> None:
-        for name, least in (("num_examples", 0), ("every_n_validations", 1)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"MultimodalPrediction({name}={getattr(self, name)}): give {least} or more.")
+        require_least(self, {"num_examples": 0, "every_n_validations": 1})
 
     def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
         """Ask for all reference examples as they are."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.explainers.arguments import require_least
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.concepts import traits
 from mviz_lightning.explainers.fused_features import Feature, Representation, Strong
@@ -68,11 +69,7 @@ class MultimodalRepresentation(Survey):
     features = True
 
     def __post_init__(self) -> None:
-        for name, least in (("features_shown", 0), ("examples_shown", 1), ("every_n_validations", 1)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(
-                    f"MultimodalRepresentation({name}={getattr(self, name)}): give {least} or more."
-                )
+        require_least(self, {"features_shown": 0, "examples_shown": 1, "every_n_validations": 1})
         if self.units is not None and (not self.units or min(self.units) < 0):
             raise ConfigurationError(
                 f"MultimodalRepresentation(units={list(self.units)}): give numbers of features from 0 on, or leave it "

@@ -60,8 +60,7 @@ class _Picture:
 
     def drawn(self, key: str) -> Image:
         about, canvas = self.found.about, self.canvas
-        moment = f", {self.when}" if self.when else ""
-        headline = f"Example {about.position}{moment}: {self.gallery.labels.headline(about)}"
+        headline = self.gallery.labels.title(about, self.when)
         title, footer = wrapped(headline, 68), self._footer()
         blocks = [self._height(output.pairs[self.place]) for output in self.found.outputs]
         canvas.begin(0.1 + len(title) * LINE + sum(blocks) + len(footer) * 0.15 + 0.1)

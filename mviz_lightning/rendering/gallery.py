@@ -54,8 +54,7 @@ class Gallery:
             method: Name of the explainer.
             when: In the training, in words.
         """
-        moment = f", {when}" if when else ""
-        headline = f"Example {explanation.position}{moment}: {self.labels.headline(explanation)}"
+        headline = self.labels.title(explanation, when)
         title, footer = wrapped(headline, 68), wrapped(self._footer(), 112)
         heights = {
             name: PANEL * kind.aspect(explanation.example, inputs=self.show_inputs) for name, kind in self.kinds.items()

@@ -62,8 +62,7 @@ class _Picture:
 
     def drawn(self, key: str) -> Image:
         about, canvas = self.found.about, self.canvas
-        moment = f", {self.when}" if self.when else ""
-        headline = f"Example {about.position}{moment}: {self.gallery.labels.headline(about)}"
+        headline = self.gallery.labels.title(about, self.when)
         title, footer = wrapped(headline, 68), self._footer()
         block = 2 * LINE + 0.08 + sum(height + 2 * LINE for height in self._heights.values())
         canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + len(footer) * 0.15 + 0.1)

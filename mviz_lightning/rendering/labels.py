@@ -49,6 +49,11 @@ class Labels:
         said = f"predicted {self.outcome(found.predicted)}{probability}"
         return said if found.target is None else f"{said}, target {self.outcome(found.target)}{self._verdict(found)}"
 
+    def title(self, explanation: Explanation, when: str) -> str:
+        """Name an example, the moment if there is one, and what was predicted."""
+        moment = f", {when}" if when else ""
+        return f"Example {explanation.position}{moment}: {self.headline(explanation)}"
+
     def _verdict(self, found: Explanation) -> str:
         if self.task == "regression":
             return ""

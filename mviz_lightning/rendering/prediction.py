@@ -87,7 +87,7 @@ def example_picture(
 ) -> Image:
     """Draw weight x activation of an example's strongest features, and the examples that activate these most."""
     about, labels, stamps = found.explanation, gallery.labels, Stamps.of(gallery, ACTIVATED)
-    said = f"Example {about.position}{f', {when}' if when else ''}: {labels.headline(about)}"
+    said = labels.title(about, when)
     title, footer = wrapped(said, 68), wrapped(_foretold(finding, labels) + _verdict(found), 112)
     lead = wrapped(_lead(found, finding, labels), int((stamps.left - 2 * MARGIN) / LETTER))
     first, row = 0.1 + LINE * len(title), FILLED if stamps.kinds else BARE
