@@ -4,6 +4,7 @@ import csv
 import json
 from importlib import import_module
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,9 +161,10 @@ def test_tensorboard_holds_the_very_file(tmp_path):
     sink.write([SHARES], 4)
     sink.write([SHARES], 5)
     logger.experiment.flush()
-    first, second, third = events(tmp_path).Images("mviz/shares")
+    # Files of one second are read in the order of their running numbers as text: "10" before "9".
+    first, second, third = sorted(events(tmp_path).Images("mviz/shares"), key=attrgetter("step"))
     assert first.encoded_image_string == third.encoded_image_string == SHARES.png
-    assert (first.width, first.height, first.step) == (5, 6, 3)
+    assert (first.width, first.height, first.step, second.step, third.step) == (5, 6, 3, 4, 5)
     np.testing.assert_array_equal(picture(BytesIO(second.encoded_image_string)), PIXELS)
 
 
