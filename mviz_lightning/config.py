@@ -1,8 +1,9 @@
 """What is studied, and how closely."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from numbers import Integral
+from typing import Any, get_args
 
 import torch
 from torchmetrics import Metric
@@ -43,11 +44,9 @@ class StudyConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._require_kinds()
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
-        sizes = {"num_examples": self.examples, "group_size": self.group}
-        for name, value in {**sizes, "reference": self.reference, "chunk_size": self.chunk_size}.items():
-            at_least(2, name, value)
         least = smallest_group(len(self.modalities))
         if self.group < least:
             raise ConfigurationError(
@@ -66,6 +65,28 @@ class StudyConfig:
                 f"budget={self.budget} rows: two groups of {self.group} take {2 * self._rows(self.group)}; raise the "
                 "budget or lower group_size."
             )
+
+    def _require_kinds(self) -> None:
+        """Raise a ConfigurationError where an argument is of another kind than it can be."""
+        if isinstance(self.target, int):
+            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
+        if self.score is not None and not isinstance(self.score, Metric):
+            raise ConfigurationError(
+                f"score={self.score!r}: give a torchmetric, torchmetrics.classification.MulticlassF1Score(5) for one."
+            )
+        if isinstance(self.class_names, str):
+            raise ConfigurationError(f"class_names={self.class_names!r}: give a list, a name for each output.")
+        if not all(isinstance(position, Integral) for position in self.pin):
+            raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
+        for explainer in self.explainers:
+            if not isinstance(explainer, Method):
+                raise ConfigurationError(
+                    f"explainers: {explainer!r} is none; give objects of mviz_lightning.explainers, [DIME()] for one."
+                )
+        least = {"num_examples": 2, "group_size": 2, "budget": 0}
+        chosen = {name: least[name] for name in least if getattr(self, name) is not None}
+        for name, bound in {**chosen, "reference": 2, "chunk_size": 2}.items():
+            at_least(bound, name, getattr(self, name))
 
     @property
     def examples(self) -> int:
@@ -136,11 +157,23 @@ class StudyConfig:
 
 
 def at_least(least: int, name: str, value: int) -> int:
-    """Return a number that is large enough.
+    """Return a number that is whole and large enough.
 
     Raises:
         ConfigurationError: It is not.
     """
-    if value < least:
-        raise ConfigurationError(f"{name}={value}: give {least} or more.")
+    if not isinstance(value, Integral) or value < least:
+        whole = "" if isinstance(value, Integral) else "a whole number, "
+        raise ConfigurationError(f"{name}={value!r}: give {whole}{least} or more.")
     return value
+
+
+def listed(name: str, given: Any) -> tuple[Any, ...]:
+    """Return what an argument lists.
+
+    Raises:
+        ConfigurationError: It is no list.
+    """
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ConfigurationError(f"{name}={given!r}: give a list, of one where there is but one, [] for none.")
+    return tuple(given)

@@ -17,7 +17,7 @@ from mviz_lightning.callbacks.pace import Pace, require_share
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.collapse import state_names
-from mviz_lightning.config import StudyConfig, at_least
+from mviz_lightning.config import StudyConfig, at_least, listed
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task
@@ -121,9 +121,9 @@ class MultimodalMonitor(Callback):
             budget=budget,
             chunk_size=chunk_size,
             reuse=reuse,
-            explainers=tuple(explainers),
+            explainers=listed("explainers", explainers),
             class_names=class_names,
-            pin=tuple(pin),
+            pin=listed("pin", pin),
             seed=seed,
         )
         self.name, self.show_inputs = require_name("name", name), show_inputs

@@ -1,0 +1,44 @@
+"""Arguments of another kind than they can be are refused before anything runs."""
+
+import pytest
+import torch
+from torchmetrics.classification import MulticlassF1Score
+
+from mviz_lightning import ConfigurationError, MultimodalMonitor, explain
+from mviz_lightning.explainers import DIME
+from mviz_lightning.testing import Additive
+
+MODALITIES = {"a": 0, "b": 1}
+BATCH = (torch.randn(64, 3), torch.randn(64, 5), torch.randint(0, 3, (64,)))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"explainers": DIME()}, r"^explainers=DIME\(.*: give a list, of one where there is but one, \[\] for none\.$"),
+        ({"explainers": None}, r"^explainers=None: give a list"),
+        ({"explainers": "DIME"}, r"^explainers='DIME': give a list"),
+        ({"explainers": ["DIME"]}, r"^explainers: 'DIME' is none; give objects of .*, \[DIME\(\)\] for one\.$"),
+        ({"explainers": [DIME]}, r"^explainers: <class '.*DIME'> is none; give objects"),
+        ({"pin": 5}, r"^pin=5: give a list"),
+        ({"pin": ["5"]}, r"^pin=\['5'\]: give whole numbers, the indices of validation examples\.$"),
+        ({"score": "accuracy"}, r"^score='accuracy': give a torchmetric, "),
+        ({"score": MulticlassF1Score}, r"^score=<class .*: give a torchmetric, "),
+        ({"class_names": "abc"}, r"^class_names='abc': give a list, a name for each output\.$"),
+        ({"num_examples": "128"}, r"^num_examples='128': give a whole number, 2 or more\.$"),
+        ({"num_examples": -1}, r"^num_examples=-1: give 2 or more\.$"),
+        ({"group_size": 16.0}, r"^group_size=16\.0: give a whole number, 2 or more\.$"),
+        ({"chunk_size": None}, r"^chunk_size=None: give a whole number, 2 or more\.$"),
+        ({"budget": "4096"}, r"^budget='4096': give a whole number, 0 or more\.$"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_at_once(argument, message):
+    with pytest.raises(ConfigurationError, match=message):
+        MultimodalMonitor(MODALITIES, **argument)
+    with pytest.raises(ConfigurationError, match=message):
+        explain(Additive([3, 5], 3), [BATCH], modalities=MODALITIES, **argument)
+
+
+def test_a_target_in_a_tuple_may_be_a_number_as_modalities_may():
+    report = explain(Additive([3, 5], 3), [BATCH], modalities=MODALITIES, target=2)
+    assert "score" in report.values
