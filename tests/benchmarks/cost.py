@@ -3,7 +3,8 @@
     python tests/benchmarks/cost.py [--repeats 3] [--epochs 12]    the OpenMoji example, a toy
     python tests/benchmarks/cost.py --large [--epochs 2]           50,000 examples an epoch, 6.4 million parameters
 
-Prints the wall time of `trainer.fit` with and without, the ratio of each pair and its median.
+Prints the wall time of `trainer.fit` with and without, the ratio of each pair and its median, and where the monitor's
+seconds go.
 """
 
 import argparse
@@ -12,10 +13,12 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
@@ -23,10 +26,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mviz_lightning import MultimodalMonitor
+from mviz_lightning.callbacks.journal import Journal
 from mviz_lightning.explainers import DIME
+from mviz_lightning.study import Study
 
 CLASSES, BATCH = 20, 100
 Setting: TypeAlias = Callable[[], tuple[LightningModule, Any, Any, MultimodalMonitor]]
+PARTS = {
+    "preparing": [(Study, "rehearse"), (Study, "complete")],
+    "shares": [(Study, "run")],
+    "DIME": [(Study, "explain")],
+    "drawing": [(Journal, "show"), (Journal, "draw"), (Journal, "finish")],
+}
 EXAMPLE = Path(__file__).parents[2] / "examples" / "openmoji.py"
 
 
@@ -100,8 +111,33 @@ def large() -> tuple[LightningModule, Any, Any, MultimodalMonitor]:
     return Large(), train, validation, monitor
 
 
+@contextmanager
+def timed_parts() -> Iterator[dict[str, float]]:
+    """Yield the seconds that the monitor's parts take; those that call one another are of the same part."""
+    spent = dict.fromkeys(PARTS, 0.0)
+    open_parts: list[str] = []
+
+    def timed(call: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def wrapped(*given: Any, **settings: Any) -> Any:
+            outer, started = bool(open_parts), time.perf_counter()
+            open_parts.append(part)
+            try:
+                return call(*given, **settings)
+            finally:
+                open_parts.pop()
+                spent[part] += 0.0 if outer else time.perf_counter() - started
+
+        return wrapped
+
+    with ExitStack() as stack:
+        for part, methods in PARTS.items():
+            for owner, name in methods:
+                stack.enter_context(patch.object(owner, name, timed(getattr(owner, name), part)))
+        yield spent
+
+
 def fit_seconds(setting: Setting, epochs: int, *, watched: bool) -> tuple[float, str]:
-    """Return the seconds of one training, and what the monitor says of its own cost."""
+    """Return the seconds of one training, and where those of the monitor went."""
     seed_everything(0, verbose=False)
     module, train, validation, monitor = setting()
     with tempfile.TemporaryDirectory() as folder:
@@ -115,11 +151,11 @@ def fit_seconds(setting: Setting, epochs: int, *, watched: bool) -> tuple[float,
             enable_checkpointing=False,
             callbacks=[monitor] if watched else [],
         )
-        started = time.perf_counter()
-        trainer.fit(module, train, validation)
-        seconds = time.perf_counter() - started
-    runs = [row.values["seconds"] for row in monitor.history]
-    return seconds, f"{statistics.median(runs):.2f} s a run, {sum(runs):.2f} in all" if runs else ""
+        with timed_parts() as parts:
+            started = time.perf_counter()
+            trainer.fit(module, train, validation)
+            seconds = time.perf_counter() - started
+    return seconds, ", ".join(f"{name} {spent:.2f} s" for name, spent in parts.items()) if watched else ""
 
 
 def main() -> None:
