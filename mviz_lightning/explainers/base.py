@@ -49,6 +49,10 @@ class Subject:
         """Return ``(..., C)`` outputs in float64 on the scale on which they are decomposed."""
         return decomposable(outputs, self.task, self.scale)
 
+    def unit(self, output: int) -> float:
+        """Return what 1 on that scale is in the output's own unit."""
+        return 1.0 if self.scale is None else float(self.scale[output])
+
 
 class Explainer(ABC):
     """A method that explains single predictions: which rows to ask for, and what their outputs say.

@@ -132,7 +132,7 @@ class DIME(Explainer):
                 float(unimodal[output]),
                 float(value[output] - unimodal[output]),
                 {name: part[k] for name, part in parts.items()},
-            )
+            ).times(subject.unit(output))
             for k, (output, role) in enumerate(roles.items())
         ]
         return Explanation(example, position, found.predicted, found.target, found.probability, outputs)

@@ -1,7 +1,7 @@
 """What is known of a single prediction, as plain data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -26,6 +26,10 @@ class Attribution:
     unimodal_r2: float
     interaction_r2: float
 
+    def times(self, unit: float) -> "Attribution":
+        """Return the weights in another unit."""
+        return replace(self, unimodal=unit * self.unimodal, interaction=unit * self.interaction)
+
 
 @dataclass(frozen=True)
 class OutputExplanation:
@@ -34,7 +38,7 @@ class OutputExplanation:
     Attributes:
         output: Its index.
         role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
-        value: The output, centred over the classes where they exclude one another.
+        value: The output, centred over the classes where they exclude one another; a value in its own unit.
         unimodal: Its unimodal contribution, UC.
         interaction: Its multimodal interaction, MI; both add up to the value.
         parts: Modality -> what its units add.
@@ -46,6 +50,16 @@ class OutputExplanation:
     unimodal: float
     interaction: float
     parts: Mapping[str, Attribution]
+
+    def times(self, unit: float) -> "OutputExplanation":
+        """Return it in another unit."""
+        return replace(
+            self,
+            value=unit * self.value,
+            unimodal=unit * self.unimodal,
+            interaction=unit * self.interaction,
+            parts={name: part.times(unit) for name, part in self.parts.items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,12 @@ def explained(found: Subject, module: nn.Module, example: int, call: Callable = 
     return method.explain(found, example, answers)
 
 
-def on_scale(found: Subject, module: nn.Module) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
-    """The plain model for a single row, centred over classes and in units of the target."""
+def centred(found: Subject, module: nn.Module) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
+    """The plain model for a single row, centred over classes; values are in their own unit."""
 
     def model(inputs: Sequence[np.ndarray]) -> np.ndarray:
         outputs = module(*(torch.from_numpy(values).unsqueeze(0) for values in inputs))[0].numpy()
-        if found.task == "multiclass":
-            return outputs - outputs.mean()
-        return outputs if found.scale is None else outputs / found.scale.numpy()
+        return outputs - outputs.mean() if found.task == "multiclass" else outputs
 
     return model
 
@@ -104,7 +102,7 @@ def slow_dime(found: Subject, module: nn.Module, example: int, name: str, sample
     donors = [[inputs_of(found, donor)[m] for m, donor in enumerate(row)] for row in partners]
     masked = modality, masked_inputs(found, example, name, masks)
     alpha = len(masks) / samples
-    return slow.dime(on_scale(found, module), inputs_of(found, example), donors, masked, masks, alpha)
+    return slow.dime(centred(found, module), inputs_of(found, example), donors, masked, masks, alpha)
 
 
 EXAMPLES = [0, 7, pytest.param(-1, id="of no group")]
@@ -134,7 +132,7 @@ def test_uc_and_mi_of_two_modalities_are_those_of_the_grid(task: str, outputs: i
     found, module = subject(TWO, task, outputs), net(TWO, outputs)
     example %= found.probe.size
     group, place = found.group(example)
-    model, inputs = on_scale(found, module), [inputs_of(found, member) for member in group.tolist()]
+    model, inputs = centred(found, module), [inputs_of(found, member) for member in group.tolist()]
     grid = np.array([[model([first[0], second[1]]) for second in inputs] for first in inputs])
     expected = slow.unimodal_contribution(grid)[place], slow.multimodal_interaction(grid)[place]
 
@@ -150,7 +148,7 @@ def test_uc_and_mi_add_up_to_the_value(example: int, task: tuple[str, int]) -> N
 
     for output in explained(found, module, example, masks=2).outputs:
         assert output.unimodal + output.interaction == pytest.approx(output.value, abs=1e-12)
-        model = on_scale(found, module)
+        model = centred(found, module)
         assert output.value == pytest.approx(model(inputs_of(found, example))[output.output], abs=1e-10)
 
 
