@@ -72,7 +72,8 @@ def summary(finding: PredictionFinding, labels: Labels, when: str) -> str:
 def _foretold(finding: PredictionFinding, labels: Labels) -> str:
     fidelity, baseline = (finding.values[name] for name in ("fidelity", "fidelity_baseline"))
     if labels.task == "regression":
-        return f"It foretells the model's held-out values with R2 {fidelity:.3f} (their mean: {baseline:.3f})."
+        mean = round(baseline, 3) + 0.0  # not -0.000
+        return f"It foretells the model's held-out values with R2 {fidelity:.3f} (their mean: {mean:.3f})."
     return (
         f"It foretells {100 * fidelity:.0f} % of the model's held-out predictions (the most frequent one: "
         f"{100 * baseline:.0f} %)."
@@ -124,7 +125,7 @@ def _draw_activating(
     canvas: Canvas, stamps: Stamps, top: float, found: ExampleFeatures, finding: PredictionFinding
 ) -> None:
     """Draw, beside every feature, the examples that activate it most."""
-    caption = "strongest examples of each feature:" if found.effects else ""
+    caption = "each feature's strongest:" if found.effects else ""
     canvas.text(stamps.left, top - CAPTION + 0.01, caption, fontsize=7.5, color="#555555")
     for place, effect in enumerate(found.effects):
         examples = [strong.example for strong in finding.activating[effect.feature]]

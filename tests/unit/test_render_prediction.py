@@ -6,12 +6,14 @@ import numpy as np
 import planted
 import pytest
 import torch
+from matplotlib.font_manager import FontProperties
 from pictured import pictured
 from torch import nn
 
 from mviz_lightning.explainers import MultimodalPrediction
 from mviz_lightning.explainers.prediction import Activating, PredictionFinding
 from mviz_lightning.kinds.base import kinds_of
+from mviz_lightning.kinds.ink import font
 from mviz_lightning.records import Image, Table
 from mviz_lightning.rendering.canvas import Canvas
 from mviz_lightning.rendering.gallery import Gallery
@@ -118,6 +120,13 @@ def first_of(pixels, colour, below=-1):
     wide = (np.abs(pixels.astype(int) - colour).max(-1) <= 1).sum(1) >= 25
     rows = np.nonzero(wide)[0]
     return next((int(row) for row in rows if row > below), None)
+
+
+def test_what_inputs_are_those_of_is_not_cut_off(case) -> None:
+    task, found, finding = case
+    _, written = pictured(finding, gallery(found, task), WHEN)
+    said = {line for lines in written.values() for line in lines if line == "each feature's strongest:"}
+    assert [font(FontProperties(size=7.5), 7.5 * 100 / 72).getlength(words) <= 150 for words in said] == [True]
 
 
 def test_bars_point_to_where_the_effect_goes(case) -> None:
