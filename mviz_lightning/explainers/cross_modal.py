@@ -248,9 +248,13 @@ class CrossModalInteraction(Survey):
 
 
 def _totals(examples: Sequence[ExampleInterplay]) -> dict[str, float]:
-    """Return how much the units of each pair add together, for the first output, averaged over examples."""
+    """Return how much the units of each pair add together, for the first output, averaged over examples.
+
+    Rounding of thousands of pairs of units would add up.
+    """
     sums: dict[str, list[float]] = {}
     for found in examples:
         for pair in found.outputs[0].pairs:
-            sums.setdefault(f"total/{pair.first}+{pair.second}", []).append(float(pair.weights.abs().sum()))
+            total = float(pair.weights.abs().sum()) if pair.has_effect else 0.0
+            sums.setdefault(f"total/{pair.first}+{pair.second}", []).append(total)
     return {name: sum(values) / len(values) for name, values in sums.items()}

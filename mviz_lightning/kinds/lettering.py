@@ -1,7 +1,9 @@
 """Letters of known width: what fits into a panel is known without drawing it."""
 
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +60,19 @@ def _letters() -> frozenset[str]:
 def shortened(text: str, width: int) -> str:
     """Return a text of at most ``width`` letters."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def distinct(names: Sequence[str], width: int) -> list[str]:
+    """Return names of at most ``width`` letters that can be told apart, if a cut in one place makes them so.
+
+    Cut at the end if that will do; else in the middle, or without what all of them begin with.
+    """
+    shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    head, start = max(width - 1, 0) // 2, len(list(shared))
+    tail = max(width - 1, 0) - head
+    middle = [name if len(name) <= width else f"{name[:head]}…{name[len(name) - tail :]}" for name in names]
+    without = [name if len(name) <= width else shortened(f"…{name[start:]}", width) for name in names]
+    return max(([shortened(name, width) for name in names], middle, without), key=lambda cut: len(set(cut)))
 
 
 def on(face: Any) -> str:

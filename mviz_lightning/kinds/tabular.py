@@ -11,7 +11,7 @@ from torch import Tensor
 from mviz_lightning.batch import Units
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.kinds.base import Kind, blocks, fill
-from mviz_lightning.kinds.lettering import GREY, extent, shortened, write
+from mviz_lightning.kinds.lettering import GREY, distinct, extent, shortened, write
 from mviz_lightning.kinds.parts import full_scale, labels
 
 if TYPE_CHECKING:
@@ -94,12 +94,11 @@ class Tabular(Kind):
         if self._table.shape[1] > ROWS:
             self._draw_bars(axes, example)
             return
-        row = self._table[example].tolist()
-        width = _prepare(axes, len(row))
-        for line, (name, value) in enumerate(zip(self._labels, row, strict=True)):
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            write(axes, 0.02, line + 0.5, shortened(name, width - len(shown) - 2), va="center_baseline")
-            write(axes, 0.98, line + 0.5, shown, va="center_baseline", ha="right")
+        row = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in self._table[example].tolist()]
+        width = _prepare(axes, len(row)) - max(map(len, row), default=0) - 2
+        for line, (name, value) in enumerate(zip(distinct(self._labels, width), row, strict=True)):
+            write(axes, 0.02, line + 0.5, name, va="center_baseline")
+            write(axes, 0.98, line + 0.5, value, va="center_baseline", ha="right")
 
     def _draw_bars(self, axes: "Axes", example: int) -> None:
         table = self._table.double()
@@ -111,7 +110,9 @@ class Tabular(Kind):
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.vlines(places, 0, scores, colors="#444444", linewidth=max(80 / len(scores), 0.7))
         axes.set(xlim=(-1, len(scores)), ylim=(-3.7, 5))
-        write(axes, 0.02, 0.98, f"{len(scores)} columns, in SD", transform=axes.transAxes, va="top")
+        told, room = f"{len(scores)} columns, in SD", int(extent(axes)[0])
+        told = told if len(told) <= room else shortened(f"{len(scores)} columns", room)
+        write(axes, 0.02, 0.98, told, transform=axes.transAxes, va="top")
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
@@ -124,8 +125,8 @@ class Tabular(Kind):
         lengths = 0.18 * np.clip(weights[shown] / limit, -1, 1)
         axes.barh(lines, lengths, left=0.8, height=0.8, color=colours.to_rgba(weights[shown]), linewidth=0)
         axes.vlines(0.8, 0, len(shown), colors=GREY, linewidth=0.8)
-        for line, unit in zip(lines, shown, strict=True):
-            write(axes, 0.02, line, shortened(names[unit], int(0.6 * width) - 1), va="center_baseline")
+        for line, name in zip(lines, distinct([names[unit] for unit in shown], int(0.6 * width) - 1), strict=True):
+            write(axes, 0.02, line, name, va="center_baseline")
         if len(names) > ROWS:
             write(axes, 0.02, ROWS + 0.5, f"{len(names) - ROWS} weaker ones", va="center_baseline", color=GREY)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from mviz_lightning.explainers.interplay import CrossModalFinding, ExampleInterplay, Interplay, OutputInterplay
-from mviz_lightning.kinds.lettering import shortened
+from mviz_lightning.kinds.lettering import distinct, legible
 from mviz_lightning.records import Image, Pixels, Record, Table
 from mviz_lightning.rendering.canvas import WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.rendering.findings import records_of
@@ -27,6 +27,9 @@ NAMES, LETTERS = 1.2, 15
 
 BELOW = 8
 """Units up to which each is named below the matrix."""
+
+CAPTION = 19
+"""Letters of a unit's name below a map: neighbours stay apart."""
 
 ROW, TALLEST = 0.2, 2.4
 """Inches: a row of the matrix, and all of them at the most."""
@@ -125,8 +128,9 @@ class _Picture:
         other, example, inputs = pair.other(name), self.found.about.example, self.gallery.show_inputs
         kind, names, weights = self.gallery.kinds[other], self._names(name), pair.of(name)
         self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
-        height = self._map_height(other)
-        for place, unit in enumerate((None, *self._chosen(name, weights))):
+        height, chosen = self._map_height(other), self._chosen(name, weights)
+        captions = ["", *distinct([names[unit] for unit in chosen], CAPTION)]
+        for place, unit in enumerate((None, *chosen)):
             left = MARGIN + place % ACROSS * (PANEL + GAP)
             below = top + LINE + place // ACROSS * (height + LINE + 0.05)
             panel = self.canvas.panel(left, below, PANEL, height, f"{other} {'input' if unit is None else 'map'}")
@@ -135,7 +139,7 @@ class _Picture:
             elif inputs:
                 kind.draw(panel, example)
             hidden = other if inputs else f"{other} (not shown)"
-            caption = hidden if unit is None else f"with {shortened(names[unit], 22)}"
+            caption = hidden if unit is None else f"with {captions[place]}"
             self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center")
         return top + self._maps_height(pair, name)
 
@@ -166,15 +170,19 @@ def _label(panel: "Axes", down: Sequence[str], across: Sequence[str], name: str)
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     if len(down) <= NAMED:
-        panel.set_yticks(range(len(down)), [shortened(unit, LETTERS) for unit in down], fontsize=8)
+        panel.set_yticks(range(len(down)), _written(down, LETTERS), fontsize=8, parse_math=False)
     if len(across) <= BELOW:
-        panel.set_xticks(range(len(across)), [shortened(unit, 9) for unit in across], fontsize=8)
+        panel.set_xticks(range(len(across)), _written(across, 9), fontsize=8, parse_math=False)
     for axis, units in ((panel.yaxis, down), (panel.xaxis, across)):
         if not len(axis.get_ticklocs()):
             axis.set_major_locator(MaxNLocator(8, integer=True))
             axis.set_major_formatter(FuncFormatter(lambda value, _, units=units: _number(value, len(units))))
     panel.tick_params(labelsize=8, length=2)
     panel.set_xlabel(f"part of {name}", fontsize=8, labelpad=1)
+
+
+def _written(units: Sequence[str], letters: int) -> Sequence[str]:
+    return distinct([legible(unit) for unit in units], letters)
 
 
 def _number(value: float, count: int) -> str:

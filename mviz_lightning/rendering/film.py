@@ -8,7 +8,7 @@ import numpy as np
 
 from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
 from mviz_lightning.kinds import Kind
-from mviz_lightning.kinds.lettering import legible
+from mviz_lightning.kinds.lettering import distinct, legible
 from mviz_lightning.records import Image
 from mviz_lightning.rendering.canvas import WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.rendering.curves import COLOURS
@@ -23,6 +23,9 @@ LISTED = 10
 
 LABEL, STRIP_GAP, CURVE = 0.62, 0.05, 1.5
 """Inches: what stands before a strip, between its maps, the height of the curves."""
+
+LETTERS = 17
+"""Of a unit's name."""
 
 SIDES = (("UC", "unimodal"), ("MI", "interaction"))
 
@@ -141,13 +144,9 @@ def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment]
         panel.tick_params(length=0, pad=2)
         canvas.text(left + half * (width + 0.1) + width / 2, top, label, ha="center")
         if not half:
-            panel.set_yticks(range(len(units)), [_short(names[unit]) for unit in units], fontsize=8, parse_math=False)
+            listed = distinct([legible(names[unit]) for unit in units], LETTERS)
+            panel.set_yticks(range(len(units)), listed, fontsize=8, parse_math=False)
     canvas.scale(left + 2 * width + 0.15, top + LINE, height, colours)
-
-
-def _short(name: str, limit: int = 17) -> str:
-    name = legible(name)
-    return name if len(name) <= limit else f"{name[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:

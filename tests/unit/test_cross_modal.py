@@ -9,6 +9,7 @@ import torch
 from helpers import floats, integers, probe_of, seeded
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.font_manager import FontProperties
 from reference import interactions as slow
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -18,10 +19,11 @@ from mviz_lightning.explainers import CrossModalInteraction
 from mviz_lightning.explainers.interplay import CrossModalFinding, Interplay
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.kinds.base import kinds_of
+from mviz_lightning.kinds.ink import font
 from mviz_lightning.records import Image, Table
 from mviz_lightning.rendering import records_of
 from mviz_lightning.rendering.canvas import Canvas
-from mviz_lightning.rendering.gallery import Gallery
+from mviz_lightning.rendering.gallery import GAP, PANEL, Gallery
 from mviz_lightning.rendering.labels import Labels
 
 COUNT = 64
@@ -334,7 +336,10 @@ def test_rounding_of_half_precision_is_no_interplay() -> None:
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return super().forward(x, y).bfloat16()
 
-    assert not any(pair.has_effect for *_, pair in pairs_of(found(seeded(Half))))
+    finding = found(seeded(Half))
+    assert not any(pair.has_effect for *_, pair in pairs_of(finding))
+    assert any(pair.weights.any() for *_, pair in pairs_of(finding))
+    assert finding.values == {"total/image+text": 0.0}
 
 
 def test_outputs_and_modalities_that_are_not_there_are_refused() -> None:
@@ -469,6 +474,24 @@ def test_named_and_numbered_units_are_drawn(
     drawn(seeded(Bilinear), batch(), read, units={"text": wanted})
     shown = [line.removeprefix("with ") for line in words if line in ("with c1", "with c2", "with c3")]
     assert len(shown) == 2 if captions is None else shown == captions
+
+
+def test_names_of_units_are_drawn_whatever_they_are(words: list[str]) -> None:
+    names = ["$^$", "a$\\frac$", "\u732b"]
+    read = {**ZERO, "text": Modality("y", kind="tabular", baseline=0.0, feature_names=names)}
+    (picture,), _ = drawn(seeded(Bilinear), batch(), read, units={"text": [0, 1, 2]})
+    assert picture.pixels.std() > 10
+    assert ["with " + name in words for name in names] == [True] * 3
+
+
+def test_captions_of_long_names_stay_apart_and_can_be_told_apart(words: list[str]) -> None:
+    names = [f"WMWMWMWM measurement of the WMWMWMWM {number} in WMWMWM" for number in range(3)]
+    read = {**ZERO, "text": Modality("y", kind="tabular", baseline=0.0, feature_names=names)}
+    drawn(seeded(Bilinear), batch(), read, units={"text": [0, 1, 2]})
+    captions = {line for line in words if line.startswith("with ") and "\u2026" in line}
+    assert len(captions) == 3
+    letters = font(FontProperties(size=9), 9 * 100 / 72)
+    assert all(letters.getlength(caption) <= 100 * (PANEL + GAP) for caption in captions)
 
 
 def test_pairs_of_units_are_listed_the_strongest_first() -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from kind_checks import BLUE, RED, drawn, made, where
 
+from mviz_lightning.kinds.lettering import distinct, write
+
 SEEDED = torch.Generator().manual_seed(0)
 WORDS = ["an old red fox ran away", "the new big car was sold"]
 BOXES = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.6, 0.1, 0.9, 0.3]]])
@@ -125,6 +127,51 @@ def test_a_units_colour_is_where_the_unit_is(values: Any, said: Any, unit: int, 
     if inputs and said.get("kind") == "audio":
         return  # the sound shades its colours
     assert where(drawn(kind, weights, inputs=inputs), RED) == pytest.approx(place, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("names", "cut"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["a long name", "short"], ["a long…", "short"]),
+        (["blood_mean", "blood_least"], ["blo…ean", "blo…ast"]),
+        (["patient_1_in_mm", "patient_2_in_mm", "patient_10_in_mm"], ["…1_in_…", "…2_in_…", "…10_in…"]),
+        (["the same name", "the same name"], ["the sa…", "the sa…"]),
+        ([], []),
+    ],
+)
+def test_names_that_are_cut_can_be_told_apart(names: list[str], cut: list[str]) -> None:
+    assert distinct(names, 7) == cut
+
+
+@pytest.mark.parametrize("columns", [4, 60])
+def test_columns_whose_long_names_begin_alike_are_told_apart(columns: int, written: list[str]) -> None:
+    names = [f"patient_measurement_number_{number}_in_millimetres" for number in range(columns)]
+    kind = made(two(columns), feature_names=names, units=columns)
+    for weights in (None, np.arange(1, columns + 1)):
+        written.clear()
+        drawn(kind, weights)
+        listed = [line for line in written if "…" in line]
+        assert len(set(listed)) == len(listed) == (0 if weights is None and columns > 12 else min(columns, 12))
+
+
+@pytest.mark.parametrize(("width", "told"), [(195, "60 columns, in SD"), (75, "60 columns"), (50, "60 col…")])
+def test_what_bars_are_fits_into_the_panel(width: int, told: str, written: list[str]) -> None:
+    drawn(made(two(60)), width=width)
+    assert written == [told]
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect what tables write."""
+    seen: list[str] = []
+
+    def collect(axes: Any, x: float, y: float, text: str, **style: Any) -> None:
+        seen.append(text)
+        write(axes, x, y, text, **style)
+
+    monkeypatch.setattr("mviz_lightning.kinds.tabular.write", collect)
+    return seen
 
 
 def test_lanes_lie_above_each_other_in_the_channels_order() -> None:
