@@ -7,7 +7,7 @@ modes, buffers, metrics, logged values. Parameters are never written to; loaders
 import operator
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
@@ -21,6 +21,10 @@ from torch.nn.parameter import is_lazy
 from mviz_lightning.errors import ConfigurationError
 
 Restore: TypeAlias = Callable[[], None]
+
+CONTAINERS = (dict, list, set, deque)
+KEPT = (*CONTAINERS, tuple, Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator)
+"""What may change in place, and what may hold such."""
 
 
 @contextmanager
@@ -123,10 +127,13 @@ def _restore_all(restores: list[Restore]) -> None:
 
 def _hide_gradient(parameter: nn.Parameter) -> Restore:
     """Take the gradient away, since a backward pass would add to the object in place."""
-    gradient, required = parameter.grad, parameter.requires_grad
+    gradient, required, content = parameter.grad, parameter.requires_grad, parameter.data
     parameter.grad = None
 
     def restore() -> None:
+        # Layers that keep their weights within bounds assign to .data in forward; sharded ones have no address.
+        if type(parameter) is nn.Parameter and parameter.data_ptr() != content.data_ptr():
+            parameter.data = content
         parameter.requires_grad_(required)
         parameter.grad = gradient
 
@@ -134,23 +141,40 @@ def _hide_gradient(parameter: nn.Parameter) -> Restore:
 
 
 def _snapshot(module: nn.Module) -> Restore:
-    """Remember one module's attributes, one level deep: mode, buffers, metric states, counters, caches, hooks."""
+    """Remember one module's attributes and the containers in them: mode, buffers, metric states, caches, hooks."""
     attributes = dict(vars(module))
-    contents = [_snapshot_content(value) for name, value in attributes.items() if name != "_buffers"]
-    buffers = dict(module._buffers)
-    contents += [_snapshot_content(buffer) for buffer in buffers.values()]
+    buffers = dict(module._buffers.items())
+    held = [value for name, value in attributes.items() if name != "_buffers"]
+    contents = _snapshot_contents([*held, *buffers.values()])
+    if getattr(module, "max_norm", None) is not None and isinstance(module.weight, Tensor):
+        contents.append(_snapshot_tensor(module.weight))  # an embedding that shortens what it looks up
     training = module.training
 
     def restore() -> None:
         for name in vars(module).keys() - attributes.keys():
             del vars(module)[name]
         vars(module).update(attributes)
-        _refill(module._buffers, buffers)
+        _refill_buffers(module, buffers)
         _restore_all(contents)
         if module.training != training:  # scripted modules keep it elsewhere
             module.training = training
 
     return restore
+
+
+def _snapshot_contents(values: Iterable[Any]) -> list[Restore]:
+    """Remember what tensors and containers hold, and the containers in them, outer ones first."""
+    found, seen = [], set()
+    waiting = deque(values)
+    while waiting:
+        value = waiting.popleft()
+        if isinstance(value, KEPT) and id(value) not in seen:
+            seen.add(id(value))
+            found.append(_snapshot_content(value))
+            if isinstance(value, (*CONTAINERS, tuple)):
+                held = dict.values(value) if isinstance(value, dict) else value
+                waiting.extend(inner for inner in held if isinstance(inner, KEPT))
+    return found
 
 
 def _snapshot_content(value: Any) -> Restore:
@@ -198,6 +222,15 @@ def _snapshot_tensor(tensor: Tensor) -> Restore:
 def _snapshot_array(array: Any) -> Restore:
     content = array.copy()
     return lambda: None if np.array_equal(array, content) else np.copyto(array, content)
+
+
+def _refill_buffers(module: nn.Module, buffers: dict[str, Any]) -> None:
+    """Put a module's buffers back; a scripted module keeps them where Python only sees them one by one."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        _refill(module._buffers, buffers)
+        return
+    for name, buffer in buffers.items():
+        setattr(module, name, buffer)
 
 
 def _refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:

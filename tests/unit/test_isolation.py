@@ -511,3 +511,70 @@ def test_a_lazy_layer_is_refused_and_works_afterwards(layer: Callable[[], nn.Mod
         with isolated(module):
             pass
     assert module(floats(4, 3)).isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_scripted_modules_are_put_back() -> None:
+    child = torch.jit.script(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)))
+    module = nn.Sequential(child)
+    before = {name: buffer.clone() for name, buffer in child.named_buffers()}
+    with isolated(module):
+        assert not child.training
+        child.train()
+        module(floats(4, 2))
+        assert not torch.equal(dict(child.named_buffers())["0.running_mean"], before["0.running_mean"])
+    assert child.training
+    assert all(torch.equal(buffer, before[name]) for name, buffer in child.named_buffers())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_traced_modules_are_put_back() -> None:
+    child = torch.jit.trace(nn.Linear(2, 2), floats(4, 2))
+    with isolated(nn.Sequential(child)):
+        assert not child.training
+    assert child.training
+
+
+def test_containers_in_containers_are_put_back() -> None:
+    module = nn.Identity()
+    cached, ring = floats(3), {"turns": [1]}
+    ring["self"] = ring
+    module.cache = {"seen": [1, 2], "by": {"image": {3}}, "pair": ([4], cached), "ring": ring}
+    expected = repr(module.cache)
+    with isolated(module):
+        module.cache["seen"].append(5)
+        module.cache["by"]["image"].add(6)
+        module.cache["pair"][0].clear()
+        cached.zero_()
+        ring["turns"] = []
+    assert repr(module.cache) == expected
+
+
+@pytest.mark.parametrize("layer", [nn.Embedding, nn.EmbeddingBag])
+def test_embeddings_that_shorten_what_they_look_up_keep_their_weights(layer: Any) -> None:
+    module = layer(5, 3, max_norm=0.1)
+    before = module.weight.detach().clone()
+    with isolated(module):
+        module(torch.arange(4).view(2, 2))
+        assert not torch.equal(module.weight, before)
+    assert torch.equal(module.weight, before)
+
+
+class Bounded(nn.Linear):
+    """Keeps its weights within bounds as it is called, as networks for EEG do."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        self.weight.data = torch.renorm(self.weight.data, 2, 0, 0.1)
+        return super().forward(values)
+
+
+def test_weights_that_are_given_other_data_are_put_back() -> None:
+    module = Bounded(3, 2)
+    weight, before = module.weight, module.weight.detach().clone()
+    address = weight.data_ptr()
+    with isolated(module):
+        module(floats(4, 3))
+        assert not torch.equal(module.weight, before)
+    assert module.weight is weight
+    assert weight.data_ptr() == address
+    assert torch.equal(weight, before)
