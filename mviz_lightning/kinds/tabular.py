@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ROWS = 12
 """Columns that can be listed in a panel."""
 
+PACKED = 1.2
+"""Lines that can be read in the room of one."""
+
 
 class Tabular(Kind):
     """``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans."""
@@ -90,12 +93,14 @@ class Tabular(Kind):
         return max(0.09 * rows + 0.05, 0.35)
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """List names and values; many columns are bars, in deviations from the examples."""
-        if self._table.shape[1] > ROWS:
+        """List names and values; what there is no room to list is bars, in deviations from the examples."""
+        row = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in self._table[example].tolist()]
+        letters, lines = extent(axes)
+        width = int(letters) - max(map(len, row), default=0) - 2
+        if len(row) > min(ROWS, PACKED * lines) or (len(row) > 1 and width < 2):
             self._draw_bars(axes, example)
             return
-        row = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in self._table[example].tolist()]
-        width = _prepare(axes, len(row)) - max(map(len, row), default=0) - 2
+        _prepare(axes, len(row))
         for line, (name, value) in enumerate(zip(distinct(self._labels, width), row, strict=True)):
             write(axes, 0.02, line + 0.5, name, va="center_baseline")
             write(axes, 0.98, line + 0.5, value, va="center_baseline", ha="right")

@@ -57,14 +57,15 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
     Args:
         case: Which.
         labels: How classes are called.
-        letters: Of a line at the most.
+        letters: Of a line at the most; the measure has a line of its own where the first one is longer.
     """
     about, sign = case.explanation, "+" if case.interaction >= 0 else "-"
     measure = "absolute error" if labels.task == "regression" else "loss"
     chance = "" if about.probability is None else f" ({about.probability:.2f})"
     numbers = [_number(value, labels) for value in (case.value, case.unimodal, abs(case.interaction))]
+    what, cost = f"Example {about.position}: {case.category}", f"{measure} {case.loss:.3g}"
     return [
-        f"Example {about.position}: {case.category}, {measure} {case.loss:.3g}",
+        *([f"{what}, {cost}"] if len(what) + 2 + len(cost) <= letters else [what, cost]),
         _line("target ", labels.outcome(about.target), "", letters),
         _line("", its_output(case, labels), f": {numbers[0]} = UC {numbers[1]} {sign} MI {numbers[2]}", letters),
         _line("predicted ", labels.outcome(about.predicted), chance, letters),

@@ -161,6 +161,18 @@ def test_what_bars_are_fits_into_the_panel(width: int, told: str, written: list[
     assert written == [told]
 
 
+@pytest.mark.parametrize(
+    ("columns", "width", "height", "listed"),
+    [(5, 180, 90, True), (12, 180, 203, True), (5, 73, 36, False), (12, 130, 100, False), (1, 73, 35, True)],
+)
+def test_rows_that_do_not_fit_are_bars(columns: int, width: int, height: int, *, listed: bool, written: Any) -> None:
+    kind = made(torch.full((2, columns), -1.25), feature_names=[f"c{number}" for number in range(columns)])
+    kind.aspect = lambda example, **_: height / width
+    drawn(kind, width=width)
+    assert written.count("-1.25") == (columns if listed else 0)
+    assert sum("col" in text for text in written) == (not listed)
+
+
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect what tables write."""

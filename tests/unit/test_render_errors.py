@@ -132,6 +132,18 @@ def test_numbers_outlast_long_names(case) -> None:
             assert lines[3].endswith(f"({one.explanation.probability:.2f})")
 
 
+def test_the_loss_is_not_cut_off(case) -> None:
+    task, _, finding = case
+    one = replace(finding.worst[0], loss=0.00015449)
+    what, cost = sentences(one, Labels(task), 80)[0].split(", ")
+    assert cost == ("absolute error" if task == "regression" else "loss") + " 0.000154"
+    assert what == f"Example {one.explanation.position}: {one.category}"
+    room = len(what) + 2 + len(cost)
+    assert sentences(one, Labels(task), room)[0] == f"{what}, {cost}"
+    assert sentences(one, Labels(task), room - 1)[:2] == [what, cost]
+    assert len(sentences(one, Labels(task), room - 1)) == 6
+
+
 def test_rows_carry_the_inputs_of_their_example(case) -> None:
     task, found, finding = case
     records, _ = pictured(finding, gallery(found, task))
