@@ -11,7 +11,6 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.entrance import Entrance
 from mviz_lightning.evaluation.evaluator import CHECKED, Evaluator
 from mviz_lightning.evaluation.isolation import isolated
@@ -128,7 +127,7 @@ def derive(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
             found = derivation.at(points, plan)
             derivation.check(points, plan)
         except Exception as error:
-            if plan is None or is_oom_error(error) or isinstance(error, ConfigurationError):
+            if plan is None or is_oom_error(error):
                 raise
             found = derivation.at(points, None)
             evaluator.give_up(plan, error)

@@ -114,8 +114,8 @@ class Entrance:
         gradients = _gradients(chosen, self._points)
         if all(gradient is None for gradient in gradients):
             raise RuntimeError(
-                f"no gradient of the outputs reaches {self.modality!r}: the model detaches it, or runs its encoder "
-                f"without gradients. {OTHERWISE}"
+                f"no gradient of the outputs reaches {self.modality!r}: the model detaches it, runs its encoder "
+                f"without gradients, or looks tokens up in another shape than the batch has. {OTHERWISE}"
             )
         parts = [
             (gradient.detach() * way).float().cpu()
@@ -137,7 +137,7 @@ def _hidden(probe: Probe, modality: str, batch: Any, masked: Any, tokens: Tensor
 
 
 def _gradients(chosen: Tensor, points: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    if not chosen.requires_grad:
+    if not points or not chosen.requires_grad:
         return [None] * len(points)
     return torch.autograd.grad(chosen.sum(), points, allow_unused=True)
 

@@ -4,7 +4,7 @@ A forward is traced on a few rows; the largest calls of submodules that see a si
 recorded on the distinct inputs of each modality, and replayed by row. Never believed: rows are recomputed plainly.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -73,11 +73,11 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     stranger = 1 << len(paths) if owned & ~large.outputs else 0
     large, small = (_trace(module, predict, probe, size, device, (), stranger) for size in SIZES)
     found = {key: fit for key in large.frames if (fit := _fitting(key, large, small, masks)) is not None}
-    largest = {key: fit for key, fit in found.items() if not _inside(large.frames[key], found, large)}
-    calls = {key: fit for key, fit in largest.items() if not _also_inside(key, largest, large)}
+    calls, rest = _settled(
+        found, large, lambda calls: _trace(module, predict, probe, SIZES[0], device, calls, stranger)
+    )
     if not calls:
         return None
-    rest = _trace(module, predict, probe, SIZES[0], device, calls, stranger)
     seen = rest.outputs | rest.decisive
     # A leaf that does not even reach the outputs of the whole forward has left torch's sight on the way.
     needed = frozenset(path for bit, path in enumerate(paths) if (seen | ~large.outputs) >> bit & 1)
@@ -87,6 +87,30 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     }
     modality = {key: fit[0] for key, fit in calls.items()}
     return Plan(modality, axes, needed, used, rest.work / large.work, large.largest / SIZES[0])
+
+
+def _settled(
+    found: dict[CallKey, T], large: Trace, retrace: Callable[[Container[CallKey]], Trace]
+) -> tuple[dict[CallKey, T], Trace]:
+    """Return the calls to replay, and what the rest of the forward depends on.
+
+    What a call leaves behind beside its outputs, in an attribute say, a replayed call would not; so where that is read,
+    the calls inside are taken in its place.
+    """
+    while calls := _largest(found, large):
+        rest = retrace(calls)
+        seen = rest.outputs | rest.decisive
+        leaving = {key for key, bit in rest.within.items() if seen & bit}
+        if not leaving:
+            return calls, rest
+        found = {key: fit for key, fit in found.items() if key not in leaving}
+    return {}, large
+
+
+def _largest(found: Mapping[CallKey, T], trace: Trace) -> dict[CallKey, T]:
+    """Return the calls that are not made inside of others."""
+    largest = {key: fit for key, fit in found.items() if not _inside(trace.frames[key], found, trace)}
+    return {key: fit for key, fit in largest.items() if not _also_inside(key, largest, trace)}
 
 
 def _trace(
@@ -129,8 +153,8 @@ def _axes(large: Any, small: Any) -> Axes | None:
             if len(differing) != 1 or (node.shape[differing[0]], twin.shape[differing[0]]) != SIZES:
                 return None
             axes[way] = differing[0]
-        elif not tree.children(node) and not isinstance(node, bool | int | float | str | type(None)):
-            return None
+        elif not tree.children(node) and not (isinstance(node, bool | int | float | str | None) and node == twin):
+            return None  # a number that is another in another batch tells of all its rows
     return axes
 
 
@@ -192,11 +216,18 @@ class Recording:
             for way, copy in found.items():
                 parts[way].append(copy)
 
-    def close(self) -> None:
-        """Join what was recorded in chunks."""
+    def close(self, count: int) -> None:
+        """Join what was recorded in chunks of so many inputs.
+
+        Raises:
+            RuntimeError: A call did not come by with all of them, as where the longest text tells how often it is made.
+        """
         for key, parts in self._parts.items():
-            axes = self._plan.axes[key]
+            axes, used = self._plan.axes[key], self._plan.used[key]
             self._tables[key] = {way: torch.cat(found, axes[way]) for way, found in parts.items()}
+            expected = max(count, 2)  # a single row is doubled
+            if any(table.shape[axes[way]] != expected for way, table in self._tables[key].items() if way in used):
+                raise RuntimeError(f"call {key[1] + 1} of {key[0]!r} is not made with every input")
         self._parts.clear()
 
     @property

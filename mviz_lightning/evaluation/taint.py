@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -21,16 +22,42 @@ Tags: TypeAlias = int
 """A bit for every leaf that a tensor depends on."""
 
 
+ESCAPES = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__})
+"""Ways out of torch for which no operation is run."""
+
+
+class _Escapes(TorchFunctionMode):
+    """Says which tensors leave torch's sight.
+
+    Args:
+        listen: Is told.
+    """
+
+    def __init__(self, listen: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self._listen = listen
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run what was called."""
+        if func in ESCAPES:
+            self._listen(args[0])
+        return func(*args, **(kwargs or {}))
+
+
 class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Hands the tags of an operation's inputs on to its outputs, by storage, so that views and in-place edits count.
 
     Args:
         stranger: Tags of a tensor that no operation made: it came from outside of torch's sight.
+
+    Attributes:
+        stranger: The same; they grow by what leaves torch's sight.
+        within: Tags of all that is made now of what has tags.
     """
 
     def __init__(self, stranger: Tags = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._stranger = stranger
+        self.stranger, self.within = stranger, 0
         self._tags: dict[int, Tags] = {}
         self._kept: list[Any] = []  # a storage's address is its name while it lives
         self.listeners: list[Callable[[Tags, Any, int, Any], None]] = []
@@ -45,7 +72,7 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return what the tensors anywhere in a value depend on."""
         tags = 0
         for tensor in tensors(value):
-            tags |= self._tags.get(tensor.untyped_storage()._cdata, self._stranger)
+            tags |= self._tags.get(tensor.untyped_storage()._cdata, self.stranger)
         return tags
 
     def _made(self, tensor: Tensor) -> Tags:
@@ -56,8 +83,9 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operation and tag what it wrote."""
         tags = self.of((args, kwargs or {}))
         outputs = func(*args, **(kwargs or {}))
+        made = tags | self.within if tags else 0
         for tensor in tensors((outputs, _written(func, args, kwargs or {}))):
-            self.mark(tensor, tags | self._made(tensor))
+            self.mark(tensor, made | self._made(tensor))
         if tags:
             for listen in self.listeners:
                 listen(tags, func, work(func, args, kwargs or {}, outputs), outputs)
@@ -124,6 +152,8 @@ class Trace:
     """What decides, outside of replayed calls, on shapes or on the way of the computation."""
     replayed: dict[tuple[CallKey, tree.Keys], Tags] = field(default_factory=dict)
     """The bit that stands for a tensor which a replayed call returned."""
+    within: dict[CallKey, Tags] = field(default_factory=dict)
+    """The bit that stands for what a replayed call made and did not return: attributes that it set, say."""
 
 
 Wrap: TypeAlias = Callable[[CallKey, Callable[..., Any]], Callable[..., Any]]
@@ -186,7 +216,7 @@ def trace(
     for bit, leaf in enumerate(leaves.values()):
         for tensor in tensors(leaf):
             tracer.taint.mark(tensor, 1 << bit | tracer.taint.of(tensor) & ~stranger)
-    with wrapped(module, tracer.wrap), tracer.taint:
+    with wrapped(module, tracer.wrap), _Escapes(tracer.escaped), tracer.taint:
         outputs = run()
     tracer.found.outputs = tracer.taint.of(outputs)
     return tracer.found
@@ -205,10 +235,19 @@ class _Tracer:
         for frame in self._stack:
             frame.seen |= tags
         self.found.largest = max(self.found.largest, *(tensor.nbytes for tensor in tensors(outputs)), 0)
-        if any(frame.key in self._replayed for frame in self._stack):
+        if self.taint.within:
             return
         self.found.work += amount
         if torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags:
+            self.found.decisive |= tags
+
+    def escaped(self, tensor: Tensor) -> None:
+        """Note that what comes from outside of torch from now on may hold this."""
+        tags = self.taint.of(tensor)
+        self.taint.stranger |= tags
+        for frame in self._stack:
+            frame.seen |= tags
+        if not self.taint.within:
             self.found.decisive |= tags
 
     def wrap(self, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,10 +258,12 @@ class _Tracer:
             versions = [tensor._version for tensor in given]
             frame = Frame(key, self._stack[-1].key if self._stack else None, self.taint.of(given))
             self._stack.append(frame)
+            outside, self.taint.within = self.taint.within, self.taint.within or self._bit_within(key)
             try:
                 frame.outputs = original(*args, **kwargs)
             finally:
                 self._stack.pop()
+                self.taint.within = outside
             frame.edits = versions != [tensor._version for tensor in given]
             frame.tags = self.taint.of(frame.outputs)
             self.found.frames[key] = frame
@@ -234,7 +275,16 @@ class _Tracer:
         """Return copies that depend on themselves alone; the tensors themselves may be those of the batch."""
         copies = {way: node.clone() for way, node in tree.nodes(outputs) if isinstance(node, Tensor)}
         for way, tensor in copies.items():
-            bit = 1 << self._free + len(self.found.replayed)
-            self.found.replayed[key, way] = bit
+            self.found.replayed[key, way] = bit = self._next_bit()
             self.taint.mark(tensor, bit)
         return tree.replace(outputs, copies)
+
+    def _bit_within(self, key: CallKey) -> Tags:
+        """Return the bit of a replayed call; none of any other."""
+        if key not in self._replayed:
+            return 0
+        self.found.within[key] = bit = self._next_bit()
+        return bit
+
+    def _next_bit(self) -> Tags:
+        return 1 << self._free + len(self.found.replayed) + len(self.found.within)

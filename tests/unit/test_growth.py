@@ -161,7 +161,7 @@ def test_encodings_that_turn_out_not_to_be_exact_do_not_grow_groups() -> None:
             self.encoders[1] = Spying(self.encoders[1])
 
         def forward(self, *modalities: Tensor) -> Tensor:
-            self.encoders[1].hint = modalities[0][:, 0].exp().tolist()  # type: ignore[assignment]
+            self.encoders[1].hint = [float(found) for found in modalities[0][:, 0].exp()]  # type: ignore[assignment]
             return super().forward(*modalities)
 
     with pytest.warns(MonitorWarning, match="cannot be reused"):

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import FAMILIES, LateFusion, OnBatch, floats, integers, probe_of, seeded
@@ -13,6 +14,7 @@ from mviz_lightning.batch import Units
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.evaluation.reuse import Recording
 from mviz_lightning.evaluation.slices import slices
 
 COUNT = 12
@@ -164,22 +166,31 @@ class NumpyEncoder(nn.Module):
         return self.net(torch.from_numpy(image.numpy().copy()))
 
 
+ESCAPES: dict[str, Any] = {
+    "numpy": lambda found: torch.from_numpy(found.numpy().copy()),
+    "array": lambda found: torch.as_tensor(np.asarray(found).copy()),
+    "dlpack": lambda found: torch.from_numpy(np.from_dlpack(found).copy()),
+    "list": lambda found: torch.tensor(found.tolist()),
+    "numbers": lambda found: torch.tensor([[float(number) for number in row] for row in found]),
+}
+
+
 class HiddenInText(nn.Module):
     """The text's encoder takes the image along behind torch's back: wrong if it is replayed by the text alone."""
 
-    def __init__(self, offset: float = 0.0, *, seen: bool = False) -> None:
+    def __init__(self, offset: float = 0.0, *, escape: str = "numpy", seen: bool = False) -> None:
         super().__init__()
         self.image, self.text = nn.Linear(4, 6), nn.Linear(9, 6)
-        self.offset, self.seen = offset, seen
+        self.offset, self.escape, self.seen = offset, ESCAPES[escape], seen
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        hidden = torch.from_numpy(self.image(image).numpy().copy())
+        hidden = self.escape(self.image(image))
         found = self.text(torch.cat([text, hidden], 1)) + self.offset
         return found + image[:, :1] if self.seen else found
 
 
-def test_an_encoder_in_numpy_is_not_replayed() -> None:
-    assert_exact(Late(image=NumpyEncoder()), "text")
+def test_an_encoder_that_goes_through_numpy_is_replayed_for_what_it_was_given() -> None:
+    assert_exact(Late(image=NumpyEncoder()), "image", "text")
 
 
 def assert_given_up(module: nn.Module) -> None:
@@ -193,13 +204,37 @@ def assert_given_up(module: nn.Module) -> None:
         asking(probe, [GRID])  # said once
 
 
-def test_what_comes_from_outside_of_torch_is_taken_to_hold_what_vanished() -> None:
-    assert_exact(HiddenInText(), "image")
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_what_comes_from_outside_of_torch_is_taken_to_hold_what_vanished(escape: str) -> None:
+    assert_exact(HiddenInText(escape=escape), "image")
+
+
+@pytest.mark.parametrize("escape", [name for name in ESCAPES if name != "numbers"])
+def test_what_leaves_torch_beside_a_visible_way_is_followed(escape: str) -> None:
+    assert_exact(HiddenInText(escape=escape, seen=True), "image")
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_what_numpy_hides_beside_a_visible_way_is_found_out(offset: float) -> None:
-    assert_given_up(HiddenInText(offset, seen=True))
+def test_single_numbers_that_leave_torch_beside_a_visible_way_are_found_out(offset: float) -> None:
+    assert_given_up(HiddenInText(offset, escape="numbers", seen=True))
+
+
+class Flagging(nn.Module):
+    """Looks at the words in Python, for one text of all; the encoder sees them too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.text, self.head = nn.Linear(4, 6), nn.Linear(3, 6), nn.Linear(6, 2)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        first = float(BATCH["text"][5, 0])
+        flags = torch.tensor([[5.0 if row[0] == first else 0.0] for row in text.tolist()])
+        return self.head(self.image(image) * self.text(text)) + flags
+
+
+def test_what_python_reads_of_few_rows_is_exact() -> None:
+    # Sixteen rows that are recomputed would notice it in three runs of four.
+    assert_exact(Flagging(), "image", "text")
 
 
 class Reading(nn.Module):
@@ -286,6 +321,141 @@ class Discarding(nn.Module):
 
 def test_modules_that_change_their_argument_run_on_every_row() -> None:
     assert_exact(Discarding(), "image", "text")
+
+
+class Keeping(nn.Module):
+    """Keeps what it returned, for others to read."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.net, self.found = nn.Linear(inputs, 6), torch.zeros(0)
+
+    def forward(self, values: Tensor) -> Tensor:
+        self.found = self.net(values)
+        return self.found
+
+
+class Read(nn.Module):
+    """Reads what encoders keep rather than what they return."""
+
+    def __init__(self, *, hooks: bool = False) -> None:
+        super().__init__()
+        self.image, self.text, self.hooks = Keeping(4), Keeping(3), hooks
+        self.found: dict[str, Tensor] = {}
+        for name in ("image", "text"):
+            net = self.get_submodule(name).net
+            net.register_forward_hook(lambda _, __, found, name=name: self.found.update({name: found}))
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        self.image(image)
+        self.text(text)
+        return self.found["image"] * self.found["text"] if self.hooks else self.image.found * self.text.found
+
+
+@pytest.mark.parametrize("hooks", [True, False])
+def test_calls_that_leave_something_behind_run_on_every_row(*, hooks: bool) -> None:
+    assert_exact(Read(hooks=hooks), "image.net", "text.net")
+
+
+class Counting(nn.Module):
+    """Returns how large its batch is, too."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.net = nn.Linear(inputs, 6)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, int]:
+        return self.net(values), len(values)
+
+
+def test_calls_that_return_the_size_of_their_batch_run_on_every_row() -> None:
+    def fuse(image: tuple[Tensor, int], text: tuple[Tensor, int]) -> Tensor:
+        return (image[0] * text[0]).view(image[1], -1)
+
+    assert_exact(Late(fuse, Counting(4), Counting(3)), "image.net", "text.net")
+
+
+class Wrong(nn.Module):
+    """As many rows as the first call was given: what Python alone knows is not followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.rows = nn.Linear(4, 6), Rows()
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.rows.sizes = [len(image)]
+        return self.net(image)
+
+
+def test_a_replay_with_too_few_rows_is_given_up() -> None:
+    image = Wrong()
+    assert_given_up(Late(lambda left, right: (left * right)[: image.rows.sizes[0]], image))
+
+
+class Unrolled(nn.Module):
+    """Calls a cell as often as the longest text of a batch needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.cell = nn.Linear(4, 6), nn.GRUCell(1, 6)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        state, lengths = torch.zeros(len(text), 6), 1 + (text[:, 0] > 0) + (text[:, 1] > 0)
+        for step in range(int(lengths.max())):
+            state = torch.where((step < lengths).unsqueeze(1), self.cell(text[:, step : step + 1], state), state)
+        return self.image(image) * state
+
+
+def test_calls_that_some_inputs_do_without_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_exact(Unrolled(), "image", "cell")
+    # Encoded three at a time, the texts do not all meet the same calls.
+    monkeypatch.setattr("mviz_lightning.evaluation.evaluator.CACHE", 1)
+    monkeypatch.setattr("mviz_lightning.evaluation.evaluator.FEWEST", 3)
+    text = floats(COUNT, 3, seed=1).abs() * torch.tensor([1, -1, -1]).where(torch.arange(COUNT)[:, None] >= 6, 1)
+    asking, probe = evaluator(Unrolled()), probe_of({**BATCH, "text": text})
+    with pytest.warns(MonitorWarning, match=r"call \d of 'cell' is not made with every input"):
+        found = asking(probe, [GRID])[0]
+    torch.testing.assert_close(found, asking.plain(probe, GRID), rtol=1e-5, atol=1e-6)
+
+
+def test_a_small_output_is_checked_beside_a_large_one() -> None:
+    class Sizes(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.cat([1e4 * image, image + torch.rand(len(image), 1)], 1)
+
+    # Only the small outputs are drawn anew.
+    asking, probe = evaluator(Late(lambda image, text: image * text[:, :1], Sizes())), probe_of(BATCH)
+    with pytest.warns(MonitorWarning, match="cannot be reused"):
+        asking(probe, [GRID])
+
+
+def ran_out() -> RuntimeError:
+    return RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_memory_that_runs_out_while_tracing_costs_reuse_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise ran_out()
+
+    monkeypatch.setattr("mviz_lightning.evaluation.evaluator.find_plan", fails)
+    asking, found, plain = evaluated(Late())
+    assert asking._plan is None
+    torch.testing.assert_close(found, plain)
+
+
+def test_memory_that_runs_out_for_recordings_makes_chunks_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Recording.close
+
+    def limited(self: Recording, count: int) -> None:
+        if count > 7:
+            raise ran_out()
+        close(self, count)
+
+    monkeypatch.setattr(Recording, "close", limited)
+    asking, found, plain = evaluated(Late())
+    assert asking.reuse
+    assert asking.chunk_size == 6
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
 
 
 class Siamese(nn.Module):
