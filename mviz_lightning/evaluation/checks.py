@@ -25,13 +25,13 @@ MANY = 4096
 def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
     """Check that a row's outputs depend on that row alone.
 
-    The same rows are evaluated again, in reverse, and without half of them.
+    The same rows are evaluated again, in reverse, without half of them, and behind another forward.
 
     Returns:
         ``(R, C)`` outputs of the probe's first rows.
 
     Raises:
-        ConfigurationError: They depend on the other rows, or on chance.
+        ConfigurationError: They depend on the other rows, on chance, or on forwards before.
     """
     count = min(ROWS, probe.size)
     # With a single example at hand its copies must do.
@@ -40,7 +40,8 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
     # In one chunk: smaller ones could hold the same rows in every order.
     evaluator = replace(evaluator, chunk_size=len(rows))
     outputs, reverse, part = (_evaluate(evaluator, probe, order) for order in (rows, rows.flip(0), rows[:half]))
-    again = _evaluate(replace(evaluator, seed=evaluator.seed + 1), probe, rows)
+    twice = _evaluate(replace(evaluator, seed=evaluator.seed + 1), probe, torch.cat([rows, rows.flip(0)]))
+    again, behind = twice.tensor_split(2)
     if part.shape[1] != outputs.shape[1]:
         raise ConfigurationError(
             f"outputs are {tuple(outputs.shape)} for {len(rows)} examples and {tuple(part.shape)} for {half}: "
@@ -50,6 +51,7 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
     _compare(outputs, again, "evaluated again", "something is sampled in evaluation mode")
     _compare(outputs, reverse.flip(0), "in reverse order", _MIXES)
     _compare(outputs[:half], part, f"without {len(rows) - half} of the others", _MIXES)
+    _compare(outputs, behind.flip(0), "behind another forward", "the model keeps something of one forward for the next")
     return outputs
 
 

@@ -141,6 +141,32 @@ def test_sampling_in_evaluation_mode_is_refused(sample: Callable[[Tensor], Tenso
         checked(module, pair_batch(count), call_forward)
 
 
+def carrying(self: OnBatch, batch: Any) -> Tensor:
+    """Go on from the batch before, as recurrent models do that are fed one long series in pieces."""
+    self.state = batch["image"] + getattr(self, "state", 0)
+    return self.state
+
+
+def cached(self: OnBatch, batch: Any) -> Tensor:
+    """Compute something once that is another in every batch."""
+    self.found = getattr(self, "found", batch["image"])
+    return self.found + batch["text"][:, :1]
+
+
+@pytest.mark.parametrize("function", [carrying, cached])
+def test_what_one_forward_keeps_for_the_next_is_refused(function: Callable[[Any, Any], Tensor]) -> None:
+    with pytest.raises(ConfigurationError, match="when behind another forward .*: the model keeps something"):
+        checked(OnBatch(function), pair_batch(16), call_forward)
+
+
+def test_constants_that_are_kept_pass() -> None:
+    def scaled(self: OnBatch, batch: Any) -> Tensor:
+        self.scale = getattr(self, "scale", torch.tensor(2.0))
+        return self.scale * batch["image"]
+
+    checked(OnBatch(scaled), pair_batch(16), call_forward)
+
+
 def test_dropout_that_knows_evaluation_mode_passes() -> None:
     module = OnBatch(lambda self, batch: self.drop(batch["image"]), drop=nn.Dropout(0.5))
     checked(module, pair_batch(16), call_forward)

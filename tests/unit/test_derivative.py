@@ -187,6 +187,15 @@ def test_tokens_without_an_embedding_layer_are_refused() -> None:
         derive(Evaluator(nn.Linear(1, 1), predict), probe(), asked("text"))
 
 
+def test_tokens_that_are_looked_up_in_another_shape_are_said_so() -> None:
+    class Trimming(Late):
+        def forward(self, image: Tensor, text: Tensor) -> Tensor:
+            return super().forward(image, text[:, : 5 - len(text)])
+
+    with pytest.raises(RuntimeError, match="looks tokens up in another shape"):
+        derive(evaluator(seeded(Trimming)), probe(), asked("text", 1, rows=3))
+
+
 def test_weights_of_inference_mode_are_named() -> None:
     with torch.inference_mode():
         module = seeded(Late)

@@ -86,3 +86,17 @@ def test_clip_is_studied_through_its_similarities() -> None:
     found = study.run().values
     assert "scores all pairs" in study.call
     assert 0 < found["interaction"] <= 1.5
+
+
+def test_memory_that_runs_out_makes_the_scored_pairs_fewer() -> None:
+    class Large(Dual):
+        def forward(self, image: Tensor, text: Tensor) -> Tensor:
+            if len(image) > 8:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return super().forward(image, text)
+
+    module = seeded(Large)
+    asking = Evaluator(module, diagonal(call), all_pairs=call)
+    found = asking(probe_of(data()), [GRID])[0]
+    assert asking.reuse
+    torch.testing.assert_close(found, Evaluator(module, diagonal(call), chunk_size=8)(probe_of(data()), [GRID])[0])
