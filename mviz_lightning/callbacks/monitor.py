@@ -13,7 +13,7 @@ from mviz_lightning.callbacks import trainer as trainer_facts
 from mviz_lightning.callbacks.collapse import watching
 from mviz_lightning.callbacks.examination import Examination, Findings
 from mviz_lightning.callbacks.journal import Journal
-from mviz_lightning.callbacks.pace import Pace, require_share
+from mviz_lightning.callbacks.pace import SHARES, Pace, require_share
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.collapse import state_names
@@ -196,7 +196,8 @@ class MultimodalMonitor(Callback):
             self._seen = 0
             self._study.begin()
         locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self._study.ranks)
-        self._seen += self._study.collect(batch, locate)
+        with self._examination.pace.timed(SHARES, more=True):
+            self._seen += self._study.collect(batch, locate)
 
     def on_validation_batch_end(
         self,
@@ -209,7 +210,8 @@ class MultimodalMonitor(Callback):
     ) -> None:
         """Measure while validation still runs: averaged weights are swapped back when its epoch ends."""
         if not self._disabled:
-            self._study.rehearse(pl_module, trainer.precision_plugin.forward_context)
+            with self._examination.pace.timed(SHARES, more=True):
+                self._study.rehearse(pl_module, trainer.precision_plugin.forward_context)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
             self._measure(trainer)
 

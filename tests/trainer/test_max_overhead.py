@@ -155,3 +155,15 @@ def test_training_ends_with_the_same_bits_whatever_is_put_off(tmp_path, monkeypa
     assert any("put off" in row.note for row in watch.history)
     assert {what: same(alone[what], watched[what]) for what in alone} == dict.fromkeys(alone, True)
     assert torch.equal(alone["random"][2], watched["random"][2])
+
+
+def test_collecting_examples_and_trying_the_model_count_too(tmp_path, monkeypatch, unwritten):
+    watch = monitor()
+    watched = Watched(monkeypatch, watch)
+    calls = []
+    for name in ("collect", "rehearse"):
+        paid = watched._paid(getattr(Study, name), 2.0)
+        monkeypatch.setattr(Study, name, lambda *args, paid=paid: calls.append(0) or paid(*args))
+    fit(tmp_path, watch, watched)
+    assert len(calls) >= 8
+    assert sum(row.values["seconds"] for row in watch.history.fitted) == 2.0 * len(calls)
