@@ -181,6 +181,8 @@ def _report(study: Study) -> ShareReport:
 
 
 def _collect(study: Study, model: nn.Module, batches: Iterable[Any]) -> None:
+    if isinstance(batches, Mapping):
+        raise ConfigurationError("batches is a single one; pass a loader or a list, [batch] for one.")
     seen = 0
     for batch in batches:
         first = seen

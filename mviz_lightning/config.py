@@ -70,6 +70,8 @@ class StudyConfig:
         """Raise a ConfigurationError where an argument is of another kind than it can be."""
         if isinstance(self.target, int):
             object.__setattr__(self, "target", str(self.target))  # as modalities may be given
+        if not isinstance(self.target, str | None):
+            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, 'labels' for one.")
         if self.score is not None and not isinstance(self.score, Metric):
             raise ConfigurationError(
                 f"score={self.score!r}: give a torchmetric, torchmetrics.classification.MulticlassF1Score(5) for one."

@@ -31,6 +31,8 @@ from mviz_lightning.ranks import Ranks
 
 T = TypeVar("T")
 
+NO_BATCH = "no validation batch came by, of the loader that dataloader_idx= names; 0 is the first."
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -164,7 +166,7 @@ class Study:
             self._collection.fusion_share = try_reuse(evaluator, few)
         self._evaluator, self._outputs, self.call = evaluator, outputs.shape[1], call.description
 
-    def check(self, missing: str = "no validation batch came by.", enough: Callable[[list[bool]], bool] = all) -> None:
+    def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
         """Raise, on all ranks, what failed on any so far.
 
         Args:

@@ -218,7 +218,7 @@ class MultimodalMonitor(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, where monitors and the row of the validation loss can still see it."""
         if trainer.sanity_checking:
-            missing = f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by."
+            missing = f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by; 0 is the first."
             self._disabled = self._examination.finish_rehearsal(missing)
         else:
             self._measure(trainer)

@@ -306,8 +306,13 @@ def test_a_training_that_ends_before_its_first_validation_says_so(tmp_path):
 
 
 def test_a_loader_that_does_not_exist_is_said_in_the_sanity_check(tmp_path):
-    with pytest.raises(ConfigurationError, match="dataloader_idx=1: no batch of that loader came by"):
+    with pytest.raises(ConfigurationError, match="dataloader_idx=1: no batch of that loader came by; 0 is the first"):
         fit(tmp_path, monitor(dataloader_idx=1))
+
+
+def test_a_loader_that_does_not_exist_is_said_without_a_sanity_check_too(tmp_path):
+    with pytest.warns(MonitorWarning, match="no validation batch came by, of the loader that dataloader_idx= names"):
+        fit(tmp_path, monitor(dataloader_idx=1), num_sanity_val_steps=0)
 
 
 def test_another_model_in_the_same_trainer_is_measured_itself(tmp_path):

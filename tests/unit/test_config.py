@@ -25,6 +25,7 @@ BATCH = (torch.randn(64, 3), torch.randn(64, 5), torch.randint(0, 3, (64,)))
         ({"score": "accuracy"}, r"^score='accuracy': give a torchmetric, "),
         ({"score": MulticlassF1Score}, r"^score=<class .*: give a torchmetric, "),
         ({"class_names": "abc"}, r"^class_names='abc': give a list, a name for each output\.$"),
+        ({"target": ["labels"]}, r"^target=\['labels'\]: give the path of one leaf, 'labels' for one\.$"),
         ({"num_examples": "128"}, r"^num_examples='128': give a whole number, 2 or more\.$"),
         ({"num_examples": -1}, r"^num_examples=-1: give 2 or more\.$"),
         ({"group_size": 16.0}, r"^group_size=16\.0: give a whole number, 2 or more\.$"),
@@ -37,6 +38,13 @@ def test_an_argument_of_another_kind_is_refused_at_once(argument, message):
         MultimodalMonitor(MODALITIES, **argument)
     with pytest.raises(ConfigurationError, match=message):
         explain(Additive([3, 5], 3), [BATCH], modalities=MODALITIES, **argument)
+
+
+def test_a_single_batch_is_no_list_of_batches():
+    with pytest.raises(
+        ConfigurationError, match=r"^batches is a single one; pass a loader or a list, \[batch\] for one"
+    ):
+        explain(Additive([3, 5], 3), {"a": BATCH[0], "b": BATCH[1]}, modalities=["a", "b"], task="multiclass")
 
 
 def test_a_target_in_a_tuple_may_be_a_number_as_modalities_may():
