@@ -14,7 +14,7 @@ from mviz_lightning.config import EXAMPLES, StudyConfig, listed
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Explanation, Finding, Method
-from mviz_lightning.functional import NOTEWORTHY, Task
+from mviz_lightning.functional import Task
 from mviz_lightning.methods import Explained
 from mviz_lightning.records import Image, Record
 from mviz_lightning.rendering import records_of, share_table
@@ -38,6 +38,7 @@ class ShareReport:
         noise_floor: Share of variance that rounding of the model's own number type can feign; smaller shares are noise.
         explanations: Name of a method -> its explanations of single examples.
         findings: Name of a survey -> what it found.
+        notes: What the budget left out, what failed, what else a reader has to know.
     """
 
     values: dict[str, float]
@@ -48,6 +49,7 @@ class ShareReport:
     noise_floor: float
     explanations: Mapping[str, Sequence[Explanation]] = field(default_factory=dict)
     findings: Mapping[str, Finding] = field(default_factory=dict)
+    notes: str = ""
     _gallery: Gallery | None = None
 
     def pictures(self) -> list[Image]:
@@ -73,8 +75,8 @@ class ShareReport:
 
     def __str__(self) -> str:
         table = share_table(self.values, self.modalities)
-        noise = f"\nshares below {self.noise_floor:.1g} may be rounding" if self.noise_floor > NOTEWORTHY else ""
-        return f"{table}\n{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s{noise}"
+        notes = f"\n{self.notes}" if self.notes else ""
+        return f"{table}\n{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s{notes}"
 
 
 def explain(
@@ -176,6 +178,7 @@ def _report(study: Study) -> ShareReport:
         found.noise_floor,
         {name: result.explanations for name, result in explained.items() if result.finding is None},
         {name: result.finding for name, result in explained.items() if result.finding is not None},
+        study.pop_notes(),
         Gallery(study.kinds, Labels(study.task, config.class_names)),
     )
 

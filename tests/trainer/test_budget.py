@@ -72,6 +72,9 @@ def test_explain_keeps_to_a_budget_too():
     bound = explain(Additive([3, 5]), [batch], explainers=[dime()], budget=free.rows - 1, **options)
     assert len(bound.explanations["dime"]) < len(free.explanations["dime"]) == 3
     assert bound.rows < free.rows
+    assert "examples were left out, since the budget has" in bound.notes
+    assert str(bound).endswith(bound.notes)
+    assert free.notes == ""
 
 
 def costs(shares, every=100.0, limit=None):
