@@ -12,6 +12,7 @@ from mviz_lightning.records import Image, Pixels, Record, Table
 from mviz_lightning.rendering.canvas import WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import GAP, LINE, MARGIN, PANEL, SCALE, Gallery
+from mviz_lightning.rendering.labels import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,9 +101,7 @@ class _Picture:
 
     def _draw_output(self, top: float, output: OutputInterplay) -> None:
         canvas, pair = self.canvas, output.pairs[self.place]
-        role = "" if output.role == "output" else f" ({output.role})"
-        kind = "value" if self.gallery.labels.task == "regression" else "logit"
-        said = f"{self.gallery.labels.output(output.output)}{role}: {kind} {output.value:.2f}"
+        said = self.gallery.labels.valued(output.output, output.role, output.value)
         canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
         # Of rounding alone nothing is drawn.
         colours = diverging(float(pair.weights.abs().max()) if pair.has_effect else 0.0)
@@ -216,4 +215,4 @@ def _strongest(gallery: Gallery, example: int, pair: Interplay, count: int = 5) 
     flat = pair.weights.flatten()
     for place in flat.abs().argsort(descending=True, stable=True)[:count].tolist():
         u, v = divmod(place, pair.weights.shape[1])
-        yield f"{names[0][u]} x {names[1][v]} {float(flat[place]):+.2f}"
+        yield f"{names[0][u]} x {names[1][v]} {number(float(flat[place]))}"

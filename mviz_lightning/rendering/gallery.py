@@ -10,7 +10,7 @@ from mviz_lightning.explainers.explanation import TRUSTED
 from mviz_lightning.kinds import Kind
 from mviz_lightning.records import Image, Pixels, Table
 from mviz_lightning.rendering.canvas import WIDTH, Canvas, diverging, wrapped
-from mviz_lightning.rendering.labels import Labels
+from mviz_lightning.rendering.labels import Labels, number
 from mviz_lightning.rendering.trust import shown, verdict
 
 MARGIN, GAP, SCALE = 0.1, 0.1, 0.6
@@ -136,7 +136,7 @@ class Gallery:
             names = self.kinds[name].names(example, inputs=self.show_inputs)
             top = weights.abs().argsort(descending=True)[:2].tolist()
             doubt = "" if getattr(part, f"{side}_r2") >= TRUSTED else " (?)"
-            found += [f"{name}: " + ", ".join(f"{names[unit]} {float(weights[unit]):+.2f}" for unit in top) + doubt]
+            found += [f"{name}: " + ", ".join(f"{names[unit]} {number(float(weights[unit]))}" for unit in top) + doubt]
         return "; ".join(found)
 
 

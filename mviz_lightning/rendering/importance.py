@@ -14,6 +14,7 @@ from mviz_lightning.rendering import trust
 from mviz_lightning.rendering.canvas import Canvas, diverging, wrapped
 from mviz_lightning.rendering.findings import records_of
 from mviz_lightning.rendering.gallery import GAP, LINE, MARGIN, PANEL, SCALE, Gallery
+from mviz_lightning.rendering.labels import number
 
 METHODS = {
     "gradient": "gradient x input",
@@ -111,9 +112,8 @@ class _Picture:
         return [short for line in (text, *instead) for short in wrapped(line, 112)]
 
     def _draw_output(self, top: float, output: OutputImportance) -> None:
-        canvas, role = self.canvas, "" if output.role == "output" else f" ({output.role})"
-        kind = "value" if self.gallery.labels.task == "regression" else "logit"
-        said = f"{self.gallery.labels.output(output.output)}{role}: {kind} {output.value:.2f}"
+        canvas = self.canvas
+        said = self.gallery.labels.valued(output.output, output.role, output.value)
         canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
         for column, heading in enumerate(("input", "what each part adds")):
             canvas.text(_left(column) + PANEL / 2, top + LINE + 0.03, heading, ha="center", fontsize=8.5)
@@ -157,13 +157,6 @@ def in_lines(name: str) -> Sequence[str]:
     """Break a unit's name into two lines at the most; dots stand for what does not fit."""
     first, *rest = wrapped(name, LETTERS)
     return [first, shortened(" ".join(rest), LETTERS)] if rest else [first]
-
-
-def number(value: float) -> str:
-    """Write a weight: two decimals, two digits of small ones, one of tiny ones."""
-    if abs(value) >= 0.1 or value == 0:
-        return f"{value:+.2f}"
-    return f"{value:+#.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")
 
 
 def shown(part: Part) -> npt.NDArray[Any]:

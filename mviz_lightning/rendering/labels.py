@@ -6,6 +6,10 @@ from typing import Any
 
 from mviz_lightning.explainers import Explanation, OutputExplanation
 from mviz_lightning.functional import Task
+from mviz_lightning.kinds.lettering import shortened
+
+LETTERS = 84
+"""Of a line across a picture."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,23 @@ class Labels:
 
     def decomposition(self, output: OutputExplanation) -> str:
         """Say how an output splits into UC and MI."""
-        role = "" if output.role == "output" else f" ({output.role})"
-        kind = "value" if self.task == "regression" else "logit"
         sign = "+" if output.interaction >= 0 else "-"
-        name = self.output(output.output)
-        split = f"UC {output.unimodal:.2f} {sign} MI {abs(output.interaction):.2f}"
-        return f"{name}{role}: {kind} {output.value:.2f} = {split}"
+        split = f"UC {self._number(output.unimodal)} {sign} MI {self._number(abs(output.interaction))}"
+        return self.valued(output.output, output.role, output.value, f" = {split}")
+
+    def valued(self, index: int, role: str, value: float, split: str = "") -> str:
+        """Name an output, why it is explained, and its value, in one line: the name gives way to the numbers."""
+        why = "" if role == "output" else f" ({role})"
+        after = f"{why}: {'value' if self.task == 'regression' else 'logit'} {self._number(value)}{split}"
+        return shortened(self.output(index), LETTERS - len(after)) + after
+
+    def _number(self, value: float) -> str:
+        """Write a logit, or a value of any unit."""
+        return f"{value:.4g}" if self.task == "regression" else f"{value:.2f}"
+
+
+def number(value: float) -> str:
+    """Write a weight: two decimals, two digits of small ones, one of tiny ones."""
+    if abs(value) >= 0.1 or value == 0:
+        return f"{value:+.2f}"
+    return f"{value:+#.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")

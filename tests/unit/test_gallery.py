@@ -295,9 +295,25 @@ def test_names_of_classes_and_words_are_drawn_whatever_they_are(names):
 def test_predictions_targets_and_outputs_are_named_for_every_task(task, names, predicted, target, headline, split):
     labels = Labels(task, names)
     assert labels.headline(explained(predicted=predicted, target=target)) == headline
-    assert labels.decomposition(output(0, "true")) == f"{split} 1.00 = UC 0.25 + MI 0.75"
+    whole = "1" if task == "regression" else "1.00"
+    assert labels.decomposition(output(0, "true")) == f"{split} {whole} = UC 0.25 + MI 0.75"
     negative = replace(output(0, "output"), interaction=-2.0, value=-1.75)
-    assert labels.decomposition(negative) == split.replace(" (true)", "") + " -1.75 = UC 0.25 - MI 2.00"
+    less = "2" if task == "regression" else "2.00"
+    assert labels.decomposition(negative) == split.replace(" (true)", "") + f" -1.75 = UC 0.25 - MI {less}"
+
+
+def test_long_names_of_outputs_give_way_to_numbers_and_small_values_have_digits() -> None:
+    long = Labels("multiclass", ["eine au\u00dfergew\u00f6hnlich lange Bezeichnung einer Klasse" * 2])
+    said = long.decomposition(output(0, "true"))
+    assert said.startswith("eine au\u00dfergew\u00f6hnlich lange")
+    assert said.endswith("\u2026 (true): logit 1.00 = UC 0.25 + MI 0.75")
+    assert len(said) == len(long.valued(0, "true", 1.0)) == 84
+    small = replace(output(0, "output"), value=2e-5, unimodal=-1.5e-5, interaction=3.5e-5)
+    assert Labels("regression").decomposition(small) == "output 0: value 2e-05 = UC -1.5e-05 + MI 3.5e-05"
+    found = gallery(patches())
+    small = output(image=part([3e-5, 0, 0, 0]))
+    table = found.table([(explained(small), found.picture(explained(small), "dime"))], "dime/examples", "")
+    assert "+3e-5" in table.rows[0][8]
 
 
 def test_pictures_and_films_on_used_panels_are_those_on_new_ones():
