@@ -65,10 +65,11 @@ def shortened(text: str, width: int) -> str:
 def distinct(names: Sequence[str], width: int) -> list[str]:
     """Return names of at most ``width`` letters that can be told apart, if a cut in one place makes them so.
 
-    Cut at the end if that will do; else in the middle, or without what all of them begin with.
+    Cut at the end if that will do; else in the middle, or without what all of them begin with, numbers left whole.
     """
     shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
-    head, start = max(width - 1, 0) // 2, len(list(shared))
+    common = "".join(letters[0] for letters in shared)
+    head, start = max(width - 1, 0) // 2, len(common.rstrip("0123456789"))
     tail = max(width - 1, 0) - head
     middle = [name if len(name) <= width else f"{name[:head]}…{name[len(name) - tail :]}" for name in names]
     without = [name if len(name) <= width else shortened(f"…{name[start:]}", width) for name in names]
