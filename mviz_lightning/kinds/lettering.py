@@ -65,7 +65,7 @@ def shortened(text: str, width: int) -> str:
 def distinct(names: Sequence[str], width: int) -> list[str]:
     """Return names of at most ``width`` letters that can be told apart, if a cut in one place makes them so.
 
-    Cut at the end if that will do; else in the middle, or without what all of them begin with, numbers left whole.
+    Cut at the end if that will do; else without what all begin with, numbers left whole, or in the middle.
     """
     shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in shared)
@@ -73,7 +73,7 @@ def distinct(names: Sequence[str], width: int) -> list[str]:
     tail = max(width - 1, 0) - head
     middle = [name if len(name) <= width else f"{name[:head]}…{name[len(name) - tail :]}" for name in names]
     without = [name if len(name) <= width else shortened(f"…{name[start:]}", width) for name in names]
-    return max(([shortened(name, width) for name in names], middle, without), key=lambda cut: len(set(cut)))
+    return max(([shortened(name, width) for name in names], without, middle), key=lambda cut: len(set(cut)))
 
 
 def on(face: Any) -> str:
