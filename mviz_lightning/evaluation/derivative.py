@@ -7,13 +7,13 @@ from itertools import chain
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.evaluation.entrance import Entrance
 from mviz_lightning.evaluation.evaluator import CHECKED, Evaluator
 from mviz_lightning.evaluation.isolation import isolated
+from mviz_lightning.evaluation.memory import ran_out
 from mviz_lightning.evaluation.prediction import scores
 from mviz_lightning.evaluation.query import Derivative, Query, join, numbered
 from mviz_lightning.evaluation.reuse import Plan
@@ -127,7 +127,7 @@ def derive(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
             found = derivation.at(points, plan)
             derivation.check(points, plan)
         except Exception as error:
-            if plan is None or is_oom_error(error):
+            if plan is None or ran_out(error):
                 raise
             found = derivation.at(points, None)
             evaluator.give_up(plan, error)

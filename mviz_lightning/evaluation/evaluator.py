@@ -9,12 +9,13 @@ from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import torch
-from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
+from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from torch import Tensor, nn
 
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.isolation import isolated
+from mviz_lightning.evaluation.memory import ran_out
 from mviz_lightning.evaluation.prediction import Predict, scores
 from mviz_lightning.evaluation.query import Query, join
 from mviz_lightning.evaluation.reuse import Plan, Recording, find_plan
@@ -122,7 +123,7 @@ class Evaluator:
                 outputs = self._reusing(plan, probe, query)
                 self._check(probe, query, outputs)
             except Exception as error:
-                if is_oom_error(error):
+                if ran_out(error):
                     raise
                 failure = error
             else:
@@ -251,7 +252,7 @@ class Evaluator:
         try:
             return [forward()]
         except RuntimeError as error:
-            if not is_oom_error(error) or rows <= 3 or self.chunk_size <= 2:
+            if not ran_out(error) or rows <= 3 or self.chunk_size <= 2:
                 raise
             self.chunk_size = max(2, min(rows, self.chunk_size) // 2)
         garbage_collection_cuda()  # outside the handler, whose traceback holds on to the chunk

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor, nn
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.discovery import describe
 from mviz_lightning.batch.layout import Layout
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.evaluation.memory import ran_out
 
 Predict: TypeAlias = Callable[[Any, Any], Any]
 """``(module, batch) -> outputs``"""
@@ -89,7 +89,7 @@ def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | Non
         try:
             scores(call.predict(module, batch))
         except Exception as error:  # anything may come out of a model that is called the wrong way
-            if is_oom_error(error):
+            if ran_out(error):
                 raise
             failures.append(f"  {call.description}: {type(error).__name__}: {str(error).partition(chr(10))[0][:300]}")
         else:

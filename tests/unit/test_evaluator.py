@@ -175,6 +175,31 @@ def test_rows_before_the_failure_are_not_evaluated_again() -> None:
     assert module.chunks.sizes == [12, 12, 0, 6, 6]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB"),
+        torch.OutOfMemoryError("HIP out of memory. Tried to allocate 1.00 GiB"),
+        torch.OutOfMemoryError("XPU out of memory. Tried to allocate 1.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max: 9.00 GB)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["CUDA", "AMD", "Intel", "Apple", "CPU"],
+)
+def test_memory_runs_out_on_every_device(error: RuntimeError) -> None:
+    module, evaluator, probe = counted()
+    forward = module.forward
+
+    def failing(image: Tensor, text: Tensor) -> Tensor:
+        if len(image) > 9:
+            raise error
+        return forward(image, text)
+
+    module.forward = failing
+    torch.testing.assert_close(evaluator.plain(probe, Query(PAIRS)), EXPECTED)
+    assert evaluator.chunk_size == 9
+
+
 def test_memory_that_runs_out_at_the_smallest_chunk_is_an_error() -> None:
     module, evaluator, probe = counted(limit=1)
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
