@@ -19,10 +19,11 @@ from mviz_lightning.functional.features import (
 from mviz_lightning.functional.jackknife import Estimate, jackknife
 from mviz_lightning.functional.outputs import NOTEWORTHY, Task, decisions, decomposable, noise_floor
 from mviz_lightning.functional.projection import emap, own, unimodal_contribution
+from mviz_lightning.functional.proximal import Family
 from mviz_lightning.functional.ridge import bent, copies, held_out, standardised_kernel
 from mviz_lightning.functional.scores import predictions
 from mviz_lightning.functional.shares import bound_name, share_names, share_ratios, shares
-from mviz_lightning.functional.sparse import Family, SparseLinear, elastic_net, sparse_linear
+from mviz_lightning.functional.sparse import SparseLinear, elastic_net, sparse_linear
 from mviz_lightning.functional.surrogate import ALPHA, Surrogate, draw_masks, kernel, surrogate
 
 __all__ = [

@@ -1,26 +1,14 @@
-"""Sparse linear models from features to predictions: elastic-net paths by accelerated proximal gradients.
-
-The objective is glmnet's, for n examples, weights W and an intercept that costs nothing:
-``mean loss + penalty * (mixing * |W|_1 + (1 - mixing) / 2 * |W|_2^2)``.
-"""
+"""Sparse linear models from features to predictions: elastic-net paths."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Family: TypeAlias = Literal["multinomial", "bernoulli", "gaussian"]
-"""Classes that exclude one another, labels, or values."""
-
-CURVATURE: dict[Family, float] = {"multinomial": 0.5, "bernoulli": 0.25, "gaussian": 1.0}
-"""The steepest second derivative of the loss by the scores."""
-
-MIXING = 0.99
-"""The share of the absolute weights in the penalty, against squared ones."""
+from mviz_lightning.functional.proximal import MIXING, Family, Fit, Problem, minimise
 
 PENALTIES = 40
 SMALLEST = 0.01
@@ -31,9 +19,6 @@ PATIENCE = 5
 
 COARSE, FINE = 1e-2, 1e-5
 """How far the optimality conditions may be missed, in parts of the penalty: along a path, and by what is kept."""
-
-STEPS = 10_000
-"""Of all penalties of a path together; it ends where they are used up."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,7 @@ def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: F
     if bool(varies.any()):
         seen = targets[:, varies]
         judges = held_out & seen.any(1) if family == "multinomial" else held_out  # not of classes that nobody knows
-        found = _best(_Problem(values[inside], seen[inside], family), values[judges], seen[judges])
+        found = _best(Problem(values[inside], seen[inside], family), values[judges], seen[judges])
         weights[:, varies], intercept[varies], penalty = found.weights, found.intercept, found.penalty
     return SparseLinear(weights, intercept, penalty, mean, spread)
 
@@ -119,10 +104,12 @@ def elastic_net(
     Raises:
         RuntimeError: The optimum was not reached.
     """
-    problem = _Problem(values, targets, family, mixing)
+    problem = Problem(values, targets, family, mixing)
     found = _refined(problem, problem.start, penalty, FINE)
     if not found.settled:
-        raise RuntimeError(f"the sparse linear model reached no optimum in {STEPS} steps at penalty={penalty:.3g}.")
+        raise RuntimeError(
+            f"the sparse linear model reached no optimum in {found.steps} steps at penalty={penalty:.3g}."
+        )
     return found.weights, found.intercept
 
 
@@ -135,56 +122,17 @@ def losses(scores: Tensor, targets: Tensor, family: Family) -> Tensor:
     return (scores - targets).square().sum(1) / 2
 
 
-@dataclass(frozen=True)
-class _Fit:
-    weights: Tensor
-    intercept: Tensor
-    penalty: float
-    steps: int = 0
-    settled: bool = True
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Standardised features ``(n, F)`` of the training part, their targets ``(n, K)``, and what is minimised."""
-
-    values: Tensor
-    targets: Tensor
-    family: Family
-    mixing: float = MIXING
-
-    @property
-    def start(self) -> _Fit:
-        """The optimum without any weight, and the smallest penalty whose optimum it is."""
-        mean = self.targets.mean(0)
-        weights = torch.zeros(self.values.shape[1], len(mean), dtype=torch.float64)
-        intercept = {"multinomial": mean.log(), "bernoulli": mean.logit(), "gaussian": mean}[self.family]
-        steepest = self.asking(_Fit(weights, intercept, 0.0)).max() if len(weights) else torch.zeros(())
-        return _Fit(weights, intercept, float(steepest) / self.mixing)
-
-    def residual(self, scores: Tensor) -> Tensor:
-        """Return ``(n, K)``: the slope of every example's loss by its scores."""
-        if self.family == "multinomial":
-            return scores.softmax(1) - self.targets
-        return (scores.sigmoid() if self.family == "bernoulli" else scores) - self.targets
-
-    def asking(self, fit: _Fit) -> Tensor:
-        """Return ``(F,)``: how steeply the loss falls with the weights of a feature, at the steepest."""
-        residual = self.residual(fit.intercept + self.values @ fit.weights)
-        return (self.values.T @ residual).abs().amax(1) / len(self.values)
-
-
 def _constant(targets: Tensor, family: Family) -> tuple[Tensor, Tensor]:
     """Return ``(K,)`` scores of targets that do not vary, and which ones do."""
     mean, varies = targets.mean(0), targets.amax(0) > targets.amin(0)
     return mean if family == "gaussian" else torch.where(mean > 0.5, torch.inf, -torch.inf).double(), varies
 
 
-def _best(problem: _Problem, values: Tensor, targets: Tensor) -> _Fit:
+def _best(problem: Problem, values: Tensor, targets: Tensor) -> Fit:
     """Go down the path as long as held-out examples are foretold better; choose the first that is good enough."""
     if len(values) < 2:
         return problem.start
-    fits: list[_Fit] = []
+    fits: list[Fit] = []
     means, errors = torch.empty(0), torch.empty(0)
     for fit in _path(problem):
         found = losses(fit.intercept + values @ fit.weights, targets, problem.family)
@@ -200,7 +148,7 @@ def _best(problem: _Problem, values: Tensor, targets: Tensor) -> _Fit:
     return fine if fine.settled else coarse
 
 
-def _path(problem: _Problem) -> Iterator[_Fit]:
+def _path(problem: Problem) -> Iterator[Fit]:
     """Yield the fit for every penalty, from the one that leaves no weight on; each begins where the last one ended."""
     fit = start = problem.start
     for part in torch.logspace(0, math.log10(SMALLEST), PENALTIES if start.penalty > 0 else 0, dtype=torch.float64):
@@ -210,47 +158,16 @@ def _path(problem: _Problem) -> Iterator[_Fit]:
         yield fit
 
 
-def _refined(problem: _Problem, fit: _Fit, penalty: float, tolerance: float) -> _Fit:
+def _refined(problem: Problem, fit: Fit, penalty: float, tolerance: float) -> Fit:
     """Solve for the features that may have a weight, until none beside them asks for one."""
     # The strong rule (Tibshirani et al. 2012): a gradient changes no faster than the penalty.
     likely = problem.mixing * (2 * penalty - max(fit.penalty, penalty))
     active = fit.weights.ne(0).any(1) | (problem.asking(fit) >= likely)
     while True:
         few = replace(problem, values=problem.values[:, active])
-        solved = _solved(few, replace(fit, weights=fit.weights[active]), penalty, tolerance)
+        solved = minimise(few, replace(fit, weights=fit.weights[active]), penalty, tolerance)
         fit = replace(solved, weights=torch.zeros_like(fit.weights).index_put((active,), solved.weights))
         missing = (problem.asking(fit) > (problem.mixing + tolerance) * penalty) & ~active
         if not fit.settled or not bool(missing.any()):
             return fit
         active |= missing
-
-
-def _solved(problem: _Problem, fit: _Fit, penalty: float, tolerance: float) -> _Fit:
-    """Minimise by FISTA with restarts (Beck & Teboulle 2009; O'Donoghue & Candes 2015)."""
-    values = torch.cat([problem.values, torch.ones(len(problem.values), 1, dtype=torch.float64)], 1)
-    costs = torch.ones(values.shape[1], 1, dtype=torch.float64)
-    costs[-1] = 0  # of the intercept
-    ridge, threshold = penalty * (1 - problem.mixing) * costs, penalty * problem.mixing * costs
-    step = len(values) / (CURVATURE[problem.family] * _largest_eigenvalue(values) + len(values) * float(ridge.max()))
-    old = ahead = torch.cat([fit.weights, fit.intercept.unsqueeze(0)])
-    momentum, settled, steps = 1.0, False, fit.steps
-    while not settled and steps < STEPS:
-        slope = values.T @ problem.residual(values @ ahead) / len(values) + ridge * ahead
-        new = _shrunk(ahead - step * slope, step * threshold)
-        moved = ahead - new
-        settled, steps = float(moved.abs().max()) <= step * tolerance * penalty, steps + 1
-        restart = float((moved * (new - old)).sum()) > 0
-        following = 1.0 if restart else (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = new if restart else new + (momentum - 1) / following * (new - old)
-        old, momentum = new, following
-    return _Fit(old[:-1], old[-1], penalty, steps, settled)
-
-
-def _shrunk(weights: Tensor, threshold: Tensor) -> Tensor:
-    """Draw weights towards 0, which those within the threshold reach."""
-    return weights.sign() * (weights.abs() - threshold).clamp(min=0)
-
-
-def _largest_eigenvalue(values: Tensor) -> float:
-    wide = values.shape[1] > values.shape[0]
-    return float(torch.linalg.eigvalsh(values @ values.T if wide else values.T @ values)[-1])

@@ -11,8 +11,9 @@ from reference import sparse as slow
 from sklearn.linear_model import ElasticNet, LogisticRegression
 from torch.nn.functional import one_hot
 
-from mviz_lightning.functional import elastic_net, sparse, sparse_linear
-from mviz_lightning.functional.sparse import FINE, MIXING, losses, standardisation
+from mviz_lightning.functional import elastic_net, proximal, sparse, sparse_linear
+from mviz_lightning.functional.proximal import MIXING
+from mviz_lightning.functional.sparse import FINE, losses, standardisation
 
 FAMILIES = ["multinomial", "bernoulli", "gaussian"]
 
@@ -282,9 +283,22 @@ def test_labels_of_which_some_do_not_vary_are_fitted_for_the_others():
     assert torch.equal(found.intercept[[0, 3]], torch.tensor([torch.inf, -torch.inf]).double())
 
 
+def test_steps_grow_where_the_loss_of_many_classes_is_flat(monkeypatch):
+    values, targets = problem("multinomial", examples=200, features=20, outputs=40)
+    targets = targets[:, targets.any(0)]
+    whole = proximal.Problem(values, targets, "multinomial")
+    found = proximal.minimise(whole, whole.start, 0.01, FINE)
+    monkeypatch.setattr(proximal, "LONGER", 1)
+    safe = proximal.minimise(whole, whole.start, 0.01, FINE)
+    assert found.settled
+    assert safe.settled
+    assert 2 * found.steps < safe.steps
+    np.testing.assert_allclose(found.weights.numpy(), safe.weights.numpy(), atol=1e-4)
+
+
 def test_an_optimum_that_is_not_reached_is_said(monkeypatch):
     values, targets = problem("multinomial")
-    monkeypatch.setattr(sparse, "STEPS", 3)
+    monkeypatch.setattr(proximal, "STEPS", 3)
     with pytest.raises(RuntimeError, match=r"the sparse linear model reached no optimum in 3 steps at penalty=0.01"):
         elastic_net(values, targets, 0.01, "multinomial")
 
@@ -292,7 +306,7 @@ def test_an_optimum_that_is_not_reached_is_said(monkeypatch):
 def test_a_path_ends_where_its_steps_are_used_up(monkeypatch):
     values, targets = problem("multinomial", examples=200)
     whole = sparse_linear(values, targets, halves(200), "multinomial")
-    monkeypatch.setattr(sparse, "STEPS", 30)
+    monkeypatch.setattr(proximal, "STEPS", 30)
     part = sparse_linear(values, targets, halves(200), "multinomial")
     assert part.penalty > whole.penalty
     assert 0 < int((part.weights != 0).sum()) <= int((whole.weights != 0).sum())
