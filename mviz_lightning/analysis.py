@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
-from mviz_lightning.config import EXAMPLES, StudyConfig, listed
+from mviz_lightning.config import EXAMPLES, StudyConfig
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Explanation, Finding, Method
@@ -150,9 +150,9 @@ def explain(
         budget=budget,
         chunk_size=chunk_size,
         reuse=reuse,
-        explainers=listed("explainers", explainers),
+        explainers=explainers,
         class_names=class_names,
-        pin=listed("pin", pin),
+        pin=pin,
         seed=seed,
     )
     study = Study(config)

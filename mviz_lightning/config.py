@@ -1,13 +1,14 @@
 """What is studied, and how closely."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torchmetrics import Metric
 
+from mviz_lightning.arguments import at_least, listed
 from mviz_lightning.batch import Modality
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict
@@ -68,6 +69,8 @@ class StudyConfig:
 
     def _require_kinds(self) -> None:
         """Raise a ConfigurationError where an argument is of another kind than it can be."""
+        for name in ("explainers", "pin"):
+            object.__setattr__(self, name, listed(name, getattr(self, name)))
         if isinstance(self.target, int):
             object.__setattr__(self, "target", str(self.target))  # as modalities may be given
         if not isinstance(self.target, str | None):
@@ -156,26 +159,3 @@ class StudyConfig:
         found += [] if self.task == "regression" else [f"flips/{name}" for name in names]
         scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
         return found + (scored if self.target else [])
-
-
-def at_least(least: int, name: str, value: int) -> int:
-    """Return a number that is whole and large enough.
-
-    Raises:
-        ConfigurationError: It is not.
-    """
-    if not isinstance(value, Integral) or value < least:
-        whole = "" if isinstance(value, Integral) else "a whole number, "
-        raise ConfigurationError(f"{name}={value!r}: give {whole}{least} or more.")
-    return value
-
-
-def listed(name: str, given: Any) -> tuple[Any, ...]:
-    """Return what an argument lists.
-
-    Raises:
-        ConfigurationError: It is no list.
-    """
-    if not isinstance(given, Iterable) or isinstance(given, str):
-        raise ConfigurationError(f"{name}={given!r}: give a list, of one where there is but one, [] for none.")
-    return tuple(given)

@@ -89,7 +89,7 @@ class Surveyor:
                 instead[number], answer = answer, torch.empty(len(derivative.rows), 0)
             derivatives.append(answer)
         given = [features[place] for place in own] if features.shape[1] else []
-        return Answers([outputs[place] for place in own], given, derivatives, memory, instead)
+        return Answers([outputs[place] for place in own], given, derivatives, memory, instead, self.memory)
 
     def _attempt(self, evaluator: Evaluator, attempt: Attempt, outputs: Tensor, offset: int) -> Tensor | Instead:
         """Derive; where that fails, on all processes alike, evaluate what was asked for instead."""
@@ -121,7 +121,8 @@ class Surveyor:
         own, padded = self._shared(len(derivative.rows))
         part = replace(derivative, rows=derivative.rows[padded], outputs=derivative.outputs[padded])
         with self.ranks.heard_by_all():
-            found = usable((curve if part.against else derive)(evaluator, self.subject.probe, part))
+            found = (curve if part.against else derive)(evaluator, self.subject.probe, part)
+            found = usable(found, f"the derivatives by {part.modality!r}")
         everything = torch.cat(self.ranks.gather(found[:own]))
         if derivative.against and not everything.any():
             raise RuntimeError(STRAIGHT)

@@ -2,7 +2,7 @@
 
 from mviz_lightning.batch.layout import Layout
 from mviz_lightning.batch.masking import Maskable, Units, WordUnits
-from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities, require_name
+from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.reservoir import Reservoir
 
@@ -16,5 +16,4 @@ __all__ = [
     "Units",
     "WordUnits",
     "parse_modalities",
-    "require_name",
 ]

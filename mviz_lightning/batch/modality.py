@@ -1,10 +1,10 @@
 """What the user says of a modality."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from mviz_lightning.arguments import at_least, require_name
 from mviz_lightning.errors import ConfigurationError
 
 
@@ -57,12 +57,16 @@ class Modality:
     sample_rate: int | None = None
 
     def __post_init__(self) -> None:
-        if self.units < 1:
-            raise ConfigurationError(f"units={self.units} of {self.values!r}: give 1 or more.")
-        if self.sample_rate is not None and (not isinstance(self.sample_rate, int) or self.sample_rate < 1):
+        if isinstance(self.values, int):
+            object.__setattr__(self, "values", str(self.values))  # a place in a tuple
+        if not isinstance(self.values, str):
             raise ConfigurationError(
-                f"sample_rate={self.sample_rate!r} of {self.values!r}: give samples a second, a whole number from 1 on."
+                f"Modality(values={self.values!r}): give the path of one leaf, 'pixel_values' say."
             )
+        for name in ("units", "sample_rate"):
+            value = getattr(self, name)
+            if value is not None:
+                at_least(1, name, value, f"Modality({self.values!r}, {{}})")
 
     @property
     def leaves(self) -> list[str]:
@@ -91,24 +95,11 @@ def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
     return named
 
 
-def require_name(argument: str, name: str) -> str:
-    """Return a name that can be part of a logged key.
-
-    Raises:
-        ConfigurationError: It holds anything but letters, digits and underscores.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-        raise ConfigurationError(
-            f"{argument}: the name {name!r} becomes part of logged keys; use letters, digits and underscores only."
-        )
-    return name
-
-
 def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Modality]]:
     if isinstance(modalities, Mapping):
         return list(modalities.items())
-    if isinstance(modalities, str):
-        raise ConfigurationError(f"modalities={modalities!r} is one string; pass a mapping from names to paths.")
+    if isinstance(modalities, str) or not isinstance(modalities, Iterable):
+        raise ConfigurationError(f"modalities={modalities!r}: pass a mapping from names to paths.")
     repeated = sorted({name for name in modalities if list(modalities).count(name) > 1})
     if repeated:
         raise ConfigurationError(f"modalities: {repeated[0]!r} is given twice; name every modality once.")
@@ -122,7 +113,7 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
     require_name("modalities", name)
     if isinstance(given, Modality):
         return given
-    listed = [given] if isinstance(given, str | int) else list(given)
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")

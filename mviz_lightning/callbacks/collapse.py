@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, TypeAlias
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from mviz_lightning.arguments import at_least
 from mviz_lightning.callbacks import trainer as trainer_facts
 from mviz_lightning.collapse import CollapseRule, Verdict, state_names
-from mviz_lightning.config import at_least
 from mviz_lightning.errors import CollapseWarning, ConfigurationError
 from mviz_lightning.evaluation.prediction import resolve
 from mviz_lightning.explainers.yardstick import Yardstick
@@ -90,8 +91,8 @@ class UnimodalCollapse(Callback):
         shares = {"max_total": max_total, "max_flips": max_flips, "max_drop": max_drop}
         shares |= {"min_skill": min_skill, "min_alone": min_alone}
         for name, value in shares.items():
-            if not math.isfinite(value) or (value < 0 and name != "min_skill"):
-                raise ConfigurationError(f"{name}={value}: give a share, such as the default.")
+            if not isinstance(value, Real) or not math.isfinite(value) or (value < 0 and name != "min_skill"):
+                raise ConfigurationError(f"{name}={value!r}: give a share, such as the default.")
         if isinstance(expected, str):
             raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
         named = None if expected is None else tuple(expected)

@@ -8,16 +8,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics import Metric
 
 from mviz_lightning.album import Album, Entry
-from mviz_lightning.batch import Modalities, parse_modalities, require_name
+from mviz_lightning.arguments import at_least, require_name, require_share
+from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer as trainer_facts
 from mviz_lightning.callbacks.collapse import watching
 from mviz_lightning.callbacks.examination import Examination, Findings
 from mviz_lightning.callbacks.journal import Journal
-from mviz_lightning.callbacks.pace import SHARES, Pace, require_share
+from mviz_lightning.callbacks.pace import SHARES, Pace
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.collapse import state_names
-from mviz_lightning.config import StudyConfig, at_least, listed
+from mviz_lightning.config import StudyConfig
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task
@@ -121,17 +122,16 @@ class MultimodalMonitor(Callback):
             budget=budget,
             chunk_size=chunk_size,
             reuse=reuse,
-            explainers=listed("explainers", explainers),
+            explainers=explainers,
             class_names=class_names,
-            pin=listed("pin", pin),
+            pin=pin,
             seed=seed,
         )
-        self.name, self.show_inputs = require_name("name", name), show_inputs
-        self.dataloader_idx = at_least(0, "dataloader_idx", dataloader_idx)
+        self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.album = History(list(self.config.modalities)), Album()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
         self._warner, self._max_overhead = Warner(on_error), require_share("max_overhead", max_overhead)
-        self._checkpoint_bytes = int(checkpoint_megabytes * 2**20)
+        self.show_inputs, self._checkpoint_bytes = show_inputs, int(checkpoint_megabytes * 2**20)
         self._reset(Study(self.config))
         self._fit_study = self._study
 

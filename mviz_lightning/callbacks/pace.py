@@ -4,23 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Real
-
-from mviz_lightning.errors import ConfigurationError
 
 SHARES = "the shares"
 """The work that is put off last; no method has such a name."""
-
-
-def require_share(name: str, value: float | None) -> float | None:
-    """Return a share of the time that can be kept.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    if value is not None and not (isinstance(value, Real) and 0 < value < 1):
-        raise ConfigurationError(f"{name}={value!r}: give a share of the time between 0 and 1, .05 for one, or None.")
-    return value
 
 
 @dataclass

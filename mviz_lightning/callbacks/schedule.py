@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mviz_lightning.config import at_least
+from mviz_lightning.arguments import at_least
 from mviz_lightning.explainers import Method
 
 NEVER_RAN = (

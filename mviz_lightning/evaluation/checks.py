@@ -156,16 +156,20 @@ def try_reuse(evaluator: Evaluator, probe: Probe) -> float:
     return evaluator.fusion_share(probe) if outputs.shape[1] <= MANY else 1.0
 
 
-def usable(outputs: Tensor) -> Tensor:
-    """Return outputs that are all finite, on a device that knows float64.
+def usable(outputs: Tensor, what: str = "the model's outputs") -> Tensor:
+    """Return ``(R, ...)`` that are all finite, on a device that knows float64.
+
+    Args:
+        outputs: Of the model, or its derivatives.
+        what: They are.
 
     Raises:
         RuntimeError: Some are NaN or infinite.
     """
-    broken = int((~outputs.isfinite()).any(1).sum())
+    broken = int((~outputs.isfinite()).flatten(1).any(1).sum())
     if broken:
         raise RuntimeError(
-            f"{broken} of {len(outputs)} rows of the model's outputs are NaN or infinite; look at the loss, the "
+            f"{broken} of {len(outputs)} rows of {what} are NaN or infinite; look at the loss, the "
             "learning rate and the precision."
         )
     return outputs.cpu() if outputs.device.type == "mps" else outputs

@@ -100,9 +100,12 @@ class Entrance:
         if self.embeddings and shares.dim() > 1:  # of a mask, which may have other axes than the tokens
             shares = shares.reshape(whole.shape[:2])
         share = shares.to(whole).view(*shares.shape, *[1] * (whole.dim() - shares.dim()))
-        point = torch.lerp(without, whole, share).requires_grad_()
+        # A missing value is no end of a way: it stays, and nothing is derived by it.
+        known = whole.isfinite()
+        end = whole.where(known, without)
+        point = torch.lerp(without, end, share).where(known, whole).requires_grad_()
         self._points.append(point)
-        self._ways.append(whole - without)
+        self._ways.append(end - without)
         return point * 1  # the model may work in place, which a leaf does not bear
 
     def derive(self, chosen: Tensor) -> Tensor:

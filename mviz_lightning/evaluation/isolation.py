@@ -26,6 +26,9 @@ CONTAINERS = (dict, list, set, deque)
 KEPT = (*CONTAINERS, tuple, Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator)
 """What may change in place, and what may hold such."""
 
+MANY = 1000
+"""Entries beyond which a container holds data, a replay buffer say, and not a state: its entries are not copied."""
+
 
 @contextmanager
 def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
@@ -171,7 +174,7 @@ def _snapshot_contents(values: Iterable[Any]) -> list[Restore]:
         if isinstance(value, KEPT) and id(value) not in seen:
             seen.add(id(value))
             found.append(_snapshot_content(value))
-            if isinstance(value, (*CONTAINERS, tuple)):
+            if isinstance(value, (*CONTAINERS, tuple)) and len(value) <= MANY:
                 held = dict.values(value) if isinstance(value, dict) else value
                 waiting.extend(inner for inner in held if isinstance(inner, KEPT))
     return found

@@ -76,3 +76,18 @@ class Representation(Finding):
     total: int
     shown: Sequence[Feature]
     unfused: str | None = None
+
+
+def pictured(memories: Mapping[str, Mapping[str, Any]], layer: str | None) -> dict[int, str]:
+    """Return the features of a layer that surveys of representations showed last, each with its picture's name.
+
+    Args:
+        memories: Name of a survey -> what it remembered.
+        layer: As the surveys were asked; the last linear layer where it was left out.
+    """
+    return {
+        int(number): f"{name}/feature_{number}"
+        for name, memory in memories.items()
+        if memory.get("layer") == (layer or "")
+        for number in memory.get("top", ())
+    }

@@ -12,6 +12,7 @@ from mviz_lightning.explainers.arguments import require_least
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.fidelity import FAMILIES, accuracy, fidelities, same, targets_of
+from mviz_lightning.explainers.fused_features import pictured
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
 from mviz_lightning.functional import SparseLinear, sparse_linear, strongest
@@ -92,6 +93,7 @@ class PredictionFinding(Finding):
         weights: ``(feature, output, weight)``, the strongest first.
         examples: Those looked at closer.
         activating: Feature -> the reference examples that activate it most, for all features that are named above.
+        pictures: Feature -> name of the picture in which a survey of representations shows it.
     """
 
     features: int
@@ -102,6 +104,7 @@ class PredictionFinding(Finding):
     weights: Sequence[tuple[int, int, float]] = ()
     examples: Sequence[ExampleFeatures] = ()
     activating: Mapping[int, Sequence[Activating]] = field(default_factory=dict)
+    pictures: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +121,8 @@ class MultimodalPrediction(Survey):
     that are 0; with labels ``accuracy``, of the sparse model that is fitted to them, held out. Of labels that do not
     exclude one another each counts; for values, fidelity and accuracy are R2.
 
-    Features are called by their numbers, as :class:`MultimodalRepresentation` does, which shows more of those named
-    in its ``units=``.
+    Features are called by their numbers, as :class:`MultimodalRepresentation` does, whose pictures the tables name
+    where it stands before this in the list of explainers; it shows more of those named in its ``units=``.
 
     Args:
         num_examples: Examples whose strongest features are drawn, the same through the training.
@@ -175,6 +178,7 @@ class MultimodalPrediction(Survey):
             weights=weights,
             examples=closer,
             activating={feature: _activating(subject, features[:, feature]) for feature in sorted(named)},
+            pictures=pictured(answers.memories, self.layer),
         )
 
 

@@ -50,6 +50,7 @@ class Answers:
             ``(R, 0)``.
         memory: What the survey before remembered, in the same training; empty for the first.
         instead: Place of an attempt that failed -> why, and what was asked for instead of it.
+        memories: Name of every survey of the same training -> what it remembered last.
     """
 
     outputs: Sequence[Tensor]
@@ -57,6 +58,7 @@ class Answers:
     derivatives: Sequence[Tensor] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     instead: Mapping[int, Instead] = field(default_factory=dict)
+    memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,9 +161,9 @@ def _draw_bars(axes: "Axes", found: ExampleFeatures, labels: Labels) -> None:
 
 
 def stage_three(finding: PredictionFinding, feature: int) -> list[str]:
-    """Return where a feature's picture lies, if that is one that is shown, and the examples that activate it most."""
+    """Return where a feature's picture lies, if there is one, and the examples that activate it most."""
     positions = ", ".join(str(strong.position) for strong in finding.activating[feature])
-    return [f"representation/feature_{feature}", positions]
+    return [finding.pictures.get(feature, ""), positions]
 
 
 def example_table(finding: PredictionFinding, pictures: Sequence[Image], key: str, labels: Labels, when: str) -> Table:

@@ -1,5 +1,6 @@
 """Derivatives by a modality's entries, against one row at a time by hand and against known answers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Probe, Units
+from mviz_lightning.evaluation.curvature import curve
 from mviz_lightning.evaluation.derivative import Points, derive
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.query import Derivative, Query
@@ -124,6 +126,42 @@ def test_a_linear_model_gives_its_weights_times_the_distance_from_the_baseline()
     wanted = Derivative(Query.aligned(torch.arange(COUNT), 2), torch.zeros(COUNT, dtype=torch.long), "image")
     found = derive(evaluator(Linear()), probe(), wanted)
     torch.testing.assert_close(found, (BATCH["image"] - BASELINE) * torch.tensor([1.0, -2.0, 3.0, 0.0]))
+
+
+class Filled(Late):
+    """Fills missing values in by itself."""
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        return super().forward(image.nan_to_num(0.25), text)
+
+
+def with_gaps() -> tuple[Any, Tensor]:
+    """Return the batch without some of its values, and where they are missing."""
+    missing = integers(4, COUNT, 4, seed=9) == 0
+    return {**BATCH, "image": BATCH["image"].masked_fill(missing, torch.nan)}, missing
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_missing_values_that_the_model_fills_in_count_for_nothing(steps: int) -> None:
+    batch, missing = with_gaps()
+    wanted = asked("image", steps)
+    found = derive(evaluator(seeded(Filled)), probe(batch), wanted)
+    filled = probe({**batch, "image": batch["image"].nan_to_num(0.25)})
+    absent = missing[wanted.rows.sources[:, 0]]
+    assert bool((found[absent] == 0).all())
+    if steps == 1:
+        torch.testing.assert_close(found[~absent], derive(evaluator(seeded(Late)), filled, wanted)[~absent])
+    assert bool(found[~absent].isfinite().all())
+
+
+def test_second_derivatives_leave_missing_values_out() -> None:
+    batch, missing = with_gaps()
+    wanted = replace(asked("image"), against="text")
+    found = curve(evaluator(seeded(Filled)), probe(batch), wanted)
+    filled = probe({**batch, "image": batch["image"].nan_to_num(0.25)})
+    absent = missing[wanted.rows.sources[:, 0]]
+    assert bool((found[absent] == 0).all())
+    torch.testing.assert_close(found[~absent], curve(evaluator(seeded(Late)), filled, wanted)[~absent])
 
 
 def test_the_other_modality_is_encoded_once_for_all_steps() -> None:

@@ -242,6 +242,13 @@ def test_impossible_arguments_are_refused(name: str, value: int) -> None:
         DIME(**{name: value})
 
 
+def test_arguments_of_another_kind_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^DIME\(num_examples='4'\): give a whole number, 0 or more\.$"):
+        DIME(num_examples="4")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^DIME\(outputs=1\): give a list of numbers of outputs, \[1\] for"):
+        DIME(outputs=1).check(3)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("outputs", [[0, 3], [-1]])
 def test_an_output_that_the_model_does_not_have_is_refused(outputs: list[int]) -> None:
     DIME(outputs=[0, 2]).check(3)

@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.aggregation import CatMetric
 
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.evaluation import isolated
+from mviz_lightning.evaluation import isolated, isolation
 
 LOGGED: list[str] = []
 
@@ -578,3 +578,17 @@ def test_weights_that_are_given_other_data_are_put_back() -> None:
     assert module.weight is weight
     assert weight.data_ptr() == address
     assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize(("entries", "copied"), [(isolation.MANY, isolation.MANY), (isolation.MANY + 1, 0)])
+def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch, entries, copied):
+    module, tensors = nn.Linear(2, 2), []
+    module.buffered = [torch.zeros(1) for _ in range(entries)]
+    before = list(module.buffered)
+    remember = isolation._snapshot_tensor
+    monkeypatch.setattr(isolation, "_snapshot_tensor", lambda tensor: (tensors.append(tensor), remember(tensor))[1])
+    with isolated(module):
+        module.buffered.pop()
+    assert len(tensors) == copied
+    assert len(module.buffered) == entries
+    assert all(now is then for now, then in zip(module.buffered, before, strict=True))

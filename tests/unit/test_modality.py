@@ -64,11 +64,10 @@ def test_one_modality_is_refused(modalities) -> None:
         parse_modalities(modalities)
 
 
-def test_one_string_is_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"modalities='image' is one string; pass a mapping from names to paths"
-    ):
-        parse_modalities("image")
+@pytest.mark.parametrize("modalities", ["image", None, 2])
+def test_what_names_no_modalities_is_refused(modalities) -> None:
+    with pytest.raises(ConfigurationError, match=rf"modalities={modalities!r}: pass a mapping from names to paths"):
+        parse_modalities(modalities)
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "", "a.b", "é", "a\n"])
@@ -80,11 +79,24 @@ def test_a_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
 
 
 def test_positions_may_be_numbers() -> None:
-    parsed = parse_modalities({"a": 0, "b": [1, 2]})
-    assert [modality.leaves for modality in parsed.values()] == [["0"], ["1", "2"]]
+    parsed = parse_modalities({"a": 0, "b": [1, 2], "c": Modality(3)})  # type: ignore[arg-type]
+    assert [modality.leaves for modality in parsed.values()] == [["0"], ["1", "2"], ["3"]]
 
 
-@pytest.mark.parametrize("given", ["", [], [""], ["x", None], ["x", ""]])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"values": ["a", "b"]}, r"Modality\(values=\['a', 'b'\]\): give the path of one leaf"),
+        ({"values": "x", "units": 0}, r"Modality\('x', units=0\): give 1 or more"),
+        ({"values": "x", "units": "9"}, r"Modality\('x', units='9'\): give a whole number, 1 or more"),
+    ],
+)
+def test_an_impossible_modality_is_refused(settings, message) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Modality(**settings)
+
+
+@pytest.mark.parametrize("given", ["", [], [""], ["x", None], ["x", ""], None, 1.5])
 def test_a_modality_without_a_leaf_is_refused(given) -> None:
     with pytest.raises(
         ConfigurationError, match=r"modalities\['a'\]=.* names no leaf; give the path of one leaf or more"

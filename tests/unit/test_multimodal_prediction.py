@@ -10,7 +10,7 @@ from reference import sparse as slow
 from torch import nn
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.explainers import MultimodalPrediction, Survey
+from mviz_lightning.explainers import MultimodalPrediction, MultimodalRepresentation, Survey
 from mviz_lightning.explainers.fidelity import FAMILIES, agreement, targets_of
 from mviz_lightning.explainers.prediction import (
     ACTIVATED,
@@ -343,6 +343,15 @@ def test_the_heaviest_weights_come_first_and_zeros_not_at_all() -> None:
     weights[5, 1], weights[7, 0], weights[9, 1] = -3, 2, 1
     assert heaviest(weights) == [(5, 1, -3), (7, 0, 2), (9, 1, 1)]
     assert len(heaviest(torch.ones(40, 2))) == WEIGHTS
+
+
+def test_pictures_of_stage_three_are_named_where_they_show_the_same_features() -> None:
+    found = study("multiclass")
+    assert surveyed(found).pictures == {}
+    found.explain(MultimodalRepresentation(units=[3, 8], name="stage3"))
+    found.explain(MultimodalRepresentation(units=[12], layer="head", name="elsewhere"))
+    assert surveyed(found).pictures == {3: "stage3/feature_3", 8: "stage3/feature_8"}
+    assert surveyed(found, layer="head", name="named").pictures == {12: "elsewhere/feature_12"}
 
 
 # -- Arguments -------------------------------------------------------------------------------------------------------

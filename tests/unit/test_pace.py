@@ -9,8 +9,9 @@ import pytest
 from unit.test_schedule import A, B, Clock, Pretended, explainer, heard
 
 from mviz_lightning import ConfigurationError, MultimodalMonitor
+from mviz_lightning.arguments import require_share
 from mviz_lightning.callbacks.examination import Examination, Findings
-from mviz_lightning.callbacks.pace import SHARES, Pace, require_share
+from mviz_lightning.callbacks.pace import SHARES, Pace
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.ranks import Ranks
 

@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties
 from pictured import pictured
 from torch import nn
 
-from mviz_lightning.explainers import MultimodalPrediction
+from mviz_lightning.explainers import MultimodalPrediction, MultimodalRepresentation
 from mviz_lightning.explainers.prediction import Activating, PredictionFinding
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.kinds.ink import font
@@ -46,6 +46,7 @@ def case(request):
     """Return task, study and finding."""
     batch = planted.errors(request.param)[0]
     found = planted.study(Coloured(planted.OUTPUTS[request.param]), batch, task=request.param)
+    found.explain(MultimodalRepresentation(units=[0], name="stage3"))
     finding = found.explain(MultimodalPrediction(num_examples=3)).finding
     assert isinstance(finding, PredictionFinding)
     assert all(one.effects for one in finding.examples)
@@ -154,13 +155,15 @@ def test_tables_lead_to_stage_three(case) -> None:
         assert (named["when"], named["example"]) == (WHEN, one.explanation.position)
         assert named["feature"] == f"feature {effect.feature}"
         assert named["weight x activation"] == effect.weight * effect.activation
-        assert named["picture of MultimodalRepresentation"] == f"representation/feature_{effect.feature}"
+        assert named["picture of MultimodalRepresentation"] == ("" if effect.feature else "stage3/feature_0")
         positions = [str(strong.position) for strong in finding.activating[effect.feature]]
         assert named["most activating examples"] == ", ".join(positions)
         assert named["picture"] is records[f"survey/example_{one.explanation.position}"].pixels
     weights = records["survey/weights"]
     assert [row[1] for row in weights.rows] == [f"feature {feature}" for feature, *_ in finding.weights]
-    assert [row[4] for row in weights.rows] == [f"representation/feature_{feature}" for feature, *_ in finding.weights]
+    assert [row[4] for row in weights.rows] == [
+        "" if feature else "stage3/feature_0" for feature, *_ in finding.weights
+    ]
     assert [row[2] for row in records["survey/outputs"].rows] == list(finding.non_zero.values())
 
 
