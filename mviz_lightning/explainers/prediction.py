@@ -150,11 +150,7 @@ class MultimodalPrediction(Survey):
     def explain(self, subject: Subject, examples: Sequence[int], answers: Answers) -> Finding:
         """Fit sparse models to predictions and labels."""
         outputs, features = answers.outputs[0], answers.features[0]
-        if len(outputs) < FEWEST:
-            raise RuntimeError(
-                f"{self.name}: {len(outputs)} examples are too few for a sparse model; it takes {FEWEST} or more. "
-                "Raise reference= of the monitor, or enlarge the validation set."
-            )
+        self._require_enough(len(outputs))
         held_out, task = held_out_half(subject, outputs), subject.task
         predicted = targets_of(outputs, None, task)
         model = sparse_linear(features, predicted, held_out, FAMILIES[task])
@@ -163,13 +159,13 @@ class MultimodalPrediction(Survey):
             labels = targets_of(outputs, subject.probe.target, task)
             values["accuracy"] = accuracy(features, labels, held_out, task)
         non_zero = used(model)
-        sparsity = 1 - sum(non_zero.values()) / max(1, len(model.weights) * len(non_zero))
+        values["sparsity"] = 1 - sum(non_zero.values()) / max(1, len(model.weights) * len(non_zero))
         agreeing = None if task == "regression" else same(model.scores(features), predicted, task).all(1)
         weights = heaviest(model.weights)
         closer = [example_features(subject, k, outputs[k], features[k], model, agreeing) for k in examples]
         named = {feature for feature, *_ in weights} | {one.feature for found in closer for one in found.effects}
         return PredictionFinding(
-            values=values | {"sparsity": sparsity},
+            values=values,
             features=len(model.weights),
             constant=int(model.spread.isinf().sum()),
             penalty=model.penalty,
@@ -180,6 +176,13 @@ class MultimodalPrediction(Survey):
             activating={feature: _activating(subject, features[:, feature]) for feature in sorted(named)},
             pictures=pictured(answers.memories, self.layer),
         )
+
+    def _require_enough(self, examples: int) -> None:
+        if examples < FEWEST:
+            raise RuntimeError(
+                f"{self.name}: {examples} examples are too few for a sparse model; it takes {FEWEST} or more. "
+                "Raise reference= of the monitor, or enlarge the validation set."
+            )
 
 
 def used(model: SparseLinear) -> dict[int, int]:
