@@ -75,18 +75,21 @@ class Methods:
         self._inquiry = Inquiry(subject, evaluator, ranks, pin, past.chosen)
         self._surveyor = Surveyor(subject, evaluator, ranks, outputs, past.remembered)
 
-    def apply(self, method: Method, own: Tensor | None, budget: int | None = None) -> Explained:
+    def apply(
+        self, method: Method, own: Tensor | None, budget: int | None = None, moment: tuple[int, int] = (0, 0)
+    ) -> Explained:
         """Apply a method; all ranks get the same.
 
         Args:
             method: Which.
             own: ``(K, C)`` outputs of this process's share of the groups' examples, of which some are chosen.
             budget: Rows at the most.
+            moment: Epoch and step of the training.
         """
         before = self._rows
         if isinstance(method, Survey):
             examples = self._inquiry.examples(method, own)
-            finding, notes = self._surveyor.conduct(method, examples, budget)
+            finding, notes = self._surveyor.conduct(method, examples, budget, moment)
             return Explained([], self._rows - before, notes=notes, finding=finding)
         explanations, notes = self._inquiry.explain(method, own, budget)
         return Explained(explanations, self._rows - before, notes=notes)

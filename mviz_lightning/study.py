@@ -62,6 +62,7 @@ class Study:
     Attributes:
         config: What is studied.
         ranks: The processes that share the work.
+        moment: Epoch and step of the training, for those methods that tell of its course.
         notes: What the next row of the history has to mention.
         call: How the model is called, in words.
         kinds: Modality -> how it is cut and drawn; of the fixed examples, once they are there.
@@ -69,6 +70,7 @@ class Study:
 
     config: StudyConfig
     ranks: Ranks = field(default_factory=Ranks)
+    moment: tuple[int, int] = (0, 0)
     notes: list[str] = field(default_factory=list)
     call: str = ""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
@@ -266,7 +268,7 @@ class Study:
                 methods = self._prepared()
             self._methods = methods  # on all ranks or on none
         with random_states():  # a method of the user's own may draw
-            explained = self._methods.apply(method, self._own, self.config.left(spent))
+            explained = self._methods.apply(method, self._own, self.config.left(spent), self.moment)
         self.notes += explained.notes
         return replace(explained, seconds=time.perf_counter() - started)
 

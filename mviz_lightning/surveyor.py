@@ -45,7 +45,7 @@ class Surveyor:
     _featured: dict[str, Evaluator] = field(default_factory=dict)
 
     def conduct(
-        self, survey: Survey, examples: Sequence[int], budget: int | None = None
+        self, survey: Survey, examples: Sequence[int], budget: int | None = None, moment: tuple[int, int] = (0, 0)
     ) -> tuple[Finding | None, list[str]]:
         """Conduct a survey; all ranks get the same.
 
@@ -53,6 +53,7 @@ class Surveyor:
             survey: Which.
             examples: That it looks at closer.
             budget: Rows at the most.
+            moment: Epoch and step of the training.
 
         Returns:
             What it found, and why it found nothing.
@@ -63,18 +64,19 @@ class Surveyor:
             evaluator = self._evaluator_of(survey)
         if budget is not None and rows > budget:
             return None, [f"{survey.name} was left out: it takes {rows} rows, and the budget has {budget} more"]
-        answers = self._answers(evaluator, asked, self.memory.get(survey.name, {}))
+        own = self.memory.get(survey.name, {})
+        answers = replace(self._answers(evaluator, asked), memory=own, memories=self.memory, moment=moment)
         with self.ranks.heard_by_all():
             finding = survey.explain(self.subject, examples, answers)
             closer = survey.closer(self.subject, finding)
         if closer:
-            more = self._answers(evaluator, Asked(closer), answers.memory)
+            more = self._answers(evaluator, Asked(closer))
             with self.ranks.heard_by_all():
                 finding = survey.refine(self.subject, finding, more)
         self.memory[survey.name] = finding.memory
         return finding, []
 
-    def _answers(self, evaluator: Evaluator, asked: Asked, memory: Mapping[str, Any]) -> Answers:
+    def _answers(self, evaluator: Evaluator, asked: Asked) -> Answers:
         found, places = self._evaluate(evaluator, _queries(asked))
         features, outputs = found.tensor_split([found.shape[1] - self.outputs], 1)
         own, tried = places[: len(asked.queries)], iter(places[len(asked.queries) :])
@@ -89,7 +91,7 @@ class Surveyor:
                 instead[number], answer = answer, torch.empty(len(derivative.rows), 0)
             derivatives.append(answer)
         given = [features[place] for place in own] if features.shape[1] else []
-        return Answers([outputs[place] for place in own], given, derivatives, memory, instead, self.memory)
+        return Answers([outputs[place] for place in own], given, derivatives, instead=instead)
 
     def _attempt(self, evaluator: Evaluator, attempt: Attempt, outputs: Tensor, offset: int) -> Tensor | Instead:
         """Derive; where that fails, on all processes alike, evaluate what was asked for instead."""

@@ -231,7 +231,7 @@ class MultimodalMonitor(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain the model as it is at the end."""
-        epoch, step = trainer_facts.end(trainer)
+        epoch, step = self._study.moment = trainer_facts.end(trainer)
         if self.history.fitted and self._study.explainable:
             self._keep(self._examination.explain(self._schedule.unfinished(step)), epoch, step)
             self._show(joins=False)
@@ -253,13 +253,13 @@ class MultimodalMonitor(Callback):
         if self._row is not None:
             return
         fits = self._stage == "fit"
+        moment = self._study.moment = trainer.current_epoch, trainer_facts.step(trainer)
         findings = Findings(note=self._disabled)
         if (self._schedule.count() if fits else True) and not self._disabled:
             explainers = self._schedule.due() if fits else self.config.explainers
             findings = self._examination.attempt(explainers, early=trainer.global_step == 0)
-        step = trainer_facts.step(trainer)
-        self._keep(findings, trainer.current_epoch, step)
-        self._row = row = Row(self._stage, trainer.current_epoch, step, findings.values, findings.note)
+        self._keep(findings, *moment)
+        self._row = row = Row(self._stage, *moment, findings.values, findings.note)
         if (alarm := self._alarm) is not None:
             guard = self._warner.guard
             self._row = guard(partial(alarm.judge, row, self.history, self._study, guard), row)

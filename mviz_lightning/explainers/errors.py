@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ QUARTERS = 4
 
 LONGEST = 200
 """Surveys that are remembered; beyond it every second one is forgotten, never the first nor the last."""
+
+T = TypeVar("T")
 
 Counts: TypeAlias = Mapping[str, int]
 """Category -> decisions in it."""
@@ -80,15 +82,15 @@ class ErrorFinding(Finding):
         classes: Of each class; those that no example has are left out.
         worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
         rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
-        history: Number and counts of the surveys of the training so far, from 1 on and this one last; of a long
-            training, some in between are forgotten.
+        history: Epoch, step and counts of the surveys of the training so far, this one last; of a long training, some
+            in between are forgotten.
     """
 
     counts: Counts
     classes: Sequence[ClassErrors]
     worst: Sequence[Case]
     rescued: Sequence[Case]
-    history: Sequence[tuple[int, Counts]]
+    history: Sequence[tuple[int, int, Counts]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,7 @@ class ErrorAnalysis(Survey):
         found = Decisions.of(subject, answers.outputs[0])
         names = categories_of(subject.task)
         counts = _counted(found.category, names)
-        history = continued(answers.memory.get("history", []), counts)
+        history = thinned([*answers.memory.get("history", ()), (*answers.moment, counts)])
         return ErrorFinding(
             values={name: counts[name] / found.category.numel() for name in names[1:]},
             memory={"history": history},
@@ -159,10 +161,9 @@ class ErrorAnalysis(Survey):
         )
 
 
-def continued(history: Sequence[tuple[int, Counts]], counts: Counts) -> list[tuple[int, Counts]]:
-    """Return the history with one more survey; every second one where it becomes too long."""
-    longer = [*history, (history[-1][0] + 1 if history else 1, counts)]
-    return longer if len(longer) <= LONGEST else [*longer[:-1:2], longer[-1]]
+def thinned(history: Sequence[T]) -> Sequence[T]:
+    """Return a history; every second survey of it where it has become too long."""
+    return history if len(history) <= LONGEST else [*history[:-1:2], history[-1]]
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Answers:
         memory: What the survey before remembered, in the same training; empty for the first.
         instead: Place of an attempt that failed -> why, and what was asked for instead of it.
         memories: Name of every survey of the same training -> what it remembered last.
+        moment: Epoch and step of the training.
     """
 
     outputs: Sequence[Tensor]
@@ -59,6 +60,7 @@ class Answers:
     memory: Mapping[str, Any] = field(default_factory=dict)
     instead: Mapping[int, Instead] = field(default_factory=dict)
     memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    moment: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

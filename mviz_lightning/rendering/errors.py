@@ -60,7 +60,7 @@ def error_records(finding: ErrorFinding, key: str, gallery: Gallery, when: str) 
         class_table(finding, key, gallery, when),
     ]
     if len(finding.history) > 1:
-        records.append(course(finding.history, key, gallery.labels, when))
+        records.append(course(finding.history, key, gallery.labels))
     cases = {name: found for name, found in (("worst", finding.worst), ("rescued", finding.rescued)) if found}
     return [*records, *(case_records(cases, key, gallery, when) if cases else [])]
 
@@ -191,34 +191,35 @@ def _unsigned(value: float, _: int | None) -> str:
     return f"{abs(value):g}"
 
 
-def course(history: Sequence[tuple[int, Counts]], key: str, labels: Labels, when: str) -> Image:
-    """Draw the categories over the surveys of the training: errors stacked, gains as a line."""
+def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels) -> Image:
+    """Draw the categories over the training: errors stacked, gains as a line."""
     from matplotlib.ticker import MaxNLocator
 
-    numbers, found = zip(*history, strict=True)
+    epochs, steps, found = zip(*history, strict=True)
+    unit, places = ("epoch", epochs) if len(set(epochs)) == len(epochs) else ("step", steps)
     names = drawn(found[-1])
     shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in found] for name in names}
     canvas = Canvas(3.0)
     canvas.text(MARGIN, 0.08, "What failed, over the training", fontsize=10, weight="bold")
     axes = canvas.panel(0.65, 0.4, WIDTH - 2.0, 2.1)
-    _stack(axes, numbers, {name: shares[name] for name in names if name not in GAINS})
+    _stack(axes, places, {name: shares[name] for name in names if name not in GAINS})
     for name in names:
         if name in GAINS:
-            axes.plot(numbers, shares[name], color="white", linewidth=4)  # or it is lost on the areas
-            axes.plot(numbers, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
-    axes.set_xlim(numbers[0], numbers[-1])
+            axes.plot(places, shares[name], color="white", linewidth=4)  # or it is lost on the areas
+            axes.plot(places, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
+    axes.set_xlim(places[0], places[-1])
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8)
-    axes.set_xlabel(f"number of the survey; {numbers[-1]} is {when or 'the last'}", fontsize=8.5)
+    axes.set_xlabel(unit, fontsize=8.5)
     axes.set_ylabel(f"% of {NOUNS[labels.task]}", fontsize=8.5)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5, reverse=True)
-    return Image(f"{key}/over_time", canvas.pixels(), f"surveys {numbers[0]} to {numbers[-1]}")
+    return Image(f"{key}/over_time", canvas.pixels(), f"{unit} {places[0]} to {places[-1]}")
 
 
-def _stack(axes: "Axes", numbers: Sequence[int], shares: Mapping[str, Sequence[float]]) -> None:
-    axes.stackplot(numbers, list(shares.values()), labels=list(shares), colors=[COLOURS[name] for name in shares])
+def _stack(axes: "Axes", places: Sequence[int], shares: Mapping[str, Sequence[float]]) -> None:
+    axes.stackplot(places, list(shares.values()), labels=list(shares), colors=[COLOURS[name] for name in shares])
 
 
 def class_table(finding: ErrorFinding, key: str, gallery: Gallery, when: str) -> Table:

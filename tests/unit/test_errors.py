@@ -17,7 +17,7 @@ from torch import nn
 
 from mviz_lightning import ConfigurationError
 from mviz_lightning.explainers import ErrorAnalysis, Survey
-from mviz_lightning.explainers.errors import LONGEST, ErrorFinding, continued
+from mviz_lightning.explainers.errors import LONGEST, ErrorFinding, thinned
 from mviz_lightning.functional import decomposable
 from mviz_lightning.functional.failures import categories, categories_of, margins
 
@@ -302,12 +302,14 @@ def test_the_history_goes_on_and_follows_the_training() -> None:
     batch, unimodal, interaction, _ = planted.errors("multiclass")
     module = planted.Pair(unimodal, interaction)
     found = planted.study(module, batch)
+    found.moment = 3, 80
     first = surveyed(found)
+    found.moment = 5, 120
     module.interaction = nn.Parameter(torch.zeros_like(interaction))
     second = surveyed(found)
     assert second.counts["rescued"] == 0 != first.counts["rescued"]
-    assert list(second.history) == [(1, first.counts), (2, second.counts)]
-    assert [number for number, _ in surveyed(found, name="another").history] == [1]
+    assert list(second.history) == [(3, 80, first.counts), (5, 120, second.counts)]
+    assert [epoch for epoch, *_ in surveyed(found, name="another").history] == [5]
 
 
 def test_the_history_survives_a_checkpoint() -> None:
@@ -320,17 +322,15 @@ def test_the_history_survives_a_checkpoint() -> None:
     torch.save(found.state(limit=2**20), file)
     file.seek(0)
     resumed = planted.study(module, batch, state=torch.load(file, weights_only=True))
-    assert list(surveyed(resumed).history) == [(1, first.counts), (2, first.counts)]
+    resumed.moment = 1, 10
+    assert list(surveyed(resumed).history) == [(0, 0, first.counts), (1, 10, first.counts)]
 
 
 def test_the_history_does_not_grow_without_end() -> None:
     history = []
-    for number in range(1, 5 * LONGEST):
-        history = continued(history, {"right": number})
+    for number in range(5 * LONGEST):
+        history = thinned([*history, number])
         assert len(history) <= LONGEST
-        assert history[0] == (1, {"right": 1})
-        assert history[-1] == (number, {"right": number})
-    numbers = [number for number, _ in history]
-    assert numbers == sorted(set(numbers))
-    assert all(counts == {"right": number} for number, counts in history)
+        assert (history[0], history[-1]) == (0, number)
+    assert history == sorted(set(history))
     assert len(history) > LONGEST / 2

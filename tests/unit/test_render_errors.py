@@ -77,7 +77,9 @@ def shown(finding, task):
 
 def test_bars_are_as_long_as_the_numbers() -> None:
     counts = {"right": 5, "rescued": 10, "spoiled": 20, "unrepaired": 30, "misled": 10}
-    finding = ErrorFinding(counts=counts, classes=[ClassErrors(0, counts)], worst=[], rescued=[], history=[(1, counts)])
+    finding = ErrorFinding(
+        counts=counts, classes=[ClassErrors(0, counts)], worst=[], rescued=[], history=[(0, 9, counts)]
+    )
     pixels = pictured(finding, Gallery({}, Labels("multiclass")))[0]["survey/classes"].pixels
     lengths = {}
     for name in ("rescued", "spoiled", "unrepaired", "misled"):
@@ -93,7 +95,7 @@ def test_many_classes_share_a_row() -> None:
     counts = {"right": 1, "rescued": 0, "spoiled": 0, "unrepaired": 2, "misled": 1}
     many = [ClassErrors(k, counts) for k in range(SHOWN + 7)]
     total = {name: (SHOWN + 7) * number for name, number in counts.items()}
-    finding = ErrorFinding(counts=total, classes=many, worst=[], rescued=[], history=[(1, total)])
+    finding = ErrorFinding(counts=total, classes=many, worst=[], rescued=[], history=[(0, 9, total)])
     records, written = pictured(finding, Gallery({}, Labels("multiclass")))
     at = written["survey/classes"].index("7 others")
     assert written["survey/classes"][at + 1 : at + 6] == ["0", "0", "14", "7", "28"]
@@ -170,16 +172,18 @@ def test_without_inputs_nothing_of_them_is_told(case) -> None:
     assert not any(isinstance(cell, np.ndarray) for row in records["survey/examples"].rows for cell in row)
 
 
-def test_the_course_says_which_survey_was_when(case) -> None:
+@pytest.mark.parametrize(("epochs", "unit", "marks"), [([0, 3, 6], "epoch", {"0", "6"}), ([0, 0, 1], "step", {"40"})])
+def test_the_course_is_that_of_the_training(case, epochs, unit, marks) -> None:
     task, found, finding = case
     assert "survey/over_time" not in pictured(finding, gallery(found, task))[0]
     zero = dict.fromkeys(finding.counts, 0)
-    second = replace(finding, history=[(1, finding.counts), (2, zero), (4, finding.counts)])
+    history = zip(epochs, [20, 40, 60], [finding.counts, zero, finding.counts], strict=True)
+    second = replace(finding, history=list(history))
     records, written = pictured(second, gallery(found, task), WHEN)
     assert records["survey/over_time"].pixels.shape[1] == 640
     lines = written["survey/over_time"]
-    assert f"number of the survey; 4 is {WHEN}" in lines
-    assert {"1", "2", "3", "4"} <= set(lines)
+    assert unit in lines
+    assert marks <= set(lines)
     assert {name for name in COLOURS if name in finding.counts} <= set(lines)
 
 
