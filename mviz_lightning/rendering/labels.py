@@ -72,7 +72,9 @@ class Labels:
     def valued(self, index: int, role: str, value: float, split: str = "") -> str:
         """Name an output, why it is explained, and its value, in one line: the name gives way to the numbers."""
         why = "" if role == "output" else f" ({role})"
-        after = f"{why}: {'value' if self.task == 'regression' else 'logit'} {self._number(value)}{split}"
+        # What is split is what softmax does not ignore: the logit less the mean over the classes.
+        logit = "centred logit" if split and self.task == "multiclass" else "logit"
+        after = f"{why}: {'value' if self.task == 'regression' else logit} {self._number(value)}{split}"
         return shortened(self.output(index), LETTERS - len(after)) + after
 
     def _number(self, value: float) -> str:

@@ -125,7 +125,7 @@ def _draw_activating(
     canvas: Canvas, stamps: Stamps, top: float, found: ExampleFeatures, finding: PredictionFinding
 ) -> None:
     """Draw, beside every feature, the examples that activate it most."""
-    caption = "each feature's strongest:" if found.effects else ""
+    caption = "most activating examples:" if found.effects else ""
     canvas.text(stamps.left, top - CAPTION + 0.01, caption, fontsize=7.5, color="#555555")
     for place, effect in enumerate(found.effects):
         examples = [strong.example for strong in finding.activating[effect.feature]]

@@ -134,7 +134,7 @@ def test_a_picture_is_640_pixels_wide_and_says_what_it_shows(words):
     assert image.key == "dime/example_17"
     assert image.caption == "Example 17, epoch 3 (step 40): predicted owl (0.90), target dog - wrong"
     assert image.caption in [text.replace("\n", " ") for text in words]
-    assert "cat (true and predicted): logit 1.00 = UC 0.25 + MI 0.75" in words
+    assert "cat (true and predicted): centred logit 1.00 = UC 0.25 + MI 0.75" in words
     assert any("Masked parts become: image: the examples' mean." in text.replace("\n", " ") for text in words)
     assert gallery(patches()).picture(found, "dime").caption.startswith("Example 17: predicted")
 
@@ -280,9 +280,9 @@ def test_names_of_classes_and_words_are_drawn_whatever_they_are(names):
 @pytest.mark.parametrize(
     ("task", "names", "predicted", "target", "headline", "split"),
     [
-        ("multiclass", NAMES, 1, 1, "predicted dog (0.90), target dog - right", "cat (true): logit"),
-        ("multiclass", None, 1, 2, "predicted class 1 (0.90), target class 2 - wrong", "class 0 (true): logit"),
-        ("multiclass", NAMES, 1, None, "predicted dog (0.90)", "cat (true): logit"),
+        ("multiclass", NAMES, 1, 1, "predicted dog (0.90), target dog - right", "cat (true): centred logit"),
+        ("multiclass", None, 1, 2, "predicted class 1 (0.90), target class 2 - wrong", "class 0 (true): centred logit"),
+        ("multiclass", NAMES, 1, None, "predicted dog (0.90)", "cat (true): centred logit"),
         ("binary", ["ham", "spam"], 1, 0, "predicted spam (0.90), target ham - wrong", "logit of spam (true): logit"),
         ("binary", ["spam"], 0, 0, "predicted not spam (0.90), target not spam - right", "logit of spam (true): logit"),
         ("binary", None, 1, 1, "predicted class 1 (0.90), target class 1 - right", "logit of class 1 (true): logit"),
@@ -306,7 +306,7 @@ def test_long_names_of_outputs_give_way_to_numbers_and_small_values_have_digits(
     long = Labels("multiclass", ["eine au\u00dfergew\u00f6hnlich lange Bezeichnung einer Klasse" * 2])
     said = long.decomposition(output(0, "true"))
     assert said.startswith("eine au\u00dfergew\u00f6hnlich lange")
-    assert said.endswith("\u2026 (true): logit 1.00 = UC 0.25 + MI 0.75")
+    assert said.endswith("\u2026 (true): centred logit 1.00 = UC 0.25 + MI 0.75")
     assert len(said) == len(long.valued(0, "true", 1.0)) == 84
     small = replace(output(0, "output"), value=2e-5, unimodal=-1.5e-5, interaction=3.5e-5)
     assert Labels("regression").decomposition(small) == "output 0: value 2e-05 = UC -1.5e-05 + MI 3.5e-05"

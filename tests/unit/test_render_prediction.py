@@ -126,7 +126,7 @@ def first_of(pixels, colour, below=-1):
 def test_what_inputs_are_those_of_is_not_cut_off(case) -> None:
     task, found, finding = case
     _, written = pictured(finding, gallery(found, task), WHEN)
-    said = {line for lines in written.values() for line in lines if line == "each feature's strongest:"}
+    said = {line for lines in written.values() for line in lines if line == "most activating examples:"}
     assert [font(FontProperties(size=7.5), 7.5 * 100 / 72).getlength(words) <= 150 for words in said] == [True]
 
 
