@@ -14,7 +14,7 @@ from mviz_lightning.batch.probe import known_target
 from mviz_lightning.collection import Collection
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.evaluation.checks import check_independence, try_reuse, try_units, usable, warn_of_stray_leaves
+from mviz_lightning.evaluation import checks
 from mviz_lightning.evaluation.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.evaluation.isolation import isolated, random_states
 from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
@@ -65,6 +65,7 @@ class Study:
         moment: Epoch and step of the training, for those methods that tell of its course.
         notes: What the next row of the history has to mention.
         call: How the model is called, in words.
+        reused: What of it is run once for every distinct input, likewise.
         kinds: Modality -> how it is cut and drawn; of the fixed examples, once they are there.
     """
 
@@ -73,6 +74,7 @@ class Study:
     moment: tuple[int, int] = (0, 0)
     notes: list[str] = field(default_factory=list)
     call: str = ""
+    reused: str = ""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     _collection: Collection = field(init=False)
     _evaluator: Evaluator | None = None
@@ -158,14 +160,15 @@ class Study:
         if scores_all_pairs(evaluator, few):
             evaluator = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
             call = replace(call, description=f"{call.description}, which scores all pairs")
-        outputs = check_independence(evaluator, few)
-        warn_of_stray_leaves(evaluator, few, outputs)
+        outputs = checks.check_independence(evaluator, few)
+        checks.warn_of_stray_leaves(evaluator, few, outputs)
         resolve_task(self.config.task, outputs.shape[1], known_target(few))
         self.config.check_outputs(outputs.shape[1])
         if self.config.explainers:
-            try_units(evaluator, few, {name: kind.units for name, kind in kinds_of(few).items()})
+            checks.try_units(evaluator, few, {name: kind.units for name, kind in kinds_of(few).items()})
         if self.config.grown(0.0) != self.config:
-            self._collection.fusion_share = try_reuse(evaluator, few)
+            self._collection.fusion_share = checks.try_reuse(evaluator, few)
+        self.reused = checks.reused(evaluator, few)
         self._evaluator, self._outputs, self.call = evaluator, outputs.shape[1], call.description
 
     def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
@@ -209,7 +212,7 @@ class Study:
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.heard_by_all():
             shares = self._shares_of(probe)
-            outputs = usable(evaluator(probe, [shares.plan(padded)])[0])
+            outputs = checks.usable(evaluator(probe, [shares.plan(padded)])[0])
             metrics = shares.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all ranks or on none

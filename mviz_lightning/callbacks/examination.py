@@ -62,7 +62,10 @@ class Examination:
         """
         try:
             self.study.check(missing, any)
-            rank_zero_info(f"MultimodalMonitor: the model is called as {self.study.call}")
+            rank_zero_info(
+                f"MultimodalMonitor: the model is called as {self.study.call}. Run once for every distinct input and "
+                f"used again in all rows: {self.study.reused}"
+            )
         except Exception as error:
             if isinstance(error, ConfigurationError) or self.warner.on_error == "raise":
                 raise

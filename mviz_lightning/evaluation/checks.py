@@ -12,11 +12,15 @@ from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.evaluator import Evaluator
+from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.evaluation.reuse import SIZES
 
 ROWS = 16
 """Rows that are tried."""
+
+NAMED = 6
+"""Modules that are named at the most."""
 
 MANY = 4096
 """Outputs of a row from which on they take more memory than is cheap."""
@@ -154,6 +158,18 @@ def try_reuse(evaluator: Evaluator, probe: Probe) -> float:
     rest = pairs[:, -1:].expand(-1, len(probe.layout.names) - 2)
     outputs = evaluator(probe, [Query(torch.cat([pairs, rest], 1))])[0]
     return evaluator.fusion_share(probe) if outputs.shape[1] <= MANY else 1.0
+
+
+def reused(evaluator: Evaluator, probe: Probe) -> str:
+    """Say in words what is run once for every distinct input of a modality, instead of for every row."""
+    if not evaluator.reuse or evaluator.all_pairs is not None:
+        return "all of it" if evaluator.reuse else "nothing, as reuse=False asks for"
+    with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
+        plan = evaluator.plan_for(probe)
+    if plan is None:
+        return "nothing, since no submodule was seen to depend on one modality alone"
+    named, more = plan.modules[:NAMED], len(plan.modules) - NAMED
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def usable(outputs: Tensor, what: str = "the model's outputs") -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mviz_lightning import MonitorWarning
 from mviz_lightning.batch import Units
+from mviz_lightning.evaluation.checks import reused
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
@@ -125,6 +126,23 @@ def test_without_reuse_every_row_is_evaluated() -> None:
 
 def test_the_largest_modules_of_one_modality_are_replayed() -> None:
     assert_exact(seeded(LateFusion), "image_net", "text_net")
+
+
+def test_what_is_reused_is_said_in_words() -> None:
+    many = nn.Module()
+    many.parts = nn.ModuleList(nn.Linear(4, 6) for _ in range(8))
+    many.forward = lambda image: torch.stack([part(image) for part in many.parts]).sum(0)
+    mixing = Late(fuse=lambda image, text: image + text, image=many)
+    mixing.forward = lambda image, text: sum(part(image) for part in many.parts) + mixing.text(text)
+    probe = probe_of(BATCH)
+    assert reused(evaluator(Late()), probe) == "image, text"
+    assert reused(evaluator(mixing), probe) == ", ".join(f"image.parts.{k}" for k in range(6)) + " and 3 more"
+    assert reused(evaluator(Late(), reuse=False), probe) == "nothing, as reuse=False asks for"
+    everything = evaluator(nn.Identity(), all_pairs=lambda module, batch: batch["image"] @ batch["text"].T)
+    assert reused(everything, probe) == "all of it"
+    whole = Late(fuse=nn.Identity())
+    whole.forward = lambda image, text: image[:, :3] * text
+    assert reused(evaluator(whole), probe) == "nothing, since no submodule was seen to depend on one modality alone"
 
 
 def test_masked_inputs_are_inputs_of_their_own() -> None:
