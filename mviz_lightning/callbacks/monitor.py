@@ -14,7 +14,7 @@ from mviz_lightning.callbacks import trainer as trainer_facts
 from mviz_lightning.callbacks.collapse import watching
 from mviz_lightning.callbacks.examination import Examination, Findings
 from mviz_lightning.callbacks.journal import Journal
-from mviz_lightning.callbacks.pace import SHARES, Pace
+from mviz_lightning.callbacks.pace import PREPARATION, Pace
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.collapse import state_names
@@ -196,7 +196,7 @@ class MultimodalMonitor(Callback):
             self._seen = 0
             self._study.begin()
         locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self._study.ranks)
-        with self._examination.pace.timed(SHARES, more=True):
+        with self._examination.pace.timed(PREPARATION):
             self._seen += self._study.collect(batch, locate)
 
     def on_validation_batch_end(
@@ -210,7 +210,7 @@ class MultimodalMonitor(Callback):
     ) -> None:
         """Measure while validation still runs: averaged weights are swapped back when its epoch ends."""
         if not self._disabled:
-            with self._examination.pace.timed(SHARES, more=True):
+            with self._examination.pace.timed(PREPARATION):
                 self._study.rehearse(pl_module, trainer.precision_plugin.forward_context)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
             self._measure(trainer)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 SHARES = "the shares"
 """The work that is put off last; no method has such a name."""
 
+PREPARATION = "the preparation"
+"""Collecting examples and trying the model: it is counted, and cannot be put off."""
+
 
 @dataclass
 class Pace:

@@ -167,3 +167,11 @@ def test_collecting_examples_and_trying_the_model_count_too(tmp_path, monkeypatc
     fit(tmp_path, watch, watched)
     assert len(calls) >= 8
     assert sum(row.values["seconds"] for row in watch.history.fitted) == 2.0 * len(calls)
+
+
+def test_the_first_shares_are_not_put_off_for_what_prepares_them(tmp_path, monkeypatch, unwritten):
+    watch = watching(explainers=[])
+    watched = Watched(monkeypatch, watch)
+    monkeypatch.setattr(Study, "rehearse", watched._paid(Study.rehearse, 100.0))
+    fit(tmp_path, watch, watched, max_epochs=1)
+    assert epochs(watch) == [0]
