@@ -26,8 +26,8 @@ def test_the_openmoji_example_trains_logs_and_prints_a_row_an_epoch(tmp_path):
     events = EventAccumulator(str(tmp_path / "version_0")).Reload()
     assert len(events.Scalars("mviz/total/image")) == 3
     assert "mviz/shares" in events.Tags()["images"]
-    assert len(events.Images("mviz/dime/example_145")) == 2
-    assert "mviz/dime/example_145_over_epochs" in events.Tags()["images"]
+    assert len(events.Images("mviz/dime/example_378")) == 2
+    assert "mviz/dime/example_378_over_epochs" in events.Tags()["images"]
     assert sum("mviz/interaction" in row for row in history(tmp_path)) == 3
     for stage in ("importance", "cross_modal", "representation", "prediction", "errors"):
         assert any(tag.startswith(f"mviz/{stage}/") for tag in events.Tags()["images"])
