@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import StringIO
+from io import SEEK_END, StringIO
 from pathlib import Path
 
 from mviz_lightning.records import Alert, Image, Layout, Record, Row, Sound, Table
@@ -22,6 +22,8 @@ LONGEST = 60
 
 class FileSink:
     """Writes ``history.jsonl``, and under its key the latest of every picture (PNG), table (CSV), sound (WAV) and text.
+
+    Alerts are kept, one after the other: what ends an alarm does not undo what it said.
 
     Args:
         folder: Made when something is written.
@@ -38,17 +40,17 @@ class FileSink:
         self.folder.mkdir(parents=True, exist_ok=True)
         line = asdict(row)
         line["values"] = {name: value if math.isfinite(value) else None for name, value in row.values.items()}
-        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        append_line(self.folder / "history.jsonl", json.dumps(line, allow_nan=False))
 
     def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
-        """Write a file for each record; a picture that is kept has its step in the name."""
+        """Write a file for each record; a picture that is kept has its step in the name, an alert before its title."""
         refused = Refusals()
         for record in records:
             with refused.of(record.key):
-                ending, data = _content(record)
+                ending, data = _content(record, step)
                 step_part = f"_step_{step:08d}" if isinstance(record, Image) and record.keep else ""
-                _replace(self._path(record.key, f"{step_part}{ending}"), data)
+                path = self._path(record.key, f"{step_part}{ending}")
+                _replace(path, (_earlier(path) if isinstance(record, Alert) else b"") + data)
         refused.tell()
 
     def _path(self, key: str, ending: str) -> Path:
@@ -58,13 +60,27 @@ class FileSink:
         return self.folder.joinpath(*folders, name + ending)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file; half a line, left there by a crash, gets its end first, or it would swallow this one."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode())
+
+
+def _earlier(path: Path) -> bytes:
+    """Return what a file holds by now, and an empty line."""
+    return path.read_bytes() + b"\n" if path.exists() else b""
+
+
 def _safe(part: str) -> str:
     """Return a name that every file system takes."""
     name = UNSAFE.sub("_", part).strip(" .") or "_"
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{zlib.crc32(part.encode()):08x}"
 
 
-def _content(record: Record) -> tuple[str, bytes]:
+def _content(record: Record, step: int) -> tuple[str, bytes]:
     """Return a file's ending and its bytes."""
     if isinstance(record, Image):
         return ".png", record.png
@@ -73,7 +89,7 @@ def _content(record: Record) -> tuple[str, bytes]:
     if isinstance(record, Sound):
         return ".wav", wav(record)
     if isinstance(record, Alert):
-        return ".txt", f"{record.title}\n\n{record.text}\n".encode("utf-8", "replace")
+        return ".txt", f"step {step}: {record.title}\n\n{record.text}\n".encode("utf-8", "replace")
     return ".md", record.markdown.encode("utf-8", "replace")
 
 

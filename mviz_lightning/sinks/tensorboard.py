@@ -1,12 +1,13 @@
 """Pictures, sounds, tables and texts for TensorBoard."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mviz_lightning.records import Alert, Image, Layout, Record, Row, Sound, Table, Text
+from mviz_lightning.records import Alert, Chart, Image, Layout, Record, Row, Sound, Table, Text
 from mviz_lightning.sinks.base import Refusals, logged_key, without_pictures
 
 LAYOUTS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
@@ -28,18 +29,17 @@ class TensorBoardSink:
 
     def open(self, layout: Layout) -> None:
         """Arrange the scalars on the page "Custom Scalars"."""
-        charts = {
-            chart.title: [
-                "Margin" if chart.band else "Multiline",
-                [logged_key(self._logger, key) for key in chart.keys],
-            ]
-            for chart in layout.charts
-        }
+        charts = {chart.title: self._chart(chart) for chart in layout.charts}
         known = LAYOUTS.get(self._logger, {})
         if charts and known.get(layout.name) != charts:
             merged = {**known, layout.name: charts}
             self._logger.experiment.add_custom_scalars(merged)
             LAYOUTS[self._logger] = merged
+
+    def _chart(self, chart: Chart) -> list[Any]:
+        """Return a diagram: bands name their tags, curves give patterns, which match from the start of a tag on."""
+        tags = [logged_key(self._logger, key) for key in chart.keys]
+        return ["Margin", tags] if chart.band else ["Multiline", [f"^{re.escape(tag)}$" for tag in tags]]
 
     def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
         """Write each record at its step; TensorBoard has no rows to join."""

@@ -16,6 +16,9 @@ STEP = "trainer/global_step"
 TITLE = 63
 """Characters of an alert's title."""
 
+NO_WAIT = 0.001
+"""Seconds within which W&B drops an alert of the same title; 0 would mean a minute."""
+
 
 class WandbSink:
     """Writes to a ``WandbLogger`` of either namespace.
@@ -45,7 +48,7 @@ class WandbSink:
                 media[logged_key(self._logger, record.key)] = shown.of(record)
                 if isinstance(record, Alert):
                     level = "WARN" if record.urgent else "INFO"
-                    self._logger.experiment.alert(record.title[:TITLE], record.text, level)
+                    self._logger.experiment.alert(record.title[:TITLE], record.text, level, NO_WAIT)
         if media:
             with refused.of(*media):
                 self._logger.experiment.log({**media, STEP: step}, commit=not joins)

@@ -568,7 +568,9 @@ NOTICE = replace(ALERT, title="n" * 100, urgent=False)
 def test_an_alert_is_a_text_file_with_its_title(tmp_path) -> None:
     FileSink(tmp_path).write([ALERT], 3)
 
-    assert (tmp_path / "collapse" / "a_b.txt").read_text(encoding="utf-8") == f"{ALERT.title}\n\n{ALERT.text}\n"
+    assert (tmp_path / "collapse" / "a_b.txt").read_text(encoding="utf-8") == (
+        f"step 3: {ALERT.title}\n\n{ALERT.text}\n"
+    )
 
 
 class Writer:
@@ -581,9 +583,11 @@ class Writer:
         self.texts.append(said)
 
     def alert(self, *said):
+        *said, wait = said
+        assert 1 <= wait * 1000 < 1000, "W&B waits in whole ms, a minute where that is 0"
         if self.refuses:
             raise ConnectionError("gone")
-        self.alerts.append(said)
+        self.alerts.append(tuple(said))
 
     def log(self, row, commit=None):
         self.rows.append((row, commit))

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from wandb_file import history, records
 
-from mviz_lightning.records import Chart, Image, Layout, Row, Table, Text
+from mviz_lightning.records import Alert, Chart, Image, Layout, Row, Table, Text
 from mviz_lightning.sinks import FileSink, SinkError, TensorBoardSink, WandbSink, sinks_for
 from mviz_lightning.testing import MemorySink
 
@@ -126,7 +126,7 @@ def test_tensorboard_arranges_curves_and_bands_once(tmp_path, namespace):
     (category,) = layout.category
     shares, interaction = category.chart
     assert (category.title, shares.title, interaction.title) == ("mviz", "Shares", "Interaction")
-    assert list(shares.multiline.tag) == ["mviz/a", "mviz/b"]
+    assert list(shares.multiline.tag) == ["^mviz/a$", "^mviz/b$"]
     (band,) = interaction.margin.series
     assert (band.value, band.lower, band.upper) == ("mviz/i", "mviz/i_low", "mviz/i_high")
 
@@ -150,7 +150,7 @@ def test_a_prefix_of_the_logger_stands_before_records_and_curves_alike(tmp_path)
     logger.finalize("success")
     found = events(tmp_path)
     assert (found.Tags()["scalars"], found.Tags()["images"]) == (["run-mviz/a"], ["run-mviz/shares"])
-    assert layouts(found)[0].category[0].chart[0].multiline.tag[0] == "run-mviz/a"
+    assert layouts(found)[0].category[0].chart[0].multiline.tag[0] == r"^run\-mviz/a$"
 
 
 def test_tensorboard_holds_the_very_file(tmp_path):
@@ -466,6 +466,27 @@ def test_rows_are_lines_of_strict_json(tmp_path):
     first, second = (json.loads(line, parse_constant=pytest.fail) for line in lines)
     assert first == {"stage": "fit", "epoch": 0, "step": 4, "values": {"a": 0.5, "b": None}, "note": ""}
     assert second["note"] == "größer"
+
+
+@pytest.mark.parametrize(("left", "kept"), [('{"stage": "fi', ['{"stage": "fi']), ('{"a": 1}', ['{"a": 1}']), ("", [])])
+def test_half_a_line_that_a_crash_left_behind_swallows_no_row(tmp_path, left, kept):
+    (tmp_path / "history.jsonl").write_text(left)
+    for epoch in range(2):
+        FileSink(tmp_path).row(Row("fit", epoch, epoch))
+    lines = (tmp_path / "history.jsonl").read_bytes().decode().split("\n")
+    assert lines[: len(kept)] == kept
+    assert [json.loads(line)["epoch"] for line in lines[len(kept) : -1]] == [0, 1]
+    assert lines[-1] == ""
+
+
+def test_a_file_keeps_all_that_was_said_of_a_modality_in_order(tmp_path):
+    states = ["collapsed", "used", "collapsed"]
+    for step, state in enumerate(states):
+        FileSink(tmp_path).write([Alert("mviz/alarm/a", f"a: {state}", f"größer\n  {step}")], step)
+    assert (tmp_path / "alarm" / "a.txt").read_text(encoding="utf-8") == (
+        "step 0: a: collapsed\n\ngrößer\n  0\n\nstep 1: a: used\n\ngrößer\n  1\n\nstep 2: a: collapsed\n\ngrößer\n  2\n"
+    )
+    assert [path.name for path in (tmp_path / "alarm").iterdir()] == ["a.txt"]
 
 
 # All of them
