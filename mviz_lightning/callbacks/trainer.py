@@ -1,5 +1,6 @@
 """What is read off the Trainer."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from mviz_lightning.ranks import Ranks
 
 LARGEST = 1e30
 """Beyond every share and score, and finite in float32."""
+
+VERSION = re.compile(r"version_([0-9]+)")
+"""A numbered folder. Not every digit is a number: ``"²".isdigit()`` is true, and ``int("²")`` fails."""
 
 
 def refuse_unsupported(trainer: Any) -> None:
@@ -146,5 +150,6 @@ def _logger_folder(trainer: Any) -> str | None:
 
 
 def _next_version(root: Path) -> Path:
-    taken = [int(path.name.removeprefix("version_")) for path in root.glob("version_*") if path.name[8:].isdigit()]
+    numbered = [VERSION.fullmatch(path.name) for path in root.glob("version_*")]
+    taken = [int(match[1]) for match in numbered if match]
     return root / f"version_{max(taken, default=-1) + 1}"

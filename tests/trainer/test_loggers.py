@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -117,7 +118,8 @@ def test_tensorboard_holds_the_table_of_the_examples_and_the_history_as_texts(ru
 def test_tensorboard_arranges_the_curves_once_under_keys_that_are_logged(run):
     (event,) = run.events.Tensors("custom_scalars__config__")
     (category,) = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0]).category
-    lines = {tag for chart in category.chart for tag in chart.multiline.tag}
+    patterns = [tag for chart in category.chart for tag in chart.multiline.tag]
+    lines = {tag for tag in run.events.Tags()["scalars"] if any(re.match(pattern, tag) for pattern in patterns)}
     bands = [band for chart in category.chart for band in chart.margin.series]
     tags = lines | {tag for band in bands for tag in (band.value, band.lower, band.upper)}
     assert {"mviz/interaction", "mviz/score", "mviz/perceptual/text"} <= lines
@@ -213,6 +215,14 @@ def test_runs_without_a_logger_get_folders_of_their_own(tmp_path):
     for _ in range(2):
         fit(tmp_path, monitor(), max_epochs=1)
     assert sorted(path.name for path in (tmp_path / "mviz").iterdir()) == ["version_0", "version_1"]
+
+
+@pytest.mark.parametrize("name", ["version_²", "version_٣", "version_1_old", "version_", "version_-4", "version_x"])
+def test_a_folder_whose_name_ends_in_no_number_is_passed_by(tmp_path, name):
+    for taken in (name, "version_0"):
+        (tmp_path / "mviz" / taken).mkdir(parents=True)
+    fit(tmp_path, monitor(), max_epochs=1)
+    assert [path.parent.name for path in tmp_path.rglob("history.jsonl")] == ["version_1"]
 
 
 def test_files_lie_beside_the_first_logger(tmp_path):
