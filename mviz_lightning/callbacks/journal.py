@@ -44,6 +44,7 @@ class Journal:
     gallery: Gallery | None = None
     conclude: Callable[[], str] = str
     _drawn: int = 0
+    _untold: bool = False
     _opened: set[int] = field(default_factory=set)
     _heard: set[str] = field(default_factory=set)
 
@@ -52,6 +53,7 @@ class Journal:
         if not row.values and not row.note:
             return
         self.history.add(row)
+        self._untold |= row.stage == "fit"
         _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
 
     def illustrate(self, study: Study, *, show_inputs: bool) -> None:
@@ -67,6 +69,7 @@ class Journal:
             joins: Whether the trainer logs a row right after this.
         """
         self.album.add(entry)
+        self._untold |= entry.stage == "fit"
         gallery = self.gallery
         if not self.sinks or gallery is None:
             return
@@ -103,7 +106,13 @@ class Journal:
             _raise_first(self._put(alerts, step, joins=True))
 
     def finish(self) -> None:
-        """Write what is known at the end: the last curves, every example over the training, the history as a text."""
+        """Write what is known at the end: the last curves, every example over the training, the history as a text.
+
+        Only where the training brought something since: whatever fails after or outside it leaves no files behind.
+        """
+        if not self._untold:
+            return
+        self._untold = False
         _, undrawn = _each(lambda joins: self.draw(joins=joins), [False])
         rows, gallery = self.history.fitted, self.gallery
         if not self.sinks or not rows:
