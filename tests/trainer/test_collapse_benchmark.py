@@ -1,6 +1,7 @@
 """The smallest part of the benchmark of collapse: real digits, real trainings, every kind of end."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from mviz_lightning.collapse import CollapseRule
 from mviz_lightning.explainers.yardstick import Yardstick
 from mviz_lightning.records import Row, State
+from mviz_lightning.sinks.files import append_line
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "collapse"
 
@@ -20,6 +22,16 @@ def runs(tmp_path_factory):
     command = [sys.executable, FOLDER / "train.py", "--part", "small", "--jobs", "1", "--out", out]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     return {run["recipe"]: run for run in map(json.loads, out.read_text().splitlines())}
+
+
+def test_a_line_that_a_crash_has_cut_is_left_out_with_a_word_and_made_again(tmp_path, capsys):
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"seed": 0}\n{"seed": 1, "ep')
+    append_line(path, '{"seed": 2}')
+    assert list(runpy.run_path(FOLDER / "runs.py")["read"](path)) == [{"seed": 0}, {"seed": 2}]
+    said = capsys.readouterr().err
+    assert said.startswith(f"{path}, line 2 is left out: Unterminated string")
+    assert said.endswith("; train.py makes its run again\n")
 
 
 def states(run):

@@ -4,7 +4,6 @@ python tests/benchmarks/collapse/table.py runs.jsonl
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ sys.path.append(str(Path(__file__).parent))
 import numpy as np
 from indicators import INDICATORS, Indicator, Record, with_twins
 from recipes import PARTS, SOFT
+from runs import read
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 from truth import state_at
@@ -260,7 +260,7 @@ def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
-    runs = [json.loads(line) for line in parser.parse_args().runs.open()]
+    runs = list(read(parser.parse_args().runs))
     for run in runs:
         run["outcome"] = state_at(run, run["views"][-1])
     parts = {part: [run for run in runs if run["part"] == part] for part in PARTS}

@@ -23,11 +23,13 @@ from data import Data, load
 from lightning.pytorch import Callback, Trainer
 from model import LateFusion
 from recipes import PARTS, RunSpec
+from runs import read
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from truth import Truth, alone
 
 from mviz_lightning import Modality, MultimodalMonitor
+from mviz_lightning.sinks.files import append_line
 
 
 class Columns(Dataset[dict[str, Tensor]]):
@@ -125,11 +127,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--every", type=int, default=1, help="every n-th run alone")
     arguments = parser.parse_args()
-    done = {key(json.loads(line)) for line in arguments.out.open()} if arguments.out.exists() else set()
+    done = {key(run) for run in read(arguments.out)} if arguments.out.exists() else set()
     specs = [spec for part in arguments.part for spec in PARTS[part]()][:: arguments.every]
     specs = [spec for spec in specs if key(asdict(spec)) not in done]
     started = time.perf_counter()
-    with ProcessPoolExecutor(arguments.jobs) as pool, arguments.out.open("a") as file:
+    with ProcessPoolExecutor(arguments.jobs) as pool:
         futures = {pool.submit(_quietly, spec): spec for spec in specs}
         for number, future in enumerate(as_completed(futures)):
             spec = futures[future]
@@ -138,8 +140,7 @@ def main() -> None:
             except Exception as error:
                 print(f"{spec}: {type(error).__name__}: {error}", flush=True)
                 continue
-            file.write(json.dumps(record) + "\n")
-            file.flush()
+            append_line(arguments.out, json.dumps(record))
             label = f"{spec.family} {spec.task} {'+'.join(spec.views)} {spec.recipe} {spec.strength:g} {spec.fusion}"
             last = record["epochs"][-1]["truth"]
             seen = f"score {last['score']:.2f} reliance {last['reliance'][spec.weak]:.2f} {record['seconds']:.0f} s"
