@@ -27,6 +27,7 @@ from mviz_lightning.functional import NOTEWORTHY, Task, noise_floor
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.methods import Explained, Methods, Past
+from mviz_lightning.plain import Saved
 from mviz_lightning.ranks import Ranks
 
 T = TypeVar("T")
@@ -289,7 +290,8 @@ class Study:
         """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
         return self._collection.state(limit) | self._past.state()
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: Mapping[str, Any] | Saved) -> None:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
-        self._collection.load(state)
-        self._past = Past.of(state)
+        saved = Saved.of(state)
+        self._collection.load(saved)
+        self._past = Past.of(saved)
