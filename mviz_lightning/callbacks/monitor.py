@@ -187,7 +187,7 @@ class MultimodalMonitor(Remembering):
             self._seen = 0
             self._study.begin()
         locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self._study.ranks)
-        with self._examination.pace.timed(PREPARATION):
+        with self._study.failures_kept(), self._examination.pace.timed(PREPARATION):
             self._seen += self._study.collect(batch, locate)
 
     @guarded
@@ -202,7 +202,7 @@ class MultimodalMonitor(Remembering):
     ) -> None:
         """Measure while validation still runs: averaged weights are swapped back when its epoch ends."""
         if not self._disabled:
-            with self._examination.pace.timed(PREPARATION):
+            with self._study.failures_kept(), self._examination.pace.timed(PREPARATION):
                 self._study.rehearse(pl_module, trainer.precision_plugin.forward_context)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
             self._measure(trainer)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from toy import fit, loader, monitor, trainer, Toy
+from toy import Toy, fit, loader, monitor, trainer
 
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.explainers import DIME, MultimodalRepresentation
 
 Copy = Callable[[Any], Any]
-COPIES = {"pickle": lambda callback: pickle.loads(pickle.dumps(callback)), "deepcopy": copy.deepcopy}
+COPIES = {"pickle": lambda callback: pickle.loads(pickle.dumps(callback)), "deepcopy": copy.deepcopy}  # noqa: S301
 
 
 def watching() -> MultimodalMonitor:
