@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mviz_lightning.explainers import Explanation, Finding
+from mviz_lightning.plain import Saved
 from mviz_lightning.rendering.film import Moment
 
 
@@ -70,9 +71,6 @@ class Album:
         """Return plain types, for checkpoints."""
         return [entry.state() for entry in self.entries]
 
-    def load(self, state: Sequence[Mapping[str, Any]]) -> None:
+    def load(self, state: Sequence[Mapping[str, Any]] | Saved) -> None:
         """Take the entries of a checkpoint."""
-        self.entries = [
-            Entry(**{**entry, "explanations": [Explanation.of(found) for found in entry["explanations"]]})
-            for entry in state
-        ]
+        self.entries = Saved.of(state).every(Entry)

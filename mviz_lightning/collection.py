@@ -2,23 +2,78 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Layout, Probe, Reservoir
+from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels, plain_bytes, sample
 from mviz_lightning.batch.reservoir import Row, lowest
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.checks import ROWS
 from mviz_lightning.functional import smallest_group
+from mviz_lightning.plain import Saved
 from mviz_lightning.ranks import Ranks
 
 REFERENCE_BYTES = 256 * 2**20
 """Memory for the reference set at the most; beyond it fewer examples than asked are kept, the probe's at least."""
+
+CHANGED = "the validation set or its order changed since the checkpoint"
+DAMAGED = "the checkpoint does not tell which examples it was"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What every checkpoint holds of a probe.
+
+    Attributes:
+        fingerprint: Of the examples that are measured.
+        group_size: How many are recombined with one another.
+    """
+
+    fingerprint: str
+    group_size: int
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a checkpoint holds besides, where the examples are small enough.
+
+    Attributes:
+        leaves: All examples, by path.
+        groups: ``(G, g)`` examples that are recombined with one another.
+        positions: Of the examples in the data set.
+        pool: How many of them, from the first on, groups are drawn from; pinned ones are behind them.
+        content: Digest of the leaves; older versions did not write it.
+
+    Raises:
+        ValueError: The parts do not fit one another.
+    """
+
+    leaves: dict[str, Any]
+    groups: Tensor
+    positions: list[int]
+    pool: int
+    content: str | None = None
+
+    def __post_init__(self) -> None:
+        if any(leaf_kinds.count(leaf) != len(self.positions) for leaf in self.leaves.values()):
+            raise ValueError(f"the leaves hold other numbers of examples than the {len(self.positions)} positions")
+        if not 0 < self.pool <= len(self.positions):
+            raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
+        if self.content not in (None, fingerprint(self.leaves)):
+            raise ValueError("the examples are not those that were saved")
+
+
+LOST = Drawn("", 0)
+"""Of a checkpoint that does not tell what was drawn."""
+
+WHOLE = [entry.name for entry in fields(Whole)]
+PARTS = [entry.name for entry in (*fields(Drawn), *fields(Whole))]
 
 
 @dataclass
@@ -49,6 +104,7 @@ class Collection:
     _reservoir: Reservoir | None = None
     _saved: Mapping[str, Any] = field(default_factory=dict)
     _digest: str | None = None
+    _content: str | None = None
     _pool: int = 0
 
     def begin(self) -> None:
@@ -101,7 +157,7 @@ class Collection:
 
     def _grow(self, fusion_share: float) -> None:
         """Recombine more examples where that is cheap and there are as many; a checkpoint knows whether it was."""
-        if "group_size" in self._saved:
+        if self._saved.get("group_size"):
             fusion_share = float(self._saved["group_size"] <= self.config.group)
         grown = self.config.grown(fusion_share)
         self.config = grown if self._pool >= grown.examples else self.config
@@ -120,10 +176,10 @@ class Collection:
         if missing:
             self.notes.append(f"pin={missing}: the validation set has no such example")
         if self._saved:
-            self.restored = self._saved.get("fingerprint") == self._digest
+            self.restored = self._saved["fingerprint"] == self._digest
             self.renewed = not self.restored
             if self.renewed:
-                self.notes.append("probe drawn anew: the validation set or its order changed since the checkpoint")
+                self.notes.append(f"probe drawn anew: {CHANGED if self._saved['fingerprint'] else DAMAGED}")
 
     def _grouped(self, layout: Layout, leaves: Mapping[str, Any]) -> Probe:
         """Deal the examples of the pool out into groups; pinned ones behind it are no part of the sample."""
@@ -158,12 +214,27 @@ class Collection:
         state: dict[str, Any] = {"fingerprint": self._digest, "group_size": self.probe.groups.shape[1]}
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
-            state |= {"positions": self.positions, "pool": self._pool}
+            state |= {"positions": self.positions, "pool": self._pool, "content": self._content_of(self.probe)}
         return state
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
-        self._saved = state
+    def _content_of(self, probe: Probe) -> str:
+        """Return a digest of all that is saved of the examples; of the same ones it is made once."""
+        if self._content is None:
+            self._content = fingerprint(probe.leaves)
+        return self._content
+
+    def load(self, state: Mapping[str, Any] | Saved) -> None:
+        """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong.
+
+        What is damaged is drawn anew: the examples alone, or all, where nothing tells any more which they were.
+        """
+        saved = Saved.of(state)
+        if isinstance(saved.value, Mapping) and not saved.holds(*PARTS):
+            self._saved = {}
+            return
+        drawn = saved.read(Drawn, LOST)
+        whole = saved.read(Whole) if drawn is not LOST and saved.holds(*WHOLE) else None
+        self._saved = vars(drawn) | ({} if whole is None else vars(whole))
 
     def _restore(self, layout: Layout) -> None:
         leaves, positions = self._saved.get("leaves", {}), self._saved.get("positions", [])

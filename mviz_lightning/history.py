@@ -1,10 +1,11 @@
 """What the monitor found, run after run."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from mviz_lightning.explainers.yardstick import Yardstick
+from mviz_lightning.plain import Saved
 from mviz_lightning.records import Row
 from mviz_lightning.rendering import history_table
 
@@ -54,8 +55,7 @@ class History(Sequence[Row]):
         yardstick = None if self.yardstick is None else self.yardstick.state()
         return {"rows": [asdict(row) for row in self._rows], "yardstick": yardstick}
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: Mapping[str, Any] | Saved) -> None:
         """Take what a checkpoint holds; what another version knew of rows besides is dropped."""
-        known, yardstick = {field.name for field in fields(Row)}, state["yardstick"]
-        self._rows = [Row(**{name: row[name] for name in row.keys() & known}) for row in state["rows"]]
-        self.yardstick = None if yardstick is None else Yardstick.load(yardstick)
+        saved = Saved.of(state)
+        self._rows, self.yardstick = saved["rows"].every(Row), saved["yardstick"].read(Yardstick | None)

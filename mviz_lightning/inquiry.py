@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mviz_lightning.errors import message_of
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.query import Query, join
 from mviz_lightning.explainers import Explainer, Explanation, Method, Subject
@@ -110,7 +111,7 @@ class Inquiry:
         try:
             return explainer.explain(self.subject, example, answers)
         except RuntimeError as error:
-            return f"{explainer.name}: {error}"
+            return f"{explainer.name}: {message_of(error)}"
 
     def _choose(self, explainer: Method, own: Tensor | None) -> list[int]:
         """Take the pinned examples, then those of all classes in turn, mistakes first."""

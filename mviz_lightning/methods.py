@@ -9,6 +9,7 @@ from torch import Tensor
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.explainers import Explanation, Finding, Method, Subject, Survey
 from mviz_lightning.inquiry import Choice, Inquiry
+from mviz_lightning.plain import Saved
 from mviz_lightning.ranks import Ranks
 from mviz_lightning.surveyor import Surveyor
 
@@ -32,10 +33,10 @@ class Past:
         return {name: found for name, found in state.items() if found}
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> "Past":
+    def of(cls, state: Mapping[str, Any] | Saved) -> "Past":
         """Return the past of such a state."""
-        chosen = {name: Choice(**choice) for name, choice in state.get("chosen", {}).items()}
-        return cls(chosen, dict(state.get("remembered", {})))
+        saved, kinds = Saved.of(state), {"chosen": Choice, "remembered": dict[str, Any]}
+        return cls(**{name: saved[name].named(kind) for name, kind in kinds.items() if saved.holds(name)})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch.distributed as dist
 from torch import Tensor
 
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, describe_error
 
 T = TypeVar("T")
 
@@ -61,9 +61,7 @@ class Ranks:
             yield
         except Exception as error:
             own = error
-        heard = self.gather(
-            None if own is None else (isinstance(own, ConfigurationError), f"{type(own).__name__}: {own}")
-        )
+        heard = self.gather(None if own is None else (isinstance(own, ConfigurationError), describe_error(own)))
         if own is not None:
             raise own
         for rank, failure in enumerate(heard):

@@ -177,3 +177,8 @@ class Row:
     step: int
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value in self.values.items():
+            if name.startswith("collapse/"):
+                State(value)  # raises a ValueError where it is none

@@ -1,8 +1,8 @@
 """The monitor's work without a Trainer: rehearse, collect, complete, run, explain."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from mviz_lightning.functional import NOTEWORTHY, Task, noise_floor
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.methods import Explained, Methods, Past
+from mviz_lightning.plain import Saved
 from mviz_lightning.ranks import Ranks
 
 T = TypeVar("T")
@@ -117,6 +118,14 @@ class Study:
         self._failure = None
         self._collection.begin()
 
+    @contextmanager
+    def failures_kept(self) -> Iterator[None]:
+        """Keep what a block raises until all processes meet: it may fail on one alone."""
+        try:
+            yield
+        except Exception as error:
+            self._failure = error
+
     def collect(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
         """Consider a batch's examples for the probe.
 
@@ -129,11 +138,9 @@ class Study:
         """
         if self._failure is not None or (self.probe is not None and self.rehearsed):
             return 0
-        try:
+        with self.failures_kept():
             return self._collection.add(batch, locate)
-        except Exception as error:
-            self._failure = error
-            return 0
+        return 0
 
     def rehearse(self, module: nn.Module, precision: ContextFactory = nullcontext) -> None:
         """Try prediction, row independence and units on a few examples of the first batch, once.
@@ -145,10 +152,8 @@ class Study:
         few, self._collection.few = self._collection.few, None
         if few is None or self.rehearsed or self._failure is not None:
             return
-        try:
+        with self.failures_kept():
             self._try(module, few, precision)
-        except Exception as error:
-            self._failure = error
 
     def _try(self, module: nn.Module, few: Probe, precision: ContextFactory) -> None:
         rows = Query.aligned(torch.arange(few.size), len(few.layout.names)).sources
@@ -286,10 +291,10 @@ class Study:
         return Methods(subject, evaluator, self.ranks, self._outputs, config.pin, self._past)
 
     def state(self, limit: int) -> dict[str, Any]:
-        """Return the probe for a checkpoint, in plain types: whole up to ``limit`` bytes, otherwise its digest."""
+        """Return the probe for a checkpoint: whole up to ``limit`` bytes, otherwise its digest."""
         return self._collection.state(limit) | self._past.state()
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: Mapping[str, Any] | Saved) -> None:
         """Take a probe from a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
-        self._collection.load(state)
-        self._past = Past.of(state)
+        self._collection.load(saved := Saved.of(state))
+        self._past = Past.of(saved)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, describe_error, message_of
 from mviz_lightning.evaluation.checks import usable
 from mviz_lightning.evaluation.curvature import curve
 from mviz_lightning.evaluation.derivative import Attempt, derive
@@ -66,15 +66,29 @@ class Surveyor:
             return None, [f"{survey.name} was left out: it takes {rows} rows, and the budget has {budget} more"]
         own = self.memory.get(survey.name, {})
         answers = replace(self._answers(evaluator, asked), memory=own, memories=self.memory, moment=moment)
-        with self.ranks.heard_by_all():
-            finding = survey.explain(self.subject, examples, answers)
-            closer = survey.closer(self.subject, finding)
+        finding, closer, notes = self._explained(survey, examples, answers)
         if closer:
             more = self._answers(evaluator, Asked(closer))
             with self.ranks.heard_by_all():
                 finding = survey.refine(self.subject, finding, more)
         self.memory[survey.name] = finding.memory
-        return finding, []
+        return finding, notes
+
+    def _explained(
+        self, survey: Survey, examples: Sequence[int], answers: Answers
+    ) -> tuple[Finding, Sequence[Query], list[str]]:
+        """Have a survey explain and look closer; where it fails with what is remembered, as if it were the first."""
+        try:
+            with self.ranks.heard_by_all():
+                finding = survey.explain(self.subject, examples, answers)
+                return finding, survey.closer(self.subject, finding), []
+        except Exception as error:  # on all ranks or on none
+            if not answers.memories:
+                raise
+            reason = describe_error(error)
+        finding, closer, _ = self._explained(survey, examples, replace(answers, memory={}, memories={}))
+        # A damaged checkpoint is remembered too.
+        return finding, closer, [f"{survey.name} left out what was remembered of runs before, and failed on: {reason}"]
 
     def _answers(self, evaluator: Evaluator, asked: Asked) -> Answers:
         found, places = self._evaluate(evaluator, _queries(asked))
@@ -100,7 +114,7 @@ class Surveyor:
         try:
             return self._derive(evaluator, derivative)[place]
         except Exception as error:  # on all ranks or on none
-            reason = self.ranks.gather(str(error))[0]
+            reason = self.ranks.gather(message_of(error))[0]
         found, places = self._evaluate(evaluator, attempt.instead)
         return Instead(reason, [found[place, -self.outputs :] for place in places])
 

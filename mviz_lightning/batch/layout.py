@@ -19,7 +19,7 @@ from mviz_lightning.batch.discovery import (
     require_equal_length,
 )
 from mviz_lightning.batch.modality import Modality
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, message_of
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Layout:
             return {path: tree.get(batch, keys) for path, keys in self.keys.items()}
         except (KeyError, IndexError) as error:
             raise ConfigurationError(
-                f"a batch has no leaf {error}, but the first one had; batches found: {describe(batch)}. "
+                f"a batch has no leaf {message_of(error)}, but the first one had; batches found: {describe(batch)}. "
                 "Give all batches of the validation loader the same leaves."
             ) from None
 

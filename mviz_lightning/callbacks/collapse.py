@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import Any, TypeAlias
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from mviz_lightning.arguments import at_least
 from mviz_lightning.callbacks import trainer as trainer_facts
+from mviz_lightning.callbacks.portable import Portable
+from mviz_lightning.callbacks.warner import Warner
 from mviz_lightning.collapse import CollapseRule, Verdict, state_names
 from mviz_lightning.errors import CollapseWarning, ConfigurationError
 from mviz_lightning.evaluation.prediction import resolve
@@ -38,7 +41,7 @@ NEVER_LEARNED = (
 STOPS = {True: "The training is stopped (action='stop').", False: "The training stops when min_epochs/min_steps allow."}
 
 
-class UnimodalCollapse(Callback):
+class UnimodalCollapse(Portable):
     """Tells, while the training runs, that the model has stopped using a modality, or never began to.
 
     Reads what a :class:`MultimodalMonitor` in the same list measures, before or after it. Logs ``collapse/<m>`` under
@@ -101,19 +104,24 @@ class UnimodalCollapse(Callback):
         self._changed: list[Verdict] = []
         self._said: set[str] = set()
         self._fresh = True
+        self._warner = Warner(speaker="UnimodalCollapse")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to watch over nothing."""
-        names = trainer_facts.monitors(trainer)
-        if not names or self.monitor not in (None, *names):
-            asked = f", name={self.monitor!r}" if self.monitor else ""
-            raise ConfigurationError(
-                f"UnimodalCollapse reads what a monitor measures, and there is none among {names}; add "
-                f"MultimodalMonitor(...{asked}) to the trainer's callbacks."
-            )
+        self._warner.guard(partial(self._require_monitor, trainer), failed="the monitor cannot be looked for")
 
     on_validation_start = on_fit_start
     on_test_start = on_fit_start
+
+    def _require_monitor(self, trainer: Trainer) -> None:
+        names = trainer_facts.monitors(trainer)
+        if not names or self.monitor not in (None, *names):
+            asked = f", name={self.monitor!r}" if self.monitor else ""
+            refused = ConfigurationError(
+                f"UnimodalCollapse reads what a monitor measures, and there is none among {names}; add "
+                f"MultimodalMonitor(...{asked}) to the trainer's callbacks."
+            )
+            self._warner.absorb(refused, fatal=True)
 
     def reads(self, monitor: str, monitors: Sequence[str]) -> bool:
         """Tell whether it is this monitor that is read.
@@ -193,8 +201,8 @@ class UnimodalCollapse(Callback):
             _say(said)
         return alerts
 
-    def act(self, trainer: Trainer, pl_module: LightningModule, row: Row) -> None:
-        """Do what was asked for when a modality collapses, during the fit."""
+    def act(self, trainer: Trainer, pl_module: LightningModule, row: Row, guard: Guard) -> None:
+        """Do what was asked for when a modality collapses, during the fit; a function of the user's may raise."""
         changed, self._changed = self._changed, []
         if row.stage != "fit":
             return
@@ -202,9 +210,13 @@ class UnimodalCollapse(Callback):
             for verdict in changed:
                 if verdict.state is State.COLLAPSED:
                     self.action(trainer, pl_module, verdict)
-        elif self.action == "stop" and trainer_facts.may_stop(trainer):
-            collapsed = any(row.values.get(name) == State.COLLAPSED for name in state_names(list(self.verdicts)))
-            trainer.should_stop = trainer.should_stop or collapsed
+        elif self.action == "stop":
+            guard(partial(self._stop, trainer, row), None)
+
+    def _stop(self, trainer: Trainer, row: Row) -> None:
+        collapsed = any(row.values.get(name) == State.COLLAPSED for name in state_names(list(self.verdicts)))
+        if collapsed and trainer_facts.may_stop(trainer):
+            trainer.should_stop = True
 
     def _footer(self, trainer: Trainer, verdict: Verdict, row: Row) -> str:
         stops = self.action == "stop" and verdict.state is State.COLLAPSED and row.stage == "fit"

@@ -67,9 +67,7 @@ class Examination:
                 f"used again in all rows: {self.study.reused}"
             )
         except Exception as error:
-            if isinstance(error, ConfigurationError) or self.warner.on_error == "raise":
-                raise
-            failure = f"{type(error).__name__}: {error}"
+            failure = self.warner.absorb(error, fatal=isinstance(error, ConfigurationError))
             self.warner.warn(f"the monitor is off, since the model could not be tried. {failure}")
             return failure
         finally:
@@ -92,10 +90,8 @@ class Examination:
                 measured = self.study.run()
         except Exception as error:
             # Before the training is the time to hear of a wrong configuration; an hour into it is not.
-            early = isinstance(error, ConfigurationError) and not rehearsed and early
-            if early or self.warner.on_error == "raise":
-                raise
-            failure = f"{type(error).__name__}: {error}"
+            fatal = isinstance(error, ConfigurationError) and not rehearsed and early
+            failure = self.warner.absorb(error, fatal=fatal)
             self.warner.warn(f"a run failed; callbacks that monitor a share see a stand-in. {failure}")
             return Findings(note=failure)
         return self._completed(measured, methods)
@@ -132,9 +128,7 @@ class Examination:
             with self.pace.timed(method.name):
                 found = self.study.explain(method, spent)
         except Exception as error:
-            if self.warner.on_error == "raise":
-                raise
-            failure = f"{method.name} failed: {type(error).__name__}: {error}"
+            failure = f"{method.name} failed: {self.warner.absorb(error)}"
             self.warner.warn(failure)
             self.study.notes.append(failure)
             return 0

@@ -4,32 +4,34 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import Metric
 
 from mviz_lightning.album import Album, Entry
 from mviz_lightning.arguments import at_least, require_name, require_share
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer as trainer_facts
-from mviz_lightning.callbacks.collapse import watching
+from mviz_lightning.callbacks.collapse import UnimodalCollapse, watching
 from mviz_lightning.callbacks.examination import Examination, Findings
 from mviz_lightning.callbacks.journal import Journal
 from mviz_lightning.callbacks.pace import PREPARATION, Pace
+from mviz_lightning.callbacks.remembering import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
-from mviz_lightning.callbacks.warner import Warner
+from mviz_lightning.callbacks.warner import Warner, guarded
 from mviz_lightning.collapse import state_names
 from mviz_lightning.config import StudyConfig
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.prediction import Predict, resolve
 from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task
 from mviz_lightning.history import History
 from mviz_lightning.records import Row
 from mviz_lightning.rendering.layout import layout
-from mviz_lightning.sinks import sinks_for
+from mviz_lightning.sinks import Sink, sinks_for
 from mviz_lightning.study import Study
 
 
-class MultimodalMonitor(Callback):
+class MultimodalMonitor(Remembering):
     """Shows, validation by validation, how much of a model's outputs each modality explains alone and in interaction.
 
     The shares are a functional ANOVA (Sobol' indices) of the model's outputs over recombined validation examples:
@@ -130,62 +132,51 @@ class MultimodalMonitor(Callback):
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.album = History(list(self.config.modalities)), Album()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self._warner, self._max_overhead = Warner(on_error), require_share("max_overhead", max_overhead)
+        self.on_error, self._max_overhead = on_error, require_share("max_overhead", max_overhead)
         self.show_inputs, self._checkpoint_bytes = show_inputs, int(checkpoint_megabytes * 2**20)
-        self._reset(Study(self.config))
-        self._fit_study = self._study
+        self._fit_study, self._stage = Study(self.config), ""
+        self._reset(self._fit_study)
 
     def _reset(self, study: Study) -> None:
-        self._study = study
+        """Begin a run of a trainer: set what ``RUNNING`` names."""
+        self._study, self._warner = study, Warner(self.on_error)
         self._row: Row | None = None
         self._entries: list[Entry] = []
         self._seen, self._disabled = 0, ""
-        self._warner.forget()
+        self._alarm: UnimodalCollapse | None = None
+        self._keys = self.config.keys
+        self._arrange([], Pace())
 
-    @property
-    def state_key(self) -> str:
-        """A monitor of another name keeps a state of its own."""
-        return self._generate_state_key(name=self.name)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return history and probe in plain types, which every way of loading checkpoints takes."""
-        past = {"history": self.history.state(), "album": self.album.state(), **self._schedule.state()}
-        return past | {"probe": self._fit_study.state(self._checkpoint_bytes)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the history and, in fit, with the same probe; elsewhere keep a history that is there."""
-        self._warner.guard(partial(self._load, state_dict))
-
-    def _load(self, state_dict: dict[str, Any]) -> None:
-        if self._stage == "fit" or not self.history:
-            self.history.load(state_dict["history"])
-        if self._stage == "fit":
-            self.album.load(state_dict["album"])
-            self._schedule.load(state_dict)
-            self._study.load(state_dict["probe"])
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check what can be checked before data flows."""
-        trainer_facts.refuse_unsupported(trainer)
-        self._stage = str(getattr(stage, "value", stage))
-        fits = self._stage == "fit"
-        continues = fits and trainer.global_step > 0 and self._fit_study.studies(pl_module)
-        self._reset(self._fit_study if continues else Study(self.config))
-        if fits and not continues:
-            self._fit_study = self._study
-            for past in (self.history, self.album, self._schedule):
-                past.clear()
-        self._alarm = watching(trainer, self.name, self.history.modalities)
-        self._study.ranks = trainer_facts.ranks(trainer)
-        folder = trainer_facts.run_folder(trainer, self.name)
-        sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
-        self._keys = self.config.keys + ([] if self._alarm is None else state_names(self.history.modalities))
-        arranged = layout(self.name, self.history.modalities, self._keys)
-        pace = Pace(self._max_overhead if fits else None)
-        self._journal = Journal(self.history, self.album, arranged, sinks, pace)
+    def _arrange(self, sinks: Sequence[Sink], pace: Pace) -> None:
+        """Decide what the run is written to and how its time is counted."""
+        self._journal = Journal(
+            self.history, self.album, layout(self.name, self.history.modalities, self._keys), sinks, pace
+        )
         self._journal.conclude = str if self._alarm is None else partial(self._alarm.conclude, self.history)
         self._examination = Examination(self._study, self._warner, pace)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check what can be checked before data flows."""
+        self._stage = str(getattr(stage, "value", stage))
+        try:
+            self._begin(trainer, pl_module, fits=self._stage == "fit")
+            self._prepare(trainer)
+        except Exception as error:
+            self._disabled = self._warner.absorb(error, fatal=isinstance(error, ConfigurationError))
+            self._warner.warn(f"the monitor is off, since it could not be set up. {self._disabled}")
+
+    def _prepare(self, trainer: Trainer) -> None:
+        """Look around in the trainer; what fails on one process fails on all."""
+        trainer_facts.refuse_unsupported(trainer)
+        self._study.ranks = trainer_facts.ranks(trainer)
+        folder = trainer_facts.run_folder(trainer, self.name)
+        with self._study.ranks.heard_by_all():
+            self._alarm = watching(trainer, self.name, self.history.modalities)
+            self._keys += [] if self._alarm is None else state_names(self.history.modalities)
+            sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
+            self._arrange(sinks, Pace(self._max_overhead if self._stage == "fit" else None))
+
+    @guarded
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -196,9 +187,10 @@ class MultimodalMonitor(Callback):
             self._seen = 0
             self._study.begin()
         locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self._study.ranks)
-        with self._examination.pace.timed(PREPARATION):
+        with self._study.failures_kept(), self._examination.pace.timed(PREPARATION):
             self._seen += self._study.collect(batch, locate)
 
+    @guarded
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -210,25 +202,32 @@ class MultimodalMonitor(Callback):
     ) -> None:
         """Measure while validation still runs: averaged weights are swapped back when its epoch ends."""
         if not self._disabled:
-            with self._examination.pace.timed(PREPARATION):
+            with self._study.failures_kept(), self._examination.pace.timed(PREPARATION):
                 self._study.rehearse(pl_module, trainer.precision_plugin.forward_context)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
             self._measure(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, where monitors and the row of the validation loss can still see it."""
-        if trainer.sanity_checking:
-            missing = f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by; 0 is the first."
-            self._disabled = self._examination.finish_rehearsal(missing)
-        else:
-            self._measure(trainer)
-            self._publish(trainer, pl_module)
+        row = self._warner.guard(partial(self._conclude, trainer, pl_module), failed="on_validation_epoch_end failed")
+        if row is not None and self._alarm is not None:
+            self._alarm.act(trainer, pl_module, row, self._warner.guard)
+
+    def _conclude(self, trainer: Trainer, pl_module: LightningModule) -> Row | None:
+        """End a validation; return the run that was made, of which there is none in the sanity check."""
+        if not trainer.sanity_checking:
+            self._warner.guard(partial(self._measure, trainer), failed="a run failed")
+            return self._publish(trainer, pl_module)
+        missing = f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by; 0 is the first."
+        self._disabled = self._disabled or self._examination.finish_rehearsal(missing)
+        return None
 
     # Test is watched as validation is.
     on_test_batch_start = on_validation_batch_start
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 
+    @guarded
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain the model as it is at the end."""
         epoch, step = self._study.moment = trainer_facts.end(trainer)
@@ -236,6 +235,7 @@ class MultimodalMonitor(Callback):
             self._keep(self._examination.explain(self._schedule.unfinished(step)), epoch, step)
             self._show(joins=False)
 
+    @guarded
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training, and its examples over the epochs."""
         if self._schedule.validations == 0:
@@ -245,8 +245,7 @@ class MultimodalMonitor(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before the training broke off, without hiding why."""
         self._row = None
-        if hasattr(self, "_journal"):
-            self._warner.guard(self._journal.finish, always_warn=True)
+        self._warner.guard(self._journal.finish, always_warn=True)
 
     def _measure(self, trainer: Trainer) -> None:
         """Measure once a validation, if one is due."""
@@ -274,27 +273,27 @@ class MultimodalMonitor(Callback):
             self._schedule.explained(findings.explained, step)
             self._schedule.overdue |= findings.put_off
 
-    def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _publish(self, trainer: Trainer, pl_module: LightningModule) -> Row | None:
         """Log a run's values and write its row; without values, leave something to monitor."""
         row, self._row = self._row, None
+        values, sync = {} if row is None else row.values, self._study.ranks.count > 1
+        log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync)
+        if not values or not self._warner.guard(log, otherwise=False):
+            self._warner.guard(partial(trainer_facts.stand_in, trainer, self.name, self._keys, self.history))
         if row is None:
-            return
-        if row.values:
-            trainer_facts.log(pl_module, self.name, row.values, sync=self._study.ranks.count > 1)
-        else:
-            trainer_facts.stand_in(trainer, self.name, self._keys, self.history)
+            return None
         self._warner.guard(partial(self._journal.write, row))
         self._show(joins=True)
         if self._stage == "fit" and self._schedule.draws:
             self._warner.guard(partial(self._journal.draw, joins=True))
-        if self._alarm is not None:
-            self._warner.guard(partial(self._journal.tell, self._alarm.announce(trainer, row), row.step))
-            self._alarm.act(trainer, pl_module, row)
+        if (alarm := self._alarm) is not None:
+            self._warner.guard(lambda: self._journal.tell(alarm.announce(trainer, row), row.step))
+        return row
 
     def _show(self, *, joins: bool) -> None:
         """Draw and write explanations."""
         entries, self._entries = self._entries, []
         if entries:
-            self._journal.illustrate(self._study, show_inputs=self.show_inputs)
+            self._warner.guard(partial(self._journal.illustrate, self._study, show_inputs=self.show_inputs))
         for entry in entries:
             self._warner.guard(partial(self._journal.show, entry, joins=joins))

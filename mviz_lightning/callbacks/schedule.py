@@ -6,11 +6,29 @@ from typing import Any
 
 from mviz_lightning.arguments import at_least
 from mviz_lightning.explainers import Method
+from mviz_lightning.plain import Saved
 
 NEVER_RAN = (
     "the monitor never ran, because no validation came by; look at limit_val_batches, check_val_every_n_epoch, the "
     "validation loader and validation_step."
 )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What checkpoints hold of a schedule.
+
+    Attributes:
+        validations: How many have begun to be measured.
+        overdue: Whether the run that was due last was put off.
+        explained: Name of a method -> the validation of its last turn.
+        steps: Name of a method -> the step of its last turn.
+    """
+
+    validations: int = 0
+    overdue: bool = False
+    explained: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -74,14 +92,17 @@ class Schedule:
 
     def clear(self) -> None:
         """Another training begins."""
-        self.load({})
+        self._take(Counted())
 
     def state(self) -> dict[str, object]:
         """Return plain types, for checkpoints."""
         counted = {"validations": self.validations, "overdue": self.overdue}
         return counted | {"explained": dict(self._explained), "steps": dict(self._steps)}
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Go on where a checkpoint was written."""
-        self.validations, self.overdue = state.get("validations", 0), state.get("overdue", False)
-        self._explained, self._steps = dict(state.get("explained", {})), dict(state.get("steps", {}))
+    def load(self, state: Mapping[str, Any] | Saved) -> None:
+        """Go on where a checkpoint was written; anew where its counts are damaged, which mean nothing apart."""
+        self._take(Saved.of(state).read(Counted, Counted()))
+
+    def _take(self, counted: "Counted") -> None:
+        self.validations, self.overdue = counted.validations, counted.overdue
+        self._explained, self._steps = dict(counted.explained), dict(counted.steps)

@@ -100,10 +100,11 @@ def _sampler(trainer: Any, dataloader_idx: int) -> Any:
     return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
 
 
-def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> None:
+def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> bool:
     """Log values under the monitor's name, where monitors and the row of the validation loss can still see them."""
     named = {f"{name}/{key}": value for key, value in values.items()}
     module.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
+    return True
 
 
 def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mviz_lightning.batch import Maskable
 from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.query import Query
@@ -140,7 +140,7 @@ def try_units(evaluator: Evaluator, probe: Probe, units: Mapping[str, Maskable])
             evaluator.plain(masked, replace(rows, masks={name: torch.zeros(len(rows), most, dtype=torch.bool)}))
         except Exception as error:
             raise ConfigurationError(
-                f"the model fails where all parts of {name!r} are masked ({type(error).__name__}: {error}); say what a "
+                f"the model fails where all parts of {name!r} are masked ({describe_error(error)}); say what a "
                 f"masked part turns into, Modality({probe.layout.modalities[name].values!r}, baseline=...)."
             ) from error
 

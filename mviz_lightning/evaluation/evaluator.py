@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from torch import Tensor, nn
 
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of
 from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.memory import ran_out
 from mviz_lightning.evaluation.prediction import Predict, scores
@@ -220,8 +220,8 @@ class Evaluator:
         self.reuse = False
         what = "scores of all pairs" if plan is None else f"encodings of {', '.join(plan.modules)}"
         warnings.warn(
-            f"{what} cannot be reused, so every row is evaluated plainly, which takes longer: {error}. Say reuse=False "
-            "to go without the attempt.",
+            f"{what} cannot be reused, so every row is evaluated plainly, which takes longer: {message_of(error)}. "
+            "Say reuse=False to go without the attempt.",
             MonitorWarning,
             stacklevel=2,
         )

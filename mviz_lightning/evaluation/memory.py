@@ -2,7 +2,11 @@
 
 from lightning.pytorch.utilities.memory import is_oom_error
 
+from mviz_lightning.errors import message_of
+
 
 def ran_out(error: BaseException) -> bool:
     """Tell whether an error says so; Lightning knows CUDA's, cuDNN's and CPUs', not AMD's, Apple's and Intel's."""
-    return is_oom_error(error) or (isinstance(error, RuntimeError) and "out of memory" in str(error))
+    message = message_of(error)
+    # Lightning fails at an error whose argument is no text.
+    return isinstance(error, RuntimeError) and (is_oom_error(RuntimeError(message)) or "out of memory" in message)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.discovery import describe
 from mviz_lightning.batch.layout import Layout
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error, message_of
 from mviz_lightning.evaluation.memory import ran_out
 
 Predict: TypeAlias = Callable[[Any, Any], Any]
@@ -53,7 +53,7 @@ def resolve(function: Any, argument: str = "predict") -> Any:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(
-            f"{argument}={function!r} cannot be imported ({error}); give package.module.function."
+            f"{argument}={function!r} cannot be imported ({message_of(error)}); give package.module.function."
         ) from None
     if not callable(found):
         raise ConfigurationError(f"{argument}={function!r} is no function but a {type(found).__name__}.")
@@ -91,7 +91,7 @@ def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | Non
         except Exception as error:  # anything may come out of a model that is called the wrong way
             if ran_out(error):
                 raise
-            failures.append(f"  {call.description}: {type(error).__name__}: {str(error).partition(chr(10))[0][:300]}")
+            failures.append(f"  {call.description}: {describe_error(error).partition(chr(10))[0][:300]}")
         else:
             _warn_of_order(call)
             return call

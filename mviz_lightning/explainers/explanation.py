@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mviz_lightning.plain import build
+
 TRUSTED = 0.2
 """Leave-one-out R2 below which an explanation is not to be trusted."""
 
@@ -25,6 +27,11 @@ class Attribution:
     interaction: Tensor
     unimodal_r2: float
     interaction_r2: float
+
+    def __post_init__(self) -> None:
+        if self.unimodal.shape != self.interaction.shape:
+            shapes = f"{tuple(self.unimodal.shape)} and {tuple(self.interaction.shape)}"
+            raise ValueError(f"unimodal and interaction have the shapes {shapes}; both are (U,)")
 
     def times(self, unit: float) -> "Attribution":
         """Return the weights in another unit."""
@@ -91,10 +98,5 @@ class Explanation:
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Explanation":
         """Return the explanation of such a state."""
-        outputs = [
-            OutputExplanation(
-                **{**output, "parts": {name: Attribution(**part) for name, part in output["parts"].items()}}
-            )
-            for output in state["outputs"]
-        ]
-        return cls(**{**state, "outputs": outputs})
+        found: Explanation = build(cls, state, "explanation")
+        return found

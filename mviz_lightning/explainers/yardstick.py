@@ -14,6 +14,7 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task, bent, copies, held_out, standardised_kernel
 from mviz_lightning.kinds.base import kind_of
+from mviz_lightning.plain import build
 
 FOLDS = 5
 MOST = 1024
@@ -68,9 +69,8 @@ class Yardstick:
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> "Yardstick":
         """Take plain types."""
-        alone = state["alone"]
-        found = None if alone is None else {name: Alone(**values) for name, values in alone.items()}
-        return cls(state["chance"], state["perfect"], found)
+        found: Yardstick = build(cls, state, "yardstick")
+        return found
 
 
 def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> Yardstick:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Modality, Probe
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of
 from mviz_lightning.records import Samples
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def kinds_of(probe: Probe) -> dict[str, Kind]:
         except ConfigurationError as error:
             if modality.kind is not None:
                 raise
-            warnings.warn(f"{name} is not explained. {error}", MonitorWarning, stacklevel=2)
+            warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
             continue
         found[name] = kind(modality, probe.leaves, path)
     return found

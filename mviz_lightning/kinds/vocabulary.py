@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Modality
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error, message_of
 
 Decoder: TypeAlias = Callable[[list[int]], Any]
 """From ids to as many tokens; None for an id that is not known."""
@@ -82,7 +82,7 @@ class Vocabulary:
         except ConfigurationError:
             raise
         except Exception as error:
-            return self._refuse(f"raised {type(error).__name__}: {error}")
+            return self._refuse(f"raised {describe_error(error)}")
         if isinstance(found, str) or not isinstance(found, Sequence) or not all(_is_token(token) for token in found):
             return self._refuse(f"returned a {type(found).__name__} that is no list of strings")
         if len(found) != len(self.ids):
@@ -116,8 +116,8 @@ def _resolved(modality: Modality) -> Any:
         return resolve_name(modality.decode)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(
-            f"decode={modality.decode!r} of {modality.values!r}: {error}; give the dotted path of a tokenizer or of a "
-            "function from ids to tokens."
+            f"decode={modality.decode!r} of {modality.values!r}: {message_of(error)}; give the dotted path of "
+            "a tokenizer or of a function from ids to tokens."
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
+from mviz_lightning.errors import describe_error
 from mviz_lightning.records import Layout, Pixels, Record, Row, Sound, Table
 
 
@@ -59,7 +60,7 @@ class Refusals:
         """
         if self._found:
             keys, first = ", ".join(key for key, _ in self._found), self._found[0][1]
-            raise SinkError(f"{keys} not written: {type(first).__name__}: {first}") from first
+            raise SinkError(f"{keys} not written: {describe_error(first)}") from first
 
 
 def logged_key(logger: Any, key: str) -> str:

@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAUROC
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from toy import Toy, examples, loader, monitor, trainer
+from unprintable import UnprintableError
 
 from mviz_lightning.explainers import (
     DIME,
@@ -29,6 +30,13 @@ def broken_on_second_rank(module: Any, batch: Any) -> torch.Tensor:
     """Fail on rank 1 only, and only in the run, not in the rehearsal."""
     if module.global_rank == 1 and len(batch[0]) > 16:
         raise RuntimeError("rank 1 is unwell")
+    return module(*batch[:2])
+
+
+def unprintable_on_second_rank(module: Any, batch: Any) -> torch.Tensor:
+    """Fail on rank 1 only, in the run, with an error that cannot be printed."""
+    if module.global_rank == 1 and len(batch[0]) > 16:
+        raise UnprintableError
     return module(*batch[:2])
 
 
@@ -60,6 +68,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "idle_auroc": {"num_examples": 16, "score": MulticlassAUROC(3)},
     "empty": {},
     "raises": {"predict": broken_on_second_rank},
+    "unprintable": {"predict": unprintable_on_second_rank},
+    "spawned": {"explainers": EXPLAINED},
     "misconfigured": {"predict": wrong_on_second_rank},
 }
 
@@ -118,7 +128,8 @@ def main(scenario: str, folder: Path, devices: int) -> None:
     torch.manual_seed(0)
     watch = monitor(**SETTINGS[scenario])
     stop = EarlyStopping("mviz/weakest_total", mode="max", patience=5)
-    settings = {"strategy": "ddp", "devices": devices} if devices > 1 else {}
+    strategy = "ddp_spawn" if scenario == "spawned" else "ddp"
+    settings = {"strategy": strategy, "devices": devices} if devices > 1 else {}
     chosen = trainer(folder, Keep(folder, watch), watch, stop, **settings)
     validation = DataLoader(examples(61 if scenario == "uneven" else 64, seed=1), batch_size=16 // devices)
     if scenario == "empty":

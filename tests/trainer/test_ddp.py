@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from unprintable import UNPRINTABLE
 
 PROGRAM = Path(__file__).with_name("ddp_program.py")
 COST = ("seconds", "rows", "overhead")
@@ -87,6 +88,25 @@ def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(tmp_path):
     assert all("rank 1 failed: RuntimeError: rank 1 is unwell" in note for note in first["notes"])
     assert all("rank 1 is unwell" in note for note in second["notes"])
     assert len(first["notes"]) == 2
+
+
+def test_an_error_that_cannot_be_printed_hangs_nobody(tmp_path):
+    folder = tmp_path / "two"
+    finished = run("unprintable", folder)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    first, second = seen(folder, 0), seen(folder, 1)
+    assert [f"rank 1 failed: {UNPRINTABLE}" in note for note in first["notes"]] == [True, True]
+    assert [UNPRINTABLE in note for note in second["notes"]] == [True, True]
+    assert first["weights"] == second["weights"]
+
+
+@pytest.mark.slow
+def test_callbacks_are_handed_to_processes_that_are_spawned(tmp_path):
+    finished = run("spawned", tmp_path / "two")
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    first, second = seen(tmp_path / "two", 0), seen(tmp_path / "two", 1)
+    assert len(first["rows"]) == 2
+    assert [without_cost(row) for row in first["rows"]] == [without_cost(row) for row in second["rows"]]
 
 
 @pytest.mark.parametrize(

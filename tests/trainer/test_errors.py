@@ -206,7 +206,7 @@ def test_a_state_of_another_version_costs_the_history_and_not_the_resume(tmp_pat
     state["history"]["rows"][0]["colour"] = "red"
     watch.load_state_dict(state)
     assert watch.history[0].epoch == 0
-    with pytest.warns(MonitorWarning, match="a result could not be written or read: KeyError"):
+    with pytest.warns(MonitorWarning, match="what is unknown; history is missing; album is missing and 1 more"):
         watch.load_state_dict({"what": "ever"})
 
 

@@ -18,7 +18,7 @@ FOLDER = Path(mviz_lightning.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"errors", "records", "functional"},
-    {"arguments"},
+    {"arguments", "plain"},
     {"batch", "sinks", "report"},
     {"evaluation", "metrics", "kinds"},
     {"explainers", "ranks"},

@@ -1,0 +1,203 @@
+"""Plain data, as checkpoints hold it: types that every way of loading takes, read back part by part."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from torch import Tensor
+
+from mviz_lightning.errors import message_of
+
+T = TypeVar("T")
+
+LISTED = 3
+"""Damaged parts that a message names; more are counted."""
+
+
+class DamagedError(ValueError):
+    """A part of a checkpoint is missing or not what was written there."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A part of a checkpoint, which may be damaged: what is asked for is checked, and left out where it is.
+
+    Attributes:
+        value: What the checkpoint holds.
+        name: Where it was found.
+        damages: What was left out so far, and why; of the whole checkpoint.
+    """
+
+    value: Any
+    name: str = ""
+    damages: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, state: Any) -> "Saved":
+        """Return a state as one that may be damaged."""
+        return state if isinstance(state, Saved) else cls(state)
+
+    def __getitem__(self, key: str) -> "Saved":
+        """Return an entry; one that is missing is found to be damaged when it is read."""
+        name = f"{self.name}.{key}" if self.name else key
+        if isinstance(self.value, Mapping):
+            found = self.value[key] if key in self.value else DamagedError(f"{name} is missing")
+        elif isinstance(self.value, DamagedError):
+            found = self.value
+        else:
+            found = _mismatch(dict, self.value, self.name or "the state")
+        return Saved(found, name, self.damages)
+
+    def leave_out_all_but(self, keys: Iterable[str]) -> None:
+        """Count entries of other names among the damages."""
+        unknown = [str(key) for key in self.value if key not in keys] if isinstance(self.value, Mapping) else []
+        self.damages.extend(f"{key} is unknown" for key in unknown)
+
+    def holds(self, *keys: str) -> bool:
+        """Tell whether there is any of some entries."""
+        return isinstance(self.value, Mapping) and any(key in self.value for key in keys)
+
+    def read(self, kind: Any, otherwise: Any = None) -> Any:
+        """Return the part as an object of a type; something else where it is damaged.
+
+        Args:
+            kind: A dataclass, a plain type, or lists and dicts of such.
+            otherwise: What stands for a damaged part.
+        """
+        with self._noted():
+            return build(kind, self.value, self.name)
+        return otherwise
+
+    def every(self, kind: type[T]) -> list[T]:
+        """Return the entries of a list, less those that are damaged."""
+        entries = enumerate(self.read(list[Any], []))
+        found = [Saved(value, f"{self.name}[{number}]", self.damages).read(kind) for number, value in entries]
+        return [one for one in found if one is not None]
+
+    def named(self, kind: Any) -> dict[str, Any]:
+        """Return the entries of a dict, less those that are damaged."""
+        found = {key: self[key].read(kind) for key in self.read(dict[str, Any], {})}
+        return {key: one for key, one in found.items() if one is not None}
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever lies in a file
+            told = error if isinstance(error, DamagedError) else f"{self.name}: {message_of(error)}"
+            self.damages.extend({str(told)} - set(self.damages))
+
+    def raise_damages(self) -> None:
+        """Say what was left out.
+
+        Raises:
+            DamagedError: Something was.
+        """
+        if self.damages:
+            more = f" and {len(self.damages) - LISTED} more" if len(self.damages) > LISTED else ""
+            raise DamagedError(
+                f"parts of the checkpoint are damaged or of another version: {'; '.join(self.damages[:LISTED])}{more}. "
+                "They are left out and measured again; to go on with all of it, resume from another checkpoint."
+            )
+
+
+def build(kind: Any, value: Any, name: str) -> Any:
+    """Return plain data as an object of a type.
+
+    Args:
+        kind: A dataclass, a plain type, or lists and dicts of such.
+        value: What may be of that type.
+        name: Where it was found.
+
+    Raises:
+        DamagedError: It is not of that type.
+    """
+    if isinstance(value, DamagedError):
+        raise value
+    origin = get_origin(kind) or kind
+    if kind is Any:
+        return value
+    if origin in (Union, UnionType):
+        return build(_option(get_args(kind), value), value, name)
+    if is_dataclass(kind):
+        return _record(kind, value, name)
+    if not _is_a(origin, value):
+        raise _mismatch(origin, value, name)
+    inner = get_args(kind)
+    if issubclass(origin, Mapping):
+        return {build(inner[0], key, name): build(inner[1], one, f"{name}.{key}") for key, one in value.items()}
+    if issubclass(origin, Sequence) and inner:
+        return [build(inner[0], one, f"{name}[{number}]") for number, one in enumerate(value)]
+    return value
+
+
+def _option(options: Sequence[Any], value: Any) -> Any:
+    """Return which type of several a value is meant to be of: None, or the one that is there beside it."""
+    return NoneType if value is None and NoneType in options else next(kind for kind in options if kind is not NoneType)
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    if kind is float:
+        return type(value) in (int, float)
+    if kind is int:
+        return type(value) is int
+    return isinstance(value, kind) and (kind is str or not isinstance(value, str))
+
+
+def _record(kind: Any, value: Any, name: str) -> Any:
+    """Return a dataclass; what another version knew besides is left out without a word."""
+    if not isinstance(value, Mapping):
+        raise _mismatch(dict, value, name)
+    entries, types, given = Saved(value, name), _types(kind), {}
+    for entry in fields(kind):
+        if entry.name in value or (entry.default is MISSING and entry.default_factory is MISSING):
+            given[entry.name] = build(types[entry.name], entries[entry.name].value, entries[entry.name].name)
+    return kind(**given)
+
+
+@cache
+def _types(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _mismatch(kind: type, value: Any, name: str) -> DamagedError:
+    return DamagedError(f"{name} is of type {type(value).__name__}, not {kind.__name__}")
+
+
+def plain(value: Any, name: str, lost: list[str]) -> Any:
+    """Return a value made of types that every way of loading checkpoints takes.
+
+    Args:
+        value: Of any type; entries of dicts that cannot be plain are left out.
+        name: Where it belongs.
+        lost: Takes the names of what was left out.
+
+    Raises:
+        TypeError: It cannot be plain as a whole.
+    """
+    if isinstance(value, Mapping):
+        return _plain_entries(value, name, lost)
+    if isinstance(value, list | tuple):
+        entries = [plain(one, f"{name}[{number}]", lost) for number, one in enumerate(value)]
+        return tuple(entries) if isinstance(value, tuple) else entries
+    if isinstance(value, Tensor):
+        return value if type(value) is Tensor else value.as_subclass(Tensor)
+    scalar = value.item() if isinstance(value, np.generic) else value
+    kind = next((kind for kind in (bool, int, float, str, NoneType) if isinstance(scalar, kind)), None)
+    if kind is None:
+        raise TypeError(f"{name} is a {type(value).__name__}")
+    return scalar if type(scalar) is kind else kind.__call__(scalar)
+
+
+def _plain_entries(value: Mapping[Any, Any], name: str, lost: list[str]) -> dict[Any, Any]:
+    found = {}
+    for key, one in value.items():
+        try:
+            found[plain(key, f"a key of {name}", lost)] = plain(one, f"{name}.{key}" if name else key, lost)
+        except Exception as error:
+            lost.append(message_of(error))
+    return found
