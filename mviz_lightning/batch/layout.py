@@ -155,7 +155,9 @@ def _at(batch: Any, keys: tree.Keys) -> Any:
 def _moved(template: Any, device: torch.device | str) -> Any:
     """Copy the template's tensors, since a model may work in place."""
     constants = {keys: node for keys, node in tree.nodes(template) if isinstance(node, Tensor)}
-    return tree.replace(template, {keys: node.detach().to(device, copy=True) for keys, node in constants.items()})
+    return tree.replace(
+        template, {keys: leaf_kinds.plain(node).detach().to(device, copy=True) for keys, node in constants.items()}
+    )
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.discovery import describe
 from mviz_lightning.batch.layout import Layout
+from mviz_lightning.batch.leaves import plain
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.evaluation.memory import ran_out
 
@@ -129,7 +130,7 @@ def scores(outputs: Any) -> Tensor:
     Raises:
         ConfigurationError: There is no such tensor.
     """
-    found = _tensor(outputs)
+    found = plain(_tensor(outputs))
     if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
         what = describe(outputs) if isinstance(outputs, Mapping | tuple | list) else repr(type(outputs).__name__)
         if isinstance(outputs, Tensor):
