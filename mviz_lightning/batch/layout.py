@@ -90,6 +90,10 @@ class Layout:
         """The target, unless it is an input too (a reconstruction); no prediction should need it."""
         return [path for path in self.unowned if path == self.target]
 
+    def code(self, way: tree.Keys) -> str:
+        """Return the Python expression for a node of the batch: ``batch["inputs"][0]``."""
+        return "batch" + tree.code(self._template, way)
+
     def leaves(self, batch: Any) -> dict[str, Any]:
         """Return the leaves of a batch by path.
 
