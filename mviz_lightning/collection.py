@@ -84,7 +84,7 @@ class Collection:
         config: What is studied.
         probe: The fixed examples; None until a pass is complete.
         positions: Of the examples in the data set.
-        few: Copies of the first batch's first examples, to try the model on; None until then.
+        few: Copies of the first batch's first examples, to try the model on; None until then, and once it was tried.
         layout: Where everything lives in a batch; None until the first.
         restored: Whether the examples are those of the checkpoint.
         renewed: Whether they are others than those of the checkpoint.

@@ -143,13 +143,13 @@ class Study:
         return 0
 
     def rehearse(self, module: nn.Module, precision: ContextFactory = nullcontext) -> None:
-        """Try prediction, row independence and units on a few examples of the first batch, once.
+        """Try prediction, row independence and units on a few of the first examples, in every pass until it works.
 
         Args:
             module: The user's model.
             precision: Makes the context under which the trainer calls the model.
         """
-        few, self._collection.few = self._collection.few, None
+        few = self._collection.few
         if few is None or self.rehearsed or self._failure is not None:
             return
         with self.failures_kept():
@@ -166,7 +166,10 @@ class Study:
             evaluator = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
             call = replace(call, description=f"{call.description}, which scores all pairs")
         outputs = checks.check_independence(evaluator, few)
-        checks.warn_of_stray_leaves(evaluator, few, outputs)
+        if not self.call:  # doubts are said once, and before what comes of them fails
+            checks.warn_of_outputs(evaluator, few, call)
+            checks.warn_of_stray_leaves(evaluator, few, outputs)
+        self.call = call.description
         resolve_task(self.config.task, outputs.shape[1], known_target(few))
         self.config.check_outputs(outputs.shape[1])
         if self.config.explainers:
@@ -174,7 +177,8 @@ class Study:
         if self.config.grown(0.0) != self.config:
             self._collection.fusion_share = checks.try_reuse(evaluator, few)
         self.reused = checks.reused(evaluator, few)
-        self._evaluator, self._outputs, self.call = evaluator, outputs.shape[1], call.description
+        self._evaluator, self._outputs = evaluator, outputs.shape[1]
+        self._collection.few = None
 
     def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
         """Raise, on all ranks, what failed on any so far.

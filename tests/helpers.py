@@ -205,6 +205,27 @@ def call_named(module: nn.Module, batch: Any) -> Any:
     return module(image=batch["image"], text=batch["text"])
 
 
+class MetaTensor(Tensor):
+    """Like MONAI's: knows its affine map and its file, and hands them on to whatever is computed from it."""
+
+    meta: dict[str, Any]
+
+    @classmethod
+    def of(cls, values: Tensor) -> "MetaTensor":
+        made = values.clone().as_subclass(cls)
+        made.meta = {"filename_or_obj": "scan.nii.gz", "affine": torch.eye(4)}
+        return made
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        given = next((arg for arg in args if isinstance(arg, MetaTensor)), None)
+        for made in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(made, MetaTensor):
+                made.meta = dict(getattr(given, "meta", {}), applied=getattr(func, "__name__", ""))
+        return result
+
+
 def with_logits(scores: Tensor) -> SimpleNamespace:
     return SimpleNamespace(logits=scores)
 

@@ -90,6 +90,10 @@ class Layout:
         """The target, unless it is an input too (a reconstruction); no prediction should need it."""
         return [path for path in self.unowned if path == self.target]
 
+    def code(self, way: tree.Keys) -> str:
+        """Return the Python expression for a node of the batch: ``batch["inputs"][0]``."""
+        return "batch" + tree.code(self._template, way)
+
     def leaves(self, batch: Any) -> dict[str, Any]:
         """Return the leaves of a batch by path.
 
@@ -155,7 +159,9 @@ def _at(batch: Any, keys: tree.Keys) -> Any:
 def _moved(template: Any, device: torch.device | str) -> Any:
     """Copy the template's tensors, since a model may work in place."""
     constants = {keys: node for keys, node in tree.nodes(template) if isinstance(node, Tensor)}
-    return tree.replace(template, {keys: node.detach().to(device, copy=True) for keys, node in constants.items()})
+    return tree.replace(
+        template, {keys: leaf_kinds.plain(node).detach().to(device, copy=True) for keys, node in constants.items()}
+    )
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence, unpad_sequence
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from mviz_lightning.batch import tree
 from mviz_lightning.errors import ConfigurationError
 
 
@@ -76,6 +78,38 @@ def _(leaf: list, index: Tensor) -> list[Any]:  # type: ignore[type-arg]
 @take.register
 def _(leaf: tuple, index: Tensor) -> tuple[Any, ...]:  # type: ignore[type-arg]
     return tuple(copy.deepcopy(leaf[i]) for i in index.tolist())
+
+
+def keep(leaf: Any, index: Tensor) -> Any:
+    """Return a copy of some examples that can be kept: plain tensors on the CPU, outside of inference mode.
+
+    Args:
+        leaf: Of the user's own batch.
+        index: ``(R,)`` long, which examples.
+    """
+    # A copy made in inference mode could never be differentiated.
+    with torch.inference_mode(False), torch.no_grad():
+        return move(take(plain(leaf), index), "cpu")
+
+
+def plain(value: Any) -> Any:
+    """Return a value in which every tensor is exactly a ``torch.Tensor``; the data are shared.
+
+    A subclass (MONAI's MetaTensor, torchvision's Image) carries metadata of one batch, which is wrong for recombined
+    rows, runs code of its own in every operation, and is refused by ``torch.load(weights_only=True)``.
+    """
+    special = {keys: made for keys, node in tree.nodes(value) if (made := _plain(node)) is not node}
+    return tree.replace(value, special)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, PackedSequence):
+        data = _plain(node.data)
+        return node if data is node.data else PackedSequence(data, *node[1:])
+    # A wrapper (a jagged or a sharded tensor) has no data of its own.
+    if not isinstance(node, Tensor) or type(node) is Tensor or is_traceable_wrapper_subclass(node):
+        return node
+    return node.as_subclass(Tensor)
 
 
 def join(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool = False) -> Any:

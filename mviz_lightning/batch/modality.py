@@ -1,7 +1,8 @@
 """What the user says of a modality."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from mviz_lightning.arguments import at_least, require_name
@@ -117,9 +118,59 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
     paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")
+    return _of_paths(paths)
+
+
+def _of_paths(paths: Sequence[str]) -> Modality:
+    """Return the modality that a list of leaves stands for: the first holds the values, one that ends in mask masks."""
     masks = [path for path in paths[1:] if path.rpartition(".")[2].endswith("mask")]
     mask = masks[0] if masks else None
     return Modality(paths[0], mask, [path for path in paths[1:] if path != mask])
+
+
+def spelled(modalities: Mapping[str, Modality], more: Mapping[str, Sequence[str]]) -> str:
+    """Return the argument ``modalities={...}`` as it is written in Python, with further leaves for some of them.
+
+    Args:
+        modalities: By name.
+        more: Name -> paths that it gets besides. Values that have no literal, tokenizers, are written ``...``.
+    """
+    entries = (f"{_quoted(name)}: {_spelled(modality, more.get(name, ()))}" for name, modality in modalities.items())
+    return f"modalities={{{', '.join(entries)}}}"
+
+
+def _spelled(modality: Modality, more: Sequence[str]) -> str:
+    """Return a path, a list of paths where that says it all, or the whole call."""
+    paths = [*modality.leaves, *more]
+    guess = _of_paths(paths).mask
+    mask = guess if modality.mask is None and guess in more else modality.mask
+    companions = [path for path in (*modality.companions, *more) if path != mask]
+    given = {field.name: getattr(modality, field.name) for field in fields(Modality)[1:]}
+    said = {
+        name: value for name, value in (given | {"mask": mask, "companions": companions}).items() if _says(name, value)
+    }
+    if said.keys() <= {"mask", "companions"} and guess == mask:
+        return _literal(paths if len(paths) > 1 else paths[0])
+    arguments = (f"{name}={_literal(value)}" for name, value in said.items())
+    return f"Modality({', '.join([_quoted(modality.values), *arguments])})"
+
+
+def _says(name: str, value: Any) -> bool:
+    """Tell whether an argument is other than its default; arrays compare with nothing."""
+    default = getattr(Modality, name)
+    return value is not None if default is None else value not in (default, [])
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    return repr(value) if isinstance(value, bool | int | float) else "..."
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _refuse_repeated_leaves(named: Mapping[str, Modality]) -> None:

@@ -164,9 +164,7 @@ def sample(layout: Layout, batch: Any, count: int) -> Probe:
     """Return copies of a batch's first examples, without groups."""
     leaves = layout.leaves(batch)
     rows = torch.arange(min(count, layout.size(leaves)))
-    # Outside inference mode, or the copies could never be differentiated.
-    with torch.inference_mode(False), torch.no_grad():
-        some = {path: leaf_kinds.move(leaf_kinds.take(leaf, rows), "cpu") for path, leaf in leaves.items()}
+    some = {path: leaf_kinds.keep(leaf, rows) for path, leaf in leaves.items()}
     return Probe(layout, some, torch.empty(0, 0, dtype=torch.long))
 
 
@@ -194,5 +192,5 @@ def plain_bytes(leaves: Mapping[str, Any]) -> float:
 
 
 def _is_plain(leaf: Any) -> bool:
-    # Exactly these: NumPy's scalars are floats and strings too, and loading a checkpoint refuses them.
-    return isinstance(leaf, Tensor) or (isinstance(leaf, list) and all(type(x) in (str, int, float) for x in leaf))
+    # Exactly these: loading a checkpoint refuses subclasses of tensors, and NumPy's scalars are floats and strings too.
+    return type(leaf) is Tensor or (isinstance(leaf, list) and all(type(x) in (str, int, float) for x in leaf))

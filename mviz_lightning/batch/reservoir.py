@@ -50,14 +50,9 @@ class Reservoir:
         wanted = {i: position for i, position in enumerate(positions) if position is not None and self._wants(position)}
         if not wanted:
             return
-        # Outside inference mode, or the copies could never be differentiated.
-        with torch.inference_mode(False), torch.no_grad():
-            copies = {
-                path: leaf_kinds.move(leaf_kinds.take(leaves[path], torch.tensor(list(wanted))), "cpu")
-                for path in layout.owners
-            }
-            for k, position in enumerate(wanted.values()):
-                self._push(position, {path: leaf_kinds.take(leaf, torch.tensor([k])) for path, leaf in copies.items()})
+        copies = {path: leaf_kinds.keep(leaves[path], torch.tensor(list(wanted))) for path in layout.owners}
+        for k, position in enumerate(wanted.values()):
+            self._push(position, {path: leaf_kinds.keep(leaf, torch.tensor([k])) for path, leaf in copies.items()})
 
     def _wants(self, position: int) -> bool:
         return position in self.pinned or self._enters(position)

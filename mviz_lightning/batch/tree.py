@@ -1,6 +1,7 @@
 """Point into any nesting of containers, and get a copy with other leaves."""
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
@@ -14,6 +15,18 @@ Keys: TypeAlias = tuple[Any, ...]
 def path(keys: Keys) -> str:
     """Return the dotted path that users write for a way into the batch."""
     return ".".join(str(key) for key in keys)
+
+
+def code(tree: Any, keys: Keys) -> str:
+    """Return the Python expression that leads from a tree to a node: ``["inputs"][0].mel``."""
+    if not keys:
+        return ""
+    key, *rest = keys
+    if not isinstance(key, str):
+        step = f"[{key!r}]"
+    else:
+        step = f"[{json.dumps(key, ensure_ascii=False)}]" if isinstance(tree, Mapping) else f".{key}"
+    return step + code(dict(children(tree))[key], tuple(rest))
 
 
 def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:

@@ -1,19 +1,23 @@
 """Whether rows can be recombined at all: tried on a few examples before anything is believed."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable
 from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.modality import spelled
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.evaluation.evaluator import Evaluator
 from mviz_lightning.evaluation.isolation import isolated
+from mviz_lightning.evaluation.prediction import Call
 from mviz_lightning.evaluation.query import Query
+from mviz_lightning.evaluation.reach import acting_with, follow, unreached
 from mviz_lightning.evaluation.reuse import SIZES
 
 ROWS = 16
@@ -82,14 +86,73 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) ->
         if not _close(outputs[: len(rows)], _evaluate(evaluator, _with_swapped(probe, path), rows))
     ]
     if strays:
-        named = ", ".join(repr(path) for path in strays)
-        warnings.warn(
-            f"the outputs depend on {named}, which belongs to no modality and travels with "
-            f"{probe.layout.names[0]!r}. Add it to the modality it belongs to: "
-            f'modalities={{"{probe.layout.names[0]}": [..., {named}], ...}}.',
-            MonitorWarning,
-            stacklevel=2,
+        warnings.warn(_stray(evaluator, probe, strays), MonitorWarning, stacklevel=2)
+
+
+def _stray(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) -> str:
+    """Return the warning: what to write so that every stray travels with the modality that it acts with."""
+    layout, found = probe.layout, follow(evaluator, probe)
+    partners = {path: acting_with(found, layout, path) for path in strays}
+    clear = {path: names[0] for path, names in partners.items() if len(names) == 1}
+    unclear = {path: names for path, names in partners.items() if len(names) > 1}
+    choices = list(dict.fromkeys(name for names in unclear.values() for name in names)) or [""]
+    lines = [spelled(layout.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
+    shown = [f"{path!r} acts with {name!r}" for path, name in clear.items()]
+    hidden = [f"{path!r} acts with {' or '.join(map(repr, names))}" for path, names in unclear.items()]
+    facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []
+    facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
+    return (
+        f"the outputs depend on {', '.join(map(repr, strays))}, which belongs to no modality and travels with "
+        f"{layout.names[0]!r}. {' '.join(facts)} Say {', or '.join(lines)}."
+    )
+
+
+def _given(owners: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the paths that every modality gets."""
+    return {name: [path for path, owner in owners.items() if owner == name] for name in owners.values()}
+
+
+def warn_of_outputs(evaluator: Evaluator, probe: Probe, call: Call) -> None:
+    """Warn, once, of modalities that do not reach the scores; say which output was taken for them among several.
+
+    Args:
+        evaluator: Asks the model.
+        probe: Some examples.
+        call: How the model is called, with what it returned.
+    """
+    returned, rows = call.returned, torch.arange(min(ROWS, probe.size))
+    unused = unreached(evaluator, probe, rows, guessed=returned.guessed)
+    taken = [f"{returned.scores} of what the model returns is read as the scores, and not {returned.rest}."]
+    said = taken if returned.others else []
+    if unused:
+        fact = (
+            f"swapping {' or '.join(map(repr, unused))} among {len(rows)} examples changes the scores by nothing, to "
+            "the last bit."
         )
+        advice = _choice(call, _better(evaluator, probe, rows, call))
+        warnings.warn(" ".join([fact, *said, advice]), MonitorWarning, stacklevel=2)
+    elif returned.guessed:
+        rank_zero_info(" ".join(["MultimodalMonitor:", *said, _choice(call, returned.taken)]))
+
+
+def _choice(call: Call, output: str) -> str:
+    """Return what to write so that this output is read."""
+    if output:
+        return f"To choose an output yourself, {call.advice(output)}."
+    return (
+        f"The model is called as {call.description} and returns no other scores; if your validation_step calls it "
+        "otherwise, pass that call as predict=."
+    )
+
+
+def _better(evaluator: Evaluator, probe: Probe, rows: Tensor, call: Call) -> str:
+    """Return the way to the first other output that all modalities reach, or else to the first other one."""
+    flat = [output for output in call.returned.others if len(output.shape) <= 2]
+    for output in flat:
+        picked = replace(evaluator, predict=output.of(call.predict))
+        if not evaluator.sharded and not unreached(picked, probe, rows, guessed=True):
+            return output.code
+    return flat[0].code if flat else ""
 
 
 def _with_swapped(probe: Probe, path: str) -> Probe:

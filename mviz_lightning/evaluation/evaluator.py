@@ -88,6 +88,11 @@ class Evaluator:
         """Where the model is."""
         return device_of(self.module)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether processes hold parts of the weights: all of them must run equally many forwards."""
+        return any(hasattr(parameter, "placements") for parameter in self.module.parameters())
+
     def fusion_share(self, probe: Probe) -> float:
         """Return the share of a plain row's work that is left where encodings are replayed; 1 without reuse."""
         if not self.reuse or self.all_pairs is not None:
@@ -136,10 +141,9 @@ class Evaluator:
         """Look once for what can be reused; nothing in a model whose forward is traced in vain."""
         if not self._planned and self.reuse:
             self._planned = True
-            sharded = any(hasattr(parameter, "placements") for parameter in self.module.parameters())
             with suppress(Exception):  # memory that runs out, among others: it keeps all that a few rows make
-                # Sharded models run equally many forwards on all processes, whose distinct inputs differ.
-                self._plan = None if sharded else find_plan(self.module, self.predict, probe, self.device)
+                # Sharded models: the processes' distinct inputs differ, and so would the number of forwards.
+                self._plan = None if self.sharded else find_plan(self.module, self.predict, probe, self.device)
         return self._plan
 
     def _reusing(self, plan: Plan | None, probe: Probe, query: Query) -> Tensor:

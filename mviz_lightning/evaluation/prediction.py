@@ -4,7 +4,8 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.discovery import describe
 from mviz_lightning.batch.layout import Layout
+from mviz_lightning.batch.leaves import plain
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error, message_of
 from mviz_lightning.evaluation.memory import ran_out
+from mviz_lightning.evaluation.returned import NOTHING, Returned, located
 
 Predict: TypeAlias = Callable[[Any, Any], Any]
 """``(module, batch) -> outputs``"""
@@ -21,12 +24,23 @@ Predict: TypeAlias = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Call:
-    """One way of calling the model, how to name it in a message, and what of the batch it hands over."""
+    """One way of calling the model.
+
+    Attributes:
+        description: Its name in messages.
+        predict: Calls the model.
+        arguments: Python code of what is handed over, ``batch["image"], batch["text"]``; None for the user's own call.
+        ways: To what is handed over.
+        by_order: Whether the order alone says which parameter takes what.
+        returned: What the model gave back when the call was tried.
+    """
 
     description: str
     predict: Predict
+    arguments: str | None = None
     ways: tuple[tree.Keys, ...] = ((),)
     by_order: bool = False
+    returned: Returned = NOTHING
 
     def passes(self, layout: Layout) -> bool:
         """Tell whether something of every modality is handed over."""
@@ -34,6 +48,17 @@ class Call:
             any(layout.keys[path][: len(way)] == way for path in paths for way in self.ways)
             for paths in layout.values.values()
         )
+
+    def advice(self, output: str = "", child: str = "") -> str:
+        """Return, as the end of a sentence, what to write for this call.
+
+        Args:
+            output: Python code from what is returned to the scores, ``[1]``.
+            child: Python code from the model to the submodule that is called, ``.net``.
+        """
+        if self.arguments is None:
+            return f"return outputs{output} from the function that you pass as predict="
+        return f"pass predict=lambda module, batch: module{child}({self.arguments}){output}"
 
 
 def resolve(function: Any, argument: str = "predict") -> Any:
@@ -87,22 +112,64 @@ def choose(module: nn.Module, layout: Layout, batch: Any, predict: Predict | Non
     failures = []
     for call in candidates:
         try:
-            scores(call.predict(module, batch))
+            outputs = call.predict(module, batch)
+            returned = Returned.of(outputs, scores(outputs))
         except Exception as error:  # anything may come out of a model that is called the wrong way
             if ran_out(error):
                 raise
             failures.append(f"  {call.description}: {describe_error(error).partition(chr(10))[0][:300]}")
         else:
             _warn_of_order(call)
-            return call
+            return replace(call, returned=returned)
     tried = "\n".join(failures)
     raise ConfigurationError(
         f"no outputs could be had from {type(module).__name__}. Tried:\n{tried}\n"
-        f"on a batch with the leaves {describe(batch)}. Write the call yourself and pass it as predict=:\n"
+        f"on a batch with the leaves {describe(batch)}. {_advice(module, layout, batch)}"
+    )
+
+
+def _advice(module: nn.Module, layout: Layout, batch: Any) -> str:
+    """Return what to write where no call gives outputs."""
+    if not _has_forward(module):
+        return _advice_without_forward(module, layout, batch)
+    return (
+        "Write the call yourself and pass it as predict=:\n"
         "    def predict(module, batch):\n"
-        f"        outputs = module({_first_parameter(module)}=...)  # a call as in your validation_step\n"
+        f"        outputs = module({_arguments(module, layout)})  # a call as in your validation_step\n"
         "        return outputs  # a (batch, outputs) tensor of logits or values"
     )
+
+
+def _advice_without_forward(module: nn.Module, layout: Layout, batch: Any) -> str:
+    """Propose the call of a submodule that gives scores; where none does, name the submodules."""
+    children = dict(module.named_children())
+    missing = f"{type(module).__name__} has no forward; its submodules are: {', '.join(children) or 'none'}."
+    for child, part in children.items():
+        for call in calls(part, layout):
+            with suppress(Exception):
+                output = Returned.of(outputs := call.predict(part, batch), scores(outputs)).taken
+                return f"{missing} To call {child}, {call.advice(output, _attribute(child))}."
+    return (
+        f"{missing} Give it one, forward(self, batch), or pass predict=, a function (module, batch) -> (batch, "
+        "outputs) tensor that makes the calls of your validation_step."
+    )
+
+
+def _attribute(child: str) -> str:
+    return f".{child}" if child.isidentifier() else f'.get_submodule("{child}")'
+
+
+def _has_forward(module: nn.Module) -> bool:
+    """Tell whether there is one of the user's own; torch's only raises, and Lightning's hands on to it."""
+    return getattr(module.forward, "__qualname__", "") not in ("_forward_unimplemented", "LightningModule.forward")
+
+
+def _arguments(module: nn.Module, layout: Layout) -> str:
+    """Return the first argument by name, or all modalities where names cannot be used."""
+    first = next(iter(inspect.signature(module.forward).parameters.values()), None)
+    if first is not None and first.kind in (first.POSITIONAL_OR_KEYWORD, first.KEYWORD_ONLY):
+        return f"{first.name}=..."
+    return ", ".join(layout.code(layout.keys[paths[0]]) for paths in layout.values.values())
 
 
 def _warn_of_order(call: Call) -> None:
@@ -129,7 +196,7 @@ def scores(outputs: Any) -> Tensor:
     Raises:
         ConfigurationError: There is no such tensor.
     """
-    found = _tensor(outputs)
+    found = plain(located(outputs)[1])
     if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
         what = describe(outputs) if isinstance(outputs, Mapping | tuple | list) else repr(type(outputs).__name__)
         if isinstance(outputs, Tensor):
@@ -146,22 +213,12 @@ def scores(outputs: Any) -> Tensor:
     return found if found.dim() == 2 else found.unsqueeze(1)
 
 
-def _tensor(outputs: Any) -> Any:
-    if isinstance(outputs, Mapping) and "logits" in outputs:
-        return outputs["logits"]
-    if hasattr(outputs, "logits"):
-        return outputs.logits
-    if isinstance(outputs, tuple | list) and outputs:
-        return _tensor(outputs[0])
-    return outputs
-
-
 def _whole(parameter: str) -> Call:
-    return Call(f"forward({parameter}=batch)", lambda module, batch: module(batch))
+    return Call(f"forward({parameter}=batch)", lambda module, batch: module(batch), "batch")
 
 
 def _spread() -> Call:
-    return Call("forward(**batch)", lambda module, batch: module(**batch))
+    return Call("forward(**batch)", lambda module, batch: module(**batch), "**batch")
 
 
 def _by_name(free: list[inspect.Parameter], layout: Layout, *, keywords: bool) -> list[Call]:
@@ -173,16 +230,18 @@ def _by_name(free: list[inspect.Parameter], layout: Layout, *, keywords: bool) -
     entries = {way[0]: way[:1] for way in layout.keys.values() if isinstance(way[0], str)}
     taken = {way[0] for way in bound.values()} | set(layout.labels)
     rest = {name: way for name, way in entries.items() if name not in taken and name not in bound}
-    return [_keyword(bound | rest), _keyword(bound)] if keywords and rest else [_keyword(bound)]
+    choices = [bound | rest, bound] if keywords and rest else [bound]
+    return [_keyword(choice, layout) for choice in choices]
 
 
-def _keyword(bound: Mapping[str, tree.Keys]) -> Call:
+def _keyword(bound: Mapping[str, tree.Keys], layout: Layout) -> Call:
     description = ", ".join(f"{name}={tree.path(way)}" for name, way in bound.items())
+    arguments = ", ".join(f"{name}={layout.code(way)}" for name, way in bound.items())
 
     def predict(module: Any, batch: Any) -> Any:
         return module(**{name: tree.get(batch, way) for name, way in bound.items()})
 
-    return Call(f"forward({description})", predict, tuple(bound.values()))
+    return Call(f"forward({description})", predict, arguments, tuple(bound.values()))
 
 
 def _named(layout: Layout) -> dict[str, tree.Keys]:
@@ -209,17 +268,13 @@ def _by_order(free: list[inspect.Parameter], layout: Layout, *, at_most: int) ->
     ways += [[(key,) for key in dict.fromkeys(layout.keys[path][0] for path in choice)] for choice in choices]
     fitting = [way for way in ways if max(1, required) <= len(way) <= at_most]
     distinct = list(dict.fromkeys(tuple(way) for way in fitting))
-    return [_positional(way) for way in distinct]
+    return [_positional(way, layout) for way in distinct]
 
 
-def _positional(ways: tuple[tree.Keys, ...]) -> Call:
-    description = ", ".join(tree.path(way) for way in ways)
+def _positional(ways: tuple[tree.Keys, ...], layout: Layout) -> Call:
+    description, arguments = (", ".join(map(spell, ways)) for spell in (tree.path, layout.code))
 
     def predict(module: Any, batch: Any) -> Any:
         return module(*[tree.get(batch, way) for way in ways])
 
-    return Call(f"forward({description})", predict, ways, by_order=True)
-
-
-def _first_parameter(module: nn.Module) -> str:
-    return next(iter(inspect.signature(module.forward).parameters), "inputs")
+    return Call(f"forward({description})", predict, arguments, ways, by_order=True)

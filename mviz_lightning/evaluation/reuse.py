@@ -66,15 +66,15 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     masks = [
         sum(1 << bit for bit, path in enumerate(paths) if probe.layout.owners[path] == m) for m in range(modalities)
     ]
-    large = _trace(module, predict, probe, SIZES[0], device)
+    large = trace_rows(module, predict, probe, SIZES[0], device)
     owned = sum(masks) & ~sum(1 << bit for bit, path in enumerate(paths) if path in probe.layout.unowned)
     # Where a leaf of a modality does not reach the outputs it may have left torch's sight (strings, NumPy): then what
     # came from there may hold it, and whoever sees that is not taken to see one modality alone.
     stranger = 1 << len(paths) if owned & ~large.outputs else 0
-    large, small = (_trace(module, predict, probe, size, device, (), stranger) for size in SIZES)
+    large, small = (trace_rows(module, predict, probe, size, device, (), stranger) for size in SIZES)
     found = {key: fit for key in large.frames if (fit := _fitting(key, large, small, masks)) is not None}
     calls, rest = _settled(
-        found, large, lambda calls: _trace(module, predict, probe, SIZES[0], device, calls, stranger)
+        found, large, lambda calls: trace_rows(module, predict, probe, SIZES[0], device, calls, stranger)
     )
     if not calls:
         return None
@@ -113,7 +113,7 @@ def _largest(found: Mapping[CallKey, T], trace: Trace) -> dict[CallKey, T]:
     return {key: fit for key, fit in largest.items() if not _also_inside(key, largest, trace)}
 
 
-def _trace(
+def trace_rows(
     module: nn.Module,
     predict: Predict,
     probe: Probe,
@@ -122,6 +122,7 @@ def _trace(
     replayed: Any = (),
     stranger: Tags = 0,
 ) -> Trace:
+    """Run a forward of the first so many examples and follow its leaves, in the order of the layout's owners."""
     query = Query.aligned(torch.arange(size), len(probe.layout.names))
     batch = probe.batch(query.sources, {}, device)
     leaves = probe.layout.leaves(batch)

@@ -1,8 +1,9 @@
 """Follow which leaves of a batch every tensor in a forward depends on, and which modules see one modality alone."""
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -21,6 +22,9 @@ CallKey: TypeAlias = tuple[str, int]
 Tags: TypeAlias = int
 """A bit for every leaf that a tensor depends on."""
 
+
+JOINTS = frozenset({torch.ops.aten.cat, torch.ops.aten.stack})
+"""Operations that put tensors beside one another, without an effect of one on the other."""
 
 ESCAPES = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__})
 """Ways out of torch for which no operation is run."""
@@ -60,7 +64,7 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stranger, self.within = stranger, 0
         self._tags: dict[int, Tags] = {}
         self._kept: list[Any] = []  # a storage's address is its name while it lives
-        self.listeners: list[Callable[[Tags, Any, int, Any], None]] = []
+        self.listeners: list[Callable[[frozenset[Tags], Any, int, Any], None]] = []
 
     def mark(self, tensor: Tensor, tags: Tags) -> None:
         """Say what a tensor depends on."""
@@ -70,26 +74,26 @@ class Taint(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def of(self, value: Any) -> Tags:
         """Return what the tensors anywhere in a value depend on."""
-        tags = 0
-        for tensor in tensors(value):
-            tags |= self._tags.get(tensor.untyped_storage()._cdata, self.stranger)
-        return tags
-
-    def _made(self, tensor: Tensor) -> Tags:
-        """Return what an operation's output depended on before, as far as it was known."""
-        return self._tags.get(tensor.untyped_storage()._cdata, 0)
+        return union(self._tags.get(tensor.untyped_storage()._cdata, self.stranger) for tensor in tensors(value))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and tag what it wrote."""
-        tags = self.of((args, kwargs or {}))
+        given = frozenset(self.of(tensor) for tensor in tensors((args, kwargs or {})))
+        tags = union(given)
         outputs = func(*args, **(kwargs or {}))
         made = tags | self.within if tags else 0
         for tensor in tensors((outputs, _written(func, args, kwargs or {}))):
-            self.mark(tensor, made | self._made(tensor))
+            before = self._tags.get(tensor.untyped_storage()._cdata, 0)  # a view, or written in place
+            self.mark(tensor, made | before)
         if tags:
             for listen in self.listeners:
-                listen(tags, func, work(func, args, kwargs or {}, outputs), outputs)
+                listen(given, func, work(func, args, kwargs or {}, outputs), outputs)
         return outputs
+
+
+def union(tags: Iterable[Tags]) -> Tags:
+    """Return what all of them stand for."""
+    return reduce(int.__or__, tags, 0)
 
 
 def work(func: Any, args: Any, kwargs: Any, outputs: Any) -> int:
@@ -144,6 +148,8 @@ class Trace:
 
     frames: dict[CallKey, Frame] = field(default_factory=dict)
     outputs: Tags = 0
+    meetings: set[frozenset[Tags]] = field(default_factory=set)
+    """For every operation that computes, what each of its inputs depends on."""
     work: int = 0
     """Of all operations on what depends on leaves, outside of replayed calls."""
     largest: int = 0
@@ -231,7 +237,10 @@ class _Tracer:
         self._stack: list[Frame] = []
         self.taint.listeners.append(self._listen)
 
-    def _listen(self, tags: Tags, func: Any, amount: int, outputs: Any) -> None:
+    def _listen(self, given: frozenset[Tags], func: Any, amount: int, outputs: Any) -> None:
+        tags = union(given)
+        if func._overloadpacket not in JOINTS:
+            self.found.meetings.add(given)
         for frame in self._stack:
             frame.seen |= tags
         self.found.largest = max(self.found.largest, *(tensor.nbytes for tensor in tensors(outputs)), 0)

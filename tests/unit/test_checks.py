@@ -209,8 +209,8 @@ def test_a_label_that_forward_reads_is_named(target: str | None) -> None:
     found = strays(lambda batch: batch["image"] + batch["labels"][:, None], BATCH, target)
     with pytest.warns(
         MonitorWarning,
-        match=r"the outputs depend on 'labels', which belongs to no modality and travels with 'image'. "
-        r"Add it to the modality it belongs to: modalities=\{\"image\": \[\.\.\., 'labels'\], \.\.\.\}",
+        match=r"the outputs depend on 'labels', which belongs to no modality and travels with 'image'. A traced "
+        r"forward shows that 'labels' acts with 'image'. Say modalities=\{.image.: \[.image., .labels.\]",
     ) as caught:
         warn_of_stray_leaves(*found)
     assert len(caught) == 1

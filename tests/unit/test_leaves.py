@@ -5,13 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from helpers import floats, integers, packed, same
+from helpers import MetaTensor, floats, integers, packed, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
 from mviz_lightning import ConfigurationError
 from mviz_lightning.batch import leaves
+from mviz_lightning.evaluation.taint import tensors
 
 
 class Case(NamedTuple):
@@ -161,3 +163,35 @@ def test_move_reaches_tensors_in_lists() -> None:
 )
 def test_describe_says_kind_and_extent(leaf, words: str) -> None:
     assert leaves.describe(leaf) == words
+
+
+PACKED = pack_sequence(ROWS, enforce_sorted=False)
+
+SPECIAL = {
+    "tensor": (MetaTensor.of(FLOATS), FLOATS),
+    "parameter": (nn.Parameter(FLOATS), FLOATS),
+    "list of tensors": ([MetaTensor.of(image) for image in IMAGES], IMAGES),
+    "list of dicts": ([{"id": MetaTensor.of(row)} for row in FLOATS], [{"id": row} for row in FLOATS]),
+    "packed sequence": (PackedSequence(MetaTensor.of(PACKED.data), *PACKED[1:]), PACKED),
+}
+
+
+@pytest.mark.parametrize(("leaf", "plain"), SPECIAL.values(), ids=SPECIAL.keys())
+def test_what_is_kept_of_a_subclass_is_exactly_a_tensor(leaf, plain):
+    index = torch.tensor([2, 0])
+    with torch.inference_mode():
+        kept = leaves.keep(leaf, index)
+    assert same(kept, leaves.take(plain, index))
+    found = list(tensors(kept))
+    assert {type(tensor) for tensor in found} == {Tensor}
+    assert not any(tensor.is_inference() or tensor.requires_grad for tensor in found)
+
+
+def test_plain_values_are_passed_on_as_they_are():
+    for leaf in (FLOATS, IMAGES, PACKED, ["a", "b"], None):
+        assert leaves.plain(leaf) is leaf
+
+
+def test_wrappers_without_data_of_their_own_are_left_alone():
+    jagged = torch.nested.nested_tensor([floats(2, 3), floats(4, 3)], layout=torch.jagged)
+    assert leaves.plain(jagged) is jagged

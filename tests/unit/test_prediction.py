@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import Example, LateFusion, OnBatch, Pair, call_named, floats, learn, pair_batch, seeded, with_logits
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -401,9 +402,94 @@ def test_a_model_without_inputs_has_no_outputs() -> None:
         chosen(Deaf(), pair_batch(5))
 
 
-def test_a_module_without_forward_is_told_so() -> None:
-    with pytest.raises(ConfigurationError, match="no outputs could be had from Module"):
-        chosen(nn.Module(), pair_batch(5))
+class Headless(nn.Module):
+    """Its steps call the submodule themselves; ``forward`` is torch's own, which only raises."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+
+class HeadlessLightning(LightningModule):
+    """The same; Lightning's ``forward`` hands on to torch's."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+
+def refusal(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), **settings: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        chosen(module, batch, modalities, **settings)
+    return str(caught.value)
+
+
+PASTED = [
+    ({"net": NET}, pair_batch(5), ("image", "text"), 'module.net(image=batch["image"], text=batch["text"])'),
+    ({"loss": nn.CrossEntropyLoss(), "net": NET}, (IMAGE, TEXT), ("0", "1"), "module.net(batch[0], batch[1])"),
+    ({"0": NET}, (IMAGE, TEXT), ("0", "1"), 'module.get_submodule("0")(batch[0], batch[1])'),
+    ({"net": OnBatch(lambda _, batch: [NET(*batch)])}, (IMAGE, TEXT), ("0", "1"), "module.net(batch)[0]"),
+]
+
+
+@pytest.mark.parametrize("kind", [Headless, HeadlessLightning])
+@pytest.mark.parametrize(
+    ("parts", "batch", "modalities", "call"), PASTED, ids=["by name", "by order", "number", "list"]
+)
+def test_a_module_without_forward_gets_a_call_of_a_submodule_to_paste(kind, parts, batch, modalities, call):
+    module = kind(**parts)
+    message = refusal(module, batch, modalities)
+    assert f"{kind.__name__} has no forward; its submodules are: {', '.join(parts)}." in message
+    assert message.endswith(f"pass predict=lambda module, batch: {call}.")
+    assert "args=" not in message
+    predict = eval(message.rpartition("predict=")[2].removesuffix("."))  # noqa: S307 - it is our own
+    assert torch.equal(predict(module, batch), EXPECTED)
+    assert chosen(module, batch, modalities, predict=predict).description == "predict(module, batch)"
+
+
+@pytest.mark.parametrize("kind", [Headless, HeadlessLightning])
+def test_where_no_submodule_gives_scores_alone_they_are_named(kind):
+    message = refusal(kind(look=nn.Linear(4, 2), read=nn.Linear(3, 2)), pair_batch(5))
+    assert (
+        f"{kind.__name__} has no forward; its submodules are: look, read. Give it one, forward(self, batch), or"
+        in message
+    )
+    assert refusal(kind(), pair_batch(5)).count("its submodules are: none. Give it one, forward(self, batch)") == 1
+
+
+def test_a_forward_of_the_instance_counts():
+    module = Headless(net=NET)
+    module.forward = lambda image, text: module.net(image, text)
+    assert chosen(module, pair_batch(5)).description == "forward(image=image, text=text)"
+
+
+def test_a_failing_predict_of_a_module_without_forward_is_told_so_too():
+    message = refusal(Headless(net=NET), pair_batch(5), predict=lambda module, batch: module(batch))
+    assert "predict(module, batch): NotImplementedError" in message
+    assert "Headless has no forward; its submodules are: net." in message
+
+
+class Starring(nn.Module):
+    def forward(self, *inputs, **options):
+        raise ValueError("no such luck")
+
+
+class Keywords(nn.Module):
+    def forward(self, **options):
+        raise ValueError("no such luck")
+
+
+class Placed(nn.Module):
+    def forward(self, image, text, /):
+        raise ValueError("no such luck")
+
+
+@pytest.mark.parametrize("kind", [Starring, Keywords, Placed])
+def test_parameters_that_no_name_reaches_are_not_proposed_by_name(kind):
+    message = refusal(kind(), pair_batch(5))
+    assert 'outputs = module(batch["image"], batch["text"])  # a call as in your validation_step' in message
 
 
 def test_memory_that_runs_out_is_not_taken_for_a_wrong_call() -> None:
