@@ -20,6 +20,7 @@ from mviz_lightning.evaluation.prediction import Predict, scores
 from mviz_lightning.evaluation.query import Query, join
 from mviz_lightning.evaluation.reuse import Plan, Recording, find_plan
 from mviz_lightning.evaluation.slices import Slice, slices
+from mviz_lightning.functional import masked_classes
 
 T = TypeVar("T")
 
@@ -205,7 +206,8 @@ class Evaluator:
         kept = plain.where(finite, 0.0)
         # By the spread: beside a large offset, or another output, all that matters would look small.
         spread = (plain - plain.mean(0)).abs().nan_to_num(0.0, 0.0, 0.0).amax(0)
-        allowed = _tolerance(outputs) * (spread + spread.max() / 100)
+        live = spread[~masked_classes(plain, "multilabel")]
+        allowed = _tolerance(outputs) * (spread + live.max() / 100)
         allowed += 2 * torch.finfo(outputs.dtype).eps * kept.abs().amax(0)
         difference = (found.where(finite, 0.0) - kept).abs().amax(0)
         if not torch.equal(finite, found.isfinite()) or bool((difference > allowed).any()):

@@ -357,7 +357,7 @@ def test_scores_read_the_rows_that_the_shares_were_planned_with(modalities: int,
     method = Shares(NAMES[:modalities], "multiclass", group_size=20, pairs=pairs)
     groups, values = torch.arange(80).view(4, 20), normal(11, 80, modalities, 3)
     outputs = values[method.plan(groups).sources, torch.arange(modalities)].sum(1)
-    probe = SimpleNamespace(target=values.sum(1).argmax(-1))
+    probe = SimpleNamespace(target=values.sum(1).argmax(-1), groups=groups)
 
     found = method.explain(method.metrics(probe, outputs, groups))
     assert found["score"] == found["emap_score"] == 1
