@@ -9,7 +9,7 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.probe import known_target
 from mviz_lightning.evaluation.evaluator import Evaluator
-from mviz_lightning.evaluation.head import behind, last_operation, head_of
+from mviz_lightning.evaluation.head import behind, head_of, last_operation
 from mviz_lightning.explainers.task import resolve_task, told
 from mviz_lightning.functional import NOTEWORTHY, Head, Task, logits_of, masked_classes, noise_floor
 from mviz_lightning.functional.outputs import saturated, within_bounds
@@ -117,7 +117,7 @@ class Reading:
 
     def floor(self, outputs: Tensor, task: Task, modalities: int) -> float:
         """Return the share of variance that rounding can feign, and note it where it is large."""
-        found = noise_floor(outputs[:, ~masked_classes(outputs, task)], modalities)
+        found = noise_floor(outputs[:, ~masked_classes(outputs, task)], modalities, self.head)
         self.notes += [f"shares below {found:.1g} may be rounding"] if found > NOTEWORTHY else []
         return found
 

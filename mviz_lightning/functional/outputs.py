@@ -21,6 +21,9 @@ NEVER = -(2.0**13)
 SUMMED = 8
 """How often the rounding of a type may add up in a sum of few probabilities; of many, their square root more."""
 
+NEARLY = 0.999
+"""Part of a limit from which on it counts as reached: its logarithm is rounded too."""
+
 FAR, ALIKE = 1e2, 1e-2
 """How many times further from 0 than other logits those of a masked class lie, and in which part they may differ."""
 
@@ -67,7 +70,7 @@ def masked_classes(outputs: Tensor, task: Task) -> Tensor:
     if task == "regression" or rows.shape[1] == 1 or not len(rows):
         return torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device)
     low, high = rows.double().aminmax(dim=0)
-    nothing = (low == high) & (high <= math.log(torch.finfo(rows.dtype).tiny)) & (len(rows) > 1)
+    nothing = (low == high) & (high <= NEARLY * math.log(torch.finfo(rows.dtype).tiny)) & (len(rows) > 1)
     below = high <= NEVER
     rest = torch.where(below | nothing, 0.0, torch.maximum(low.abs(), high.abs())).nan_to_num(posinf=0.0).max()
     alike = (low == high) | (high - low <= ALIKE * low.abs())
@@ -86,7 +89,7 @@ def largest(outputs: Tensor, task: Task) -> float:
 
 
 def sums_to_one(outputs: Tensor, dtype: torch.dtype | None = None) -> bool:
-    """Tell whether all rows of ``(R, C)`` outputs are probabilities of classes, to the rounding of a type, their own."""
+    """Tell whether rows ``(R, C)`` are probabilities of classes, to the rounding of a type, their own by default."""
     if outputs.shape[1] < 2 or not within_bounds(outputs):
         return False
     rounding = (SUMMED + math.sqrt(outputs.shape[1])) * torch.finfo(dtype or outputs.dtype).eps
@@ -101,17 +104,28 @@ def within_bounds(outputs: Tensor) -> bool:
 def logits_of(probabilities: Tensor, head: Head) -> Tensor:
     """Return the logits that gave probabilities, those of softmax centred over its classes, in their own type.
 
-    Softmax keeps small probabilities to the last digit, so that their logarithm is cut off at the smallest normal
-    number; a sigmoid rounds to 1, so that its inverse is cut off at the type's rounding on both sides.
+    Small probabilities are kept to the last digit, so that their logarithm is cut off only where the type ends (-87 in
+    float32); what rounds to 1 is cut off at half the type's ``eps`` below it (a logit of 16.6).
 
     Args:
         probabilities: ``(..., C)`` in 0..1.
         head: What made them.
     """
-    limits = torch.finfo(probabilities.dtype)
-    values = probabilities if limits.bits > 16 else probabilities.float()
-    found = values.logit(limits.eps) if head == "sigmoid" else _centred_logs(values, limits.tiny)
-    return found.to(probabilities.dtype)
+    dtype = probabilities.dtype
+    values = probabilities.to(_wide(dtype))
+    if head == "softmax":
+        return _centred_logs(values, _least(dtype)).to(dtype)
+    return values.clamp(_least(dtype), 1 - torch.finfo(dtype).eps / 2).logit().to(dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _least(dtype: torch.dtype) -> float:
+    """Return the smallest probability of a type whose logarithm can be taken."""
+    limits = torch.finfo(dtype)
+    return max(limits.tiny * limits.eps, torch.finfo(_wide(dtype)).tiny)
 
 
 def _centred_logs(probabilities: Tensor, least: float) -> Tensor:
@@ -123,9 +137,9 @@ def _centred_logs(probabilities: Tensor, least: float) -> Tensor:
 
 def saturated(logits: Tensor, head: Head) -> float:
     """Return the share of :func:`logits_of` that lie where they were cut off."""
-    limits = torch.finfo(logits.dtype)
-    edge = -math.log(limits.tiny) if head == "softmax" else math.log(1 / limits.eps - 1)
-    return float(((logits.double().abs() / edge - 1).abs() < 1e-3).double().mean())
+    low, high = logits_of(logits.new_tensor([0.0, 1.0]), head).tolist()
+    cut = logits <= NEARLY * low
+    return float((cut if head == "softmax" else cut | (logits >= NEARLY * high)).double().mean())
 
 
 def decisions(outputs: Tensor, task: Task) -> Tensor:
@@ -148,19 +162,27 @@ def decisions(outputs: Tensor, task: Task) -> Tensor:
     return (outputs > 0).double()
 
 
-def noise_floor(outputs: Tensor, modalities: int = 2) -> float:
+def noise_floor(outputs: Tensor, modalities: int = 2, head: Head | None = None) -> float:
     """Return the share of variance that rounding of the outputs' own type can feign.
 
     Args:
         outputs: ``(R, C)`` as the model gave them, in their own type.
         modalities: How many there are. The grid of two squares the rounding error of a row; the tuples of more
             multiply it with the outputs.
+        head: What made probabilities of which these are the logits: the rounding is that of the probabilities.
 
     Returns:
         In ``[0, 1]``; 1 when the outputs do not vary.
     """
     values = outputs.double()
     spread = values.var(0).sum()
-    rounding = (torch.finfo(outputs.dtype).eps * values).square().mean(0).sum()
+    rounding = (torch.finfo(outputs.dtype).eps * _rounded(values, head)).square().mean(0).sum()
     floor = rounding / spread / 12 if modalities == 2 else (rounding / spread).sqrt()
     return float(floor.nan_to_num(1.0).clamp(max=1))
+
+
+def _rounded(logits: Tensor, head: Head | None) -> Tensor:
+    """Return what the rounding of a type counts for in logits, or in those behind probabilities p: p dlogit/dp."""
+    if head is None:
+        return logits.abs()
+    return torch.maximum(logits.abs(), 1 + logits.exp() if head == "sigmoid" else torch.ones_like(logits))
