@@ -9,7 +9,7 @@ from torchmetrics import Metric, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from mviz_lightning.functional import Task, design, labelled, predictions
+from mviz_lightning.functional import Task, design, labelled, levelled, predictions
 
 
 class GradedAccuracy(Metric):
@@ -88,7 +88,7 @@ class _GroupScore(WrapperMetric):
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Add groups."""
-        outputs = outputs.double()
+        outputs = levelled(outputs, self.task).double()
         self._add(self.score, self._design.own(outputs), target)
         for position, metric in enumerate(self.recombined):
             self._add(metric, *self._recombine(position, outputs, target))

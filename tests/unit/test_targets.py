@@ -24,8 +24,7 @@ from mviz_lightning.explainers import (
 )
 from mviz_lightning.explainers.task import resolve_task
 from mviz_lightning.functional import decided, graded, labelled, one_each
-from mviz_lightning.metrics import EMAPGap, default_score
-from mviz_lightning.metrics.scores import GradedAccuracy
+from mviz_lightning.metrics import EMAPGap, GradedAccuracy, default_score
 
 COUNT = 96
 ONE_HOT = functional.one_hot(torch.tensor([2, 0, 1, 0]), 3)
