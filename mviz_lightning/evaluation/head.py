@@ -93,7 +93,7 @@ def behind(evaluator: Evaluator, head: Head | None) -> Evaluator:
     if head is None:
         return evaluator
     pairs = None if evaluator.all_pairs is None else _Logits(evaluator.all_pairs, head)
-    return replace(evaluator, predict=_Logits(evaluator.predict, head), all_pairs=pairs)
+    return replace(evaluator, predict=_Logits(evaluator.predict, head), all_pairs=pairs, head=head)
 
 
 @dataclass(frozen=True)

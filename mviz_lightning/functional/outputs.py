@@ -176,12 +176,12 @@ def noise_floor(outputs: Tensor, modalities: int = 2, head: Head | None = None) 
     """
     values = outputs.double()
     spread = values.var(0).sum()
-    rounding = (torch.finfo(outputs.dtype).eps * _rounded(values, head)).square().mean(0).sum()
+    rounding = (torch.finfo(outputs.dtype).eps * rounded(values, head)).square().mean(0).sum()
     floor = rounding / spread / 12 if modalities == 2 else (rounding / spread).sqrt()
     return float(floor.nan_to_num(1.0).clamp(max=1))
 
 
-def _rounded(logits: Tensor, head: Head | None) -> Tensor:
+def rounded(logits: Tensor, head: Head | None) -> Tensor:
     """Return what the rounding of a type counts for in logits, or in those behind probabilities p: p dlogit/dp."""
     if head is None:
         return logits.abs()

@@ -1,7 +1,8 @@
 """Probabilities and masked classes: the logits behind them are decomposed, and nothing else."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from mviz_lightning import explain
 from mviz_lightning.analysis import ShareReport
+from mviz_lightning.evaluation import Evaluator, Query
 from mviz_lightning.explainers import (
     DIME,
     CrossModalInteraction,
@@ -186,6 +188,26 @@ def test_saturated_probabilities_are_noted() -> None:
     found = report(lambda logits: (50 * logits).sigmoid(), "binary", 1)
 
     assert "of the probabilities are 0 or 1 to the last digit, their logits cut off" in found.notes
+
+
+def test_encodings_are_reused_where_the_last_digit_of_a_probability_is_much_of_its_logit() -> None:
+    probabilities = torch.linspace(-14, 14, 16).sigmoid().unsqueeze(1)
+    plain, query = logits_of(probabilities, "sigmoid"), Query.aligned(torch.arange(16), 2)
+    nudged = logits_of(torch.nextafter(probabilities, torch.ones(())), "sigmoid")
+    known, unknown = (Evaluator(nn.Identity(), lambda module, batch: batch, head=head) for head in ("sigmoid", None))
+    with patched(known, plain), patched(unknown, plain):
+        known._check(None, query, nudged)  # type: ignore[arg-type]
+        for evaluator, given in ((unknown, nudged), (known, plain + 0.01)):
+            with pytest.raises(RuntimeError, match="replayed rows differ"):
+                evaluator._check(None, query, given)  # type: ignore[arg-type]
+
+
+@contextmanager
+def patched(evaluator: Evaluator, outputs: Tensor) -> Iterator[None]:
+    """Let the rows' outputs be given ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator, "_plain", lambda _, query: outputs[query.sources[:, 0]])
+        yield
 
 
 def test_the_noise_floor_knows_what_a_sigmoid_rounds_off() -> None:
