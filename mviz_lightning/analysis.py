@@ -108,8 +108,8 @@ def explain(
         model: Any module.
         batches: A loader, or some batches, all of which are read; a uniform sample of their examples is used.
         modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``.
-        target: Path of the labels.
-        task: What the outputs stand for; guessed from target and outputs.
+        target: Path of the labels; -100 where there is none.
+        task: What the outputs stand for; guessed from target and outputs, and said in the log.
         predict: ``(model, batch) -> outputs``, where forward cannot be called as it is.
         score: A torchmetric of predictions and targets; accuracy or R2 by default.
         num_examples: Examples that are recombined; by default 128, or 256 where encodings are reused and the fusion is

@@ -120,7 +120,7 @@ class Inquiry:
         outputs = torch.cat(
             [part for part in self.ranks.gather(None if own is None else own.cpu()) if part is not None]
         )
-        examples, target = self.subject.probe.groups.flatten(), self.subject.probe.target
+        examples, target = self.subject.probe.groups.flatten(), self.subject.target
         labels = None if target is None else target[examples]
         spreading = spread(outputs, labels, examples, self.subject.task, len(examples))
         others = [example for example in spreading if example not in pinned]

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.batch.probe import known_target
 from mviz_lightning.collection import Collection
 from mviz_lightning.config import StudyConfig
 from mviz_lightning.errors import ConfigurationError
@@ -21,14 +20,14 @@ from mviz_lightning.evaluation.pairs import diagonal, scores_all_pairs
 from mviz_lightning.evaluation.prediction import choose
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers import Method, Shares, Subject
-from mviz_lightning.explainers.task import resolve_task
 from mviz_lightning.explainers.yardstick import Alone, Yardstick
-from mviz_lightning.functional import NOTEWORTHY, Task, noise_floor
+from mviz_lightning.functional import Task, levelled
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kinds_of
 from mviz_lightning.methods import Explained, Methods, Past
 from mviz_lightning.plain import Saved
 from mviz_lightning.ranks import Ranks
+from mviz_lightning.reading import Reading
 
 T = TypeVar("T")
 
@@ -78,6 +77,7 @@ class Study:
     reused: str = ""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     _collection: Collection = field(init=False)
+    _reading: Reading = field(init=False)
     _evaluator: Evaluator | None = None
     _outputs: int = 0
     _shares: Shares | None = None
@@ -88,10 +88,12 @@ class Study:
 
     def __post_init__(self) -> None:
         self._collection = Collection(self.config)
+        self._reading = Reading(self.config.task, self.config.class_names)
 
     def pop_notes(self) -> str:
         """Return, once, what a reader of the history has to know."""
-        notes, self.notes, self._collection.notes = self._collection.notes + self.notes, [], []
+        notes = self._collection.notes + self._reading.notes + self.notes
+        self._collection.notes, self._reading.notes, self.notes = [], [], []
         return "; ".join(notes)
 
     def pop_renewed(self) -> bool:
@@ -170,7 +172,7 @@ class Study:
             checks.warn_of_outputs(evaluator, few, call)
             checks.warn_of_stray_leaves(evaluator, few, outputs)
         self.call = call.description
-        resolve_task(self.config.task, outputs.shape[1], known_target(few))
+        self._reading.try_on(evaluator, few, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
         if self.config.explainers:
             checks.try_units(evaluator, few, {name: kind.units for name, kind in kinds_of(few).items()})
@@ -221,13 +223,15 @@ class Study:
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.heard_by_all():
             shares = self._shares_of(probe)
-            outputs = checks.usable(evaluator(probe, [shares.plan(padded)])[0])
+            outputs = checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
+        outputs, self._evaluator = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
+        with self.ranks.heard_by_all():
             metrics = shares.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all ranks or on none
         values = shares.explain(metrics)
-        rows, floor = (evaluator.rows - before) * self.ranks.count, noise_floor(outputs, len(self.config.modalities))
-        self.notes += [f"shares below {floor:.1g} may be rounding"] if floor > NOTEWORTHY else []
+        floor = self._reading.floor(outputs, shares.task, len(self.config.modalities))
+        rows = (evaluator.rows - before) * self.ranks.count
         return Measurement(values, rows, time.perf_counter() - started, floor)
 
     def _ready(self) -> tuple[Probe, Evaluator]:
@@ -239,7 +243,7 @@ class Study:
         """Settle the task once, on all labels of the probe."""
         if self._shares is None:
             config, size = self.config, probe.groups.shape[1]
-            task = resolve_task(config.task, self._outputs, known_target(probe))
+            task = self._reading.task_of(probe, self._outputs)
             self._shares = Shares(probe.layout.names, task, size, config.pairs, config.score, config.seed)
         return self._shares
 

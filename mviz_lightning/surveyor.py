@@ -17,6 +17,7 @@ from mviz_lightning.evaluation.isolation import isolated
 from mviz_lightning.evaluation.query import Derivative, Query, join
 from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Instead, Survey
+from mviz_lightning.functional import levelled
 from mviz_lightning.ranks import Ranks
 
 STRAIGHT = "all second derivatives are 0: the network is made of straight pieces (ReLU), or the two never meet"
@@ -130,8 +131,13 @@ class Surveyor:
         distinct, places = join(queries)
         own, padded = self._shared(len(distinct))
         with self.ranks.heard_by_all():
-            found = usable(evaluator(self.subject.probe, [distinct[padded]], len(padded))[0]).cpu()
+            found = self._usable(evaluator(self.subject.probe, [distinct[padded]], len(padded))[0])
         return torch.cat(self.ranks.gather(found[:own])), places
+
+    def _usable(self, found: Tensor) -> Tensor:
+        """Return ``(R, F + C)`` features and outputs, all finite, on the CPU."""
+        features, outputs = found.tensor_split([found.shape[1] - self.outputs], 1)
+        return usable(torch.cat([features, levelled(outputs, self.subject.task)], 1)).cpu()
 
     def _derive(self, evaluator: Evaluator, derivative: Derivative) -> Tensor:
         own, padded = self._shared(len(derivative.rows))

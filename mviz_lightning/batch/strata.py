@@ -6,12 +6,15 @@ Both cut the error of first-order shares; dealt strata also keep the interval ho
 import torch
 from torch import Tensor
 
+from mviz_lightning.functional import decided, labelled, one_each
+
 
 def stratum_order(target: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
     """Sort examples by label (or by the size of a real target), at random among equals.
 
     Args:
-        target: ``(count, ...)`` labels or values; several an example are averaged after standardisation.
+        target: ``(count, ...)`` labels or values; of one-hot rows the class counts, and several others an example are
+            averaged after standardisation.
         count: How many examples there are.
         generator: Of the random order.
 
@@ -21,7 +24,9 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
     shuffled = torch.randperm(count, generator=generator)
     if target is None:
         return shuffled
-    key = target.double().view(count, -1)
+    # As one-hot columns, classes that are equally frequent would be the same.
+    classes = decided(target, "multiclass") if one_each(target[labelled(target)]) else target
+    key = classes.double().view(count, -1)
     spread = key.std(0, correction=0).clamp(min=torch.finfo(key.dtype).tiny)
     key = ((key - key.mean(0)) / spread).mean(1).nan_to_num()
     return shuffled[torch.argsort(key[shuffled], stable=True)]

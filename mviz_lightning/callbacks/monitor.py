@@ -43,8 +43,8 @@ class MultimodalMonitor(Remembering):
     Args:
         modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``. A leaf is a
             dotted path; digits index tuples and lists: ``{"image": "pixel_values", "text": ["ids", "mask"]}``.
-        target: Path of the labels. Without it the score keys are absent.
-        task: What the outputs stand for; guessed from target and outputs.
+        target: Path of the labels, -100 where there is none. Without it the score keys are absent.
+        task: What the outputs stand for; guessed from target and outputs, and said in the log.
         predict: ``(module, batch) -> outputs``, a function or its dotted path, when ``forward`` cannot be called as it
             is or its outputs are no scores.
         score: A torchmetric of predictions and targets; accuracy or R2 by default.

@@ -19,6 +19,7 @@ from mviz_lightning.evaluation.prediction import Call
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.evaluation.reach import acting_with, follow, unreached
 from mviz_lightning.evaluation.reuse import SIZES
+from mviz_lightning.functional import masked_classes
 
 ROWS = 16
 """Rows that are tried."""
@@ -77,7 +78,7 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) ->
         probe: Some examples.
         outputs: ``(R, C)`` of its first rows, as they are.
     """
-    if not bool(outputs.isfinite().all()):
+    if not bool(_live(outputs)[0].isfinite().all()):
         return
     rows = torch.arange(min(ROWS, probe.size))
     strays = [
@@ -165,7 +166,13 @@ def _evaluate(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:
 
 
 def _close(left: Tensor, right: Tensor) -> bool:
-    return left.shape == right.shape and _deviation(left, right) <= tolerance(left)
+    return left.shape == right.shape and _deviation(*_live(left, right)) <= tolerance(left)
+
+
+def _live(outputs: Tensor, *others: Tensor) -> list[Tensor]:
+    """Return the columns of outputs, and of others, that no mask makes so large that nothing else would be seen."""
+    live = ~masked_classes(outputs, "multilabel")
+    return [columns[:, live] for columns in (outputs, *others)]
 
 
 def tolerance(outputs: Tensor) -> float:
@@ -179,13 +186,14 @@ def _deviation(left: Tensor, right: Tensor) -> float:
 
 
 def _compare(expected: Tensor, found: Tensor, how: str, reason: str) -> None:
-    if not bool(expected.isfinite().all()):
+    if not bool(_live(expected)[0].isfinite().all()):
         return  # reported where outputs are used: NaN compares with nothing
     if not _close(expected, found):
         raise ConfigurationError(
-            f"the same examples gave other outputs when {how} (largest difference {_deviation(expected, found):.2g} of "
-            f"the largest output): {reason}. Recombined rows would mean nothing; make the model deterministic and "
-            "row-wise in evaluation mode, or pass predict= with a part of it that is."
+            f"the same examples gave other outputs when {how} (largest difference "
+            f"{_deviation(*_live(expected, found)):.2g} of the largest output): {reason}. "
+            "Recombined rows would mean nothing; make the model deterministic and row-wise in evaluation mode, or pass "
+            "predict= with a part of it that is."
         )
 
 

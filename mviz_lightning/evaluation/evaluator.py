@@ -20,6 +20,7 @@ from mviz_lightning.evaluation.prediction import Predict, scores
 from mviz_lightning.evaluation.query import Query, join
 from mviz_lightning.evaluation.reuse import Plan, Recording, find_plan
 from mviz_lightning.evaluation.slices import Slice, slices
+from mviz_lightning.functional.outputs import Head, masked_classes, rounded
 
 T = TypeVar("T")
 
@@ -28,6 +29,9 @@ CACHE, FEWEST = 8 * 2**20, 16
 
 CHECKED = 16
 """Rows that are recomputed plainly whenever encodings are reused."""
+
+ROUNDED = 4
+"""How often the rounding of a probability may add up where its row is recomputed."""
 
 LARGEST_SCALE = 4
 """Rows of a forward with replayed encodings at the most, in chunks."""
@@ -47,6 +51,7 @@ class Evaluator:
         seed: Of random numbers that a forward may draw.
         all_pairs: A call that scores every row's first modality against every row's second, ``(B, B)``, where the model
             is such; ``predict`` is its diagonal.
+        head: What made probabilities of the logits that ``predict`` returns; None where the model returns logits.
         reuse: Whether encodings may be reused; set to False for good when they turn out not to be exact.
         rows: Distinct rows evaluated so far.
     """
@@ -58,6 +63,7 @@ class Evaluator:
     seed: int = 0
     reuse: bool = True
     all_pairs: Predict | None = None
+    head: Head | None = None
     rows: int = 0
     _plan: Plan | None = None
     _planned: bool = False
@@ -209,9 +215,12 @@ class Evaluator:
         kept = plain.where(finite, 0.0)
         # By the spread: beside a large offset, or another output, all that matters would look small.
         spread = (plain - plain.mean(0)).abs().nan_to_num(0.0, 0.0, 0.0).amax(0)
-        allowed = _tolerance(outputs) * (spread + spread.max() / 100)
+        live = spread[~masked_classes(plain, "multilabel")]
+        allowed = _tolerance(outputs) * (spread + live.max() / 100)
         allowed += 2 * torch.finfo(outputs.dtype).eps * kept.abs().amax(0)
-        difference = (found.where(finite, 0.0) - kept).abs().amax(0)
+        # Close to 1 the last digit of a probability is much of its logit.
+        lost = 0.0 if self.head is None else ROUNDED * torch.finfo(outputs.dtype).eps * rounded(kept, self.head)
+        difference = ((found.where(finite, 0.0) - kept).abs() - lost).amax(0)
         if not torch.equal(finite, found.isfinite()) or bool((difference > allowed).any()):
             worst = int((difference / allowed.clamp(min=1e-300)).argmax())
             raise RuntimeError(

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.explanation import Explanation
-from mviz_lightning.functional import Design, Task, decomposable
+from mviz_lightning.functional import Design, Task, decided, decomposable, labelled
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ class Subject:
     def decomposable(self, outputs: Tensor) -> Tensor:
         """Return ``(..., C)`` outputs in float64 on the scale on which they are decomposed."""
         return decomposable(outputs, self.task, self.scale)
+
+    @cached_property
+    def target(self) -> Tensor | None:
+        """``(N, ...)`` classes, labels or values, as of :func:`decided`; None where no example has any."""
+        target = self.probe.target
+        return None if target is None or not bool(labelled(target, self.task).any()) else decided(target, self.task)
+
+    def label(self, example: int) -> Tensor | None:
+        """Return an example's label; None where it has none."""
+        if self.target is None or not bool(labelled(self.target[[example]], self.task)):
+            return None
+        return self.target[example]
 
     def unit(self, output: int) -> float:
         """Return what 1 on that scale is in the output's own unit."""

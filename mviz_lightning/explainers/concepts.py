@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
-from mviz_lightning.functional import Task, benjamini_hochberg, over_represented
+from mviz_lightning.functional import Task, benjamini_hochberg, decided, labelled, over_represented
 from mviz_lightning.kinds import Kind
 from mviz_lightning.kinds.base import kind_of
 from mviz_lightning.kinds.text import Text
@@ -147,8 +147,9 @@ def _classes(probe: Probe, task: Task) -> Iterator[tuple[Trait, int]]:
     if target is None or task == "regression":
         return
     source = str(probe.layout.target)
-    labels = target.reshape(len(target), -1).long()
-    for example, row in enumerate(labels):
+    labels = decided(target, task).reshape(len(target), -1)
+    for example in labelled(target, task).nonzero().flatten().tolist():
+        row = labels[example]
         on = row.nonzero().flatten().tolist() if task == "multilabel" else row.tolist()
         yield from ((Trait("class", source, label), example) for label in on)
 

@@ -19,6 +19,7 @@ from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.interplay import CrossModalFinding, ExampleInterplay, Interplay, OutputInterplay
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Survey
+from mviz_lightning.functional import largest
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.functional.surrogate import rounding
 
@@ -186,8 +187,7 @@ class CrossModalInteraction(Survey):
 
     def _outcome(self, subject: Subject, example: int, outputs: Tensor) -> Outcome:
         """Read an example's outputs, ``(C,)``; its roles are the outputs that are explained."""
-        target = subject.probe.target
-        found = outcome(outputs, None if target is None else target[example], subject.task)
+        found = outcome(outputs, subject.label(example), subject.task)
         if self.outputs is not None:
             return replace(found, roles=dict.fromkeys(self.outputs, "output"))
         return replace(found, roles=dict([list(found.roles.items())[-1]]))  # the predicted one is the last
@@ -226,7 +226,7 @@ class CrossModalInteraction(Survey):
             else:
                 matrices = tuple(next(given)[: counts[0], : counts[1]] for _ in roles)
             method = "difference" if derived is None else self.method
-            floor = 0.0 if method == "second_order" else precision * float(outputs.abs().max())
+            floor = 0.0 if method == "second_order" else precision * largest(outputs, pair.subject.task)
             for output, matrix in zip(roles, matrices, strict=True):
                 found[example, output] = Interplay(pair.first, pair.second, matrix, method, reason, floor)
         return found

@@ -116,8 +116,7 @@ class DIME(Explainer):
         value, unimodal = subject.design.own(recombined)[place], subject.design.unimodal(recombined)[place]
         if not bool((value + unimodal).isfinite().all()):
             raise RuntimeError(f"outputs of validation example {position} or of its group are NaN or infinite.")
-        target = subject.probe.target
-        found = outcome(own, None if target is None else target[example], subject.task)
+        found = outcome(own, subject.label(example), subject.task)
         roles = found.roles if self.outputs is None else dict.fromkeys(self.outputs, "output")
         columns, precision = torch.tensor(list(roles), device=own.device), torch.finfo(answers[0].dtype).eps
         parts = {

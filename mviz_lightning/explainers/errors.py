@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from mviz_lightning.explainers.base import Subject
 from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
-from mviz_lightning.functional import Task
+from mviz_lightning.functional import Task, labelled, largest
 from mviz_lightning.functional.failures import FAILED, GAINED, categories, categories_of, margins
 
 ROUNDED = 4
@@ -137,9 +137,10 @@ class ErrorAnalysis(Survey):
         Raises:
             ConfigurationError: There are no labels.
         """
-        if subject.probe.target is None:
+        if subject.target is None or not bool(labelled(subject.target, subject.task)[subject.probe.groups].any()):
+            what = "target=None" if subject.probe.target is None else "no example that is recombined has a label"
             raise ConfigurationError(
-                "ErrorAnalysis: target=None, and without labels nothing is an error. Say target= with the path of the "
+                f"ErrorAnalysis: {what}, and without labels nothing is an error. Say target= with the path of the "
                 "labels, or leave ErrorAnalysis out of the explainers."
             )
         return Asked([Query(subject.probe.groups[:, subject.design.tuples].flatten(0, 1))])
@@ -191,14 +192,18 @@ class Decisions:
     @classmethod
     def of(cls, subject: Subject, answers: Tensor) -> "Decisions":
         """Read the answers to the recombinations of all groups, ``(G * T, C)`` as the model gave them."""
-        design, task, examples = subject.design, subject.task, subject.probe.groups.flatten()
-        by_group = answers.view(len(subject.probe.groups), -1, answers.shape[-1])
-        outputs, scaled = design.own(by_group).flatten(0, 1).double(), subject.decomposable(by_group)
-        value, unimodal = (part(scaled).flatten(0, 1) for part in (design.own, design.unimodal))
-        truth = torch.as_tensor(subject.probe.target)[examples].view(len(examples), -1)
-        truth = subject.decomposable(truth) if task == "regression" else truth.long()
+        design, task, target = subject.design, subject.task, cast("Tensor", subject.target)
+        by_group, examples = answers.view(len(subject.probe.groups), -1, answers.shape[-1]), subject.probe.groups
+        known = labelled(target, task)[examples.flatten()]
+        scaled, examples = subject.decomposable(by_group), examples.flatten()[known]
+        outputs, value, unimodal = (
+            part.flatten(0, 1)[known]
+            for part in (design.own(by_group).double(), design.own(scaled), design.unimodal(scaled))
+        )
+        truth = target[examples].view(len(examples), -1)
+        truth = subject.decomposable(truth) if task == "regression" else truth
         rounded = scaled if task == "regression" else answers  # centring takes an offset away, not its rounding
-        floor = ROUNDED * torch.finfo(answers.dtype).eps * float(rounded.abs().max())
+        floor = ROUNDED * torch.finfo(answers.dtype).eps * largest(rounded, task)
         return cls(task, examples, outputs, value, unimodal, truth, categories(value, unimodal, truth, task, floor))
 
     @property
@@ -257,7 +262,7 @@ def _case(subject: Subject, found: Decisions, place: tuple[int, int]) -> Case:
     example, task = int(found.examples[row]), subject.task
     output = int(found.truth[row, 0]) if task == "multiclass" else column
     scale = torch.ones(found.value.shape[1]) if subject.scale is None else subject.scale.cpu()
-    said = outcome(found.outputs[row], torch.as_tensor(subject.probe.target)[example], task)
+    said = outcome(found.outputs[row], subject.label(example), task)
     value, unimodal = found.value[row] * scale, found.unimodal[row] * scale
     return Case(
         Explanation(example, subject.positions[example], said.predicted, said.target, said.probability, outputs=[]),

@@ -17,6 +17,7 @@ from mviz_lightning.explainers.explanation import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Survey
 from mviz_lightning.explainers.unit_weights import ExampleImportance, ImportanceFinding, OutputImportance, Part
+from mviz_lightning.functional import largest
 from mviz_lightning.functional.surrogate import rounding
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
@@ -38,7 +39,7 @@ class _Evidence:
     def part(self, example: int, output: int, outputs: Tensor) -> Part:
         """Return what the units add to one of an example's ``(C,)`` outputs."""
         change = float(outputs[output] - self.without[example][output])
-        found, floor = self.weights[example, output], self.rounding * float(outputs.abs().max())
+        found, floor = self.weights[example, output], self.rounding * largest(outputs, self.asking.subject.task)
         r2 = None if found.r2 is None else float(found.r2)
         return Part(found.weights, change, self.asking.method, self.asking.reason, r2, floor)
 
@@ -175,8 +176,7 @@ class UnimodalImportance(Survey):
 
     def _outcome(self, subject: Subject, example: int, outputs: Tensor) -> Outcome:
         """Read an example's outputs, ``(C,)``; its roles are the outputs that are explained."""
-        target = subject.probe.target
-        found = outcome(outputs, None if target is None else target[example], subject.task)
+        found = outcome(outputs, subject.label(example), subject.task)
         return found if self.outputs is None else replace(found, roles=dict.fromkeys(self.outputs, "output"))
 
     def _evidence(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mviz_lightning.functional import Task, predictions
+from mviz_lightning.functional import Task, labelled, predictions
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def spread(outputs: Tensor, target: Tensor | None, examples: Tensor, task: Task,
 
     Args:
         outputs: ``(K, C)`` of the candidates, as the model gave them.
-        target: ``(K, ...)`` their labels.
+        target: ``(K, ...)`` their labels; those without one are neither right nor wrong.
         examples: ``(K,)`` the candidates.
         task: What the outputs stand for.
         count: How many are wanted.
@@ -107,10 +107,15 @@ def _strata(outputs: Tensor, target: Tensor | None, task: Task) -> Sequence[int]
 def _wrong(outputs: Tensor, target: Tensor | None, task: Task) -> Sequence[bool]:
     if target is None:
         return [False] * len(outputs)
-    truth = target.to(outputs.device).view(len(outputs), -1)
+    known, truth = labelled(target, task), target.to(outputs.device).view(len(outputs), -1)
+    return (_missed(outputs, truth, task) & known.to(outputs.device)).tolist()
+
+
+def _missed(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
+    """Return ``(K,)`` whether decisions are wrong, or values further from the truth than most."""
     if task == "regression":
         error = (outputs - truth).abs().mean(1)
-        return (error > error.median()).tolist()
+        return error > error.nanmedian()
     if task == "multiclass":
-        return (outputs.argmax(1) != truth[:, 0]).tolist()
-    return ((outputs > 0) != truth.bool()).any(1).tolist()
+        return outputs.argmax(1) != truth[:, 0]
+    return ((outputs > 0) != truth.bool()).any(1)

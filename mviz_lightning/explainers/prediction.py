@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from mviz_lightning.explainers.fidelity import FAMILIES, accuracy, fidelities, s
 from mviz_lightning.explainers.fused_features import pictured
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
-from mviz_lightning.functional import SparseLinear, sparse_linear, strongest
+from mviz_lightning.functional import SparseLinear, labelled, sparse_linear, strongest
 
 FEWEST = 20
 """Examples, of which one half is fitted and the other foretold."""
@@ -155,9 +156,10 @@ class MultimodalPrediction(Survey):
         predicted = targets_of(outputs, None, task)
         model = sparse_linear(features, predicted, held_out, FAMILIES[task])
         values = fidelities(model, features, predicted, held_out, task)
-        if subject.probe.target is not None:
-            labels = targets_of(outputs, subject.probe.target, task)
-            values["accuracy"] = accuracy(features, labels, held_out, task)
+        known = known_labels(subject)
+        if len(known) >= FEWEST:
+            labels = targets_of(outputs[known], cast("Tensor", subject.target)[known], task)
+            values["accuracy"] = accuracy(features[known], labels, held_out[known], task)
         non_zero = used(model)
         values["sparsity"] = 1 - sum(non_zero.values()) / max(1, len(model.weights) * len(non_zero))
         agreeing = None if task == "regression" else same(model.scores(features), predicted, task).all(1)
@@ -185,6 +187,12 @@ class MultimodalPrediction(Survey):
             )
 
 
+def known_labels(subject: Subject) -> Tensor:
+    """Return the examples that have a label."""
+    target = subject.target
+    return torch.arange(0) if target is None else labelled(target, subject.task).nonzero().flatten()
+
+
 def used(model: SparseLinear) -> dict[int, int]:
     """Return how many features every output has a weight for; those that did not vary are left out."""
     learnt = model.intercept.isfinite().nonzero().flatten().tolist()
@@ -197,7 +205,7 @@ def _activating(subject: Subject, activations: Tensor) -> list[Activating]:
 
 def held_out_half(subject: Subject, outputs: Tensor) -> Tensor:
     """Return ``(N,)`` bool: every second example along the labels, or else along the predictions."""
-    key = subject.probe.target
+    key = subject.target
     if key is None:
         key = outputs.argmax(1) if subject.task == "multiclass" else outputs
     generator = torch.Generator().manual_seed(subject.seed)
@@ -228,8 +236,7 @@ def example_features(
         model: The sparse one.
         agreeing: ``(N,)`` whether it decides as the model does.
     """
-    target = subject.probe.target
-    found = outcome(outputs, None if target is None else target[example], subject.task)
+    found = outcome(outputs, subject.label(example), subject.task)
     output = next((output for output, role in found.roles.items() if "predicted" in role), next(iter(found.roles)))
     activations, weights = model.standardised(features.unsqueeze(0))[0], model.weights[:, output]
     order = (weights * activations).abs().argsort(descending=True, stable=True)[:BARS].tolist()

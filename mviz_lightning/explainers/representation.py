@@ -246,7 +246,5 @@ def _looked_at(
 
 
 def _strong(subject: Subject, answers: Answers, example: int, number: int) -> Strong:
-    target = subject.probe.target
-    label = None if target is None else target[example]
-    known = outcome(answers.outputs[1][example], label, subject.task).target
+    known = outcome(answers.outputs[1][example], subject.label(example), subject.task).target
     return Strong(example, subject.positions[example], float(answers.features[1][example, number]), known)

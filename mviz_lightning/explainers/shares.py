@@ -12,7 +12,7 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.yardstick import Alone, Yardstick, anchors, tell_alone
-from mviz_lightning.functional import Design, Task, design
+from mviz_lightning.functional import Design, Task, decided, design, graded, labelled
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 
 
@@ -83,13 +83,14 @@ class Shares:
             metric.to(outputs.device).update(by_group)
         if target is None:
             return unlabelled
-        score = self._score(outputs.shape[-1])
+        score = self._score(outputs.shape[-1], target)
         score.sync_on_compute = sync
-        if not len(groups) and any(isinstance(default, list) for default in score._defaults.values()):
+        unscored = not bool(labelled(target[groups.flatten()], self.task).any())
+        if unscored and any(isinstance(default, list) for default in score._defaults.values()):
             # Gathering its predictions would abort the process, beyond any handler.
             raise ConfigurationError(
-                f"score={type(score).__name__} keeps predictions, and this process has no group to predict; raise "
-                "num_examples until there is a group of examples for each process."
+                f"score={type(score).__name__} keeps predictions, and this process has no labelled group to "
+                "predict; raise num_examples until there is a group of examples for each process."
             )
         scored = [
             kind(self.modalities, task=self.task, score=score, **self._plan) for kind in (EMAPGap, PerceptualScore)
@@ -101,19 +102,21 @@ class Shares:
     def yardstick(self, probe: Probe, outputs: int) -> Yardstick:
         """Return what the score gives for one constant answer and for the labels, on the examples it is taken of."""
         target = self.target(probe)
-        return (
-            Yardstick()
-            if target is None
-            else anchors(self._score(outputs), self.task, target[probe.groups.flatten()], outputs)
-        )
+        if target is None:
+            return Yardstick()
+        scored = target[probe.groups.flatten()]
+        known = scored[labelled(scored, self.task)]
+        return anchors(self._score(outputs, target), self.task, known, outputs)
 
     def tell_alone(self, probe: Probe, outputs: int) -> dict[str, Alone]:
         """Return what the raw inputs of every modality tell about the labels; nothing without labels."""
         target = self.target(probe)
         return {} if target is None else tell_alone(probe, target, self.task, outputs, self.seed)
 
-    def _score(self, outputs: int) -> Metric:
-        return self.score.clone() if self.score is not None else default_score(self.task, outputs)
+    def _score(self, outputs: int, target: Tensor) -> Metric:
+        if self.score is not None:
+            return self.score.clone()
+        return default_score(self.task, outputs, graded=self.task == "multilabel" and graded(target))
 
     @property
     def _plan(self) -> dict[str, Any]:
@@ -125,7 +128,7 @@ class Shares:
         target = self.target(probe)
         if self.task != "regression" or outputs == 1 or target is None:
             return None
-        spread = target.double().std(0)
+        spread = target[labelled(target, self.task)].double().std(0)
         return torch.where(spread > 0, spread, 1.0)  # a constant target has no scale
 
     def explain(self, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -140,10 +143,10 @@ class Shares:
         return outputs.view(-1, len(self.design.tuples), outputs.shape[-1])
 
     def target(self, probe: Probe) -> Tensor | None:
-        """Return ``(N, ...)`` labels in the shape that metrics take."""
+        """Return ``(N, ...)`` labels as scores take them; None where no example that is recombined has one."""
         target = probe.target
-        if target is None:
+        if target is None or not bool(labelled(target[probe.groups.flatten()], self.task).any()):
             return None
-        if target[:1].numel() == 1 and self.task != "multilabel":
-            target = target.view(len(target))
-        return target if self.task == "regression" else target.long()
+        if self.task == "multilabel" and graded(target):
+            return target.flatten(1).double()
+        return decided(target, self.task)

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional import Task, bent, copies, held_out, standardised_kernel
+from mviz_lightning.functional import Task, bent, copies, held_out, labelled, standardised_kernel
 from mviz_lightning.kinds.base import kind_of
 from mviz_lightning.plain import build
 
@@ -120,26 +120,27 @@ def tell_alone(probe: Probe, target: Tensor, task: Task, outputs: int, seed: int
 
     Args:
         probe: The examples, of which up to 1,024 are used.
-        target: ``(N, ...)`` their labels.
+        target: ``(N, ...)`` their labels; examples without one are left out.
         task: What the outputs stand for.
         outputs: Scores an example, C.
         seed: Of the fifths.
     """
-    answers = encoded(target, task, outputs)
+    known = labelled(target, task).nonzero().flatten()[:MOST]
+    answers = encoded(target[known], task, outputs)
     spread = answers.std(0)
     answers = answers[:, spread > 0] / (spread[spread > 0] if task == "regression" else 1.0)
     if len(answers) < FEWEST or not answers.shape[1]:
         return {}
-    found = {name: _told(probe, name, answers, seed) for name in probe.layout.names}
+    found = {name: _told(probe, name, known, answers, seed) for name in probe.layout.names}
     return {name: told for name, told in found.items() if told is not None}
 
 
-def _told(probe: Probe, name: str, answers: Tensor, seed: int) -> Alone | None:
-    """Ask one modality; None where it cannot be."""
-    features, answers = _features(probe, name), answers[:MOST]
+def _told(probe: Probe, name: str, examples: Tensor, answers: Tensor, seed: int) -> Alone | None:
+    """Ask one modality of some examples; None where it cannot be."""
+    features = _features(probe, name)
     if features is None:
         return None
-    kernel = standardised_kernel(features[:MOST])
+    kernel = standardised_kernel(features[examples])
     folds = _folds(copies(kernel, features.shape[1]), features.shape[1], seed)
     if folds is None:
         return None

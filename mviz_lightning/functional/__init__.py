@@ -17,7 +17,18 @@ from mviz_lightning.functional.features import (
     varies,
 )
 from mviz_lightning.functional.jackknife import Estimate, jackknife
-from mviz_lightning.functional.outputs import NOTEWORTHY, Task, decisions, decomposable, noise_floor
+from mviz_lightning.functional.outputs import (
+    NOTEWORTHY,
+    Head,
+    Task,
+    decisions,
+    decomposable,
+    largest,
+    levelled,
+    logits_of,
+    masked_classes,
+    noise_floor,
+)
 from mviz_lightning.functional.projection import emap, own, unimodal_contribution
 from mviz_lightning.functional.proximal import Family
 from mviz_lightning.functional.ridge import bent, copies, held_out, standardised_kernel
@@ -25,6 +36,7 @@ from mviz_lightning.functional.scores import predictions
 from mviz_lightning.functional.shares import bound_name, share_names, share_ratios, shares
 from mviz_lightning.functional.sparse import SparseLinear, elastic_net, sparse_linear
 from mviz_lightning.functional.surrogate import ALPHA, Surrogate, draw_masks, kernel, surrogate
+from mviz_lightning.functional.targets import decided, graded, labelled, one_each
 
 __all__ = [
     "ALPHA",
@@ -35,6 +47,7 @@ __all__ = [
     "Estimate",
     "Family",
     "GridDesign",
+    "Head",
     "SparseLinear",
     "Surrogate",
     "Task",
@@ -44,6 +57,7 @@ __all__ = [
     "bound_name",
     "classify",
     "copies",
+    "decided",
     "decisions",
     "decomposable",
     "design",
@@ -52,12 +66,19 @@ __all__ = [
     "elastic_net",
     "emap",
     "feature_components",
+    "graded",
     "half_splits",
     "held_out",
     "jackknife",
     "kernel",
+    "labelled",
+    "largest",
+    "levelled",
+    "logits_of",
     "main_effects",
+    "masked_classes",
     "noise_floor",
+    "one_each",
     "over_represented",
     "overlap",
     "own",

@@ -1,7 +1,7 @@
 """Metrics that work without the callbacks."""
 
 from mviz_lightning.metrics.flips import PredictionFlips
-from mviz_lightning.metrics.scores import EMAPGap, PerceptualScore, default_score
+from mviz_lightning.metrics.scores import EMAPGap, GradedAccuracy, PerceptualScore, default_score
 from mviz_lightning.metrics.shares import ContributionShares
 
-__all__ = ["ContributionShares", "EMAPGap", "PerceptualScore", "PredictionFlips", "default_score"]
+__all__ = ["ContributionShares", "EMAPGap", "GradedAccuracy", "PerceptualScore", "PredictionFlips", "default_score"]

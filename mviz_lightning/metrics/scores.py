@@ -1,23 +1,54 @@
 """The score side: what recombination costs in accuracy (EMAP gap, perceptual score)."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from mviz_lightning.functional import Task, design, predictions
+from mviz_lightning.functional import Task, design, labelled, levelled, predictions
 
 
-def default_score(task: Task, outputs: int) -> Metric:
+class GradedAccuracy(Metric):
+    """What the targets say of the strongest label, on average: VQA's accuracy where several people were asked.
+
+    ``update`` takes ``(n, C)`` predictions, of which only the order in each row counts, and targets in 0..1.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for state in ("total", "count"):
+            self.add_state(state, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add examples."""
+        self.total = self.total + target.double().gather(1, preds.argmax(1, keepdim=True)).sum()
+        self.count = self.count + len(target)
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        return self.total / self.count
+
+
+def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
     """Return accuracy for classification (of all labels for multilabel), R2 for regression.
 
     Args:
         task: What the outputs stand for.
         outputs: How many there are, C.
+        graded: Whether labels lie between 0 and 1; then what they say of the strongest label counts.
     """
+    if task == "multilabel" and graded:
+        return GradedAccuracy()
     if task == "multiclass":
         return MulticlassAccuracy(outputs, average="micro")
     if task == "binary":
@@ -57,7 +88,7 @@ class _GroupScore(WrapperMetric):
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Add groups."""
-        outputs = outputs.double()
+        outputs = levelled(outputs, self.task).double()
         self._add(self.score, self._design.own(outputs), target)
         for position, metric in enumerate(self.recombined):
             self._add(metric, *self._recombine(position, outputs, target))
@@ -67,9 +98,11 @@ class _GroupScore(WrapperMetric):
         raise NotImplementedError
 
     def _add(self, metric: nn.Module, outputs: Tensor, target: Tensor) -> None:
-        if outputs.numel():  # a process may have no group, and most metrics refuse to add nothing
+        truth = target.flatten(0, outputs.dim() - 2)
+        known = labelled(truth, self.task)
+        if bool(known.any()):  # a process may have no group, and most metrics refuse to add nothing
             predicted = predictions(outputs.flatten(0, -2), self.task)
-            cast("Metric", metric).update(predicted, target.flatten(0, outputs.dim() - 2))
+            cast("Metric", metric).update(predicted[known], truth[known])
 
     def _scores(self) -> tuple[Tensor, list[Tensor]]:
         return self.score.compute(), [cast("Metric", metric).compute() for metric in self.recombined]
@@ -96,7 +129,8 @@ class EMAPGap(_GroupScore):
         pairs: As for ``ContributionShares``, whose rows these are.
         seed: Of the design.
 
-    ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets.
+    ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets. Examples
+    with a target of -100, or NaN in a regression, have no label and do not count.
     """
 
     def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

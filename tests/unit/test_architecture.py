@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"explainers", "ranks"},
     {"collapse"},
     {"config", "rendering"},
-    {"collection", "inquiry", "surveyor", "history", "album", "testing"},
+    {"collection", "reading", "inquiry", "surveyor", "history", "album", "testing"},
     {"methods"},
     {"study"},
     {"analysis", "callbacks"},

@@ -357,7 +357,7 @@ def test_scores_read_the_rows_that_the_shares_were_planned_with(modalities: int,
     method = Shares(NAMES[:modalities], "multiclass", group_size=20, pairs=pairs)
     groups, values = torch.arange(80).view(4, 20), normal(11, 80, modalities, 3)
     outputs = values[method.plan(groups).sources, torch.arange(modalities)].sum(1)
-    probe = SimpleNamespace(target=values.sum(1).argmax(-1))
+    probe = SimpleNamespace(target=values.sum(1).argmax(-1), groups=groups)
 
     found = method.explain(method.metrics(probe, outputs, groups))
     assert found["score"] == found["emap_score"] == 1
@@ -371,3 +371,17 @@ def test_shares_of_outputs_in_half_precision_are_computed_in_float64() -> None:
     exact.update(outputs.double())
 
     assert metric.compute() == exact.compute()
+
+
+@pytest.mark.parametrize("masked", [-torch.inf, torch.finfo(torch.float64).min, -1e9])
+@pytest.mark.parametrize("kind", [EMAPGap, PerceptualScore, ContributionShares])
+def test_a_masked_class_leaves_metrics_as_they_are_without_it(kind: Callable[..., Metric], masked: float) -> None:
+    outputs, target = rows(2, 8, 3, seed=14), labels(15, 3, 8)
+    found = []
+    for logits in (outputs, torch.cat([outputs, torch.full_like(outputs[..., :1], masked)], -1)):
+        own = {} if kind is ContributionShares else {"score": default_score("multiclass", logits.shape[-1])}
+        metric = kind(NAMES[:2], task="multiclass", group_size=8, **own)
+        metric.update(logits, *([target] if own else []))
+        found.append({name: float(value) for name, value in metric.compute().items()})
+
+    assert found[1] == pytest.approx(found[0], abs=1e-12)
