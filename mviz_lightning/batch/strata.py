@@ -6,6 +6,8 @@ Both cut the error of first-order shares; dealt strata also keep the interval ho
 import torch
 from torch import Tensor
 
+from mviz_lightning.functional.variation import standardisation
+
 
 def stratum_order(target: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
     """Sort examples by label (or by the size of a real target), at random among equals.
@@ -21,9 +23,9 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
     shuffled = torch.randperm(count, generator=generator)
     if target is None:
         return shuffled
-    key = target.double().view(count, -1)
-    spread = key.std(0, correction=0).clamp(min=torch.finfo(key.dtype).tiny)
-    key = ((key - key.mean(0)) / spread).mean(1).nan_to_num()
+    values = target.reshape(count, -1)
+    mean, spread = standardisation(values)
+    key = ((values.double() - mean) / spread).mean(1).nan_to_num()
     return shuffled[torch.argsort(key[shuffled], stable=True)]
 
 
