@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.functional import decided, labelled, one_each
+from mviz_lightning.functional.variation import standardisation
 
 
 def stratum_order(target: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
@@ -26,9 +27,9 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
         return shuffled
     # As one-hot columns, classes that are equally frequent would be the same.
     classes = decided(target, "multiclass") if one_each(target[labelled(target)]) else target
-    key = classes.double().view(count, -1)
-    spread = key.std(0, correction=0).clamp(min=torch.finfo(key.dtype).tiny)
-    key = ((key - key.mean(0)) / spread).mean(1).nan_to_num()
+    values = classes.reshape(count, -1)
+    mean, spread = standardisation(values)
+    key = ((values.double() - mean) / spread).mean(1).nan_to_num()
     return shuffled[torch.argsort(key[shuffled], stable=True)]
 
 

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mviz_lightning.functional import Family, SparseLinear, Task, decisions, sparse_linear
-from mviz_lightning.functional.sparse import standardisation
+from mviz_lightning.functional.variation import beyond_rounding, standardisation
 
 FAMILIES: dict[Task, Family] = {
     "multiclass": "multinomial",
@@ -64,11 +64,11 @@ def agreement(scores: Tensor, targets: Tensor, task: Task) -> float:
     """
     if task != "regression":
         return float(same(scores, targets, task).double().mean())
-    around = (targets - targets.mean(0)).square().sum(0)
-    if not bool((around > 0).any()):
+    varies = beyond_rounding(targets)
+    if not bool(varies.any()):
         raise RuntimeError("values that are the same for all examples cannot be foretold from features.")
-    missed = (scores - targets).square().sum(0)
-    return float((1 - missed / around)[around > 0].mean())
+    missed, around = ((targets - guess).square().sum(0) for guess in (scores, targets.mean(0)))
+    return float((1 - missed / around)[varies].mean())
 
 
 def same(scores: Tensor, targets: Tensor, task: Task) -> Tensor:

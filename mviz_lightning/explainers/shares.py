@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -13,6 +12,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.evaluation.query import Query
 from mviz_lightning.explainers.yardstick import Alone, Yardstick, anchors, tell_alone
 from mviz_lightning.functional import Design, Task, decided, design, graded, labelled
+from mviz_lightning.functional.variation import beyond_rounding
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 
 
@@ -128,8 +128,8 @@ class Shares:
         target = self.target(probe)
         if self.task != "regression" or outputs == 1 or target is None:
             return None
-        spread = target[labelled(target, self.task)].double().std(0)
-        return torch.where(spread > 0, spread, 1.0)  # a constant target has no scale
+        known = target[labelled(target, self.task)]
+        return known.double().std(0).where(beyond_rounding(known), 1.0)  # a constant target has no scale
 
     def explain(self, metrics: Sequence[Metric]) -> dict[str, float]:
         """Return the values by the names under which they are logged."""

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task, bent, copies, held_out, labelled, standardised_kernel
+from mviz_lightning.functional.variation import beyond_rounding
 from mviz_lightning.kinds.base import kind_of
 from mviz_lightning.plain import build
 
@@ -83,7 +84,7 @@ def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> Yardstic
         outputs: Scores an example, C.
     """
     right = encoded(target, task, outputs)
-    usual = right.mean(0, keepdim=True).repeat(len(right), 1)
+    usual = right.mean(0).where(beyond_rounding(right), right)  # no rounding of a mean beside labels that are one
     chance, perfect = (_scored(score, answers, target, task) for answers in (usual, right))
     if perfect is None or math.isnan(perfect):
         return Yardstick()
@@ -129,6 +130,8 @@ def tell_alone(probe: Probe, target: Tensor, task: Task, outputs: int, seed: int
     answers = encoded(target[known], task, outputs)
     spread = answers.std(0)
     answers = answers[:, spread > 0] / (spread[spread > 0] if task == "regression" else 1.0)
+    answers = answers[:, beyond_rounding(answers)]
+    answers = answers / answers.std(0) if task == "regression" else answers
     if len(answers) < FEWEST or not answers.shape[1]:
         return {}
     found = {name: _told(probe, name, known, answers, seed) for name in probe.layout.names}

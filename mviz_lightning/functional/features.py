@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mviz_lightning.functional.designs import Design
+from mviz_lightning.functional.variation import ROUNDED, beyond_rounding
 
 UNIMODAL = 0.8
 """First-order share from which on a feature is called that of one modality. Below, a fifth or more of its variance
@@ -16,9 +17,6 @@ comes from elsewhere, more than the error of shares at the default design (.03 t
 
 DEAD = 1e-3
 """A feature is called constant whose deviation is below this part of the layer's root mean square deviation."""
-
-ROUNDED = 4
-"""How often the rounding of the largest activation may add up in a feature that is constant."""
 
 CONSTANT = -1
 """Class of a feature that does not vary."""
@@ -53,10 +51,8 @@ def varies(features: Tensor) -> Tensor:
     Returns:
         ``(F,)`` False where the deviation is nothing but rounding, or below :data:`DEAD` of the layer's own.
     """
-    values = features.double()
-    deviation = values.std(0, correction=0)
-    rounding = ROUNDED * torch.finfo(features.dtype).eps * values.abs().amax(0)
-    return (deviation > rounding) & (deviation > DEAD * deviation.square().mean().sqrt())
+    deviation = features.double().std(0, correction=0)
+    return beyond_rounding(features) & (deviation > DEAD * deviation.square().mean().sqrt())
 
 
 def classify(contributions: Tensor, live: Tensor) -> Tensor:

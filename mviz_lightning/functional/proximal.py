@@ -53,8 +53,18 @@ class Problem:
         mean = self.targets.mean(0)
         weights = torch.zeros(self.values.shape[1], len(mean), dtype=torch.float64)
         intercept = {"multinomial": mean.log(), "bernoulli": mean.logit(), "gaussian": mean}[self.family]
-        steepest = self.asking(Fit(weights, intercept, 0.0)).max() if len(weights) else torch.zeros(())
-        return Fit(weights, intercept, float(steepest) / self.mixing)
+        steepest = float(self.asking(Fit(weights, intercept, 0.0)).max()) if len(weights) else 0.0
+        return Fit(weights, intercept, steepest / self.mixing if steepest > self.rounding else 0.0)
+
+    @property
+    def rounding(self) -> float:
+        """The largest slope that rounding can feign where there is none.
+
+        A slope is the mean over n products of a feature, whose mean square is 1, with a residual. Adding up in any
+        order errs by n times the precision of their mean size (Higham 2002), and residuals by that of the targets.
+        """
+        deviation, size = self.targets.std(0, correction=0).max(), self.targets.abs().max()
+        return torch.finfo(torch.float64).eps * float(len(self.targets) * deviation + size)
 
     def residual(self, scores: Tensor) -> Tensor:
         """Return ``(n, K)``: the slope of every example's loss by its scores."""
@@ -108,12 +118,16 @@ class Point:
 
 @dataclass(frozen=True)
 class _Descent:
-    """Proximal steps at one penalty: features with ones behind them ``(n, F + 1)``, and what each weight costs."""
+    """Proximal steps at one penalty: features with ones behind them ``(n, F + 1)``, and what each weight costs.
+
+    Slopes are drawn towards 0 by their rounding: at a penalty that just leaves no weight, the last bit makes none.
+    """
 
     problem: Problem
     values: Tensor
     ridge: Tensor
     threshold: Tensor
+    rounding: Tensor
 
     @classmethod
     def of(cls, problem: Problem, penalty: float) -> "_Descent":
@@ -121,7 +135,8 @@ class _Descent:
         values = torch.cat([problem.values, torch.ones(len(problem.values), 1, dtype=torch.float64)], 1)
         costs = torch.full((values.shape[1], 1), penalty, dtype=torch.float64)
         costs[-1] = 0  # of the intercept
-        return cls(problem, values, costs * (1 - problem.mixing), costs * problem.mixing)
+        rounding = torch.tensor(problem.rounding, dtype=torch.float64)
+        return cls(problem, values, costs * (1 - problem.mixing), costs * problem.mixing, rounding)
 
     @property
     def safe(self) -> float:
@@ -136,7 +151,7 @@ class _Descent:
     def step(self, start: Point, length: float) -> tuple[Point, float]:
         """Return where a step leads to, and how long the curvature on the way allows it to be."""
         residual = self.problem.residual(start.scores)
-        slope = self.values.T @ residual / len(self.values) + self.ridge * start.weights
+        slope = _shrunk(self.values.T @ residual / len(self.values), self.rounding) + self.ridge * start.weights
         end = self.at(_shrunk(start.weights - length * slope, length * self.threshold))
         moved = (start.weights - end.weights).square()
         bent = (start.scores - end.scores) * (residual - self.problem.residual(end.scores))

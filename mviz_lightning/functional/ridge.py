@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mviz_lightning.functional.variation import ROUNDED, rounding_of
+
 PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 """Of the kernel's mean eigenvalue; the best is chosen on the training part alone."""
 
@@ -28,14 +30,12 @@ def standardised_kernel(features: Tensor) -> Tensor:
         features: ``(N, D)``; what is not finite counts as the column's mean, constant columns for nothing.
     """
     kernel = torch.zeros(len(features), len(features), dtype=torch.float64)
-    exact = not features.is_floating_point()
-    rounding = 4 * torch.finfo(torch.float64 if exact else features.dtype).eps
     for columns in torch.split(features, COLUMNS, dim=1):
         values = columns.double().nan_to_num(torch.nan, torch.nan, torch.nan)
         centred = (values - values.nanmean(0)).nan_to_num()
         spread = centred.square().mean(0).sqrt()
         # Rounding of a constant column is no feature; the scale of a tiny one is no reason to drop it.
-        real = spread > rounding * values.nan_to_num().abs().amax(0)
+        real = spread > rounding_of(columns.nan_to_num(0.0, 0.0, 0.0))
         scaled = centred[:, real] / spread[real]
         kernel += scaled @ scaled.T
     return kernel
@@ -58,8 +58,14 @@ def copies(kernel: Tensor, columns: int) -> Tensor:
 
 
 def _distances(kernel: Tensor) -> Tensor:
+    """Return ``(N, N)`` squared distances; 0 where rounding may have made them.
+
+    The mean square is the number of standardised features: so many products are added up.
+    """
     squares = kernel.diagonal()
-    return (squares[:, None] + squares[None] - 2 * kernel).clamp(min=0)
+    distances = squares[:, None] + squares[None] - 2 * kernel
+    rounding = ROUNDED * torch.finfo(kernel.dtype).eps * squares.mean() * squares.amax()
+    return distances.where(distances > rounding, 0.0)
 
 
 def bent(kernel: Tensor) -> Tensor:
@@ -93,10 +99,15 @@ def held_out(kernels: Sequence[Tensor], targets: Tensor, folds: Tensor) -> Tenso
 
 
 def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the kernel within the training part, and of the held-out part with it, about the training part's mean."""
+    """Return the kernel within the training part, and of the held-out part with it, about the training part's mean.
+
+    What does not vary in the training part tells nothing about the rest: rounding is all that is left of it.
+    """
     within, across = kernel[inside][:, inside], kernel[outside][:, inside]
     means = within.mean(0)
-    return within - means - means[:, None] + means.mean(), across - means  # what is multiplied by it adds up to 0
+    centred = within - means - means[:, None] + means.mean()
+    rounding = ROUNDED * torch.finfo(kernel.dtype).eps * len(within) * within.abs().amax()
+    return centred.where(centred.abs() > rounding, 0.0), across - means  # what is multiplied by it adds up to 0
 
 
 def _fitted(parts: tuple[Tensor, Tensor], targets: Tensor) -> tuple[float, Tensor]:

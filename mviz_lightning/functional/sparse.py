@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mviz_lightning.functional.proximal import MIXING, Family, Fit, Problem, minimise
+from mviz_lightning.functional.variation import beyond_rounding, standardisation
 
 PENALTIES = 40
 SMALLEST = 0.01
@@ -63,10 +64,11 @@ def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: F
         does not vary in the training part is not fitted: a class that is not seen there is never foretold, a label that
         is always or never there stays so.
     """
-    inside, targets = ~held_out, targets.double()
+    inside, varies = ~held_out, beyond_rounding(targets[~held_out])
+    targets = targets.double()
     mean, spread = standardisation(features[inside])
     values = (features.double() - mean) / spread
-    intercept, varies = _constant(targets[inside], family)
+    intercept = _constant(targets[inside], family)
     weights, penalty = torch.zeros(len(mean), targets.shape[1], dtype=torch.float64), 0.0
     if bool(varies.any()):
         seen = targets[:, varies]
@@ -74,19 +76,6 @@ def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: F
         found = _best(Problem(values[inside], seen[inside], family), values[judges], seen[judges])
         weights[:, varies], intercept[varies], penalty = found.weights, found.intercept, found.penalty
     return SparseLinear(weights, intercept, penalty, mean, spread)
-
-
-def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``(F,)`` means and standard deviations in float64; these infinite where a feature is constant.
-
-    Args:
-        features: ``(n, F)``; what varies no more than by rounding is constant.
-    """
-    values = features.double()
-    mean = values.mean(0)
-    spread = (values - mean).square().mean(0).sqrt()
-    rounding = 4 * torch.finfo(features.dtype).eps * values.abs().amax(0)
-    return mean, torch.where(spread > rounding, spread, torch.inf)
 
 
 def elastic_net(
@@ -122,10 +111,10 @@ def losses(scores: Tensor, targets: Tensor, family: Family) -> Tensor:
     return (scores - targets).square().sum(1) / 2
 
 
-def _constant(targets: Tensor, family: Family) -> tuple[Tensor, Tensor]:
-    """Return ``(K,)`` scores of targets that do not vary, and which ones do."""
-    mean, varies = targets.mean(0), targets.amax(0) > targets.amin(0)
-    return mean if family == "gaussian" else torch.where(mean > 0.5, torch.inf, -torch.inf).double(), varies
+def _constant(targets: Tensor, family: Family) -> Tensor:
+    """Return ``(K,)`` scores of targets that do not vary."""
+    mean = targets.mean(0)
+    return mean if family == "gaussian" else torch.where(mean > 0.5, torch.inf, -torch.inf).double()
 
 
 def _best(problem: Problem, values: Tensor, targets: Tensor) -> Fit:

@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from mviz_lightning.batch import Units
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.functional.variation import ROUNDED
 from mviz_lightning.kinds.base import Kind, blocks, fill
 from mviz_lightning.kinds.cells import cells_aspect, draw_cells
 
@@ -119,7 +120,8 @@ class Image(Kind):
         if self.values.dtype == torch.uint8:
             return image / 255
         low, high = image.min(), image.max()
-        if low >= 0 and high <= 1:
+        rounding = ROUNDED * torch.finfo(image.dtype).eps  # of an image that was resized or blended, say
+        if low >= -rounding and high <= 1 + rounding:
             return image
         return (image - low) / (high - low).clamp(min=1e-12)
 

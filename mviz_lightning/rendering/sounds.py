@@ -18,7 +18,8 @@ def examples_of(finding: Finding) -> Sequence[Explanation]:
     return ()
 
 
-@examples_of.register
+@examples_of.register(ImportanceFinding)
+@examples_of.register(CrossModalFinding)
 def _(finding: ImportanceFinding | CrossModalFinding) -> Sequence[Explanation]:
     return [found.about for found in finding.examples]
 

@@ -130,6 +130,35 @@ def long_functions(files: Sources, limit: int = 30) -> list[str]:
     ]
 
 
+def registered_unions(files: Sources) -> list[str]:
+    """Return registrations of a union with a generic function, which Python 3.10 refuses at import."""
+    return [
+        f"{path}: line {node.lineno} registers {ast.unparse(annotation)}"
+        for path, text in files.items()
+        for node in ast.walk(ast.parse(text))
+        for annotation in registered(node)
+        if is_union(annotation)
+    ]
+
+
+def registered(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what is given to ``register``: as an argument, or as annotations of a function below it."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "register":
+        yield from [*node.args, *(keyword.value for keyword in node.keywords)]
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        bare = any(isinstance(one, ast.Attribute) and one.attr == "register" for one in node.decorator_list)
+        first = [one.annotation for one in (*node.args.posonlyargs, *node.args.args) if one.annotation][:1]
+        yield from first if bare else []
+
+
+def is_union(annotation: ast.expr) -> bool:
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = ast.parse(annotation.value, mode="eval").body
+    if isinstance(annotation, ast.Subscript):
+        return ast.unparse(annotation.value).rpartition(".")[2] in {"Union", "Optional"}
+    return isinstance(annotation, ast.BinOp)
+
+
 def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Count the lines of a function's body without its docstring; a public signature has a line for each argument."""
     documented = ast.get_docstring(node, clean=False) is not None
@@ -151,6 +180,10 @@ def test_files_are_short() -> None:
 
 def test_functions_are_short() -> None:
     assert long_functions(sources()) == []
+
+
+def test_no_union_is_registered() -> None:
+    assert registered_unions(sources()) == []
 
 
 def test_all_files_are_looked_at() -> None:
@@ -217,6 +250,35 @@ def test_a_long_function_would_be_found(head: str, body: int, found: int) -> Non
 def test_a_long_method_would_be_found() -> None:
     text = "class A:\n    def f(self):\n" + "        pass\n" * 31
     assert long_functions({"x.py": text}) == ["x.py: f has 31 lines"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@f.register\ndef _(x: A | B): ...",
+        "@f.register\nasync def _(x: 'A | None', y: int): ...",
+        "@f.register\ndef _(x: Optional[A]): ...",
+        "@f.register\ndef _(x: typing.Union[A, B], /): ...",
+        "class C:\n    @f.register\n    def _(self, x: A | B): ...",
+        "@f.register(A | B)\ndef _(x): ...",
+        "f.register(cls=A | B, func=g)",
+    ],
+)
+def test_a_registered_union_would_be_found(text: str) -> None:
+    assert len(registered_unions({"x.py": text})) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@f.register\ndef _(x: A, y: A | B) -> A | B: ...",
+        "@f.register(A)\n@f.register(B)\ndef _(x: A | B): ...",
+        "@f.register\ndef _(x: Tensor[A, B]): ...",
+        "@other\ndef f(x: A | B): ...",
+    ],
+)
+def test_a_union_that_is_not_registered_is_allowed(text: str) -> None:
+    assert registered_unions({"x.py": text}) == []
 
 
 UNWANTED = {

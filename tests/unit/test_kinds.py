@@ -127,6 +127,11 @@ def test_what_normalisation_was_is_not_guessed_contrast_is_stretched() -> None:
     assert shown[0, :, 0].tolist() == [0, 128, 255]
 
 
+def test_an_image_that_leaves_0_to_1_by_rounding_keeps_its_contrast() -> None:
+    shown = made(torch.tensor([0.25, 0.5, 1 + 1.2e-7]).view(1, 1, 1, 3)).pixels(0)
+    assert shown[0, :, 0].tolist() == [64, 128, 255]
+
+
 def test_a_mean_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"has 2 values, the images have 3 channels"):
         made(torch.zeros(1, 3, 4, 4), mean=[0.5, 0.5]).pixels(0)

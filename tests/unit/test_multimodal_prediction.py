@@ -338,6 +338,14 @@ def test_agreement_is_a_share_of_decisions_or_r2() -> None:
     assert agreement(torch.cat([values, values], 1), torch.cat([values, torch.ones(3, 1)], 1), "regression") == 1
 
 
+def test_r2_leaves_out_constants_though_their_mean_is_rounded() -> None:
+    values, constants = floats(49, 1).double(), torch.linspace(-1, 1, 50, dtype=torch.float64).expand(49, -1)
+    assert ((constants - constants.mean(0)) != 0).any()
+    assert agreement(torch.cat([values, constants + 1], 1), torch.cat([values, constants], 1), "regression") == 1
+    with pytest.raises(RuntimeError, match="the same for all examples"):
+        agreement(constants + 1, constants, "regression")
+
+
 def test_the_heaviest_weights_come_first_and_zeros_not_at_all() -> None:
     weights = torch.zeros(40, 2)
     weights[5, 1], weights[7, 0], weights[9, 1] = -3, 2, 1

@@ -10,7 +10,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from mviz_lightning.functional import bent, held_out, ridge, standardised_kernel
+from mviz_lightning.functional import bent, copies, held_out, ridge, standardised_kernel
 from mviz_lightning.functional.ridge import COLUMNS, PENALTIES, _centred, _fitted
 
 seeds = st.integers(0, 10_000)
@@ -137,6 +137,27 @@ def test_examples_that_are_mostly_alike_have_no_width() -> None:
     features[0] = 1
 
     assert not bent(standardised_kernel(features)).any()
+
+
+@pytest.mark.parametrize("error", [-4e-16, 4e-16])
+def test_rounding_in_the_kernel_tells_no_copies_apart(error: float) -> None:
+    features = torch.tensor([[0.1], [0.7], [0.1]]).repeat(8, 1)
+    exact = standardised_kernel(features)
+    kernel = exact + error * (1 - torch.eye(24, dtype=torch.float64))  # another processor's
+
+    assert copies(kernel, 1).tolist() == [0, 1, 0] * 8
+    assert torch.equal(bent(kernel), torch.zeros(24, 24, dtype=torch.float64))
+
+
+def test_what_is_constant_where_it_is_fitted_foretells_the_mean() -> None:
+    folds = torch.arange(40) // 20
+    features = 0.3 + 0.1 * (folds.unsqueeze(1) == torch.arange(1, 2)).double() * normal(0, 40, 1)
+    above = torch.triu(normal(1, 40, 40), 1)
+    kernel = standardised_kernel(features) * (1 + 2e-16 * (above + above.T))  # another processor's
+    targets = normal(2, 40, 1)
+    found = held_out([kernel], targets, folds)
+
+    close(found[folds == 1], targets[folds == 0].mean(0).expand(20, 1).numpy())
 
 
 # -- Regression ------------------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from torch.nn.functional import one_hot
 
 from mviz_lightning.functional import elastic_net, proximal, sparse, sparse_linear
 from mviz_lightning.functional.proximal import MIXING
-from mviz_lightning.functional.sparse import FINE, losses, standardisation
+from mviz_lightning.functional.sparse import FINE, losses
+from mviz_lightning.functional.variation import standardisation
 
 FAMILIES = ["multinomial", "bernoulli", "gaussian"]
+EPSILON = torch.finfo(torch.float64).eps
 
 
 def problem(family, *, examples=60, features=8, outputs=3, seed=0):
@@ -207,6 +209,52 @@ def test_losses_are_those_of_the_reference(family):
 def test_where_there_is_nothing_to_learn_no_feature_is_used():
     found = sparse_linear(floats(200, 50), one_hot(integers(3, 200, seed=1), 3), halves(200), "multinomial")
     assert int((found.weights != 0).sum()) == 0
+
+
+@pytest.mark.parametrize("ulps", [-4, -1, 0, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_penalty_that_is_rounding_away_from_the_first_leaves_no_weight(family, ulps):
+    values, targets = problem(family)
+    penalty = proximal.Problem(values, targets, family).start.penalty * (1 + ulps * EPSILON)
+    for seed in range(5):  # processors differ in the order in which they add up
+        rows = torch.randperm(60, generator=torch.Generator().manual_seed(seed))
+        weights, _ = elastic_net(values[rows], targets[rows], penalty, family)
+        assert torch.equal(weights, torch.zeros(8, 3).double())
+
+
+@pytest.mark.parametrize("error", [-1e-16, 1e-16])
+@pytest.mark.parametrize("family", ["multinomial", "bernoulli"])
+def test_slopes_that_are_rounding_decide_nothing(family, error, monkeypatch):
+    labels = torch.arange(200) // 2 % 2  # in both halves as many of each
+    targets = one_hot(labels, 2) if family == "multinomial" else labels.unsqueeze(1)
+    exact = proximal.Problem.residual
+    monkeypatch.setattr(proximal.Problem, "residual", lambda *asked: exact(*asked) + error)
+    found = sparse_linear(floats(200, 50), targets, halves(200), family)
+    assert not found.weights.any()
+    assert torch.equal(found.scores(floats(3, 50)), found.intercept.expand(3, -1))
+    even = torch.full((2,), 0.5).double().log() if family == "multinomial" else torch.zeros(1).double()
+    assert torch.equal(found.intercept, even)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.7, 1 / 3, 1e-3])
+def test_features_that_tell_of_values_by_rounding_alone_are_not_fitted(scale):
+    cycle = torch.arange(168) // 2
+    features = 0.7 + scale * torch.stack([cycle % 4 // 2, cycle % 3], 1).double()
+    values = scale * (cycle % 2).double().unsqueeze(1)  # of every value of a feature, as many of each
+    for seed in range(5):
+        pairs = torch.randperm(84, generator=torch.Generator().manual_seed(seed))
+        rows = torch.stack([2 * pairs, 2 * pairs + 1], 1).flatten()
+        found = sparse_linear(features[rows], values[rows], halves(168), "gaussian")
+        assert (found.penalty, int((found.weights != 0).sum())) == (0, 0)
+
+
+def test_values_that_vary_by_rounding_alone_are_not_fitted():
+    features = floats(80, 5)
+    wobbling = (0.1 + 7e-9 * (features[:, :1] > 0)).float()
+    assert len(wobbling.unique()) == 2
+    found = sparse_linear(features, wobbling, halves(80), "gaussian")
+    assert (found.penalty, int((found.weights != 0).sum())) == (0, 0)
+    assert float(found.intercept) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

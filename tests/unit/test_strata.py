@@ -50,6 +50,14 @@ def test_several_targets_count_alike_whatever_their_units() -> None:
     assert (((target - target.mean(0)) / target.std(0)).mean(1)[order].diff() >= -1e-6).all()
 
 
+def test_a_constant_beside_a_real_target_sorts_nothing() -> None:
+    target = torch.rand(49, 1, generator=generator(0), dtype=torch.float64)
+    constants = torch.linspace(-1, 1, 50, dtype=torch.float64).expand(49, -1)  # whose means are rounded
+
+    order = stratum_order(torch.cat([target, constants], 1), 49, generator(1))
+    assert torch.equal(order, stratum_order(target, 49, generator(1)))
+
+
 def test_equals_stand_in_random_order() -> None:
     target = torch.zeros(30)
 

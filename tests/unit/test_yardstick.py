@@ -112,6 +112,12 @@ def test_where_all_labels_are_the_same_no_skill_can_be_told(task: Task, target: 
     assert found.skill(0.5) is None
 
 
+def test_no_skill_is_told_by_the_rounding_of_a_constants_mean() -> None:
+    for constant in torch.linspace(-1, 1, 50, dtype=torch.float64):
+        target = constant.repeat(49)
+        assert anchors(MeanSquaredError(), "regression", target, 1).skill(0.5) is None
+
+
 @pytest.mark.filterwarnings("ignore:No (positive|negative) samples:UserWarning")
 def test_a_curve_of_one_class_tells_nothing() -> None:
     assert anchors(BinaryAUROC(), "binary", torch.zeros(20, dtype=torch.long), 1).skill(0.5) is None
