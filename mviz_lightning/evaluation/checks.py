@@ -101,10 +101,11 @@ def _stray(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) -> str:
     shown = [f"{path!r} acts with {name!r}" for path, name in clear.items()]
     hidden = [f"{path!r} acts with {' or '.join(map(repr, names))}" for path, names in unclear.items()]
     facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []
+    keeps = " Where it says ..., write what you pass now." if any("=..." in line for line in lines) else ""
     facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
     return (
         f"the outputs depend on {', '.join(map(repr, strays))}, which belongs to no modality and travels with "
-        f"{layout.names[0]!r}. {' '.join(facts)} Say {', or '.join(lines)}."
+        f"{layout.names[0]!r}. {' '.join(facts)} Say {', or '.join(lines)}.{keeps}"
     )
 
 

@@ -190,6 +190,13 @@ def test_where_the_forward_cannot_be_followed_all_are_named(monkeypatch):
     assert len(pasted(message)) == 2
 
 
+def test_what_cannot_be_written_is_left_to_the_user():
+    declared = {"image": ["image", "image_mask"], "text": Modality("ids", decode=str)}
+    message = warning_of(seeded(Masked), padded(), declared)
+    line = 'modalities={"image": ["image", "image_mask"], "text": Modality("ids", mask="attention_mask", decode=...)}.'
+    assert message.endswith(f"Say {line} Where it says ..., write what you pass now.")
+
+
 def listed(modality: Any, *more: str) -> Any:
     """Return how a modality is written with further leaves."""
     written = spelled(parse_modalities({"a": modality, "b": "other"}), {"a": list(more)})
