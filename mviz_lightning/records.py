@@ -180,5 +180,5 @@ class Row:
 
     def __post_init__(self) -> None:
         for name, value in self.values.items():
-            if name.startswith("collapse/"):
-                State(value)  # raises a ValueError where it is none
+            if name.startswith("collapse/") and value not in list(State):
+                raise ValueError(f"{name} is {value}, which is no state")

@@ -45,7 +45,8 @@ DAMAGES: dict[str, Callable[[Any], Any]] = {
 
 
 def watching(**settings: Any) -> MultimodalMonitor:
-    methods = [DIME(num_examples=2), ErrorAnalysis(), MultimodalRepresentation(), MultimodalPrediction(num_examples=1)]
+    surveys = [kind(every_n_validations=1) for kind in (ErrorAnalysis, MultimodalRepresentation)]
+    methods = [DIME(num_examples=2), *surveys, MultimodalPrediction(num_examples=1)]
     return monitor(explainers=methods, **settings)
 
 

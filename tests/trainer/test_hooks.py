@@ -37,16 +37,6 @@ CREATED = {"__init__", "__post_init__", "_reset", "_arrange", "act"}
 NO_HARM = {
     "keys", "group", "examples", "affordable_groups", "left", "check_outputs", "_rows", "grown", "_require_kinds",
 }  # fmt: skip
-    "keys",
-    "group",
-    "examples",
-    "affordable_groups",
-    "left",
-    "check_outputs",
-    "_rows",
-    "grown",
-    "_require_kinds",
-}
 """Of a configuration: run when a callback is made."""
 
 
