@@ -32,7 +32,7 @@ from mviz_lightning import Modality, MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.explainers import DIME, UnimodalImportance
 
 if TYPE_CHECKING:
-    from mviz_lightning.collapse import Verdict
+    from mviz_lightning.collapse.rule import Verdict
 
 DATA = Path(__file__).parent / "data" / "av_digits.npz"
 NOISE = 1.0  # standard deviation, beside ink of 1

@@ -1,9 +1,9 @@
-"""Watch how a multimodal model uses its modalities, while it trains."""
+"""Watch how a multimodal model uses its modalities, while it trains. Knows: callbacks."""
 
-from mviz_lightning.analysis import ShareReport, explain
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, MonitorWarning
+from mviz_lightning.session.explain import ShareReport, explain
 
 __all__ = [
     "CollapseWarning",

@@ -1,4 +1,4 @@
-"""Models with known answers, and a sink that remembers: for tests, documentation and examples."""
+"""Models with known answers, and a sink that remembers: for tests, documentation and examples. Knows: sinks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.records import Image, Layout, Record, Row
+from mviz_lightning.sinks.records import Dashboard, Picture, Record, RunRecord
 
 
 class Additive(nn.Module):
@@ -47,23 +47,23 @@ class MemorySink:
         rows: In order.
     """
 
-    layouts: list[Layout] = field(default_factory=list)
+    layouts: list[Dashboard] = field(default_factory=list)
     records: list[tuple[Record, int, bool]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RunRecord] = field(default_factory=list)
 
     @property
-    def images(self) -> list[tuple[Image, int]]:
+    def images(self) -> list[tuple[Picture, int]]:
         """The pictures, with their steps."""
-        return [(record, step) for record, step, _ in self.records if isinstance(record, Image)]
+        return [(record, step) for record, step, _ in self.records if isinstance(record, Picture)]
 
-    def open(self, layout: Layout) -> None:
+    def open(self, layout: Dashboard) -> None:
         """Remember the arrangement."""
         self.layouts.append(layout)
 
-    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+    def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Remember records."""
-        self.records += [(record, step, joins) for record in records]
+        self.records += [(record, step, with_trainer_row) for record in records]
 
-    def row(self, row: Row) -> None:
+    def row(self, row: RunRecord) -> None:
         """Remember a run."""
         self.rows.append(row)

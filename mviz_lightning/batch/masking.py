@@ -29,13 +29,13 @@ class Maskable(Protocol):
         """
 
 
-def widened(kept: Tensor, units: int) -> Tensor:
+def widened(kept: Tensor, segments: int) -> Tensor:
     """Return masks of so many units at the least: those that a mask does not know stay."""
-    return pad(kept, (0, max(0, units - kept.shape[-1])), value=True)
+    return pad(kept, (0, max(0, segments - kept.shape[-1])), value=True)
 
 
 @dataclass(frozen=True)
-class Units:
+class Segments:
     """Units of a tensor: every entry belongs to one, or to none.
 
     Attributes:
@@ -74,7 +74,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class WordUnits:
+class WordSegments:
     """Units of a list of strings: runs of words, left out when they are masked.
 
     Attributes:

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
-from mviz_lightning.arguments import at_least, require_name
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, at_least, require_name
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Modality:
         pad_value: What ragged values are padded with; by default what stands where the mask is 0 tells, else 0.
         kind: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the name of a kind of
             your own or the dotted path of its class; guessed from type and rank when not given.
-        units: Parts that are masked one by one, at the most.
+        segments: Parts that are masked one by one, at the most.
         baseline: What a masked part turns into: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a
             value (the id of a mask token, say). Every kind has its default.
         decode: Text: the tokenizer, a function from ids to tokens (or its dotted path), or the vocabulary by id.
@@ -43,7 +42,7 @@ class Modality:
     companions: Sequence[str] = ()
     pad_value: float | None = None
     kind: str | None = None
-    units: int = 49
+    max_segments: int = 49
     baseline: str | float | None = None
     decode: Any = None
     special_ids: Sequence[int] | None = None
@@ -64,7 +63,7 @@ class Modality:
             raise ConfigurationError(
                 f"Modality(values={self.values!r}): give the path of one leaf, 'pixel_values' say."
             )
-        for name in ("units", "sample_rate"):
+        for name in ("max_segments", "sample_rate"):
             value = getattr(self, name)
             if value is not None:
                 at_least(1, name, value, f"Modality({self.values!r}, {{}})")

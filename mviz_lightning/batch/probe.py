@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import leaves as leaf_kinds
-from mviz_lightning.batch.layout import Layout
 from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.modality import Modality
-from mviz_lightning.batch.reservoir import Row
+from mviz_lightning.batch.reservoir import Example
+from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.batch.strata import deal, stratum_order, systematic_sample
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 
@@ -27,13 +27,13 @@ class Probe:
         layout: Where everything lives in a batch.
         leaves: The examples, by path: ``(N, ...)`` tensors or lists of N entries, on the CPU.
         groups: ``(G, g)`` examples that are recombined with one another.
-        units: Modality -> the parts of it that queries may mask.
+        segments: Modality -> the parts of it that queries may mask.
     """
 
-    layout: Layout
+    layout: BatchSchema
     leaves: Mapping[str, Any]
     groups: Tensor
-    units: Mapping[str, Maskable] = field(default_factory=dict)
+    segments: Mapping[str, Maskable] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -65,11 +65,11 @@ class Probe:
             first = self.leaves[path][:1].to(device)
             leaves[path] = first.expand(len(sources), *first.shape[1:])
         for name, kept in masks.items():
-            units = self.units[name]
-            if needed is not None and units.leaf not in needed:
+            segments = self.segments[name]
+            if needed is not None and segments.leaf not in needed:
                 continue
             column = sources[:, self.layout.names.index(name)]
-            leaves[units.leaf] = units.mask(leaves[units.leaf], kept, column)
+            leaves[segments.leaf] = segments.mask(leaves[segments.leaf], kept, column)
         return self.layout.build(leaves, device)
 
 
@@ -83,7 +83,7 @@ def labels(leaf: Any) -> Tensor | None:
         return None
 
 
-def collate(layout: Layout, rows: Sequence[Row]) -> dict[str, Any]:
+def collate(layout: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
     """Join rows to leaves; ragged ones are padded once to the extent of the largest, so that no chunk changes them.
 
     They are padded where the masks show that the user's own batches are, at the end or in front.
@@ -91,7 +91,7 @@ def collate(layout: Layout, rows: Sequence[Row]) -> dict[str, Any]:
     return {path: _collate_leaf(layout, path, rows) for path in layout.owners}
 
 
-def _collate_leaf(layout: Layout, path: str, rows: Sequence[Row]) -> Any:
+def _collate_leaf(layout: BatchSchema, path: str, rows: Sequence[Example]) -> Any:
     column = [row[path] for row in rows]
     if not leaf_kinds.ragged(column):
         return leaf_kinds.join(column)
@@ -99,7 +99,7 @@ def _collate_leaf(layout: Layout, path: str, rows: Sequence[Row]) -> Any:
     return leaf_kinds.join(column, _pad_value(path, modality, rows), in_front=_padded_in_front(modality, rows))
 
 
-def _padded_in_front(modality: Modality | None, rows: Sequence[Row]) -> bool:
+def _padded_in_front(modality: Modality | None, rows: Sequence[Example]) -> bool:
     """Tell whether the user's own batches are padded in front, as decoders that read the last position want it."""
     if modality is None or modality.mask is None:
         return False
@@ -108,7 +108,7 @@ def _padded_in_front(modality: Modality | None, rows: Sequence[Row]) -> bool:
     return bool(padded) and all(bool(mask[0] == 0) and bool(mask[-1] != 0) for mask in padded)
 
 
-def _pad_value(path: str, modality: Modality | None, rows: Sequence[Row]) -> float:
+def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) -> float:
     """Find what the user's own batches are padded with: what stands where the mask is 0."""
     if modality is None or path == modality.mask:
         return 0
@@ -160,7 +160,7 @@ def fingerprint(leaves: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def sample(layout: Layout, batch: Any, count: int) -> Probe:
+def sample(layout: BatchSchema, batch: Any, count: int) -> Probe:
     """Return copies of a batch's first examples, without groups."""
     leaves = layout.leaves(batch)
     rows = torch.arange(min(count, layout.size(leaves)))

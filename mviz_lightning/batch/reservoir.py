@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import torch
 
 from mviz_lightning.batch import leaves as leaf_kinds
-from mviz_lightning.batch.layout import Layout
+from mviz_lightning.batch.schema import BatchSchema
 
-Row: TypeAlias = Mapping[str, Any]
+Example: TypeAlias = Mapping[str, Any]
 """The leaves of one example, by path; each a leaf of length 1."""
 
 
@@ -35,11 +35,11 @@ class Reservoir:
     capacity: int
     seed: int = 0
     pinned: frozenset[int] = frozenset()
-    _pins: dict[int, Row] = field(default_factory=dict)
+    _pins: dict[int, Example] = field(default_factory=dict)
     _heap: list[tuple[int, int]] = field(default_factory=list)
-    _rows: dict[int, Row] = field(default_factory=dict)
+    _rows: dict[int, Example] = field(default_factory=dict)
 
-    def add(self, layout: Layout, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
+    def add(self, layout: BatchSchema, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
         """Consider the examples of a batch; rows that are kept are copied to the CPU at once.
 
         Args:
@@ -61,7 +61,7 @@ class Reservoir:
         room = len(self._heap) < self.capacity
         return position not in self._rows and (room or priority(self.seed, position) < -self._heap[0][0])
 
-    def _push(self, position: int, row: Row) -> None:
+    def _push(self, position: int, row: Example) -> None:
         if position in self.pinned:
             self._pins[position] = row
         if not self._enters(position):
@@ -75,7 +75,7 @@ class Reservoir:
         """Return the positions of the kept examples, in ascending order."""
         return sorted(self._rows)
 
-    def rows(self, positions: Sequence[int]) -> dict[int, Row]:
+    def rows(self, positions: Sequence[int]) -> dict[int, Example]:
         """Return those of the kept rows, pinned ones among them, that stand at the given positions."""
         kept = self._pins | self._rows
         return {position: kept[position] for position in positions if position in kept}

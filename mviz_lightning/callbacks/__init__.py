@@ -1,6 +1,6 @@
-"""Hooks that decide and delegate."""
+"""The only room that knows Lightning: hooks that decide when, and delegate. Knows: session."""
 
-from mviz_lightning.callbacks.collapse import UnimodalCollapse
-from mviz_lightning.callbacks.monitor import MultimodalMonitor
+from mviz_lightning.callbacks.multimodal_monitor import MultimodalMonitor
+from mviz_lightning.callbacks.unimodal_collapse import UnimodalCollapse
 
 __all__ = ["MultimodalMonitor", "UnimodalCollapse"]

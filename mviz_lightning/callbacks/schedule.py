@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mviz_lightning.arguments import at_least
+from mviz_lightning.checkpoint.saved import Saved
+from mviz_lightning.errors import at_least
 from mviz_lightning.explainers import Method
-from mviz_lightning.plain import Saved
 
 NEVER_RAN = (
     "the monitor never ran, because no validation came by; look at limit_val_batches, check_val_every_n_epoch, the "

@@ -1,37 +1,37 @@
-"""Methods: each plans the rows it needs and explains the outputs it gets."""
+"""Methods, one folder each: which rows to request, and what their outputs tell. Knows: collapse, engine."""
 
 from typing import TypeAlias
 
-from mviz_lightning.explainers.base import Explainer, Subject
-from mviz_lightning.explainers.cross_modal import CrossModalInteraction
-from mviz_lightning.explainers.dime import DIME
-from mviz_lightning.explainers.errors import ErrorAnalysis
-from mviz_lightning.explainers.explanation import Attribution, Explanation, OutputExplanation
-from mviz_lightning.explainers.importance import UnimodalImportance
-from mviz_lightning.explainers.prediction import MultimodalPrediction
-from mviz_lightning.explainers.representation import MultimodalRepresentation
-from mviz_lightning.explainers.shares import Shares
-from mviz_lightning.explainers.survey import Answers, Asked, Finding, Survey
+from mviz_lightning.explainers.base import Explainer, ProbeContext
+from mviz_lightning.explainers.contribution_shares.explainer import Shares
+from mviz_lightning.explainers.cross_modal_interaction.explainer import CrossModalInteraction
+from mviz_lightning.explainers.dime.explainer import DIME
+from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
+from mviz_lightning.explainers.error_analysis.explainer import ErrorAnalysis
+from mviz_lightning.explainers.multimodal_prediction.explainer import MultimodalPrediction
+from mviz_lightning.explainers.multimodal_representation.explainer import MultimodalRepresentation
+from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
+from mviz_lightning.explainers.unimodal_importance.explainer import UnimodalImportance
 
 Method: TypeAlias = Explainer | Survey
 """What the monitor runs beside the shares."""
 
 __all__ = [
     "DIME",
-    "Answers",
-    "Asked",
     "Attribution",
     "CrossModalInteraction",
     "ErrorAnalysis",
     "Explainer",
     "Explanation",
-    "Finding",
     "Method",
     "MultimodalPrediction",
     "MultimodalRepresentation",
     "OutputExplanation",
+    "ProbeContext",
+    "Request",
+    "Responses",
+    "Result",
     "Shares",
-    "Subject",
     "Survey",
     "UnimodalImportance",
 ]

@@ -8,13 +8,13 @@ from functools import cached_property
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.evaluation.query import Query
-from mviz_lightning.explainers.explanation import Explanation
+from mviz_lightning.engine.query import Query
+from mviz_lightning.explainers.dime.result import Explanation
 from mviz_lightning.functional import Design, Task, decided, decomposable, labelled
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProbeContext:
     """The fixed examples and how their outputs are read.
 
     Attributes:
@@ -81,17 +81,17 @@ class Explainer(ABC):
     every_n_validations: int
 
     @abstractmethod
-    def plan(self, subject: Subject, example: int) -> list[Query]:
+    def plan(self, probe_context: ProbeContext, example: int) -> list[Query]:
         """Return the rows that explaining one example takes."""
 
     @abstractmethod
-    def explain(self, subject: Subject, example: int, answers: Sequence[Tensor]) -> Explanation:
+    def explain(self, probe_context: ProbeContext, example: int, responses: Sequence[Tensor]) -> Explanation:
         """Return what the rows' outputs say of the example.
 
         Args:
-            subject: As for :meth:`plan`.
+            probe_context: As for :meth:`plan`.
             example: As for :meth:`plan`.
-            answers: For each query ``(R, C)`` outputs as the model gave them, finite or not.
+            responses: For each query ``(R, C)`` outputs as the model gave them, finite or not.
 
         Raises:
             RuntimeError: Too few of the outputs are finite.

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mviz_lightning.evaluation.query import Derivative, Query
-from mviz_lightning.explainers.base import Subject
+from mviz_lightning.engine.query import Derivative, Query
+from mviz_lightning.explainers.base import ProbeContext
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What a survey asks of the model.
 
     Attributes:
@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Instead:
+class Fallback:
     """What stands for a derivative that the model does not allow.
 
     Attributes:
@@ -40,7 +40,7 @@ class Instead:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Responses:
     """What the model said, all of it finite and on the CPU.
 
     Attributes:
@@ -58,13 +58,13 @@ class Answers:
     features: Sequence[Tensor] = ()
     derivatives: Sequence[Tensor] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
-    instead: Mapping[int, Instead] = field(default_factory=dict)
+    instead: Mapping[int, Fallback] = field(default_factory=dict)
     memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     moment: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Result:
     """What a survey found at one moment of the training; each survey adds what is drawn of it.
 
     Attributes:
@@ -83,40 +83,40 @@ class Survey(ABC):
         name: Of its scalars and pictures.
         every_n_validations: How often: at the first validation, every n-th and at the end of the training.
         num_examples: Examples that it looks at closer; they stay the same through the training.
-        features: Whether it asks for the fused features of every row too.
+        needs_features: Whether it asks for the fused features of every row too.
         layer: Name of the submodule whose input is taken for the features; the last linear layer by default.
     """
 
     name: str
     every_n_validations: int
     num_examples: int = 0
-    features: bool = False
+    needs_features: bool = False
     layer: str | None = None
 
     @abstractmethod
-    def plan(self, subject: Subject, examples: Sequence[int]) -> Asked:
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         """Return what is asked of the model.
 
         Args:
-            subject: The fixed examples and how their outputs are read.
+            probe_context: The fixed examples and how their outputs are read.
             examples: Those to look at closer.
         """
 
     @abstractmethod
-    def explain(self, subject: Subject, examples: Sequence[int], answers: Answers) -> Finding:
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
         """Return what the answers say; arguments as for :meth:`plan`.
 
         Raises:
             RuntimeError: It cannot be told from these examples.
         """
 
-    def closer(self, subject: Subject, finding: Finding) -> Sequence[Query]:
+    def closer(self, probe_context: ProbeContext, result: Result) -> Sequence[Query]:
         """Return rows that a closer look at what was found takes; none by default."""
         return ()
 
-    def refine(self, subject: Subject, finding: Finding, answers: Answers) -> Finding:
+    def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
         """Return the finding with what the answers to :meth:`closer` say; it is not called where nothing was asked."""
-        return finding
+        return result
 
     def check(self, outputs: int) -> None:  # noqa: B027 - most have nothing to check
         """Raise a ConfigurationError where the method cannot explain a model of so many outputs."""

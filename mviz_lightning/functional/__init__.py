@@ -1,4 +1,4 @@
-"""Pure functions over tensors: everything the metrics and the explainers compute, without a model."""
+"""Pure functions over tensors: the estimators, without a model. Knows: nothing."""
 
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
 from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design, smallest_group

@@ -57,13 +57,13 @@ class Attributed:
         return Attributed(self.weights[:, output], None if self.r2 is None else self.r2[output])
 
 
-def unit_sums(entries: Tensor, index: Tensor, units: int) -> Tensor:
+def segment_sums(entries: Tensor, index: Tensor, segments: int) -> Tensor:
     """Add up what belongs to one unit.
 
     Args:
         entries: ``(R, ...)`` of every entry.
         index: ``(R or 1, ...)`` long, of as many entries as a row has or broadcastable to them: the unit, or -1.
-        units: U; what an example has fewer stays 0.
+        segments: U; what an example has fewer stays 0.
 
     Returns:
         ``(R, U)`` in float64; entries that belong to no unit are left out.
@@ -71,27 +71,27 @@ def unit_sums(entries: Tensor, index: Tensor, units: int) -> Tensor:
     if index[0].numel() == entries[0].numel():
         index = index.reshape(len(index), *entries.shape[1:])
     place = (index.expand(entries.shape) + 1).reshape(len(entries), -1)
-    sums = torch.zeros(len(entries), units + 1, dtype=torch.float64)
+    sums = torch.zeros(len(entries), segments + 1, dtype=torch.float64)
     return sums.scatter_add(1, place, entries.double().reshape(place.shape))[:, 1:]
 
 
-def perturbations(method: Perturbation, units: int, samples: int | None = None, seed: int = 0) -> Tensor:
+def perturbations(method: Perturbation, segments: int, samples: int | None = None, seed: int = 0) -> Tensor:
     """Return ``(S, U)`` the masks a method asks for, True where a unit stays; the same whenever it is asked.
 
     Args:
         method: Which.
-        units: U, how many there are.
+        segments: U, how many there are.
         samples: How many masks at the most; occlusion takes one for each unit.
         seed: Of what is drawn.
     """
     if method == "occlusion":
-        return ~torch.eye(units, dtype=torch.bool)
-    count = _count(method, units, samples)
-    return draw_masks(units, count, seed) if method == "lime" else coalitions(units, count, seed).masks
+        return ~torch.eye(segments, dtype=torch.bool)
+    count = _count(method, segments, samples)
+    return draw_masks(segments, count, seed) if method == "lime" else coalitions(segments, count, seed).masks
 
 
-def _count(method: Perturbation, units: int, samples: int | None) -> int:
-    return samples or max(FEWEST[method], PER_UNIT[method] * units)
+def _count(method: Perturbation, segments: int, samples: int | None) -> int:
+    return samples or max(FEWEST[method], PER_UNIT[method] * segments)
 
 
 def attributed(
@@ -99,7 +99,7 @@ def attributed(
     outputs: Tensor,
     whole: Tensor,
     without: Tensor,
-    units: int,
+    segments: int,
     samples: int | None = None,
     seed: int = 0,
 ) -> Attributed:
@@ -110,22 +110,22 @@ def attributed(
         outputs: ``(S, K)`` answers to the masks of :func:`perturbations`, asked for with the same arguments.
         whole: ``(K,)`` outputs where nothing is masked.
         without: ``(K,)`` where all units are.
-        units: U.
+        segments: U.
         samples: As there.
         seed: As there.
     """
-    if method == "occlusion" or units == 1:
+    if method == "occlusion" or segments == 1:
         return Attributed((whole - (outputs if method == "occlusion" else without.unsqueeze(0))).double())
-    count = _count(method, units, samples)
+    count = _count(method, segments, samples)
     if method == "shap":
-        return Attributed(shapley(coalitions(units, count, seed), outputs, whole, without))
-    masks = draw_masks(units, count, seed)
+        return Attributed(shapley(coalitions(segments, count, seed), outputs, whole, without))
+    masks = draw_masks(segments, count, seed)
     # Where all masks there are stand for more draws, the penalty shrinks with them.
     found = surrogate(masks, outputs, alpha=ALPHA * len(masks) / count)
     return Attributed(found.weights, found.r2)
 
 
-def coalitions(units: int, samples: int, seed: int = 0) -> Coalitions:
+def coalitions(segments: int, samples: int, seed: int = 0) -> Coalitions:
     """Return masks and weights of KernelSHAP (Lundberg and Lee 2017, theorem 2), without the empty and the full one.
 
     All there are, if they are no more than ``samples``. Otherwise sizes are taken whole as long as their part of the
@@ -133,22 +133,22 @@ def coalitions(units: int, samples: int, seed: int = 0) -> Coalitions:
     by size, every mask together with its complement (Covert and Lee 2021).
 
     Args:
-        units: U.
+        segments: U.
         samples: How many masks at the most.
         seed: Of the draw.
     """
-    if 2**units - 2 <= samples:
-        masks = draw_masks(units, 2**units)[1:-1]
+    if 2**segments - 2 <= samples:
+        masks = draw_masks(segments, 2**segments)[1:-1]
         return Coalitions(masks, _kernel(masks))
-    sizes = range(1, units // 2 + 1)
-    mass = {size: (1 if 2 * size == units else 2) / (size * (units - size)) for size in sizes}
+    sizes = range(1, segments // 2 + 1)
+    mass = {size: (1 if 2 * size == segments else 2) / (size * (segments - size)) for size in sizes}
     parts, left = [], samples
-    while mass and left * mass[size := min(mass)] >= sum(mass.values()) * _paired_count(units, size):
-        parts.append(_with_complements(_all_of_size(units, size))[: _paired_count(units, size)])
+    while mass and left * mass[size := min(mass)] >= sum(mass.values()) * _paired_count(segments, size):
+        parts.append(_with_complements(_all_of_size(segments, size))[: _paired_count(segments, size)])
         left -= len(parts[-1])
         del mass[size]
-    taken = torch.cat([torch.zeros(0, units, dtype=torch.bool), *parts])
-    drawn = _drawn(units, mass, left // 2, seed)
+    taken = torch.cat([torch.zeros(0, segments, dtype=torch.bool), *parts])
+    drawn = _drawn(segments, mass, left // 2, seed)
     weight = sum(mass.values()) / max(1, len(drawn))
     weights = torch.cat([_kernel(taken), torch.full((len(drawn),), weight).double()])
     return Coalitions(torch.cat([taken, drawn]), weights)
@@ -156,34 +156,35 @@ def coalitions(units: int, samples: int, seed: int = 0) -> Coalitions:
 
 def _kernel(masks: Tensor) -> Tensor:
     """Return ``(S,)`` the Shapley kernel, up to a factor."""
-    units = masks.shape[1]
+    segments = masks.shape[1]
     return torch.tensor(
-        [1 / (math.comb(units, size) * size * (units - size)) for size in masks.sum(1).tolist()], dtype=torch.float64
+        [1 / (math.comb(segments, size) * size * (segments - size)) for size in masks.sum(1).tolist()],
+        dtype=torch.float64,
     )
 
 
-def _paired_count(units: int, size: int) -> int:
-    return math.comb(units, size) * (1 if 2 * size == units else 2)
+def _paired_count(segments: int, size: int) -> int:
+    return math.comb(segments, size) * (1 if 2 * size == segments else 2)
 
 
-def _all_of_size(units: int, size: int) -> Tensor:
-    chosen = torch.tensor(list(combinations(range(units), size)))
-    return torch.zeros(len(chosen), units, dtype=torch.bool).scatter(1, chosen, value=True)
+def _all_of_size(segments: int, size: int) -> Tensor:
+    chosen = torch.tensor(list(combinations(range(segments), size)))
+    return torch.zeros(len(chosen), segments, dtype=torch.bool).scatter(1, chosen, value=True)
 
 
 def _with_complements(masks: Tensor) -> Tensor:
     return torch.cat([masks, ~masks])
 
 
-def _drawn(units: int, mass: dict[int, float], pairs: int, seed: int) -> Tensor:
+def _drawn(segments: int, mass: dict[int, float], pairs: int, seed: int) -> Tensor:
     """Draw masks of the sizes that are left, each with its complement: ``(2 * pairs, U)``."""
     if not mass or not pairs:
-        return torch.zeros(0, units, dtype=torch.bool)
+        return torch.zeros(0, segments, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
     chances = torch.tensor(list(mass.values()), dtype=torch.float64)
     which = torch.multinomial(chances, pairs, replacement=True, generator=generator)
     size = torch.tensor(list(mass))[which]
-    rank = torch.rand(pairs, units, generator=generator).argsort(1).argsort(1)
+    rank = torch.rand(pairs, segments, generator=generator).argsort(1).argsort(1)
     return _with_complements(rank < size.unsqueeze(1))
 
 
@@ -201,9 +202,9 @@ def shapley(drawn: Coalitions, outputs: Tensor, whole: Tensor, without: Tensor) 
     Returns:
         ``(U, K)`` in float64.
     """
-    change, units = (whole - without).double(), drawn.masks.shape[1]
-    if units < 2:
-        return change.expand(units, -1)
+    change, segments = (whole - without).double(), drawn.masks.shape[1]
+    if segments < 2:
+        return change.expand(segments, -1)
     design, root = drawn.masks.double(), drawn.weights.sqrt().unsqueeze(1)
     # The last unit is what the others leave of the change, which makes the constraint hold exactly.
     response = outputs.double() - without.double() - design[:, -1:] * change

@@ -17,8 +17,8 @@ def pair_masks(first: int, second: int) -> tuple[Tensor, Tensor]:
     return _one_by_one(first).repeat_interleave(1 + second, 0), _one_by_one(second).repeat(1 + first, 1)
 
 
-def _one_by_one(units: int) -> Tensor:
-    return torch.cat([torch.ones(1, units, dtype=torch.bool), ~torch.eye(units, dtype=torch.bool)])
+def _one_by_one(segments: int) -> Tensor:
+    return torch.cat([torch.ones(1, segments, dtype=torch.bool), ~torch.eye(segments, dtype=torch.bool)])
 
 
 def mixed_differences(outputs: Tensor, first: int, second: int) -> Tensor:

@@ -23,21 +23,21 @@ def rounding(dtype: torch.dtype) -> float:
     return max(ROUNDING, 4 * torch.finfo(dtype).eps)
 
 
-def draw_masks(units: int, samples: int, seed: int = 0) -> Tensor:
+def draw_masks(segments: int, samples: int, seed: int = 0) -> Tensor:
     """Draw masks of which each unit stays in half; all there are where they are no more than asked for.
 
     Args:
-        units: U, how many there are.
+        segments: U, how many there are.
         samples: How many masks at the most.
         seed: Of the draw.
 
     Returns:
         ``(S, U)`` bool, True where a unit stays; the first row keeps all.
     """
-    if 2**units <= samples:
-        codes = torch.arange(2**units - 1, -1, -1).unsqueeze(1)
-        return codes.bitwise_right_shift(torch.arange(units)).bitwise_and(1).bool()
-    masks = torch.rand(samples, units, generator=torch.Generator().manual_seed(seed)) < 0.5
+    if 2**segments <= samples:
+        codes = torch.arange(2**segments - 1, -1, -1).unsqueeze(1)
+        return codes.bitwise_right_shift(torch.arange(segments)).bitwise_and(1).bool()
+    masks = torch.rand(samples, segments, generator=torch.Generator().manual_seed(seed)) < 0.5
     masks[0] = True
     return masks
 

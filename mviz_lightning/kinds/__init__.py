@@ -1,12 +1,18 @@
-"""Kinds of modalities: how each is cut into units, masked, named and drawn."""
+"""The types of modalities under their public name. Knows: modalities."""
 
-from mviz_lightning.kinds.audio import Audio
-from mviz_lightning.kinds.base import Kind, blocks, fill, kind_of
-from mviz_lightning.kinds.image import Image
-from mviz_lightning.kinds.regions import Regions
-from mviz_lightning.kinds.series import Series
-from mviz_lightning.kinds.tabular import Tabular
-from mviz_lightning.kinds.text import Text
-from mviz_lightning.kinds.video import Video
+from mviz_lightning.modalities import (
+    Audio,
+    Image,
+    ModalityType,
+    Regions,
+    Series,
+    Tabular,
+    Text,
+    Video,
+    blocks,
+    fill,
+)
 
-__all__ = ["Audio", "Image", "Kind", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill", "kind_of"]
+Kind = ModalityType
+
+__all__ = ["Audio", "Image", "Kind", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill"]

@@ -1,4 +1,4 @@
-"""Metrics that work without the callbacks."""
+"""The estimators as torchmetrics. Knows: functional."""
 
 from mviz_lightning.metrics.flips import PredictionFlips
 from mviz_lightning.metrics.scores import EMAPGap, GradedAccuracy, PerceptualScore, default_score

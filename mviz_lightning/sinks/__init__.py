@@ -1,4 +1,4 @@
-"""Write records to loggers and files; the only folder that knows TensorBoard, W&B and files."""
+"""Where records are written: one adapter for each logger, and files. Knows: errors."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

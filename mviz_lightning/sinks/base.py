@@ -9,28 +9,28 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 
 from mviz_lightning.errors import describe_error
-from mviz_lightning.records import Layout, Pixels, Record, Row, Sound, Table
+from mviz_lightning.sinks.records import Dashboard, Pixels, Record, RunRecord, Sound, Table
 
 
 class Sink(Protocol):
     """Takes records; keys come with the monitor's prefix."""
 
-    def open(self, layout: Layout) -> None:
+    def open(self, layout: Dashboard) -> None:
         """Hear how the scalars are arranged; once, before the first record of a run."""
 
-    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+    def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Write what can be written, then say what could not.
 
         Args:
             records: Of one moment.
             step: The x-axis of the loggers.
-            joins: Whether the trainer logs a row of scalars right after this call, which the records belong to.
+            with_trainer_row: Whether the records belong to the row that the trainer logs right after this call.
 
         Raises:
             SinkError: Some records were refused; the others are written.
         """
 
-    def row(self, row: Row) -> None:
+    def row(self, row: RunRecord) -> None:
         """Write a run's values; loggers get them from the trainer already."""
 
 

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from io import SEEK_END, StringIO
 from pathlib import Path
 
-from mviz_lightning.records import Alert, Image, Layout, Record, Row, Sound, Table
 from mviz_lightning.sinks.base import Refusals, wav, without_pictures
+from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Record, RunRecord, Sound, Table
 
 UNSAFE = re.compile(r"[^\w .,+=()@~-]")
 """What some file system refuses in a name."""
@@ -32,23 +32,23 @@ class FileSink:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, layout: Layout) -> None:
+    def open(self, layout: Dashboard) -> None:
         """Files need no arrangement."""
 
-    def row(self, row: Row) -> None:
+    def row(self, row: RunRecord) -> None:
         """Append a run to ``history.jsonl``; what is no number becomes null, since JSON knows no NaN."""
         self.folder.mkdir(parents=True, exist_ok=True)
         line = asdict(row)
         line["values"] = {name: value if math.isfinite(value) else None for name, value in row.values.items()}
         append_line(self.folder / "history.jsonl", json.dumps(line, allow_nan=False))
 
-    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+    def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Write a file for each record; a picture that is kept has its step in the name, an alert before its title."""
         refused = Refusals()
         for record in records:
             with refused.of(record.key):
                 ending, data = _content(record, step)
-                step_part = f"_step_{step:08d}" if isinstance(record, Image) and record.keep else ""
+                step_part = f"_step_{step:08d}" if isinstance(record, Picture) and record.keep else ""
                 path = self._path(record.key, f"{step_part}{ending}")
                 _replace(path, (_earlier(path) if isinstance(record, Alert) else b"") + data)
         refused.tell()
@@ -82,7 +82,7 @@ def _safe(part: str) -> str:
 
 def _content(record: Record, step: int) -> tuple[str, bytes]:
     """Return a file's ending and its bytes."""
-    if isinstance(record, Image):
+    if isinstance(record, Picture):
         return ".png", record.png
     if isinstance(record, Table):
         return ".csv", _csv(record).encode("utf-8", "replace")

@@ -7,8 +7,8 @@ from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mviz_lightning.records import Alert, Chart, Image, Layout, Record, Row, Sound, Table, Text
 from mviz_lightning.sinks.base import Refusals, logged_key, without_pictures
+from mviz_lightning.sinks.records import Alert, Chart, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, Table
 
 LAYOUTS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
 """Logger -> what was arranged in it. TensorBoard knows the latest layout only, so each says the earlier ones again."""
@@ -27,7 +27,7 @@ class TensorBoardSink:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
-    def open(self, layout: Layout) -> None:
+    def open(self, layout: Dashboard) -> None:
         """Arrange the scalars on the page "Custom Scalars"."""
         charts = {chart.title: self._chart(chart) for chart in layout.charts}
         known = LAYOUTS.get(self._logger, {})
@@ -41,7 +41,7 @@ class TensorBoardSink:
         tags = [logged_key(self._logger, key) for key in chart.keys]
         return ["Margin", tags] if chart.band else ["Multiline", [f"^{re.escape(tag)}$" for tag in tags]]
 
-    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+    def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Write each record at its step; TensorBoard has no rows to join."""
         refused = Refusals()
         for record in records:
@@ -51,7 +51,7 @@ class TensorBoardSink:
 
     def _write(self, record: Record, step: int) -> None:
         writer, key = self._logger.experiment, logged_key(self._logger, record.key)
-        if isinstance(record, Image):
+        if isinstance(record, Picture):
             _add_image(writer, key, record, step)
         elif isinstance(record, Sound):
             # It takes one channel, in -1..1; 1 / 32767 is what it multiplies by.
@@ -59,11 +59,11 @@ class TensorBoardSink:
         else:
             writer.add_text(key, _markdown(record), step)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: RunRecord) -> None:
         """Leave scalars to the trainer."""
 
 
-def _add_image(writer: Any, key: str, image: Image, step: int) -> None:
+def _add_image(writer: Any, key: str, image: Picture, step: int) -> None:
     """Write a picture as the file that it is already: ``add_image`` encodes it anew."""
     file: Any = getattr(writer, "file_writer", None)
     if not type(file).__module__.startswith("torch."):  # closed for now, or tensorboardX with protocols of its own
@@ -76,7 +76,7 @@ def _add_image(writer: Any, key: str, image: Image, step: int) -> None:
     file.add_summary(Summary(value=[Summary.Value(tag=key, image=shown)]), step)
 
 
-def _markdown(record: Table | Text | Alert) -> str:
+def _markdown(record: Table | MarkdownText | Alert) -> str:
     if isinstance(record, Alert):
         return f"**{_cell(record.title)}**\n\n```\n{record.text}\n```"
     return markdown_table(record) if isinstance(record, Table) else record.markdown

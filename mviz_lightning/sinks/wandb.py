@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mviz_lightning.records import Alert, Image, Layout, Pixels, Record, Row, Sound, Table
 from mviz_lightning.sinks.base import Refusals, is_picture, logged_key, wav
+from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Pixels, Record, RunRecord, Sound, Table
 
 STEP = "trainer/global_step"
 """Lightning's x-axis. W&B's own step counts rows: what names an earlier one is dropped in silence."""
@@ -30,18 +30,18 @@ class WandbSink:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
-    def open(self, layout: Layout) -> None:
+    def open(self, layout: Dashboard) -> None:
         """Put the monitor's curves over Lightning's x-axis, also in a run that was there before the logger."""
         run = self._logger.experiment
         run.define_metric(STEP)
         run.define_metric(logged_key(self._logger, f"{layout.name}/*"), step_metric=STEP, step_sync=True)
 
-    def write(self, records: Sequence[Record], step: int, *, joins: bool = False) -> None:
+    def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Write all records into one row: the trainer's next, or one of their own."""
         with TemporaryDirectory() as folder:  # W&B takes its copies while it logs
-            self._write(records, step, _Media(Path(folder), records), joins=joins)
+            self._write(records, step, _Media(Path(folder), records), with_trainer_row=with_trainer_row)
 
-    def _write(self, records: Sequence[Record], step: int, shown: "_Media", *, joins: bool) -> None:
+    def _write(self, records: Sequence[Record], step: int, shown: "_Media", *, with_trainer_row: bool) -> None:
         refused, media = Refusals(), dict[str, Any]()
         for record in records:
             with refused.of(record.key):
@@ -51,10 +51,10 @@ class WandbSink:
                     self._logger.experiment.alert(record.title[:TITLE], record.text, level, NO_WAIT)
         if media:
             with refused.of(*media):
-                self._logger.experiment.log({**media, STEP: step}, commit=not joins)
+                self._logger.experiment.log({**media, STEP: step}, commit=not with_trainer_row)
         refused.tell()
 
-    def row(self, row: Row) -> None:
+    def row(self, row: RunRecord) -> None:
         """Leave scalars to the trainer."""
 
 
@@ -71,13 +71,13 @@ class _Media:
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
         self._folder = folder
-        self._images = {id(record.pixels): record for record in records if isinstance(record, Image)}
+        self._images = {id(record.pixels): record for record in records if isinstance(record, Picture)}
 
     def of(self, record: Record) -> Any:
         """Return what stands for a record."""
         import wandb
 
-        if isinstance(record, Image):
+        if isinstance(record, Picture):
             return wandb.Image(self._file("png", record.png), caption=record.caption or None)
         if isinstance(record, Table):
             cells = [[self._cell(cell) for cell in row] for row in record.rows]
@@ -93,7 +93,7 @@ class _Media:
         import wandb
 
         if is_picture(cell):
-            known = self._images.get(id(cell)) or Image("", cell)
+            known = self._images.get(id(cell)) or Picture("", cell)
             return wandb.Image(self._file("png", known.png))
         return cell if isinstance(cell, str) or math.isfinite(cell) else None  # its JSON knows no NaN
 

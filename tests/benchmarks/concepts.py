@@ -10,8 +10,8 @@ Trained: the features of a network that answers the questions (tests/reference/s
 so each feature's first concept is put to the test on 4,000 new scenes: how well the feature tells scenes with it from
 scenes without (area under the ROC curve, .5 by chance), beside concepts dealt out to other features at random.
 
-A minute and a half on a core. Prints figures and asserts nothing; tests/unit/test_concepts.py holds the planted part to
-its bounds.
+A minute and a half on a core. Prints figures and asserts nothing; tests/explainers/test_concepts.py holds the planted
+part to its bounds.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from torchmetrics.functional.classification import binary_auroc
 
 from mviz_lightning import Modality, explain
 from mviz_lightning.explainers import MultimodalRepresentation
-from mviz_lightning.explainers.concepts import Trait
-from mviz_lightning.explainers.fused_features import Representation
+from mviz_lightning.explainers.multimodal_representation.concepts import Trait
+from mviz_lightning.explainers.multimodal_representation.result import Representation
 
 READ = {"image": Modality("image"), "question": Modality("words", mask="mask", decode=list(VOCABULARY))}
 NOISE_FEATURES = 15
@@ -80,11 +80,11 @@ class Planted(nn.Module):
 
 def represented(model: nn.Module, scenes: Scenes, features: int) -> Representation:
     """Look at all features of a model."""
-    survey = MultimodalRepresentation(units=range(features), examples_shown=1)
+    survey = MultimodalRepresentation(features=range(features), examples_shown=1)
     report = explain(
         model, [batch_of(scenes)], modalities=READ, target="label", num_examples=len(scenes.label), explainers=[survey]
     )
-    return report.findings["representation"]  # type: ignore[return-value]
+    return report.results["representation"]  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

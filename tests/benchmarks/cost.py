@@ -26,17 +26,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mviz_lightning import MultimodalMonitor
-from mviz_lightning.callbacks.journal import Journal
+from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.explainers import DIME
-from mviz_lightning.study import Study
+from mviz_lightning.session.session import Session
 
 CLASSES, BATCH = 20, 100
 Setting: TypeAlias = Callable[[], tuple[LightningModule, Any, Any, MultimodalMonitor]]
 PARTS = {
-    "preparing": [(Study, "rehearse"), (Study, "complete")],
-    "shares": [(Study, "run")],
-    "DIME": [(Study, "explain")],
-    "drawing": [(Journal, "show"), (Journal, "draw"), (Journal, "finish")],
+    "preparing": [(Session, "dry_run"), (Session, "complete")],
+    "shares": [(Session, "run")],
+    "DIME": [(Session, "explain")],
+    "drawing": [(Reporter, "show"), (Reporter, "draw"), (Reporter, "finish")],
 }
 EXAMPLE = Path(__file__).parents[2] / "examples" / "openmoji.py"
 

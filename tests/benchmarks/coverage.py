@@ -2,7 +2,7 @@
 
     python tests/benchmarks/coverage.py [--repeats 2000] [--growth]
 
-Prints a table and asserts nothing; tests/unit/test_coverage.py holds a short run to its bounds.
+Prints a table and asserts nothing; tests/functional/test_coverage.py holds a short run to its bounds.
 """
 
 import argparse

@@ -10,7 +10,7 @@ point's 10 weights with the truth, averaged over the test points: mean of the se
 (for the cross terms, whose truth is 0, the farthest from 0).
 
 Takes three minutes on one core: 10 s of training, 40 s with the paper's settings and 10 s with ours a seed.
-Prints a table and asserts nothing; tests/unit/test_known_answers.py holds a short run to its bounds.
+Prints a table and asserts nothing; tests/explainers/test_known_answers.py holds a short run to its bounds.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mviz_lightning import Modality
-from mviz_lightning.batch import Layout, Probe
-from mviz_lightning.evaluation import Evaluator, join
-from mviz_lightning.explainers import DIME, Subject
+from mviz_lightning.batch import BatchSchema, Probe
+from mviz_lightning.engine import Evaluator, join
+from mviz_lightning.explainers import DIME, ProbeContext
 from mviz_lightning.functional import Task, design
-from mviz_lightning.kinds.base import kinds_of
+from mviz_lightning.modalities.base import modality_types_of
 
 ENTRIES = 10
 FIRST, SECOND = "d1", "d2"
@@ -120,17 +120,17 @@ def accuracy(network: nn.Module, points: Points) -> float:
 
 def subject_of(
     batch: Mapping[str, Tensor], modalities: Mapping[str, Modality], *, task: Task = "multiclass", seed: int = 0
-) -> Subject:
+) -> ProbeContext:
     """Make a batch the fixed examples, in groups of 16; labels are its leaf ``label``, if there is one."""
-    layout = Layout.learn(batch, modalities, "label" if "label" in batch else None)
+    layout = BatchSchema.learn(batch, modalities, "label" if "label" in batch else None)
     leaves = layout.leaves(batch)
     size = layout.size(leaves)
     probe = Probe(layout, leaves, torch.arange(size // GROUP * GROUP).view(-1, GROUP))
-    cut = replace(probe, units={name: kind.units for name, kind in kinds_of(probe).items()})
-    return Subject(cut, task, design(len(modalities), GROUP), range(size), seed=seed)
+    cut = replace(probe, segments={name: kind.segments for name, kind in modality_types_of(probe).items()})
+    return ProbeContext(cut, task, design(len(modalities), GROUP), range(size), seed=seed)
 
 
-def points_subject(points: Points) -> Subject:
+def points_subject(points: Points) -> ProbeContext:
     """Make points the fixed examples."""
     batch = {FIRST: points.first, SECOND: points.second, "label": points.label}
     return subject_of(batch, {name: Modality(name, kind="tabular", baseline="zero") for name in (FIRST, SECOND)})
@@ -141,7 +141,7 @@ def evaluator_of(module: nn.Module) -> Evaluator:
     return Evaluator(module, lambda module, batch: module(batch[FIRST], batch[SECOND]), chunk_size=4096)
 
 
-def explain(evaluator: Evaluator, subject: Subject, dime: DIME, points: Sequence[int]) -> dict[str, Tensor]:
+def explain(evaluator: Evaluator, probe_context: ProbeContext, dime: DIME, points: Sequence[int]) -> dict[str, Tensor]:
     """Explain points one after the other, so that memory stays small.
 
     Repeated rows are not looked for: sorting them out takes longer than this network.
@@ -151,8 +151,8 @@ def explain(evaluator: Evaluator, subject: Subject, dime: DIME, points: Sequence
     """
     found: dict[str, list[Tensor]] = {name: [] for name in EXPLANATIONS}
     for point in points:
-        answers = [evaluator.plain(subject.probe, query) for query in dime.plan(subject, point)]
-        parts = dime.explain(subject, point, answers).outputs[0].parts
+        responses = [evaluator.plain(probe_context.probe, query) for query in dime.plan(probe_context, point)]
+        parts = dime.explain(probe_context, point, responses).outputs[0].parts
         for number, name in enumerate((FIRST, SECOND), 1):
             found[f"UC_{number}"].append(parts[name].unimodal)
             found[f"MI_{number}"].append(parts[name].interaction)
@@ -160,9 +160,9 @@ def explain(evaluator: Evaluator, subject: Subject, dime: DIME, points: Sequence
     return {name: torch.stack(rows) for name, rows in found.items()}
 
 
-def rows_of(subject: Subject, dime: DIME) -> int:
+def rows_of(probe_context: ProbeContext, dime: DIME) -> int:
     """Return the forwards that one point takes."""
-    return len(join(dime.plan(subject, 0))[0])
+    return len(join(dime.plan(probe_context, 0))[0])
 
 
 def pearson(left: Tensor, right: Tensor) -> Tensor:

@@ -38,13 +38,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from mviz_lightning import Modality
-from mviz_lightning.batch import Units
-from mviz_lightning.evaluation import Evaluator, Query
-from mviz_lightning.explainers import Subject
-from mviz_lightning.explainers.importance import NUM_TOTALS, UnimodalImportance
+from mviz_lightning.batch import Segments
+from mviz_lightning.engine import Evaluator, Query
+from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.explainers import ProbeContext
+from mviz_lightning.explainers.unimodal_importance.explainer import NUM_TOTALS, UnimodalImportance
 from mviz_lightning.functional.importance import perturbations
-from mviz_lightning.ranks import Ranks
-from mviz_lightning.surveyor import Surveyor
+from mviz_lightning.session.surveyor import Surveyor
 
 STEPS, AT_ONCE, ORDERS = 16, 64, 4
 """Of integrated gradients; masks a forward of Captum's; random orders for each example."""
@@ -65,7 +65,7 @@ def trained(data: openmoji.OpenMojiData, epochs: int) -> Classifier:
     return model.eval()
 
 
-def subject(data: openmoji.OpenMojiData) -> Subject:
+def probe_context(data: openmoji.OpenMojiData) -> ProbeContext:
     """Make the validation set the fixed examples."""
     batch = default_collate([data.validation[i] for i in range(len(data.validation))])
     image = Modality("image", mean=data.mean, std=data.std)
@@ -84,11 +84,11 @@ class Task:
 
     model: Classifier
     evaluator: Evaluator
-    subject: Subject
+    probe_context: ProbeContext
     examples: Sequence[int]
 
     @classmethod
-    def of(cls, model: Classifier, found: Subject, count: int) -> "Task":
+    def of(cls, model: Classifier, found: ProbeContext, count: int) -> "Task":
         """Take the first examples of two words or more that the model gets right."""
         evaluator, leaves = Evaluator(model, predict), found.probe.leaves
         said = torch.cat(evaluator(found.probe, [Query.aligned(torch.arange(len(found.positions)), 2)])).argmax(1)
@@ -97,21 +97,21 @@ class Task:
 
     def label(self, example: int) -> int:
         """Return the class."""
-        return int(self.subject.probe.leaves["label"][example])
+        return int(self.probe_context.probe.leaves["label"][example])
 
-    def units(self, name: str) -> Units:
+    def segments(self, name: str) -> Segments:
         """Return the units of a modality."""
-        found = self.subject.probe.units[name]
-        assert isinstance(found, Units)
+        found = self.probe_context.probe.segments[name]
+        assert isinstance(found, Segments)
         return found
 
 
 def ours(method: str, task: Task) -> Maps:
     """Ask the survey."""
     survey = UnimodalImportance(method=method, steps=STEPS, num_totals=0)  # type: ignore[arg-type]
-    outputs = len(set(task.subject.probe.leaves["label"].tolist()))
-    finding, _ = Surveyor(task.subject, task.evaluator, Ranks(), outputs).conduct(survey, task.examples)
-    found = finding.examples  # type: ignore[union-attr]
+    outputs = len(set(task.probe_context.probe.leaves["label"].tolist()))
+    result, _ = Surveyor(task.probe_context, task.evaluator, Ranks(), outputs).conduct(survey, task.examples)
+    found = result.examples  # type: ignore[union-attr]
     return {(one.about.example, name): part.weights for one in found for name, part in one.outputs[0].parts.items()}
 
 
@@ -119,13 +119,13 @@ class Input:
     """One modality of one example as Captum wants it: a tensor, its baseline, units, and a function of it alone."""
 
     def __init__(self, task: Task, example: int, name: str, *, embedded: bool = False) -> None:
-        leaves, units = task.subject.probe.leaves, task.units(name)
+        leaves, segments = task.probe_context.probe.leaves, task.segments(name)
         self.model, self.example, self.name, self.embedded = task.model, example, name, embedded
         self.image, self.tokens, self.mask = (leaves[key][[example]] for key in ("image", "tokens", "mask"))
-        self.target, self.count = task.label(example), units.count(example)
-        index = units.index if len(units.index) == 1 else units.index[[example]]
+        self.target, self.count = task.label(example), segments.count(example)
+        index = segments.index if len(segments.index) == 1 else segments.index[[example]]
         if name == "image":
-            self.values, baseline = self.image, torch.as_tensor(units.baseline)
+            self.values, baseline = self.image, torch.as_tensor(segments.baseline)
         else:
             embed = task.model.text_encoder.embedding
             self.values, baseline = embed(self.tokens).detach() if embedded else self.mask.float(), torch.zeros(1)
@@ -215,7 +215,7 @@ def at_random(seed: int, task: Task) -> Maps:
     """Draw weights."""
     generator = torch.Generator().manual_seed(seed)
     return {
-        (example, name): torch.rand(task.units(name).count(example), generator=generator)
+        (example, name): torch.rand(task.segments(name).count(example), generator=generator)
         for example in task.examples
         for name in ("image", "text")
     }
@@ -240,8 +240,8 @@ def curves(task: Task, name: str, maps: Maps) -> Curves:
         rows = Query.aligned(torch.full((2 * len(steps),), example), 2)
         queries.append(Query(rows.sources, {name: torch.cat([rank >= steps, rank < steps])}))
     areas = [
-        _areas(answer.double(), task.label(example))
-        for example, answer in zip(task.examples, task.evaluator(task.subject.probe, queries), strict=True)
+        _areas(response.double(), task.label(example))
+        for example, response in zip(task.examples, task.evaluator(task.probe_context.probe, queries), strict=True)
     ]
     return Curves(*torch.tensor(areas).T)
 
@@ -298,7 +298,7 @@ def main() -> None:
     openmoji.quiet_console()
     started, data = time.perf_counter(), openmoji.load_data()
     model = trained(data, arguments.epochs)
-    task = Task.of(model, subject(data), arguments.examples)
+    task = Task.of(model, probe_context(data), arguments.examples)
     print(f"{len(task.examples)} emojis, trained in {time.perf_counter() - started:.0f} s\n", flush=True)
     measure(task)
     print(f"\n{time.perf_counter() - started:.0f} s in all")

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mviz_lightning import Modality, explain, explainers
-from mviz_lightning.analysis import ShareReport
-from mviz_lightning.rendering.film import Moment, film
+from mviz_lightning.explainers.dime.over_epochs import Moment, film
+from mviz_lightning.session.explain import ShareReport
 from mviz_lightning.sinks import FileSink
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -16,16 +16,16 @@ from cost import load_example
 from lightning import seed_everything
 from torch.utils.data import DataLoader
 
-from mviz_lightning.config import StudyConfig
 from mviz_lightning.explainers import DIME, Explanation
-from mviz_lightning.rendering.gallery import Gallery
-from mviz_lightning.rendering.labels import Labels
-from mviz_lightning.study import Study
+from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.session import Session
 
 EXAMPLES = 4
 
 
-def completed(*, reuse: bool) -> Study:
+def completed(*, reuse: bool) -> Session:
     """Return a study of the example's untrained model."""
     seed_everything(0, verbose=False)
     example = load_example()
@@ -33,13 +33,13 @@ def completed(*, reuse: bool) -> Study:
     module = example.OpenMojiClassifier(len(data.vocabulary.words), len(data.class_names))
     config = example.make_monitor(data, []).config
     settings = {"target": config.target, "class_names": config.class_names, "reuse": reuse}
-    study = Study(StudyConfig(config.modalities, explainers=(DIME(num_examples=EXAMPLES),), **settings))
+    session = Session(SessionConfig(config.modalities, explainers=(DIME(num_examples=EXAMPLES),), **settings))
     for start, batch in enumerate(DataLoader(data.validation, batch_size=128)):
-        study.collect(batch, lambda count, first=128 * start: range(first, first + count))
-        study.rehearse(module)
-    study.complete()
-    study.run()
-    return study
+        session.collect(batch, lambda count, first=128 * start: range(first, first + count))
+        session.dry_run(module)
+    session.complete()
+    session.run()
+    return session
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:
@@ -53,8 +53,8 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def explanations(study: Study) -> list[Explanation]:
-    return list(study.explain(study.config.explainers[0]).explanations)
+def explanations(session: Session) -> list[Explanation]:
+    return list(session.explain(session.config.explainers[0]).explanations)
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     reusing, plain = completed(reuse=True), completed(reuse=False)
     found = explanations(reusing)
-    gallery = Gallery(reusing.kinds, Labels(reusing.task, reusing.config.class_names))
+    gallery = DrawingContext(reusing.kinds, Labels(reusing.task, reusing.config.class_names))
     mathematics = seconds(lambda: explanations(reusing), repeats)
     everything = seconds(lambda: explanations(plain), max(1, repeats // 5))
     drawing = seconds(lambda: [gallery.picture(explanation, "dime") for explanation in found], repeats)

@@ -9,8 +9,8 @@ lies inside the object's box. Cross-modal maps are those of the colour's word an
 other methods explain the image as a whole, and know of no words. Captum's integrated gradients run on the same model
 and baseline, their pixels summed up by patch.
 
-Two to three minutes on a core. Needs captum. Prints a table and asserts nothing; tests/unit/test_pointing.py plays a
-short game.
+Two to three minutes on a core. Needs captum. Prints a table and asserts nothing; tests/explainers/test_pointing.py plays
+a short game.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from mviz_lightning import Modality, explain
 from mviz_lightning.explainers import CrossModalInteraction, Survey, UnimodalImportance
-from mviz_lightning.functional.importance import unit_sums
+from mviz_lightning.functional.importance import segment_sums
 
 YES = 1
 READ = {"image": Modality("image"), "question": Modality("words", mask="mask", decode=list(VOCABULARY))}
@@ -35,8 +35,8 @@ def shown(model: SceneNet, count: int, seed: int = 0) -> Scenes:
     """Return scenes that show the object asked for, and are answered rightly."""
     scenes = Scenes.draw(4 * count, seed)
     with torch.no_grad():
-        answers = model(scenes.image, scenes.words, scenes.mask).argmax(1)
-    rows = ((scenes.label == YES) & (answers == YES)).nonzero()[:count, 0]
+        responses = model(scenes.image, scenes.words, scenes.mask).argmax(1)
+    rows = ((scenes.label == YES) & (responses == YES)).nonzero()[:count, 0]
     return Scenes(**{field.name: getattr(scenes, field.name)[rows] for field in fields(Scenes)})
 
 
@@ -55,8 +55,8 @@ class Patches:
     @classmethod
     def of(cls, scenes: Scenes) -> "Patches":
         """Cut as the package does by default."""
-        units = subject_of(scenes.batch, READ).probe.units["image"]
-        return cls(units.index[:, 0], torch.as_tensor(units.baseline))  # type: ignore[attr-defined]
+        segments = subject_of(scenes.batch, READ).probe.segments["image"]
+        return cls(segments.index[:, 0], torch.as_tensor(segments.baseline))  # type: ignore[attr-defined]
 
     def inside(self, boxes: Tensor) -> Tensor:
         """Return ``(N, U)``: whether the centre of each patch lies in ``(N, 4)`` boxes."""
@@ -71,7 +71,7 @@ def weights_of(model: SceneNet, scenes: Scenes, survey: Survey) -> dict[int, Ten
     count = len(scenes.label)
     report = explain(model, [scenes.batch], modalities=READ, target="label", num_examples=count, explainers=[survey])
     found = {}
-    for one in report.findings[survey.name].examples:  # type: ignore[attr-defined]
+    for one in report.results[survey.name].examples:  # type: ignore[attr-defined]
         (output,) = one.outputs
         cross = isinstance(survey, CrossModalInteraction)
         found[one.about.position] = output.pairs[0].of("question") if cross else output.parts["image"].weights
@@ -85,7 +85,7 @@ def captums(model: SceneNet, scenes: Scenes, patches: Patches) -> Tensor:
     method = IntegratedGradients(model)
     baseline = patches.baseline.expand_as(scenes.image)
     found = method.attribute(scenes.image, baseline, YES, (scenes.words, scenes.mask), n_steps=50)
-    return unit_sums(found, patches.index.unsqueeze(1), int(patches.index.max()) + 1)
+    return segment_sums(found, patches.index.unsqueeze(1), int(patches.index.max()) + 1)
 
 
 def word_at(scenes: Scenes, names: Mapping[str, object] | tuple[str, ...]) -> Tensor:

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, LxmertConfig, LxmertForQuestionAnswering
 
 from mviz_lightning import explain
-from mviz_lightning.batch import Layout, Probe, Units, parse_modalities
-from mviz_lightning.config import StudyConfig
-from mviz_lightning.evaluation.derivative import derive
-from mviz_lightning.evaluation.evaluator import Evaluator
-from mviz_lightning.evaluation.prediction import choose
-from mviz_lightning.evaluation.query import Derivative, Query
+from mviz_lightning.batch import BatchSchema, Probe, Segments, parse_modalities
+from mviz_lightning.engine.calling import choose
+from mviz_lightning.engine.derivative import derive
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.query import Derivative, Query
 from mviz_lightning.explainers import DIME
 from mviz_lightning.functional import design
-from mviz_lightning.study import Study
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.session import Session
 
 N = 64
 """Examples of a grid."""
@@ -128,7 +128,7 @@ class Bench:
         torch.manual_seed(0)
         module = make().eval()
         batch = {"image": torch.randn(count, *image), "text": torch.randint(1, WORDS - 1, (count, LENGTH))}
-        layout = Layout.learn(batch, parse_modalities(["image", "text"]))
+        layout = BatchSchema.learn(batch, parse_modalities(["image", "text"]))
         return cls(module, Probe(layout, layout.leaves(batch), torch.arange(count).view(-1, 16)))
 
     def evaluator(self, *, reuse: bool, chunk: int = CHUNK) -> Evaluator:
@@ -201,26 +201,26 @@ def one_grid(name: str, bench: Bench, repeats: int) -> None:
         print(f"{name}: one pair at a time / reused {alone / statistics.median(times[0]):.0f}")
 
 
-def studied(*, reuse: bool, explainer: DIME) -> Study:
+def studied(*, reuse: bool, explainer: DIME) -> Session:
     """Return a study of the CNN and LSTM at 48 x 48 pixels, at the defaults, after a first run."""
     bench = Bench.of(CNNLSTM, (3, 48, 48), 128)
     settings = {"task": "multiclass", "explainers": (explainer,), "reuse": reuse}
-    study = Study(StudyConfig(parse_modalities(["image", "text"]), **settings))  # type: ignore[arg-type]
-    study.collect(dict(bench.probe.leaves), range)
-    study.rehearse(bench.module)
-    study.complete()
-    study.run()
-    study.explain(explainer)
-    return study
+    session = Session(SessionConfig(parse_modalities(["image", "text"]), **settings))  # type: ignore[arg-type]
+    session.collect(dict(bench.probe.leaves), range)
+    session.dry_run(bench.module)
+    session.complete()
+    session.run()
+    session.explain(explainer)
+    return session
 
 
 def whole_run(repeats: int) -> None:
     """Print the time of a run at the defaults against the plain forwards of its rows alone."""
-    study = studied(reuse=True, explainer=DIME(num_examples=1))
-    assert study.probe is not None
-    probe, plain = study.probe, Bench.of(CNNLSTM, (3, 48, 48), 128).evaluator(reuse=False, chunk=128)
+    session = studied(reuse=True, explainer=DIME(num_examples=1))
+    assert session.probe is not None
+    probe, plain = session.probe, Bench.of(CNNLSTM, (3, 48, 48), 128).evaluator(reuse=False, chunk=128)
     rows = Query(probe.groups[:, design(2, 16).tuples].flatten(0, 1))
-    times = paired([study.run, lambda: plain(probe, [rows])], repeats)
+    times = paired([session.run, lambda: plain(probe, [rows])], repeats)
     print(f"shares at the defaults / plain forwards of their rows {ratio(*times)}")
 
 
@@ -240,7 +240,7 @@ def one_explanation(repeats: int) -> None:
 def gradients(repeats: int) -> None:
     """Print the time of integrated gradients of 8 examples' texts, 32 steps each, against plain forwards."""
     bench = Bench.of(CNNLSTM, (3, 48, 48))
-    probe = replace(bench.probe, units={"text": Units("text", torch.arange(LENGTH).unsqueeze(0), 0)})
+    probe = replace(bench.probe, segments={"text": Segments("text", torch.arange(LENGTH).unsqueeze(0), 0)})
     asked = Derivative(Query.aligned(torch.arange(8), 2), torch.zeros(8, dtype=torch.long), "text", steps=32)
     reusing, plain = (bench.evaluator(reuse=reuse, chunk=128) for reuse in (True, False))
     times = paired([lambda: derive(reusing, probe, asked), lambda: derive(plain, probe, asked)], repeats)

@@ -11,7 +11,7 @@ network, which is asked anew; MI, and LIME with it, change. Explained is the log
 Takes two and a half minutes on a free core, 40 s of them for the training. MI of a question hardly changes where the
 other image shows the object as well.
 
-Prints a table and asserts nothing; tests/unit/test_known_answers.py asserts the same for untrained networks.
+Prints a table and asserts nothing; tests/explainers/test_known_answers.py asserts the same for untrained networks.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from mviz_lightning import Modality
-from mviz_lightning.evaluation import Evaluator
-from mviz_lightning.explainers import DIME, Attribution, Subject
-from mviz_lightning.explainers.dime import attributions, masked_rows
+from mviz_lightning.engine import Evaluator
+from mviz_lightning.explainers import DIME, Attribution, ProbeContext
+from mviz_lightning.explainers.dime.explainer import attributions, masked_rows
 
 MODALITIES = {"image": Modality("image"), "question": Modality("words", mask="mask", decode=list(VOCABULARY))}
 YES = 1
@@ -48,7 +48,13 @@ class Swap(NamedTuple):
 
 
 def swap(
-    evaluator: Evaluator, subject: Subject, stays: str, pair: tuple[int, int], *, swapped: str, output: int = YES
+    evaluator: Evaluator,
+    probe_context: ProbeContext,
+    stays: str,
+    pair: tuple[int, int],
+    *,
+    swapped: str,
+    output: int = YES,
 ) -> Swap:
     """Explain one modality of an example beside its own partners, and beside one taken from another example.
 
@@ -61,15 +67,15 @@ def swap(
         output: Which is explained.
     """
     example, other = pair
-    dime, names = DIME(), subject.probe.layout.names
-    masks, partners = dime.masks_of(subject, example, stays), dime.partners(subject, example)
+    dime, names = DIME(), probe_context.probe.layout.names
+    masks, partners = dime.masks_of(probe_context, example, stays), dime.partners(probe_context, example)
     own = torch.full((len(names),), example)
     exchanged = own.clone()
     exchanged[names.index(swapped)] = other
     found = []
     for sources in (own, exchanged):
         query = masked_rows(sources, partners, names.index(stays), stays, masks)
-        outputs = subject.decomposable(evaluator(subject.probe, [query])[0])
+        outputs = probe_context.decomposable(evaluator(probe_context.probe, [query])[0])
         found += attributions(outputs[:, [output]], masks)
     return Swap(*found)
 
@@ -138,12 +144,12 @@ def main() -> None:
     model, scenes = trained(), Scenes.draw(max(256, 4 * count) // GROUP * GROUP, 0)
     took = time.perf_counter() - started
     print(f"accuracy {accuracy(model, Scenes.draw(4000, 1)):.3f} on new scenes, after {took:.0f} s\n", flush=True)
-    evaluator, subject, chosen = evaluator_of(model), subject_of(scenes.batch, MODALITIES), pairs(scenes, count)
+    evaluator, probe_context, chosen = evaluator_of(model), subject_of(scenes.batch, MODALITIES), pairs(scenes, count)
     print(f"{len(chosen)} pairs; cosine distance between the maps before and after\n")
     print("| map | mean | median | least | most | largest difference of a weight | largest weight |")
     print("|---|---|---|---|---|---|---|")
     for stays, swapped in (("image", "question"), ("question", "image")):
-        swaps = [swap(evaluator, subject, stays, pair, swapped=swapped) for pair in chosen]
+        swaps = [swap(evaluator, probe_context, stays, pair, swapped=swapped) for pair in chosen]
         for name, comparison in compare(swaps).items():
             print(comparison.row(f"{name} of the {stays}, {swapped} swapped"), flush=True)
     print(f"\n{time.perf_counter() - started:.0f} s in all")

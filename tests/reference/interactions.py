@@ -25,7 +25,7 @@ def mixed_difference(play: Callable[[set[int], set[int]], float], first: int, se
 
 
 def multiviz(
-    function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, units: Sequence[Sequence[int]]
+    function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, segments: Sequence[Sequence[int]]
 ) -> tuple[Array, Array]:
     """Return MultiViz's map of every unit of x, ``(U, len(y))``, and ``(U,)`` the signs of the units' importance.
 
@@ -33,7 +33,7 @@ def multiviz(
     One unit at a time, for scalars ``function(x, y)`` of vectors, whose baselines are 0.
     """
     maps, signs = [], []
-    for unit in units:
+    for unit in segments:
         a, b = x.clone().requires_grad_(), y.clone().requires_grad_()
         (slope,) = torch.autograd.grad(function(a, b), a, create_graph=True)
         importance = sum(x[e] * slope[e] for e in unit)

@@ -13,7 +13,7 @@ from scipy import stats
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
-Answers: TypeAlias = Mapping[tuple[int, ...], Array]
+Responses: TypeAlias = Mapping[tuple[int, ...], Array]
 """Outputs ``(C,)`` by the example that each modality is taken from."""
 Subsets: TypeAlias = dict[tuple[int, ...], float]
 """V_A by the modalities in A, in rising order."""
@@ -179,7 +179,7 @@ def mixed(u: Indices, v: Indices, from_v: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(v[m]) if m in from_v else int(u[m]) for m in range(len(u)))
 
 
-def tuple_unimodal(answers: Answers, u: Indices, v: Indices) -> Array:
+def tuple_unimodal(answers: Responses, u: Indices, v: Indices) -> Array:
     """UC of every example, ``(g, C)``: a donor tuple, and what each modality of the example changes in a base tuple.
 
     Args:
@@ -204,7 +204,7 @@ def tuple_unimodal(answers: Answers, u: Indices, v: Indices) -> Array:
     return np.array(contributions)
 
 
-def centre(answers: Answers, pool: Indices, examples: Sequence[int], shared: int) -> Array:
+def centre(answers: Responses, pool: Indices, examples: Sequence[int], shared: int) -> Array:
     """The mean output of the tuples that hold at most ``shared`` of the examples, ``(C,)``."""
     held = [sum(int(example in examples) for example in candidate) for candidate in pool]
     allowed = [candidate for candidate, count in zip(pool, held, strict=True) if count <= shared]
@@ -212,7 +212,7 @@ def centre(answers: Answers, pool: Indices, examples: Sequence[int], shared: int
 
 
 def tuple_components(
-    answers: Answers, u: Indices, v: Indices, pairs: Sequence[tuple[int, int]], *, centred: bool = True
+    answers: Responses, u: Indices, v: Indices, pairs: Sequence[tuple[int, int]], *, centred: bool = True
 ) -> Array:
     """Jansen's totals and Saltelli's first orders on base and donor tuples ``(draws, g, M)`` of one group."""
     modalities = u.shape[-1]
@@ -295,9 +295,9 @@ def perceptual_score(grids: Array, targets: Indices, modality: int) -> float:
 # -- Local surrogates: LIME with DIME's settings ---------------------------------------------------------------------
 
 
-def every_mask(units: int) -> Array:
+def every_mask(segments: int) -> Array:
     """All ways of keeping units, ``(2^U, U)`` ones and zeros, the one that keeps all first."""
-    return np.array(list(product((1.0, 0.0), repeat=units))).reshape(2**units, units)
+    return np.array(list(product((1.0, 0.0), repeat=segments))).reshape(2**segments, segments)
 
 
 def mask_weights(masks: Array, width: float = 0.25) -> Array:
@@ -312,13 +312,13 @@ def mask_weights(masks: Array, width: float = 0.25) -> Array:
 
 def weighted_ridge(masks: Array, responses: Array, weights: Array, alpha: float = 1.0) -> tuple[float, Array]:
     """The intercept, which goes unpunished, and ``(U,)`` slopes that solve the normal equations for ``(S,)``."""
-    count, units = masks.shape
-    left, right = np.zeros((1 + units, 1 + units)), np.zeros(1 + units)
+    count, segments = masks.shape
+    left, right = np.zeros((1 + segments, 1 + segments)), np.zeros(1 + segments)
     for s in range(count):
         row = np.array([1.0, *masks[s]])
         left += weights[s] * np.outer(row, row)
         right += weights[s] * row * responses[s]
-    for unit in range(units):
+    for unit in range(segments):
         left[1 + unit, 1 + unit] += alpha
     solution = np.linalg.solve(left, right)
     return float(solution[0]), solution[1:]

@@ -68,7 +68,7 @@ def recombined(design: Design, examples: Tensor) -> Tensor:
     return examples[..., design.tuples, torch.arange(design.modalities)]
 
 
-def answers(design: Design, outputs: Tensor) -> slow.Answers:
+def responses(design: Design, outputs: Tensor) -> slow.Responses:
     """Look outputs ``(T, C)`` up by tuple."""
     return {tuple(key): value for key, value in zip(design.tuples.tolist(), outputs.numpy(), strict=True)}
 

@@ -22,23 +22,23 @@ from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 from truth import state_at
 
-from mviz_lightning.collapse import CollapseRule
-from mviz_lightning.explainers.yardstick import Yardstick
-from mviz_lightning.records import Row, State
+from mviz_lightning.collapse.references import ScoreReference
+from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.sinks.records import RunRecord, State
 
 PATIENCE = 2
 MIN_SKILL = 0.1
 
 
-def rows_of(record: Record) -> list[Row]:
+def rows_of(record: Record) -> list[RunRecord]:
     """Return the monitor's history of a run."""
-    return [Row("fit", found["epoch"], number, found["values"]) for number, found in enumerate(record["epochs"])]
+    return [RunRecord("fit", found["epoch"], number, found["values"]) for number, found in enumerate(record["epochs"])]
 
 
 def states(record: Record, rule: CollapseRule) -> dict[str, list[State]]:
     """Return what the rule says after every check."""
-    rows, yardstick = rows_of(record), Yardstick.load(record["yardstick"])
-    judged = [rule.judge(rows[: end + 1], yardstick, record["views"]) for end in range(len(rows))]
+    rows, score_reference = rows_of(record), ScoreReference.load(record["yardstick"])
+    judged = [rule.judge(rows[: end + 1], score_reference, record["views"]) for end in range(len(rows))]
     return {name: [found[name].state for found in judged] for name in record["views"]}
 
 

@@ -99,8 +99,10 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
 
 def _yardstick(monitor: MultimodalMonitor) -> dict[str, Any]:
     """Return what the alarm measures scores and modalities against, as it would if it had to."""
-    study = monitor._study
-    return study.yardstick().state() | {"alone": {name: vars(told) for name, told in study.tell_alone().items()}}
+    session = monitor._session
+    return session.score_reference().state() | {
+        "alone": {name: vars(told) for name, told in session.fit_raw_input_proof().items()}
+    }
 
 
 def key(found: Any) -> str:

@@ -25,7 +25,7 @@ from train import train
 from truth import state_at
 
 from mviz_lightning import UnimodalCollapse
-from mviz_lightning.collapse import Verdict
+from mviz_lightning.collapse.rule import Verdict
 
 RECIPES = (("lr", 0.1), ("lr", 0.01), ("late", 0.5), ("leak", 1.0))
 DROPOUT = 0.5

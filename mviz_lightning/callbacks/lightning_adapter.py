@@ -1,0 +1,156 @@
+"""What is read off the Trainer."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.session.history import History
+
+LARGEST = 1e30
+"""Beyond every share and score, and finite in float32."""
+
+VERSION = re.compile(r"version_([0-9]+)")
+"""A numbered folder. Not every digit is a number: ``"²".isdigit()`` is true, and ``int("²")`` fails."""
+
+
+def refuse_unsupported(trainer: Any) -> None:
+    """Refuse strategies under which the model cannot be called outside its own steps.
+
+    Raises:
+        ConfigurationError: FSDP of the first generation.
+    """
+    if any(kind.__name__ == "FSDPStrategy" for kind in type(trainer.strategy).__mro__):
+        raise ConfigurationError(
+            "strategy='fsdp' shards parameters so that the model cannot be called outside its own steps; use "
+            "strategy='ddp' or ModelParallelStrategy (FSDP2) with the monitor."
+        )
+
+
+def ranks(trainer: Any) -> Ranks:
+    """Return the processes of the training."""
+    return Ranks(trainer.global_rank, trainer.world_size)
+
+
+def writes(trainer: Any) -> bool:
+    """Tell whether this process writes: the first does, except in a ``fast_dev_run``."""
+    return bool(trainer.is_global_zero and not trainer.fast_dev_run)
+
+
+def step(trainer: Any) -> int:
+    """Return the x-axis at which the trainer logs validation metrics: batches that stepped, not ``global_step``."""
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def end(trainer: Any) -> tuple[int, int]:
+    """Return the last epoch and its step when the training ends; the trainer has counted on already."""
+    return max(0, trainer.current_epoch - 1), max(0, step(trainer) - 1)
+
+
+def may_stop(trainer: Any) -> bool:
+    """Tell whether the training may end here, or with the epoch that ends here: ``min_epochs``, ``min_steps`` are met.
+
+    A wish to stop that comes earlier would stay, whatever comes after it.
+    """
+    fit = trainer.fit_loop
+    epochs = fit.epoch_progress.current.processed + fit.epoch_loop.batch_progress.is_last_batch
+    return bool(epochs >= (fit.min_epochs or 0) and trainer.global_step >= (fit.min_steps or 0))
+
+
+def monitors(trainer: Any) -> list[str]:
+    """Return the names of the monitors among the callbacks; told by class names, since one reads the other."""
+    kinds = [(callback, {kind.__name__ for kind in type(callback).__mro__}) for callback in trainer.callbacks]
+    return [callback.name for callback, names in kinds if "MultimodalMonitor" in names]
+
+
+def is_last_batch(trainer: Any) -> bool:
+    """Tell whether the running batch is the last of this validation or test, iterable data sets included."""
+    loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "validate": trainer.validate_loop, "test": trainer.test_loop}
+    return bool(loops[trainer.state.fn.value].batch_progress.is_last_batch)
+
+
+def positions(trainer: Any, dataloader_idx: int, first: int, count: int, ranks: Ranks) -> list[int | None]:
+    """Return where the examples of a batch stand in the data set; None for one that padding repeats.
+
+    Args:
+        trainer: Whose validation or test runs.
+        dataloader_idx: Which loader the batch is from.
+        first: Examples of this loader that this process saw before.
+        count: Examples in the batch.
+        ranks: The processes.
+    """
+    own = range(first, first + count)
+    sampler = _sampler(trainer, dataloader_idx)
+    if ranks.count == 1 or not hasattr(sampler, "num_replicas"):
+        return list(own)
+    # A distributed sampler deals examples out in turn, and repeats the first ones to even the ranks out.
+    total = len(sampler.dataset)
+    interleaved = (position * ranks.count + ranks.rank for position in own)
+    return [position if position < total else None for position in interleaved]
+
+
+def _sampler(trainer: Any, dataloader_idx: int) -> Any:
+    loaders = trainer.test_dataloaders if trainer.state.fn.value == "test" else trainer.val_dataloaders
+    flat = loaders if isinstance(loaders, list | tuple) else [loaders]
+    loader = flat[dataloader_idx] if dataloader_idx < len(flat) else None
+    return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
+
+
+def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> bool:
+    """Log values under the monitor's name, where monitors and the row of the validation loss can still see them."""
+    named = {f"{name}/{key}": value for key, value in values.items()}
+    module.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
+    return True
+
+
+def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
+    """Leave a gap in the curves, but something to monitor: an absent or NaN value stops the training.
+
+    Every key keeps its last value; before there is one, a finite value stands there that is worse than any.
+    """
+    last = history.fitted[-1].values if history.fitted else {}
+    for key in keys:
+        value = last[key] if key in last else _worst(trainer, f"{name}/{key}")
+        trainer.callback_metrics.setdefault(f"{name}/{key}", torch.tensor(value))
+
+
+def _worst(trainer: Any, key: str) -> float:
+    modes = {callback.mode for callback in trainer.callbacks if getattr(callback, "monitor", None) == key}
+    return LARGEST if modes == {"min"} else -LARGEST if modes == {"max"} else 0.0
+
+
+def run_folder(trainer: Any, name: str) -> Path:
+    """Return the folder of this run's files, the same on all processes; all of them must ask.
+
+    It lies where the first logger keeps its run; in a numbered folder of the trainer's root where there is no logger,
+    or none that tells a folder on this machine.
+    """
+    try:
+        folder = _logger_folder(trainer) if trainer.loggers else None
+    except Exception:  # a logger of any kind, asked before anything was logged
+        folder = None
+    if folder is None or "://" in folder:
+        chosen = _next_version(Path(trainer.default_root_dir) / name)
+    else:
+        chosen = Path(folder) / name
+    return Path(trainer.strategy.broadcast(str(chosen)))
+
+
+def _logger_folder(trainer: Any) -> str | None:
+    logger = trainer.loggers[0]
+    if getattr(logger, "log_dir", None):
+        return str(logger.log_dir)
+    if logger.version is None:
+        return None
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return str(Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version)
+
+
+def _next_version(root: Path) -> Path:
+    numbered = [VERSION.fullmatch(path.name) for path in root.glob("version_*")]
+    taken = [int(match[1]) for match in numbered if match]
+    return root / f"version_{max(taken, default=-1) + 1}"

@@ -1,0 +1,1 @@
+"""State in checkpoints: plain types, read back part by part. Knows: errors."""

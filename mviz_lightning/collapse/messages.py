@@ -1,0 +1,92 @@
+"""A verdict on a modality in words: what was found, since when, and what to try."""
+
+import math
+
+from mviz_lightning.collapse.rule import Verdict
+from mviz_lightning.functional import bound_name
+from mviz_lightning.sinks.records import Alert, State
+
+REMEDIES = (
+    "the training loader: is {name} of the same example as its label, normalised once, and not constant or empty?",
+    "a shortcut in {rest}: does it hold the label, or something that stands for it?",
+    "modality dropout: hide {rest} in some training examples, so that {name} has to answer alone",
+    "a larger learning rate for the encoder of {name}, or a smaller one for {rest}; nothing frozen or detached",
+)
+PERFECT = 0.95
+"""Skill from which on there is little to gain from a modality that is not used."""
+
+NAMED = 2
+"""Other modalities that are called by their names."""
+
+
+def alert(verdict: Verdict, footer: str = "") -> Alert:
+    """Say what a modality's state is, with the evidence and what to try.
+
+    Args:
+        verdict: Of the modality.
+        footer: A last line.
+    """
+    lines = [headline(verdict), *(f"  {line}" for line in evidence(verdict)), *_advice(verdict)]
+    return Alert(
+        f"alarm/{verdict.modality}",
+        f"{verdict.modality}: {verdict.state.name.lower()}",
+        "\n".join([*lines, *([footer] if footer else [])]),
+        urgent=verdict.state is State.COLLAPSED,
+    )
+
+
+def _advice(verdict: Verdict) -> list[str]:
+    name = verdict.modality
+    rest = " and ".join(verdict.rest) if len(verdict.rest) <= NAMED else "the others"
+    if verdict.state is State.UNUSED:
+        return [f"That is as it should be if {name} has nothing to add; otherwise name it in expected=."]
+    if verdict.state is State.USED:
+        return []
+    lines = ["What to try:", *(f"  - {line.format(name=name, rest=rest)}" for line in REMEDIES)]
+    if verdict.skill is not None and verdict.skill > PERFECT:
+        lines.append(
+            f"There is little left to gain. Either {rest} really says it all, and all is well (name in expected= what "
+            "must be used), or the label leaks into it: the two look alike from here."
+        )
+    return lines
+
+
+def headline(verdict: Verdict) -> str:
+    """Say what a modality's state is, and since when."""
+    since = "" if verdict.since is None else f" since epoch {verdict.since.epoch} (step {verdict.since.step})"
+    if verdict.state is State.USED:
+        return f"{verdict.modality}: used{since}"
+    relied = "has hardly relied on it so far" if verdict.from_start else "no longer relies on it"
+    relied = relied if since else "hardly relies on it"
+    proven = ", though it is informative" if verdict.state is State.COLLAPSED else ""
+    return f"{verdict.modality}: {verdict.state.name.lower()}{since}; the model {relied}{proven}"
+
+
+def evidence(verdict: Verdict) -> list[str]:
+    """Return what a verdict rests on, a line each."""
+    if verdict.row is None:
+        return []
+    values, key = verdict.row.values, f"total/{verdict.modality}"
+    low, high = (values.get(bound_name(key, side), math.nan) for side in ("low", "high"))
+    flips = values.get(f"flips/{verdict.modality}")
+    bounds = "" if math.isnan(low + high) else f" (95 %: {low:.1%} to {high:.1%})"
+    decided = "" if flips is None else f", and {flips:.1%} of the predictions that swapping everything changes"
+    lines = [f"swapping it changes {values[key]:.1%} of the outputs' variance{bounds}{decided}"]
+    if verdict.drop is not None:
+        swapped = values["score"] - values[f"perceptual/{verdict.modality}"]
+        lost = f"{verdict.drop:.1%} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
+        lines.append(f"the score is {values['score']:.3f}, and {swapped:.3f} when it is swapped: {lost}")
+    return [*lines, *_proof(verdict)]
+
+
+def _proof(verdict: Verdict) -> list[str]:
+    """Say what the raw inputs tell, or that they could not be asked."""
+    told = verdict.alone
+    if told is None:
+        asked = verdict.state is not State.USED and verdict.skill is not None
+        return ["its raw inputs could not be asked: no table of numbers, too few examples, or copies of few"] * asked
+    found = (
+        f"explains {told.explained:.0%} (standard error {told.error:.0%})" if told.explained > 0 else "explains none"
+    )
+    how = f"of the labels' variance in {told.examples} held-out examples"
+    return [f"without the model, a regression on its raw inputs {found} {how}"]

@@ -1,0 +1,134 @@
+"""Ask what the units of one modality add to chosen outputs, and read the answers: by masks or by derivatives."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Segments
+from mviz_lightning.engine.derivative import DerivativeRequest
+from mviz_lightning.engine.query import Query
+from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.functional.importance import (
+    PERTURBATIONS,
+    Attributed,
+    Perturbation,
+    attributed,
+    perturbations,
+    segment_sums,
+)
+
+STRINGS = "there is nothing to derive by in strings"
+
+Weights: TypeAlias = Mapping[tuple[int, int], Attributed]
+"""Example and output -> what its units add."""
+
+Outputs: TypeAlias = Mapping[int, Tensor]
+"""Example -> ``(C,)`` outputs, in float64."""
+
+
+@dataclass(frozen=True)
+class AttributionRequest:
+    """One modality, the examples whose units are asked for, and by which method.
+
+    Attributes:
+        probe_context: The fixed examples.
+        name: Of the modality.
+        method: ``gradient``, ``integrated_gradients``, or one that masks.
+        cases: Examples, each with the place of an output among its roles, the last one if it has fewer.
+        roles: From an example and its outputs to those that are explained.
+        steps: Points on the way of integrated gradients.
+        samples: Masks for each example.
+        reason: Why not the method that was asked for.
+    """
+
+    probe_context: ProbeContext
+    name: str
+    method: str
+    cases: Sequence[tuple[int, int]]
+    roles: Callable[[int, Tensor], Sequence[int]]
+    steps: int = 1
+    samples: int | None = None
+    reason: str = ""
+
+    @property
+    def derives(self) -> bool:
+        """Whether derivatives are asked for."""
+        return self.method not in PERTURBATIONS
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether units are made of numbers by which something could be derived."""
+        return isinstance(self.probe_context.probe.segments[self.name], Segments)
+
+    def occluding(self, reason: str, cases: Sequence[tuple[int, int]]) -> "AttributionRequest":
+        """Return what is asked for where nothing can be derived."""
+        return replace(self, method="occlusion", reason=reason, cases=cases)
+
+    def count(self, example: int) -> int:
+        """Return how many units an example has."""
+        return self.probe_context.probe.segments[self.name].count(example)
+
+    def without(self, whole: Query) -> Query:
+        """Ask for rows with all units of the modality masked."""
+        most = max(map(self.count, whole.sources[:, 0].tolist()))
+        return Query(whole.sources, {self.name: torch.zeros(len(whole), most, dtype=torch.bool)})
+
+    @property
+    def examples(self) -> list[int]:
+        """The examples of all cases, each once."""
+        return list(dict.fromkeys(example for example, _ in self.cases))
+
+    def masked(self) -> list[Query]:
+        """Ask for the masks of every example, a query each."""
+        queries = []
+        for example in self.examples:
+            masks = perturbations(self._perturbation, self.count(example), self.samples, self.probe_context.seed)
+            rows = Query.aligned(torch.full((len(masks),), example), len(self.probe_context.probe.layout.names))
+            queries.append(Query(rows.sources, {self.name: masks}))
+        return queries
+
+    @property
+    def _perturbation(self) -> Perturbation:
+        return cast("Perturbation", self.method)
+
+    def of_masks(self, responses: Iterable[Tensor], whole: Outputs, without: Outputs) -> Weights:
+        """Read the answers to :meth:`masked`, ``(S, C)`` each."""
+        weights: dict[tuple[int, int], Attributed] = {}
+        for example, response in zip(self.examples, responses, strict=True):
+            roles = list(self.roles(example, whole[example]))
+            given = response[:, roles].double(), whole[example][roles], without[example][roles]
+            settings = self.count(example), self.samples, self.probe_context.seed
+            found = attributed(self._perturbation, *given, *settings)
+            weights |= {(example, output): found.of(k) for k, output in enumerate(roles)}
+        return weights
+
+    def attempt(self, instead: Sequence[Query]) -> DerivativeRequest:
+        """Ask for the derivatives of all cases."""
+        rows = Query.aligned(
+            torch.tensor([example for example, _ in self.cases]), len(self.probe_context.probe.layout.names)
+        )
+        steps = 1 if self.method == "gradient" else self.steps
+        return DerivativeRequest(rows=rows, modality=self.name, steps=steps, choose=self._choose, instead=instead)
+
+    def _choose(self, outputs: Tensor) -> Tensor:
+        """Return ``(R,)`` which output each case is about, from ``(R, C)``."""
+        chosen = []
+        for (example, place), row in zip(self.cases, outputs.double(), strict=True):
+            roles = self.roles(example, row)
+            chosen.append(roles[min(place, len(roles) - 1)])
+        return torch.tensor(chosen)
+
+    def of_entries(self, entries: Tensor, whole: Outputs) -> Weights:
+        """Read the answer to :meth:`attempt`, ``(R, ...)``."""
+        examples = [example for example, _ in self.cases]
+        chosen = self._choose(torch.stack([whole[example] for example in examples])).tolist()
+        index: Tensor = self.probe_context.probe.segments[self.name].index  # type: ignore[attr-defined]
+        own = index[examples] if len(index) > 1 else index
+        sums = segment_sums(entries, own, max(map(self.count, examples)))
+        return {
+            (example, output): Attributed(row[: self.count(example)])
+            for example, output, row in zip(examples, chosen, sums, strict=True)
+        }

@@ -1,0 +1,152 @@
+"""Contribution shares as a pair of pure steps: which rows to ask for, and what their outputs say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torchmetrics import Metric
+
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.collapse.references import RawInputProof, ScoreReference, anchors, fit_raw_input_proof
+from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.functional import Design, Task, decided, design, graded, labelled
+from mviz_lightning.functional.variation import beyond_rounding
+from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Plans and explains contribution shares, and scores where labels are known.
+
+    Attributes:
+        modalities: Names.
+        task: What the outputs stand for.
+        group_size: Examples recombined with one another.
+        pairs: Whether shares of pairs are wanted; by default for three and four modalities.
+        score: A torchmetric for the score side; accuracy or R2 by default.
+        seed: Of the design.
+    """
+
+    modalities: Sequence[str]
+    task: Task
+    group_size: int = 16
+    pairs: bool | None = None
+    score: Metric | None = None
+    seed: int = 0
+
+    @property
+    def design(self) -> Design:
+        """The recombinations inside a group."""
+        return design(len(self.modalities), self.group_size, pairs=self.pairs, seed=self.seed)
+
+    def plan(self, groups: Tensor) -> Query:
+        """Ask for the design's tuples in every group.
+
+        Args:
+            groups: ``(G, g)`` examples of the probe.
+
+        Returns:
+            ``G * T`` rows, group by group.
+        """
+        return Query(groups[:, self.design.tuples].flatten(0, 1))
+
+    def own(self, outputs: Tensor) -> Tensor:
+        """Return ``(G, g, C)``: the outputs of the real examples among the answers to :meth:`plan`."""
+        return self.design.own(self._by_group(outputs))
+
+    def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:
+        """Turn outputs into statistics that several processes may add up.
+
+        Args:
+            probe: The examples.
+            outputs: ``(G * T, C)`` answers to :meth:`plan`.
+            groups: ``(G', g)`` the groups that count; the first of those planned.
+            sync: Whether ``compute`` gathers from all processes.
+
+        Returns:
+            Metrics whose ``compute`` gives values by the names under which they are logged.
+        """
+        by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
+        contribution = ContributionShares(
+            self.modalities,
+            task=self.task,
+            scale=self.scale(probe, outputs.shape[-1]),
+            sync_on_compute=sync,
+            **self._plan,
+        )
+        unlabelled: list[Metric] = [contribution]
+        if self.task != "regression":
+            unlabelled.append(PredictionFlips(self.modalities, task=self.task, sync_on_compute=sync, **self._plan))
+        for metric in unlabelled:
+            metric.to(outputs.device).update(by_group)
+        if target is None:
+            return unlabelled
+        score = self._score(outputs.shape[-1], target)
+        score.sync_on_compute = sync
+        unscored = not bool(labelled(target[groups.flatten()], self.task).any())
+        if unscored and any(isinstance(default, list) for default in score._defaults.values()):
+            # Gathering its predictions would abort the process, beyond any handler.
+            raise ConfigurationError(
+                f"score={type(score).__name__} keeps predictions, and this process has no labelled group to "
+                "predict; raise num_examples until there is a group of examples for each process."
+            )
+        scored = [
+            kind(self.modalities, task=self.task, score=score, **self._plan) for kind in (EMAPGap, PerceptualScore)
+        ]
+        for metric in scored:
+            metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))
+        return [*unlabelled, *scored]
+
+    def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
+        """Return what the score gives for one constant answer and for the labels, on the examples it is taken of."""
+        target = self.target(probe)
+        if target is None:
+            return ScoreReference()
+        scored = target[probe.groups.flatten()]
+        known = scored[labelled(scored, self.task)]
+        return anchors(self._score(outputs, target), self.task, known, outputs)
+
+    def fit_raw_input_proof(self, probe: Probe, outputs: int) -> dict[str, RawInputProof]:
+        """Return what the raw inputs of every modality tell about the labels; nothing without labels."""
+        target = self.target(probe)
+        return {} if target is None else fit_raw_input_proof(probe, target, self.task, outputs, self.seed)
+
+    def _score(self, outputs: int, target: Tensor) -> Metric:
+        if self.score is not None:
+            return self.score.clone()
+        return default_score(self.task, outputs, graded=self.task == "multilabel" and graded(target))
+
+    @property
+    def _plan(self) -> dict[str, Any]:
+        """What all metrics must agree on, since they read the same rows."""
+        return {"group_size": self.group_size, "pairs": self.pairs, "seed": self.seed}
+
+    def scale(self, probe: Probe, outputs: int) -> Tensor | None:
+        """Return ``(C,)`` what makes several regression outputs comparable."""
+        target = self.target(probe)
+        if self.task != "regression" or outputs == 1 or target is None:
+            return None
+        known = target[labelled(target, self.task)]
+        return known.double().std(0).where(beyond_rounding(known), 1.0)  # a constant target has no scale
+
+    def explain(self, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Return the values by the names under which they are logged."""
+        values = {name: value for metric in metrics for name, value in metric.compute().items()}
+        odd = [name for name, value in values.items() if value.numel() != 1 or not bool(value.isfinite())]
+        if odd:
+            raise RuntimeError(f"{', '.join(odd)}: no single finite number; look at score= and at the outputs' size.")
+        return {name: float(value) for name, value in values.items()}
+
+    def _by_group(self, outputs: Tensor) -> Tensor:
+        return outputs.view(-1, len(self.design.tuples), outputs.shape[-1])
+
+    def target(self, probe: Probe) -> Tensor | None:
+        """Return ``(N, ...)`` labels as scores take them; None where no example that is recombined has one."""
+        target = probe.target
+        if target is None or not bool(labelled(target[probe.groups.flatten()], self.task).any()):
+            return None
+        if self.task == "multilabel" and graded(target):
+            return target.flatten(1).double()
+        return decided(target, self.task)

@@ -1,0 +1,135 @@
+"""Shares over the training as a picture."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mviz_lightning.functional import bound_name
+from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.sinks.records import Picture, RunRecord, State
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+"""Okabe and Ito's palette, told apart with every kind of colour vision."""
+
+INTERACTION = "#999999"
+NOT_USED = {State.UNUSED: "o", State.COLLAPSED: "X"}
+"""How runs are marked at which a modality was not used."""
+
+LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13
+"""Inches: where a half's axes begin, their size, and what is left beside them."""
+
+SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
+
+
+def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str]) -> Picture:
+    """Draw the shares of every run: stacked contributions, and total effects, each with 95 % intervals.
+
+    Args:
+        rows: Runs with values, in order.
+        modalities: Names, in declared order.
+    """
+    entries = len(modalities) + 1 + len(_states(rows, modalities))
+    columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
+    canvas = Canvas(TOP + HEIGHT + 0.6 + 0.2 * -(-entries // columns), 2 * (LEFT + WIDTH + RIGHT))
+    positions, label = _positions(rows)
+    for half, (title, draw) in enumerate(HALVES.items()):
+        left = LEFT + half * canvas.width / 2
+        canvas.text(left + WIDTH / 2, 0.07, title, fontsize=12, ha="center")
+        axes = canvas.panel(left, TOP, WIDTH, HEIGHT)
+        draw(axes, positions, rows, modalities)
+        _finish(axes, label, columns)
+    return Picture("shares", canvas.pixels(), f"{label} {positions[-1]:g}")
+
+
+def _finish(axes: "Axes", label: str, columns: int) -> None:
+    """Draw what both halves have: ticks, a grid, and a legend off the curves."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # there is no room for more, as R2 may take at the beginning
+    axes.set_xlabel(label)
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#444444")
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+    axes.legend(ncols=columns, frameon=False, fontsize=8.5, **place)
+
+
+def _positions(rows: Sequence[RunRecord]) -> tuple[list[float], str]:
+    """Return where runs stand on the x-axis: epochs, or steps when an epoch has several runs."""
+    epochs = [float(row.epoch) for row in rows]
+    return (epochs, "epoch") if len(set(epochs)) == len(epochs) else ([float(row.step) for row in rows], "step")
+
+
+def _series(rows: Sequence[RunRecord], name: str) -> Any:
+    return np.array([row.values.get(name, np.nan) for row in rows])
+
+
+def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
+    """Stack the interaction and the first-order shares; a whisker is the interval of the band below it."""
+    bands = [("interaction", "interaction", INTERACTION)]
+    bands += [(f"{name} alone", f"contribution/{name}", colour) for name, colour in _coloured(modalities)]
+    floor = np.zeros(len(rows))
+    for label, name, colour in bands:
+        share = _series(rows, name)
+        height = share.clip(min=0)
+        axes.fill_between(positions, floor, floor + height, color=colour, alpha=0.75, linewidth=0, label=label)
+        _draw_whiskers(axes, positions, floor, [_series(rows, bound_name(name, side)) for side in SIDES])
+        if len(rows) == 1:
+            axes.bar(positions, height, bottom=floor, color=colour, alpha=0.75, width=0.5)
+        floor = floor + height
+    axes.set(ylim=(0, 1.02), ylabel="share of the outputs' variance")
+
+
+def _draw_whiskers(axes: "Axes", positions: list[float], floor: Any, bounds: list[Any]) -> None:
+    low, high = ((floor + bound).clip(0, 1) for bound in bounds)
+    axes.vlines(positions, low, high, color="black", alpha=0.6, linewidth=1.2)
+
+
+def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
+    for name, colour in _coloured(modalities):
+        key = f"total/{name}"
+        low, high = (_series(rows, bound_name(key, side)) for side in SIDES)
+        axes.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.vlines(positions, low, high, color=colour, alpha=0.5, linewidth=1.2)
+        axes.plot(positions, _series(rows, key), color=colour, marker="o", markersize=3.5, label=f"{name} total")
+    _draw_states(axes, positions, rows, modalities)
+    if any("score" in row.values for row in rows):
+        axes.plot(positions, _series(rows, "score"), color="black", linestyle=":", marker=".", label="score")
+    axes.set_ylabel("share of variance; score")
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))
+
+
+def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
+    """Mark the runs at which a modality was not used."""
+    for state, marker in _states(rows, modalities).items():
+        label = state.name.lower()
+        for name, colour in _coloured(modalities):
+            found = _series(rows, f"collapse/{name}") == state
+            if found.any():
+                places = np.array(positions)[found], _series(rows, f"total/{name}")[found]
+                style: dict[str, Any] = {"marker": marker, "markersize": 9, "markeredgecolor": "black", "linestyle": ""}
+                axes.plot(*places, color=colour if state is State.COLLAPSED else "white", label=label, **style)
+                label = ""
+
+
+def _states(rows: Sequence[RunRecord], modalities: Sequence[str]) -> dict[State, str]:
+    """Return how the states are marked that occur."""
+    found = {row.values.get(f"collapse/{name}") for row in rows for name in modalities}
+    return {state: marker for state, marker in NOT_USED.items() if state in found}
+
+
+def _coloured(modalities: Sequence[str]) -> list[tuple[str, str]]:
+    return [(name, COLOURS[position % len(COLOURS)]) for position, name in enumerate(modalities)]
+
+
+HALVES = {
+    "What the prediction is made of (bars: 95 %)": _draw_stack,
+    "What would be lost without a modality (95 %)": _draw_totals,
+}
+"""Title -> what draws the half of the picture below it."""

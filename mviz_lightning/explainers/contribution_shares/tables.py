@@ -1,0 +1,79 @@
+"""Shares as text: one run, and a row for every run of a training."""
+
+from collections.abc import Mapping, Sequence
+
+from mviz_lightning.functional import bound_name
+from mviz_lightning.sinks.records import RunRecord, State
+
+Table = Sequence[Sequence[str]]
+
+
+def align(table: Table) -> str:
+    """Lay cells out in columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = (
+        [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        for row in table
+    )
+    return "\n".join("   ".join(line).rstrip() for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Return a share or score with three decimals; nothing where there is none."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def interval(values: Mapping[str, float], name: str) -> str:
+    """Return a value with its 95 % interval, ``0.345 [0.301, 0.389]``."""
+    if name not in values:
+        return ""
+    low, high = (number(values.get(bound)) for bound in (bound_name(name, "low"), bound_name(name, "high")))
+    return f"{number(values[name])} [{low}, {high}]"
+
+
+def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
+    """Return the shares of one run, a row for each modality and for their interactions."""
+    scored = "score" in values
+    header = ["share of the outputs' variance", "alone [95 %]", "with interactions [95 %]"]
+    rows = [[name, interval(values, f"contribution/{name}"), interval(values, f"total/{name}")] for name in modalities]
+    rows += [[name, interval(values, name), ""] for name in values if name.startswith("interaction/")]
+    rows.append(["all interactions", interval(values, "interaction"), ""])
+    if scored:
+        header.append("score lost when swapped")
+        rows = [[*row, number(values.get(f"perceptual/{row[0]}"))] for row in rows]
+    text = align([header, *rows])
+    return f"{text}\n{_score_line(values)}" if scored else text
+
+
+def _score_line(values: Mapping[str, float]) -> str:
+    score, additive, gap = (number(values[name]) for name in ("score", "emap_score", "emap_gap"))
+    return f"score {score}; of the unimodal contributions alone (EMAP) {additive}; gap {gap}"
+
+
+def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
+    """Return a row for each run: contributions, interaction, total effects with intervals, scores."""
+    if not rows:
+        return "no run of the monitor yet"
+    scored = any("score" in row.values for row in rows)
+    header = ["epoch", "step", *(f"{name} alone" for name in modalities), "interaction"]
+    header += [f"{name} total [95 %]" for name in modalities] + (["score", "EMAP score"] if scored else [])
+    cells = [_history_cells(row, modalities, scored=scored) for row in rows]
+    if any(f"collapse/{name}" in row.values for row in rows for name in modalities):
+        header.append("not used")
+        cells = [[*line, _not_used(row, modalities)] for line, row in zip(cells, rows, strict=True)]
+    table = align([header, *cells])
+    return "\n".join([table, *(f"{row.stage}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
+
+
+def _history_cells(row: RunRecord, modalities: Sequence[str], *, scored: bool) -> list[str]:
+    values = row.values
+    where = str(row.epoch) if row.stage == "fit" else row.stage
+    cells = [where, str(row.step), *(number(values.get(f"contribution/{name}")) for name in modalities)]
+    cells += [number(values.get("interaction")), *(interval(values, f"total/{name}") for name in modalities)]
+    return cells + ([number(values.get("score")), number(values.get("emap_score"))] if scored else [])
+
+
+def _not_used(row: RunRecord, modalities: Sequence[str]) -> str:
+    """Name the modalities that are not used, and how."""
+    found = {name: State(int(row.values.get(f"collapse/{name}", State.USED))) for name in modalities}
+    return ", ".join(f"{name} {state.name.lower()}" for name, state in found.items() if state)

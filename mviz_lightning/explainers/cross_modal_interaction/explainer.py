@@ -1,0 +1,267 @@
+"""Cross-modal interactions, the second stage of MultiViz (Liang et al. 2023): which units act together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Segments
+from mviz_lightning.engine.derivative import DerivativeRequest
+from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.explainers.attribution import STRINGS
+from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.checks import require_least, require_outputs
+from mviz_lightning.explainers.cross_modal_interaction.result import (
+    CrossModalResult,
+    ExampleInteractions,
+    OutputInteractions,
+    PairInteraction,
+)
+from mviz_lightning.explainers.dime.result import Explanation
+from mviz_lightning.explainers.outcome import Outcome, outcome
+from mviz_lightning.explainers.survey import Request, Responses, Survey
+from mviz_lightning.functional import largest
+from mviz_lightning.functional.interactions import mixed_differences, pair_masks
+from mviz_lightning.functional.surrogate import rounding
+
+How = Literal["difference", "second_order"]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two modalities whose units may act together."""
+
+    probe_context: ProbeContext
+    first: str
+    second: str
+
+    @property
+    def derivable(self) -> bool:
+        return all(isinstance(self.probe_context.probe.segments[name], Segments) for name in (self.first, self.second))
+
+    def counts(self, example: int) -> tuple[int, int]:
+        """Return how many units an example has of each."""
+        segments = self.probe_context.probe.segments
+        return segments[self.first].count(example), segments[self.second].count(example)
+
+    def masked(self, example: int) -> Query:
+        """Ask for the example with none or one unit of each masked."""
+        kept = dict(zip((self.first, self.second), pair_masks(*self.counts(example)), strict=True))
+        rows = torch.full((len(kept[self.first]),), example)
+        return Query(Query.aligned(rows, len(self.probe_context.probe.layout.names)).sources, kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossModalInteraction(Survey):
+    """Which units of two modalities act together on a logit of an example: a word and the patches it is about.
+
+    For units u of one modality and v of another, all else as it is:
+
+    - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``; works for every model.
+    - ``"second_order"``: the second derivative by how much is there of u and of v, ``(x_u - baseline) H (x_v -
+      baseline)`` (MultiViz, section 3.2, with the sign of the output's change instead of that of u's importance, so
+      that it is the same from both sides). It looks at next to no change of the inputs. Networks of straight pieces
+      (ReLU) have none; then, and where a modality cannot be derived, the difference is taken instead, and said.
+
+    On a bilinear model the two are the same. In scenes with a question, the strongest patch of a word lies on the
+    object that it is about more often by the difference (``tests/benchmarks/pointing.py``).
+
+    Rows it asks for, for each example and pair of modalities with U and V units: ``(1 + U) * (1 + V)``, with U + V
+    encodings where they are reused; by second derivatives about ``min(U, V)`` for each output.
+
+    It logs ``total/<a>+<b>``, the sum of absolute weights over all pairs of units, averaged over the examples.
+
+    Args:
+        num_examples: Examples that are drawn, the same through the training; 0 for those alone that are pinned.
+        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
+        method: One of the above.
+        segments: Modality -> names or numbers (from 0) of units whose maps are drawn, ``{"text": ["red"]}``; by default
+            those that act together most.
+        top_segments: How many those are.
+        outputs: Indices of the outputs to explain, the first of which counts for the totals; the predicted class by
+            default, the strongest label, or the first value.
+        name: Of its scalars and pictures.
+
+    Raises:
+        ConfigurationError: An argument is impossible.
+    """
+
+    num_examples: int = 4
+    every_n_validations: int = 5
+    method: How = "difference"
+    segments: Mapping[str, Sequence[int | str]] | None = None
+    top_segments: int = 2
+    outputs: Sequence[int] | None = None
+    name: str = "cross_modal"
+
+    def __post_init__(self) -> None:
+        require_least(self, {"num_examples": 0, "every_n_validations": 1, "top_segments": 1})
+        if self.method not in get_args(How):
+            raise ConfigurationError(
+                f"CrossModalInteraction(method={self.method!r}): say one of {', '.join(get_args(How))}."
+            )
+        if self.outputs is not None and not self.outputs:
+            raise ConfigurationError(
+                "CrossModalInteraction(outputs=[]): name outputs, or leave it out to explain what was predicted."
+            )
+
+        strings = [name for name, segments in (self.segments or {}).items() if isinstance(segments, str)]
+        if strings:
+            name = strings[0]
+            raise ConfigurationError(
+                f"CrossModalInteraction(segments={dict(self.segments or {})}): give a list of names or numbers, "
+                f"{{{name!r}: [{(self.segments or {})[name]!r}]}}."
+            )
+
+    def check(self, outputs: int) -> None:
+        """Raise a ConfigurationError for an output that the model does not have."""
+        require_outputs(self, self.outputs, outputs)
+
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
+        """Ask for the examples as they are, then for masks or second derivatives of every pair of modalities."""
+        if not examples:
+            return Request()
+        queries, attempts = [self._aligned(probe_context, examples)], []
+        for pair in self._pairs(probe_context):
+            masked = [pair.masked(example) for example in examples]
+            if self._derives(pair):
+                attempts.append(self._attempt(pair, examples, masked))
+            else:
+                queries += masked
+        return Request(queries, attempts)
+
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> CrossModalResult:
+        """Bring the answers into matrices of units."""
+        if not examples:
+            return CrossModalResult()
+        whole = [row.double() for row in responses.outputs[0]]
+        found = dict(zip(examples, whole, strict=True))
+        precision, answered = rounding(responses.outputs[0].dtype), self._answered(probe_context, examples, responses)
+        evidence = [self._evidence(pair, found, precision, *response) for pair, response in answered]
+        drawn = [self._of_example(probe_context, example, found[example], evidence) for example in examples]
+        return CrossModalResult(
+            values=_totals(drawn), examples=drawn, segments=self.segments or {}, top_segments=self.top_segments
+        )
+
+    def _pairs(self, probe_context: ProbeContext) -> list[_Pair]:
+        """Return all pairs of modalities.
+
+        Raises:
+            ConfigurationError: A modality that ``units`` names is none of them.
+        """
+        unknown = sorted(set(self.segments or ()) - set(probe_context.probe.segments))
+        if unknown:
+            raise ConfigurationError(
+                f"CrossModalInteraction(segments=...): there is no modality {unknown[0]!r}; name one of "
+                f"{', '.join(probe_context.probe.segments)}."
+            )
+        return [_Pair(probe_context, *names) for names in combinations(probe_context.probe.segments, 2)]
+
+    def _derives(self, pair: _Pair) -> bool:
+        return self.method == "second_order" and pair.derivable
+
+    @staticmethod
+    def _aligned(probe_context: ProbeContext, examples: Sequence[int]) -> Query:
+        return Query.aligned(torch.tensor(examples, dtype=torch.long), len(probe_context.probe.layout.names))
+
+    def _attempt(self, pair: _Pair, examples: Sequence[int], instead: Sequence[Query]) -> DerivativeRequest:
+        """Ask for the second derivatives of every output of every example."""
+        count = len(set(self.outputs or (0,)))
+        rows = [example for example in examples for _ in range(count)]
+
+        def choose(outputs: Tensor) -> Tensor:
+            chosen = [
+                list(self._outcome(pair.probe_context, example, row).roles)[k % count]
+                for k, (example, row) in enumerate(zip(rows, outputs, strict=True))
+            ]
+            return torch.tensor(chosen, dtype=torch.long)
+
+        steps = max((min(pair.counts(example)) for example in examples), default=1)
+        return DerivativeRequest(
+            rows=self._aligned(pair.probe_context, rows),
+            modality=pair.first,
+            against=pair.second,
+            steps=max(1, steps),
+            choose=choose,
+            instead=instead,
+        )
+
+    def _outcome(self, probe_context: ProbeContext, example: int, outputs: Tensor) -> Outcome:
+        """Read an example's outputs, ``(C,)``; its roles are the outputs that are explained."""
+        found = outcome(outputs, probe_context.label(example), probe_context.task)
+        if self.outputs is not None:
+            return replace(found, roles=dict.fromkeys(self.outputs, "output"))
+        return replace(found, roles=dict([list(found.roles.items())[-1]]))  # the predicted one is the last
+
+    def _answered(
+        self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses
+    ) -> Iterator[tuple[_Pair, tuple[Sequence[Tensor], Tensor | None, str]]]:
+        """Yield for every pair its masks' outputs or its second derivatives, in the order they were asked for."""
+        masked, attempts = iter(responses.outputs[1:]), iter(enumerate(responses.derivatives))
+        for pair in self._pairs(probe_context):
+            if not self._derives(pair):
+                reason = STRINGS if self.method == "second_order" else ""
+                yield pair, ([next(masked) for _ in examples], None, reason)
+                continue
+            place, derived = next(attempts)
+            failed = responses.instead.get(place)
+            yield pair, ((), derived, "") if failed is None else (failed.outputs, None, failed.reason)
+
+    def _evidence(
+        self,
+        pair: _Pair,
+        whole: Mapping[int, Tensor],
+        precision: float,
+        masked: Sequence[Tensor],
+        derived: Tensor | None,
+        reason: str,
+    ) -> dict[tuple[int, int], PairInteraction]:
+        """Return example and output -> what the units of a pair add to it."""
+        found = {}
+        given = iter(()) if derived is None else iter(derived.double())
+        for k, (example, outputs) in enumerate(whole.items()):
+            counts = pair.counts(example)
+            roles = list(self._outcome(pair.probe_context, example, outputs).roles)
+            if derived is None:
+                matrices = mixed_differences(masked[k][:, roles], *counts).unbind(-1)
+            else:
+                matrices = tuple(next(given)[: counts[0], : counts[1]] for _ in roles)
+            method = "difference" if derived is None else self.method
+            floor = 0.0 if method == "second_order" else precision * largest(outputs, pair.probe_context.task)
+            for output, matrix in zip(roles, matrices, strict=True):
+                found[example, output] = PairInteraction(pair.first, pair.second, matrix, method, reason, floor)
+        return found
+
+    def _of_example(
+        self,
+        probe_context: ProbeContext,
+        example: int,
+        outputs: Tensor,
+        evidence: Sequence[Mapping[tuple[int, int], PairInteraction]],
+    ) -> ExampleInteractions:
+        said = self._outcome(probe_context, example, outputs)
+        about = Explanation(
+            example, probe_context.positions[example], said.predicted, said.target, said.probability, []
+        )
+        explained = [
+            OutputInteractions(output, role, float(outputs[output]), [found[example, output] for found in evidence])
+            for output, role in said.roles.items()
+        ]
+        return ExampleInteractions(about, explained)
+
+
+def _totals(examples: Sequence[ExampleInteractions]) -> dict[str, float]:
+    """Return how much the units of each pair add together, for the first output, averaged over examples.
+
+    Rounding of thousands of pairs of units would add up.
+    """
+    sums: dict[str, list[float]] = {}
+    for found in examples:
+        for pair in found.outputs[0].pairs:
+            total = float(pair.weights.abs().sum()) if pair.has_effect else 0.0
+            sums.setdefault(f"total/{pair.first}+{pair.second}", []).append(total)
+    return {name: sum(values) / len(values) for name, values in sums.items()}

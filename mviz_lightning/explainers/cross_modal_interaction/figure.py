@@ -1,0 +1,223 @@
+"""Cross-modal interactions as pictures: units by units as a matrix, and the maps of the units that matter most."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mviz_lightning.explainers.cross_modal_interaction.result import (
+    CrossModalResult,
+    ExampleInteractions,
+    OutputInteractions,
+    PairInteraction,
+)
+from mviz_lightning.explainers.dime.figure import GAP, LINE, MARGIN, PANEL, SCALE, DrawingContext
+from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.labels import number
+from mviz_lightning.plotting.lettering import distinct, legible
+from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+METHODS = {"difference": "difference of masks", "second_order": "second derivative"}
+
+NAMED = 12
+"""Units up to which each is named at the matrix's side; more are numbered."""
+
+NAMES, LETTERS = 1.2, 15
+"""Inches and letters of a unit's name at the side."""
+
+BELOW = 8
+"""Units up to which each is named below the matrix."""
+
+CAPTION = 19
+"""Letters of a unit's name below a map: neighbours stay apart."""
+
+ROW, TALLEST = 0.2, 2.4
+"""Inches: a row of the matrix, and all of them at the most."""
+
+ACROSS = 3
+"""Panels beside each other."""
+
+
+@records_of.register
+def _(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+    """Draw a picture for every example and pair of modalities, and list which units act together most."""
+    canvas = Canvas()
+    pictures = [
+        _Picture(drawing, canvas, result, found, place, when).drawn(key)
+        for found in result.examples
+        for place in range(len(found.outputs[0].pairs))
+    ]
+    return [*pictures, _table(result, key, drawing, when)] if pictures else []
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One example's picture of one pair of modalities."""
+
+    drawing: DrawingContext
+    canvas: Canvas
+    result: CrossModalResult
+    found: ExampleInteractions
+    place: int
+    when: str
+
+    def drawn(self, key: str) -> Picture:
+        about, canvas = self.found.about, self.canvas
+        headline = self.drawing.labels.title(about, self.when)
+        title, footer = wrapped(headline, 68), self._footer()
+        blocks = [self._height(output.pairs[self.place]) for output in self.found.outputs]
+        canvas.begin(0.1 + len(title) * LINE + sum(blocks) + len(footer) * 0.15 + 0.1)
+        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        top = 0.1 + len(title) * LINE
+        for output, height in zip(self.found.outputs, blocks, strict=True):
+            self._draw_output(top, output)
+            top += height
+        canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
+        pair = self.found.outputs[0].pairs[self.place]
+        several = f"_{pair.first}+{pair.second}" if len(self.found.outputs[0].pairs) > 1 else ""
+        return Picture(f"{key}/example_{about.position}{several}", canvas.pixels(), headline, keep=True)
+
+    def _footer(self) -> Sequence[str]:
+        pair = self.found.outputs[0].pairs[self.place]
+        masked = "; ".join(f"{name}: {self.drawing.kinds[name].baseline}" for name in (pair.first, pair.second))
+        because = f" ({pair.reason})" if pair.reason else ""
+        return wrapped(
+            "What two parts add together, beyond what each adds by itself, all else as it is. Red raises the output, "
+            f"blue lowers it. By {METHODS[pair.method]}{because}. Masked parts become: {masked}.",
+            112,
+        )
+
+    def _height(self, pair: PairInteraction) -> float:
+        maps = sum(self._maps_height(pair, name) for name in (pair.first, pair.second))
+        return 2 * LINE + 0.04 + _matrix_height(_wide(pair)[2]) + 0.5 + maps
+
+    def _maps_height(self, pair: PairInteraction, name: str) -> float:
+        rows = -(-(1 + len(self._chosen(name, pair.of(name)))) // ACROSS)
+        return LINE + rows * (self._map_height(pair.other(name)) + LINE + 0.05) + 0.07
+
+    def _map_height(self, name: str) -> float:
+        return PANEL * self.drawing.kinds[name].aspect(self.found.about.example, inputs=self.drawing.show_inputs)
+
+    def _draw_output(self, top: float, output: OutputInteractions) -> None:
+        canvas, pair = self.canvas, output.pairs[self.place]
+        said = self.drawing.labels.valued(output.output, output.role, output.value)
+        canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
+        # Of rounding alone nothing is drawn.
+        colours = diverging(float(pair.weights.abs().max()) if pair.has_effect else 0.0)
+        top = self._draw_matrix(top + LINE + 0.03, pair, colours)
+        for name in (pair.first, pair.second):
+            top = self._draw_maps(top, pair, name, colours)
+
+    def _draw_matrix(self, top: float, pair: PairInteraction, colours: "ScalarMappable") -> float:
+        """Draw the modality with fewer units down, the other one across."""
+        down, across, weights = _wide(pair)
+        height, width = _matrix_height(weights), WIDTH - 2 * MARGIN - NAMES - SCALE
+        said = "" if pair.has_effect else ": none acts together with another"
+        self.canvas.text(MARGIN + NAMES, top, f"parts of {down} by parts of {across}{said}", fontsize=8.5)
+        panel = self.canvas.panel(MARGIN + NAMES, top + LINE, width, height, "matrix")
+        if weights.numel():
+            panel.imshow(colours.to_rgba(weights.numpy()), aspect="auto", interpolation="nearest")
+            _label(panel, self._names(down), self._names(across), across)
+        self.canvas.scale(MARGIN + NAMES + width + 0.06, top + LINE, height, colours)
+        return top + LINE + height + 0.5
+
+    def _draw_maps(self, top: float, pair: PairInteraction, name: str, colours: "ScalarMappable") -> float:
+        """Draw one modality, then what its units add together with some of the other's."""
+        other, example, inputs = pair.other(name), self.found.about.example, self.drawing.show_inputs
+        kind, names, weights = self.drawing.kinds[other], self._names(name), pair.of(name)
+        self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
+        height, chosen = self._map_height(other), self._chosen(name, weights)
+        captions = ["", *distinct([names[segment] for segment in chosen], CAPTION)]
+        for place, segment in enumerate((None, *chosen)):
+            left = MARGIN + place % ACROSS * (PANEL + GAP)
+            below = top + LINE + place // ACROSS * (height + LINE + 0.05)
+            panel = self.canvas.panel(left, below, PANEL, height, f"{other} {'input' if segment is None else 'map'}")
+            if segment is not None:
+                kind.paint(panel, example, weights[segment].numpy(), colours, inputs=inputs)
+            elif inputs:
+                kind.draw(panel, example)
+            hidden = other if inputs else f"{other} (not shown)"
+            caption = hidden if segment is None else f"with {captions[place]}"
+            self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center")
+        return top + self._maps_height(pair, name)
+
+    def _names(self, name: str) -> Sequence[str]:
+        return self.drawing.kinds[name].names(self.found.about.example, inputs=self.drawing.show_inputs)
+
+    def _chosen(self, name: str, weights: Tensor) -> list[int]:
+        """Return the units whose maps are drawn: those that were named, or else those that act together most."""
+        wanted, names = self.result.segments.get(name, ()), self._names(name)
+        named = [segment for segment in range(len(weights)) if segment in wanted or names[segment] in wanted]
+        top: list[int] = weights.abs().sum(1).argsort(descending=True, stable=True).tolist()
+        return named or top[: self.result.top_segments]
+
+
+def _wide(pair: PairInteraction) -> tuple[str, str, Tensor]:
+    """Return the modality whose units go down, the one whose go across, and ``(down, across)`` weights."""
+    if pair.weights.shape[0] <= pair.weights.shape[1]:
+        return pair.first, pair.second, pair.weights
+    return pair.second, pair.first, pair.weights.T
+
+
+def _matrix_height(weights: Tensor) -> float:
+    return min(TALLEST, max(2 * ROW, ROW * len(weights)))
+
+
+def _label(panel: "Axes", down: Sequence[str], across: Sequence[str], name: str) -> None:
+    """Name units where there is room, and number them from 1 elsewhere."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if len(down) <= NAMED:
+        panel.set_yticks(range(len(down)), _written(down, LETTERS), fontsize=8, parse_math=False)
+    if len(across) <= BELOW:
+        panel.set_xticks(range(len(across)), _written(across, 9), fontsize=8, parse_math=False)
+    for axis, segments in ((panel.yaxis, down), (panel.xaxis, across)):
+        if not len(axis.get_ticklocs()):
+            axis.set_major_locator(MaxNLocator(8, integer=True))
+            axis.set_major_formatter(FuncFormatter(lambda value, _, segments=segments: _number(value, len(segments))))
+    panel.tick_params(labelsize=8, length=2)
+    panel.set_xlabel(f"part of {name}", fontsize=8, labelpad=1)
+
+
+def _written(segments: Sequence[str], letters: int) -> Sequence[str]:
+    return distinct([legible(segment) for segment in segments], letters)
+
+
+def _number(value: float, count: int) -> str:
+    return f"{round(value) + 1}" if 0 <= value < count else ""
+
+
+def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Table:
+    columns = ["when", "example", "output", "value", "modalities", "method", "parts that act together most"]
+    rows: list[list[str | float | Pixels]] = [
+        [
+            when,
+            found.about.position,
+            drawing.labels.output(output.output),
+            output.value,
+            f"{pair.first}, {pair.second}",
+            METHODS[pair.method],
+            "; ".join(_strongest(drawing, found.about.example, pair)),
+        ]
+        for found in result.examples
+        for output in found.outputs
+        for pair in output.pairs
+    ]
+    return Table(f"{key}/examples", columns, rows)
+
+
+def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, count: int = 5) -> Iterator[str]:
+    """Yield the pairs of units that add most together, in words."""
+    if not pair.has_effect:
+        return
+    names = [drawing.kinds[name].names(example, inputs=drawing.show_inputs) for name in (pair.first, pair.second)]
+    flat = pair.weights.flatten()
+    for place in flat.abs().argsort(descending=True, stable=True)[:count].tolist():
+        u, v = divmod(place, pair.weights.shape[1])
+        yield f"{names[0][u]} x {names[1][v]} {number(float(flat[place]))}"

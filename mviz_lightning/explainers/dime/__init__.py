@@ -1,0 +1,1 @@
+"""DIME: unimodal contributions and multimodal interactions of single predictions (Lyu et al. 2022)."""

@@ -1,0 +1,169 @@
+"""One example over the training: its maps at several moments, and the curves of UC and MI."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
+from mviz_lightning.explainers.contribution_shares.figure import COLOURS
+from mviz_lightning.explainers.dime.figure import LINE, MARGIN, SCALE, DrawingContext, largest
+from mviz_lightning.modalities import ModalityType
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.lettering import distinct, legible
+from mviz_lightning.plotting.trust import shown
+from mviz_lightning.sinks.records import Picture
+
+MOMENTS = 6
+"""Maps in a strip at the most; the curves show all moments."""
+
+LISTED = 10
+"""Units that are listed by name at the most."""
+
+LABEL, STRIP_GAP, CURVE = 0.62, 0.05, 1.5
+"""Inches: what stands before a strip, between its maps, the height of the curves."""
+
+LETTERS = 17
+"""Of a unit's name."""
+
+SIDES = (("UC", "unimodal"), ("MI", "interaction"))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An explanation and when it was made.
+
+    Attributes:
+        label: In words.
+        place: On the x-axis.
+        explanation: Of the example.
+    """
+
+    label: str
+    place: float
+    explanation: Explanation
+
+    @property
+    def output(self) -> OutputExplanation:
+        """The output that is followed."""
+        return self.explanation.outputs[0]
+
+
+def film(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Picture:
+    """Draw how one example's explanation moved.
+
+    Args:
+        moments: In order.
+        drawing: Knows the example's kinds and names.
+        key: Of the picture.
+    """
+    first, last = moments[0], moments[-1]
+    example, kept = first.explanation.example, thinned(moments)
+    strips = {name: _height(kind, example, kept, inputs=drawing.show_inputs) for name, kind in drawing.kinds.items()}
+    names = dict.fromkeys(drawing.labels.output(moment.output.output) for moment in moments)
+    title = wrapped(
+        f"Example {first.explanation.position} from {first.label} to {last.label}: what drives {' / '.join(names)}, "
+        "alone (UC) and together (MI)",
+        68,
+    )
+    canvas = drawing.canvas
+    canvas.begin(0.1 + len(title) * LINE + sum(strips.values()) + len(strips) * 2 * LINE + CURVE + 0.75)
+    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    top = 0.1 + len(title) * LINE
+    for name, height in strips.items():
+        canvas.text(MARGIN, top, name, fontsize=9.5, weight="bold")
+        draw = _draw_thumbnails if drawing.kinds[name].thumbnail else _draw_matrices
+        draw(canvas, top + LINE + 0.03, name, kept, drawing)
+        top += height + 2 * LINE
+    _draw_curves(canvas, top + 0.15, moments)
+    return Picture(key, canvas.pixels(), f"from {first.label} to {last.label}")
+
+
+def thinned(moments: Sequence[Moment]) -> Sequence[Moment]:
+    """Return as many moments as a strip holds, the first and the last among them."""
+    places = np.linspace(0, len(moments) - 1, min(MOMENTS, len(moments))).round().astype(int)
+    return [moments[place] for place in places]
+
+
+def _width(kept: Sequence[Moment]) -> float:
+    """Return the width of a map."""
+    return min(1.2, (WIDTH - 2 * MARGIN - LABEL - SCALE) / len(kept) - STRIP_GAP)
+
+
+def _listed(parts: Sequence[Attribution]) -> list[int]:
+    """Return the units that were ever the strongest, in their own order."""
+    strength = np.max([np.maximum(part.unimodal.abs().numpy(), part.interaction.abs().numpy()) for part in parts], 0)
+    return sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist())
+
+
+def _height(kind: ModalityType, example: int, kept: Sequence[Moment], *, inputs: bool) -> float:
+    if kind.thumbnail:
+        return 2 * (_width(kept) * kind.aspect(example, inputs=inputs) + STRIP_GAP) + LINE
+    return max(1, min(LISTED, kind.segments.count(example))) * 0.17 + 2 * LINE
+
+
+def _draw_thumbnails(canvas: Canvas, top: float, name: str, kept: Sequence[Moment], drawing: DrawingContext) -> None:
+    """Draw a row of maps for UC and one for MI."""
+    kind, width, parts = drawing.kinds[name], _width(kept), [moment.output.parts[name] for moment in kept]
+    example, colours = kept[0].explanation.example, diverging(largest(*parts))
+    height = width * kind.aspect(example, inputs=drawing.show_inputs)
+    for row, (label, side) in enumerate(SIDES):
+        below = top + row * (height + STRIP_GAP)
+        canvas.text(MARGIN + LABEL / 2, below + height / 2, label, ha="center", va="center")
+        for column, part in enumerate(parts):
+            panel = canvas.panel(_left(column, width), below, width, height, "film map")
+            weights = shown(getattr(part, side), getattr(part, f"{side}_r2"))
+            kind.paint(panel, example, weights, colours, inputs=drawing.show_inputs)
+    for column, moment in enumerate(kept):
+        place = _left(column, width) + width / 2
+        canvas.text(place, top + 2 * (height + STRIP_GAP), moment.label, ha="center", fontsize=8)
+    canvas.scale(_left(len(kept), width), top, 2 * height + STRIP_GAP, colours)
+
+
+def _left(column: int, width: float) -> float:
+    return MARGIN + LABEL + column * (width + STRIP_GAP)
+
+
+def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment], drawing: DrawingContext) -> None:
+    """List units by name; a column for each moment, UC to the left and MI to the right."""
+    parts, example = [moment.output.parts[name] for moment in kept], kept[0].explanation.example
+    segments, colours = _listed(parts), diverging(largest(*parts))
+    if not segments:
+        canvas.text(MARGIN + LABEL, top, "no units")
+        return
+    names = drawing.kinds[name].names(example, inputs=drawing.show_inputs)
+    left, height = MARGIN + 1.3, len(segments) * 0.17
+    width = (WIDTH - left - MARGIN - SCALE - 0.15) / 2
+    for half, (label, side) in enumerate(SIDES):
+        weights = [shown(getattr(part, side), getattr(part, f"{side}_r2"))[segments] for part in parts]
+        panel = canvas.panel(left + half * (width + 0.1), top + LINE, width, height, f"film matrix {label}")
+        panel.imshow(colours.to_rgba(np.stack(weights, 1)), aspect="auto", interpolation="nearest")
+        ticks = [moment.label.removeprefix("epoch ") for moment in kept]
+        panel.set_xticks(range(len(kept)), ticks, fontsize=8)
+        panel.tick_params(length=0, pad=2)
+        canvas.text(left + half * (width + 0.1) + width / 2, top, label, ha="center")
+        if not half:
+            listed = distinct([legible(names[segment]) for segment in segments], LETTERS)
+            panel.set_yticks(range(len(segments)), listed, fontsize=8, parse_math=False)
+    canvas.scale(left + 2 * width + 0.15, top + LINE, height, colours)
+
+
+def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes = canvas.panel(MARGIN + LABEL, top, WIDTH - 2 * MARGIN - LABEL - 1.1, CURVE, "film curves")
+    places = [moment.place for moment in moments]
+    curves: list[tuple[str, str, dict[str, Any]]] = [
+        ("UC", "unimodal", {"color": COLOURS[0], "marker": "o"}),
+        ("MI", "interaction", {"color": COLOURS[5], "marker": "s"}),
+        ("UC + MI", "value", {"color": "black", "linestyle": ":", "marker": "."}),
+    ]
+    for label, attribute, style in curves:
+        axes.plot(places, [getattr(m.output, attribute) for m in moments], label=label, markersize=4, **style)
+    axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set_xticks(places[:: -(-len(places) // 10)])
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.tick_params(labelsize=8, length=2)
+    axes.set_xlabel(moments[0].label.rpartition(" ")[0], fontsize=8.5, labelpad=2)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)

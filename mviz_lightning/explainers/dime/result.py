@@ -1,0 +1,102 @@
+"""What is known of a single prediction, as plain data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from mviz_lightning.checkpoint.saved import build
+
+TRUSTED = 0.2
+"""Leave-one-out R2 below which an explanation is not to be trusted."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What the units of one modality add to an output.
+
+    Attributes:
+        unimodal: ``(U,)`` to its unimodal contribution (UC).
+        interaction: ``(U,)`` to its multimodal interaction (MI); together they are the weights of LIME.
+        unimodal_r2: Leave-one-out R2 of the first; NaN where the units change nothing.
+        interaction_r2: Of the second.
+    """
+
+    unimodal: Tensor
+    interaction: Tensor
+    unimodal_r2: float
+    interaction_r2: float
+
+    def __post_init__(self) -> None:
+        if self.unimodal.shape != self.interaction.shape:
+            shapes = f"{tuple(self.unimodal.shape)} and {tuple(self.interaction.shape)}"
+            raise ValueError(f"unimodal and interaction have the shapes {shapes}; both are (U,)")
+
+    def times(self, unit: float) -> "Attribution":
+        """Return the weights in another unit."""
+        return replace(self, unimodal=unit * self.unimodal, interaction=unit * self.interaction)
+
+
+@dataclass(frozen=True)
+class OutputExplanation:
+    """Why one output came out as it did.
+
+    Attributes:
+        output: Its index.
+        role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
+        value: The output, centred over the classes where they exclude one another; a value in its own unit.
+        unimodal: Its unimodal contribution, UC.
+        interaction: Its multimodal interaction, MI; both add up to the value.
+        parts: Modality -> what its units add.
+    """
+
+    output: int
+    role: str
+    value: float
+    unimodal: float
+    interaction: float
+    parts: Mapping[str, Attribution]
+
+    def times(self, unit: float) -> "OutputExplanation":
+        """Return it in another unit."""
+        return replace(
+            self,
+            value=unit * self.value,
+            unimodal=unit * self.unimodal,
+            interaction=unit * self.interaction,
+            parts={name: part.times(unit) for name, part in self.parts.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One example's explanation at one moment of the training.
+
+    Attributes:
+        example: Its index among the fixed examples.
+        position: Its index in the validation set.
+        predicted: Class, labels or value.
+        target: Likewise; None when it is unknown.
+        probability: Of the predicted class.
+        outputs: The outputs that are explained; the first is the one to follow over epochs.
+        note: What a reader has to know.
+    """
+
+    example: int
+    position: int
+    predicted: Any
+    target: Any
+    probability: float | None
+    outputs: Sequence[OutputExplanation]
+    note: str = ""
+
+    def state(self) -> dict[str, Any]:
+        """Return plain types, for checkpoints."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Explanation":
+        """Return the explanation of such a state."""
+        found: Explanation = build(cls, state, "explanation")
+        return found

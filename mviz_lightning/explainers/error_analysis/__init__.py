@@ -1,0 +1,1 @@
+"""Error analysis: what failed where the model is wrong (MultiViz)."""

@@ -1,0 +1,136 @@
+"""Decisions looked at closer, as pictures and rows: inputs, what was predicted, what the interaction did."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mviz_lightning.explainers.dime.figure import LINE, MARGIN, DrawingContext
+from mviz_lightning.explainers.error_analysis.explainer import Case
+from mviz_lightning.modalities import ModalityType
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
+from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.lettering import shortened
+from mviz_lightning.sinks.records import Picture, Pixels, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
+"""Inches: the width and height of an input at the most, and the width of all inputs together."""
+
+GAP = 0.1
+"""Inches, between inputs."""
+
+TITLE = 0.35
+"""Inches: the title of a picture."""
+
+ROW = TALLEST + 0.12
+"""Inches: a case."""
+
+LETTER = 0.076
+"""Inches: the mean width of a letter of the words beside the inputs."""
+
+
+def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingContext) -> Picture:
+    """Draw the inputs of some cases below each other, and say what happened.
+
+    Args:
+        cases: One at the least.
+        key: Of the picture.
+        title: Which cases they are.
+        drawing: Knows kinds and labels; its inputs may be seen.
+    """
+    canvas, left = Canvas(TITLE + ROW * len(cases)), _words_from(drawing)
+    canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
+    for place, case in enumerate(cases):
+        top = TITLE + ROW * place
+        for panel, kind in _panels(canvas, top, case.explanation.example, drawing):
+            kind.draw(panel, case.explanation.example)
+        first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
+        canvas.text(left, top, first, fontsize=8.5, weight="bold")
+        canvas.text(left, top + LINE, "\n".join(others), fontsize=8.5, linespacing=1.25)
+    return Picture(key, canvas.pixels(), title, keep=True)
+
+
+def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
+    """Say what happened, what is true and predicted, and what UC alone predicts; names give way to numbers.
+
+    Args:
+        case: Which.
+        labels: How classes are called.
+        letters: Of a line at the most; the measure has a line of its own where the first one is longer.
+    """
+    about, sign = case.explanation, "+" if case.interaction >= 0 else "-"
+    measure = "absolute error" if labels.task == "regression" else "loss"
+    chance = "" if about.probability is None else f" ({about.probability:.2f})"
+    numbers = [_number(value, labels) for value in (case.value, case.unimodal, abs(case.interaction))]
+    what, cost = f"Example {about.position}: {case.category}", f"{measure} {case.loss:.3g}"
+    return [
+        *([f"{what}, {cost}"] if len(what) + 2 + len(cost) <= letters else [what, cost]),
+        _line("target ", labels.outcome(about.target), "", letters),
+        _line("", its_output(case, labels), f": {numbers[0]} = UC {numbers[1]} {sign} MI {numbers[2]}", letters),
+        _line("predicted ", labels.outcome(about.predicted), chance, letters),
+        _line("UC alone predicts ", labels.outcome(case.alone), "", letters),
+    ]
+
+
+def its_output(case: Case, labels: Labels) -> str:
+    """Name the output that is split; of classes, it is that of the target."""
+    return "its logit" if labels.task == "multiclass" else labels.output(case.output)
+
+
+def _number(value: float, labels: Labels) -> str:
+    return f"{value:.3g}" if labels.task == "regression" else f"{value:.2f}"
+
+
+def _line(before: str, name: str, after: str, letters: int) -> str:
+    return before + shortened(name, letters - len(before) - len(after)) + after
+
+
+def case_table(
+    cases: Mapping[str, Sequence[Case]], sheets: Mapping[str, Picture], key: str, drawing: DrawingContext, when: str
+) -> Table:
+    """List cases, with their inputs cut out of the pictures of them.
+
+    Args:
+        cases: Which list -> its cases.
+        sheets: Likewise -> their picture; nothing where inputs may not be seen.
+        key: Of the table.
+        drawing: Knows kinds and labels.
+        when: In the training, in words.
+    """
+    columns = ["when", "list", "example", "category", "loss", "target", "predicted", "UC predicts", "output", "value"]
+    rows: list[list[str | float | Pixels]] = [
+        [when, name, *_cells(case, drawing.labels), *([_cut(sheets[name].pixels, place, drawing)] if sheets else [])]
+        for name, listed in cases.items()
+        for place, case in enumerate(listed)
+    ]
+    return Table(key, [*columns, "UC", "MI", *(["inputs"] if sheets else [])], rows)
+
+
+def _cells(case: Case, labels: Labels) -> list[str | float]:
+    about = case.explanation
+    said = [labels.outcome(outcome) for outcome in (about.target, about.predicted, case.alone)]
+    split = [case.value, case.unimodal, case.interaction]
+    return [about.position, case.category, case.loss, *said, labels.output(case.output), *split]
+
+
+def _cut(sheet: Pixels, place: int, drawing: DrawingContext) -> Pixels:
+    top = round(DPI * (TITLE + ROW * place)) - 3
+    return sheet[top : top + round(DPI * ROW) - 3, : round(DPI * _words_from(drawing)) - 3]
+
+
+def _column(drawing: DrawingContext) -> float:
+    return min(THUMBNAIL, ACROSS / max(1, len(drawing.kinds)) - GAP)
+
+
+def _words_from(drawing: DrawingContext) -> float:
+    return MARGIN + len(drawing.kinds) * (_column(drawing) + GAP) + 0.05
+
+
+def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", ModalityType]]:
+    """Yield a panel for every modality; what is tall becomes narrow, words become shorter."""
+    for place, (name, kind) in enumerate(drawing.kinds.items()):
+        width, aspect = _column(drawing), kind.aspect(example)
+        height = min(width * aspect, TALLEST)
+        left = MARGIN + place * (width + GAP)
+        yield canvas.panel(left, top, height / aspect if kind.thumbnail else width, height, name), kind

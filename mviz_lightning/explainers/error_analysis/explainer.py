@@ -1,0 +1,283 @@
+"""Error analysis: what failed where the model is wrong, a modality alone or their interaction (MultiViz)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.checks import require_least
+from mviz_lightning.explainers.dime.result import Explanation
+from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
+from mviz_lightning.functional import Task, labelled, largest
+from mviz_lightning.functional.failures import FAILED, GAINED, categories, categories_of, margins
+
+ROUNDED = 4
+"""How often the rounding of the largest output may add up in what the interaction changes."""
+
+QUARTERS = 4
+"""Into which the targets of a single value are divided."""
+
+LONGEST = 200
+"""Surveys that are remembered; beyond it every second one is forgotten, never the first nor the last."""
+
+T = TypeVar("T")
+
+Counts: TypeAlias = Mapping[str, int]
+"""Category -> decisions in it."""
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """The decisions of one class, label or output, or of a quarter of the targets.
+
+    Attributes:
+        index: Of the class or output; of the quarter.
+        counts: By category.
+        between: The smallest and the largest target of a quarter.
+    """
+
+    index: int
+    counts: Counts
+    between: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A decision that is looked at closer.
+
+    Attributes:
+        explanation: Prediction and label of the example; without attributions.
+        alone: What the unimodal contributions alone predict.
+        output: The true class; or the label or value that was decided.
+        value: The output, centred over the classes where they exclude one another.
+        unimodal: Its unimodal contribution, UC.
+        interaction: Its multimodal interaction, MI; both add up to the value.
+        category: What failed, or was gained.
+        loss: Cross-entropy; of values, the absolute error.
+    """
+
+    explanation: Explanation
+    alone: Any
+    output: int
+    value: float
+    unimodal: float
+    interaction: float
+    category: str
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorResult(Result):
+    """What failed, at one moment of the training.
+
+    Attributes:
+        counts: Of all decisions.
+        classes: Of each class; those that no example has are left out.
+        worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
+        rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
+        history: Epoch, step and counts of the surveys of the training so far, this one last; of a long training, some
+            in between are forgotten.
+    """
+
+    counts: Counts
+    classes: Sequence[ClassErrors]
+    worst: Sequence[Case]
+    rescued: Sequence[Case]
+    history: Sequence[tuple[int, int, Counts]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorAnalysis(Survey):
+    """Tell what failed where the model is wrong: a modality by itself, or the interaction of modalities (MultiViz).
+
+    A model's outputs are the sum of unimodal contributions (UC) and multimodal interactions (MI). What the model
+    decides is compared with what UC alone would decide, on the examples that are recombined:
+
+    - ``spoiled``: UC alone is right, the model is wrong;
+    - ``misled``: both are wrong, and MI brings the truth further away, by a tenth or more of what UC lacks;
+    - ``unrepaired``: both are wrong, and MI does not do that: it helped too little, or nothing;
+    - ``rescued``: UC alone is wrong, the model is right.
+
+    The rest is right with and without interaction. The margin of the true class is its lead over the strongest other
+    one; that of a label, its logit with the sign of the truth. Every scalar is a share of all decisions; the first
+    three add up to the share of errors. Of labels that do not exclude one another each is a decision. Values are not
+    right or wrong: their scalars are ``lowered`` and ``raised``, where MI changes the absolute error of UC by a tenth
+    or more, and every output counts.
+
+    UC is estimated from the recombinations of the example's group, so that close decisions of UC are uncertain. Costs
+    the forwards that contribution shares cost; needs labels.
+
+    Args:
+        num_examples: Decisions that are shown with their inputs: so many mistakes, those of the largest loss, and so
+            many that MI rescued, those that it helped most. Which ones changes with the model.
+        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
+        name: Of its scalars and pictures; tells several of them apart.
+
+    Raises:
+        ConfigurationError: An argument is impossible.
+    """
+
+    num_examples: int = 6
+    every_n_validations: int = 5
+    name: str = "errors"
+
+    def __post_init__(self) -> None:
+        require_least(self, {"num_examples": 0, "every_n_validations": 1})
+
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
+        """Ask for the recombinations of all groups.
+
+        Raises:
+            ConfigurationError: There are no labels.
+        """
+        if probe_context.target is None or not bool(
+            labelled(probe_context.target, probe_context.task)[probe_context.probe.groups].any()
+        ):
+            what = "target=None" if probe_context.probe.target is None else "no example that is recombined has a label"
+            raise ConfigurationError(
+                f"ErrorAnalysis: {what}, and without labels nothing is an error. Say target= with the path of the "
+                "labels, or leave ErrorAnalysis out of the explainers."
+            )
+        return Request([Query(probe_context.probe.groups[:, probe_context.design.tuples].flatten(0, 1))])
+
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
+        """Sort all decisions into categories."""
+        found = Decisions.of(probe_context, responses.outputs[0])
+        names = categories_of(probe_context.task)
+        counts = _counted(found.category, names)
+        history = thinned([*responses.memory.get("history", ()), (*responses.moment, counts)])
+        return ErrorResult(
+            values={name: counts[name] / found.category.numel() for name in names[1:]},
+            memory={"history": history},
+            counts=counts,
+            classes=_classes(found, names),
+            worst=[_case(probe_context, found, place) for place in found.worst(self.num_examples)],
+            rescued=[_case(probe_context, found, place) for place in found.rescued(self.num_examples)],
+            history=history,
+        )
+
+
+def thinned(history: Sequence[T]) -> Sequence[T]:
+    """Return a history; every second survey of it where it has become too long."""
+    return history if len(history) <= LONGEST else [*history[:-1:2], history[-1]]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """All decisions, ``(N, K)``: one of each example, or one of each of its labels or values.
+
+    Attributes:
+        task: What the outputs stand for.
+        examples: ``(N,)`` their indices.
+        outputs: ``(N, C)`` as the model gave them, in float64.
+        value: ``(N, C)`` on the scale on which they are decomposed.
+        unimodal: ``(N, C)`` UC.
+        truth: ``(N, K)`` true class, labels, or values on the same scale.
+        category: ``(N, K)`` long, into the names of :func:`categories_of`.
+    """
+
+    task: Task
+    examples: Tensor
+    outputs: Tensor
+    value: Tensor
+    unimodal: Tensor
+    truth: Tensor
+    category: Tensor
+
+    @classmethod
+    def of(cls, probe_context: ProbeContext, responses: Tensor) -> "Decisions":
+        """Read the answers to the recombinations of all groups, ``(G * T, C)`` as the model gave them."""
+        design, task, target = probe_context.design, probe_context.task, cast("Tensor", probe_context.target)
+        by_group, examples = (
+            responses.view(len(probe_context.probe.groups), -1, responses.shape[-1]),
+            probe_context.probe.groups,
+        )
+        known = labelled(target, task)[examples.flatten()]
+        scaled, examples = probe_context.decomposable(by_group), examples.flatten()[known]
+        outputs, value, unimodal = (
+            part.flatten(0, 1)[known]
+            for part in (design.own(by_group).double(), design.own(scaled), design.unimodal(scaled))
+        )
+        truth = target[examples].view(len(examples), -1)
+        truth = probe_context.decomposable(truth) if task == "regression" else truth
+        rounded = scaled if task == "regression" else responses  # centring takes an offset away, not its rounding
+        floor = ROUNDED * torch.finfo(responses.dtype).eps * largest(rounded, task)
+        return cls(task, examples, outputs, value, unimodal, truth, categories(value, unimodal, truth, task, floor))
+
+    @property
+    def loss(self) -> Tensor:
+        """``(N, K)``: cross-entropy, or the absolute error on the decomposed scale."""
+        if self.task == "multiclass":
+            return functional.cross_entropy(self.outputs, self.truth[:, 0], reduction="none").unsqueeze(1)
+        if self.task == "regression":
+            return (self.value - self.truth).abs()
+        return functional.binary_cross_entropy_with_logits(self.outputs, self.truth.double(), reduction="none")
+
+    def worst(self, count: int) -> list[tuple[int, int]]:
+        """Return ``(row, column)`` of the wrong decisions of the largest loss; of all values, whatever MI did."""
+        wrong = self.category >= (0 if self.task == "regression" else FAILED)
+        return self._first(wrong, self.loss, count)
+
+    def rescued(self, count: int) -> list[tuple[int, int]]:
+        """Return ``(row, column)`` of the decisions that MI made right, or whose error it lowered, most gain first."""
+        before, after = (margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
+        return self._first(self.category == GAINED, after - before, count)
+
+    def _first(self, among: Tensor, key: Tensor, count: int) -> list[tuple[int, int]]:
+        order = torch.where(among, key, -torch.inf).flatten().argsort(descending=True, stable=True)
+        places = order[: min(count, int(among.sum()))].tolist()
+        return [divmod(place, self.truth.shape[1]) for place in places]
+
+
+def _counted(category: Tensor, names: Sequence[str]) -> dict[str, int]:
+    return {name: int((category == place).sum()) for place, name in enumerate(names)}
+
+
+def _classes(found: Decisions, names: Sequence[str]) -> list[ClassErrors]:
+    """Count the decisions of every true class, or else of every output; of a single value, those of its quarters."""
+    if found.task == "regression" and found.truth.shape[1] == 1:
+        return _quarters(found, names)
+    if found.truth.shape[1] > 1:
+        return [ClassErrors(k, _counted(found.category[:, k], names)) for k in range(found.truth.shape[1])]
+    return [
+        ClassErrors(k, _counted(found.category[found.truth == k], names))
+        for k in sorted(set(found.truth[:, 0].tolist()))
+    ]
+
+
+def _quarters(found: Decisions, names: Sequence[str]) -> list[ClassErrors]:
+    parts = found.truth[:, 0].argsort(stable=True).tensor_split(QUARTERS)
+    bounds = [found.truth[part, 0].aminmax() for part in parts]
+    return [
+        ClassErrors(k, _counted(found.category[part], names), (float(low), float(high)))
+        for k, (part, (low, high)) in enumerate(zip(parts, bounds, strict=True))
+    ]
+
+
+def _case(probe_context: ProbeContext, found: Decisions, place: tuple[int, int]) -> Case:
+    """Describe one decision, values in the target's own unit."""
+    row, column = place
+    example, task = int(found.examples[row]), probe_context.task
+    output = int(found.truth[row, 0]) if task == "multiclass" else column
+    scale = torch.ones(found.value.shape[1]) if probe_context.scale is None else probe_context.scale.cpu()
+    said = outcome(found.outputs[row], probe_context.label(example), task)
+    value, unimodal = found.value[row] * scale, found.unimodal[row] * scale
+    return Case(
+        Explanation(
+            example, probe_context.positions[example], said.predicted, said.target, said.probability, outputs=[]
+        ),
+        outcome(unimodal, None, task).predicted,
+        output,
+        float(value[output]),
+        float(unimodal[output]),
+        float(value[output] - unimodal[output]),
+        categories_of(task)[int(found.category[row, column])],
+        float(found.loss[row, column] * (scale[column] if task == "regression" else 1)),
+    )

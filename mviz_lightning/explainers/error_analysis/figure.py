@@ -1,0 +1,232 @@
+"""What failed where the model is wrong: by class, over the training, and what the interaction spoiled and rescued."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mviz_lightning.explainers.dime.figure import LINE, MARGIN, DrawingContext
+from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.error_analysis.cases import case_picture, case_table
+from mviz_lightning.explainers.error_analysis.explainer import Case, ClassErrors, Counts, ErrorResult
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.lettering import on, shortened
+from mviz_lightning.sinks.records import Picture, Record, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {
+    "rescued": "#009E73",
+    "spoiled": "#D55E00",
+    "unrepaired": "#F0B429",
+    "misled": "#56338F",
+    "lowered": "#009E73",
+    "raised": "#D55E00",
+}
+"""Of light and dark, so that they are told apart with every kind of colour vision, and in grey."""
+
+GAINS = ("rescued", "lowered")
+"""What the interaction gained: to the left of 0; the other categories are to the right."""
+
+MEANING = {
+    "rescued": "UC alone is wrong, the model is right",
+    "spoiled": "UC alone is right, the model is wrong",
+    "unrepaired": "both are wrong, and MI helps too little or not",
+    "misled": "both are wrong, and MI brings the truth further away",
+    "lowered": "MI lowers the absolute error of UC by a tenth or more",
+    "raised": "it raises it so",
+}
+
+NOUNS = {"multiclass": "examples", "binary": "examples", "multilabel": "labels", "regression": "values"}
+"""What is counted."""
+
+SHOWN, LISTED = 20, 200
+"""Classes in the picture and in the table at the most: those with most errors."""
+
+ROW, NAMES, COLUMN, TOTAL = 0.23, 1.45, 0.62, 0.45
+"""Inches: a class's height, its name, the numbers of a category, and of all."""
+
+TITLES = {"worst": "The worst, largest loss first", "rescued": "Rescued by the interaction, largest gain first"}
+VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI lowers the error most"}
+"""Of the pictures of cases; of those of values."""
+
+
+@records_of.register
+def error_records(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+    """Draw and list what failed."""
+    records: list[Record] = [
+        class_picture(result, key, drawing.labels, when),
+        class_table(result, key, drawing, when),
+    ]
+    if len(result.history) > 1:
+        records.append(course(result.history, key, drawing.labels))
+    cases = {name: found for name, found in (("worst", result.worst), ("rescued", result.rescued)) if found}
+    return [*records, *(case_records(cases, key, drawing, when) if cases else [])]
+
+
+def case_records(cases: Mapping[str, Sequence[Case]], key: str, drawing: DrawingContext, when: str) -> list[Record]:
+    """Draw every list of cases where inputs may be seen, and write all into one table."""
+    titles = VALUED_TITLES if drawing.labels.task == "regression" else TITLES
+    sheets = {
+        name: case_picture(listed, f"{key}/{name}", _title(titles[name], when), drawing)
+        for name, listed in cases.items()
+        if drawing.show_inputs and drawing.kinds
+    }
+    return [*sheets.values(), case_table(cases, sheets, f"{key}/examples", drawing, when)]
+
+
+def drawn(counts: Counts) -> list[str]:
+    """Return the categories that are drawn: not what would have been the same without interaction."""
+    return [name for name in COLOURS if name in counts]
+
+
+def errors(counts: Counts) -> int:
+    """Return how many decisions are to the right of 0."""
+    return sum(counts[name] for name in drawn(counts) if name not in GAINS)
+
+
+def class_name(found: ClassErrors, labels: Labels) -> str:
+    """Name a class, an output or a quarter of the targets."""
+    if found.between is not None:
+        return f"{found.between[0]:.3g} to {found.between[1]:.3g}"
+    return labels.outcome(found.index) if labels.task in ("multiclass", "binary") else labels.output(found.index)
+
+
+def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:
+    """Return classes with most errors first; quarters of the targets in their order."""
+    if any(found.between is not None for found in result.classes):
+        return result.classes
+    gains = [name for name in drawn(result.counts) if name in GAINS]
+    return sorted(result.classes, key=lambda found: (-errors(found.counts), -found.counts[gains[0]], found.index))
+
+
+def headline(counts: Counts, labels: Labels) -> str:
+    """Say in a line what failed."""
+    total, noun = sum(counts.values()), NOUNS[labels.task]
+    if labels.task == "regression":
+        return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
+    return (
+        f"{errors(counts)} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI; "
+        f"MI rescued {counts['rescued']}."
+    )
+
+
+def class_rows(result: ErrorResult, labels: Labels) -> list[tuple[str, Counts]]:
+    """Return name and counts of every class that is drawn, those beyond in one row."""
+    found = by_errors(result)
+    rows = [(class_name(one, labels), one.counts) for one in found[:SHOWN]]
+    if len(found) > SHOWN:
+        rest: Counter[str] = Counter()
+        for one in found[SHOWN:]:
+            rest.update(one.counts)
+        rows.append((f"{len(found) - SHOWN} others", {name: rest[name] for name in result.counts}))
+    return rows
+
+
+def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> Picture:
+    """Draw the errors of every class as bars, and write their numbers beside them."""
+    names, rows = drawn(result.counts), class_rows(result, labels)
+    said = headline(result.counts, labels)
+    meanings = ". ".join(f"{name}: {MEANING[name]}" for name in names)
+    footer = wrapped(f"{meanings}. UC: unimodal contributions. MI: multimodal interaction.", 112)
+    top = 0.2 + 2 * LINE
+    canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5 + 0.15 * len(footer) + 0.1)
+    canvas.text(MARGIN, 0.08, _title("What failed", when), fontsize=10, weight="bold")
+    canvas.text(MARGIN, 0.1 + LINE, said, fontsize=8.5)
+    _draw_numbers(canvas, top, rows, names)
+    width = WIDTH - MARGIN - NAMES - COLUMN * len(names) - TOTAL - 0.15
+    _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, NOUNS[labels.task])
+    canvas.text(MARGIN, canvas.height - 0.1 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
+    return Picture(f"{key}/classes", canvas.pixels(), _title(said, when), keep=True)
+
+
+def _title(words: str, when: str) -> str:
+    return f"{words}, {when}" if when else words
+
+
+def _draw_numbers(canvas: Canvas, top: float, rows: Sequence[tuple[str, Counts]], names: Sequence[str]) -> None:
+    from matplotlib.colors import to_rgb
+
+    first = WIDTH - COLUMN * len(names) - TOTAL - 0.05
+    for place, name in enumerate(names):
+        left, face = first + place * COLUMN, to_rgb(COLOURS[name])
+        cell = canvas.panel(left + 0.02, top, COLUMN - 0.04, ROW - 0.03)
+        cell.set_facecolor(face)
+        cell.spines[:].set_visible(False)
+        canvas.text(left + COLUMN / 2, top + ROW / 2, name, fontsize=7.5, color=on(face), ha="center", va="center")
+    canvas.text(WIDTH - 0.05 - TOTAL / 2, top + ROW / 2, "of", fontsize=8, ha="center", va="center")
+    for row, (label, counts) in enumerate(rows, start=1):
+        middle = top + (row + 0.5) * ROW
+        canvas.text(MARGIN, middle, shortened(label, 19), fontsize=8.5, va="center")
+        numbers = [*(counts[name] for name in names), sum(counts.values())]
+        for place, number in enumerate(numbers):
+            left = first + place * COLUMN + (COLUMN if place < len(names) else TOTAL) / 2
+            faint = "#999999" if not number else "black"
+            canvas.text(left, middle, str(number), fontsize=8.5, ha="center", va="center", color=faint)
+
+
+def _draw_bars(axes: "Axes", rows: Sequence[tuple[str, Counts]], names: Sequence[str], noun: str) -> None:
+    """Draw gains to the left, errors to the right."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    places = list(range(len(rows)))
+    floor = [0] * len(rows)
+    for name in names:
+        widths = [counts[name] for _, counts in rows]
+        if name in GAINS:
+            axes.barh(places, [-width for width in widths], color=COLOURS[name], height=0.75)
+        else:
+            axes.barh(places, widths, left=floor, color=COLOURS[name], height=0.75)
+            floor = [below + width for below, width in zip(floor, widths, strict=True)]
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(_unsigned))
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel(noun, fontsize=8, labelpad=1)
+
+
+def _unsigned(value: float, _: int | None) -> str:
+    return f"{abs(value):g}"
+
+
+def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels) -> Picture:
+    """Draw the categories over the training: errors stacked, gains as a line."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs, steps, found = zip(*history, strict=True)
+    unit, places = ("epoch", epochs) if len(set(epochs)) == len(epochs) else ("step", steps)
+    names = drawn(found[-1])
+    shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in found] for name in names}
+    canvas = Canvas(3.0)
+    canvas.text(MARGIN, 0.08, "What failed, over the training", fontsize=10, weight="bold")
+    axes = canvas.panel(0.65, 0.4, WIDTH - 2.0, 2.1)
+    _stack(axes, places, {name: shares[name] for name in names if name not in GAINS})
+    for name in names:
+        if name in GAINS:
+            axes.plot(places, shares[name], color="white", linewidth=4)  # or it is lost on the areas
+            axes.plot(places, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
+    axes.set_xlim(places[0], places[-1])
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel(unit, fontsize=8.5)
+    axes.set_ylabel(f"% of {NOUNS[labels.task]}", fontsize=8.5)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5, reverse=True)
+    return Picture(f"{key}/over_time", canvas.pixels(), f"{unit} {places[0]} to {places[-1]}")
+
+
+def _stack(axes: "Axes", places: Sequence[int], shares: Mapping[str, Sequence[float]]) -> None:
+    axes.stackplot(places, list(shares.values()), labels=list(shares), colors=[COLOURS[name] for name in shares])
+
+
+def class_table(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Table:
+    """List the counts of every class."""
+    columns = ["when", "class", NOUNS[drawing.labels.task], *result.counts]
+    rows: list[list[str | float]] = [
+        [when, class_name(found, drawing.labels), sum(found.counts.values()), *found.counts.values()]
+        for found in by_errors(result)[:LISTED]
+    ]
+    return Table(f"{key}/counts", columns, rows)

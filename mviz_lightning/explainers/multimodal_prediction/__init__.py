@@ -1,0 +1,1 @@
+"""Multimodal prediction, the fourth stage of MultiViz (Liang et al. 2023)."""

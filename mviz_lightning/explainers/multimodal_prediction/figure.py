@@ -1,0 +1,206 @@
+"""A sparse linear model of the model's predictions: its weights, and the features that examples are predicted from."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mviz_lightning.explainers.dime.figure import LINE, MARGIN, DrawingContext
+from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.multimodal_prediction.explainer import ACTIVATED, ExampleFeatures, PredictionResult
+from mviz_lightning.explainers.multimodal_prediction.thumbnails import Stamps
+from mviz_lightning.plotting.canvas import Canvas, wrapped
+from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.sinks.records import MarkdownText, Picture, Pixels, Record, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RAISES, LOWERS = "#B2182B", "#2166AC"
+"""Ends of the scale on which explanations are drawn."""
+
+NAME, GAP = 1.62, 0.12
+"""Inches: the name of a feature above its weight and activation, and what is left free beside the bars."""
+
+BARE, FILLED = 0.34, 0.46
+"""Inches: the height of a feature, without inputs and with them."""
+
+CAPTION = 0.2
+"""Inches: what inputs are those of."""
+
+LETTER = 0.062
+"""Inches: the mean width of a letter of the line above the bars."""
+
+STAGE_THREE = ("picture of MultimodalRepresentation", "most activating examples")
+"""Columns that lead to what a feature responds to."""
+
+
+@records_of.register
+def prediction_records(result: PredictionResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+    """Draw the examples, list the weights, and say how far the sparse model goes."""
+    canvas = Canvas()
+    pictures = [example_picture(canvas, found, result, key, drawing, when) for found in result.examples]
+    return [
+        *pictures,
+        *([example_table(result, pictures, key, drawing.labels, when)] if pictures else []),
+        weight_table(result, key, drawing.labels, when),
+        class_table(result, key, drawing.labels, when),
+        MarkdownText(f"{key}/summary", summary(result, drawing.labels, when)),
+    ]
+
+
+def feature_name(feature: int) -> str:
+    """Name a feature, as pictures of what activates it do."""
+    return f"feature {feature}"
+
+
+def summary(result: PredictionResult, labels: Labels, when: str) -> str:
+    """Say how many features foretell how much."""
+    values = result.values
+    used = sorted(result.non_zero.values())
+    few = f"{used[0]} to {used[-1]}" if used and used[0] != used[-1] else str(used[0] if used else 0)
+    sparse = (
+        f"**{when or 'Sparse linear model'}**: {few} of {result.features} features have a weight for an output "
+        f"({result.constant} are constant); penalty {result.penalty:.3g}, chosen on {result.held_out} held-out "
+        "examples."
+    )
+    lines = [sparse, f"- {_foretold(result, labels)}"]
+    if "accuracy" in values:
+        measure = "R2" if labels.task == "regression" else "accuracy"
+        lines.append(f"- A sparse model of the same features fitted to the labels: {measure} {values['accuracy']:.3f}.")
+    return "\n".join(lines)
+
+
+def _foretold(result: PredictionResult, labels: Labels) -> str:
+    fidelity, baseline = (result.values[name] for name in ("fidelity", "fidelity_baseline"))
+    if labels.task == "regression":
+        mean = round(baseline, 3) + 0.0  # not -0.000
+        return f"It foretells the model's held-out values with R2 {fidelity:.3f} (their mean: {mean:.3f})."
+    return (
+        f"It foretells {100 * fidelity:.0f} % of the model's held-out predictions (the most frequent one: "
+        f"{100 * baseline:.0f} %)."
+    )
+
+
+# -- One example -----------------------------------------------------------------------------------------------------
+
+
+def example_picture(
+    canvas: Canvas, found: ExampleFeatures, result: PredictionResult, key: str, drawing: DrawingContext, when: str
+) -> Picture:
+    """Draw weight x activation of an example's strongest features, and the examples that activate these most."""
+    about, labels, stamps = found.explanation, drawing.labels, Stamps.of(drawing, ACTIVATED)
+    said = labels.title(about, when)
+    title, footer = wrapped(said, 68), wrapped(_foretold(result, labels) + _verdict(found), 112)
+    lead = wrapped(_lead(found, result, labels), int((stamps.left - 2 * MARGIN) / LETTER))
+    first, row = 0.1 + LINE * len(title), FILLED if stamps.kinds else BARE
+    top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.kinds else 0.0)
+    height = row * max(1, len(found.effects))
+    canvas.begin(top + height + 0.5 + 0.15 * len(footer))
+    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.text(MARGIN, first, "\n".join(lead), fontsize=8.5, color="#222222")
+    _draw_names(canvas, top, row, found)
+    bars = canvas.panel(MARGIN + NAME, top, stamps.left - MARGIN - NAME - GAP, height, "bars")
+    _draw_bars(bars, found, labels)
+    if stamps.kinds:
+        stamps.draw(canvas, first, FILLED, [about.example])
+        _draw_activating(canvas, stamps, top, found, result)
+    canvas.text(MARGIN, canvas.height - 0.08 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
+    return Picture(f"{key}/example_{about.position}", canvas.pixels(), said, keep=True)
+
+
+def _lead(found: ExampleFeatures, result: PredictionResult, labels: Labels) -> str:
+    output = labels.output(found.output)
+    if found.output not in result.non_zero:
+        return f"The predictions that were fitted say {output} always or never: it takes no feature."
+    used = result.non_zero[found.output]
+    return f"A sparse linear model predicts {output} from {used} of {result.features} features; the strongest here:"
+
+
+def _verdict(found: ExampleFeatures) -> str:
+    if found.agrees is None:
+        return ""
+    return " Here it predicts the same." if found.agrees else " Here it predicts something else."
+
+
+def _draw_activating(
+    canvas: Canvas, stamps: Stamps, top: float, found: ExampleFeatures, result: PredictionResult
+) -> None:
+    """Draw, beside every feature, the examples that activate it most."""
+    caption = "most activating examples:" if found.effects else ""
+    canvas.text(stamps.left, top - CAPTION + 0.01, caption, fontsize=7.5, color="#555555")
+    for place, effect in enumerate(found.effects):
+        examples = [strong.example for strong in result.activating[effect.feature]]
+        stamps.draw(canvas, top + place * FILLED, FILLED, examples)
+
+
+def _draw_names(canvas: Canvas, top: float, row: float, found: ExampleFeatures) -> None:
+    for place, effect in enumerate(found.effects):
+        middle = top + (place + 0.5) * row
+        canvas.text(MARGIN, middle - 0.07, feature_name(effect.feature), fontsize=8.5, weight="bold", va="center")
+        words = f"{effect.weight:+.2g} x {effect.activation:+.2f} = {effect.effect:+.2g}"
+        canvas.text(MARGIN, middle + 0.08, words, fontsize=8, va="center")
+    if not found.effects:
+        canvas.text(MARGIN, top + row / 2, "no feature", fontsize=8.5, va="center")
+
+
+def _draw_bars(axes: "Axes", found: ExampleFeatures, labels: Labels) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    effects = [effect.effect for effect in found.effects]
+    axes.barh(range(len(effects)), effects, color=[RAISES if effect > 0 else LOWERS for effect in effects], height=0.72)
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    limit = max(map(abs, effects), default=0.0) or 1.0
+    axes.set_xlim(-1.08 * limit, 1.08 * limit)
+    axes.set_ylim(max(1, len(effects)) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(axis="x", labelsize=8)
+    scale = "standard deviations of the value" if labels.task == "regression" else "logit of the sparse model"
+    axes.set_xlabel(f"weight x standardised activation ({scale})", fontsize=8, labelpad=1)
+
+
+# -- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def stage_three(result: PredictionResult, feature: int) -> list[str]:
+    """Return where a feature's picture lies, if there is one, and the examples that activate it most."""
+    positions = ", ".join(str(strong.position) for strong in result.activating[feature])
+    return [result.pictures.get(feature, ""), positions]
+
+
+def example_table(result: PredictionResult, pictures: Sequence[Picture], key: str, labels: Labels, when: str) -> Table:
+    """List the strongest features of every example."""
+    columns = ["when", "example", "picture", "predicted", "target", "output", "feature", "weight", "activation"]
+    rows: list[list[str | float | Pixels]] = [
+        [
+            when,
+            found.explanation.position,
+            picture.pixels,
+            labels.outcome(found.explanation.predicted),
+            labels.outcome(found.explanation.target),
+            labels.output(found.output),
+            feature_name(effect.feature),
+            effect.weight,
+            effect.activation,
+            effect.effect,
+            *stage_three(result, effect.feature),
+        ]
+        for found, picture in zip(result.examples, pictures, strict=True)
+        for effect in found.effects
+    ]
+    return Table(f"{key}/examples", [*columns, "weight x activation", *STAGE_THREE], rows)
+
+
+def weight_table(result: PredictionResult, key: str, labels: Labels, when: str) -> Table:
+    """List the strongest weights."""
+    rows: list[list[str | float]] = [
+        [when, feature_name(feature), labels.output(output), weight, *stage_three(result, feature)]
+        for feature, output, weight in result.weights
+    ]
+    return Table(f"{key}/weights", ["when", "feature", "output", "weight", *STAGE_THREE], rows)
+
+
+def class_table(result: PredictionResult, key: str, labels: Labels, when: str) -> Table:
+    """List how many weights every output has."""
+    rows: list[list[str | float]] = [
+        [when, labels.output(output), count, result.features] for output, count in result.non_zero.items()
+    ]
+    return Table(f"{key}/outputs", ["when", "output", "non-zero weights", "features"], rows)

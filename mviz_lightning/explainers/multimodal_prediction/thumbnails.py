@@ -1,0 +1,73 @@
+"""Inputs the size of a stamp: of a few examples in a row, for pictures that show something else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from mviz_lightning.explainers.dime.figure import MARGIN, DrawingContext
+from mviz_lightning.modalities import ModalityType
+from mviz_lightning.modalities.text import Text
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
+from mviz_lightning.plotting.lettering import FAMILY, SMALL, cell, shortened
+
+MODALITIES = 3
+"""That there is room for; those declared first."""
+
+WIDEST, ACROSS = 1.5, 3.0
+"""Inches: the column of a modality at the most, and all columns together."""
+
+GAP = 0.05
+"""Inches, around a stamp."""
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Columns at the right border of a picture, one for each modality that can be read so small.
+
+    Attributes:
+        kinds: Of the modalities, pictures or words; none where inputs may not be seen.
+        each: How many examples are side by side; words are below each other.
+    """
+
+    kinds: Sequence[ModalityType]
+    each: int
+
+    @classmethod
+    def of(cls, drawing: DrawingContext, each: int) -> "Stamps":
+        """Return the columns that a gallery's inputs take."""
+        legible = (kind for kind in drawing.kinds.values() if kind.thumbnail or isinstance(kind, Text))
+        return cls(list(islice(legible, MODALITIES)) if drawing.show_inputs else [], each)
+
+    @property
+    def width(self) -> float:
+        """Inches, of a column."""
+        return min(WIDEST, ACROSS / max(1, len(self.kinds)))
+
+    @property
+    def left(self) -> float:
+        """Inches: where the first column begins."""
+        return WIDTH - MARGIN - self.width * len(self.kinds)
+
+    def draw(self, canvas: Canvas, top: float, height: float, examples: Sequence[int]) -> None:
+        """Draw a row of so many inches."""
+        for column, kind in enumerate(self.kinds):
+            left = self.left + column * self.width
+            if isinstance(kind, Text):
+                self._write(canvas, left, top + height / 2, kind, examples)
+            else:
+                self._show(canvas, left, top + GAP / 2, height - GAP, kind, examples)
+
+    def _write(self, canvas: Canvas, left: float, middle: float, kind: Text, examples: Sequence[int]) -> None:
+        letters = int((self.width - GAP) * DPI / cell(SMALL, DPI))
+        lines = [shortened(" ".join(kind.names(example)) or "(no text)", letters) for example in examples]
+        canvas.text(left, middle, "\n".join(lines), family=FAMILY, fontsize=SMALL, va="center", linespacing=1.1)
+
+    def _show(
+        self, canvas: Canvas, left: float, top: float, height: float, kind: ModalityType, examples: Sequence[int]
+    ) -> None:
+        room = self.width / self.each - GAP
+        for place, example in enumerate(examples):
+            aspect = kind.aspect(example)
+            width = min(room, height / aspect)
+            panel = canvas.panel(left + place * (room + GAP), top, width, width * aspect, "stamp")
+            kind.draw(panel, example)

@@ -1,0 +1,1 @@
+"""Multimodal representations, the third stage of MultiViz (Liang et al. 2023)."""

@@ -1,0 +1,252 @@
+"""Multimodal representations: what the fused features respond to (MultiViz, third stage; Liang et al. 2023)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.checks import require_least
+from mviz_lightning.explainers.multimodal_representation.concepts import traits
+from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
+from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
+from mviz_lightning.functional import (
+    CONSTANT,
+    UNIMODAL,
+    Estimate,
+    classify,
+    effective_rank,
+    feature_components,
+    jackknife,
+    main_effects,
+    overlap,
+    rounding_floor,
+    share_ratios,
+    strongest,
+    varies,
+)
+from mviz_lightning.functional.importance import perturbations
+
+STRONG = 0.1
+"""Share of all examples that count as a feature's strongest where it is asked what they have in common."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultimodalRepresentation(Survey):
+    """What the fused features respond to: one modality, several, or nothing.
+
+    Features are what the model's last linear layer is given. Each has shares of its own, of the same recombinations
+    as the model's; one follows a modality when that explains .8 of its variance alone, and is multimodal otherwise.
+    For some features it is shown which examples activate them most, and what those have in common: words, classes and
+    values of other leaves that are over-represented among the strongest tenth (hypergeometric test, 5 % false
+    discoveries); and which of its parts drive the feature in the strongest example. Costs the rows of the shares again,
+    those of the reference set, and one for every unit of an example for each feature that is shown.
+
+    Args:
+        features_shown: Features that are looked at closer: of every class in turn, those that vary most at the first
+            time; the same ones through the training.
+        examples_shown: Examples that activate a feature most.
+        segments: Numbers of features to look at instead.
+        layer: Name of the submodule whose input is taken; the last linear layer by default.
+        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
+        name: Of its scalars and pictures; tells several of them apart.
+
+    Raises:
+        ConfigurationError: An argument is impossible.
+    """
+
+    features_shown: int = 6
+    examples_shown: int = 6
+    features: Sequence[int] | None = None
+    layer: str | None = None
+    every_n_validations: int = 5
+    name: str = "representation"
+    needs_features = True
+
+    def __post_init__(self) -> None:
+        require_least(self, {"features_shown": 0, "examples_shown": 1, "every_n_validations": 1})
+        if self.features is not None and (not self.features or min(self.features) < 0):
+            raise ConfigurationError(
+                f"MultimodalRepresentation(features={list(self.features)}): give numbers of features from 0 on, or leave "
+                "it out to have some chosen."
+            )
+
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
+        """Ask for the recombinations of every group, and for all examples as they are."""
+        probe = probe_context.probe
+        recombined = Query(probe.groups[:, probe_context.design.tuples].flatten(0, 1))
+        most = sum(max(map(segments.count, range(probe.size))) for segments in probe.segments.values())
+        count = self.features_shown if self.features is None else len(self.features)
+        everyone = Query.aligned(torch.arange(probe.size), len(probe.layout.names))
+        return Request([recombined, everyone], closer=count * most)
+
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Representation:
+        """Class all features, and look at some of them closer."""
+        tuples, modalities = probe_context.design.tuples, probe_context.probe.layout.names
+        recombined = responses.features[0].reshape(-1, len(tuples), responses.features[0].shape[1])
+        estimate = _shares(probe_context, recombined)
+        live = varies(responses.features[0]) & (estimate.value != 0).any(1)
+        kinds = classify(estimate.value[:, :-1], live)
+        deviation = responses.features[0].double().std(0, correction=0)
+        numbers = self._chosen(kinds, deviation, responses.memory)
+        shown = _looked_at(self, probe_context, responses, numbers, kinds, estimate, deviation)
+        values = _counted(kinds, modalities) | _ranks(responses.features[1], recombined, tuples, modalities)
+        overlaps = [feature.overlap for feature in shown if feature.overlap is not None]
+        if overlaps:
+            values["overlap"] = sum(overlaps) / len(overlaps)
+        return Representation(
+            values=values,
+            memory=self._remembered(shown, len(kinds)),
+            modalities=modalities,
+            kinds=kinds,
+            shares=estimate.value,
+            total=probe_context.probe.size,
+            shown=shown,
+            unfused=_unfused(probe_context, kinds, responses.outputs[0]),
+        )
+
+    def closer(self, probe_context: ProbeContext, result: Result) -> Sequence[Query]:
+        """Ask for every feature's strongest example with one unit masked at a time."""
+        return [
+            _one_masked(probe_context, feature.examples[0].example, name)
+            for feature in _shown(result)
+            for name in probe_context.probe.segments
+        ]
+
+    def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
+        """Add what the units of the strongest examples add to the features."""
+        masked, parts = iter(responses.features), {}
+        for feature in _shown(result):
+            whole = feature.examples[0].activation
+            parts[feature.number] = {
+                name: whole - next(masked)[:, feature.number].double() for name in probe_context.probe.segments
+            }
+        found = cast("Representation", result)
+        return replace(found, shown=[replace(one, parts=parts.get(one.number, {})) for one in found.shown])
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        return {"features_shown": self.features_shown, "features": list(self.features or ()), "layer": self.layer or ""}
+
+    def _remembered(self, shown: Sequence[Feature], width: int) -> dict[str, Any]:
+        """Return what the next survey is told: which features are shown, and their strongest examples' positions."""
+        top = {str(feature.number): [strong.position for strong in feature.examples] for feature in shown}
+        return self._asked | {"width": width, "top": top}
+
+    def _chosen(self, kinds: Tensor, deviation: Tensor, memory: Mapping[str, Any]) -> list[int]:
+        """Return the features that are looked at: those named, those of the last survey, or of every class in turn."""
+        if self.features is not None:
+            beyond = [unit for unit in self.features if unit >= len(kinds)]
+            if beyond:
+                raise ConfigurationError(
+                    f"MultimodalRepresentation(features={list(self.features)}): there are {len(kinds)} features; "
+                    f"{beyond[0]} is none of 0 to {len(kinds) - 1}."
+                )
+            return list(dict.fromkeys(self.features))
+        known = self._asked | {"width": len(kinds)}
+        if memory.get("top") and all(memory.get(name) == value for name, value in known.items()):
+            return [int(number) for number in memory["top"]]
+        return in_turn(kinds, deviation)[: self.features_shown]
+
+
+def _shown(result: Result) -> Sequence[Feature]:
+    """Return the features that some example activates."""
+    return [feature for feature in cast("Representation", result).shown if feature.examples]
+
+
+def _one_masked(probe_context: ProbeContext, example: int, name: str) -> Query:
+    masks = perturbations("occlusion", probe_context.probe.segments[name].count(example))
+    rows = Query.aligned(torch.full((len(masks),), example), len(probe_context.probe.layout.names))
+    return Query(rows.sources, {name: masks})
+
+
+def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:
+    """Return the features that vary, one of every class in turn, multimodal ones first and the strongest of a class.
+
+    Args:
+        kinds: ``(F,)`` classes, the multimodal ones the last.
+        deviation: ``(F,)``.
+    """
+    order: list[int] = deviation.argsort(descending=True, stable=True).tolist()
+    turns: dict[int, int] = {}
+    keys = []
+    for place, number in enumerate(order):
+        kind = int(kinds[number])
+        if kind != CONSTANT:
+            keys.append((turns.setdefault(kind, 0), -kind, place, number))
+            turns[kind] += 1
+    return [number for *_, number in sorted(keys)]
+
+
+def _shares(probe_context: ProbeContext, recombined: Tensor) -> Estimate:
+    """Return the M first-order shares of every feature and that of all interactions, each ``(F, M + 1)``."""
+    modalities = probe_context.design.modalities
+    columns = [*range(modalities), -1]
+    components = feature_components(recombined, probe_context.design)
+    return jackknife(components, lambda mean: share_ratios(mean, modalities)[..., columns])
+
+
+def _counted(kinds: Tensor, modalities: Sequence[str]) -> dict[str, float]:
+    """Return the share of every class among the features that vary, and that of the others among all."""
+    live = max(1, int((kinds != CONSTANT).sum()))
+    names = [*(f"only_{name}" for name in modalities), "multimodal"]
+    shares = {name: int((kinds == kind).sum()) / live for kind, name in enumerate(names)}
+    return shares | {"dead": int((kinds == CONSTANT).sum()) / len(kinds)}
+
+
+def _ranks(aligned: Tensor, recombined: Tensor, tuples: Tensor, modalities: Sequence[str]) -> dict[str, float]:
+    """Return the effective rank of the real examples' features, and that of what every modality adds by itself."""
+    floor = rounding_floor(torch.cat([aligned, recombined.flatten(0, 1)]))
+    effects = main_effects(recombined, tuples)
+    centred = aligned.double() - aligned.double().mean(0)
+    ranks = {f"rank_{name}": effective_rank(effect, floor) for name, effect in zip(modalities, effects, strict=True)}
+    return {"rank": effective_rank(centred, floor)} | ranks
+
+
+def _unfused(probe_context: ProbeContext, kinds: Tensor, outputs: Tensor) -> str | None:
+    """Return the modality that all features follow, if the outputs depend on others too."""
+    followed, modalities = sorted(set(kinds[kinds != CONSTANT].tolist())), probe_context.design.modalities
+    if len(followed) != 1 or followed[0] == modalities:
+        return None
+    by_group = probe_context.decomposable(outputs).reshape(len(probe_context.probe.groups), -1, outputs.shape[1])
+    mean = torch.stack([probe_context.design.components(group) for group in by_group]).mean(0)
+    others = float(1 - share_ratios(mean, modalities)[followed[0]])
+    return probe_context.probe.layout.names[followed[0]] if others > 1 - UNIMODAL and float(mean[0]) > 0 else None
+
+
+def _looked_at(
+    survey: MultimodalRepresentation,
+    probe_context: ProbeContext,
+    responses: Responses,
+    numbers: Sequence[int],
+    kinds: Tensor,
+    estimate: Estimate,
+    deviation: Tensor,
+) -> list[Feature]:
+    """Find the strongest examples of some features, and what they have in common."""
+    activations, count = responses.features[1], survey.examples_shown
+    drawn = max(count, round(STRONG * len(activations)))
+    strong = [strongest(activations[:, number], drawn, ties=True) for number in numbers]
+    concepts = traits(probe_context.probe, probe_context.task).concepts(strong) if numbers else []
+    before = responses.memory.get("top", {})
+    features = []
+    for number, found, common in zip(numbers, strong, concepts, strict=True):
+        top = [_strong(probe_context, responses, example, number) for example in found[:count]]
+        last, now = before.get(str(number)), [one.position for one in top]
+        shares, low, high = (side[number].tolist() for side in estimate)
+        same = overlap(last, now) if last and now else None
+        kind = int(kinds[number])
+        features.append(Feature(number, kind, shares, low, high, float(deviation[number]), top, common, same))
+    return features
+
+
+def _strong(probe_context: ProbeContext, responses: Responses, example: int, number: int) -> ActivatingExample:
+    known = outcome(responses.outputs[1][example], probe_context.label(example), probe_context.task).target
+    return ActivatingExample(
+        example, probe_context.positions[example], float(responses.features[1][example, number]), known
+    )

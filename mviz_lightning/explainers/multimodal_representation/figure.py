@@ -1,0 +1,251 @@
+"""What fused features respond to, as pictures: all of them at once, and some with their strongest examples."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mviz_lightning.explainers.dime.figure import LINE, MARGIN, PANEL, DrawingContext
+from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.multimodal_representation.concepts import Concept
+from mviz_lightning.explainers.multimodal_representation.overview import (
+    colours_of,
+    kind_name,
+    overview,
+    overview_title,
+    share_names_of,
+)
+from mviz_lightning.explainers.multimodal_representation.result import Feature, Representation
+from mviz_lightning.functional.surrogate import ROUNDING
+from mviz_lightning.modalities import ModalityType
+from mviz_lightning.modalities.text import Text
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.lettering import FAMILY, SMALL, shortened
+from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GAP = 0.1
+"""Inches, between panels."""
+
+ROOM = WIDTH - 2 * MARGIN
+LETTERS = 88
+"""Of a line of text across the picture."""
+
+BAR = 0.24
+"""Inches: the height of the bar of shares."""
+
+LEGEND_ACROSS = 3
+ACROSS, LARGE_ACROSS = 6, 3
+"""Panels side by side: of inputs that can be read the size of a stamp, and of others."""
+
+MAPS_ACROSS = 3
+"""Maps of one example side by side."""
+
+TALLEST = 1.6
+"""A panel's height at the most, in its widths."""
+
+
+@records_of.register
+def _(result: Representation, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+    canvas = Canvas()
+    pictures = [_picture(canvas, result, feature, key, drawing, when) for feature in result.shown]
+    table = [_table(result, pictures, key, drawing, when)] if pictures else []
+    title = overview_title(result, when)
+    return [Picture(f"{key}/overview", overview(result, title), title), *pictures, *table]
+
+
+# -- One feature -----------------------------------------------------------------------------------------------------
+
+
+def _picture(
+    canvas: Canvas, result: Representation, feature: Feature, key: str, drawing: DrawingContext, when: str
+) -> Picture:
+    """Draw one feature: its shares, what stands out, and the examples that activate it most."""
+    moment = f", {when}" if when else ""
+    headline = f"Feature {feature.number}{moment}: {kind_name(result, feature.kind)}"
+    common = wrapped(f"Among the strongest: {_concepts(feature.concepts, drawing)}", 100)
+    top = _caption(result, feature)
+    blocks = _blocks(feature, drawing) if drawing.show_inputs else {}
+    fixed = 0.1 + LINE + 0.05 + BAR + 0.05 + _legend_rows(result) * LINE + 0.04 + len(common) * 0.17 + 0.06 + LINE
+    canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, drawing) + 0.1)
+    canvas.text(MARGIN, 0.08, headline, fontsize=10, weight="bold")
+    place = 0.1 + LINE + 0.05
+    _draw_bar(canvas.panel(MARGIN, place, ROOM, BAR, "shares"), feature.shares, colours_of(result))
+    place += BAR + 0.05
+    _draw_legend(canvas, place, result, feature)
+    place += _legend_rows(result) * LINE + 0.04
+    canvas.text(MARGIN, place, "\n".join(common), fontsize=8.5, linespacing=1.15)
+    place += len(common) * 0.17 + 0.06
+    canvas.text(MARGIN, place, top, fontsize=8.5, color="#222222")
+    place += LINE
+    for name, height in blocks.items():
+        _draw_inputs(canvas, place, name, feature, drawing)
+        place += height
+    if not blocks:
+        canvas.text(MARGIN, place, _listed(feature, drawing), fontsize=8.5, linespacing=1.3)
+        place += 2 * LINE
+    _draw_parts(canvas, place, feature, drawing)
+    return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
+
+
+def _caption(result: Representation, feature: Feature) -> str:
+    if not feature.examples:
+        return f"It is the same for all {result.total} examples."
+    same = "" if feature.overlap is None else f"; overlap with the last time {feature.overlap:.2f}"
+    return f"The {len(feature.examples)} of {result.total} examples that activate it most{same}:"
+
+
+def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
+    """Say what is over-represented; without inputs, classes alone, which other pictures name too."""
+    seen = [found for found in concepts if drawing.show_inputs or found.trait.kind == "class"]
+    hidden = len(concepts) - len(seen)
+    words = [
+        f"{_trait(found, drawing)} {found.hits} of {found.drawn}, {found.having} of all {found.total}" for found in seen
+    ]
+    return "; ".join([*words, *([f"{hidden} not shown"] if hidden else [])]) or "none stands out"
+
+
+def _trait(concept: Concept, drawing: DrawingContext) -> str:
+    trait = concept.trait
+    if trait.kind == "word":
+        return f"'{trait.value}'"
+    if trait.kind == "class":
+        return f"target {drawing.labels.outcome(int(trait.value))}"
+    return f"{trait.source} = {trait.value}"
+
+
+def _draw_bar(axes: "Axes", shares: Sequence[float], colours: Sequence[str]) -> None:
+    """Stack shares; slightly negative ones, which the estimate may give, are nothing."""
+    lengths = [max(share, 0.0) for share in shares]
+    whole, left = sum(lengths) or 1.0, 0.0
+    for length, colour in zip(lengths, colours, strict=True):
+        axes.barh(0, length / whole, left=left, height=1, color=colour, linewidth=0)
+        left += length / whole
+    axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
+
+
+def _legend_rows(result: Representation) -> int:
+    return -(-(len(result.modalities) + 1) // LEGEND_ACROSS)
+
+
+def _draw_legend(canvas: Canvas, top: float, result: Representation, feature: Feature) -> None:
+    """Name the shares with their 95 % intervals, a square of the bar's colour before each."""
+    width = ROOM / LEGEND_ACROSS
+    for k, (name, colour) in enumerate(zip(share_names_of(result), colours_of(result), strict=True)):
+        left, place = MARGIN + k % LEGEND_ACROSS * width, top + k // LEGEND_ACROSS * LINE
+        interval = f"{feature.shares[k]:.2f} [{feature.low[k]:.2f}, {feature.high[k]:.2f}]".replace("-0.00", "0.00")
+        canvas.text(left, place, "■", color=colour, fontsize=10)
+        canvas.text(left + 0.15, place, f"{shortened(name, 16)} {interval}", fontsize=8)
+
+
+# -- Its strongest examples ------------------------------------------------------------------------------------------
+
+
+def _blocks(feature: Feature, drawing: DrawingContext) -> Mapping[str, float]:
+    """Return the height that the inputs of every modality take, in inches."""
+    found: dict[str, float] = {}
+    if not feature.examples:
+        return found
+    for name, kind in drawing.kinds.items():
+        if isinstance(kind, Text):
+            found[name] = LINE + 0.14 * len(feature.examples) + 0.06
+        else:
+            rows = -(-len(feature.examples) // _across(kind))
+            found[name] = LINE + rows * (_panel_height(kind, feature) + 2 * LINE - 0.02)
+    return found
+
+
+def _across(kind: ModalityType) -> int:
+    return ACROSS if kind.thumbnail else LARGE_ACROSS
+
+
+def _panel_width(kind: ModalityType) -> float:
+    return (ROOM - (_across(kind) - 1) * GAP) / _across(kind)
+
+
+def _panel_height(kind: ModalityType, feature: Feature) -> float:
+    tallest = max(kind.aspect(strong.example) for strong in feature.examples)
+    return _panel_width(kind) * min(tallest, TALLEST)
+
+
+def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawing: DrawingContext) -> None:
+    kind = drawing.kinds[name]
+    canvas.text(MARGIN, top, name, fontsize=8.5, weight="bold", color="#444444")
+    top += LINE
+    if isinstance(kind, Text):
+        lines = [_line(kind, strong.example, strong.position, strong.activation) for strong in feature.examples]
+        canvas.text(MARGIN, top, "\n".join(lines), family=FAMILY, fontsize=SMALL, linespacing=1.2)
+        return
+    width, height, across = _panel_width(kind), _panel_height(kind, feature), _across(kind)
+    for k, strong in enumerate(feature.examples):
+        left = MARGIN + (k % across) * (width + GAP)
+        place = top + k // across * (height + 2 * LINE - 0.02)
+        kind.draw(canvas.panel(left, place, width, height, f"{name} input"), strong.example)
+        label = "" if strong.target is None else f"\n{shortened(drawing.labels.outcome(strong.target), 15)}"
+        words = f"#{strong.position}: {strong.activation:.3g}{label}"
+        canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=7.5, linespacing=1.1)
+
+
+# -- What drives it in the strongest one -----------------------------------------------------------------------------
+
+
+def _parts_height(feature: Feature, drawing: DrawingContext) -> float:
+    rows = -(-len(feature.parts) // MAPS_ACROSS)
+    return LINE + 0.06 + rows * (_map_height(feature, drawing) + LINE + 0.06) if rows else 0.0
+
+
+def _map_height(feature: Feature, drawing: DrawingContext) -> float:
+    example = feature.examples[0].example
+    return PANEL * max(drawing.kinds[name].aspect(example, inputs=drawing.show_inputs) for name in feature.parts)
+
+
+def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingContext) -> None:
+    """Draw what every part of the strongest example adds to the feature, all modalities on one scale."""
+    if not feature.parts:
+        return
+    strong, height = feature.examples[0], _map_height(feature, drawing)
+    largest = max((float(part.abs().max()) for part in feature.parts.values() if len(part)), default=0.0)
+    colours = diverging(largest if largest > ROUNDING * abs(strong.activation) else 0.0)
+    canvas.text(MARGIN, top + 0.06, f"What each part adds to it in #{strong.position} (occlusion):", fontsize=8.5)
+    for k, (name, part) in enumerate(feature.parts.items()):
+        left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)
+        place = top + LINE + 0.06 + k // MAPS_ACROSS * (height + LINE + 0.06)
+        kind = drawing.kinds[name]
+        tall = PANEL * kind.aspect(strong.example, inputs=drawing.show_inputs)
+        panel = canvas.panel(left, place, PANEL, tall, f"{name} map")
+        kind.paint(panel, strong.example, part.numpy(), colours, inputs=drawing.show_inputs)
+        canvas.text(left + PANEL / 2, place + tall + 0.02, name, ha="center", fontsize=8.5)
+    scale = min(len(feature.parts), MAPS_ACROSS) * (PANEL + GAP)
+    canvas.scale(MARGIN + scale, top + LINE + 0.06, min(height, PANEL), colours)
+
+
+def _line(kind: ModalityType, example: int, position: int, activation: float) -> str:
+    words = " ".join(kind.names(example)) or "(no text)"
+    return shortened(f"#{position:<6}{activation:>8.3g}  {words}", LETTERS)
+
+
+def _listed(feature: Feature, drawing: DrawingContext) -> str:
+    """List the strongest examples where their inputs may not be seen."""
+    numbers = [f"#{strong.position}: {strong.activation:.3g}" for strong in feature.examples]
+    return "\n".join(wrapped("   ".join(numbers), 95)[:2])
+
+
+def _table(result: Representation, pictures: Sequence[Picture], key: str, drawing: DrawingContext, when: str) -> Table:
+    """List the features that are shown, with their pictures."""
+    columns = ["when", "feature", "picture", "follows", *share_names_of(result)]
+    columns += ["standard deviation", "strongest examples", "among the strongest", "overlap with the last time"]
+    rows: list[list[str | float | Pixels]] = [
+        [
+            when,
+            feature.number,
+            picture.pixels,
+            kind_name(result, feature.kind),
+            *feature.shares,
+            feature.deviation,
+            ", ".join(str(strong.position) for strong in feature.examples),
+            _concepts(feature.concepts, drawing),
+            "" if feature.overlap is None else f"{feature.overlap:.2f}",
+        ]
+        for feature, picture in zip(result.shown, pictures, strict=True)
+    ]
+    return Table(f"{key}/features", columns, rows)

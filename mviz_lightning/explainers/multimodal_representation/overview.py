@@ -1,0 +1,118 @@
+"""All fused features in one picture: how many follow what, and the shares of each."""
+
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
+
+from mviz_lightning.explainers.contribution_shares.figure import COLOURS, INTERACTION
+from mviz_lightning.explainers.multimodal_representation.result import Representation
+from mviz_lightning.functional import CONSTANT, UNIMODAL
+from mviz_lightning.plotting.canvas import WIDTH, pixels
+from mviz_lightning.plotting.lettering import shortened
+from mviz_lightning.sinks.records import Pixels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+APART = 0.05
+"""Shares: how far apart features stand whose numbers can be read."""
+
+
+def colours_of(result: Representation) -> list[str]:
+    """Return a colour for every modality, and that of interactions."""
+    return [*islice(cycle(COLOURS), len(result.modalities)), INTERACTION]
+
+
+def kind_name(result: Representation, kind: int) -> str:
+    """Return the class of a feature in words."""
+    return "constant" if kind == CONSTANT else [*(f"{name} only" for name in result.modalities), "multimodal"][kind]
+
+
+def share_names_of(result: Representation) -> list[str]:
+    """Return what the shares of a feature are called."""
+    return [*(f"{name} alone" for name in result.modalities), "interaction"]
+
+
+def overview_title(result: Representation, when: str) -> str:
+    """Say what is seen."""
+    return f"What {len(result.kinds)} fused features respond to" + (f", {when}" if when else "")
+
+
+def overview(result: Representation, title: str) -> Pixels:
+    """Draw how many features follow what, and the shares of each."""
+    from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
+
+    figure = Figure(figsize=(WIDTH, 3.3), dpi=100, layout="constrained")
+    note = "" if result.unfused is None else f"\nThe outputs do not follow {result.unfused} alone: name a later layer="
+    figure.suptitle(title + note, fontsize=10, weight="bold", x=0.02, ha="left")
+    counts, shares = figure.subplots(1, 2, width_ratios=(1, 1.25))
+    _draw_counts(counts, result)
+    live = result.kinds != CONSTANT
+    if len(result.modalities) == 2 and bool(live.any()):
+        _draw_scatter(shares, result)
+    else:
+        _draw_stacks(shares, result)
+    for axes in (counts, shares):
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    return pixels(figure)
+
+
+def _draw_counts(axes: "Axes", result: Representation) -> None:
+    classes = [*range(len(result.modalities) + 1), CONSTANT]
+    counts = [int((result.kinds == kind).sum()) for kind in classes]
+    names = [shortened(kind_name(result, kind), 16) for kind in classes]
+    axes.barh(range(len(classes)), counts, color=[*colours_of(result), "#ffffff"], edgecolor="#555555", linewidth=0.6)
+    for place, count in enumerate(counts):
+        axes.text(count, place, f" {count}", va="center", fontsize=8)
+    axes.set_yticks(range(len(classes)), names, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(*counts, 1) * 1.18)
+    axes.set_xlabel("features", fontsize=8)
+
+
+def _draw_scatter(axes: "Axes", result: Representation) -> None:
+    """Draw a point for each feature; what two contributions lack to the diagonal is the interaction."""
+    live = result.kinds != CONSTANT
+    first, second, interaction = result.shares[live].clamp(-0.1, 1.1).unbind(1)
+    axes.plot([0, 1], [1, 0], color="#555555", linewidth=0.8)
+    for line in (axes.axvline, axes.axhline):
+        line(UNIMODAL, color="#999999", linewidth=0.8, linestyle=":")
+    style: dict[str, Any] = {"cmap": "viridis_r", "vmin": 0, "vmax": 1, "edgecolors": "#333333", "linewidths": 0.4}
+    points = axes.scatter(first, second, c=interaction, s=22, **style)
+    bar = axes.figure.colorbar(points, ax=axes, fraction=0.06, pad=0.02)
+    bar.set_label("interaction", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    for (x, y), numbers in _places(result).items():
+        axes.annotate(", ".join(numbers), (x, y), (4, 3), textcoords="offset points", fontsize=7, ha="left")
+    names = [f"share of {shortened(name, 16)} alone" for name in result.modalities]
+    axes.set_xlabel(names[0], fontsize=8, parse_math=False)
+    axes.set_ylabel(names[1], fontsize=8, parse_math=False)
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    axes.set(xlim=(-0.12, 1.2), ylim=(-0.12, 1.12), xticks=ticks, yticks=ticks)
+
+
+def _places(result: Representation) -> dict[tuple[float, float], list[str]]:
+    """Return the numbers of the features that are shown by where they stand; what would overlap stands together."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for feature in result.shown:
+        if feature.kind != CONSTANT:
+            x, y = (round(share / APART) * APART for share in feature.shares[:2])
+            found.setdefault((x, y), []).append(str(feature.number))
+    return found
+
+
+def _draw_stacks(axes: "Axes", result: Representation) -> None:
+    """Stack the shares of every feature that varies, by class."""
+    live = (result.kinds != CONSTANT).nonzero().flatten()
+    keys = [(int(result.kinds[k]), -float(result.shares[k].max()), int(k)) for k in live]
+    shares = result.shares[[k for *_, k in sorted(keys)]].clamp(min=0)
+    shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-12)
+    floor = shares.new_zeros(len(shares))
+    for k, (name, colour) in enumerate(zip(share_names_of(result), colours_of(result), strict=True)):
+        label = shortened(name, 18)
+        axes.bar(range(len(shares)), shares[:, k], 1.0, bottom=floor, color=colour, linewidth=0, label=label)
+        floor = floor + shares[:, k]
+    axes.set(ylim=(0, 1), xticks=[])
+    axes.set_xlabel("features that vary, by class", fontsize=8)
+    axes.set_ylabel("share of variance", fontsize=8)
+    axes.legend(fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)

@@ -1,0 +1,93 @@
+"""What fused features respond to, as plain data: what a survey of representations finds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from mviz_lightning.explainers.multimodal_representation.concepts import Concept
+from mviz_lightning.explainers.survey import Result
+
+
+@dataclass(frozen=True)
+class ActivatingExample:
+    """An example that activates a feature strongly.
+
+    Attributes:
+        example: Of the probe.
+        position: In the validation set.
+        activation: Of the feature.
+        target: Class, list of labels or value; None when it is unknown.
+    """
+
+    example: int
+    position: int
+    activation: float
+    target: Any
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature that is looked at closer.
+
+    Attributes:
+        number: Its column.
+        kind: Position of the modality that it follows; M for a multimodal one, -1 for a constant one.
+        shares: First-order shares in the order of the modalities, then that of all interactions.
+        low: Lower bounds of their 95 % intervals.
+        high: Upper bounds.
+        deviation: Standard deviation over the recombined rows.
+        examples: That activate it most.
+        concepts: What stands out among its strongest examples.
+        overlap: Jaccard's index of those examples and of the last survey's; None where one of them had none.
+        parts: Modality -> ``(U,)`` what each of its units adds to the feature in the strongest example: what is lost
+            without it (occlusion).
+    """
+
+    number: int
+    kind: int
+    shares: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    deviation: float
+    examples: Sequence[ActivatingExample]
+    concepts: Sequence[Concept]
+    overlap: float | None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Representation(Result):
+    """What a model's fused features respond to.
+
+    Attributes:
+        modalities: Names.
+        kinds: ``(F,)`` the class of every feature, as :attr:`Feature.kind`.
+        shares: ``(F, M + 1)`` of every feature, as :attr:`Feature.shares`.
+        total: Examples among which the strongest were looked for.
+        shown: Features that are looked at closer.
+        unfused: The modality that all features follow where the outputs do not: their layer lies before the fusion.
+    """
+
+    modalities: Sequence[str]
+    kinds: Tensor
+    shares: Tensor
+    total: int
+    shown: Sequence[Feature]
+    unfused: str | None = None
+
+
+def pictured(memories: Mapping[str, Mapping[str, Any]], layer: str | None) -> dict[int, str]:
+    """Return the features of a layer that surveys of representations showed last, each with its picture's name.
+
+    Args:
+        memories: Name of a survey -> what it remembered.
+        layer: As the surveys were asked; the last linear layer where it was left out.
+    """
+    return {
+        int(number): f"{name}/feature_{number}"
+        for name, memory in memories.items()
+        if memory.get("layer") == (layer or "")
+        for number in memory.get("top", ())
+    }

@@ -1,0 +1,230 @@
+"""Unimodal importance as pictures: every input beside the map of what its units add, with the strongest by name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
+
+from mviz_lightning.explainers.dime.figure import GAP, LINE, MARGIN, PANEL, SCALE, DrawingContext
+from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.unimodal_importance.result import (
+    ExampleImportance,
+    ImportanceResult,
+    OutputImportance,
+    SegmentAttribution,
+)
+from mviz_lightning.plotting import trust
+from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
+from mviz_lightning.plotting.labels import number
+from mviz_lightning.plotting.lettering import FAMILY, SMALL, shortened
+from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
+
+METHODS = {
+    "gradient": "gradient x input",
+    "integrated_gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "lime": "LIME",
+    "shap": "Shapley values",
+}
+
+NOTABLE = 0.05
+"""Gap from which on weights are said not to add up."""
+
+LISTED = 5
+"""Units by name beside a map."""
+
+ROW = 0.165
+"""Inches, of a line of the list."""
+
+LETTERS = 18
+"""Of a unit's name, in a line of the list."""
+
+LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
+"""Inches from the left to the list: weights, and names beside them."""
+
+NAME = LIST + 0.56
+
+
+@records_of.register
+def _(result: ImportanceResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+    """Draw a picture for every example, and list what matters most."""
+    canvas = Canvas()
+    pictures = [_Picture(drawing, canvas, found, when).drawn(key) for found in result.examples]
+    if not pictures:
+        return []
+    return [*pictures, _table(result, pictures, key, drawing, when)]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One example's picture."""
+
+    drawing: DrawingContext
+    canvas: Canvas
+    found: ExampleImportance
+    when: str
+
+    def drawn(self, key: str) -> Picture:
+        about, canvas = self.found.about, self.canvas
+        headline = self.drawing.labels.title(about, self.when)
+        title, footer = wrapped(headline, 68), self._footer()
+        block = 2 * LINE + 0.08 + sum(height + 2 * LINE for height in self._heights.values())
+        canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + len(footer) * 0.15 + 0.1)
+        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        top = 0.1 + len(title) * LINE
+        for output in self.found.outputs:
+            self._draw_output(top, output)
+            top += block
+        canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
+        return Picture(f"{key}/example_{about.position}", canvas.pixels(), headline, keep=True)
+
+    @property
+    def _parts(self) -> Mapping[str, SegmentAttribution]:
+        return self.found.outputs[0].parts
+
+    @cached_property
+    def _heights(self) -> dict[str, float]:
+        """Return the height of every modality's panels: there is room for the list beside them."""
+        kinds, example, inputs = self.drawing.kinds, self.found.about.example, self.drawing.show_inputs
+        listed = {
+            name: max(
+                sum(len(lines) for lines, _ in self._list(name, output.parts[name])) for output in self.found.outputs
+            )
+            for name in self._parts
+        }
+        return {
+            name: max(PANEL * kinds[name].aspect(example, inputs=inputs), ROW * rows) for name, rows in listed.items()
+        }
+
+    def _list(self, name: str, part: SegmentAttribution) -> list[tuple[Sequence[str], float]]:
+        """Return the strongest units: names, in lines, and weights."""
+        names = self.drawing.kinds[name].names(self.found.about.example, inputs=self.drawing.show_inputs)
+        return [(in_lines(segment), weight) for segment, weight in strongest(part, names)]
+
+    def _footer(self) -> list[str]:
+        masked = "; ".join(f"{name}: {self.drawing.kinds[name].baseline}" for name in self._parts)
+        methods = {METHODS[part.method] for part in self._parts.values() if not part.reason}
+        by = "".join(f", by {method}," for method in methods)
+        text = (
+            f"How each part moves the output{by} from what it is with all parts of the modality masked, the other "
+            f"modalities as they are. Red raises it, blue lowers it. Masked parts become: {masked}."
+        )
+        instead = [
+            f"{name} by {METHODS[part.method]}: {part.reason}." for name, part in self._parts.items() if part.reason
+        ]
+        return [short for line in (text, *instead) for short in wrapped(line, 112)]
+
+    def _draw_output(self, top: float, output: OutputImportance) -> None:
+        canvas = self.canvas
+        said = self.drawing.labels.valued(output.output, output.role, output.value)
+        canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
+        for column, heading in enumerate(("input", "what each part adds")):
+            canvas.text(_left(column) + PANEL / 2, top + LINE + 0.03, heading, ha="center", fontsize=8.5)
+        canvas.text(LIST, top + LINE + 0.03, "strongest parts", fontsize=8.5)
+        top += 2 * LINE + 0.04
+        for name, height in self._heights.items():
+            self._draw_modality(top, name, output.parts[name], height)
+            top += height + 2 * LINE
+
+    def _draw_modality(self, top: float, name: str, part: SegmentAttribution, height: float) -> None:
+        canvas, kind, example = self.canvas, self.drawing.kinds[name], self.found.about.example
+        inputs = self.drawing.show_inputs
+        tall = PANEL * kind.aspect(example, inputs=inputs)
+        panels = [canvas.panel(_left(column), top, PANEL, tall, f"{name} {column}") for column in range(2)]
+        if inputs:
+            kind.draw(panels[0], example)
+        colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
+        kind.paint(panels[1], example, shown(part), colours, inputs=inputs)
+        if part.has_effect:
+            canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
+        below = top + tall + 0.08
+        canvas.text(_left(0) + PANEL / 2, below, name if inputs else f"{name} (not shown)", ha="center")
+        words, colour = verdict(part)
+        canvas.text(_left(1) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
+        self._draw_list(top, self._list(name, part))
+
+    def _draw_list(self, top: float, segments: Sequence[tuple[Sequence[str], float]]) -> None:
+        style = {"fontsize": SMALL, "family": FAMILY, "color": "#222222"}
+        for lines, weight in segments:
+            self.canvas.text(NAME - 0.07, top, number(weight), ha="right", **style)
+            for line in lines:
+                self.canvas.text(NAME, top, line, **style)
+                top += ROW
+
+
+def _left(column: int) -> float:
+    return MARGIN + column * (PANEL + GAP)
+
+
+def in_lines(name: str) -> Sequence[str]:
+    """Break a unit's name into two lines at the most; dots stand for what does not fit."""
+    first, *rest = wrapped(name, LETTERS)
+    return [first, shortened(" ".join(rest), LETTERS)] if rest else [first]
+
+
+def shown(part: SegmentAttribution) -> npt.NDArray[Any]:
+    """Return ``(U,)`` weights as they are drawn: faded where they are not to be trusted, 0 where they are rounding."""
+    if part.r2 is not None:
+        return trust.shown(part.weights, part.r2)
+    return part.weights.numpy() * part.has_effect
+
+
+def verdict(part: SegmentAttribution) -> tuple[str, str]:
+    """Return what stands below a map, and its colour: whether the weights add up, or foretell masks."""
+    if not part.has_effect:
+        return "no effect", "#555555"
+    if part.r2 is not None:
+        return trust.verdict(part.r2)
+    if part.gap <= NOTABLE:
+        return f"adds up to {number(part.change)}", "#222222"
+    said = f"adds up to {number(float(part.weights.sum()))}, not {number(part.change)}"
+    return said, "#222222" if part.method == "occlusion" else "#b03000"  # masked one by one, parts need not add up
+
+
+def strongest(part: SegmentAttribution, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:
+    """Yield the units that matter most, the first ones first: names and weights; none where nothing has an effect."""
+    if not part.has_effect:
+        return
+    for segment in part.weights.abs().argsort(descending=True, stable=True)[:count].tolist():
+        yield names[segment], float(part.weights[segment])
+
+
+def _table(
+    result: ImportanceResult, pictures: Sequence[Picture], key: str, drawing: DrawingContext, when: str
+) -> Table:
+    columns = [
+        "when",
+        "example",
+        "picture",
+        "target",
+        "predicted",
+        "output",
+        "value",
+        "method",
+        "strongest parts",
+        "gap",
+    ]
+    rows: list[list[str | float | Pixels]] = [
+        [
+            when,
+            found.about.position,
+            picture.pixels,
+            drawing.labels.outcome(found.about.target),
+            drawing.labels.outcome(found.about.predicted),
+            drawing.labels.output(output.output),
+            output.value,
+            "; ".join(f"{name}: {METHODS[part.method]}" for name, part in output.parts.items()),
+            "; ".join(_listed(drawing, found.about.example, name, part) for name, part in output.parts.items()),
+            max((part.gap for part in output.parts.values()), default=0.0),
+        ]
+        for found, picture in zip(result.examples, pictures, strict=True)
+        for output in found.outputs
+    ]
+    return Table(f"{key}/examples", columns, rows)
+
+
+def _listed(drawing: DrawingContext, example: int, name: str, part: SegmentAttribution) -> str:
+    names = drawing.kinds[name].names(example, inputs=drawing.show_inputs)
+    return f"{name}: " + ", ".join(f"{segment} {number(weight)}" for segment, weight in strongest(part, names, 3))

@@ -1,0 +1,197 @@
+"""Regions: features of boxes in a picture, one unit each."""
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Segments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.image import Image
+from mviz_lightning.modalities.parts import full_scale, real_entries
+from mviz_lightning.plotting.cells import cells_aspect, draw_cells
+from mviz_lightning.plotting.lettering import on, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+NUMBERED = 6
+"""Boxes that bear their numbers; more hide one another."""
+
+OUTLINE = "#E69F00"
+
+
+class Regions(ModalityType):
+    """``(N, R, ...)`` features of regions, with or without their boxes.
+
+    Where there are more regions than units, those with the largest boxes are units (the first ones where there are no
+    boxes: detectors put what they are sure of first), and the others are never masked.
+    """
+
+    name = "regions"
+
+    def cut(self) -> Segments:
+        """Make every region a unit."""
+        values = self.values
+        if not isinstance(values, Tensor) or values.dim() < 3:
+            raise ConfigurationError(
+                f"kind='regions' of {self.path!r}: expected (N, R, D); found "
+                f"{tuple(getattr(values, 'shape', ())) or type(values).__name__}."
+            )
+        self._check_boxes()
+        chosen = self._chosen
+        index = (chosen.cumsum(1) - 1).where(chosen, -1)
+        ones = [1] * (values.dim() - 2)
+        mask = None if self._real is None else self._real.view(*self._real.shape, *ones)
+        return Segments(self.path, index.view(*index.shape, *ones), fill(self, values, [0, 1], mask))
+
+    def _check_boxes(self) -> None:
+        for path in (self.modality.boxes, self.modality.picture):
+            if path is not None and path not in self.leaves:
+                raise ConfigurationError(
+                    f"{path!r}, named by the regions {self.path!r}, is no leaf; found {', '.join(self.leaves)}."
+                )
+        wanted = (*self.values.shape[:2], 4)
+        if self._boxes is not None and self._boxes.shape != wanted:
+            raise ConfigurationError(
+                f"boxes={self.modality.boxes!r} of {self.path!r}: expected {wanted}, the corners x0, y0, x1, y1; found "
+                f"{tuple(self._boxes.shape)}."
+            )
+
+    @cached_property
+    def _boxes(self) -> Tensor | None:
+        """``(N, R, 4)``."""
+        return None if self.modality.boxes is None else torch.as_tensor(self.leaves[self.modality.boxes])
+
+    @cached_property
+    def _real(self) -> Tensor | None:
+        """``(N, R)`` False at padding."""
+        return real_entries(self.mask, self.values.shape[1])
+
+    @cached_property
+    def _chosen(self) -> Tensor:
+        """``(N or 1, R)`` True at regions that are units."""
+        regions, segments = self.values.shape[1], self.modality.max_segments
+        real = torch.ones(1, regions, dtype=torch.bool) if self._real is None else self._real
+        if regions <= segments:
+            return real
+        area = _area(self._boxes) if self._boxes is not None else torch.zeros(real.shape)
+        # Padding is smaller than anything; equal areas keep their order.
+        order = area.where(real, -1).argsort(stable=True, dim=1, descending=True)[:, :segments]
+        return torch.zeros(area.shape, dtype=torch.bool).scatter(1, order, value=True) & real
+
+    def _regions(self, example: int) -> list[int]:
+        """Return the region of every unit."""
+        regions: list[int] = self._chosen[example if len(self._chosen) > 1 else 0].nonzero()[:, 0].tolist()
+        return regions
+
+    def names(self, example: int, *, inputs: bool = True) -> list[str]:
+        """Number the regions as they stand in the leaf."""
+        return [f"region {region + 1}" for region in self._regions(example)]
+
+    @cached_property
+    def _picture(self) -> Image | None:
+        path = self.modality.picture
+        if path is None:
+            return None
+        plain = replace(self.modality, values=path, mask=None, baseline="zero", superpixels=False)
+        return Image(plain, self.leaves, path)
+
+    @cached_property
+    def _canvas(self) -> tuple[float, float]:
+        """Return width and height in pixels; without a picture, what the boxes need."""
+        if self._picture is not None:
+            height, width = self._picture.pixels(0).shape[:2]
+            return float(width), float(height)
+        if self._boxes is None or self._is_relative:
+            return 1.0, 1.0
+        width, height = self._boxes[..., 2:].flatten(0, 1).amax(0).clamp(min=1).tolist()
+        return width, height
+
+    @cached_property
+    def _is_relative(self) -> bool:
+        return self._boxes is not None and bool((self._boxes <= 1.0001).all())
+
+    def _corners(self, example: int) -> npt.NDArray[Any]:
+        """Return the boxes of all units, ``(U, 4)`` in pixels."""
+        boxes = torch.zeros(0, 4) if self._boxes is None else self._boxes[example][self._regions(example)]
+        scale = (*self._canvas, *self._canvas) if self._is_relative else (1, 1, 1, 1)
+        corners: npt.NDArray[Any] = boxes.double().numpy() * scale
+        return corners
+
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
+        """Return that of the picture, or of a strip of cells."""
+        if self._boxes is None or not inputs:
+            return cells_aspect(int(self.values.shape[1]))
+        width, height = self._canvas
+        return height / width
+
+    def draw(self, axes: "Axes", example: int) -> None:
+        """Draw boxes on the picture; cells as bright as the features are large where there are no boxes."""
+        if self._boxes is None:
+            sizes = self.values[example].float().nan_to_num().flatten(1).norm(dim=1)[self._regions(example)]
+            shades = (sizes / sizes.max().clamp(min=1e-12)).numpy() if len(sizes) else sizes.numpy()
+            self._draw_cells(axes, example, np.stack([shades, shades, shades], 1))
+            return
+        self._draw_canvas(axes, example, 1.0)
+        corners = self._corners(example)
+        faces = np.tile((0.0, 0.0, 0.0, 0.0), (len(corners), 1))
+        self._draw_boxes(axes, example, np.argsort(-_area(torch.from_numpy(corners)).numpy()), faces, OUTLINE)
+
+    def paint(
+        self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
+    ) -> None:
+        """Colour the boxes, the strongest on top; without inputs, cells, for boxes tell where things are."""
+        faces = colours.to_rgba(weights)
+        if self._boxes is None or not inputs:
+            self._draw_cells(axes, example, faces)
+            return
+        self._draw_canvas(axes, example, 0.5)
+        strength = np.clip(np.abs(weights) / full_scale(colours, weights), 0, 1)
+        faces[:, 3] = 0.1 + 0.75 * strength
+        self._draw_boxes(axes, example, np.argsort(strength, kind="stable"), faces, None)
+
+    def _draw_canvas(self, axes: "Axes", example: int, strength: float) -> None:
+        width, height = self._canvas
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        if self._picture is None:
+            axes.set_facecolor("#f2f2f2")
+            return
+        pixels = self._picture.pixels(example)
+        if strength < 1:
+            # Grey, so that colours are those of the weights.
+            grey = 255 - strength * (255 - pixels.mean(-1, keepdims=True))
+            pixels = np.repeat(grey, 3, -1).astype(np.uint8)
+        axes.imshow(pixels, extent=(0, width, height, 0), aspect="auto")
+
+    def _draw_boxes(self, axes: "Axes", example: int, order: npt.NDArray[Any], faces: Any, edge: str | None) -> None:
+        """Draw boxes, the last of the order on top; only some bear numbers, or they would hide one another."""
+        from matplotlib.patches import Rectangle
+
+        corners, regions = self._corners(example), self._regions(example)
+        for place, segment in enumerate(order.tolist()):
+            x0, y0, x1, y1 = corners[segment].tolist()
+            line = edge or (*faces[segment][:3], 1.0)
+            # The outlines of weak regions pale too, or many hide the picture.
+            outline = edge or (*faces[segment][:3], min(2 * faces[segment][3], 1.0))
+            style = {"facecolor": faces[segment], "edgecolor": outline, "zorder": 2 + place}
+            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **style))
+            if place >= len(order) - NUMBERED:
+                x, y = max(x0, 0), max(y0, 0)
+                colour = "black" if edge else on(line)
+                write(axes, x, y, f"{regions[segment] + 1}", va="top", color=colour, back=line, zorder=3 + place)
+
+    def _draw_cells(self, axes: "Axes", example: int, faces: npt.NDArray[Any]) -> None:
+        """Draw a cell for every region, with the numbers of those that are units."""
+        draw_cells(axes, self.values.shape[1], self._regions(example), faces)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    """Return ``(...)`` from ``(..., 4)``."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).double().prod(-1)

@@ -1,0 +1,234 @@
+"""Series: blocks of time, for every channel by itself where there are few."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Segments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.modalities.base import ModalityType, blocks, fill
+from mviz_lightning.modalities.image import blend
+from mviz_lightning.modalities.parts import labels, real_entries, runs, span
+from mviz_lightning.plotting.lettering import extent, shortened, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+LANES = 8
+"""Channels that are masked, and drawn, each by itself."""
+
+LABELLED = 16
+"""Letters that a panel must have room for, or it gets no labels."""
+
+
+class Series(ModalityType):
+    """``(N, T, D)``, ``(N, T)`` or frames ``(N, T, ...)``; ``time_axis`` says where time is, if not there.
+
+    What is drawn is a table of steps and rows: channels, or frequencies. Rows make up lanes: every channel one of its
+    own, or all together one. A unit is a block of time in a lane; padded steps belong to none.
+    """
+
+    name = "series"
+    expected: ClassVar[str] = "(N, T), (N, T, D) or (N, T, ...)"
+    time: ClassVar[int] = 1
+    """The axis of time, unless the user says."""
+    most_blocks: ClassVar[int] = 24
+    """Of time in a lane."""
+    upwards: ClassVar[int] = 1
+    """-1 where the first row lies at the bottom."""
+    shades: ClassVar[str] = "viridis"
+    """Colours of a table with many rows."""
+
+    @classmethod
+    def fits(cls, values: Any) -> bool:
+        """Tell whether a leaf is a series of vectors."""
+        return isinstance(values, Tensor) and values.dim() == 3 and values.is_floating_point()
+
+    def cut(self) -> Segments:
+        """Cut blocks of time in every lane."""
+        self._check()
+        real = real_entries(self.mask, self._length)
+        self._real = torch.ones(1, self._length, dtype=torch.bool) if real is None else real
+        self._lane_labels = self._named_lanes()
+        self._index = self._numbered()
+        return Segments(self.path, self._as_leaf(self._index), self._fill(self._as_leaf(self._real.unsqueeze(2))))
+
+    def _check(self) -> None:
+        values = self.values
+        if not isinstance(values, Tensor) or values.dim() < 2 or not values.numel():
+            raise ConfigurationError(
+                f"kind={self.name!r} of {self.path!r}: expected {self.expected}; found "
+                f"{tuple(getattr(values, 'shape', ())) or type(values).__name__}."
+            )
+        if not 0 < self._time < values.dim():
+            raise ConfigurationError(
+                f"time_axis={self.modality.time_axis} of {self.path!r}: give an axis of {tuple(values.shape)}, not the "
+                "first, which counts the examples."
+            )
+
+    @cached_property
+    def _time(self) -> int:
+        """Return the axis of time, counted from the left."""
+        axis = self.time if self.modality.time_axis is None else self.modality.time_axis
+        return axis % self.values.dim() if -self.values.dim() <= axis else axis
+
+    @property
+    def _length(self) -> int:
+        return int(self.values.shape[self._time])
+
+    @property
+    def _rate(self) -> float | None:
+        """Return steps a second."""
+        return self.modality.rate
+
+    @cached_property
+    def _row_axis(self) -> int | None:
+        """Return the axis along which lanes are; None where there is but one."""
+        return 3 - self._time if self.values.dim() == 3 else None
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """``(N, T, D)`` what is drawn: rows, the mean over all other axes."""
+        axes = (self._time,) if self._row_axis is None else (self._time, self._row_axis)
+        moved = self.values.movedim(axes, (1, 2)[: len(axes)])
+        rows: Tensor = moved.reshape(*moved.shape[: len(axes) + 1], -1).float().mean(-1)
+        return rows if rows.dim() == 3 else rows.unsqueeze(2)
+
+    @cached_property
+    def _lanes(self) -> Tensor:
+        """``(D,)`` the lane of every row, or ``(1,)``."""
+        alone = self._rows.shape[2] <= min(LANES, self.modality.max_segments)
+        return torch.arange(self._rows.shape[2] if alone else 1)
+
+    @property
+    def _parts(self) -> int:
+        """Return how many blocks of time a lane has at the most."""
+        return min(self.most_blocks, self.modality.max_segments // (int(self._lanes.max()) + 1))
+
+    def _named_lanes(self) -> list[str]:
+        channels = labels(self.modality, self._rows.shape[2], "channel")
+        return channels if len(self._lanes) > 1 else [""]
+
+    def _numbered(self) -> Tensor:
+        """Return the units of the table, ``(N or 1, T, D or 1)``; every example has its own from 0 on."""
+        block = runs(self._real.long() * 2 - 1, self._parts).unsqueeze(2)
+        count = block.amax(1, keepdim=True) + 1 if block.numel() else 0
+        return (self._lanes * count + block).where(block >= 0, -1)
+
+    def _as_leaf(self, table: Tensor) -> Tensor:
+        """Return ``(n, T, d)`` so that it is broadcastable to the leaf."""
+        shape = [len(table), *[1] * (self.values.dim() - 1)]
+        shape[self._time] = table.shape[1]
+        if self._row_axis is None:
+            return table.reshape(shape)
+        shape[self._row_axis] = table.shape[2]
+        return (table.transpose(1, 2) if self._row_axis < self._time else table).reshape(shape)
+
+    def _fill(self, mask: Tensor) -> Tensor:
+        return fill(self, self.values, [0, self._time], mask)
+
+    def names(self, example: int, *, inputs: bool = True) -> list[str]:
+        """Name units by lane and time."""
+        steps = self._steps(example)
+        block = blocks(len(steps), self._parts)
+        times = []
+        for number in range(int(block.max()) + 1 if len(block) else 0):
+            run = steps[block == number]
+            times.append(span(int(run[0]), int(run[-1]), self._rate))
+        return [f"{lane}, {time}" if lane else time for lane in self._lane_labels for time in times]
+
+    def _steps(self, example: int) -> Tensor:
+        """``(T,)`` an example's steps without padding."""
+        return self._real[example if len(self._real) > 1 else 0].nonzero()[:, 0]
+
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
+        """Return the height of a panel in which time runs to the right."""
+        return 0.6
+
+    def table(self, example: int) -> npt.NDArray[Any] | None:
+        """Return the picture of many rows, ``(D, T)`` in 0..1; None where rows are drawn as lines."""
+        if self._rows.shape[2] <= LANES:
+            return None
+        low, high = self._range
+        steps = self._rows[example][self._steps(example)].double().nan_to_num()
+        table: npt.NDArray[Any] = ((steps - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).numpy().T
+        return table
+
+    @cached_property
+    def _range(self) -> tuple[Tensor, Tensor]:
+        """Return what is darkest and brightest in every row: two deviations around the examples' mean."""
+        rows = self._rows.double().nan_to_num().flatten(0, 1)
+        mean, deviation = rows.mean(0), rows.std(0, correction=0)
+        return mean - 2 * deviation, mean + 2 * deviation
+
+    def draw(self, axes: "Axes", example: int) -> None:
+        """Draw lines, or a table of colours where there are many."""
+        table = self.table(example)
+        if table is None:
+            self._draw_lines(axes, example)
+        elif table.size:
+            self._show(axes, table, cmap=self.shades, vmin=0, vmax=1)
+        self._label(axes, example)
+
+    def paint(
+        self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
+    ) -> None:
+        """Draw the input in grey over coloured blocks."""
+        segments = self._index[example if len(self._index) > 1 else 0][self._steps(example)].numpy().T[:: self.upwards]
+        table = self.table(example) if inputs else None
+        if segments.size:
+            painted = colours.to_rgba(weights, bytes=True)[..., :3]
+            self._show(axes, painted[segments] if table is None else self._tinted(painted, segments, table))
+        if inputs and table is None:
+            self._draw_lines(axes, example)
+        self._label(axes, example)
+
+    def _tinted(self, painted: npt.NDArray[Any], segments: npt.NDArray[Any], table: npt.NDArray[Any]) -> Any:
+        """Lay colours of units over a table, which may have another number of rows and columns."""
+        rows, columns = (
+            np.arange(size) * have // max(size, 1) for size, have in zip(table.shape, segments.shape, strict=True)
+        )
+        # What is much is dark, as in print: silence leaves the colours as they are.
+        return blend(painted[segments[rows][:, columns]], 255 * (1 - table[..., None]))
+
+    def _show(self, axes: "Axes", picture: Any, **style: Any) -> None:
+        """Show a picture whose first row lies at the top, in a panel of which the upper part is 0..1."""
+        axes.imshow(picture, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest", **style)
+
+    def _draw_lines(self, axes: "Axes", example: int) -> None:
+        rows = self._rows[example][self._steps(example)].double().nan_to_num().numpy()
+        if not rows.size:
+            return
+        low, size = rows.min(0), np.ptp(rows, 0)
+        scaled = np.where(size > 0, (rows - low) / np.where(size > 0, size, 1), 0.5)
+        lanes = rows.shape[1]
+        heights = 1 - (np.arange(lanes) + 0.9 - 0.8 * scaled) / lanes
+        places = (np.arange(len(rows)) + 0.5) / len(rows)
+        axes.plot(places, heights, color="#333333", linewidth=0.9, marker="." if len(rows) == 1 else "")
+
+    def _label(self, axes: "Axes", example: int) -> None:
+        """Write lanes to the left and the extent of time below, where there is room."""
+        columns, lines = extent(axes)
+        if min(columns, 4 * lines) < LABELLED:
+            axes.set(xlim=(0, 1), ylim=(0, 1))
+            return
+        names = [shortened(name, int(columns) // 3) for name in self.margin()]
+        margin = (max(map(len, names)) + 0.8) / columns if any(names) else 0
+        axes.set(xlim=(-margin / (1 - margin), 1), ylim=(-1 / (lines - 1), 1))
+        for number, name in enumerate(names):
+            write(axes, -0.4 / columns, 1 - (number + 0.5) / len(names), name, ha="right", va="center_baseline")
+        write(axes, 0.3 / columns, -0.5 / (lines - 1), "0", va="center_baseline")
+        write(axes, 1 - 0.3 / columns, -0.5 / (lines - 1), self._duration(example), ha="right", va="center_baseline")
+
+    def margin(self) -> list[str]:
+        """Return what is written to the left of the lanes."""
+        return [name.removeprefix("channel ") for name in self._lane_labels]
+
+    def _duration(self, example: int) -> str:
+        length = len(self._steps(example))
+        return f"{length} steps" if self._rate is None else f"{length / self._rate:.3g} s"

@@ -1,0 +1,208 @@
+"""Texts: token ids or strings, cut into words."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Maskable, Segments, WordSegments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.modalities.base import ModalityType, blocks
+from mviz_lightning.modalities.parts import real_entries, runs
+from mviz_lightning.modalities.vocabulary import Vocabulary
+from mviz_lightning.plotting.text_flow import Piece, by_strength, draw_flow, note, wrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+LETTERS = 22
+"""In a line of a panel as it usually is."""
+
+
+class Text(ModalityType):
+    """``(N, T)`` token ids, or N strings; units are words, or runs of them where there are many.
+
+    Words are hidden from the attention where there is an attention mask, and left out of strings; token ids are
+    replaced. Special tokens, padding and ids below 0 (which stand for pictures in some models) are never masked.
+    """
+
+    name = "text"
+    default_baseline = "zero"
+    thumbnail = False
+
+    @classmethod
+    def fits(cls, values: Any) -> bool:
+        """Tell whether a leaf is a table of integers, or strings."""
+        if isinstance(values, Tensor):
+            return values.dim() == 2 and not values.is_floating_point() and values.dtype != torch.bool
+        return _are_strings(values)
+
+    @classmethod
+    def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
+        """Return how often every token or word occurs; ids are names, and no numbers to regress on."""
+        if isinstance(values, Tensor):
+            real = real_entries(mask, values.shape[1])
+            kept = values.new_ones(values.shape, dtype=torch.bool) if real is None else real
+            return _counts([row[stays].tolist() for row, stays in zip(values, kept, strict=True)])
+        return _counts([text.lower().split() for text in values]) if _are_strings(values) else None
+
+    def cut(self) -> Maskable:
+        """Cut words."""
+        if not isinstance(self.values, Tensor) and _are_strings(self.values):
+            return self._string_segments()
+        if not (isinstance(self.values, Tensor) and self.fits(self.values)):
+            raise ConfigurationError(
+                f"kind='text' of {self.path!r}: expected (N, T) token ids or a list of strings; found "
+                f"{tuple(getattr(self.values, 'shape', ())) or type(self.values).__name__}."
+            )
+        return self._token_segments()
+
+    def _string_segments(self) -> WordSegments:
+        if self.modality.baseline not in (None, "zero"):
+            raise ConfigurationError(
+                f"baseline={self.modality.baseline!r} of {self.path!r}: words of strings are left out; drop baseline."
+            )
+        return WordSegments(
+            self.path, [[" ".join(words) for words in self._segment_words(text)] for text in self.values]
+        )
+
+    def _segment_words(self, text: str) -> list[list[str]]:
+        """Return the words of every unit."""
+        words = text.split()
+        numbered = zip(blocks(len(words), self.modality.max_segments).tolist(), words, strict=True)
+        return [[word for _, word in run] for _, run in groupby(numbered, lambda pair: pair[0])]
+
+    def _token_segments(self) -> Segments:
+        index = runs(self._word_starts, self.modality.max_segments)
+        if self.modality.mask is None or not self._hides:
+            return Segments(self.path, index, float(self._baseline_id))
+        mask = self.leaves[self.modality.mask]
+        # (N, T, 1) is one number a token, (N, T, T) one a pair: what is hidden is hidden from all queries.
+        between = [1] * (mask.dim() - 2)
+        shape = mask.shape if mask[0].numel() == index.shape[1] else (len(mask), *between, mask.shape[-1])
+        return Segments(self.modality.mask, index.view(shape), 0)
+
+    @cached_property
+    def _hides(self) -> bool:
+        """Tell whether words are masked by the attention mask."""
+        return self.modality.baseline is None and real_entries(self.mask, self.values.shape[1]) is not None
+
+    @cached_property
+    def _baseline_id(self) -> int:
+        given = self.modality.baseline
+        if isinstance(given, str) and given != "zero":
+            raise ConfigurationError(f"baseline={given!r} of {self.path!r}: say 'zero' or the id of a token.")
+        if given is None or isinstance(given, str):
+            known = (self.modality.pad_value, self._vocabulary.padding, 0)
+            return int(next(number for number in known if number is not None))
+        return int(given)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        given = self.modality.baseline
+        named = [] if given is None or isinstance(given, str) else [int(given)]
+        return Vocabulary(self.modality, [*self.values.unique().tolist(), *named])
+
+    @cached_property
+    def _real(self) -> Tensor:
+        """``(N, T)`` False at padding."""
+        real = real_entries(self.mask, self.values.shape[1])
+        if real is not None:
+            return real
+        padding = self._vocabulary.padding if self.modality.pad_value is None else self.modality.pad_value
+        return torch.ones_like(self.values, dtype=torch.bool) if padding is None else self.values != padding
+
+    @cached_property
+    def _word_starts(self) -> Tensor:
+        """``(N, T)`` 1 where a word begins, 0 where it goes on, -1 at special tokens and padding."""
+        special = torch.tensor(self._vocabulary.special, dtype=self.values.dtype)
+        in_words = self._real & ~torch.isin(self.values, special) & (self.values >= 0)
+        begins, ends = self._vocabulary.bounds(self.values)
+        after = torch.ones_like(begins)
+        after[:, 1:] = ends[:, :-1] | ~in_words[:, :-1]
+        return (begins | after).long().where(in_words, -1)
+
+    @property
+    def baseline(self) -> str:
+        """What a masked word turns into."""
+        if isinstance(self.segments, WordSegments):
+            return "left out"
+        if self._hides:
+            return "left out (attention mask 0)"
+        # Named where the user named it; that another one is known would tell which tokens there are.
+        chosen = isinstance(self.modality.baseline, int | float)
+        known = self._vocabulary.tokens.get(self._baseline_id) if chosen else None
+        return f"token {self._baseline_id}" + (f" ({known})" if known else "")
+
+    def _pieces(self, example: int) -> list[Piece]:
+        """Return the words and special tokens of an example, each with its unit."""
+        if isinstance(self.segments, WordSegments):
+            segments = self._segment_words(self.values[example])
+            return [(word, segment) for segment, words in enumerate(segments) for word in words]
+        ids, starts = self.values[example].tolist(), self._word_starts[example].tolist()
+        segments_of = runs(self._word_starts[[example]], self.modality.max_segments)[0].tolist()
+        words: list[tuple[list[int], int]] = []
+        for place in self._real[example].nonzero()[:, 0].tolist():
+            if starts[place] == 0:
+                words[-1][0].append(ids[place])
+            else:
+                words.append(([ids[place]], segments_of[place]))
+        read = self._vocabulary
+        return [(read.word(word) if segment >= 0 else read.token(word[0]), segment) for word, segment in words]
+
+    def _numbers(self, example: int) -> list[tuple[str, int]]:
+        """Return the numbers of an example's units instead of its words."""
+        return [(f"{segment + 1:^3}", segment) for segment in range(self.segments.count(example))]
+
+    def names(self, example: int, *, inputs: bool = True) -> list[str]:
+        """Return the words, or which of them they are."""
+        pieces = [piece for piece in self._pieces(example) if piece[1] >= 0]
+        names, first = [], 1
+        for _, run in groupby(pieces, lambda piece: piece[1]):
+            words = [word for word, _ in run]
+            last = first + len(words) - 1
+            names.append(" ".join(words) if inputs else f"word {first}" if first == last else f"words {first}-{last}")
+            first = last + 1
+        return names
+
+    def aspect(self, example: int, *, inputs: bool = True) -> float:
+        """Return a height that leaves room for all lines, within limits."""
+        placed = wrap(self._pieces(example) if inputs else self._numbers(example), LETTERS)
+        lines = placed[-1].line + 1 if placed else 1
+        return min(max(0.1 * lines + 0.05, 0.35), 1.6)
+
+    def draw(self, axes: "Axes", example: int) -> None:
+        """Write the text."""
+        pieces = self._pieces(example)
+        if pieces:
+            draw_flow(axes, pieces)
+        else:
+            note(axes, "(no text)")
+
+    def paint(
+        self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
+    ) -> None:
+        """Write the words on their colours; without inputs, their numbers."""
+        pieces = self._pieces(example) if inputs else self._numbers(example)
+        if pieces:
+            draw_flow(axes, pieces, faces=colours.to_rgba(weights), order=by_strength(pieces, weights))
+        else:
+            note(axes, "(no text)")
+
+
+def _are_strings(values: Any) -> bool:
+    return isinstance(values, list | tuple) and bool(values) and all(isinstance(text, str) for text in values)
+
+
+def _counts(texts: Sequence[Sequence[Any]]) -> Tensor:
+    """Return ``(N, V)`` the logarithms of how often each of V tokens occurs in each text."""
+    places = {token: place for place, token in enumerate(dict.fromkeys(token for text in texts for token in text))}
+    counts = torch.zeros(len(texts), len(places))
+    for row, text in zip(counts, texts, strict=True):
+        row.index_add_(0, torch.tensor([places[token] for token in text], dtype=torch.long), torch.ones(len(text)))
+    return counts.log1p()

@@ -1,0 +1,89 @@
+"""Classes, values and units in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mviz_lightning.explainers import Explanation, OutputExplanation
+from mviz_lightning.functional import Task
+from mviz_lightning.plotting.lettering import shortened
+
+LETTERS = 84
+"""Of a line across a picture."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How classes and values are called.
+
+    Attributes:
+        task: What the outputs stand for.
+        class_names: Of the outputs; of both classes where one logit tells them apart.
+    """
+
+    task: Task
+    class_names: Sequence[str] | None = None
+
+    def outcome(self, value: Any) -> str:
+        """Name a class, a list of labels or a value."""
+        if value is None:
+            return "unknown"
+        if isinstance(value, list):
+            return ", ".join(map(self.outcome, value)) or "none"
+        return f"{value:.4g}" if self.task == "regression" else self._class(int(value))
+
+    def output(self, index: int) -> str:
+        """Name an output."""
+        if self.task == "binary":
+            return f"logit of {self._class(1)}"
+        names = self.class_names or ()
+        default = f"output {index}" if self.task == "regression" else self._class(index)
+        return names[index] if index < len(names) else default
+
+    def _class(self, index: int) -> str:
+        names = self.class_names or ()
+        if self.task == "binary" and len(names) == 1:
+            return names[0] if index else f"not {names[0]}"
+        return names[index] if index < len(names) else f"class {index}"
+
+    def headline(self, explanation: Explanation) -> str:
+        """Say what was predicted and what is true."""
+        found = explanation
+        probability = "" if found.probability is None else f" ({found.probability:.2f})"
+        said = f"predicted {self.outcome(found.predicted)}{probability}"
+        return said if found.target is None else f"{said}, target {self.outcome(found.target)}{self._verdict(found)}"
+
+    def title(self, explanation: Explanation, when: str) -> str:
+        """Name an example, the moment if there is one, and what was predicted."""
+        moment = f", {when}" if when else ""
+        return f"Example {explanation.position}{moment}: {self.headline(explanation)}"
+
+    def _verdict(self, found: Explanation) -> str:
+        if self.task == "regression":
+            return ""
+        return " - right" if found.predicted == found.target else " - wrong"
+
+    def decomposition(self, output: OutputExplanation) -> str:
+        """Say how an output splits into UC and MI."""
+        sign = "+" if output.interaction >= 0 else "-"
+        split = f"UC {self._number(output.unimodal)} {sign} MI {self._number(abs(output.interaction))}"
+        return self.valued(output.output, output.role, output.value, f" = {split}")
+
+    def valued(self, index: int, role: str, value: float, split: str = "") -> str:
+        """Name an output, why it is explained, and its value, in one line: the name gives way to the numbers."""
+        why = "" if role == "output" else f" ({role})"
+        # What is split is what softmax does not ignore: the logit less the mean over the classes.
+        logit = "centred logit" if split and self.task == "multiclass" else "logit"
+        after = f"{why}: {'value' if self.task == 'regression' else logit} {self._number(value)}{split}"
+        return shortened(self.output(index), LETTERS - len(after)) + after
+
+    def _number(self, value: float) -> str:
+        """Write a logit, or a value of any unit."""
+        return f"{value:.4g}" if self.task == "regression" else f"{value:.2f}"
+
+
+def number(value: float) -> str:
+    """Write a weight: two decimals, two digits of small ones, one of tiny ones."""
+    if abs(value) >= 0.1 or value == 0:
+        return f"{value:+.2f}"
+    return f"{value:+#.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")

@@ -1,0 +1,160 @@
+"""What is studied, and how closely."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import get_args
+
+import torch
+from torchmetrics import Metric
+
+from mviz_lightning.batch import Modality
+from mviz_lightning.engine.calling import Predict
+from mviz_lightning.errors import ConfigurationError, at_least, listed
+from mviz_lightning.explainers import Method
+from mviz_lightning.functional import Task, design, shares, smallest_group
+from mviz_lightning.functional.designs import usual_group
+
+EXAMPLES = 128
+"""Examples that are recombined where nobody chose."""
+
+CHEAP = 0.25
+"""Of the work of all rows of groups of the usual size, evaluated plainly: what larger groups may take."""
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """The arguments of the monitor that need no Trainer, checked."""
+
+    modalities: Mapping[str, Modality]
+    target: str | None = None
+    task: Task | None = None
+    predict: Predict | None = None
+    score: Metric | None = None
+    num_examples: int | None = None
+    group_size: int | None = None
+    reference: int = 512
+    pairs: bool | None = None
+    budget: int | None = None
+    chunk_size: int = 128
+    reuse: bool = True
+    explainers: Sequence[Method] = ()
+    pin: Sequence[int] = ()
+    class_names: Sequence[str] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._require_kinds()
+        if self.task is not None and self.task not in get_args(Task):
+            raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
+        least = smallest_group(len(self.modalities))
+        if self.group < least:
+            raise ConfigurationError(
+                f"group_size={self.group}: {len(self.modalities)} modalities need groups of {least} or more."
+            )
+        if self.examples < 2 * self.group:
+            raise ConfigurationError(
+                f"num_examples={self.examples}: intervals need 2 groups of group_size={self.group}; give "
+                f"num_examples={2 * self.group} or more, or smaller groups."
+            )
+        names = [explainer.name for explainer in self.explainers]
+        if len(set(names)) < len(names):
+            raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
+        if self.budget is not None and self.affordable_groups(self.group) < 2:
+            raise ConfigurationError(
+                f"budget={self.budget} rows: two groups of {self.group} take {2 * self._rows(self.group)}; raise the "
+                "budget or lower group_size."
+            )
+
+    def _require_kinds(self) -> None:
+        """Raise a ConfigurationError where an argument is of another kind than it can be."""
+        for name in ("explainers", "pin"):
+            object.__setattr__(self, name, listed(name, getattr(self, name)))
+        if isinstance(self.target, int):
+            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
+        if not isinstance(self.target, str | None):
+            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, 'labels' for one.")
+        if self.score is not None and not isinstance(self.score, Metric):
+            raise ConfigurationError(
+                f"score={self.score!r}: give a torchmetric, torchmetrics.classification.MulticlassF1Score(5) for one."
+            )
+        if isinstance(self.class_names, str):
+            raise ConfigurationError(f"class_names={self.class_names!r}: give a list, a name for each output.")
+        if not all(isinstance(position, Integral) for position in self.pin):
+            raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
+        for explainer in self.explainers:
+            if not isinstance(explainer, Method):
+                raise ConfigurationError(
+                    f"explainers: {explainer!r} is none; give objects of mviz_lightning.explainers, [DIME()] for one."
+                )
+        least = {"num_examples": 2, "group_size": 2, "budget": 0}
+        chosen = {name: least[name] for name in least if getattr(self, name) is not None}
+        for name, bound in {**chosen, "reference": 2, "chunk_size": 2}.items():
+            at_least(bound, name, getattr(self, name))
+
+    @property
+    def examples(self) -> int:
+        """Examples that are recombined."""
+        return max(EXAMPLES, 2 * self.group) if self.num_examples is None else self.num_examples
+
+    @property
+    def group(self) -> int:
+        """Examples that are recombined with one another."""
+        return usual_group(len(self.modalities)) if self.group_size is None else self.group_size
+
+    def grown(self, fusion_share: float) -> "SessionConfig":
+        """Return the same with groups twice as large, of twice as many examples, where that is cheap and nobody chose.
+
+        Errors are smaller by a third then, and by half where all is interaction. Of two modalities, cells of more
+        groups of the same examples gain next to nothing; three and more gain from the further draws of larger groups
+        (``tests/benchmarks/coverage.py --growth``).
+
+        Args:
+            fusion_share: Of a plain row's work, what is left for each row where encodings are reused.
+        """
+        if self.num_examples is not None or self.group_size is not None:
+            return self
+        groups, size = self.examples // self.group, 2 * self.group
+        rows, encoded = groups * self._rows(size), 2 * self.examples
+        cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(self.group)
+        # What a budget has left belongs to the explainers.
+        if not cheap or (self.budget is not None and (rows > self.budget or self.explainers)):
+            return self
+        return replace(self, num_examples=encoded, group_size=size)
+
+    def check_outputs(self, outputs: int) -> None:
+        """Check what depends on how many outputs the model has.
+
+        Raises:
+            ConfigurationError: There are too few class names, or an explainer is asked for an output beyond.
+        """
+        # One logit tells two classes apart.
+        if self.class_names is not None and len(self.class_names) not in (outputs, 2 if outputs == 1 else outputs):
+            raise ConfigurationError(
+                f"class_names has {len(self.class_names)} names, but the model has {outputs} outputs; give each one."
+            )
+        for explainer in self.explainers:
+            explainer.check(outputs)
+
+    def affordable_groups(self, size: int) -> int:
+        """Return how many groups of a size the budget allows, up to those that ``num_examples`` fill."""
+        wanted = self.examples // size
+        return wanted if self.budget is None else min(wanted, self.budget // self._rows(size))
+
+    def left(self, spent: int) -> int | None:
+        """Return how many more rows the budget allows; None without one."""
+        return None if self.budget is None else max(0, self.budget - spent)
+
+    def _rows(self, size: int) -> int:
+        tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples
+        return len(torch.unique(tuples, dim=0))
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the values that a run gives; a task that turns out to be a regression has no flips."""
+        names = list(self.modalities)
+        plan = design(len(names), self.group, pairs=self.pairs, seed=self.seed)
+        found = list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
+        found += [] if self.task == "regression" else [f"flips/{name}" for name in names]
+        scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
+        return found + (scored if self.target else [])

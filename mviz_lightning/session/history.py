@@ -1,0 +1,64 @@
+"""What the monitor found, run after run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mviz_lightning.checkpoint.saved import Saved
+from mviz_lightning.collapse.references import ScoreReference
+from mviz_lightning.explainers.contribution_shares.tables import history_table
+from mviz_lightning.sinks.records import RunRecord
+
+
+class History(Sequence[RunRecord]):
+    """The runs of a training, oldest first; prints as a table.
+
+    Args:
+        modalities: Names, in declared order.
+
+    Attributes:
+        score_reference: What the examples' scores are measured against; None until that was asked for.
+    """
+
+    def __init__(self, modalities: Sequence[str]) -> None:
+        self.modalities = list(modalities)
+        self.score_reference: ScoreReference | None = None
+        self._rows: list[RunRecord] = []
+
+    def add(self, row: RunRecord) -> None:
+        """Append a run."""
+        self._rows.append(row)
+
+    def clear(self) -> None:
+        """Forget all runs: another training begins."""
+        self._rows, self.score_reference = [], None
+
+    @property
+    def fitted(self) -> list[RunRecord]:
+        """The runs during fit that gave values: the curve."""
+        return [row for row in self._rows if row.stage == "fit" and row.values]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[RunRecord]:
+        return iter(self._rows)
+
+    def __str__(self) -> str:
+        return history_table(self._rows, self.modalities)
+
+    def state(self) -> dict[str, Any]:
+        """Return plain types, for checkpoints."""
+        score_reference = None if self.score_reference is None else self.score_reference.state()
+        return {"rows": [asdict(row) for row in self._rows], "yardstick": score_reference}
+
+    def load(self, state: Mapping[str, Any] | Saved) -> None:
+        """Take what a checkpoint holds; what another version knew of rows besides is dropped."""
+        saved = Saved.of(state)
+        self._rows, self.score_reference = (
+            saved["rows"].every(RunRecord),
+            saved["yardstick"].read(ScoreReference | None),
+        )

@@ -1,0 +1,148 @@
+"""Trains on two processes; run by test_ddp.py with the name of a scenario and a folder."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics.classification import MulticlassAUROC
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.toy import Toy, examples, loader, monitor, trainer
+from helpers.unprintable import UnprintableError
+
+from mviz_lightning.explainers import (
+    DIME,
+    CrossModalInteraction,
+    ErrorAnalysis,
+    MultimodalPrediction,
+    MultimodalRepresentation,
+    UnimodalImportance,
+)
+
+
+def broken_on_second_rank(module: Any, batch: Any) -> torch.Tensor:
+    """Fail on rank 1 only, and only in the run, not in the rehearsal."""
+    if module.global_rank == 1 and len(batch[0]) > 16:
+        raise RuntimeError("rank 1 is unwell")
+    return module(*batch[:2])
+
+
+def unprintable_on_second_rank(module: Any, batch: Any) -> torch.Tensor:
+    """Fail on rank 1 only, in the run, with an error that cannot be printed."""
+    if module.global_rank == 1 and len(batch[0]) > 16:
+        raise UnprintableError
+    return module(*batch[:2])
+
+
+def wrong_on_second_rank(module: Any, batch: Any) -> Any:
+    return "nothing" if module.global_rank == 1 else module(*batch[:2])
+
+
+EXPLAINED = [
+    DIME(num_examples=3, every_n_validations=3, name="three"),  # two on the first rank, one on the second
+    DIME(num_examples=1, every_n_validations=1, name="one"),
+]
+
+SURVEYED = [
+    UnimodalImportance(num_examples=3, num_totals=5),
+    CrossModalInteraction(num_examples=3),
+    CrossModalInteraction(num_examples=1, method="second_order", name="bent"),
+    MultimodalRepresentation(),
+    MultimodalPrediction(num_examples=1),
+    ErrorAnalysis(num_examples=1),
+]
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "explained": {"explainers": EXPLAINED, "pin": [50]},
+    "surveyed": {"explainers": SURVEYED},
+    "plain": {},
+    "uneven": {},
+    "one_group_each": {"num_examples": 24},  # three groups for two ranks
+    "idle": {"num_examples": 16},  # two groups for three ranks
+    "idle_auroc": {"num_examples": 16, "score": MulticlassAUROC(3)},
+    "empty": {},
+    "raises": {"predict": broken_on_second_rank},
+    "unprintable": {"predict": unprintable_on_second_rank},
+    "spawned": {"explainers": EXPLAINED},
+    "misconfigured": {"predict": wrong_on_second_rank},
+}
+
+
+class Sharded(IterableDataset[Any]):
+    """Gives all its examples to the first rank."""
+
+    def __iter__(self) -> Any:
+        return iter(examples(64, seed=1) if int(os.environ.get("LOCAL_RANK", "0")) == 0 else ())
+
+
+def explained(entry: Any) -> dict[str, Any]:
+    """Return what a method found, as numbers."""
+    found = {str(one.position): [explained_output(output) for output in one.outputs] for one in entry.explanations}
+    return {"by": entry.explainer, "step": entry.step, "found": found}
+
+
+def explained_output(output: Any) -> list[float]:
+    parts = [[*part.unimodal.tolist(), *part.interaction.tolist()] for part in output.parts.values()]
+    return [output.output, output.value, output.unimodal, *(weight for part in parts for weight in part)]
+
+
+class Keep(Callback):
+    """Writes what this rank saw."""
+
+    def __init__(self, folder: Path, watch: Any) -> None:
+        self.folder, self.watch = folder, watch
+        self.validated: list[dict[str, float]] = []
+        self.explained: list[Any] = []
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if trainer.state.fn == "validate":
+            self.validated = [row.values for row in self.watch.history]
+
+    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+        if trainer.state.fn == "validate":  # in front of the monitor, which writes them and forgets them
+            self.explained = [explained(entry) for entry in self.watch._entries]
+
+    def on_fit_end(self, trainer: Any, module: Any) -> None:
+        probe = self.watch._session.probe
+        found = {
+            "validated": self.validated,
+            "explained": self.explained,
+            "rows": [row.values for row in self.watch.history],
+            "notes": [row.note for row in self.watch.history],
+            "probe": None if probe is None else probe.leaves["0"].tolist(),
+            "logged": {k: float(v) for k, v in trainer.callback_metrics.items()},
+            "album": [explained(entry) for entry in self.watch.explanation_history.entries],
+            "sinks": len(self.watch._reporter.sinks),
+            "weights": sum(float(p.detach().double().abs().sum()) for p in module.parameters()),
+        }
+        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+
+def main(scenario: str, folder: Path, devices: int) -> None:
+    torch.manual_seed(0)
+    watch = monitor(**SETTINGS[scenario])
+    stop = EarlyStopping("mviz/weakest_total", mode="max", patience=5)
+    strategy = "ddp_spawn" if scenario == "spawned" else "ddp"
+    settings = {"strategy": strategy, "devices": devices} if devices > 1 else {}
+    chosen = trainer(folder, Keep(folder, watch), watch, stop, **settings)
+    validation = DataLoader(examples(61 if scenario == "uneven" else 64, seed=1), batch_size=16 // devices)
+    if scenario == "empty":
+        validation = DataLoader(Sharded(), batch_size=8)
+    try:
+        module = Toy()
+        if scenario in ("plain", "explained", "surveyed", "uneven", "one_group_each", "idle"):
+            chosen.validate(module, validation, verbose=False)
+        chosen.fit(module, loader(), validation)
+    except Exception as error:
+        (folder / f"rank{os.environ.get('LOCAL_RANK', 0)}.error").write_text(f"{type(error).__name__}: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

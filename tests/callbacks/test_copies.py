@@ -1,0 +1,80 @@
+"""Both callbacks can be copied and pickled, before a fit and after it, and a copy works as the original does."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from helpers.toy import Toy, fit, loader, monitor, trainer
+
+from mviz_lightning import MultimodalMonitor, UnimodalCollapse
+from mviz_lightning.explainers import DIME, MultimodalRepresentation
+
+Copy = Callable[[Any], Any]
+COPIES = {"pickle": lambda callback: pickle.loads(pickle.dumps(callback)), "deepcopy": copy.deepcopy}  # noqa: S301
+
+
+def watching() -> MultimodalMonitor:
+    return monitor(explainers=[DIME(num_examples=1), MultimodalRepresentation()])
+
+
+def act(trainer: Any, module: Any, verdict: Any) -> None:
+    """Do nothing at an alarm."""
+
+
+COST = ("seconds", "overhead")
+
+
+def curve(watch: MultimodalMonitor) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.values.items() if name not in COST} for row in watch.history]
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("fitted", [False, True])
+def test_copies_work_as_the_originals_do(tmp_path: Any, copied: Copy, *, fitted: bool) -> None:
+    watch, alarm = watching(), UnimodalCollapse(act)
+    if fitted:
+        fit(tmp_path, watch, alarm)
+    second, other = copied(watch), copied(alarm)
+    assert list(second.history) == list(watch.history)
+    assert str(second.history) == str(watch.history)
+    assert str(second.state_dict()) == str(watch.state_dict())
+    assert (other.rule, other.action, other.verdicts) == (alarm.rule, act, alarm.verdicts)
+
+    fit(tmp_path, second, other)
+    fit(tmp_path, watch, alarm)
+    assert curve(second) == curve(watch)
+    assert len(second.history) == 2
+    assert other.verdicts.keys() == alarm.verdicts.keys() == {"image", "text"}
+
+
+def test_a_copy_holds_neither_the_model_nor_the_trainer(tmp_path: Any) -> None:
+    watch, alarm = monitor(), UnimodalCollapse()
+    chosen = fit(tmp_path, watch, alarm)
+    chosen.lightning_module.stranger = lambda: None  # a model that cannot be pickled
+    assert len(pickle.dumps([watch, alarm])) < 100_000
+    assert {"log", "log_dict"} <= vars(watch).keys() & vars(alarm).keys()  # the model's, which Lightning hangs there
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_goes_on_where_a_checkpoint_was_written(tmp_path: Any, copied: Copy) -> None:
+    first = watching()
+    fit(tmp_path, first).save_checkpoint(tmp_path / "first.ckpt")
+    second = copied(first)
+    torch.manual_seed(0)
+    chosen = trainer(tmp_path, second, max_epochs=3)
+    chosen.fit(Toy(), loader(shuffle=True), loader(seed=1), ckpt_path=tmp_path / "first.ckpt")
+    assert [row.epoch for row in second.history] == [0, 1, 2]
+    assert curve(second)[:2] == curve(first)
+    assert not any("anew" in row.note for row in second.history)
+
+
+def test_copies_of_callbacks_that_watch_one_another_stay_together(tmp_path: Any) -> None:
+    watch, alarm = monitor(), UnimodalCollapse()
+    fit(tmp_path, watch, alarm)
+    second, other = copy.deepcopy([watch, alarm])
+    fit(tmp_path, other, second)
+    assert second._alarm is other
+    assert "collapse/image" in second.history[-1].values

@@ -1,0 +1,210 @@
+"""A damaged entry of the monitor's part of a checkpoint costs itself, and never the training that goes on."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.toy import Toy, loader, monitor, trainer
+from torch import Tensor
+
+from mviz_lightning import MonitorWarning, MultimodalMonitor, UnimodalCollapse
+from mviz_lightning.collapse.references import ScoreReference
+from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.explainers import DIME, ErrorAnalysis, MultimodalPrediction, MultimodalRepresentation
+
+Path_ = tuple[Any, ...]
+
+
+def absent(_: Any) -> Any:
+    """Stand for the entry that is taken out."""
+    raise KeyError
+
+
+def halved(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dict(list(value.items())[: len(value) // 2])
+    return value[: len(value) // 2] if isinstance(value, str | list | tuple) or _is_array(value) else value
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0
+
+
+DAMAGES: dict[str, Callable[[Any], Any]] = {
+    "missing": absent,
+    "nothing": lambda _: None,
+    "a text": lambda _: "rubbish",
+    "a number": lambda _: -7.5,
+    "a tensor": lambda _: torch.zeros(2, 3),
+    "a half": halved,
+}
+
+
+def watching(**settings: Any) -> MultimodalMonitor:
+    surveys = [kind(every_n_validations=1) for kind in (ErrorAnalysis, MultimodalRepresentation)]
+    methods = [DIME(num_examples=2), *surveys, MultimodalPrediction(num_examples=1)]
+    return monitor(explainers=methods, **settings)
+
+
+def train(folder: Path, epochs: int, state: Any = None) -> tuple[MultimodalMonitor, Any, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    watch, module = watching(), Toy()
+    chosen = trainer(folder, watch, UnimodalCollapse("stop"), max_epochs=epochs)
+    chosen.fit(module, loader(48, shuffle=True), loader(48, seed=1), ckpt_path=state)
+    return watch, chosen, module.state_dict()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: Any) -> dict[str, Any]:
+    """Return what a training of two epochs saves."""
+    folder = tmp_path_factory.mktemp("first")
+    _, chosen, _ = train(folder, 2)
+    chosen.save_checkpoint(folder / "whole.ckpt")
+    return torch.load(folder / "whole.ckpt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def resumed(checkpoint: dict[str, Any], tmp_path_factory: Any) -> dict[str, Tensor]:
+    """Return the weights of a training that went on with all of it."""
+    folder = tmp_path_factory.mktemp("whole")
+    torch.save(checkpoint, folder / "whole.ckpt")
+    watch, _, weights = train(folder, 3, folder / "whole.ckpt")
+    assert [row.epoch for row in watch.history] == [0, 1, 2]
+    return weights
+
+
+KEY = "MultimodalMonitor{'name': 'mviz'}"
+
+
+def entries(value: Any, depth: int, at: Path_ = ()) -> Iterator[Path_]:
+    """Yield the places of all entries, the whole first; of lists the first two entries."""
+    yield at
+    inner = (
+        value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list | tuple) else ()
+    )
+    for key, one in inner if len(at) < depth else ():
+        yield from entries(one, depth, (*at, key))
+
+
+def damaged(state: Any, at: Path_, damage: Callable[[Any], Any]) -> Any:
+    """Return a state of which one entry is damaged; None where the damage would leave it as it is."""
+    if not at:
+        return damage(state)
+    key, *rest = at
+    found = copy.copy(state) if not isinstance(state, tuple) else list(state)
+    try:
+        found[key] = damaged(state[key], tuple(rest), damage)
+    except KeyError:
+        del found[key]
+    return found if not isinstance(state, tuple) else tuple(found)
+
+
+def resume(
+    folder: Path, checkpoint: dict[str, Any], state: Any
+) -> tuple[MultimodalMonitor, dict[str, Tensor], set[str]]:
+    """Go on with another state of the monitor; return it, the weights and the warnings."""
+    torch.save(checkpoint | {"callbacks": checkpoint["callbacks"] | {KEY: state}}, folder / "damaged.ckpt")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", MonitorWarning)
+        watch, _, weights = train(folder, 3, folder / "damaged.ckpt")
+    return watch, weights, {str(one.message) for one in caught if "took more than" not in str(one.message)}
+
+
+def fuzzed(folder: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], places: list[Path_]) -> list[str]:
+    """Return what went wrong with any damage of these places."""
+    wrong = []
+    for at in places:
+        for name, damage in DAMAGES.items():
+            state = damaged(checkpoint["callbacks"][KEY], at, damage)
+            try:
+                watch, weights, said = resume(folder, checkpoint, state)
+            except Exception as error:
+                wrong.append(f"{at} {name}: {type(error).__name__}: {error}")
+                continue
+            if not all(torch.equal(weights[key], resumed[key]) for key in resumed):
+                wrong.append(f"{at} {name}: other weights")
+            if not watch.history[-1].values or len(said) > 1:
+                wrong.append(f"{at} {name}: {watch.history[-1].note} {said}")
+    return wrong
+
+
+SHALLOW = ["history", "album", "validations", "explained", "probe"]
+
+
+@pytest.mark.parametrize("part", SHALLOW)
+def test_a_training_goes_on_without_a_part(
+    tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], part: str
+) -> None:
+    state = checkpoint["callbacks"][KEY]
+    watch, weights, said = resume(tmp_path, checkpoint, state | {part: None})
+    assert all(torch.equal(weights[key], resumed[key]) for key in resumed)
+    assert watch.history[-1].values
+    assert len(said) == 1
+    assert f"or of another version: {part} is of type NoneType, not " in said.pop()
+    assert len(watch.history) == (1 if part == "history" else 3)
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_whatever_is_damaged(
+    tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor]
+) -> None:
+    places = [at for at in entries(checkpoint["callbacks"][KEY], 2) if at]
+    assert len(places) > 15
+    assert fuzzed(tmp_path, checkpoint, resumed, places) == []
+
+
+def test_a_survey_that_fails_on_what_it_remembers_begins_anew(
+    tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor]
+) -> None:
+    state = copy.deepcopy(checkpoint["callbacks"][KEY])
+    state["probe"]["remembered"]["representation"]["top"] = {"rubbish": None}
+    state["probe"]["remembered"]["errors"]["history"] = 7
+    watch, weights, said = resume(tmp_path, checkpoint, state)
+    assert said == set()
+    assert all(torch.equal(weights[key], resumed[key]) for key in resumed)
+    assert "errors left out what was remembered of runs before, and failed on: TypeError" in watch.history[-1].note
+    assert "representation left out what was remembered" in watch.history[-1].note
+    assert {"errors/spoiled", "representation/only_image"} <= watch.history[-1].values.keys()
+
+
+def test_any_damaged_entry_is_left_out_with_one_warning_that_names_it(checkpoint: dict[str, Any]) -> None:
+    state = checkpoint["callbacks"][KEY]
+    places = list(entries(state, 4))
+    assert len(places) > 60
+    for number, at in enumerate(places):
+        damage = list(DAMAGES.values())[number % len(DAMAGES)] if at else DAMAGES["a text"]
+        said = loaded(damaged(state, at, damage))
+        assert len(said) <= 1
+        assert all(str(at[0] if at else "the state") in message for message in said)
+
+
+@pytest.mark.slow
+def test_every_damage_of_every_entry_is_borne(checkpoint: dict[str, Any]) -> None:
+    for at in entries(checkpoint["callbacks"][KEY], 9):
+        for damage in DAMAGES.values():
+            if at or damage is not absent:
+                assert len(loaded(damaged(checkpoint["callbacks"][KEY], at, damage))) <= 1
+
+
+def loaded(state: Any) -> list[str]:
+    """Load a state as a training does that goes on, and use all that is left of it; return what was said."""
+    watch = watching()
+    watch._stage = "fit"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        watch.load_state_dict(state)
+    for batch in loader(48, seed=1):
+        watch._session.collect(batch, range)
+    watch._session.check("", lambda tried: True)
+    assert str(watch.history)
+    assert watch.explanation_history.films() is not None
+    CollapseRule().judge(watch.history.fitted, watch.history.score_reference or ScoreReference(), ["image", "text"])
+    watch._schedule.due()
+    watch._schedule.count()
+    assert isinstance(watch.state_dict(), dict)
+    return [str(one.message) for one in caught]

@@ -1,0 +1,58 @@
+"""The README's first command does what it promises."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.wandb_file import history
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_openmoji_example_trains_logs_and_prints_a_row_an_epoch(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "openmoji.py"), "--epochs", "3", "--output", str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path)
+    assert [line.split()[0] for line in finished.stdout.splitlines() if re.match(r"\d+ ", line)] == ["0", "1", "2"]
+    assert "Where to look" in finished.stdout
+    assert "Traceback" not in finished.stderr
+    lines = [json.loads(line) for line in (tmp_path / "version_0/mviz/history.jsonl").read_text().splitlines()]
+    first, second, _ = (line["values"]["rows"] for line in lines)
+    assert first > second == 8192  # explanations at the first validation, and at the end
+    events = EventAccumulator(str(tmp_path / "version_0")).Reload()
+    assert len(events.Scalars("mviz/total/image")) == 3
+    assert "mviz/shares" in events.Tags()["images"]
+    assert len(events.Images("mviz/dime/example_378")) == 2
+    assert "mviz/dime/example_378_over_epochs" in events.Tags()["images"]
+    assert sum("mviz/interaction" in row for row in history(tmp_path)) == 3
+    for stage in ("importance", "cross_modal", "representation", "prediction", "errors"):
+        assert any(tag.startswith(f"mviz/{stage}/") for tag in events.Tags()["images"])
+        assert any(tag.startswith(f"mviz/{stage}/") for tag in events.Tags()["scalars"])
+
+
+@pytest.mark.slow
+def test_the_spoken_digits_example_is_caught_not_looking_and_brought_back(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "av_digits.py"), "--output", str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True, cwd=tmp_path)
+    assert "image: collapsed" in finished.stderr
+    lines = [json.loads(line) for line in (tmp_path / "version_0/mviz/history.jsonl").read_text().splitlines()]
+    totals = [line["values"]["total/image"] for line in lines]
+    collapsed = [line["values"]["collapse/image"] for line in lines]
+    assert max(collapsed) == 2
+    assert collapsed[-1] == 0
+    assert totals[-1] > 5 * min(totals[:4])
+
+
+@pytest.mark.slow
+def test_the_example_of_three_views_shows_how_each_is_used(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "mfeat.py"), "--epochs", "4", "--output", str(tmp_path)]
+    subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path)
+    events = EventAccumulator(str(tmp_path / "version_0")).Reload()
+    pairs = {"fourier+zernike", "fourier+morphology", "zernike+morphology"}
+    assert {f"mviz/interaction/{pair}" for pair in pairs} <= set(events.Tags()["scalars"])
+    assert "mviz/representation/overview" in events.Tags()["images"]
+    assert "mviz/errors/classes" in events.Tags()["images"]

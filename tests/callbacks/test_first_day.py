@@ -1,0 +1,133 @@
+"""What a first day meets: a first validation that fails, several outputs, a module without forward."""
+
+import warnings
+from typing import Any
+
+import pytest
+from helpers.toy import Toy, fit, loader, monitor, trainer
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from mviz_lightning import ConfigurationError, MonitorWarning
+
+
+class Ailing(Toy):
+    """Cannot be asked by a monitor, as long as it says so: its own validation goes another way."""
+
+    ailing = True
+
+    def forward(self, *modalities: Tensor) -> Tensor:
+        if self.ailing:
+            raise ValueError("the cache is not warm")
+        return super().forward(*modalities)
+
+    def loss(self, batch: Any) -> Tensor:
+        found, self.ailing = self.ailing, False
+        value = super().loss(batch)
+        self.ailing = found
+        return value
+
+
+def messages(caught: list[warnings.WarningMessage]) -> list[str]:
+    return [str(one.message) for one in caught if issubclass(one.category, MonitorWarning)]
+
+
+def test_every_validation_says_why_the_first_one_failed(tmp_path):
+    watch = monitor()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, watch, module=Ailing(), max_epochs=3, num_sanity_val_steps=0)
+    assert len(watch.history) == 3
+    for row in watch.history:
+        assert "the cache is not warm" in row.note
+        assert "no validation batch came by" not in row.note
+    assert len([message for message in messages(caught) if "the cache is not warm" in message]) == 1
+
+
+def test_what_failed_at_the_first_validation_may_work_at_the_second(tmp_path):
+    class Recovering(Ailing):
+        def on_train_epoch_start(self) -> None:
+            self.ailing = self.current_epoch == 0
+
+    watch = monitor()
+    with pytest.warns(MonitorWarning, match="the cache is not warm"):
+        fit(tmp_path, watch, module=Recovering(), num_sanity_val_steps=0)
+    first, second = watch.history
+    assert first.values == {}
+    assert "the cache is not warm" in first.note
+    assert second.values["total/image"] > 0
+    assert second.note == ""
+
+
+def test_a_fit_that_goes_on_says_the_real_reason_too(tmp_path):
+    watch, module = monitor(), Ailing()
+    with pytest.warns(MonitorWarning, match="the cache is not warm"):
+        chosen = fit(tmp_path, watch, module=module, max_epochs=1, num_sanity_val_steps=0)
+    chosen.fit_loop.max_epochs, chosen.num_sanity_val_steps = 2, 2
+    with pytest.raises(ConfigurationError, match="the cache is not warm"):
+        chosen.fit(module, loader(), loader(seed=1))
+
+
+class SeveralHeads(Toy):
+    """Scores of the first modality, and of both."""
+
+    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(self.encoders[0](image)), super().forward(image, text)
+
+    def loss(self, batch: Any) -> Tensor:
+        return Toy.loss(Whole(self), batch)
+
+
+class Whole:
+    """What the training calls: the scores of both."""
+
+    def __init__(self, module: SeveralHeads) -> None:
+        self.module = module
+
+    def __call__(self, *modalities: Tensor) -> Tensor:
+        return self.module(*modalities)[1]
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_a_modality_that_does_not_reach_the_output_is_named_once_and_the_run_goes_on(tmp_path, sanity):
+    watch = monitor()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, watch, module=SeveralHeads(), max_epochs=3, num_sanity_val_steps=sanity)
+    (message,) = [message for message in messages(caught) if "to the last bit" in message]
+    assert "swapping 'text' among 16 examples" in message
+    assert "pass predict=lambda module, batch: module(image=batch[0], text=batch[1])[1]." in message
+    assert [row.values["total/text"] for row in watch.history] == pytest.approx([0, 0, 0], abs=1e-9)
+
+
+def test_doubts_are_said_once_even_where_what_comes_of_them_fails_again(tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, monitor(task="binary"), module=SeveralHeads(), max_epochs=3, num_sanity_val_steps=0)
+    assert len([message for message in messages(caught) if "to the last bit" in message]) == 1
+    assert any("task='binary'" in message for message in messages(caught))
+
+
+class Headless(Toy):
+    """All of it stands in a submodule; the steps call that."""
+
+    forward = LightningModule.forward
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Toy()
+
+    def loss(self, batch: Any) -> Tensor:
+        return self.net.loss(batch)
+
+
+def test_a_module_without_forward_is_refused_with_a_call_that_works(tmp_path):
+    with pytest.raises(
+        ConfigurationError, match=r"Headless has no forward; its submodules are: encoders, head, net\. "
+    ) as caught:
+        trainer(tmp_path, monitor()).fit(Headless(), loader(), loader(seed=1))
+    line = str(caught.value).rpartition("predict=")[2].removesuffix(".")
+    assert line == "lambda module, batch: module.net(batch[0], batch[1])"
+    watch = monitor(predict=eval(line))  # noqa: S307 - it is our own
+    trainer(tmp_path, watch).fit(Headless(), loader(), loader(seed=1))
+    assert all(row.values for row in watch.history)

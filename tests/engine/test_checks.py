@@ -1,0 +1,261 @@
+"""Whether rows can be recombined at all, found out before anything is believed."""
+
+import random
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.batches import (
+    FAMILIES,
+    LateFusion,
+    OnBatch,
+    Studied,
+    call_forward,
+    call_named,
+    clip,
+    clip_model,
+    integers,
+    pair_batch,
+    probe_of,
+    seeded,
+)
+from torch import Tensor, nn
+
+from mviz_lightning import ConfigurationError, MonitorWarning
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine import Evaluator
+from mviz_lightning.engine.calling import choose
+from mviz_lightning.engine.checks import ROWS, check_independence, tolerance, warn_of_stray_leaves
+
+CHUNKS = [2, 3, 4, 8, 10, 16, 128]
+
+
+def checked(
+    module: nn.Module, batch: Any, predict: Callable[[Any, Any], Any] = call_named, chunk_size: int = 128
+) -> Tensor:
+    return check_independence(Evaluator(module, predict, chunk_size), probe_of(batch))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_models_that_work_row_by_row_pass(family: Callable[..., Studied]) -> None:
+    studied = family(16)
+    probe = probe_of(studied.batch, studied.modalities, studied.target)
+    call = choose(studied.module.eval(), probe.layout, studied.batch, studied.predict)
+    evaluator = Evaluator(studied.module, call.predict)
+    outputs = check_independence(evaluator, probe)
+    assert outputs.shape == (16, studied.outputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_stray_leaves(evaluator, probe, outputs)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 40])
+def test_outputs_are_those_of_the_first_rows(count: int) -> None:
+    batch = pair_batch(count)
+    outputs = checked(seeded(LateFusion), batch)
+    rows = min(count, ROWS)
+    torch.testing.assert_close(outputs[:rows], seeded(LateFusion)(batch["image"], batch["text"]).detach()[:rows])
+
+
+class Normalised(nn.Module):
+    """BatchNorm that uses the statistics of the batch in evaluation mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.net = LateFusion()
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        self.norm.train()
+        return self.net(self.norm(image), text)
+
+
+@pytest.mark.parametrize("chunk_size", CHUNKS)
+def test_batch_statistics_in_evaluation_mode_are_refused(chunk_size: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"gave other outputs when .*BatchNorm that uses batch statistics"):
+        checked(seeded(Normalised), pair_batch(16), chunk_size=chunk_size)
+
+
+def test_batch_norm_in_evaluation_mode_passes() -> None:
+    module = OnBatch(lambda self, batch: self.norm(batch["image"]), norm=nn.BatchNorm1d(4))
+    checked(module, pair_batch(16), call_forward)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8, 16])
+def test_scores_of_all_pairs_are_refused(count: int) -> None:
+    module = OnBatch(lambda _, batch: batch["image"][:, :3] @ batch["text"].T)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"outputs are \(\d+, \d+\) for \d+ examples and .*compares every example of the batch with every other.*"
+        r"say predict= to return the scores of the aligned pairs, outputs.diagonal\(\)\[:, None\]",
+    ):
+        checked(module, pair_batch(count), call_forward)
+
+
+@pytest.mark.parametrize("chunk_size", CHUNKS)
+def test_scores_of_all_pairs_are_refused_whatever_the_chunks(chunk_size: int) -> None:
+    module = OnBatch(lambda _, batch: batch["image"][:, :3] @ batch["text"].T)
+    with pytest.raises(ConfigurationError):
+        checked(module, pair_batch(16), call_forward, chunk_size)
+
+
+def test_scores_of_all_pairs_of_clip_are_refused_and_their_diagonal_passes() -> None:
+    studied = clip(8)
+    module = seeded(clip_model)
+    probe = probe_of(studied.batch, studied.modalities)
+
+    def all_pairs(model: nn.Module, batch: Any) -> Tensor:
+        return model(**batch).logits_per_image
+
+    with pytest.raises(ConfigurationError, match=r"outputs are \(8, 8\) for 8 examples and \(4, 4\) for 4"):
+        check_independence(Evaluator(module, all_pairs), probe)
+    aligned = Evaluator(module, lambda model, batch: all_pairs(model, batch).diagonal()[:, None])
+    assert check_independence(aligned, probe).shape == (8, 1)
+
+
+@pytest.mark.parametrize("chunk_size", CHUNKS)
+def test_attention_over_the_batch_is_refused(chunk_size: int) -> None:
+    module = OnBatch(lambda _, batch: (batch["image"] @ batch["image"].T).softmax(1) @ batch["image"])
+    with pytest.raises(ConfigurationError, match=r"examples of a batch influence one another"):
+        checked(module, pair_batch(16), call_forward, chunk_size)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        lambda values: nn.functional.dropout(values, 0.5, training=True),
+        lambda values: values + torch.randn_like(values) * 0.05,
+        lambda values: values * torch.bernoulli(torch.full((len(values), 1), 0.5)),
+        lambda values: values * np.random.uniform(0.5, 2),
+        lambda values: values * random.uniform(0.5, 2),
+    ],
+    ids=["dropout", "noise", "dropped rows", "NumPy", "python"],
+)
+@pytest.mark.parametrize("count", [1, 4, 16])
+def test_sampling_in_evaluation_mode_is_refused(sample: Callable[[Tensor], Tensor], count: int) -> None:
+    module = OnBatch(lambda _, batch: sample(batch["image"]))
+    with pytest.raises(ConfigurationError, match=r"when evaluated again .*: something is sampled in evaluation mode"):
+        checked(module, pair_batch(count), call_forward)
+
+
+def carrying(self: OnBatch, batch: Any) -> Tensor:
+    """Go on from the batch before, as recurrent models do that are fed one long series in pieces."""
+    self.state = batch["image"] + getattr(self, "state", 0)
+    return self.state
+
+
+def cached(self: OnBatch, batch: Any) -> Tensor:
+    """Compute something once that is another in every batch."""
+    self.found = getattr(self, "found", batch["image"])
+    return self.found + batch["text"][:, :1]
+
+
+@pytest.mark.parametrize("function", [carrying, cached])
+def test_what_one_forward_keeps_for_the_next_is_refused(function: Callable[[Any, Any], Tensor]) -> None:
+    with pytest.raises(ConfigurationError, match="when behind another forward .*: the model keeps something"):
+        checked(OnBatch(function), pair_batch(16), call_forward)
+
+
+def test_constants_that_are_kept_pass() -> None:
+    def scaled(self: OnBatch, batch: Any) -> Tensor:
+        self.scale = getattr(self, "scale", torch.tensor(2.0))
+        return self.scale * batch["image"]
+
+    checked(OnBatch(scaled), pair_batch(16), call_forward)
+
+
+def test_dropout_that_knows_evaluation_mode_passes() -> None:
+    module = OnBatch(lambda self, batch: self.drop(batch["image"]), drop=nn.Dropout(0.5))
+    checked(module, pair_batch(16), call_forward)
+
+
+def test_the_message_says_how_large_the_difference_was() -> None:
+    module = OnBatch(lambda _, batch: batch["image"] - batch["image"][:1])
+    with pytest.raises(
+        ConfigurationError, match=r"in reverse order \(largest difference [\d.]+ of the largest output\)"
+    ):
+        checked(module, pair_batch(16), call_forward)
+
+
+def test_rounding_is_tolerated() -> None:
+    module = OnBatch(lambda _, batch: 100 + batch["image"] + 1e-3 * batch["image"].mean())
+    checked(module, pair_batch(16), call_forward)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.bfloat16, 2e-2), (torch.float16, 2e-2), (torch.float32, 1e-3)])
+def test_half_precision_is_given_more_room(dtype: torch.dtype, expected: float) -> None:
+    assert tolerance(torch.ones(1, dtype=dtype)) == expected
+
+
+def test_outputs_that_are_not_finite_compare_with_nothing() -> None:
+    module = OnBatch(lambda _, batch: batch["image"] / 0 * 0)
+    assert checked(module, pair_batch(16), call_forward).isnan().all()
+
+
+def strays(function: Callable[[Any], Tensor], batch: Any, target: str | None = None) -> tuple[Evaluator, Probe, Tensor]:
+    evaluator = Evaluator(OnBatch(lambda _, given: function(given)), call_forward)
+    probe = probe_of(batch, target=target)
+    return evaluator, probe, check_independence(evaluator, probe)
+
+
+BATCH = {**pair_batch(16), "id": torch.arange(16), "weight": integers(9, 16, seed=4)}
+
+
+@pytest.mark.parametrize("target", ["labels", None])
+def test_a_label_that_forward_reads_is_named(target: str | None) -> None:
+    found = strays(lambda batch: batch["image"] + batch["labels"][:, None], BATCH, target)
+    with pytest.warns(
+        MonitorWarning,
+        match=r"the outputs depend on 'labels', which belongs to no modality and travels with 'image'. A traced "
+        r"forward shows that 'labels' acts with 'image'. Say modalities=\{.image.: \[.image., .labels.\]",
+    ) as caught:
+        warn_of_stray_leaves(*found)
+    assert len(caught) == 1
+
+
+def test_several_leaves_are_named_in_one_warning() -> None:
+    found = strays(lambda batch: batch["image"] * batch["id"][:, None] + batch["weight"][:, None], BATCH)
+    with pytest.warns(MonitorWarning, match=r"depend on 'id', 'weight', which") as caught:
+        warn_of_stray_leaves(*found)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda batch: batch["image"],
+        lambda batch: batch["image"] + 0 * batch["id"][:, None],
+        lambda batch: batch["image"] / 0 * 0,
+    ],
+    ids=["unused", "without effect", "not finite"],
+)
+def test_leaves_without_effect_are_not_named(function: Callable[[Any], Tensor]) -> None:
+    found = strays(function, BATCH)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_stray_leaves(*found)
+
+
+def test_leaves_of_modalities_are_never_strays() -> None:
+    evaluator = Evaluator(OnBatch(lambda _, batch: batch["image"] + batch["id"][:, None]), call_forward)
+    probe = probe_of(BATCH, {"image": ["image", "id"], "text": "text"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_stray_leaves(evaluator, probe, check_independence(evaluator, probe))
+
+
+def test_a_stray_list_of_strings_is_named() -> None:
+    batch = {**pair_batch(8), "name": [f"{k}" for k in range(8)]}
+    found = strays(lambda given: given["image"] + torch.tensor([float(name) for name in given["name"]])[:, None], batch)
+    with pytest.warns(MonitorWarning, match="depend on 'name'"):
+        warn_of_stray_leaves(*found)
+
+
+def test_a_stray_of_a_single_example_cannot_be_seen() -> None:
+    found = strays(lambda batch: batch["image"] + batch["id"][:, None], {**pair_batch(1), "id": torch.tensor([3])})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_stray_leaves(*found)

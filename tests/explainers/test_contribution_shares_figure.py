@@ -1,0 +1,109 @@
+"""The picture of the shares: everything has its place, whatever modalities are called and scores are."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mviz_lightning.callbacks.reporter import Reporter
+from mviz_lightning.explainers.contribution_shares.figure import COLOURS, share_curves
+from mviz_lightning.functional import bound_name
+from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.session.explanation_history import ExplanationHistory
+from mviz_lightning.session.history import History
+from mviz_lightning.sinks.records import Dashboard, RunRecord
+from mviz_lightning.testing import MemorySink
+
+
+def rows(names, count=5, score=0.6, steps=10, *, states=False):
+    return [RunRecord("fit", k, steps * (k + 1), dict(values(names, score, states=states))) for k in range(count)]
+
+
+def values(names, score, *, states):
+    keys = {"interaction": 0.1} | {f"contribution/{name}": 0.9 / len(names) for name in names}
+    for key, value in (keys | {f"total/{name}": 0.9 / len(names) + 0.1 for name in names}).items():
+        yield key, value
+        yield bound_name(key, "low"), value - 0.05
+        yield bound_name(key, "high"), value + 0.05
+    yield "score", score
+    for number, name in enumerate(names):
+        if states:
+            yield f"collapse/{name}", float(1 + number % 2)
+
+
+def coloured(pixels, colour, strength=1.0):
+    """Return rows and columns of pixels of a colour over white."""
+    solid = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
+    return (np.abs(pixels.astype(int) - (255 - strength * (255 - solid))).max(-1) <= 3).nonzero()
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were drawn."""
+    found, rasterise = [], Canvas.pixels
+    monkeypatch.setattr(Canvas, "pixels", lambda self: (rasterise(self), found.append(self.figure))[0])
+    return found
+
+
+NAMES = [["image", "text"], ["a", "b", "c"], ["image", "question text", "audio of the scene", "a table of numbers"]]
+
+
+@pytest.mark.parametrize("names", NAMES, ids=len)
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize(("score", "steps"), [(0.6, 10), (-1000.0, 120_000)])
+def test_all_that_is_written_lies_in_the_picture_and_apart(figures, names, states, score, steps):
+    drawn = rows(names, score=score, steps=steps, states=states)
+    image = share_curves(drawn if steps < 1000 else [*drawn, *drawn[-1:]], names)
+    assert image.pixels.shape[1] == 960
+    (figure,) = figures
+    left, right = figure.axes
+    for axes in (left, right):
+        legend, label = axes.get_legend().get_window_extent(), axes.xaxis.label.get_window_extent()
+        assert figure.bbox.y0 <= legend.y0 < legend.y1 <= label.y0 + 2
+        assert axes.bbox.x0 - 60 <= legend.x0 < legend.x1 <= axes.bbox.x1 + 12
+        extent = axes.get_tightbbox()
+        assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1 + 1
+    assert left.bbox.x1 < right.yaxis.label.get_window_extent().x0
+    assert left.get_legend().get_window_extent().x1 <= right.get_legend().get_window_extent().x0
+    assert [text.get_text() for text in left.get_legend().get_texts()] == [
+        "interaction",
+        *(f"{name} alone" for name in names),
+    ]
+    marked = ["unused", "collapsed"] if states else []
+    assert {text.get_text() for text in right.get_legend().get_texts()} == {
+        *(f"{name} total" for name in names),
+        *marked,
+        "score",
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_the_bands_are_as_high_as_the_shares(count):
+    image = share_curves(rows(["image", "text"], count), ["image", "text"])
+    assert image.caption == f"epoch {count - 1}"
+    left = image.pixels[:340, :470]
+    for colour in COLOURS[:2]:
+        found, columns = coloured(left, colour, 0.75)
+        rows_of = found[np.abs(columns - np.median(columns)) < 20]
+        assert np.ptp(rows_of) == pytest.approx(308 * 0.45 / 1.02, abs=3)
+
+
+def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
+    twice = [RunRecord("fit", 0, step, rows(["a", "b"], 1)[0].values) for step in (10, 20)]
+    assert share_curves(twice, ["a", "b"]).caption == "step 20"
+    assert [axes.get_xlabel() for axes in figures[0].axes] == ["step", "step"]
+
+
+def test_the_gallery_stays_while_the_examples_do():
+    reporter = Reporter(History(["a", "b"]), ExplanationHistory(), Dashboard("mviz", []), [MemorySink()])
+    session = SimpleNamespace(kinds={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None))
+    reporter.illustrate(session, show_inputs=True)
+    first = reporter.drawing
+    reporter.illustrate(session, show_inputs=True)
+    assert reporter.drawing is first
+    session.kinds = {"a": object()}  # of a probe drawn anew
+    reporter.illustrate(session, show_inputs=True)
+    assert reporter.drawing is not first
+    assert reporter.drawing.kinds is session.kinds
+    reporter.illustrate(session, show_inputs=False)
+    assert not reporter.drawing.show_inputs

@@ -1,0 +1,53 @@
+"""What is written in pictures, and whether it lies inside of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from mviz_lightning.explainers import drawing as results
+from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.plotting import canvas
+from mviz_lightning.sinks.records import Picture, Record
+
+
+def pictured(result: Any, gallery: DrawingContext, when: str = "") -> tuple[dict[str, Record], dict[str, list[str]]]:
+    """Return records by key, and what is written in each picture; nothing of it may leave the picture."""
+    written: list[list[str]] = []
+    draw = canvas.pixels
+
+    def read(figure: Figure) -> Any:
+        pixels, renderer = draw(figure), FigureCanvasAgg(figure).get_renderer()  # drawing puts labels in their places
+        hidden = undrawn(figure)
+        found = [t for t in figure.findobj(Text) if seen(t) and t not in hidden and t.get_text().strip()]
+        for text in found:
+            box = text.get_window_extent(renderer)
+            inside = box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
+            assert inside, f"{text.get_text()!r} leaves the picture: {box}"
+        written.append([line for text in found for line in text.get_text().split("\n")])
+        return pixels
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "pixels", read)
+        records = results.records_of(result, "survey", gallery, when)
+    images = [record for record in records if isinstance(record, Picture)]
+    return {record.key: record for record in records}, dict(zip(keys(images), written, strict=True))
+
+
+def keys(records: Sequence[Record]) -> list[str]:
+    return [record.key for record in records]
+
+
+def seen(text: Text) -> bool:
+    return text.get_visible() and (text.axes is None or text.axes.get_visible())
+
+
+def undrawn(figure: Figure) -> set[Text]:
+    """Return the labels of ticks beyond the ends of their axis."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    ticks = [(tick, sorted(axis.get_view_interval())) for axis in axes for tick in axis.get_major_ticks()]
+    beyond = [tick for tick, (low, high) in ticks if not low <= tick.get_loc() <= high]
+    return {label for tick in beyond for label in (tick.label1, tick.label2)}

@@ -1,0 +1,235 @@
+"""Kinds: which one a leaf is, images, tables, kinds of the user's own."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.modality_checks import assert_cut, made
+from torch import Tensor
+
+from mviz_lightning.batch import Modality, Segments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.modalities import Image, ModalityType, Tabular, base, blocks, modality_type_of
+
+
+@pytest.fixture
+def _forgotten_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds that a test makes are gone after it."""
+    monkeypatch.setattr(base, "REGISTRY", dict(base.REGISTRY))
+
+
+@pytest.mark.parametrize(
+    ("leaf", "name"),
+    [
+        (torch.zeros(2, 3, 4, 4), "image"),
+        (torch.zeros(2, 4, 4, 3, dtype=torch.uint8), "image"),
+        (torch.zeros(2, 5, dtype=torch.long), "text"),
+        (torch.zeros(2, 5, dtype=torch.int32), "text"),
+        (["a b", "c"], "text"),
+        (("a b", "c"), "text"),
+        (torch.zeros(2, 5), "tabular"),
+        (torch.zeros(2, 5, dtype=torch.float16), "tabular"),
+        (torch.zeros(2), "tabular"),
+        (torch.zeros(2, dtype=torch.long), "tabular"),
+        (torch.zeros(2, dtype=torch.bool), "tabular"),
+        (torch.zeros(2, 5, dtype=torch.bool), "tabular"),
+        (torch.zeros(2, 5, 3), "series"),
+        (torch.zeros(2, 5, 3, 4, 4), "video"),
+        (torch.zeros(2, 5, 3, 4, 4, dtype=torch.uint8), "video"),
+    ],
+)
+def test_a_leaf_is_known_by_type_and_rank_for_one_kind_only(leaf: Any, name: str) -> None:
+    assert modality_type_of(Modality("x"), leaf).name == name
+    assert [kind.name for kind in base.REGISTRY.values() if kind.fits(leaf)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("leaf", "described"),
+    [
+        (torch.zeros(2, 3, 4, 5, 6, 7), r"a Tensor \(2, 3, 4, 5, 6, 7\) of torch.float32"),
+        (torch.zeros(2, 3, 4, dtype=torch.long), r"a Tensor \(2, 3, 4\) of torch.int64"),
+        ([b"a"], "a list"),
+        ([], "a list"),
+    ],
+)
+def test_a_leaf_that_looks_like_nothing_is_said(leaf: Any, described: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"kind of 'x': {described} looks like none of image, "):
+        modality_type_of(Modality("x"), leaf)
+
+
+def test_what_has_boxes_is_regions_unless_the_user_says_otherwise() -> None:
+    leaf = torch.zeros(2, 3, 4)
+    assert modality_type_of(Modality("x", boxes="b"), leaf).name == "regions"
+    assert modality_type_of(Modality("x", boxes="b", kind="series"), leaf).name == "series"
+
+
+@pytest.mark.parametrize("name", ["nonsense", "no.such.Kind", "torch.Tensor"])
+def test_an_unknown_kind_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"kind='{name}': choose one of image, .*, or give the dotted path"):
+        modality_type_of(Modality("x", kind=name), torch.zeros(2))
+
+
+@pytest.mark.usefixtures("_forgotten_kinds")
+def test_a_kind_of_the_users_own_is_asked_first() -> None:
+    class Graph(ModalityType):
+        name = "graph"
+
+        @classmethod
+        def fits(cls, values: Any) -> bool:
+            return isinstance(values, Tensor) and values.dim() == 3
+
+        def cut(self) -> Segments:
+            return Segments(self.path, blocks(self.values.shape[1], self.modality.max_segments).view(1, -1, 1))
+
+        def draw(self, axes: Any, example: int) -> None: ...
+
+        def paint(self, axes: Any, example: int, weights: Any, colours: Any, *, inputs: bool = True) -> None: ...
+
+    kind = made(torch.ones(2, 6, 3), segments=3)
+    assert isinstance(kind, Graph)
+    assert modality_type_of(Modality("x", kind="graph"), torch.ones(2)) is Graph
+    assert kind.names(0) == ["unit 1", "unit 2", "unit 3"]
+    assert_cut(kind)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 6), (2, 4, 8, 6), (2, 12, 8, 6), (2, 8, 6, 3), (2, 8, 6, 1), (2, 3, 5, 5)])
+@pytest.mark.parametrize("segments", [1, 4, 7, 49])
+def test_images_are_cut_into_patches(shape: tuple[int, ...], segments: int) -> None:
+    kind = made(torch.rand(shape), segments=segments)
+    assert_cut(kind)
+    assert kind.pixels(1).shape == ((8, 6, 3) if 8 in shape else (5, 5, 3))
+
+
+def test_images_without_channels_are_cut_when_the_user_says_so() -> None:
+    assert_cut(made(torch.rand(2, 8, 6), kind="image", segments=12))
+
+
+def test_patches_are_squares_counted_from_the_top_left() -> None:
+    kind = made(torch.rand(1, 3, 4, 6), segments=6)
+
+    assert kind.segments.index[0, 0].tolist() == [[0, 0, 1, 1, 2, 2]] * 2 + [[3, 3, 4, 4, 5, 5]] * 2
+    assert kind.names(0)[3] == "row 2, col 1"
+
+
+def test_normalisation_is_undone_to_the_pixel() -> None:
+    pixels = torch.randint(256, (2, 3, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = torch.tensor([0.48, 0.46, 0.41]), torch.tensor([0.27, 0.26, 0.28])
+    normalised = (pixels / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+
+    shown = made(normalised, mean=mean.tolist(), std=std.tolist()).pixels(1)
+    assert torch.equal(torch.from_numpy(shown), pixels[1].permute(1, 2, 0))
+    assert torch.equal(torch.from_numpy(made(pixels).pixels(1)), pixels[1].permute(1, 2, 0))
+    assert torch.equal(torch.from_numpy(made(pixels.movedim(1, 3)).pixels(1)), pixels[1].permute(1, 2, 0))
+
+
+def test_what_normalisation_was_is_not_guessed_contrast_is_stretched() -> None:
+    shown = made(torch.tensor([-3.0, 1.0, 5.0]).view(1, 1, 1, 3)).pixels(0)
+    assert shown[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_an_image_that_leaves_0_to_1_by_rounding_keeps_its_contrast() -> None:
+    shown = made(torch.tensor([0.25, 0.5, 1 + 1.2e-7]).view(1, 1, 1, 3)).pixels(0)
+    assert shown[0, :, 0].tolist() == [64, 128, 255]
+
+
+def test_a_mean_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"has 2 values, the images have 3 channels"):
+        made(torch.zeros(1, 3, 4, 4), mean=[0.5, 0.5]).pixels(0)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_masked_patch_has_the_channels_mean_or_what_was_said(*, channels_last: bool) -> None:
+    values = torch.stack([torch.full((2, 8, 8), float(channel)) for channel in range(3)], 3 if channels_last else 1)
+
+    def masked(**said: Any) -> Tensor:
+        kind = made(values, segments=1, **said)
+        found: Tensor = kind.segments.mask(values, torch.zeros(2, 1, dtype=torch.bool), torch.arange(2))
+        return found
+
+    assert torch.equal(masked(), values)
+    assert masked(baseline="zero").unique().tolist() == [0]
+    assert masked(baseline=-2).unique().tolist() == [-2]
+
+
+def test_blur_keeps_each_images_own_colours() -> None:
+    values = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.1
+    values[1] += 0.9
+    kind = made(values, baseline="blur", segments=4)
+
+    masked = kind.segments.mask(values, torch.zeros(2, 4, dtype=torch.bool), torch.arange(2))
+    assert masked.std(dim=(2, 3)).max() < 0.5 * values.std(dim=(2, 3)).min()
+    assert torch.allclose(masked.mean((2, 3)), values.mean((2, 3)), atol=0.01)
+    assert kind.baseline == "blurred"
+
+
+def test_superpixels_follow_the_image() -> None:
+    pytest.importorskip("skimage")
+    values = torch.zeros(2, 3, 32, 32)
+    values[..., 16:] = 1
+    kind = made(values, superpixels=True, segments=8)
+
+    assert_cut(kind)
+    index = kind.segments.index[0, 0]
+    assert not set(index[:, :16].unique().tolist()) & set(index[:, 16:].unique().tolist())
+    assert kind.names(0)[0] == "superpixel 1"
+
+
+@pytest.mark.parametrize("values", [torch.zeros(2, 5), ["a"]])
+@pytest.mark.parametrize("kind", ["image", "tabular", "series", "audio", "regions"])
+def test_what_a_kind_cannot_be_is_refused(values: Any, kind: str) -> None:
+    if isinstance(values, Tensor) and kind in {"tabular", "series", "audio"}:
+        return
+    with pytest.raises(ConfigurationError, match=rf"kind='{kind}' of 'x': expected .*found"):
+        made(values, kind=kind)
+
+
+@pytest.mark.parametrize("kind", [Image, Tabular])
+def test_a_baseline_that_a_kind_does_not_know_is_refused(kind: type[ModalityType]) -> None:
+    with pytest.raises(ConfigurationError, match=r"baseline='noise' of 'x': say 'zero', 'mean' or a number"):
+        made(torch.zeros(2, 3, 4, 4) if kind is Image else torch.zeros(2, 3), baseline="noise")
+
+
+@pytest.mark.parametrize("values", [torch.rand(3, 5), torch.rand(3), torch.arange(3), torch.rand(3, 5) > 0.5])
+@pytest.mark.parametrize("segments", [1, 3, 49])
+def test_tables_are_cut_into_columns(values: Tensor, segments: int) -> None:
+    assert_cut(made(values, segments=segments))
+
+
+def test_masked_columns_have_the_mean_of_numbers_that_are_there() -> None:
+    values = torch.tensor([[1.0, 10.0], [3.0, float("nan")], [5.0, 30.0]])
+    kind = made(values)
+
+    masked = kind.segments.mask(values, torch.tensor([[False, True], [True, False], [False, False]]), torch.arange(3))
+    assert masked.tolist() == [[3, 10], [3, 20], [3, 20]]
+    assert kind.baseline == "the examples' mean"
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "masked", "words"),
+    [
+        (torch.tensor([2, 7, 7]), {}, 7, "the most frequent value"),
+        (torch.tensor([True, False, True]), {}, True, "the most frequent value"),
+        (torch.tensor([2, 7, 7]), {"baseline": 5}, 5, "5"),
+        (torch.tensor([2.0, 7.0, 9.0]), {}, 6, "the examples' mean"),
+        (torch.tensor([2.0, 7.0, 9.0]), {"baseline": "zero"}, 0, "0"),
+    ],
+)
+def test_a_masked_column_has_a_value_of_its_type(values: Tensor, said: Any, masked: float, words: str) -> None:
+    kind = made(values, **said)
+
+    found = kind.segments.mask(values[[0]], torch.zeros(1, 1, dtype=torch.bool), torch.tensor([0]))
+    assert found.dtype == values.dtype
+    assert found.tolist() == [masked]
+    assert kind.baseline == words
+
+
+def test_columns_have_their_names_and_runs_those_of_their_ends() -> None:
+    assert made(torch.rand(2, 3), feature_names=["age", "sex", "bmi"]).names(0, inputs=False) == ["age", "sex", "bmi"]
+    assert made(torch.rand(2, 4), feature_names="abcd", segments=2).names(0) == ["a to b", "c to d"]
+    assert made(torch.rand(2, 3), segments=2).names(0) == ["columns 1-2", "column 3"]
+
+
+@pytest.mark.parametrize("values", [torch.rand(2, 3), torch.rand(2, 4, 3)])
+def test_names_of_another_number_are_refused(values: Tensor) -> None:
+    with pytest.raises(ConfigurationError, match=r"feature_names of 'x' has 2 names, the leaf has 3 (column|channel)s"):
+        made(values, feature_names=["a", "b"])
