@@ -47,8 +47,10 @@ HEADINGS = [
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-SCRIPT = re.compile(r"(?:tests|examples)/[\w/]+\.py")
+SCRIPT = re.compile(r"(?:tests|examples)/[\w/]+\.py|\btest_\w+\.py")
 CODE = re.compile(r"`([^`]+)`")
+BARE = re.compile(r"(?<![\w.\])`/])\.\d+")
+"""A number without its leading zero; no version, no path."""
 
 
 def name_of(page: Path) -> str:
@@ -172,7 +174,7 @@ def test_the_doctests_of_all_pages_are_collected(pytestconfig):
 
 def test_twelve_lines_attach_the_monitor():
     (code,) = python_blocks(README)
-    assert len([line for line in code.splitlines() if line]) <= 12
+    assert len(code.splitlines()) == 12
 
 
 # -- Shape -----------------------------------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def test_relative_links_lead_to_files_and_headings_that_exist(page):
 @each(PAGES)
 def test_scripts_that_a_page_names_exist(page):
     for script in SCRIPT.findall(page.read_text("utf-8")):
-        assert (ROOT / script).is_file(), script
+        assert (ROOT / script).is_file() or list((ROOT / "tests").rglob(script)), script
 
 
 # -- Numbers ---------------------------------------------------------------------------------------------------------
@@ -248,7 +250,11 @@ def test_every_table_of_numbers_and_every_picture_names_the_script_that_makes_it
 
 @each(PAGES)
 def test_numbers_have_a_leading_zero(page):
-    assert not re.findall(r"(?<![\w.\])`/])\.\d+", prose(page))
+    assert not BARE.findall(prose(page))
+
+
+def test_a_number_without_leading_zero_is_found():
+    assert BARE.findall("total < .05, 0.05, v1.2, `.5`") == [".05"]
 
 
 def test_measured_tables_are_told_from_others():
