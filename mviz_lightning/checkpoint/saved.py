@@ -185,7 +185,7 @@ def plain(value: Any, name: str, lost: list[str]) -> Any:
         entries = [plain(one, f"{name}[{number}]", lost) for number, one in enumerate(value)]
         return tuple(entries) if isinstance(value, tuple) else entries
     if isinstance(value, Tensor):
-        return value if type(value) is Tensor else value.as_subclass(Tensor)
+        return value if type(value) is Tensor else value.detach().as_subclass(Tensor)
     scalar = value.item() if isinstance(value, np.generic) else value
     kind = next((kind for kind in (bool, int, float, str, NoneType) if isinstance(scalar, kind)), None)
     if kind is None:

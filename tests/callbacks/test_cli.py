@@ -33,7 +33,7 @@ CONFIG = {
                     "num_examples": 32,
                     "group_size": 8,
                     "max_overhead": 0.05,
-                    "predict": "cli_predict.predict",
+                    "predict": "helpers.cli_predict.predict",
                     "score": {
                         "class_path": "torchmetrics.classification.MulticlassF1Score",
                         "init_args": {"num_classes": 3},
@@ -85,7 +85,7 @@ def dime(**said):
 
 @pytest.mark.filterwarnings("ignore")
 def test_explainers_and_modalities_are_built_from_yaml(tmp_path, monkeypatch):
-    words = {"values": "1", "kind": "text", "decode": "cli_predict.tokens", "special_ids": [0], "baseline": 3}
+    words = {"values": "1", "kind": "text", "decode": "helpers.cli_predict.tokens", "special_ids": [0], "baseline": 3}
     columns = {
         "values": "0",
         "kind": "tabular",

@@ -1,0 +1,88 @@
+"""Plain data is written so that every way of loading takes it, and read back part by part."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.unprintable import UNPRINTABLE, NumericError, UnprintableError, UnprintableRuntimeError, WordyError
+from torch import nn
+
+from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain
+from mviz_lightning.engine.memory import ran_out
+from mviz_lightning.errors import describe_error, message_of
+
+
+@dataclass
+class Part:
+    """Some of everything."""
+
+    number: float
+    names: list[str] = field(default_factory=list)
+    table: Mapping[str, int] | None = None
+
+
+MANY = [{"number": 2.0}, {}, {"number": "x"}]
+
+
+def test_parts_are_read_and_damaged_ones_named() -> None:
+    saved = Saved(
+        {"good": {"number": 1, "table": {"a": 1}, "later": 0}, "many": [{"number": 2.0}, {}, {"number": "x"}]}
+    )
+    assert saved["good"].read(Part) == Part(1, [], {"a": 1})
+    assert saved["many"].every(Part) == [Part(2.0)]
+    assert saved["none"].read(Part, "instead") == "instead"
+    assert saved["many"]["deeper"].read(int) is None
+    with pytest.raises(DamagedError, match=r"many\[1\].number is missing; many\[2\].number is of type str, not float"):
+        saved.raise_damages()
+    assert saved.damages[2:] == ["none is missing", "many is of type list, not dict"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"number": True}, "p.number is of type bool, not float"),
+        ({"number": 1, "names": "ab"}, "p.names is of type str, not list"),
+        ({"number": 1, "names": ["a", None]}, r"p.names\[1\] is of type NoneType, not str"),
+        ({"number": 1, "table": {"a": 1.5}}, "p.table.a is of type float, not int"),
+        (None, "p is of type NoneType, not dict"),
+    ],
+)
+def test_what_is_of_another_type_is_damaged(value: Any, message: str) -> None:
+    saved = Saved(value, "p")
+    assert saved.read(Part) is None
+    with pytest.raises(DamagedError, match=message):
+        saved.raise_damages()
+
+
+def test_what_checkpoints_do_not_take_is_made_plain_or_left_out() -> None:
+    lost: list[str] = []
+    value = {
+        "score": np.float64(0.5),
+        "top": (np.int64(3), [nn.Parameter(torch.ones(2))]),
+        "f": print,
+        "in": {"s": {1}},
+    }
+    found = plain(value, "", lost)
+    file = io.BytesIO()
+    torch.save(found, file)
+    file.seek(0)
+    assert str(torch.load(file, weights_only=True)) == "{'score': 0.5, 'top': (3, [tensor([1., 1.])]), 'in': {}}"
+    assert lost == ["f is a builtin_function_or_method", "in.s is a set"]
+
+
+def test_every_error_can_be_described() -> None:
+    assert describe_error(UnprintableError()) == UNPRINTABLE
+    assert describe_error(NumericError()) == "NumericError: (its message cannot be printed: __str__ raises TypeError)"
+    assert describe_error(KeyError("a")) == "KeyError: 'a'"
+    assert type(message_of(WordyError())) is str
+    assert message_of(ValueError("\udcff")) == "\\udcff"
+
+
+def test_memory_that_ran_out_is_told_by_any_error() -> None:
+    assert ran_out(RuntimeError("MPS backend out of memory"))
+    assert ran_out(torch.OutOfMemoryError("CUDA out of memory."))
+    assert not any(ran_out(error) for error in (UnprintableRuntimeError(), RuntimeError(5), KeyError("out of memory")))
