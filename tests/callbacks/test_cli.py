@@ -9,7 +9,7 @@ from helpers.toy import Toy, examples, loader
 from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import DataLoader, TensorDataset
 
-from mviz_lightning import explainers
+from mviz_lightning import MultimodalMonitor, explainers
 from mviz_lightning.explainers import DIME
 
 CONFIG = {
@@ -71,7 +71,7 @@ def test_the_monitor_is_built_from_yaml(tmp_path, monkeypatch):
     cli = built(tmp_path, monkeypatch)
     cli.trainer.fit(cli.model, loader(), loader(seed=1))
     assert "mviz/emap_gap" in cli.trainer.callback_metrics
-    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    (watch,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, MultimodalMonitor))
     assert watch._measurement_run.time_budget.limit == 0.05
 
 
@@ -101,7 +101,7 @@ def test_explainers_and_modalities_are_built_from_yaml(tmp_path, monkeypatch):
         "show_inputs": False,
     }
     cli = built(tmp_path, monkeypatch, settings, Reader)
-    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    (watch,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, MultimodalMonitor))
     assert list(watch.config.explainers) == [
         DIME(num_examples=2, outputs=[0, 2], name="mine"),
         DIME(num_examples=1, donors=3, masks=8),
@@ -139,7 +139,7 @@ def test_all_stages_are_built_from_yaml_and_conducted(tmp_path, monkeypatch):
         {"class_path": f"mviz_lightning.explainers.{name}", "init_args": options} for name, options in STAGES.items()
     ]
     cli = built(tmp_path, monkeypatch, {"explainers": said})
-    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    (watch,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, MultimodalMonitor))
     assert list(watch.config.explainers) == [getattr(explainers, name)(**options) for name, options in STAGES.items()]
     cli.trainer.fit(cli.model, loader(), loader(seed=1))
     names = ("importance", "cross_modal", "representation", "prediction", "mistakes")
