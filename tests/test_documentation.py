@@ -239,7 +239,7 @@ def test_files_and_folders_of_the_package_that_a_page_names_exist(page):
 
 
 def test_the_page_for_contributors_names_every_room():
-    page = (GUIDES / "contributing.md").read_text("utf-8")
+    page = (ROOT / "examples/guides/contributing.md").read_text("utf-8")
     rooms = [path.parent.name for path in (ROOT / "mviz_lightning").glob("*/__init__.py")]
     assert [room for room in rooms if not re.search(rf"\b{room}\b", page)] == ["kinds"]
 
