@@ -232,6 +232,18 @@ def test_scripts_that_a_page_names_exist(page):
         assert (ROOT / script).is_file() or list((ROOT / "tests").rglob(script)), script
 
 
+@each(PAGES)
+def test_files_and_folders_of_the_package_that_a_page_names_exist(page):
+    for place in re.findall(r"`(mviz_lightning/[\w/.]*)`", page.read_text("utf-8")):
+        assert (ROOT / place).exists(), place
+
+
+def test_the_page_for_contributors_names_every_room():
+    page = (ROOT / "examples/guides/contributing.md").read_text("utf-8")
+    rooms = [path.parent.name for path in (ROOT / "mviz_lightning").glob("*/__init__.py")]
+    assert [room for room in rooms if not re.search(rf"\b{room}\b", page)] == ["kinds"]
+
+
 # -- Numbers ---------------------------------------------------------------------------------------------------------
 
 
