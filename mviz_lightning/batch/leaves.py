@@ -1,7 +1,6 @@
-"""Leaves that hold one entry for each example: tensors, packed sequences, arrays, lists of anything.
+"""Leaves of a batch, which hold one entry per example: tensors, packed sequences, arrays, lists of anything.
 
-Three operations suffice for recombination, and they are the same for every kind: how many examples, take some of
-them, put several leaves behind one another.
+Recombination needs three operations for every type of leaf: count its examples, take some of them, join several leaves.
 """
 
 import copy
@@ -21,104 +20,111 @@ from mviz_lightning.errors import ConfigurationError
 
 
 @singledispatch
-def count(leaf: Any) -> int | None:
-    """Return how many examples the leaf holds; None for what is not one entry an example."""
+def example_count(leaf: Any) -> int | None:
+    """Return the number of examples in a leaf; None for a value that does not hold one entry per example."""
     return None
 
 
-@count.register
+@example_count.register
 def _(leaf: Tensor) -> int | None:
     return len(leaf) if leaf.dim() else None
 
 
-@count.register
+@example_count.register
 def _(leaf: np.ndarray) -> int | None:
     return len(leaf) if leaf.ndim else None
 
 
-@count.register
+@example_count.register
 def _(leaf: PackedSequence) -> int | None:
-    # Its own length counts time steps and attributes; the first step holds every example.
+    # Its own length is the number of its fields; the first time step holds every example.
     return int(leaf.batch_sizes[0])
 
 
-@count.register(list)
-@count.register(tuple)
+@example_count.register(list)
+@example_count.register(tuple)
 def _(leaf: Sequence[Any]) -> int | None:
     return len(leaf)
 
 
 @singledispatch
-def take(leaf: Any, index: Tensor) -> Any:
-    """Return a copy of the leaf with the examples of ``index`` (``(R,)`` long), in that order."""
+def take_examples(leaf: Any, index: Tensor) -> Any:
+    """Return a copy of the leaf with the examples at ``index``, ``(R,)`` long, in this order.
+
+    Raises:
+        ConfigurationError: The leaf's type is not supported.
+    """
     raise ConfigurationError(f"cannot take examples of a {type(leaf).__name__}; pass tensors or lists.")
 
 
-@take.register
+@take_examples.register
 def _(leaf: Tensor, index: Tensor) -> Tensor:
     return leaf[index.to(leaf.device)]
 
 
-@take.register
+@take_examples.register
 def _(leaf: np.ndarray, index: Tensor) -> Any:
     return leaf[index.cpu().numpy()]
 
 
-@take.register
+@take_examples.register
 def _(leaf: PackedSequence, index: Tensor) -> PackedSequence:
     rows = _unpacked(leaf)
     return pack_sequence([rows[i] for i in index.tolist()], enforce_sorted=False)
 
 
-@take.register
+@take_examples.register
 def _(leaf: list, index: Tensor) -> list[Any]:  # type: ignore[type-arg]
     return [copy.deepcopy(leaf[i]) for i in index.tolist()]
 
 
-@take.register
+@take_examples.register
 def _(leaf: tuple, index: Tensor) -> tuple[Any, ...]:  # type: ignore[type-arg]
     return tuple(copy.deepcopy(leaf[i]) for i in index.tolist())
 
 
-def keep(leaf: Any, index: Tensor) -> Any:
-    """Return a copy of some examples that can be kept: plain tensors on the CPU, outside of inference mode.
+def kept_copy(leaf: Any, index: Tensor) -> Any:
+    """Return a copy of some examples to keep for the whole training: plain tensors on the CPU.
 
     Args:
-        leaf: Of the user's own batch.
-        index: ``(R,)`` long, which examples.
+        leaf: A leaf of the user's own batch.
+        index: ``(R,)`` long, the examples.
     """
-    # A copy made in inference mode could never be differentiated.
+    # Outside inference mode: PyTorch cannot derive through tensors made in it.
     with torch.inference_mode(False), torch.no_grad():
-        return move(take(plain(leaf), index), "cpu")
+        return to_device(take_examples(plain_tensors(leaf), index), "cpu")
 
 
-def plain(value: Any) -> Any:
+def plain_tensors(value: Any) -> Any:
     """Return a value in which every tensor is exactly a ``torch.Tensor``; the data are shared.
 
-    A subclass (MONAI's MetaTensor, torchvision's Image) carries metadata of one batch, which is wrong for recombined
-    rows, runs code of its own in every operation, and is refused by ``torch.load(weights_only=True)``.
+    A subclass (MONAI's ``MetaTensor``, torchvision's ``Image``) carries metadata of one batch, which is wrong for
+    recombined rows. It runs its own code in every operation, and ``torch.load(weights_only=True)`` refuses it.
     """
-    special = {keys: made for keys, node in tree.nodes(value) if (made := _plain(node)) is not node}
+    special = {keys: made for keys, node in tree.nodes(value) if (made := _plain_node(node)) is not node}
     return tree.replace(value, special)
 
 
-def _plain(node: Any) -> Any:
+def _plain_node(node: Any) -> Any:
     if isinstance(node, PackedSequence):
-        data = _plain(node.data)
+        data = _plain_node(node.data)
         return node if data is node.data else PackedSequence(data, *node[1:])
-    # A wrapper (a jagged or a sharded tensor) has no data of its own.
+    # A wrapper subclass (a jagged or a sharded tensor) has no data of its own.
     if not isinstance(node, Tensor) or type(node) is Tensor or is_traceable_wrapper_subclass(node):
         return node
     return node.as_subclass(Tensor)
 
 
-def join(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool = False) -> Any:
-    """Put leaves of one kind behind one another; ragged tensors are padded to the largest extent.
+def join_leaves(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool = False) -> Any:
+    """Join leaves of one type along the example dimension; tensors of different shapes are padded to the largest.
 
     Args:
-        leaves: At least one.
-        pad_value: What they are padded with.
-        in_front: Whether they are padded in front along their second dimension rather than at their ends.
+        leaves: At least one leaf.
+        pad_value: The value of the padding.
+        in_front: Whether the padding of the second dimension (time) is in front of the values; by default it is behind.
+
+    Raises:
+        ConfigurationError: Tensors differ in their number of dimensions.
     """
     first = leaves[0]
     if isinstance(first, Tensor):
@@ -126,48 +132,48 @@ def join(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool = False)
     if isinstance(first, PackedSequence):
         return pack_sequence([row for leaf in leaves for row in _unpacked(leaf)], enforce_sorted=False)
     if isinstance(first, np.ndarray):
-        if ragged(leaves):
+        if is_ragged(leaves):
             return _join_tensors([torch.from_numpy(leaf) for leaf in leaves], pad_value, in_front=in_front).numpy()
         return np.concatenate(leaves)
     return type(first)(entry for leaf in leaves for entry in leaf)
 
 
-def ragged(leaves: Sequence[Any]) -> bool:
-    """Tell whether joining the leaves pads them."""
+def is_ragged(leaves: Sequence[Any]) -> bool:
+    """Tell whether joining the leaves pads them: whether they are tensors of different shapes."""
     return isinstance(leaves[0], Tensor | np.ndarray) and len({leaf.shape[1:] for leaf in leaves}) > 1
 
 
-def move(leaf: Any, device: torch.device | str) -> Any:
-    """Return the leaf with its tensors on ``device``."""
+def to_device(leaf: Any, device: torch.device | str) -> Any:
+    """Return the leaf with its tensors on a device."""
     if isinstance(leaf, Tensor):
         return leaf.to(device)
     if isinstance(leaf, PackedSequence):
         return leaf.to(device=device)  # type: ignore[call-arg]
     if isinstance(leaf, list | tuple):
-        return type(leaf)(move(entry, device) for entry in leaf)
+        return type(leaf)(to_device(entry, device) for entry in leaf)
     return leaf
 
 
-def content(leaf: Any) -> Iterator[bytes]:
-    """Yield everything in a leaf as bytes, for digests."""
+def leaf_bytes(leaf: Any) -> Iterator[bytes]:
+    """Yield the content of a leaf as bytes, for a digest."""
     if isinstance(leaf, PackedSequence):
-        yield from content([leaf.data, leaf.batch_sizes])
+        yield from leaf_bytes([leaf.data, leaf.batch_sizes])
     elif isinstance(leaf, Tensor):
         yield leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     elif isinstance(leaf, np.ndarray):
         yield leaf.tobytes()
     elif isinstance(leaf, list | tuple):
         for entry in leaf:
-            yield from content(entry)
+            yield from leaf_bytes(entry)
     else:
         yield repr(leaf).encode()
 
 
-def describe(leaf: Any) -> str:
-    """Return the leaf's kind and extent in a few words, for messages."""
+def describe_leaf(leaf: Any) -> str:
+    """Return a leaf's shape, or its type and length, for messages: ``(16, 3)``, ``list of 16``."""
     if isinstance(leaf, Tensor | np.ndarray):
         return str(tuple(leaf.shape))
-    size = count(leaf)
+    size = example_count(leaf)
     return type(leaf).__name__ if size is None else f"{type(leaf).__name__} of {size}"
 
 
@@ -179,7 +185,9 @@ def _unpacked(leaf: PackedSequence) -> list[Tensor]:
 def _join_tensors(leaves: Sequence[Tensor], pad_value: float, *, in_front: bool) -> Tensor:
     if len({leaf.dim() for leaf in leaves}) > 1:
         shapes = ", ".join(sorted({str(tuple(leaf.shape)) for leaf in leaves}))
-        raise ConfigurationError(f"examples of one leaf differ in their number of dimensions: {shapes}.")
+        raise ConfigurationError(
+            f"examples of one leaf differ in their number of dimensions: {shapes}. Give all examples the same number."
+        )
     extent = torch.tensor([leaf.shape[1:] for leaf in leaves]).amax(0).tolist()
     return torch.cat([_padded(leaf, extent, pad_value, in_front=in_front) for leaf in leaves])
 
@@ -188,5 +196,5 @@ def _padded(leaf: Tensor, extent: list[int], pad_value: float, *, in_front: bool
     missing = [(0, size - has) for size, has in zip(extent, leaf.shape[1:], strict=True)]
     if in_front and missing:
         missing[0] = missing[0][::-1]
-    # torch counts from the last dimension and wants (before, after) for each.
+    # torch.nn.functional.pad takes (before, after) per dimension, from the last dimension to the first.
     return pad(leaf, [amount for pair in reversed(missing) for amount in pair], value=pad_value)

@@ -1,4 +1,4 @@
-"""Mask units of a modality: patches, words, blocks, columns, regions."""
+"""Mask segments of a modality: patches, words, blocks of time, columns, regions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,38 +10,39 @@ from torch.nn.functional import pad
 
 
 class Maskable(Protocol):
-    """The parts of a modality that are masked one by one, and what stands in their place."""
+    """The segments of a modality, which are masked one by one, and the baseline that replaces a masked segment."""
 
     @property
     def leaf(self) -> str:
         """Path of the leaf that is masked."""
 
     def count(self, example: int) -> int:
-        """Return how many units an example has: the first so many columns of a mask."""
+        """Return the number of segments of an example; segment k is column k of a mask."""
 
     def mask(self, values: Any, kept: Tensor, sources: Tensor) -> Any:
-        """Return the values with the units that are not kept at the baseline.
+        """Return the values with masked segments replaced by the baseline.
 
         Args:
             values: R rows of the leaf.
-            kept: ``(R, U)`` boolean, True where a unit stays; units beyond U stay.
-            sources: ``(R,)`` the example each row was taken from.
+            kept: ``(R, S)`` bool, True where a segment stays; segments beyond S stay.
+            sources: ``(R,)`` the example that each row was taken from.
         """
 
 
 def widened(kept: Tensor, segments: int) -> Tensor:
-    """Return masks of so many units at the least: those that a mask does not know stay."""
+    """Return ``(R, S)`` masks with at least ``segments`` columns; the added segments stay (True)."""
     return pad(kept, (0, max(0, segments - kept.shape[-1])), value=True)
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Units of a tensor: every entry belongs to one, or to none.
+    """Segments of a tensor: every entry belongs to one segment or to none.
 
     Attributes:
         leaf: Path of the leaf that is masked.
-        index: ``(N or 1, ...)`` long, broadcastable to the leaf: the unit of every entry; -1 is never masked.
-        baseline: What a masked entry turns into: a number, or ``(N or 1, ...)`` broadcastable to the leaf.
+        index: ``(N or 1, ...)`` long, broadcastable to the leaf: the segment of every entry, -1 for entries that are
+            never masked. The first dimension is 1 if all examples have the same segments.
+        baseline: The value of a masked entry: a number, or ``(N or 1, ...)`` broadcastable to the leaf.
     """
 
     leaf: str
@@ -49,17 +50,17 @@ class Segments:
     baseline: Tensor | float = 0.0
 
     def count(self, example: int) -> int:
-        """Return how many units an example has."""
+        """Return the number of segments of an example."""
         row = self.index[example if len(self.index) > 1 else 0]
         return int(row.max()) + 1 if row.numel() else 0
 
     def mask(self, values: Tensor, kept: Tensor, sources: Tensor) -> Tensor:
-        """Return the values with the units that are not kept at the baseline.
+        """Return the values with masked segments replaced by the baseline.
 
         Args:
             values: ``(R, ...)`` rows of the leaf.
-            kept: ``(R, U)`` boolean, True where a unit stays; units beyond U stay.
-            sources: ``(R,)`` the example each row was taken from.
+            kept: ``(R, S)`` bool, True where a segment stays; segments beyond S stay.
+            sources: ``(R,)`` the example that each row was taken from.
 
         Returns:
             ``(R, ...)``.
@@ -75,22 +76,28 @@ class Segments:
 
 @dataclass(frozen=True)
 class WordSegments:
-    """Units of a list of strings: runs of words, left out when they are masked.
+    """Segments of a list of strings: runs of words, which are left out when they are masked.
 
     Attributes:
         leaf: Path of the list.
-        words: For every example its units, each a piece of the text.
+        words: For every example its segments, each a piece of the text.
     """
 
     leaf: str
     words: Sequence[Sequence[str]]
 
     def count(self, example: int) -> int:
-        """Return how many units an example has."""
+        """Return the number of segments of an example."""
         return len(self.words[example])
 
     def mask(self, values: Sequence[str], kept: Tensor, sources: Tensor) -> Sequence[str]:
-        """Return the texts without the units that are not kept; an untouched text stays as it was."""
+        """Return the texts without their masked segments; a text without masked segments stays as it is.
+
+        Args:
+            values: R texts.
+            kept: ``(R, S)`` bool, True where a segment stays; segments beyond S stay.
+            sources: ``(R,)`` the example that each text was taken from.
+        """
         texts = (
             _shortened(text, self.words[i], row) for text, i, row in zip(values, sources.tolist(), kept, strict=True)
         )

@@ -1,4 +1,4 @@
-"""What the user says of a modality."""
+"""How the user declares modalities."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,31 +10,36 @@ from mviz_lightning.errors import ConfigurationError, at_least, require_name
 
 @dataclass(frozen=True)
 class Modality:
-    """Leaves of the batch that belong together and travel together when examples are recombined.
+    """One modality: leaves of the batch that stay together when examples are recombined.
 
-    Only ``values`` is needed; the rest says how the modality is padded, cut into parts, masked and shown.
+    Only ``values`` is required. The other arguments define how the modality is padded, segmented, masked and drawn.
 
     Attributes:
-        values: Path of the leaf that holds the content, or of a container all of whose leaves belong to the modality.
-        mask: Path of the leaf that marks real entries with 1 and padding with 0.
+        values: Path of the leaf that holds the content, or of a container whose leaves all belong to the modality.
+        mask: Path of the leaf that is 1 at real entries and 0 at padding.
         companions: Paths of further leaves: token types, positions.
-        pad_value: What ragged values are padded with; by default what stands where the mask is 0 tells, else 0.
-        kind: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the name of a kind of
-            your own or the dotted path of its class; guessed from type and rank when not given.
-        segments: Parts that are masked one by one, at the most.
-        baseline: What a masked part turns into: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a
-            value (the id of a mask token, say). Every kind has its default.
+        pad_value: Value with which examples of different shapes are padded. By default the most frequent value where
+            the user's own mask is 0; 0 without a mask.
+        kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the
+            name of your own type, or the dotted path of its class. By default guessed from data type and rank.
+        max_segments: Largest number of segments, which are masked one by one.
+        baseline: Value of a masked segment: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a value
+            such as the id of a mask token. Every type has its default.
         decode: Text: the tokenizer, a function from ids to tokens (or its dotted path), or the vocabulary by id.
-        special_ids: Text: tokens that are never masked; the tokenizer's own by default.
-        mean: Images and video: what was subtracted from every channel, in 0..1; undone for display.
-        std: Images and video: by what every channel was divided.
+        special_ids: Text: tokens that are never masked; by default the tokenizer's own special tokens.
+        mean: Images and video: the mean that was subtracted from every channel, in 0..1; added back for display.
+        std: Images and video: the standard deviation by which every channel was divided.
         superpixels: Images: mask superpixels instead of patches (needs scikit-image).
-        feature_names: Tabular: of the columns; series: of the channels.
-        boxes: Regions: path of the leaf ``(N, R, 4)`` with corners (x0, y0, x1, y1), in 0..1 or pixels.
-        picture: Regions: path of the leaf with the picture that the boxes lie on.
-        time_axis: Series, audio, video: which axis of the leaf is time; by default 1 for series, the last for audio.
-        rate: Series, audio, video: steps a second, to label the time axis.
-        sample_rate: Audio: samples a second of waveforms, which loggers then play; without it they are seen alone.
+        feature_names: Tabular: names of the columns; series: names of the channels.
+        boxes: Regions: path of the leaf ``(N, R, 4)`` with corners (x0, y0, x1, y1), in 0..1 or in pixels.
+        picture: Regions: path of the leaf with the image on which the boxes lie.
+        time_axis: Series, audio, video: the axis of the leaf that is time; by default 1 for series, the last for audio.
+        rate: Series, audio, video: time steps per second, to label the time axis.
+        sample_rate: Audio: samples per second of waveforms. With it, loggers play the waveforms; without, they show
+            them as curves only.
+
+    Raises:
+        ConfigurationError: ``values`` is not a path, or a number is out of range.
     """
 
     values: str
@@ -58,10 +63,10 @@ class Modality:
 
     def __post_init__(self) -> None:
         if isinstance(self.values, int):
-            object.__setattr__(self, "values", str(self.values))  # a place in a tuple
+            object.__setattr__(self, "values", str(self.values))  # a position in a tuple
         if not isinstance(self.values, str):
             raise ConfigurationError(
-                f"Modality(values={self.values!r}): give the path of one leaf, 'pixel_values' say."
+                f"Modality(values={self.values!r}): give the path of one leaf, for example 'pixel_values'."
             )
         for name in ("max_segments", "sample_rate"):
             value = getattr(self, name)
@@ -76,14 +81,15 @@ class Modality:
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]
-"""Name -> a path, several paths, or a :class:`Modality`; or a sequence of paths that are names at once."""
+"""Name -> a path, several paths, or a :class:`Modality`; or a sequence of paths, which are the names too."""
 
 
 def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
-    """Return the modalities by name, in the order in which they were declared.
+    """Return name -> modality, in the order in which they were declared.
 
     Raises:
-        ConfigurationError: Fewer than two, a malformed or repeated name, no leaf, or a leaf given twice.
+        ConfigurationError: There are fewer than two modalities, a name is malformed or repeated, a modality names no
+            leaf, or a leaf is given twice.
     """
     named = {name: _parse(name, given) for name, given in _items(modalities)}
     if len(named) < 2:
@@ -99,13 +105,19 @@ def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Moda
     if isinstance(modalities, Mapping):
         return list(modalities.items())
     if isinstance(modalities, str) or not isinstance(modalities, Iterable):
-        raise ConfigurationError(f"modalities={modalities!r}: pass a mapping from names to paths.")
+        raise ConfigurationError(
+            f"modalities={modalities!r}: pass a mapping from names to paths, for example "
+            '{"image": "pixel_values", "text": "input_ids"}.'
+        )
     repeated = sorted({name for name in modalities if list(modalities).count(name) > 1})
     if repeated:
         raise ConfigurationError(f"modalities: {repeated[0]!r} is given twice; name every modality once.")
     named = {path.replace(".", "_"): path for path in modalities}
     if len(named) < len(modalities):
-        raise ConfigurationError(f"modalities={list(modalities)!r}: a name would stand there twice; pass a mapping.")
+        raise ConfigurationError(
+            f"modalities={list(modalities)!r}: two modalities would get the same name; pass a mapping from names to "
+            "paths."
+        )
     return list(named.items())
 
 
@@ -121,25 +133,28 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
 
 
 def _of_paths(paths: Sequence[str]) -> Modality:
-    """Return the modality that a list of leaves stands for: the first holds the values, one that ends in mask masks."""
+    """Return the modality of a list of leaves: the first holds the values, one whose name ends in mask is the mask."""
     masks = [path for path in paths[1:] if path.rpartition(".")[2].endswith("mask")]
     mask = masks[0] if masks else None
     return Modality(paths[0], mask, [path for path in paths[1:] if path != mask])
 
 
 def spelled(modalities: Mapping[str, Modality], more: Mapping[str, Sequence[str]]) -> str:
-    """Return the argument ``modalities={...}`` as it is written in Python, with further leaves for some of them.
+    """Return the argument ``modalities={...}`` as Python code, with further leaves for some modalities.
 
     Args:
-        modalities: By name.
-        more: Name -> paths that it gets besides. Values that have no literal, tokenizers, are written ``...``.
+        modalities: Name -> modality.
+        more: Name -> paths of the further leaves.
+
+    Returns:
+        Python code; values that have no literal, tokenizers for example, are written ``...``.
     """
     entries = (f"{_quoted(name)}: {_spelled(modality, more.get(name, ()))}" for name, modality in modalities.items())
     return f"modalities={{{', '.join(entries)}}}"
 
 
 def _spelled(modality: Modality, more: Sequence[str]) -> str:
-    """Return a path, a list of paths where that says it all, or the whole call."""
+    """Return a path or a list of paths if these say everything, else ``Modality(...)``."""
     paths = [*modality.leaves, *more]
     guess = _of_paths(paths).mask
     mask = guess if modality.mask is None and guess in more else modality.mask
@@ -155,7 +170,7 @@ def _spelled(modality: Modality, more: Sequence[str]) -> str:
 
 
 def _says(name: str, value: Any) -> bool:
-    """Tell whether an argument is other than its default; arrays compare with nothing."""
+    """Tell whether an argument differs from its default."""
     default = getattr(Modality, name)
     return value is not None if default is None else value not in (default, [])
 
@@ -179,6 +194,6 @@ def _refuse_repeated_leaves(named: Mapping[str, Modality]) -> None:
             if path in owner:
                 raise ConfigurationError(
                     f"modalities: the leaf {path!r} is given twice, in {owner[path]!r} and in {name!r}; "
-                    "a leaf travels with one modality."
+                    "a leaf travels with one modality. Remove it from the other."
                 )
             owner[path] = name

@@ -1,4 +1,4 @@
-"""The fixed validation examples on which the model is asked, all through the training."""
+"""The probe: the fixed validation examples on which the model is evaluated during the whole training."""
 
 import hashlib
 import math
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.leaves import describe_leaf, is_ragged, join_leaves, kept_copy, leaf_bytes
 from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.reservoir import Example
@@ -21,13 +21,13 @@ from mviz_lightning.errors import ConfigurationError, MonitorWarning
 
 @dataclass(frozen=True)
 class Probe:
-    """Fixed examples and the groups they are recombined in.
+    """Fixed examples and the groups in which they are recombined.
 
     Attributes:
-        layout: Where everything lives in a batch.
-        leaves: The examples, by path: ``(N, ...)`` tensors or lists of N entries, on the CPU.
-        groups: ``(G, g)`` examples that are recombined with one another.
-        segments: Modality -> the parts of it that queries may mask.
+        layout: The batch's schema.
+        leaves: Path -> leaf with N examples, on the CPU: an ``(N, ...)`` tensor or a list of N entries.
+        groups: ``(G, g)`` long: G groups of g examples; examples are recombined within their group.
+        segments: Modality -> the segments that queries may mask.
     """
 
     layout: BatchSchema
@@ -37,13 +37,13 @@ class Probe:
 
     @property
     def size(self) -> int:
-        """How many examples there are, N; those beyond the groups are the rest of the reference set."""
+        """Number of examples, N; those in no group belong to the reference set only."""
         return self.layout.size(self.leaves)
 
     @property
     def target(self) -> Tensor | None:
-        """``(N, ...)`` labels, if a target is known."""
-        return None if self.layout.target is None else labels(self.leaves[self.layout.target])
+        """``(N, ...)`` labels; None without a target, or if the target holds no numbers."""
+        return None if self.layout.target is None else as_labels(self.leaves[self.layout.target])
 
     def batch(
         self,
@@ -52,13 +52,14 @@ class Probe:
         device: torch.device | str = "cpu",
         needed: Container[str] | None = None,
     ) -> Any:
-        """Return a batch, in the user's own structure, of recombined and masked rows.
+        """Return a batch of recombined and masked rows, in the user's own structure.
 
         Args:
-            sources: ``(R, M)`` the example of every modality.
-            masks: Modality -> ``(R, U)`` True where a unit stays.
-            device: Where its tensors are wanted.
-            needed: Leaves whose values matter; all by default. Others repeat their first example, without memory.
+            sources: ``(R, M)`` the example that each modality of each row is taken from.
+            masks: Modality -> ``(R, S)`` bool, True where a segment stays.
+            device: Device of the batch's tensors.
+            needed: Paths of the leaves whose values matter; all by default. Other tensors repeat their first example,
+                which takes no memory.
         """
         leaves = self.layout.take(self.leaves, sources, needed)
         for path in self.layout.owners.keys() - leaves.keys():
@@ -73,8 +74,8 @@ class Probe:
         return self.layout.build(leaves, device)
 
 
-def labels(leaf: Any) -> Tensor | None:
-    """Return labels as a tensor; None where they are no numbers."""
+def as_labels(leaf: Any) -> Tensor | None:
+    """Return labels as a tensor; None if they are not numbers."""
     if isinstance(leaf, Tensor):
         return leaf
     try:
@@ -84,23 +85,29 @@ def labels(leaf: Any) -> Tensor | None:
 
 
 def collate(layout: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
-    """Join rows to leaves; ragged ones are padded once to the extent of the largest, so that no chunk changes them.
+    """Join examples to leaves.
 
-    They are padded where the masks show that the user's own batches are, at the end or in front.
+    Examples of different shapes are padded to the largest one, once, so that they are the same in every chunk. The
+    padding is in front of the values if the modality's masks show that the user's own batches are padded in front, else
+    behind them.
+
+    Args:
+        layout: The batch's schema.
+        rows: The examples.
     """
     return {path: _collate_leaf(layout, path, rows) for path in layout.owners}
 
 
 def _collate_leaf(layout: BatchSchema, path: str, rows: Sequence[Example]) -> Any:
     column = [row[path] for row in rows]
-    if not leaf_kinds.ragged(column):
-        return leaf_kinds.join(column)
+    if not is_ragged(column):
+        return join_leaves(column)
     modality = layout.modalities[layout.names[layout.owners[path]]] if path not in layout.unowned else None
-    return leaf_kinds.join(column, _pad_value(path, modality, rows), in_front=_padded_in_front(modality, rows))
+    return join_leaves(column, _pad_value(path, modality, rows), in_front=_padded_in_front(modality, rows))
 
 
 def _padded_in_front(modality: Modality | None, rows: Sequence[Example]) -> bool:
-    """Tell whether the user's own batches are padded in front, as decoders that read the last position want it."""
+    """Tell whether the user's own batches are padded in front, as is usual for decoders that read the last position."""
     if modality is None or modality.mask is None:
         return False
     masks = [mask.flatten() for row in rows if isinstance(mask := row[modality.mask], Tensor)]
@@ -109,7 +116,7 @@ def _padded_in_front(modality: Modality | None, rows: Sequence[Example]) -> bool
 
 
 def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) -> float:
-    """Find what the user's own batches are padded with: what stands where the mask is 0."""
+    """Return the value with which the user's own batches are padded: the most frequent one where the mask is 0."""
     if modality is None or path == modality.mask:
         return 0
     if modality.pad_value is not None and path == modality.values:
@@ -117,7 +124,7 @@ def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) ->
     if modality.mask is None:
         warnings.warn(
             f"the leaf {path!r} has examples of different shapes; they are padded with 0 at the end. "
-            "If 0 means something to your model, say Modality(values=..., mask=..., pad_value=...).",
+            f"If 0 has a meaning for your model, pass Modality({modality.values!r}, mask=..., pad_value=...).",
             MonitorWarning,
             stacklevel=2,
         )
@@ -132,14 +139,14 @@ def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) ->
 
 
 def draw_groups(target: Tensor | None, count: int, examples: int, size: int, seed: int) -> Tensor:
-    """Draw the examples that are recombined, in proportion to their labels, and deal them out.
+    """Draw the examples that are recombined, in proportion to their labels, and distribute them over groups.
 
     Args:
         target: ``(count, ...)`` labels of the pool, if known.
-        count: Examples in the pool.
-        examples: How many are wanted at the most.
-        size: Of a group.
-        seed: Of the draw.
+        count: Number of examples in the pool.
+        examples: Largest number of examples to draw.
+        size: Number of examples in a group.
+        seed: Seed of the draw.
 
     Returns:
         ``(G, size)`` indices into the pool.
@@ -151,32 +158,38 @@ def draw_groups(target: Tensor | None, count: int, examples: int, size: int, see
 
 
 def fingerprint(leaves: Mapping[str, Any]) -> str:
-    """Return a digest of examples, by which a redrawn probe is known to be the same."""
+    """Return a digest of examples; it shows whether a probe that is drawn again is the same."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(leaves):
         digest.update(path.encode())
-        for part in leaf_kinds.content(leaves[path]):
+        for part in leaf_bytes(leaves[path]):
             digest.update(part)
     return digest.hexdigest()
 
 
-def sample(layout: BatchSchema, batch: Any, count: int) -> Probe:
-    """Return copies of a batch's first examples, without groups."""
+def first_examples(layout: BatchSchema, batch: Any, count: int) -> Probe:
+    """Return a probe of copies of a batch's first examples, without groups.
+
+    Args:
+        layout: The batch's schema.
+        batch: The user's own batch.
+        count: Largest number of examples.
+    """
     leaves = layout.leaves(batch)
     rows = torch.arange(min(count, layout.size(leaves)))
-    some = {path: leaf_kinds.keep(leaf, rows) for path, leaf in leaves.items()}
+    some = {path: kept_copy(leaf, rows) for path, leaf in leaves.items()}
     return Probe(layout, some, torch.empty(0, 0, dtype=torch.long))
 
 
 def known_target(probe: Probe) -> Tensor | None:
-    """Return ``(N, ...)`` labels; None where no target was named.
+    """Return ``(N, ...)`` labels; None without a target.
 
     Raises:
-        ConfigurationError: A target was named that holds no numbers.
+        ConfigurationError: The target holds no numbers.
     """
     target = probe.target
     if target is None and probe.layout.target is not None:
-        leaf = leaf_kinds.describe(probe.leaves[probe.layout.target])
+        leaf = describe_leaf(probe.leaves[probe.layout.target])
         raise ConfigurationError(
             f"target={probe.layout.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
             "labels or values."
@@ -185,12 +198,12 @@ def known_target(probe: Probe) -> Tensor | None:
 
 
 def plain_bytes(leaves: Mapping[str, Any]) -> float:
-    """Return the size of tensors among leaves; infinite where leaves are not of plain types."""
+    """Return the bytes of the tensors among leaves; infinite if a leaf is not of a plain type."""
     if not all(_is_plain(leaf) for leaf in leaves.values()):
         return math.inf
     return sum(leaf.nbytes for leaf in leaves.values() if isinstance(leaf, Tensor))
 
 
 def _is_plain(leaf: Any) -> bool:
-    # Exactly these: loading a checkpoint refuses subclasses of tensors, and NumPy's scalars are floats and strings too.
+    # Exactly these types: loading a checkpoint refuses their subclasses, NumPy's scalars among them.
     return type(leaf) is Tensor or (isinstance(leaf, list) and all(type(x) in (str, int, float) for x in leaf))

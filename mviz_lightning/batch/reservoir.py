@@ -1,4 +1,4 @@
-"""A uniform sample of examples from one pass, whatever the order and the number of processes."""
+"""A uniform random sample of the examples of one pass, independent of their order and the number of processes."""
 
 import hashlib
 import heapq
@@ -8,28 +8,28 @@ from typing import Any, TypeAlias
 
 import torch
 
-from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.leaves import kept_copy
 from mviz_lightning.batch.schema import BatchSchema
 
 Example: TypeAlias = Mapping[str, Any]
-"""The leaves of one example, by path; each a leaf of length 1."""
+"""Path -> leaf with one entry: the leaves of one example."""
 
 
 def priority(seed: int, position: int) -> int:
-    """Return a random number that depends on the seed and the example's position in the data set alone."""
+    """Return a 64-bit pseudo-random number that depends only on the seed and the example's position in the data set."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest(), "big")
 
 
 @dataclass
 class Reservoir:
-    """The ``capacity`` examples of lowest priority seen so far.
+    """The ``capacity`` examples with the lowest priorities among all examples added so far.
 
-    Since an example's priority depends on its position alone, one process and several keep the same examples.
+    An example's priority depends on its position alone, so one process and several keep the same examples.
 
     Attributes:
-        capacity: How many examples are kept.
-        seed: Of the priorities.
-        pinned: Positions of examples that are kept besides, whatever their priority.
+        capacity: Number of examples to keep.
+        seed: Seed of the priorities.
+        pinned: Positions of further examples that are kept, whatever their priority.
     """
 
     capacity: int
@@ -40,19 +40,19 @@ class Reservoir:
     _rows: dict[int, Example] = field(default_factory=dict)
 
     def add(self, layout: BatchSchema, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
-        """Consider the examples of a batch; rows that are kept are copied to the CPU at once.
+        """Add the examples of a batch; those that are kept are copied to the CPU.
 
         Args:
-            layout: Where the leaves of the batch belong.
-            leaves: By path, each with ``len(positions)`` examples.
-            positions: Of the examples in the data set; None for one that is there twice.
+            layout: The batch's schema.
+            leaves: Path -> leaf with ``len(positions)`` examples.
+            positions: Position of each example in the data set; None for a repeated example, which is not added.
         """
         wanted = {i: position for i, position in enumerate(positions) if position is not None and self._wants(position)}
         if not wanted:
             return
-        copies = {path: leaf_kinds.keep(leaves[path], torch.tensor(list(wanted))) for path in layout.owners}
+        copies = {path: kept_copy(leaves[path], torch.tensor(list(wanted))) for path in layout.owners}
         for k, position in enumerate(wanted.values()):
-            self._push(position, {path: leaf_kinds.keep(leaf, torch.tensor([k])) for path, leaf in copies.items()})
+            self._push(position, {path: kept_copy(leaf, torch.tensor([k])) for path, leaf in copies.items()})
 
     def _wants(self, position: int) -> bool:
         return position in self.pinned or self._enters(position)
@@ -72,15 +72,21 @@ class Reservoir:
             del self._rows[heapq.heappop(self._heap)[1]]
 
     def positions(self) -> list[int]:
-        """Return the positions of the kept examples, in ascending order."""
+        """Return the positions of the kept examples in ascending order, without those that are only pinned."""
         return sorted(self._rows)
 
     def rows(self, positions: Sequence[int]) -> dict[int, Example]:
-        """Return those of the kept rows, pinned ones among them, that stand at the given positions."""
+        """Return position -> example for those of the given positions that are kept or pinned."""
         kept = self._pins | self._rows
         return {position: kept[position] for position in positions if position in kept}
 
 
 def lowest(seed: int, positions: Sequence[int], capacity: int) -> list[int]:
-    """Return the positions that one reservoir would have kept of those that several kept, in ascending order."""
+    """Return the positions that a single reservoir would have kept, in ascending order.
+
+    Args:
+        seed: Seed of the priorities.
+        positions: Positions that several reservoirs kept.
+        capacity: Number of positions to keep.
+    """
     return sorted(heapq.nsmallest(capacity, set(positions), key=lambda position: priority(seed, position)))

@@ -1,4 +1,4 @@
-"""Where everything lives in a user's batch."""
+"""The schema of the user's batches: where each modality, the target and all other leaves are."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.discovery import (
     batch_size,
-    describe,
-    find,
+    describe_leaves,
     modality_leaves,
+    nodes_by_path,
     other_leaves,
     require,
     require_equal_length,
 )
+from mviz_lightning.batch.leaves import example_count, plain_tensors, take_examples, to_device
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.errors import ConfigurationError, message_of
 
@@ -27,12 +27,12 @@ class BatchSchema:
     """Where the modalities live in a batch, and how a batch is built from leaves.
 
     Attributes:
-        modalities: By name, in declared order.
-        owners: Path of every leaf with an entry for each example -> the position of the modality it travels with.
-            A leaf in no modality (labels, ids) travels with the first.
-        values: Name of a modality -> the leaves it owns, values first.
+        modalities: Name -> modality, in the order in which they were declared.
+        owners: Path of every leaf -> position of the modality that it travels with. A leaf of no modality (labels, ids)
+            travels with the first modality.
+        values: Name of a modality -> paths of its leaves, the values first.
         target: Path of the labels.
-        keys: Path of every leaf with an entry for each example -> the way to it.
+        keys: Path of every leaf -> its keys.
     """
 
     modalities: Mapping[str, Modality]
@@ -46,10 +46,16 @@ class BatchSchema:
     def learn(cls, batch: Any, modalities: Mapping[str, Modality], target: str | None = None) -> "BatchSchema":
         """Find the leaves in a first batch.
 
+        Args:
+            batch: The user's own batch.
+            modalities: Name -> modality.
+            target: Path of the labels, if any.
+
         Raises:
-            ConfigurationError: A path leads nowhere, leads to a leaf twice, or to leaves of unequal length.
+            ConfigurationError: There is no node at a path, a leaf belongs to two modalities, or leaves differ in their
+                number of examples.
         """
-        found = find(batch)
+        found = nodes_by_path(batch)
         named = [
             require(f"modalities[{name!r}]", path, found)
             for name, modality in modalities.items()
@@ -75,27 +81,27 @@ class BatchSchema:
 
     @property
     def paths(self) -> list[str]:
-        """Leaves with an entry for each example, in the batch's own order."""
+        """Paths of all leaves, in the batch's own order."""
         found = [tree.path(keys) for keys, _ in tree.nodes(self._template)]
         return [path for path in found if path in self.owners]
 
     @property
     def unowned(self) -> list[str]:
-        """Leaves with an entry for each example that belong to no modality."""
+        """Paths of the leaves that belong to no modality."""
         owned = {path for paths in self.values.values() for path in paths}
         return [path for path in self.owners if path not in owned]
 
     @property
     def labels(self) -> list[str]:
-        """The target, unless it is an input too (a reconstruction); no prediction should need it."""
+        """The target's path, as a list; empty without a target, or if it belongs to a modality (a reconstruction)."""
         return [path for path in self.unowned if path == self.target]
 
     def code(self, way: tree.Keys) -> str:
-        """Return the Python expression for a node of the batch: ``batch["inputs"][0]``."""
+        """Return Python code for a node of the batch: ``batch["inputs"][0]``."""
         return "batch" + tree.code(self._template, way)
 
     def leaves(self, batch: Any) -> dict[str, Any]:
-        """Return the leaves of a batch by path.
+        """Return path -> leaf for a batch.
 
         Raises:
             ConfigurationError: The batch lacks one of them.
@@ -104,18 +110,22 @@ class BatchSchema:
             return {path: tree.get(batch, keys) for path, keys in self.keys.items()}
         except (KeyError, IndexError) as error:
             raise ConfigurationError(
-                f"a batch has no leaf {message_of(error)}, but the first one had; batches found: {describe(batch)}. "
+                f"a batch has no leaf {message_of(error)}, but the first one had; leaves of this batch: "
+                f"{describe_leaves(batch)}. "
                 "Give all batches of the validation loader the same leaves."
             ) from None
 
     def settled(self, batch: Any) -> "BatchSchema":
-        """Return the layout without leaves of no modality which another batch shows to hold no entry for each example.
+        """Return the schema without leaves of no modality that turn out not to hold one entry per example.
 
-        A table of as many rows as the first batch had examples, say, or the other half of a combined batch.
+        Examples: a table with as many rows as the first batch had examples; the other half of a combined batch.
+
+        Args:
+            batch: Another batch, in which such a leaf has another length than the modalities.
         """
-        size = leaf_kinds.count(_at(batch, self.keys[next(iter(self.values.values()))[0]]))
+        size = example_count(_at(batch, self.keys[next(iter(self.values.values()))[0]]))
         found = {path: _at(batch, self.keys[path]) for path in self.unowned if path != self.target}
-        constants = {path: node for path, node in found.items() if leaf_kinds.count(node) != size}
+        constants = {path: node for path, node in found.items() if example_count(node) != size}
         if not constants:
             return self
         return replace(
@@ -126,30 +136,36 @@ class BatchSchema:
         )
 
     def size(self, leaves: Mapping[str, Any]) -> int:
-        """Return how many examples the leaves hold."""
-        return leaf_kinds.count(leaves[next(iter(self.values.values()))[0]]) or 0
+        """Return the number of examples in leaves."""
+        return example_count(leaves[next(iter(self.values.values()))[0]]) or 0
 
     def build(self, leaves: Mapping[str, Any], device: torch.device | str = "cpu") -> Any:
-        """Return a batch of the user's own structure with these leaves, on ``device``."""
+        """Return a batch of the user's own structure with these leaves, on a device."""
         return tree.replace(
             _moved(self._template, device),
-            {self.keys[path]: leaf_kinds.move(leaf, device) for path, leaf in leaves.items()},
+            {self.keys[path]: to_device(leaf, device) for path, leaf in leaves.items()},
         )
 
     def take(self, leaves: Mapping[str, Any], sources: Tensor, needed: Container[str] | None = None) -> dict[str, Any]:
-        """Recombine: take each leaf's examples from the column of its owner in ``sources``, ``(R, M)``.
+        """Recombine leaves: take each leaf's examples from the column of its modality.
 
-        Tensors that are not needed are left out.
+        Args:
+            leaves: Path -> leaf.
+            sources: ``(R, M)`` the example that each modality of each row is taken from.
+            needed: Paths of the leaves that are needed; all by default. Other tensors are left out.
+
+        Returns:
+            Path -> leaf with R examples.
         """
         return {
-            path: leaf_kinds.take(leaves[path], sources[:, owner])
+            path: take_examples(leaves[path], sources[:, owner])
             for path, owner in self.owners.items()
             if needed is None or path in needed or not isinstance(leaves[path], Tensor)
         }
 
 
 def _at(batch: Any, keys: tree.Keys) -> Any:
-    """Return a node of the batch, None where there is no such."""
+    """Return a node of the batch; None if there is no such node."""
     try:
         return tree.get(batch, keys)
     except (KeyError, IndexError):
@@ -157,10 +173,10 @@ def _at(batch: Any, keys: tree.Keys) -> Any:
 
 
 def _moved(template: Any, device: torch.device | str) -> Any:
-    """Copy the template's tensors, since a model may work in place."""
+    """Copy the template's tensors, since a model may change them in place."""
     constants = {keys: node for keys, node in tree.nodes(template) if isinstance(node, Tensor)}
     return tree.replace(
-        template, {keys: leaf_kinds.plain(node).detach().to(device, copy=True) for keys, node in constants.items()}
+        template, {keys: plain_tensors(node).detach().to(device, copy=True) for keys, node in constants.items()}
     )
 
 
@@ -172,7 +188,7 @@ def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:
                 other = list(values)[owners[path]]
                 raise ConfigurationError(
                     f"modalities: the leaf {path!r} is given twice, in {other!r} and in {name!r}; "
-                    "a leaf travels with one modality."
+                    "a leaf travels with one modality. Remove it from the other."
                 )
             owners[path] = position
     return owners

@@ -1,23 +1,23 @@
-"""Draw examples proportionally over labels, and deal the strata out over groups.
+"""Draw examples in proportion to their labels, and distribute every stratum over all groups.
 
-Both cut the error of first-order shares; dealt strata also keep the interval honest.
+Both reduce the error of first-order shares. Groups with equal strata also give intervals with the right coverage.
 """
 
 import torch
 from torch import Tensor
 
-from mviz_lightning.functional import decided, labelled, one_each
+from mviz_lightning.functional.targets import decided, labelled, one_each
 from mviz_lightning.functional.variation import standardisation
 
 
 def stratum_order(target: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
-    """Sort examples by label (or by the size of a real target), at random among equals.
+    """Sort examples by label, or by the value of a real target; examples with equal labels are in random order.
 
     Args:
-        target: ``(count, ...)`` labels or values; of one-hot rows the class counts, and several others an example are
-            averaged after standardisation.
-        count: How many examples there are.
-        generator: Of the random order.
+        target: ``(count, ...)`` labels or values, or None for a random order. One-hot rows are sorted by class. Several
+            values per example are standardised and averaged.
+        count: Number of examples.
+        generator: Generator of the random order.
 
     Returns:
         ``(count,)`` indices.
@@ -25,7 +25,7 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
     shuffled = torch.randperm(count, generator=generator)
     if target is None:
         return shuffled
-    # As one-hot columns, classes that are equally frequent would be the same.
+    # Averaged one-hot columns would be equal for classes of equal frequency.
     classes = decided(target, "multiclass") if one_each(target[labelled(target)]) else target
     values = classes.reshape(count, -1)
     mean, spread = standardisation(values)
@@ -34,22 +34,31 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
 
 
 def systematic_sample(order: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Take ``count`` examples at equal distances along an order, from a random start: every stratum gives its share."""
+    """Return ``count`` examples at equal distances along an order, from a random start.
+
+    Every stratum is thus drawn in proportion to its size.
+
+    Args:
+        order: ``(N,)`` examples, ordered by stratum.
+        count: Number of examples to draw.
+        generator: Generator of the random start.
+    """
     start = torch.rand((), generator=generator)
     places = ((torch.arange(count) + start.double()) * len(order) / count).long()
     return order[places.clamp(max=len(order) - 1)]
 
 
 def deal(order: Tensor, groups: int, generator: torch.Generator) -> Tensor:
-    """Deal ordered examples out like cards.
+    """Distribute ordered examples over groups: of any ``groups`` consecutive examples, each group gets one.
 
     Args:
-        order: ``(groups * size,)`` examples, neighbours alike.
-        groups: How many hands.
-        generator: Of the random deal; the order inside a group is random too, since designs shift along it.
+        order: ``(groups * size,)`` examples, ordered by stratum.
+        groups: Number of groups.
+        generator: Generator of the random distribution. The order inside a group is random too, since designs shift
+            examples along it.
 
     Returns:
-        ``(groups, size)``.
+        ``(groups, size)`` examples.
     """
     rounds = order.view(-1, groups)
     dealt = torch.stack([hand[torch.randperm(groups, generator=generator)] for hand in rounds], 1)

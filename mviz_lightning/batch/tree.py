@@ -1,4 +1,4 @@
-"""Point into any nesting of containers, and get a copy with other leaves."""
+"""Read nodes of nested containers, and copy containers with other nodes."""
 
 import copy
 import json
@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 from torch.nn.utils.rnn import PackedSequence
 
 Keys: TypeAlias = tuple[Any, ...]
-"""The way from a batch to a node: mapping keys, positions and attribute names."""
+"""The keys from a batch to a node: mapping keys, positions in a sequence, attribute names."""
 
 
 def path(keys: Keys) -> str:
-    """Return the dotted path that users write for a way into the batch."""
+    """Return keys as the dotted path that users write: ``("inputs", 0)`` is ``inputs.0``."""
     return ".".join(str(key) for key in keys)
 
 
 def code(tree: Any, keys: Keys) -> str:
-    """Return the Python expression that leads from a tree to a node: ``["inputs"][0].mel``."""
+    """Return Python code from a tree to a node: ``["inputs"][0].mel``."""
     if not keys:
         return ""
     key, *rest = keys
@@ -30,14 +30,14 @@ def code(tree: Any, keys: Keys) -> str:
 
 
 def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Yield every node with the way to it, containers before what they hold."""
+    """Yield (keys, node) for every node, a container before its children."""
     yield keys, tree
     for key, child in children(tree):
         yield from nodes(child, (*keys, key))
 
 
 def get(tree: Any, keys: Keys) -> Any:
-    """Return the node at the end of a way.
+    """Return the node at some keys.
 
     Raises:
         KeyError: There is no such node.
@@ -48,7 +48,7 @@ def get(tree: Any, keys: Keys) -> Any:
 
 
 def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
-    """Return a copy of the containers with other nodes at the given ways; everything else is shared."""
+    """Return a copy of a tree with other nodes at some keys; all other nodes are shared with the original."""
     if () in updates:
         return updates[()]
     if not updates:
@@ -61,7 +61,7 @@ def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
 
 
 def children(node: Any) -> list[tuple[Any, Any]]:
-    """Return what a container holds, by key, position or attribute; nothing for a leaf."""
+    """Return (key, child) for every child of a container; a leaf has none. Keys may be positions or attribute names."""
     if isinstance(node, PackedSequence):
         return []
     if isinstance(node, Mapping):
@@ -76,7 +76,7 @@ def children(node: Any) -> list[tuple[Any, Any]]:
 
 
 def _holds_nodes(node: list[Any] | tuple[Any, ...]) -> bool:
-    """A list of strings or numbers is a leaf with an entry for each example; any other sequence is a container."""
+    """Tell whether a sequence is a container: a list of strings or numbers is a leaf with one entry per example."""
     return not node or not all(isinstance(entry, str | bytes | int | float) for entry in node)
 
 

@@ -17,7 +17,7 @@ from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget
 from mviz_lightning.callbacks.unimodal_collapse import UnimodalCollapse, watching
 from mviz_lightning.collapse.rule import state_names
-from mviz_lightning.engine.calling import Predict, resolve
+from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError, at_least, require_name, require_share
 from mviz_lightning.explainers import Method
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
@@ -114,7 +114,7 @@ class MultimodalMonitor(Remembering):
             modalities=parse_modalities(modalities),
             target=target,
             task=task,
-            predict=resolve(predict),
+            predict=resolve_function(predict),
             score=score,
             num_examples=num_examples,
             group_size=group_size,

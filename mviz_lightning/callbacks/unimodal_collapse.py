@@ -16,7 +16,7 @@ from mviz_lightning.callbacks.portable import Portable
 from mviz_lightning.collapse.messages import alert, headline
 from mviz_lightning.collapse.references import ScoreReference
 from mviz_lightning.collapse.rule import CollapseRule, Verdict, state_names
-from mviz_lightning.engine.calling import resolve
+from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
@@ -271,7 +271,7 @@ def _resolved(action: Any) -> Any:
     if action in ("warn", "stop") or callable(action):
         return action
     if isinstance(action, str) and "." in action:
-        return resolve(action, "action")
+        return resolve_function(action, "action")
     raise ConfigurationError(
         f"action={action!r}: choose 'warn' or 'stop', or give a function of (trainer, pl_module, verdict) or its path."
     )

@@ -1,4 +1,4 @@
-"""Derivatives of a model's outputs by what one modality feeds in, the other modalities' encodings reused."""
+"""Derivatives of a model's outputs with respect to one modality; the other modalities' encodings are reused."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,28 +10,31 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.calling import scores
-from mviz_lightning.engine.evaluator import CHECKED, Evaluator
+from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import ran_out
+from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.query import Derivative, Query, join, numbered
-from mviz_lightning.engine.reuse import Plan
-from mviz_lightning.engine.slices import WORTHWHILE, Slice, slices
+from mviz_lightning.engine.reuse_plan import Plan
+from mviz_lightning.engine.row_runs import WORTHWHILE, RowRun, row_runs
 
 TOLERANCE = 1e-3
-"""By how much derivatives may differ, relative to the largest, where encodings are reused."""
+"""Largest difference between derivatives with reused encodings and plain ones, as a fraction of the largest plain one.
+
+Ten times that of outputs: a derivative sums rounding errors over the backward pass too.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DerivativeRequest(Derivative):
-    """A derivative of outputs that the rows' own outputs choose, and what to ask for where nothing can be derived.
+    """A derivative of outputs that are chosen after the rows were evaluated, with queries to evaluate if it fails.
 
-    Which class is predicted is known only once the model has been asked; ``outputs`` is not read.
+    The predicted class, for example, is known only after the evaluation. The attribute ``outputs`` is not used.
 
     Attributes:
-        choose: From ``(R, C)`` outputs of the rows to ``(R,)``: which output of each is derived.
-        instead: Rows that are evaluated if the modality cannot be derived, and only then.
+        choose: Takes the rows' ``(R, C)`` outputs and returns ``(R,)`` the output of each row that is derived.
+        instead: Queries that are evaluated only if the model cannot be derived with respect to the modality.
     """
 
     outputs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
@@ -40,19 +43,22 @@ class DerivativeRequest(Derivative):
 
     @property
     def most_rows(self) -> int:
-        """Rows that are evaluated at the most, beside the rows themselves.
+        """Largest number of rows that the request may take beside the rows themselves.
 
-        Second derivatives may be taken, and be 0, before what stands for them is asked for.
+        A second derivative may turn out to be 0 everywhere; then both it and the queries of ``instead`` are evaluated.
         """
-        ways = (len(self.rows) * self.steps, len(join(self.instead)[0]) if self.instead else 0)
-        return sum(ways) if self.against else max(ways)
+        costs = (len(self.rows) * self.steps, len(join(self.instead)[0]) if self.instead else 0)
+        return sum(costs) if self.against else max(costs)
 
     def chosen(self, outputs: Tensor, offset: int = 0) -> tuple[Derivative, Tensor]:
-        """Return the derivative without repeats, and ``(R,)`` which of its rows answers each of these.
+        """Choose the outputs and drop repeated rows.
 
         Args:
-            outputs: ``(R, C)`` of the rows.
-            offset: Columns that the model gives in front of its outputs.
+            outputs: ``(R, C)`` outputs of the rows.
+            offset: Number of columns, features for example, that ``predict`` returns in front of the outputs.
+
+        Returns:
+            The derivative of the distinct rows, and ``(R,)`` the distinct row that answers each row.
         """
         picked = self.choose(outputs) + offset
         distinct, place = torch.unique(numbered([*self.rows.columns, picked]), return_inverse=True)
@@ -62,12 +68,12 @@ class DerivativeRequest(Derivative):
 
 @dataclass(frozen=True)
 class Points:
-    """Rows and how far each is on the way from the masked modality to the whole one.
+    """Points on the straight line from a row with the modality masked (0) to the row itself (1).
 
     Attributes:
-        rows: ``P`` of them.
-        outputs: ``(P,)`` which output of each.
-        shares: ``(P,)`` in 0..1.
+        rows: P rows.
+        outputs: ``(P,)`` the output of each row that is derived.
+        shares: ``(P,)`` each point's position on the line, in 0..1.
     """
 
     rows: Query
@@ -75,11 +81,11 @@ class Points:
     shares: Tensor
 
     @classmethod
-    def of(cls, asked: Derivative) -> "Points":
-        """Spell out the steps of every row."""
-        count, steps = len(asked.rows), asked.steps
+    def of(cls, derivative: Derivative) -> "Points":
+        """Return the points of all steps of every row; the steps of a row are consecutive."""
+        count, steps = len(derivative.rows), derivative.steps
         place = torch.arange(count).repeat_interleave(steps)
-        return cls(asked.rows[place], asked.outputs[place], way(steps)[0].repeat(count))
+        return cls(derivative.rows[place], derivative.outputs[place], integration_points(steps)[0].repeat(count))
 
     def __getitem__(self, index: Any) -> "Points":
         return Points(self.rows[index], self.outputs[index], self.shares[index])
@@ -88,13 +94,13 @@ class Points:
         return len(self.rows)
 
 
-def way(steps: int) -> tuple[Tensor, Tensor]:
-    """Return ``(steps,)`` shares of the way at which is derived, and the weights of what is found there.
+def integration_points(steps: int) -> tuple[Tensor, Tensor]:
+    """Return the ``(steps,)`` positions in 0..1 at which to derive, and the ``(steps,)`` weights of the derivatives.
 
-    The midpoint rule for ``t = u ** 2``: closer together where the modality is all but masked. There outputs change
-    fastest, since layers that normalise blow up what little contrast there is. With 16 steps, integrated gradients of
-    a CNN with GroupNorm are 2.6 % from adding up; equal steps left 17 %, Gauss and Legendre's 8 %. Exact for what is
-    linear. A single step is the end itself.
+    This is the midpoint rule for ``t = u ** 2``, whose points are denser near the masked end. Outputs change fastest
+    there, since normalisation layers amplify a weak input. With 16 steps, integrated gradients of a CNN with GroupNorm
+    differ from the difference of the outputs by 2.6 %; with equal steps by 17 %, with Gauss-Legendre points by 8 %.
+    The rule is exact for linear models. A single step lies at position 1.
     """
     if steps == 1:
         return torch.ones(1), torch.ones(1)
@@ -102,27 +108,31 @@ def way(steps: int) -> tuple[Tensor, Tensor]:
     return middle.square(), 2 * middle / steps
 
 
-def derive(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
-    """Return what a derivative asks for, ``(R, ...)`` in float32 on the CPU, of the shape of the entries.
+def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor:
+    """Compute a derivative.
 
-    Encodings of the other modalities, the same at all steps, are run once where reuse is exact; some points are derived
-    plainly too, and all of them where they disagree.
+    The encodings of the other modalities are the same at all steps; they run once if reuse is exact. Some points are
+    also derived without reuse, and all points are if these differ.
 
     Args:
-        evaluator: Asks the model; it is left as it was found.
-        probe: The examples that the rows name, with units of the modality.
-        asked: What is derived by what.
+        evaluator: Runs the model, whose state is the same before and after.
+        probe: The examples that the rows refer to, with segments of the modality.
+        derivative: The rows, their outputs and the modality.
+
+    Returns:
+        ``(R, ...)`` in float32 on the CPU; the further dimensions are those of the modality's leaf.
 
     Raises:
-        ConfigurationError: The modality enters the model in no way that can be derived.
-        RuntimeError: No gradient reaches it, or weights were made in inference mode.
+        ConfigurationError: The modality is neither real numbers nor tokens of an ``nn.Embedding``.
+        RuntimeError: No gradient reaches the modality, or weights were made in inference mode.
     """
     refuse_inference_tensors(evaluator.module)
-    points = Points.of(asked)
-    evaluator.rows += len(points)
+    points = Points.of(derivative)
+    evaluator.count_rows(len(points))
     with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
-        derivation = _Derivation(evaluator, probe, entrance_of(evaluator, probe, asked.rows, asked.modality))
-        plan = _of_the_others(evaluator, probe, asked.modality)
+        input_point = input_point_of(evaluator, probe, derivative.rows, derivative.modality)
+        derivation = _Derivation(evaluator, probe, input_point)
+        plan = _plan_without(evaluator, probe, derivative.modality)
         try:
             found = derivation.at(points, plan)
             derivation.check(points, plan)
@@ -131,20 +141,20 @@ def derive(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
                 raise
             found = derivation.at(points, None)
             evaluator.give_up(plan, error)
-    by_step = found.view(len(asked.rows), asked.steps, *found.shape[1:])
-    summed: Tensor = torch.tensordot(by_step, way(asked.steps)[1], ([1], [0]))
+    by_step = found.view(len(derivative.rows), derivative.steps, *found.shape[1:])
+    summed: Tensor = torch.tensordot(by_step, integration_points(derivative.steps)[1], ([1], [0]))
     return summed
 
 
-def entrance_of(evaluator: Evaluator, probe: Probe, rows: Query, modality: str) -> InputPoint:
-    """Find where a modality enters the model, in an isolated forward of two rows."""
-    few = rows[torch.arange(2).clamp(max=len(rows) - 1)]
-    batch = probe.batch(few.sources, {}, evaluator.device)
+def input_point_of(evaluator: Evaluator, probe: Probe, rows: Query, modality: str) -> InputPoint:
+    """Find where a modality enters the model with a forward of two rows. Call it inside ``isolated``."""
+    two = rows[torch.arange(2).clamp(max=len(rows) - 1)]
+    batch = probe.batch(two.sources, {}, evaluator.device)
     return InputPoint.find(evaluator.module, evaluator.predict, probe, modality, batch)
 
 
-def _of_the_others(evaluator: Evaluator, probe: Probe, modality: str) -> Plan | None:
-    """Return what of the other modalities can be replayed."""
+def _plan_without(evaluator: Evaluator, probe: Probe, modality: str) -> Plan | None:
+    """Return a plan that replays the other modalities' calls alone; None if there is nothing to replay."""
     plan = evaluator.plan_for(probe) if evaluator.reuse and evaluator.all_pairs is None else None
     if plan is None:
         return None
@@ -156,52 +166,52 @@ def _of_the_others(evaluator: Evaluator, probe: Probe, modality: str) -> Plan | 
 
 @dataclass(frozen=True)
 class _Derivation:
-    """Derives points of one modality."""
+    """Computes derivatives at points of one modality."""
 
     evaluator: Evaluator
     probe: Probe
-    entrance: InputPoint
+    input_point: InputPoint
 
     def at(self, points: Points, plan: Plan | None) -> Tensor:
-        """Return ``(P, ...)``, with what the plan holds of the other modalities replayed."""
-        runs = slices(points.rows, self.probe.layout.names, self.evaluator.chunk_size)
+        """Return ``(P, ...)`` derivatives; the plan's calls are replayed."""
+        runs = row_runs(points.rows, self.probe.layout.names, self.evaluator.chunk_size)
         return torch.cat([part for run in runs for part in self._run(points[run.rows], run, plan)])
 
-    def _run(self, points: Points, run: Slice, plan: Plan | None) -> list[Tensor]:
-        ask = self.evaluator
+    def _run(self, points: Points, run: RowRun, plan: Plan | None) -> list[Tensor]:
+        evaluator = self.evaluator
         if plan is None or not run.worthwhile:
-            return ask.in_chunks(len(points), lambda rows: self._forward(points[rows]), ask.cached_rows)
-        recording, index = ask.record(plan, self.probe, run.distinct), run.index.to(ask.device)
+            return evaluator.in_chunks(len(points), lambda rows: self._forward(points[rows]), evaluator.cached_rows)
+        recording, index = evaluator.record(plan, self.probe, run.distinct), run.index.to(evaluator.device)
 
         def replayed(rows: slice) -> Tensor:
-            return recording.replay(ask.module, index[rows], lambda: self._forward(points[rows], plan.needed))
+            return recording.replay(evaluator.module, index[rows], lambda: self._forward(points[rows], plan.needed))
 
-        return ask.in_chunks(len(points), replayed)
+        return evaluator.in_chunks(len(points), replayed)
 
     def _forward(self, points: Points, needed: frozenset[str] | None = None) -> Tensor:
-        """Return ``(P, ...)``. A single row is doubled: models that squeeze would lose its batch dimension."""
-        count, ask, name = len(points), self.evaluator, self.entrance.modality
+        """Return ``(P, ...)``. A single row is doubled: a model that squeezes would lose its batch dimension."""
+        count, evaluator, name = len(points), self.evaluator, self.input_point.modality
+        model, device = evaluator.module, evaluator.device
         twice = points[torch.arange(max(count, 2)).clamp(max=count - 1)]
         sources, masks = twice.rows.sources, {m: kept for m, kept in twice.rows.masks.items() if m != name}
         own = sources[:, self.probe.layout.names.index(name)]
         segments = max(self.probe.segments[name].count(example) for example in set(own.tolist()))
         nothing = {name: torch.zeros(len(sources), segments, dtype=torch.bool)}
-        batch, masked = (self.probe.batch(sources, kept, ask.device, needed) for kept in (masks, {**masks, **nothing}))
-        with torch.enable_grad(), self.entrance.open(ask.module, self.probe, batch, masked, twice.shares) as entered:
-            outputs = scores(ask.predict(ask.module, entered))
+        batch, masked = (self.probe.batch(sources, kept, device, needed) for kept in (masks, {**masks, **nothing}))
+        with torch.enable_grad(), self.input_point.open(model, self.probe, batch, masked, twice.shares) as entered:
+            outputs = scores(evaluator.predict(model, entered))
             chosen = outputs.gather(1, twice.outputs.to(outputs.device).unsqueeze(1))
-            return self.entrance.derive(chosen)[:count]
+            return self.input_point.derive(chosen)[:count]
 
     def check(self, points: Points, plan: Plan | None) -> None:
-        """Derive some points plainly, if others were not.
+        """If a plan was used, derive some points plainly too.
 
         Raises:
-            RuntimeError: They differ.
+            RuntimeError: They differ from the others.
         """
         if plan is None:
             return
-        generator = torch.Generator().manual_seed(self.evaluator.seed + self.evaluator.rows)  # others in every run
-        some = points[torch.randperm(len(points), generator=generator)[:CHECKED].repeat_interleave(WORTHWHILE)]
+        some = points[self.evaluator.rows_to_check(len(points)).repeat_interleave(WORTHWHILE)]
         plain, found = self.at(some, None), self.at(some, plan)
         difference, largest = float((plain - found).abs().max()), float(plain.abs().max())
         if difference > TOLERANCE * largest:
@@ -211,23 +221,23 @@ class _Derivation:
 
 
 def refuse_inference_tensors(module: nn.Module) -> None:
-    """Refuse a model whose weights were born in inference mode: nothing can be derived through them.
+    """Refuse a model whose weights were made in inference mode: PyTorch cannot derive through them.
 
     Raises:
-        RuntimeError: Some were.
+        RuntimeError: Some weights or buffers were.
     """
     named = chain(module.named_parameters(), module.named_buffers())
-    born = ", ".join([name for name, tensor in named if tensor.is_inference()][:3])
-    if born:
+    made = ", ".join([name for name, tensor in named if tensor.is_inference()][:3])
+    if made:
         raise RuntimeError(
-            f"{born}: made in inference mode, so that nothing can be derived through it. Call the model once before "
-            "validate(), or say Trainer(inference_mode=False)."
+            f"{made} was made in inference mode, so PyTorch cannot derive through it. Pass "
+            "Trainer(inference_mode=False), or call the model once before trainer.validate()."
         )
 
 
 @contextmanager
 def without_cudnn(module: nn.Module) -> Iterator[None]:
-    """Run recurrent layers without cuDNN, which derives them in training mode alone."""
+    """Run recurrent layers without cuDNN, which computes their derivatives in training mode only."""
     recurrent = any(isinstance(child, nn.RNNBase) for child in module.modules())
     with torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
         yield

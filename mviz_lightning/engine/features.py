@@ -1,4 +1,4 @@
-"""The fused features of a model: what its last linear layer is given."""
+"""The fused features of a model: the input of its last linear layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,46 +6,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.engine.calling import Predict, scores
-from mviz_lightning.engine.dependency_trace import CallKey, wrapped
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
 from mviz_lightning.errors import ConfigurationError
 
 
 def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
-    """Return the name of the linear layer whose output is the scores, or else of the last one that was called.
+    """Return the name of the linear layer whose output is the scores; else of the last linear layer called.
 
     Args:
         module: The model.
-        predict: How it is called.
+        predict: Calls the model.
         batch: A few rows.
 
     Raises:
-        ConfigurationError: No linear layer is called with one vector for each row.
+        ConfigurationError: No linear layer returns one vector per row.
     """
     called: dict[str, Tensor] = {}
-    with wrapped(module, lambda key, original: _noting(called, key, original), _linear(module)):
+    with wrapped_calls(module, lambda key, original: _noting_outputs(called, key, original), _linear(module)):
         found = scores(predict(module, batch))
     fitting = [name for name, outputs in called.items() if outputs.dim() == 2 and len(outputs) == len(found)]
     same = [name for name in fitting if torch.equal(called[name].flatten(), found.flatten())]
     if not fitting:
         raise ConfigurationError(
-            f"layer: {type(module).__name__} calls no linear layer on one vector for each example, so that its fused "
-            "features are not known. Say layer= with the name of a submodule, as in named_modules()."
+            f"layer=None: {type(module).__name__} calls no linear layer on one vector for each example, so its fused "
+            "features are not known. Pass layer=, the name of a submodule as in model.named_modules()."
         )
     return (same or fitting)[-1]
 
 
 def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Tensor]:
-    """Return a call that gives, for each row, what a submodule is given and then the scores, ``(B, F + C)``.
+    """Return a call of the model that returns a submodule's input and then the scores, ``(B, F + C)``.
 
     Args:
-        predict: How the model is called.
-        layer: Name of the submodule; its first argument counts, flattened, of its last call.
+        predict: Calls the model.
+        layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened.
+
+    Returns:
+        The call; it raises a ``ConfigurationError`` if the submodule is not called, gets no tensor, or gets a tensor
+        without one entry per row.
     """
 
     def call(module: nn.Module, batch: Any) -> Tensor:
         inputs: dict[str, Tensor] = {}
-        with wrapped(module, lambda key, original: _catching(inputs, key, original), {layer}):
+        with wrapped_calls(module, lambda key, original: _noting_inputs(inputs, key, original), {layer}):
             outputs = scores(predict(module, batch))
         if layer not in inputs:
             raise ConfigurationError(f"layer={layer!r} is not called in this model's forward; name another submodule.")
@@ -53,7 +58,7 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
         if len(features) != len(outputs):
             raise ConfigurationError(
                 f"layer={layer!r} is given {tuple(inputs[layer].shape)} for {len(outputs)} examples; name a submodule "
-                "whose input has one entry for each."
+                "whose input has one entry per example."
             )
         return torch.cat([features.to(outputs.dtype), outputs], 1)
 
@@ -61,10 +66,10 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
 
 
 def require_layer(module: nn.Module, layer: str) -> None:
-    """Check that a model has a submodule of that name.
+    """Check that a model has a submodule of this name.
 
     Raises:
-        ConfigurationError: It has not.
+        ConfigurationError: It has none.
     """
     names = [name for name, _ in module.named_modules() if name]
     if layer not in names:
@@ -76,21 +81,21 @@ def _linear(module: nn.Module) -> set[str]:
     return {name for name, child in module.named_modules() if isinstance(child, nn.Linear)}
 
 
-def _noting(called: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+def _noting_outputs(called: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        called.pop(key[0], None)  # so that the last called stands last
+        called.pop(key[0], None)  # so that the layer called last is the last entry
         called[key[0]] = original(*args, **kwargs)
         return called[key[0]]
 
     return call
 
 
-def _catching(inputs: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+def _noting_inputs(inputs: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if given is None:
             raise ConfigurationError(f"layer={key[0]!r} is given no tensor; name another submodule.")
-        inputs[key[0]] = given.clone()  # the layer may work in place
+        inputs[key[0]] = given.clone()  # the layer may change its input in place
         return original(*args, **kwargs)
 
     return call

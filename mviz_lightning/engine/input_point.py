@@ -1,4 +1,4 @@
-"""Where one modality enters a model so that outputs can be derived by it: its values, or its tokens' embeddings."""
+"""The input point of a modality, with respect to which outputs are derived: its values, or its tokens' embeddings."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,35 +10,43 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.engine.calling import Predict
-from mviz_lightning.engine.dependency_trace import CallKey, wrapped
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
 from mviz_lightning.errors import ConfigurationError
 
-OTHERWISE = "Say another method for it, occlusion for one, which asks for outputs alone."
+OTHERWISE = "Use a method that needs no gradients for this modality, occlusion for example."
+"""Advice at the end of errors about a modality that gradients do not reach."""
 
 
 @dataclass
 class InputPoint:
-    """Where one modality enters the model's differentiable part, and the points of a forward at which it is derived.
+    """Where one modality enters the model's differentiable part, and the points at which a forward is derived.
 
     Attributes:
-        modality: Its name.
-        path: The leaf that holds its values.
-        embeddings: Names of the layers that look its tokens up; none where the values themselves are real.
+        modality: Name of the modality.
+        path: Path of the leaf that holds its values.
+        embeddings: Names of the embedding layers that look its tokens up; empty if its values are real numbers.
     """
 
     modality: str
     path: str
     embeddings: tuple[str, ...] = ()
     _points: list[Tensor] = field(default_factory=list)
-    _ways: list[Tensor] = field(default_factory=list)
+    _differences: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def find(cls, module: nn.Module, predict: Predict, probe: Probe, modality: str, batch: Any) -> "InputPoint":
-        """Find it with one forward of a few rows.
+        """Find a modality's input point with one forward.
+
+        Args:
+            module: The model.
+            predict: Calls the model.
+            probe: Where the modality lives in a batch.
+            modality: Name of the modality.
+            batch: A few rows.
 
         Raises:
-            ConfigurationError: The values are no numbers, or tokens that no embedding layer looks up.
+            ConfigurationError: The values are not real numbers, and no embedding layer looks them up.
         """
         path = probe.layout.values[modality][0]
         leaf = tree.get(batch, probe.layout.keys[path])
@@ -46,39 +54,44 @@ class InputPoint:
             return cls(modality, path)
         names: list[str] = []
         lookups = {name for name, child in module.named_modules() if isinstance(child, nn.Embedding)}
-        with wrapped(module, lambda key, original: _noting(names, leaf, key, original), lookups):
+        with wrapped_calls(module, lambda key, original: _noting_lookup(names, leaf, key, original), lookups):
             predict(module, batch)
         if not names:
             raise ConfigurationError(
                 f"modalities[{modality!r}]: {path!r} holds no real numbers, and no nn.Embedding of the model looks its "
-                f"entries up, so that nothing can be derived by it. {OTHERWISE}"
+                f"entries up, so outputs have no derivative with respect to it. {OTHERWISE}"
             )
         return cls(modality, path, tuple(dict.fromkeys(names)))
 
     @contextmanager
     def open(self, module: nn.Module, probe: Probe, batch: Any, masked: Any, shares: Tensor) -> Iterator[Any]:
-        """Yield the batch of a forward that is derived at points between the masked and the whole modality.
+        """Yield the batch for a forward in which the modality lies between its masked and its whole values.
+
+        Call :meth:`derive` after the forward.
 
         Args:
             module: The model.
             probe: Where the modality lives in a batch.
             batch: R rows.
-            masked: The same with all units of the modality masked.
-            shares: ``(R,)`` how far on the way to the whole one, or ``(R, ...)`` of every entry.
+            masked: The same rows with all segments of the modality masked.
+            shares: ``(R,)`` position of each row, 0 masked and 1 whole; or ``(R, ...)`` position of each entry.
         """
-        self._points, self._ways = [], []
+        self._points, self._differences = [], []
         keys = probe.layout.keys[self.path]
         whole, without = tree.get(batch, keys), tree.get(masked, keys)
         if not self.embeddings:
             yield tree.replace(batch, {keys: self._point(whole, without, shares)})
             return
-        # Where an attention mask hides tokens, these are as they were: then nothing stands in their place.
+        # If masking hides tokens with an attention mask, the tokens stay the same: the masked embedding is then 0.
         hidden = _hidden(probe, self.modality, batch, masked, whole) if torch.equal(whole, without) else None
 
         def wrap(_: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-            return self._embedded(original, whole, lambda found: _emptied(found, original, without, hidden), shares)
+            def masked_embeddings(found: Tensor) -> Tensor:
+                return _masked_embeddings(found, original, without, hidden)
 
-        with wrapped(module, wrap, set(self.embeddings)):
+            return self._embedded(original, whole, masked_embeddings, shares)
+
+        with wrapped_calls(module, wrap, set(self.embeddings)):
             yield batch
 
     def _embedded(
@@ -97,19 +110,24 @@ class InputPoint:
 
     def _point(self, whole: Tensor, without: Tensor, shares: Tensor) -> Tensor:
         whole, without = whole.detach(), without.detach()
-        if self.embeddings and shares.dim() > 1:  # of a mask, which may have other axes than the tokens
+        if self.embeddings and shares.dim() > 1:  # given per entry of a mask, whose shape may differ
             shares = shares.reshape(whole.shape[:2])
         share = shares.to(whole).view(*shares.shape, *[1] * (whole.dim() - shares.dim()))
-        # A missing value is no end of a way: it stays, and nothing is derived by it.
+        # A missing value (NaN) stays as it is and gets no derivative.
         known = whole.isfinite()
         end = whole.where(known, without)
         point = torch.lerp(without, end, share).where(known, whole).requires_grad_()
         self._points.append(point)
-        self._ways.append(end - without)
-        return point * 1  # the model may work in place, which a leaf does not bear
+        self._differences.append(end - without)
+        return point * 1  # PyTorch forbids in-place changes of a leaf of the graph; the model may make some
 
     def derive(self, chosen: Tensor) -> Tensor:
-        """Return ``(R, ...)`` the derivative of every row's chosen output, times the whole way.
+        """Return ``(R, ...)``: the derivative of every row's chosen output, times (whole value - masked value).
+
+        Derivatives with respect to embeddings are summed over their dimensions: one number per token.
+
+        Args:
+            chosen: ``(R, 1)`` the outputs to derive.
 
         Raises:
             RuntimeError: No gradient reaches the modality.
@@ -118,24 +136,24 @@ class InputPoint:
         if all(gradient is None for gradient in gradients):
             raise RuntimeError(
                 f"no gradient of the outputs reaches {self.modality!r}: the model detaches it, runs its encoder "
-                f"without gradients, or looks tokens up in another shape than the batch has. {OTHERWISE}"
+                f"without gradients, or looks tokens up in another shape than that of the batch. {OTHERWISE}"
             )
         parts = [
-            (gradient.detach() * way).float().cpu()
-            for gradient, way in zip(gradients, self._ways, strict=True)
+            (gradient.detach() * difference).float().cpu()
+            for gradient, difference in zip(gradients, self._differences, strict=True)
             if gradient is not None
         ]
         return torch.stack([part.sum(-1) if self.embeddings else part for part in parts]).sum(0)
 
 
 def _hidden(probe: Probe, modality: str, batch: Any, masked: Any, tokens: Tensor) -> Tensor:
-    """Return ``(R, T)`` True at tokens that an attention mask hides where all units are masked.
+    """Return ``(R, T)``, True at tokens that the attention mask hides once all segments are masked.
 
-    Special tokens stay; so does padding, which was hidden before.
+    Special tokens are not hidden. Padding is False too, since the mask hid it before.
     """
     keys = probe.layout.keys[probe.segments[modality].leaf]
     changed: Tensor = (tree.get(batch, keys) != tree.get(masked, keys)).flatten(1)
-    # One number a token, or one a pair: what is hidden is hidden from all queries.
+    # A mask has one number per token or one per pair of tokens; a hidden token is hidden from all queries.
     return changed if changed.shape == tokens.shape else changed.view(len(tokens), -1, tokens.shape[1]).any(1)
 
 
@@ -145,7 +163,7 @@ def _gradients(chosen: Tensor, points: Sequence[Tensor]) -> Sequence[Tensor | No
     return torch.autograd.grad(chosen.sum(), points, allow_unused=True)
 
 
-def _noting(names: list[str], leaf: Any, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+def _noting_lookup(names: list[str], leaf: Any, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(tokens: Tensor) -> Any:
         if isinstance(leaf, Tensor) and _same(tokens, leaf):
             names.append(key[0])
@@ -158,7 +176,7 @@ def _same(tokens: Tensor, leaf: Tensor) -> bool:
     return tokens.shape == leaf.shape and torch.equal(tokens, leaf)
 
 
-def _emptied(whole: Tensor, original: Callable[..., Any], without: Tensor, hidden: Tensor | None) -> Tensor:
-    """Return ``(R, T, D)`` what stands in the place of masked tokens' embeddings."""
+def _masked_embeddings(whole: Tensor, original: Callable[..., Any], without: Tensor, hidden: Tensor | None) -> Tensor:
+    """Return ``(R, T, D)`` embeddings with all segments of the modality masked."""
     found: Tensor = original(without) if hidden is None else whole.masked_fill(hidden.unsqueeze(-1), 0.0)
     return found

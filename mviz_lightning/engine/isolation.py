@@ -1,7 +1,7 @@
-"""Use the user's model and leave no trace.
+"""Run the user's model in evaluation mode and restore everything afterwards.
 
-Whatever an evaluation may change is put back, also when it fails: random states, gradients, modules' attributes and
-modes, buffers, metrics, logged values. Parameters are never written to; loaders are never iterated.
+Restored, also after an error, is all that an evaluation may change: random states, gradients, modules' attributes and
+modes, buffers, metrics, logged values. Values of parameters are not changed, and data loaders are not iterated.
 """
 
 import operator
@@ -21,29 +21,38 @@ from torch.nn.parameter import is_lazy
 from mviz_lightning.errors import ConfigurationError
 
 Restore: TypeAlias = Callable[[], None]
+"""Puts one thing back as it was."""
 
 CONTAINERS = (dict, list, set, deque)
-KEPT = (*CONTAINERS, tuple, Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator)
-"""What may change in place, and what may hold such."""
+"""Types of containers that can change in place."""
 
-MANY = 1000
-"""Entries beyond which a container holds data, a replay buffer say, and not a state: its entries are not copied."""
+SNAPSHOT_TYPES = (*CONTAINERS, tuple, Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator)
+"""Types of values that can change in place, or that can hold such values."""
+
+LARGEST_STATE = 1000
+"""Largest number of entries of a container whose entries are restored too.
+
+A larger container holds data, a replay buffer for example, and no state.
+"""
 
 
 @contextmanager
 def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
-    """Put the module in evaluation mode without gradients; afterwards everything is as it was.
+    """Put a module in evaluation mode without gradients inside the block; restore everything after it.
 
-    Inside, random numbers follow ``seed``, logging from forward is muted, compiled modules run eagerly (hooks on them
-    would not fire otherwise, and odd batch sizes would recompile), and attention takes the path that training takes
-    rather than the fast path for evaluation, which differs on padded rows.
+    Inside the block:
+
+    - Random numbers are seeded with ``seed``.
+    - ``log`` and ``log_dict`` of a LightningModule do nothing.
+    - Compiled modules run eagerly: their hooks would not run otherwise, and every new batch size would recompile them.
+    - Attention runs as in training and not on the fast path for evaluation, which gives other outputs on padded rows.
 
     Args:
         module: The user's model.
-        seed: Of random numbers that a forward may draw.
+        seed: Seed of the random numbers that a forward may draw.
 
     Raises:
-        ConfigurationError: The module has layers that its first forward would initialise.
+        ConfigurationError: A lazy layer of the module is not initialised yet.
     """
     _refuse_lazy(module)
     with ExitStack() as stack:
@@ -61,17 +70,17 @@ def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
 
 
 def _refuse_lazy(module: nn.Module) -> None:
-    """Initialising would draw random numbers that the training has to draw itself."""
+    """Refuse lazy layers: a forward would initialise them with random numbers that belong to the training."""
     for name, tensor in chain(module.named_parameters(), module.named_buffers()):
         if is_lazy(tensor):
             raise ConfigurationError(
-                f"the lazy layer of {name!r} is not initialised yet; call the model once on a batch before the "
-                "training, as optimizers and distributed training need it too."
+                f"the lazy layer of {name!r} is not initialised yet; call the model once on a batch before "
+                "trainer.fit(), which optimizers and distributed training need too."
             )
 
 
 def _seed(seed: int) -> None:
-    """Seed what is restored afterwards, and nothing else: not the devices that were never started."""
+    """Seed exactly the generators that are restored afterwards; those of unused CUDA devices are not touched."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - models that sample draw from the global state
     torch.default_generator.manual_seed(seed)
@@ -86,8 +95,8 @@ def _cuda_devices() -> range:
 
 @contextmanager
 def random_states() -> Iterator[None]:
-    """Put the global random states back afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that data sets draw from
+    """Restore the global random states of Python, NumPy and PyTorch after the block."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - data sets draw from the global state
     try:
         with torch.random.fork_rng(_cuda_devices()):
             yield
@@ -107,7 +116,7 @@ def _mha_slow_path() -> Iterator[None]:
 
 
 def _mute_logging(module: nn.Module) -> None:
-    """Shadow a LightningModule's ``log`` and ``log_dict``; the snapshot of its attributes brings them back."""
+    """Hide a LightningModule's ``log`` and ``log_dict``; restoring its attributes brings them back."""
     if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
         vars(module).update(log=_ignore, log_dict=_ignore)
 
@@ -117,7 +126,7 @@ def _ignore(*_: Any, **__: Any) -> None:
 
 
 def _restore_all(restores: list[Restore]) -> None:
-    """Put everything back, also what comes after something that cannot be."""
+    """Call all of them, even if one fails; then raise the first error."""
     failures = []
     for restore in restores:
         try:
@@ -129,12 +138,12 @@ def _restore_all(restores: list[Restore]) -> None:
 
 
 def _hide_gradient(parameter: nn.Parameter) -> Restore:
-    """Take the gradient away, since a backward pass would add to the object in place."""
+    """Remove a parameter's gradient and return how to restore it: a backward pass would add to it in place."""
     gradient, required, content = parameter.grad, parameter.requires_grad, parameter.data
     parameter.grad = None
 
     def restore() -> None:
-        # Layers that keep their weights within bounds assign to .data in forward; sharded ones have no address.
+        # Layers that bound their weights assign to .data in forward. Sharded parameters have no address.
         if type(parameter) is nn.Parameter and parameter.data_ptr() != content.data_ptr():
             parameter.data = content
         parameter.requires_grad_(required)
@@ -144,13 +153,15 @@ def _hide_gradient(parameter: nn.Parameter) -> Restore:
 
 
 def _snapshot(module: nn.Module) -> Restore:
-    """Remember one module's attributes and the containers in them: mode, buffers, metric states, caches, hooks."""
+    """Return how to restore a module's attributes and their content: mode, buffers, metric states, caches, hooks."""
     attributes = dict(vars(module))
     buffers = dict(module._buffers.items())
     held = [value for name, value in attributes.items() if name != "_buffers"]
     contents = _snapshot_contents([*held, *buffers.values()])
     if getattr(module, "max_norm", None) is not None and isinstance(module.weight, Tensor):
-        contents.append(_snapshot_tensor(module.weight))  # an embedding that shortens what it looks up
+        contents.append(
+            _snapshot_tensor(module.weight)
+        )  # such an embedding rescales the vectors that it looks up, in place
     training = module.training
 
     def restore() -> None:
@@ -159,29 +170,29 @@ def _snapshot(module: nn.Module) -> Restore:
         vars(module).update(attributes)
         _refill_buffers(module, buffers)
         _restore_all(contents)
-        if module.training != training:  # scripted modules keep it elsewhere
+        if module.training != training:  # scripted modules keep it outside their attributes
             module.training = training
 
     return restore
 
 
 def _snapshot_contents(values: Iterable[Any]) -> list[Restore]:
-    """Remember what tensors and containers hold, and the containers in them, outer ones first."""
+    """Return how to restore the content of tensors and containers, and of containers in them, outer ones first."""
     found, seen = [], set()
     waiting = deque(values)
     while waiting:
         value = waiting.popleft()
-        if isinstance(value, KEPT) and id(value) not in seen:
+        if isinstance(value, SNAPSHOT_TYPES) and id(value) not in seen:
             seen.add(id(value))
             found.append(_snapshot_content(value))
-            if isinstance(value, (*CONTAINERS, tuple)) and len(value) <= MANY:
+            if isinstance(value, (*CONTAINERS, tuple)) and len(value) <= LARGEST_STATE:
                 held = dict.values(value) if isinstance(value, dict) else value
-                waiting.extend(inner for inner in held if isinstance(inner, KEPT))
+                waiting.extend(inner for inner in held if isinstance(inner, SNAPSHOT_TYPES))
     return found
 
 
 def _snapshot_content(value: Any) -> Restore:
-    """Remember what a tensor or a container holds, for in-place changes."""
+    """Return how to restore the content of one tensor or container after in-place changes."""
     if isinstance(value, nn.Parameter):
         return _ignore
     if isinstance(value, Tensor):
@@ -212,7 +223,7 @@ def _snapshot_tensor(tensor: Tensor) -> Restore:
     content = tensor.detach().clone()
 
     def restore() -> None:
-        # Only what changed, since a graph in waiting may hold the tensor and count its versions.
+        # Only if it changed: an autograd graph may hold the tensor and checks its version.
         if tensor.shape != content.shape:
             tensor.data = content
         elif tensor.layout != torch.strided or not torch.equal(tensor, content):
@@ -228,7 +239,7 @@ def _snapshot_array(array: Any) -> Restore:
 
 
 def _refill_buffers(module: nn.Module, buffers: dict[str, Any]) -> None:
-    """Put a module's buffers back; a scripted module keeps them where Python only sees them one by one."""
+    """Restore a module's buffers; those of a scripted module can only be set one by one."""
     if not isinstance(module, torch.jit.ScriptModule):
         _refill(module._buffers, buffers)
         return
@@ -237,7 +248,7 @@ def _refill_buffers(module: nn.Module, buffers: dict[str, Any]) -> None:
 
 
 def _refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
-    """Put entries back where any changed, past methods of the user's own classes that forbid it."""
+    """Restore a mapping if it changed, with the base class's methods: the user's own class may forbid changes."""
     if list(mapping) == list(items) and all(mapping[key] is items[key] for key in items):
         return
     base: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict

@@ -1,4 +1,4 @@
-"""Models whose output already is the grid: dual encoders that score every example against every other."""
+"""Dual encoders, which score the first modality of every example against the second modality of every example."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,31 +8,32 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.calling import Predict, scores
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.model_outputs import scores
 
-PAIRS = 8
-"""Examples that are tried."""
+TRIED_EXAMPLES = 8
+"""Largest number of examples on which the model is tried."""
 
 
 def scores_all_pairs(evaluator: Evaluator, probe: Probe) -> bool:
-    """Tell whether the model scores the first modality of every example against the second of every other.
+    """Tell whether the model scores all pairs of the two modalities.
 
-    Its outputs are as many for each example as there are examples, whoever else is in the batch, and that of row i and
-    column j is the one that example i gets on the diagonal when it is given j's second modality.
+    For B examples such a model returns ``(B, B)`` scores. The score in row i and column j does not depend on the other
+    examples, and it is the score on the diagonal if example i gets the second modality of example j.
 
     Args:
-        evaluator: Asks the model.
-        probe: Some examples, three at the least.
+        evaluator: Runs the model.
+        probe: Some examples; with fewer than 3, the function returns False.
     """
-    count = min(PAIRS, probe.size)
+    count = min(TRIED_EXAMPLES, probe.size)
     if len(probe.layout.names) != 2 or count < 3:
         return False
     own = torch.arange(count)
     with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
         grid, part, swapped = (
-            _asked(evaluator, probe, torch.stack([rows, partners], 1))
+            _raw_scores(evaluator, probe, torch.stack([rows, partners], 1))
             for rows, partners in ((own, own), (own[:-1], own[:-1]), (own, own.roll(1)))
         )
     if grid.shape != (count, count) or part.shape != (count - 1, count - 1):
@@ -41,12 +42,12 @@ def scores_all_pairs(evaluator: Evaluator, probe: Probe) -> bool:
     return close(grid[own, own.roll(1)], swapped.diagonal()) and close(grid[:-1, :-1], part)
 
 
-def _asked(evaluator: Evaluator, probe: Probe, sources: Tensor) -> Tensor:
+def _raw_scores(evaluator: Evaluator, probe: Probe, sources: Tensor) -> Tensor:
     return scores(evaluator.predict(evaluator.module, probe.batch(sources, {}, evaluator.device)))
 
 
 def diagonal(predict: Predict) -> Callable[[nn.Module, Any], Tensor]:
-    """Return the call that gives the scores of the aligned pairs alone, ``(B, 1)``."""
+    """Return a call of the model that returns the scores of the aligned pairs alone, ``(B, 1)``."""
 
     def aligned(module: nn.Module, batch: Any) -> Tensor:
         return scores(predict(module, batch)).diagonal().unsqueeze(1)

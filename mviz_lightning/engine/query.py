@@ -1,4 +1,4 @@
-"""The one question that all methods ask: the model's outputs on rows."""
+"""Queries: the rows on which methods need the model's outputs, and the derivatives that they need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +8,21 @@ from torch import Tensor
 
 from mviz_lightning.batch.masking import widened
 
-LARGEST = 2**63 - 1
+LARGEST_INTEGER = 2**63 - 1
+"""Largest 64-bit integer; row numbers must not exceed it."""
+
 BITS = 31
-"""Units of a mask that are packed into one number."""
+"""Number of segments whose mask is packed into one integer."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """Rows to evaluate; a row names for each modality the example it is taken from and which of its units stay.
+    """Rows to evaluate: for each modality, the example it is taken from and which of its segments are masked.
 
     Attributes:
-        sources: ``(R, M)`` long: the probe's example that each modality is taken from.
-        masks: Modality -> ``(R, U)`` bool, True where a unit stays; a modality that is not named is never masked. U may
-            be that of the examples asked for, which may have fewer units than others.
+        sources: ``(R, M)`` long: the example of the probe that each modality is taken from.
+        masks: Modality -> ``(R, S)`` bool, True where a segment stays. A modality without a mask is not masked. S may
+            be smaller than the number of segments of some example; its further segments stay.
     """
 
     sources: Tensor
@@ -30,38 +32,42 @@ class Query:
         return len(self.sources)
 
     def __getitem__(self, index: Tensor | slice) -> "Query":
-        """Return the rows of ``index`` as a query of its own."""
+        """Return the query of the rows at ``index``."""
         return Query(self.sources[index], {name: kept[index] for name, kept in self.masks.items()})
 
     @property
     def columns(self) -> list[Tensor]:
-        """``(R,)`` integers each; rows that are equal in all of them are the same."""
+        """Columns of ``(R,)`` integers; two rows that are equal in all columns are the same row."""
         return [*self.sources.unbind(1), *(column for kept in self.masks.values() for column in packed(kept))]
 
     @classmethod
     def aligned(cls, examples: Tensor, modalities: int) -> "Query":
-        """Ask for the real examples themselves, ``(R,)`` indices."""
+        """Return the rows of real examples: all modalities from the same example.
+
+        Args:
+            examples: ``(R,)`` indices of examples.
+            modalities: Number of modalities, M.
+        """
         return cls(examples.unsqueeze(1).expand(-1, modalities))
 
 
 @dataclass(frozen=True)
 class Derivative:
-    """How one output of every row answers to each entry of one modality.
+    """The derivative of one output of every row with respect to each entry of one modality.
 
-    The derivative of the output by the entry, times the entry's distance from what it is when all units are masked;
-    averaged over points on the straight way between the two (integrated gradients, Sundararajan et al. 2017) or, with
-    one step, taken at the entry itself (gradient x input). Tokens are followed to their embeddings, whose dimensions
-    are added up.
+    The derivative is multiplied by (entry - masked entry). With one step it is taken at the entry (gradient x input);
+    with more it is averaged over points on the straight line from the masked entry to the entry (integrated gradients,
+    Sundararajan et al. 2017). Tokens are derived at their embeddings, and the embedding's dimensions are summed.
 
-    Against another modality it is a second derivative, by units: of the output by how much is there of a unit of the
-    one and of a unit of the other, where both are whole.
+    With ``against`` it is a second derivative: with respect to the scale of a segment of ``modality`` and the scale of
+    a segment of ``against``, where 0 is the masked segment and 1 the segment itself; taken at 1.
 
     Attributes:
-        rows: ``R`` of them; masks of the modalities themselves have no meaning here.
-        outputs: ``(R,)`` long: which output of each row.
-        modality: Name.
-        steps: Points on the way; of a second derivative, how many rows it counts as for each row.
-        against: Name of the other modality; nothing for a first derivative.
+        rows: R rows. Masks of the derived modalities are not used.
+        outputs: ``(R,)`` long: the output of each row that is derived.
+        modality: Name of the modality.
+        steps: Number of points on the line; for a second derivative, the number of rows that each row counts as.
+        against: Name of the other modality; empty for a first derivative.
     """
 
     rows: Query
@@ -72,55 +78,57 @@ class Derivative:
 
 
 def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
-    """Join the queries of several methods and drop repeats.
+    """Join queries and drop repeated rows.
 
-    A row whose units all stay is the same row as an unmasked one.
+    A row in which all segments stay is the same row as one without a mask.
 
     Args:
-        queries: At least one, over the same modalities.
+        queries: At least one query; all have the same modalities.
 
     Returns:
-        The distinct rows, and for each query ``(R,)`` the distinct row that answers each of its rows.
+        The distinct rows, and for each query ``(R,)``: the distinct row that is equal to each of its rows.
     """
-    everything = _stack(queries)
+    everything = _stack_queries(queries)
     rows = numbered(everything.columns)
     distinct, response = torch.unique(rows, return_inverse=True)
     first = torch.full((len(distinct),), len(rows)).scatter_reduce(0, response, torch.arange(len(rows)), "amin")
-    # In the order in which they were asked for: rows of one group, or of one example, stay together.
+    # In the order of their first occurrence, so that rows of one group or of one example stay together.
     order = first.argsort()
     response = order.argsort()[response]
     return everything[first[order]], list(torch.split(response, [len(query) for query in queries]))
 
 
 def numbered(columns: Sequence[Tensor]) -> Tensor:
-    """Return ``(R,)`` numbers, equal where all columns are: one sort of numbers is faster than one of rows.
+    """Return ``(R,)`` numbers; two rows have the same number if they are equal in all columns.
+
+    Sorting numbers is faster than sorting rows.
 
     Args:
-        columns: One at the least, of ``(R,)`` integers from 0 on.
+        columns: At least one column of ``(R,)`` integers, 0 or larger.
     """
     key, *rest = columns
     for column in rest:
         span = int(column.max()) + 1 if len(column) else 1
-        if len(key) and int(key.max()) >= LARGEST // span:
+        if len(key) and int(key.max()) >= LARGEST_INTEGER // span:
             key = torch.unique(key, return_inverse=True)[1]
         key = key * span + column
     return key
 
 
 def packed(masks: Tensor) -> list[Tensor]:
-    """Return ``(R, U)`` masks as columns of integers, as many units in one as fit."""
+    """Return ``(R, S)`` masks as columns of integers, :data:`BITS` segments in each."""
     powers = 2 ** torch.arange(min(BITS, masks.shape[1]))
-    return [(part.long() * powers[: part.shape[1]]).sum(1) for part in torch.split(masks, BITS, 1)]
+    return [(some.long() * powers[: some.shape[1]]).sum(1) for some in torch.split(masks, BITS, 1)]
 
 
-def _stack(queries: Sequence[Query]) -> Query:
+def _stack_queries(queries: Sequence[Query]) -> Query:
     names = dict.fromkeys(name for query in queries for name in query.masks)
     masks = {name: _stack_masks([query.masks.get(name, _unmasked(query)) for query in queries]) for name in names}
     return Query(torch.cat([query.sources for query in queries]), masks)
 
 
 def _stack_masks(masks: Sequence[Tensor]) -> Tensor:
-    """Put masks behind one another; units that an example does not have stay."""
+    """Stack masks; a mask with fewer segments is widened with segments that stay."""
     most = max(kept.shape[1] for kept in masks)
     return torch.cat([widened(kept, most) for kept in masks])
 

@@ -1,4 +1,4 @@
-"""Several processes: who am I, gather plain objects, and hear of one another's errors."""
+"""The processes of a distributed run: gather plain objects, share out work, raise errors on all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class OtherRankError(RuntimeError):
-    """Another process failed; its error is in the message."""
+    """Another process failed; the message names its rank and its error."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class Ranks:
     """The processes that work on one probe.
 
     Attributes:
-        rank: Of this process.
-        count: How many there are.
+        rank: Number of this process, from 0.
+        count: Number of processes.
     """
 
     rank: int = 0
     count: int = 1
 
     def gather(self, value: T) -> list[T]:
-        """Return the plain objects of all processes, of any sizes, in the order of ranks. All must call it."""
+        """Return the plain objects of all processes in the order of their ranks. All processes must call it."""
         if self.count == 1:
             return [value]
         gathered: list[T | None] = [None] * self.count
@@ -38,32 +38,34 @@ class Ranks:
         return gathered  # type: ignore[return-value]
 
     def share(self, groups: Tensor) -> Tensor:
-        """Return this process's groups; together the shares are all groups, in order."""
+        """Return this process's share of ``(G, ...)`` groups; the shares of all processes are all groups, in order."""
         return groups.tensor_split(self.count)[self.rank]
 
     def padded_share(self, groups: Tensor) -> Tensor:
-        """Return this process's groups and repeats behind them, so that all processes run equally many forwards."""
+        """Return this process's share, padded with repeated groups so that all processes run equally many forwards."""
         share = self.share(groups)
         missing = -(-len(groups) // self.count) - len(share)
         return groups.new_tensor([*share.tolist(), *groups[:missing].tolist()])
 
     @contextmanager
     def raise_on_all_ranks(self) -> Iterator[None]:
-        """Run a block on every process; if one fails, all fail behind it. All must enter; none may gather inside.
+        """Run a block on all processes; if it fails on one, raise on all after the block.
+
+        All processes must enter the block, and none may gather inside it.
 
         Raises:
             Exception: This process's own error.
-            ConfigurationError: Another process was asked for something impossible.
-            OtherRankError: Another process failed.
+            ConfigurationError: Another process raised a ``ConfigurationError``.
+            OtherRankError: Another process raised any other error.
         """
         own: Exception | None = None
         try:
             yield
         except Exception as error:
             own = error
-        heard = self.gather(None if own is None else (isinstance(own, ConfigurationError), describe_error(own)))
+        failures = self.gather(None if own is None else (isinstance(own, ConfigurationError), describe_error(own)))
         if own is not None:
             raise own
-        for rank, failure in enumerate(heard):
+        for rank, failure in enumerate(failures):
             if failure is not None:
                 raise (ConfigurationError if failure[0] else OtherRankError)(f"rank {rank} failed: {failure[1]}")

@@ -1,4 +1,4 @@
-"""Second derivatives of a model's outputs, by units of one modality and units of another."""
+"""Second derivatives of a model's outputs with respect to a segment of one modality and a segment of another."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,92 +10,97 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mviz_lightning.batch import Probe, Segments
-from mviz_lightning.engine.calling import scores
-from mviz_lightning.engine.derivative import entrance_of, refuse_inference_tensors, without_cudnn
+from mviz_lightning.engine.derivative import input_point_of, refuse_inference_tensors, without_cudnn
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.query import Derivative
 
 
-def curve(evaluator: Evaluator, probe: Probe, asked: Derivative) -> Tensor:
-    """Return the second derivatives ``(R, U, V)`` by units of two modalities, in float32 on the CPU.
+def second_derivatives(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor:
+    """Compute second derivatives with respect to the segments of two modalities.
 
-    Every unit is scaled from what it is when masked (0) to what it is (1), and derived where all scales are 1. That
-    sums ``(x - baseline) H (x' - baseline')`` over the entries of both units, H the mixed part of the Hessian. Units
-    that an example does not have are 0.
+    Every segment gets a scale: 0 is the masked segment, 1 the segment itself. The derivative is taken where all scales
+    are 1. It equals the sum of ``(x - baseline) H (x' - baseline')`` over the entries x and x' of both segments, where
+    H is the mixed part of the Hessian.
 
-    One backward pass for each unit of the modality that has fewer. Attention is run by its mathematical definition,
-    and recurrent layers without cuDNN, since the faster ways cannot be derived twice.
+    It takes one backward pass per segment of the modality with fewer segments. Attention uses PyTorch's mathematical
+    implementation and recurrent layers run without cuDNN, since the faster kernels have no second derivative.
 
     Args:
-        evaluator: Asks the model; it is left as it was found.
-        probe: The examples that the rows name, with units of both modalities.
-        asked: Which rows, outputs and modalities.
+        evaluator: Runs the model, whose state is the same before and after.
+        probe: The examples that the rows refer to, with segments of both modalities.
+        derivative: The rows, their outputs and the two modalities.
+
+    Returns:
+        ``(R, S, T)`` in float32 on the CPU, for S segments of ``modality`` and T of ``against``; 0 for segments that an
+        example does not have.
 
     Raises:
-        ConfigurationError: A modality enters the model in no way that can be derived.
-        RuntimeError: No gradient reaches one of the two, or the model cannot be derived twice.
+        ConfigurationError: A modality is neither real numbers nor tokens of an ``nn.Embedding``.
+        RuntimeError: No gradient reaches one of the two, or the model has no second derivative.
     """
     refuse_inference_tensors(evaluator.module)
-    evaluator.rows += len(asked.rows) * asked.steps
+    evaluator.count_rows(len(derivative.rows) * derivative.steps)
     with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
-        names = (asked.modality, asked.against)
-        curving = _Curving(evaluator, probe, asked, [entrance_of(evaluator, probe, asked.rows, name) for name in names])
-        return torch.cat(evaluator.in_chunks(len(asked.rows), curving.at))
+        names = (derivative.modality, derivative.against)
+        points = [input_point_of(evaluator, probe, derivative.rows, name) for name in names]
+        derivation = _SecondDerivation(evaluator, probe, derivative, points)
+        return torch.cat(evaluator.in_chunks(len(derivative.rows), derivation.at))
 
 
 @dataclass(frozen=True)
-class _Curving:
-    """Derives rows twice."""
+class _SecondDerivation:
+    """Computes the second derivatives of rows."""
 
     evaluator: Evaluator
     probe: Probe
-    asked: Derivative
-    entrances: list[InputPoint]
+    derivative: Derivative
+    input_points: list[InputPoint]
 
     def at(self, rows: slice) -> Tensor:
-        """Return ``(R, U, V)``. A single row is doubled: models that squeeze would lose its batch dimension."""
-        places = torch.arange(len(self.asked.rows))[rows]
+        """Return ``(R, S, T)``. A single row is doubled: a model that squeezes would lose its batch dimension."""
+        places = torch.arange(len(self.derivative.rows))[rows]
         twice = places[torch.arange(max(len(places), 2)).clamp(max=len(places) - 1)]
-        sources, ask = self.asked.rows.sources[twice], self.evaluator
-        most = [self._most(own.modality) for own in self.entrances]
-        scales = [torch.ones(len(twice), count, requires_grad=True) for count in most]
+        sources, evaluator = self.derivative.rows.sources[twice], self.evaluator
+        counts = [self._largest_count(point.modality) for point in self.input_points]
+        scales = [torch.ones(len(twice), count, requires_grad=True) for count in counts]
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             with self._entered(sources, scales) as batch:
-                outputs = scores(ask.predict(ask.module, batch))
-            chosen = outputs.gather(1, self.asked.outputs[twice].to(outputs.device).unsqueeze(1))
+                outputs = scores(evaluator.predict(evaluator.module, batch))
+            chosen = outputs.gather(1, self.derivative.outputs[twice].to(outputs.device).unsqueeze(1))
             first, second = scales
-            few, many = (first, second) if first.shape[1] <= second.shape[1] else (second, first)
-            found = mixed(chosen.sum(), few, many)
-        return (found if few is first else found.transpose(1, 2))[: len(places)]
+            fewer, more = (first, second) if first.shape[1] <= second.shape[1] else (second, first)
+            found = mixed_derivatives(chosen.sum(), fewer, more)
+        return (found if fewer is first else found.transpose(1, 2))[: len(places)]
 
-    def _most(self, modality: str) -> int:
-        """Return how many units any example has: the same on all processes."""
+    def _largest_count(self, modality: str) -> int:
+        """Return the largest number of segments of any example: the same on all processes."""
         return max(map(self.probe.segments[modality].count, range(self.probe.size)))
 
     @contextmanager
     def _entered(self, sources: Tensor, scales: list[Tensor]) -> Iterator[object]:
-        """Yield the rows' batch, every unit of both modalities multiplied by a scale of its own."""
-        ask, probe = self.evaluator, self.probe
-        batch = probe.batch(sources, {}, ask.device)
+        """Yield the rows' batch, in which every segment of both modalities has a scale of its own."""
+        evaluator, probe = self.evaluator, self.probe
+        batch = probe.batch(sources, {}, evaluator.device)
         with ExitStack() as stack:
-            for entrance, scale in zip(self.entrances, scales, strict=True):
-                name = entrance.modality
-                masked = probe.batch(sources, {name: torch.zeros(scale.shape, dtype=torch.bool)}, ask.device)
+            for input_point, scale in zip(self.input_points, scales, strict=True):
+                name = input_point.modality
+                masked = probe.batch(sources, {name: torch.zeros(scale.shape, dtype=torch.bool)}, evaluator.device)
                 own = sources[:, probe.layout.names.index(name)]
-                shares = spread(scale, cast("Segments", probe.segments[name]).index, own)
-                entered = entrance.open(ask.module, probe, batch, masked, shares)
+                shares = scale_per_entry(scale, cast("Segments", probe.segments[name]).index, own)
+                entered = input_point.open(evaluator.module, probe, batch, masked, shares)
                 batch = stack.enter_context(entered)
             yield batch
 
 
-def spread(scale: Tensor, index: Tensor, sources: Tensor) -> Tensor:
-    """Return ``(R, ...)`` the scale of the unit that every entry belongs to; 1 where it belongs to none.
+def scale_per_entry(scale: Tensor, index: Tensor, sources: Tensor) -> Tensor:
+    """Return ``(R, ...)``: for every entry the scale of its segment; 1 if it belongs to no segment.
 
     Args:
-        scale: ``(R, U)``.
-        index: ``(N or 1, ...)`` the unit of every entry; -1 for none.
+        scale: ``(R, S)`` a scale per segment.
+        index: ``(N or 1, ...)`` the segment of every entry; -1 for none.
         sources: ``(R,)`` the example of each row.
     """
     own = index[sources] if len(index) > 1 else index.expand(len(sources), *index.shape[1:])
@@ -103,24 +108,29 @@ def spread(scale: Tensor, index: Tensor, sources: Tensor) -> Tensor:
     return with_none.gather(1, (own + 1).flatten(1)).view(own.shape)
 
 
-def mixed(total: Tensor, few: Tensor, many: Tensor) -> Tensor:
-    """Return ``(R, U, V)`` the derivatives of a sum over rows by ``(R, U)`` and then by ``(R, V)``.
+def mixed_derivatives(total: Tensor, fewer: Tensor, more: Tensor) -> Tensor:
+    """Return ``(R, S, T)``, the derivatives of a sum over rows with respect to both ``(R, S)`` and ``(R, T)`` scales.
+
+    Args:
+        total: The sum.
+        fewer: ``(R, S)``; takes one backward pass for each of its S columns.
+        more: ``(R, T)``.
 
     Raises:
-        RuntimeError: The sum depends on one of them in no way that can be derived.
+        RuntimeError: No gradient of the sum reaches one of them.
     """
     if not total.requires_grad:
-        raise RuntimeError("no gradient of the outputs reaches either modality: the model detaches them.")
-    slopes = torch.autograd.grad(total, [few, many], create_graph=True, allow_unused=True)
+        raise RuntimeError("no gradient of the outputs reaches either modality: the model detaches both.")
+    slopes = torch.autograd.grad(total, [fewer, more], create_graph=True, allow_unused=True)
     if any(slope is None for slope in slopes):
         raise RuntimeError("no gradient of the outputs reaches one of the two modalities: the model detaches it.")
-    found = many.new_zeros(len(many), *few.shape[1:], *many.shape[1:])
-    for segment in range(few.shape[1]):
-        found[:, segment] = _slope(slopes[0][:, segment].sum(), many)
+    found = more.new_zeros(len(more), *fewer.shape[1:], *more.shape[1:])
+    for segment in range(fewer.shape[1]):
+        found[:, segment] = _slope(slopes[0][:, segment].sum(), more)
     return found.float().cpu()
 
 
 def _slope(total: Tensor, by: Tensor) -> Tensor:
-    """Return the derivative; exactly 0 where nothing depends on it, as in networks of straight pieces."""
+    """Return the derivative; exactly 0 if the total does not depend on it, as in a piecewise-linear network (ReLU)."""
     found = torch.autograd.grad(total, by, retain_graph=True, allow_unused=True)[0] if total.requires_grad else None
     return torch.zeros_like(by) if found is None else found.detach()

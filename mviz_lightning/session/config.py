@@ -9,7 +9,7 @@ import torch
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Modality
-from mviz_lightning.engine.calling import Predict
+from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.errors import ConfigurationError, at_least, listed
 from mviz_lightning.explainers import Method
 from mviz_lightning.functional import Task, design, shares, smallest_group

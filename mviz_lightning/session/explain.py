@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
-from mviz_lightning.engine.calling import Predict, resolve
+from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explanation, Method, Result
 from mviz_lightning.explainers.contribution_shares.tables import share_table
@@ -142,7 +142,7 @@ def explain(
         modalities=parse_modalities(modalities),
         target=target,
         task=task,
-        predict=resolve(predict),
+        predict=resolve_function(predict),
         score=score,
         num_examples=num_examples,
         group_size=group_size,

@@ -9,7 +9,7 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.probe import known_target
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.output_head import behind, head_of, last_operation
+from mviz_lightning.engine.probability_outputs import head_of, last_operation, with_logits
 from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.functional import NOTEWORTHY, Head, Task, logits_of, masked_classes, noise_floor
 from mviz_lightning.functional.outputs import saturated, within_bounds
@@ -83,7 +83,7 @@ class OutputReading:
         if not self._settled:
             heads = ranks.gather(head_of(outputs, task, self.last))
             self.head = heads[0] if len(set(heads)) == 1 else None
-            self._settled, evaluator = True, behind(evaluator, self.head)
+            self._settled, evaluator = True, with_logits(evaluator, self.head)
             self._say_of_bounds(outputs, task)
             outputs = outputs if self.head is None else logits_of(outputs, self.head)
         self._say_of_classes(outputs, task)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
-from mviz_lightning.batch import leaves as leaf_kinds
-from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels, plain_bytes, sample
+from mviz_lightning.batch.leaves import example_count
+from mviz_lightning.batch.probe import as_labels, collate, draw_groups, fingerprint, first_examples, plain_bytes
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.engine.checks import ROWS
 from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.functional import smallest_group
 from mviz_lightning.session.config import SessionConfig
@@ -61,7 +61,7 @@ class Whole:
     content: str | None = None
 
     def __post_init__(self) -> None:
-        if any(leaf_kinds.count(leaf) != len(self.positions) for leaf in self.leaves.values()):
+        if any(example_count(leaf) != len(self.positions) for leaf in self.leaves.values()):
             raise ValueError(f"the leaves hold other numbers of examples than the {len(self.positions)} positions")
         if not 0 < self.pool <= len(self.positions):
             raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
@@ -115,7 +115,7 @@ class ProbeSampler:
         """Consider a batch's examples; return how many there are."""
         if self.layout is None:
             self.layout = BatchSchema.learn(batch, self.config.modalities, self.config.target)
-            self.few = sample(self.layout, batch, ROWS)
+            self.few = first_examples(self.layout, batch, TRIAL_EXAMPLES)
             self._restore(self.layout)
         self.layout = self.layout.settled(batch)
         leaves = self.layout.leaves(batch)
@@ -184,7 +184,7 @@ class ProbeSampler:
     def _grouped(self, layout: BatchSchema, leaves: Mapping[str, Any]) -> Probe:
         """Deal the examples of the pool out into groups; pinned ones behind it are no part of the sample."""
         pool, size = self._pool, self._group_size()
-        target = None if layout.target is None else labels(leaves[layout.target])
+        target = None if layout.target is None else as_labels(leaves[layout.target])
         examples = self.config.affordable_groups(size) * size
         groups = draw_groups(None if target is None else target[:pool], pool, examples, size, self.config.seed)
         return Probe(layout, leaves, groups)

@@ -13,7 +13,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.references import RawInputProof, ScoreReference
 from mviz_lightning.engine import checks
-from mviz_lightning.engine.calling import choose
+from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.engine.isolation import isolated, random_states
 from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
@@ -160,7 +160,7 @@ class Session:
     def _try(self, module: nn.Module, few: Probe, precision: ContextFactory) -> None:
         rows = Query.aligned(torch.arange(few.size), len(few.layout.names)).sources
         with isolated(module, seed=self.config.seed), precision():
-            call = choose(module, few.layout, few.batch(rows, {}, device_of(module)), self.config.predict)
+            call = choose_call(module, few.layout, few.batch(rows, {}, device_of(module)), self.config.predict)
         evaluator = Evaluator(
             module, call.predict, self.config.chunk_size, precision, self.config.seed, self.config.reuse
         )

@@ -14,7 +14,7 @@ from mviz_lightning.engine.features import find_layer, require_layer, with_featu
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.query import Derivative, Query, join
 from mviz_lightning.engine.ranks import Ranks
-from mviz_lightning.engine.second_order import curve
+from mviz_lightning.engine.second_order import second_derivatives
 from mviz_lightning.errors import ConfigurationError, describe_error, message_of
 from mviz_lightning.explainers.base import ProbeContext
 from mviz_lightning.explainers.survey import Fallback, Request, Responses, Result, Survey
@@ -145,7 +145,7 @@ class Surveyor:
         own, padded = self._shared(len(derivative.rows))
         part = replace(derivative, rows=derivative.rows[padded], outputs=derivative.outputs[padded])
         with self.ranks.raise_on_all_ranks():
-            found = (curve if part.against else derive)(evaluator, self.probe_context.probe, part)
+            found = (second_derivatives if part.against else derive)(evaluator, self.probe_context.probe, part)
             found = usable(found, f"the derivatives by {part.modality!r}")
         everything = torch.cat(self.ranks.gather(found[:own]))
         if derivative.against and not everything.any():

@@ -122,5 +122,5 @@ def test_a_name_given_twice_is_refused() -> None:
 
 
 def test_paths_that_become_one_name_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="twice"):
+    with pytest.raises(ConfigurationError, match="two modalities would get the same name"):
         parse_modalities(["a.b", "a_b", "c"])

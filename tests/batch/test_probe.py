@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mviz_lightning import Modality, MonitorWarning
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir, Segments
-from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, labels
+from mviz_lightning.batch.probe import as_labels, collate, draw_groups, fingerprint
 
 
 def text_batch(lengths: Sequence[int], width: int, pad: int) -> dict[str, Tensor]:
@@ -280,7 +280,7 @@ def test_tokens_are_masked_with_an_integer_baseline() -> None:
     ids=["tensor", "list", "array", "list of scalars", "strings", "dicts"],
 )
 def test_labels_are_numbers_or_nothing(leaf, expected) -> None:
-    assert same(labels(leaf), expected)
+    assert same(as_labels(leaf), expected)
 
 
 def changed_in_the_middle(leaf):

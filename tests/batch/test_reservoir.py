@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from mviz_lightning.batch import BatchSchema, Reservoir
-from mviz_lightning.batch import leaves as leaf_kinds
+from mviz_lightning.batch.leaves import take_examples, to_device
 from mviz_lightning.batch.reservoir import lowest, priority
 
 COUNT = 40
@@ -22,7 +22,7 @@ LAYOUT = learn(DATA)
 
 def batch_of(positions: Sequence[int]) -> dict[str, object]:
     index = torch.tensor(positions, dtype=torch.long)
-    return {path: leaf_kinds.take(leaf, index) for path, leaf in DATA.items()}
+    return {path: take_examples(leaf, index) for path, leaf in DATA.items()}
 
 
 def filled(order: Sequence[int], cuts: Sequence[int] = (), capacity: int = 10, seed: int = 0) -> Reservoir:
@@ -166,9 +166,7 @@ def test_rows_of_an_inference_pass_can_be_differentiated(image) -> None:
     layout = learn({"image": image, "text": torch.arange(3)}, {"text": "text", "image": "image"})
     reservoir = Reservoir(8)
     with torch.inference_mode():
-        born_inside = (
-            leaf_kinds.move(image, "cpu") if not isinstance(image, list) else [entry.clone() for entry in image]
-        )
+        born_inside = to_device(image, "cpu") if not isinstance(image, list) else [entry.clone() for entry in image]
         born_inside = born_inside.clone() if isinstance(image, torch.Tensor) else born_inside
         reservoir.add(layout, {"image": born_inside, "text": torch.arange(3)}, range(3))
     for row in reservoir.rows(range(3)).values():

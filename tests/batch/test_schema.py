@@ -9,7 +9,7 @@ import torch
 from helpers.batches import STRUCTURES, Structure, floats, learn, packed, pair_batch, same
 
 from mviz_lightning import ConfigurationError, Modality
-from mviz_lightning.batch.schema import describe
+from mviz_lightning.batch.discovery import describe_leaves
 
 every_structure = pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES.keys())
 
@@ -208,7 +208,7 @@ def test_a_path_that_leads_nowhere_lists_the_leaves_with_their_shapes(modalities
 
 
 def test_a_target_that_has_no_entry_for_each_example_is_unknown() -> None:
-    with pytest.raises(ConfigurationError, match=r"the leaf 'scale' .* has no entry for each example"):
+    with pytest.raises(ConfigurationError, match=r"the leaf 'scale' .* has no entry per example"):
         learn({**pair_batch(4), "scale": torch.tensor(1.0)}, target="scale")
 
 
@@ -226,8 +226,8 @@ def test_a_leaf_given_again_by_its_container_is_refused() -> None:
     [
         (floats(3, 2), r"the leaf 'text' \(\(3, 2\)\) has 3 entries, but the batch holds 4 examples"),
         (["a"] * 5, r"the leaf 'text' \(list of 5\) has 5 entries, but the batch holds 4 examples"),
-        (torch.tensor(1.0), r"the leaf 'text' \(\(\)\) has no entry for each example, but the batch holds 4"),
-        ("hello", r"the leaf 'text' \(str\) has no entry for each example"),
+        (torch.tensor(1.0), r"the leaf 'text' \(\(\)\) has no entry per example, but the batch holds 4"),
+        ("hello", r"the leaf 'text' \(str\) has no entry per example"),
     ],
 )
 def test_a_leaf_of_another_length_is_refused(leaf, message: str) -> None:
@@ -237,7 +237,7 @@ def test_a_leaf_of_another_length_is_refused(leaf, message: str) -> None:
 
 def test_modalities_without_any_entries_are_refused() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"none of the leaves named holds one entry for each example; found are float, str"
+        ConfigurationError, match=r"none of the leaves named holds one entry per example; they are float, str"
     ):
         learn({"image": 1.0, "text": "a"})
 
@@ -253,7 +253,7 @@ def test_a_later_batch_that_lacks_a_leaf_is_refused() -> None:
     del batch["labels"]
     with pytest.raises(
         ConfigurationError,
-        match=r"a batch has no leaf 'labels', but the first one had; batches found: image \(4, 4\), text",
+        match=r"a batch has no leaf 'labels', but the first one had; leaves of this batch: image \(4, 4\), text",
     ):
         layout.leaves(batch)
 
@@ -268,4 +268,4 @@ def test_a_later_batch_that_lacks_a_leaf_is_refused() -> None:
     ],
 )
 def test_describe_lists_leaves_with_their_shapes(batch, words: str) -> None:
-    assert describe(batch) == words
+    assert describe_leaves(batch) == words

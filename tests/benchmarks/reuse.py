@@ -20,7 +20,7 @@ from transformers import CLIPConfig, CLIPModel, LxmertConfig, LxmertForQuestionA
 
 from mviz_lightning import explain
 from mviz_lightning.batch import BatchSchema, Probe, Segments, parse_modalities
-from mviz_lightning.engine.calling import choose
+from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.derivative import derive
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Derivative, Query
@@ -134,7 +134,7 @@ class Bench:
     def evaluator(self, *, reuse: bool, chunk: int = CHUNK) -> Evaluator:
         """Return an evaluator that has been used, so that what it finds out once is known."""
         first = Query.aligned(torch.arange(8), 2)
-        call = choose(self.module, self.probe.layout, self.probe.batch(first.sources, {}), None)
+        call = choose_call(self.module, self.probe.layout, self.probe.batch(first.sources, {}), None)
         made = Evaluator(self.module, call.predict, chunk, reuse=reuse)
         made(self.probe, [Query(torch.cartesian_prod(torch.arange(8), torch.arange(8)))])
         return made

@@ -160,7 +160,7 @@ def test_a_trainer_of_pytorch_lightning_takes_the_alarm(tmp_path):
         ({"action": "halt"}, "action='halt': choose 'warn' or 'stop', or give a function"),
         ({"action": 3}, "action=3: choose"),
         ({"action": "nowhere.to.be.found"}, "action='nowhere.to.be.found' cannot be imported"),
-        ({"action": "math.pi"}, "action='math.pi' is no function but a float"),
+        ({"action": "math.pi"}, "action='math.pi' is a float, not a function"),
         ({"patience": 0}, "patience=0: give 1 or more"),
     ],
 )

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import Evaluator
-from mviz_lightning.engine.calling import choose
-from mviz_lightning.engine.checks import ROWS, check_independence, tolerance, warn_of_stray_leaves
+from mviz_lightning.engine.call_choice import choose_call
+from mviz_lightning.engine.checks import check_independence, warn_of_stray_leaves
+from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, tolerance
 
 CHUNKS = [2, 3, 4, 8, 10, 16, 128]
 
@@ -43,7 +44,7 @@ def checked(
 def test_models_that_work_row_by_row_pass(family: Callable[..., Studied]) -> None:
     studied = family(16)
     probe = probe_of(studied.batch, studied.modalities, studied.target)
-    call = choose(studied.module.eval(), probe.layout, studied.batch, studied.predict)
+    call = choose_call(studied.module.eval(), probe.layout, studied.batch, studied.predict)
     evaluator = Evaluator(studied.module, call.predict)
     outputs = check_independence(evaluator, probe)
     assert outputs.shape == (16, studied.outputs)
@@ -56,7 +57,7 @@ def test_models_that_work_row_by_row_pass(family: Callable[..., Studied]) -> Non
 def test_outputs_are_those_of_the_first_rows(count: int) -> None:
     batch = pair_batch(count)
     outputs = checked(seeded(LateFusion), batch)
-    rows = min(count, ROWS)
+    rows = min(count, TRIAL_EXAMPLES)
     torch.testing.assert_close(outputs[:rows], seeded(LateFusion)(batch["image"], batch["text"]).detach()[:rows])
 
 
@@ -75,7 +76,7 @@ class Normalised(nn.Module):
 
 @pytest.mark.parametrize("chunk_size", CHUNKS)
 def test_batch_statistics_in_evaluation_mode_are_refused(chunk_size: int) -> None:
-    with pytest.raises(ConfigurationError, match=r"gave other outputs when .*BatchNorm that uses batch statistics"):
+    with pytest.raises(ConfigurationError, match=r"gave other outputs .*BatchNorm that uses batch statistics"):
         checked(seeded(Normalised), pair_batch(16), chunk_size=chunk_size)
 
 
@@ -90,7 +91,7 @@ def test_scores_of_all_pairs_are_refused(count: int) -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"outputs are \(\d+, \d+\) for \d+ examples and .*compares every example of the batch with every other.*"
-        r"say predict= to return the scores of the aligned pairs, outputs.diagonal\(\)\[:, None\]",
+        r"Pass predict=, a function .* that returns those of the aligned pairs, scores.diagonal\(\)\[:, None\]",
     ):
         checked(module, pair_batch(count), call_forward)
 
@@ -155,7 +156,7 @@ def cached(self: OnBatch, batch: Any) -> Tensor:
 
 @pytest.mark.parametrize("function", [carrying, cached])
 def test_what_one_forward_keeps_for_the_next_is_refused(function: Callable[[Any, Any], Tensor]) -> None:
-    with pytest.raises(ConfigurationError, match="when behind another forward .*: the model keeps something"):
+    with pytest.raises(ConfigurationError, match="outputs after another forward .*: the model keeps something"):
         checked(OnBatch(function), pair_batch(16), call_forward)
 
 
@@ -210,7 +211,7 @@ def test_a_label_that_forward_reads_is_named(target: str | None) -> None:
     with pytest.warns(
         MonitorWarning,
         match=r"the outputs depend on 'labels', which belongs to no modality and travels with 'image'. A traced "
-        r"forward shows that 'labels' acts with 'image'. Say modalities=\{.image.: \[.image., .labels.\]",
+        r"forward shows that 'labels' acts with 'image'. Pass modalities=\{.image.: \[.image., .labels.\]",
     ) as caught:
         warn_of_stray_leaves(*found)
     assert len(caught) == 1

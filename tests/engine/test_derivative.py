@@ -13,7 +13,7 @@ from mviz_lightning.batch import Probe, Segments
 from mviz_lightning.engine.derivative import Points, derive
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Derivative, Query
-from mviz_lightning.engine.second_order import curve
+from mviz_lightning.engine.second_order import second_derivatives
 
 COUNT, HIGH = 10, 12
 BATCH = {"image": floats(COUNT, 4), "text": integers(HIGH - 1, COUNT, 3) + 1}
@@ -157,11 +157,11 @@ def test_missing_values_that_the_model_fills_in_count_for_nothing(steps: int) ->
 def test_second_derivatives_leave_missing_values_out() -> None:
     batch, missing = with_gaps()
     wanted = replace(asked("image"), against="text")
-    found = curve(evaluator(seeded(Filled)), probe(batch), wanted)
+    found = second_derivatives(evaluator(seeded(Filled)), probe(batch), wanted)
     filled = probe({**batch, "image": batch["image"].nan_to_num(0.25)})
     absent = missing[wanted.rows.sources[:, 0]]
     assert bool((found[absent] == 0).all())
-    torch.testing.assert_close(found[~absent], curve(evaluator(seeded(Late)), filled, wanted)[~absent])
+    torch.testing.assert_close(found[~absent], second_derivatives(evaluator(seeded(Late)), filled, wanted)[~absent])
 
 
 def test_the_other_modality_is_encoded_once_for_all_steps() -> None:

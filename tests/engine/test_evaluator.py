@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from mviz_lightning import ConfigurationError
 from mviz_lightning.batch import Probe, Segments, leaves
 from mviz_lightning.engine import Evaluator, Query, join
-from mviz_lightning.engine.calling import choose, scores
+from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import device_of
+from mviz_lightning.engine.model_outputs import scores
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 
@@ -37,7 +38,7 @@ def asked(studied: Studied, chunk_size: int = 128) -> tuple[Evaluator, Probe]:
     """Return an evaluator that calls the model the way it is found to work, and a probe of the whole batch."""
     probe = probe_of(studied.batch, studied.modalities, studied.target)
     module = studied.module.eval()
-    call = choose(module, probe.layout, studied.batch, studied.predict)
+    call = choose_call(module, probe.layout, studied.batch, studied.predict)
     return Evaluator(module, call.predict, chunk_size), probe
 
 
@@ -48,7 +49,7 @@ def plainly(studied: Studied, sources: Tensor) -> Tensor:
     rows = []
     for row in sources.tolist():
         taken = {
-            path: leaves.take(leaf, torch.tensor([row[layout.owners[path]]] * 2))
+            path: leaves.take_examples(leaf, torch.tensor([row[layout.owners[path]]] * 2))
             for path, leaf in layout.leaves(studied.batch).items()
         }
         with torch.no_grad():
@@ -219,7 +220,7 @@ def test_other_errors_are_not_tried_again() -> None:
 def test_another_number_of_rows_is_refused(outputs: Callable[[Tensor], Tensor]) -> None:
     module = OnBatch(lambda _, batch: outputs(batch["image"]))
     with pytest.raises(
-        ConfigurationError, match=r"the model returned \d+ rows of scores for 36 examples; expected is one row"
+        ConfigurationError, match=r"the model returned \d+ rows of scores for 36 examples; allowed is one row"
     ):
         Evaluator(module, call_forward).plain(probe_of(BATCH), Query(PAIRS))
 

@@ -214,7 +214,7 @@ class Ask(Survey):
     name: str = "ask"
     every_n_validations: int = 1
     layer: str | None = None
-    features = True
+    needs_features = True
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         probe = probe_context.probe

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from mviz_lightning import MonitorWarning
 from mviz_lightning.batch import Segments
-from mviz_lightning.engine.calling import choose
+from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.checks import reused
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
-from mviz_lightning.engine.reuse import Recording
-from mviz_lightning.engine.slices import slices
+from mviz_lightning.engine.recording import Recording
+from mviz_lightning.engine.reuse_report import fusion_share
+from mviz_lightning.engine.row_runs import row_runs
 
 COUNT = 12
 GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
@@ -83,7 +84,7 @@ def test_every_family_of_models_is_answered_as_by_plain_forwards(family: Any) ->
     probe = probe_of(studied.batch, studied.modalities, studied.target)
     modalities = len(probe.layout.names)
     some = Query.aligned(torch.arange(4), modalities).sources
-    call = choose(studied.module, probe.layout, probe.batch(some, {}), studied.predict)
+    call = choose_call(studied.module, probe.layout, probe.batch(some, {}), studied.predict)
     asking = Evaluator(studied.module, call.predict)
     query = GRID if modalities == 2 else Query(integers(COUNT, 400, modalities))
     found = asking(probe, [query])[0]
@@ -109,11 +110,11 @@ def test_on_a_cpu_encoders_run_on_as_few_rows_at_a_time_as_its_caches_hold(monke
     image = Counted(wide)
     asking, probe = evaluator(Late(image=image)), probe_of(BATCH)
     expected = asking(probe, [GRID])[0]
-    monkeypatch.setattr("mviz_lightning.engine.evaluator.FEWEST", 3)
+    monkeypatch.setattr("mviz_lightning.engine.evaluator.FEWEST_ROWS", 3)
     # 12 encodings, then 16 rows that are recomputed plainly; never a single row.
     for cache, sizes in ((4000 * 12, [12, 12, 4]), (4000 * 5, [5, 5, 2, 5, 5, 6]), (1, [3, 3, 3, 3, 3, 3, 3, 3, 4])):
         image.rows.clear()
-        monkeypatch.setattr("mviz_lightning.engine.evaluator.CACHE", cache)
+        monkeypatch.setattr("mviz_lightning.engine.evaluator.CPU_CACHE", cache)
         torch.testing.assert_close(asking(probe, [GRID])[0], expected)
         assert image.rows == sizes
 
@@ -427,8 +428,8 @@ class Unrolled(nn.Module):
 def test_calls_that_some_inputs_do_without_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_exact(Unrolled(), "image", "cell")
     # Encoded three at a time, the texts do not all meet the same calls.
-    monkeypatch.setattr("mviz_lightning.engine.evaluator.CACHE", 1)
-    monkeypatch.setattr("mviz_lightning.engine.evaluator.FEWEST", 3)
+    monkeypatch.setattr("mviz_lightning.engine.evaluator.CPU_CACHE", 1)
+    monkeypatch.setattr("mviz_lightning.engine.evaluator.FEWEST_ROWS", 3)
     text = floats(COUNT, 3, seed=1).abs() * torch.tensor([1, -1, -1]).where(torch.arange(COUNT)[:, None] >= 6, 1)
     asking, probe = evaluator(Unrolled()), probe_of({**BATCH, "text": text})
     with pytest.warns(MonitorWarning, match=r"call \d of 'cell' is not made with every input"):
@@ -567,7 +568,7 @@ def test_the_model_is_left_as_it_was() -> None:
 def test_slices_hold_few_distinct_inputs_and_all_rows(limit: int) -> None:
     query = Query(integers(7, 90, 2), {"text": integers(2, 90, 2, seed=5).bool()})
     done = 0
-    for part in slices(query, ["image", "text"], limit):
+    for part in row_runs(query, ["image", "text"], limit):
         rows = query[part.rows]
         assert part.rows.start == done
         done = part.rows.stop
@@ -642,6 +643,6 @@ def test_the_fusions_share_of_the_work_is_counted() -> None:
         head = 2 * 1024 * width + 1024 + width + 1025 * width / 6
         taken, added = 4 * 1024, 3 * 1024
         expected = (taken + added + head) / (encoders + added + head)
-        assert evaluator(Heavy(width)).fusion_share(probe_of(BATCH)) == pytest.approx(expected, rel=0.01)
-    assert evaluator(Heavy(1), reuse=False).fusion_share(probe_of(BATCH)) == 1
-    assert evaluator(OnBatch(lambda _, batch: batch["image"])).fusion_share(probe_of(BATCH)) == 1
+        assert fusion_share(evaluator(Heavy(width)), probe_of(BATCH)) == pytest.approx(expected, rel=0.01)
+    assert fusion_share(evaluator(Heavy(1), reuse=False), probe_of(BATCH)) == 1
+    assert fusion_share(evaluator(OnBatch(lambda _, batch: batch["image"])), probe_of(BATCH)) == 1

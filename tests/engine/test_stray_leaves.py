@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mviz_lightning import Modality, MonitorWarning, explain
 from mviz_lightning.batch.modality import parse_modalities, spelled
 from mviz_lightning.engine import Evaluator
-from mviz_lightning.engine.calling import choose
+from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.checks import check_independence, warn_of_stray_leaves
 
 COUNT = 32
@@ -116,7 +116,7 @@ def test_in_published_models_the_attention_mask_acts_with_the_text(family, value
     studied: Studied = FAMILIES[family](16)
     modalities = {"image": studied.modalities["image"], "text": values}
     layout = probe_of(studied.batch, modalities, studied.target).layout
-    call = choose(studied.module.eval(), layout, studied.batch, studied.predict)
+    call = choose_call(studied.module.eval(), layout, studied.batch, studied.predict)
     (advice,) = pasted(warning_of(studied.module, studied.batch, modalities, call.predict))
     assert advice == {"image": studied.modalities["image"], "text": [values, "attention_mask"]}
 
@@ -185,7 +185,7 @@ def test_a_clear_and_an_unclear_leaf_are_both_proposed():
 
 
 def test_where_the_forward_cannot_be_followed_all_are_named(monkeypatch):
-    monkeypatch.setattr("mviz_lightning.engine.reach.trace_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr("mviz_lightning.engine.output_dependence.trace_rows", lambda *_: 1 / 0)
     message = warning_of(on_batch(lambda batch: batch["image"] + batch["text"] * batch["id"]), PAIR, ["image", "text"])
     assert len(pasted(message)) == 2
 
@@ -194,7 +194,7 @@ def test_what_cannot_be_written_is_left_to_the_user():
     declared = {"image": ["image", "image_mask"], "text": Modality("ids", decode=str)}
     message = warning_of(seeded(Masked), padded(), declared)
     line = 'modalities={"image": ["image", "image_mask"], "text": Modality("ids", mask="attention_mask", decode=...)}.'
-    assert message.endswith(f"Say {line} Where it says ..., write what you pass now.")
+    assert message.endswith(f"Pass {line} Replace every ... by the value that you pass now.")
 
 
 def listed(modality: Any, *more: str) -> Any:

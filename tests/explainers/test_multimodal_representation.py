@@ -12,8 +12,8 @@ from reference import features as slow
 from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError, Modality
-from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import parse_modalities
+from mviz_lightning.batch.leaves import example_count
 from mviz_lightning.explainers.dime.figure import DrawingContext
 from mviz_lightning.explainers.drawing import records_of
 from mviz_lightning.explainers.multimodal_representation import overview as feature_map
@@ -81,7 +81,7 @@ def session(module: nn.Module, modalities=MODALITIES, examples=None, **options) 
         Session(SessionConfig(parse_modalities(modalities), **settings)),
         data() if examples is None else examples,
     )
-    count = leaf_kinds.count(next(iter(batch.values())))
+    count = example_count(next(iter(batch.values())))
     found.collect(batch, lambda size: [None] * size)
     found.dry_run(module.eval())
     found.check()

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassF1Score
 
 from mviz_lightning import ConfigurationError, MonitorWarning
-from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import parse_modalities
+from mviz_lightning.batch.leaves import take_examples
 from mviz_lightning.engine import isolated
 from mviz_lightning.engine.ranks import OtherRankError, Ranks
 from mviz_lightning.session import probe_sampling as collection
@@ -73,7 +73,7 @@ def batches(
     positions = list(range(COUNT)) if order is None else list(order)
     parts = [positions[start : start + size] for start in range(0, len(positions), size)]
     return [
-        ({name: leaf_kinds.take(leaf, torch.tensor(part)) for name, leaf in examples.items()}, part) for part in parts
+        ({name: take_examples(leaf, torch.tensor(part)) for name, leaf in examples.items()}, part) for part in parts
     ]
 
 

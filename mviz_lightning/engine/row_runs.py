@@ -1,4 +1,4 @@
-"""Cut a query into runs of rows with few distinct inputs, so that what is recorded of them fits into memory."""
+"""Cut a query into runs of rows with few distinct inputs, so that the recorded encodings fit into memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from torch import Tensor
 from mviz_lightning.engine.query import Query, numbered, packed
 
 WORTHWHILE = 2
-"""Rows for each distinct input from which on reuse saves more than it costs."""
+"""Smallest number of rows per distinct input for which encodings are reused; below, recording would not pay."""
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Neighbouring rows of a query with few distinct inputs.
+class RowRun:
+    """Consecutive rows of a query with few distinct inputs. An input is one modality's example together with its mask.
 
     Attributes:
-        rows: Of the query.
-        distinct: Rows that hold every distinct input of every modality, at the same place in its order.
-        index: ``(R, M)`` place of each row's inputs in that order.
+        rows: The rows' slice of the query.
+        distinct: Rows that together hold every distinct input: row k holds the k-th distinct input of each modality.
+        index: ``(R, M)``: for each row and modality, the row of ``distinct`` that holds its input.
     """
 
     rows: slice
@@ -28,28 +28,33 @@ class Slice:
 
     @property
     def worthwhile(self) -> bool:
-        """Whether its distinct inputs are encoded once rather than its rows evaluated as they are."""
+        """Whether encoding the distinct inputs once is cheaper than evaluating all rows plainly."""
         return len(self.index) >= WORTHWHILE * len(self.distinct)
 
 
-def slices(query: Query, names: list[str], limit: int) -> Iterator[Slice]:
+def row_runs(query: Query, names: list[str], limit: int) -> Iterator[RowRun]:
     """Cut a query into runs of rows in which no modality has more than ``limit`` distinct inputs.
 
-    So the memory for recorded outputs is that of one chunk of rows, however many rows are asked for.
+    The recorded outputs of a run thus take no more memory than one chunk of rows.
+
+    Args:
+        query: The rows.
+        names: Names of the modalities, in the order of the query's columns.
+        limit: Largest number of distinct inputs of a modality in a run.
     """
-    inputs = _inputs(query, names)
-    before = torch.stack([_before(column) for column in inputs.T])
+    inputs = _input_numbers(query, names)
+    before = torch.stack([_previous_row(column) for column in inputs.T])
     start = 0
     while start < len(query):
-        # Within a run an input is new where it did not stand in the run before.
+        # Within a run, an input is new if its previous row lies before the run.
         distinct = (before[:, start:] < start).cumsum(1).amax(0)
         stop = start + int(torch.searchsorted(distinct, limit, right=True))
-        yield _cut(query, names, inputs, start, stop)
+        yield _run(query, names, inputs, start, stop)
         start = stop
 
 
-def _before(column: Tensor) -> Tensor:
-    """Return ``(R,)`` the row before each at which the same input stands; -1 where there is none."""
+def _previous_row(column: Tensor) -> Tensor:
+    """Return ``(R,)``: for each row, the last row before it with the same input; -1 if there is none."""
     order = column.argsort(stable=True)
     same = column[order[1:]] == column[order[:-1]]
     found = torch.full_like(column, -1)
@@ -57,14 +62,14 @@ def _before(column: Tensor) -> Tensor:
     return found
 
 
-def _inputs(query: Query, names: list[str]) -> Tensor:
-    """Return ``(R, M)`` numbers, equal where a modality's example and mask are."""
+def _input_numbers(query: Query, names: list[str]) -> Tensor:
+    """Return ``(R, M)`` numbers; two rows have the same number if the modality's example and mask are the same."""
     masks = {name: packed(kept) for name, kept in query.masks.items()}
     columns = [numbered([query.sources[:, m], *masks.get(name, [])]) for m, name in enumerate(names)]
     return torch.stack(columns, 1)
 
 
-def _cut(query: Query, names: list[str], inputs: Tensor, start: int, stop: int) -> Slice:
+def _run(query: Query, names: list[str], inputs: Tensor, start: int, stop: int) -> RowRun:
     rows, part = slice(start, stop), query[start:stop]
     index, firsts = [], []
     for column in inputs[rows].T:
@@ -76,4 +81,4 @@ def _cut(query: Query, names: list[str], inputs: Tensor, start: int, stop: int) 
     places = [first[torch.arange(most) % len(first)] for first in firsts]
     sources = torch.stack([part.sources[place, m] for m, place in enumerate(places)], 1)
     masks = {name: kept[places[names.index(name)]] for name, kept in part.masks.items()}
-    return Slice(rows, Query(sources, masks), torch.stack(index, 1))
+    return RowRun(rows, Query(sources, masks), torch.stack(index, 1))

@@ -1,6 +1,5 @@
 """Which of several outputs is read, and what is said where a modality does not reach it."""
 
-import logging
 import re
 import warnings
 from types import SimpleNamespace
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 
 from mviz_lightning import MonitorWarning, explain
 from mviz_lightning.engine import Evaluator
-from mviz_lightning.engine.calling import choose, scores
+from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.checks import warn_of_outputs
-from mviz_lightning.engine.returned import Returned
+from mviz_lightning.engine.model_outputs import ModelOutputs, scores
 
 BATCH = pair_batch(20)
 TABLE = floats(4, 3, seed=7)
@@ -29,13 +28,20 @@ def heads(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def said(module: nn.Module, batch: Any = BATCH, modalities: Any = ("image", "text"), predict: Any = None) -> str:
     """Return the one warning of what is read; nothing where there is none."""
+    return said_and_logged(module, batch, modalities, predict)[0]
+
+
+def said_and_logged(
+    module: nn.Module, batch: Any = BATCH, modalities: Any = ("image", "text"), predict: Any = None
+) -> tuple[str, str]:
+    """Return the one warning of what is read, and the line for the log."""
     probe = probe_of(batch, modalities)
-    call = choose(module.eval(), probe.layout, batch, predict)
+    call = choose_call(module.eval(), probe.layout, batch, predict)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_outputs(Evaluator(module, call.predict), probe, call)
+        line = warn_of_outputs(Evaluator(module, call.predict), probe, call)
     assert len(caught) <= 1
-    return str(caught[0].message) if caught else ""
+    return str(caught[0].message) if caught else "", line
 
 
 def pasted(message: str) -> Any:
@@ -58,7 +64,7 @@ CONTAINERS = {
 @pytest.mark.parametrize(("make", "taken", "better"), CONTAINERS.values(), ids=CONTAINERS.keys())
 def test_a_modality_that_does_not_reach_the_output_is_named_with_an_output_that_all_reach(make, taken, better):
     message = said(on_batch(lambda batch: make(heads(batch))))
-    assert message.startswith("swapping 'text' among 16 examples changes the scores by nothing, to the last bit. ")
+    assert message.startswith("swapping 'text' among 16 examples leaves the scores the same to the last bit. ")
     assert f"{taken} (20, 3) of what the model returns is read as the scores, and not " in message
     assert f"{better} (20, 3)" in message
     assert message.endswith(f"pass predict=lambda module, batch: module(batch){better}.")
@@ -114,9 +120,9 @@ def test_the_line_to_paste_reads_any_batch(batch, modalities, call):
 def test_without_another_output_the_call_is_doubted():
     message = said(on_batch(lambda batch: batch["image"] @ TABLE))
     assert message == (
-        "swapping 'text' among 16 examples changes the scores by nothing, to the last bit. The model is called as "
-        "forward(batch=batch) and returns no other scores; if your validation_step calls it otherwise, pass that call "
-        "as predict=."
+        "swapping 'text' among 16 examples leaves the scores the same to the last bit. The model is called as "
+        "forward(batch=batch) and returns no other scores. If your validation_step calls it differently, pass that "
+        "call as predict=, a function (module, batch) -> scores."
     )
 
 
@@ -180,12 +186,11 @@ def test_examples_that_differ_in_the_mask_alone_prove_something():
     assert "swapping 'text'" in message
 
 
-def test_which_output_is_read_is_said_in_the_log(caplog):
-    with caplog.at_level(logging.INFO):
-        assert said(on_batch(lambda batch: (heads(batch)[2], floats(20, 9)))) == ""
-    (line,) = [record.getMessage() for record in caplog.records if "is read as the scores" in record.getMessage()]
+def test_which_output_is_read_is_a_line_for_the_log():
+    warned, line = said_and_logged(on_batch(lambda batch: (heads(batch)[2], floats(20, 9))))
+    assert warned == ""
     assert line == (
-        "MultimodalMonitor: [0] (20, 3) of what the model returns is read as the scores, and not [1] (20, 9). To "
+        "[0] (20, 3) of what the model returns is read as the scores, and not [1] (20, 9). To "
         "choose an output yourself, pass predict=lambda module, batch: module(batch)[0]."
     )
 
@@ -201,12 +206,12 @@ def test_which_output_is_read_is_said_in_the_log(caplog):
     ids=["a tensor", "a tuple of one", "beside a word", "beside a loss and integers"],
 )
 def test_where_there_is_nothing_to_choose_nothing_is_guessed(outputs):
-    assert not Returned.of(outputs, scores(outputs)).guessed
+    assert not ModelOutputs.of(outputs).guessed
 
 
 def test_of_dozens_of_outputs_six_are_named():
     outputs = (floats(5, 2), tuple(floats(5, 2, seed=k) for k in range(12)))
-    found = Returned.of(outputs, scores(outputs))
+    found = ModelOutputs.of(outputs)
     assert found.rest.startswith("[1][0] (5, 2), [1][1] (5, 2)")
     assert found.rest.endswith("[1][5] (5, 2) and 6 more")
 
@@ -222,5 +227,5 @@ def test_of_dozens_of_outputs_six_are_named():
     ],
 )
 def test_the_way_to_the_scores_is_python(outputs, taken):
-    assert Returned.of(outputs, scores(outputs)).taken == taken
+    assert ModelOutputs.of(outputs).taken == taken
     assert eval(f"outputs{taken}", {"outputs": outputs}) is scores(outputs)  # noqa: S307

@@ -22,7 +22,10 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.engine.calling import calls, choose, resolve, scores
+from mviz_lightning.engine.call_choice import choose_call
+from mviz_lightning.engine.forward_arguments import candidate_calls
+from mviz_lightning.engine.model_call import resolve_function
+from mviz_lightning.engine.model_outputs import scores
 
 # Many of these models name their parameters as they like; that this is said is tested with the trainer.
 pytestmark = pytest.mark.filterwarnings("ignore:the parameters of forward have other names")
@@ -33,7 +36,7 @@ EXPECTED = NET(IMAGE, TEXT).detach()
 
 
 def chosen(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), target: str | None = None, predict=None):
-    return choose(module, learn(batch, modalities, target), batch, predict)
+    return choose_call(module, learn(batch, modalities, target), batch, predict)
 
 
 def outputs_of(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), target: str | None = None) -> Tensor:
@@ -274,10 +277,10 @@ def test_predict_replaces_all_other_calls() -> None:
 
 
 def test_a_function_passes_through_and_a_path_names_one() -> None:
-    assert resolve(None) is None
-    assert resolve(call_named) is call_named
-    assert resolve("torch.nn.functional.relu") is nn.functional.relu
-    assert resolve("torch.nn.functional:relu") is nn.functional.relu
+    assert resolve_function(None) is None
+    assert resolve_function(call_named) is call_named
+    assert resolve_function("torch.nn.functional.relu") is nn.functional.relu
+    assert resolve_function("torch.nn.functional:relu") is nn.functional.relu
 
 
 @pytest.mark.parametrize(
@@ -294,12 +297,12 @@ def test_a_function_passes_through_and_a_path_names_one() -> None:
         ("predict", r"predict='predict' cannot be imported \(.+\); give package.module.function"),
         ("", r"predict='' cannot be imported"),
         ("torch.nn.", r"predict='torch.nn.' cannot be imported"),
-        ("torch.pi", r"predict='torch.pi' is no function but a float"),
+        ("torch.pi", r"predict='torch.pi' is a float, not a function; give package"),
     ],
 )
 def test_a_path_to_no_function_is_refused(path: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        resolve(path)
+        resolve_function(path)
 
 
 SCORES = floats(5, 3)
@@ -345,18 +348,18 @@ def test_scores_are_found_in_what_models_return(outputs: Any, expected: Tensor) 
     [
         (
             None,
-            r"the model returned 'NoneType'; expected are floating-point scores \(batch, outputs\), an object",
+            r"the model returned 'NoneType'; allowed are floating-point scores \(batch, outputs\), an object",
         ),
-        ({"pooled": SCORES}, r"the model returned pooled \(5, 3\); expected are floating-point scores"),
-        ((), r"the model returned one tuple tuple of 0; expected"),
-        (("text", SCORES), r"the model returned .*1 \(5, 3\); expected"),
-        (SCORES.argmax(1), r"the model returned a int64 tensor of shape \(5,\); expected"),
-        (SCORES.mean(), r"the model returned a float32 tensor of shape \(\); expected"),
+        ({"pooled": SCORES}, r"the model returned pooled \(5, 3\); allowed are floating-point scores"),
+        ((), r"the model returned one tuple tuple of 0; allowed"),
+        (("text", SCORES), r"the model returned .*1 \(5, 3\); allowed"),
+        (SCORES.argmax(1), r"the model returned a int64 tensor of shape \(5,\); allowed"),
+        (SCORES.mean(), r"the model returned a float32 tensor of shape \(\); allowed"),
         (
             SimpleNamespace(hidden=SCORES),
-            r"the model returned 'SimpleNamespace'; expected .* Say predict= to pick them",
+            r"the model returned 'SimpleNamespace'; allowed .* Pass predict=, .*, to pick them",
         ),
-        (with_logits(None), r"the model returned 'SimpleNamespace'; expected"),
+        (with_logits(None), r"the model returned 'SimpleNamespace'; allowed"),
     ],
     ids=["nothing", "dict", "empty", "text first", "integers", "loss", "object", "no logits"],
 )
@@ -369,7 +372,7 @@ def test_outputs_without_scores_are_refused(outputs: Any, message: str) -> None:
 def test_scores_with_positions_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"scores of shape \(5, .*\); expected is one row of scores for each .*Say predict= to choose a position",
+        match=r"scores of shape \(5, .*\); allowed is one row of scores per .*Pass predict=, .*, to choose a position",
     ):
         scores(floats(*shape))
 
@@ -383,7 +386,7 @@ def test_a_failure_says_what_was_tried_and_which_function_to_write() -> None:
     with pytest.raises(ConfigurationError) as caught:
         chosen(Broken(), pair_batch(5))
     message = str(caught.value)
-    assert "no outputs could be had from Broken. Tried:" in message
+    assert "no call of Broken returned scores. Tried:" in message
     assert "  forward(image=image, text=text): ValueError: no such luck" in message
     assert "  forward(image, text): ValueError: no such luck" in message
     assert "on a batch with the leaves image (5, 4), text (5, 3), labels (5,)." in message
@@ -409,7 +412,7 @@ def test_a_model_without_inputs_has_no_outputs() -> None:
         def forward(self):
             return SCORES
 
-    with pytest.raises(ConfigurationError, match="no outputs could be had from Deaf"):
+    with pytest.raises(ConfigurationError, match="no call of Deaf returned scores"):
         chosen(Deaf(), pair_batch(5))
 
 
@@ -464,10 +467,10 @@ def test_a_module_without_forward_gets_a_call_of_a_submodule_to_paste(kind, part
 def test_where_no_submodule_gives_scores_alone_they_are_named(kind):
     message = refusal(kind(look=nn.Linear(4, 2), read=nn.Linear(3, 2)), pair_batch(5))
     assert (
-        f"{kind.__name__} has no forward; its submodules are: look, read. Give it one, forward(self, batch), or"
+        f"{kind.__name__} has no forward; its submodules are: look, read. Add a method forward(self, batch) to it, or"
         in message
     )
-    assert refusal(kind(), pair_batch(5)).count("its submodules are: none. Give it one, forward(self, batch)") == 1
+    assert refusal(kind(), pair_batch(5)).count("its submodules are: none. Add a method forward(self, batch)") == 1
 
 
 def test_a_forward_of_the_instance_counts():
@@ -513,5 +516,5 @@ def test_memory_that_runs_out_is_not_taken_for_a_wrong_call() -> None:
 
 def test_every_call_has_a_name_of_its_own() -> None:
     for kind in BY_NAME:
-        found = [call.description for call in calls(kind(), learn(pair_batch(5)))]
+        found = [call.description for call in candidate_calls(kind(), learn(pair_batch(5)))]
         assert len(set(found)) == len(found)

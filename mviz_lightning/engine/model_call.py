@@ -1,0 +1,79 @@
+"""One way of calling the user's model on a batch."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from mviz_lightning.batch import tree
+from mviz_lightning.batch.schema import BatchSchema
+from mviz_lightning.engine.model_outputs import NO_OUTPUTS, ModelOutputs
+from mviz_lightning.errors import ConfigurationError, message_of
+
+Predict: TypeAlias = Callable[[Any, Any], Any]
+"""``(module, batch) -> outputs``"""
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """One way of calling the model.
+
+    Attributes:
+        description: The call in messages: ``forward(image=pixel_values)``.
+        predict: Calls the model.
+        arguments: The arguments as Python code, ``batch["image"], batch["text"]``; None for the user's own ``predict``.
+        ways: The ways from the batch to the nodes that are passed.
+        by_order: Whether nodes are matched with parameters by their order alone.
+        outputs: What the model returned when the call was tried.
+    """
+
+    description: str
+    predict: Predict
+    arguments: str | None = None
+    ways: tuple[tree.Keys, ...] = ((),)
+    by_order: bool = False
+    outputs: ModelOutputs = NO_OUTPUTS
+
+    def passes(self, schema: BatchSchema) -> bool:
+        """Tell whether the call passes a leaf of every modality to the model."""
+        return all(
+            any(schema.keys[path][: len(way)] == way for path in paths for way in self.ways)
+            for paths in schema.values.values()
+        )
+
+    def advice(self, output: str = "", child: str = "") -> str:
+        """Return advice on ``predict=`` for this call, as the second half of a sentence.
+
+        Args:
+            output: Python code from what the model returns to the scores: ``[1]``.
+            child: Python code from the model to the submodule that is called: ``.net``.
+        """
+        if self.arguments is None:
+            return f"return outputs{output} from the function that you pass as predict="
+        return f"pass predict=lambda module, batch: module{child}({self.arguments}){output}"
+
+
+def resolve_function(function: Any, argument: str = "predict") -> Any:
+    """Import a function that is given as a dotted path, ``package.module.function``.
+
+    Args:
+        function: The path; anything but a string is returned as it is.
+        argument: The argument's name in errors.
+
+    Raises:
+        ConfigurationError: The path cannot be imported, or it leads to something that cannot be called.
+    """
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.replace(":", ".").rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{argument}={function!r} cannot be imported ({message_of(error)}); give package.module.function."
+        ) from None
+    if not callable(found):
+        raise ConfigurationError(
+            f"{argument}={function!r} is a {type(found).__name__}, not a function; give package.module.function."
+        )
+    return found

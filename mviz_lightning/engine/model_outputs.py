@@ -1,0 +1,133 @@
+"""What a model returned: the tensor that is read as its scores, and the other outputs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mviz_lightning.batch import tree
+from mviz_lightning.batch.discovery import describe_leaves
+from mviz_lightning.batch.leaves import plain_tensors
+from mviz_lightning.errors import ConfigurationError
+
+LISTED_OUTPUTS = 6
+"""Largest number of other outputs that a message lists: models that return all hidden states have dozens."""
+
+
+def scores(outputs: Any) -> Tensor:
+    """Return the scores, logits or predicted values, in what a model returned.
+
+    Args:
+        outputs: A tensor, an object with ``.logits``, a mapping with ``"logits"``, or a tuple or list that starts with
+            one of these.
+
+    Returns:
+        ``(B, C)`` floating-point; scores of shape ``(B,)`` become ``(B, 1)``.
+
+    Raises:
+        ConfigurationError: There is no such tensor, or it has more than two dimensions.
+    """
+    found = plain_tensors(locate_scores(outputs)[1])
+    if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
+        what = describe_leaves(outputs) if isinstance(outputs, Mapping | tuple | list) else repr(type(outputs).__name__)
+        if isinstance(outputs, Tensor):
+            what = f"a {str(outputs.dtype).removeprefix('torch.')} tensor of shape {tuple(outputs.shape)}"
+        raise ConfigurationError(
+            f"the model returned {what}; allowed are floating-point scores (batch, outputs), an object with .logits, "
+            'a mapping with "logits", or a tuple that starts with the scores. Pass '
+            "predict=, a function (module, batch) -> (batch, outputs) tensor, to pick them."
+        )
+    if found.dim() > 2:
+        raise ConfigurationError(
+            f"the model returned scores of shape {tuple(found.shape)}; allowed is one row of scores per example, "
+            "(batch, outputs). Pass predict=, a function (module, batch) -> (batch, outputs) tensor, to choose a "
+            "position or to average over positions."
+        )
+    return found if found.dim() == 2 else found.unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor that a model returned.
+
+    Attributes:
+        code: Python code from what the model returned to the tensor: ``[1]["hidden"]``.
+        keys: The same path as keys: ``(1, "hidden")``.
+        shape: The tensor's shape.
+    """
+
+    code: str
+    keys: tree.Keys
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.shape}"
+
+    def of(self, predict: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Return a call of the model that returns this tensor alone."""
+        return lambda module, batch: tree.get(predict(module, batch), self.keys)
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """Which of a model's outputs is read as the scores, and which are not.
+
+    Attributes:
+        taken: Python code from what the model returned to the scores: ``""``, ``[0]``, ``["logits"]``.
+        shape: The scores' shape.
+        others: The other floating-point tensors with one entry per example.
+    """
+
+    taken: str = ""
+    shape: tuple[int, ...] = ()
+    others: tuple[Output, ...] = ()
+
+    @classmethod
+    def of(cls, outputs: Any) -> "ModelOutputs":
+        """Describe what a model returned.
+
+        Raises:
+            ConfigurationError: It holds no scores; see :func:`scores`.
+        """
+        size = len(scores(outputs))
+        taken, found = locate_scores(outputs)
+        tensors = [(keys, node) for keys, node in tree.nodes(outputs) if isinstance(node, Tensor) and node is not found]
+        others = [
+            Output(tree.code(outputs, keys), keys, tuple(node.shape))
+            for keys, node in tensors
+            if node.is_floating_point() and node.dim() and len(node) == size
+        ]
+        return cls(taken, tuple(found.shape), tuple(others))
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the scores were chosen among several outputs only because they come first."""
+        return self.taken.startswith("[0]") and bool(self.others)
+
+    @property
+    def chosen(self) -> str:
+        """The scores' place and shape, for messages: ``[0] (16, 3)``."""
+        return f"{self.taken} {self.shape}".lstrip()
+
+    @property
+    def rest(self) -> str:
+        """The other outputs' places and shapes, for messages."""
+        more = len(self.others) - LISTED_OUTPUTS
+        return ", ".join(map(str, self.others[:LISTED_OUTPUTS])) + (f" and {more} more" if more > 0 else "")
+
+
+NO_OUTPUTS = ModelOutputs()
+"""The outputs of a call that was not tried yet."""
+
+
+def locate_scores(outputs: Any) -> tuple[str, Any]:
+    """Return where the scores are in what a model returned, as Python code, and what is there."""
+    if isinstance(outputs, Mapping) and "logits" in outputs:
+        return '["logits"]', outputs["logits"]
+    if hasattr(outputs, "logits"):
+        return ".logits", outputs.logits
+    if isinstance(outputs, tuple | list) and outputs:
+        way, found = locate_scores(outputs[0])
+        return f"[0]{way}", found
+    return "", outputs

@@ -1,0 +1,162 @@
+"""Plan which calls of a model are run once for every distinct input of a modality instead of once for every row.
+
+A forward of a few rows is traced. The plan names the largest calls of submodules that depend on a single modality;
+their outputs are recorded on the distinct inputs of that modality and replayed by row. The evaluator never trusts a
+plan: it recomputes some rows without it every time.
+"""
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.batch import Probe, tree
+from mviz_lightning.engine.dependency_tags import Tags
+from mviz_lightning.engine.dependency_trace import Frame, Trace, trace_rows
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.module_calls import CallKey
+
+T = TypeVar("T")
+
+TRACED_ROWS = (6, 4)
+"""Rows of the two traced forwards. A dimension of size 6 in the first and 4 in the second is the batch dimension."""
+
+Axes: TypeAlias = dict[tree.Keys, int]
+"""The way to every tensor in a call's outputs -> its batch dimension."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which calls are recorded and replayed.
+
+    Attributes:
+        modality: Call -> position of the one modality that it depends on.
+        axes: Call -> batch dimensions of its outputs.
+        needed: Leaves whose values the rest of the forward depends on.
+        used: Call -> the tensors in its outputs that the rest depends on; an encoder's attention maps rarely are.
+        left: Work of a forward that is left when the calls are replayed, as a fraction of a plain forward's.
+        row_bytes: Bytes of the largest tensor that a plain forward makes, divided by the number of rows.
+    """
+
+    modality: Mapping[CallKey, int]
+    axes: Mapping[CallKey, Axes]
+    needed: frozenset[str]
+    used: Mapping[CallKey, frozenset[tree.Keys]]
+    left: float
+    row_bytes: float = 0.0
+
+    @property
+    def modules(self) -> list[str]:
+        """Names of the modules whose calls are replayed."""
+        return list(dict.fromkeys(name for name, _ in self.modality))
+
+
+def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.device) -> Plan | None:
+    """Trace a few forwards and return what can be replayed. Call it inside ``isolated``.
+
+    Args:
+        module: The model.
+        predict: Calls the model.
+        probe: At least 6 examples.
+        device: The model's device.
+
+    Returns:
+        The plan; None if no submodule depends on one modality alone, or if there are fewer examples.
+    """
+    paths, modalities = list(probe.layout.owners), len(probe.layout.names)
+    if probe.size < max(TRACED_ROWS):
+        return None
+    masks = [
+        sum(1 << bit for bit, path in enumerate(paths) if probe.layout.owners[path] == m) for m in range(modalities)
+    ]
+    large = trace_rows(module, predict, probe, TRACED_ROWS[0], device)
+    owned = sum(masks) & ~sum(1 << bit for bit, path in enumerate(paths) if path in probe.layout.unowned)
+    # If the trace loses a leaf of a modality on its way to the outputs (strings, NumPy), any tensor that no traced
+    # operation made may hold its values; a call that uses such a tensor does not count as one modality's alone.
+    untracked = 1 << len(paths) if owned & ~large.outputs else 0
+    large, small = (trace_rows(module, predict, probe, size, device, (), untracked) for size in TRACED_ROWS)
+    found = {key: fit for key in large.frames if (fit := _fitting(key, large, small, masks)) is not None}
+    calls, rest = _without_side_outputs(
+        found, large, lambda calls: trace_rows(module, predict, probe, TRACED_ROWS[0], device, calls, untracked)
+    )
+    if not calls:
+        return None
+    seen = rest.outputs | rest.decisive
+    # The trace lost a leaf that does not reach the outputs of the whole forward; its values are needed to be safe.
+    needed = frozenset(path for bit, path in enumerate(paths) if (seen | ~large.outputs) >> bit & 1)
+    axes = {key: fit[1] for key, fit in calls.items()}
+    used = {
+        key: frozenset(way for way in ways if untracked or seen & rest.replayed[key, way]) for key, ways in axes.items()
+    }
+    modality = {key: fit[0] for key, fit in calls.items()}
+    return Plan(modality, axes, needed, used, rest.work / large.work, large.largest / TRACED_ROWS[0])
+
+
+def _without_side_outputs(
+    found: dict[CallKey, T], large: Trace, retrace: Callable[[Container[CallKey]], Trace]
+) -> tuple[dict[CallKey, T], Trace]:
+    """Return the calls to replay, and a trace of the forward in which they are replayed.
+
+    A call may also store something without returning it, in an attribute for example. A replayed call would not store
+    it. If the rest of the forward reads it, the calls inside that call are replayed in its place.
+    """
+    while calls := _outermost(found, large):
+        rest = retrace(calls)
+        seen = rest.outputs | rest.decisive
+        leaving = {key for key, bit in rest.inside.items() if seen & bit}
+        if not leaving:
+            return calls, rest
+        found = {key: fit for key, fit in found.items() if key not in leaving}
+    return {}, large
+
+
+def _outermost(found: Mapping[CallKey, T], trace: Trace) -> dict[CallKey, T]:
+    """Return the calls that are not made inside others."""
+    outermost = {key: fit for key, fit in found.items() if not _inside(trace.frames[key], found, trace)}
+    return {key: fit for key, fit in outermost.items() if not _also_inside(key, outermost, trace)}
+
+
+def _fitting(key: CallKey, large: Trace, small: Trace, masks: list[Tags]) -> tuple[int, Axes] | None:
+    """Return a call's one modality and its outputs' batch dimensions; None if the call cannot be replayed."""
+    frame, twin = large.frames[key], small.frames.get(key)
+    tags = frame.inputs | frame.seen | frame.tags
+    seen = [m for m, mask in enumerate(masks) if tags & mask]
+    if twin is None or len(seen) != 1 or not frame.tags or frame.edits or tags & ~masks[seen[0]]:
+        return None
+    axes = _axes(frame.outputs, twin.outputs)
+    return None if axes is None else (seen[0], axes)
+
+
+def _axes(large: Any, small: Any) -> Axes | None:
+    """Compare a call's outputs for two numbers of rows; return None unless every tensor has one entry per row."""
+    nodes, twins = dict(tree.nodes(large)), dict(tree.nodes(small))
+    if nodes.keys() != twins.keys():
+        return None
+    axes: Axes = {}
+    for way, node in nodes.items():
+        twin = twins[way]
+        if isinstance(node, Tensor) and isinstance(twin, Tensor) and node.dim() == twin.dim():
+            differing = [d for d in range(node.dim()) if node.shape[d] != twin.shape[d]]
+            if len(differing) != 1 or (node.shape[differing[0]], twin.shape[differing[0]]) != TRACED_ROWS:
+                return None
+            axes[way] = differing[0]
+        elif not tree.children(node) and not (isinstance(node, bool | int | float | str | None) and node == twin):
+            return None  # a number that differs between the batches depends on all rows
+    return axes
+
+
+def _inside(frame: Frame, calls: Mapping[CallKey, Any], found: Trace) -> bool:
+    """Tell whether a call is made inside another."""
+    parent = frame.parent
+    while parent is not None:
+        if parent in calls:
+            return True
+        parent = found.frames[parent].parent
+    return False
+
+
+def _also_inside(key: CallKey, calls: Mapping[CallKey, Any], found: Trace) -> bool:
+    """Tell whether the same submodule is also called inside a replayed call: then its calls cannot be numbered."""
+    return any(frame.key[0] == key[0] and _inside(frame, calls, found) for frame in found.frames.values())
