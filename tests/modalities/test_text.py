@@ -192,7 +192,7 @@ def test_padding_is_known_by_its_value_where_there_is_no_mask() -> None:
 
 
 def test_many_words_are_joined_to_runs() -> None:
-    kind = text([list(range(1, 101))], segments=7)
+    kind = text([list(range(1, 101))], max_segments=7)
 
     segments = torch.tensor(index(kind)[0])
     assert segments.diff().unique().tolist() == [0, 1]
@@ -213,7 +213,7 @@ def test_strings_lose_their_words() -> None:
 
 
 def test_neighbouring_words_of_long_strings_are_joined() -> None:
-    kind = text(["a b c d e"], segments=2)
+    kind = text(["a b c d e"], max_segments=2)
     assert kind.names(0) == ["a b c", "d e"]
     assert kind.names(0, inputs=False) == ["words 1-3", "words 4-5"]
 
