@@ -229,8 +229,8 @@ def test_a_units_colour_is_on_its_picture(*, inputs: bool) -> None:
         ((2, 3, 4, 4), {}, r"kind='video' of 'x': expected \(N, T, C, H, W\), .* found \(2, 3, 4, 4\)"),
         ((2, 0, 3, 4, 4), {}, r"kind='video' of 'x': expected .* found \(2, 0, 3, 4, 4\)"),
         ((2, 6, 3, 4, 4), {"time_axis": 3}, "time_axis=3 of 'x': give 1 or 2"),
-        ((2, 6, 3, 4, 4), {"superpixels": True}, "superpixels=True of 'x': video is cut into patches"),
-        ((2, 6, 3, 4, 4), {"baseline": "blur"}, "baseline='blur' of 'x': say 'zero', 'mean' or a number"),
+        ((2, 6, 3, 4, 4), {"superpixels": True}, "superpixels=True of 'x': the segments of a video are patches"),
+        ((2, 6, 3, 4, 4), {"baseline": "blur"}, "baseline='blur' of 'x': give 'zero', 'mean' or a number"),
     ],
 )
 def test_an_impossible_video_is_refused(shape: tuple[int, ...], said: Any, error: str) -> None:

@@ -185,7 +185,7 @@ def test_what_a_kind_cannot_be_is_refused(values: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [Image, Tabular])
 def test_a_baseline_that_a_kind_does_not_know_is_refused(kind: type[ModalityType]) -> None:
-    with pytest.raises(ConfigurationError, match=r"baseline='noise' of 'x': say 'zero', 'mean' or a number"):
+    with pytest.raises(ConfigurationError, match=r"baseline='noise' of 'x': give 'zero', 'mean' or a number"):
         made(torch.zeros(2, 3, 4, 4) if kind is Image else torch.zeros(2, 3), baseline="noise")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.modality_checks import BLUE, RED, drawn, made, where
 
-from mviz_lightning.plotting.lettering import distinct, write
+from mviz_lightning.plotting.text_fitting import distinct, write
 
 SEEDED = torch.Generator().manual_seed(0)
 WORDS = ["an old red fox ran away", "the new big car was sold"]

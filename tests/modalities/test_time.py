@@ -207,5 +207,5 @@ def test_boxes_of_another_shape_are_refused(said: Any, error: str) -> None:
 
 
 def test_a_picture_that_is_nowhere_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"'nowhere', named by the regions 'x', is no leaf; found x\."):
+    with pytest.raises(ConfigurationError, match=r"'nowhere', a leaf that the regions 'x' name, is missing; found x\."):
         made(torch.rand(2, 3, 4), kind="regions", picture="nowhere")
