@@ -1,9 +1,10 @@
-"""Types of modalities: how each is segmented, masked, named and drawn. Knows: batch, plotting."""
+"""One file per modality type: its segments, masking, names, raw-input features and drawing. Knows: batch, plotting."""
 
 from mviz_lightning.modalities.audio import Audio
-from mviz_lightning.modalities.base import ModalityType, blocks, fill, modality_type_of
+from mviz_lightning.modalities.base import ModalityType, fill, modality_type_of
 from mviz_lightning.modalities.image import Image
 from mviz_lightning.modalities.regions import Regions
+from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.series import Series
 from mviz_lightning.modalities.tabular import Tabular
 from mviz_lightning.modalities.text import Text

@@ -1,6 +1,6 @@
-"""What a kind of modality knows: its units, their names, what a masked one turns into, and how it is drawn.
+"""The interface of a modality type: its segments, their names, what a masked one becomes, and how it is drawn.
 
-A new kind is one subclass of :class:`ModalityType` in one file; importing it registers it under its name.
+A new modality type is one subclass of :class:`ModalityType` in one file. Importing the file registers it by its name.
 """
 
 import warnings
@@ -22,32 +22,34 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 REGISTRY: dict[str, type["ModalityType"]] = {}
-"""Kinds by name, oldest first."""
+"""Modality types by name, oldest first."""
 
 
 class ModalityType(ABC):
-    """One modality of all examples, cut into units.
+    """One modality of all examples, divided into segments.
 
-    A subclass says ``name``, :meth:`cut`, :meth:`draw` and :meth:`paint`; it may say the rest.
+    A subclass defines ``name``, :meth:`cut`, :meth:`draw` and :meth:`paint`. The other methods have defaults.
 
     Args:
-        modality: What the user said of it.
-        leaves: All examples, by path, on the CPU.
+        modality: The user's description of the modality.
+        leaves: All examples: tensors (or lists of strings) by path, on the CPU.
         values: Path of the leaf that holds the content.
 
     Attributes:
-        segments: What queries mask.
+        segments: The segments that queries mask.
     """
 
     name: ClassVar[str]
+    """The value of ``Modality(kind=...)`` that selects this type."""
     default_baseline: ClassVar[str] = "mean"
+    """The baseline where ``Modality(baseline=...)`` is not given: ``"mean"`` or ``"zero"``."""
     thumbnail: ClassVar[bool] = True
-    """Whether a picture the size of a stamp can be read; otherwise units are listed by name."""
+    """Whether a drawing of thumbnail size can be read. Otherwise small figures list the segments by name."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
-            REGISTRY.pop(cls.name, None)  # the newest is asked first
+            REGISTRY.pop(cls.name, None)  # the newest is tried first
             REGISTRY[cls.name] = cls
 
     def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str) -> None:
@@ -56,7 +58,7 @@ class ModalityType(ABC):
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Tell whether a leaf looks like this kind when the user did not say."""
+        """Return whether a leaf looks like this type; used where ``Modality(kind=...)`` is not given."""
         return False
 
     @property
@@ -66,20 +68,20 @@ class ModalityType(ABC):
 
     @property
     def mask(self) -> Tensor | None:
-        """``(N, ...)`` True at real entries; None when nothing is padded."""
+        """``(N, ...)`` boolean: True at real entries, False at padding. None without a mask."""
         mask = self.leaves.get(self.modality.mask or "")
         return None if mask is None else mask.bool()
 
     @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
-        """Return numbers in which a regression may find what examples say, without a model of the user's.
+        """Return raw-input features: numbers on which a regression can predict the labels without the user's model.
 
         Args:
-            values: The content of all examples.
-            mask: ``(N, ...)`` True at real entries; None when nothing is padded.
+            values: The content of all examples, ``(N, ...)``.
+            mask: ``(N, ...)`` boolean: True at real entries. None without a mask.
 
         Returns:
-            ``(N, D)``, padding as 0; None where there are no numbers.
+            ``(N, D)`` with 0 at padding; None where the content is not numeric.
         """
         if not isinstance(values, Tensor):
             return None
@@ -92,68 +94,68 @@ class ModalityType(ABC):
 
     @abstractmethod
     def cut(self) -> Maskable:
-        """Return the units: ``modality.max_segments`` of them at the most, the same whenever the examples are."""
+        """Divide the examples into segments: up to ``modality.max_segments`` per example, the same for equal inputs."""
 
     @property
     def baseline(self) -> str:
-        """What a masked unit turns into, in words: "masked parts are ..."."""
-        return _in_words(self.default_baseline if self.modality.baseline is None else self.modality.baseline)
+        """What a masked segment becomes, in words that complete "masked parts are ..."."""
+        return _baseline_in_words(_chosen_baseline(self))
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return what an example's units are called; without ``inputs``, nothing that tells the content."""
+        """Return the names of an example's segments; with ``inputs=False``, names that do not reveal the input."""
         return [f"unit {segment + 1}" for segment in range(self.segments.count(example))]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return the height of an example's panel, in widths; without ``inputs``, one that tells nothing of them."""
+        """Return height over width of an example's panel; with ``inputs=False``, independent of the input."""
         return 1.0
 
     @abstractmethod
     def draw(self, axes: "Axes", example: int) -> None:
-        """Draw an example's input as a person knows it."""
+        """Draw an example's input into an empty panel without ticks."""
 
     def sound(self, example: int) -> Samples | None:
-        """Return what can be heard of an example, at ``modality.sample_rate``; None where there is nothing."""
+        """Return an example's sound at ``modality.sample_rate``, ``(T, C)`` int16; None where there is none."""
         return None
 
     @abstractmethod
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Draw the weights of an example's units.
+        """Draw the weights of an example's segments.
 
         Args:
             axes: An empty panel without ticks.
-            example: Which.
-            weights: ``(U,)`` in units of the output.
-            colours: From a weight to its colour: ``colours.to_rgba(weights)``.
-            inputs: Whether the input may be seen below.
+            example: Index of the example, from 0 to N - 1.
+            weights: ``(segments,)``, in the unit of the explained output.
+            colours: Maps weights to colours: ``colours.to_rgba(weights)``.
+            inputs: Whether the drawing may show the input below the weights.
         """
 
 
 def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
-    """Return the kind that the user named, or that the leaf looks like; kinds of the user's own are asked first.
+    """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
 
-    What has boxes is regions, what has a sample rate audio.
+    A modality with ``boxes`` is ``regions``, one with a ``sample_rate`` is ``audio``.
 
     Raises:
-        ConfigurationError: The name is unknown, or the leaf looks like none.
+        ConfigurationError: No modality type has this name, or the leaf looks like none.
     """
     if modality.kind is not None:
-        return _named(modality.kind)
+        return _registered_type(modality.kind)
     if modality.boxes is not None:
-        return _named("regions")
+        return _registered_type("regions")
     if modality.sample_rate is not None:
-        return _named("audio")
-    for kind in reversed(REGISTRY.values()):
-        if kind.fits(values):
-            return kind
+        return _registered_type("audio")
+    for modality_type in reversed(REGISTRY.values()):
+        if modality_type.fits(values):
+            return modality_type
     raise ConfigurationError(
-        f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; say "
+        f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; name the kind: "
         f"Modality({modality.values!r}, kind=...)."
     )
 
 
-def _named(name: str) -> type[ModalityType]:
+def _registered_type(name: str) -> type[ModalityType]:
     if name in REGISTRY:
         return REGISTRY[name]
     try:
@@ -164,52 +166,46 @@ def _named(name: str) -> type[ModalityType]:
         return found
     raise ConfigurationError(
         f"kind={name!r}: choose one of {', '.join(REGISTRY)}, or give the dotted path of a subclass of "
-        "mviz_lightning.modalities.Kind."
+        "mviz_lightning.kinds.ModalityType."
     )
 
 
 def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
-    """Return every modality's kind with the units of all examples; modalities that look like no kind are left out.
+    """Return each modality of the probe with its segments; a warning names a modality whose type is not found.
 
     Raises:
-        ConfigurationError: A modality cannot be cut or drawn as the user said.
+        ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
     """
     found = {}
     for name, modality in probe.layout.modalities.items():
         path = probe.layout.values[name][0]
         try:
-            kind = modality_type_of(modality, probe.leaves[path])
+            modality_type = modality_type_of(modality, probe.leaves[path])
         except ConfigurationError as error:
             if modality.kind is not None:
                 raise
             warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
             continue
-        found[name] = kind(modality, probe.leaves, path)
+        found[name] = modality_type(modality, probe.leaves, path)
     return found
 
 
-def blocks(length: int, parts: int) -> Tensor:
-    """Return ``(length,)`` long: which of ``parts`` runs of nearly equal length an entry belongs to."""
-    return torch.arange(length) * min(parts, length) // max(length, 1)
-
-
-def fill(kind: ModalityType, values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
-    """Return what masked entries turn into.
+def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
+    """Return the baseline: the values that masked entries get.
 
     Args:
-        kind: Says which baseline, itself or through its modality.
-        values: ``(N, ...)`` all examples.
-        dims: Over which the mean is taken.
-        mask: Broadcastable to ``values``; entries that count for the mean, if they are finite.
+        modality_type: Its ``default_baseline``, or the ``baseline`` of its modality, decides.
+        values: ``(N, ...)``, all examples.
+        dims: Axes over which ``"mean"`` is taken.
+        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count.
 
     Returns:
-        Broadcastable to ``values``.
+        Broadcastable to ``values``, of the same element type.
 
     Raises:
-        ConfigurationError: The kind knows no such baseline.
+        ConfigurationError: The baseline is another text than ``"zero"`` and ``"mean"``.
     """
-    modality = kind.modality
-    chosen = kind.default_baseline if modality.baseline is None else modality.baseline
+    chosen = _chosen_baseline(modality_type)
     if chosen == "zero":
         return torch.zeros([1] * values.dim(), dtype=values.dtype)
     if chosen == "mean":
@@ -218,11 +214,17 @@ def fill(kind: ModalityType, values: Tensor, dims: Sequence[int], mask: Tensor |
         total = weights.sum(list(dims), keepdim=True).clamp(min=1)
         return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
     if isinstance(chosen, str):
-        raise ConfigurationError(f"baseline={chosen!r} of {modality.values!r}: say 'zero', 'mean' or a number.")
+        path = modality_type.modality.values
+        raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")
     return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
 
 
-def _in_words(baseline: str | float) -> str:
+def _chosen_baseline(modality_type: ModalityType) -> str | float:
+    given = modality_type.modality.baseline
+    return modality_type.default_baseline if given is None else given
+
+
+def _baseline_in_words(baseline: str | float) -> str:
     if isinstance(baseline, str):
         return {"zero": "0", "mean": "the examples' mean", "blur": "blurred"}.get(baseline, baseline)
     return f"{baseline:g}"

@@ -13,29 +13,34 @@ from torch.nn.functional import avg_pool2d, interpolate
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional.variation import ROUNDED
-from mviz_lightning.modalities.base import ModalityType, blocks, fill
-from mviz_lightning.plotting.cells import cells_aspect, draw_cells
+from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.segmentation import blocks
+from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-CHANNELS = (1, 3, 4)
-"""Numbers of channels by which an axis is known for that of the channels."""
+CHANNEL_COUNTS = (1, 3, 4)
+"""Sizes that mark an axis as the channel axis: grey, RGB, RGBA."""
 
 
 class Image(ModalityType):
-    """``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``; any number of channels."""
+    """Images ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)`` with any number of channels.
+
+    A segment is a patch of a grid, or a superpixel (``Modality(superpixels=True)``). Figures show 1 channel as grey, 3
+    or 4 channels as colours, and any other number as its mean.
+    """
 
     name = "image"
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Tell whether a leaf has four axes."""
+        """Return whether a leaf is a tensor with four axes."""
         return isinstance(values, Tensor) and values.dim() == 4
 
     def cut(self) -> Segments:
-        """Cut a grid of patches, or superpixels that follow each image."""
+        """Divide the images into a grid of patches, or each image into its own superpixels."""
         values = self.values
         if not isinstance(values, Tensor) or values.dim() not in (3, 4):
             raise ConfigurationError(
@@ -47,9 +52,9 @@ class Image(ModalityType):
 
     @cached_property
     def _channel_axis(self) -> int:
-        """Return the axis of the channels: 1 or 3."""
+        """The channel axis of the leaf: 1 or 3."""
         shape = self.values.shape
-        return 3 if shape[3] in CHANNELS and shape[1] not in CHANNELS else 1
+        return 3 if shape[3] in CHANNEL_COUNTS and shape[1] not in CHANNEL_COUNTS else 1
 
     @cached_property
     def _channels_first(self) -> Tensor:
@@ -57,19 +62,19 @@ class Image(ModalityType):
         return values.unsqueeze(1) if values.dim() == 3 else values.movedim(self._channel_axis, 1)
 
     def _patches(self) -> Tensor:
-        """Return ``(1, H, W)``."""
+        """Return the patch of every pixel, ``(1, H, W)``."""
         height, width = self._channels_first.shape[2:]
         rows, columns = self._grid
         return (blocks(height, rows)[:, None] * columns + blocks(width, columns)).unsqueeze(0)
 
     @cached_property
     def _grid(self) -> tuple[int, int]:
-        """Return rows and columns of nearly square patches."""
+        """Rows and columns of the grid of patches."""
         height, width = self._channels_first.shape[2:]
         return grid(height, width, self.modality.max_segments)
 
     def _superpixels(self) -> Tensor:
-        """Return ``(N, H, W)``."""
+        """Return the superpixel of every pixel, ``(N, H, W)``."""
         try:
             from skimage.segmentation import slic
         except ImportError:
@@ -77,9 +82,9 @@ class Image(ModalityType):
                 f"superpixels=True of {self.path!r} needs scikit-image; pip install 'mviz-lightning[superpixels]'."
             ) from None
         images = map(self.pixels, range(len(self.values)))
-        superpixels_ = [slic(image, n_segments=self.modality.max_segments, start_label=0) for image in images]
-        # SLIC may find a few more than asked.
-        return torch.from_numpy(np.stack(superpixels_)).long().clamp(max=self.modality.max_segments - 1)
+        index = [slic(image, n_segments=self.modality.max_segments, start_label=0) for image in images]
+        # SLIC may return a few more superpixels than requested.
+        return torch.from_numpy(np.stack(index)).long().clamp(max=self.modality.max_segments - 1)
 
     def _fill(self) -> Tensor:
         if self.modality.baseline == "blur":
@@ -89,7 +94,7 @@ class Image(ModalityType):
         return fill(self, self.values, dims[: self.values.dim()])
 
     def _blurred(self) -> Tensor:
-        """Return the images as means over an eighth of their side."""
+        """Return the images blurred: means over squares of 1/8 of the shorter side, interpolated."""
         images = self._channels_first.float()
         size = max(1, min(images.shape[2:]) // 8)
         small = avg_pool2d(images, size)
@@ -99,54 +104,54 @@ class Image(ModalityType):
         return restored.to(self.values.dtype)
 
     def pixels(self, example: int) -> npt.NDArray[np.uint8]:
-        """Return an image as a person knows it, ``(H, W, 3)``: normalisation undone, contrast stretched if unknown.
+        """Return an image for display, ``(H, W, 3)`` in 0..255.
 
-        One channel is grey, three or four are colours, any other number is shown as its mean.
+        ``Modality(mean=..., std=...)`` undo the normalisation. Without them, values outside 0..1 are rescaled to 0..1.
         """
         return self._as_pixels(self._channels_first[example])
 
     def _as_pixels(self, image: Tensor) -> npt.NDArray[np.uint8]:
-        """Return ``(H, W, 3)`` of ``(C, H, W)``."""
+        """Return ``(H, W, 3)`` in 0..255 for an image ``(C, H, W)``."""
         image = self._denormalised(image.float().nan_to_num())
         colours = image[:3] if len(image) in (3, 4) else image.mean(0, keepdim=True).expand(3, -1, -1)
         shown: npt.NDArray[np.uint8] = np.rint(colours.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
         return shown
 
     def _denormalised(self, image: Tensor) -> Tensor:
-        """Return ``(C, H, W)`` in 0..1."""
+        """Return an image ``(C, H, W)`` without its normalisation: mostly in 0..1."""
         mean, std = (_per_channel(value, len(image)) for value in (self.modality.mean, self.modality.std))
         if mean is not None or std is not None:
             return image * (1 if std is None else std) + (0 if mean is None else mean)
         if self.values.dtype == torch.uint8:
             return image / 255
         low, high = image.min(), image.max()
-        rounding = ROUNDED * torch.finfo(image.dtype).eps  # of an image that was resized or blended, say
+        rounding = ROUNDED * torch.finfo(image.dtype).eps  # resizing or blending leaves 0..1 by so much
         if low >= -rounding and high <= 1 + rounding:
             return image
         return (image - low) / (high - low).clamp(min=1e-12)
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Name patches by row and column, counted from the top left."""
+        """Return the row and column of every patch, counted from 1 at the top left."""
         if self.modality.superpixels:
             return [f"superpixel {segment + 1}" for segment in range(self.segments.count(example))]
         rows, columns = self._grid
         return [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return height over width."""
+        """Return height over width of the images."""
         if self.modality.superpixels and not inputs:
             return cells_aspect(self.segments.count(example))
         height, width = self._channels_first.shape[2:]
         return height / width
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Show the image."""
+        """Draw the image."""
         axes.imshow(self.pixels(example), interpolation="nearest")
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Lay the weights' colours over the image in pale grey; without inputs, superpixels are cells."""
+        """Draw the weights as colours over a grey image; with ``inputs=False``, superpixels become numbered cells."""
         if self.modality.superpixels and not inputs:
             draw_cells(axes, len(weights), range(len(weights)), colours.to_rgba(weights))
             return
@@ -156,7 +161,7 @@ class Image(ModalityType):
         axes.imshow(blend(painted, grey), interpolation="nearest")
 
     def _index(self, example: int) -> npt.NDArray[Any]:
-        """Return ``(H, W)`` the unit of every pixel."""
+        """Return the segment of every pixel, ``(H, W)``."""
         index = self.segments.index  # type: ignore[attr-defined]
         row = index[example if len(index) > 1 else 0]
         pixels: npt.NDArray[Any] = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row).numpy()
@@ -164,17 +169,20 @@ class Image(ModalityType):
 
 
 def grid(height: int, width: int, segments: int) -> tuple[int, int]:
-    """Return rows and columns of nearly square patches, ``units`` of them at the most."""
+    """Return rows and columns of a grid of up to ``segments`` nearly square patches."""
     rows = max(1, min(height, segments, round(math.sqrt(segments * height / width))))
     return rows, max(1, min(width, segments // rows))
 
 
 def blend(painted: npt.NDArray[Any], grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Tint a picture: multiply colours with a grey that never hides them.
+    """Multiply colours by a grey image; black still leaves 45 % of a colour, so that weights stay visible.
 
     Args:
         painted: ``(..., 3)`` colours in 0..255.
         grey: ``(..., 1)`` in 0..255.
+
+    Returns:
+        ``(..., 3)`` in 0..255.
     """
     shade = 0.45 + 0.55 * grey / 255
     tinted: npt.NDArray[np.uint8] = (painted * shade).round().astype(np.uint8)
@@ -182,6 +190,7 @@ def blend(painted: npt.NDArray[Any], grey: npt.NDArray[Any]) -> npt.NDArray[np.u
 
 
 def _per_channel(value: Any, channels: int) -> Tensor | None:
+    """Return ``mean`` or ``std`` as ``(1 or C, 1, 1)``."""
     if value is None:
         return None
     given = torch.as_tensor(value, dtype=torch.float32).flatten()

@@ -1,4 +1,4 @@
-"""Regions: features of boxes in a picture, one unit each."""
+"""Regions: features of boxes in an image (from a detector, for example); every region is a segment."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -13,31 +13,33 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.image import Image
-from mviz_lightning.modalities.parts import full_scale, real_entries
-from mviz_lightning.plotting.cells import cells_aspect, draw_cells
-from mviz_lightning.plotting.lettering import on, write
+from mviz_lightning.modalities.segmentation import real_entries
+from mviz_lightning.plotting.canvas import colour_limit
+from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
+from mviz_lightning.plotting.text_fitting import text_colour_on, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-NUMBERED = 6
-"""Boxes that bear their numbers; more hide one another."""
+MAX_NUMBERED = 6
+"""Largest number of boxes with a number: more numbers hide one another."""
 
-OUTLINE = "#E69F00"
+OUTLINE_COLOUR = "#E69F00"
+"""Orange: outlines of the boxes over the input."""
 
 
 class Regions(ModalityType):
-    """``(N, R, ...)`` features of regions, with or without their boxes.
+    """Features of regions ``(N, R, ...)``, with or without boxes.
 
-    Where there are more regions than units, those with the largest boxes are units (the first ones where there are no
-    boxes: detectors put what they are sure of first), and the others are never masked.
+    Every region is a segment. Where there are more than ``max_segments`` regions, those with the largest boxes are
+    segments (without boxes, the first ones: detectors sort by confidence), and the others are never masked.
     """
 
     name = "regions"
 
     def cut(self) -> Segments:
-        """Make every region a unit."""
+        """Make every region a segment, up to ``max_segments``."""
         values = self.values
         if not isinstance(values, Tensor) or values.dim() < 3:
             raise ConfigurationError(
@@ -55,7 +57,7 @@ class Regions(ModalityType):
         for path in (self.modality.boxes, self.modality.picture):
             if path is not None and path not in self.leaves:
                 raise ConfigurationError(
-                    f"{path!r}, named by the regions {self.path!r}, is no leaf; found {', '.join(self.leaves)}."
+                    f"{path!r}, a leaf that the regions {self.path!r} name, is missing; found {', '.join(self.leaves)}."
                 )
         wanted = (*self.values.shape[:2], 4)
         if self._boxes is not None and self._boxes.shape != wanted:
@@ -66,7 +68,7 @@ class Regions(ModalityType):
 
     @cached_property
     def _boxes(self) -> Tensor | None:
-        """``(N, R, 4)``."""
+        """``(N, R, 4)``: corners x0, y0, x1, y1, in 0..1 or pixels."""
         return None if self.modality.boxes is None else torch.as_tensor(self.leaves[self.modality.boxes])
 
     @cached_property
@@ -76,23 +78,23 @@ class Regions(ModalityType):
 
     @cached_property
     def _chosen(self) -> Tensor:
-        """``(N or 1, R)`` True at regions that are units."""
+        """``(N or 1, R)`` True at regions that are segments."""
         regions, segments = self.values.shape[1], self.modality.max_segments
         real = torch.ones(1, regions, dtype=torch.bool) if self._real is None else self._real
         if regions <= segments:
             return real
         area = _area(self._boxes) if self._boxes is not None else torch.zeros(real.shape)
-        # Padding is smaller than anything; equal areas keep their order.
+        # Padding counts as smaller than any box; equal areas keep their order.
         order = area.where(real, -1).argsort(stable=True, dim=1, descending=True)[:, :segments]
         return torch.zeros(area.shape, dtype=torch.bool).scatter(1, order, value=True) & real
 
     def _regions(self, example: int) -> list[int]:
-        """Return the region of every unit."""
+        """Return the region of every segment of an example."""
         regions: list[int] = self._chosen[example if len(self._chosen) > 1 else 0].nonzero()[:, 0].tolist()
         return regions
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Number the regions as they stand in the leaf."""
+        """Return the number of every region: its place in the leaf, from 1 on."""
         return [f"region {region + 1}" for region in self._regions(example)]
 
     @cached_property
@@ -105,7 +107,7 @@ class Regions(ModalityType):
 
     @cached_property
     def _canvas(self) -> tuple[float, float]:
-        """Return width and height in pixels; without a picture, what the boxes need."""
+        """Width and height of the image in pixels; without an image, the extent of the boxes."""
         if self._picture is not None:
             height, width = self._picture.pixels(0).shape[:2]
             return float(width), float(height)
@@ -116,24 +118,25 @@ class Regions(ModalityType):
 
     @cached_property
     def _is_relative(self) -> bool:
+        """Whether corners are fractions of the image."""
         return self._boxes is not None and bool((self._boxes <= 1.0001).all())
 
     def _corners(self, example: int) -> npt.NDArray[Any]:
-        """Return the boxes of all units, ``(U, 4)`` in pixels."""
+        """Return the boxes of an example's segments, ``(segments, 4)`` in pixels."""
         boxes = torch.zeros(0, 4) if self._boxes is None else self._boxes[example][self._regions(example)]
         scale = (*self._canvas, *self._canvas) if self._is_relative else (1, 1, 1, 1)
         corners: npt.NDArray[Any] = boxes.double().numpy() * scale
         return corners
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return that of the picture, or of a strip of cells."""
+        """Return height over width of the image, or of the strip of numbered cells."""
         if self._boxes is None or not inputs:
             return cells_aspect(int(self.values.shape[1]))
         width, height = self._canvas
         return height / width
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Draw boxes on the picture; cells as bright as the features are large where there are no boxes."""
+        """Draw the boxes on the image; without boxes, cells whose brightness is the norm of the region's features."""
         if self._boxes is None:
             sizes = self.values[example].float().nan_to_num().flatten(1).norm(dim=1)[self._regions(example)]
             shades = (sizes / sizes.max().clamp(min=1e-12)).numpy() if len(sizes) else sizes.numpy()
@@ -142,18 +145,18 @@ class Regions(ModalityType):
         self._draw_canvas(axes, example, 1.0)
         corners = self._corners(example)
         faces = np.tile((0.0, 0.0, 0.0, 0.0), (len(corners), 1))
-        self._draw_boxes(axes, example, np.argsort(-_area(torch.from_numpy(corners)).numpy()), faces, OUTLINE)
+        self._draw_boxes(axes, example, np.argsort(-_area(torch.from_numpy(corners)).numpy()), faces, OUTLINE_COLOUR)
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Colour the boxes, the strongest on top; without inputs, cells, for boxes tell where things are."""
+        """Draw coloured boxes, the strongest on top; with ``inputs=False``, cells, since boxes reveal places."""
         faces = colours.to_rgba(weights)
         if self._boxes is None or not inputs:
             self._draw_cells(axes, example, faces)
             return
         self._draw_canvas(axes, example, 0.5)
-        strength = np.clip(np.abs(weights) / full_scale(colours, weights), 0, 1)
+        strength = np.clip(np.abs(weights) / colour_limit(colours, weights), 0, 1)
         faces[:, 3] = 0.1 + 0.75 * strength
         self._draw_boxes(axes, example, np.argsort(strength, kind="stable"), faces, None)
 
@@ -165,33 +168,33 @@ class Regions(ModalityType):
             return
         pixels = self._picture.pixels(example)
         if strength < 1:
-            # Grey, so that colours are those of the weights.
+            # Grey, so that all colours stand for weights.
             grey = 255 - strength * (255 - pixels.mean(-1, keepdims=True))
             pixels = np.repeat(grey, 3, -1).astype(np.uint8)
         axes.imshow(pixels, extent=(0, width, height, 0), aspect="auto")
 
     def _draw_boxes(self, axes: "Axes", example: int, order: npt.NDArray[Any], faces: Any, edge: str | None) -> None:
-        """Draw boxes, the last of the order on top; only some bear numbers, or they would hide one another."""
+        """Draw boxes, the last of the order on top; the topmost ``MAX_NUMBERED`` have a number."""
         from matplotlib.patches import Rectangle
 
         corners, regions = self._corners(example), self._regions(example)
         for place, segment in enumerate(order.tolist()):
             x0, y0, x1, y1 = corners[segment].tolist()
             line = edge or (*faces[segment][:3], 1.0)
-            # The outlines of weak regions pale too, or many hide the picture.
+            # Weak regions have pale outlines: many strong ones would hide the image.
             outline = edge or (*faces[segment][:3], min(2 * faces[segment][3], 1.0))
             style = {"facecolor": faces[segment], "edgecolor": outline, "zorder": 2 + place}
             axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **style))
-            if place >= len(order) - NUMBERED:
+            if place >= len(order) - MAX_NUMBERED:
                 x, y = max(x0, 0), max(y0, 0)
-                colour = "black" if edge else on(line)
+                colour = "black" if edge else text_colour_on(line)
                 write(axes, x, y, f"{regions[segment] + 1}", va="top", color=colour, back=line, zorder=3 + place)
 
     def _draw_cells(self, axes: "Axes", example: int, faces: npt.NDArray[Any]) -> None:
-        """Draw a cell for every region, with the numbers of those that are units."""
+        """Draw a cell for every region; those that are segments have a number."""
         draw_cells(axes, self.values.shape[1], self._regions(example), faces)
 
 
 def _area(boxes: Tensor) -> Tensor:
-    """Return ``(...)`` from ``(..., 4)``."""
+    """Return the areas ``(...)`` of boxes ``(..., 4)``."""
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).double().prod(-1)

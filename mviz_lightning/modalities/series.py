@@ -1,4 +1,4 @@
-"""Series: blocks of time, for every channel by itself where there are few."""
+"""Time series: blocks of time, separate for every channel where there are up to 8."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,47 +10,48 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, blocks, fill
+from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.image import blend
-from mviz_lightning.modalities.parts import labels, real_entries, runs, span
-from mviz_lightning.plotting.lettering import extent, shortened, write
+from mviz_lightning.modalities.segment_names import feature_names, time_span
+from mviz_lightning.modalities.segmentation import blocks, real_entries, runs
+from mviz_lightning.plotting.text_fitting import shortened, text_capacity, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-LANES = 8
-"""Channels that are masked, and drawn, each by itself."""
+MAX_LANES = 8
+"""Largest number of channels that are masked and drawn separately."""
 
-LABELLED = 16
-"""Letters that a panel must have room for, or it gets no labels."""
+MIN_CHARACTERS_FOR_LABELS = 16
+"""Characters that must fit into a line of a panel; smaller panels get no labels."""
 
 
 class Series(ModalityType):
-    """``(N, T, D)``, ``(N, T)`` or frames ``(N, T, ...)``; ``time_axis`` says where time is, if not there.
+    """Time series ``(N, T, D)``, ``(N, T)`` or ``(N, T, ...)``; ``Modality(time_axis=...)`` names another time axis.
 
-    What is drawn is a table of steps and rows: channels, or frequencies. Rows make up lanes: every channel one of its
-    own, or all together one. A unit is a block of time in a lane; padded steps belong to none.
+    The drawing is a table of time steps and rows (channels, or frequencies). A lane is one channel where there are up
+    to 8, otherwise all of them. A segment is a block of time in a lane; padded steps belong to no segment.
     """
 
     name = "series"
     expected: ClassVar[str] = "(N, T), (N, T, D) or (N, T, ...)"
-    time: ClassVar[int] = 1
-    """The axis of time, unless the user says."""
-    most_blocks: ClassVar[int] = 24
-    """Of time in a lane."""
-    upwards: ClassVar[int] = 1
-    """-1 where the first row lies at the bottom."""
-    shades: ClassVar[str] = "viridis"
-    """Colours of a table with many rows."""
+    default_time_axis: ClassVar[int] = 1
+    """The time axis where ``Modality(time_axis=...)`` is not given."""
+    max_blocks: ClassVar[int] = 24
+    """Largest number of blocks of time in a lane."""
+    row_direction: ClassVar[int] = 1
+    """1 draws the first row at the top, -1 at the bottom."""
+    colour_map: ClassVar[str] = "viridis"
+    """Matplotlib's name of the colour map for tables of more than 8 rows."""
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Tell whether a leaf is a series of vectors."""
+        """Return whether a leaf is a floating-point tensor with three axes."""
         return isinstance(values, Tensor) and values.dim() == 3 and values.is_floating_point()
 
     def cut(self) -> Segments:
-        """Cut blocks of time in every lane."""
+        """Divide every lane into blocks of time."""
         self._check()
         real = real_entries(self.mask, self._length)
         self._real = torch.ones(1, self._length, dtype=torch.bool) if real is None else real
@@ -73,8 +74,8 @@ class Series(ModalityType):
 
     @cached_property
     def _time(self) -> int:
-        """Return the axis of time, counted from the left."""
-        axis = self.time if self.modality.time_axis is None else self.modality.time_axis
+        """The time axis of the leaf, from 0 on."""
+        axis = self.default_time_axis if self.modality.time_axis is None else self.modality.time_axis
         return axis % self.values.dim() if -self.values.dim() <= axis else axis
 
     @property
@@ -83,17 +84,17 @@ class Series(ModalityType):
 
     @property
     def _rate(self) -> float | None:
-        """Return steps a second."""
+        """Steps per second; None where it is not known."""
         return self.modality.rate
 
     @cached_property
     def _row_axis(self) -> int | None:
-        """Return the axis along which lanes are; None where there is but one."""
+        """The axis of the channels; None where there is one lane only."""
         return 3 - self._time if self.values.dim() == 3 else None
 
     @cached_property
     def _rows(self) -> Tensor:
-        """``(N, T, D)`` what is drawn: rows, the mean over all other axes."""
+        """The rows of the drawing, ``(N, T, D)``: means over all other axes."""
         axes = (self._time,) if self._row_axis is None else (self._time, self._row_axis)
         moved = self.values.movedim(axes, (1, 2)[: len(axes)])
         rows: Tensor = moved.reshape(*moved.shape[: len(axes) + 1], -1).float().mean(-1)
@@ -101,27 +102,27 @@ class Series(ModalityType):
 
     @cached_property
     def _lanes(self) -> Tensor:
-        """``(D,)`` the lane of every row, or ``(1,)``."""
-        alone = self._rows.shape[2] <= min(LANES, self.modality.max_segments)
+        """The lane of every row, ``(D,)``; ``(1,)`` where all rows share one lane."""
+        alone = self._rows.shape[2] <= min(MAX_LANES, self.modality.max_segments)
         return torch.arange(self._rows.shape[2] if alone else 1)
 
     @property
-    def _parts(self) -> int:
-        """Return how many blocks of time a lane has at the most."""
-        return min(self.most_blocks, self.modality.max_segments // (int(self._lanes.max()) + 1))
+    def _blocks_per_lane(self) -> int:
+        """Largest number of blocks of time in a lane."""
+        return min(self.max_blocks, self.modality.max_segments // (int(self._lanes.max()) + 1))
 
     def _named_lanes(self) -> list[str]:
-        channels = labels(self.modality, self._rows.shape[2], "channel")
+        channels = feature_names(self.modality, self._rows.shape[2], "channel")
         return channels if len(self._lanes) > 1 else [""]
 
     def _numbered(self) -> Tensor:
-        """Return the units of the table, ``(N or 1, T, D or 1)``; every example has its own from 0 on."""
-        block = runs(self._real.long() * 2 - 1, self._parts).unsqueeze(2)
+        """Return the segment of every entry of the table, ``(N or 1, T, D or 1)``, from 0 on in every example."""
+        block = runs(self._real.long() * 2 - 1, self._blocks_per_lane).unsqueeze(2)
         count = block.amax(1, keepdim=True) + 1 if block.numel() else 0
         return (self._lanes * count + block).where(block >= 0, -1)
 
     def _as_leaf(self, table: Tensor) -> Tensor:
-        """Return ``(n, T, d)`` so that it is broadcastable to the leaf."""
+        """Return a table ``(n, T, d)`` with its axes in the order of the leaf's."""
         shape = [len(table), *[1] * (self.values.dim() - 1)]
         shape[self._time] = table.shape[1]
         if self._row_axis is None:
@@ -133,26 +134,26 @@ class Series(ModalityType):
         return fill(self, self.values, [0, self._time], mask)
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Name units by lane and time."""
+        """Return the lane and time of every segment."""
         steps = self._steps(example)
-        block = blocks(len(steps), self._parts)
+        block = blocks(len(steps), self._blocks_per_lane)
         times = []
         for number in range(int(block.max()) + 1 if len(block) else 0):
             run = steps[block == number]
-            times.append(span(int(run[0]), int(run[-1]), self._rate))
+            times.append(time_span(int(run[0]), int(run[-1]), self._rate))
         return [f"{lane}, {time}" if lane else time for lane in self._lane_labels for time in times]
 
     def _steps(self, example: int) -> Tensor:
-        """``(T,)`` an example's steps without padding."""
+        """Return the steps of an example that are not padding, ``(T,)``."""
         return self._real[example if len(self._real) > 1 else 0].nonzero()[:, 0]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return the height of a panel in which time runs to the right."""
+        """Return height over width of a panel; time runs to the right."""
         return 0.6
 
     def table(self, example: int) -> npt.NDArray[Any] | None:
-        """Return the picture of many rows, ``(D, T)`` in 0..1; None where rows are drawn as lines."""
-        if self._rows.shape[2] <= LANES:
+        """Return an example as brightness, ``(D, T)`` in 0..1; None where up to 8 rows are drawn as lines."""
+        if self._rows.shape[2] <= MAX_LANES:
             return None
         low, high = self._range
         steps = self._rows[example][self._steps(example)].double().nan_to_num()
@@ -161,25 +162,27 @@ class Series(ModalityType):
 
     @cached_property
     def _range(self) -> tuple[Tensor, Tensor]:
-        """Return what is darkest and brightest in every row: two deviations around the examples' mean."""
+        """The darkest and brightest value of every row: two standard deviations below and above the examples' mean."""
         rows = self._rows.double().nan_to_num().flatten(0, 1)
         mean, deviation = rows.mean(0), rows.std(0, correction=0)
         return mean - 2 * deviation, mean + 2 * deviation
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Draw lines, or a table of colours where there are many."""
+        """Draw a line per row, or a table of colours where there are more than 8 rows."""
         table = self.table(example)
         if table is None:
             self._draw_lines(axes, example)
         elif table.size:
-            self._show(axes, table, cmap=self.shades, vmin=0, vmax=1)
+            self._show(axes, table, cmap=self.colour_map, vmin=0, vmax=1)
         self._label(axes, example)
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
         """Draw the input in grey over coloured blocks."""
-        segments = self._index[example if len(self._index) > 1 else 0][self._steps(example)].numpy().T[:: self.upwards]
+        segments = (
+            self._index[example if len(self._index) > 1 else 0][self._steps(example)].numpy().T[:: self.row_direction]
+        )
         table = self.table(example) if inputs else None
         if segments.size:
             painted = colours.to_rgba(weights, bytes=True)[..., :3]
@@ -189,15 +192,15 @@ class Series(ModalityType):
         self._label(axes, example)
 
     def _tinted(self, painted: npt.NDArray[Any], segments: npt.NDArray[Any], table: npt.NDArray[Any]) -> Any:
-        """Lay colours of units over a table, which may have another number of rows and columns."""
+        """Multiply the colours of segments by a table; both may have another number of rows and columns."""
         rows, columns = (
             np.arange(size) * have // max(size, 1) for size, have in zip(table.shape, segments.shape, strict=True)
         )
-        # What is much is dark, as in print: silence leaves the colours as they are.
+        # Large values are dark, as in print: silence leaves the colours as they are.
         return blend(painted[segments[rows][:, columns]], 255 * (1 - table[..., None]))
 
     def _show(self, axes: "Axes", picture: Any, **style: Any) -> None:
-        """Show a picture whose first row lies at the top, in a panel of which the upper part is 0..1."""
+        """Draw an image with its first row at the top into the area 0..1 of a panel."""
         axes.imshow(picture, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest", **style)
 
     def _draw_lines(self, axes: "Axes", example: int) -> None:
@@ -212,9 +215,9 @@ class Series(ModalityType):
         axes.plot(places, heights, color="#333333", linewidth=0.9, marker="." if len(rows) == 1 else "")
 
     def _label(self, axes: "Axes", example: int) -> None:
-        """Write lanes to the left and the extent of time below, where there is room."""
-        columns, lines = extent(axes)
-        if min(columns, 4 * lines) < LABELLED:
+        """Write the lanes to the left and the duration below, where they fit."""
+        columns, lines = text_capacity(axes)
+        if min(columns, 4 * lines) < MIN_CHARACTERS_FOR_LABELS:
             axes.set(xlim=(0, 1), ylim=(0, 1))
             return
         names = [shortened(name, int(columns) // 3) for name in self.margin()]
@@ -226,7 +229,7 @@ class Series(ModalityType):
         write(axes, 1 - 0.3 / columns, -0.5 / (lines - 1), self._duration(example), ha="right", va="center_baseline")
 
     def margin(self) -> list[str]:
-        """Return what is written to the left of the lanes."""
+        """Return the labels to the left of the lanes."""
         return [name.removeprefix("channel ") for name in self._lane_labels]
 
     def _duration(self, example: int) -> str:

@@ -1,4 +1,4 @@
-"""Tables: a row of numbers, cut into columns."""
+"""Tables: one row of numbers per example; every column is a segment."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,43 +10,48 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, blocks, fill
-from mviz_lightning.modalities.parts import full_scale, labels
-from mviz_lightning.plotting.lettering import GREY, distinct, extent, shortened, write
+from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.segment_names import feature_names
+from mviz_lightning.modalities.segmentation import blocks
+from mviz_lightning.plotting.canvas import colour_limit
+from mviz_lightning.plotting.text_fitting import GREY, distinct, shortened, text_capacity, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-ROWS = 12
-"""Columns that can be listed in a panel."""
+MAX_ROWS = 12
+"""Largest number of columns that a panel lists by name."""
 
-PACKED = 1.2
-"""Lines that can be read in the room of one."""
+MAX_LINES_PER_ROW = 1.2
+"""Largest number of lines in the height of one line: closer lines overlap."""
 
 
 class Tabular(ModalityType):
-    """``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans."""
+    """Tables ``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans.
+
+    A segment is a column, or a run of neighbouring columns where there are more than ``max_segments``.
+    """
 
     name = "tabular"
     thumbnail = False
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Tell whether a leaf has a column or some; tables of integers are texts."""
+        """Return whether a leaf is a column, or a table of floats or booleans; integer tables are token ids."""
         if not isinstance(values, Tensor) or values.dim() not in (1, 2):
             return False
         return values.is_floating_point() or values.dtype == torch.bool or values.dim() == 1
 
     def cut(self) -> Segments:
-        """Cut columns, or runs of neighbours where there are many."""
+        """Make every column a segment, or runs of neighbours where there are more than ``max_segments``."""
         values = self.values
         if not isinstance(values, Tensor) or values.dim() not in (1, 2):
             raise ConfigurationError(
                 f"kind='tabular' of {self.path!r}: expected (N,) or (N, D); found "
                 f"{tuple(getattr(values, 'shape', ())) or type(values).__name__}."
             )
-        self._labels = labels(self.modality, self._table.shape[1], "column")
+        self._labels = feature_names(self.modality, self._table.shape[1], "column")
         index = blocks(self._table.shape[1], self.modality.max_segments).unsqueeze(0)
         filling = self._fill()
         if values.dim() == 1:
@@ -55,32 +60,32 @@ class Tabular(ModalityType):
 
     @cached_property
     def _table(self) -> Tensor:
-        """``(N, D)``."""
+        """The leaf as a table, ``(N, D)``."""
         values: Tensor = self.values
         return values if values.dim() == 2 else values.unsqueeze(1)
 
     @property
-    def _counts(self) -> bool:
-        """Tell whether a mean would be no value of the table's own."""
+    def _uses_mode(self) -> bool:
+        """Whether the baseline is the most frequent value: the mean of integers may be no valid value."""
         return self.modality.baseline is None and not self.values.is_floating_point()
 
     def _fill(self) -> Tensor:
-        if self._counts:
+        if self._uses_mode:
             return self._table.long().mode(0, keepdim=True).values.to(self._table.dtype)
         return fill(self, self._table, [0])
 
     @property
     def baseline(self) -> str:
         """What a masked column turns into."""
-        return "the most frequent value" if self._counts else super().baseline
+        return "the most frequent value" if self._uses_mode else super().baseline
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the columns' names, which tell nothing of an example."""
+        """Return the names of the columns; they do not depend on the example."""
         index = self.segments.index[0]  # type: ignore[attr-defined]
-        runs = [
+        columns = [
             (index.flatten() == segment).nonzero()[:, 0].tolist() for segment in range(self.segments.count(example))
         ]
-        return [self._run_name(run[0], run[-1]) for run in runs]
+        return [self._run_name(run[0], run[-1]) for run in columns]
 
     def _run_name(self, first: int, last: int) -> str:
         if first == last:
@@ -90,16 +95,16 @@ class Tabular(ModalityType):
         return f"{self._labels[first]} to {self._labels[last]}"
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return a height that leaves room for all rows."""
-        rows = max(min(self._table.shape[1], ROWS), min(self.segments.count(example), ROWS + 1))
+        """Return height over width of a panel with room for all lines."""
+        rows = max(min(self._table.shape[1], MAX_ROWS), min(self.segments.count(example), MAX_ROWS + 1))
         return max(0.09 * rows + 0.05, 0.35)
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """List names and values; what there is no room to list is bars, in deviations from the examples."""
+        """List the names and values of the columns; where they do not fit, draw bars in standard deviations."""
         row = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in self._table[example].tolist()]
-        letters, lines = extent(axes)
+        letters, lines = text_capacity(axes)
         width = int(letters) - max(map(len, row), default=0) - 2
-        if len(row) > min(ROWS, PACKED * lines) or (len(row) > 1 and width < 2):
+        if len(row) > min(MAX_ROWS, MAX_LINES_PER_ROW * lines) or (len(row) > 1 and width < 2):
             self._draw_bars(axes, example)
             return
         _prepare(axes, len(row))
@@ -117,18 +122,20 @@ class Tabular(ModalityType):
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.vlines(places, 0, scores, colors="#444444", linewidth=max(80 / len(scores), 0.7))
         axes.set(xlim=(-1, len(scores)), ylim=(-3.7, 5))
-        told, room = f"{len(scores)} columns, in SD", int(extent(axes)[0])
+        told, room = f"{len(scores)} columns, in SD", int(text_capacity(axes)[0])
         told = told if len(told) <= room else shortened(f"{len(scores)} columns", room)
         write(axes, 0.02, 0.98, told, transform=axes.transAxes, va="top")
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Draw a bar for every column, for the strongest ones where there are many."""
+        """Draw a bar for every segment; of more than ``MAX_ROWS``, for the strongest."""
         names = self.names(example, inputs=inputs)
-        shown = np.argsort(-np.abs(weights), kind="stable")[:ROWS] if len(names) > ROWS else np.arange(len(names))
-        width = _prepare(axes, len(shown) + (len(names) > ROWS))
-        limit, lines = full_scale(colours, weights), np.arange(len(shown)) + 0.5
+        shown = (
+            np.argsort(-np.abs(weights), kind="stable")[:MAX_ROWS] if len(names) > MAX_ROWS else np.arange(len(names))
+        )
+        width = _prepare(axes, len(shown) + (len(names) > MAX_ROWS))
+        limit, lines = colour_limit(colours, weights), np.arange(len(shown)) + 0.5
         lengths = 0.18 * np.clip(weights[shown] / limit, -1, 1)
         axes.barh(lines, lengths, left=0.8, height=0.8, color=colours.to_rgba(weights[shown]), linewidth=0)
         axes.vlines(0.8, 0, len(shown), colors=GREY, linewidth=0.8)
@@ -136,12 +143,12 @@ class Tabular(ModalityType):
             lines, distinct([names[segment] for segment in shown], int(0.6 * width) - 1), strict=True
         ):
             write(axes, 0.02, line, name, va="center_baseline")
-        if len(names) > ROWS:
-            write(axes, 0.02, ROWS + 0.5, f"{len(names) - ROWS} weaker ones", va="center_baseline", color=GREY)
+        if len(names) > MAX_ROWS:
+            write(axes, 0.02, MAX_ROWS + 0.5, f"{len(names) - MAX_ROWS} weaker ones", va="center_baseline", color=GREY)
 
 
 def _prepare(axes: "Axes", lines: int) -> int:
-    """Set a panel to lines from the top; return how many letters fit into one."""
-    columns, room = extent(axes)
+    """Set a panel's axes to so many lines from the top; return how many characters fit into a line."""
+    columns, room = text_capacity(axes)
     axes.set(xlim=(0, 1), ylim=(max(lines, min(room, 4)), 0))
     return int(columns)

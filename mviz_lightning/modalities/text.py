@@ -1,4 +1,4 @@
-"""Texts: token ids or strings, cut into words."""
+"""Texts: token ids or strings; every word is a segment."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,24 +11,25 @@ from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Segments, WordSegments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, blocks
-from mviz_lightning.modalities.parts import real_entries, runs
+from mviz_lightning.modalities.base import ModalityType
+from mviz_lightning.modalities.segmentation import blocks, real_entries, runs
 from mviz_lightning.modalities.vocabulary import Vocabulary
-from mviz_lightning.plotting.text_flow import Piece, by_strength, draw_flow, note, wrap
+from mviz_lightning.plotting.text_wrapping import SegmentedWord, draw_note, draw_words, strongest_first, wrap_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-LETTERS = 22
-"""In a line of a panel as it usually is."""
+CHARACTERS_PER_LINE = 22
+"""Characters in a line of a panel of the usual width; the height of the panel follows from it."""
 
 
 class Text(ModalityType):
-    """``(N, T)`` token ids, or N strings; units are words, or runs of them where there are many.
+    """Texts: token ids ``(N, T)``, or a list of N strings.
 
-    Words are hidden from the attention where there is an attention mask, and left out of strings; token ids are
-    replaced. Special tokens, padding and ids below 0 (which stand for pictures in some models) are never masked.
+    A segment is a word, or a run of words where there are more than ``max_segments``. A masked word has attention mask
+    0 where there is an attention mask; without one, its ids are replaced. Strings lose the word. Special tokens,
+    padding and ids below 0 (placeholders of images in some models) are never masked.
     """
 
     name = "text"
@@ -37,14 +38,14 @@ class Text(ModalityType):
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Tell whether a leaf is a table of integers, or strings."""
+        """Return whether a leaf is a table of integers ``(N, T)``, or a list of strings."""
         if isinstance(values, Tensor):
             return values.dim() == 2 and not values.is_floating_point() and values.dtype != torch.bool
         return _are_strings(values)
 
     @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
-        """Return how often every token or word occurs; ids are names, and no numbers to regress on."""
+        """Return ``log(1 + count)`` of every token or word, ``(N, V)``: the ids themselves have no numeric meaning."""
         if isinstance(values, Tensor):
             real = real_entries(mask, values.shape[1])
             kept = values.new_ones(values.shape, dtype=torch.bool) if real is None else real
@@ -52,7 +53,7 @@ class Text(ModalityType):
         return _counts([text.lower().split() for text in values]) if _are_strings(values) else None
 
     def cut(self) -> Maskable:
-        """Cut words."""
+        """Make every word a segment, or runs of words where there are more than ``max_segments``."""
         if not isinstance(self.values, Tensor) and _are_strings(self.values):
             return self._string_segments()
         if not (isinstance(self.values, Tensor) and self.fits(self.values)):
@@ -65,14 +66,15 @@ class Text(ModalityType):
     def _string_segments(self) -> WordSegments:
         if self.modality.baseline not in (None, "zero"):
             raise ConfigurationError(
-                f"baseline={self.modality.baseline!r} of {self.path!r}: words of strings are left out; drop baseline."
+                f"baseline={self.modality.baseline!r} of {self.path!r}: masked words of strings are left out; drop "
+                "baseline."
             )
         return WordSegments(
             self.path, [[" ".join(words) for words in self._segment_words(text)] for text in self.values]
         )
 
     def _segment_words(self, text: str) -> list[list[str]]:
-        """Return the words of every unit."""
+        """Return the words of every segment of a string."""
         words = text.split()
         numbered = zip(blocks(len(words), self.modality.max_segments).tolist(), words, strict=True)
         return [[word for _, word in run] for _, run in groupby(numbered, lambda pair: pair[0])]
@@ -82,21 +84,22 @@ class Text(ModalityType):
         if self.modality.mask is None or not self._hides:
             return Segments(self.path, index, float(self._baseline_id))
         mask = self.leaves[self.modality.mask]
-        # (N, T, 1) is one number a token, (N, T, T) one a pair: what is hidden is hidden from all queries.
+        # A mask (N, T, 1) has one entry per token, (N, T, T) one per query and key: a masked key is 0 for all queries.
         between = [1] * (mask.dim() - 2)
         shape = mask.shape if mask[0].numel() == index.shape[1] else (len(mask), *between, mask.shape[-1])
         return Segments(self.modality.mask, index.view(shape), 0)
 
     @cached_property
     def _hides(self) -> bool:
-        """Tell whether words are masked by the attention mask."""
+        """Whether a masked word has attention mask 0."""
         return self.modality.baseline is None and real_entries(self.mask, self.values.shape[1]) is not None
 
     @cached_property
     def _baseline_id(self) -> int:
+        """The token id that replaces masked words."""
         given = self.modality.baseline
         if isinstance(given, str) and given != "zero":
-            raise ConfigurationError(f"baseline={given!r} of {self.path!r}: say 'zero' or the id of a token.")
+            raise ConfigurationError(f"baseline={given!r} of {self.path!r}: give 'zero' or the id of a token.")
         if given is None or isinstance(given, str):
             known = (self.modality.pad_value, self._vocabulary.padding, 0)
             return int(next(number for number in known if number is not None))
@@ -119,7 +122,7 @@ class Text(ModalityType):
 
     @cached_property
     def _word_starts(self) -> Tensor:
-        """``(N, T)`` 1 where a word begins, 0 where it goes on, -1 at special tokens and padding."""
+        """``(N, T)``: 1 where a word starts, 0 where it continues, -1 at special tokens and padding."""
         special = torch.tensor(self._vocabulary.special, dtype=self.values.dtype)
         in_words = self._real & ~torch.isin(self.values, special) & (self.values >= 0)
         begins, ends = self._vocabulary.bounds(self.values)
@@ -129,18 +132,18 @@ class Text(ModalityType):
 
     @property
     def baseline(self) -> str:
-        """What a masked word turns into."""
+        """What a masked word becomes."""
         if isinstance(self.segments, WordSegments):
             return "left out"
         if self._hides:
             return "left out (attention mask 0)"
-        # Named where the user named it; that another one is known would tell which tokens there are.
+        # Named only where the user gave it: the name of another token would reveal which tokens occur.
         chosen = isinstance(self.modality.baseline, int | float)
         known = self._vocabulary.tokens.get(self._baseline_id) if chosen else None
         return f"token {self._baseline_id}" + (f" ({known})" if known else "")
 
-    def _pieces(self, example: int) -> list[Piece]:
-        """Return the words and special tokens of an example, each with its unit."""
+    def _words(self, example: int) -> list[SegmentedWord]:
+        """Return the words and special tokens of an example, each with its segment; special tokens have -1."""
         if isinstance(self.segments, WordSegments):
             segments = self._segment_words(self.values[example])
             return [(word, segment) for segment, words in enumerate(segments) for word in words]
@@ -152,18 +155,18 @@ class Text(ModalityType):
                 words[-1][0].append(ids[place])
             else:
                 words.append(([ids[place]], segments_of[place]))
-        read = self._vocabulary
-        return [(read.word(word) if segment >= 0 else read.token(word[0]), segment) for word, segment in words]
+        known = self._vocabulary
+        return [(known.word(ids) if segment >= 0 else known.token(ids[0]), segment) for ids, segment in words]
 
-    def _numbers(self, example: int) -> list[tuple[str, int]]:
-        """Return the numbers of an example's units instead of its words."""
+    def _numbered_segments(self, example: int) -> list[tuple[str, int]]:
+        """Return the numbers of an example's segments in place of its words."""
         return [(f"{segment + 1:^3}", segment) for segment in range(self.segments.count(example))]
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the words, or which of them they are."""
-        pieces = [piece for piece in self._pieces(example) if piece[1] >= 0]
+        """Return the words of every segment; with ``inputs=False``, their numbers."""
+        segmented = [word for word in self._words(example) if word[1] >= 0]
         names, first = [], 1
-        for _, run in groupby(pieces, lambda piece: piece[1]):
+        for _, run in groupby(segmented, lambda word: word[1]):
             words = [word for word, _ in run]
             last = first + len(words) - 1
             names.append(" ".join(words) if inputs else f"word {first}" if first == last else f"words {first}-{last}")
@@ -171,28 +174,28 @@ class Text(ModalityType):
         return names
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return a height that leaves room for all lines, within limits."""
-        placed = wrap(self._pieces(example) if inputs else self._numbers(example), LETTERS)
+        """Return height over width of a panel with room for all lines, from 0.35 to 1.6."""
+        placed = wrap_words(self._words(example) if inputs else self._numbered_segments(example), CHARACTERS_PER_LINE)
         lines = placed[-1].line + 1 if placed else 1
         return min(max(0.1 * lines + 0.05, 0.35), 1.6)
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Write the text."""
-        pieces = self._pieces(example)
-        if pieces:
-            draw_flow(axes, pieces)
+        """Draw the text."""
+        words = self._words(example)
+        if words:
+            draw_words(axes, words)
         else:
-            note(axes, "(no text)")
+            draw_note(axes, "(no text)")
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Write the words on their colours; without inputs, their numbers."""
-        pieces = self._pieces(example) if inputs else self._numbers(example)
-        if pieces:
-            draw_flow(axes, pieces, faces=colours.to_rgba(weights), order=by_strength(pieces, weights))
+        """Draw the words on the colours of their weights; with ``inputs=False``, their numbers."""
+        words = self._words(example) if inputs else self._numbered_segments(example)
+        if words:
+            draw_words(axes, words, faces=colours.to_rgba(weights), order=strongest_first(words, weights))
         else:
-            note(axes, "(no text)")
+            draw_note(axes, "(no text)")
 
 
 def _are_strings(values: Any) -> bool:
@@ -200,7 +203,7 @@ def _are_strings(values: Any) -> bool:
 
 
 def _counts(texts: Sequence[Sequence[Any]]) -> Tensor:
-    """Return ``(N, V)`` the logarithms of how often each of V tokens occurs in each text."""
+    """Return ``(N, V)``: ``log(1 + count)`` of each of V tokens in each text."""
     places = {token: place for place, token in enumerate(dict.fromkeys(token for text in texts for token in text))}
     counts = torch.zeros(len(texts), len(places))
     for row, text in zip(counts, texts, strict=True):

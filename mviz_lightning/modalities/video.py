@@ -1,4 +1,4 @@
-"""Video: blocks of time, and patches in each of them."""
+"""Video: patches in blocks of time."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,40 +11,41 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import blocks, fill
-from mviz_lightning.modalities.image import CHANNELS, Image, blend, grid
-from mviz_lightning.modalities.parts import real_entries, runs
-from mviz_lightning.plotting.lettering import extent, on, write
+from mviz_lightning.modalities.base import fill
+from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, blend, grid
+from mviz_lightning.modalities.segmentation import blocks, real_entries, runs
+from mviz_lightning.plotting.text_fitting import text_capacity, text_colour_on, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-ACROSS = 2
-"""Pictures side by side."""
+TILES_PER_ROW = 2
+"""Frames side by side in a panel."""
 
-ROOM = 12
-"""Letters that a picture must have room for, or it does not say when it is."""
+MIN_CHARACTERS_FOR_TIME = 12
+"""Characters that must fit into the width of a frame; smaller frames show no time."""
 
 
 class Video(Image):
-    """``(N, T, C, H, W)``, ``(N, C, T, H, W)`` or ``(N, T, H, W, C)``; ``time_axis`` says where time is, if in doubt.
+    """Videos ``(N, T, C, H, W)``, ``(N, C, T, H, W)`` or ``(N, T, H, W, C)``.
 
-    A unit is a patch in a block of time. Of every block the picture in its middle is shown, in the order of reading;
-    units are named by it. Padded pictures belong to no unit.
+    ``Modality(time_axis=...)`` decides where two axes may be the time axis. A segment is a patch in a block of time.
+    Figures show the middle frame of every block, in reading order, and name segments by it. Padded frames belong to no
+    segment.
     """
 
     name = "video"
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Tell whether a leaf has five axes."""
+        """Return whether a leaf is a tensor with five axes."""
         return isinstance(values, Tensor) and values.dim() == 5 and values.dtype != torch.bool
 
     def cut(self) -> Segments:
-        """Cut a grid of patches in every block of time."""
+        """Divide every block of time into a grid of patches."""
         self._check()
-        length, height, width = (self._pictures.shape[axis] for axis in (1, 3, 4))
+        length, height, width = (self._frames.shape[axis] for axis in (1, 3, 4))
         real = real_entries(self.mask, length)
         self._block = runs((torch.ones(1, length) if real is None else real).long() * 2 - 1, self._shape[0])
         _, rows, columns = self._shape
@@ -64,86 +65,90 @@ class Video(Image):
         if modality.time_axis not in (None, 1, 2, -4, -3):
             raise ConfigurationError(f"time_axis={modality.time_axis} of {self.path!r}: give 1 or 2.")
         if modality.superpixels:
-            raise ConfigurationError(f"superpixels=True of {self.path!r}: video is cut into patches; drop superpixels.")
+            raise ConfigurationError(
+                f"superpixels=True of {self.path!r}: the segments of a video are patches; drop superpixels."
+            )
 
     @cached_property
     def _time(self) -> int:
-        """Return the axis of time: 1 or 2."""
+        """The time axis of the leaf: 1 or 2."""
         if self.modality.time_axis is not None:
             return self.modality.time_axis % 5
         return 2 if self._channel_axis == 1 else 1
 
     @cached_property
     def _channel_axis(self) -> int:
-        """Return the axis of the channels: the first that looks like it, behind that of time."""
+        """The channel axis of the leaf: the first of the axes 2, 1 and 4 with 1, 3 or 4 entries."""
         given = self.modality.time_axis
         places = [axis for axis in (2, 1, 4) if given is None or axis != given % 5]
-        return next((axis for axis in places if self.values.shape[axis] in CHANNELS), places[0])
+        return next((axis for axis in places if self.values.shape[axis] in CHANNEL_COUNTS), places[0])
 
     @cached_property
-    def _pictures(self) -> Tensor:
-        """``(N, T, C, H, W)``."""
-        pictures: Tensor = self.values.movedim((self._time, self._channel_axis), (1, 2))
-        return pictures
+    def _frames(self) -> Tensor:
+        """All frames, ``(N, T, C, H, W)``."""
+        frames: Tensor = self.values.movedim((self._time, self._channel_axis), (1, 2))
+        return frames
 
-    def _as_leaf(self, pictures: Tensor) -> Tensor:
+    def _as_leaf(self, frames: Tensor) -> Tensor:
         """Return ``(n, t, c, h, w)`` in the order of the leaf's axes."""
-        return pictures.movedim((1, 2), (self._time, self._channel_axis))
+        return frames.movedim((1, 2), (self._time, self._channel_axis))
 
     @cached_property
     def _shape(self) -> tuple[int, int, int]:
-        """Return blocks of time, rows and columns of patches: nearly a cube."""
-        length, height, width = (self._pictures.shape[axis] for axis in (1, 3, 4))
+        """Blocks of time, rows and columns of patches: as equal in number as ``max_segments`` allows."""
+        length, height, width = (self._frames.shape[axis] for axis in (1, 3, 4))
         times = max(1, min(length, round(self.modality.max_segments ** (1 / 3))))
         return times, *grid(height, width, self.modality.max_segments // times)
 
     def _steps(self, example: int) -> list[Tensor]:
-        """Return the places of the pictures in every block of an example."""
+        """Return the frames of every block of an example."""
         block = self._block[example if len(self._block) > 1 else 0]
         return [(block == number).nonzero()[:, 0] for number in range(int(block.max()) + 1)]
 
     @property
     def baseline(self) -> str:
-        """What a masked patch turns into."""
+        """What a masked patch becomes."""
         return "the mean picture" if self.modality.baseline in (None, "mean") else super().baseline
 
     def pixels(self, example: int) -> npt.NDArray[np.uint8]:
-        """Return the pictures in the middle of the blocks, ``(h, w, 3)``; contrast is that of all of them."""
+        """Return the middle frame of every block side by side, ``(h, w, 3)`` in 0..255, with one contrast for all."""
         middles = [int(steps[len(steps) // 2]) for steps in self._steps(example)]
-        wide = self._as_pixels(torch.cat(self._pictures[example, middles].unbind(), 2)) if middles else None
+        wide = self._as_pixels(torch.cat(self._frames[example, middles].unbind(), 2)) if middles else None
         tiles = [] if wide is None else np.split(wide, len(middles), 1)
         return _laid_out(tiles, np.uint8(255), (*self._patch.shape, 3), self._shape[0])
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Show the pictures, and say when they are where there is room."""
+        """Draw the middle frame of every block, with its time where it fits."""
         super().draw(axes, example)
-        if extent(axes)[0] < min(ACROSS, self._shape[0]) * ROOM:
+        if text_capacity(axes)[0] < min(TILES_PER_ROW, self._shape[0]) * MIN_CHARACTERS_FOR_TIME:
             return
         (height, width), sheet = self._patch.shape, self.pixels(example) / 255
-        for said, (top, left) in zip(self._moments(example), _corners(self._patch.shape, self._shape[0]), strict=False):
+        for time, (top, left) in zip(
+            self._frame_times(example), _corners(self._patch.shape, self._shape[0]), strict=False
+        ):
             behind = sheet[top + height * 4 // 5 : top + height, left : left + width // 2].mean((0, 1))
-            write(axes, left + 0.03 * width, top + 0.97 * height, said, va="bottom", color=on(behind))
+            write(axes, left + 0.03 * width, top + 0.97 * height, time, va="bottom", color=text_colour_on(behind))
 
-    def _moments(self, example: int) -> list[str]:
-        """Say when the pictures are that are shown."""
+    def _frame_times(self, example: int) -> list[str]:
+        """Return the time of the middle frame of every block: in seconds where ``Modality(rate=...)`` is given."""
         steps, rate = [int(steps[len(steps) // 2]) for steps in self._steps(example)], self.modality.rate
         return [f"step {step + 1}" if rate is None else f"{step / rate:.3g} s" for step in steps]
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Name units by the picture that is shown of their block, by row and column."""
+        """Return the time, row and column of every segment; the time is that of the block's middle frame."""
         _, rows, columns = self._shape
         places = [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
-        return [f"{time}, {place}" for time in self._moments(example) for place in places]
+        return [f"{time}, {place}" for time in self._frame_times(example) for place in places]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return height over width of the pictures as they are laid out."""
+        """Return height over width of the frames side by side."""
         height, width = _laid_out([], 0, self._patch.shape, self._shape[0]).shape
         return float(height / width)
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Lay the weights' colours over the pictures in pale grey."""
+        """Draw the weights as colours over the grey frames."""
         index = self._index(example)
         painted = np.asarray(colours.to_rgba(weights, bytes=True)).reshape(-1, 4)[:, :3]
         grey = self.pixels(example).mean(-1, keepdims=True) if inputs else np.full((*index.shape, 1), 255.0)
@@ -152,20 +157,20 @@ class Video(Image):
         axes.imshow(picture, interpolation="nearest")
 
     def _index(self, example: int) -> npt.NDArray[Any]:
-        """Return the unit of every pixel, as the pictures are laid out; -1 between them."""
+        """Return the segment of every pixel of the drawing; -1 between the frames."""
         patch = self._patch.numpy()
         segments = [patch + number * (patch.max() + 1) for number in range(len(self._steps(example)))]
         return _laid_out(segments, -1, patch.shape, self._shape[0])
 
 
 def _laid_out(tiles: Sequence[Any], between: Any, shape: tuple[int, ...], count: int) -> npt.NDArray[Any]:
-    """Lay tiles out in rows.
+    """Arrange tiles in rows.
 
     Args:
-        tiles: ``(H, W, ...)`` each; as many as there are.
-        between: What stands between them, and in the place of those that are missing; of their number type.
-        shape: Of a tile.
-        count: Of places.
+        tiles: Up to ``count`` arrays ``(H, W, ...)``.
+        between: Value between the tiles and at missing tiles, of their number type.
+        shape: ``(H, W, ...)`` of a tile.
+        count: Number of places.
     """
     corners = list(_corners(shape, count))
     bottom, right = (corners[-1][0] + shape[0], max(left for _, left in corners) + shape[1])
@@ -176,8 +181,8 @@ def _laid_out(tiles: Sequence[Any], between: Any, shape: tuple[int, ...], count:
 
 
 def _corners(shape: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
-    """Yield the top left corners of so many tiles in the order of reading."""
+    """Yield the top left corner of ``count`` tiles in reading order, in pixels."""
     gap = max(1, shape[1] // 24)
     for place in range(count):
-        row, column = divmod(place, ACROSS)
+        row, column = divmod(place, TILES_PER_ROW)
         yield row * (shape[0] + gap), column * (shape[1] + gap)

@@ -1,4 +1,4 @@
-"""From token ids to tokens, and from tokens to words, whichever tokenizer made them."""
+"""Names of token ids, and which tokens make up a word, for any tokenizer."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,35 +12,41 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error, message_of
 
 Decoder: TypeAlias = Callable[[list[int]], Any]
-"""From ids to as many tokens; None for an id that is not known."""
+"""Maps ids to as many tokens; None stands for an unknown id."""
 
-PREFIXES = (("Ġ", "Ċ"), ("▁",), (" ",))
-"""What a token starts with that begins a word: byte-level BPE, SentencePiece, pieces that were decoded one by one."""
+WORD_PREFIXES = (("Ġ", "Ċ"), ("▁",), (" ",))
+"""Prefixes of a token that starts a word: byte-level BPE, SentencePiece, tokens decoded one by one."""
 
-CONTINUED = "##"
-"""What a token starts with that goes on with a word: WordPiece."""
+CONTINUATION_PREFIX = "##"
+"""Prefix of a token that continues a word: WordPiece."""
 
-ENDED = "</w>"
-"""What a token ends with that ends a word: CLIP."""
+WORD_SUFFIX = "</w>"
+"""Suffix of a token that ends a word: CLIP."""
 
 
 class Vocabulary:
-    """Names of the token ids that occur.
+    """The tokens of the token ids that occur.
 
     Args:
-        modality: Says how ids are decoded.
-        ids: All that may have to be named; those below 0 stand for something else than text.
+        modality: Its ``decode`` maps ids to tokens.
+        ids: All ids that may need a name. Ids below 0 are placeholders, not tokens.
+
+    Attributes:
+        tokens: Token by id, for every known id.
+
+    Raises:
+        ConfigurationError: ``decode`` is of no known type, or its dotted path leads nowhere.
     """
 
     def __init__(self, modality: Modality, ids: Iterable[int]) -> None:
         self.modality = modality
-        self.decode = _resolved(modality)
+        self.decode = _decode_of(modality)
         self.ids = sorted({number for number in ids if number >= 0})
         self.tokens: dict[int, str] = self._read()
 
     @property
     def special(self) -> list[int]:
-        """Ids that are never masked."""
+        """Ids that are never masked: ``special_ids`` of the modality, or those of the tokenizer."""
         if self.modality.special_ids is not None:
             return list(self.modality.special_ids)
         unknown = getattr(self.decode, "unk_token_id", None)
@@ -48,16 +54,16 @@ class Vocabulary:
 
     @property
     def padding(self) -> int | None:
-        """The tokenizer's own."""
+        """The padding id of the tokenizer; None where it has none."""
         number: int | None = getattr(self.decode, "pad_token_id", None)
         return number
 
     def token(self, number: int) -> str:
-        """Return a token, or its number where it has no name."""
+        """Return the token of an id; ``"#123"`` for the unknown id 123."""
         return self.tokens.get(number, f"#{number}")
 
     def word(self, ids: Sequence[int]) -> str:
-        """Return the word that tokens make up, as a person reads it."""
+        """Return the word that these token ids make up, without the marks of the tokenizer."""
         tokens = [self.token(number) for number in ids]
         join = getattr(self.decode, "convert_tokens_to_string", None)
         try:
@@ -67,10 +73,17 @@ class Vocabulary:
         return " ".join(text.split()) or "␣"
 
     def bounds(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return, for every entry, whether a word begins there, and whether one ends there for certain."""
+        """Return where words start and where they end for certain.
+
+        Args:
+            values: ``(N, T)`` token ids.
+
+        Returns:
+            Two ``(N, T)`` booleans: whether the token starts a word, whether it ends one.
+        """
         tokens = [self.token(number) for number in self.ids]
-        begins, ends = _style(tokens)
-        # Ids below 0 are looked up at the place of the first, and belong to no word anyway.
+        begins, ends = _word_boundaries(tokens)
+        # Ids below 0 get the entry of the first id; they belong to no word anyway.
         place = torch.searchsorted(torch.tensor(self.ids or [0]), values.long().contiguous()).clamp(max=len(begins) - 1)
         return torch.tensor(begins)[place], torch.tensor(ends)[place]
 
@@ -84,7 +97,7 @@ class Vocabulary:
         except Exception as error:
             return self._refuse(f"raised {describe_error(error)}")
         if isinstance(found, str) or not isinstance(found, Sequence) or not all(_is_token(token) for token in found):
-            return self._refuse(f"returned a {type(found).__name__} that is no list of strings")
+            return self._refuse(f"returned a {type(found).__name__} that is not a list of strings")
         if len(found) != len(self.ids):
             return self._refuse(f"returned {len(found)} tokens")
         return self._known(found)
@@ -93,23 +106,26 @@ class Vocabulary:
         known = {number: token for number, token in zip(self.ids, found, strict=True) if token is not None}
         missing = sorted(set(self.ids) - set(known))
         if missing:
-            self._warn(f"knows no token for {len(missing)} of the {len(self.ids)} ids that occur, {missing[0]} for one")
+            self._warn(
+                f"has no token for {len(missing)} of the {len(self.ids)} ids that occur, for example {missing[0]}"
+            )
         return known
 
     def _refuse(self, problem: str) -> dict[int, str]:
-        self._warn(f"{problem}; a list of {len(self.ids)} strings was expected for {len(self.ids)} ids")
+        """Warn about an unusable result of ``decode``; every token then appears as its id."""
+        self._warn(f"{problem}; it must return a list of {len(self.ids)} strings for {len(self.ids)} ids")
         return {}
 
     def _warn(self, problem: str) -> None:
         warnings.warn(
-            f"decode of {self.modality.values!r} {problem}. Tokens without a name are shown by their number, as #123.",
+            f"decode of {self.modality.values!r} {problem}. Tokens without a name appear as ids, for example #123.",
             MonitorWarning,
             stacklevel=2,
         )
 
 
-def _resolved(modality: Modality) -> Any:
-    """Return what the user gave, or what its dotted path leads to."""
+def _decode_of(modality: Modality) -> Any:
+    """Return ``decode`` of the modality; a dotted path is imported."""
     if not isinstance(modality.decode, str):
         return modality.decode
     try:
@@ -141,7 +157,7 @@ def _decoder(modality: Modality, decode: Any) -> Decoder:
 
 
 def _is_inverted(vocabulary: Mapping[Any, Any]) -> bool:
-    """Tell whether a vocabulary goes from tokens to ids, as that of tokenizers does."""
+    """Return whether a vocabulary maps tokens to ids, as those of tokenizers do."""
     return all(isinstance(token, str) for token in vocabulary)
 
 
@@ -149,21 +165,21 @@ def _is_token(token: Any) -> bool:
     return token is None or isinstance(token, str)
 
 
-def _style(tokens: Sequence[str]) -> tuple[list[bool], list[bool]]:
-    """Return which tokens begin a word, and which end one; every token is a word where none shows how they join."""
-    for prefix in PREFIXES:
+def _word_boundaries(tokens: Sequence[str]) -> tuple[list[bool], list[bool]]:
+    """Return which tokens start a word and which end one; without any known mark, every token is a word."""
+    for prefix in WORD_PREFIXES:
         if any(token.startswith(prefix) for token in tokens):
             return [token.startswith(prefix) for token in tokens], [False] * len(tokens)
-    if any(token.endswith(ENDED) for token in tokens):
-        return [False] * len(tokens), [token.endswith(ENDED) for token in tokens]
-    # Without tokens there is still an entry to look up.
-    return [not token.startswith(CONTINUED) for token in tokens] or [True], [False] * max(len(tokens), 1)
+    if any(token.endswith(WORD_SUFFIX) for token in tokens):
+        return [False] * len(tokens), [token.endswith(WORD_SUFFIX) for token in tokens]
+    # At least one entry, for lookups without any token.
+    return [not token.startswith(CONTINUATION_PREFIX) for token in tokens] or [True], [False] * max(len(tokens), 1)
 
 
 def _joined(tokens: Sequence[str]) -> str:
-    """Return the text of a word's tokens without the marks of their tokenizer."""
+    """Return the text of a word's tokens without the marks of the tokenizer."""
     text = ""
     for token in tokens:
-        inner = token[len(CONTINUED) :] if token.startswith(CONTINUED) and text else token
-        text += inner.removesuffix(ENDED)
+        inner = token[len(CONTINUATION_PREFIX) :] if token.startswith(CONTINUATION_PREFIX) and text else token
+        text += inner.removesuffix(WORD_SUFFIX)
     return text.replace("Ġ", " ").replace("▁", " ").replace("Ċ", " ")

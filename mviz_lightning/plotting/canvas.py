@@ -1,11 +1,12 @@
-"""Figures of panels at fixed places: quick to draw, since nothing is measured."""
+"""Figures of panels at fixed places, which makes them quick to draw: no layout is computed."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mviz_lightning.plotting.lettering import legible
+from mviz_lightning.plotting.text_fitting import legible
 from mviz_lightning.sinks.records import Pixels
 
 if TYPE_CHECKING:
@@ -14,18 +15,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 100
+"""Pixels per inch of every figure."""
 WIDTH = 6.4
-"""Inches: twice the width of a small panel of a dashboard is enough to read there."""
+"""Width of a figure in inches (640 pixels): about twice a small panel of a dashboard, so still readable there."""
 
-BAR = 9
-"""Pixels: the width of a colour bar."""
+COLOUR_BAR_WIDTH = 9
+"""Width of a colour bar in pixels."""
 
-LOWEST = 0.4
-"""Inches: the height of a colour bar from which on there is room for its 0."""
+MIN_HEIGHT_FOR_ZERO = 0.4
+"""Height of a colour bar in inches from which on the label 0 fits between those of its ends."""
 
 
 def pixels(figure: "Figure") -> Pixels:
-    """Rasterise a figure to ``(H, W, 3)`` uint8."""
+    """Return a figure as pixels, ``(H, W, 3)`` uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)  # whose methods carry no types
@@ -34,7 +36,7 @@ def pixels(figure: "Figure") -> Pixels:
 
 
 def diverging(largest: float) -> "ScalarMappable":
-    """Return a symmetric scale from blue (lowers) over white to red (raises), told apart by the colour-blind too."""
+    """Return a colour scale from blue (``-largest``) over white to red (``largest``), safe for the colour-blind."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -43,14 +45,20 @@ def diverging(largest: float) -> "ScalarMappable":
     return ScalarMappable(Normalize(-limit, limit), colormaps["RdBu_r"])
 
 
-class Canvas:
-    """A figure whose places are given in inches from the top left, used again for one picture after the other.
+def colour_limit(colours: "ScalarMappable", weights: npt.NDArray[Any]) -> float:
+    """Return the weight with the strongest colour; the largest absolute weight where the scale has no upper end."""
+    high = colours.get_clim()[1]
+    return float(high or np.abs(weights).max(initial=0) or 1)
 
-    Making a panel takes longer than drawing it; so one that served a role before is stripped and used again.
+
+class Canvas:
+    """A figure with places in inches from the top left, reused for one picture after the other.
+
+    Creating a panel takes longer than drawing it. So a panel of the same role is emptied and reused.
 
     Args:
-        height: Inches, of the first picture.
-        width: Inches.
+        height: Height of the first picture in inches.
+        width: Width of all pictures in inches.
     """
 
     def __init__(self, height: float = 1.0, width: float = WIDTH) -> None:
@@ -63,7 +71,7 @@ class Canvas:
         self.begin(height)
 
     def begin(self, height: float) -> None:
-        """Begin a picture of so many inches."""
+        """Start an empty picture of this height in inches."""
         self.height = height
         self.figure.set_size_inches(self.width, height)
         for artist in [*self.figure.artists, *self.figure.images]:
@@ -76,11 +84,12 @@ class Canvas:
         """Return an empty panel without ticks.
 
         Args:
-            left: Inches.
-            top: Inches.
+            left: Left edge in inches from the left.
+            top: Upper edge in inches from the top.
             width: Inches.
             height: Inches.
-            role: What is drawn there; panels of one role are used again, those of none are new.
+            role: Any name for what the panel shows. Later pictures reuse panels of the same role; panels without a role
+                are new.
         """
         place = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
         known, used = self._panels.setdefault(role, []), self._used.get(role, 0)
@@ -95,25 +104,25 @@ class Canvas:
         return axes
 
     def text(self, left: float, top: float, words: str, **style: Any) -> None:
-        """Write words as they are, their top left corner at a place: a dollar is no formula."""
-        from mviz_lightning.plotting.ink import Ink
+        """Write text with its top left corner at a place, in inches; a dollar sign does not start a formula."""
+        from mviz_lightning.plotting.text_rendering import PillowText
 
         lines = "\n".join(map(legible, words.split("\n")))
         placed: dict[str, Any] = {"fontsize": 9, "va": "top"} | style
-        self.figure.add_artist(Ink(left / self.width, 1 - top / self.height, lines, **placed))
+        self.figure.add_artist(PillowText(left / self.width, 1 - top / self.height, lines, **placed))
 
     def scale(self, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
-        """Draw a colour bar with its ends and 0; as plain pixels, since a panel costs ten times as much."""
+        """Draw a colour bar with labels at its ends and at 0; as pixels, since a panel takes ten times as long."""
         limit = float(colours.get_clim()[1] or 1)
         steps = np.linspace(limit, -limit, round(height * DPI))
-        bar = np.repeat(colours.to_rgba(steps)[:, None], BAR, 1)
+        bar = np.repeat(colours.to_rgba(steps)[:, None], COLOUR_BAR_WIDTH, 1)
         self.figure.figimage(bar, round(left * DPI), round((self.height - top - height) * DPI))
-        ends = ((0, _short(limit)), (1, _short(-limit)))
-        for share, words in ends if height < LOWEST else (*ends, (0.5, "0")):
-            self.text(left + BAR / DPI + 0.03, top + share * height, words, va="center", fontsize=8)
+        ends = ((0, _short_number(limit)), (1, _short_number(-limit)))
+        for share, words in ends if height < MIN_HEIGHT_FOR_ZERO else (*ends, (0.5, "0")):
+            self.text(left + COLOUR_BAR_WIDTH / DPI + 0.03, top + share * height, words, va="center", fontsize=8)
 
     def pixels(self) -> Pixels:
-        """Rasterise; an axis without ticks and label would take its time for nothing."""
+        """Return the picture as pixels, ``(H, W, 3)``; axes without ticks and label are hidden to save time."""
         for axis in (axis for panel in self.figure.axes for axis in (panel.xaxis, panel.yaxis)):
             if not (len(axis.get_majorticklocs()) or axis.get_label_text()):
                 axis.set_visible(False)
@@ -121,7 +130,7 @@ class Canvas:
 
 
 def _stripped(axes: "Axes") -> "Axes":
-    """Return a panel without anything in it."""
+    """Return a panel with all its content removed."""
     for artist in [*axes.images, *axes.lines, *axes.patches, *axes.collections, *axes.texts, *axes.artists]:
         artist.remove()
     if (legend := axes.get_legend()) is not None:
@@ -134,13 +143,13 @@ def _stripped(axes: "Axes") -> "Axes":
     return axes
 
 
-def _short(value: float) -> str:
-    """Write a number in seven characters."""
+def _short_number(value: float) -> str:
+    """Return a number in up to seven characters."""
     return f"{value:+.2g}" if abs(value) >= 0.001 else f"{value:+.0e}".replace("e-0", "e-")
 
 
 def wrapped(words: str, characters: int) -> Sequence[str]:
-    """Break a line of words."""
+    """Return text in lines of up to ``characters`` characters."""
     import textwrap
 
     return textwrap.wrap(words, characters) or [""]

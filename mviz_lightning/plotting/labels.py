@@ -6,7 +6,7 @@ from typing import Any
 
 from mviz_lightning.explainers import Explanation, OutputExplanation
 from mviz_lightning.functional import Task
-from mviz_lightning.plotting.lettering import shortened
+from mviz_lightning.plotting.text_fitting import shortened
 
 LETTERS = 84
 """Of a line across a picture."""

@@ -1,4 +1,4 @@
-"""Where records are written: one adapter for each logger, and files. Knows: errors."""
+"""One adapter per logger, and one for plain files: they write the monitor's records. Knows: errors."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,20 +11,21 @@ from mviz_lightning.sinks.wandb import WandbSink
 
 __all__ = ["FileSink", "Sink", "SinkError", "TensorBoardSink", "WandbSink", "sinks_for"]
 
-KINDS: dict[str, Callable[[Any], Sink]] = {"TensorBoardLogger": TensorBoardSink, "WandbLogger": WandbSink}
+SINK_TYPES: dict[str, Callable[[Any], Sink]] = {"TensorBoardLogger": TensorBoardSink, "WandbLogger": WandbSink}
+"""Sinks by the name of the logger's class."""
 
 
 def sinks_for(loggers: Iterable[Any], folder: Path) -> list[Sink]:
-    """Return a sink for every logger that takes pictures, and the files.
+    """Return a file sink, and a sink for every logger that takes pictures (TensorBoard, Weights & Biases).
 
-    Loggers are told by the names of their classes: the two packages of Lightning have classes of their own.
+    The class name of a logger decides: ``lightning`` and ``pytorch_lightning`` each have their own classes.
 
     Args:
-        loggers: Of the trainer, any kind; asked for nothing yet.
-        folder: For the files.
+        loggers: Loggers of the trainer, of any class. Nothing is read from them yet.
+        folder: Folder of the file sink.
     """
     found: list[Sink] = [FileSink(folder)]
     for logger in loggers:
-        names = {kind.__name__ for kind in type(logger).__mro__}  # Fabric's logger, the base, has the same name
-        found += [make(logger) for name, make in KINDS.items() if name in names]
+        names = {base.__name__ for base in type(logger).__mro__}  # Fabric's logger, a base class, has the same name
+        found += [make(logger) for name, make in SINK_TYPES.items() if name in names]
     return found

@@ -1,4 +1,4 @@
-"""What every sink does, and what sinks have in common."""
+"""The interface of a sink, and helpers that several sinks share."""
 
 import wave
 from collections.abc import Iterator, Sequence
@@ -13,50 +13,50 @@ from mviz_lightning.sinks.records import Dashboard, Pixels, Record, RunRecord, S
 
 
 class Sink(Protocol):
-    """Takes records; keys come with the monitor's prefix."""
+    """Writes records to one destination. Keys include the monitor's prefix, for example ``mviz/shares``."""
 
-    def open(self, layout: Dashboard) -> None:
-        """Hear how the scalars are arranged; once, before the first record of a run."""
+    def open(self, dashboard: Dashboard) -> None:
+        """Arrange the scalars in charts; called once, before the first record."""
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
-        """Write what can be written, then say what could not.
+        """Write all records that can be written; then raise an error that names the others.
 
         Args:
-            records: Of one moment.
-            step: The x-axis of the loggers.
+            records: Records of one step.
+            step: Value on the x-axis of the loggers (optimizer steps).
             with_trainer_row: Whether the records belong to the row that the trainer logs right after this call.
 
         Raises:
-            SinkError: Some records were refused; the others are written.
+            SinkError: Some records could not be written; the others are written.
         """
 
     def row(self, row: RunRecord) -> None:
-        """Write a run's values; loggers get them from the trainer already."""
+        """Write the scalars of one run; sinks of loggers do nothing, since the trainer logs the scalars."""
 
 
 class SinkError(RuntimeError):
-    """A logger or the file system refused records; the message names them."""
+    """A logger or the file system could not write some records; the message names their keys."""
 
 
 class Refusals:
-    """Collects what records failed with, so that one costs no other."""
+    """Collects the errors of single records, so that one failing record does not stop the others."""
 
     def __init__(self) -> None:
         self._found: list[tuple[str, Exception]] = []
 
     @contextmanager
     def of(self, *keys: str) -> Iterator[None]:
-        """Note what the block raises as the failure of these keys."""
+        """Catch any exception of the block and keep it as the error of these keys."""
         try:
             yield
         except Exception as error:
             self._found += [(key, error) for key in keys]
 
-    def tell(self) -> None:
-        """Raise the first failure, under the keys of all.
+    def raise_first(self) -> None:
+        """Raise the first error with the keys of all failed records.
 
         Raises:
-            SinkError: There was one.
+            SinkError: At least one record failed.
         """
         if self._found:
             keys, first = ", ".join(key for key, _ in self._found), self._found[0][1]
@@ -64,13 +64,13 @@ class Refusals:
 
 
 def logged_key(logger: Any, key: str) -> str:
-    """Return a key as the logger writes scalars under it: some were given a prefix of their own."""
+    """Return a key with the logger's own prefix, as in ``TensorBoardLogger(prefix="run")``: ``"run-mviz/shares"``."""
     prefix = getattr(logger, "_prefix", "")
     return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
 
 
 def wav(sound: Sound) -> bytes:
-    """Return a file of sound: 16 bits, uncompressed."""
+    """Return a sound as the bytes of a WAV file: 16 bits, uncompressed."""
     buffer = BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setparams((sound.samples.shape[1], 2, sound.rate, len(sound.samples), "NONE", ""))
@@ -79,12 +79,12 @@ def wav(sound: Sound) -> bytes:
 
 
 def is_picture(cell: str | float | Pixels) -> TypeGuard[Pixels]:
-    """Tell a picture in a table from text and numbers."""
+    """Return whether a cell of a table is a picture, not text or a number."""
     return isinstance(cell, np.ndarray)
 
 
 def without_pictures(table: Table) -> tuple[list[str], list[tuple[str | float, ...]]]:
-    """Return the names and the rows of the columns that hold no pictures."""
+    """Return names and rows of a table without its columns of pictures."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
     kept = [
         (name, column)

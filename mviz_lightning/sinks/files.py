@@ -1,4 +1,4 @@
-"""Plain files in the run's folder: a line of JSON for each run, pictures, tables and texts."""
+"""Plain files in a folder: one line of JSON per run of the monitor, pictures, tables, sounds and texts."""
 
 import csv
 import json
@@ -13,37 +13,41 @@ from pathlib import Path
 from mviz_lightning.sinks.base import Refusals, wav, without_pictures
 from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Record, RunRecord, Sound, Table
 
-UNSAFE = re.compile(r"[^\w .,+=()@~-]")
-"""What some file system refuses in a name."""
+UNSAFE_CHARACTERS = re.compile(r"[^\w .,+=()@~-]")
+"""Characters that some file systems do not allow in a name."""
 
-LONGEST = 60
-"""Characters of a name; file systems allow 255 bytes, endings included."""
+MAX_NAME_LENGTH = 60
+"""Largest number of characters of a name: file systems allow 255 bytes (up to 4 per character), ending included."""
 
 
 class FileSink:
-    """Writes ``history.jsonl``, and under its key the latest of every picture (PNG), table (CSV), sound (WAV) and text.
+    """Writes ``history.jsonl``, and the latest picture (PNG), table (CSV), sound (WAV) and text (MD) of every key.
 
-    Alerts are kept, one after the other: what ends an alarm does not undo what it said.
+    Alerts (TXT) are appended to those before: the end of an alarm does not delete its text.
 
     Args:
-        folder: Made when something is written.
+        folder: Created when something is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, layout: Dashboard) -> None:
-        """Files need no arrangement."""
+    def open(self, dashboard: Dashboard) -> None:
+        """Do nothing: files have no charts."""
 
     def row(self, row: RunRecord) -> None:
-        """Append a run to ``history.jsonl``; what is no number becomes null, since JSON knows no NaN."""
+        """Append a run to ``history.jsonl``; values that are not finite become null, since JSON has no NaN."""
         self.folder.mkdir(parents=True, exist_ok=True)
         line = asdict(row)
         line["values"] = {name: value if math.isfinite(value) else None for name, value in row.values.items()}
         append_line(self.folder / "history.jsonl", json.dumps(line, allow_nan=False))
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
-        """Write a file for each record; a picture that is kept has its step in the name, an alert before its title."""
+        """Write one file per record; a picture with ``keep`` has the step in its name, an alert in its text.
+
+        Raises:
+            SinkError: Some files could not be written; the others are written.
+        """
         refused = Refusals()
         for record in records:
             with refused.of(record.key):
@@ -51,17 +55,17 @@ class FileSink:
                 step_part = f"_step_{step:08d}" if isinstance(record, Picture) and record.keep else ""
                 path = self._path(record.key, f"{step_part}{ending}")
                 _replace(path, (_earlier(path) if isinstance(record, Alert) else b"") + data)
-        refused.tell()
+        refused.raise_first()
 
     def _path(self, key: str, ending: str) -> Path:
-        """Return where a key's file lies: the monitor's prefix is the folder's name already."""
+        """Return the path of a key's file, without the monitor's prefix, which is the folder's name."""
         prefix, _, below = key.partition("/")
-        *folders, name = (_safe(part) for part in (below or prefix).split("/") if part)
+        *folders, name = (_safe(name) for name in (below or prefix).split("/") if name)
         return self.folder.joinpath(*folders, name + ending)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a file; half a line, left there by a crash, gets its end first, or it would swallow this one."""
+    """Append a line to a file; an incomplete last line (after a crash) is ended first."""
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, SEEK_END)
@@ -70,18 +74,18 @@ def append_line(path: Path, line: str) -> None:
 
 
 def _earlier(path: Path) -> bytes:
-    """Return what a file holds by now, and an empty line."""
+    """Return the content of a file and an empty line; nothing where there is no file."""
     return path.read_bytes() + b"\n" if path.exists() else b""
 
 
-def _safe(part: str) -> str:
-    """Return a name that every file system takes."""
-    name = UNSAFE.sub("_", part).strip(" .") or "_"
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{zlib.crc32(part.encode()):08x}"
+def _safe(given: str) -> str:
+    """Return a name that every file system allows."""
+    name = UNSAFE_CHARACTERS.sub("_", given).strip(" .") or "_"
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}-{zlib.crc32(given.encode()):08x}"
 
 
 def _content(record: Record, step: int) -> tuple[str, bytes]:
-    """Return a file's ending and its bytes."""
+    """Return the ending of a record's file and its bytes."""
     if isinstance(record, Picture):
         return ".png", record.png
     if isinstance(record, Table):
@@ -101,7 +105,7 @@ def _csv(table: Table) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that nobody reads half of it."""
+    """Write a file in one step, so that no reader gets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
     try:

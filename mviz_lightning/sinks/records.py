@@ -1,4 +1,4 @@
-"""What is written: plain data that any sink can take."""
+"""Records: plain data that every sink can write."""
 
 import struct
 import zlib
@@ -12,24 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""``(H, W, 3)`` in 0..255. Always uint8: W&B turns float images black."""
+"""A picture, ``(H, W, 3)`` in 0..255. Always uint8: W&B turns float images black."""
 
 Samples: TypeAlias = npt.NDArray[np.int16]
-"""``(T, C)`` a sound's channels, as files of sound hold them."""
+"""A sound, ``(T, C)``: T samples of C channels, 16 bits as in WAV files."""
 
-COMPRESSION = 3
-"""Of pictures: more takes longer and saves next to nothing."""
+COMPRESSION_LEVEL = 3
+"""zlib level of PNG files: higher levels take longer and make files hardly smaller."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture under a key; keys of one training are written again and again.
+    """A picture under a key; later runs write a new picture under the same key.
 
     Attributes:
-        key: Its name; slashes make folders.
-        pixels: The picture.
-        caption: A line of text beside it.
-        keep: Whether files keep the pictures of earlier steps too; loggers always do.
+        key: Name with the monitor's prefix, for example ``mviz/shares``; slashes make folders.
+        pixels: ``(H, W, 3)`` uint8.
+        caption: One line of text that loggers show with the picture.
+        keep: Whether the file sink also keeps the pictures of earlier steps; loggers always do.
     """
 
     key: str
@@ -39,38 +39,38 @@ class Picture:
 
     @cached_property
     def png(self) -> bytes:
-        """The picture as a file with its caption inside, encoded once for all sinks.
+        """The bytes of a PNG file with the caption inside, encoded once for all sinks.
 
-        Lines are not filtered: that takes Pillow three times as long, and files of drawings do not get smaller.
+        PNG's line filters are not used: with them, encoding takes three times as long, and drawings get no smaller.
 
         Raises:
-            TypeError: The pixels are no ``(H, W, 3)`` uint8.
+            TypeError: The pixels are not ``(H, W, 3)`` uint8.
         """
         height, width, channels = self.pixels.shape
         if channels != 3 or self.pixels.dtype != np.uint8:
             raise TypeError(f"pixels of {self.key!r} are {self.pixels.shape} {self.pixels.dtype}, not (H, W, 3) uint8")
-        lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each begins with the number of its filter: none
+        lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # every line starts with its filter: 0, none
         lines[:, 1:] = self.pixels.reshape(height, -1)
-        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, three of colour
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits per channel, RGB
         described = b"Description\0\0\0\0\0" + self.caption.encode("utf-8", "replace")
         chunks = [(b"IHDR", header), (b"iTXt", described)][: 2 if self.caption else 1]
-        chunks += [(b"IDAT", zlib.compress(lines.tobytes(), COMPRESSION)), (b"IEND", b"")]
+        chunks += [(b"IDAT", zlib.compress(lines.tobytes(), COMPRESSION_LEVEL)), (b"IEND", b"")]
         return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    """Return a part of a PNG file."""
+    """Return a chunk of a PNG file: length, name, data, checksum."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table under a key; every cell of a column is of one type.
+    """A table under a key; all cells of a column have one type.
 
     Attributes:
-        key: Its name.
-        columns: Their names.
-        rows: Of text, numbers or pictures; a sink that cannot show a picture in a table leaves that column out.
+        key: Name with the monitor's prefix, for example ``mviz/dime/examples``.
+        columns: Names of the columns.
+        rows: Cells: text, numbers or pictures. A sink that cannot show pictures in a table leaves their columns out.
     """
 
     key: str
@@ -80,7 +80,12 @@ class Table:
 
 @dataclass(frozen=True)
 class MarkdownText:
-    """A text under a key, in Markdown."""
+    """A text under a key.
+
+    Attributes:
+        key: Name with the monitor's prefix, for example ``mviz/summary``.
+        markdown: The text in Markdown.
+    """
 
     key: str
     markdown: str
@@ -88,13 +93,13 @@ class MarkdownText:
 
 @dataclass(frozen=True)
 class Alert:
-    """A text under a key that somebody should read now.
+    """A text under a key that the user should read now; W&B sends it as an alert.
 
     Attributes:
-        key: Its name.
-        title: In a few words.
+        key: Name with the monitor's prefix, for example ``mviz/collapse/image/alert``.
+        title: A few words.
         text: Lines of plain text.
-        urgent: Whether it is a warning; otherwise a notice.
+        urgent: True for a warning, False for a notice.
     """
 
     key: str
@@ -108,9 +113,9 @@ class Sound:
     """A sound under a key.
 
     Attributes:
-        key: Its name.
-        samples: What is heard.
-        rate: Of them in a second.
+        key: Name with the monitor's prefix.
+        samples: ``(T, C)`` int16.
+        rate: Samples per second.
     """
 
     key: str
@@ -119,26 +124,27 @@ class Sound:
 
 
 Record: TypeAlias = Picture | Table | MarkdownText | Alert | Sound
-"""What sinks take beside rows."""
+"""All records that a sink's ``write`` takes."""
 
 
 class State(IntEnum):
-    """What a model does with a modality; logged as a number."""
+    """Whether a model uses a modality; logged as a number under ``mviz/collapse/<modality>``."""
 
     USED = 0
+    """Swapping the modality among examples changes outputs or decisions."""
     UNUSED = 1
-    """Swapping it changes next to nothing; as far as can be told, there is nothing to gain from it."""
+    """Swapping the modality changes almost nothing, and no information about the labels is found in it."""
     COLLAPSED = 2
-    """Unused, and it carries information."""
+    """Swapping the modality changes almost nothing, although it carries information about the labels."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Logged keys that belong into one diagram.
+    """Logged keys that one diagram shows.
 
     Attributes:
-        title: Of the diagram.
-        keys: Curves, with the prefix of the monitor; of a band: the curve, its lower and its upper bound.
+        title: Title of the diagram.
+        keys: Keys of the curves with the monitor's prefix; of a band: the curve, its lower and its upper bound.
         band: Whether the keys are one curve with its interval.
     """
 
@@ -149,11 +155,11 @@ class Chart:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """How the scalars of a monitor are arranged, said once before the first of them.
+    """The charts of a monitor's scalars; sinks get it once, before the first scalar.
 
     Attributes:
-        name: Prefix of all keys of the monitor.
-        charts: The diagrams.
+        name: Prefix of all keys of the monitor, for example ``mviz``.
+        charts: The diagrams, in order.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Pictures, sounds, tables and texts for TensorBoard."""
+"""The adapter for TensorBoard: pictures, sounds, tables and texts."""
 
 import re
 from collections.abc import Sequence
@@ -10,70 +10,76 @@ from weakref import WeakKeyDictionary
 from mviz_lightning.sinks.base import Refusals, logged_key, without_pictures
 from mviz_lightning.sinks.records import Alert, Chart, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, Table
 
-LAYOUTS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
-"""Logger -> what was arranged in it. TensorBoard knows the latest layout only, so each says the earlier ones again."""
+DASHBOARDS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
+"""Written charts by logger: TensorBoard uses the latest layout only, so a new one repeats the earlier charts."""
 
-MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|"} | {"\n": " ", "\r": " "})
-"""What Markdown would take for markup in a cell."""
+ESCAPED_MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|"} | {"\n": " ", "\r": " "})
+"""Characters that Markdown would read as markup in a cell, with a backslash before each."""
 
 
 class TensorBoardSink:
-    """Writes to a ``TensorBoardLogger`` of either namespace.
+    """Writes to a ``TensorBoardLogger`` of ``lightning`` or ``pytorch_lightning``.
 
     Args:
-        logger: The logger; its writer is used.
+        logger: The logger; the sink uses its ``SummaryWriter``.
     """
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
-    def open(self, layout: Dashboard) -> None:
-        """Arrange the scalars on the page "Custom Scalars"."""
-        charts = {chart.title: self._chart(chart) for chart in layout.charts}
-        known = LAYOUTS.get(self._logger, {})
-        if charts and known.get(layout.name) != charts:
-            merged = {**known, layout.name: charts}
+    def open(self, dashboard: Dashboard) -> None:
+        """Write the charts of the page "Custom Scalars"."""
+        charts = {chart.title: self._chart(chart) for chart in dashboard.charts}
+        known = DASHBOARDS.get(self._logger, {})
+        if charts and known.get(dashboard.name) != charts:
+            merged = {**known, dashboard.name: charts}
             self._logger.experiment.add_custom_scalars(merged)
-            LAYOUTS[self._logger] = merged
+            DASHBOARDS[self._logger] = merged
 
     def _chart(self, chart: Chart) -> list[Any]:
-        """Return a diagram: bands name their tags, curves give patterns, which match from the start of a tag on."""
+        """Return a chart: a band lists its tags; curves are patterns, which match from the start of a tag."""
         tags = [logged_key(self._logger, key) for key in chart.keys]
         return ["Margin", tags] if chart.band else ["Multiline", [f"^{re.escape(tag)}$" for tag in tags]]
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
-        """Write each record at its step; TensorBoard has no rows to join."""
+        """Write every record at this step; TensorBoard has no rows, so ``with_trainer_row`` has no effect.
+
+        Raises:
+            SinkError: Some records could not be written; the others are written.
+        """
         refused = Refusals()
         for record in records:
             with refused.of(record.key):
                 self._write(record, step)
-        refused.tell()
+        refused.raise_first()
 
     def _write(self, record: Record, step: int) -> None:
         writer, key = self._logger.experiment, logged_key(self._logger, record.key)
         if isinstance(record, Picture):
-            _add_image(writer, key, record, step)
+            _add_picture(writer, key, record, step)
         elif isinstance(record, Sound):
-            # It takes one channel, in -1..1; 1 / 32767 is what it multiplies by.
+            # TensorBoard takes one channel in -1..1 and multiplies it by 32767.
             writer.add_audio(key, record.samples.mean(1) / 32767, step, sample_rate=record.rate)
         else:
             writer.add_text(key, _markdown(record), step)
 
     def row(self, row: RunRecord) -> None:
-        """Leave scalars to the trainer."""
+        """Do nothing: the trainer logs the scalars."""
 
 
-def _add_image(writer: Any, key: str, image: Picture, step: int) -> None:
-    """Write a picture as the file that it is already: ``add_image`` encodes it anew."""
+def _add_picture(writer: Any, key: str, picture: Picture, step: int) -> None:
+    """Write a picture as its PNG file, which exists already: ``add_image`` would encode it again."""
     file: Any = getattr(writer, "file_writer", None)
-    if not type(file).__module__.startswith("torch."):  # closed for now, or tensorboardX with protocols of its own
-        writer.add_image(key, image.pixels, step, dataformats="HWC")
+    if not type(file).__module__.startswith(
+        "torch."
+    ):  # a closed writer, or tensorboardX, which has its own protocol buffers
+        writer.add_image(key, picture.pixels, step, dataformats="HWC")
         return
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-    height, width, channels = image.pixels.shape
-    shown = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=image.png)
-    file.add_summary(Summary(value=[Summary.Value(tag=key, image=shown)]), step)
+    height, width, channels = picture.pixels.shape
+    image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=picture.png)
+    file.add_summary(Summary(value=[Summary.Value(tag=key, image=image)]), step)
 
 
 def _markdown(record: Table | MarkdownText | Alert) -> str:
@@ -83,7 +89,7 @@ def _markdown(record: Table | MarkdownText | Alert) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """Return a table in Markdown, without its pictures."""
+    """Return a table in Markdown, without its columns of pictures."""
     names, rows = without_pictures(table)
     lines = [[_cell(cell) for cell in line] for line in (names, *rows)]
     lines.insert(1, ["---"] * len(names))
@@ -92,5 +98,5 @@ def markdown_table(table: Table) -> str:
 
 def _cell(cell: str | float) -> str:
     if isinstance(cell, str):
-        return escape(cell, quote=False).translate(MARKUP)
+        return escape(cell, quote=False).translate(ESCAPED_MARKUP)
     return str(cell) if isinstance(cell, Integral) else f"{cell:.3f}"

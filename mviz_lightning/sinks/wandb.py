@@ -1,4 +1,4 @@
-"""Pictures, sounds, tables and texts for Weights & Biases."""
+"""The adapter for Weights & Biases: pictures, sounds, tables and texts."""
 
 import math
 from collections.abc import Sequence
@@ -10,63 +10,67 @@ from typing import Any
 from mviz_lightning.sinks.base import Refusals, is_picture, logged_key, wav
 from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Pixels, Record, RunRecord, Sound, Table
 
-STEP = "trainer/global_step"
-"""Lightning's x-axis. W&B's own step counts rows: what names an earlier one is dropped in silence."""
+STEP_KEY = "trainer/global_step"
+"""Key of Lightning's x-axis. W&B's own step counts rows, and W&B silently drops values for an earlier row."""
 
-TITLE = 63
-"""Characters of an alert's title."""
+MAX_TITLE_LENGTH = 63
+"""Largest number of characters of an alert's title: W&B allows fewer than 64."""
 
-NO_WAIT = 0.001
-"""Seconds within which W&B drops an alert of the same title; 0 would mean a minute."""
+ALERT_INTERVAL = 0.001
+"""Seconds during which W&B drops further alerts of the same title; W&B reads 0 as one minute."""
 
 
 class WandbSink:
-    """Writes to a ``WandbLogger`` of either namespace.
+    """Writes to a ``WandbLogger`` of ``lightning`` or ``pytorch_lightning``.
 
     Args:
-        logger: The logger; its run is used.
+        logger: The logger; the sink uses its run.
     """
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
-    def open(self, layout: Dashboard) -> None:
-        """Put the monitor's curves over Lightning's x-axis, also in a run that was there before the logger."""
+    def open(self, dashboard: Dashboard) -> None:
+        """Use Lightning's x-axis for the monitor's curves, also in a run that is older than the logger."""
         run = self._logger.experiment
-        run.define_metric(STEP)
-        run.define_metric(logged_key(self._logger, f"{layout.name}/*"), step_metric=STEP, step_sync=True)
+        run.define_metric(STEP_KEY)
+        run.define_metric(logged_key(self._logger, f"{dashboard.name}/*"), step_metric=STEP_KEY, step_sync=True)
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
-        """Write all records into one row: the trainer's next, or one of their own."""
-        with TemporaryDirectory() as folder:  # W&B takes its copies while it logs
+        """Write all records into one row: the next row of the trainer, or a new one.
+
+        Raises:
+            SinkError: Some records could not be written; the others are written.
+        """
+        with TemporaryDirectory() as folder:  # W&B copies the files while it logs
             self._write(records, step, _Media(Path(folder), records), with_trainer_row=with_trainer_row)
 
-    def _write(self, records: Sequence[Record], step: int, shown: "_Media", *, with_trainer_row: bool) -> None:
-        refused, media = Refusals(), dict[str, Any]()
+    def _write(self, records: Sequence[Record], step: int, media: "_Media", *, with_trainer_row: bool) -> None:
+        refused, row = Refusals(), dict[str, Any]()
         for record in records:
             with refused.of(record.key):
-                media[logged_key(self._logger, record.key)] = shown.of(record)
+                row[logged_key(self._logger, record.key)] = media.of(record)
                 if isinstance(record, Alert):
                     level = "WARN" if record.urgent else "INFO"
-                    self._logger.experiment.alert(record.title[:TITLE], record.text, level, NO_WAIT)
-        if media:
-            with refused.of(*media):
-                self._logger.experiment.log({**media, STEP: step}, commit=not with_trainer_row)
-        refused.tell()
+                    self._logger.experiment.alert(record.title[:MAX_TITLE_LENGTH], record.text, level, ALERT_INTERVAL)
+        if row:
+            with refused.of(*row):
+                self._logger.experiment.log({**row, STEP_KEY: step}, commit=not with_trainer_row)
+        refused.raise_first()
 
     def row(self, row: RunRecord) -> None:
-        """Leave scalars to the trainer."""
+        """Do nothing: the trainer logs the scalars."""
 
 
 class _Media:
-    """Makes what W&B shows, a new object each time, since it writes none twice.
+    """Creates W&B's media objects, a new one each time, since W&B writes no object twice.
 
-    It gets files: of arrays, it turns floats black, drops edges of one pixel, and encodes those of a table once more;
-    of samples, it makes sounds with the help of soundfile alone.
+    They are made from files, not from arrays: W&B turns float arrays black, drops an image of one pixel's height,
+    encodes the pictures of tables again, and needs the package soundfile for arrays of samples.
 
     Args:
-        folder: Where the files lie until they are logged.
-        records: All of the row; the pictures in its tables are among them, mostly.
+        folder: Folder of the files until they are logged.
+        records: All records of the row; they often include the pictures of its tables, which are then encoded once.
     """
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
@@ -74,7 +78,7 @@ class _Media:
         self._images = {id(record.pixels): record for record in records if isinstance(record, Picture)}
 
     def of(self, record: Record) -> Any:
-        """Return what stands for a record."""
+        """Return the W&B object for a record."""
         import wandb
 
         if isinstance(record, Picture):
@@ -84,10 +88,10 @@ class _Media:
             return wandb.Table(columns=list(record.columns), data=cells)
         if isinstance(record, Sound):
             return wandb.Audio(self._file("wav", wav(record)))
-        # In ASCII, for the page that W&B makes of it declares no encoding.
-        words = record.text if isinstance(record, Alert) else record.markdown
-        text = escape(words).encode("ascii", "xmlcharrefreplace").decode()
-        return wandb.Html(f'<pre style="white-space: pre-wrap">{text}</pre>')
+        # In ASCII: the page that W&B makes of it declares no encoding.
+        text = record.text if isinstance(record, Alert) else record.markdown
+        html = escape(text).encode("ascii", "xmlcharrefreplace").decode()
+        return wandb.Html(f'<pre style="white-space: pre-wrap">{html}</pre>')
 
     def _cell(self, cell: str | float | Pixels) -> Any:
         import wandb
@@ -95,7 +99,7 @@ class _Media:
         if is_picture(cell):
             known = self._images.get(id(cell)) or Picture("", cell)
             return wandb.Image(self._file("png", known.png))
-        return cell if isinstance(cell, str) or math.isfinite(cell) else None  # its JSON knows no NaN
+        return cell if isinstance(cell, str) or math.isfinite(cell) else None  # W&B's JSON has no NaN
 
     def _file(self, ending: str, data: bytes) -> Path:
         path = self._folder / f"{len(list(self._folder.iterdir()))}.{ending}"

@@ -22,8 +22,8 @@ from mviz_lightning.explainers.drawing import records_of
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
-from mviz_lightning.plotting.ink import font
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.text_rendering import font
 from mviz_lightning.sinks.records import Picture, Table
 
 COUNT = 64

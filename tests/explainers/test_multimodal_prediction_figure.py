@@ -17,8 +17,8 @@ from mviz_lightning.explainers.multimodal_prediction.figure import LOWERS, RAISE
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import MODALITIES, Stamps
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
-from mviz_lightning.plotting.ink import font
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.text_rendering import font
 from mviz_lightning.sinks.records import Picture, Table
 
 TASKS = ["multiclass", "binary", "multilabel", "regression"]

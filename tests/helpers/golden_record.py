@@ -38,11 +38,14 @@ from mviz_lightning.explainers import (
     UnimodalImportance,
 )
 
-ROOT = Path(__file__).parents[1]
-RECORDS = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "tests" / "golden"
 
 CLOCK = {"seconds", "overhead"}
 """Values that depend on the clock."""
+
+SLOW = "runs in a row took more than"
+"""Part of a warning that depends on the clock; the record does not count it."""
 
 GRID = 8
 """A picture is summed up as so many rows and columns of mean grey levels."""
@@ -170,8 +173,8 @@ def toy(folder: Path) -> Found:
         warnings.simplefilter("always")
         fitting.fit(Scene(), DataLoader(Scenes(256, 0), batch_size=32), DataLoader(Scenes(96, 1), batch_size=32))
     wandb.finish()
-    ours = Counter(type(one.message).__name__ for one in said if "mviz" in type(one.message).__module__)
-    return left_behind(folder) | {"warnings": dict(ours)}
+    ours = [one.message for one in said if "mviz" in type(one.message).__module__ and SLOW not in str(one.message)]
+    return left_behind(folder) | {"warnings": dict(Counter(type(message).__name__ for message in ours))}
 
 
 def openmoji(folder: Path) -> Found:

@@ -94,11 +94,11 @@ def test_not_everything_can_be_heard(values: Tensor, said: dict[str, Any]) -> No
 
 
 def test_what_has_a_sample_rate_is_audio_in_seconds() -> None:
-    kind = made(torch.rand(2, 4000), sample_rate=8000, segments=2)
+    kind = made(torch.rand(2, 4000), sample_rate=8000, max_segments=2)
     assert isinstance(kind, Audio)
     assert kind.names(0) == ["0-0.25 s", "0.25-0.5 s"]
     # Of spectrograms, only rate= tells how long a step is.
-    assert made(torch.rand(2, 20, 40), sample_rate=8000, segments=4).names(0)[0] == "low, steps 1-40"
+    assert made(torch.rand(2, 20, 40), sample_rate=8000, max_segments=4).names(0)[0] == "low, steps 1-40"
 
 
 @pytest.mark.parametrize("rate", [0, -8000, 44.1, "8000"])
@@ -127,7 +127,7 @@ def test_a_waveform_stands_above_its_spectrogram_where_it_is_loud() -> None:
 def test_colours_of_a_waveforms_map_are_where_their_units_are() -> None:
     noise = torch.rand(1, 4000, generator=torch.Generator().manual_seed(0)) * 0.001
     noise[0, 0] = 1
-    pixels = drawn(made(noise, sample_rate=RATE, segments=4), [0, 0, 1, -1])
+    pixels = drawn(made(noise, sample_rate=RATE, max_segments=4), [0, 0, 1, -1])
     assert where(pixels[:20], RED)[:2] == pytest.approx((0.5, 0.75), abs=0.02)
     assert where(pixels, BLUE)[:2] == pytest.approx((0.75, 1), abs=0.02)
 
@@ -140,14 +140,14 @@ def film(*shape: int) -> Tensor:
 
 
 def test_units_are_patches_in_blocks_of_time() -> None:
-    kind = made(film(2, 4, 3, 4, 4), segments=8)
+    kind = made(film(2, 4, 3, 4, 4), max_segments=8)
     assert isinstance(kind, Video)
     assert isinstance(kind.segments, Segments)
     assert kind.segments.index.shape == (1, 4, 1, 4, 4)
     first, second = [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2, [[4, 4, 5, 5]] * 2 + [[6, 6, 7, 7]] * 2
     assert kind.segments.index[0, :, 0].tolist() == [first, first, second, second]
     assert kind.names(0)[3:5] == ["step 2, row 2, col 2", "step 4, row 1, col 1"]
-    assert made(film(2, 4, 3, 4, 4), segments=2, rate=2).names(0) == ["1 s, row 1, col 1", "1 s, row 1, col 2"]
+    assert made(film(2, 4, 3, 4, 4), max_segments=2, rate=2).names(0) == ["1 s, row 1, col 1", "1 s, row 1, col 2"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_time_axis_settles_it_where_both_look_like_channels() -> None:
 
 def test_a_masked_patch_has_the_mean_picture() -> None:
     values = film(3, 4, 3, 6, 6)
-    kind = made(values, segments=1)
+    kind = made(values, max_segments=1)
     masked = kind.segments.mask(values, torch.zeros(3, 1, dtype=torch.bool), torch.arange(3))
     expected = values.double().mean((0, 1)).float()
     assert torch.equal(masked, expected.expand_as(masked))
@@ -186,7 +186,7 @@ def test_a_masked_patch_has_the_mean_picture() -> None:
 
 def test_padded_pictures_are_no_units_and_do_not_count_for_the_mean() -> None:
     values, mask = film(2, 4, 1, 4, 4), torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]])
-    kind = made(values, segments=8, mask="m", others={"m": mask})
+    kind = made(values, max_segments=8, mask="m", others={"m": mask})
     assert [kind.segments.count(example) for example in range(2)] == [8, 0]
     assert (kind.segments.index[0, 2:] == -1).all()
     assert torch.allclose(kind.segments.baseline, values[0, :2].mean(0).expand_as(kind.segments.baseline))
@@ -198,7 +198,7 @@ def test_padded_pictures_are_no_units_and_do_not_count_for_the_mean() -> None:
 def test_the_middle_of_every_block_is_shown_with_the_normalisation_undone() -> None:
     pixels = torch.randint(256, (1, 4, 3, 5, 5), generator=torch.Generator().manual_seed(0))
     normalised = (pixels / 255 - 0.4) / 0.3
-    shown = made(normalised, mean=0.4, std=0.3, segments=8).pixels(0)
+    shown = made(normalised, mean=0.4, std=0.3, max_segments=8).pixels(0)
     assert shown.shape == (5, 11, 3)
     for left, step in ((0, 1), (6, 3)):
         assert (shown[:, left : left + 5] == pixels[0, step].permute(1, 2, 0).numpy()).all()
@@ -208,13 +208,13 @@ def test_the_middle_of_every_block_is_shown_with_the_normalisation_undone() -> N
 def test_contrast_is_that_of_all_pictures() -> None:
     values = torch.zeros(1, 2, 1, 4, 4)
     values[0, 0, ..., 0], values[0, 1] = -2, 2
-    shown = made(values, segments=8).pixels(0)
+    shown = made(values, max_segments=8).pixels(0)
     assert (shown[0, 0, 0], shown[0, 1, 0], shown[0, 5, 0]) == (0, 128, 255)
 
 
 @pytest.mark.parametrize("inputs", [True, False])
 def test_a_units_colour_is_on_its_picture(*, inputs: bool) -> None:
-    kind = made(torch.ones(1, 8, 3, 24, 24), mean=0, std=1, segments=49)
+    kind = made(torch.ones(1, 8, 3, 24, 24), mean=0, std=1, max_segments=49)
     weights = np.zeros(kind.segments.count(0))
     assert len(weights) == 48
     weights[12], weights[47] = 1, -1  # the first patch of the second block, the last of the fourth
@@ -229,8 +229,8 @@ def test_a_units_colour_is_on_its_picture(*, inputs: bool) -> None:
         ((2, 3, 4, 4), {}, r"kind='video' of 'x': expected \(N, T, C, H, W\), .* found \(2, 3, 4, 4\)"),
         ((2, 0, 3, 4, 4), {}, r"kind='video' of 'x': expected .* found \(2, 0, 3, 4, 4\)"),
         ((2, 6, 3, 4, 4), {"time_axis": 3}, "time_axis=3 of 'x': give 1 or 2"),
-        ((2, 6, 3, 4, 4), {"superpixels": True}, "superpixels=True of 'x': video is cut into patches"),
-        ((2, 6, 3, 4, 4), {"baseline": "blur"}, "baseline='blur' of 'x': say 'zero', 'mean' or a number"),
+        ((2, 6, 3, 4, 4), {"superpixels": True}, "superpixels=True of 'x': the segments of a video are patches"),
+        ((2, 6, 3, 4, 4), {"baseline": "blur"}, "baseline='blur' of 'x': give 'zero', 'mean' or a number"),
     ],
 )
 def test_an_impossible_video_is_refused(shape: tuple[int, ...], said: Any, error: str) -> None:

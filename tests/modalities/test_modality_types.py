@@ -85,7 +85,7 @@ def test_a_kind_of_the_users_own_is_asked_first() -> None:
 
         def paint(self, axes: Any, example: int, weights: Any, colours: Any, *, inputs: bool = True) -> None: ...
 
-    kind = made(torch.ones(2, 6, 3), segments=3)
+    kind = made(torch.ones(2, 6, 3), max_segments=3)
     assert isinstance(kind, Graph)
     assert modality_type_of(Modality("x", kind="graph"), torch.ones(2)) is Graph
     assert kind.names(0) == ["unit 1", "unit 2", "unit 3"]
@@ -95,17 +95,17 @@ def test_a_kind_of_the_users_own_is_asked_first() -> None:
 @pytest.mark.parametrize("shape", [(2, 1, 8, 6), (2, 4, 8, 6), (2, 12, 8, 6), (2, 8, 6, 3), (2, 8, 6, 1), (2, 3, 5, 5)])
 @pytest.mark.parametrize("segments", [1, 4, 7, 49])
 def test_images_are_cut_into_patches(shape: tuple[int, ...], segments: int) -> None:
-    kind = made(torch.rand(shape), segments=segments)
+    kind = made(torch.rand(shape), max_segments=segments)
     assert_cut(kind)
     assert kind.pixels(1).shape == ((8, 6, 3) if 8 in shape else (5, 5, 3))
 
 
 def test_images_without_channels_are_cut_when_the_user_says_so() -> None:
-    assert_cut(made(torch.rand(2, 8, 6), kind="image", segments=12))
+    assert_cut(made(torch.rand(2, 8, 6), kind="image", max_segments=12))
 
 
 def test_patches_are_squares_counted_from_the_top_left() -> None:
-    kind = made(torch.rand(1, 3, 4, 6), segments=6)
+    kind = made(torch.rand(1, 3, 4, 6), max_segments=6)
 
     assert kind.segments.index[0, 0].tolist() == [[0, 0, 1, 1, 2, 2]] * 2 + [[3, 3, 4, 4, 5, 5]] * 2
     assert kind.names(0)[3] == "row 2, col 1"
@@ -142,7 +142,7 @@ def test_a_masked_patch_has_the_channels_mean_or_what_was_said(*, channels_last:
     values = torch.stack([torch.full((2, 8, 8), float(channel)) for channel in range(3)], 3 if channels_last else 1)
 
     def masked(**said: Any) -> Tensor:
-        kind = made(values, segments=1, **said)
+        kind = made(values, max_segments=1, **said)
         found: Tensor = kind.segments.mask(values, torch.zeros(2, 1, dtype=torch.bool), torch.arange(2))
         return found
 
@@ -154,7 +154,7 @@ def test_a_masked_patch_has_the_channels_mean_or_what_was_said(*, channels_last:
 def test_blur_keeps_each_images_own_colours() -> None:
     values = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.1
     values[1] += 0.9
-    kind = made(values, baseline="blur", segments=4)
+    kind = made(values, baseline="blur", max_segments=4)
 
     masked = kind.segments.mask(values, torch.zeros(2, 4, dtype=torch.bool), torch.arange(2))
     assert masked.std(dim=(2, 3)).max() < 0.5 * values.std(dim=(2, 3)).min()
@@ -166,7 +166,7 @@ def test_superpixels_follow_the_image() -> None:
     pytest.importorskip("skimage")
     values = torch.zeros(2, 3, 32, 32)
     values[..., 16:] = 1
-    kind = made(values, superpixels=True, segments=8)
+    kind = made(values, superpixels=True, max_segments=8)
 
     assert_cut(kind)
     index = kind.segments.index[0, 0]
@@ -185,14 +185,14 @@ def test_what_a_kind_cannot_be_is_refused(values: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [Image, Tabular])
 def test_a_baseline_that_a_kind_does_not_know_is_refused(kind: type[ModalityType]) -> None:
-    with pytest.raises(ConfigurationError, match=r"baseline='noise' of 'x': say 'zero', 'mean' or a number"):
+    with pytest.raises(ConfigurationError, match=r"baseline='noise' of 'x': give 'zero', 'mean' or a number"):
         made(torch.zeros(2, 3, 4, 4) if kind is Image else torch.zeros(2, 3), baseline="noise")
 
 
 @pytest.mark.parametrize("values", [torch.rand(3, 5), torch.rand(3), torch.arange(3), torch.rand(3, 5) > 0.5])
 @pytest.mark.parametrize("segments", [1, 3, 49])
 def test_tables_are_cut_into_columns(values: Tensor, segments: int) -> None:
-    assert_cut(made(values, segments=segments))
+    assert_cut(made(values, max_segments=segments))
 
 
 def test_masked_columns_have_the_mean_of_numbers_that_are_there() -> None:
@@ -225,8 +225,8 @@ def test_a_masked_column_has_a_value_of_its_type(values: Tensor, said: Any, mask
 
 def test_columns_have_their_names_and_runs_those_of_their_ends() -> None:
     assert made(torch.rand(2, 3), feature_names=["age", "sex", "bmi"]).names(0, inputs=False) == ["age", "sex", "bmi"]
-    assert made(torch.rand(2, 4), feature_names="abcd", segments=2).names(0) == ["a to b", "c to d"]
-    assert made(torch.rand(2, 3), segments=2).names(0) == ["columns 1-2", "column 3"]
+    assert made(torch.rand(2, 4), feature_names="abcd", max_segments=2).names(0) == ["a to b", "c to d"]
+    assert made(torch.rand(2, 3), max_segments=2).names(0) == ["columns 1-2", "column 3"]
 
 
 @pytest.mark.parametrize("values", [torch.rand(2, 3), torch.rand(2, 4, 3)])

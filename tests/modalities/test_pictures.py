@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.modality_checks import BLUE, RED, drawn, made, where
 
-from mviz_lightning.plotting.lettering import distinct, write
+from mviz_lightning.plotting.text_fitting import distinct, write
 
 SEEDED = torch.Generator().manual_seed(0)
 WORDS = ["an old red fox ran away", "the new big car was sold"]
@@ -149,7 +149,7 @@ def test_names_that_are_cut_can_be_told_apart(names: list[str], cut: list[str]) 
 @pytest.mark.parametrize("columns", [4, 60])
 def test_columns_whose_long_names_begin_alike_are_told_apart(columns: int, written: list[str]) -> None:
     names = [f"patient_measurement_number_{number}_in_millimetres" for number in range(columns)]
-    kind = made(two(columns), feature_names=names, segments=columns)
+    kind = made(two(columns), feature_names=names, max_segments=columns)
     for weights in (None, np.arange(1, columns + 1)):
         written.clear()
         drawn(kind, weights)
@@ -189,7 +189,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_lanes_lie_above_each_other_in_the_channels_order() -> None:
-    kind = made(torch.randn(1, 20, 2), segments=4)
+    kind = made(torch.randn(1, 20, 2), max_segments=4)
     weights = np.array([1.0, 0, 0, -1])
     pixels = drawn(kind, weights, inputs=False)
     left, right, top, bottom = where(pixels, RED)

@@ -10,7 +10,7 @@ from torch import Tensor
 from mviz_lightning.batch import Modality, Segments, WordSegments
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.modalities import Text
-from mviz_lightning.plotting.text_flow import elided, fit, wrap
+from mviz_lightning.plotting.text_wrapping import fit_words, with_ellipses, wrap_words
 
 WORDPIECE = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "dog", "."]
 UNKNOWN, END = {"unk_token": "[UNK]"}, {"eos_token": "<|end|>"}
@@ -119,10 +119,13 @@ def test_a_tokenizer_of_the_package_tokenizers_is_understood(tokenizer: Any) -> 
 @pytest.mark.parametrize(
     ("decode", "said"),
     [
-        (lambda ids: 1 / 0, r"raised ZeroDivisionError: division by zero; a list of 3 strings was expected for 3 ids"),
-        (lambda ids: ["a"], r"returned 1 tokens; a list of 3 strings"),
-        (lambda ids: "abc", r"returned a str that is no list of strings"),
-        (lambda ids: [1, 2, 3], r"returned a list that is no list of strings"),
+        (
+            lambda ids: 1 / 0,
+            r"raised ZeroDivisionError: division by zero; it must return a list of 3 strings for 3 ids",
+        ),
+        (lambda ids: ["a"], r"returned 1 tokens; it must return a list of 3 strings"),
+        (lambda ids: "abc", r"returned a str that is not a list of strings"),
+        (lambda ids: [1, 2, 3], r"returned a list that is not a list of strings"),
     ],
 )
 def test_a_decode_that_fails_is_said_once_and_ids_are_shown(decode: Any, said: str) -> None:
@@ -135,7 +138,9 @@ def test_a_decode_that_fails_is_said_once_and_ids_are_shown(decode: Any, said: s
 
 
 def test_a_vocabulary_that_is_too_short_names_what_it_knows() -> None:
-    with pytest.warns(MonitorWarning, match=r"decode of 'ids' knows no token for 1 of the 2 ids that occur, 9 for one"):
+    with pytest.warns(
+        MonitorWarning, match=r"decode of 'ids' has no token for 1 of the 2 ids that occur, for example 9"
+    ):
         assert text([[5, 9]], decode=WORDPIECE).names(0) == ["play", "#9"]
 
 
@@ -192,7 +197,7 @@ def test_padding_is_known_by_its_value_where_there_is_no_mask() -> None:
 
 
 def test_many_words_are_joined_to_runs() -> None:
-    kind = text([list(range(1, 101))], segments=7)
+    kind = text([list(range(1, 101))], max_segments=7)
 
     segments = torch.tensor(index(kind)[0])
     assert segments.diff().unique().tolist() == [0, 1]
@@ -213,7 +218,7 @@ def test_strings_lose_their_words() -> None:
 
 
 def test_neighbouring_words_of_long_strings_are_joined() -> None:
-    kind = text(["a b c d e"], segments=2)
+    kind = text(["a b c d e"], max_segments=2)
     assert kind.names(0) == ["a b c", "d e"]
     assert kind.names(0, inputs=False) == ["words 1-3", "words 4-5"]
 
@@ -233,8 +238,8 @@ def test_a_text_without_words_has_no_units(tokenizer: Any, ids: Any) -> None:
             {},
             r"kind='text' of 'ids': expected \(N, T\) token ids or a list of strings; found \(2, 3\)",
         ),
-        (["a b"], {"baseline": 3}, r"baseline=3 of 'ids': words of strings are left out"),
-        (torch.ones(1, 2).long(), {"baseline": "mean"}, r"baseline='mean' of 'ids': say 'zero' or the id of a token"),
+        (["a b"], {"baseline": 3}, r"baseline=3 of 'ids': masked words of strings are left out"),
+        (torch.ones(1, 2).long(), {"baseline": "mean"}, r"baseline='mean' of 'ids': give 'zero' or the id of a token"),
         (
             torch.ones(1, 2).long(),
             {"decode": "no.such.thing"},
@@ -249,7 +254,7 @@ def test_what_is_no_text_is_refused(values: Tensor, said: Any, error: str) -> No
 
 
 def test_lines_are_full_and_never_longer_than_the_panel() -> None:
-    placed = wrap([(word, 0) for word in ["aa", "bb", "cc", "incomprehensible", "d"]], 8)
+    placed = wrap_words([(word, 0) for word in ["aa", "bb", "cc", "incomprehensible", "d"]], 8)
     assert [(word.line, word.column, word.word) for word in placed] == [
         (0, 0, "aa"), (0, 3, "bb"), (0, 6, "cc"), (1, 0, "incompre"), (2, 0, "hensible"), (3, 0, "d"),
     ]  # fmt: skip
@@ -258,10 +263,10 @@ def test_lines_are_full_and_never_longer_than_the_panel() -> None:
 def test_what_does_not_fit_is_dots_and_the_most_important_stays() -> None:
     pieces = [(word, unit) for unit, word in enumerate(["aaa", "bbb", "ccc", "ddd", "eee"])]
 
-    assert elided(pieces, {0, 3}) == [("aaa", 0), ("…", -1), ("ddd", 3), ("…", -1)]
-    shown = [word.word for word in fit(pieces, 9, 1, order=[3, 0, 1, 2, 4])]
+    assert with_ellipses(pieces, {0, 3}) == [("aaa", 0), ("…", -1), ("ddd", 3), ("…", -1)]
+    shown = [word.word for word in fit_words(pieces, 9, 1, order=[3, 0, 1, 2, 4])]
     assert shown == ["…", "ddd", "…"]
-    assert [word.word for word in fit(pieces, 9, 3, order=[0, 1, 2, 3, 4])] == ["aaa", "bbb", "ccc", "ddd", "eee"]
+    assert [word.word for word in fit_words(pieces, 9, 3, order=[0, 1, 2, 3, 4])] == ["aaa", "bbb", "ccc", "ddd", "eee"]
 
 
 def test_the_panel_grows_with_the_text_within_limits() -> None:

@@ -42,7 +42,7 @@ HALVES = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0
 )
 @pytest.mark.parametrize("segments", [1, 2, 7, 49])
 def test_units_cover_what_they_should(shape: tuple[int, ...], said: Any, segments: int) -> None:
-    assert_cut(made(torch.rand(shape), segments=segments, **said))
+    assert_cut(made(torch.rand(shape), max_segments=segments, **said))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_units_cover_what_they_should(shape: tuple[int, ...], said: Any, segment
 )
 @pytest.mark.parametrize("segments", [1, 7, 49])
 def test_padding_is_no_part_of_any_unit(shape: tuple[int, ...], said: Any, segments: int) -> None:
-    kind = made(torch.rand(shape), mask="m", others={"m": HALVES}, segments=segments, **said)
+    kind = made(torch.rand(shape), mask="m", others={"m": HALVES}, max_segments=segments, **said)
 
     assert_cut(kind)
     assert kind.segments.count(2) == 0
@@ -62,7 +62,7 @@ def test_padding_is_no_part_of_any_unit(shape: tuple[int, ...], said: Any, segme
 
 @pytest.mark.parametrize(("segments", "counts"), [(2, [2, 2, 0]), (49, [5, 3, 0])])
 def test_padded_regions_are_no_units(segments: int, counts: list[int]) -> None:
-    kind = made(torch.rand(3, 6, 4), kind="regions", mask="m", others={"m": HALVES}, segments=segments)
+    kind = made(torch.rand(3, 6, 4), kind="regions", mask="m", others={"m": HALVES}, max_segments=segments)
 
     assert_cut(kind)
     assert [kind.segments.count(example) for example in range(3)] == counts
@@ -70,14 +70,14 @@ def test_padded_regions_are_no_units(segments: int, counts: list[int]) -> None:
 
 
 def test_few_channels_are_masked_each_by_itself_and_many_together() -> None:
-    assert made(torch.rand(2, 6, 2), segments=6).segments.index[0].T.tolist() == [
+    assert made(torch.rand(2, 6, 2), max_segments=6).segments.index[0].T.tolist() == [
         [0, 0, 1, 1, 2, 2],
         [3, 3, 4, 4, 5, 5],
     ]
-    assert made(torch.rand(2, 6, 9), segments=3).segments.index[0].flatten().tolist() == [0, 0, 1, 1, 2, 2]
+    assert made(torch.rand(2, 6, 9), max_segments=3).segments.index[0].flatten().tolist() == [0, 0, 1, 1, 2, 2]
     # As many channels as units can be: still one block for each.
-    assert made(torch.rand(2, 6, 8), segments=8).segments.index[0, 0].tolist() == list(range(8))
-    assert made(torch.rand(2, 6, 8), segments=7).segments.count(0) == 6
+    assert made(torch.rand(2, 6, 8), max_segments=8).segments.index[0, 0].tolist() == list(range(8))
+    assert made(torch.rand(2, 6, 8), max_segments=7).segments.count(0) == 6
 
 
 def test_time_has_24_blocks_at_the_most() -> None:
@@ -110,18 +110,18 @@ def test_masked_sound_is_silence_and_masked_frequencies_have_their_mean() -> Non
 
 def test_names_tell_channel_and_time() -> None:
     values = torch.rand(2, 6, 2)
-    assert made(values, segments=4).names(0) == [
+    assert made(values, max_segments=4).names(0) == [
         "channel 1, steps 1-3", "channel 1, steps 4-6", "channel 2, steps 1-3", "channel 2, steps 4-6",
     ]  # fmt: skip
-    assert made(values, segments=2, feature_names=["x", "y"], rate=10).names(0) == ["x, 0-0.6 s", "y, 0-0.6 s"]
-    assert made(values[..., :1], segments=6).names(0)[-1] == "step 6"
-    assert made(values[..., :1], segments=2, mask="m", others={"m": HALVES[1:]}).names(0) == ["steps 3-4", "step 5"]
+    assert made(values, max_segments=2, feature_names=["x", "y"], rate=10).names(0) == ["x, 0-0.6 s", "y, 0-0.6 s"]
+    assert made(values[..., :1], max_segments=6).names(0)[-1] == "step 6"
+    assert made(values[..., :1], max_segments=2, mask="m", others={"m": HALVES[1:]}).names(0) == ["steps 3-4", "step 5"]
 
 
 def test_names_tell_band_and_time() -> None:
-    names = made(torch.rand(2, 8, 20), kind="audio", rate=10, segments=8).names(0)
+    names = made(torch.rand(2, 8, 20), kind="audio", rate=10, max_segments=8).names(0)
     assert names[::2] == ["low, 0-1 s", "mid-low, 0-1 s", "mid-high, 0-1 s", "high, 0-1 s"]
-    assert made(torch.rand(2, 20), kind="audio", segments=2).names(0) == ["steps 1-10", "steps 11-20"]
+    assert made(torch.rand(2, 20), kind="audio", max_segments=2).names(0) == ["steps 1-10", "steps 11-20"]
 
 
 def test_low_frequencies_are_the_first_rows() -> None:
@@ -171,11 +171,11 @@ def squares(*sides: float) -> Tensor:
 
 
 def test_of_many_regions_those_with_the_largest_boxes_are_units() -> None:
-    kind = regions(4, boxes=squares(0.4, 0.1, 0.3, 0.2), segments=2)
+    kind = regions(4, boxes=squares(0.4, 0.1, 0.3, 0.2), max_segments=2)
 
     assert kind.segments.index[0].flatten().tolist() == [0, -1, 1, -1]
     assert kind.names(0) == ["region 1", "region 3"]
-    assert regions(4, segments=2).names(0) == ["region 1", "region 2"]
+    assert regions(4, max_segments=2).names(0) == ["region 1", "region 2"]
 
 
 def test_a_masked_region_has_the_mean_of_all_regions() -> None:
@@ -207,5 +207,5 @@ def test_boxes_of_another_shape_are_refused(said: Any, error: str) -> None:
 
 
 def test_a_picture_that_is_nowhere_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"'nowhere', named by the regions 'x', is no leaf; found x\."):
+    with pytest.raises(ConfigurationError, match=r"'nowhere', a leaf that the regions 'x' name, is missing; found x\."):
         made(torch.rand(2, 3, 4), kind="regions", picture="nowhere")

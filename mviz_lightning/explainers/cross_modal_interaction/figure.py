@@ -16,7 +16,7 @@ from mviz_lightning.explainers.dime.figure import GAP, LINE, MARGIN, PANEL, SCAL
 from mviz_lightning.explainers.drawing import records_of
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import number
-from mviz_lightning.plotting.lettering import distinct, legible
+from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from mviz_lightning.explainers.contribution_shares.figure import COLOURS
 from mviz_lightning.explainers.dime.figure import LINE, MARGIN, SCALE, DrawingContext, largest
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
-from mviz_lightning.plotting.lettering import distinct, legible
+from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.plotting.trust import shown
 from mviz_lightning.sinks.records import Picture
 

@@ -8,7 +8,7 @@ from mviz_lightning.explainers.error_analysis.explainer import Case
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import Labels
-from mviz_lightning.plotting.lettering import shortened
+from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Table
 
 if TYPE_CHECKING:

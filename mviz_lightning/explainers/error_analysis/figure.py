@@ -10,7 +10,7 @@ from mviz_lightning.explainers.error_analysis.cases import case_picture, case_ta
 from mviz_lightning.explainers.error_analysis.explainer import Case, ClassErrors, Counts, ErrorResult
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
-from mviz_lightning.plotting.lettering import on, shortened
+from mviz_lightning.plotting.text_fitting import shortened, text_colour_on
 from mviz_lightning.sinks.records import Picture, Record, Table
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ def _draw_numbers(canvas: Canvas, top: float, rows: Sequence[tuple[str, Counts]]
         cell = canvas.panel(left + 0.02, top, COLUMN - 0.04, ROW - 0.03)
         cell.set_facecolor(face)
         cell.spines[:].set_visible(False)
-        canvas.text(left + COLUMN / 2, top + ROW / 2, name, fontsize=7.5, color=on(face), ha="center", va="center")
+        canvas.text(
+            left + COLUMN / 2, top + ROW / 2, name, fontsize=7.5, color=text_colour_on(face), ha="center", va="center"
+        )
     canvas.text(WIDTH - 0.05 - TOTAL / 2, top + ROW / 2, "of", fontsize=8, ha="center", va="center")
     for row, (label, counts) in enumerate(rows, start=1):
         middle = top + (row + 0.5) * ROW

@@ -8,7 +8,7 @@ from mviz_lightning.explainers.dime.figure import MARGIN, DrawingContext
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
-from mviz_lightning.plotting.lettering import FAMILY, SMALL, cell, shortened
+from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, character_width, shortened
 
 MODALITIES = 3
 """That there is room for; those declared first."""
@@ -58,9 +58,10 @@ class Stamps:
                 self._show(canvas, left, top + GAP / 2, height - GAP, kind, examples)
 
     def _write(self, canvas: Canvas, left: float, middle: float, kind: Text, examples: Sequence[int]) -> None:
-        letters = int((self.width - GAP) * DPI / cell(SMALL, DPI))
+        letters = int((self.width - GAP) * DPI / character_width(FONT_SIZE, DPI))
         lines = [shortened(" ".join(kind.names(example)) or "(no text)", letters) for example in examples]
-        canvas.text(left, middle, "\n".join(lines), family=FAMILY, fontsize=SMALL, va="center", linespacing=1.1)
+        style = {"family": FONT_FAMILY, "fontsize": FONT_SIZE, "va": "center", "linespacing": 1.1}
+        canvas.text(left, middle, "\n".join(lines), **style)
 
     def _show(
         self, canvas: Canvas, left: float, top: float, height: float, kind: ModalityType, examples: Sequence[int]

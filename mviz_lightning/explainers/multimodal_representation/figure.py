@@ -18,7 +18,7 @@ from mviz_lightning.functional.surrogate import ROUNDING
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
-from mviz_lightning.plotting.lettering import FAMILY, SMALL, shortened
+from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawin
     top += LINE
     if isinstance(kind, Text):
         lines = [_line(kind, strong.example, strong.position, strong.activation) for strong in feature.examples]
-        canvas.text(MARGIN, top, "\n".join(lines), family=FAMILY, fontsize=SMALL, linespacing=1.2)
+        canvas.text(MARGIN, top, "\n".join(lines), family=FONT_FAMILY, fontsize=FONT_SIZE, linespacing=1.2)
         return
     width, height, across = _panel_width(kind), _panel_height(kind, feature), _across(kind)
     for k, strong in enumerate(feature.examples):

@@ -18,7 +18,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
 from mviz_lightning.plotting import trust
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import number
-from mviz_lightning.plotting.lettering import FAMILY, SMALL, shortened
+from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 METHODS = {
@@ -146,7 +146,7 @@ class _Picture:
         self._draw_list(top, self._list(name, part))
 
     def _draw_list(self, top: float, segments: Sequence[tuple[Sequence[str], float]]) -> None:
-        style = {"fontsize": SMALL, "family": FAMILY, "color": "#222222"}
+        style = {"fontsize": FONT_SIZE, "family": FONT_FAMILY, "color": "#222222"}
         for lines, weight in segments:
             self.canvas.text(NAME - 0.07, top, number(weight), ha="right", **style)
             for line in lines:

@@ -8,8 +8,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 
 from mviz_lightning.plotting.canvas import Canvas
-from mviz_lightning.plotting.ink import INTRICATE, Ink, font
-from mviz_lightning.plotting.lettering import cell
+from mviz_lightning.plotting.text_fitting import character_width
+from mviz_lightning.plotting.text_rendering import COMPLEX_SCRIPTS, PillowText, font
 
 
 def drawn(kind, words, x=0.5, y=0.5, **style):
@@ -35,7 +35,7 @@ STYLES = [{"size": 8.5}, {"size": 10, "weight": "bold"}, {"size": 9, "family": "
 @pytest.mark.parametrize("ha", ["left", "center", "right"])
 def test_a_line_covers_the_pixels_that_matplotlib_covers(ha, va, style):
     words = "R² 0.93: logit of apples (MI)"
-    found, truth = (drawn(kind, words, ha=ha, va=va, **style) for kind in (Ink, Text))
+    found, truth = (drawn(kind, words, ha=ha, va=va, **style) for kind in (PillowText, Text))
     np.testing.assert_allclose(box(found), box(truth), atol=2)
     dark = [255 * found.size - found.sum(), 255 * truth.size - truth.sum()]
     assert dark[0] == pytest.approx(dark[1], rel=0.15)
@@ -43,7 +43,7 @@ def test_a_line_covers_the_pixels_that_matplotlib_covers(ha, va, style):
 
 @pytest.mark.parametrize("ha", ["left", "center", "right"])
 def test_lines_are_aligned_and_stand_apart_by_the_line_spacing(ha):
-    pixels = drawn(Ink, "Hmmmmmm\nH\nHmm", ha=ha, va="top", size=10, linespacing=1.44)
+    pixels = drawn(PillowText, "Hmmmmmm\nH\nHmm", ha=ha, va="top", size=10, linespacing=1.44)
     dark = (pixels.min(-1) < 128).any(1)
     starts = (np.diff(dark.astype(int)) == 1).nonzero()[0]
     assert list(np.diff(starts)) == [20, 20]  # 1.44 x 10 points, at 100 dots an inch
@@ -57,24 +57,26 @@ def test_lines_are_aligned_and_stand_apart_by_the_line_spacing(ha):
 @pytest.mark.parametrize(("va", "rows"), [("top", (100, 147)), ("center", (76, 124)), ("bottom", (53, 100))])
 def test_lines_lie_on_their_side_of_the_place(va, rows):
     # Two spacings of 1.2 and a line of 10 points take 3.4 x 13.9 pixels.
-    _, _, top, bottom = box(drawn(Ink, "Hp\nHp\nHp", va=va, size=10))
+    _, _, top, bottom = box(drawn(PillowText, "Hp\nHp\nHp", va=va, size=10))
     assert rows[0] <= top < bottom <= rows[1]
 
 
 def test_a_dollar_is_no_formula():
-    whole, half = (box(drawn(Ink, words, size=10)) for words in ("$a$ \\alpha", "a \\alpha"))
+    whole, half = (box(drawn(PillowText, words, size=10)) for words in ("$a$ \\alpha", "a \\alpha"))
     assert whole[1] - half[1] == pytest.approx(2 * font(FontProperties(size=10), 1000 / 72).getlength("$"), abs=2)
 
 
 def test_letters_have_their_colour_and_strength():
-    solid, faint = (drawn(Ink, "\u2588" * 4, color=colour, size=20) for colour in ("#b03000", (0.0, 0.0, 1.0, 0.5)))
+    solid, faint = (
+        drawn(PillowText, "\u2588" * 4, color=colour, size=20) for colour in ("#b03000", (0.0, 0.0, 1.0, 0.5))
+    )
     assert (solid == (176, 48, 0)).all(-1).sum() > 500
     assert (np.abs(faint - (127, 127, 255)) <= 1).all(-1).sum() > 500
 
 
 def test_letters_stand_on_a_colour_of_their_own():
-    pixels = drawn(Ink, "12", color="#ffffff", back="#b03000", size=20)
-    on, letters = (pixels == (176, 48, 0)).all(-1), box(drawn(Ink, "12", size=20))
+    pixels = drawn(PillowText, "12", color="#ffffff", back="#b03000", size=20)
+    on, letters = (pixels == (176, 48, 0)).all(-1), box(drawn(PillowText, "12", size=20))
     assert on.sum() > 300
     left, right, top, bottom = box(np.where(on[..., None], 0, 255).repeat(3, -1))
     assert left <= letters[0]
@@ -84,20 +86,20 @@ def test_letters_stand_on_a_colour_of_their_own():
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 1), (-0.1, 1.1), (3, 0.5)])
 def test_letters_beyond_the_border_are_cut(x, y):
-    pixels = drawn(Ink, "wide words\nin two lines", x, y, ha="center", va="center", size=20)
+    pixels = drawn(PillowText, "wide words\nin two lines", x, y, ha="center", va="center", size=20)
     assert (pixels.min() < 100) == (abs(x) <= 1)
 
 
 def test_no_words_and_hidden_words_draw_nothing():
-    assert drawn(Ink, "").min() == drawn(Ink, "word", visible=False).min() == 255
+    assert drawn(PillowText, "").min() == drawn(PillowText, "word", visible=False).min() == 255
 
 
 def test_a_cell_is_as_wide_as_matplotlibs_and_intricate_scripts_are_known():
     for size in (8, 9, 10):
         text = Figure(dpi=100).text(0, 0, "m" * 20, family="DejaVu Sans Mono", size=size)
-        assert cell(size, 100) == pytest.approx(text.get_window_extent().width / 20, abs=0.05)
-    assert [bool(INTRICATE.search(word)) for word in ("שלום", "سلام", "naïve…", "猫", "R²")] == [1, 1, 0, 0, 0]
-    assert drawn(Ink, "سلام", size=20).min() < 100
+        assert character_width(size, 100) == pytest.approx(text.get_window_extent().width / 20, abs=0.05)
+    assert [bool(COMPLEX_SCRIPTS.search(word)) for word in ("שלום", "سلام", "naïve…", "猫", "R²")] == [1, 1, 0, 0, 0]
+    assert drawn(PillowText, "سلام", size=20).min() < 100
 
 
 def test_idle_axes_are_left_out_and_come_back_with_ticks():

@@ -1,4 +1,4 @@
-"""Letters as pixels; imported when a picture is drawn, since it needs matplotlib."""
+"""Text as pixels, drawn by Pillow; imported when a picture is drawn, since it needs matplotlib."""
 
 import re
 from functools import cache
@@ -14,27 +14,28 @@ from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 
 ASCENT = 0.76
-"""Of a line, in sizes of its letters, as the fonts say; the rest is below its foot."""
+"""Height of a line above its baseline, as a fraction of the font size (the value of the DejaVu fonts)."""
 
 MARGIN = 2
-"""Pixels around the letters: some lean out of their boxes."""
+"""Pixels around the text: some letters exceed their boxes."""
 
-INTRICATE = re.compile("[\u0590-\u1dff]")
-"""Letters of scripts that run to the left, or whose letters change beside one another."""
+COMPLEX_SCRIPTS = re.compile("[\u0590-\u1dff]")
+"""Letters of scripts that run from right to left, or whose letters change beside one another (Arabic, Devanagari)."""
 
-SHARES = {"left": 0.0, "center": 0.5, "right": 1.0}
+ALIGNMENTS = {"left": 0.0, "center": 0.5, "right": 1.0}
+"""Place of a line's anchor, as a fraction of its width, by horizontal alignment."""
 
 
-class Ink(Text):
-    """Upright text without formulas, drawn by Pillow: matplotlib takes ten times as long for it.
+class PillowText(Text):
+    """Horizontal text without formulas, drawn by Pillow: matplotlib takes ten times as long.
 
     Args:
-        x: Place, as of any text.
-        y: Place.
-        words: Lines.
-        linespacing: From one line to the next, in sizes of the letters.
-        back: Colour behind the letters; none by default.
-        style: Of any text.
+        x: Horizontal place, as of :class:`matplotlib.text.Text`.
+        y: Vertical place.
+        words: One or more lines.
+        linespacing: Distance between lines, as a multiple of the font size.
+        back: Colour behind the text; none by default.
+        style: Further arguments of :class:`matplotlib.text.Text`.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class Ink(Text):
         self._pitch, self._back = linespacing, back
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw the letters at whole pixels."""
+        """Draw the text at whole pixels."""
         words = self.get_text()
         if not (words and self.get_visible()):
             return
         size: Any = renderer.points_to_pixels(self.get_fontsize())
-        letters = font(self.get_fontproperties(), size, simple=not INTRICATE.search(words))
+        letters = font(self.get_fontproperties(), size, simple=not COMPLEX_SCRIPTS.search(words))
         lines, pitch, up = words.split("\n"), self._pitch * letters.size, ASCENT * letters.size
-        below, share = (len(lines) - 1) * pitch, SHARES[self.get_horizontalalignment()]
+        below, share = (len(lines) - 1) * pitch, ALIGNMENTS[self.get_horizontalalignment()]
         feet = {"top": -up, "bottom": letters.size - up + below, "center": (letters.size + below) / 2 - up}
         mask = _mask(lines, letters, round(up), pitch, share)
         x, y = map(float, self.get_transform().transform(self.get_unitless_position()))
@@ -65,7 +66,7 @@ class Ink(Text):
 def _mask(
     lines: list[str], letters: ImageFont.FreeTypeFont, up: int, pitch: float, share: float
 ) -> npt.NDArray[np.uint8]:
-    """Return ``(H, W)`` how much of every pixel letters cover, in 0..255; the first line rises ``up`` pixels."""
+    """Return how much of every pixel the letters cover, ``(H, W)`` in 0..255; the first line rises ``up`` pixels."""
     widths = [letters.getlength(line) for line in lines]
     feet = [MARGIN + up + round(number * pitch) for number in range(len(lines))]
     page = Image.new("L", (ceil(max(widths)) + 2 * MARGIN, feet[-1] + ceil(letters.size / 3) + MARGIN))
@@ -76,7 +77,7 @@ def _mask(
 
 
 def _tinted(mask: npt.NDArray[np.uint8], colour: Any, back: Any = None) -> npt.NDArray[np.uint8]:
-    """Return ``(H, W, 4)``: letters of a colour, over nothing or over another colour."""
+    """Return text of a colour over a transparent background or another colour, ``(H, W, 4)`` in 0..255."""
     if back is not None:
         share = mask[..., None] / 255
         mixed = np.array(to_rgba(colour)) * share + np.array(to_rgba(back)) * (1 - share)
@@ -90,11 +91,11 @@ def _tinted(mask: npt.NDArray[np.uint8], colour: Any, back: Any = None) -> npt.N
 
 @cache
 def font(properties: FontProperties, pixels: float, *, simple: bool = True) -> ImageFont.FreeTypeFont:
-    """Return the letters of a style.
+    """Return Pillow's font for a style.
 
     Args:
-        properties: The style.
-        pixels: The size.
-        simple: Whether letters follow one another from left to right, each in its own form.
+        properties: Family, weight and style.
+        pixels: Font size in pixels.
+        simple: Whether to skip the layout of complex scripts: letters run from left to right, each in one form.
     """
     return ImageFont.truetype(findfont(properties), pixels, layout_engine=ImageFont.Layout.BASIC if simple else None)

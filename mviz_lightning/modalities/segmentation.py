@@ -1,0 +1,47 @@
+"""How entries are divided into segments: blocks of nearly equal length, runs between padding."""
+
+import torch
+from torch import Tensor
+
+
+def blocks(length: int, count: int) -> Tensor:
+    """Divide ``length`` entries into up to ``count`` blocks of nearly equal length.
+
+    Returns:
+        ``(length,)`` long: the block of every entry, from 0 on.
+    """
+    return torch.arange(length) * min(count, length) // max(length, 1)
+
+
+def runs(starts: Tensor, count: int) -> Tensor:
+    """Divide the items of every row into up to ``count`` runs of nearly equal length.
+
+    Args:
+        starts: ``(N, L)``: 1 where an item (a word, a time step) starts, 0 where it continues, -1 outside of items.
+        count: Largest number of runs in a row.
+
+    Returns:
+        ``(N, L)`` long: the run of every entry, -1 outside of items.
+    """
+    if not starts.numel():
+        return starts
+    number = starts.clamp(min=0).cumsum(1) - 1
+    items = number.max(1, keepdim=True).values + 1
+    return (number * items.clamp(max=count) // items.clamp(min=1)).where(starts >= 0, -1)
+
+
+def real_entries(mask: Tensor | None, length: int) -> Tensor | None:
+    """Return which entries are not padding.
+
+    Args:
+        mask: ``(N, length)``, with or without further axes of size 1, or ``(N, ..., length)`` with one mask per query.
+        length: Entries of an example.
+
+    Returns:
+        ``(N, length)`` boolean; None without a mask, or where the mask has another length.
+    """
+    if mask is None or mask.dim() < 2:
+        return None
+    if mask[0].numel() == length:
+        return mask.bool().flatten(1)
+    return mask.bool().flatten(1, -2).any(1) if mask.shape[-1] == length else None
