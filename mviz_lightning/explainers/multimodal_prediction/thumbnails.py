@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from mviz_lightning.explainers.dime.figure import MARGIN, DrawingContext
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.lettering import FAMILY, SMALL, cell, shortened
+from mviz_lightning.plotting.panels import MARGIN
 
 MODALITIES = 3
 """That there is room for; those declared first."""
