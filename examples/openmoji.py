@@ -40,7 +40,7 @@ from mviz_lightning.explainers import (
     DIME,
     CrossModalInteraction,
     ErrorAnalysis,
-    Method,
+    Explainer,
     MultimodalPrediction,
     MultimodalRepresentation,
     UnimodalImportance,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent / "data" / "openmoji.npz"
 MAX_WORDS = 8  # the longest annotation
 PAD, UNKNOWN = 0, 1
-EXPLAINERS: list[Method] = [
+EXPLAINERS: list[Explainer] = [
     DIME(num_examples=4),
     UnimodalImportance(num_examples=2),
     CrossModalInteraction(num_examples=2),
@@ -245,7 +245,7 @@ def quiet_console() -> None:
     wandb.setup(wandb.Settings(mode="offline", silent=True))
 
 
-def make_monitor(data: OpenMojiData, explainers: Sequence[Method]) -> MultimodalMonitor:
+def make_monitor(data: OpenMojiData, explainers: Sequence[Explainer]) -> MultimodalMonitor:
     """Say where the modalities are and how a person knows them, and ask for explanations."""
     return MultimodalMonitor(
         modalities={

@@ -8,8 +8,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers import Method
-from mviz_lightning.session.runner import Explained
+from mviz_lightning.explainers import Explainer
+from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 
 HIGH = 0.10
@@ -32,7 +32,7 @@ class RunResult:
 
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
-    explained: dict[str, Explained] = field(default_factory=dict)
+    explained: dict[str, MethodRun] = field(default_factory=dict)
     put_off: bool = False
 
 
@@ -74,7 +74,7 @@ class MeasurementRun:
             self.session.begin()
         return ""
 
-    def attempt(self, methods: Sequence[Method], *, early: bool) -> RunResult:
+    def attempt(self, methods: Sequence[Explainer], *, early: bool) -> RunResult:
         """Measure the model, and apply methods where it could be measured, as far as there is time.
 
         Args:
@@ -98,7 +98,7 @@ class MeasurementRun:
             return RunResult(note=failure)
         return self._completed(measured, methods)
 
-    def _completed(self, measured: Measurement, methods: Sequence[Method]) -> RunResult:
+    def _completed(self, measured: Measurement, methods: Sequence[Explainer]) -> RunResult:
         """Apply the methods that there is time for, and count what all of it cost."""
         results, rows = RunResult(measured.values), measured.rows
         for method in methods:
@@ -108,7 +108,7 @@ class MeasurementRun:
         results.note = self.session.pop_notes()
         return results
 
-    def explain(self, methods: Sequence[Method]) -> RunResult:
+    def explain(self, methods: Sequence[Explainer]) -> RunResult:
         """Explain the model as it is now, behind a run."""
         results = RunResult()
         for method in methods:
@@ -124,7 +124,7 @@ class MeasurementRun:
         self.session.notes += filter(None, [self.time_budget.settle(work, allowed=allowed)])
         return allowed
 
-    def _apply(self, method: Method, results: RunResult, spent: int = 0) -> int:
+    def _apply(self, method: Explainer, results: RunResult, spent: int = 0) -> int:
         """Add what a method finds; return the rows it took."""
         try:
             with self.time_budget.timed(method.name):

@@ -19,11 +19,11 @@ from mviz_lightning.callbacks.unimodal_collapse import UnimodalCollapse, watchin
 from mviz_lightning.collapse.rule import state_names
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError, at_least, require_name, require_share
-from mviz_lightning.explainers import Method
+from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.functional import Task
 from mviz_lightning.session.config import SessionConfig
-from mviz_lightning.session.explanation_history import Entry, ExplanationHistory
+from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink, sinks_for
@@ -97,7 +97,7 @@ class MultimodalMonitor(Remembering):
         budget: int | None = None,
         chunk_size: int = 128,
         reuse: bool = True,
-        explainers: Sequence[Method] = (),
+        explainers: Sequence[Explainer] = (),
         class_names: Sequence[str] | None = None,
         pin: Sequence[int] = (),
         show_inputs: bool = True,
@@ -140,7 +140,7 @@ class MultimodalMonitor(Remembering):
         """Begin a run of a trainer: set what ``RUNNING`` names."""
         self._session, self._error_policy = session, ErrorPolicy(self.on_error)
         self._row: RunRecord | None = None
-        self._entries: list[Entry] = []
+        self._entries: list[TimedResult] = []
         self._seen, self._disabled = 0, ""
         self._alarm: UnimodalCollapse | None = None
         self._keys = self.config.keys
@@ -154,6 +154,7 @@ class MultimodalMonitor(Remembering):
             dashboard(self.name, self.history.modalities, self._keys),
             sinks,
             time_budget,
+            explainers=self.config.explainers,
         )
         self._reporter.conclude = str if self._alarm is None else partial(self._alarm.conclude, self.history)
         self._measurement_run = MeasurementRun(self._session, self._error_policy, time_budget)
@@ -272,8 +273,9 @@ class MultimodalMonitor(Remembering):
         if self._session.pop_renewed():
             self.explanation_history.clear()  # its examples are gone
             self.history.score_reference = None
-        for name, found in results.explained.items():
-            self._entries.append(Entry(name, self._stage, epoch, step, found.explanations, found.result))
+        for found in results.explained.values():
+            if found.result is not None:
+                self._entries.append(TimedResult(found.explainer, found.result, self._stage, epoch, step))
         if self._stage == "fit":
             self._schedule.explained(results.explained, step)
             self._schedule.overdue |= results.put_off

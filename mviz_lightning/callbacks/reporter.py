@@ -2,22 +2,19 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain
 from typing import TypeVar
 
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
+from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.figure import share_curves
-from mviz_lightning.explainers.dime.figure import DrawingContext
-from mviz_lightning.explainers.dime.over_epochs import Moment, film
-from mviz_lightning.explainers.figures import records_of
-from mviz_lightning.explainers.sounds import examples_of, sounds
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.labels import Labels
-from mviz_lightning.session.explanation_history import Entry, ExplanationHistory
+from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
-from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound
+from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Record, RunRecord, Sound
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -33,7 +30,8 @@ class Reporter:
         layout: How the scalars are arranged.
         sinks: Where records go.
         time_budget: Counts the time that pictures take.
-        drawing: Draws explanations; None until there are some.
+        drawing: How results are drawn; None until there are some.
+        explainers: The methods whose examples may be drawn over the epochs.
         conclude: Gives the last lines of the history as a text.
     """
 
@@ -43,6 +41,7 @@ class Reporter:
     sinks: Sequence[Sink]
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     drawing: DrawingContext | None = None
+    explainers: Sequence[Explainer] = ()
     conclude: Callable[[], str] = str
     _drawn: int = 0
     _untold: bool = False
@@ -62,33 +61,28 @@ class Reporter:
         drawing = DrawingContext(session.kinds, Labels(session.task, session.config.class_names), show_inputs)
         self.drawing = self.drawing if drawing == self.drawing else drawing
 
-    def show(self, entry: Entry, *, with_trainer_row: bool) -> None:
-        """Add explanations, a picture each and a table of all, or what a survey found; sounds once a training.
+    def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:
+        """Keep a result, draw and write it; the sounds of its examples are written once a training.
 
         Args:
-            entry: What was found.
+            found: The result, and the moment at which it was found.
             with_trainer_row: Whether the trainer logs a row right after this.
         """
-        self.explanation_history.add(entry)
-        self._untold |= entry.stage == "fit"
+        self.explanation_history.add(found)
+        self._untold |= found.stage == "fit"
         drawing = self.drawing
         if not self.sinks or drawing is None:
             return
-        with self.time_budget.timed(entry.explainer, more=True):
-            if entry.result is None:
-                records, failures = _pictures(entry, drawing)
-            else:
-                found, failures = _each(lambda f: records_of(f, entry.explainer, drawing, entry.when), [entry.result])
-                records = [record for some in found for record in some]
-            heard, unheard = _each(self._new_sounds, [(entry, drawing)])
-            unwritten = self._put([*records, *chain(*heard)], entry.step, with_trainer_row=with_trainer_row)
+        with self.time_budget.timed(found.explainer.name, more=True):
+            drawn, failures = _each(lambda one: one.explainer.draw(one.result, drawing, one.when), [found])
+            failures += drawing.pop_failures()
+            heard, unheard = _each(lambda one: self._new_sounds(one, drawing), [found])
+            unwritten = self._put([*chain(*drawn), *chain(*heard)], found.step, with_trainer_row=with_trainer_row)
         _raise_first([*failures, *unheard, *unwritten])
 
-    def _new_sounds(self, found: tuple[Entry, DrawingContext]) -> list[Sound]:
-        """Return what can be heard of an entry's examples, less what was heard before."""
-        entry, drawing = found
-        explained = entry.explanations if entry.result is None else examples_of(entry.result)
-        new = [sound for key, sound in sounds(explained, drawing).items() if key not in self._heard]
+    def _new_sounds(self, found: TimedResult, drawing: DrawingContext) -> list[Sound]:
+        """Return the sounds of a result's examples that were not written before."""
+        new = [sound for key, sound in drawing.sounds(found.result.examples).items() if key not in self._heard]
         self._heard |= {sound.key for sound in new}
         return new
 
@@ -119,16 +113,26 @@ class Reporter:
             return
         self._untold = False
         _, undrawn = _each(lambda with_trainer_row: self.draw(with_trainer_row=with_trainer_row), [False])
-        rows, drawing = self.history.fitted, self.drawing
+        rows = self.history.fitted
         if not self.sinks or not rows:
             return
-        drawn, failures = (
-            ([], []) if drawing is None else _each(partial(_film, drawing), self.explanation_history.films().items())
-        )
+        drawn, failures = self._over_epochs()
         last = max([rows[-1].step, *(entry.step for entry in self.explanation_history.entries)])
         words = "\n".join(filter(None, (str(self.history), self.conclude())))
         unwritten = self._put([MarkdownText("summary", f"```\n{words}\n```"), *drawn], last, with_trainer_row=False)
         _raise_first([*undrawn, *failures, *unwritten])
+
+    def _over_epochs(self) -> tuple[list[Record], list[Exception]]:
+        """Draw every example over the training; return what went wrong too."""
+        drawing, explainers = self.drawing, {explainer.name: explainer for explainer in self.explainers}
+        films = [(name, moments) for (name, _), moments in self.explanation_history.films().items()]
+        if drawing is None:
+            return [], []
+        drawn, failures = _each(
+            lambda film: explainers[film[0]].draw_over_epochs(film[1], drawing),
+            [film for film in films if film[0] in explainers],
+        )
+        return [*chain(*drawn)], [*failures, *drawing.pop_failures()]
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix; return what went wrong."""
@@ -144,19 +148,6 @@ class Reporter:
     def _open(self, sink: Sink) -> None:
         sink.open(self.layout)
         self._opened.add(id(sink))
-
-
-def _pictures(entry: Entry, drawing: DrawingContext) -> tuple[list[Record], list[Exception]]:
-    """Draw explanations and list them; return what went wrong too."""
-    name, when = entry.explainer, entry.when
-    drawn, failures = _each(lambda found: (found, drawing.picture(found, name, when)), entry.explanations)
-    tables, untold = _each(lambda key: drawing.table(drawn, key, when), [f"{name}/examples"] if drawn else [])
-    return [*(picture for _, picture in drawn), *tables], [*failures, *untold]
-
-
-def _film(drawing: DrawingContext, found: tuple[tuple[str, int], Sequence[Moment]]) -> Picture:
-    (explainer, position), moments = found
-    return film(moments, drawing, f"{explainer}/example_{position}_over_epochs")
 
 
 def _each(action: Callable[[A], B], over: Iterable[A]) -> tuple[list[B], list[Exception]]:

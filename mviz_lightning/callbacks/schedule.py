@@ -6,7 +6,7 @@ from typing import Any
 
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.errors import at_least
-from mviz_lightning.explainers import Method
+from mviz_lightning.explainers import Explainer
 
 NEVER_RAN = (
     "the monitor never ran, because no validation came by; look at limit_val_batches, check_val_every_n_epoch, the "
@@ -45,7 +45,7 @@ class Schedule:
 
     every_n_validations: int
     pictures_every_n_validations: int
-    explainers: Sequence[Method]
+    explainers: Sequence[Explainer]
     validations: int = 0
     overdue: bool = False
     _explained: dict[str, int] = field(default_factory=dict)
@@ -66,17 +66,17 @@ class Schedule:
         """Whether the curves are drawn at the present validation."""
         return (self.validations - 1) % self.pictures_every_n_validations == 0
 
-    def due(self) -> list[Method]:
+    def due(self) -> list[Explainer]:
         """Return the methods whose turn it is: at the first validation and every n-th, or overdue since then.
 
         A method whose turn fell on a validation that was not measured comes with the next one that is.
         """
         return [explainer for explainer in self.explainers if self._turn(explainer) > self._turns_done(explainer)]
 
-    def _turn(self, explainer: Method) -> int:
+    def _turn(self, explainer: Explainer) -> int:
         return 1 + (self.validations - 1) // explainer.every_n_validations
 
-    def _turns_done(self, explainer: Method) -> int:
+    def _turns_done(self, explainer: Explainer) -> int:
         done = self._explained.get(explainer.name, 0)
         return 1 + (done - 1) // explainer.every_n_validations if done else 0
 
@@ -86,7 +86,7 @@ class Schedule:
         self._explained |= dict.fromkeys(names, self.validations)
         self._steps |= dict.fromkeys(names, step)
 
-    def unfinished(self, step: int) -> list[Method]:
+    def unfinished(self, step: int) -> list[Explainer]:
         """Return the methods that have not seen the model as it is at the end."""
         return [explainer for explainer in self.explainers if self._steps.get(explainer.name) != step]
 

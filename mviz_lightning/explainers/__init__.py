@@ -1,8 +1,6 @@
 """Methods, one folder each: which rows to request, and what their outputs tell. Knows: collapse, engine."""
 
-from typing import TypeAlias
-
-from mviz_lightning.explainers.base import Explainer, ProbeContext
+from mviz_lightning.explainers.base import Explainer, Fallback, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 from mviz_lightning.explainers.cross_modal_interaction.explainer import CrossModalInteraction
 from mviz_lightning.explainers.dime.explainer import DIME
@@ -10,11 +8,7 @@ from mviz_lightning.explainers.dime.result import Attribution, Explanation, Outp
 from mviz_lightning.explainers.error_analysis.explainer import ErrorAnalysis
 from mviz_lightning.explainers.multimodal_prediction.explainer import MultimodalPrediction
 from mviz_lightning.explainers.multimodal_representation.explainer import MultimodalRepresentation
-from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
 from mviz_lightning.explainers.unimodal_importance.explainer import UnimodalImportance
-
-Method: TypeAlias = Explainer | Survey
-"""What the monitor runs beside the shares."""
 
 __all__ = [
     "DIME",
@@ -23,7 +17,7 @@ __all__ = [
     "ErrorAnalysis",
     "Explainer",
     "Explanation",
-    "Method",
+    "Fallback",
     "MultimodalPrediction",
     "MultimodalRepresentation",
     "OutputExplanation",
@@ -32,6 +26,5 @@ __all__ = [
     "Responses",
     "Result",
     "Shares",
-    "Survey",
     "UnimodalImportance",
 ]

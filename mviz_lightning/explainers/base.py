@@ -1,16 +1,25 @@
-"""What every method that explains single predictions has in common."""
+"""The one protocol of all methods: plan what to ask the model, explain its responses, draw the result."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.query import Query
-from mviz_lightning.explainers.dime.result import Explanation
+from mviz_lightning.engine.query import Derivative, Query
+from mviz_lightning.explainers.outcome import Outcome
 from mviz_lightning.functional import Design, Task, decided, decomposable, labelled
+from mviz_lightning.sinks.records import PredictionRecord, Record
+
+if TYPE_CHECKING:
+    from mviz_lightning.explainers.dime.result import Moment
+    from mviz_lightning.explainers.drawing import DrawingContext
+
+STRINGS = "there is nothing to derive by in strings"
+"""Why a modality of strings has no derivative, in the words of pictures and tables."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +27,12 @@ class ProbeContext:
     """The fixed examples and how their outputs are read.
 
     Attributes:
-        probe: The examples, with the units of every modality.
-        task: What the outputs stand for.
+        probe: The examples, with the segments of every modality.
+        task: Meaning of the outputs.
         design: The recombinations inside a group.
-        positions: ``(N,)`` of the examples in the validation set.
-        scale: ``(C,)`` what makes several regression outputs comparable.
-        seed: Of everything that is drawn.
+        positions: ``(N,)`` indices of the examples in the validation set.
+        scale: ``(C,)`` factors that make several regression outputs comparable; None if the outputs are not scaled.
+        seed: Seed of all random draws.
     """
 
     probe: Probe
@@ -34,9 +43,9 @@ class ProbeContext:
     seed: int = 0
 
     def group(self, example: int) -> tuple[Tensor, int]:
-        """Return the ``(g,)`` group whose members stand in for an example, and its place there.
+        """Return the ``(g,)`` group of an example, whose members are its donors, and its place in the group.
 
-        An example of the reference set, which no group holds, takes the first place of one.
+        An example of the reference set belongs to no group. It takes the first place of one.
         """
         groups = self.probe.groups
         found = (groups == example).nonzero()
@@ -47,55 +56,188 @@ class ProbeContext:
         return substitute, 0
 
     def decomposable(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., C)`` outputs in float64 on the scale on which they are decomposed."""
+        """Return ``(..., C)`` outputs in float64, on the scale on which methods decompose them."""
         return decomposable(outputs, self.task, self.scale)
 
     @cached_property
     def target(self) -> Tensor | None:
-        """``(N, ...)`` classes, labels or values, as of :func:`decided`; None where no example has any."""
+        """``(N, ...)`` classes, labels or values as :func:`decided` returns them; None if no example has a label."""
         target = self.probe.target
         return None if target is None or not bool(labelled(target, self.task).any()) else decided(target, self.task)
 
     def label(self, example: int) -> Tensor | None:
-        """Return an example's label; None where it has none."""
+        """Return an example's label, or None if it has no label."""
         if self.target is None or not bool(labelled(self.target[[example]], self.task)):
             return None
         return self.target[example]
 
     def unit(self, output: int) -> float:
-        """Return what 1 on that scale is in the output's own unit."""
+        """Return the factor from the decomposed scale to the output's own unit."""
         return 1.0 if self.scale is None else float(self.scale[output])
+
+    def prediction(self, example: int, outcome: Outcome) -> PredictionRecord:
+        """Return an example's prediction and label as plain data."""
+        position = self.positions[example]
+        return PredictionRecord(example, position, outcome.predicted, outcome.target, outcome.probability)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an explainer asks of the model.
+
+    Attributes:
+        queries: Rows to evaluate.
+        derivatives: Derivatives to compute.
+        second_round_rows: Largest number of rows that :meth:`Explainer.plan_second_round` will ask for.
+    """
+
+    queries: Sequence[Query] = ()
+    derivatives: Sequence[Derivative] = ()
+    second_round_rows: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (self.queries or self.derivatives)
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """What replaces a derivative that the model does not allow.
+
+    Attributes:
+        reason: Why there is no derivative.
+        outputs: ``(R, C)`` outputs of each query in ``DerivativeRequest.instead``.
+    """
+
+    reason: str
+    outputs: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What the model returned for a request.
+
+    All values are finite and on the CPU, except for explainers with ``one_by_one``: these get the outputs as the model
+    returned them.
+
+    Attributes:
+        outputs: ``(R, C)`` outputs of each query.
+        features: ``(R, F)`` features of each query; empty without ``needs_features``.
+        derivatives: ``(R, ...)`` of each derivative, in the shape of the input; ``(R, 0)`` for one that failed.
+        memory: What this explainer remembered at its last run in the same training; empty at the first run.
+        instead: Index of a derivative that failed -> its fallback.
+        memories: Name of each explainer of the same training -> what it remembered last.
+        moment: Epoch and step of the training.
+    """
+
+    outputs: Sequence[Tensor]
+    features: Sequence[Tensor] = ()
+    derivatives: Sequence[Tensor] = ()
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    instead: Mapping[int, Fallback] = field(default_factory=dict)
+    memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    moment: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What an explainer found at one moment of the training; each method adds the fields that it draws.
+
+    Attributes:
+        values: Scalars by name. The monitor logs each as ``<name of the explainer>/<name of the scalar>``.
+        memory: Plain data for the next run of the same training. Checkpoints keep it.
+        examples: The examples that it shows; the sounds of their inputs are written once.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    examples: Sequence[PredictionRecord] = ()
 
 
 class Explainer(ABC):
-    """A method that explains single predictions: which rows to ask for, and what their outputs say.
+    """A method: it plans rows, explains their outputs, and draws the result.
+
+    A method of your own is one class with ``plan``, ``explain`` and ``draw``; pass an object of it in ``explainers=``.
 
     Attributes:
-        name: Of its pictures' keys.
-        num_examples: Examples it explains; they stay the same through the training.
-        every_n_validations: How often: at the first validation, every n-th and at the end of the training.
+        name: First part of the keys of its scalars, pictures and tables.
+        num_examples: Number of examples that it shows; they stay the same during the training.
+        every_n_validations: It runs at the first validation, at every n-th and at the end of the training.
+        needs_features: Whether it also gets the fused features of every row.
+        layer: Name of the submodule whose input is the features; None for the last linear layer.
+        one_by_one: Whether single examples are planned and explained independently. Each process then explains its
+            share of the examples, ``plan`` and ``explain`` get one example at a time, a budget keeps as many examples
+            as it allows, and an example that raises a RuntimeError costs only itself. Such a method has no derivatives
+            and no second round. Otherwise the method gets all examples at once, on every process.
+        over_epochs: Whether its examples are kept over the training and drawn by :meth:`draw_over_epochs`. They have to
+            be :class:`~mviz_lightning.explainers.Explanation` objects.
     """
 
     name: str
-    num_examples: int
-    every_n_validations: int
+    num_examples: int = 0
+    every_n_validations: int = 1
+    needs_features: bool = False
+    layer: str | None = None
+    one_by_one: bool = False
+    over_epochs: bool = False
 
     @abstractmethod
-    def plan(self, probe_context: ProbeContext, example: int) -> list[Query]:
-        """Return the rows that explaining one example takes."""
-
-    @abstractmethod
-    def explain(self, probe_context: ProbeContext, example: int, responses: Sequence[Tensor]) -> Explanation:
-        """Return what the rows' outputs say of the example.
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
+        """Return the rows and derivatives that the method needs.
 
         Args:
-            probe_context: As for :meth:`plan`.
-            example: As for :meth:`plan`.
-            responses: For each query ``(R, C)`` outputs as the model gave them, finite or not.
+            probe_context: The fixed examples and how their outputs are read.
+            examples: Indices of the examples to show; one index with ``one_by_one``.
 
         Raises:
-            RuntimeError: Too few of the outputs are finite.
+            ConfigurationError: The method cannot explain this model or these data.
         """
 
-    def check(self, outputs: int) -> None:  # noqa: B027 - most have nothing to check
-        """Raise a ConfigurationError where the method cannot explain a model of so many outputs."""
+    @abstractmethod
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
+        """Return the result that follows from the model's responses.
+
+        Args:
+            probe_context: The fixed examples and how their outputs are read.
+            examples: Indices of the examples, as for :meth:`plan`.
+            responses: The model's responses to :meth:`plan`.
+
+        Raises:
+            RuntimeError: The responses do not allow a result.
+        """
+
+    @abstractmethod
+    def draw(self, result: Any, drawing: "DrawingContext", when: str) -> Sequence[Record]:
+        """Return the pictures, tables and texts of a result; their keys begin with ``<name>/``.
+
+        Args:
+            result: What :meth:`explain` returned.
+            drawing: Modality types, names of the classes, and whether inputs may be shown.
+            when: Moment of the training in words, ``epoch 3 (step 120)``; empty outside a training.
+        """
+
+    def plan_second_round(self, probe_context: ProbeContext, result: Result) -> Request:
+        """Return the rows that a second round needs, after :meth:`explain`; nothing by default."""
+        return Request()
+
+    def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
+        """Return the result with the responses to :meth:`plan_second_round`; not called if nothing was asked for."""
+        return result
+
+    def join(self, results: Sequence[Result]) -> Result:
+        """Return the results of single examples as one (``one_by_one``): all examples, and the mean of each scalar."""
+        found: dict[str, list[float]] = {}
+        for result in results:
+            for name, value in result.values.items():
+                found.setdefault(name, []).append(value)
+        memory = {name: value for result in results for name, value in result.memory.items()}
+        means = {name: sum(values) / len(values) for name, values in found.items()}
+        return Result(values=means, memory=memory, examples=[one for result in results for one in result.examples])
+
+    def draw_over_epochs(self, moments: Sequence["Moment"], drawing: "DrawingContext") -> Sequence[Record]:
+        """Return pictures of how one example's explanation moved during the training; nothing by default."""
+        return ()
+
+    def check(self, outputs: int) -> None:  # noqa: B027 - most methods have nothing to check
+        """Raise a ConfigurationError if the method cannot explain a model with this number of outputs."""

@@ -1,21 +1,61 @@
-"""What surveys found, as pictures, tables and texts; every finding's own file registers how it is drawn."""
+"""What every method draws with: modality types, labels, one canvas; and the sounds of examples."""
 
-from collections.abc import Sequence
-from functools import singledispatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
 
-from mviz_lightning.explainers import Result
-from mviz_lightning.explainers.dime.figure import DrawingContext
-from mviz_lightning.sinks.records import Record
+from mviz_lightning.modalities import ModalityType
+from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.sinks.records import PredictionRecord, Sound
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
-@singledispatch
-def records_of(result: Result, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw a finding; one that says nothing but its scalars gives nothing.
+@dataclass(frozen=True)
+class DrawingContext:
+    """How inputs are drawn, how classes are called, and whether inputs may be shown.
 
-    Args:
-        result: Its class decides how it is drawn.
-        key: Name of the survey, to which a record's own name is added: ``<key>/classes``.
-        drawing: Knows kinds, labels, and whether inputs may be shown.
-        when: In the training, in words.
+    Attributes:
+        kinds: Name of a modality -> how it is drawn.
+        labels: Names of classes and outputs.
+        show_inputs: Whether inputs may be shown and heard.
     """
-    return ()
+
+    kinds: Mapping[str, ModalityType]
+    labels: Labels
+    show_inputs: bool = True
+    _failures: list[Exception] = field(default_factory=list, compare=False, repr=False)
+
+    @cached_property
+    def canvas(self) -> Canvas:
+        """The canvas of all pictures that one context draws: panels are used again."""
+        return Canvas()
+
+    def each(self, draw: Callable[[A], B], items: Iterable[A]) -> list[B]:
+        """Draw all items; an item that fails costs only itself, and :meth:`pop_failures` returns its error."""
+        drawn = []
+        for item in items:
+            try:
+                drawn.append(draw(item))
+            except Exception as error:
+                self._failures.append(error)
+        return drawn
+
+    def pop_failures(self) -> list[Exception]:
+        """Return, once, the errors of items that :meth:`each` could not draw."""
+        failures = [*self._failures]
+        self._failures.clear()
+        return failures
+
+    def sounds(self, examples: Sequence[PredictionRecord]) -> dict[str, Sound]:
+        """Return the sounds of examples by key. The key does not depend on the method; no inputs, no sounds."""
+        found = {}
+        for one in examples:
+            for name, kind in (self.kinds if self.show_inputs else {}).items():
+                samples, key = kind.sound(one.example), f"sound/example_{one.position}/{name}"
+                if samples is not None and kind.modality.sample_rate is not None:
+                    found[key] = Sound(key, samples, kind.modality.sample_rate)
+        return found

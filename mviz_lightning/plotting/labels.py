@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mviz_lightning.explainers import Explanation, OutputExplanation
 from mviz_lightning.functional import Task
 from mviz_lightning.plotting.text_fitting import shortened
+from mviz_lightning.sinks.records import PredictionRecord
 
 LETTERS = 84
 """Of a line across a picture."""
@@ -46,28 +46,29 @@ class Labels:
             return names[0] if index else f"not {names[0]}"
         return names[index] if index < len(names) else f"class {index}"
 
-    def headline(self, explanation: Explanation) -> str:
-        """Say what was predicted and what is true."""
-        found = explanation
-        probability = "" if found.probability is None else f" ({found.probability:.2f})"
-        said = f"predicted {self.outcome(found.predicted)}{probability}"
-        return said if found.target is None else f"{said}, target {self.outcome(found.target)}{self._verdict(found)}"
+    def headline(self, record: PredictionRecord) -> str:
+        """Name the prediction and the target."""
+        probability = "" if record.probability is None else f" ({record.probability:.2f})"
+        predicted = f"predicted {self.outcome(record.predicted)}{probability}"
+        if record.target is None:
+            return predicted
+        return f"{predicted}, target {self.outcome(record.target)}{self._verdict(record)}"
 
-    def title(self, explanation: Explanation, when: str) -> str:
-        """Name an example, the moment if there is one, and what was predicted."""
+    def title(self, record: PredictionRecord, when: str) -> str:
+        """Name an example, the moment if there is one, and the prediction."""
         moment = f", {when}" if when else ""
-        return f"Example {explanation.position}{moment}: {self.headline(explanation)}"
+        return f"Example {record.position}{moment}: {self.headline(record)}"
 
-    def _verdict(self, found: Explanation) -> str:
+    def _verdict(self, record: PredictionRecord) -> str:
         if self.task == "regression":
             return ""
-        return " - right" if found.predicted == found.target else " - wrong"
+        return " - right" if record.predicted == record.target else " - wrong"
 
-    def decomposition(self, output: OutputExplanation) -> str:
-        """Say how an output splits into UC and MI."""
-        sign = "+" if output.interaction >= 0 else "-"
-        split = f"UC {self._number(output.unimodal)} {sign} MI {self._number(abs(output.interaction))}"
-        return self.valued(output.output, output.role, output.value, f" = {split}")
+    def decomposition(self, index: int, role: str, unimodal: float, interaction: float, value: float) -> str:
+        """Write an output as the sum of its unimodal contribution (UC) and its interaction (MI), in one line."""
+        sign = "+" if interaction >= 0 else "-"
+        split = f"UC {self._number(unimodal)} {sign} MI {self._number(abs(interaction))}"
+        return self.valued(index, role, value, f" = {split}")
 
     def valued(self, index: int, role: str, value: float, split: str = "") -> str:
         """Name an output, why it is explained, and its value, in one line: the name gives way to the numbers."""

@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mviz_lightning.explainers.dime.result import TRUSTED
+TRUSTED = 0.2
+"""Leave-one-out R² from which on an explanation is trusted."""
 
 FADED = 0.25
-"""Strength at which weights are drawn that are not to be trusted."""
+"""Strength of the colours of weights that are not trusted; 1 is full strength."""
 
 
 def strength(r2: float) -> float:
-    """Return 1 for weights that foretell unseen masks, less for others, 0 where nothing has an effect."""
+    """Return the strength of a map's colours, from its R² on held-out masks: 1, ``FADED``, or 0 for no effect (NaN)."""
     if math.isnan(r2):
         return 0.0
     return 1.0 if r2 >= TRUSTED else FADED

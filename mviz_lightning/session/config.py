@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.errors import ConfigurationError, at_least, listed
-from mviz_lightning.explainers import Method
+from mviz_lightning.explainers import Explainer
 from mviz_lightning.functional import Task, design, shares, smallest_group
 from mviz_lightning.functional.designs import usual_group
 
@@ -38,7 +38,7 @@ class SessionConfig:
     budget: int | None = None
     chunk_size: int = 128
     reuse: bool = True
-    explainers: Sequence[Method] = ()
+    explainers: Sequence[Explainer] = ()
     pin: Sequence[int] = ()
     class_names: Sequence[str] | None = None
     seed: int = 0
@@ -83,7 +83,7 @@ class SessionConfig:
         if not all(isinstance(position, Integral) for position in self.pin):
             raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
         for explainer in self.explainers:
-            if not isinstance(explainer, Method):
+            if not isinstance(explainer, Explainer):
                 raise ConfigurationError(
                     f"explainers: {explainer!r} is none; give objects of mviz_lightning.explainers, [DIME()] for one."
                 )

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torchmetrics import Metric
@@ -12,15 +11,13 @@ from torchmetrics import Metric
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers import Explanation, Method, Result
+from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.contribution_shares.tables import share_table
-from mviz_lightning.explainers.dime.figure import DrawingContext
-from mviz_lightning.explainers.figures import records_of
-from mviz_lightning.explainers.sounds import examples_of, sounds
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import Task
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
-from mviz_lightning.session.runner import Explained
+from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.records import Picture, Record
@@ -37,8 +34,7 @@ class ShareReport:
         rows: Forwards that were evaluated.
         seconds: They took.
         noise_floor: Share of variance that rounding of the model's own number type can feign; smaller shares are noise.
-        explanations: Name of a method -> its explanations of single examples.
-        results: Name of a survey -> what it found.
+        results: Name of an explainer -> what it found.
         notes: What the budget left out, what failed, what else a reader has to know.
     """
 
@@ -48,10 +44,24 @@ class ShareReport:
     rows: int
     seconds: float
     noise_floor: float
-    explanations: Mapping[str, Sequence[Explanation]] = field(default_factory=dict)
     results: Mapping[str, Result] = field(default_factory=dict)
     notes: str = ""
-    _gallery: DrawingContext | None = None
+    _runs: Sequence[MethodRun] = ()
+    _drawing: DrawingContext | None = None
+
+    @property
+    def explanations(self) -> dict[str, Sequence[Explanation]]:
+        """Name of an explainer like DIME -> its explanations of single examples."""
+        return {
+            run.explainer.name: cast("Sequence[Explanation]", run.result.examples)
+            for run in self._runs
+            if run.result is not None and run.explainer.over_epochs
+        }
+
+    @property
+    def findings(self) -> dict[str, Result]:
+        """Name of an explainer that looks at all examples at once -> what it found."""
+        return {name: result for name, result in self.results.items() if name not in self.explanations}
 
     def pictures(self) -> list[Picture]:
         """Draw what was found; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
@@ -64,15 +74,14 @@ class ShareReport:
         FileSink(Path(folder)).write(latest, 0)
 
     def _records(self) -> list[Record]:
-        drawing = self._gallery
+        drawing = self._drawing
         if drawing is None:
             return []
-        drawn: list[Record] = [
-            record for name, found in self.explanations.items() for record in drawing.records(found, name)
-        ]
-        drawn += [record for name, found in self.results.items() for record in records_of(found, name, drawing, "")]
-        heard = [*self.explanations.values(), *map(examples_of, self.results.values())]
-        return [*drawn, *sounds(chain(*heard), drawing).values()]
+        found = [(run.explainer, run.result) for run in self._runs if run.result is not None]
+        drawn = [record for explainer, result in found for record in explainer.draw(result, drawing, "")]
+        for failure in drawing.pop_failures():
+            raise failure
+        return [*drawn, *drawing.sounds([one for _, result in found for one in result.examples]).values()]
 
     def __str__(self) -> str:
         table = share_table(self.values, self.modalities)
@@ -95,7 +104,7 @@ def explain(
     budget: int | None = None,
     chunk_size: int = 128,
     reuse: bool = True,
-    explainers: Sequence[Method] = (),
+    explainers: Sequence[Explainer] = (),
     class_names: Sequence[str] | None = None,
     pin: Sequence[int] = (),
     seed: int = 0,
@@ -165,11 +174,10 @@ def explain(
 def _report(session: Session) -> ShareReport:
     """Measure, explain and say what was found."""
     config, found = session.config, session.run()
-    costs: list[Measurement | Explained] = [found]
-    explained = {}
-    for method in config.explainers:
-        explained[method.name] = session.explain(method, sum(cost.rows for cost in costs))
-        costs.append(explained[method.name])
+    runs: list[MethodRun] = []
+    for explainer in config.explainers:
+        runs.append(session.explain(explainer, found.rows + sum(run.rows for run in runs)))
+    costs: list[Measurement | MethodRun] = [found, *runs]
     return ShareReport(
         found.values,
         list(config.modalities),
@@ -177,9 +185,9 @@ def _report(session: Session) -> ShareReport:
         sum(cost.rows for cost in costs),
         sum(cost.seconds for cost in costs),
         found.noise_floor,
-        {name: result.explanations for name, result in explained.items() if result.result is None},
-        {name: result.result for name, result in explained.items() if result.result is not None},
+        {run.explainer.name: run.result for run in runs if run.result is not None},
         session.pop_notes(),
+        runs,
         DrawingContext(session.kinds, Labels(session.task, config.class_names)),
     )
 

@@ -1,25 +1,24 @@
-"""The explanations of a training, one entry each time they are made."""
+"""The explanations of a training, one entry for each run of an explainer, to draw them over the epochs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.explainers import Explanation, Result
-from mviz_lightning.explainers.dime.over_epochs import Moment
+from mviz_lightning.explainers import Explainer, Explanation, Result
+from mviz_lightning.explainers.dime.result import Moment
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one method found at one moment.
+    """The explanations of one explainer at one moment.
 
     Attributes:
-        explainer: Its name.
+        explainer: Name of the explainer.
         stage: ``fit``, ``validate`` or ``test``.
-        epoch: Of the training.
-        step: At the x-axis of the loggers.
-        explanations: Of its examples.
-        result: What a survey found.
+        epoch: Epoch of the training.
+        step: Step at the x-axis of the loggers.
+        explanations: The explained examples.
     """
 
     explainer: str
@@ -27,50 +26,72 @@ class Entry:
     epoch: int
     step: int
     explanations: Sequence[Explanation]
-    result: Result | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return plain types for checkpoints."""
+        return vars(self) | {"explanations": [explanation.state() for explanation in self.explanations]}
+
+
+@dataclass(frozen=True)
+class TimedResult:
+    """The result of one explainer, and the moment at which it was found.
+
+    Attributes:
+        explainer: The method.
+        result: What it found.
+        stage: ``fit``, ``validate`` or ``test``.
+        epoch: Epoch of the training.
+        step: Step at the x-axis of the loggers.
+    """
+
+    explainer: Explainer
+    result: Result
+    stage: str
+    epoch: int
+    step: int
 
     @property
     def when(self) -> str:
         """The moment in words."""
         return f"epoch {self.epoch} (step {self.step})" if self.stage == "fit" else self.stage
 
-    def state(self) -> dict[str, Any]:
-        """Return plain types, for checkpoints; what a survey has to remember it says itself."""
-        kept = {name: value for name, value in vars(self).items() if name != "finding"}
-        return kept | {"explanations": [explanation.state() for explanation in self.explanations]}
-
 
 @dataclass
 class ExplanationHistory:
-    """The entries of a fit, oldest first."""
+    """The explanations of a fit, oldest first.
+
+    Attributes:
+        entries: One for each run of an explainer with ``over_epochs``.
+    """
 
     entries: list[Entry] = field(default_factory=list)
 
-    def add(self, entry: Entry) -> None:
-        """Keep examples that were explained during fit; a validation by itself is no part of the curve."""
-        if entry.stage == "fit" and entry.result is None:
-            self.entries.append(entry)
+    def add(self, found: TimedResult) -> None:
+        """Keep the examples of an explainer that is drawn over the epochs; only those of a fit belong to its curve."""
+        if found.stage == "fit" and found.explainer.over_epochs:
+            explanations = cast("Sequence[Explanation]", found.result.examples)
+            self.entries.append(Entry(found.explainer.name, found.stage, found.epoch, found.step, explanations))
 
     def clear(self) -> None:
-        """Forget all entries: other examples, or another training."""
+        """Remove all entries: the examples changed, or another training begins."""
         self.entries.clear()
 
     def films(self) -> dict[tuple[str, int], list[Moment]]:
-        """Return, for each method and each example's position, its moments in order."""
+        """Return ``(name of an explainer, position of an example)`` -> its explanations in order."""
         epochs = [(entry.explainer, entry.epoch) for entry in self.entries]
         by_epoch = len(set(epochs)) == len(epochs)
         found: dict[tuple[str, int], list[Moment]] = {}
         for entry in self.entries:
-            unit, place = ("epoch", entry.epoch) if by_epoch else ("step", entry.step)
+            axis, place = ("epoch", entry.epoch) if by_epoch else ("step", entry.step)
             for explanation in entry.explanations:
                 moments = found.setdefault((entry.explainer, explanation.position), [])
-                moments.append(Moment(f"{unit} {place}", place, explanation))
+                moments.append(Moment(f"{axis} {place}", place, explanation))
         return found
 
     def state(self) -> list[dict[str, Any]]:
-        """Return plain types, for checkpoints."""
+        """Return plain types for checkpoints."""
         return [entry.state() for entry in self.entries]
 
     def load(self, state: Sequence[Mapping[str, Any]] | Saved) -> None:
-        """Take the entries of a checkpoint."""
+        """Replace the entries by those of a checkpoint."""
         self.entries = Saved.of(state).every(Entry)

@@ -1,7 +1,7 @@
-"""Apply methods of both sorts, and keep what they remember of the training."""
+"""Run explainers on the fixed examples, again and again, and keep what they remember of the training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -9,65 +9,68 @@ from torch import Tensor
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.ranks import Ranks
-from mviz_lightning.explainers import Explanation, Method, ProbeContext, Result, Survey
+from mviz_lightning.errors import describe_error
+from mviz_lightning.explainers import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.session.dealt_examples import DealtExamples
 from mviz_lightning.session.example_selection import ExampleSelection, SelectedExamples
-from mviz_lightning.session.surveyor import Surveyor
+from mviz_lightning.session.feature_evaluators import FeatureEvaluators
+from mviz_lightning.session.shared_rows import SharedRows, requested_rows
 
 
 @dataclass
 class ExplainerState:
-    """What methods keep through a training.
+    """What explainers keep during a training.
 
     Attributes:
-        chosen: Name of a method -> its examples.
-        remembered: Name of a survey -> what it remembers of its last time.
+        chosen: Name of an explainer -> its examples.
+        remembered: Name of an explainer -> ``Result.memory`` of its last run.
     """
 
     chosen: dict[str, SelectedExamples] = field(default_factory=dict)
     remembered: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
-        """Return plain types, for checkpoints; nothing where there is nothing."""
+        """Return plain types for checkpoints; an empty attribute is left out."""
         chosen = {name: vars(found) for name, found in self.chosen.items()}
         state = {"chosen": chosen, "remembered": dict(self.remembered)}
         return {name: found for name, found in state.items() if found}
 
     @classmethod
     def of(cls, state: Mapping[str, Any] | Saved) -> "ExplainerState":
-        """Return the past of such a state."""
+        """Return what :meth:`state` wrote; damaged parts are left out."""
         saved, kinds = Saved.of(state), {"chosen": SelectedExamples, "remembered": dict[str, Any]}
         return cls(**{name: saved[name].named(kind) for name, kind in kinds.items() if saved.holds(name)})
 
 
 @dataclass(frozen=True)
-class Explained:
-    """What one method found.
+class MethodRun:
+    """One run of one explainer.
 
     Attributes:
-        explanations: Of its examples.
-        rows: Evaluated, over all processes.
+        explainer: The method.
+        result: What it found; None if the budget did not allow the run.
+        rows: Number of evaluated rows, over all processes.
         seconds: Wall time.
-        notes: What went wrong, and what was left out.
-        result: What a survey found.
+        notes: What failed, and what the budget left out.
     """
 
-    explanations: Sequence[Explanation]
+    explainer: Explainer
+    result: Result | None
     rows: int
     seconds: float = 0.0
     notes: Sequence[str] = ()
-    result: Result | None = None
 
 
-class Methods:
-    """Applies explainers and surveys to the same examples.
+class Runner:
+    """Runs explainers: select examples, plan, keep the budget, evaluate, explain, refine, remember.
 
     Args:
         probe_context: The fixed examples and how their outputs are read.
-        evaluator: Asks the model.
+        evaluator: Evaluates the model.
         ranks: The processes that share the work.
-        outputs: How many the model has.
-        pin: Positions in the data set of examples that are explained in any case.
-        past: Of the same training.
+        outputs: Number of outputs of the model.
+        pin: Indices in the validation set of examples that are always explained.
+        state: What explainers kept so far in the same training.
     """
 
     def __init__(
@@ -76,32 +79,97 @@ class Methods:
         evaluator: Evaluator,
         ranks: Ranks,
         outputs: int,
-        pin: Sequence[int],
-        past: ExplainerState,
+        pin: Sequence[int] = (),
+        state: ExplainerState | None = None,
     ) -> None:
-        self._selection = ExampleSelection(probe_context, evaluator, ranks, pin, past.chosen)
-        self._runner = Surveyor(probe_context, evaluator, ranks, outputs, past.remembered)
+        self.probe_context, self.ranks, self.outputs = probe_context, ranks, outputs
+        self.state = ExplainerState() if state is None else state
+        self.selection = ExampleSelection(probe_context, ranks, pin, self.state.chosen)
+        self.evaluators = FeatureEvaluators(probe_context, evaluator)
 
-    def apply(
-        self, method: Method, own: Tensor | None, budget: int | None = None, moment: tuple[int, int] = (0, 0)
-    ) -> Explained:
-        """Apply a method; all ranks get the same.
+    def run(
+        self, explainer: Explainer, own: Tensor | None, budget: int | None = None, moment: tuple[int, int] = (0, 0)
+    ) -> MethodRun:
+        """Run an explainer on its examples; all processes get the same.
 
         Args:
-            method: Which.
-            own: ``(K, C)`` outputs of this process's share of the groups' examples, of which some are chosen.
-            budget: Rows at the most.
+            explainer: The method.
+            own: ``(K, C)`` outputs of this process's share of the groups' examples, of which some are selected.
+            budget: Largest number of rows; None for no limit.
             moment: Epoch and step of the training.
+
+        Raises:
+            ConfigurationError: The explainer cannot explain this model or these data.
+            RuntimeError: The model or the explainer failed; on all processes alike.
         """
-        before = self._rows
-        if isinstance(method, Survey):
-            examples = self._selection.examples(method, own)
-            result, notes = self._runner.conduct(method, examples, budget, moment)
-            return Explained([], self._rows - before, notes=notes, result=result)
-        explanations, notes = self._selection.explain(method, own, budget)
-        return Explained(explanations, self._rows - before, notes=notes)
+        before = self.rows
+        result, notes = self.explain(explainer, self.selection.examples(explainer, own), budget, moment)
+        return MethodRun(explainer, result, self.rows - before, notes=notes)
 
     @property
-    def _rows(self) -> int:
-        """Rows evaluated so far, over all processes."""
-        return (self._selection.evaluator.rows + self._runner.rows) * self._selection.ranks.count
+    def rows(self) -> int:
+        """Number of rows evaluated so far, over all processes."""
+        return self.evaluators.rows * self.ranks.count
+
+    def explain(
+        self,
+        explainer: Explainer,
+        examples: Sequence[int],
+        budget: int | None = None,
+        moment: tuple[int, int] = (0, 0),
+    ) -> tuple[Result | None, list[str]]:
+        """Run an explainer on given examples; arguments and errors as for :meth:`run`.
+
+        Returns:
+            The result, None if the budget did not allow it, and what failed or was left out.
+        """
+        memories = self.state.remembered
+        known = Responses([], memory=memories.get(explainer.name, {}), memories=memories, moment=moment)
+        explain = self._one_by_one if explainer.one_by_one else self._all_at_once
+        result, notes = explain(explainer, examples, budget, known)
+        if result is not None and (result.memory or explainer.name in memories):
+            memories[explainer.name] = result.memory
+        return result, notes
+
+    def _one_by_one(
+        self, explainer: Explainer, examples: Sequence[int], budget: int | None, known: Responses
+    ) -> tuple[Result, list[str]]:
+        with self.ranks.raise_on_all_ranks():
+            evaluator = self.evaluators.of(explainer)
+        dealt = DealtExamples(self.probe_context, evaluator, self.ranks, self.outputs)
+        return dealt.run(explainer, examples, budget, known)
+
+    def _all_at_once(
+        self, explainer: Explainer, examples: Sequence[int], budget: int | None, known: Responses
+    ) -> tuple[Result | None, list[str]]:
+        with self.ranks.raise_on_all_ranks():
+            request = explainer.plan(self.probe_context, examples)
+            rows = requested_rows(request)
+            shared = SharedRows(self.probe_context, self.evaluators.of(explainer), self.ranks, self.outputs)
+        if budget is not None and rows > budget:
+            return None, [f"{explainer.name} was left out: it takes {rows} rows, and the budget has {budget} more"]
+        responses = shared.responses(request)
+        given = replace(responses, memory=known.memory, memories=known.memories, moment=known.moment)
+        result, second, notes = self._explained(explainer, examples, given)
+        if not second.is_empty:
+            more = shared.responses(second)
+            with self.ranks.raise_on_all_ranks():
+                result = explainer.refine(self.probe_context, result, more)
+        return result, notes
+
+    def _explained(
+        self, explainer: Explainer, examples: Sequence[int], responses: Responses
+    ) -> tuple[Result, Request, list[str]]:
+        """Explain and plan the second round; if that fails with what is remembered, as if it were the first run."""
+        try:
+            with self.ranks.raise_on_all_ranks():
+                result = explainer.explain(self.probe_context, examples, responses)
+                return result, explainer.plan_second_round(self.probe_context, result), []
+        except Exception as error:  # on all ranks or on none
+            if not responses.memories:
+                raise
+            reason = describe_error(error)
+        result, second, _ = self._explained(explainer, examples, replace(responses, memory={}, memories={}))
+        # A damaged checkpoint is remembered too.
+        note = f"{explainer.name} left out what was remembered of runs before, and failed on: {reason}"
+        return result, second, [note]

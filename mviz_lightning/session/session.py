@@ -20,14 +20,14 @@ from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers import Method, ProbeContext, Shares
+from mviz_lightning.explainers import Explainer, ProbeContext, Shares
 from mviz_lightning.functional import Task, levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
-from mviz_lightning.session.runner import Explained, ExplainerState, Methods
+from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Session:
     _outputs: int = 0
     _shares: Shares | None = None
     _own: Tensor | None = None
-    _methods: Methods | None = None
+    _methods: Runner | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
     _failure: Exception | None = None
 
@@ -271,7 +271,7 @@ class Session:
             response = ask(self._shares_of(probe), probe, self._outputs)
         return self.ranks.gather(response)[0]
 
-    def explain(self, method: Method, spent: int = 0) -> Explained:
+    def explain(self, method: Explainer, spent: int = 0) -> MethodRun:
         """Apply a method with what is left of the budget, behind a run; all ranks get all that it finds.
 
         Raises:
@@ -284,11 +284,11 @@ class Session:
                 methods = self._prepared()
             self._methods = methods  # on all ranks or on none
         with random_states():  # a method of the user's own may draw
-            explained = self._methods.apply(method, self._own, self.config.left(spent), self.moment)
+            explained = self._methods.run(method, self._own, self.config.left(spent), self.moment)
         self.notes += explained.notes
         return replace(explained, seconds=time.perf_counter() - started)
 
-    def _prepared(self) -> Methods:
+    def _prepared(self) -> Runner:
         probe, evaluator = self._ready()
         shares, config, positions = self._shares_of(probe), self.config, self._collection.positions
         self.kinds = modality_types_of(probe)
@@ -296,7 +296,7 @@ class Session:
         scale = shares.scale(probe, self._outputs)
         probe_context = ProbeContext(cut, shares.task, shares.design, positions, scale, config.seed)
         self._past = self._past if self._collection.restored else ExplainerState()
-        return Methods(probe_context, evaluator, self.ranks, self._outputs, config.pin, self._past)
+        return Runner(probe_context, evaluator, self.ranks, self._outputs, config.pin, self._past)
 
     def state(self, limit: int) -> dict[str, Any]:
         """Return the probe for a checkpoint: whole up to ``limit`` bytes, otherwise its digest."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -188,3 +188,22 @@ class RunRecord:
         for name, value in self.values.items():
             if name.startswith("collapse/") and value not in list(State):
                 raise ValueError(f"{name} is {value}, which is no state")
+
+
+@dataclass(frozen=True)
+class PredictionRecord:
+    """One example's prediction beside its label, as pictures and tables name it.
+
+    Attributes:
+        example: Index among the fixed examples.
+        position: Index in the validation set.
+        predicted: Class, list of labels, value, or list of values.
+        target: The label in the same form; None if it is unknown.
+        probability: Probability of the predicted class; None for values.
+    """
+
+    example: int
+    position: int
+    predicted: Any
+    target: Any
+    probability: float | None

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from mviz_lightning import Modality
 from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.engine import Evaluator, join
-from mviz_lightning.explainers import DIME, ProbeContext
+from mviz_lightning.explainers import DIME, ProbeContext, Responses
 from mviz_lightning.functional import Task, design
 from mviz_lightning.modalities.base import modality_types_of
 
@@ -151,8 +151,8 @@ def explain(evaluator: Evaluator, probe_context: ProbeContext, dime: DIME, point
     """
     found: dict[str, list[Tensor]] = {name: [] for name in EXPLANATIONS}
     for point in points:
-        responses = [evaluator.plain(probe_context.probe, query) for query in dime.plan(probe_context, point)]
-        parts = dime.explain(probe_context, point, responses).outputs[0].parts
+        responses = [evaluator.plain(probe_context.probe, query) for query in dime.plan(probe_context, [point]).queries]
+        parts = dime.explain(probe_context, [point], Responses(responses)).examples[0].outputs[0].parts
         for number, name in enumerate((FIRST, SECOND), 1):
             found[f"UC_{number}"].append(parts[name].unimodal)
             found[f"MI_{number}"].append(parts[name].interaction)
@@ -162,7 +162,7 @@ def explain(evaluator: Evaluator, probe_context: ProbeContext, dime: DIME, point
 
 def rows_of(probe_context: ProbeContext, dime: DIME) -> int:
     """Return the forwards that one point takes."""
-    return len(join(dime.plan(probe_context, 0))[0])
+    return len(join(dime.plan(probe_context, [0]).queries)[0])
 
 
 def pearson(left: Tensor, right: Tensor) -> Tensor:

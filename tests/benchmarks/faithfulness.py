@@ -44,7 +44,7 @@ from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.explainers import ProbeContext
 from mviz_lightning.explainers.unimodal_importance.explainer import NUM_TOTALS, UnimodalImportance
 from mviz_lightning.functional.importance import perturbations
-from mviz_lightning.session.surveyor import Surveyor
+from mviz_lightning.session.runner import Runner
 
 STEPS, AT_ONCE, ORDERS = 16, 64, 4
 """Of integrated gradients; masks a forward of Captum's; random orders for each example."""
@@ -110,9 +110,9 @@ def ours(method: str, task: Task) -> Maps:
     """Ask the survey."""
     survey = UnimodalImportance(method=method, steps=STEPS, num_totals=0)  # type: ignore[arg-type]
     outputs = len(set(task.probe_context.probe.leaves["label"].tolist()))
-    result, _ = Surveyor(task.probe_context, task.evaluator, Ranks(), outputs).conduct(survey, task.examples)
+    result, _ = Runner(task.probe_context, task.evaluator, Ranks(), outputs).explain(survey, task.examples)
     found = result.examples  # type: ignore[union-attr]
-    return {(one.about.example, name): part.weights for one in found for name, part in one.outputs[0].parts.items()}
+    return {(one.example, name): part.weights for one in found for name, part in one.outputs[0].parts.items()}
 
 
 class Input:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mviz_lightning import Modality, explain, explainers
-from mviz_lightning.explainers.dime.over_epochs import Moment, film
+from mviz_lightning.explainers.dime.over_epochs import film
+from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.session.explain import ShareReport
 from mviz_lightning.sinks import FileSink
 
@@ -263,10 +264,10 @@ def draw(names: Sequence[str], methods: Sequence[str], folder: Path) -> None:
     for method in methods:
         report = task.report(getattr(explainers, method)(**METHODS[method]))
         report.save(folder / method / label)
-        hidden = replace(report, _gallery=replace(report._gallery, show_inputs=False))
+        hidden = replace(report, _drawing=replace(report._drawing, show_inputs=False))
         hidden.save(folder / method / f"{label} (hidden)")
         if method == "DIME":
-            strip = film(moments, report._gallery, "mviz/dime/film")
+            strip = film(moments, report._drawing, "mviz/dime/film")
             FileSink(folder / method / label).write([strip], 0)
 
 

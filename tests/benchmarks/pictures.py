@@ -17,7 +17,8 @@ from lightning import seed_everything
 from torch.utils.data import DataLoader
 
 from mviz_lightning.explainers import DIME, Explanation
-from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.explainers.dime.figure import ExplanationFigure
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
@@ -54,7 +55,7 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
 
 
 def explanations(session: Session) -> list[Explanation]:
-    return list(session.explain(session.config.explainers[0]).explanations)
+    return list(session.explain(session.config.explainers[0]).result.examples)
 
 
 def main() -> None:
@@ -64,10 +65,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     reusing, plain = completed(reuse=True), completed(reuse=False)
     found = explanations(reusing)
-    gallery = DrawingContext(reusing.kinds, Labels(reusing.task, reusing.config.class_names))
+    context = DrawingContext(reusing.kinds, Labels(reusing.task, reusing.config.class_names))
+    figure = ExplanationFigure(context, "dime")
     mathematics = seconds(lambda: explanations(reusing), repeats)
     everything = seconds(lambda: explanations(plain), max(1, repeats // 5))
-    drawing = seconds(lambda: [gallery.picture(explanation, "dime") for explanation in found], repeats)
+    drawing = seconds(lambda: [figure.picture(explanation) for explanation in found], repeats)
     print("| an example's | seconds | share of the mathematics |\n|---|---|---|")
     for name, value in (("plain forwards", everything), ("reused encodings", mathematics), ("picture", drawing)):
         print(f"| {name} | {value:.3f} | {value / mathematics:.2f} |")

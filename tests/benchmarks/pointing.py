@@ -9,8 +9,8 @@ lies inside the object's box. Cross-modal maps are those of the colour's word an
 other methods explain the image as a whole, and know of no words. Captum's integrated gradients run on the same model
 and baseline, their pixels summed up by patch.
 
-Two to three minutes on a core. Needs captum. Prints a table and asserts nothing; tests/explainers/test_pointing.py plays
-a short game.
+Two to three minutes on a core. Needs captum. Prints a table and asserts nothing; tests/explainers/test_pointing.py
+plays a short game.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from reference.scenes import COLOURS, SHAPES, VOCABULARY, SceneNet, Scenes, accu
 from torch import Tensor
 
 from mviz_lightning import Modality, explain
-from mviz_lightning.explainers import CrossModalInteraction, Survey, UnimodalImportance
+from mviz_lightning.explainers import CrossModalInteraction, Explainer, UnimodalImportance
 from mviz_lightning.functional.importance import segment_sums
 
 YES = 1
@@ -66,7 +66,7 @@ class Patches:
         return (low[..., 0] <= x) & (x < high[..., 0]) & (low[..., 1] <= y) & (y < high[..., 1])
 
 
-def weights_of(model: SceneNet, scenes: Scenes, survey: Survey) -> dict[int, Tensor]:
+def weights_of(model: SceneNet, scenes: Scenes, survey: Explainer) -> dict[int, Tensor]:
     """Return scene -> ``(T, U)`` weights of patches for every word, or ``(U,)`` for the image as a whole."""
     count = len(scenes.label)
     report = explain(model, [scenes.batch], modalities=READ, target="label", num_examples=count, explainers=[survey])
@@ -74,7 +74,7 @@ def weights_of(model: SceneNet, scenes: Scenes, survey: Survey) -> dict[int, Ten
     for one in report.results[survey.name].examples:  # type: ignore[attr-defined]
         (output,) = one.outputs
         cross = isinstance(survey, CrossModalInteraction)
-        found[one.about.position] = output.pairs[0].of("question") if cross else output.parts["image"].weights
+        found[one.position] = output.pairs[0].of("question") if cross else output.parts["image"].weights
     return found
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, StackDataset
 
 from mviz_lightning import ConfigurationError, Modality, MonitorWarning, MultimodalMonitor
 from mviz_lightning.explainers import DIME
-from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.explainers.dime.figure import ExplanationFigure
 from mviz_lightning.explainers.dime.over_epochs import film
 from mviz_lightning.testing import MemorySink
 
@@ -107,7 +107,7 @@ def breaking(monkeypatch, owner, name, *, when=lambda *_: True):
 
 def test_a_picture_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypatch):
     watch = watching({"pictures_every_n_validations": 1, "pin": [5]})
-    breaking(monkeypatch, DrawingContext, "picture", when=lambda _, explanation, *__: explanation.position == 5)
+    breaking(monkeypatch, ExplanationFigure, "picture", when=lambda _, explanation, *__: explanation.position == 5)
     with pytest.warns(MonitorWarning, match="could not be written or read: ArithmeticError: no such luck") as caught:
         fit(tmp_path, watch)
     assert sum(warning.category is MonitorWarning for warning in caught) == 1
@@ -118,7 +118,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypa
 
 def test_a_table_that_cannot_be_made_costs_no_picture(tmp_path, sinks, monkeypatch):
     watch = watching({"pictures_every_n_validations": 1})
-    breaking(monkeypatch, DrawingContext, "table")
+    breaking(monkeypatch, ExplanationFigure, "table")
     with pytest.warns(MonitorWarning, match="could not be written or read: ArithmeticError: no such luck"):
         fit(tmp_path, watch)
     assert sorted(written(sinks[0])) == expected(watch, ["dime/examples"])
@@ -132,7 +132,7 @@ def test_a_film_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypatch
             raise ArithmeticError("no such luck")
         return works(moments, drawing, key)
 
-    monkeypatch.setattr("mviz_lightning.callbacks.reporter.film", fails_first)
+    monkeypatch.setattr("mviz_lightning.explainers.dime.over_epochs.film", fails_first)
     with pytest.warns(MonitorWarning, match="could not be written or read: ArithmeticError: no such luck"):
         fit(tmp_path, watch)
     first = f"dime/example_{watch.explanation_history.entries[0].explanations[0].position}_over_epochs"
@@ -169,7 +169,9 @@ def test_a_method_that_raises_costs_its_own_explanations(tmp_path, sinks, monkey
     assert "ill failed: ArithmeticError: no such luck" in watch.history[0].note
 
 
-@pytest.mark.parametrize(("owner", "name"), [(DIME, "explain"), (DrawingContext, "picture"), (DrawingContext, "table")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(DIME, "explain"), (ExplanationFigure, "picture"), (ExplanationFigure, "table")]
+)
 def test_failures_can_be_asked_for(tmp_path, sinks, monkeypatch, owner, name):
     breaking(monkeypatch, owner, name)
     with pytest.raises(ArithmeticError, match="no such luck"):

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from mviz_lightning import UnimodalCollapse
 from mviz_lightning.explainers import DIME
-from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.explainers.dime.figure import ExplanationFigure
 from mviz_lightning.session.session import Session
 
 EPOCH = 10.0
@@ -21,7 +21,7 @@ class Watched(Callback):
 
     def __init__(self, patch, watch, shares=0.0, dime=0.0, pictures=0.0):
         self.clock, self.watch, self.seen = Clock(), watch, []
-        works = [(Session, "run", shares), (Session, "explain", dime), (DrawingContext, "picture", pictures)]
+        works = [(Session, "run", shares), (Session, "explain", dime), (ExplanationFigure, "picture", pictures)]
         for owner, name, price in works:
             patch.setattr(owner, name, self._paid(getattr(owner, name), price))
 

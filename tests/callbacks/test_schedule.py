@@ -16,8 +16,9 @@ from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import TimeBudget
 from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.explainers import DIME, Attribution, Explanation, OutputExplanation
-from mviz_lightning.session.explanation_history import Entry, ExplanationHistory
-from mviz_lightning.session.runner import Explained
+from mviz_lightning.explainers.dime.result import DIMEResult
+from mviz_lightning.session.explanation_history import Entry, ExplanationHistory, TimedResult
+from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement
 
 # -- Schedule ----------------------------------------------------------------------------------------------------------
@@ -179,17 +180,22 @@ def explanation(position: int, value: float = 1.0) -> Explanation:
     return Explanation(position // 10, position, 2, [1, 2], 0.9, [output], "a note")
 
 
-def entry(epoch: int, step: int, positions: Sequence[int] = (10, 30), name: str = "dime", stage: str = "fit") -> Entry:
-    return Entry(name, stage, epoch, step, [explanation(position, float(step)) for position in positions])
+def entry(epoch: int, step: int, positions: Sequence[int] = (10, 30), name: str = "dime") -> Entry:
+    return Entry(name, "fit", epoch, step, [explanation(position, float(step)) for position in positions])
+
+
+def timed(epoch: int, step: int, stage: str = "fit") -> TimedResult:
+    found = entry(epoch, step).explanations
+    return TimedResult(DIME(), DIMEResult(examples=found), stage, epoch, step)
 
 
 def test_only_what_was_found_during_fit_is_kept() -> None:
     explanation_history = ExplanationHistory()
     for stage in ("validate", "fit", "test"):
-        explanation_history.add(entry(0, 5, stage=stage))
+        explanation_history.add(timed(0, 5, stage))
 
-    assert [kept.when for kept in explanation_history.entries] == ["epoch 0 (step 5)"]
-    assert entry(0, 5, stage="test").when == "test"
+    assert same(explanation_history.entries, [entry(0, 5)])
+    assert [timed(0, 5, stage).when for stage in ("fit", "test")] == ["epoch 0 (step 5)", "test"]
     explanation_history.clear()
     assert explanation_history.films() == {}
 
@@ -217,7 +223,7 @@ def test_an_album_survives_a_checkpoint() -> None:
 
     assert same(second.entries, first.entries)
     assert same(second.state(), first.state())
-    second.add(entry(2, 15))
+    second.add(timed(2, 15))
     assert [len(explanation_history.entries) for explanation_history in (first, second)] == [2, 3]
 
 
@@ -257,10 +263,10 @@ class Pretended:
         self.step("run")
         return Measurement({"interaction": 0.5}, 100, 0.0, 0.0)
 
-    def explain(self, method: DIME, spent: int = 0) -> Explained:
+    def explain(self, method: DIME, spent: int = 0) -> MethodRun:
         self.step(method.name)
         self.notes.append(f"{method.name} was made")
-        return Explained([explanation(10)], 30)
+        return MethodRun(method, DIMEResult(examples=[explanation(10)]), 30)
 
     def pop_notes(self) -> str:
         notes, self.notes = "; ".join(self.notes), []

@@ -16,7 +16,7 @@ from mviz_lightning.explainers import (
     MultimodalRepresentation,
     UnimodalImportance,
 )
-from mviz_lightning.session.surveyor import Surveyor
+from mviz_lightning.session.runner import Runner
 
 STAGES = {
     "importance": UnimodalImportance,
@@ -57,14 +57,14 @@ def unwritten(monkeypatch):
 @pytest.fixture
 def found(monkeypatch, unwritten):
     """Collect what surveys find: name of a survey -> its findings in order."""
-    results, conduct = {}, Surveyor.conduct
+    results, explain = {}, Runner.explain
 
-    def collect(self, survey, *args):
-        result, notes = conduct(self, survey, *args)
-        results.setdefault(survey.name, []).append(result)
+    def collect(self, explainer, *args):
+        result, notes = explain(self, explainer, *args)
+        results.setdefault(explainer.name, []).append(result)
         return result, notes
 
-    monkeypatch.setattr(Surveyor, "conduct", collect)
+    monkeypatch.setattr(Runner, "explain", collect)
     return results
 
 

@@ -13,9 +13,11 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.features import find_layer, require_layer, with_features
 from mviz_lightning.engine.query import Derivative, Query
 from mviz_lightning.engine.ranks import Ranks
-from mviz_lightning.explainers import ProbeContext, Request, Responses, Result, Survey
+from mviz_lightning.explainers import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.functional import design
-from mviz_lightning.session.surveyor import Surveyor, asked_rows
+from mviz_lightning.session.runner import Runner
+from mviz_lightning.session.shared_rows import requested_rows
+from mviz_lightning.sinks.records import Record
 
 COUNT = 16
 
@@ -208,7 +210,7 @@ class Seen(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask(Survey):
+class Ask(Explainer):
     """Asks for all recombinations of the group and for all examples as they are."""
 
     name: str = "ask"
@@ -224,31 +226,34 @@ class Ask(Survey):
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Seen:
         return Seen(responses=responses, memory={"times": responses.memory.get("times", 0) + 1})
 
+    def draw(self, result: Result, *_: object) -> Sequence[Record]:
+        return ()
 
-def runner(module: nn.Module, batch=None, modalities=("image", "text"), predict=call_named, **options) -> Surveyor:
+
+def runner(module: nn.Module, batch=None, modalities=("image", "text"), predict=call_named, **options) -> Runner:
     probe = probe_of(pair() if batch is None else batch, modalities)
     names, outputs = probe.layout.names, options.pop("outputs", 3)
     plan = design(len(names), probe.size)
     probe_context = ProbeContext(probe, options.pop("task", "multiclass"), plan, list(range(probe.size)))
-    return Surveyor(probe_context, Evaluator(module.eval(), predict, **options), Ranks(), outputs)
+    return Runner(probe_context, Evaluator(module.eval(), predict, **options), Ranks(), outputs)
 
 
-def rows_of(found: Surveyor) -> dict[str, Tensor]:
+def rows_of(found: Runner) -> dict[str, Tensor]:
     """Return the recombined and the aligned rows, as the survey asks for them."""
     tuples = torch.cat([found.probe_context.design.tuples, torch.arange(COUNT).unsqueeze(1).expand(-1, 2)])
     return {"image": pair()["image"][tuples[:, 0]], "text": pair()["text"][tuples[:, 1]]}
 
 
-def asked(found: Surveyor, **options) -> tuple[Tensor, Tensor]:
+def asked(found: Runner, **options) -> tuple[Tensor, Tensor]:
     """Return the features and the outputs of all rows."""
-    result, notes = found.conduct(Ask(**options), [])
+    result, notes = found.explain(Ask(**options), [])
     assert isinstance(result, Seen)
     assert notes == []
     return torch.cat(list(result.responses.features)), torch.cat(list(result.responses.outputs))
 
 
 @pytest.mark.parametrize("reuse", [True, False])
-def test_the_surveyor_gives_every_row_its_features_and_outputs(reuse) -> None:
+def test_the_runner_gives_every_row_its_features_and_outputs(reuse) -> None:
     module = seeded(Fused)
     found = runner(module, reuse=reuse)
     features, outputs = asked(found)
@@ -260,8 +265,8 @@ def test_the_surveyor_gives_every_row_its_features_and_outputs(reuse) -> None:
 def test_encodings_are_reused_where_the_layer_lies_behind_them() -> None:
     found = runner(seeded(Fused))
     asked(found)
-    assert found._featured["ask"].reuse
-    assert found._featured["ask"]._plan.modules == ["image_net", "text_net"]
+    assert found.evaluators._featured["ask"].reuse
+    assert found.evaluators._featured["ask"]._plan.modules == ["image_net", "text_net"]
 
 
 @pytest.mark.parametrize("layer", ["image_net.1", "text_net.0", "image_net"])
@@ -286,9 +291,9 @@ def test_late_fusion_has_the_features_of_its_last_linear_layer() -> None:
 def test_the_features_that_one_survey_asks_for_are_found_once() -> None:
     found = runner(seeded(Fused))
     asked(found)
-    before, rows = found._featured["ask"], found.rows
+    before, rows = found.evaluators._featured["ask"], found.rows
     asked(found)
-    assert found._featured["ask"] is before
+    assert found.evaluators._featured["ask"] is before
     assert found.rows == 2 * rows == 2 * COUNT**2
 
 
@@ -296,22 +301,22 @@ def test_a_survey_is_told_what_it_remembered() -> None:
     found = runner(seeded(Fused))
     asked(found)
     asked(found)
-    assert found.memory == {"ask": {"times": 2}}
+    assert found.state.remembered == {"ask": {"times": 2}}
 
 
 def test_a_survey_that_exceeds_the_budget_is_left_out() -> None:
     found = runner(seeded(Fused))
-    result, notes = found.conduct(Ask(), [], budget=COUNT**2 - 1)
+    result, notes = found.explain(Ask(), [], budget=COUNT**2 - 1)
     assert result is None
     assert notes == ["ask was left out: it takes 256 rows, and the budget has 255 more"]
-    assert found.conduct(Ask(), [], budget=COUNT**2)[0] is not None
+    assert found.explain(Ask(), [], budget=COUNT**2)[0] is not None
 
 
 def test_rows_of_derivatives_count_for_every_step() -> None:
     query = Query.aligned(torch.arange(3), 2)
     derivative = Derivative(query, torch.zeros(3, dtype=torch.long), "image", steps=5)
-    assert asked_rows(Request([query, query], [derivative])) == 3 + 15
-    assert asked_rows(Request()) == 0
+    assert requested_rows(Request([query, query], [derivative])) == 3 + 15
+    assert requested_rows(Request()) == 0
 
 
 @pytest.mark.parametrize(
@@ -322,13 +327,13 @@ def test_a_wrong_layer_is_a_wrong_configuration(options, message) -> None:
     module = seeded(Fused)
     module.idle = nn.Linear(2, 2)
     with pytest.raises(ConfigurationError, match=message):
-        runner(module).conduct(Ask(**options), [])
+        runner(module).explain(Ask(**options), [])
 
 
 def test_a_model_that_scores_all_pairs_has_no_features() -> None:
     found = runner(seeded(Fused), all_pairs=call_named)
     with pytest.raises(ConfigurationError, match="scores all pairs has no fused features"):
-        found.conduct(Ask(), [])
+        found.explain(Ask(), [])
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

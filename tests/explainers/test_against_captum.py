@@ -111,7 +111,7 @@ def cases(found: Session, method: str, **options: Any) -> Iterator[tuple[Case, T
         for output in example.outputs:
             for name, part in output.parts.items():
                 assert part.method == method
-                yield Case(found, example.about.example, output.output, name), part.weights.float()
+                yield Case(found, example.example, output.output, name), part.weights.float()
 
 
 def compare(found: Session, method: str, attribute: Attribute, tolerance: float, **options: Any) -> int:

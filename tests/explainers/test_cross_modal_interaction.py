@@ -17,12 +17,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from mviz_lightning import ConfigurationError, Modality, explain
 from mviz_lightning.explainers import CrossModalInteraction
 from mviz_lightning.explainers.cross_modal_interaction.result import CrossModalResult, PairInteraction
-from mviz_lightning.explainers.dime.figure import GAP, PANEL, DrawingContext
-from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.panels import GAP, PANEL
 from mviz_lightning.plotting.text_rendering import font
 from mviz_lightning.sinks.records import Picture, Table
 
@@ -69,10 +69,7 @@ def found(module: nn.Module, given: Any = None, modalities: Any = None, **option
 def pairs_of(result: CrossModalResult) -> list[tuple[int, int, PairInteraction]]:
     """Return example, output and what acts together on it."""
     return [
-        (one.about.example, output.output, pair)
-        for one in result.examples
-        for output in one.outputs
-        for pair in output.pairs
+        (one.example, output.output, pair) for one in result.examples for output in one.outputs for pair in output.pairs
     ]
 
 
@@ -363,7 +360,7 @@ def test_all_pairs_of_three_modalities_are_looked_at(method: str) -> None:
     result = found(Three(), given, read, method=method, outputs=[0])
     assert list(result.values) == ["total/image+text", "total/image+sound", "total/text+sound"]
     assert result.values["total/image+sound"] == pytest.approx(0, abs=1e-5)
-    examples = [one.about.example for one in result.examples]
+    examples = [one.example for one in result.examples]
     expected = float((X[examples, 0] * Y[examples, 0]).abs().mean())
     assert result.values["total/image+text"] == pytest.approx(expected, rel=1e-3)
 
@@ -425,8 +422,8 @@ def drawn(module: nn.Module, given: Any, read: Any, **options: Any) -> tuple[lis
     """Return the pictures and the table of one example."""
     result = found(module, given, read, num_examples=1, **options)
     probe = probe_of(given, read, "label")
-    *pictures, table = records_of(
-        result, "cross_modal", DrawingContext(modality_types_of(probe), Labels("multiclass")), "epoch 3"
+    *pictures, table = CrossModalInteraction().draw(
+        result, DrawingContext(modality_types_of(probe), Labels("multiclass")), "epoch 3"
     )
     return pictures, table
 

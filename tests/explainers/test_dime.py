@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine import Evaluator, Query
-from mviz_lightning.explainers import DIME, Explanation, ProbeContext
+from mviz_lightning.explainers import DIME, Explanation, ProbeContext, Responses
 from mviz_lightning.explainers.dime.explainer import masked_rows
 from mviz_lightning.functional import design, draw_masks
 
@@ -76,8 +76,8 @@ def explained(
     found: ProbeContext, module: nn.Module, example: int, call: Callable = predict, **options: Any
 ) -> Explanation:
     method = DIME(**options)
-    responses = Evaluator(module, call)(found.probe, method.plan(found, example))
-    return method.explain(found, example, responses)
+    responses = Evaluator(module, call)(found.probe, method.plan(found, [example]).queries)
+    return method.explain(found, [example], Responses(responses)).examples[0]
 
 
 def centred(found: ProbeContext, module: nn.Module) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
@@ -176,7 +176,7 @@ def test_rows_are_every_mask_beside_the_own_partner_and_then_the_donors() -> Non
 
 
 def masked_parts(found: ProbeContext, example: int, **options: Any) -> dict[str, Query]:
-    _, *masked = DIME(**options).plan(found, example)
+    _, *masked = DIME(**options).plan(found, [example]).queries
     return {next(iter(query.masks)): query for query in masked}
 
 

@@ -15,11 +15,14 @@ from matplotlib.text import Text
 
 from mviz_lightning import Modality
 from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
-from mviz_lightning.explainers.dime.figure import GAP, MARGIN, PANEL, DrawingContext
-from mviz_lightning.explainers.dime.over_epochs import Moment, film, thinned
+from mviz_lightning.explainers.dime.figure import ExplanationFigure
+from mviz_lightning.explainers.dime.over_epochs import film, thinned
+from mviz_lightning.explainers.dime.result import Moment
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.panels import GAP, MARGIN, PANEL
 from mviz_lightning.plotting.trust import shown, strength, verdict
 
 NAMES = ["cat", "dog", "owl"]
@@ -38,6 +41,18 @@ def drawing(leaves, *, task="multiclass", class_names=NAMES, show_inputs=True):
     said = {name: modality for name, (_, modality) in leaves.items() if modality is not None}
     kinds = modality_types_of(probe_of(batch, said | {"rest": Modality("rest")}))
     return DrawingContext({name: kinds[name] for name in said}, Labels(task, class_names), show_inputs)
+
+
+def picture(shown, found, when=""):
+    return ExplanationFigure(shown, "dime", when).picture(found)
+
+
+def table_of(shown, drawn, when=""):
+    return ExplanationFigure(shown, "dime", when).table(drawn)
+
+
+def decomposition(labels, found):
+    return labels.decomposition(found.output, found.role, found.unimodal, found.interaction, found.value)
 
 
 def part(unimodal, interaction=None, unimodal_r2=0.9, interaction_r2=0.9):
@@ -82,7 +97,7 @@ def words(monkeypatch):
 
 
 def draw(*sides):
-    return drawing(patches()).picture(explained(output(image=part(*sides))), "dime").pixels
+    return picture(drawing(patches()), explained(output(image=part(*sides)))).pixels
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -101,7 +116,7 @@ def test_uc_and_mi_share_a_symmetric_scale_that_ends_at_the_largest_weight(sign,
 def test_every_modality_has_a_scale_of_its_own():
     leaves = {name: (torch.ones(8, 3, 8, 8), Modality(name, max_segments=4)) for name in ("weak", "strong")}
     found = explained(output(weak=part([0.1, 0, 0, 0]), strong=part([0, 10, 0, 0])))
-    pixels = drawing(leaves).picture(found, "dime").pixels
+    pixels = picture(drawing(leaves), found).pixels
     assert [count(column(pixels, k), RED) for k in (1, 2)] == pytest.approx([2 * PATCH] * 2, rel=0.05)
 
 
@@ -129,20 +144,20 @@ def test_weights_that_do_not_foretell_unseen_masks_are_faded_and_said(words, r2,
 
 def test_a_picture_is_640_pixels_wide_and_says_what_it_shows(words):
     found = explained(output(image=part([1, 0, 0, 0])), predicted=2, target=1)
-    image = drawing(patches()).picture(found, "dime", "epoch 3 (step 40)")
+    image = picture(drawing(patches()), found, "epoch 3 (step 40)")
     assert (image.pixels.shape[1:], image.pixels.dtype, image.keep) == ((640, 3), np.uint8, True)
     assert image.key == "dime/example_17"
     assert image.caption == "Example 17, epoch 3 (step 40): predicted owl (0.90), target dog - wrong"
     assert image.caption in [text.replace("\n", " ") for text in words]
     assert "cat (true and predicted): centred logit 1.00 = UC 0.25 + MI 0.75" in words
     assert any("Masked parts become: image: the examples' mean." in text.replace("\n", " ") for text in words)
-    assert drawing(patches()).picture(found, "dime").caption.startswith("Example 17: predicted")
+    assert picture(drawing(patches()), found).caption.startswith("Example 17: predicted")
 
 
 def test_a_mistake_gets_a_block_for_the_true_class_and_one_for_the_predicted(words):
     true, predicted = output(1, "true", image=part([1, 0, 0, 0])), output(2, "predicted", image=part([-1, 0, 0, 0]))
-    one = drawing(patches()).picture(explained(true, target=1), "dime").pixels
-    two = drawing(patches()).picture(explained(true, predicted, predicted=2, target=1), "dime").pixels
+    one = picture(drawing(patches()), explained(true, target=1)).pixels
+    two = picture(drawing(patches()), explained(true, predicted, predicted=2, target=1)).pixels
     assert len(two) - len(one) >= 100 * PANEL
     middle = len(two) // 2
     upper, lower = column(two[:middle], 1), column(two[middle:], 1)
@@ -163,8 +178,8 @@ def test_a_table_names_what_drives_and_every_column_is_of_one_type():
     both = [output(k, image=image, text=part([]), table=age) for k in (1, 2)]
     second = explained(*both, target=None, predicted=1, example=1)
     found = drawing(leaves)
-    drawn = [(one, found.picture(one, "dime")) for one in (first, second)]
-    table = found.table(drawn, "dime/examples", "epoch 1")
+    drawn = [(one, picture(found, one)) for one in (first, second)]
+    table = table_of(found, drawn, "epoch 1")
     assert (table.key, len(table.rows), {len(row) for row in table.rows}) == ("dime/examples", 3, {len(table.columns)})
     kinds = {name: {type(row[k]) for row in table.rows} for k, name in enumerate(table.columns)}
     others = {"example": {int}, "picture": {np.ndarray}, "UC": {float}, "MI": {float}}
@@ -225,7 +240,7 @@ def test_a_film_lists_the_strongest_words_in_their_order(words):
 def test_an_example_without_units_is_drawn():
     leaves = patches() | {"text": text_leaf(["", "a b"])}
     one = {"image": part([1, 0, 0, 0]), "text": part([], unimodal_r2=math.nan, interaction_r2=math.nan)}
-    assert drawing(leaves).picture(explained(output(**one)), "dime").pixels.shape[1] == 640
+    assert picture(drawing(leaves), explained(output(**one))).pixels.shape[1] == 640
     assert film(moments([one, one]), drawing(leaves), "x").pixels.shape[1] == 640
 
 
@@ -257,8 +272,8 @@ def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, word
             found = drawing(leaves, show_inputs=show)
             segments = found.kinds["x"].segments.count(0)
             one = {"x": part([(-1) ** k * (k + 1) for k in range(segments)])}
-            image = found.picture(explained(output(**one)), "dime")
-            rows = found.table([(explained(output(**one)), image)], "t", "").rows
+            image = picture(found, explained(output(**one)))
+            rows = table_of(found, [(explained(output(**one)), image)]).rows
             texts = [cell for row in rows for cell in row if not isinstance(cell, np.ndarray)]
             seen[show, seed] = (image.pixels, film(moments([one, one]), found, "f").pixels), (image.caption, texts)
     hidden, other = seen[False, 0], seen[False, 1]
@@ -273,7 +288,7 @@ def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, word
 def test_names_of_classes_and_words_are_drawn_whatever_they_are(names):
     found = drawing(patches() | {"text": text_leaf([" ".join(f"${name}$" for name in names)])}, class_names=names)
     one = {"image": part([1, 0, 0, 0]), "text": part([1] * len(found.kinds["text"].names(0)))}
-    for image in (found.picture(explained(output(**one), target=1), "dime"), film(moments([one, one]), found, "x")):
+    for image in (picture(found, explained(output(**one), target=1)), film(moments([one, one]), found, "x")):
         assert image.pixels.std() > 10
 
 
@@ -296,23 +311,23 @@ def test_predictions_targets_and_outputs_are_named_for_every_task(task, names, p
     labels = Labels(task, names)
     assert labels.headline(explained(predicted=predicted, target=target)) == headline
     whole = "1" if task == "regression" else "1.00"
-    assert labels.decomposition(output(0, "true")) == f"{split} {whole} = UC 0.25 + MI 0.75"
+    assert decomposition(labels, output(0, "true")) == f"{split} {whole} = UC 0.25 + MI 0.75"
     negative = replace(output(0, "output"), interaction=-2.0, value=-1.75)
     less = "2" if task == "regression" else "2.00"
-    assert labels.decomposition(negative) == split.replace(" (true)", "") + f" -1.75 = UC 0.25 - MI {less}"
+    assert decomposition(labels, negative) == split.replace(" (true)", "") + f" -1.75 = UC 0.25 - MI {less}"
 
 
 def test_long_names_of_outputs_give_way_to_numbers_and_small_values_have_digits() -> None:
     long = Labels("multiclass", ["eine au\u00dfergew\u00f6hnlich lange Bezeichnung einer Klasse" * 2])
-    said = long.decomposition(output(0, "true"))
+    said = decomposition(long, output(0, "true"))
     assert said.startswith("eine au\u00dfergew\u00f6hnlich lange")
     assert said.endswith("\u2026 (true): centred logit 1.00 = UC 0.25 + MI 0.75")
     assert len(said) == len(long.valued(0, "true", 1.0)) == 84
     small = replace(output(0, "output"), value=2e-5, unimodal=-1.5e-5, interaction=3.5e-5)
-    assert Labels("regression").decomposition(small) == "output 0: value 2e-05 = UC -1.5e-05 + MI 3.5e-05"
+    assert decomposition(Labels("regression"), small) == "output 0: value 2e-05 = UC -1.5e-05 + MI 3.5e-05"
     found = drawing(patches())
     small = output(image=part([3e-5, 0, 0, 0]))
-    table = found.table([(explained(small), found.picture(explained(small), "dime"))], "dime/examples", "")
+    table = table_of(found, [(explained(small), picture(found, explained(small)))])
     assert "+3e-5" in table.rows[0][8]
 
 
@@ -323,9 +338,9 @@ def test_pictures_and_films_on_used_panels_are_those_on_new_ones():
     used = drawing(leaves)
 
     def draw(on):
-        yield lambda: on().picture(double, "dime").pixels
+        yield lambda: picture(on(), double).pixels
         yield lambda: film(moments([one] * 3), on(), "x").pixels
-        yield lambda: on().picture(single, "dime").pixels
+        yield lambda: picture(on(), single).pixels
         yield lambda: film(moments([one] * 2, first=4), on(), "x").pixels
 
     for first, again in zip(draw(lambda: drawing(leaves)), draw(lambda: used), strict=True):

@@ -16,8 +16,9 @@ from reference import errors as slow
 from torch import nn
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.explainers import ErrorAnalysis, Survey
-from mviz_lightning.explainers.error_analysis.explainer import LONGEST, ErrorResult, thinned
+from mviz_lightning.explainers import ErrorAnalysis, Explainer
+from mviz_lightning.explainers.error_analysis.explainer import LONGEST, thinned
+from mviz_lightning.explainers.error_analysis.result import ErrorResult
 from mviz_lightning.functional import decomposable
 from mviz_lightning.functional.failures import categories, categories_of, margins
 
@@ -89,7 +90,7 @@ def test_the_worst_are_the_mistakes_of_the_largest_loss_and_are_described(case) 
     ]
     unit = label.double().std(0) if outputs == 2 and task == "regression" else torch.ones(outputs)
     expected = sorted((loss / float(unit[k] if task == "regression" else 1), i, k) for loss, i, k in wrong)
-    assert [found.explanation.position - 1000 for found in result.worst] == [i for _, i, _ in expected[:10]]
+    assert [found.position - 1000 for found in result.worst] == [i for _, i, _ in expected[:10]]
     value, alone = (decomposable(part.double(), task) for part in (outputs_of, unimodal))
     for one, (_, i, k) in zip(result.worst, expected, strict=False):
         output = int(label[i]) if task == "multiclass" else k
@@ -98,10 +99,10 @@ def test_the_worst_are_the_mistakes_of_the_largest_loss_and_are_described(case) 
         assert one.value == pytest.approx(float(value[i, output]), rel=1e-4, abs=1e-4)
         assert one.unimodal == pytest.approx(float(alone[i, output]), rel=1e-4, abs=1e-4)
         assert one.unimodal + one.interaction == pytest.approx(one.value, rel=1e-6)
-        assert one.explanation.predicted == pytest.approx(said(outputs_of[i], task), rel=1e-5)
+        assert one.predicted == pytest.approx(said(outputs_of[i], task), rel=1e-5)
         assert one.alone == pytest.approx(said(unimodal[i].double(), task), rel=1e-5)
-        assert one.explanation.target == pytest.approx(truth(label[i], task))
-        assert float(found.probe.leaves["image"][one.explanation.example, 0, 0, 0]) == i / 64
+        assert one.target == pytest.approx(truth(label[i], task))
+        assert float(found.probe.leaves["image"][one.example, 0, 0, 0]) == i / 64
 
 
 def loss_of(outputs, label, task):
@@ -134,7 +135,7 @@ def test_the_rescued_are_those_that_the_interaction_helped_most(case) -> None:
     gain = margin(unimodal + interaction, label, task) - margin(unimodal, label, task)
     scale = label.double().std(0).numpy() if outputs == 2 and task == "regression" else 1
     order = sorted((-g, i, k) for (i, k), g in np.ndenumerate(gain / scale) if kinds[i][k] == name)
-    assert [one.explanation.position - 1000 for one in result.rescued] == [i for _, i, _ in order[:10]]
+    assert [one.position - 1000 for one in result.rescued] == [i for _, i, _ in order[:10]]
     assert {one.category for one in result.rescued} == {name}
     assert len(result.rescued) == min(10, result.counts[name])
 
@@ -292,7 +293,7 @@ def test_it_costs_what_the_shares_cost() -> None:
 @pytest.mark.filterwarnings("ignore")  # jsonargparse's, of its own renamed methods
 def test_it_is_built_from_yaml() -> None:
     parser = ArgumentParser()
-    parser.add_argument("--survey", type=Survey)
+    parser.add_argument("--survey", type=Explainer)
     said = "{class_path: mviz_lightning.explainers.ErrorAnalysis, init_args: {num_examples: 3, name: mine}}"
     built = parser.instantiate_classes(parser.parse_args([f"--survey={said}"])).survey
     assert built == ErrorAnalysis(num_examples=3, name="mine")

@@ -9,15 +9,16 @@ from helpers.pictured import pictured
 from helpers.planted import COUNT
 
 from mviz_lightning.explainers import ErrorAnalysis
-from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.cases import sentences
-from mviz_lightning.explainers.error_analysis.explainer import ClassErrors, ErrorResult
 from mviz_lightning.explainers.error_analysis.figure import COLOURS, SHOWN
+from mviz_lightning.explainers.error_analysis.result import ClassErrors, ErrorResult
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.sinks.records import Picture, Table
 
 TASKS = ["multiclass", "binary", "multilabel", "regression"]
 LONG = ["a class of a name that is long beyond all measure", "another, hardly shorter than the first", "third class"]
+METHOD = ErrorAnalysis(name="survey")
 WHEN = "epoch 12 (step 3400)"
 
 
@@ -37,7 +38,7 @@ def drawing(found, task, **options):
 
 def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> None:
     task, found, result = case
-    records, _ = pictured(result, drawing(found, task), WHEN)
+    records, _ = pictured(METHOD, result, drawing(found, task), WHEN)
     assert list(records) == [
         "survey/classes", "survey/counts", "survey/worst", "survey/rescued", "survey/examples"
     ]  # fmt: skip
@@ -51,7 +52,7 @@ def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> 
 
 def test_every_class_stands_there_with_its_numbers(case) -> None:
     task, found, result = case
-    records, written = pictured(result, drawing(found, task))
+    records, written = pictured(METHOD, result, drawing(found, task))
     table = records["survey/counts"]
     assert table.columns[3:] == list(result.counts)
     assert [list(row[3:]) for row in table.rows] == [list(one.counts.values()) for one in shown(result, task)]
@@ -78,7 +79,7 @@ def test_bars_are_as_long_as_the_numbers() -> None:
     result = ErrorResult(
         counts=counts, classes=[ClassErrors(0, counts)], worst=[], rescued=[], history=[(0, 9, counts)]
     )
-    pixels = pictured(result, DrawingContext({}, Labels("multiclass")))[0]["survey/classes"].pixels
+    pixels = pictured(METHOD, result, DrawingContext({}, Labels("multiclass")))[0]["survey/classes"].pixels
     lengths = {}
     for name in ("rescued", "spoiled", "unrepaired", "misled"):
         rgb = [int(COLOURS[name][k : k + 2], 16) for k in (1, 3, 5)]
@@ -94,7 +95,7 @@ def test_many_classes_share_a_row() -> None:
     many = [ClassErrors(k, counts) for k in range(SHOWN + 7)]
     total = {name: (SHOWN + 7) * number for name, number in counts.items()}
     result = ErrorResult(counts=total, classes=many, worst=[], rescued=[], history=[(0, 9, total)])
-    records, written = pictured(result, DrawingContext({}, Labels("multiclass")))
+    records, written = pictured(METHOD, result, DrawingContext({}, Labels("multiclass")))
     at = written["survey/classes"].index("7 others")
     assert written["survey/classes"][at + 1 : at + 6] == ["0", "0", "14", "7", "28"]
     assert len(records["survey/counts"].rows) == SHOWN + 7
@@ -103,15 +104,12 @@ def test_many_classes_share_a_row() -> None:
 
 def test_cases_are_described_in_lines_that_need_no_break(case) -> None:
     task, found, result = case
-    _, written = pictured(result, drawing(found, task), WHEN)
+    _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     for name, listed in (("worst", result.worst), ("rescued", result.rescued)):
         lines = written[f"survey/{name}"]
         assert WHEN in lines[0]
-        at = [
-            lines.index(next(line for line in lines if f"Example {one.explanation.position}:" in line))
-            for one in listed
-        ]
-        assert len(set(at)) == len({one.explanation.position for one in listed})
+        at = [lines.index(next(line for line in lines if f"Example {one.position}:" in line)) for one in listed]
+        assert len(set(at)) == len({one.position for one in listed})
         for place, one in zip(at, listed, strict=True):
             if at.count(place) == 1:
                 split = f"{one.value:.3g} = UC" if task == "regression" else f"{one.value:.2f} = UC {one.unimodal:.2f}"
@@ -128,8 +126,8 @@ def test_numbers_outlast_long_names(case) -> None:
         assert all(len(line) <= 43 for line in lines)
         sign = "-" if one.interaction < 0 else "+"
         assert f" {sign} MI {abs(one.interaction):.2f}"[:-1] in lines[2] or task == "regression"
-        if one.explanation.probability is not None:
-            assert lines[3].endswith(f"({one.explanation.probability:.2f})")
+        if one.probability is not None:
+            assert lines[3].endswith(f"({one.probability:.2f})")
 
 
 def test_the_loss_is_not_cut_off(case) -> None:
@@ -137,7 +135,7 @@ def test_the_loss_is_not_cut_off(case) -> None:
     one = replace(result.worst[0], loss=0.00015449)
     what, cost = sentences(one, Labels(task), 80)[0].split(", ")
     assert cost == ("absolute error" if task == "regression" else "loss") + " 0.000154"
-    assert what == f"Example {one.explanation.position}: {one.category}"
+    assert what == f"Example {one.position}: {one.category}"
     room = len(what) + 2 + len(cost)
     assert sentences(one, Labels(task), room)[0] == f"{what}, {cost}"
     assert sentences(one, Labels(task), room - 1)[:2] == [what, cost]
@@ -146,14 +144,14 @@ def test_the_loss_is_not_cut_off(case) -> None:
 
 def test_rows_carry_the_inputs_of_their_example(case) -> None:
     task, found, result = case
-    records, _ = pictured(result, drawing(found, task))
+    records, _ = pictured(METHOD, result, drawing(found, task))
     table = records["survey/examples"]
     listed = [*(("worst", one) for one in result.worst), *(("rescued", one) for one in result.rescued)]
     assert table.columns[-1] == "inputs"
     for row, (name, one) in zip(table.rows, listed, strict=True):
-        assert row[1:4] == [name, one.explanation.position, one.category]
+        assert row[1:4] == [name, one.position, one.category]
         assert row[9:12] == [one.value, one.unimodal, one.interaction]
-        red = (one.explanation.position - 1000) / 64
+        red = (one.position - 1000) / 64
         colour = [round(255 * red), round(255 * (1 - red)), round(255 * 0.5)]
         near = np.abs(row[-1].astype(int) - colour).max(-1) <= 2
         assert near.mean() > 0.2
@@ -161,9 +159,9 @@ def test_rows_carry_the_inputs_of_their_example(case) -> None:
 
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
     task, found, result = case
-    open_records, written = pictured(result, drawing(found, task))
+    open_records, written = pictured(METHOD, result, drawing(found, task))
     assert any("secret" in line for line in written["survey/worst"])
-    records, written = pictured(result, drawing(found, task, show_inputs=False))
+    records, written = pictured(METHOD, result, drawing(found, task, show_inputs=False))
     assert list(records) == ["survey/classes", "survey/counts", "survey/examples"]
     assert "secret" not in str(written) + str(planted.texts(list(records.values())))
     assert list(records["survey/examples"].columns) == list(open_records["survey/examples"].columns[:-1])
@@ -173,11 +171,11 @@ def test_without_inputs_nothing_of_them_is_told(case) -> None:
 @pytest.mark.parametrize(("epochs", "unit", "marks"), [([0, 3, 6], "epoch", {"0", "6"}), ([0, 0, 1], "step", {"40"})])
 def test_the_course_is_that_of_the_training(case, epochs, unit, marks) -> None:
     task, found, result = case
-    assert "survey/over_time" not in pictured(result, drawing(found, task))[0]
+    assert "survey/over_time" not in pictured(METHOD, result, drawing(found, task))[0]
     zero = dict.fromkeys(result.counts, 0)
     history = zip(epochs, [20, 40, 60], [result.counts, zero, result.counts], strict=True)
     second = replace(result, history=list(history))
-    records, written = pictured(second, drawing(found, task), WHEN)
+    records, written = pictured(METHOD, second, drawing(found, task), WHEN)
     assert records["survey/over_time"].pixels.shape[1] == 640
     lines = written["survey/over_time"]
     assert unit in lines
@@ -188,15 +186,15 @@ def test_the_course_is_that_of_the_training(case, epochs, unit, marks) -> None:
 def test_nothing_is_drawn_of_what_there_is_none(case) -> None:
     task, found, result = case
     bare = replace(result, rescued=[])
-    records, _ = pictured(bare, drawing(found, task))
+    records, _ = pictured(METHOD, bare, drawing(found, task))
     assert "survey/rescued" not in records
     assert {row[1] for row in records["survey/examples"].rows} == {"worst"}
-    assert "survey/examples" not in pictured(replace(bare, worst=[]), drawing(found, task))[0]
+    assert "survey/examples" not in pictured(METHOD, replace(bare, worst=[]), drawing(found, task))[0]
 
 
 def test_the_headline_counts(case) -> None:
     task, found, result = case
-    _, written = pictured(result, drawing(found, task), WHEN)
+    _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     first, said, *_ = written["survey/classes"]
     counts, total = result.counts, sum(result.counts.values())
     assert first == f"What failed, {WHEN}"

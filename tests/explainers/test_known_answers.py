@@ -21,7 +21,7 @@ from torch.testing import assert_close
 
 from mviz_lightning import Modality
 from mviz_lightning.engine import Evaluator, Query
-from mviz_lightning.explainers import DIME, Attribution, Explanation, ProbeContext
+from mviz_lightning.explainers import DIME, Attribution, Explanation, ProbeContext, Responses
 from mviz_lightning.explainers.dime.explainer import attributions, masked_rows
 from mviz_lightning.functional import draw_masks
 from mviz_lightning.testing import Additive
@@ -104,7 +104,8 @@ def asker(module: nn.Module) -> Evaluator:
 
 def explained(evaluator: Evaluator, probe_context: ProbeContext, example: int, **arguments: Any) -> Explanation:
     dime = DIME(**arguments)
-    return dime.explain(probe_context, example, evaluator(probe_context.probe, dime.plan(probe_context, example)))
+    responses = evaluator(probe_context.probe, dime.plan(probe_context, [example]).queries)
+    return dime.explain(probe_context, [example], Responses(responses)).examples[0]
 
 
 def normal(modalities: int, count: int = 48) -> dict[str, Tensor]:

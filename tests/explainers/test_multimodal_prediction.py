@@ -10,7 +10,7 @@ from reference import sparse as slow
 from torch import nn
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.explainers import MultimodalPrediction, MultimodalRepresentation, Survey
+from mviz_lightning.explainers import Explainer, MultimodalPrediction, MultimodalRepresentation
 from mviz_lightning.explainers.multimodal_prediction.explainer import (
     ACTIVATED,
     BARS,
@@ -195,12 +195,12 @@ def test_examples_are_ranked_by_weight_times_activation(case) -> None:
                 assert effect.weight == weights[effect.feature, one.output]
             column = features[:, effect.feature]
             # Standardised on one half of the examples: the whole has nearly the same mean and deviation.
-            about = (column[one.explanation.example] - column.mean()) / column.std()
+            about = (column[one.example] - column.mean()) / column.std()
             assert effect.activation == pytest.approx(float(about), abs=0.35)
         if task == "multiclass":
-            assert one.output == one.explanation.predicted
+            assert one.output == one.predicted
         assert one.agrees is None if task == "regression" else isinstance(one.agrees, bool)
-        assert found._collection.positions[one.explanation.example] == one.explanation.position
+        assert found._collection.positions[one.example] == one.position
 
 
 def test_every_feature_that_is_named_has_the_examples_that_activate_it_most(case) -> None:
@@ -294,7 +294,7 @@ def test_without_labels_there_is_no_accuracy() -> None:
     result = surveyed(session("multiclass", examples=batch(), target=None))
     assert set(result.values) == {"fidelity", "fidelity_baseline", "sparsity"}
     assert result.values["fidelity"] > 0.96
-    assert all(one.explanation.target is None for one in result.examples)
+    assert all(one.target is None for one in result.examples)
 
 
 def test_labels_of_nothing_are_not_foretold() -> None:
@@ -381,7 +381,7 @@ def test_impossible_arguments_are_refused(options, message) -> None:
 @pytest.mark.filterwarnings("ignore")  # jsonargparse's, of its own renamed methods
 def test_it_is_built_from_yaml() -> None:
     parser = ArgumentParser()
-    parser.add_argument("--survey", type=Survey)
+    parser.add_argument("--survey", type=Explainer)
     said = "{class_path: mviz_lightning.explainers.MultimodalPrediction, init_args: {num_examples: 3, layer: head}}"
     built = parser.instantiate_classes(parser.parse_args([f"--survey={said}"])).survey
     assert built == MultimodalPrediction(num_examples=3, layer="head")

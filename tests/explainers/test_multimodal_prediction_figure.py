@@ -11,9 +11,9 @@ from matplotlib.font_manager import FontProperties
 from torch import nn
 
 from mviz_lightning.explainers import MultimodalPrediction, MultimodalRepresentation
-from mviz_lightning.explainers.dime.figure import DrawingContext
-from mviz_lightning.explainers.multimodal_prediction.explainer import ActivatingExample, PredictionResult
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_prediction.figure import LOWERS, RAISES
+from mviz_lightning.explainers.multimodal_prediction.result import PredictionResult, ReferenceExample
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import MODALITIES, Stamps
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
@@ -23,6 +23,7 @@ from mviz_lightning.sinks.records import Picture, Table
 
 TASKS = ["multiclass", "binary", "multilabel", "regression"]
 LONG = ["a class of a name that is long beyond all measure", "another, hardly shorter than the first", "third class"]
+METHOD = MultimodalPrediction(name="survey")
 WHEN = "epoch 12 (step 3400)"
 
 
@@ -59,8 +60,8 @@ def drawing(found, task, **options):
 
 def test_there_is_a_picture_for_every_example_three_tables_and_a_summary(case) -> None:
     task, found, result = case
-    records, _ = pictured(result, drawing(found, task), WHEN)
-    positions = [one.explanation.position for one in result.examples]
+    records, _ = pictured(METHOD, result, drawing(found, task), WHEN)
+    positions = [one.position for one in result.examples]
     assert list(records) == [
         *(f"survey/example_{position}" for position in positions),
         "survey/examples", "survey/weights", "survey/outputs", "survey/summary",
@@ -74,10 +75,10 @@ def test_there_is_a_picture_for_every_example_three_tables_and_a_summary(case) -
 
 def test_features_stand_there_with_weight_activation_and_what_they_add(case) -> None:
     task, found, result = case
-    _, written = pictured(result, drawing(found, task), WHEN)
+    _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     for one in result.examples:
-        lines = written[f"survey/example_{one.explanation.position}"]
-        assert f"Example {one.explanation.position}, {WHEN}" in lines[0]
+        lines = written[f"survey/example_{one.position}"]
+        assert f"Example {one.position}, {WHEN}" in lines[0]
         for effect in one.effects:
             at = lines.index(f"feature {effect.feature}")
             assert lines[at + 1] == f"{effect.weight:+.2g} x {effect.activation:+.2f} = {effect.effect:+.2g}"
@@ -89,11 +90,11 @@ def test_features_stand_there_with_weight_activation_and_what_they_add(case) -> 
 
 def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_written(case) -> None:
     task, found, result = case
-    _, written = pictured(result, drawing(found, task))
+    _, written = pictured(METHOD, result, drawing(found, task))
     kind = found.kinds["text"]
     for one in result.examples:
-        lines = [line for line in written[f"survey/example_{one.explanation.position}"] if "secret" in line]
-        examples = [one.explanation.example]
+        lines = [line for line in written[f"survey/example_{one.position}"] if "secret" in line]
+        examples = [one.example]
         for effect in one.effects:
             examples += [strong.example for strong in result.activating[effect.feature]]
         assert [line[:17] for line in lines] == [" ".join(kind.names(example))[:17] for example in examples]
@@ -101,10 +102,10 @@ def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_writt
 
 def test_pictures_of_the_example_and_of_those_that_activate_a_feature_are_drawn_in_order(case) -> None:
     task, found, result = case
-    records, _ = pictured(result, drawing(found, task))
+    records, _ = pictured(METHOD, result, drawing(found, task))
     for one in result.examples:
-        pixels = records[f"survey/example_{one.explanation.position}"].pixels
-        place = [first_of(pixels, colour_of(found, one.explanation.example))]
+        pixels = records[f"survey/example_{one.position}"].pixels
+        place = [first_of(pixels, colour_of(found, one.example))]
         for effect in one.effects:
             strong = result.activating[effect.feature]
             place += [first_of(pixels, colour_of(found, found_one.example), below=place[0]) for found_one in strong]
@@ -125,16 +126,16 @@ def first_of(pixels, colour, below=-1):
 
 def test_what_inputs_are_those_of_is_not_cut_off(case) -> None:
     task, found, result = case
-    _, written = pictured(result, drawing(found, task), WHEN)
+    _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     said = {line for lines in written.values() for line in lines if line == "most activating examples:"}
     assert [font(FontProperties(size=7.5), 7.5 * 100 / 72).getlength(words) <= 150 for words in said] == [True]
 
 
 def test_bars_point_to_where_the_effect_goes(case) -> None:
     task, found, result = case
-    records, _ = pictured(result, drawing(found, task, show_inputs=False))
+    records, _ = pictured(METHOD, result, drawing(found, task, show_inputs=False))
     for one in result.examples:
-        pixels = records[f"survey/example_{one.explanation.position}"].pixels
+        pixels = records[f"survey/example_{one.position}"].pixels
         largest = one.effects[0].effect
         colour = RAISES if largest > 0 else LOWERS
         rgb = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
@@ -147,18 +148,18 @@ def test_bars_point_to_where_the_effect_goes(case) -> None:
 
 def test_tables_lead_to_stage_three(case) -> None:
     task, found, result = case
-    records, _ = pictured(result, drawing(found, task), WHEN)
+    records, _ = pictured(METHOD, result, drawing(found, task), WHEN)
     table = records["survey/examples"]
     effects = [(one, effect) for one in result.examples for effect in one.effects]
     for row, (one, effect) in zip(table.rows, effects, strict=True):
         named = dict(zip(table.columns, row, strict=True))
-        assert (named["when"], named["example"]) == (WHEN, one.explanation.position)
+        assert (named["when"], named["example"]) == (WHEN, one.position)
         assert named["feature"] == f"feature {effect.feature}"
         assert named["weight x activation"] == effect.weight * effect.activation
         assert named["picture of MultimodalRepresentation"] == ("" if effect.feature else "stage3/feature_0")
         positions = [str(strong.position) for strong in result.activating[effect.feature]]
         assert named["most activating examples"] == ", ".join(positions)
-        assert named["picture"] is records[f"survey/example_{one.explanation.position}"].pixels
+        assert named["picture"] is records[f"survey/example_{one.position}"].pixels
     weights = records["survey/weights"]
     assert [row[1] for row in weights.rows] == [f"feature {feature}" for feature, *_ in result.weights]
     assert [row[4] for row in weights.rows] == ["" if feature else "stage3/feature_0" for feature, *_ in result.weights]
@@ -167,15 +168,19 @@ def test_tables_lead_to_stage_three(case) -> None:
 
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
     task, found, result = case
-    shown, _ = pictured(result, drawing(found, task))
-    records, written = pictured(result, drawing(found, task, show_inputs=False))
+    shown, _ = pictured(METHOD, result, drawing(found, task))
+    records, written = pictured(METHOD, result, drawing(found, task, show_inputs=False))
     assert list(records) == list(shown)
     assert "secret" not in str(written) + str(planted.texts(list(records.values())))
     for key, record in records.items():
         if isinstance(record, Picture):
             assert len(record.pixels) < len(shown[key].pixels)
             assert not any("activate" in line for line in written[key])
-    others, _ = pictured(result, replace(drawing(found, task, show_inputs=False), kinds=other_kinds(found)))
+    others, _ = pictured(
+        MultimodalPrediction(name="survey"),
+        result,
+        replace(drawing(found, task, show_inputs=False), kinds=other_kinds(found)),
+    )
     for key, record in records.items():
         if isinstance(record, Picture):
             assert np.array_equal(record.pixels, others[key].pixels)
@@ -191,8 +196,8 @@ def test_an_output_that_is_always_or_never_predicted_takes_no_feature(case) -> N
     task, found, result = case
     one = replace(result.examples[0], effects=[])
     bare = replace(result, examples=[one], non_zero={}, weights=[])
-    records, written = pictured(bare, drawing(found, task))
-    lines = written[f"survey/example_{one.explanation.position}"]
+    records, written = pictured(METHOD, bare, drawing(found, task))
+    lines = written[f"survey/example_{one.position}"]
     assert "no feature" in lines
     assert "always or never" in " ".join(lines)
     assert records["survey/examples"].rows == []
@@ -200,7 +205,7 @@ def test_an_output_that_is_always_or_never_predicted_takes_no_feature(case) -> N
 
 def test_without_examples_there_are_tables_alone(case) -> None:
     task, found, result = case
-    records, _ = pictured(replace(result, examples=[]), drawing(found, task))
+    records, _ = pictured(METHOD, replace(result, examples=[]), drawing(found, task))
     assert list(records) == ["survey/weights", "survey/outputs", "survey/summary"]
 
 
@@ -208,7 +213,7 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     task, found, result = case
     values = {"fidelity": 0.876, "fidelity_baseline": 0.25, "accuracy": 0.6}
     known = replace(result, values=values, non_zero={0: 2, 1: 5}, penalty=0.0123, held_out=16)
-    text = pictured(known, drawing(found, task), WHEN)[0]["survey/summary"].markdown
+    text = pictured(METHOD, known, drawing(found, task), WHEN)[0]["survey/summary"].markdown
     assert text.startswith(
         f"**{WHEN}**: 2 to 5 of 3 features have a weight for an output (1 are constant); penalty 0.0123"
     )
@@ -216,7 +221,10 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     assert ("R2 0.876 (their mean: 0.250)" if task == "regression" else "88 % of the model's held-out") in text
     assert ("R2 0.600" if task == "regression" else "accuracy 0.600") in text
     del values["accuracy"]
-    assert "labels" not in pictured(replace(known, values=values), drawing(found, task))[0]["survey/summary"].markdown
+    assert (
+        "labels"
+        not in pictured(METHOD, replace(known, values=values), drawing(found, task))[0]["survey/summary"].markdown
+    )
 
 
 def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
@@ -224,9 +232,9 @@ def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
     made, start = [], Canvas.__init__
     monkeypatch.setattr(Canvas, "__init__", lambda self, *sizes: (made.append(self), start(self, *sizes))[1])
     single = [replace(result, examples=[one]) for one in result.examples]
-    alone = [next(iter(pictured(one, drawing(found, task))[0].values())) for one in single]
+    alone = [next(iter(pictured(METHOD, one, drawing(found, task))[0].values())) for one in single]
     made.clear()
-    together = list(pictured(result, drawing(found, task))[0].values())
+    together = list(pictured(METHOD, result, drawing(found, task))[0].values())
     assert len(made) == 1
     for one, other in zip(alone, together, strict=False):
         assert np.array_equal(one.pixels, other.pixels)
@@ -264,4 +272,4 @@ def planted_kinds():
 
 
 def test_activating_examples_are_plain_data() -> None:
-    assert ActivatingExample(3, 17) == ActivatingExample(example=3, position=17)
+    assert ReferenceExample(3, 17) == ReferenceExample(example=3, position=17)

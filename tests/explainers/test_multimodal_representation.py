@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.batch.leaves import example_count
-from mviz_lightning.explainers.dime.figure import DrawingContext
-from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_representation import overview as feature_map
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept, Trait, Traits, traits
 from mviz_lightning.explainers.multimodal_representation.explainer import MultimodalRepresentation, in_turn
@@ -28,7 +27,7 @@ from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
-from mviz_lightning.session.surveyor import asked_rows
+from mviz_lightning.session.shared_rows import requested_rows
 from mviz_lightning.sinks.records import Picture, Table
 
 COUNT = 160
@@ -302,9 +301,9 @@ def test_it_costs_the_rows_of_the_shares_and_those_of_the_reference_set(planted)
 
 def test_a_budget_counts_the_closer_look(planted) -> None:
     grid, own = 128 * 16, 128
-    asked = MultimodalRepresentation(features_shown=2).plan(planted._methods._runner.probe_context, [])
-    assert asked.closer == 2 * (16 + 5)
-    assert asked_rows(asked) == grid + COUNT - own + asked.closer
+    asked = MultimodalRepresentation(features_shown=2).plan(planted._methods.probe_context, [])
+    assert asked.second_round_rows == 2 * (16 + 5)
+    assert requested_rows(asked) == grid + COUNT - own + asked.second_round_rows
 
 
 def test_parts_of_the_strongest_example_are_what_is_lost_without_them(planted, result) -> None:
@@ -468,7 +467,9 @@ def test_without_traits_or_groups_there_is_no_concept() -> None:
 
 
 def drawn(result, found, task="multiclass", *, show_inputs=True):
-    return records_of(result, "survey", DrawingContext(found.kinds, Labels(task), show_inputs), "epoch 3")
+    return MultimodalRepresentation(name="survey").draw(
+        result, DrawingContext(found.kinds, Labels(task), show_inputs), "epoch 3"
+    )
 
 
 def written(result, found, name, **options) -> str:
@@ -564,7 +565,7 @@ def test_images_are_drawn_small_and_in_order() -> None:
         shown=[feature],
     )  # fmt: skip
     drawing = DrawingContext({"image": kinds["image"]}, Labels("multiclass"))
-    pixels = records_of(result, "survey", drawing, "")[1].pixels
+    pixels = MultimodalRepresentation(name="survey").draw(result, drawing, "")[1].pixels
     lefts = [
         int((pixels == colour).all(-1).any(0).nonzero()[0][0]) for colour in ([0, 0, 255], [255, 0, 0], [0, 255, 0])
     ]

@@ -95,7 +95,7 @@ PINNED = range(EXAMPLES)
 
 
 def in_order(found: list[ExampleImportance]) -> list[ExampleImportance]:
-    return sorted(found, key=lambda example: example.about.position)
+    return sorted(found, key=lambda example: example.position)
 
 
 def dime(side: str) -> Explain:
@@ -115,7 +115,7 @@ def interplay(model: nn.Module) -> list[Tensor]:
     survey = CrossModalInteraction(outputs=[1], num_examples=0)
     report = explain(model, [BATCH], modalities=MODALITIES, task="multiclass", explainers=[survey], pin=PINNED)
     found: list[ExampleInteractions] = report.results["cross_modal"].examples
-    ordered = sorted(found, key=lambda example: example.about.position)
+    ordered = sorted(found, key=lambda example: example.position)
     return [pair.weights.flatten() for example in ordered for pair in example.outputs[0].pairs]
 
 

@@ -22,7 +22,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     SegmentAttribution,
 )
 from mviz_lightning.session.session import Session
-from mviz_lightning.session.surveyor import asked_rows
+from mviz_lightning.session.shared_rows import requested_rows
 
 COUNT, UNITS = 96, {"a": 4, "b": 3}
 METHODS = list(NUM_TOTALS)
@@ -116,7 +116,7 @@ def assert_known(found: Session, result: ImportanceResult, truth: str = "truth",
     """Every weight is what the model says of its units."""
     for example, output, name, part in every_part(result):
         module = found._evaluator.module
-        expected = getattr(module, truth)(**values_of(found, example.about.example))[name][:, output.output].detach()
+        expected = getattr(module, truth)(**values_of(found, example.example))[name][:, output.output].detach()
         scale = float(expected.abs().max())
         torch.testing.assert_close(part.weights.float(), expected, rtol=0, atol=tolerance * scale)
 
@@ -177,7 +177,7 @@ def game(found: Session, example: int, name: str, output: int) -> slow.Game:
 def test_units_that_interact_get_what_a_slow_count_gives(method: str, reference: Any) -> None:
     found = of(Fused())
     for example, output, name, part in every_part(surveyed(found, method=method)):
-        played = game(found, example.about.example, name, output.output)
+        played = game(found, example.example, name, output.output)
         np.testing.assert_allclose(part.weights.numpy(), reference(played, UNITS[name]), atol=1e-5)
 
 
@@ -185,7 +185,7 @@ def test_lime_gives_a_slow_ridge_regression_on_the_masks() -> None:
     found = of(Fused())
     for example, output, name, part in every_part(surveyed(found, method="lime")):
         masks = every_mask(UNITS[name])
-        responses = slow.played(game(found, example.about.example, name, output.output), masks.astype(bool).tolist())
+        responses = slow.played(game(found, example.example, name, output.output), masks.astype(bool).tolist())
         _, expected = weighted_ridge(masks, responses, mask_weights(masks), alpha=len(masks) / 64)
         np.testing.assert_allclose(part.weights.numpy(), expected, atol=1e-5)
 
@@ -194,7 +194,7 @@ def test_lime_gives_a_slow_ridge_regression_on_the_masks() -> None:
 def test_the_change_and_the_gap_are_those_of_the_model(method: str) -> None:
     found = of(Fused())
     for example, output, name, part in every_part(surveyed(found, method=method)):
-        played = game(found, example.about.example, name, output.output)
+        played = game(found, example.example, name, output.output)
         whole, without = (played(frozenset(range(count))) for count in (UNITS[name], 0))
         assert output.value == pytest.approx(whole, abs=1e-5)
         assert part.change == pytest.approx(whole - without, abs=1e-5)
@@ -267,7 +267,7 @@ def test_the_true_and_the_predicted_class_are_explained() -> None:
     assert found.probe is not None
     result, kinds = surveyed(found, num_examples=12), set()
     for example in result.examples:
-        about, values = example.about, values_of(found, example.about.example)
+        about, values = example, values_of(found, example.example)
         logits = row_of(found, values)
         true, predicted = int(found.probe.leaves["label"][about.example]), int(logits.argmax())
         roles = {true: "true and predicted"} if true == predicted else {true: "true", predicted: "predicted"}
@@ -338,7 +338,7 @@ def test_without_labels_the_predicted_class_is_explained() -> None:
     batch = {name: values for name, values in tables().items() if name != "label"}
     result = surveyed(of(Linear(), batch, target=None, task="multiclass"))
     assert {output.role for _, output, _, _ in every_part(result)} == {"predicted"}
-    assert all(example.about.target is None for example in result.examples)
+    assert all(example.target is None for example in result.examples)
 
 
 # -- How modalities enter --------------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ def test_tokens_are_followed_to_their_embeddings(method: str, masked: bool) -> N
     lengths = set()
     for example, output, name, part in every_part(surveyed(found, method=method, num_examples=8, **FINE)):
         if name == "text":
-            image, ids = (found.probe.leaves[key][example.about.example] for key in ("image", "ids"))
+            image, ids = (found.probe.leaves[key][example.example] for key in ("image", "ids"))
             without = 0.0 if masked else module.words.weight[0]
             expected = ((module.words.weight[ids[ids > 0]] - without)[:, output.output] * image.sum()).detach()
             scale = float(expected.abs().max())
@@ -414,7 +414,7 @@ def test_strings_are_occluded_where_nothing_can_be_derived(method: str) -> None:
             asked = "occlusion" if derives else method
             assert (part.method, bool(part.reason)) == (asked, derives)
             assert "strings" in part.reason or not derives
-            words = found.probe.leaves["text"][example.about.example].split()
+            words = found.probe.leaves["text"][example.example].split()
             sign = [1.0, -1.0, 2.0][output.output]
             assert part.weights.tolist() == pytest.approx([len(word) * sign for word in words], rel=4e-4)
             lengths.add(len(words))
@@ -424,8 +424,8 @@ def test_strings_are_occluded_where_nothing_can_be_derived(method: str) -> None:
 def test_strings_take_as_few_examples_for_totals_as_occlusion_does() -> None:
     found = of(Letters(), spoken(), ["image", "text"])
     methods, survey = found._prepared(), UnimodalImportance(method="integrated_gradients")
-    examples = methods._selection.examples(survey, found._own)
-    asked = survey.plan(methods._selection.probe_context, examples)
+    examples = methods.selection.examples(survey, found._own)
+    asked = survey.plan(methods.probe_context, examples)
     assert found.probe is not None
     occluded = {*examples, *found.probe.groups.T.flatten()[: NUM_TOTALS["occlusion"]].tolist()}
     derived = {*examples, *found.probe.groups.T.flatten()[: NUM_TOTALS["integrated_gradients"]].tolist()}
@@ -549,7 +549,7 @@ def test_it_costs_the_rows_that_are_said(method: str) -> None:
     result = explained.result
     assert isinstance(result, ImportanceResult)
     assert found.probe is not None
-    drawn = {example.about.example for example in result.examples}
+    drawn = {example.example for example in result.examples}
     everyone = drawn | {int(group[0]) for group in found.probe.groups}
     ends = 3 * len(everyone)
     if method in MASKS:
@@ -565,12 +565,12 @@ def test_it_is_left_out_where_the_budget_does_not_suffice() -> None:
     found = of(Fused())
     survey = UnimodalImportance(num_totals=4, steps=3)
     methods = found._prepared()
-    examples = methods._selection.examples(survey, found._own)
-    rows = asked_rows(survey.plan(methods._selection.probe_context, examples))
-    result, notes = methods._runner.conduct(survey, examples, rows)
+    examples = methods.selection.examples(survey, found._own)
+    rows = requested_rows(survey.plan(methods.probe_context, examples))
+    result, notes = methods.explain(survey, examples, rows)
     assert result is not None
     assert notes == []
-    result, notes = methods._runner.conduct(survey, examples, rows - 1)
+    result, notes = methods.explain(survey, examples, rows - 1)
     assert result is None
     assert notes == [f"importance was left out: it takes {rows} rows, and the budget has {rows - 1} more"]
 

@@ -14,9 +14,8 @@ from helpers.modality_checks import BLUE, RED
 from matplotlib.text import Text
 
 from mviz_lightning import Modality
-from mviz_lightning.explainers import Explanation
-from mviz_lightning.explainers.dime.figure import DrawingContext
-from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers import Explanation, UnimodalImportance
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.unimodal_importance.explainer import NUM_TOTALS
 from mviz_lightning.explainers.unimodal_importance.figure import (
     LETTERS,
@@ -52,7 +51,7 @@ def result(*outputs: Mapping[str, SegmentAttribution], role: str = "predicted") 
 
 
 def drawn(found: ImportanceResult, shown: DrawingContext | None = None, when: str = "") -> list[Record]:
-    return list(records_of(found, "importance", drawing(patches()) if shown is None else shown, when))
+    return list(UnimodalImportance().draw(found, drawing(patches()) if shown is None else shown, when))
 
 
 def picture(found: ImportanceResult, shown: DrawingContext | None = None) -> np.ndarray:

@@ -8,13 +8,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from mviz_lightning.explainers import drawing as results
-from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.explainers import Explainer
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting import canvas
 from mviz_lightning.sinks.records import Picture, Record
 
 
-def pictured(result: Any, gallery: DrawingContext, when: str = "") -> tuple[dict[str, Record], dict[str, list[str]]]:
+def pictured(
+    explainer: Explainer, result: Any, drawing: DrawingContext, when: str = ""
+) -> tuple[dict[str, Record], dict[str, list[str]]]:
     """Return records by key, and what is written in each picture; nothing of it may leave the picture."""
     written: list[list[str]] = []
     draw = canvas.pixels
@@ -32,7 +34,7 @@ def pictured(result: Any, gallery: DrawingContext, when: str = "") -> tuple[dict
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "pixels", read)
-        records = results.records_of(result, "survey", gallery, when)
+        records = explainer.draw(result, drawing, when)
     images = [record for record in records if isinstance(record, Picture)]
     return {record.key: record for record in records}, dict(zip(keys(images), written, strict=True))
 

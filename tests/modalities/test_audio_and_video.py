@@ -22,10 +22,11 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import DIME, CrossModalInteraction, ErrorAnalysis, Explanation, UnimodalImportance
-from mviz_lightning.explainers.dime.figure import DrawingContext
+from mviz_lightning.explainers.dime.result import DIMEResult
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import Audio, Video
 from mviz_lightning.plotting.labels import Labels
-from mviz_lightning.session.explanation_history import Entry, ExplanationHistory
+from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.sinks import FileSink, Sink, TensorBoardSink, WandbSink
 from mviz_lightning.sinks.records import Dashboard, Sound
@@ -330,7 +331,7 @@ def test_mistakes_are_heard_and_what_was_rescued(tmp_path: Path) -> None:
     found.save(tmp_path)
     result = found.results["errors"]
     assert result.worst
-    positions = {case.explanation.position for case in (*result.worst, *result.rescued)}
+    positions = {case.position for case in (*result.worst, *result.rescued)}
     assert {path.parent.name for path in tmp_path.rglob("speech.wav")} == {f"example_{place}" for place in positions}
 
 
@@ -345,9 +346,10 @@ def shown(sinks: list[Sink], *, show_inputs: bool, times: int = 2) -> None:
     kinds = {"speech": made(film(3, 400) - 0.5, sample_rate=RATE)}
     reporter = Reporter(History(["speech"]), ExplanationHistory(), Dashboard("mviz", []), sinks)
     reporter.drawing = DrawingContext(kinds, Labels("multiclass"), show_inputs)
+    result = DIMEResult(examples=[Explanation(1, 17, 0, 0, 0.5, [])])
     for step in range(times):
         for method in ("a", "b"):
-            reporter.show(Entry(method, "fit", step, step, [Explanation(1, 17, 0, 0, 0.5, [])]), with_trainer_row=False)
+            reporter.show(TimedResult(DIME(name=method), result, "fit", step, step), with_trainer_row=False)
 
 
 def test_an_example_is_heard_once_whatever_explains_it_and_however_often() -> None:

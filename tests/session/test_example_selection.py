@@ -17,11 +17,12 @@ from mviz_lightning import ConfigurationError
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine import Evaluator, Query
 from mviz_lightning.engine.ranks import OtherRankError, Ranks
-from mviz_lightning.explainers import DIME, Explainer, Explanation, ProbeContext
+from mviz_lightning.explainers import DIME, Explainer, Explanation, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.outcome import outcome, spread
 from mviz_lightning.functional import Task, design
-from mviz_lightning.session.example_selection import ExampleSelection
+from mviz_lightning.session.runner import Runner
 from mviz_lightning.session.session import Session
+from mviz_lightning.sinks.records import Record
 
 # -- Which outputs -----------------------------------------------------------------------------------------------------
 
@@ -114,23 +115,28 @@ class Toy(Explainer):
     every_n_validations: int = 1
     fails: Sequence[int] = ()
     refuses: Sequence[int] = ()
+    one_by_one = True
 
-    def plan(self, probe_context: ProbeContext, example: int) -> list[Query]:
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
+        (example,) = examples
         if example in self.refuses:
             raise ConfigurationError(f"no plan for {example}")
         partners = torch.arange(1 + example)
-        return [
-            Query.aligned(torch.tensor([example]), 2),
-            Query(torch.stack([partners.clamp(max=0) + example, partners], 1)),
-        ]
+        own = Query.aligned(torch.tensor([example]), 2)
+        return Request([own, Query(torch.stack([partners.clamp(max=0) + example, partners], 1))])
 
-    def explain(self, probe_context: ProbeContext, example: int, responses: Sequence[Tensor]) -> Explanation:
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
+        (example,) = examples
         if example in self.fails:
             raise RuntimeError(f"cannot explain {example}")
-        own, others = responses
+        own, others = responses.outputs
         assert len(others) == 1 + example
         assert torch.equal(own[0], others[-1])
-        return Explanation(example, probe_context.positions[example], round(float(others.sum()), 6), None, None, [])
+        predicted = round(float(others.sum()), 6)
+        return Result(examples=[Explanation(example, probe_context.positions[example], predicted, None, None, [])])
+
+    def draw(self, result: Result, *_: object) -> Sequence[Record]:
+        return ()
 
 
 def world() -> ProbeContext:
@@ -146,8 +152,16 @@ def world() -> ProbeContext:
 MODULE = seeded(LateFusion).double()  # made here, since threads share the random state
 
 
-def selection(ranks: Ranks | None = None, pin: Sequence[int] = ()) -> ExampleSelection:
-    return ExampleSelection(world(), Recording(MODULE, call_named), ranks or Ranks(), pin)
+class Explaining(Runner):
+    """A runner whose results are the explanations."""
+
+    def explained(self, explainer: Explainer, own: Tensor | None) -> tuple[list[Explanation], list[str]]:
+        found = self.run(explainer, own)
+        return list(found.result.examples), list(found.notes)
+
+
+def selection(ranks: Ranks | None = None, pin: Sequence[int] = ()) -> Explaining:
+    return Explaining(world(), Recording(MODULE, call_named), ranks or Ranks(), 3, pin)
 
 
 SAYS_1 = torch.eye(3)[[1] * 10]
@@ -160,14 +174,14 @@ def examples(found: Sequence[Explanation]) -> list[int]:
 
 def test_examples_are_chosen_once_and_kept() -> None:
     found = selection()
-    first, notes = found.explain(Toy(), SAYS_1)
-    again, _ = found.explain(Toy(), torch.eye(3)[LABELS[:10]])
+    first, notes = found.explained(Toy(), SAYS_1)
+    again, _ = found.explained(Toy(), torch.eye(3)[LABELS[:10]])
 
     assert examples(first) == examples(again) == [0, 2, 1]
-    assert found.chosen["toy"].positions == [100, 102, 101]
+    assert found.state.chosen["toy"].positions == [100, 102, 101]
     assert notes == []
-    assert examples(found.explain(Toy(), None)[0]) == [0, 2, 1]
-    assert examples(found.explain(Toy(name="other"), torch.eye(3)[LABELS[:10]])[0]) == [0, 1, 2]
+    assert examples(found.explained(Toy(), None)[0]) == [0, 2, 1]
+    assert examples(found.explained(Toy(name="other"), torch.eye(3)[LABELS[:10]])[0]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -183,11 +197,11 @@ def test_examples_are_chosen_once_and_kept() -> None:
     ],
 )
 def test_pinned_examples_come_first(pin: list[int], count: int, expected: list[int]) -> None:
-    assert examples(selection(pin=pin).explain(Toy(count), SAYS_1)[0]) == expected
+    assert examples(selection(pin=pin).explained(Toy(count), SAYS_1)[0]) == expected
 
 
 def test_one_example_that_fails_costs_no_other() -> None:
-    found, notes = selection().explain(Toy(4, fails=[2]), SAYS_1)
+    found, notes = selection().explained(Toy(4, fails=[2]), SAYS_1)
     assert examples(found) == [0, 1, 3]
     assert notes == ["toy: cannot explain 2"]
 
@@ -220,11 +234,11 @@ def test_all_processes_get_what_one_gets_and_evaluate_equally_many_rows(processe
 
     def act(ranks: Ranks) -> Any:
         inquiries[ranks.rank] = selection(ranks, pin=[111])
-        return inquiries[ranks.rank].explain(Toy(count, fails=[2]), share_of(ranks))
+        return inquiries[ranks.rank].explained(Toy(count, fails=[2]), share_of(ranks))
 
-    expected = selection(pin=[111]).explain(Toy(count, fails=[2]), SAYS_1)
+    expected = selection(pin=[111]).explained(Toy(count, fails=[2]), SAYS_1)
     assert on_ranks(processes, act) == [expected] * processes
-    rows = {getattr(found.evaluator, "evaluated", 0) for found in inquiries.values()}
+    rows = {getattr(found.evaluators.evaluator, "evaluated", 0) for found in inquiries.values()}
     assert len(rows) == 1
     assert rows.pop() > 0
 
@@ -238,24 +252,24 @@ def numbers(found: Sequence[Explanation]) -> list[float]:
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_dime_on_several_processes_is_that_of_one(processes: int) -> None:
-    expected, _ = selection(pin=[111]).explain(DIME(num_examples=5), SAYS_1)
+    expected, _ = selection(pin=[111]).explained(DIME(num_examples=5), SAYS_1)
     assert len(expected) == 5
 
-    act = lambda ranks: selection(ranks, pin=[111]).explain(DIME(num_examples=5), share_of(ranks))[0]
+    act = lambda ranks: selection(ranks, pin=[111]).explained(DIME(num_examples=5), share_of(ranks))[0]
     for found in on_ranks(processes, act):
         assert examples(found) == examples(expected)
         assert numbers(found) == pytest.approx(numbers(expected), abs=1e-12)
 
 
 def test_what_fails_on_one_process_fails_on_all() -> None:
-    refused, heard = on_ranks(2, lambda ranks: selection(ranks).explain(Toy(4, refuses=[0]), share_of(ranks)))
+    refused, heard = on_ranks(2, lambda ranks: selection(ranks).explained(Toy(4, refuses=[0]), share_of(ranks)))
     assert isinstance(refused, ConfigurationError)
     assert str(heard) == "rank 0 failed: ConfigurationError: no plan for 0"
 
     def with_a_broken_model(ranks: Ranks) -> Any:
         found = selection(ranks)
-        found.evaluator.module = nn.Identity() if ranks.rank else found.evaluator.module
-        return found.explain(Toy(4), share_of(ranks))
+        found.evaluators.evaluator.module = nn.Identity() if ranks.rank else found.evaluators.evaluator.module
+        return found.explained(Toy(4), share_of(ranks))
 
     heard, broken = on_ranks(2, with_a_broken_model)
     assert isinstance(heard, OtherRankError)
@@ -278,7 +292,7 @@ def session(pin: Sequence[int] = (), state: Any = None, *, turned: bool = False,
 
 
 def positions(found: Session) -> list[int]:
-    return [explanation.position for explanation in found.explain(found.config.explainers[0]).explanations]
+    return [explanation.position for explanation in found.explain(found.config.explainers[0]).result.examples]
 
 
 def test_a_restored_study_explains_the_same_examples() -> None:

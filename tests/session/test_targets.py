@@ -169,10 +169,10 @@ def targets(found: ShareReport) -> Mapping[str, list[Any]]:
     """Return what every stage took for the labels of its examples."""
     return {
         "dime": [one.target for one in found.explanations["dime"]],
-        "importance": [one.about.target for one in found.results["importance"].examples],  # type: ignore[attr-defined]
-        "cross_modal": [one.about.target for one in found.results["cross_modal"].examples],  # type: ignore[attr-defined]
-        "prediction": [one.explanation.target for one in found.results["prediction"].examples],  # type: ignore[attr-defined]
-        "errors": [one.explanation.target for one in found.results["errors"].worst],  # type: ignore[attr-defined]
+        "importance": [one.target for one in found.results["importance"].examples],  # type: ignore[attr-defined]
+        "cross_modal": [one.target for one in found.results["cross_modal"].examples],  # type: ignore[attr-defined]
+        "prediction": [one.target for one in found.results["prediction"].examples],  # type: ignore[attr-defined]
+        "errors": [one.target for one in found.results["errors"].worst],  # type: ignore[attr-defined]
     }
 
 

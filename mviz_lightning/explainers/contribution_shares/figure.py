@@ -7,15 +7,12 @@ import numpy as np
 
 from mviz_lightning.functional import bound_name
 from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.panels import COLOURS, INTERACTION
 from mviz_lightning.sinks.records import Picture, RunRecord, State
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-"""Okabe and Ito's palette, told apart with every kind of colour vision."""
-
-INTERACTION = "#999999"
 NOT_USED = {State.UNUSED: "o", State.COLLAPSED: "X"}
 """How runs are marked at which a modality was not used."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers.attribution import STRINGS
-from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.base import STRINGS, Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.checks import require_least, require_outputs
 from mviz_lightning.explainers.cross_modal_interaction.result import (
     CrossModalResult,
@@ -21,12 +20,14 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
     OutputInteractions,
     PairInteraction,
 )
-from mviz_lightning.explainers.dime.result import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
-from mviz_lightning.explainers.survey import Request, Responses, Survey
 from mviz_lightning.functional import largest
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.functional.surrogate import rounding
+from mviz_lightning.sinks.records import Record
+
+if TYPE_CHECKING:
+    from mviz_lightning.explainers.drawing import DrawingContext
 
 How = Literal["difference", "second_order"]
 
@@ -56,7 +57,7 @@ class _Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossModalInteraction(Survey):
+class CrossModalInteraction(Explainer):
     """Which units of two modalities act together on a logit of an example: a word and the patches it is about.
 
     For units u of one modality and v of another, all else as it is:
@@ -146,6 +147,12 @@ class CrossModalInteraction(Survey):
         return CrossModalResult(
             values=_totals(drawn), examples=drawn, segments=self.segments or {}, top_segments=self.top_segments
         )
+
+    def draw(self, result: CrossModalResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
+        """Draw a picture for every example and pair of modalities, and list which segments act together most."""
+        from mviz_lightning.explainers.cross_modal_interaction.figure import interaction_records
+
+        return interaction_records(result, self.name, drawing, when)
 
     def _pairs(self, probe_context: ProbeContext) -> list[_Pair]:
         """Return all pairs of modalities.
@@ -244,14 +251,11 @@ class CrossModalInteraction(Survey):
         evidence: Sequence[Mapping[tuple[int, int], PairInteraction]],
     ) -> ExampleInteractions:
         said = self._outcome(probe_context, example, outputs)
-        about = Explanation(
-            example, probe_context.positions[example], said.predicted, said.target, said.probability, []
-        )
         explained = [
             OutputInteractions(output, role, float(outputs[output]), [found[example, output] for found in evidence])
             for output, role in said.roles.items()
         ]
-        return ExampleInteractions(about, explained)
+        return ExampleInteractions(**vars(probe_context.prediction(example, said)), outputs=explained)
 
 
 def _totals(examples: Sequence[ExampleInteractions]) -> dict[str, float]:

@@ -12,10 +12,10 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
     OutputInteractions,
     PairInteraction,
 )
-from mviz_lightning.explainers.dime.figure import GAP, LINE, MARGIN, PANEL, SCALE, DrawingContext
-from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import number
+from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
@@ -44,8 +44,7 @@ ACROSS = 3
 """Panels beside each other."""
 
 
-@records_of.register
-def _(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+def interaction_records(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
     """Draw a picture for every example and pair of modalities, and list which units act together most."""
     canvas = Canvas()
     pictures = [
@@ -68,8 +67,7 @@ class _Picture:
     when: str
 
     def drawn(self, key: str) -> Picture:
-        about, canvas = self.found.about, self.canvas
-        headline = self.drawing.labels.title(about, self.when)
+        canvas, headline = self.canvas, self.drawing.labels.title(self.found, self.when)
         title, footer = wrapped(headline, 68), self._footer()
         blocks = [self._height(output.pairs[self.place]) for output in self.found.outputs]
         canvas.begin(0.1 + len(title) * LINE + sum(blocks) + len(footer) * 0.15 + 0.1)
@@ -81,7 +79,7 @@ class _Picture:
         canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
         pair = self.found.outputs[0].pairs[self.place]
         several = f"_{pair.first}+{pair.second}" if len(self.found.outputs[0].pairs) > 1 else ""
-        return Picture(f"{key}/example_{about.position}{several}", canvas.pixels(), headline, keep=True)
+        return Picture(f"{key}/example_{self.found.position}{several}", canvas.pixels(), headline, keep=True)
 
     def _footer(self) -> Sequence[str]:
         pair = self.found.outputs[0].pairs[self.place]
@@ -102,7 +100,7 @@ class _Picture:
         return LINE + rows * (self._map_height(pair.other(name)) + LINE + 0.05) + 0.07
 
     def _map_height(self, name: str) -> float:
-        return PANEL * self.drawing.kinds[name].aspect(self.found.about.example, inputs=self.drawing.show_inputs)
+        return PANEL * self.drawing.kinds[name].aspect(self.found.example, inputs=self.drawing.show_inputs)
 
     def _draw_output(self, top: float, output: OutputInteractions) -> None:
         canvas, pair = self.canvas, output.pairs[self.place]
@@ -129,7 +127,7 @@ class _Picture:
 
     def _draw_maps(self, top: float, pair: PairInteraction, name: str, colours: "ScalarMappable") -> float:
         """Draw one modality, then what its units add together with some of the other's."""
-        other, example, inputs = pair.other(name), self.found.about.example, self.drawing.show_inputs
+        other, example, inputs = pair.other(name), self.found.example, self.drawing.show_inputs
         kind, names, weights = self.drawing.kinds[other], self._names(name), pair.of(name)
         self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
         height, chosen = self._map_height(other), self._chosen(name, weights)
@@ -148,7 +146,7 @@ class _Picture:
         return top + self._maps_height(pair, name)
 
     def _names(self, name: str) -> Sequence[str]:
-        return self.drawing.kinds[name].names(self.found.about.example, inputs=self.drawing.show_inputs)
+        return self.drawing.kinds[name].names(self.found.example, inputs=self.drawing.show_inputs)
 
     def _chosen(self, name: str, weights: Tensor) -> list[int]:
         """Return the units whose maps are drawn: those that were named, or else those that act together most."""
@@ -198,12 +196,12 @@ def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: st
     rows: list[list[str | float | Pixels]] = [
         [
             when,
-            found.about.position,
+            found.position,
             drawing.labels.output(output.output),
             output.value,
             f"{pair.first}, {pair.second}",
             METHODS[pair.method],
-            "; ".join(_strongest(drawing, found.about.example, pair)),
+            "; ".join(_strongest(drawing, found.example, pair)),
         ]
         for found in result.examples
         for output in found.outputs

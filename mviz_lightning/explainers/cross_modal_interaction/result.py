@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mviz_lightning.explainers.dime.result import Explanation
-from mviz_lightning.explainers.survey import Result
+from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.records import PredictionRecord
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,9 @@ class OutputInteractions:
 
 
 @dataclass(frozen=True)
-class ExampleInteractions:
-    """What acts together in one example: what was predicted, and each output that is explained."""
+class ExampleInteractions(PredictionRecord):
+    """What acts together in one example: its prediction, and each output that is explained."""
 
-    about: Explanation
     outputs: Sequence[OutputInteractions]
 
 

@@ -3,17 +3,22 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
-from mviz_lightning.explainers.base import Explainer, ProbeContext
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.checks import require_least, require_outputs
-from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
+from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.functional import ALPHA, draw_masks, surrogate
+from mviz_lightning.sinks.records import Record
+
+if TYPE_CHECKING:
+    from mviz_lightning.explainers.drawing import DrawingContext
 
 FEWEST_MASKS = 64
 MASKS_PER_UNIT = 4
@@ -50,6 +55,8 @@ class DIME(Explainer):
     masks: int | None = None
     outputs: Sequence[int] | None = None
     name: str = "dime"
+    one_by_one = True
+    over_epochs = True
 
     def __post_init__(self) -> None:
         require_least(self, {"num_examples": 0, "every_n_validations": 1, "donors": 1, "masks": 2})
@@ -60,8 +67,9 @@ class DIME(Explainer):
         """Raise a ConfigurationError for an output that the model does not have."""
         require_outputs(self, self.outputs, outputs)
 
-    def plan(self, probe_context: ProbeContext, example: int) -> list[Query]:
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         """Ask for the masked rows of every modality, and for the recombinations of the example's group."""
+        (example,) = examples
         group, _ = probe_context.group(example)
         names = probe_context.probe.layout.names
         partners = self.partners(probe_context, example)
@@ -70,7 +78,7 @@ class DIME(Explainer):
             masked_rows(sources, partners, names.index(name), name, self.masks_of(probe_context, example, name))
             for name in probe_context.probe.segments
         ]
-        return [Query(group[probe_context.design.tuples]), *masked]
+        return Request([Query(group[probe_context.design.tuples]), *masked])
 
     def masks_of(self, probe_context: ProbeContext, example: int, name: str) -> Tensor:
         """Return ``(S, U)`` the masks of one modality, the same for all examples of so many units."""
@@ -107,21 +115,27 @@ class DIME(Explainer):
         pool = others[: max(wanted, modalities)]  # of fewer, a row's modalities would come from one example
         return torch.stack([pool.roll(-shift) for shift in range(modalities)], 1)[:wanted]
 
-    def explain(self, probe_context: ProbeContext, example: int, responses: Sequence[Tensor]) -> Explanation:
-        """Fit the surrogates of every output that is explained."""
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> DIMEResult:
+        """Fit the surrogates of every output that is explained.
+
+        Raises:
+            RuntimeError: Outputs are NaN or infinite for the example, its group, or most masks.
+        """
+        (example,) = examples
         _, place = probe_context.group(example)
-        position = probe_context.positions[example]
-        own = probe_context.design.own(responses[0].double())[place]
-        recombined, *masked = (probe_context.decomposable(response) for response in responses)
-        value, unimodal = probe_context.design.own(recombined)[place], probe_context.design.unimodal(recombined)[place]
+        design, raw = probe_context.design, responses.outputs
+        own = design.own(raw[0].double())[place]
+        recombined, *masked = map(probe_context.decomposable, raw)
+        value, unimodal = design.own(recombined)[place], design.unimodal(recombined)[place]
         if not bool((value + unimodal).isfinite().all()):
+            position = probe_context.positions[example]
             raise RuntimeError(f"outputs of validation example {position} or of its group are NaN or infinite.")
         found = outcome(own, probe_context.label(example), probe_context.task)
         roles = found.roles if self.outputs is None else dict.fromkeys(self.outputs, "output")
-        columns, precision = torch.tensor(list(roles), device=own.device), torch.finfo(responses[0].dtype).eps
+        columns, precision = torch.tensor(list(roles), device=own.device), torch.finfo(raw[0].dtype).eps
         parts = {
-            name: self._attributions(response[:, columns], self.masks_of(probe_context, example, name), precision)
-            for name, response in zip(probe_context.probe.segments, masked, strict=True)
+            name: self._attributions(outputs[:, columns], self.masks_of(probe_context, example, name), precision)
+            for name, outputs in zip(probe_context.probe.segments, masked, strict=True)
         }
         outputs = [
             OutputExplanation(
@@ -134,7 +148,23 @@ class DIME(Explainer):
             ).times(probe_context.unit(output))
             for k, (output, role) in enumerate(roles.items())
         ]
-        return Explanation(example, position, found.predicted, found.target, found.probability, outputs)
+        return DIMEResult(examples=[Explanation(**vars(probe_context.prediction(example, found)), outputs=outputs)])
+
+    def join(self, results: Sequence[Result]) -> DIMEResult:
+        """Return the explanations of all examples."""
+        return DIMEResult(examples=[one for result in results for one in cast("DIMEResult", result).examples])
+
+    def draw(self, result: DIMEResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
+        """Draw a picture of each example, and list all in a table."""
+        from mviz_lightning.explainers.dime.figure import explanation_records
+
+        return explanation_records(result.examples, self.name, drawing, when)
+
+    def draw_over_epochs(self, moments: Sequence[Moment], drawing: "DrawingContext") -> Sequence[Record]:
+        """Draw how one example's explanation moved during the training."""
+        from mviz_lightning.explainers.dime.over_epochs import film
+
+        return [film(moments, drawing, f"{self.name}/example_{moments[0].explanation.position}_over_epochs")]
 
 
 def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, masks: Tensor) -> Query:

@@ -1,16 +1,16 @@
 """One example over the training: its maps at several moments, and the curves of UC and MI."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
-from mviz_lightning.explainers.contribution_shares.figure import COLOURS
-from mviz_lightning.explainers.dime.figure import LINE, MARGIN, SCALE, DrawingContext, largest
+from mviz_lightning.explainers.dime.figure import largest
+from mviz_lightning.explainers.dime.result import Attribution, Moment
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN, SCALE
 from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.plotting.trust import shown
 from mviz_lightning.sinks.records import Picture
@@ -28,26 +28,6 @@ LETTERS = 17
 """Of a unit's name."""
 
 SIDES = (("UC", "unimodal"), ("MI", "interaction"))
-
-
-@dataclass(frozen=True)
-class Moment:
-    """An explanation and when it was made.
-
-    Attributes:
-        label: In words.
-        place: On the x-axis.
-        explanation: Of the example.
-    """
-
-    label: str
-    place: float
-    explanation: Explanation
-
-    @property
-    def output(self) -> OutputExplanation:
-        """The output that is followed."""
-        return self.explanation.outputs[0]
 
 
 def film(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Picture:

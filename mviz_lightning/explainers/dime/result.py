@@ -1,4 +1,4 @@
-"""What is known of a single prediction, as plain data."""
+"""DIME's explanation of single predictions, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from mviz_lightning.checkpoint.saved import build
-
-TRUSTED = 0.2
-"""Leave-one-out R2 below which an explanation is not to be trusted."""
+from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.records import PredictionRecord
 
 
 @dataclass(frozen=True)
@@ -70,24 +69,14 @@ class OutputExplanation:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """One example's explanation at one moment of the training.
+class Explanation(PredictionRecord):
+    """One example's explanation at one moment of the training: its prediction, and why.
 
     Attributes:
-        example: Its index among the fixed examples.
-        position: Its index in the validation set.
-        predicted: Class, labels or value.
-        target: Likewise; None when it is unknown.
-        probability: Of the predicted class.
-        outputs: The outputs that are explained; the first is the one to follow over epochs.
+        outputs: The outputs that are explained; the first one is followed over the epochs.
         note: What a reader has to know.
     """
 
-    example: int
-    position: int
-    predicted: Any
-    target: Any
-    probability: float | None
     outputs: Sequence[OutputExplanation]
     note: str = ""
 
@@ -97,6 +86,37 @@ class Explanation:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Explanation":
-        """Return the explanation of such a state."""
+        """Return the explanation that :meth:`state` wrote."""
         found: Explanation = build(cls, state, "explanation")
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class DIMEResult(Result):
+    """DIME's explanations.
+
+    Attributes:
+        examples: The explained examples, in the order in which they were selected.
+    """
+
+    examples: Sequence[Explanation] = ()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One example's explanation, and where it stands on the x-axis of the training.
+
+    Attributes:
+        label: Epoch or step in words.
+        place: Epoch or step.
+        explanation: The explanation.
+    """
+
+    label: str
+    place: float
+    explanation: Explanation
+
+    @property
+    def output(self) -> OutputExplanation:
+        """The output that is followed over the epochs."""
+        return self.explanation.outputs[0]

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mviz_lightning.explainers.dime.figure import LINE, MARGIN, DrawingContext
-from mviz_lightning.explainers.error_analysis.explainer import Case
+from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.error_analysis.result import Case
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Table
 
@@ -43,8 +44,8 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
     canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
     for place, case in enumerate(cases):
         top = TITLE + ROW * place
-        for panel, kind in _panels(canvas, top, case.explanation.example, drawing):
-            kind.draw(panel, case.explanation.example)
+        for panel, kind in _panels(canvas, top, case.example, drawing):
+            kind.draw(panel, case.example)
         first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
         canvas.text(left, top, first, fontsize=8.5, weight="bold")
         canvas.text(left, top + LINE, "\n".join(others), fontsize=8.5, linespacing=1.25)
@@ -59,16 +60,16 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
         labels: How classes are called.
         letters: Of a line at the most; the measure has a line of its own where the first one is longer.
     """
-    about, sign = case.explanation, "+" if case.interaction >= 0 else "-"
+    sign = "+" if case.interaction >= 0 else "-"
     measure = "absolute error" if labels.task == "regression" else "loss"
-    chance = "" if about.probability is None else f" ({about.probability:.2f})"
+    chance = "" if case.probability is None else f" ({case.probability:.2f})"
     numbers = [_number(value, labels) for value in (case.value, case.unimodal, abs(case.interaction))]
-    what, cost = f"Example {about.position}: {case.category}", f"{measure} {case.loss:.3g}"
+    what, cost = f"Example {case.position}: {case.category}", f"{measure} {case.loss:.3g}"
     return [
         *([f"{what}, {cost}"] if len(what) + 2 + len(cost) <= letters else [what, cost]),
-        _line("target ", labels.outcome(about.target), "", letters),
+        _line("target ", labels.outcome(case.target), "", letters),
         _line("", its_output(case, labels), f": {numbers[0]} = UC {numbers[1]} {sign} MI {numbers[2]}", letters),
-        _line("predicted ", labels.outcome(about.predicted), chance, letters),
+        _line("predicted ", labels.outcome(case.predicted), chance, letters),
         _line("UC alone predicts ", labels.outcome(case.alone), "", letters),
     ]
 
@@ -108,10 +109,9 @@ def case_table(
 
 
 def _cells(case: Case, labels: Labels) -> list[str | float]:
-    about = case.explanation
-    said = [labels.outcome(outcome) for outcome in (about.target, about.predicted, case.alone)]
+    said = [labels.outcome(outcome) for outcome in (case.target, case.predicted, case.alone)]
     split = [case.value, case.unimodal, case.interaction]
-    return [about.position, case.category, case.loss, *said, labels.output(case.output), *split]
+    return [case.position, case.category, case.loss, *said, labels.output(case.output), *split]
 
 
 def _cut(sheet: Pixels, place: int, drawing: DrawingContext) -> Pixels:

@@ -1,8 +1,8 @@
 """Error analysis: what failed where the model is wrong, a modality alone or their interaction (MultiViz)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -10,13 +10,16 @@ from torch.nn import functional
 
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.checks import require_least
-from mviz_lightning.explainers.dime.result import Explanation
+from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, ErrorResult
 from mviz_lightning.explainers.outcome import outcome
-from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
 from mviz_lightning.functional import Task, labelled, largest
 from mviz_lightning.functional.failures import FAILED, GAINED, categories, categories_of, margins
+from mviz_lightning.sinks.records import Record
+
+if TYPE_CHECKING:
+    from mviz_lightning.explainers.drawing import DrawingContext
 
 ROUNDED = 4
 """How often the rounding of the largest output may add up in what the interaction changes."""
@@ -29,72 +32,9 @@ LONGEST = 200
 
 T = TypeVar("T")
 
-Counts: TypeAlias = Mapping[str, int]
-"""Category -> decisions in it."""
-
-
-@dataclass(frozen=True)
-class ClassErrors:
-    """The decisions of one class, label or output, or of a quarter of the targets.
-
-    Attributes:
-        index: Of the class or output; of the quarter.
-        counts: By category.
-        between: The smallest and the largest target of a quarter.
-    """
-
-    index: int
-    counts: Counts
-    between: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """A decision that is looked at closer.
-
-    Attributes:
-        explanation: Prediction and label of the example; without attributions.
-        alone: What the unimodal contributions alone predict.
-        output: The true class; or the label or value that was decided.
-        value: The output, centred over the classes where they exclude one another.
-        unimodal: Its unimodal contribution, UC.
-        interaction: Its multimodal interaction, MI; both add up to the value.
-        category: What failed, or was gained.
-        loss: Cross-entropy; of values, the absolute error.
-    """
-
-    explanation: Explanation
-    alone: Any
-    output: int
-    value: float
-    unimodal: float
-    interaction: float
-    category: str
-    loss: float
-
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorResult(Result):
-    """What failed, at one moment of the training.
-
-    Attributes:
-        counts: Of all decisions.
-        classes: Of each class; those that no example has are left out.
-        worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
-        rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
-        history: Epoch, step and counts of the surveys of the training so far, this one last; of a long training, some
-            in between are forgotten.
-    """
-
-    counts: Counts
-    classes: Sequence[ClassErrors]
-    worst: Sequence[Case]
-    rescued: Sequence[Case]
-    history: Sequence[tuple[int, int, Counts]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorAnalysis(Survey):
+class ErrorAnalysis(Explainer):
     """Tell what failed where the model is wrong: a modality by itself, or the interaction of modalities (MultiViz).
 
     A model's outputs are the sum of unimodal contributions (UC) and multimodal interactions (MI). What the model
@@ -147,21 +87,32 @@ class ErrorAnalysis(Survey):
             )
         return Request([Query(probe_context.probe.groups[:, probe_context.design.tuples].flatten(0, 1))])
 
-    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> ErrorResult:
         """Sort all decisions into categories."""
         found = Decisions.of(probe_context, responses.outputs[0])
         names = categories_of(probe_context.task)
         counts = _counted(found.category, names)
         history = thinned([*responses.memory.get("history", ()), (*responses.moment, counts)])
+        worst, rescued = (
+            [_case(probe_context, found, place) for place in places]
+            for places in (found.worst(self.num_examples), found.rescued(self.num_examples))
+        )
         return ErrorResult(
             values={name: counts[name] / found.category.numel() for name in names[1:]},
             memory={"history": history},
             counts=counts,
             classes=_classes(found, names),
-            worst=[_case(probe_context, found, place) for place in found.worst(self.num_examples)],
-            rescued=[_case(probe_context, found, place) for place in found.rescued(self.num_examples)],
+            worst=worst,
+            rescued=rescued,
             history=history,
+            examples=[*worst, *rescued],
         )
+
+    def draw(self, result: ErrorResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
+        """Draw and list what failed: by class, over the training, and single cases."""
+        from mviz_lightning.explainers.error_analysis.figure import error_records
+
+        return error_records(result, self.name, drawing, when)
 
 
 def thinned(history: Sequence[T]) -> Sequence[T]:
@@ -270,14 +221,12 @@ def _case(probe_context: ProbeContext, found: Decisions, place: tuple[int, int])
     said = outcome(found.outputs[row], probe_context.label(example), task)
     value, unimodal = found.value[row] * scale, found.unimodal[row] * scale
     return Case(
-        Explanation(
-            example, probe_context.positions[example], said.predicted, said.target, said.probability, outputs=[]
-        ),
-        outcome(unimodal, None, task).predicted,
-        output,
-        float(value[output]),
-        float(unimodal[output]),
-        float(value[output] - unimodal[output]),
-        categories_of(task)[int(found.category[row, column])],
-        float(found.loss[row, column] * (scale[column] if task == "regression" else 1)),
+        **vars(probe_context.prediction(example, said)),
+        alone=outcome(unimodal, None, task).predicted,
+        output=output,
+        value=float(value[output]),
+        unimodal=float(unimodal[output]),
+        interaction=float(value[output] - unimodal[output]),
+        category=categories_of(task)[int(found.category[row, column])],
+        loss=float(found.loss[row, column] * (scale[column] if task == "regression" else 1)),
     )

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mviz_lightning.explainers.dime.figure import LINE, MARGIN, DrawingContext
-from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.cases import case_picture, case_table
-from mviz_lightning.explainers.error_analysis.explainer import Case, ClassErrors, Counts, ErrorResult
+from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, Counts, ErrorResult
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened, text_colour_on
 from mviz_lightning.sinks.records import Picture, Record, Table
 
@@ -52,7 +52,6 @@ VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI
 """Of the pictures of cases; of those of values."""
 
 
-@records_of.register
 def error_records(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
     """Draw and list what failed."""
     records: list[Record] = [

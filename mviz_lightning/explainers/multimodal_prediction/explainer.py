@@ -1,22 +1,31 @@
 """The fourth stage of MultiViz: the model's predictions as a sparse linear model of its fused features."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch.strata import stratum_order
 from mviz_lightning.engine.query import Query
-from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.checks import require_least
-from mviz_lightning.explainers.dime.result import Explanation
 from mviz_lightning.explainers.multimodal_prediction.fidelity import FAMILIES, accuracy, fidelities, same, targets_of
+from mviz_lightning.explainers.multimodal_prediction.result import (
+    ACTIVATED,
+    ExampleFeatures,
+    FeatureEffect,
+    PredictionResult,
+    ReferenceExample,
+)
 from mviz_lightning.explainers.multimodal_representation.result import pictured
 from mviz_lightning.explainers.outcome import outcome
-from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
 from mviz_lightning.functional import SparseLinear, labelled, sparse_linear, strongest
+from mviz_lightning.sinks.records import Record
+
+if TYPE_CHECKING:
+    from mviz_lightning.explainers.drawing import DrawingContext
 
 FEWEST = 20
 """Examples, of which one half is fitted and the other foretold."""
@@ -27,89 +36,9 @@ WEIGHTS = 30
 BARS = 10
 """Features of an example in its picture at the most."""
 
-ACTIVATED = 3
-"""Examples that show what a feature responds to."""
-
-
-@dataclass(frozen=True)
-class FeatureEffect:
-    """What one feature adds to one output of the sparse model.
-
-    Attributes:
-        feature: Its number.
-        weight: Of the standardised feature.
-        activation: The standardised feature of the example.
-    """
-
-    feature: int
-    weight: float
-    activation: float
-
-    @property
-    def effect(self) -> float:
-        """Weight x activation."""
-        return self.weight * self.activation
-
-
-@dataclass(frozen=True)
-class ExampleFeatures:
-    """The features that the sparse model predicts one example from.
-
-    Attributes:
-        explanation: Its prediction and label; without attributions.
-        output: That is looked at: the predicted one.
-        effects: Of the features with a weight, the strongest first.
-        agrees: Whether the sparse model predicts the same as the model; None for values.
-    """
-
-    explanation: Explanation
-    output: int
-    effects: Sequence[FeatureEffect]
-    agrees: bool | None
-
-
-@dataclass(frozen=True)
-class ActivatingExample:
-    """An example that activates a feature strongly.
-
-    Attributes:
-        example: Its index among the fixed examples.
-        position: In the validation set.
-    """
-
-    example: int
-    position: int
-
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionResult(Result):
-    """A sparse linear model of the model's predictions.
-
-    Attributes:
-        features: How many there are, F.
-        constant: How many of them do not vary.
-        penalty: That was chosen on held-out examples.
-        held_out: How many these are.
-        non_zero: Output -> its weights other than 0; outputs that do not vary are left out.
-        weights: ``(feature, output, weight)``, the strongest first.
-        examples: Those looked at closer.
-        activating: Feature -> the reference examples that activate it most, for all features that are named above.
-        pictures: Feature -> name of the picture in which a survey of representations shows it.
-    """
-
-    features: int
-    constant: int
-    penalty: float
-    held_out: int
-    non_zero: Mapping[int, int] = field(default_factory=dict)
-    weights: Sequence[tuple[int, int, float]] = ()
-    examples: Sequence[ExampleFeatures] = ()
-    activating: Mapping[int, Sequence[ActivatingExample]] = field(default_factory=dict)
-    pictures: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultimodalPrediction(Survey):
+class MultimodalPrediction(Explainer):
     """How few fused features, added up, foretell what the model predicts, and which (MultiViz, stage 4).
 
     The features, what the last linear layer is given, are standardised on one half of the reference examples, and a
@@ -148,7 +77,7 @@ class MultimodalPrediction(Survey):
         """Ask for all reference examples as they are."""
         return Request([Query.aligned(torch.arange(probe_context.probe.size), len(probe_context.probe.layout.names))])
 
-    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
+    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> PredictionResult:
         """Fit sparse models to predictions and labels."""
         outputs, features = responses.outputs[0], responses.features[0]
         self._require_enough(len(outputs))
@@ -179,6 +108,12 @@ class MultimodalPrediction(Survey):
             pictures=pictured(responses.memories, self.layer),
         )
 
+    def draw(self, result: PredictionResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
+        """Draw the examples, list the weights, and say how well the sparse model predicts."""
+        from mviz_lightning.explainers.multimodal_prediction.figure import prediction_records
+
+        return prediction_records(result, self.name, drawing, when)
+
     def _require_enough(self, examples: int) -> None:
         if examples < FEWEST:
             raise RuntimeError(
@@ -199,9 +134,9 @@ def used(model: SparseLinear) -> dict[int, int]:
     return {output: int((model.weights[:, output] != 0).sum()) for output in learnt}
 
 
-def _activating(probe_context: ProbeContext, activations: Tensor) -> list[ActivatingExample]:
+def _activating(probe_context: ProbeContext, activations: Tensor) -> list[ReferenceExample]:
     return [
-        ActivatingExample(example, probe_context.positions[example]) for example in strongest(activations, ACTIVATED)
+        ReferenceExample(example, probe_context.positions[example]) for example in strongest(activations, ACTIVATED)
     ]
 
 
@@ -248,7 +183,6 @@ def example_features(
     activations, weights = model.standardised(features.unsqueeze(0))[0], model.weights[:, output]
     order = (weights * activations).abs().argsort(descending=True, stable=True)[:BARS].tolist()
     effects = [FeatureEffect(k, float(weights[k]), float(activations[k])) for k in order if weights[k] != 0]
-    about = Explanation(
-        example, probe_context.positions[example], found.predicted, found.target, found.probability, outputs=[]
-    )
-    return ExampleFeatures(about, output, effects, None if agreeing is None else bool(agreeing[example]))
+    agrees = None if agreeing is None else bool(agreeing[example])
+    about = vars(probe_context.prediction(example, found))
+    return ExampleFeatures(**about, output=output, effects=effects, agrees=agrees)

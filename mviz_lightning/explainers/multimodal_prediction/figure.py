@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mviz_lightning.explainers.dime.figure import LINE, MARGIN, DrawingContext
-from mviz_lightning.explainers.drawing import records_of
-from mviz_lightning.explainers.multimodal_prediction.explainer import ACTIVATED, ExampleFeatures, PredictionResult
+from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.multimodal_prediction.result import ACTIVATED, ExampleFeatures, PredictionResult
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import Stamps
 from mviz_lightning.plotting.canvas import Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.sinks.records import MarkdownText, Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ STAGE_THREE = ("picture of MultimodalRepresentation", "most activating examples"
 """Columns that lead to what a feature responds to."""
 
 
-@records_of.register
 def prediction_records(result: PredictionResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
     """Draw the examples, list the weights, and say how far the sparse model goes."""
     canvas = Canvas()
@@ -87,8 +86,8 @@ def example_picture(
     canvas: Canvas, found: ExampleFeatures, result: PredictionResult, key: str, drawing: DrawingContext, when: str
 ) -> Picture:
     """Draw weight x activation of an example's strongest features, and the examples that activate these most."""
-    about, labels, stamps = found.explanation, drawing.labels, Stamps.of(drawing, ACTIVATED)
-    said = labels.title(about, when)
+    labels, stamps = drawing.labels, Stamps.of(drawing, ACTIVATED)
+    said = labels.title(found, when)
     title, footer = wrapped(said, 68), wrapped(_foretold(result, labels) + _verdict(found), 112)
     lead = wrapped(_lead(found, result, labels), int((stamps.left - 2 * MARGIN) / LETTER))
     first, row = 0.1 + LINE * len(title), FILLED if stamps.kinds else BARE
@@ -101,10 +100,10 @@ def example_picture(
     bars = canvas.panel(MARGIN + NAME, top, stamps.left - MARGIN - NAME - GAP, height, "bars")
     _draw_bars(bars, found, labels)
     if stamps.kinds:
-        stamps.draw(canvas, first, FILLED, [about.example])
+        stamps.draw(canvas, first, FILLED, [found.example])
         _draw_activating(canvas, stamps, top, found, result)
     canvas.text(MARGIN, canvas.height - 0.08 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
-    return Picture(f"{key}/example_{about.position}", canvas.pixels(), said, keep=True)
+    return Picture(f"{key}/example_{found.position}", canvas.pixels(), said, keep=True)
 
 
 def _lead(found: ExampleFeatures, result: PredictionResult, labels: Labels) -> str:
@@ -172,10 +171,10 @@ def example_table(result: PredictionResult, pictures: Sequence[Picture], key: st
     rows: list[list[str | float | Pixels]] = [
         [
             when,
-            found.explanation.position,
+            found.position,
             picture.pixels,
-            labels.outcome(found.explanation.predicted),
-            labels.outcome(found.explanation.target),
+            labels.outcome(found.predicted),
+            labels.outcome(found.target),
             labels.output(found.output),
             feature_name(effect.feature),
             effect.weight,

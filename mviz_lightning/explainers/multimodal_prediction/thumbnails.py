@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from mviz_lightning.explainers.dime.figure import MARGIN, DrawingContext
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
+from mviz_lightning.plotting.panels import MARGIN
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, character_width, shortened
 
 MODALITIES = 3

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
 from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
 from mviz_lightning.explainers.outcome import outcome
-from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
 from mviz_lightning.functional import (
     CONSTANT,
     UNIMODAL,
@@ -31,13 +30,17 @@ from mviz_lightning.functional import (
     varies,
 )
 from mviz_lightning.functional.importance import perturbations
+from mviz_lightning.sinks.records import Record
+
+if TYPE_CHECKING:
+    from mviz_lightning.explainers.drawing import DrawingContext
 
 STRONG = 0.1
 """Share of all examples that count as a feature's strongest where it is asked what they have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultimodalRepresentation(Survey):
+class MultimodalRepresentation(Explainer):
     """What the fused features respond to: one modality, several, or nothing.
 
     Features are what the model's last linear layer is given. Each has shares of its own, of the same recombinations
@@ -72,8 +75,8 @@ class MultimodalRepresentation(Survey):
         require_least(self, {"features_shown": 0, "examples_shown": 1, "every_n_validations": 1})
         if self.features is not None and (not self.features or min(self.features) < 0):
             raise ConfigurationError(
-                f"MultimodalRepresentation(features={list(self.features)}): give numbers of features from 0 on, or leave "
-                "it out to have some chosen."
+                f"MultimodalRepresentation(features={list(self.features)}): give numbers of features from 0 on, or "
+                "leave it out to have some chosen."
             )
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
@@ -83,7 +86,7 @@ class MultimodalRepresentation(Survey):
         most = sum(max(map(segments.count, range(probe.size))) for segments in probe.segments.values())
         count = self.features_shown if self.features is None else len(self.features)
         everyone = Query.aligned(torch.arange(probe.size), len(probe.layout.names))
-        return Request([recombined, everyone], closer=count * most)
+        return Request([recombined, everyone], second_round_rows=count * most)
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Representation:
         """Class all features, and look at some of them closer."""
@@ -110,13 +113,14 @@ class MultimodalRepresentation(Survey):
             unfused=_unfused(probe_context, kinds, responses.outputs[0]),
         )
 
-    def closer(self, probe_context: ProbeContext, result: Result) -> Sequence[Query]:
-        """Ask for every feature's strongest example with one unit masked at a time."""
-        return [
+    def plan_second_round(self, probe_context: ProbeContext, result: Result) -> Request:
+        """Ask for every feature's strongest example with one segment masked at a time."""
+        masked = [
             _one_masked(probe_context, feature.examples[0].example, name)
             for feature in _shown(result)
             for name in probe_context.probe.segments
         ]
+        return Request(masked)
 
     def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
         """Add what the units of the strongest examples add to the features."""
@@ -128,6 +132,12 @@ class MultimodalRepresentation(Survey):
             }
         found = cast("Representation", result)
         return replace(found, shown=[replace(one, parts=parts.get(one.number, {})) for one in found.shown])
+
+    def draw(self, result: Representation, drawing: "DrawingContext", when: str) -> Sequence[Record]:
+        """Draw all features at once, then each feature that is shown, and list these."""
+        from mviz_lightning.explainers.multimodal_representation.figure import representation_records
+
+        return representation_records(result, self.name, drawing, when)
 
     @property
     def _asked(self) -> dict[str, Any]:
@@ -220,7 +230,7 @@ def _unfused(probe_context: ProbeContext, kinds: Tensor, outputs: Tensor) -> str
 
 
 def _looked_at(
-    survey: MultimodalRepresentation,
+    explainer: MultimodalRepresentation,
     probe_context: ProbeContext,
     responses: Responses,
     numbers: Sequence[int],
@@ -229,7 +239,7 @@ def _looked_at(
     deviation: Tensor,
 ) -> list[Feature]:
     """Find the strongest examples of some features, and what they have in common."""
-    activations, count = responses.features[1], survey.examples_shown
+    activations, count = responses.features[1], explainer.examples_shown
     drawn = max(count, round(STRONG * len(activations)))
     strong = [strongest(activations[:, number], drawn, ties=True) for number in numbers]
     concepts = traits(probe_context.probe, probe_context.task).concepts(strong) if numbers else []

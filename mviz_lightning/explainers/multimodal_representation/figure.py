@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mviz_lightning.explainers.dime.figure import LINE, MARGIN, PANEL, DrawingContext
-from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept
 from mviz_lightning.explainers.multimodal_representation.overview import (
     colours_of,
@@ -18,14 +17,12 @@ from mviz_lightning.functional.surrogate import ROUNDING
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-GAP = 0.1
-"""Inches, between panels."""
 
 ROOM = WIDTH - 2 * MARGIN
 LETTERS = 88
@@ -45,8 +42,8 @@ TALLEST = 1.6
 """A panel's height at the most, in its widths."""
 
 
-@records_of.register
-def _(result: Representation, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+def representation_records(result: Representation, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+    """Draw all features at once, then each feature that is shown, and list these."""
     canvas = Canvas()
     pictures = [_picture(canvas, result, feature, key, drawing, when) for feature in result.shown]
     table = [_table(result, pictures, key, drawing, when)] if pictures else []

@@ -3,10 +3,10 @@
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
-from mviz_lightning.explainers.contribution_shares.figure import COLOURS, INTERACTION
 from mviz_lightning.explainers.multimodal_representation.result import Representation
 from mviz_lightning.functional import CONSTANT, UNIMODAL
 from mviz_lightning.plotting.canvas import WIDTH, pixels
+from mviz_lightning.plotting.panels import COLOURS, INTERACTION
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Pixels
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mviz_lightning.explainers.base import Result
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept
-from mviz_lightning.explainers.survey import Result
 
 
 @dataclass(frozen=True)

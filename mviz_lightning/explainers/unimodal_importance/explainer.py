@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -10,12 +10,10 @@ from torch import Tensor
 from mviz_lightning.engine.input_point import OTHERWISE
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers.attribution import STRINGS, AttributionRequest, Outputs, Weights
-from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.base import STRINGS, Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.checks import require_least, require_outputs
-from mviz_lightning.explainers.dime.result import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
-from mviz_lightning.explainers.survey import Request, Responses, Survey
+from mviz_lightning.explainers.unimodal_importance.attribution import AttributionRequest, Outputs, Weights
 from mviz_lightning.explainers.unimodal_importance.result import (
     ExampleImportance,
     ImportanceResult,
@@ -24,6 +22,10 @@ from mviz_lightning.explainers.unimodal_importance.result import (
 )
 from mviz_lightning.functional import largest
 from mviz_lightning.functional.surrogate import rounding
+from mviz_lightning.sinks.records import Record
+
+if TYPE_CHECKING:
+    from mviz_lightning.explainers.drawing import DrawingContext
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
 """Method -> examples of which totals are the mean, by default: the dearer an example, the fewer."""
@@ -50,7 +52,7 @@ class _Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnimodalImportance(Survey):
+class UnimodalImportance(Explainer):
     """Which units of each modality matter for one logit of an example, and how much each modality matters on the whole.
 
     All methods explain ``f(x) - f(x with all units of the modality masked)``, the other modalities as they are:
@@ -139,6 +141,12 @@ class UnimodalImportance(Survey):
         found = [self._of_example(probe_context, example, whole[example], evidence) for example in examples]
         return ImportanceResult(values=self._values(probe_context, whole, evidence), examples=found)
 
+    def draw(self, result: ImportanceResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
+        """Draw a picture of every example, and list what matters most."""
+        from mviz_lightning.explainers.unimodal_importance.figure import importance_records
+
+        return importance_records(result, self.name, drawing, when)
+
     def _askings(self, probe_context: ProbeContext, examples: Sequence[int]) -> list[AttributionRequest]:
         """Return what is asked of every modality."""
 
@@ -209,14 +217,11 @@ class UnimodalImportance(Survey):
         self, probe_context: ProbeContext, example: int, outputs: Tensor, evidence: Mapping[str, _Evidence]
     ) -> ExampleImportance:
         found = self._outcome(probe_context, example, outputs)
-        about = Explanation(
-            example, probe_context.positions[example], found.predicted, found.target, found.probability, []
-        )
         explained = []
         for output, role in found.roles.items():
             parts = {name: known.part(example, output, outputs) for name, known in evidence.items()}
             explained.append(OutputImportance(output, role, float(outputs[output]), parts))
-        return ExampleImportance(about, explained)
+        return ExampleImportance(**vars(probe_context.prediction(example, found)), outputs=explained)
 
     def _values(
         self, probe_context: ProbeContext, whole: Outputs, evidence: Mapping[str, _Evidence]

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mviz_lightning.explainers.dime.figure import GAP, LINE, MARGIN, PANEL, SCALE, DrawingContext
-from mviz_lightning.explainers.drawing import records_of
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.unimodal_importance.result import (
     ExampleImportance,
     ImportanceResult,
@@ -18,6 +17,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
 from mviz_lightning.plotting import trust
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import number
+from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
@@ -47,8 +47,7 @@ LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
 NAME = LIST + 0.56
 
 
-@records_of.register
-def _(result: ImportanceResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
+def importance_records(result: ImportanceResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
     """Draw a picture for every example, and list what matters most."""
     canvas = Canvas()
     pictures = [_Picture(drawing, canvas, found, when).drawn(key) for found in result.examples]
@@ -67,8 +66,7 @@ class _Picture:
     when: str
 
     def drawn(self, key: str) -> Picture:
-        about, canvas = self.found.about, self.canvas
-        headline = self.drawing.labels.title(about, self.when)
+        canvas, headline = self.canvas, self.drawing.labels.title(self.found, self.when)
         title, footer = wrapped(headline, 68), self._footer()
         block = 2 * LINE + 0.08 + sum(height + 2 * LINE for height in self._heights.values())
         canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + len(footer) * 0.15 + 0.1)
@@ -78,7 +76,7 @@ class _Picture:
             self._draw_output(top, output)
             top += block
         canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
-        return Picture(f"{key}/example_{about.position}", canvas.pixels(), headline, keep=True)
+        return Picture(f"{key}/example_{self.found.position}", canvas.pixels(), headline, keep=True)
 
     @property
     def _parts(self) -> Mapping[str, SegmentAttribution]:
@@ -87,7 +85,7 @@ class _Picture:
     @cached_property
     def _heights(self) -> dict[str, float]:
         """Return the height of every modality's panels: there is room for the list beside them."""
-        kinds, example, inputs = self.drawing.kinds, self.found.about.example, self.drawing.show_inputs
+        kinds, example, inputs = self.drawing.kinds, self.found.example, self.drawing.show_inputs
         listed = {
             name: max(
                 sum(len(lines) for lines, _ in self._list(name, output.parts[name])) for output in self.found.outputs
@@ -100,7 +98,7 @@ class _Picture:
 
     def _list(self, name: str, part: SegmentAttribution) -> list[tuple[Sequence[str], float]]:
         """Return the strongest units: names, in lines, and weights."""
-        names = self.drawing.kinds[name].names(self.found.about.example, inputs=self.drawing.show_inputs)
+        names = self.drawing.kinds[name].names(self.found.example, inputs=self.drawing.show_inputs)
         return [(in_lines(segment), weight) for segment, weight in strongest(part, names)]
 
     def _footer(self) -> list[str]:
@@ -129,7 +127,7 @@ class _Picture:
             top += height + 2 * LINE
 
     def _draw_modality(self, top: float, name: str, part: SegmentAttribution, height: float) -> None:
-        canvas, kind, example = self.canvas, self.drawing.kinds[name], self.found.about.example
+        canvas, kind, example = self.canvas, self.drawing.kinds[name], self.found.example
         inputs = self.drawing.show_inputs
         tall = PANEL * kind.aspect(example, inputs=inputs)
         panels = [canvas.panel(_left(column), top, PANEL, tall, f"{name} {column}") for column in range(2)]
@@ -209,14 +207,14 @@ def _table(
     rows: list[list[str | float | Pixels]] = [
         [
             when,
-            found.about.position,
+            found.position,
             picture.pixels,
-            drawing.labels.outcome(found.about.target),
-            drawing.labels.outcome(found.about.predicted),
+            drawing.labels.outcome(found.target),
+            drawing.labels.outcome(found.predicted),
             drawing.labels.output(output.output),
             output.value,
             "; ".join(f"{name}: {METHODS[part.method]}" for name, part in output.parts.items()),
-            "; ".join(_listed(drawing, found.about.example, name, part) for name, part in output.parts.items()),
+            "; ".join(_listed(drawing, found.example, name, part) for name, part in output.parts.items()),
             max((part.gap for part in output.parts.values()), default=0.0),
         ]
         for found, picture in zip(result.examples, pictures, strict=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mviz_lightning.explainers.dime.result import Explanation
-from mviz_lightning.explainers.survey import Result
+from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.records import PredictionRecord
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,9 @@ class OutputImportance:
 
 
 @dataclass(frozen=True)
-class ExampleImportance:
-    """What matters for one example: what was predicted, and each output that is explained."""
+class ExampleImportance(PredictionRecord):
+    """What matters for one example: its prediction, and each output that is explained."""
 
-    about: Explanation
     outputs: Sequence[OutputImportance]
 
 

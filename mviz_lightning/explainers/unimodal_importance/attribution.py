@@ -20,8 +20,6 @@ from mviz_lightning.functional.importance import (
     segment_sums,
 )
 
-STRINGS = "there is nothing to derive by in strings"
-
 Weights: TypeAlias = Mapping[tuple[int, int], Attributed]
 """Example and output -> what its units add."""
 

@@ -1,0 +1,69 @@
+"""What failed where the model is wrong, as plain data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.records import PredictionRecord
+
+Counts: TypeAlias = Mapping[str, int]
+"""Category -> decisions in it."""
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """The decisions of one class, label or output, or of a quarter of the targets.
+
+    Attributes:
+        index: Of the class or output; of the quarter.
+        counts: By category.
+        between: The smallest and the largest target of a quarter.
+    """
+
+    index: int
+    counts: Counts
+    between: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Case(PredictionRecord):
+    """A decision that is shown with the inputs of its example.
+
+    Attributes:
+        alone: What the unimodal contributions alone predict.
+        output: The true class; or the label or value that was decided.
+        value: The output, centred over the classes where they exclude one another.
+        unimodal: Its unimodal contribution, UC.
+        interaction: Its multimodal interaction, MI; both add up to the value.
+        category: What failed, or was gained.
+        loss: Cross-entropy; of values, the absolute error.
+    """
+
+    alone: Any
+    output: int
+    value: float
+    unimodal: float
+    interaction: float
+    category: str
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorResult(Result):
+    """What failed, at one moment of the training.
+
+    Attributes:
+        counts: Of all decisions.
+        classes: Of each class; those that no example has are left out.
+        worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
+        rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
+        history: Epoch, step and counts of the surveys of the training so far, this one last; of a long training, some
+            in between are forgotten.
+    """
+
+    counts: Counts
+    classes: Sequence[ClassErrors]
+    worst: Sequence[Case]
+    rescued: Sequence[Case]
+    history: Sequence[tuple[int, int, Counts]]

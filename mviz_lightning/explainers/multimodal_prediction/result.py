@@ -1,0 +1,85 @@
+"""A sparse linear model of the model's predictions, as plain data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.records import PredictionRecord
+
+ACTIVATED = 3
+"""Number of examples that stand for a feature in pictures and tables."""
+
+
+@dataclass(frozen=True)
+class FeatureEffect:
+    """What one feature adds to one output of the sparse model.
+
+    Attributes:
+        feature: Its number.
+        weight: Of the standardised feature.
+        activation: The standardised feature of the example.
+    """
+
+    feature: int
+    weight: float
+    activation: float
+
+    @property
+    def effect(self) -> float:
+        """Weight x activation."""
+        return self.weight * self.activation
+
+
+@dataclass(frozen=True)
+class ExampleFeatures(PredictionRecord):
+    """The features that the sparse model predicts one example from.
+
+    Attributes:
+        output: That is looked at: the predicted one.
+        effects: Of the features with a weight, the strongest first.
+        agrees: Whether the sparse model predicts the same as the model; None for values.
+    """
+
+    output: int
+    effects: Sequence[FeatureEffect]
+    agrees: bool | None
+
+
+@dataclass(frozen=True)
+class ReferenceExample:
+    """An example that stands for a feature in pictures, since it activates the feature strongly.
+
+    Attributes:
+        example: Its index among the fixed examples.
+        position: In the validation set.
+    """
+
+    example: int
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionResult(Result):
+    """A sparse linear model of the model's predictions.
+
+    Attributes:
+        features: How many there are, F.
+        constant: How many of them do not vary.
+        penalty: That was chosen on held-out examples.
+        held_out: How many these are.
+        non_zero: Output -> its weights other than 0; outputs that do not vary are left out.
+        weights: ``(feature, output, weight)``, the strongest first.
+        examples: Those looked at closer.
+        activating: Feature -> the reference examples that activate it most, for all features that are named above.
+        pictures: Feature -> name of the picture in which a survey of representations shows it.
+    """
+
+    features: int
+    constant: int
+    penalty: float
+    held_out: int
+    non_zero: Mapping[int, int] = field(default_factory=dict)
+    weights: Sequence[tuple[int, int, float]] = ()
+    examples: Sequence[ExampleFeatures] = ()
+    activating: Mapping[int, Sequence[ReferenceExample]] = field(default_factory=dict)
+    pictures: Mapping[int, str] = field(default_factory=dict)

@@ -1,0 +1,24 @@
+"""Sizes and colours that the pictures of several methods share."""
+
+from mviz_lightning.plotting.canvas import WIDTH
+
+MARGIN = 0.1
+"""Inches between the border of a picture and what it shows."""
+
+GAP = 0.1
+"""Inches between neighbouring panels."""
+
+SCALE = 0.6
+"""Inches for a colour bar and its numbers."""
+
+PANEL = (WIDTH - 2 * MARGIN - 2 * GAP - SCALE) / 3
+"""Inches: width of a panel where three stand side by side with a colour bar."""
+
+LINE = 0.19
+"""Inches: height of a line of text."""
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+"""Okabe and Ito's palette: readers with any kind of colour vision can tell the colours apart."""
+
+INTERACTION = "#999999"
+"""Colour of the interaction of modalities."""

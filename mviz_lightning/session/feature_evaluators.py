@@ -1,0 +1,69 @@
+"""Evaluators that return a model's fused features beside its outputs."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.features import find_layer, require_layer, with_features
+from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.explainers import Explainer, ProbeContext
+
+TRIED = 4
+"""Number of rows on which the last linear layer is looked for."""
+
+
+@dataclass
+class FeatureEvaluators:
+    """Makes, for each explainer, the evaluator of what it needs, and keeps it.
+
+    Attributes:
+        probe_context: The fixed examples and how their outputs are read.
+        evaluator: Evaluates the model's outputs.
+    """
+
+    probe_context: ProbeContext
+    evaluator: Evaluator
+    _featured: dict[str, Evaluator] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that all evaluators of this process have evaluated so far."""
+        return self.evaluator.rows + sum(evaluator.rows for evaluator in self._featured.values())
+
+    def of(self, explainer: Explainer) -> Evaluator:
+        """Return an explainer's evaluator, the same one every time.
+
+        Raises:
+            ConfigurationError: The explainer needs features, and the model has none, or not the named layer.
+        """
+        if not explainer.needs_features:
+            return self.evaluator
+        if explainer.name not in self._featured:
+            self._featured[explainer.name] = self._with_features(explainer.layer)
+        return self._featured[explainer.name]
+
+    def _with_features(self, layer: str | None) -> Evaluator:
+        evaluator, probe = self.evaluator, self.probe_context.probe
+        if evaluator.all_pairs is not None:
+            raise ConfigurationError("a model that scores all pairs has no fused features; leave this explainer out.")
+        if layer is None:
+            with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
+                batch = probe.batch(self._few.sources, {}, evaluator.device)
+                layer = find_layer(evaluator.module, evaluator.predict, batch)
+        require_layer(evaluator.module, layer)
+        # With its own search for what can be reused: the features are outputs too.
+        predict = with_features(evaluator.predict, layer)
+        found = replace(evaluator, predict=predict, rows=0, _plan=None, _planned=False)
+        with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
+            plan = found.plan_for(probe)
+        # A layer inside of what is replayed would not be called.
+        hidden = plan is not None and any(layer.startswith(f"{name}.") for name in plan.modules)
+        return replace(found, reuse=found.reuse and not hidden)
+
+    @property
+    def _few(self) -> Query:
+        probe = self.probe_context.probe
+        return Query.aligned(torch.arange(min(TRIED, probe.size)), len(probe.layout.names))
