@@ -69,35 +69,40 @@ class Shares:
             Metrics whose ``compute`` gives values by the names under which they are logged.
         """
         by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
-        contribution = ContributionShares(
-            self.modalities,
-            task=self.task,
-            scale=self.scale(probe, outputs.shape[-1]),
-            sync_on_compute=sync,
-            **self._plan,
-        )
-        unlabelled: list[Metric] = [contribution]
-        if self.task != "regression":
-            unlabelled.append(PredictionFlips(self.modalities, task=self.task, sync_on_compute=sync, **self._plan))
+        unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), sync=sync)
         for metric in unlabelled:
             metric.to(outputs.device).update(by_group)
         if target is None:
             return unlabelled
         score = self._score(outputs.shape[-1], target)
         score.sync_on_compute = sync
-        unscored = not bool(labelled(target[groups.flatten()], self.task).any())
-        if unscored and any(isinstance(default, list) for default in score._defaults.values()):
-            # Gathering its predictions would abort the process, beyond any handler.
-            raise ConfigurationError(
-                f"score={type(score).__name__} keeps predictions, and this process has no labelled group to "
-                "predict; raise num_examples until there is a group of examples for each process."
-            )
+        self._require_predictions(score, target[groups.flatten()])
         scored = [
             kind(self.modalities, task=self.task, score=score, **self._plan) for kind in (EMAPGap, PerceptualScore)
         ]
         for metric in scored:
             metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))
         return [*unlabelled, *scored]
+
+    def _unlabelled(self, scale: Tensor | None, *, sync: bool) -> list[Metric]:
+        """Return the metrics that need no labels."""
+        shared: dict[str, Any] = {"task": self.task, "sync_on_compute": sync, **self._plan}
+        contribution = ContributionShares(self.modalities, scale=scale, **shared)
+        return (
+            [contribution] if self.task == "regression" else [contribution, PredictionFlips(self.modalities, **shared)]
+        )
+
+    def _require_predictions(self, score: Metric, target: Tensor) -> None:
+        """Raise a ConfigurationError if a score that gathers predictions gets none on this process.
+
+        Gathering would abort the process, and no handler could catch that.
+        """
+        unscored = not bool(labelled(target, self.task).any())
+        if unscored and any(isinstance(default, list) for default in score._defaults.values()):
+            raise ConfigurationError(
+                f"score={type(score).__name__} keeps predictions, and this process has no labelled group to "
+                "predict; raise num_examples until there is a group of examples for each process."
+            )
 
     def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
         """Return what the score gives for one constant answer and for the labels, on the examples it is taken of."""

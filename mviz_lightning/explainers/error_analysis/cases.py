@@ -1,4 +1,4 @@
-"""Decisions looked at closer, as pictures and rows: inputs, what was predicted, what the interaction did."""
+"""Single decisions as pictures and rows: inputs, prediction, and what the interaction changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
-"""Inches: the width and height of an input at the most, and the width of all inputs together."""
+"""Inches: largest width and height of an input, and width of all inputs together."""
 
 GAP = 0.1
 """Inches, between inputs."""
@@ -35,7 +35,7 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
     """Draw the inputs of some cases below each other, and say what happened.
 
     Args:
-        cases: One at the least.
+        cases: At least one.
         key: Of the picture.
         title: Which cases they are.
         drawing: Knows kinds and labels; its inputs may be seen.
@@ -58,7 +58,7 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
     Args:
         case: Which.
         labels: How classes are called.
-        letters: Of a line at the most; the measure has a line of its own where the first one is longer.
+        letters: Largest number of letters of a line; if the first line is longer, the measure gets a line of its own.
     """
     sign = "+" if case.interaction >= 0 else "-"
     measure = "absolute error" if labels.task == "regression" else "loss"
@@ -93,8 +93,8 @@ def case_table(
     """List cases, with their inputs cut out of the pictures of them.
 
     Args:
-        cases: Which list -> its cases.
-        sheets: Likewise -> their picture; nothing where inputs may not be seen.
+        cases: Name of a list -> its cases.
+        sheets: Name of a list -> its picture; empty if inputs may not be shown.
         key: Of the table.
         drawing: Knows kinds and labels.
         when: In the training, in words.

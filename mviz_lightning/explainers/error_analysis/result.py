@@ -58,8 +58,8 @@ class ErrorResult(Result):
         classes: Of each class; those that no example has are left out.
         worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
         rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
-        history: Epoch, step and counts of the surveys of the training so far, this one last; of a long training, some
-            in between are forgotten.
+        history: Epoch, step and counts of the runs of the training so far, this one last; a long training drops some in
+            between.
     """
 
     counts: Counts

@@ -69,9 +69,9 @@ class PredictionResult(Result):
         held_out: How many these are.
         non_zero: Output -> its weights other than 0; outputs that do not vary are left out.
         weights: ``(feature, output, weight)``, the strongest first.
-        examples: Those looked at closer.
+        examples: The examples that are drawn.
         activating: Feature -> the reference examples that activate it most, for all features that are named above.
-        pictures: Feature -> name of the picture in which a survey of representations shows it.
+        pictures: Feature -> name of the picture in which MultimodalRepresentation shows it.
     """
 
     features: int

@@ -15,7 +15,7 @@ MODALITIES = 3
 """That there is room for; those declared first."""
 
 WIDEST, ACROSS = 1.5, 3.0
-"""Inches: the column of a modality at the most, and all columns together."""
+"""Inches: largest width of a modality's column, and of all columns together."""
 
 GAP = 0.05
 """Inches, around a stamp."""

@@ -22,11 +22,13 @@ MOST_VALUES = 20
 """Distinct values of a leaf up to which they are names of something, and no measurements or numbers of rows."""
 
 FALSE_DISCOVERIES = 0.05
+"""Accepted fraction of false discoveries among the named concepts."""
+
 NAMED = 3
-"""Concepts of one feature that are named at the most."""
+"""Largest number of concepts that are named for one feature."""
 
 EVERY_WORD = 1_000_000
-"""Units of a text, so that each of its words is one."""
+"""Number of segments at which each word of a text is a segment of its own."""
 
 AROUND_WORDS = ".,;:!?\"'()[]"
 
@@ -127,7 +129,7 @@ def _words(probe: Probe) -> Iterator[tuple[Trait, int]]:
 
 
 def texts(probe: Probe) -> dict[str, ModalityType]:
-    """Return the modalities that are texts, each of their words a unit."""
+    """Return the modalities that are texts, each of their words a segment."""
     found: dict[str, ModalityType] = {}
     for name, modality in probe.layout.modalities.items():
         path = probe.layout.values[name][0]

@@ -39,7 +39,7 @@ MAPS_ACROSS = 3
 """Maps of one example side by side."""
 
 TALLEST = 1.6
-"""A panel's height at the most, in its widths."""
+"""Largest height of a panel, as a multiple of its width."""
 
 
 def representation_records(result: Representation, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
