@@ -1,4 +1,4 @@
-"""Contribution shares as a pair of pure steps: which rows to ask for, and what their outputs say."""
+"""Contribution shares as two pure steps: plan the rows, turn their outputs into shares and scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class Shares:
     """Plans and explains contribution shares, and scores where labels are known.
 
     Attributes:
-        modalities: Names.
-        task: What the outputs stand for.
-        group_size: Examples recombined with one another.
-        pairs: Whether shares of pairs are wanted; by default for three and four modalities.
-        score: A torchmetric for the score side; accuracy or R2 by default.
-        seed: Of the design.
+        modalities: Names of the modalities.
+        task: Meaning of the outputs.
+        group_size: Number of examples recombined with one another.
+        pairs: Whether to measure the share of each pair; by default with three and four modalities.
+        score: A torchmetric for the score; accuracy or R² by default.
+        seed: Seed of the design.
     """
 
     modalities: Sequence[str]
@@ -57,16 +57,16 @@ class Shares:
         return self.design.own(self._by_group(outputs))
 
     def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:
-        """Turn outputs into statistics that several processes may add up.
+        """Return metrics of the outputs, whose statistics several processes can add up.
 
         Args:
             probe: The examples.
-            outputs: ``(G * T, C)`` answers to :meth:`plan`.
-            groups: ``(G', g)`` the groups that count; the first of those planned.
+            outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
+            groups: ``(G', g)`` the groups that count: the first of the planned ones.
             sync: Whether ``compute`` gathers from all processes.
 
         Returns:
-            Metrics whose ``compute`` gives values by the names under which they are logged.
+            Metrics whose ``compute`` returns values by the names under which they are logged.
         """
         by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
         unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), sync=sync)
@@ -141,7 +141,9 @@ class Shares:
         values = {name: value for metric in metrics for name, value in metric.compute().items()}
         odd = [name for name, value in values.items() if value.numel() != 1 or not bool(value.isfinite())]
         if odd:
-            raise RuntimeError(f"{', '.join(odd)}: no single finite number; look at score= and at the outputs' size.")
+            raise RuntimeError(
+                f"{', '.join(odd)}: not a single finite number; check score= and the size of the outputs."
+            )
         return {name: float(value) for name, value in values.items()}
 
     def _by_group(self, outputs: Tensor) -> Tensor:

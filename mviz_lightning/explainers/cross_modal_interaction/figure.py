@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 METHODS = {"difference": "difference of masks", "second_order": "second derivative"}
 
 NAMED = 12
-"""Segments up to which each is named at the matrix's side; more are numbered."""
+"""Largest number of segments that are named at the side of the matrix; more are numbered."""
 
 NAMES, LETTERS = 1.2, 15
 """Inches and letters of a segment's name at the side."""
 
 BELOW = 8
-"""Segments up to which each is named below the matrix."""
+"""Largest number of segments that are named below the matrix."""
 
 CAPTION = 19
-"""Letters of a segment's name below a map: neighbours stay apart."""
+"""Largest number of letters of a segment's name below a map."""
 
 ROW, TALLEST = 0.2, 2.4
 """Inches: height of a row of the matrix, and largest height of the matrix."""
 
 ACROSS = 3
-"""Panels beside each other."""
+"""Number of panels side by side."""
 
 
 def interaction_records(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:

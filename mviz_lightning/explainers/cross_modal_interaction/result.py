@@ -51,7 +51,7 @@ class OutputInteractions:
         output: Index of the output.
         role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
         value: The output as the model returned it.
-        pairs: Of modalities.
+        pairs: One for each pair of modalities.
     """
 
     output: int

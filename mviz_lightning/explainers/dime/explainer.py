@@ -194,13 +194,13 @@ def _output(
 
 
 def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, masks: Tensor) -> Query:
-    """Ask for one modality of an example, masked in S ways, beside its own partner and beside J donors.
+    """Return the rows of one modality of an example with S masks, next to its own other modalities and J donors.
 
     Args:
         sources: ``(M,)`` the example; or, in recombinations of one's own, where each modality is taken from.
         partners: ``(J, M)`` donors; the column of the masked modality is not used.
         modality: Position of the masked modality.
-        name: Its name.
+        name: Name of the masked modality.
         masks: ``(S, U)`` True where a segment stays.
 
     Returns:

@@ -36,7 +36,7 @@ def film(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Pictur
     Args:
         moments: In order.
         drawing: Knows the example's kinds and names.
-        key: Of the picture.
+        key: Key of the picture.
     """
     first, last = moments[0], moments[-1]
     example, kept = first.explanation.example, thinned(moments)

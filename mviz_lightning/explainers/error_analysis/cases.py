@@ -19,13 +19,13 @@ THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
 """Inches: largest width and height of an input, and width of all inputs together."""
 
 GAP = 0.1
-"""Inches, between inputs."""
+"""Inches: gap between inputs."""
 
 TITLE = 0.35
-"""Inches: the title of a picture."""
+"""Inches: height of the title."""
 
 ROW = TALLEST + 0.12
-"""Inches: a case."""
+"""Inches: height of a case."""
 
 LETTER = 0.076
 """Inches: the mean width of a letter of the words beside the inputs."""
@@ -36,8 +36,8 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
 
     Args:
         cases: At least one.
-        key: Of the picture.
-        title: Which cases they are.
+        key: Key of the picture.
+        title: Title of the picture.
         drawing: Knows kinds and labels; its inputs may be seen.
     """
     canvas, left = Canvas(TITLE + ROW * len(cases)), _words_from(drawing)
@@ -56,7 +56,7 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
     """Say what happened, what is true and predicted, and what UC alone predicts; names give way to numbers.
 
     Args:
-        case: Which.
+        case: The decision.
         labels: How classes are called.
         letters: Largest number of letters of a line; if the first line is longer, the measure gets a line of its own.
     """
@@ -95,7 +95,7 @@ def case_table(
     Args:
         cases: Name of a list -> its cases.
         sheets: Name of a list -> its picture; empty if inputs may not be shown.
-        key: Of the table.
+        key: Key of the table.
         drawing: Knows kinds and labels.
         when: In the training, in words.
     """

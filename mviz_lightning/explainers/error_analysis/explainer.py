@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorAnalysis(Explainer):
-    """Tell what failed where the model is wrong: a modality by itself, or the interaction of modalities (MultiViz).
+    """What failed where the model is wrong: a modality alone, or the interaction of modalities (MultiViz).
 
-    A model's outputs are the sum of unimodal contributions (UC) and multimodal interactions (MI). What the model
-    decides is compared with what UC alone would decide, on the examples that are recombined:
+    The outputs of a model are the sum of unimodal contributions (UC) and multimodal interactions (MI). The explainer
+    compares the model's decision with the decision of UC alone, on the recombined examples:
 
     - ``spoiled``: UC alone is right, the model is wrong;
     - ``misled``: both are wrong, and MI brings the truth further away, by a tenth or more of what UC lacks;

@@ -24,10 +24,10 @@ COLOURS = {
     "lowered": "#009E73",
     "raised": "#D55E00",
 }
-"""Of light and dark, so that they are told apart with every kind of colour vision, and in grey."""
+"""Colour of each category; light and dark ones differ for every kind of colour vision, and in grey."""
 
 GAINS = ("rescued", "lowered")
-"""What the interaction gained: to the left of 0; the other categories are to the right."""
+"""Categories that the interaction gained; they are drawn to the left of 0."""
 
 MEANING = {
     "rescued": "UC alone is wrong, the model is right",
@@ -39,7 +39,7 @@ MEANING = {
 }
 
 NOUNS = {"multiclass": "examples", "binary": "examples", "multilabel": "labels", "regression": "values"}
-"""What is counted."""
+"""Task -> name of a decision, in the plural."""
 
 SHOWN, LISTED = 20, 200
 """Largest number of classes in the picture and in the table: those with most errors."""
@@ -49,7 +49,7 @@ ROW, NAMES, COLUMN, TOTAL = 0.23, 1.45, 0.62, 0.45
 
 TITLES = {"worst": "The worst, largest loss first", "rescued": "Rescued by the interaction, largest gain first"}
 VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI lowers the error most"}
-"""Of the pictures of cases; of those of values."""
+"""List of cases -> title of its picture; for tasks with values."""
 
 
 def error_records(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
@@ -101,7 +101,7 @@ def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:
 
 
 def headline(counts: Counts, labels: Labels) -> str:
-    """Say in a line what failed."""
+    """Write in one line what failed."""
     total, noun = sum(counts.values()), NOUNS[labels.task]
     if labels.task == "regression":
         return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."

@@ -180,7 +180,7 @@ def example_features(
 
     Args:
         probe_context: The fixed examples.
-        example: Which.
+        example: Index of the example.
         outputs: ``(C,)`` of the model.
         features: ``(F,)``.
         model: The sparse one.

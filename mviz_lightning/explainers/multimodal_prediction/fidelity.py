@@ -12,7 +12,7 @@ FAMILIES: dict[Task, Family] = {
     "multilabel": "bernoulli",
     "regression": "gaussian",
 }
-"""How decisions and values of a task are fitted."""
+"""Task -> family of the sparse model."""
 
 
 def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:

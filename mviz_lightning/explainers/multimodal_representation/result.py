@@ -15,9 +15,9 @@ class ActivatingExample:
     """An example that activates a feature strongly.
 
     Attributes:
-        example: Of the probe.
-        position: In the validation set.
-        activation: Of the feature.
+        example: Index among the fixed examples.
+        position: Index in the validation set.
+        activation: Value of the feature.
         target: Class, list of labels or value; None when it is unknown.
     """
 
@@ -38,7 +38,7 @@ class Feature:
         low: Lower bounds of their 95 % intervals.
         high: Upper bounds.
         deviation: Standard deviation over the recombined rows.
-        examples: That activate it most.
+        examples: The examples that activate it most.
         concepts: What stands out among its strongest examples.
         overlap: Jaccard index of these examples and those of the last run; None if one of the runs has none.
         parts: Modality -> ``(U,)`` what each of its segments adds to the feature in the strongest example: what is lost

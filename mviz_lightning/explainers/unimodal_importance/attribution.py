@@ -33,7 +33,7 @@ class AttributionRequest:
 
     Attributes:
         probe_context: The fixed examples.
-        name: Of the modality.
+        name: Name of the modality.
         method: ``gradient``, ``integrated_gradients``, or one that masks.
         cases: Examples, each with the place of an output among its roles, the last one if it has fewer.
         roles: From an example and its outputs to those that are explained.

@@ -186,7 +186,7 @@ class UnimodalImportance(Explainer):
         return [*totals, *((example, role) for example in examples for role in roles)]
 
     def _whole(self, probe_context: ProbeContext, requests: Sequence[AttributionRequest]) -> Query:
-        """Ask for everyone as they are."""
+        """Return the unmasked rows of all examples."""
         everyone = list(dict.fromkeys(example for request in requests for example in request.examples))
         return Query.aligned(torch.tensor(everyone, dtype=torch.long), len(probe_context.probe.layout.names))
 

@@ -33,13 +33,13 @@ NOTABLE = 0.05
 """Smallest gap at which the picture tells that weights do not add up."""
 
 LISTED = 5
-"""Segments by name beside a map."""
+"""Largest number of segments that are listed beside a map."""
 
 ROW = 0.165
-"""Inches, of a line of the list."""
+"""Inches: height of a line of the list."""
 
 LETTERS = 18
-"""Of a segment's name, in a line of the list."""
+"""Largest number of letters of a segment's name in a line of the list."""
 
 LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
 """Inches from the left to the list: weights, and names beside them."""
