@@ -34,6 +34,7 @@ FIGURES = ("figure.py", "over_epochs.py", "overview.py", "cases.py", "thumbnails
 
 FOREIGN = {
     "engine/isolation.py": "puts the user's own module back as it was",
+    "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "batch/tree.py": "fills a copy of a frozen dataclass of the user's",
 }
 """Files that write attributes of objects that are not theirs, and why; ``trainer.should_stop`` is Lightning's way."""
@@ -129,7 +130,7 @@ def drawing_imports(files: Sources) -> list[str]:
         f"{path} imports {name}"
         for path, text in files.items()
         if room_of(path) not in {"plotting", "modalities", "kinds", "callbacks", "session", ""}
-        and Path(path).name not in {*FIGURES, "drawing.py", "sounds.py"}
+        and Path(path).name not in {*FIGURES, "drawing.py"}
         for name in imported(path, text, at_import=True)
         if name.startswith(f"{PACKAGE}.plotting") or {f"{part}.py" for part in name.split(".")} & set(FIGURES)
     ]

@@ -1,4 +1,4 @@
-"""Keep what was found, write it and draw it."""
+"""Turn results into records: keep them, draw them, write them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,17 +22,17 @@ B = TypeVar("B")
 
 @dataclass
 class Reporter:
-    """Writes runs, pictures and tables to the sinks; on processes without sinks it only keeps what was found.
+    """Writes runs, pictures and tables to the sinks; on a process without sinks it only keeps results.
 
     Attributes:
-        history: All runs so far.
-        explanation_history: All explanations so far.
-        layout: How the scalars are arranged.
-        sinks: Where records go.
-        time_budget: Counts the time that pictures take.
+        history: Runs so far.
+        explanation_history: Explanations so far.
+        layout: Arrangement of the scalars.
+        sinks: Destinations of the records.
+        time_budget: Measures the time that pictures take.
         drawing: How results are drawn; None until there are some.
         explainers: The methods whose examples may be drawn over the epochs.
-        conclude: Gives the last lines of the history as a text.
+        conclude: Returns the last lines of the summary.
     """
 
     history: History
@@ -49,7 +49,7 @@ class Reporter:
     _heard: set[str] = field(default_factory=set)
 
     def write(self, row: RunRecord) -> None:
-        """Add a run that gave values, or a reason why not."""
+        """Keep and write a run with values, or with a note why it has none."""
         if not row.values and not row.note:
             return
         self.history.add(row)
@@ -57,7 +57,7 @@ class Reporter:
         _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
 
     def illustrate(self, session: Session, *, show_inputs: bool) -> None:
-        """Draw with what a study knows of its examples by now; where that is nothing new, on the same panels."""
+        """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
         drawing = DrawingContext(session.kinds, Labels(session.task, session.config.class_names), show_inputs)
         self.drawing = self.drawing if drawing == self.drawing else drawing
 
@@ -87,7 +87,7 @@ class Reporter:
         return new
 
     def draw(self, *, with_trainer_row: bool) -> None:
-        """Draw the curves of all runs of the training, if there are new ones."""
+        """Draw the curves of all runs of the training, if a run is new."""
         rows = self.history.fitted
         if not self.sinks or len(rows) == self._drawn:
             return
@@ -100,14 +100,14 @@ class Reporter:
             )
 
     def tell(self, alerts: Sequence[Alert], step: int) -> None:
-        """Show alerts, in the row that the trainer logs right after this."""
+        """Write alerts, in the row that the trainer logs right after this."""
         if self.sinks and alerts:
             _raise_first(self._put(alerts, step, with_trainer_row=True))
 
     def finish(self) -> None:
-        """Write what is known at the end: the last curves, every example over the training, the history as a text.
+        """Write the last curves, every example over the training, and the history as a text.
 
-        Only where the training brought something since: whatever fails after or outside it leaves no files behind.
+        Nothing is written if no result was added since the last call: a failure outside a training leaves no files.
         """
         if not self._untold:
             return
@@ -123,7 +123,7 @@ class Reporter:
         _raise_first([*undrawn, *failures, *unwritten])
 
     def _over_epochs(self) -> tuple[list[Record], list[Exception]]:
-        """Draw every example over the training; return what went wrong too."""
+        """Draw every example over the training; return the errors too."""
         drawing, explainers = self.drawing, {explainer.name: explainer for explainer in self.explainers}
         films = [(name, moments) for (name, _), moments in self.explanation_history.films().items()]
         if drawing is None:
@@ -135,12 +135,12 @@ class Reporter:
         return [*chain(*drawn)], [*failures, *drawing.pop_failures()]
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
-        """Write records under the monitor's prefix; return what went wrong."""
+        """Write records under the monitor's prefix; return the errors."""
         named = [replace(record, key=f"{self.layout.name}/{record.key}") for record in records]
         return self._for_each_sink(lambda sink: sink.write(named, step, with_trainer_row=with_trainer_row))
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:
-        """Write to all sinks, which are opened before; return what went wrong."""
+        """Open all sinks and write to them; return the errors."""
         _, unopened = _each(self._open, [sink for sink in self.sinks if id(sink) not in self._opened])
         _, failures = _each(write, self.sinks)
         return [*failures, *unopened]
@@ -151,7 +151,7 @@ class Reporter:
 
 
 def _each(action: Callable[[A], B], over: Iterable[A]) -> tuple[list[B], list[Exception]]:
-    """Do the same with all; what fails with one costs no other."""
+    """Apply an action to all items; an item that fails costs only itself. Return results and errors."""
     done, failures = [], []
     for one in over:
         try:

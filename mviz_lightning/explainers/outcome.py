@@ -1,4 +1,4 @@
-"""What the model said of examples and what is true: which outputs to explain, and which examples."""
+"""Predictions beside labels: which outputs to explain, and which examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Outcome:
 
     Attributes:
         predicted: Class, list of labels, value, or list of values.
-        target: Likewise; None when it is unknown.
-        probability: Of the predicted class.
-        roles: Output to explain -> why: ``true``, ``predicted``, both, or ``output`` where there is no choice.
+        target: The label in the same form; None if it is unknown.
+        probability: Probability of the predicted class; None for values.
+        roles: Output to explain -> why: ``true``, ``predicted``, both, or ``output`` if there is no choice.
     """
 
     predicted: Any

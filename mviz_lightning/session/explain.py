@@ -1,4 +1,4 @@
-"""The monitor's question without a Trainer: one model, some batches, one answer."""
+"""The monitor's measurement without a Trainer: one model, some batches, one report."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,12 +30,12 @@ class ShareReport:
     Attributes:
         values: By the names that the monitor logs, without prefix.
         modalities: Names, in declared order.
-        examples: How many were recombined.
-        rows: Forwards that were evaluated.
-        seconds: They took.
-        noise_floor: Share of variance that rounding of the model's own number type can feign; smaller shares are noise.
+        examples: Number of recombined examples.
+        rows: Number of evaluated rows.
+        seconds: Wall time.
+        noise_floor: Share of variance that rounding of the model's number type can cause; smaller shares are noise.
         results: Name of an explainer -> what it found.
-        notes: What the budget left out, what failed, what else a reader has to know.
+        notes: What the budget left out, what failed, and other remarks.
     """
 
     values: dict[str, float]
@@ -64,7 +64,7 @@ class ShareReport:
         return {name: result for name, result in self.results.items() if name not in self.explanations}
 
     def pictures(self) -> list[Picture]:
-        """Draw what was found; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
+        """Return all pictures; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
         return [record for record in self._records() if isinstance(record, Picture)]
 
     def save(self, folder: str | Path) -> None:
@@ -109,7 +109,7 @@ def explain(
     pin: Sequence[int] = (),
     seed: int = 0,
 ) -> ShareReport:
-    """Tell how much of a model's outputs each modality explains alone, and how much their interactions.
+    """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
     The model is evaluated where it is, in evaluation mode, and left as it was found. In a distributed program, every
     process works for itself.
@@ -118,24 +118,24 @@ def explain(
         model: Any module.
         batches: A loader, or some batches, all of which are read; a uniform sample of their examples is used.
         modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``.
-        target: Path of the labels; -100 where there is none.
-        task: What the outputs stand for; guessed from target and outputs, and said in the log.
-        predict: ``(model, batch) -> outputs``, where forward cannot be called as it is.
+        target: Path of the labels; -100 marks an example without a label.
+        task: Meaning of the outputs; by default guessed from target and outputs, and written to the log.
+        predict: ``(model, batch) -> outputs``, if ``forward`` cannot be called with the batch.
         score: A torchmetric of predictions and targets; accuracy or R2 by default.
-        num_examples: Examples that are recombined; by default 128, or 256 where encodings are reused and the fusion is
-            cheap.
-        group_size: Examples recombined with one another; by default 16 or 32 likewise.
-        pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
-        budget: Rows at the most: shares first, then explanations, of as many examples as it allows.
-        chunk_size: Rows a forward.
-        reuse: Whether encodings of single modalities may be reused.
-        explainers: Methods that explain single examples or survey all, ``DIME()`` for one.
-        class_names: Of the outputs, for pictures and tables.
-        pin: Indices of examples that are explained in any case.
-        seed: Of everything that is drawn.
+        num_examples: Number of examples that are recombined; by default 128, or 256 if encodings are reused and the
+            fusion is cheap.
+        group_size: Number of examples recombined with one another; by default 16, or 32 under the same condition.
+        pairs: Whether to measure the share of each pair; by default with three and four modalities.
+        budget: Largest number of rows: shares first, then explainers in order, with as many examples as it allows.
+        chunk_size: Number of rows in a forward.
+        reuse: Whether to run what depends on one modality once for each distinct input.
+        explainers: Methods that explain predictions, for example ``[DIME()]``.
+        class_names: Names of the outputs, for pictures and tables.
+        pin: Indices of examples that are always explained.
+        seed: Seed of all random draws.
 
     Raises:
-        ConfigurationError: The model or the batches cannot be studied as asked.
+        ConfigurationError: The model or the batches cannot be measured as asked.
 
     Example:
         >>> import torch
@@ -172,7 +172,7 @@ def explain(
 
 
 def _report(session: Session) -> ShareReport:
-    """Measure, explain and say what was found."""
+    """Measure, explain and report."""
     config, found = session.config, session.run()
     runs: list[MethodRun] = []
     for explainer in config.explainers:
@@ -194,7 +194,7 @@ def _report(session: Session) -> ShareReport:
 
 def _collect(session: Session, model: nn.Module, batches: Iterable[Any]) -> None:
     if isinstance(batches, Mapping):
-        raise ConfigurationError("batches is a single one; pass a loader or a list, [batch] for one.")
+        raise ConfigurationError("batches is a single batch; pass a loader or a list of batches: [batch].")
     seen = 0
     for batch in batches:
         first = seen

@@ -191,8 +191,8 @@ def test_an_example_that_cannot_be_explained_is_said_and_costs_no_other(tmp_path
 
     watch = watching({"modalities": {"image": Modality("0", baseline="zero"), "text": "1"}, "pin": [5, 6]})
     fit(tmp_path, watch, module=Ill())
-    note = "dime: 12 of 16 masks gave outputs that are NaN or infinite; the model cannot bear the baseline. "
-    assert [row.note for row in watch.history] == [f"{note}Say Modality(baseline=...)."] * 2
+    note = "dime: 12 of 16 masks gave outputs that are NaN or infinite; the model does not accept the baseline. "
+    assert [row.note for row in watch.history] == [f"{note}Choose another one with Modality(baseline=...)."] * 2
     assert [[found.position for found in entry.explanations] for entry in watch.explanation_history.entries] == [
         [6],
         [6],

@@ -174,7 +174,7 @@ def fidelity(scores, unseen, task):
 
 def half_of(found):
     """Return which examples of a study that was surveyed are held out."""
-    return held_out_half(found._methods._runner.probe_context, torch.zeros(COUNT, 3))
+    return held_out_half(found._methods.probe_context, torch.zeros(COUNT, 3))
 
 
 # -- Examples --------------------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_it_is_built_from_yaml() -> None:
     said = "{class_path: mviz_lightning.explainers.MultimodalPrediction, init_args: {num_examples: 3, layer: head}}"
     built = parser.instantiate_classes(parser.parse_args([f"--survey={said}"])).survey
     assert built == MultimodalPrediction(num_examples=3, layer="head")
-    assert built.features
+    assert built.needs_features
 
 
 def test_it_costs_a_forward_an_example() -> None:

@@ -178,7 +178,7 @@ def test_a_planted_value_of_another_leaf_and_a_class_are_named(result) -> None:
 
 def test_a_feature_that_does_not_vary_is_not_chosen_and_has_no_strongest_examples(planted, result) -> None:
     assert sorted(feature.number for feature in result.shown) == [0, 1, 2, 3, 4, 6]
-    named = surveyed(planted, segments=[5], name="named").shown[0]
+    named = surveyed(planted, features=[5], name="named").shown[0]
     assert (named.kind, named.examples, named.concepts) == (-1, [], [])
 
 
@@ -257,7 +257,7 @@ def test_other_features_are_chosen_where_something_else_is_asked(planted) -> Non
     found = session(seeded(Planted))
     assert len(surveyed(found, features_shown=2).shown) == 2
     assert len(surveyed(found, features_shown=4).shown) == 4
-    assert [feature.number for feature in surveyed(found, segments=[6, 1, 6]).shown] == [6, 1]
+    assert [feature.number for feature in surveyed(found, features=[6, 1, 6]).shown] == [6, 1]
     assert surveyed(found, features_shown=0).shown == []
 
 
@@ -528,7 +528,7 @@ def test_where_nothing_stands_out_that_is_said(planted, result) -> None:
 
 def test_a_constant_feature_is_drawn_without_examples(planted) -> None:
     found = session(seeded(Planted))
-    words = written(surveyed(found, segments=[5]), found, "feature_5")
+    words = written(surveyed(found, features=[5]), found, "feature_5")
     assert "It is the same for all 160 examples." in words
 
 

@@ -602,7 +602,7 @@ def test_the_same_is_found_whatever_the_chunks_and_whether_encodings_are_reused(
             {"method": "saliency"},
             r"method='saliency'\): say one of gradient, integrated_gradients, occlusion, lime, shap",
         ),
-        ({"outputs": []}, r"outputs=\[\]\): name outputs, or leave it out"),
+        ({"outputs": []}, r"outputs=\[\]\): name at least one output, or leave outputs= out"),
     ],
 )
 def test_impossible_arguments_are_refused(options: dict[str, Any], message: str) -> None:

@@ -14,7 +14,7 @@ from helpers.modality_checks import BLUE, RED
 from matplotlib.text import Text
 
 from mviz_lightning import Modality
-from mviz_lightning.explainers import Explanation, UnimodalImportance
+from mviz_lightning.explainers import UnimodalImportance
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.unimodal_importance.explainer import NUM_TOTALS
 from mviz_lightning.explainers.unimodal_importance.figure import (
@@ -47,7 +47,7 @@ def part(
 def result(*outputs: Mapping[str, SegmentAttribution], role: str = "predicted") -> ImportanceResult:
     """Return what was found of one example, its outputs 0, 1, and so on."""
     found = [OutputImportance(output, role, 0.5, parts) for output, parts in enumerate(outputs)]
-    return ImportanceResult(examples=[ExampleImportance(Explanation(0, 17, 1, 0, 0.9, []), found)])
+    return ImportanceResult(examples=[ExampleImportance(0, 17, 1, 0, 0.9, found)])
 
 
 def drawn(found: ImportanceResult, shown: DrawingContext | None = None, when: str = "") -> list[Record]:

@@ -1,4 +1,4 @@
-"""Contribution shares as a pair of pure steps: which rows to ask for, and what their outputs say."""
+"""Contribution shares as two pure steps: plan the rows, turn their outputs into shares and scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class Shares:
     """Plans and explains contribution shares, and scores where labels are known.
 
     Attributes:
-        modalities: Names.
-        task: What the outputs stand for.
-        group_size: Examples recombined with one another.
-        pairs: Whether shares of pairs are wanted; by default for three and four modalities.
-        score: A torchmetric for the score side; accuracy or R2 by default.
-        seed: Of the design.
+        modalities: Names of the modalities.
+        task: Meaning of the outputs.
+        group_size: Number of examples recombined with one another.
+        pairs: Whether to measure the share of each pair; by default with three and four modalities.
+        score: A torchmetric for the score; accuracy or R² by default.
+        seed: Seed of the design.
     """
 
     modalities: Sequence[str]
@@ -57,47 +57,52 @@ class Shares:
         return self.design.own(self._by_group(outputs))
 
     def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:
-        """Turn outputs into statistics that several processes may add up.
+        """Return metrics of the outputs, whose statistics several processes can add up.
 
         Args:
             probe: The examples.
-            outputs: ``(G * T, C)`` answers to :meth:`plan`.
-            groups: ``(G', g)`` the groups that count; the first of those planned.
+            outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
+            groups: ``(G', g)`` the groups that count: the first of the planned ones.
             sync: Whether ``compute`` gathers from all processes.
 
         Returns:
-            Metrics whose ``compute`` gives values by the names under which they are logged.
+            Metrics whose ``compute`` returns values by the names under which they are logged.
         """
         by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
-        contribution = ContributionShares(
-            self.modalities,
-            task=self.task,
-            scale=self.scale(probe, outputs.shape[-1]),
-            sync_on_compute=sync,
-            **self._plan,
-        )
-        unlabelled: list[Metric] = [contribution]
-        if self.task != "regression":
-            unlabelled.append(PredictionFlips(self.modalities, task=self.task, sync_on_compute=sync, **self._plan))
+        unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), sync=sync)
         for metric in unlabelled:
             metric.to(outputs.device).update(by_group)
         if target is None:
             return unlabelled
         score = self._score(outputs.shape[-1], target)
         score.sync_on_compute = sync
-        unscored = not bool(labelled(target[groups.flatten()], self.task).any())
-        if unscored and any(isinstance(default, list) for default in score._defaults.values()):
-            # Gathering its predictions would abort the process, beyond any handler.
-            raise ConfigurationError(
-                f"score={type(score).__name__} keeps predictions, and this process has no labelled group to "
-                "predict; raise num_examples until there is a group of examples for each process."
-            )
+        self._require_predictions(score, target[groups.flatten()])
         scored = [
             kind(self.modalities, task=self.task, score=score, **self._plan) for kind in (EMAPGap, PerceptualScore)
         ]
         for metric in scored:
             metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))
         return [*unlabelled, *scored]
+
+    def _unlabelled(self, scale: Tensor | None, *, sync: bool) -> list[Metric]:
+        """Return the metrics that need no labels."""
+        shared: dict[str, Any] = {"task": self.task, "sync_on_compute": sync, **self._plan}
+        contribution = ContributionShares(self.modalities, scale=scale, **shared)
+        return (
+            [contribution] if self.task == "regression" else [contribution, PredictionFlips(self.modalities, **shared)]
+        )
+
+    def _require_predictions(self, score: Metric, target: Tensor) -> None:
+        """Raise a ConfigurationError if a score that gathers predictions gets none on this process.
+
+        Gathering would abort the process, and no handler could catch that.
+        """
+        unscored = not bool(labelled(target, self.task).any())
+        if unscored and any(isinstance(default, list) for default in score._defaults.values()):
+            raise ConfigurationError(
+                f"score={type(score).__name__} keeps predictions, and this process has no labelled group to "
+                "predict; raise num_examples until there is a group of examples for each process."
+            )
 
     def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
         """Return what the score gives for one constant answer and for the labels, on the examples it is taken of."""
@@ -136,7 +141,9 @@ class Shares:
         values = {name: value for metric in metrics for name, value in metric.compute().items()}
         odd = [name for name, value in values.items() if value.numel() != 1 or not bool(value.isfinite())]
         if odd:
-            raise RuntimeError(f"{', '.join(odd)}: no single finite number; look at score= and at the outputs' size.")
+            raise RuntimeError(
+                f"{', '.join(odd)}: not a single finite number; check score= and the size of the outputs."
+            )
         return {name: float(value) for name, value in values.items()}
 
     def _by_group(self, outputs: Tensor) -> Tensor:

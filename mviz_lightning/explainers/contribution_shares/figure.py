@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NOT_USED = {State.UNUSED: "o", State.COLLAPSED: "X"}
-"""How runs are marked at which a modality was not used."""
+"""State of a modality -> marker of the runs with that state."""
 
 LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13
-"""Inches: where a half's axes begin, their size, and what is left beside them."""
+"""Inches: left and top edge of the axes in a half of the picture, their width and height, and the right margin."""
 
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
@@ -129,4 +129,4 @@ HALVES = {
     "What the prediction is made of (bars: 95 %)": _draw_stack,
     "What would be lost without a modality (95 %)": _draw_totals,
 }
-"""Title -> what draws the half of the picture below it."""
+"""Title -> function that draws the half of the picture below it."""

@@ -1,4 +1,4 @@
-"""Cross-modal interactions, the second stage of MultiViz (Liang et al. 2023): which units act together."""
+"""Cross-modal interactions, the second stage of MultiViz (Liang et al. 2023): which segments act together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ How = Literal["difference", "second_order"]
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two modalities whose units may act together."""
+    """Two modalities whose segments may act together."""
 
     probe_context: ProbeContext
     first: str
@@ -45,12 +45,12 @@ class _Pair:
         return all(isinstance(self.probe_context.probe.segments[name], Segments) for name in (self.first, self.second))
 
     def counts(self, example: int) -> tuple[int, int]:
-        """Return how many units an example has of each."""
+        """Return how many segments an example has of each."""
         segments = self.probe_context.probe.segments
         return segments[self.first].count(example), segments[self.second].count(example)
 
     def masked(self, example: int) -> Query:
-        """Ask for the example with none or one unit of each masked."""
+        """Ask for the example with none or one segment of each masked."""
         kept = dict(zip((self.first, self.second), pair_masks(*self.counts(example)), strict=True))
         rows = torch.full((len(kept[self.first]),), example)
         return Query(Query.aligned(rows, len(self.probe_context.probe.layout.names)).sources, kept)
@@ -58,34 +58,36 @@ class _Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossModalInteraction(Explainer):
-    """Which units of two modalities act together on a logit of an example: a word and the patches it is about.
+    """Which segments of two modalities act together on an output of an example: a word and the patches it names.
 
-    For units u of one modality and v of another, all else as it is:
+    For segments u of one modality and v of another, with everything else unchanged:
 
-    - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``; works for every model.
-    - ``"second_order"``: the second derivative by how much is there of u and of v, ``(x_u - baseline) H (x_v -
-      baseline)`` (MultiViz, section 3.2, with the sign of the output's change instead of that of u's importance, so
-      that it is the same from both sides). It looks at next to no change of the inputs. Networks of straight pieces
-      (ReLU) have none; then, and where a modality cannot be derived, the difference is taken instead, and said.
+    - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``; it works for every model.
+    - ``"second_order"``: the second derivative ``(x_u - baseline) H (x_v - baseline)`` (MultiViz, section 3.2). Its
+      sign is that of the output's change, not of u's importance, so that the weight is the same from both sides. It
+      describes infinitely small changes of the inputs. A piecewise-linear network (ReLU) has no second derivatives.
+      For such a network, and for a modality without derivatives, the difference is used instead, and pictures name
+      the reason.
 
-    On a bilinear model the two are the same. In scenes with a question, the strongest patch of a word lies on the
-    object that it is about more often by the difference (``tests/benchmarks/pointing.py``).
+    The two are equal on a bilinear model. In scenes with a question, the strongest patch of a word lies on its object
+    more often with the difference (``tests/benchmarks/pointing.py``).
 
-    Rows it asks for, for each example and pair of modalities with U and V units: ``(1 + U) * (1 + V)``, with U + V
-    encodings where they are reused; by second derivatives about ``min(U, V)`` for each output.
+    Number of rows, for each example and pair of modalities with U and V segments: ``(1 + U) * (1 + V)``, with U + V
+    encodings where encodings are reused; about ``min(U, V)`` for each output with second derivatives.
 
-    It logs ``total/<a>+<b>``, the sum of absolute weights over all pairs of units, averaged over the examples.
+    It logs ``total/<a>+<b>``, the sum of absolute weights over all pairs of segments, averaged over the examples.
 
     Args:
-        num_examples: Examples that are drawn, the same through the training; 0 for those alone that are pinned.
-        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
-        method: One of the above.
-        segments: Modality -> names or numbers (from 0) of units whose maps are drawn, ``{"text": ["red"]}``; by default
-            those that act together most.
-        top_segments: How many those are.
-        outputs: Indices of the outputs to explain, the first of which counts for the totals; the predicted class by
-            default, the strongest label, or the first value.
-        name: Of its scalars and pictures.
+        num_examples: Number of examples that are drawn; they stay the same during the training. With 0, only pinned
+            examples are drawn.
+        every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
+        method: One of the methods above.
+        segments: Modality -> names or numbers (from 0) of the segments whose maps are drawn, ``{"text": ["red"]}``. By
+            default those that act together most.
+        top_segments: Number of segments whose maps are drawn by default.
+        outputs: Indices of the outputs to explain; the first one counts for the totals. By default the predicted class,
+            the strongest label, or the first value.
+        name: First part of the keys of its scalars and pictures.
 
     Raises:
         ConfigurationError: An argument is impossible.
@@ -107,7 +109,8 @@ class CrossModalInteraction(Explainer):
             )
         if self.outputs is not None and not self.outputs:
             raise ConfigurationError(
-                "CrossModalInteraction(outputs=[]): name outputs, or leave it out to explain what was predicted."
+                "CrossModalInteraction(outputs=[]): name at least one output, or leave outputs= out to "
+                "explain what was predicted."
             )
 
         strings = [name for name, segments in (self.segments or {}).items() if isinstance(segments, str)]
@@ -123,7 +126,7 @@ class CrossModalInteraction(Explainer):
         require_outputs(self, self.outputs, outputs)
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the examples as they are, then for masks or second derivatives of every pair of modalities."""
+        """Ask for the unmasked examples, and masks or second derivatives of every pair of modalities."""
         if not examples:
             return Request()
         queries, attempts = [self._aligned(probe_context, examples)], []
@@ -136,7 +139,7 @@ class CrossModalInteraction(Explainer):
         return Request(queries, attempts)
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> CrossModalResult:
-        """Bring the answers into matrices of units."""
+        """Return the matrices of all pairs of modalities."""
         if not examples:
             return CrossModalResult()
         whole = [row.double() for row in responses.outputs[0]]
@@ -158,7 +161,7 @@ class CrossModalInteraction(Explainer):
         """Return all pairs of modalities.
 
         Raises:
-            ConfigurationError: A modality that ``units`` names is none of them.
+            ConfigurationError: ``segments`` names a modality that does not exist.
         """
         unknown = sorted(set(self.segments or ()) - set(probe_context.probe.segments))
         if unknown:
@@ -227,7 +230,7 @@ class CrossModalInteraction(Explainer):
         derived: Tensor | None,
         reason: str,
     ) -> dict[tuple[int, int], PairInteraction]:
-        """Return example and output -> what the units of a pair add to it."""
+        """Return example and output -> what the segments of a pair add to it."""
         found = {}
         given = iter(()) if derived is None else iter(derived.double())
         for k, (example, outputs) in enumerate(whole.items()):
@@ -250,18 +253,18 @@ class CrossModalInteraction(Explainer):
         outputs: Tensor,
         evidence: Sequence[Mapping[tuple[int, int], PairInteraction]],
     ) -> ExampleInteractions:
-        said = self._outcome(probe_context, example, outputs)
+        found = self._outcome(probe_context, example, outputs)
         explained = [
-            OutputInteractions(output, role, float(outputs[output]), [found[example, output] for found in evidence])
-            for output, role in said.roles.items()
+            OutputInteractions(output, role, float(outputs[output]), [pairs[example, output] for pairs in evidence])
+            for output, role in found.roles.items()
         ]
-        return ExampleInteractions(**vars(probe_context.prediction(example, said)), outputs=explained)
+        return ExampleInteractions(**vars(probe_context.prediction(example, found)), outputs=explained)
 
 
 def _totals(examples: Sequence[ExampleInteractions]) -> dict[str, float]:
-    """Return how much the units of each pair add together, for the first output, averaged over examples.
+    """Return how much the segments of each pair add together, for the first output, averaged over examples.
 
-    Rounding of thousands of pairs of units would add up.
+    Rounding of thousands of pairs of segments would add up.
     """
     sums: dict[str, list[float]] = {}
     for found in examples:

@@ -1,4 +1,4 @@
-"""Cross-modal interactions as pictures: units by units as a matrix, and the maps of the units that matter most."""
+"""Cross-modal interactions as pictures: a matrix of segments, and maps of the segments that matter most."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 METHODS = {"difference": "difference of masks", "second_order": "second derivative"}
 
 NAMED = 12
-"""Units up to which each is named at the matrix's side; more are numbered."""
+"""Largest number of segments that are named at the side of the matrix; more are numbered."""
 
 NAMES, LETTERS = 1.2, 15
-"""Inches and letters of a unit's name at the side."""
+"""Inches and letters of a segment's name at the side."""
 
 BELOW = 8
-"""Units up to which each is named below the matrix."""
+"""Largest number of segments that are named below the matrix."""
 
 CAPTION = 19
-"""Letters of a unit's name below a map: neighbours stay apart."""
+"""Largest number of letters of a segment's name below a map."""
 
 ROW, TALLEST = 0.2, 2.4
-"""Inches: a row of the matrix, and all of them at the most."""
+"""Inches: height of a row of the matrix, and largest height of the matrix."""
 
 ACROSS = 3
-"""Panels beside each other."""
+"""Number of panels side by side."""
 
 
 def interaction_records(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw a picture for every example and pair of modalities, and list which units act together most."""
+    """Draw a picture for every example and pair of modalities, and list which segments act together most."""
     canvas = Canvas()
     pictures = [
         _Picture(drawing, canvas, result, found, place, when).drawn(key)
@@ -113,7 +113,7 @@ class _Picture:
             top = self._draw_maps(top, pair, name, colours)
 
     def _draw_matrix(self, top: float, pair: PairInteraction, colours: "ScalarMappable") -> float:
-        """Draw the modality with fewer units down, the other one across."""
+        """Draw the modality with fewer segments down, the other one across."""
         down, across, weights = _wide(pair)
         height, width = _matrix_height(weights), WIDTH - 2 * MARGIN - NAMES - SCALE
         said = "" if pair.has_effect else ": none acts together with another"
@@ -126,7 +126,7 @@ class _Picture:
         return top + LINE + height + 0.5
 
     def _draw_maps(self, top: float, pair: PairInteraction, name: str, colours: "ScalarMappable") -> float:
-        """Draw one modality, then what its units add together with some of the other's."""
+        """Draw one modality, then what its segments add together with some of the other's."""
         other, example, inputs = pair.other(name), self.found.example, self.drawing.show_inputs
         kind, names, weights = self.drawing.kinds[other], self._names(name), pair.of(name)
         self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
@@ -149,7 +149,7 @@ class _Picture:
         return self.drawing.kinds[name].names(self.found.example, inputs=self.drawing.show_inputs)
 
     def _chosen(self, name: str, weights: Tensor) -> list[int]:
-        """Return the units whose maps are drawn: those that were named, or else those that act together most."""
+        """Return the segments whose maps are drawn: those that were named, or else those that act together most."""
         wanted, names = self.result.segments.get(name, ()), self._names(name)
         named = [segment for segment in range(len(weights)) if segment in wanted or names[segment] in wanted]
         top: list[int] = weights.abs().sum(1).argsort(descending=True, stable=True).tolist()
@@ -157,7 +157,7 @@ class _Picture:
 
 
 def _wide(pair: PairInteraction) -> tuple[str, str, Tensor]:
-    """Return the modality whose units go down, the one whose go across, and ``(down, across)`` weights."""
+    """Return the modality whose segments go down, the one whose go across, and ``(down, across)`` weights."""
     if pair.weights.shape[0] <= pair.weights.shape[1]:
         return pair.first, pair.second, pair.weights
     return pair.second, pair.first, pair.weights.T
@@ -168,7 +168,7 @@ def _matrix_height(weights: Tensor) -> float:
 
 
 def _label(panel: "Axes", down: Sequence[str], across: Sequence[str], name: str) -> None:
-    """Name units where there is room, and number them from 1 elsewhere."""
+    """Name segments where there is room, and number them from 1 elsewhere."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     if len(down) <= NAMED:
@@ -211,7 +211,7 @@ def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: st
 
 
 def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, count: int = 5) -> Iterator[str]:
-    """Yield the pairs of units that add most together, in words."""
+    """Yield the pairs of segments that add most together, in words."""
     if not pair.has_effect:
         return
     names = [drawing.kinds[name].names(example, inputs=drawing.show_inputs) for name in (pair.first, pair.second)]

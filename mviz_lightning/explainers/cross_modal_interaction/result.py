@@ -1,4 +1,4 @@
-"""What units of two modalities add together, as plain data: what a survey of cross-modal interactions finds."""
+"""What segments of two modalities add together, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from mviz_lightning.sinks.records import PredictionRecord
 
 @dataclass(frozen=True)
 class PairInteraction:
-    """What the units of two modalities add to an output together.
+    """What the segments of two modalities add to an output together.
 
     Attributes:
         first: A modality.
         second: The other.
-        weights: ``(U, V)`` in units of the output, beyond what each unit adds by itself.
-        method: By which they were found.
-        reason: Why by another method than asked for; nothing where it is that one.
-        floor: Weights up to which may be rounding.
+        weights: ``(U, V)`` in the output's own unit, beyond what each segment adds by itself.
+        method: The method that found them.
+        reason: Why another method was used than requested; empty if it was not.
+        floor: Largest weight that may be rounding.
     """
 
     first: str
@@ -31,11 +31,11 @@ class PairInteraction:
 
     @property
     def has_effect(self) -> bool:
-        """Return whether any two units add more together than rounding may."""
+        """Return whether any two segments add more together than rounding may."""
         return bool((self.weights.abs() > self.floor).any())
 
     def of(self, modality: str) -> Tensor:
-        """Return the weights with a row for every unit of one of the two modalities."""
+        """Return the weights with a row for every segment of one of the two modalities."""
         return self.weights if modality == self.first else self.weights.T
 
     def other(self, modality: str) -> str:
@@ -48,10 +48,10 @@ class OutputInteractions:
     """What acts together on one output.
 
     Attributes:
-        output: Its index.
+        output: Index of the output.
         role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
-        value: The output, as the model gave it.
-        pairs: Of modalities.
+        value: The output as the model returned it.
+        pairs: One for each pair of modalities.
     """
 
     output: int
@@ -69,12 +69,12 @@ class ExampleInteractions(PredictionRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossModalResult(Result):
-    """What a survey of cross-modal interactions found.
+    """Which segments act together in the shown examples.
 
     Attributes:
-        examples: That were looked at.
-        segments: Modality -> names or numbers of the units whose maps are drawn; others have their top units drawn.
-        top_segments: How many those are.
+        examples: The examples that are drawn.
+        segments: Modality -> names or numbers of the segments whose maps are drawn; for other modalities the top ones.
+        top_segments: Number of top segments.
     """
 
     examples: Sequence[ExampleInteractions] = ()

@@ -1,7 +1,7 @@
 """DIME: local explanations of unimodal contributions and multimodal interactions (Lyu et al. 2022)."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -21,29 +21,37 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
 
 FEWEST_MASKS = 64
-MASKS_PER_UNIT = 4
+"""Smallest default number of masks for a modality."""
+
+MASKS_PER_SEGMENT = 4
+"""Default number of masks for each segment."""
 
 ROUNDED = 4
-"""How often the rounding of the largest output may add up in what masks change."""
+"""Largest change of an output that counts as rounding, in roundings of the largest output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DIME(Explainer):
-    """Which units of each modality drive a prediction alone (UC), and which in interaction with the others (MI).
+    """Which segments of each modality drive a prediction alone (UC), and which in interaction with the others (MI).
 
-    For example i and modality m, S masks over the units of m are run against J donors of the other modalities and
-    against i's own: ``r_s[j] = f(masked x_m, donor j)``. UC is the weighted ridge regression of their mean on the
-    masks, MI that of what the own partner adds; both together are LIME exactly (Lyu et al. 2022, section 3.3, with the
-    example itself left out of its donors). Costs ``S (J + 1)`` forwards for each modality, S = max(64, 4 x units).
+    DIME (Lyu et al. 2022, section 3.3) explains example i and modality m as follows. It evaluates the model with S
+    masks over the segments of m. The other modalities come from J donors in turn, then from i itself:
+    ``r_s[j] = f(masked x_m, donor j)``. The unimodal contribution (UC) is a weighted ridge regression of the donors'
+    mean on the masks. The multimodal interaction (MI) is the same regression of what i's own modalities add to that
+    mean. UC and MI add up to LIME exactly. Unlike the paper, an example is not its own donor.
+
+    It evaluates ``S (J + 1)`` rows for each example and modality.
 
     Args:
-        num_examples: Examples that are explained, the same through the training: spread over classes, mistakes first.
-        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
-        donors: J, examples whose other modalities are put beside the masked one; by default all others of the group.
-        masks: S, for every modality; by default 4 for each unit, 64 at the least. All there are, where fewer exist.
-        outputs: Indices of the outputs to explain; by default the true and the predicted class, the strongest label
-            and the strongest true one, or the first value.
-        name: Of the pictures' keys; tells several of them apart.
+        num_examples: Number of explained examples, from all classes in turn, mistakes first. They stay the same during
+            the training.
+        every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
+        donors: J, the number of examples that lend their other modalities; by default all others of the group.
+        masks: S, the number of masks for each modality; by default 4 for each segment and at least 64. If fewer masks
+            exist, all are used.
+        outputs: Indices of the outputs to explain. By default the true and the predicted class; for labels the
+            strongest one and the strongest true one; for values the first one.
+        name: First part of the keys of its pictures and tables. Give each DIME a name of its own.
 
     Raises:
         ConfigurationError: An argument is impossible.
@@ -61,7 +69,9 @@ class DIME(Explainer):
     def __post_init__(self) -> None:
         require_least(self, {"num_examples": 0, "every_n_validations": 1, "donors": 1, "masks": 2})
         if self.outputs is not None and not self.outputs:
-            raise ConfigurationError("DIME(outputs=[]): name outputs, or leave it out to explain what was predicted.")
+            raise ConfigurationError(
+                "DIME(outputs=[]): name at least one output, or leave outputs= out to explain what was predicted."
+            )
 
     def check(self, outputs: int) -> None:
         """Raise a ConfigurationError for an output that the model does not have."""
@@ -81,18 +91,18 @@ class DIME(Explainer):
         return Request([Query(group[probe_context.design.tuples]), *masked])
 
     def masks_of(self, probe_context: ProbeContext, example: int, name: str) -> Tensor:
-        """Return ``(S, U)`` the masks of one modality, the same for all examples of so many units."""
+        """Return the ``(S, U)`` masks of one modality, the same for all examples with U segments."""
         segments = probe_context.probe.segments[name].count(example)
         return draw_masks(segments, self._samples(segments), probe_context.seed)
 
     def _samples(self, segments: int) -> int:
-        return self.masks or max(FEWEST_MASKS, MASKS_PER_UNIT * segments)
+        return self.masks or max(FEWEST_MASKS, MASKS_PER_SEGMENT * segments)
 
     def _attributions(self, outputs: Tensor, masks: Tensor, precision: float) -> list[Attribution]:
-        """Return what one modality's units add to each of K outputs, from ``(S * (1 + J), K)`` answers.
+        """Return what one modality's segments add to each of K outputs, from ``(S * (1 + J), K)`` outputs.
 
-        A single unit needs no surrogate: what it adds is a difference. Where all masks there are stand for more draws,
-        the penalty shrinks with them.
+        A single segment needs no surrogate: its weight is a difference. If all existing masks are fewer than S, the
+        penalty shrinks with their number.
         """
         segments = masks.shape[1]
         alpha = ALPHA * len(masks) / self._samples(segments) if segments > 1 else 0.0
@@ -108,7 +118,7 @@ class DIME(Explainer):
         wanted = len(own) if self.donors is None else self.donors
         if len(others) < wanted:
             warnings.warn(
-                f"DIME(donors={wanted}): there are {len(others)} other examples; raise num_examples of the monitor.",
+                f"DIME(donors={wanted}): there are {len(others)} other examples; raise num_examples= of the monitor.",
                 MonitorWarning,
                 stacklevel=2,
             )
@@ -124,31 +134,39 @@ class DIME(Explainer):
         (example,) = examples
         _, place = probe_context.group(example)
         design, raw = probe_context.design, responses.outputs
-        own = design.own(raw[0].double())[place]
         recombined, *masked = map(probe_context.decomposable, raw)
         value, unimodal = design.own(recombined)[place], design.unimodal(recombined)[place]
         if not bool((value + unimodal).isfinite().all()):
             position = probe_context.positions[example]
             raise RuntimeError(f"outputs of validation example {position} or of its group are NaN or infinite.")
-        found = outcome(own, probe_context.label(example), probe_context.task)
+        found = outcome(design.own(raw[0].double())[place], probe_context.label(example), probe_context.task)
         roles = found.roles if self.outputs is None else dict.fromkeys(self.outputs, "output")
-        columns, precision = torch.tensor(list(roles), device=own.device), torch.finfo(raw[0].dtype).eps
-        parts = {
-            name: self._attributions(outputs[:, columns], self.masks_of(probe_context, example, name), precision)
-            for name, outputs in zip(probe_context.probe.segments, masked, strict=True)
-        }
+        parts = self._parts(probe_context, example, masked, list(roles), torch.finfo(raw[0].dtype).eps)
         outputs = [
-            OutputExplanation(
-                output,
-                role,
-                float(value[output]),
-                float(unimodal[output]),
-                float(value[output] - unimodal[output]),
-                {name: part[k] for name, part in parts.items()},
-            ).times(probe_context.unit(output))
+            _output(output, role, value, unimodal, {name: part[k] for name, part in parts.items()}).times(
+                probe_context.unit(output)
+            )
             for k, (output, role) in enumerate(roles.items())
         ]
         return DIMEResult(examples=[Explanation(**vars(probe_context.prediction(example, found)), outputs=outputs)])
+
+    def _parts(
+        self,
+        probe_context: ProbeContext,
+        example: int,
+        masked: Sequence[Tensor],
+        columns: Sequence[int],
+        precision: float,
+    ) -> dict[str, list[Attribution]]:
+        """Return, for each modality, what its segments add to each of the chosen outputs."""
+        return {
+            name: self._attributions(
+                outputs[:, torch.tensor(columns, device=outputs.device)],
+                self.masks_of(probe_context, example, name),
+                precision,
+            )
+            for name, outputs in zip(probe_context.probe.segments, masked, strict=True)
+        }
 
     def join(self, results: Sequence[Result]) -> DIMEResult:
         """Return the explanations of all examples."""
@@ -167,15 +185,23 @@ class DIME(Explainer):
         return [film(moments, drawing, f"{self.name}/example_{moments[0].explanation.position}_over_epochs")]
 
 
+def _output(
+    output: int, role: str, value: Tensor, unimodal: Tensor, parts: Mapping[str, Attribution]
+) -> OutputExplanation:
+    """Explain one output, from ``(C,)`` values and unimodal contributions on the decomposed scale."""
+    interaction = float(value[output] - unimodal[output])
+    return OutputExplanation(output, role, float(value[output]), float(unimodal[output]), interaction, parts)
+
+
 def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, masks: Tensor) -> Query:
-    """Ask for one modality of an example, masked in S ways, beside its own partner and beside J donors.
+    """Return the rows of one modality of an example with S masks, next to its own other modalities and J donors.
 
     Args:
         sources: ``(M,)`` the example; or, in recombinations of one's own, where each modality is taken from.
         partners: ``(J, M)`` donors; the column of the masked modality is not used.
         modality: Position of the masked modality.
-        name: Its name.
-        masks: ``(S, U)`` True where a unit stays.
+        name: Name of the masked modality.
+        masks: ``(S, U)`` True where a segment stays.
 
     Returns:
         ``S * (1 + J)`` rows: for each mask the own partner, then the donors.
@@ -186,13 +212,13 @@ def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, mas
 
 
 def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA, precision: float = 0.0) -> list[Attribution]:
-    """Return, for each of K outputs, what the units of one modality add to UC and to MI.
+    """Return, for each of K outputs, what the segments of one modality add to UC and to MI.
 
     Args:
-        outputs: ``(S * (1 + J), K)`` answers to :func:`masked_rows`.
+        outputs: ``(S * (1 + J), K)`` outputs of the rows of :func:`masked_rows`.
         masks: ``(S, U)``.
-        alpha: Of the ridge penalty.
-        precision: Relative rounding of the outputs as the model gave them; what varies no more has no effect.
+        alpha: Strength of the ridge penalty.
+        precision: Relative rounding of the model's outputs; smaller variation counts as no effect.
 
     Raises:
         RuntimeError: Most masks gave outputs that are NaN or infinite.
@@ -201,8 +227,8 @@ def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA, precis
     finite = by_mask.isfinite().flatten(1).all(1)
     if int(finite.sum()) < max(min(2, len(masks)), len(masks) / 2):
         raise RuntimeError(
-            f"{int((~finite).sum())} of {len(masks)} masks gave outputs that are NaN or infinite; the model cannot "
-            "bear the baseline. Say Modality(baseline=...)."
+            f"{int((~finite).sum())} of {len(masks)} masks gave outputs that are NaN or infinite; the model "
+            "does not accept the baseline. Choose another one with Modality(baseline=...)."
         )
     own, donors = by_mask[finite, 0], by_mask[finite, 1:].mean(1)
     kept = masks[finite.to(masks.device)]

@@ -120,7 +120,7 @@ class ExplanationFigure:
         return Table(f"{self.name}/examples", columns, rows)
 
     def _top_segments(self, example: int, output: OutputExplanation, side: str) -> str:
-        """Name the two strongest units of every modality; a question mark where they are not to be trusted."""
+        """Name the two strongest segments of every modality; a question mark where they are not to be trusted."""
         found = []
         for name, part in output.parts.items():
             weights = getattr(part, side)

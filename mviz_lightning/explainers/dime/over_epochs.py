@@ -16,16 +16,16 @@ from mviz_lightning.plotting.trust import shown
 from mviz_lightning.sinks.records import Picture
 
 MOMENTS = 6
-"""Maps in a strip at the most; the curves show all moments."""
+"""Largest number of maps in a strip; the curves show all moments."""
 
 LISTED = 10
-"""Units that are listed by name at the most."""
+"""Largest number of segments that are listed by name."""
 
 LABEL, STRIP_GAP, CURVE = 0.62, 0.05, 1.5
-"""Inches: what stands before a strip, between its maps, the height of the curves."""
+"""Inches: room for the name before a strip, gap between maps, height of the curves."""
 
 LETTERS = 17
-"""Of a unit's name."""
+"""Largest number of letters of a segment's name."""
 
 SIDES = (("UC", "unimodal"), ("MI", "interaction"))
 
@@ -36,7 +36,7 @@ def film(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Pictur
     Args:
         moments: In order.
         drawing: Knows the example's kinds and names.
-        key: Of the picture.
+        key: Key of the picture.
     """
     first, last = moments[0], moments[-1]
     example, kept = first.explanation.example, thinned(moments)
@@ -72,7 +72,7 @@ def _width(kept: Sequence[Moment]) -> float:
 
 
 def _listed(parts: Sequence[Attribution]) -> list[int]:
-    """Return the units that were ever the strongest, in their own order."""
+    """Return the segments that were ever the strongest, in their own order."""
     strength = np.max([np.maximum(part.unimodal.abs().numpy(), part.interaction.abs().numpy()) for part in parts], 0)
     return sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist())
 
@@ -106,7 +106,7 @@ def _left(column: int, width: float) -> float:
 
 
 def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment], drawing: DrawingContext) -> None:
-    """List units by name; a column for each moment, UC to the left and MI to the right."""
+    """List segments by name; a column for each moment, UC to the left and MI to the right."""
     parts, example = [moment.output.parts[name] for moment in kept], kept[0].explanation.example
     segments, colours = _listed(parts), diverging(largest(*parts))
     if not segments:

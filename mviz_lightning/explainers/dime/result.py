@@ -13,13 +13,13 @@ from mviz_lightning.sinks.records import PredictionRecord
 
 @dataclass(frozen=True)
 class Attribution:
-    """What the units of one modality add to an output.
+    """What the segments of one modality add to an output.
 
     Attributes:
-        unimodal: ``(U,)`` to its unimodal contribution (UC).
-        interaction: ``(U,)`` to its multimodal interaction (MI); together they are the weights of LIME.
-        unimodal_r2: Leave-one-out R2 of the first; NaN where the units change nothing.
-        interaction_r2: Of the second.
+        unimodal: ``(U,)`` weights for its unimodal contribution (UC).
+        interaction: ``(U,)`` weights for its multimodal interaction (MI). UC and MI add up to the weights of LIME.
+        unimodal_r2: Leave-one-out R² of the UC surrogate; NaN if the segments change nothing.
+        interaction_r2: Leave-one-out R² of the MI surrogate; NaN if the segments change nothing.
     """
 
     unimodal: Tensor
@@ -39,15 +39,16 @@ class Attribution:
 
 @dataclass(frozen=True)
 class OutputExplanation:
-    """Why one output came out as it did.
+    """Why one output has its value.
 
     Attributes:
-        output: Its index.
+        output: Index of the output.
         role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
-        value: The output, centred over the classes where they exclude one another; a value in its own unit.
-        unimodal: Its unimodal contribution, UC.
-        interaction: Its multimodal interaction, MI; both add up to the value.
-        parts: Modality -> what its units add.
+        value: The output. For classes that exclude one another it is centred over the classes; a value is in its own
+            unit.
+        unimodal: Unimodal contribution (UC).
+        interaction: Multimodal interaction (MI); UC and MI add up to the value.
+        parts: Modality -> what its segments add.
     """
 
     output: int
@@ -58,7 +59,7 @@ class OutputExplanation:
     parts: Mapping[str, Attribution]
 
     def times(self, unit: float) -> "OutputExplanation":
-        """Return it in another unit."""
+        """Return the explanation in another unit."""
         return replace(
             self,
             value=unit * self.value,

@@ -1,4 +1,4 @@
-"""Decisions looked at closer, as pictures and rows: inputs, what was predicted, what the interaction did."""
+"""Single decisions as pictures and rows: inputs, prediction, and what the interaction changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
-"""Inches: the width and height of an input at the most, and the width of all inputs together."""
+"""Inches: largest width and height of an input, and width of all inputs together."""
 
 GAP = 0.1
-"""Inches, between inputs."""
+"""Inches: gap between inputs."""
 
 TITLE = 0.35
-"""Inches: the title of a picture."""
+"""Inches: height of the title."""
 
 ROW = TALLEST + 0.12
-"""Inches: a case."""
+"""Inches: height of a case."""
 
 LETTER = 0.076
 """Inches: the mean width of a letter of the words beside the inputs."""
@@ -35,9 +35,9 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
     """Draw the inputs of some cases below each other, and say what happened.
 
     Args:
-        cases: One at the least.
-        key: Of the picture.
-        title: Which cases they are.
+        cases: At least one.
+        key: Key of the picture.
+        title: Title of the picture.
         drawing: Knows kinds and labels; its inputs may be seen.
     """
     canvas, left = Canvas(TITLE + ROW * len(cases)), _words_from(drawing)
@@ -56,9 +56,9 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
     """Say what happened, what is true and predicted, and what UC alone predicts; names give way to numbers.
 
     Args:
-        case: Which.
+        case: The decision.
         labels: How classes are called.
-        letters: Of a line at the most; the measure has a line of its own where the first one is longer.
+        letters: Largest number of letters of a line; if the first line is longer, the measure gets a line of its own.
     """
     sign = "+" if case.interaction >= 0 else "-"
     measure = "absolute error" if labels.task == "regression" else "loss"
@@ -93,9 +93,9 @@ def case_table(
     """List cases, with their inputs cut out of the pictures of them.
 
     Args:
-        cases: Which list -> its cases.
-        sheets: Likewise -> their picture; nothing where inputs may not be seen.
-        key: Of the table.
+        cases: Name of a list -> its cases.
+        sheets: Name of a list -> its picture; empty if inputs may not be shown.
+        key: Key of the table.
         drawing: Knows kinds and labels.
         when: In the training, in words.
     """

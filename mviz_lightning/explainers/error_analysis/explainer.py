@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
 
 ROUNDED = 4
-"""How often the rounding of the largest output may add up in what the interaction changes."""
+"""Largest change of an output that counts as rounding, in roundings of the largest output."""
 
 QUARTERS = 4
-"""Into which the targets of a single value are divided."""
+"""Number of quantile groups into which the targets of a single value are divided."""
 
 LONGEST = 200
-"""Surveys that are remembered; beyond it every second one is forgotten, never the first nor the last."""
+"""Largest number of runs that are remembered; beyond it every second run is dropped, never the first or the last."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorAnalysis(Explainer):
-    """Tell what failed where the model is wrong: a modality by itself, or the interaction of modalities (MultiViz).
+    """What failed where the model is wrong: a modality alone, or the interaction of modalities (MultiViz).
 
-    A model's outputs are the sum of unimodal contributions (UC) and multimodal interactions (MI). What the model
-    decides is compared with what UC alone would decide, on the examples that are recombined:
+    The outputs of a model are the sum of unimodal contributions (UC) and multimodal interactions (MI). The explainer
+    compares the model's decision with the decision of UC alone, on the recombined examples:
 
     - ``spoiled``: UC alone is right, the model is wrong;
     - ``misled``: both are wrong, and MI brings the truth further away, by a tenth or more of what UC lacks;
@@ -55,10 +55,10 @@ class ErrorAnalysis(Explainer):
     the forwards that contribution shares cost; needs labels.
 
     Args:
-        num_examples: Decisions that are shown with their inputs: so many mistakes, those of the largest loss, and so
-            many that MI rescued, those that it helped most. Which ones changes with the model.
-        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
-        name: Of its scalars and pictures; tells several of them apart.
+        num_examples: Number of mistakes (largest loss first) and number of rescued decisions (largest gain first) that
+            are shown with their inputs. They change with the model.
+        every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
+        name: First part of the keys of its scalars and pictures. Give each one a name of its own.
 
     Raises:
         ConfigurationError: An argument is impossible.
@@ -116,7 +116,7 @@ class ErrorAnalysis(Explainer):
 
 
 def thinned(history: Sequence[T]) -> Sequence[T]:
-    """Return a history; every second survey of it where it has become too long."""
+    """Return a history, without every second run if it has more than ``LONGEST``."""
     return history if len(history) <= LONGEST else [*history[:-1:2], history[-1]]
 
 

@@ -24,10 +24,10 @@ COLOURS = {
     "lowered": "#009E73",
     "raised": "#D55E00",
 }
-"""Of light and dark, so that they are told apart with every kind of colour vision, and in grey."""
+"""Colour of each category; light and dark ones differ for every kind of colour vision, and in grey."""
 
 GAINS = ("rescued", "lowered")
-"""What the interaction gained: to the left of 0; the other categories are to the right."""
+"""Categories that the interaction gained; they are drawn to the left of 0."""
 
 MEANING = {
     "rescued": "UC alone is wrong, the model is right",
@@ -39,17 +39,17 @@ MEANING = {
 }
 
 NOUNS = {"multiclass": "examples", "binary": "examples", "multilabel": "labels", "regression": "values"}
-"""What is counted."""
+"""Task -> name of a decision, in the plural."""
 
 SHOWN, LISTED = 20, 200
-"""Classes in the picture and in the table at the most: those with most errors."""
+"""Largest number of classes in the picture and in the table: those with most errors."""
 
 ROW, NAMES, COLUMN, TOTAL = 0.23, 1.45, 0.62, 0.45
 """Inches: a class's height, its name, the numbers of a category, and of all."""
 
 TITLES = {"worst": "The worst, largest loss first", "rescued": "Rescued by the interaction, largest gain first"}
 VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI lowers the error most"}
-"""Of the pictures of cases; of those of values."""
+"""List of cases -> title of its picture; for tasks with values."""
 
 
 def error_records(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
@@ -101,7 +101,7 @@ def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:
 
 
 def headline(counts: Counts, labels: Labels) -> str:
-    """Say in a line what failed."""
+    """Write in one line what failed."""
     total, noun = sum(counts.values()), NOUNS[labels.task]
     if labels.task == "regression":
         return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
@@ -197,7 +197,7 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
     from matplotlib.ticker import MaxNLocator
 
     epochs, steps, found = zip(*history, strict=True)
-    unit, places = ("epoch", epochs) if len(set(epochs)) == len(epochs) else ("step", steps)
+    axis, places = ("epoch", epochs) if len(set(epochs)) == len(epochs) else ("step", steps)
     names = drawn(found[-1])
     shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in found] for name in names}
     canvas = Canvas(3.0)
@@ -208,15 +208,14 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
         if name in GAINS:
             axes.plot(places, shares[name], color="white", linewidth=4)  # or it is lost on the areas
             axes.plot(places, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
-    axes.set_xlim(places[0], places[-1])
-    axes.set_ylim(bottom=0)
+    axes.set(xlim=(places[0], places[-1]), ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8)
-    axes.set_xlabel(unit, fontsize=8.5)
+    axes.set_xlabel(axis, fontsize=8.5)
     axes.set_ylabel(f"% of {NOUNS[labels.task]}", fontsize=8.5)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5, reverse=True)
-    return Picture(f"{key}/over_time", canvas.pixels(), f"{unit} {places[0]} to {places[-1]}")
+    return Picture(f"{key}/over_time", canvas.pixels(), f"{axis} {places[0]} to {places[-1]}")
 
 
 def _stack(axes: "Axes", places: Sequence[int], shares: Mapping[str, Sequence[float]]) -> None:

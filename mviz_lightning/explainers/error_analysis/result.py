@@ -8,7 +8,7 @@ from mviz_lightning.explainers.base import Result
 from mviz_lightning.sinks.records import PredictionRecord
 
 Counts: TypeAlias = Mapping[str, int]
-"""Category -> decisions in it."""
+"""Category -> number of decisions."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class ClassErrors:
     """The decisions of one class, label or output, or of a quarter of the targets.
 
     Attributes:
-        index: Of the class or output; of the quarter.
-        counts: By category.
+        index: Index of the class, the output or the quarter.
+        counts: Number of decisions in each category.
         between: The smallest and the largest target of a quarter.
     """
 
@@ -54,12 +54,12 @@ class ErrorResult(Result):
     """What failed, at one moment of the training.
 
     Attributes:
-        counts: Of all decisions.
-        classes: Of each class; those that no example has are left out.
+        counts: Categories of all decisions.
+        classes: Categories of each class; classes without examples are left out.
         worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
         rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
-        history: Epoch, step and counts of the surveys of the training so far, this one last; of a long training, some
-            in between are forgotten.
+        history: Epoch, step and counts of the runs of the training so far, this one last; a long training drops some in
+            between.
     """
 
     counts: Counts

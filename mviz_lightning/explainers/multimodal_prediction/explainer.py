@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
 
 FEWEST = 20
-"""Examples, of which one half is fitted and the other foretold."""
+"""Smallest number of examples: one half is fitted, the other half is held out."""
 
 WEIGHTS = 30
-"""Of the sparse model in the table: the strongest."""
+"""Largest number of weights in the table of the sparse model, the strongest first."""
 
 BARS = 10
-"""Features of an example in its picture at the most."""
+"""Largest number of features in the picture of an example."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultimodalPrediction(Explainer):
-    """How few fused features, added up, foretell what the model predicts, and which (MultiViz, stage 4).
+    """How few fused features, in a linear model, predict what the model predicts, and which (MultiViz, stage 4).
 
-    The features, what the last linear layer is given, are standardised on one half of the reference examples, and a
-    path of elastic nets (.99 of the penalty on absolute weights) is fitted there to the model's predictions; the other
-    half chooses the penalty, the largest within a standard error of the best. A second path is fitted to the labels.
-    Costs one forward for each reference example.
+    The features are the input of the last linear layer. They are standardised on one half of the reference examples,
+    and a path of elastic nets (0.99 of the penalty on absolute weights) is fitted there to the model's predictions. The
+    held-out half chooses the penalty: the largest one within a standard error of the best. A second path is fitted to
+    the labels. It evaluates one row for each reference example.
 
-    Its scalars: ``fidelity``, the share of held-out examples of which the sparse model predicts what the model
-    predicts, and ``fidelity_baseline``, the same of the most frequent prediction; ``sparsity``, the share of weights
-    that are 0; with labels ``accuracy``, of the sparse model that is fitted to them, held out. Of labels that do not
-    exclude one another each counts; for values, fidelity and accuracy are R2.
+    It logs ``fidelity``, the fraction of held-out examples for which the sparse model predicts what the model predicts;
+    ``fidelity_baseline``, the same for the most frequent prediction; ``sparsity``, the fraction of weights that are 0;
+    and with labels ``accuracy``, the held-out accuracy of the sparse model that is fitted to them. With several labels
+    for each example, each label counts. For values, fidelity and accuracy are R².
 
-    Features are called by their numbers, as :class:`MultimodalRepresentation` does, whose pictures the tables name
-    where it stands before this in the list of explainers; it shows more of those named in its ``units=``.
+    Features have the numbers that :class:`MultimodalRepresentation` uses. If that stands before this one in
+    ``explainers=``, tables name its pictures; its ``features=`` chooses which features it shows.
 
     Args:
-        num_examples: Examples whose strongest features are drawn, the same through the training.
-        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
+        num_examples: Number of examples whose strongest features are drawn; they stay the same during the training.
+        every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
         layer: Name of the submodule whose input is taken for the features; the last linear layer by default.
-        name: Of its scalars and pictures; tells several of them apart.
+        name: First part of the keys of its scalars and pictures. Give each one a name of its own.
 
     Raises:
         ConfigurationError: An argument is impossible.
@@ -74,7 +74,7 @@ class MultimodalPrediction(Explainer):
         require_least(self, {"num_examples": 0, "every_n_validations": 1})
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for all reference examples as they are."""
+        """Ask for all reference examples, unmasked."""
         return Request([Query.aligned(torch.arange(probe_context.probe.size), len(probe_context.probe.layout.names))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> PredictionResult:
@@ -85,16 +85,13 @@ class MultimodalPrediction(Explainer):
         predicted = targets_of(outputs, None, task)
         model = sparse_linear(features, predicted, held_out, FAMILIES[task])
         values = fidelities(model, features, predicted, held_out, task)
-        known = known_labels(probe_context)
-        if len(known) >= FEWEST:
-            labels = targets_of(outputs[known], cast("Tensor", probe_context.target)[known], task)
-            values["accuracy"] = accuracy(features[known], labels, held_out[known], task)
+        values |= label_accuracy(probe_context, outputs, features, held_out)
         non_zero = used(model)
         values["sparsity"] = 1 - sum(non_zero.values()) / max(1, len(model.weights) * len(non_zero))
         agreeing = None if task == "regression" else same(model.scores(features), predicted, task).all(1)
         weights = heaviest(model.weights)
-        closer = [example_features(probe_context, k, outputs[k], features[k], model, agreeing) for k in examples]
-        named = {feature for feature, *_ in weights} | {one.feature for found in closer for one in found.effects}
+        shown = [example_features(probe_context, k, outputs[k], features[k], model, agreeing) for k in examples]
+        named = {feature for feature, *_ in weights} | {one.feature for found in shown for one in found.effects}
         return PredictionResult(
             values=values,
             features=len(model.weights),
@@ -103,7 +100,7 @@ class MultimodalPrediction(Explainer):
             held_out=int(held_out.sum()),
             non_zero=non_zero,
             weights=weights,
-            examples=closer,
+            examples=shown,
             activating={feature: _activating(probe_context, features[:, feature]) for feature in sorted(named)},
             pictures=pictured(responses.memories, self.layer),
         )
@@ -126,6 +123,17 @@ def known_labels(probe_context: ProbeContext) -> Tensor:
     """Return the examples that have a label."""
     target = probe_context.target
     return torch.arange(0) if target is None else labelled(target, probe_context.task).nonzero().flatten()
+
+
+def label_accuracy(
+    probe_context: ProbeContext, outputs: Tensor, features: Tensor, held_out: Tensor
+) -> dict[str, float]:
+    """Return the held-out accuracy of a sparse model that is fitted to the labels; nothing if they are too few."""
+    known, task = known_labels(probe_context), probe_context.task
+    if len(known) < FEWEST:
+        return {}
+    labels = targets_of(outputs[known], cast("Tensor", probe_context.target)[known], task)
+    return {"accuracy": accuracy(features[known], labels, held_out[known], task)}
 
 
 def used(model: SparseLinear) -> dict[int, int]:
@@ -172,7 +180,7 @@ def example_features(
 
     Args:
         probe_context: The fixed examples.
-        example: Which.
+        example: Index of the example.
         outputs: ``(C,)`` of the model.
         features: ``(F,)``.
         model: The sparse one.

@@ -1,4 +1,4 @@
-"""How far a sparse linear model of features foretells what a model predicts, and what is true."""
+"""How well a sparse linear model of features predicts a model's predictions, and the labels."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -12,7 +12,7 @@ FAMILIES: dict[Task, Family] = {
     "multilabel": "bernoulli",
     "regression": "gaussian",
 }
-"""How decisions and values of a task are fitted."""
+"""Task -> family of the sparse model."""
 
 
 def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:
@@ -37,7 +37,7 @@ def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:
 def fidelities(
     model: SparseLinear, features: Tensor, predicted: Tensor, held_out: Tensor, task: Task
 ) -> dict[str, float]:
-    """Return how well the model's predictions are foretold, beside one constant answer."""
+    """Return how well the sparse model predicts the model's predictions, and how well one constant does."""
     constant = predicted[~held_out].mean(0) - (0.5 if task in ("binary", "multilabel") else 0.0)
     return {
         "fidelity": agreement(model.scores(features[held_out]), predicted[held_out], task),
@@ -46,7 +46,7 @@ def fidelities(
 
 
 def accuracy(features: Tensor, labels: Tensor, held_out: Tensor, task: Task) -> float:
-    """Return how well a sparse model that is fitted to labels foretells held-out ones."""
+    """Return how well a sparse model that is fitted to labels predicts held-out labels."""
     model = sparse_linear(features, labels, held_out, FAMILIES[task])
     return agreement(model.scores(features[held_out]), labels[held_out], task)
 

@@ -18,23 +18,23 @@ RAISES, LOWERS = "#B2182B", "#2166AC"
 """Ends of the scale on which explanations are drawn."""
 
 NAME, GAP = 1.62, 0.12
-"""Inches: the name of a feature above its weight and activation, and what is left free beside the bars."""
+"""Inches: width of a feature's name, and gap beside the bars."""
 
 BARE, FILLED = 0.34, 0.46
 """Inches: the height of a feature, without inputs and with them."""
 
 CAPTION = 0.2
-"""Inches: what inputs are those of."""
+"""Inches: height of the caption above the inputs."""
 
 LETTER = 0.062
 """Inches: the mean width of a letter of the line above the bars."""
 
 STAGE_THREE = ("picture of MultimodalRepresentation", "most activating examples")
-"""Columns that lead to what a feature responds to."""
+"""Columns of tables that tell what a feature responds to."""
 
 
 def prediction_records(result: PredictionResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw the examples, list the weights, and say how far the sparse model goes."""
+    """Draw the examples, list the weights, and write how well the sparse model predicts."""
     canvas = Canvas()
     pictures = [example_picture(canvas, found, result, key, drawing, when) for found in result.examples]
     return [
@@ -52,7 +52,7 @@ def feature_name(feature: int) -> str:
 
 
 def summary(result: PredictionResult, labels: Labels, when: str) -> str:
-    """Say how many features foretell how much."""
+    """Write how many features predict how much."""
     values = result.values
     used = sorted(result.non_zero.values())
     few = f"{used[0]} to {used[-1]}" if used and used[0] != used[-1] else str(used[0] if used else 0)

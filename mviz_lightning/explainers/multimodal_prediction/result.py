@@ -15,9 +15,9 @@ class FeatureEffect:
     """What one feature adds to one output of the sparse model.
 
     Attributes:
-        feature: Its number.
-        weight: Of the standardised feature.
-        activation: The standardised feature of the example.
+        feature: Number of the feature.
+        weight: Weight of the standardised feature.
+        activation: Value of the standardised feature in the example.
     """
 
     feature: int
@@ -35,8 +35,8 @@ class ExampleFeatures(PredictionRecord):
     """The features that the sparse model predicts one example from.
 
     Attributes:
-        output: That is looked at: the predicted one.
-        effects: Of the features with a weight, the strongest first.
+        output: Index of the explained output: the predicted one.
+        effects: Effects of the features with a weight, the strongest first.
         agrees: Whether the sparse model predicts the same as the model; None for values.
     """
 
@@ -50,8 +50,8 @@ class ReferenceExample:
     """An example that stands for a feature in pictures, since it activates the feature strongly.
 
     Attributes:
-        example: Its index among the fixed examples.
-        position: In the validation set.
+        example: Index among the fixed examples.
+        position: Index in the validation set.
     """
 
     example: int
@@ -63,15 +63,15 @@ class PredictionResult(Result):
     """A sparse linear model of the model's predictions.
 
     Attributes:
-        features: How many there are, F.
-        constant: How many of them do not vary.
-        penalty: That was chosen on held-out examples.
-        held_out: How many these are.
+        features: Number of features, F.
+        constant: Number of features that do not vary.
+        penalty: Penalty that was chosen on held-out examples.
+        held_out: Number of held-out examples.
         non_zero: Output -> its weights other than 0; outputs that do not vary are left out.
         weights: ``(feature, output, weight)``, the strongest first.
-        examples: Those looked at closer.
-        activating: Feature -> the reference examples that activate it most, for all features that are named above.
-        pictures: Feature -> name of the picture in which a survey of representations shows it.
+        examples: The examples that are drawn.
+        activating: Feature -> the reference examples that activate it most, for all features named above.
+        pictures: Feature -> name of the picture in which MultimodalRepresentation shows it.
     """
 
     features: int

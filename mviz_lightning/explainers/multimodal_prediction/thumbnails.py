@@ -12,13 +12,13 @@ from mviz_lightning.plotting.panels import MARGIN
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, character_width, shortened
 
 MODALITIES = 3
-"""That there is room for; those declared first."""
+"""Largest number of modalities that are drawn, in declared order."""
 
 WIDEST, ACROSS = 1.5, 3.0
-"""Inches: the column of a modality at the most, and all columns together."""
+"""Inches: largest width of a modality's column, and of all columns together."""
 
 GAP = 0.05
-"""Inches, around a stamp."""
+"""Inches: gap around a thumbnail."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What examples have in common in words: tokens, classes and what else the batch says of them."""
+"""What examples have in common: tokens, classes, and values of other leaves of the batch."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,17 +16,19 @@ from mviz_lightning.modalities.base import modality_type_of
 from mviz_lightning.modalities.text import Text
 
 FEWEST = 3
-"""Examples that must have a trait: what fewer have can hardly be told from chance, and takes room from the rest."""
+"""Smallest number of examples with a trait: a rarer trait cannot be told from chance."""
 
 MOST_VALUES = 20
-"""Distinct values of a leaf up to which they are names of something, and no measurements or numbers of rows."""
+"""Largest number of distinct values of a leaf that counts as a category; others are measurements or row numbers."""
 
 FALSE_DISCOVERIES = 0.05
+"""Accepted fraction of false discoveries among the named concepts."""
+
 NAMED = 3
-"""Concepts of one feature that are named at the most."""
+"""Largest number of concepts that are named for one feature."""
 
 EVERY_WORD = 1_000_000
-"""Units of a text, so that each of its words is one."""
+"""Number of segments at which each word of a text is a segment of its own."""
 
 AROUND_WORDS = ".,;:!?\"'()[]"
 
@@ -53,7 +55,7 @@ class Concept:
     """A trait that is over-represented among a feature's strongest examples.
 
     Attributes:
-        trait: Which.
+        trait: The trait.
         hits: How many of the strongest have it.
         drawn: How many those are.
         having: How many have it of all.
@@ -127,7 +129,7 @@ def _words(probe: Probe) -> Iterator[tuple[Trait, int]]:
 
 
 def texts(probe: Probe) -> dict[str, ModalityType]:
-    """Return the modalities that are texts, each of their words a unit."""
+    """Return the modalities that are texts, each of their words a segment."""
     found: dict[str, ModalityType] = {}
     for name, modality in probe.layout.modalities.items():
         path = probe.layout.values[name][0]

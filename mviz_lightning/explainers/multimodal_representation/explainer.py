@@ -36,28 +36,32 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
 
 STRONG = 0.1
-"""Share of all examples that count as a feature's strongest where it is asked what they have in common."""
+"""Fraction of all examples that count as a feature's strongest when concepts are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultimodalRepresentation(Explainer):
     """What the fused features respond to: one modality, several, or nothing.
 
-    Features are what the model's last linear layer is given. Each has shares of its own, of the same recombinations
-    as the model's; one follows a modality when that explains .8 of its variance alone, and is multimodal otherwise.
-    For some features it is shown which examples activate them most, and what those have in common: words, classes and
-    values of other leaves that are over-represented among the strongest tenth (hypergeometric test, 5 % false
-    discoveries); and which of its parts drive the feature in the strongest example. Costs the rows of the shares again,
-    those of the reference set, and one for every unit of an example for each feature that is shown.
+    The features are the input of the model's last linear layer. Each feature has contribution shares of its own, from
+    the same recombinations as the shares of the outputs. A feature follows a modality if that modality alone explains
+    at least 0.8 of its variance; otherwise it is multimodal.
+
+    Pictures show, for some features, the examples that activate them most, what these have in common, and which
+    segments drive the feature in the strongest example (occlusion). In common are words, classes and values of other
+    leaves that are over-represented among the strongest tenth (hypergeometric test, 5 % false discoveries).
+
+    It evaluates the rows of the shares, the reference set, and for each shown feature one row for every segment of an
+    example.
 
     Args:
-        features_shown: Features that are looked at closer: of every class in turn, those that vary most at the first
-            time; the same ones through the training.
-        examples_shown: Examples that activate a feature most.
-        segments: Numbers of features to look at instead.
+        features_shown: Number of features that are shown: from every class in turn, those that vary most at the first
+            run. They stay the same during the training.
+        examples_shown: Number of examples that are shown for each feature.
+        features: Numbers of the features to show instead.
         layer: Name of the submodule whose input is taken; the last linear layer by default.
-        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
-        name: Of its scalars and pictures; tells several of them apart.
+        every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
+        name: First part of the keys of its scalars and pictures. Give each one a name of its own.
 
     Raises:
         ConfigurationError: An argument is impossible.
@@ -89,7 +93,7 @@ class MultimodalRepresentation(Explainer):
         return Request([recombined, everyone], second_round_rows=count * most)
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Representation:
-        """Class all features, and look at some of them closer."""
+        """Classify all features, and describe those that are shown."""
         tuples, modalities = probe_context.design.tuples, probe_context.probe.layout.names
         recombined = responses.features[0].reshape(-1, len(tuples), responses.features[0].shape[1])
         estimate = _shares(probe_context, recombined)
@@ -97,7 +101,7 @@ class MultimodalRepresentation(Explainer):
         kinds = classify(estimate.value[:, :-1], live)
         deviation = responses.features[0].double().std(0, correction=0)
         numbers = self._chosen(kinds, deviation, responses.memory)
-        shown = _looked_at(self, probe_context, responses, numbers, kinds, estimate, deviation)
+        shown = _described(self, probe_context, responses, numbers, kinds, estimate, deviation)
         values = _counted(kinds, modalities) | _ranks(responses.features[1], recombined, tuples, modalities)
         overlaps = [feature.overlap for feature in shown if feature.overlap is not None]
         if overlaps:
@@ -123,7 +127,7 @@ class MultimodalRepresentation(Explainer):
         return Request(masked)
 
     def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
-        """Add what the units of the strongest examples add to the features."""
+        """Add what the segments of the strongest examples add to the features."""
         masked, parts = iter(responses.features), {}
         for feature in _shown(result):
             whole = feature.examples[0].activation
@@ -141,17 +145,18 @@ class MultimodalRepresentation(Explainer):
 
     @property
     def _asked(self) -> dict[str, Any]:
-        return {"features_shown": self.features_shown, "features": list(self.features or ()), "layer": self.layer or ""}
+        # "units" is the key in checkpoints.
+        return {"features_shown": self.features_shown, "units": list(self.features or ()), "layer": self.layer or ""}
 
     def _remembered(self, shown: Sequence[Feature], width: int) -> dict[str, Any]:
-        """Return what the next survey is told: which features are shown, and their strongest examples' positions."""
+        """Return the memory for the next run: the shown features, and the positions of their strongest examples."""
         top = {str(feature.number): [strong.position for strong in feature.examples] for feature in shown}
         return self._asked | {"width": width, "top": top}
 
     def _chosen(self, kinds: Tensor, deviation: Tensor, memory: Mapping[str, Any]) -> list[int]:
-        """Return the features that are looked at: those named, those of the last survey, or of every class in turn."""
+        """Return the features to show: the named ones, those of the last run, or some of every class in turn."""
         if self.features is not None:
-            beyond = [unit for unit in self.features if unit >= len(kinds)]
+            beyond = [number for number in self.features if number >= len(kinds)]
             if beyond:
                 raise ConfigurationError(
                     f"MultimodalRepresentation(features={list(self.features)}): there are {len(kinds)} features; "
@@ -229,7 +234,7 @@ def _unfused(probe_context: ProbeContext, kinds: Tensor, outputs: Tensor) -> str
     return probe_context.probe.layout.names[followed[0]] if others > 1 - UNIMODAL and float(mean[0]) > 0 else None
 
 
-def _looked_at(
+def _described(
     explainer: MultimodalRepresentation,
     probe_context: ProbeContext,
     responses: Responses,

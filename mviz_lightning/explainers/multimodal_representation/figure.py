@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 ROOM = WIDTH - 2 * MARGIN
 LETTERS = 88
-"""Of a line of text across the picture."""
+"""Largest number of letters of a line across the picture."""
 
 BAR = 0.24
 """Inches: the height of the bar of shares."""
 
 LEGEND_ACROSS = 3
 ACROSS, LARGE_ACROSS = 6, 3
-"""Panels side by side: of inputs that can be read the size of a stamp, and of others."""
+"""Number of panels side by side: of inputs that can be read as thumbnails, and of other inputs."""
 
 MAPS_ACROSS = 3
-"""Maps of one example side by side."""
+"""Number of maps of one example side by side."""
 
 TALLEST = 1.6
-"""A panel's height at the most, in its widths."""
+"""Largest height of a panel, as a multiple of its width."""
 
 
 def representation_records(result: Representation, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
@@ -93,7 +93,7 @@ def _caption(result: Representation, feature: Feature) -> str:
 
 
 def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
-    """Say what is over-represented; without inputs, classes alone, which other pictures name too."""
+    """Name what is over-represented; if inputs are hidden, only classes, which other pictures name too."""
     seen = [found for found in concepts if drawing.show_inputs or found.trait.kind == "class"]
     hidden = len(concepts) - len(seen)
     words = [

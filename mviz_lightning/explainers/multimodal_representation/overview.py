@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 APART = 0.05
-"""Shares: how far apart features stand whose numbers can be read."""
+"""Distance of two features, in shares, at which both numbers can be read."""
 
 
 def colours_of(result: Representation) -> list[str]:
@@ -28,12 +28,12 @@ def kind_name(result: Representation, kind: int) -> str:
 
 
 def share_names_of(result: Representation) -> list[str]:
-    """Return what the shares of a feature are called."""
+    """Return the names of a feature's shares."""
     return [*(f"{name} alone" for name in result.modalities), "interaction"]
 
 
 def overview_title(result: Representation, when: str) -> str:
-    """Say what is seen."""
+    """Return the title of the overview."""
     return f"What {len(result.kinds)} fused features respond to" + (f", {when}" if when else "")
 
 

@@ -1,4 +1,4 @@
-"""What fused features respond to, as plain data: what a survey of representations finds."""
+"""What fused features respond to, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ class ActivatingExample:
     """An example that activates a feature strongly.
 
     Attributes:
-        example: Of the probe.
-        position: In the validation set.
-        activation: Of the feature.
+        example: Index among the fixed examples.
+        position: Index in the validation set.
+        activation: Value of the feature.
         target: Class, list of labels or value; None when it is unknown.
     """
 
@@ -29,19 +29,19 @@ class ActivatingExample:
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature that is looked at closer.
+    """One feature that is shown.
 
     Attributes:
-        number: Its column.
+        number: Index of the feature.
         kind: Position of the modality that it follows; M for a multimodal one, -1 for a constant one.
         shares: First-order shares in the order of the modalities, then that of all interactions.
         low: Lower bounds of their 95 % intervals.
         high: Upper bounds.
         deviation: Standard deviation over the recombined rows.
-        examples: That activate it most.
+        examples: The examples that activate it most.
         concepts: What stands out among its strongest examples.
-        overlap: Jaccard's index of those examples and of the last survey's; None where one of them had none.
-        parts: Modality -> ``(U,)`` what each of its units adds to the feature in the strongest example: what is lost
+        overlap: Jaccard index of these examples and those of the last run; None if one of the runs has none.
+        parts: Modality -> ``(U,)`` what each of its segments adds to the feature in the strongest example: what is lost
             without it (occlusion).
     """
 
@@ -66,7 +66,7 @@ class Representation(Result):
         kinds: ``(F,)`` the class of every feature, as :attr:`Feature.kind`.
         shares: ``(F, M + 1)`` of every feature, as :attr:`Feature.shares`.
         total: Examples among which the strongest were looked for.
-        shown: Features that are looked at closer.
+        shown: The features that are shown.
         unfused: The modality that all features follow where the outputs do not: their layer lies before the fusion.
     """
 
@@ -79,11 +79,11 @@ class Representation(Result):
 
 
 def pictured(memories: Mapping[str, Mapping[str, Any]], layer: str | None) -> dict[int, str]:
-    """Return the features of a layer that surveys of representations showed last, each with its picture's name.
+    """Return the features of a layer that representation explainers showed last, each with the name of its picture.
 
     Args:
-        memories: Name of a survey -> what it remembered.
-        layer: As the surveys were asked; the last linear layer where it was left out.
+        memories: Name of an explainer -> what it remembered.
+        layer: The ``layer`` argument of the explainers; None for the last linear layer.
     """
     return {
         int(number): f"{name}/feature_{number}"

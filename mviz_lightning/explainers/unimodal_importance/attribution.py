@@ -1,4 +1,4 @@
-"""Ask what the units of one modality add to chosen outputs, and read the answers: by masks or by derivatives."""
+"""What the segments of one modality add to chosen outputs, by masks or by derivatives: requests and their weights."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from mviz_lightning.functional.importance import (
 )
 
 Weights: TypeAlias = Mapping[tuple[int, int], Attributed]
-"""Example and output -> what its units add."""
+"""Example and output -> what its segments add."""
 
 Outputs: TypeAlias = Mapping[int, Tensor]
 """Example -> ``(C,)`` outputs, in float64."""
@@ -29,11 +29,11 @@ Outputs: TypeAlias = Mapping[int, Tensor]
 
 @dataclass(frozen=True)
 class AttributionRequest:
-    """One modality, the examples whose units are asked for, and by which method.
+    """One modality, the examples whose segments are asked for, and by which method.
 
     Attributes:
         probe_context: The fixed examples.
-        name: Of the modality.
+        name: Name of the modality.
         method: ``gradient``, ``integrated_gradients``, or one that masks.
         cases: Examples, each with the place of an output among its roles, the last one if it has fewer.
         roles: From an example and its outputs to those that are explained.
@@ -58,7 +58,7 @@ class AttributionRequest:
 
     @property
     def has_entries(self) -> bool:
-        """Whether units are made of numbers by which something could be derived."""
+        """Whether segments are made of numbers by which something could be derived."""
         return isinstance(self.probe_context.probe.segments[self.name], Segments)
 
     def occluding(self, reason: str, cases: Sequence[tuple[int, int]]) -> "AttributionRequest":
@@ -66,11 +66,11 @@ class AttributionRequest:
         return replace(self, method="occlusion", reason=reason, cases=cases)
 
     def count(self, example: int) -> int:
-        """Return how many units an example has."""
+        """Return how many segments an example has."""
         return self.probe_context.probe.segments[self.name].count(example)
 
     def without(self, whole: Query) -> Query:
-        """Ask for rows with all units of the modality masked."""
+        """Ask for rows with all segments of the modality masked."""
         most = max(map(self.count, whole.sources[:, 0].tolist()))
         return Query(whole.sources, {self.name: torch.zeros(len(whole), most, dtype=torch.bool)})
 

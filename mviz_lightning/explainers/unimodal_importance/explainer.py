@@ -1,4 +1,4 @@
-"""Unimodal importance, the first stage of MultiViz (Liang et al. 2023): which units of each modality matter."""
+"""Unimodal importance, the first stage of MultiViz (Liang et al. 2023): which segments of each modality matter."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,64 +28,66 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
-"""Method -> examples of which totals are the mean, by default: the dearer an example, the fewer."""
+"""Method -> default number of examples over which totals are averaged; fewer where an example needs more rows."""
 
 LAST = -1
-"""Of an example's roles: the predicted class."""
+"""Index of the predicted class among an example's roles."""
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What is known of one modality, and how."""
+    """The weights of one modality, and how they were found."""
 
-    asking: AttributionRequest
+    request: AttributionRequest
     weights: Weights
     without: Outputs
     rounding: float
 
     def part(self, example: int, output: int, outputs: Tensor) -> SegmentAttribution:
-        """Return what the units add to one of an example's ``(C,)`` outputs."""
+        """Return what the segments add to one of an example's ``(C,)`` outputs."""
         change = float(outputs[output] - self.without[example][output])
-        found, floor = self.weights[example, output], self.rounding * largest(outputs, self.asking.probe_context.task)
+        found, floor = self.weights[example, output], self.rounding * largest(outputs, self.request.probe_context.task)
         r2 = None if found.r2 is None else float(found.r2)
-        return SegmentAttribution(found.weights, change, self.asking.method, self.asking.reason, r2, floor)
+        return SegmentAttribution(found.weights, change, self.request.method, self.request.reason, r2, floor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnimodalImportance(Explainer):
-    """Which units of each modality matter for one logit of an example, and how much each modality matters on the whole.
+    """Which segments of each modality matter for one output of an example, and how much each modality matters overall.
 
-    All methods explain ``f(x) - f(x with all units of the modality masked)``, the other modalities as they are:
+    All methods explain ``f(x) - f(x with all segments of the modality masked)``. The other modalities stay as they are.
 
-    - ``"integrated_gradients"``: derivatives on the straight way between the two (Sundararajan et al. 2017); they add
-      up to it but for the steps' error. Of tokens that an attention mask hides the way leads to embeddings of 0, the
-      mask as it is: where that is something else (transformers), ``gap/<m>`` says so; take Shapley values there.
-    - ``"gradient"``: the derivative at x times the way; exact for what is linear.
-    - ``"occlusion"``: what is lost where a unit is masked alone; nothing where two units say the same.
-    - ``"lime"``: the weights of a linear surrogate on random masks (Ribeiro et al. 2016), as in DIME.
-    - ``"shap"``: Shapley values (Lundberg and Lee 2017), exact where all masks are evaluated; they always add up.
+    - ``"integrated_gradients"``: derivatives on the straight line between the two inputs (Sundararajan et al. 2017).
+      The weights add up to the difference, up to the error of the steps. For tokens that an attention mask hides, the
+      line ends at embeddings of 0 and the mask stays. In transformers this is not the masked input; ``gap/<m>`` shows
+      the difference, and ``"shap"`` avoids it.
+    - ``"gradient"``: the derivative at x times the length of that line; exact for a linear model.
+    - ``"occlusion"``: the change when one segment is masked alone; 0 for each of two redundant segments.
+    - ``"lime"``: weights of a linear surrogate on random masks (Ribeiro et al. 2016), as in DIME.
+    - ``"shap"``: Shapley values (Lundberg and Lee 2017), exact if all masks are evaluated. They always add up.
 
-    In images, the parts that methods with masks name change the output more when they go, Shapley values most
-    (``tests/benchmarks/faithfulness.py``); they ask for more rows.
+    In images, methods with masks find the segments whose removal changes the output most, above all Shapley values
+    (``tests/benchmarks/faithfulness.py``). They need more rows.
 
-    Rows it asks for, of E examples with K outputs each and T for totals: gradient methods ``steps * (E K + T)`` for
-    each modality, the others one for each mask and example: U, ``max(64, 4 U)``, ``max(128, 16 U)``. A modality that
-    cannot be derived (texts as strings, tokens without an embedding layer, a detached encoder) is occluded instead.
+    Number of rows, for E examples with K outputs each and T examples for totals: ``steps * (E K + T)`` for each
+    modality with gradients; otherwise, for each modality and example, U with occlusion, ``max(64, 4 U)`` with LIME and
+    ``max(128, 16 U)`` with Shapley values. A modality without derivatives (texts as strings, tokens without an
+    embedding layer, a detached encoder) is occluded instead.
 
-    It logs for each modality ``total/<m>``, the sum over units of absolute weights for the predicted class, averaged
-    over examples; ``share/<m>``, its part of all totals; and ``gap/<m>``, how far weights are from adding up.
+    It logs for each modality ``total/<m>``, the sum of absolute weights for the predicted class, averaged over
+    examples; ``share/<m>``, its fraction of all totals; and ``gap/<m>``, how far the weights are from adding up.
 
     Args:
-        num_examples: Examples that are drawn, the same through the training.
-        every_n_validations: How often: at the first validation, every n-th, and at the end of the training.
-        method: One of the above.
-        steps: Points on the way, for integrated gradients.
-        samples: Masks for each example and modality, for LIME and Shapley values.
-        outputs: Indices of the outputs to explain, the first of which counts for the totals; by default the true and
-            the predicted class, the strongest label and the strongest true one, or the first value.
-        name: Of its scalars and pictures.
-        num_totals: Examples of which totals are the mean: 64 for the gradient, 32 for integrated gradients, 16 for
-            occlusion and 8 for LIME and Shapley values by default; 0 for no totals.
+        num_examples: Number of examples that are drawn; they stay the same during the training.
+        every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
+        method: One of the methods above.
+        steps: Number of points on the line, for integrated gradients.
+        samples: Number of masks for each example and modality, for LIME and Shapley values.
+        outputs: Indices of the outputs to explain; the first one counts for the totals. By default the true and the
+            predicted class; for labels the strongest one and the strongest true one; for values the first one.
+        name: First part of the keys of its scalars and pictures.
+        num_totals: Number of examples over which totals are averaged; 0 for no totals. By default 64 with the gradient,
+            32 with integrated gradients, 16 with occlusion, 8 with LIME and Shapley values.
 
     Raises:
         ConfigurationError: An argument is impossible.
@@ -107,7 +109,8 @@ class UnimodalImportance(Explainer):
             raise ConfigurationError(f"UnimodalImportance(method={self.method!r}): say one of {', '.join(NUM_TOTALS)}.")
         if self.outputs is not None and not self.outputs:
             raise ConfigurationError(
-                "UnimodalImportance(outputs=[]): name outputs, or leave it out to explain what was predicted."
+                "UnimodalImportance(outputs=[]): name at least one output, or leave outputs= out to "
+                "explain what was predicted."
             )
 
     def check(self, outputs: int) -> None:
@@ -115,29 +118,29 @@ class UnimodalImportance(Explainer):
         require_outputs(self, self.outputs, outputs)
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the examples as they are and without each modality, then for derivatives or for masks."""
-        askings = self._askings(probe_context, examples)
-        whole = self._whole(probe_context, askings)
+        """Ask for the unmasked examples, the examples without each modality, and derivatives or masks."""
+        requests = self._requests(probe_context, examples)
+        whole = self._whole(probe_context, requests)
         if not len(whole):
             return Request()
-        queries, attempts = [whole, *(asking.without(whole) for asking in askings)], []
-        for asking in askings:
-            if asking.derives:
-                attempts.append(asking.attempt(self._occluding(asking, examples).masked()))
+        queries, attempts = [whole, *(request.without(whole) for request in requests)], []
+        for request in requests:
+            if request.derives:
+                attempts.append(request.attempt(self._occluding(request, examples).masked()))
             else:
-                queries += asking.masked()
+                queries += request.masked()
         return Request(queries, attempts)
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> ImportanceResult:
-        """Bring all answers to units, and sum them up."""
-        askings = self._askings(probe_context, examples)
-        everyone = self._whole(probe_context, askings).sources[:, 0].tolist()
+        """Return the weights of all segments, and their sums."""
+        requests = self._requests(probe_context, examples)
+        everyone = self._whole(probe_context, requests).sources[:, 0].tolist()
         if not everyone:
             return ImportanceResult()
         whole, *rest = (
-            dict(zip(everyone, response.double(), strict=True)) for response in responses.outputs[: 1 + len(askings)]
+            dict(zip(everyone, response.double(), strict=True)) for response in responses.outputs[: 1 + len(requests)]
         )
-        evidence = dict(self._evidence(askings, examples, whole, rest, responses))
+        evidence = dict(self._evidence(requests, examples, whole, rest, responses))
         found = [self._of_example(probe_context, example, whole[example], evidence) for example in examples]
         return ImportanceResult(values=self._values(probe_context, whole, evidence), examples=found)
 
@@ -147,22 +150,22 @@ class UnimodalImportance(Explainer):
 
         return importance_records(result, self.name, drawing, when)
 
-    def _askings(self, probe_context: ProbeContext, examples: Sequence[int]) -> list[AttributionRequest]:
-        """Return what is asked of every modality."""
+    def _requests(self, probe_context: ProbeContext, examples: Sequence[int]) -> list[AttributionRequest]:
+        """Return what is asked for each modality."""
 
         def roles(example: int, outputs: Tensor) -> list[int]:
             return list(self._outcome(probe_context, example, outputs).roles)
 
-        askings = []
+        requests = []
         for name in probe_context.probe.segments:
             cases = self._cases(probe_context, examples, self.method)
-            asking = AttributionRequest(probe_context, name, self.method, cases, roles, self.steps, self.samples)
-            strings = asking.derives and not asking.has_entries
-            askings.append(self._occluding(asking, examples, STRINGS) if strings else asking)
-        return askings
+            request = AttributionRequest(probe_context, name, self.method, cases, roles, self.steps, self.samples)
+            strings = request.derives and not request.has_entries
+            requests.append(self._occluding(request, examples, STRINGS) if strings else request)
+        return requests
 
-    def _occluding(self, asking: AttributionRequest, examples: Sequence[int], reason: str = "") -> AttributionRequest:
-        return asking.occluding(reason, self._cases(asking.probe_context, examples, "occlusion"))
+    def _occluding(self, request: AttributionRequest, examples: Sequence[int], reason: str = "") -> AttributionRequest:
+        return request.occluding(reason, self._cases(request.probe_context, examples, "occlusion"))
 
     def _totals(self, probe_context: ProbeContext, method: str) -> list[int]:
         """Return the examples that totals are the mean of: from all groups in turn, which are alike."""
@@ -176,15 +179,15 @@ class UnimodalImportance(Explainer):
         return LAST if self.outputs is None else 0
 
     def _cases(self, probe_context: ProbeContext, examples: Sequence[int], method: str) -> list[tuple[int, int]]:
-        """Return examples with one of their roles each: for totals one, of those to look at closer all."""
+        """Return examples with one of their roles each: for totals one, all of the examples that are drawn."""
         two = probe_context.task in ("multiclass", "multilabel")
         roles = range(1 + two if self.outputs is None else len(self.outputs))
         totals = [(example, self._counted) for example in self._totals(probe_context, method)]
         return [*totals, *((example, role) for example in examples for role in roles)]
 
-    def _whole(self, probe_context: ProbeContext, askings: Sequence[AttributionRequest]) -> Query:
-        """Ask for everyone as they are."""
-        everyone = list(dict.fromkeys(example for asking in askings for example in asking.examples))
+    def _whole(self, probe_context: ProbeContext, requests: Sequence[AttributionRequest]) -> Query:
+        """Return the unmasked rows of all examples."""
+        everyone = list(dict.fromkeys(example for request in requests for example in request.examples))
         return Query.aligned(torch.tensor(everyone, dtype=torch.long), len(probe_context.probe.layout.names))
 
     def _outcome(self, probe_context: ProbeContext, example: int, outputs: Tensor) -> Outcome:
@@ -194,18 +197,18 @@ class UnimodalImportance(Explainer):
 
     def _evidence(
         self,
-        askings: Sequence[AttributionRequest],
+        requests: Sequence[AttributionRequest],
         examples: Sequence[int],
         whole: Outputs,
         rest: Sequence[Outputs],
         responses: Responses,
     ) -> Iterator[tuple[str, _Evidence]]:
         """Read the answers in the order in which they were asked for."""
-        masked, attempts = iter(responses.outputs[1 + len(askings) :]), iter(enumerate(responses.derivatives))
-        for asking, without in zip(askings, rest, strict=True):
-            place, entries = next(attempts) if asking.derives else (LAST, None)
+        masked, attempts = iter(responses.outputs[1 + len(requests) :]), iter(enumerate(responses.derivatives))
+        for request, without in zip(requests, rest, strict=True):
+            place, entries = next(attempts) if request.derives else (LAST, None)
             failed = responses.instead.get(place)
-            used = asking if failed is None else self._occluding(asking, examples, _told(failed.reason))
+            used = request if failed is None else self._occluding(request, examples, _told(failed.reason))
             if entries is not None and failed is None:
                 weights = used.of_entries(entries, whole)
             else:
@@ -230,7 +233,7 @@ class UnimodalImportance(Explainer):
         totals, gaps = {}, {}
         for name, known in evidence.items():
             parts = []
-            for example in self._totals(probe_context, known.asking.method):
+            for example in self._totals(probe_context, known.request.method):
                 output = list(self._outcome(probe_context, example, whole[example]).roles)[self._counted]
                 parts.append(known.part(example, output, whole[example]))
             if parts:

@@ -1,4 +1,4 @@
-"""Unimodal importance as pictures: every input beside the map of what its units add, with the strongest by name."""
+"""Unimodal importance as pictures: every input beside the map of what its segments add, with the strongest by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ METHODS = {
 }
 
 NOTABLE = 0.05
-"""Gap from which on weights are said not to add up."""
+"""Smallest gap at which the picture tells that weights do not add up."""
 
 LISTED = 5
-"""Units by name beside a map."""
+"""Largest number of segments that are listed beside a map."""
 
 ROW = 0.165
-"""Inches, of a line of the list."""
+"""Inches: height of a line of the list."""
 
 LETTERS = 18
-"""Of a unit's name, in a line of the list."""
+"""Largest number of letters of a segment's name in a line of the list."""
 
 LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
 """Inches from the left to the list: weights, and names beside them."""
@@ -97,7 +97,7 @@ class _Picture:
         }
 
     def _list(self, name: str, part: SegmentAttribution) -> list[tuple[Sequence[str], float]]:
-        """Return the strongest units: names, in lines, and weights."""
+        """Return the strongest segments: names, in lines, and weights."""
         names = self.drawing.kinds[name].names(self.found.example, inputs=self.drawing.show_inputs)
         return [(in_lines(segment), weight) for segment, weight in strongest(part, names)]
 
@@ -157,7 +157,7 @@ def _left(column: int) -> float:
 
 
 def in_lines(name: str) -> Sequence[str]:
-    """Break a unit's name into two lines at the most; dots stand for what does not fit."""
+    """Break a segment's name into up to two lines; dots replace what does not fit."""
     first, *rest = wrapped(name, LETTERS)
     return [first, shortened(" ".join(rest), LETTERS)] if rest else [first]
 
@@ -170,7 +170,7 @@ def shown(part: SegmentAttribution) -> npt.NDArray[Any]:
 
 
 def verdict(part: SegmentAttribution) -> tuple[str, str]:
-    """Return what stands below a map, and its colour: whether the weights add up, or foretell masks."""
+    """Return what stands below a map, and its colour: whether weights add up, or predict held-out masks."""
     if not part.has_effect:
         return "no effect", "#555555"
     if part.r2 is not None:
@@ -182,7 +182,7 @@ def verdict(part: SegmentAttribution) -> tuple[str, str]:
 
 
 def strongest(part: SegmentAttribution, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:
-    """Yield the units that matter most, the first ones first: names and weights; none where nothing has an effect."""
+    """Yield names and weights of the strongest segments, the strongest first; nothing if nothing has an effect."""
     if not part.has_effect:
         return
     for segment in part.weights.abs().argsort(descending=True, stable=True)[:count].tolist():
@@ -192,18 +192,7 @@ def strongest(part: SegmentAttribution, names: Sequence[str], count: int = LISTE
 def _table(
     result: ImportanceResult, pictures: Sequence[Picture], key: str, drawing: DrawingContext, when: str
 ) -> Table:
-    columns = [
-        "when",
-        "example",
-        "picture",
-        "target",
-        "predicted",
-        "output",
-        "value",
-        "method",
-        "strongest parts",
-        "gap",
-    ]
+    columns = ["when", "example", "picture", "target", "predicted", "output", "value", "method"]
     rows: list[list[str | float | Pixels]] = [
         [
             when,
@@ -220,7 +209,7 @@ def _table(
         for found, picture in zip(result.examples, pictures, strict=True)
         for output in found.outputs
     ]
-    return Table(f"{key}/examples", columns, rows)
+    return Table(f"{key}/examples", [*columns, "strongest parts", "gap"], rows)
 
 
 def _listed(drawing: DrawingContext, example: int, name: str, part: SegmentAttribution) -> str:

@@ -1,4 +1,4 @@
-"""What units add to outputs, as plain data: what a survey of importance finds."""
+"""What segments add to outputs, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from mviz_lightning.sinks.records import PredictionRecord
 
 @dataclass(frozen=True)
 class SegmentAttribution:
-    """What the units of one modality add to an output.
+    """What the segments of one modality add to an output.
 
     Attributes:
-        weights: ``(U,)`` in units of the output.
-        change: The output, less what it is where all units are masked: what the weights should add up to.
-        method: By which they were found.
-        reason: Why by another method than asked for; nothing where it is that one.
-        r2: Of LIME, for masks that it was not fitted to; None of other methods.
-        floor: Changes up to which may be rounding.
+        weights: ``(U,)`` in the output's own unit.
+        change: The output minus the output with all segments masked; the weights should add up to it.
+        method: The method that found them.
+        reason: Why another method was used than requested; empty if it was not.
+        r2: R² of LIME on held-out masks; None for other methods.
+        floor: Largest change that may be rounding.
     """
 
     weights: Tensor
@@ -35,7 +35,7 @@ class SegmentAttribution:
 
     @property
     def has_effect(self) -> bool:
-        """Return whether the units change more than rounding may."""
+        """Return whether the segments change more than rounding may."""
         return self._scale > self.floor
 
     @property
@@ -46,13 +46,13 @@ class SegmentAttribution:
 
 @dataclass(frozen=True)
 class OutputImportance:
-    """What one output was made up of.
+    """What each segment adds to one output.
 
     Attributes:
-        output: Its index.
+        output: Index of the output.
         role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
-        value: The output, as the model gave it.
-        parts: Modality -> what its units add.
+        value: The output as the model returned it.
+        parts: Modality -> what its segments add.
     """
 
     output: int
@@ -73,7 +73,7 @@ class ImportanceResult(Result):
     """What unimodal importance found.
 
     Attributes:
-        examples: That were looked at closer.
+        examples: The examples that are drawn.
     """
 
     examples: Sequence[ExampleImportance] = ()
