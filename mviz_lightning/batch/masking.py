@@ -29,7 +29,7 @@ class Maskable(Protocol):
         """
 
 
-def widened(kept: Tensor, segments: int) -> Tensor:
+def widen_masks(kept: Tensor, segments: int) -> Tensor:
     """Return ``(R, S)`` masks with at least ``segments`` columns; the added segments stay (True)."""
     return pad(kept, (0, max(0, segments - kept.shape[-1])), value=True)
 
@@ -66,7 +66,7 @@ class Segments:
             ``(R, ...)``.
         """
         index = self.index[sources] if len(self.index) > 1 else self.index.expand(len(values), *self.index.shape[1:])
-        wide = widened(kept, 1 + int(index.max()) if (index >= 0).any() else 1)
+        wide = widen_masks(kept, 1 + int(index.max()) if (index >= 0).any() else 1)
         stays = wide.gather(1, index.clamp(min=0).reshape(len(index), -1)).view(index.shape) | (index < 0)
         baseline = torch.as_tensor(self.baseline, dtype=values.dtype, device=values.device)
         if baseline.dim() and len(baseline) > 1:
@@ -105,5 +105,5 @@ class WordSegments:
 
 
 def _shortened(text: str, words: Sequence[str], kept: Tensor) -> str:
-    stays = widened(kept, len(words))[: len(words)].tolist()
+    stays = widen_masks(kept, len(words))[: len(words)].tolist()
     return text if all(stays) else " ".join(word for word, stay in zip(words, stays, strict=True) if stay)

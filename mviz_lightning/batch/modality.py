@@ -139,7 +139,7 @@ def _of_paths(paths: Sequence[str]) -> Modality:
     return Modality(paths[0], mask, [path for path in paths[1:] if path != mask])
 
 
-def spelled(modalities: Mapping[str, Modality], more: Mapping[str, Sequence[str]]) -> str:
+def modalities_code(modalities: Mapping[str, Modality], more: Mapping[str, Sequence[str]]) -> str:
     """Return the argument ``modalities={...}`` as Python code, with further leaves for some modalities.
 
     Args:
@@ -149,11 +149,13 @@ def spelled(modalities: Mapping[str, Modality], more: Mapping[str, Sequence[str]
     Returns:
         Python code; values that have no literal, tokenizers for example, are written ``...``.
     """
-    entries = (f"{_quoted(name)}: {_spelled(modality, more.get(name, ()))}" for name, modality in modalities.items())
+    entries = (
+        f"{_quoted(name)}: {_modality_code(modality, more.get(name, ()))}" for name, modality in modalities.items()
+    )
     return f"modalities={{{', '.join(entries)}}}"
 
 
-def _spelled(modality: Modality, more: Sequence[str]) -> str:
+def _modality_code(modality: Modality, more: Sequence[str]) -> str:
     """Return a path or a list of paths if these say everything, else ``Modality(...)``."""
     paths = [*modality.leaves, *more]
     guess = _of_paths(paths).mask
@@ -161,7 +163,9 @@ def _spelled(modality: Modality, more: Sequence[str]) -> str:
     companions = [path for path in (*modality.companions, *more) if path != mask]
     given = {field.name: getattr(modality, field.name) for field in fields(Modality)[1:]}
     said = {
-        name: value for name, value in (given | {"mask": mask, "companions": companions}).items() if _says(name, value)
+        name: value
+        for name, value in (given | {"mask": mask, "companions": companions}).items()
+        if _is_given(name, value)
     }
     if said.keys() <= {"mask", "companions"} and guess == mask:
         return _literal(paths if len(paths) > 1 else paths[0])
@@ -169,7 +173,7 @@ def _spelled(modality: Modality, more: Sequence[str]) -> str:
     return f"Modality({', '.join([_quoted(modality.values), *arguments])})"
 
 
-def _says(name: str, value: Any) -> bool:
+def _is_given(name: str, value: Any) -> bool:
     """Tell whether an argument differs from its default."""
     default = getattr(Modality, name)
     return value is not None if default is None else value not in (default, [])

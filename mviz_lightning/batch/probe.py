@@ -15,7 +15,7 @@ from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.reservoir import Example
 from mviz_lightning.batch.schema import BatchSchema
-from mviz_lightning.batch.strata import deal, stratum_order, systematic_sample
+from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sample
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 
 
@@ -84,7 +84,7 @@ def as_labels(leaf: Any) -> Tensor | None:
         return None
 
 
-def collate(layout: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
+def collate(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
     """Join examples to leaves.
 
     Examples of different shapes are padded to the largest one, once, so that they are the same in every chunk. The
@@ -92,17 +92,17 @@ def collate(layout: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
     behind them.
 
     Args:
-        layout: The batch's schema.
+        schema: The batch's schema.
         rows: The examples.
     """
-    return {path: _collate_leaf(layout, path, rows) for path in layout.owners}
+    return {path: _collate_leaf(schema, path, rows) for path in schema.owners}
 
 
-def _collate_leaf(layout: BatchSchema, path: str, rows: Sequence[Example]) -> Any:
+def _collate_leaf(schema: BatchSchema, path: str, rows: Sequence[Example]) -> Any:
     column = [row[path] for row in rows]
     if not is_ragged(column):
         return join_leaves(column)
-    modality = layout.modalities[layout.names[layout.owners[path]]] if path not in layout.unowned else None
+    modality = schema.modalities[schema.names[schema.owners[path]]] if path not in schema.unowned else None
     return join_leaves(column, _pad_value(path, modality, rows), in_front=_padded_in_front(modality, rows))
 
 
@@ -154,7 +154,7 @@ def draw_groups(target: Tensor | None, count: int, examples: int, size: int, see
     generator = torch.Generator().manual_seed(seed)
     groups = min(examples, count) // size
     order = stratum_order(target, count, generator)
-    return deal(systematic_sample(order, groups * size, generator), groups, generator)
+    return distribute(systematic_sample(order, groups * size, generator), groups, generator)
 
 
 def fingerprint(leaves: Mapping[str, Any]) -> str:
@@ -167,18 +167,18 @@ def fingerprint(leaves: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def first_examples(layout: BatchSchema, batch: Any, count: int) -> Probe:
+def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
     """Return a probe of copies of a batch's first examples, without groups.
 
     Args:
-        layout: The batch's schema.
+        schema: The batch's schema.
         batch: The user's own batch.
         count: Largest number of examples.
     """
-    leaves = layout.leaves(batch)
-    rows = torch.arange(min(count, layout.size(leaves)))
+    leaves = schema.leaves(batch)
+    rows = torch.arange(min(count, schema.size(leaves)))
     some = {path: kept_copy(leaf, rows) for path, leaf in leaves.items()}
-    return Probe(layout, some, torch.empty(0, 0, dtype=torch.long))
+    return Probe(schema, some, torch.empty(0, 0, dtype=torch.long))
 
 
 def known_target(probe: Probe) -> Tensor | None:

@@ -39,18 +39,18 @@ class Reservoir:
     _heap: list[tuple[int, int]] = field(default_factory=list)
     _rows: dict[int, Example] = field(default_factory=dict)
 
-    def add(self, layout: BatchSchema, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
+    def add(self, schema: BatchSchema, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
         """Add the examples of a batch; those that are kept are copied to the CPU.
 
         Args:
-            layout: The batch's schema.
+            schema: The batch's schema.
             leaves: Path -> leaf with ``len(positions)`` examples.
             positions: Position of each example in the data set; None for a repeated example, which is not added.
         """
         wanted = {i: position for i, position in enumerate(positions) if position is not None and self._wants(position)}
         if not wanted:
             return
-        copies = {path: kept_copy(leaves[path], torch.tensor(list(wanted))) for path in layout.owners}
+        copies = {path: kept_copy(leaves[path], torch.tensor(list(wanted))) for path in schema.owners}
         for k, position in enumerate(wanted.values()):
             self._push(position, {path: kept_copy(leaf, torch.tensor([k])) for path, leaf in copies.items()})
 

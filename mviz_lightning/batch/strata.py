@@ -48,7 +48,7 @@ def systematic_sample(order: Tensor, count: int, generator: torch.Generator) -> 
     return order[places.clamp(max=len(order) - 1)]
 
 
-def deal(order: Tensor, groups: int, generator: torch.Generator) -> Tensor:
+def distribute(order: Tensor, groups: int, generator: torch.Generator) -> Tensor:
     """Distribute ordered examples over groups: of any ``groups`` consecutive examples, each group gets one.
 
     Args:

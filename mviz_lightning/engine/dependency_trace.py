@@ -54,8 +54,8 @@ class Trace:
             numbers read and written.
         largest: Bytes of the largest tensor with tags that an operation made.
         decisive: Tags of values that decide, outside replayed calls, on shapes or on the path of the computation.
-        replayed: (call, way to a tensor in its outputs) -> the tag that stands for this output of a replayed call.
-        inside: Replayed call -> the tag that stands for what it made without returning it, an attribute for example.
+        replayed: (replayed call, keys of a tensor in its outputs) -> the tag of this tensor.
+        inside: Replayed call -> the tag of what it made without returning it, an attribute for example.
     """
 
     frames: Mapping[CallKey, Frame]

@@ -15,7 +15,7 @@ from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_outputs import scores
-from mviz_lightning.engine.query import Derivative, Query, join, numbered
+from mviz_lightning.engine.query import Derivative, Query, join, row_numbers
 from mviz_lightning.engine.reuse_plan import Plan
 from mviz_lightning.engine.row_runs import WORTHWHILE, RowRun, row_runs
 
@@ -61,7 +61,7 @@ class DerivativeRequest(Derivative):
             The derivative of the distinct rows, and ``(R,)`` the distinct row that answers each row.
         """
         picked = self.choose(outputs) + offset
-        distinct, place = torch.unique(numbered([*self.rows.columns, picked]), return_inverse=True)
+        distinct, place = torch.unique(row_numbers([*self.rows.columns, picked]), return_inverse=True)
         first = torch.full((len(distinct),), len(place)).scatter_reduce(0, place, torch.arange(len(place)), "amin")
         return Derivative(self.rows[first], picked[first], self.modality, self.steps, self.against), place
 

@@ -22,7 +22,7 @@ class ModelCall:
         description: The call in messages: ``forward(image=pixel_values)``.
         predict: Calls the model.
         arguments: The arguments as Python code, ``batch["image"], batch["text"]``; None for the user's own ``predict``.
-        ways: The ways from the batch to the nodes that are passed.
+        ways: The keys of the batch's nodes that are passed.
         by_order: Whether nodes are matched with parameters by their order alone.
         outputs: What the model returned when the call was tried.
     """

@@ -27,7 +27,7 @@ def trace_few(evaluator: Evaluator, probe: Probe) -> Trace | None:
     return None
 
 
-def interacting_modalities(found: Trace | None, layout: BatchSchema, path: str) -> list[str]:
+def interacting_modalities(found: Trace | None, schema: BatchSchema, path: str) -> list[str]:
     """Return the modalities with which a stray leaf acts.
 
     A leaf acts with the modalities that enter an operation next to it, as long as it is not mixed with any modality
@@ -36,27 +36,27 @@ def interacting_modalities(found: Trace | None, layout: BatchSchema, path: str) 
 
     Args:
         found: A traced forward; None if there is none.
-        layout: The batch's schema.
+        schema: The batch's schema.
         path: Path of the leaf.
 
     Returns:
         Names of the modalities; all of them if the trace does not show it.
     """
-    leaf, owned = 1 << list(layout.owners).index(path), _modality_bits(layout)
+    leaf, owned = 1 << list(schema.owners).index(path), _modality_bits(schema)
     if found is None or not found.outputs & leaf:
-        return layout.names  # the trace lost the leaf on its way
+        return schema.names  # the trace lost the leaf on its way
     met = [union(given) for given in found.meetings if any(_is_unmixed(tags, leaf, owned) for tags in given)]
     met += [frame.seen for frame in found.frames.values() if frame.seen & leaf]
     meetings = [{name for name, bits in owned.items() if tags & bits} for tags in met]
     alone = set().union(*(names for names in meetings if len(names) == 1))
     together = set().union(*meetings)
-    return [name for name in layout.names if name in (alone or together or layout.names)]
+    return [name for name in schema.names if name in (alone or together or schema.names)]
 
 
-def _modality_bits(layout: BatchSchema) -> dict[str, Tags]:
+def _modality_bits(schema: BatchSchema) -> dict[str, Tags]:
     """Return modality -> the tags of its own leaves in a trace."""
-    place = {path: 1 << bit for bit, path in enumerate(layout.owners)}
-    return {name: union(place[path] for path in paths) for name, paths in layout.values.items()}
+    place = {path: 1 << bit for bit, path in enumerate(schema.owners)}
+    return {name: union(place[path] for path in paths) for name, paths in schema.values.items()}
 
 
 def _is_unmixed(tags: Tags, leaf: Tags, owned: dict[str, Tags]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch.masking import widened
+from mviz_lightning.batch.masking import widen_masks
 
 LARGEST_INTEGER = 2**63 - 1
 """Largest 64-bit integer; row numbers must not exceed it."""
@@ -38,7 +38,7 @@ class Query:
     @property
     def columns(self) -> list[Tensor]:
         """Columns of ``(R,)`` integers; two rows that are equal in all columns are the same row."""
-        return [*self.sources.unbind(1), *(column for kept in self.masks.values() for column in packed(kept))]
+        return [*self.sources.unbind(1), *(column for kept in self.masks.values() for column in pack_masks(kept))]
 
     @classmethod
     def aligned(cls, examples: Tensor, modalities: int) -> "Query":
@@ -89,7 +89,7 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
         The distinct rows, and for each query ``(R,)``: the distinct row that is equal to each of its rows.
     """
     everything = _stack_queries(queries)
-    rows = numbered(everything.columns)
+    rows = row_numbers(everything.columns)
     distinct, response = torch.unique(rows, return_inverse=True)
     first = torch.full((len(distinct),), len(rows)).scatter_reduce(0, response, torch.arange(len(rows)), "amin")
     # In the order of their first occurrence, so that rows of one group or of one example stay together.
@@ -98,7 +98,7 @@ def join(queries: Sequence[Query]) -> tuple[Query, list[Tensor]]:
     return everything[first[order]], list(torch.split(response, [len(query) for query in queries]))
 
 
-def numbered(columns: Sequence[Tensor]) -> Tensor:
+def row_numbers(columns: Sequence[Tensor]) -> Tensor:
     """Return ``(R,)`` numbers; two rows have the same number if they are equal in all columns.
 
     Sorting numbers is faster than sorting rows.
@@ -115,7 +115,7 @@ def numbered(columns: Sequence[Tensor]) -> Tensor:
     return key
 
 
-def packed(masks: Tensor) -> list[Tensor]:
+def pack_masks(masks: Tensor) -> list[Tensor]:
     """Return ``(R, S)`` masks as columns of integers, :data:`BITS` segments in each."""
     powers = 2 ** torch.arange(min(BITS, masks.shape[1]))
     return [(some.long() * powers[: some.shape[1]]).sum(1) for some in torch.split(masks, BITS, 1)]
@@ -130,7 +130,7 @@ def _stack_queries(queries: Sequence[Query]) -> Query:
 def _stack_masks(masks: Sequence[Tensor]) -> Tensor:
     """Stack masks; a mask with fewer segments is widened with segments that stay."""
     most = max(kept.shape[1] for kept in masks)
-    return torch.cat([widened(kept, most) for kept in masks])
+    return torch.cat([widen_masks(kept, most) for kept in masks])
 
 
 def _unmasked(query: Query) -> Tensor:

@@ -24,7 +24,7 @@ TRACED_ROWS = (6, 4)
 """Rows of the two traced forwards. A dimension of size 6 in the first and 4 in the second is the batch dimension."""
 
 Axes: TypeAlias = dict[tree.Keys, int]
-"""The way to every tensor in a call's outputs -> its batch dimension."""
+"""Keys of every tensor in a call's outputs -> its batch dimension."""
 
 
 @dataclass(frozen=True)

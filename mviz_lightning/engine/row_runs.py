@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mviz_lightning.engine.query import Query, numbered, packed
+from mviz_lightning.engine.query import Query, pack_masks, row_numbers
 
 WORTHWHILE = 2
 """Smallest number of rows per distinct input for which encodings are reused; below, recording would not pay."""
@@ -64,8 +64,8 @@ def _previous_row(column: Tensor) -> Tensor:
 
 def _input_numbers(query: Query, names: list[str]) -> Tensor:
     """Return ``(R, M)`` numbers; two rows have the same number if the modality's example and mask are the same."""
-    masks = {name: packed(kept) for name, kept in query.masks.items()}
-    columns = [numbered([query.sources[:, m], *masks.get(name, [])]) for m, name in enumerate(names)]
+    masks = {name: pack_masks(kept) for name, kept in query.masks.items()}
+    columns = [row_numbers([query.sources[:, m], *masks.get(name, [])]) for m, name in enumerate(names)]
     return torch.stack(columns, 1)
 
 

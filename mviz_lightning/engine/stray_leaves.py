@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch.leaves import take_examples
-from mviz_lightning.batch.modality import spelled
+from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.output_dependence import interacting_modalities, trace_few
@@ -42,7 +42,7 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     clear = {path: names[0] for path, names in partners.items() if len(names) == 1}
     unclear = {path: names for path, names in partners.items() if len(names) > 1}
     choices = list(dict.fromkeys(name for names in unclear.values() for name in names)) or [""]
-    lines = [spelled(layout.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
+    lines = [modalities_code(layout.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
     shown = [f"{path!r} acts with {name!r}" for path, name in clear.items()]
     hidden = [f"{path!r} acts with {' or '.join(map(repr, names))}" for path, names in unclear.items()]
     facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []

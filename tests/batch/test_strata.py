@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mviz_lightning.batch.strata import deal, stratum_order, systematic_sample
+from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sample
 
 seeds = st.integers(0, 10_000)
 
@@ -134,7 +134,7 @@ def test_every_example_is_drawn_equally_often() -> None:
 def test_a_deal_gives_every_example_to_one_group(seed: int, groups: int, size: int) -> None:
     order = torch.randperm(groups * size, generator=generator(seed))
 
-    dealt = deal(order, groups, generator(seed))
+    dealt = distribute(order, groups, generator(seed))
     assert dealt.shape == (groups, size)
     assert torch.equal(dealt.flatten().sort().values, torch.arange(groups * size))
 
@@ -150,7 +150,7 @@ def uneven(grouping: Callable[[Tensor, int, torch.Generator], Tensor], seed: int
 @given(seeds)
 def test_every_group_is_dealt_its_share_of_each_class(seed: int) -> None:
     # A class may begin and end inside a round of eight neighbours.
-    assert uneven(deal, seed) <= 2
+    assert uneven(distribute, seed) <= 2
 
 
 def test_groups_formed_at_random_fail_that_test() -> None:
@@ -163,13 +163,13 @@ def test_groups_formed_at_random_fail_that_test() -> None:
 def test_classes_are_spread_over_the_positions_of_a_group() -> None:
     # Designs shift along a group, so that sorted groups would pair classes always in the same way.
     target = torch.arange(64) // 32
-    first = [int(target[deal(torch.arange(64), 8, generator(seed))][0, 0]) for seed in range(200)]
+    first = [int(target[distribute(torch.arange(64), 8, generator(seed))][0, 0]) for seed in range(200)]
 
     assert 60 < sum(first) < 140
 
 
 def test_no_group_is_dealt_the_lowest_of_its_neighbours_more_often() -> None:
-    lowest = [int((deal(torch.arange(8), 4, generator(seed)) == 0).any(1).nonzero()) for seed in range(400)]
+    lowest = [int((distribute(torch.arange(8), 4, generator(seed)) == 0).any(1).nonzero()) for seed in range(400)]
 
     # Four standard errors of 400 draws with probability 1/4.
     assert (torch.tensor(lowest).bincount(minlength=4) / 400 - 0.25).abs().max() < 4 * (0.25 * 0.75 / 400) ** 0.5
@@ -178,5 +178,5 @@ def test_no_group_is_dealt_the_lowest_of_its_neighbours_more_often() -> None:
 def test_draws_repeat_with_their_seed() -> None:
     order = torch.arange(24)
 
-    assert torch.equal(deal(order, 4, generator(0)), deal(order, 4, generator(0)))
-    assert not torch.equal(deal(order, 4, generator(0)), deal(order, 4, generator(1)))
+    assert torch.equal(distribute(order, 4, generator(0)), distribute(order, 4, generator(0)))
+    assert not torch.equal(distribute(order, 4, generator(0)), distribute(order, 4, generator(1)))

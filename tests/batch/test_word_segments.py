@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mviz_lightning.batch import Probe, Segments, WordSegments
-from mviz_lightning.batch.masking import widened
+from mviz_lightning.batch.masking import widen_masks
 from mviz_lightning.engine import Evaluator, Query, join
 from mviz_lightning.explainers.dime.explainer import masked_rows
 
@@ -117,9 +117,9 @@ def test_a_baseline_may_belong_to_an_example(seed: int) -> None:
 
 def test_masks_are_widened_with_units_that_stay_and_never_narrowed() -> None:
     kept = bools([0, 1], [1, 0])
-    assert widened(kept, 4).tolist() == bools([0, 1, 1, 1], [1, 0, 1, 1]).tolist()
-    assert torch.equal(widened(kept, 1), kept)
-    assert widened(kept, 4).dtype == torch.bool
+    assert widen_masks(kept, 4).tolist() == bools([0, 1, 1, 1], [1, 0, 1, 1]).tolist()
+    assert torch.equal(widen_masks(kept, 1), kept)
+    assert widen_masks(kept, 4).dtype == torch.bool
 
 
 # -- Queries -----------------------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_masks_are_widened_with_units_that_stay_and_never_narrowed() -> None:
 
 def spelled(query: Query, segments: int) -> list[tuple[Any, ...]]:
     """Rows with masks of so many units, so that they can be compared."""
-    masks = {name: widened(kept, segments) for name, kept in query.masks.items()}
+    masks = {name: widen_masks(kept, segments) for name, kept in query.masks.items()}
     none = torch.ones(len(query), segments, dtype=torch.bool)
     columns = [query.sources, *(masks.get(name, none).long() for name in ("image", "text"))]
     return [tuple(row) for row in torch.cat(columns, 1).tolist()]

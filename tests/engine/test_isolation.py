@@ -580,9 +580,10 @@ def test_weights_that_are_given_other_data_are_put_back() -> None:
     assert torch.equal(weight, before)
 
 
-@pytest.mark.parametrize(
-    ("entries", "copied"), [(isolation.LARGEST_STATE, isolation.LARGEST_STATE), (isolation.LARGEST_STATE + 1, 0)]
-)
+LARGEST = isolation.LARGEST_STATE
+
+
+@pytest.mark.parametrize(("entries", "copied"), [(LARGEST, LARGEST), (LARGEST + 1, 0)])
 def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch, entries, copied):
     module, tensors = nn.Linear(2, 2), []
     module.buffered = [torch.zeros(1) for _ in range(entries)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mviz_lightning.engine import Query, join
-from mviz_lightning.engine.query import numbered, packed
+from mviz_lightning.engine.query import pack_masks, row_numbers
 
 Join = Callable[[Sequence[Query]], tuple[Query, list[Tensor]]]
 seeds = st.integers(0, 10_000)
@@ -172,7 +172,7 @@ def test_an_aligned_query_takes_all_modalities_from_one_example() -> None:
 @pytest.mark.parametrize("high", [3, 2**40])
 def test_numbers_are_equal_where_all_columns_are(high: int) -> None:
     few = integers(3, 200, 4) * (high // 3)
-    found = numbered(few.unbind(1))
+    found = row_numbers(few.unbind(1))
     expected = torch.unique(few, dim=0, return_inverse=True)[1]
     assert len(torch.unique(found)) == len(torch.unique(expected))
     assert torch.equal(found[:, None] == found[None], expected[:, None] == expected[None])
@@ -183,10 +183,10 @@ def test_packed_masks_are_equal_where_masks_are(segments: int) -> None:
     masks = integers(2, 40, segments).bool().repeat(2, 1)
     if segments:
         masks[0, -1] = ~masks[40, -1]
-    columns = packed(masks)
+    columns = pack_masks(masks)
     same = (masks[:, None] == masks[None]).all(-1)
     assert torch.equal(
-        numbered([torch.zeros(80, dtype=torch.long), *columns])[:, None]
-        == numbered([torch.zeros(80, dtype=torch.long), *columns])[None],
+        row_numbers([torch.zeros(80, dtype=torch.long), *columns])[:, None]
+        == row_numbers([torch.zeros(80, dtype=torch.long), *columns])[None],
         same,
     )

@@ -12,7 +12,7 @@ from helpers.batches import FAMILIES, OnBatch, Studied, call_forward, floats, pr
 from torch import Tensor, nn
 
 from mviz_lightning import Modality, MonitorWarning, explain
-from mviz_lightning.batch.modality import parse_modalities, spelled
+from mviz_lightning.batch.modality import modalities_code, parse_modalities
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.checks import check_independence, warn_of_stray_leaves
@@ -199,7 +199,7 @@ def test_what_cannot_be_written_is_left_to_the_user():
 
 def listed(modality: Any, *more: str) -> Any:
     """Return how a modality is written with further leaves."""
-    written = spelled(parse_modalities({"a": modality, "b": "other"}), {"a": list(more)})
+    written = modalities_code(parse_modalities({"a": modality, "b": "other"}), {"a": list(more)})
     return written.removeprefix('modalities={"a": ').removesuffix(', "b": "other"}')
 
 
