@@ -1,4 +1,4 @@
-"""What is written in pictures, and whether it lies inside of them."""
+"""Read the text of figures while they are drawn, and check that it lies inside the picture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +14,8 @@ from mviz_lightning.plotting import canvas
 from mviz_lightning.sinks.records import Picture, Record
 
 
-def pictured(result: Any, gallery: DrawingContext, when: str = "") -> tuple[dict[str, Record], dict[str, list[str]]]:
-    """Return records by key, and what is written in each picture; nothing of it may leave the picture."""
+def pictured(result: Any, drawing: DrawingContext, when: str = "") -> tuple[dict[str, Record], dict[str, list[str]]]:
+    """Return the records of a result by key, and the lines of text of each picture; text outside of a picture fails."""
     written: list[list[str]] = []
     draw = canvas.pixels
 
@@ -32,7 +32,7 @@ def pictured(result: Any, gallery: DrawingContext, when: str = "") -> tuple[dict
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "pixels", read)
-        records = results.records_of(result, "survey", gallery, when)
+        records = results.records_of(result, "survey", drawing, when)
     images = [record for record in records if isinstance(record, Picture)]
     return {record.key: record for record in records}, dict(zip(keys(images), written, strict=True))
 
