@@ -1,4 +1,4 @@
-"""Toy batches and models that several tests share."""
+"""Toy batches of many structures, toy models of many families, and comparisons of batches."""
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping
@@ -196,12 +196,12 @@ class OnBatch(nn.Module):
 
 
 def call_forward(module: nn.Module, batch: Any) -> Any:
-    """Predict: the batch as it stands."""
+    """Predict function: ``module(batch)``."""
     return module(batch)
 
 
 def call_named(module: nn.Module, batch: Any) -> Any:
-    """Predict: image and text by name."""
+    """Predict function: image and text by keyword."""
     return module(image=batch["image"], text=batch["text"])
 
 
@@ -275,7 +275,7 @@ class LateList(nn.Module):
 
 
 class Studied(NamedTuple):
-    """A model of some family, a batch for it and what is said of them."""
+    """A model of a family, a batch for it, and the monitor's arguments for both."""
 
     module: nn.Module
     batch: Any
@@ -312,7 +312,7 @@ def list_batch(count: int = 8) -> Studied:
 
 
 def call_inputs(module: nn.Module, batch: Any) -> Any:
-    """Predict: everything but the labels, in order."""
+    """Predict function: all inputs in order, without the labels."""
     return module(*batch[0])
 
 
@@ -354,7 +354,7 @@ def clip(count: int = 8) -> Studied:
 
 
 def responses(module: nn.Module, batch: Any) -> Tensor:
-    """Predict with a model whose outputs are not called logits."""
+    """Predict function for a model whose outputs are not called logits."""
     return module(**batch).question_answering_score
 
 

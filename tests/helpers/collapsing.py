@@ -1,4 +1,4 @@
-"""A model that knows the answer, and leaves a modality out at the validations that a plan names."""
+"""A model that knows the labels and ignores the modalities that a plan names, validation by validation."""
 
 import warnings
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from mviz_lightning.sinks.records import Picture
 NAMES = ("image", "text", "audio")
 WEIGHTS = (1.5, 1.0)
 RULE = {"patience": 2, "max_total": 0.05, "max_flips": 0.1, "max_drop": 0.05, "min_skill": 0.1, "min_alone": 0.05}
-"""Defaults may still change; these tests would not."""
+"""Thresholds of the rule, fixed here so that the tests do not depend on the defaults."""
 
 
 class Known(LightningModule):
@@ -163,7 +163,7 @@ class Noted:
 
 
 noted = Noted()
-"""For actions that are named by their path."""
+"""Verdicts that actions, given by their dotted path, received."""
 
 
 def refuses(trainer: Any, module: Any, verdict: Any) -> None:

@@ -1,4 +1,4 @@
-"""What tests of kinds share: make them, check how they are cut, look at what they draw."""
+"""Helpers for tests of modality types: build one, check its segments, rasterise its drawing, find colours in it."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from mviz_lightning.batch import Modality, Segments
 from mviz_lightning.modalities import modality_type_of
 
 
-def made(values: Any, *, others: Any = None, **said: Any) -> Any:
-    """Return the kind of a leaf that is called x."""
-    modality = Modality("x", **said)
+def made(values: Any, *, others: Any = None, **options: Any) -> Any:
+    """Return the modality type of a leaf with the path x, on its examples."""
+    modality = Modality("x", **options)
     return modality_type_of(modality, values)(modality, {"x": values, **(others or {})}, "x")
 
 
-def assert_cut(kind: Any) -> None:
-    """Every unit masks its entries and nothing else; units are numbered from 0 on, and not too many."""
-    segments, leaf = kind.segments, kind.leaves[kind.segments.leaf]
+def assert_cut(modality_type: Any) -> None:
+    """Every segment masks its entries and nothing else; units are numbered from 0 on, and not too many."""
+    segments, leaf = modality_type.segments, modality_type.leaves[modality_type.segments.leaf]
     assert isinstance(segments, Segments)
     index = segments.index.expand(len(leaf), *segments.index.shape[1:])
     # Entries as they are nowhere else, so that every change shows.
@@ -26,41 +26,41 @@ def assert_cut(kind: Any) -> None:
     for example in range(len(leaf)):
         count = segments.count(example)
         present = index[example].unique().tolist()
-        assert [unit for unit in present if unit >= 0] == list(range(count))
-        assert count <= kind.modality.max_segments
-        assert len(kind.names(example)) == len(kind.names(example, inputs=False)) == count
-        for unit in range(count):
-            kept = torch.arange(count)[None] != unit
+        assert [segment for segment in present if segment >= 0] == list(range(count))
+        assert count <= modality_type.modality.max_segments
+        assert len(modality_type.names(example)) == len(modality_type.names(example, inputs=False)) == count
+        for segment in range(count):
+            kept = torch.arange(count)[None] != segment
             masked = segments.mask(values[[example]], kept, torch.tensor([example]))[0]
-            belongs = index[example] == unit if masked.dim() else (index[example] == unit).squeeze()
+            belongs = index[example] == segment if masked.dim() else (index[example] == segment).squeeze()
             assert torch.equal(masked != values[example], belongs.expand_as(masked))
 
 
-def drawn(kind: Any, weights: Any = None, *, inputs: bool = True, width: int = 195) -> npt.NDArray[np.uint8]:
-    """Return the pixels of a panel: the input, or the weights where there are some; colours end at -1 and 1."""
+def drawn(modality_type: Any, weights: Any = None, *, inputs: bool = True, width: int = 195) -> npt.NDArray[np.uint8]:
+    """Return a panel as pixels ``(H, W, 3)``: the input, or the weights if given, on a colour scale from -1 to 1."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / 100, width * kind.aspect(0) / 100), dpi=100, facecolor="white")
+    figure = Figure(figsize=(width / 100, width * modality_type.aspect(0) / 100), dpi=100, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if weights is None:
-        kind.draw(axes, 0)
+        modality_type.draw(axes, 0)
     else:
-        kind.paint(axes, 0, np.asarray(weights), ScalarMappable(Normalize(-1, 1), "RdBu_r"), inputs=inputs)
+        modality_type.paint(axes, 0, np.asarray(weights), ScalarMappable(Normalize(-1, 1), "RdBu_r"), inputs=inputs)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
 
 
 RED, BLUE = (103, 0, 31), (5, 48, 97)
-"""The ends of the colours."""
+"""Colours of the weights 1 and -1."""
 
 
 def where(pixels: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> tuple[float, float, float, float]:
-    """Return left, right, top and bottom of what has a colour, as parts of the panel."""
+    """Return left, right, top and bottom of all pixels of a colour, as fractions of the panel."""
     rows, columns = (np.abs(pixels.astype(int) - colour).max(-1) <= 2).nonzero()
     assert len(rows), f"nothing has the colour {colour}"
     height, width = pixels.shape[:2]

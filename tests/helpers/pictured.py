@@ -17,7 +17,7 @@ from mviz_lightning.sinks.records import Picture, Record
 def pictured(
     explainer: Explainer, result: Any, drawing: DrawingContext, when: str = ""
 ) -> tuple[dict[str, Record], dict[str, list[str]]]:
-    """Return records by key, and what is written in each picture; nothing of it may leave the picture."""
+    """Return the records of a result by key, and the lines of text of each picture; text outside of a picture fails."""
     written: list[list[str]] = []
     draw = canvas.pixels
 

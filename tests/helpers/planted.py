@@ -1,4 +1,4 @@
-"""Studies of models whose unimodal contributions, interactions or features are known."""
+"""Sessions of models whose unimodal contributions, interactions or features are known."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ DECIDED = [
     ("right", 2.0, 0.5), ("right", 1.0, -0.5), ("rescued", -1.0, 3.0), ("spoiled", 1.0, -3.0),
     ("unrepaired", -2.0, 0.5), ("unrepaired", -2.0, 0.0), ("unrepaired", -2.0, -0.1), ("misled", -1.0, -1.0),
 ]  # fmt: skip
-"""Category, and the margin that UC leaves and what MI adds to it; likewise the errors of values."""
+"""Category, margin of the UC alone, and what MI adds to it, of decisions of classifiers."""
 
 VALUED = [
     ("unchanged", 1.0, 0.05), ("unchanged", 1.0, -0.05), ("lowered", 1.0, -1.5), ("raised", 1.0, 1.0),
@@ -31,7 +31,7 @@ OUTPUTS = {"multiclass": 3, "binary": 1, "multilabel": 3, "regression": 1}
 
 
 class Table(nn.Module):
-    """UC is half of it from every example that gives an input; MI is there where all inputs are of one example."""
+    """A model by table: the UC is the mean over the examples that the inputs come from; MI is added where all are equal."""
 
     def __init__(self, unimodal: Tensor, interaction: Tensor) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Pair(Table):
 
 
 def number_of(leaf: Tensor) -> Tensor:
-    """Return which example a picture or a text is of."""
+    """Return the example that an image or a text belongs to, ``(N,)``."""
     first = leaf.flatten(1)[:, 0]
     return (64 * first).round().long() if leaf.is_floating_point() else first - 1
 
@@ -101,7 +101,7 @@ def _placed(task: str, outputs: int, before: Tensor, added: Tensor) -> tuple[Ten
 def session(
     module: nn.Module, batch: Mapping[str, Tensor], modalities: Any = MODALITIES, state: Any = None, **options: Any
 ) -> Session:
-    """Return a study that has made a run; examples stand at positions from 1000 on."""
+    """Return a session after one run; its examples have the positions 1000, 1001, ..."""
     settings = {"num_examples": COUNT, "group_size": 8, "reference": 512, "target": "label", **options}
     found = Session(SessionConfig(parse_modalities(modalities), **settings))
     if state is not None:
@@ -119,14 +119,14 @@ def session(
 
 
 def plain(value: Any) -> bool:
-    """Tell whether a value is of types that every checkpoint takes."""
+    """Return whether a value has only types that every checkpoint can hold."""
     if type(value) is dict:
         return all(type(key) is str and plain(entry) for key, entry in value.items())
     return all(map(plain, value)) if type(value) in (list, tuple) else type(value) in (int, float, str)
 
 
 def texts(records: Sequence[Any]) -> list[str]:
-    """Return all words of tables and captions, and of texts."""
+    """Return all text of tables, captions and Markdown records."""
     found: list[str] = []
     for record in records:
         found += [getattr(record, "caption", ""), getattr(record, "markdown", "")]

@@ -1,4 +1,4 @@
-"""Errors that cannot be turned into text as usual."""
+"""Errors whose message cannot be turned into text."""
 
 
 class UnprintableError(Exception):

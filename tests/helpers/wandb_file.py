@@ -31,7 +31,7 @@ def records(file: Path) -> Iterator[Any]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the only offline run below a folder."""
+    """Return the rows of the only offline run below a folder."""
     (file,) = folder.rglob("offline-run-*/run-*.wandb")
     rows = [record.history.item for record in records(file) if record.HasField("history")]
     return [{item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in row} for row in rows]

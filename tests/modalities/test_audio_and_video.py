@@ -38,8 +38,8 @@ PCM = [0, 16384, -16384, 32767, -32767, 8192]
 """The same as 16 bits."""
 
 
-def samples_of(values: Any, **said: Any) -> Any:
-    found = made(values, **{"sample_rate": RATE, **said}).sound(0)
+def samples_of(values: Any, **options: Any) -> Any:
+    found = made(values, **{"sample_rate": RATE, **options}).sound(0)
     return None if found is None else found.tolist()
 
 
@@ -80,7 +80,7 @@ def test_padding_is_not_heard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "options"),
     [
         (torch.rand(1, 40), {"kind": "audio", "sample_rate": None}),
         (torch.rand(1, 20, 40), {}),
@@ -90,14 +90,14 @@ def test_padding_is_not_heard() -> None:
     ],
     ids=["no sample rate", "a spectrogram", "one with a channel", "a single sample", "a series"],
 )
-def test_not_everything_can_be_heard(values: Tensor, said: dict[str, Any]) -> None:
-    assert samples_of(values, **said) is None
+def test_not_everything_can_be_heard(values: Tensor, options: dict[str, Any]) -> None:
+    assert samples_of(values, **options) is None
 
 
 def test_what_has_a_sample_rate_is_audio_in_seconds() -> None:
-    kind = made(torch.rand(2, 4000), sample_rate=8000, max_segments=2)
-    assert isinstance(kind, Audio)
-    assert kind.names(0) == ["0-0.25 s", "0.25-0.5 s"]
+    modality_type = made(torch.rand(2, 4000), sample_rate=8000, max_segments=2)
+    assert isinstance(modality_type, Audio)
+    assert modality_type.names(0) == ["0-0.25 s", "0.25-0.5 s"]
     # Of spectrograms, only rate= tells how long a step is.
     assert made(torch.rand(2, 20, 40), sample_rate=8000, max_segments=4).names(0)[0] == "low, steps 1-40"
 
@@ -125,7 +125,7 @@ def test_a_waveform_stands_above_its_spectrogram_where_it_is_loud() -> None:
     assert (bright.argmax() / 400, 1 - bright[::-1].argmax() / 400) == pytest.approx((0.25, 0.5), abs=0.04)
 
 
-def test_colours_of_a_waveforms_map_are_where_their_units_are() -> None:
+def test_colours_of_a_waveforms_map_are_where_their_segments_are() -> None:
     noise = torch.rand(1, 4000, generator=torch.Generator().manual_seed(0)) * 0.001
     noise[0, 0] = 1
     pixels = drawn(made(noise, sample_rate=RATE, max_segments=4), [0, 0, 1, -1])
@@ -136,64 +136,66 @@ def test_colours_of_a_waveforms_map_are_where_their_units_are() -> None:
 # Video
 
 
-def film(*shape: int) -> Tensor:
+def frames(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_units_are_patches_in_blocks_of_time() -> None:
-    kind = made(film(2, 4, 3, 4, 4), max_segments=8)
-    assert isinstance(kind, Video)
-    assert isinstance(kind.segments, Segments)
-    assert kind.segments.index.shape == (1, 4, 1, 4, 4)
+def test_segments_are_patches_in_blocks_of_time() -> None:
+    modality_type = made(frames(2, 4, 3, 4, 4), max_segments=8)
+    assert isinstance(modality_type, Video)
+    assert isinstance(modality_type.segments, Segments)
+    assert modality_type.segments.index.shape == (1, 4, 1, 4, 4)
     first, second = [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2, [[4, 4, 5, 5]] * 2 + [[6, 6, 7, 7]] * 2
-    assert kind.segments.index[0, :, 0].tolist() == [first, first, second, second]
-    assert kind.names(0)[3:5] == ["step 2, row 2, col 2", "step 4, row 1, col 1"]
-    assert made(film(2, 4, 3, 4, 4), max_segments=2, rate=2).names(0) == ["1 s, row 1, col 1", "1 s, row 1, col 2"]
+    assert modality_type.segments.index[0, :, 0].tolist() == [first, first, second, second]
+    assert modality_type.names(0)[3:5] == ["step 2, row 2, col 2", "step 4, row 1, col 1"]
+    assert made(frames(2, 4, 3, 4, 4), max_segments=2, rate=2).names(0) == ["1 s, row 1, col 1", "1 s, row 1, col 2"]
 
 
 @pytest.mark.parametrize(
     ("shape", "blocks"), [((2, 16, 3, 64, 64), 48), ((2, 16, 1, 32, 64), 48), ((2, 2, 3, 64, 64), 48)]
 )
-def test_a_video_has_49_units_at_the_most(shape: tuple[int, ...], blocks: int) -> None:
-    assert blocks - 8 <= made(film(*shape)).segments.count(0) <= 49
+def test_a_video_has_up_to_49_segments(shape: tuple[int, ...], blocks: int) -> None:
+    assert blocks - 8 <= made(frames(*shape)).segments.count(0) <= 49
 
 
 @pytest.mark.parametrize(
-    ("axes", "said"),
+    ("axes", "options"),
     [((0, 1, 2, 3, 4), {}), ((0, 2, 1, 3, 4), {}), ((0, 1, 3, 4, 2), {}), ((0, 2, 1, 3, 4), {"time_axis": 2})],
 )
-def test_channels_are_found_wherever_they_are(axes: tuple[int, ...], said: Any) -> None:
-    values = film(2, 6, 3, 8, 8)
-    plain, moved = made(values, mean=0, std=1), made(values.permute(axes).contiguous(), mean=0, std=1, **said)
+def test_channels_are_found_wherever_they_are(axes: tuple[int, ...], options: Any) -> None:
+    values = frames(2, 6, 3, 8, 8)
+    plain, moved = made(values, mean=0, std=1), made(values.permute(axes).contiguous(), mean=0, std=1, **options)
     assert torch.equal(moved.segments.index, plain.segments.index.permute(axes))
     assert torch.equal(moved.segments.baseline, plain.segments.baseline.permute(axes))
     assert (moved.pixels(1) == plain.pixels(1)).all()
 
 
 def test_time_axis_settles_it_where_both_look_like_channels() -> None:
-    assert made(film(2, 3, 4, 8, 8)).segments.index.shape[1:3] == (3, 1)
-    assert made(film(2, 3, 4, 8, 8), time_axis=2).segments.index.shape[1:3] == (1, 4)
+    assert made(frames(2, 3, 4, 8, 8)).segments.index.shape[1:3] == (3, 1)
+    assert made(frames(2, 3, 4, 8, 8), time_axis=2).segments.index.shape[1:3] == (1, 4)
 
 
 def test_a_masked_patch_has_the_mean_picture() -> None:
-    values = film(3, 4, 3, 6, 6)
-    kind = made(values, max_segments=1)
-    masked = kind.segments.mask(values, torch.zeros(3, 1, dtype=torch.bool), torch.arange(3))
+    values = frames(3, 4, 3, 6, 6)
+    modality_type = made(values, max_segments=1)
+    masked = modality_type.segments.mask(values, torch.zeros(3, 1, dtype=torch.bool), torch.arange(3))
     expected = values.double().mean((0, 1)).float()
     assert torch.equal(masked, expected.expand_as(masked))
-    assert kind.baseline == "the mean picture"
+    assert modality_type.baseline == "the mean picture"
     assert made(values, baseline="zero").baseline == "0"
 
 
-def test_padded_pictures_are_no_units_and_do_not_count_for_the_mean() -> None:
-    values, mask = film(2, 4, 1, 4, 4), torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]])
-    kind = made(values, max_segments=8, mask="m", others={"m": mask})
-    assert [kind.segments.count(example) for example in range(2)] == [8, 0]
-    assert (kind.segments.index[0, 2:] == -1).all()
-    assert torch.allclose(kind.segments.baseline, values[0, :2].mean(0).expand_as(kind.segments.baseline))
-    assert kind.names(0)[0] == "step 1, row 1, col 1"
-    assert (kind.pixels(1) == 255).all()
-    assert drawn(kind, np.ones(8)).std() > 1
+def test_padded_frames_are_no_segments_and_do_not_count_for_the_mean() -> None:
+    values, mask = frames(2, 4, 1, 4, 4), torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]])
+    modality_type = made(values, max_segments=8, mask="m", others={"m": mask})
+    assert [modality_type.segments.count(example) for example in range(2)] == [8, 0]
+    assert (modality_type.segments.index[0, 2:] == -1).all()
+    assert torch.allclose(
+        modality_type.segments.baseline, values[0, :2].mean(0).expand_as(modality_type.segments.baseline)
+    )
+    assert modality_type.names(0)[0] == "step 1, row 1, col 1"
+    assert (modality_type.pixels(1) == 255).all()
+    assert drawn(modality_type, np.ones(8)).std() > 1
 
 
 def test_the_middle_of_every_block_is_shown_with_the_normalisation_undone() -> None:
@@ -214,18 +216,18 @@ def test_contrast_is_that_of_all_pictures() -> None:
 
 
 @pytest.mark.parametrize("inputs", [True, False])
-def test_a_units_colour_is_on_its_picture(*, inputs: bool) -> None:
-    kind = made(torch.ones(1, 8, 3, 24, 24), mean=0, std=1, max_segments=49)
-    weights = np.zeros(kind.segments.count(0))
+def test_a_segments_colour_is_on_its_frame(*, inputs: bool) -> None:
+    modality_type = made(torch.ones(1, 8, 3, 24, 24), mean=0, std=1, max_segments=49)
+    weights = np.zeros(modality_type.segments.count(0))
     assert len(weights) == 48
     weights[12], weights[47] = 1, -1  # the first patch of the second block, the last of the fourth
-    pixels = drawn(kind, weights, inputs=inputs, width=196)
+    pixels = drawn(modality_type, weights, inputs=inputs, width=196)
     assert where(pixels, RED) == pytest.approx((0.51, 0.51 + 0.49 / 4, 0, 0.49 / 3), abs=0.015)
     assert where(pixels, BLUE) == pytest.approx((1 - 0.49 / 4, 1, 1 - 0.49 / 3, 1), abs=0.015)
 
 
 @pytest.mark.parametrize(
-    ("shape", "said", "error"),
+    ("shape", "options", "error"),
     [
         ((2, 3, 4, 4), {}, r"kind='video' of 'x': expected \(N, T, C, H, W\), .* found \(2, 3, 4, 4\)"),
         ((2, 0, 3, 4, 4), {}, r"kind='video' of 'x': expected .* found \(2, 0, 3, 4, 4\)"),
@@ -234,9 +236,9 @@ def test_a_units_colour_is_on_its_picture(*, inputs: bool) -> None:
         ((2, 6, 3, 4, 4), {"baseline": "blur"}, "baseline='blur' of 'x': give 'zero', 'mean' or a number"),
     ],
 )
-def test_an_impossible_video_is_refused(shape: tuple[int, ...], said: Any, error: str) -> None:
+def test_an_impossible_video_is_refused(shape: tuple[int, ...], options: Any, error: str) -> None:
     with pytest.raises(ConfigurationError, match=error):
-        made(torch.zeros(shape), **{"kind": "video", **said})
+        made(torch.zeros(shape), **{"kind": "video", **options})
 
 
 # Sounds in loggers and files
@@ -304,9 +306,9 @@ class Tones(nn.Module):
         return torch.stack([loud + first + loud * first, 0 * loud], 1)
 
 
-def report(method: Any, **said: Any) -> Any:
-    batch = (film(64, 200) - 0.5, film(64, 3), torch.arange(64) % 2)
-    modalities = {"speech": Modality("0", kind="audio", **said), "table": "1"}
+def report(method: Any, **options: Any) -> Any:
+    batch = (frames(64, 200) - 0.5, frames(64, 3), torch.arange(64) % 2)
+    modalities = {"speech": Modality("0", kind="audio", **options), "table": "1"}
     return batch, explain(Tones(), [batch], modalities=modalities, target="2", explainers=[method], pin=[5])
 
 
@@ -343,7 +345,7 @@ def test_without_a_sample_rate_nothing_is_heard(tmp_path: Path) -> None:
 
 def shown(sinks: list[Sink], *, show_inputs: bool, times: int = 2) -> None:
     """Write the explanation of one example by two methods, several times."""
-    kinds = {"speech": made(film(3, 400) - 0.5, sample_rate=RATE)}
+    kinds = {"speech": made(frames(3, 400) - 0.5, sample_rate=RATE)}
     reporter = Reporter(History(["speech"]), ExplanationHistory(), Dashboard("mviz", []), sinks)
     reporter.drawing = DrawingContext(kinds, Labels("multiclass"), show_inputs)
     result = DIMEResult(examples=[Explanation(1, 17, 0, 0, 0.5, [])])

@@ -13,7 +13,7 @@ from mviz_lightning.modalities import Image, ModalityType, Tabular, base, blocks
 
 
 @pytest.fixture
-def _forgotten_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+def _restored_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds that a test makes are gone after it."""
     monkeypatch.setattr(base, "REGISTRY", dict(base.REGISTRY))
 
@@ -38,9 +38,9 @@ def _forgotten_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
         (torch.zeros(2, 5, 3, 4, 4, dtype=torch.uint8), "video"),
     ],
 )
-def test_a_leaf_is_known_by_type_and_rank_for_one_kind_only(leaf: Any, name: str) -> None:
+def test_a_leaf_looks_like_one_modality_type_only(leaf: Any, name: str) -> None:
     assert modality_type_of(Modality("x"), leaf).name == name
-    assert [kind.name for kind in base.REGISTRY.values() if kind.fits(leaf)] == [name]
+    assert [modality_type.name for modality_type in base.REGISTRY.values() if modality_type.fits(leaf)] == [name]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_leaf_is_known_by_type_and_rank_for_one_kind_only(leaf: Any, name: str
         ([], "a list"),
     ],
 )
-def test_a_leaf_that_looks_like_nothing_is_said(leaf: Any, described: str) -> None:
+def test_a_leaf_that_looks_like_no_modality_type_is_refused(leaf: Any, described: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"kind of 'x': {described} looks like none of image, "):
         modality_type_of(Modality("x"), leaf)
 
@@ -64,13 +64,13 @@ def test_what_has_boxes_is_regions_unless_the_user_says_otherwise() -> None:
 
 
 @pytest.mark.parametrize("name", ["nonsense", "no.such.Kind", "torch.Tensor"])
-def test_an_unknown_kind_is_refused(name: str) -> None:
+def test_an_unknown_modality_type_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"kind='{name}': choose one of image, .*, or give the dotted path"):
         modality_type_of(Modality("x", kind=name), torch.zeros(2))
 
 
-@pytest.mark.usefixtures("_forgotten_kinds")
-def test_a_kind_of_the_users_own_is_asked_first() -> None:
+@pytest.mark.usefixtures("_restored_registry")
+def test_a_modality_type_of_the_user_is_tried_first() -> None:
     class Graph(ModalityType):
         name = "graph"
 
@@ -85,19 +85,19 @@ def test_a_kind_of_the_users_own_is_asked_first() -> None:
 
         def paint(self, axes: Any, example: int, weights: Any, colours: Any, *, inputs: bool = True) -> None: ...
 
-    kind = made(torch.ones(2, 6, 3), max_segments=3)
-    assert isinstance(kind, Graph)
+    modality_type = made(torch.ones(2, 6, 3), max_segments=3)
+    assert isinstance(modality_type, Graph)
     assert modality_type_of(Modality("x", kind="graph"), torch.ones(2)) is Graph
-    assert kind.names(0) == ["unit 1", "unit 2", "unit 3"]
-    assert_cut(kind)
+    assert modality_type.names(0) == ["unit 1", "unit 2", "unit 3"]
+    assert_cut(modality_type)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 6), (2, 4, 8, 6), (2, 12, 8, 6), (2, 8, 6, 3), (2, 8, 6, 1), (2, 3, 5, 5)])
 @pytest.mark.parametrize("segments", [1, 4, 7, 49])
 def test_images_are_cut_into_patches(shape: tuple[int, ...], segments: int) -> None:
-    kind = made(torch.rand(shape), max_segments=segments)
-    assert_cut(kind)
-    assert kind.pixels(1).shape == ((8, 6, 3) if 8 in shape else (5, 5, 3))
+    modality_type = made(torch.rand(shape), max_segments=segments)
+    assert_cut(modality_type)
+    assert modality_type.pixels(1).shape == ((8, 6, 3) if 8 in shape else (5, 5, 3))
 
 
 def test_images_without_channels_are_cut_when_the_user_says_so() -> None:
@@ -105,10 +105,10 @@ def test_images_without_channels_are_cut_when_the_user_says_so() -> None:
 
 
 def test_patches_are_squares_counted_from_the_top_left() -> None:
-    kind = made(torch.rand(1, 3, 4, 6), max_segments=6)
+    modality_type = made(torch.rand(1, 3, 4, 6), max_segments=6)
 
-    assert kind.segments.index[0, 0].tolist() == [[0, 0, 1, 1, 2, 2]] * 2 + [[3, 3, 4, 4, 5, 5]] * 2
-    assert kind.names(0)[3] == "row 2, col 1"
+    assert modality_type.segments.index[0, 0].tolist() == [[0, 0, 1, 1, 2, 2]] * 2 + [[3, 3, 4, 4, 5, 5]] * 2
+    assert modality_type.names(0)[3] == "row 2, col 1"
 
 
 def test_normalisation_is_undone_to_the_pixel() -> None:
@@ -138,12 +138,12 @@ def test_a_mean_of_the_wrong_length_is_refused() -> None:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_masked_patch_has_the_channels_mean_or_what_was_said(*, channels_last: bool) -> None:
+def test_a_masked_patch_has_the_channels_mean_or_the_given_baseline(*, channels_last: bool) -> None:
     values = torch.stack([torch.full((2, 8, 8), float(channel)) for channel in range(3)], 3 if channels_last else 1)
 
-    def masked(**said: Any) -> Tensor:
-        kind = made(values, max_segments=1, **said)
-        found: Tensor = kind.segments.mask(values, torch.zeros(2, 1, dtype=torch.bool), torch.arange(2))
+    def masked(**options: Any) -> Tensor:
+        modality_type = made(values, max_segments=1, **options)
+        found: Tensor = modality_type.segments.mask(values, torch.zeros(2, 1, dtype=torch.bool), torch.arange(2))
         return found
 
     assert torch.equal(masked(), values)
@@ -154,39 +154,39 @@ def test_a_masked_patch_has_the_channels_mean_or_what_was_said(*, channels_last:
 def test_blur_keeps_each_images_own_colours() -> None:
     values = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.1
     values[1] += 0.9
-    kind = made(values, baseline="blur", max_segments=4)
+    modality_type = made(values, baseline="blur", max_segments=4)
 
-    masked = kind.segments.mask(values, torch.zeros(2, 4, dtype=torch.bool), torch.arange(2))
+    masked = modality_type.segments.mask(values, torch.zeros(2, 4, dtype=torch.bool), torch.arange(2))
     assert masked.std(dim=(2, 3)).max() < 0.5 * values.std(dim=(2, 3)).min()
     assert torch.allclose(masked.mean((2, 3)), values.mean((2, 3)), atol=0.01)
-    assert kind.baseline == "blurred"
+    assert modality_type.baseline == "blurred"
 
 
 def test_superpixels_follow_the_image() -> None:
     pytest.importorskip("skimage")
     values = torch.zeros(2, 3, 32, 32)
     values[..., 16:] = 1
-    kind = made(values, superpixels=True, max_segments=8)
+    modality_type = made(values, superpixels=True, max_segments=8)
 
-    assert_cut(kind)
-    index = kind.segments.index[0, 0]
+    assert_cut(modality_type)
+    index = modality_type.segments.index[0, 0]
     assert not set(index[:, :16].unique().tolist()) & set(index[:, 16:].unique().tolist())
-    assert kind.names(0)[0] == "superpixel 1"
+    assert modality_type.names(0)[0] == "superpixel 1"
 
 
 @pytest.mark.parametrize("values", [torch.zeros(2, 5), ["a"]])
-@pytest.mark.parametrize("kind", ["image", "tabular", "series", "audio", "regions"])
-def test_what_a_kind_cannot_be_is_refused(values: Any, kind: str) -> None:
-    if isinstance(values, Tensor) and kind in {"tabular", "series", "audio"}:
+@pytest.mark.parametrize("modality_type", ["image", "tabular", "series", "audio", "regions"])
+def test_a_leaf_that_does_not_fit_its_modality_type_is_refused(values: Any, modality_type: str) -> None:
+    if isinstance(values, Tensor) and modality_type in {"tabular", "series", "audio"}:
         return
-    with pytest.raises(ConfigurationError, match=rf"kind='{kind}' of 'x': expected .*found"):
-        made(values, kind=kind)
+    with pytest.raises(ConfigurationError, match=rf"kind='{modality_type}' of 'x': expected .*found"):
+        made(values, kind=modality_type)
 
 
-@pytest.mark.parametrize("kind", [Image, Tabular])
-def test_a_baseline_that_a_kind_does_not_know_is_refused(kind: type[ModalityType]) -> None:
+@pytest.mark.parametrize("modality_type", [Image, Tabular])
+def test_a_baseline_that_a_modality_type_does_not_have_is_refused(modality_type: type[ModalityType]) -> None:
     with pytest.raises(ConfigurationError, match=r"baseline='noise' of 'x': give 'zero', 'mean' or a number"):
-        made(torch.zeros(2, 3, 4, 4) if kind is Image else torch.zeros(2, 3), baseline="noise")
+        made(torch.zeros(2, 3, 4, 4) if modality_type is Image else torch.zeros(2, 3), baseline="noise")
 
 
 @pytest.mark.parametrize("values", [torch.rand(3, 5), torch.rand(3), torch.arange(3), torch.rand(3, 5) > 0.5])
@@ -197,15 +197,17 @@ def test_tables_are_cut_into_columns(values: Tensor, segments: int) -> None:
 
 def test_masked_columns_have_the_mean_of_numbers_that_are_there() -> None:
     values = torch.tensor([[1.0, 10.0], [3.0, float("nan")], [5.0, 30.0]])
-    kind = made(values)
+    modality_type = made(values)
 
-    masked = kind.segments.mask(values, torch.tensor([[False, True], [True, False], [False, False]]), torch.arange(3))
+    masked = modality_type.segments.mask(
+        values, torch.tensor([[False, True], [True, False], [False, False]]), torch.arange(3)
+    )
     assert masked.tolist() == [[3, 10], [3, 20], [3, 20]]
-    assert kind.baseline == "the examples' mean"
+    assert modality_type.baseline == "the examples' mean"
 
 
 @pytest.mark.parametrize(
-    ("values", "said", "masked", "words"),
+    ("values", "options", "masked", "words"),
     [
         (torch.tensor([2, 7, 7]), {}, 7, "the most frequent value"),
         (torch.tensor([True, False, True]), {}, True, "the most frequent value"),
@@ -214,13 +216,13 @@ def test_masked_columns_have_the_mean_of_numbers_that_are_there() -> None:
         (torch.tensor([2.0, 7.0, 9.0]), {"baseline": "zero"}, 0, "0"),
     ],
 )
-def test_a_masked_column_has_a_value_of_its_type(values: Tensor, said: Any, masked: float, words: str) -> None:
-    kind = made(values, **said)
+def test_a_masked_column_has_a_value_of_its_type(values: Tensor, options: Any, masked: float, words: str) -> None:
+    modality_type = made(values, **options)
 
-    found = kind.segments.mask(values[[0]], torch.zeros(1, 1, dtype=torch.bool), torch.tensor([0]))
+    found = modality_type.segments.mask(values[[0]], torch.zeros(1, 1, dtype=torch.bool), torch.tensor([0]))
     assert found.dtype == values.dtype
     assert found.tolist() == [masked]
-    assert kind.baseline == words
+    assert modality_type.baseline == words
 
 
 def test_columns_have_their_names_and_runs_those_of_their_ends() -> None:

@@ -17,22 +17,24 @@ UNKNOWN, END = {"unk_token": "[UNK]"}, {"eos_token": "<|end|>"}
 TEXTS = "A  quick brown fox.", "", "one"
 
 
-def text(ids: Any, *, mask: Any = None, **said: Any) -> Text:
+def text(ids: Any, *, mask: Any = None, **options: Any) -> Text:
     values = torch.tensor(ids) if isinstance(ids[0], list) else ids
     leaves = {"ids": values} if mask is None else {"ids": values, "mask": mask}
-    return Text(Modality("ids", mask=None if mask is None else "mask", **said), leaves, "ids")
+    return Text(Modality("ids", mask=None if mask is None else "mask", **options), leaves, "ids")
 
 
-def index(kind: Text) -> list[Any]:
-    assert isinstance(kind.segments, Segments)
-    return kind.segments.index.tolist()
+def index(modality_type: Text) -> list[Any]:
+    assert isinstance(modality_type.segments, Segments)
+    return modality_type.segments.index.tolist()
 
 
-def masked(kind: Text, example: int, unit: int) -> Any:
-    """Return the leaf of one example without one unit."""
-    kept = torch.ones(1, kind.segments.count(example), dtype=torch.bool)
-    kept[0, unit] = False
-    return kind.segments.mask(kind.leaves[kind.segments.leaf][[example]], kept, torch.tensor([example]))[0].tolist()
+def masked(modality_type: Text, example: int, segment: int) -> Any:
+    """Return the leaf of one example without one segment."""
+    kept = torch.ones(1, modality_type.segments.count(example), dtype=torch.bool)
+    kept[0, segment] = False
+    return modality_type.segments.mask(
+        modality_type.leaves[modality_type.segments.leaf][[example]], kept, torch.tensor([example])
+    )[0].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +63,19 @@ def byte_level() -> Any:
 
 
 def test_subwords_are_one_word_and_special_tokens_and_padding_are_none(tokenizer: Any) -> None:
-    kind = text([[2, 5, 6, 7, 1, 3, 0], [2, 7, 3, 0, 0, 0, 0]], decode=tokenizer)
+    modality_type = text([[2, 5, 6, 7, 1, 3, 0], [2, 7, 3, 0, 0, 0, 0]], decode=tokenizer)
 
-    assert index(kind) == [[-1, 0, 0, 1, 2, -1, -1], [-1, 0, -1, -1, -1, -1, -1]]
-    assert kind.names(0) == ["playing", "dog", "[UNK]"]
-    assert kind.names(0, inputs=False) == ["word 1", "word 2", "word 3"]
-    assert [kind.segments.count(example) for example in (0, 1)] == [3, 1]
+    assert index(modality_type) == [[-1, 0, 0, 1, 2, -1, -1], [-1, 0, -1, -1, -1, -1, -1]]
+    assert modality_type.names(0) == ["playing", "dog", "[UNK]"]
+    assert modality_type.names(0, inputs=False) == ["word 1", "word 2", "word 3"]
+    assert [modality_type.segments.count(example) for example in (0, 1)] == [3, 1]
 
 
 def test_bytes_read_as_letters(byte_level: Any) -> None:
-    kind = text([[0, 1, 2, 3, 4, 5]], decode=byte_level)
+    modality_type = text([[0, 1, 2, 3, 4, 5]], decode=byte_level)
 
-    assert index(kind) == [[0, 0, 0, 1, 2, -1]]
-    assert kind.names(0) == ["café", "au", "lait"]
+    assert index(modality_type) == [[0, 0, 0, 1, 2, -1]]
+    assert modality_type.names(0) == ["café", "au", "lait"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_tokenizer_of_the_package_tokenizers_is_understood(tokenizer: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("decode", "said"),
+    ("decode", "options"),
     [
         (
             lambda ids: 1 / 0,
@@ -128,12 +130,12 @@ def test_a_tokenizer_of_the_package_tokenizers_is_understood(tokenizer: Any) -> 
         (lambda ids: [1, 2, 3], r"returned a list that is not a list of strings"),
     ],
 )
-def test_a_decode_that_fails_is_said_once_and_ids_are_shown(decode: Any, said: str) -> None:
-    with pytest.warns(MonitorWarning, match=said) as caught:
-        kind = text([[5, 6, 7]], decode=decode)
+def test_a_decode_that_fails_warns_once_and_ids_are_shown(decode: Any, options: str) -> None:
+    with pytest.warns(MonitorWarning, match=options) as caught:
+        modality_type = text([[5, 6, 7]], decode=decode)
 
     # And what is asked later warns no more.
-    assert kind.names(0) == ["#5", "#6", "#7"]
+    assert modality_type.names(0) == ["#5", "#6", "#7"]
     assert len(caught) == 1
 
 
@@ -149,43 +151,43 @@ def test_without_decode_ids_are_shown_without_a_warning() -> None:
 
 
 def test_ids_below_zero_stand_for_something_else_and_are_never_masked(tokenizer: Any) -> None:
-    kind = text([[-200, 5, 6, -200, 7]], decode=tokenizer)
-    assert index(kind) == [[-1, 0, 0, -1, 1]]
+    modality_type = text([[-200, 5, 6, -200, 7]], decode=tokenizer)
+    assert index(modality_type) == [[-1, 0, 0, -1, 1]]
 
 
 @pytest.mark.parametrize("dtype", [torch.long, torch.bool, torch.float32])
 def test_words_are_hidden_from_the_attention_mask(tokenizer: Any, dtype: torch.dtype) -> None:
     mask = torch.tensor([[1, 1, 1, 1, 1, 0]]).to(dtype)
-    kind = text([[2, 5, 6, 7, 3, 7]], mask=mask, decode=tokenizer)
+    modality_type = text([[2, 5, 6, 7, 3, 7]], mask=mask, decode=tokenizer)
 
-    assert kind.segments.leaf == "mask"
-    assert masked(kind, 0, 0) == [1, 0, 0, 1, 1, 0]
-    assert kind.baseline == "left out (attention mask 0)"
-    assert kind.segments.mask(mask, torch.zeros(1, 2, dtype=torch.bool), torch.tensor([0])).dtype == dtype
+    assert modality_type.segments.leaf == "mask"
+    assert masked(modality_type, 0, 0) == [1, 0, 0, 1, 1, 0]
+    assert modality_type.baseline == "left out (attention mask 0)"
+    assert modality_type.segments.mask(mask, torch.zeros(1, 2, dtype=torch.bool), torch.tensor([0])).dtype == dtype
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1, 3), (2, 3, 1), (2, 3, 3)])
 def test_masks_of_other_shapes_hide_words_from_all_queries(shape: tuple[int, ...]) -> None:
-    kind = text([[5, 7, 9], [5, 7, 9]], mask=torch.ones(shape))
+    modality_type = text([[5, 7, 9], [5, 7, 9]], mask=torch.ones(shape))
 
-    assert kind.segments.leaf == "mask"
-    hidden = torch.tensor(masked(kind, 1, 1))
+    assert modality_type.segments.leaf == "mask"
+    hidden = torch.tensor(masked(modality_type, 1, 1))
     assert hidden.shape == shape[1:]
     assert torch.equal(hidden.flatten() == 0, torch.tensor([False, True, False]).repeat(hidden.numel() // 3))
 
 
 def test_a_baseline_that_is_an_id_replaces_the_ids(tokenizer: Any) -> None:
-    kind = text([[2, 5, 6, 7, 3]], mask=torch.ones(1, 5), decode=tokenizer, baseline=4)
+    modality_type = text([[2, 5, 6, 7, 3]], mask=torch.ones(1, 5), decode=tokenizer, baseline=4)
 
-    assert masked(kind, 0, 0) == [2, 4, 4, 7, 3]
-    assert kind.baseline == "token 4 ([MASK])"
+    assert masked(modality_type, 0, 0) == [2, 4, 4, 7, 3]
+    assert modality_type.baseline == "token 4 ([MASK])"
 
 
-@pytest.mark.parametrize(("said", "becomes"), [({}, 0), ({"pad_value": 8}, 8), ({"baseline": "zero"}, 0)])
-def test_without_a_mask_ids_are_replaced_by_padding(said: Any, becomes: int) -> None:
-    kind = text([[5, 7]], **said)
-    assert masked(kind, 0, 1) == [5, becomes]
-    assert kind.baseline == f"token {becomes}"
+@pytest.mark.parametrize(("options", "becomes"), [({}, 0), ({"pad_value": 8}, 8), ({"baseline": "zero"}, 0)])
+def test_without_a_mask_ids_are_replaced_by_padding(options: Any, becomes: int) -> None:
+    modality_type = text([[5, 7]], **options)
+    assert masked(modality_type, 0, 1) == [5, becomes]
+    assert modality_type.baseline == f"token {becomes}"
 
 
 def test_special_ids_that_the_user_names_are_the_only_ones(tokenizer: Any) -> None:
@@ -197,41 +199,41 @@ def test_padding_is_known_by_its_value_where_there_is_no_mask() -> None:
 
 
 def test_many_words_are_joined_to_runs() -> None:
-    kind = text([list(range(1, 101))], max_segments=7)
+    modality_type = text([list(range(1, 101))], max_segments=7)
 
-    segments = torch.tensor(index(kind)[0])
+    segments = torch.tensor(index(modality_type)[0])
     assert segments.diff().unique().tolist() == [0, 1]
     assert segments.bincount().tolist() == [15, 14, 14, 15, 14, 14, 14]
-    assert kind.names(0, inputs=False)[:2] == ["words 1-15", "words 16-29"]
-    assert kind.names(0)[0].split() == [f"#{number}" for number in range(1, 16)]
+    assert modality_type.names(0, inputs=False)[:2] == ["words 1-15", "words 16-29"]
+    assert modality_type.names(0)[0].split() == [f"#{number}" for number in range(1, 16)]
 
 
 def test_strings_lose_their_words() -> None:
-    kind = text(list(TEXTS))
+    modality_type = text(list(TEXTS))
 
-    assert isinstance(kind.segments, WordSegments)
-    assert [kind.segments.count(example) for example in range(3)] == [4, 0, 1]
+    assert isinstance(modality_type.segments, WordSegments)
+    assert [modality_type.segments.count(example) for example in range(3)] == [4, 0, 1]
     kept = torch.tensor([[True, False, True, True], [True] * 4, [False] * 4])
-    assert kind.segments.mask(list(TEXTS), kept, torch.arange(3)) == ["A brown fox.", "", ""]
-    assert kind.names(0) == ["A", "quick", "brown", "fox."]
-    assert kind.baseline == "left out"
+    assert modality_type.segments.mask(list(TEXTS), kept, torch.arange(3)) == ["A brown fox.", "", ""]
+    assert modality_type.names(0) == ["A", "quick", "brown", "fox."]
+    assert modality_type.baseline == "left out"
 
 
 def test_neighbouring_words_of_long_strings_are_joined() -> None:
-    kind = text(["a b c d e"], max_segments=2)
-    assert kind.names(0) == ["a b c", "d e"]
-    assert kind.names(0, inputs=False) == ["words 1-3", "words 4-5"]
+    modality_type = text(["a b c d e"], max_segments=2)
+    assert modality_type.names(0) == ["a b c", "d e"]
+    assert modality_type.names(0, inputs=False) == ["words 1-3", "words 4-5"]
 
 
 @pytest.mark.parametrize("ids", [[[0, 0]], [[2, 3]]])
-def test_a_text_without_words_has_no_units(tokenizer: Any, ids: Any) -> None:
-    kind = text(ids, decode=tokenizer)
-    assert kind.segments.count(0) == 0
-    assert kind.names(0) == []
+def test_a_text_without_words_has_no_segments(tokenizer: Any, ids: Any) -> None:
+    modality_type = text(ids, decode=tokenizer)
+    assert modality_type.segments.count(0) == 0
+    assert modality_type.names(0) == []
 
 
 @pytest.mark.parametrize(
-    ("values", "said", "error"),
+    ("values", "options", "error"),
     [
         (
             torch.zeros(2, 3),
@@ -248,9 +250,9 @@ def test_a_text_without_words_has_no_units(tokenizer: Any, ids: Any) -> None:
         (torch.ones(1, 2).long(), {"decode": 3}, r"decode of 'ids' is a int; give a tokenizer"),
     ],
 )
-def test_what_is_no_text_is_refused(values: Tensor, said: Any, error: str) -> None:
+def test_what_is_no_text_is_refused(values: Tensor, options: Any, error: str) -> None:
     with pytest.raises(ConfigurationError, match=error):
-        text(values, **said)
+        text(values, **options)
 
 
 def test_lines_are_full_and_never_longer_than_the_panel() -> None:
@@ -261,7 +263,7 @@ def test_lines_are_full_and_never_longer_than_the_panel() -> None:
 
 
 def test_what_does_not_fit_is_dots_and_the_most_important_stays() -> None:
-    pieces = [(word, unit) for unit, word in enumerate(["aaa", "bbb", "ccc", "ddd", "eee"])]
+    pieces = [(word, segment) for segment, word in enumerate(["aaa", "bbb", "ccc", "ddd", "eee"])]
 
     assert with_ellipses(pieces, {0, 3}) == [("aaa", 0), ("…", -1), ("ddd", 3), ("…", -1)]
     shown = [word.word for word in fit_words(pieces, 9, 1, order=[3, 0, 1, 2, 4])]
@@ -275,7 +277,7 @@ def test_the_panel_grows_with_the_text_within_limits() -> None:
     assert (heights[0], heights[-1]) == (0.35, 1.6)
 
 
-def test_nothing_is_warned_of_on_the_way(tokenizer: Any) -> None:
+def test_a_usual_text_warns_of_nothing(tokenizer: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text([[2, 5, 6, 7, 3, 0]], decode=tokenizer).names(0)

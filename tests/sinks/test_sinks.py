@@ -479,7 +479,7 @@ def test_half_a_line_that_a_crash_left_behind_swallows_no_row(tmp_path, left, ke
     assert lines[-1] == ""
 
 
-def test_a_file_keeps_all_that_was_said_of_a_modality_in_order(tmp_path):
+def test_a_file_keeps_all_alerts_of_a_modality_in_order(tmp_path):
     states = ["collapsed", "used", "collapsed"]
     for step, state in enumerate(states):
         FileSink(tmp_path).write([Alert("mviz/alarm/a", f"a: {state}", f"größer\n  {step}")], step)

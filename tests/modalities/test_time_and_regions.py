@@ -16,7 +16,7 @@ HALVES = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "options"),
     [
         ((2, 6, 3), {}),
         ((2, 6, 1), {}),
@@ -41,32 +41,36 @@ HALVES = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0
     ],
 )
 @pytest.mark.parametrize("segments", [1, 2, 7, 49])
-def test_units_cover_what_they_should(shape: tuple[int, ...], said: Any, segments: int) -> None:
-    assert_cut(made(torch.rand(shape), max_segments=segments, **said))
+def test_segments_cover_what_they_should(shape: tuple[int, ...], options: Any, segments: int) -> None:
+    assert_cut(made(torch.rand(shape), max_segments=segments, **options))
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "options"),
     [((3, 6, 3), {}), ((3, 20, 6), {"time_axis": 2}), ((3, 6), {"kind": "audio"})],
 )
 @pytest.mark.parametrize("segments", [1, 7, 49])
-def test_padding_is_no_part_of_any_unit(shape: tuple[int, ...], said: Any, segments: int) -> None:
-    kind = made(torch.rand(shape), mask="m", others={"m": HALVES}, max_segments=segments, **said)
+def test_padding_belongs_to_no_segment(shape: tuple[int, ...], options: Any, segments: int) -> None:
+    modality_type = made(torch.rand(shape), mask="m", others={"m": HALVES}, max_segments=segments, **options)
 
-    assert_cut(kind)
-    assert kind.segments.count(2) == 0
-    time = said.get("time_axis", 1)
-    index = kind.segments.index.movedim(time, 1).flatten(2) if len(shape) > 2 else kind.segments.index[..., None]
+    assert_cut(modality_type)
+    assert modality_type.segments.count(2) == 0
+    time = options.get("time_axis", 1)
+    index = (
+        modality_type.segments.index.movedim(time, 1).flatten(2)
+        if len(shape) > 2
+        else modality_type.segments.index[..., None]
+    )
     assert torch.equal((index >= 0).any(2), HALVES.bool())
 
 
 @pytest.mark.parametrize(("segments", "counts"), [(2, [2, 2, 0]), (49, [5, 3, 0])])
-def test_padded_regions_are_no_units(segments: int, counts: list[int]) -> None:
-    kind = made(torch.rand(3, 6, 4), kind="regions", mask="m", others={"m": HALVES}, max_segments=segments)
+def test_padded_regions_are_no_segments(segments: int, counts: list[int]) -> None:
+    modality_type = made(torch.rand(3, 6, 4), kind="regions", mask="m", others={"m": HALVES}, max_segments=segments)
 
-    assert_cut(kind)
-    assert [kind.segments.count(example) for example in range(3)] == counts
-    assert not (kind.segments.index[..., 0] >= 0)[HALVES == 0].any()
+    assert_cut(modality_type)
+    assert [modality_type.segments.count(example) for example in range(3)] == counts
+    assert not (modality_type.segments.index[..., 0] >= 0)[HALVES == 0].any()
 
 
 def test_few_channels_are_masked_each_by_itself_and_many_together() -> None:
@@ -80,7 +84,7 @@ def test_few_channels_are_masked_each_by_itself_and_many_together() -> None:
     assert made(torch.rand(2, 6, 8), max_segments=7).segments.count(0) == 6
 
 
-def test_time_has_24_blocks_at_the_most() -> None:
+def test_time_has_up_to_24_blocks() -> None:
     assert made(torch.rand(2, 1000, 1)).segments.count(0) == 24
     assert made(torch.rand(2, 1000), kind="audio").segments.count(0) == 24
     assert made(torch.rand(2, 80, 1000), kind="audio").segments.count(0) == 48
@@ -88,9 +92,9 @@ def test_time_has_24_blocks_at_the_most() -> None:
 
 def test_masked_steps_have_the_mean_of_their_channel_without_padding() -> None:
     values = torch.tensor([[[1.0, 10], [3, 30], [99, 99]], [[5, 50], [7, 70], [float("nan"), 110]]])
-    kind = made(values, mask="m", others={"m": torch.tensor([[1, 1, 0], [1, 1, 1]])})
+    modality_type = made(values, mask="m", others={"m": torch.tensor([[1, 1, 0], [1, 1, 1]])})
 
-    masked = kind.segments.mask(values, torch.zeros(2, 6, dtype=torch.bool), torch.arange(2))
+    masked = modality_type.segments.mask(values, torch.zeros(2, 6, dtype=torch.bool), torch.arange(2))
     assert masked[1].tolist() == [[4, 54]] * 3
     assert masked[0].tolist() == [[4, 54], [4, 54], [99, 99]]
 
@@ -125,9 +129,9 @@ def test_names_tell_band_and_time() -> None:
 
 
 def test_low_frequencies_are_the_first_rows() -> None:
-    kind = made(torch.rand(2, 8, 12), kind="audio")
-    assert kind.segments.index[0, 0].tolist() == list(range(12))
-    assert kind.names(0)[0] == "low, step 1"
+    modality_type = made(torch.rand(2, 8, 12), kind="audio")
+    assert modality_type.segments.index[0, 0].tolist() == list(range(12))
+    assert modality_type.names(0)[0] == "low, step 1"
 
 
 @pytest.mark.parametrize(
@@ -149,18 +153,18 @@ def test_sounds_of_any_length_and_silence_have_a_picture(length: int) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 3, -4])
-@pytest.mark.parametrize("kind", ["series", "audio"])
-def test_an_axis_that_cannot_be_time_is_refused(axis: int, kind: str) -> None:
+@pytest.mark.parametrize("modality_type", ["series", "audio"])
+def test_an_axis_that_cannot_be_time_is_refused(axis: int, modality_type: str) -> None:
     with pytest.raises(
         ConfigurationError, match=rf"time_axis={axis} of 'x': give an axis of \(2, 6, 9\), not the first"
     ):
-        made(torch.rand(2, 6, 9), time_axis=axis, kind=kind)
+        made(torch.rand(2, 6, 9), time_axis=axis, kind=modality_type)
 
 
-def regions(count: int = 3, *, boxes: Any = None, picture: Any = None, **said: Any) -> Regions:
+def regions(count: int = 3, *, boxes: Any = None, picture: Any = None, **options: Any) -> Regions:
     leaves = {"x": torch.rand(2, count, 4), "b": boxes, "p": picture}
     modality = Modality(
-        "x", boxes=None if boxes is None else "b", picture=None if picture is None else "p", kind="regions", **said
+        "x", boxes=None if boxes is None else "b", picture=None if picture is None else "p", kind="regions", **options
     )
     return Regions(modality, {path: leaf for path, leaf in leaves.items() if leaf is not None}, "x")
 
@@ -170,22 +174,22 @@ def squares(*sides: float) -> Tensor:
     return torch.tensor([[[0, 0, side, side] for side in sides]] * 2)
 
 
-def test_of_many_regions_those_with_the_largest_boxes_are_units() -> None:
-    kind = regions(4, boxes=squares(0.4, 0.1, 0.3, 0.2), max_segments=2)
+def test_of_many_regions_those_with_the_largest_boxes_are_segments() -> None:
+    modality_type = regions(4, boxes=squares(0.4, 0.1, 0.3, 0.2), max_segments=2)
 
-    assert kind.segments.index[0].flatten().tolist() == [0, -1, 1, -1]
-    assert kind.names(0) == ["region 1", "region 3"]
+    assert modality_type.segments.index[0].flatten().tolist() == [0, -1, 1, -1]
+    assert modality_type.names(0) == ["region 1", "region 3"]
     assert regions(4, max_segments=2).names(0) == ["region 1", "region 2"]
 
 
 def test_a_masked_region_has_the_mean_of_all_regions() -> None:
-    kind = regions()
-    values = kind.leaves["x"]
-    masked = kind.segments.mask(values, torch.zeros(2, 3, dtype=torch.bool), torch.arange(2))
+    modality_type = regions()
+    values = modality_type.leaves["x"]
+    masked = modality_type.segments.mask(values, torch.zeros(2, 3, dtype=torch.bool), torch.arange(2))
     assert torch.allclose(masked, values.mean((0, 1)).expand(2, 3, 4))
 
 
-def test_boxes_are_parts_of_the_picture_or_pixels() -> None:
+def test_boxes_are_fractions_of_the_image_or_pixels() -> None:
     picture = torch.rand(2, 3, 20, 40)
     assert regions(1, boxes=squares(0.5), picture=picture)._corners(0).tolist() == [[0, 0, 20, 10]]
     assert regions(1, boxes=squares(5.0), picture=picture)._corners(0).tolist() == [[0, 0, 5, 5]]
@@ -195,15 +199,15 @@ def test_boxes_are_parts_of_the_picture_or_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("options", "error"),
     [
         ({"boxes": torch.zeros(2, 3, 5)}, r"boxes='b' of 'x': expected \(2, 3, 4\), the corners .*; found \(2, 3, 5\)"),
         ({"boxes": torch.zeros(2, 2, 4)}, r"boxes='b' of 'x': expected \(2, 3, 4\)"),
     ],
 )
-def test_boxes_of_another_shape_are_refused(said: Any, error: str) -> None:
+def test_boxes_of_another_shape_are_refused(options: Any, error: str) -> None:
     with pytest.raises(ConfigurationError, match=error):
-        regions(**said)
+        regions(**options)
 
 
 def test_a_picture_that_is_nowhere_is_refused() -> None:

@@ -51,61 +51,61 @@ ALIKE = {"superpixels", "constant", "one step"}
 
 
 def case(name: str, *, swapped: bool = False) -> Any:
-    """Return a kind, of the same examples in the other order if swapped."""
-    values, said = CASES[name]
-    if "superpixels" in said:
+    """Return a modality type, of the same examples in the other order if swapped."""
+    values, options = CASES[name]
+    if "superpixels" in options:
         pytest.importorskip("skimage")
 
     def order(leaf: Any) -> Any:
         return leaf[::-1] if isinstance(leaf, list) else leaf.flip(0) if swapped else leaf
 
     leaf = order(values) if swapped else values
-    return made(leaf, others={"b": order(BOXES), "p": order(CASES["image"][0])}, **said)
+    return made(leaf, others={"b": order(BOXES), "p": order(CASES["image"][0])}, **options)
 
 
-def weights_of(kind: Any) -> Any:
-    return np.linspace(-1, 1, kind.segments.count(0))
+def weights_of(modality_type: Any) -> Any:
+    return np.linspace(-1, 1, modality_type.segments.count(0))
 
 
 @pytest.mark.parametrize("width", [195, 60])
 @pytest.mark.parametrize("name", CASES)
-def test_every_kind_draws_its_input_and_its_weights(name: str, width: int) -> None:
-    kind = case(name)
-    weights = weights_of(kind)
+def test_every_modality_type_draws_its_input_and_its_weights(name: str, width: int) -> None:
+    modality_type = case(name)
+    weights = weights_of(modality_type)
 
     pictures = [
-        drawn(kind, width=width),
-        drawn(kind, weights, width=width),
-        drawn(kind, weights, inputs=False, width=width),
+        drawn(modality_type, width=width),
+        drawn(modality_type, weights, width=width),
+        drawn(modality_type, weights, inputs=False, width=width),
     ]
     assert all(picture.std() > 1 for picture in pictures)
-    assert 0.1 <= kind.aspect(0) <= 1.6
+    assert 0.1 <= modality_type.aspect(0) <= 1.6
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ALIKE])
 def test_another_example_looks_different_only_where_inputs_are_shown(name: str) -> None:
-    kind, other = case(name), case(name, swapped=True)
-    weights = weights_of(kind)
+    modality_type, other = case(name), case(name, swapped=True)
+    weights = weights_of(modality_type)
     assert other.segments.count(0) == len(weights)
 
-    assert (drawn(kind) != drawn(other)).any()
-    assert (drawn(kind, weights, inputs=False) == drawn(other, weights, inputs=False)).all()
-    assert kind.names(0, inputs=False) == other.names(0, inputs=False)
+    assert (drawn(modality_type) != drawn(other)).any()
+    assert (drawn(modality_type, weights, inputs=False) == drawn(other, weights, inputs=False)).all()
+    assert modality_type.names(0, inputs=False) == other.names(0, inputs=False)
     # Bars bear the columns' names, boxes lie on a picture if there is one.
     if "column" not in name and name not in {"flags", "regions without boxes"}:
-        assert (drawn(kind, weights) != drawn(other, weights)).any()
+        assert (drawn(modality_type, weights) != drawn(other, weights)).any()
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "superpixels"])
 def test_other_weights_look_different(name: str) -> None:
-    kind = case(name)
-    weights = weights_of(kind) if kind.segments.count(0) > 1 else np.ones(1)
+    modality_type = case(name)
+    weights = weights_of(modality_type) if modality_type.segments.count(0) > 1 else np.ones(1)
     for inputs in (True, False):
-        assert (drawn(kind, weights, inputs=inputs) != drawn(kind, -weights, inputs=inputs)).any()
+        assert (drawn(modality_type, weights, inputs=inputs) != drawn(modality_type, -weights, inputs=inputs)).any()
 
 
 @pytest.mark.parametrize(
-    ("values", "said", "unit", "place"),
+    ("values", "options", "segment", "place"),
     [
         (torch.ones(1, 3, 14, 14), {"mean": 0, "std": 1, "max_segments": 49}, 8, (1 / 7, 2 / 7, 1 / 7, 2 / 7)),
         (torch.ones(1, 14, 14, 3), {"mean": 0, "std": 1, "max_segments": 4}, 2, (0, 1 / 2, 1 / 2, 1)),
@@ -119,14 +119,16 @@ def test_other_weights_look_different(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("inputs", [True, False])
-def test_a_units_colour_is_where_the_unit_is(values: Any, said: Any, unit: int, place: Any, *, inputs: bool) -> None:
-    kind = made(values, **said)
-    weights = np.zeros(kind.segments.count(0))
-    weights[unit] = 1
+def test_a_segments_colour_is_where_the_segment_is(
+    values: Any, options: Any, segment: int, place: Any, *, inputs: bool
+) -> None:
+    modality_type = made(values, **options)
+    weights = np.zeros(modality_type.segments.count(0))
+    weights[segment] = 1
 
-    if inputs and said.get("kind") == "audio":
+    if inputs and options.get("kind") == "audio":
         return  # the sound shades its colours
-    assert where(drawn(kind, weights, inputs=inputs), RED) == pytest.approx(place, abs=0.03)
+    assert where(drawn(modality_type, weights, inputs=inputs), RED) == pytest.approx(place, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +151,10 @@ def test_names_that_are_cut_can_be_told_apart(names: list[str], cut: list[str]) 
 @pytest.mark.parametrize("columns", [4, 60])
 def test_columns_whose_long_names_begin_alike_are_told_apart(columns: int, written: list[str]) -> None:
     names = [f"patient_measurement_number_{number}_in_millimetres" for number in range(columns)]
-    kind = made(two(columns), feature_names=names, max_segments=columns)
+    modality_type = made(two(columns), feature_names=names, max_segments=columns)
     for weights in (None, np.arange(1, columns + 1)):
         written.clear()
-        drawn(kind, weights)
+        drawn(modality_type, weights)
         listed = [line for line in written if "…" in line]
         assert len(set(listed)) == len(listed) == (0 if weights is None and columns > 12 else min(columns, 12))
 
@@ -168,9 +170,9 @@ def test_what_bars_are_fits_into_the_panel(width: int, told: str, written: list[
     [(5, 180, 90, True), (12, 180, 203, True), (5, 73, 36, False), (12, 130, 100, False), (1, 73, 35, True)],
 )
 def test_rows_that_do_not_fit_are_bars(columns: int, width: int, height: int, *, listed: bool, written: Any) -> None:
-    kind = made(torch.full((2, columns), -1.25), feature_names=[f"c{number}" for number in range(columns)])
-    kind.aspect = lambda example, **_: height / width
-    drawn(kind, width=width)
+    modality_type = made(torch.full((2, columns), -1.25), feature_names=[f"c{number}" for number in range(columns)])
+    modality_type.aspect = lambda example, **_: height / width
+    drawn(modality_type, width=width)
     assert written.count("-1.25") == (columns if listed else 0)
     assert sum("col" in text for text in written) == (not listed)
 
@@ -189,32 +191,32 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_lanes_lie_above_each_other_in_the_channels_order() -> None:
-    kind = made(torch.randn(1, 20, 2), max_segments=4)
+    modality_type = made(torch.randn(1, 20, 2), max_segments=4)
     weights = np.array([1.0, 0, 0, -1])
-    pixels = drawn(kind, weights, inputs=False)
+    pixels = drawn(modality_type, weights, inputs=False)
     left, right, top, bottom = where(pixels, RED)
     assert (right, top, bottom) == pytest.approx(((1 + left) / 2, 0, 0.44), abs=0.03)
     assert where(pixels, BLUE)[2:] == pytest.approx((0.44, 0.87), abs=0.03)
 
 
 def test_a_words_colour_is_behind_the_word() -> None:
-    kind = made(["one two three"])
-    pixels = drawn(kind, [0, 1, 0])
+    modality_type = made(["one two three"])
+    pixels = drawn(modality_type, [0, 1, 0])
     left, right, _, _ = where(pixels, RED)
     # At 10 points a letter of the font takes 8 of the 195 pixels.
     assert (left * 195, right * 195) == pytest.approx((8 * 4.2, 8 * 8), abs=2)
 
 
 def test_letters_are_white_on_dark_and_black_on_pale_colours() -> None:
-    kind = made(["one two"])
-    dark, pale = drawn(kind, [1, 0]), drawn(kind, [0.0, 0.0])
+    modality_type = made(["one two"])
+    dark, pale = drawn(modality_type, [1, 0]), drawn(modality_type, [0.0, 0.0])
     assert (dark.min(-1) > 250)[4:14, 5:30].any()
     assert (pale.max(-1) < 30)[4:14, 5:30].any()
 
 
 def test_special_tokens_are_pale_and_bear_no_colour() -> None:
-    kind = made(torch.tensor([[1, 0]]), decode=["dog", "[CLS]"], special_ids=[1])
-    pixels = drawn(kind, [1.0])
+    modality_type = made(torch.tensor([[1, 0]]), decode=["dog", "[CLS]"], special_ids=[1])
+    pixels = drawn(modality_type, [1.0])
     assert where(pixels, RED)[0] * 195 > 8 * 5
     assert 120 < pixels[:, : 8 * 5].max(-1).min() < 200
 
@@ -223,12 +225,14 @@ def test_special_tokens_are_pale_and_bear_no_colour() -> None:
 def test_text_stays_in_its_panel(name: str) -> None:
     from matplotlib.figure import Figure
 
-    values, said = CASES[name]
-    kind = made([" ".join([*WORDS, "$x_1$ 漢字 \t x"] * 40)] if name == "strings" else values.repeat(1, 100), **said)
+    values, options = CASES[name]
+    modality_type = made(
+        [" ".join([*WORDS, "$x_1$ 漢字 \t x"] * 40)] if name == "strings" else values.repeat(1, 100), **options
+    )
     for width in (1.95, 3.0, 0.9):
         figure = Figure(figsize=(width, width), dpi=100)
         axes = figure.add_axes((0, 0, 1, 1))
-        kind.draw(axes, 0)
+        modality_type.draw(axes, 0)
         panel = axes.get_window_extent()
         for line in axes.texts:
             box = line.get_window_extent()
@@ -237,17 +241,17 @@ def test_text_stays_in_its_panel(name: str) -> None:
 
 
 def test_the_strongest_words_of_a_long_text_are_shown() -> None:
-    kind = made([" ".join(f"word{number:03}" for number in range(490))])
+    modality_type = made([" ".join(f"word{number:03}" for number in range(490))])
     weights = np.full(49, 0.01)
     weights[40] = 1
-    assert where(drawn(kind, weights), RED)
+    assert where(drawn(modality_type, weights), RED)
 
 
 def test_no_text_says_so() -> None:
     from matplotlib.figure import Figure
 
-    kind = made(["", "a"])
-    for act in (lambda axes: kind.draw(axes, 0), lambda axes: kind.paint(axes, 0, np.zeros(0), None)):
+    modality_type = made(["", "a"])
+    for act in (lambda axes: modality_type.draw(axes, 0), lambda axes: modality_type.paint(axes, 0, np.zeros(0), None)):
         axes = Figure().add_subplot()
         act(axes)
         assert [line.get_text() for line in axes.texts] == ["(no text)"]
@@ -264,9 +268,9 @@ def test_bars_point_where_the_weights_do_and_the_strongest_are_listed() -> None:
 
 def test_boxes_bear_colours_where_they_are_and_the_strongest_lies_on_top() -> None:
     boxes = torch.tensor([[[0.0, 0.5, 0.5, 1.0], [0.25, 0.5, 0.75, 1.0]]])
-    kind = made(torch.ones(1, 2, 3), boxes="b", others={"b": boxes})
+    modality_type = made(torch.ones(1, 2, 3), boxes="b", others={"b": boxes})
 
     for weights, expected in (([1.0, -0.5], "red"), ([0.5, -1.0], "blue")):
-        red, _, blue = drawn(kind, weights)[170, 75].tolist()
+        red, _, blue = drawn(modality_type, weights)[170, 75].tolist()
         assert ("red" if red > blue else "blue") == expected
-    assert (drawn(kind, [1.0, -1.0])[:80] == 242).all()
+    assert (drawn(modality_type, [1.0, -1.0])[:80] == 242).all()
