@@ -6,7 +6,7 @@ Both cut the error of first-order shares; dealt strata also keep the interval ho
 import torch
 from torch import Tensor
 
-from mviz_lightning.functional import decided, labelled, one_each
+from mviz_lightning.functional.targets import decided, labelled, one_each
 from mviz_lightning.functional.variation import standardisation
 
 

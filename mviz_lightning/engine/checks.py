@@ -19,7 +19,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.reach import acting_with, follow, unreached
 from mviz_lightning.engine.reuse import SIZES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
-from mviz_lightning.functional import masked_classes
+from mviz_lightning.functional.outputs import masked_classes
 
 ROWS = 16
 """Rows that are tried."""

@@ -14,8 +14,8 @@ from mviz_lightning.engine.dependency_trace import tensors
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.query import Query
-from mviz_lightning.functional import Head, Task, logits_of
-from mviz_lightning.functional.outputs import sums_to_one, within_bounds
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.outputs import Head, logits_of, sums_to_one, within_bounds
 
 ATEN = torch.ops.aten
 

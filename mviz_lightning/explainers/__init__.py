@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from mviz_lightning.errors import moved_names
 from mviz_lightning.explainers.base import Explainer, ProbeContext
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 from mviz_lightning.explainers.cross_modal_interaction.explainer import CrossModalInteraction
@@ -35,3 +36,13 @@ __all__ = [
     "Survey",
     "UnimodalImportance",
 ]
+
+MOVED = {
+    "Answers": "mviz_lightning.explainers.Responses",
+    "Asked": "mviz_lightning.explainers.Request",
+    "Finding": "mviz_lightning.explainers.Result",
+    "Subject": "mviz_lightning.explainers.ProbeContext",
+}
+"""Old public name -> new place; the old names go with the next release."""
+
+__getattr__ = moved_names(__name__, MOVED)

@@ -10,7 +10,8 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.dime.result import Explanation
-from mviz_lightning.functional import Design, Task, decided, decomposable, labelled
+from mviz_lightning.functional import Design, Task, decomposable
+from mviz_lightning.functional.targets import decided, labelled
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ NOTICEABLE = 0.1
 """What the interaction has to change, in parts of the error of UC: less of it neither misleads nor helps."""
 
 
-def categories_of(task: Task) -> tuple[str, ...]:
+def failure_category_names(task: Task) -> tuple[str, ...]:
     """Return the categories of a task, disjoint and complete."""
     return VALUED if task == "regression" else DECIDED
 
 
-def margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
+def decision_margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
     """Return ``(N, K)``: how far outputs ``(N, C)`` are on the side of the truth; of values, minus the error.
 
     Args:
@@ -37,18 +37,18 @@ def margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
     return -(outputs - truth).abs() if task == "regression" else outputs * (2 * truth - 1)
 
 
-def categories(value: Tensor, unimodal: Tensor, truth: Tensor, task: Task, floor: float = 0.0) -> Tensor:
-    """Return ``(N, K)`` long: the category of every decision, into the names of :func:`categories_of`.
+def failure_categories(value: Tensor, unimodal: Tensor, truth: Tensor, task: Task, floor: float = 0.0) -> Tensor:
+    """Return ``(N, K)`` long: the category of every decision, into the names of :func:`failure_category_names`.
 
     Args:
         value: ``(N, C)`` outputs.
         unimodal: ``(N, C)`` their unimodal contributions.
-        truth: ``(N, K)`` as for :func:`margins`.
+        truth: ``(N, K)`` as for :func:`decision_margins`.
         task: What the outputs stand for.
         floor: What the interaction changes no more than by rounding.
     """
-    before = margins(unimodal, truth, task)
-    gain, least = margins(value, truth, task) - before, (NOTICEABLE * before.abs()).clamp(min=floor)
+    before = decision_margins(unimodal, truth, task)
+    gain, least = decision_margins(value, truth, task) - before, (NOTICEABLE * before.abs()).clamp(min=floor)
     if task == "regression":
         return torch.where(gain > least, GAINED, 0) + torch.where(gain < -least, FAILED, 0)
     right, alone = _right(value, truth, task), _right(unimodal, truth, task)

@@ -55,7 +55,7 @@ def varies(features: Tensor) -> Tensor:
     return beyond_rounding(features) & (deviation > DEAD * deviation.square().mean().sqrt())
 
 
-def classify(contributions: Tensor, live: Tensor) -> Tensor:
+def classify_features(contributions: Tensor, live: Tensor) -> Tensor:
     """Tell which modality a feature follows.
 
     Args:

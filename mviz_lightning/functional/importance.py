@@ -28,7 +28,7 @@ PER_UNIT = {"lime": 4, "shap": 16}
 
 
 @dataclass(frozen=True)
-class Coalitions:
+class ShapleyMasks:
     """Masks of KernelSHAP.
 
     Attributes:
@@ -41,7 +41,7 @@ class Coalitions:
 
 
 @dataclass(frozen=True)
-class Attributed:
+class SegmentWeights:
     """What units add to outputs.
 
     Attributes:
@@ -52,9 +52,9 @@ class Attributed:
     weights: Tensor
     r2: Tensor | None = None
 
-    def of(self, output: int) -> "Attributed":
+    def of(self, output: int) -> "SegmentWeights":
         """Return what units add to one of the outputs."""
-        return Attributed(self.weights[:, output], None if self.r2 is None else self.r2[output])
+        return SegmentWeights(self.weights[:, output], None if self.r2 is None else self.r2[output])
 
 
 def segment_sums(entries: Tensor, index: Tensor, segments: int) -> Tensor:
@@ -75,7 +75,7 @@ def segment_sums(entries: Tensor, index: Tensor, segments: int) -> Tensor:
     return sums.scatter_add(1, place, entries.double().reshape(place.shape))[:, 1:]
 
 
-def perturbations(method: Perturbation, segments: int, samples: int | None = None, seed: int = 0) -> Tensor:
+def perturbation_masks(method: Perturbation, segments: int, samples: int | None = None, seed: int = 0) -> Tensor:
     """Return ``(S, U)`` the masks a method asks for, True where a unit stays; the same whenever it is asked.
 
     Args:
@@ -87,14 +87,14 @@ def perturbations(method: Perturbation, segments: int, samples: int | None = Non
     if method == "occlusion":
         return ~torch.eye(segments, dtype=torch.bool)
     count = _count(method, segments, samples)
-    return draw_masks(segments, count, seed) if method == "lime" else coalitions(segments, count, seed).masks
+    return draw_masks(segments, count, seed) if method == "lime" else shapley_masks(segments, count, seed).masks
 
 
 def _count(method: Perturbation, segments: int, samples: int | None) -> int:
     return samples or max(FEWEST[method], PER_UNIT[method] * segments)
 
 
-def attributed(
+def perturbation_attribution(
     method: Perturbation,
     outputs: Tensor,
     whole: Tensor,
@@ -102,12 +102,12 @@ def attributed(
     segments: int,
     samples: int | None = None,
     seed: int = 0,
-) -> Attributed:
+) -> SegmentWeights:
     """Return what units add to each of K outputs.
 
     Args:
         method: Which.
-        outputs: ``(S, K)`` answers to the masks of :func:`perturbations`, asked for with the same arguments.
+        outputs: ``(S, K)`` answers to the masks of :func:`perturbation_masks`, asked for with the same arguments.
         whole: ``(K,)`` outputs where nothing is masked.
         without: ``(K,)`` where all units are.
         segments: U.
@@ -115,17 +115,17 @@ def attributed(
         seed: As there.
     """
     if method == "occlusion" or segments == 1:
-        return Attributed((whole - (outputs if method == "occlusion" else without.unsqueeze(0))).double())
+        return SegmentWeights((whole - (outputs if method == "occlusion" else without.unsqueeze(0))).double())
     count = _count(method, segments, samples)
     if method == "shap":
-        return Attributed(shapley(coalitions(segments, count, seed), outputs, whole, without))
+        return SegmentWeights(shapley_values(shapley_masks(segments, count, seed), outputs, whole, without))
     masks = draw_masks(segments, count, seed)
     # Where all masks there are stand for more draws, the penalty shrinks with them.
     found = surrogate(masks, outputs, alpha=ALPHA * len(masks) / count)
-    return Attributed(found.weights, found.r2)
+    return SegmentWeights(found.weights, found.r2)
 
 
-def coalitions(segments: int, samples: int, seed: int = 0) -> Coalitions:
+def shapley_masks(segments: int, samples: int, seed: int = 0) -> ShapleyMasks:
     """Return masks and weights of KernelSHAP (Lundberg and Lee 2017, theorem 2), without the empty and the full one.
 
     All there are, if they are no more than ``samples``. Otherwise sizes are taken whole as long as their part of the
@@ -139,7 +139,7 @@ def coalitions(segments: int, samples: int, seed: int = 0) -> Coalitions:
     """
     if 2**segments - 2 <= samples:
         masks = draw_masks(segments, 2**segments)[1:-1]
-        return Coalitions(masks, _kernel(masks))
+        return ShapleyMasks(masks, _kernel(masks))
     sizes = range(1, segments // 2 + 1)
     mass = {size: (1 if 2 * size == segments else 2) / (size * (segments - size)) for size in sizes}
     parts, left = [], samples
@@ -151,7 +151,7 @@ def coalitions(segments: int, samples: int, seed: int = 0) -> Coalitions:
     drawn = _drawn(segments, mass, left // 2, seed)
     weight = sum(mass.values()) / max(1, len(drawn))
     weights = torch.cat([_kernel(taken), torch.full((len(drawn),), weight).double()])
-    return Coalitions(torch.cat([taken, drawn]), weights)
+    return ShapleyMasks(torch.cat([taken, drawn]), weights)
 
 
 def _kernel(masks: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _drawn(segments: int, mass: dict[int, float], pairs: int, seed: int) -> Tens
     return _with_complements(rank < size.unsqueeze(1))
 
 
-def shapley(drawn: Coalitions, outputs: Tensor, whole: Tensor, without: Tensor) -> Tensor:
+def shapley_values(drawn: ShapleyMasks, outputs: Tensor, whole: Tensor, without: Tensor) -> Tensor:
     """Solve KernelSHAP's weighted least squares, under the constraint that the units add up to the whole change.
 
     Shapley values exactly, where all masks are there.

@@ -41,3 +41,17 @@ def unimodal_contribution(grid: Tensor) -> Tensor:
     rows, columns = grid.sum(-2), grid.sum(-3)
     rest = rows.sum(-2, keepdim=True) - diagonal.sum(-2, keepdim=True) - rows - columns + 2 * diagonal
     return (rows + columns - 2 * diagonal) / (n - 1) - rest / ((n - 1) * (n - 2))
+
+
+def multimodal_interaction(grid: Tensor) -> Tensor:
+    """Return the multimodal interaction (MI) of every example: what the additive part leaves (DIME eq. 8).
+
+    ``MI_i = f(x_i, y_i) - UC_i``, with :func:`unimodal_contribution`; 0 where the model is additive.
+
+    Args:
+        grid: ``(..., N, N, C)``, N at least 3.
+
+    Returns:
+        ``(..., N, C)``.
+    """
+    return own(grid) - unimodal_contribution(grid)

@@ -41,7 +41,7 @@ def standardised_kernel(features: Tensor) -> Tensor:
     return kernel
 
 
-def copies(kernel: Tensor, columns: int) -> Tensor:
+def near_duplicates(kernel: Tensor, columns: int) -> Tensor:
     """Return ``(N,)`` the first example of every chain of examples that are the same, or nearly so.
 
     Args:
@@ -68,14 +68,14 @@ def _distances(kernel: Tensor) -> Tensor:
     return distances.where(distances > rounding, 0.0)
 
 
-def bent(kernel: Tensor) -> Tensor:
+def gaussian_kernel(kernel: Tensor) -> Tensor:
     """Return the Gaussian kernel of the same features, as wide as examples are far apart (median)."""
     distances = _distances(kernel)
     width = distances[~torch.eye(len(kernel), dtype=torch.bool)].median()
     return torch.exp(-distances / width) if width > 0 else torch.zeros_like(kernel)
 
 
-def held_out(kernels: Sequence[Tensor], targets: Tensor, folds: Tensor) -> Tensor:
+def kernel_ridge_predictions(kernels: Sequence[Tensor], targets: Tensor, folds: Tensor) -> Tensor:
     """Predict every fold from the others by kernel ridge regression.
 
     Kernel and penalty are chosen inside the training part by its leave-one-out error, which ridge regression has in

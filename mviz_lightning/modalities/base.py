@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Modality, Probe
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of, renamed_attributes
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ REGISTRY: dict[str, type["ModalityType"]] = {}
 """Kinds by name, oldest first."""
 
 
+@renamed_attributes(units="segments")
 class ModalityType(ABC):
     """One modality of all examples, cut into units.
 
@@ -164,7 +165,7 @@ def _named(name: str) -> type[ModalityType]:
         return found
     raise ConfigurationError(
         f"kind={name!r}: choose one of {', '.join(REGISTRY)}, or give the dotted path of a subclass of "
-        "mviz_lightning.modalities.Kind."
+        "mviz_lightning.kinds.ModalityType."
     )
 
 

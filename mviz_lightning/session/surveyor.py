@@ -18,7 +18,7 @@ from mviz_lightning.engine.second_order import curve
 from mviz_lightning.errors import ConfigurationError, describe_error, message_of
 from mviz_lightning.explainers.base import ProbeContext
 from mviz_lightning.explainers.survey import Fallback, Request, Responses, Result, Survey
-from mviz_lightning.functional import levelled
+from mviz_lightning.functional.outputs import levelled
 
 STRAIGHT = "all second derivatives are 0: the network is made of straight pieces (ReLU), or the two never meet"
 

@@ -21,7 +21,8 @@ from mviz_lightning.explainers import (
     MultimodalRepresentation,
     UnimodalImportance,
 )
-from mviz_lightning.functional import decomposable, largest, levelled, logits_of, masked_classes, noise_floor
+from mviz_lightning.functional import decomposable
+from mviz_lightning.functional.outputs import largest, levelled, logits_of, masked_classes, noise_floor
 from mviz_lightning.session.explain import ShareReport
 
 COUNT = 96

@@ -12,20 +12,15 @@ from reference import features as slow
 
 from mviz_lightning import functional
 from mviz_lightning.functional import (
-    CONSTANT,
-    UNIMODAL,
     benjamini_hochberg,
-    classify,
+    classify_features,
     design,
     effective_rank,
     feature_components,
     main_effects,
     over_represented,
-    overlap,
-    rounding_floor,
-    strongest,
-    varies,
 )
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest, varies
 
 SIZES = {2: 8, 3: 12}
 
@@ -83,12 +78,12 @@ def test_classes_are_those_of_the_slow_reference(rows) -> None:
     live = [row[3] for row in rows]
     # Two contributions above .8 can only come from noise; then the larger one counts.
     expected = slow.classes(shares.where(shares == shares.amax(1, keepdim=True), -1).numpy(), live, UNIMODAL)
-    assert classify(shares, torch.tensor(live)).tolist() == expected
+    assert classify_features(shares, torch.tensor(live)).tolist() == expected
 
 
 def test_classes_begin_at_the_threshold() -> None:
     shares = torch.tensor([[UNIMODAL, 0.2], [0.79, 0.0], [0.1, 0.9], [0.9, 0.1]], dtype=torch.float64)
-    assert classify(shares, torch.tensor([True, True, True, False])).tolist() == [0, 2, 1, CONSTANT]
+    assert classify_features(shares, torch.tensor([True, True, True, False])).tolist() == [0, 2, 1, CONSTANT]
 
 
 @pytest.mark.parametrize("modalities", [2, 3])

@@ -11,7 +11,8 @@ from reference import slow
 from reference.worlds import World, deviation
 from torch import Tensor
 
-from mviz_lightning.functional import emap, own, unimodal_contribution
+from mviz_lightning.functional import emap, unimodal_contribution
+from mviz_lightning.functional.projection import own
 
 Statistic = Callable[[Tensor], Tensor]
 seeds = st.integers(0, 10_000)

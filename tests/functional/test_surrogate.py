@@ -9,8 +9,8 @@ from reference import slow
 from torch import Tensor
 
 from mviz_lightning.explainers.dime.explainer import attributions
-from mviz_lightning.functional import draw_masks, kernel, surrogate
-from mviz_lightning.functional.surrogate import ALPHA, WIDTH
+from mviz_lightning.functional import draw_masks, surrogate
+from mviz_lightning.functional.surrogate import ALPHA, WIDTH, kernel
 
 seeds = st.integers(0, 10_000)
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}

@@ -11,7 +11,7 @@ from torch import Tensor
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, renamed_arguments
 from mviz_lightning.explainers.attribution import STRINGS
 from mviz_lightning.explainers.base import ProbeContext
 from mviz_lightning.explainers.checks import require_least, require_outputs
@@ -24,8 +24,8 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
 from mviz_lightning.explainers.dime.result import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Request, Responses, Survey
-from mviz_lightning.functional import largest
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
+from mviz_lightning.functional.outputs import largest
 from mviz_lightning.functional.surrogate import rounding
 
 How = Literal["difference", "second_order"]
@@ -55,6 +55,7 @@ class _Pair:
         return Query(Query.aligned(rows, len(self.probe_context.probe.layout.names)).sources, kept)
 
 
+@renamed_arguments(units="segments", top_units="top_segments")
 @dataclass(frozen=True, kw_only=True)
 class CrossModalInteraction(Survey):
     """Which units of two modalities act together on a logit of an example: a word and the patches it is about.

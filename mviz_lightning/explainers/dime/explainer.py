@@ -13,7 +13,8 @@ from mviz_lightning.explainers.base import Explainer, ProbeContext
 from mviz_lightning.explainers.checks import require_least, require_outputs
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.outcome import outcome
-from mviz_lightning.functional import ALPHA, draw_masks, surrogate
+from mviz_lightning.functional import draw_masks, surrogate
+from mviz_lightning.functional.surrogate import ALPHA
 
 FEWEST_MASKS = 64
 MASKS_PER_UNIT = 4

@@ -15,8 +15,16 @@ from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.dime.result import Explanation
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
-from mviz_lightning.functional import Task, labelled, largest
-from mviz_lightning.functional.failures import FAILED, GAINED, categories, categories_of, margins
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.failures import (
+    FAILED,
+    GAINED,
+    decision_margins,
+    failure_categories,
+    failure_category_names,
+)
+from mviz_lightning.functional.outputs import largest
+from mviz_lightning.functional.targets import labelled
 
 ROUNDED = 4
 """How often the rounding of the largest output may add up in what the interaction changes."""
@@ -150,7 +158,7 @@ class ErrorAnalysis(Survey):
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
         """Sort all decisions into categories."""
         found = Decisions.of(probe_context, responses.outputs[0])
-        names = categories_of(probe_context.task)
+        names = failure_category_names(probe_context.task)
         counts = _counted(found.category, names)
         history = thinned([*responses.memory.get("history", ()), (*responses.moment, counts)])
         return ErrorResult(
@@ -180,7 +188,7 @@ class Decisions:
         value: ``(N, C)`` on the scale on which they are decomposed.
         unimodal: ``(N, C)`` UC.
         truth: ``(N, K)`` true class, labels, or values on the same scale.
-        category: ``(N, K)`` long, into the names of :func:`categories_of`.
+        category: ``(N, K)`` long, into the names of :func:`failure_category_names`.
     """
 
     task: Task
@@ -209,7 +217,9 @@ class Decisions:
         truth = probe_context.decomposable(truth) if task == "regression" else truth
         rounded = scaled if task == "regression" else responses  # centring takes an offset away, not its rounding
         floor = ROUNDED * torch.finfo(responses.dtype).eps * largest(rounded, task)
-        return cls(task, examples, outputs, value, unimodal, truth, categories(value, unimodal, truth, task, floor))
+        return cls(
+            task, examples, outputs, value, unimodal, truth, failure_categories(value, unimodal, truth, task, floor)
+        )
 
     @property
     def loss(self) -> Tensor:
@@ -227,7 +237,7 @@ class Decisions:
 
     def rescued(self, count: int) -> list[tuple[int, int]]:
         """Return ``(row, column)`` of the decisions that MI made right, or whose error it lowered, most gain first."""
-        before, after = (margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
+        before, after = (decision_margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
         return self._first(self.category == GAINED, after - before, count)
 
     def _first(self, among: Tensor, key: Tensor, count: int) -> list[tuple[int, int]]:
@@ -278,6 +288,6 @@ def _case(probe_context: ProbeContext, found: Decisions, place: tuple[int, int])
         float(value[output]),
         float(unimodal[output]),
         float(value[output] - unimodal[output]),
-        categories_of(task)[int(found.category[row, column])],
+        failure_category_names(task)[int(found.category[row, column])],
         float(found.loss[row, column] * (scale[column] if task == "regression" else 1)),
     )

@@ -16,7 +16,9 @@ from mviz_lightning.explainers.multimodal_prediction.fidelity import FAMILIES, a
 from mviz_lightning.explainers.multimodal_representation.result import pictured
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
-from mviz_lightning.functional import SparseLinear, labelled, sparse_linear, strongest
+from mviz_lightning.functional import SparseLinear, sparse_linear
+from mviz_lightning.functional.features import strongest
+from mviz_lightning.functional.targets import labelled
 
 FEWEST = 20
 """Examples, of which one half is fitted and the other foretold."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, renamed_arguments
 from mviz_lightning.explainers.base import ProbeContext
 from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
@@ -16,26 +16,22 @@ from mviz_lightning.explainers.multimodal_representation.result import Activatin
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
 from mviz_lightning.functional import (
-    CONSTANT,
-    UNIMODAL,
     Estimate,
-    classify,
+    classify_features,
     effective_rank,
     feature_components,
     jackknife,
     main_effects,
-    overlap,
-    rounding_floor,
     share_ratios,
-    strongest,
-    varies,
 )
-from mviz_lightning.functional.importance import perturbations
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest, varies
+from mviz_lightning.functional.importance import perturbation_masks
 
 STRONG = 0.1
 """Share of all examples that count as a feature's strongest where it is asked what they have in common."""
 
 
+@renamed_arguments(units="features")
 @dataclass(frozen=True, kw_only=True)
 class MultimodalRepresentation(Survey):
     """What the fused features respond to: one modality, several, or nothing.
@@ -91,7 +87,7 @@ class MultimodalRepresentation(Survey):
         recombined = responses.features[0].reshape(-1, len(tuples), responses.features[0].shape[1])
         estimate = _shares(probe_context, recombined)
         live = varies(responses.features[0]) & (estimate.value != 0).any(1)
-        kinds = classify(estimate.value[:, :-1], live)
+        kinds = classify_features(estimate.value[:, :-1], live)
         deviation = responses.features[0].double().std(0, correction=0)
         numbers = self._chosen(kinds, deviation, responses.memory)
         shown = _looked_at(self, probe_context, responses, numbers, kinds, estimate, deviation)
@@ -160,7 +156,7 @@ def _shown(result: Result) -> Sequence[Feature]:
 
 
 def _one_masked(probe_context: ProbeContext, example: int, name: str) -> Query:
-    masks = perturbations("occlusion", probe_context.probe.segments[name].count(example))
+    masks = perturbation_masks("occlusion", probe_context.probe.segments[name].count(example))
     rows = Query.aligned(torch.full((len(masks),), example), len(probe_context.probe.layout.names))
     return Query(rows.sources, {name: masks})
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.contribution_shares.figure import COLOURS, INTERACTION
 from mviz_lightning.explainers.multimodal_representation.result import Representation
-from mviz_lightning.functional import CONSTANT, UNIMODAL
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL
 from mviz_lightning.plotting.canvas import WIDTH, pixels
 from mviz_lightning.plotting.lettering import shortened
 from mviz_lightning.sinks.records import Pixels

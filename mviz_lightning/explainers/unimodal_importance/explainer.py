@@ -22,7 +22,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     OutputImportance,
     SegmentAttribution,
 )
-from mviz_lightning.functional import largest
+from mviz_lightning.functional.outputs import largest
 from mviz_lightning.functional.surrogate import rounding
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}

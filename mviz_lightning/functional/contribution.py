@@ -44,7 +44,9 @@ def share_ratios(components: Tensor, modalities: int) -> Tensor:
     return torch.where((variance <= 0) | (parts <= 0), 0.0, shares)
 
 
-def shares(groups: Tensor, modalities: Sequence[str], pairs: Sequence[tuple[int, int]] = ()) -> dict[str, Tensor]:
+def contribution_shares(
+    groups: Tensor, modalities: Sequence[str], pairs: Sequence[tuple[int, int]] = ()
+) -> dict[str, Tensor]:
     """Estimate the contribution shares with their 95 % intervals.
 
     Args:
