@@ -130,7 +130,7 @@ def renamed_attributes(**names: str) -> Callable[[Class], Class]:
 
     def decorate(cls: Class) -> Class:
         for old, new in names.items():
-            setattr(cls, old, _renamed_attribute(cls.__name__, old, new))
+            setattr(cls, old, _renamed_attribute(old, new))
         return cls
 
     return decorate
@@ -140,8 +140,8 @@ def renamed_arguments(**names: str) -> Callable[[Class], Class]:
     """Accept old names of keyword arguments, with a warning, and old names of the attributes. A class decorator.
 
     It stands above ``@dataclass``. The signature lists the old names too, with None for "not given", so that
-    LightningCLI takes them from YAML. A subclass with an ``__init__`` of its own, such as one that is a dataclass
-    itself, needs the decorator again.
+    LightningCLI accepts them in YAML. A subclass with an ``__init__`` of its own needs the decorator again, for example
+    one that is a dataclass itself. Old and new name together are a :class:`ConfigurationError`.
 
     Args:
         names: Old name -> new name.
@@ -161,8 +161,9 @@ def renamed_arguments(**names: str) -> Callable[[Class], Class]:
     return decorate
 
 
-def _renamed_attribute(owner: str, old: str, new: str) -> property:
+def _renamed_attribute(old: str, new: str) -> property:
     def read(self: Any) -> Any:
+        owner = type(self).__name__
         _deprecate(f"{owner}.{old}", f"{owner}.{new}")
         return getattr(self, new)
 
@@ -185,21 +186,26 @@ def _with_new_names(
     """Return keyword arguments under their new names.
 
     Raises:
-        ConfigurationError: An old and its new name are both given.
+        ConfigurationError: An old and its new name are both given, the new one with another value than its default.
     """
     kept = {name: value for name, value in kwargs.items() if name not in names}
     old = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
-    given = inspect.signature(init).bind_partial(*args, **kept).arguments if old else {}
-    owner = type(args[0]).__name__
+    signature, owner = inspect.signature(init), type(args[0]).__name__
+    given = signature.bind_partial(*args, **kept).arguments if old else {}
     for name, value in old.items():
-        if names[name] in given:
+        new = names[name]
+        if new in given and _differs(given[new], signature.parameters[new].default):
             raise ConfigurationError(
-                f"{owner}({name}={value!r}, {names[name]}={given[names[name]]!r}): {name} is the old name of "
-                f"{names[name]}; give {names[name]} only."
+                f"{owner}({name}={value!r}, {new}={given[new]!r}): {name} is the old name of {new}; give {new} only."
             )
-        _deprecate(f"{owner}({name}=...)", f"{owner}({names[name]}=...)", above=4)
-        kept[names[name]] = value
+        _deprecate(f"{owner}({name}=...)", f"{owner}({new}=...)", above=4)
+        kept[new] = value
     return kept
+
+
+def _differs(value: Any, default: Any) -> bool:
+    """Tell whether an argument has a value of its own: LightningCLI and ``dataclasses.replace`` pass defaults too."""
+    return value is not default and (default is None or bool(value != default))
 
 
 def _deprecate(old: str, new: str, above: int = 3) -> None:

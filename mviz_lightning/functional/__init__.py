@@ -108,7 +108,7 @@ MOVED = {
     "share_names": "contribution.share_names",
     "shares": "contribution_shares",
     "smallest_group": "designs.smallest_group",
-    "strongest": "features.strongest",
+    "strongest": "features.strongest_examples",
     "varies": "features.varies",
 }
 """Old public name -> new place in this package; the old names go with the next release."""

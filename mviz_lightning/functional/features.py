@@ -126,7 +126,7 @@ def rounding_floor(features: Tensor) -> float:
     return ROUNDED * error * (math.sqrt(rows) + math.sqrt(columns))
 
 
-def strongest(values: Tensor, count: int, *, ties: bool = False) -> list[int]:
+def strongest_examples(values: Tensor, count: int, *, ties: bool = False) -> list[int]:
     """Return the examples with the largest of ``(N,)`` values, at most ``count``, the first where some are equal.
 
     Those at the very bottom are left out: where a rectifier gives zero, none is stronger than another.

@@ -28,7 +28,7 @@ class FlipCounts(NamedTuple):
 def prediction_flips(outputs: Tensor, design: Design, *, task: Task) -> Tensor:
     """Estimate how often swapping one modality changes the prediction, relative to swapping all of them.
 
-    Jansen's estimator of total effects (Jansen 1999), applied to decisions ``d`` (one-hot class, or 0/1 for each label).
+    The total-effect estimator of Jansen (1999), applied to decisions ``d`` (a one-hot class, or 0/1 for each label).
     ``x'`` is another example, and ``x^m`` the example x with modality m taken from ``x'``::
 
         flips_m = E[|d(x) - d(x^m)|^2] / E[|d(x) - d(x')|^2]

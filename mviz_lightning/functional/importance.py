@@ -22,8 +22,8 @@ Perturbation: TypeAlias = Literal["occlusion", "lime", "shap"]
 
 PERTURBATIONS: tuple[str, ...] = get_args(Perturbation)
 
-FEWEST = {"lime": 64, "shap": 128}
-PER_UNIT = {"lime": 4, "shap": 16}
+FEWEST_MASKS = {"lime": 64, "shap": 128}
+MASKS_PER_SEGMENT = {"lime": 4, "shap": 16}
 """Masks by default: so many for each unit, and so many at the least."""
 
 
@@ -91,7 +91,7 @@ def perturbation_masks(method: Perturbation, segments: int, samples: int | None 
 
 
 def _count(method: Perturbation, segments: int, samples: int | None) -> int:
-    return samples or max(FEWEST[method], PER_UNIT[method] * segments)
+    return samples or max(FEWEST_MASKS[method], MASKS_PER_SEGMENT[method] * segments)
 
 
 def perturbation_attribution(

@@ -83,7 +83,7 @@ def levelled(outputs: Tensor, task: Task) -> Tensor:
     return outputs.masked_fill(masked_classes(outputs, task), NEVER)
 
 
-def largest(outputs: Tensor, task: Task) -> float:
+def largest_output(outputs: Tensor, task: Task) -> float:
     """Return the size of the largest of ``(..., C)`` outputs, whose rounding counts; masked classes have none."""
     return float(outputs[..., ~masked_classes(outputs, task)].abs().max())
 

@@ -16,7 +16,7 @@ COLUMNS = 8192
 COPY = 0.02
 """Squared distance of near copies, augmented ones or neighbouring frames, in those of examples (median)."""
 
-ROUNDING = 1e-9
+EXACT_COPY = 1e-9
 """The same of exact copies."""
 
 NARROW = 16
@@ -48,7 +48,7 @@ def near_duplicates(kernel: Tensor, columns: int) -> Tensor:
         kernel: ``(N, N)`` of standardised features.
         columns: How many features there are; in a few, near ones are no copies but neighbours.
     """
-    limit = COPY if columns > NARROW else ROUNDING
+    limit = COPY if columns > NARROW else EXACT_COPY
     distances = _distances(kernel)
     near = distances <= limit * distances[distances > 0].median() if bool((distances > 0).any()) else distances <= 0
     first, before = near.double().argmax(1), torch.full((len(kernel),), -1)

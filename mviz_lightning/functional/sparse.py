@@ -11,7 +11,7 @@ from torch.nn import functional
 from mviz_lightning.functional.proximal import MIXING, Family, Fit, Problem, minimise
 from mviz_lightning.functional.variation import beyond_rounding, standardisation
 
-PENALTIES = 40
+PATH_LENGTH = 40
 SMALLEST = 0.01
 """The last penalty of a path, in parts of the first, which leaves no weight."""
 
@@ -140,7 +140,7 @@ def _best(problem: Problem, values: Tensor, targets: Tensor) -> Fit:
 def _path(problem: Problem) -> Iterator[Fit]:
     """Yield the fit for every penalty, from the one that leaves no weight on; each begins where the last one ended."""
     fit = start = problem.start
-    for part in torch.logspace(0, math.log10(SMALLEST), PENALTIES if start.penalty > 0 else 0, dtype=torch.float64):
+    for part in torch.logspace(0, math.log10(SMALLEST), PATH_LENGTH if start.penalty > 0 else 0, dtype=torch.float64):
         fit = _refined(problem, fit, start.penalty * float(part), COARSE)
         if not fit.settled:
             return

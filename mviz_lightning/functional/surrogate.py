@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-WIDTH = 0.25
+KERNEL_WIDTH = 0.25
 """Of the kernel, in cosine distance from the unmasked example."""
 
 ALPHA = 1.0
@@ -42,7 +42,7 @@ def draw_masks(segments: int, samples: int, seed: int = 0) -> Tensor:
     return masks
 
 
-def kernel(masks: Tensor, width: float = WIDTH) -> Tensor:
+def kernel(masks: Tensor, width: float = KERNEL_WIDTH) -> Tensor:
     """Weigh masks by their nearness to the unmasked example: ``sqrt(exp(-d^2 / width^2))``, d the cosine distance.
 
     Args:
@@ -72,7 +72,7 @@ class Surrogate:
 
 
 def surrogate(
-    masks: Tensor, responses: Tensor, *, width: float = WIDTH, alpha: float = ALPHA, floor: float = 0.0
+    masks: Tensor, responses: Tensor, *, width: float = KERNEL_WIDTH, alpha: float = ALPHA, floor: float = 0.0
 ) -> Surrogate:
     """Fit a linear surrogate with a free intercept to the responses of masked inputs.
 

@@ -172,7 +172,7 @@ def chosen(values, targets, held_out, family):
     """Choose a penalty as the docstring says, on a whole path without warm starts."""
     inside = values[~held_out].numpy(), targets[~held_out].numpy()
     first = slow.first_penalty(*inside)
-    path = first * np.logspace(0, -2, sparse.PENALTIES)
+    path = first * np.logspace(0, -2, sparse.PATH_LENGTH)
     fits = [tuple(part.numpy() for part in elastic_net(*map(torch.tensor, inside), p, family)) for p in path]
     unseen = values[held_out].numpy(), targets[held_out].numpy()
     found = np.array([slow.example_losses(unseen[0] @ w + b, unseen[1], family) for w, b in fits])

@@ -25,7 +25,7 @@ from mviz_lightning.explainers.dime.result import Explanation
 from mviz_lightning.explainers.outcome import Outcome, outcome
 from mviz_lightning.explainers.survey import Request, Responses, Survey
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
-from mviz_lightning.functional.outputs import largest
+from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.surrogate import rounding
 
 How = Literal["difference", "second_order"]
@@ -232,7 +232,7 @@ class CrossModalInteraction(Survey):
             else:
                 matrices = tuple(next(given)[: counts[0], : counts[1]] for _ in roles)
             method = "difference" if derived is None else self.method
-            floor = 0.0 if method == "second_order" else precision * largest(outputs, pair.probe_context.task)
+            floor = 0.0 if method == "second_order" else precision * largest_output(outputs, pair.probe_context.task)
             for output, matrix in zip(roles, matrices, strict=True):
                 found[example, output] = PairInteraction(pair.first, pair.second, matrix, method, reason, floor)
         return found

@@ -23,7 +23,7 @@ from mviz_lightning.functional.failures import (
     failure_categories,
     failure_category_names,
 )
-from mviz_lightning.functional.outputs import largest
+from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.targets import labelled
 
 ROUNDED = 4
@@ -216,7 +216,7 @@ class Decisions:
         truth = target[examples].view(len(examples), -1)
         truth = probe_context.decomposable(truth) if task == "regression" else truth
         rounded = scaled if task == "regression" else responses  # centring takes an offset away, not its rounding
-        floor = ROUNDED * torch.finfo(responses.dtype).eps * largest(rounded, task)
+        floor = ROUNDED * torch.finfo(responses.dtype).eps * largest_output(rounded, task)
         return cls(
             task, examples, outputs, value, unimodal, truth, failure_categories(value, unimodal, truth, task, floor)
         )

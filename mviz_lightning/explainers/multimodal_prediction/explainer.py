@@ -17,7 +17,7 @@ from mviz_lightning.explainers.multimodal_representation.result import pictured
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.explainers.survey import Request, Responses, Result, Survey
 from mviz_lightning.functional import SparseLinear, sparse_linear
-from mviz_lightning.functional.features import strongest
+from mviz_lightning.functional.features import strongest_examples
 from mviz_lightning.functional.targets import labelled
 
 FEWEST = 20
@@ -203,7 +203,8 @@ def used(model: SparseLinear) -> dict[int, int]:
 
 def _activating(probe_context: ProbeContext, activations: Tensor) -> list[ActivatingExample]:
     return [
-        ActivatingExample(example, probe_context.positions[example]) for example in strongest(activations, ACTIVATED)
+        ActivatingExample(example, probe_context.positions[example])
+        for example in strongest_examples(activations, ACTIVATED)
     ]
 
 

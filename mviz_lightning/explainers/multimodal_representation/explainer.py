@@ -24,7 +24,7 @@ from mviz_lightning.functional import (
     main_effects,
     share_ratios,
 )
-from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest, varies
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest_examples, varies
 from mviz_lightning.functional.importance import perturbation_masks
 
 STRONG = 0.1
@@ -227,7 +227,7 @@ def _looked_at(
     """Find the strongest examples of some features, and what they have in common."""
     activations, count = responses.features[1], survey.examples_shown
     drawn = max(count, round(STRONG * len(activations)))
-    strong = [strongest(activations[:, number], drawn, ties=True) for number in numbers]
+    strong = [strongest_examples(activations[:, number], drawn, ties=True) for number in numbers]
     concepts = traits(probe_context.probe, probe_context.task).concepts(strong) if numbers else []
     before = responses.memory.get("top", {})
     features = []

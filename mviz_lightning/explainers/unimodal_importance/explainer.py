@@ -22,7 +22,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     OutputImportance,
     SegmentAttribution,
 )
-from mviz_lightning.functional.outputs import largest
+from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.surrogate import rounding
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
@@ -44,7 +44,10 @@ class _Evidence:
     def part(self, example: int, output: int, outputs: Tensor) -> SegmentAttribution:
         """Return what the units add to one of an example's ``(C,)`` outputs."""
         change = float(outputs[output] - self.without[example][output])
-        found, floor = self.weights[example, output], self.rounding * largest(outputs, self.asking.probe_context.task)
+        found, floor = (
+            self.weights[example, output],
+            self.rounding * largest_output(outputs, self.asking.probe_context.task),
+        )
         r2 = None if found.r2 is None else float(found.r2)
         return SegmentAttribution(found.weights, change, self.asking.method, self.asking.reason, r2, floor)
 
