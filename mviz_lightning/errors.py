@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type)
+Target = TypeVar("Target", bound=Callable[..., Any])
 
 
 class ConfigurationError(ValueError):
@@ -136,29 +137,36 @@ def renamed_attributes(**names: str) -> Callable[[Class], Class]:
     return decorate
 
 
-def renamed_arguments(**names: str) -> Callable[[Class], Class]:
-    """Accept old names of keyword arguments, with a warning, and old names of the attributes. A class decorator.
+def renamed_arguments(**names: str) -> Callable[[Target], Target]:
+    """Accept old names of keyword arguments, with a warning. A decorator of functions and classes.
 
-    It stands above ``@dataclass``. The signature lists the old names too, with None for "not given", so that
-    LightningCLI accepts them in YAML. A subclass with an ``__init__`` of its own needs the decorator again, for example
-    one that is a dataclass itself. Old and new name together are a :class:`ConfigurationError`.
+    On a class it also makes the old names of the attributes readable. It stands above ``@dataclass``. The signature
+    lists the old names too, with None for "not given", so that LightningCLI accepts them in YAML. A subclass with an
+    ``__init__`` of its own needs the decorator again, for example one that is a dataclass itself. Old and new name
+    together are a :class:`ConfigurationError`.
 
     Args:
         names: Old name -> new name.
     """
 
-    def decorate(cls: Class) -> Class:
-        init = cls.__init__  # type: ignore[misc]
-
-        @wraps(init)
-        def translated(self: Any, *args: Any, **kwargs: Any) -> None:
-            init(self, *args, **_with_new_names(init, names, (self, *args), kwargs))
-
-        vars(translated).update(__signature__=_with_old_names(inspect.signature(init), names))
-        cls.__init__ = translated  # type: ignore[misc]
-        return renamed_attributes(**names)(cls)
+    def decorate(target: Any) -> Any:
+        return _renamed_fields(target, names) if isinstance(target, type) else _accepting_old_names(target, names)
 
     return decorate
+
+
+def _renamed_fields(cls: Any, names: Mapping[str, str]) -> Any:
+    cls.__init__ = _accepting_old_names(cls.__init__, names)
+    return renamed_attributes(**names)(cls)
+
+
+def _accepting_old_names(call: Callable[..., Any], names: Mapping[str, str]) -> Callable[..., Any]:
+    @wraps(call)
+    def translated(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **_with_new_names(call, names, args, kwargs))
+
+    vars(translated).update(__signature__=_with_old_names(inspect.signature(call), names))
+    return translated
 
 
 def _renamed_attribute(old: str, new: str) -> property:
@@ -181,7 +189,7 @@ def _with_old_names(signature: inspect.Signature, names: Mapping[str, str]) -> i
 
 
 def _with_new_names(
-    init: Callable[..., None], names: Mapping[str, str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    call: Callable[..., Any], names: Mapping[str, str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return keyword arguments under their new names.
 
@@ -190,7 +198,8 @@ def _with_new_names(
     """
     kept = {name: value for name, value in kwargs.items() if name not in names}
     old = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
-    signature, owner = inspect.signature(init), type(args[0]).__name__
+    owner = type(args[0]).__name__ if call.__name__ == "__init__" else call.__name__
+    signature = inspect.signature(call)
     given = signature.bind_partial(*args, **kept).arguments if old else {}
     for name, value in old.items():
         new = names[name]

@@ -18,9 +18,11 @@ from helpers.toy import Toy
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningCLI
 
-from mviz_lightning import ConfigurationError, Modality
+from mviz_lightning import ConfigurationError, Modality, MultimodalMonitor, ShareReport
+from mviz_lightning.batch import Probe
 from mviz_lightning.errors import renamed_arguments
 from mviz_lightning.explainers import CrossModalInteraction, MultimodalRepresentation
+from mviz_lightning.functional import draw_masks
 
 RENAMED = [
     (lambda **said: Modality("x", **said), "units", "max_segments", 9),
@@ -115,6 +117,37 @@ def test_a_subclass_takes_old_arguments_too() -> None:
             assert kind("x", units=9) == kind("x", max_segments=9)
     with pytest.warns(DeprecationWarning, match="Larger"):
         assert Larger("x", units=9, more=2).more == 2
+
+
+def test_an_old_argument_of_a_function_works_too() -> None:
+    with pytest.warns(
+        DeprecationWarning, match=r"^draw_masks\(units=\.\.\.\) is deprecated; use draw_masks\(segments="
+    ) as said:
+        found = draw_masks(units=3, samples=4)
+    assert said[0].filename == __file__
+    assert torch.equal(found, draw_masks(3, 4))
+    with pytest.raises(
+        ConfigurationError, match=r"^draw_masks\(units=3, segments=5\): units is the old name of segments"
+    ):
+        draw_masks(5, 4, units=3)
+
+
+@pytest.mark.parametrize(
+    ("owner", "old", "new"),
+    [
+        (MultimodalMonitor, "album", "explanation_history"),
+        (ShareReport, "findings", "results"),
+        (Probe, "units", "segments"),
+    ],
+)
+def test_old_attributes_are_found(owner: type, old: str, new: str) -> None:
+    kept = object()
+    found = owner.__new__(owner)
+    object.__setattr__(found, new, kept)
+    with pytest.warns(
+        DeprecationWarning, match=rf"^{owner.__name__}\.{old} is deprecated; use {owner.__name__}\.{new}\.$"
+    ):
+        assert getattr(found, old) is kept
 
 
 def test_both_spellings_stand_in_the_signature() -> None:

@@ -18,7 +18,7 @@ from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget
 from mviz_lightning.callbacks.unimodal_collapse import UnimodalCollapse, watching
 from mviz_lightning.collapse.rule import state_names
 from mviz_lightning.engine.calling import Predict, resolve
-from mviz_lightning.errors import ConfigurationError, at_least, require_name, require_share
+from mviz_lightning.errors import ConfigurationError, at_least, renamed_attributes, require_name, require_share
 from mviz_lightning.explainers import Method
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.functional import Task
@@ -30,6 +30,7 @@ from mviz_lightning.sinks import Sink, sinks_for
 from mviz_lightning.sinks.records import RunRecord
 
 
+@renamed_attributes(album="explanation_history")
 class MultimodalMonitor(Remembering):
     """Shows, validation by validation, how much of a model's outputs each modality explains alone and in interaction.
 

@@ -15,7 +15,7 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, score: Score) -> Tensor:
-    """Return how much the score falls without interactions (Hessel & Lee 2020, section 3).
+    """Return how much the score falls without interactions (Hessel & Lee 2020).
 
     ``score(f) - score(UC)``: the model's score, less that of its unimodal contributions alone. Donors of an example are
     the other examples of its group. Interactions that leave the decision unchanged do not count; read the gap beside
@@ -38,7 +38,7 @@ def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, sco
 
 
 def perceptual_score(outputs: Tensor, target: Tensor, design: Design, *, task: Task, score: Score) -> Tensor:
-    """Return how much the score falls when one modality is taken from other examples (Gat et al. 2021, eq. 4).
+    """Return how much the score falls when one modality is taken from other examples (Gat et al. 2021).
 
     ``score(f(x)) - mean over donors j of score(f(x with modality m of j))``, not divided by the score of the model.
     Donors of an example are the other examples of its group.

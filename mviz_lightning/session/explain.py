@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.calling import Predict, resolve
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, renamed_attributes
 from mviz_lightning.explainers import Explanation, Method, Result
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.dime.figure import DrawingContext
@@ -26,6 +26,7 @@ from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.records import Picture, Record
 
 
+@renamed_attributes(findings="results")
 @dataclass(frozen=True)
 class ShareReport:
     """How a model uses its modalities; prints as a table.
