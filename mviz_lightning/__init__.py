@@ -1,4 +1,4 @@
-"""Watch how a multimodal model uses its modalities, while it trains. Knows: callbacks."""
+"""Shows how a multimodal model uses its modalities while it trains. Knows: callbacks."""
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks import MultimodalMonitor, UnimodalCollapse

@@ -1,55 +1,62 @@
-"""What the package raises and warns with, and the checks of arguments that raise it. Knows: nothing."""
+"""What the package raises and warns with: errors, checks of arguments, and deprecations. Knows: nothing."""
 
+import inspect
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from numbers import Integral, Real
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, TypeVar
+
+Class = TypeVar("Class", bound=type)
+Target = TypeVar("Target", bound=Callable[..., Any])
 
 
 class ConfigurationError(ValueError):
-    """The monitor was asked for something that this model or this data cannot give.
+    """An argument does not fit the model or the data.
 
-    The message names the argument, what was found, what is allowed and what to do next.
+    The message names the argument, the value received, what is allowed and one next step.
     """
 
 
 class MonitorWarning(UserWarning):
-    """Something cost a result or needs the user's eye; the training itself is untouched."""
+    """A result is missing or needs attention; the training itself is not affected."""
 
 
 class CollapseWarning(MonitorWarning):
-    """The model does not use a modality that carries information."""
+    """The model does not use a modality that carries information about the label."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error's type and message: the only way in which the package turns an error into text."""
+    """Return the type and the message of an error, the only way in which the package turns an error into text."""
     return f"{type(error).__name__}: {message_of(error)}"
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error's message as plain text that every encoding and every process takes.
+    """Return the message of an error as plain text that every encoding and every process accepts.
 
-    A user's error may fail to print, and would fail again wherever it is reported: in front of a collective call that
-    the other processes wait in, or in the handler that was to save the training.
+    A user's error may fail to print. It would fail again wherever it is reported: before a collective call that the
+    other processes wait in, or in the handler that saves the training.
     """
     try:
-        # Of the plain type: what __str__ returns may be a subclass with methods of its own.
+        # A plain str: what __str__ returns may be a subclass with methods of its own.
         return str.encode(str(error), "utf-8", "backslashreplace").decode()
     except Exception as failure:
         return f"(its message cannot be printed: __str__ raises {type(failure).__name__})"
 
 
 def at_least(least: int, name: str, value: int, place: str = "{}") -> int:
-    """Return a number that is whole and large enough.
+    """Return a whole number that is large enough.
 
     Args:
-        least: It may be.
-        name: Of the argument.
-        value: That was given.
-        place: Where the argument stands, ``DIME({})`` for one, in the error.
+        least: The smallest allowed value.
+        name: Name of the argument.
+        value: The value received.
+        place: Where the argument stands in the error, for example ``DIME({})``.
 
     Raises:
-        ConfigurationError: It is not.
+        ConfigurationError: The value is no whole number, or too small.
     """
     if not isinstance(value, Integral) or value < least:
         given = place.replace("{}", f"{name}={value!r}")
@@ -59,13 +66,13 @@ def at_least(least: int, name: str, value: int, place: str = "{}") -> int:
 
 
 def listed(name: str, given: Any) -> tuple[Any, ...]:
-    """Return what an argument lists.
+    """Return the entries of an argument that is a list.
 
     Raises:
-        ConfigurationError: It is no list.
+        ConfigurationError: The value is no list.
     """
     if not isinstance(given, Iterable) or isinstance(given, str):
-        raise ConfigurationError(f"{name}={given!r}: give a list, of one where there is but one, [] for none.")
+        raise ConfigurationError(f"{name}={given!r}: give a list; [x] for a single x, [] for none.")
     return tuple(given)
 
 
@@ -73,7 +80,7 @@ def require_name(argument: str, name: str) -> str:
     """Return a name that can be part of a logged key.
 
     Raises:
-        ConfigurationError: It holds anything but letters, digits and underscores.
+        ConfigurationError: The name holds anything but letters, digits and underscores.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]+", name):
         raise ConfigurationError(
@@ -83,11 +90,133 @@ def require_name(argument: str, name: str) -> str:
 
 
 def require_share(name: str, value: float | None) -> float | None:
-    """Return a share of the time that can be kept.
+    """Return a fraction of the training time, or None.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The value is not strictly between 0 and 1.
     """
     if value is not None and not (isinstance(value, Real) and 0 < value < 1):
-        raise ConfigurationError(f"{name}={value!r}: give a share of the time between 0 and 1, .05 for one, or None.")
+        raise ConfigurationError(
+            f"{name}={value!r}: give a share of the time between 0 and 1, for example 0.05, or None."
+        )
     return value
+
+
+def moved_names(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__`` that finds names that have moved, with a warning.
+
+    Args:
+        module: The ``__name__`` of the module that had the names.
+        places: Old name -> full dotted path of what replaces it.
+
+    Returns:
+        A function from an old name to the object. It raises an AttributeError for names that are not in the table.
+    """
+
+    def find(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _deprecate(f"{module}.{name}", places[name])
+        return resolve_name(places[name])
+
+    return find
+
+
+def renamed_attributes(**names: str) -> Callable[[Class], Class]:
+    """Make old names of attributes readable, with a warning. A class decorator.
+
+    Args:
+        names: Old name -> new name.
+    """
+
+    def decorate(cls: Class) -> Class:
+        for old, new in names.items():
+            setattr(cls, old, _renamed_attribute(old, new))
+        return cls
+
+    return decorate
+
+
+def renamed_arguments(**names: str) -> Callable[[Target], Target]:
+    """Accept old names of keyword arguments, with a warning. A decorator of functions and classes.
+
+    On a class it also makes the old names of the attributes readable. It stands above ``@dataclass``. The signature
+    lists the old names too, with None for "not given", so that LightningCLI accepts them in YAML. A subclass with an
+    ``__init__`` of its own needs the decorator again, for example one that is a dataclass itself. Old and new name
+    together are a :class:`ConfigurationError`.
+
+    Args:
+        names: Old name -> new name.
+    """
+
+    def decorate(target: Any) -> Any:
+        return _renamed_fields(target, names) if isinstance(target, type) else _accepting_old_names(target, names)
+
+    return decorate
+
+
+def _renamed_fields(cls: Any, names: Mapping[str, str]) -> Any:
+    cls.__init__ = _accepting_old_names(cls.__init__, names)
+    return renamed_attributes(**names)(cls)
+
+
+def _accepting_old_names(call: Callable[..., Any], names: Mapping[str, str]) -> Callable[..., Any]:
+    @wraps(call)
+    def translated(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **_with_new_names(call, names, args, kwargs))
+
+    vars(translated).update(__signature__=_with_old_names(inspect.signature(call), names))
+    return translated
+
+
+def _renamed_attribute(old: str, new: str) -> property:
+    def read(self: Any) -> Any:
+        owner = type(self).__name__
+        _deprecate(f"{owner}.{old}", f"{owner}.{new}")
+        return getattr(self, new)
+
+    return property(read, doc=f"Deprecated: use ``{new}``.")
+
+
+def _with_old_names(signature: inspect.Signature, names: Mapping[str, str]) -> inspect.Signature:
+    """Return a signature with the old names as keywords, None by default."""
+    parameters = signature.parameters
+    old = [
+        inspect.Parameter(old, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=parameters[new].annotation)
+        for old, new in names.items()
+    ]
+    return signature.replace(parameters=[*parameters.values(), *old])
+
+
+def _with_new_names(
+    call: Callable[..., Any], names: Mapping[str, str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return keyword arguments under their new names.
+
+    Raises:
+        ConfigurationError: An old and its new name are both given, the new one with another value than its default.
+    """
+    kept = {name: value for name, value in kwargs.items() if name not in names}
+    old = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
+    owner = type(args[0]).__name__ if call.__name__ == "__init__" else call.__name__
+    signature = inspect.signature(call)
+    given = signature.bind_partial(*args, **kept).arguments if old else {}
+    for name, value in old.items():
+        new = names[name]
+        if new in given and _differs(given[new], signature.parameters[new].default):
+            raise ConfigurationError(
+                f"{owner}({name}={value!r}, {new}={given[new]!r}): {name} is the old name of {new}; give {new} only."
+            )
+        _deprecate(f"{owner}({name}=...)", f"{owner}({new}=...)", above=4)
+        kept[new] = value
+    return kept
+
+
+def _differs(value: Any, default: Any) -> bool:
+    """Tell whether an argument has a value of its own: LightningCLI and ``dataclasses.replace`` pass defaults too."""
+    return value is not default and (default is None or bool(value != default))
+
+
+def _deprecate(old: str, new: str, above: int = 3) -> None:
+    """Warn in the name of the code that uses an old name, ``above`` frames up."""
+    warnings.warn(f"{old} is deprecated; use {new}.", DeprecationWarning, stacklevel=above)

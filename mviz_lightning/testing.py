@@ -1,4 +1,4 @@
-"""Models with known answers, and a sink that remembers: for tests, documentation and examples. Knows: sinks."""
+"""For tests, documentation and examples: models with known answers, and a sink in memory. Knows: sinks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from mviz_lightning.sinks.records import Dashboard, Picture, Record, RunRecord
 
 
 class Additive(nn.Module):
-    """A sum of one function of each modality: no interaction at all.
+    """A model that is a sum of one function per modality: its interaction is 0.
 
     Args:
-        sizes: Features of each modality.
-        outputs: How many there are.
+        sizes: Number of features of each modality.
+        outputs: Number of outputs.
     """
 
     def __init__(self, sizes: Sequence[int], outputs: int = 1) -> None:
@@ -29,7 +29,7 @@ class Additive(nn.Module):
 
 
 class Product(nn.Module):
-    """The product of the modalities' means: all interaction, where the means average to zero."""
+    """The product of the modalities' means: its interaction is 1 if the means average to 0."""
 
     def forward(self, *modalities: Tensor) -> Tensor:
         """Return ``(B, 1)`` from a ``(B, size)`` tensor of each modality."""
@@ -39,12 +39,12 @@ class Product(nn.Module):
 
 @dataclass
 class MemorySink:
-    """Remembers what it was given.
+    """A sink that keeps everything in memory.
 
     Attributes:
-        layouts: One for each time it was opened.
-        records: With their steps, and whether they join the trainer's row.
-        rows: In order.
+        layouts: The dashboard of each call of :meth:`open`.
+        records: Every record with its step, and whether it joins the trainer's row.
+        rows: Every run, in order.
     """
 
     layouts: list[Dashboard] = field(default_factory=list)
@@ -53,17 +53,17 @@ class MemorySink:
 
     @property
     def images(self) -> list[tuple[Picture, int]]:
-        """The pictures, with their steps."""
+        """All pictures with their steps."""
         return [(record, step) for record, step, _ in self.records if isinstance(record, Picture)]
 
     def open(self, layout: Dashboard) -> None:
-        """Remember the arrangement."""
+        """Keep a dashboard."""
         self.layouts.append(layout)
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
-        """Remember records."""
+        """Keep records."""
         self.records += [(record, step, with_trainer_row) for record in records]
 
     def row(self, row: RunRecord) -> None:
-        """Remember a run."""
+        """Keep a run."""
         self.rows.append(row)

@@ -9,7 +9,7 @@ import pytest
 
 import mviz_lightning
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_wheel_holds_the_package_and_its_types_and_no_data(tmp_path):

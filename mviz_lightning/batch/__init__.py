@@ -5,6 +5,7 @@ from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.reservoir import Reservoir
 from mviz_lightning.batch.schema import BatchSchema
+from mviz_lightning.errors import moved_names
 
 __all__ = [
     "BatchSchema",
@@ -17,3 +18,12 @@ __all__ = [
     "WordSegments",
     "parse_modalities",
 ]
+
+MOVED = {
+    "Layout": "mviz_lightning.batch.BatchSchema",
+    "Units": "mviz_lightning.batch.Segments",
+    "WordUnits": "mviz_lightning.batch.WordSegments",
+}
+"""Old public name -> new place; the old names go with the next release."""
+
+__getattr__ = moved_names(__name__, MOVED)

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
-from mviz_lightning.errors import ConfigurationError, at_least, require_name
+from mviz_lightning.errors import ConfigurationError, at_least, renamed_arguments, require_name
 
 
+@renamed_arguments(units="max_segments")
 @dataclass(frozen=True)
 class Modality:
     """One modality: leaves of the batch that stay together when examples are recombined.

@@ -16,9 +16,10 @@ from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.reservoir import Example
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sample
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, renamed_attributes
 
 
+@renamed_attributes(units="segments")
 @dataclass(frozen=True)
 class Probe:
     """Fixed examples and the groups in which they are recombined.

@@ -3,7 +3,7 @@
 import math
 
 from mviz_lightning.collapse.rule import Verdict
-from mviz_lightning.functional import bound_name
+from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Alert, State
 
 REMEDIES = (

@@ -13,7 +13,9 @@ from torchmetrics import Metric
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.checkpoint.saved import build
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional import Task, bent, copies, held_out, labelled, standardised_kernel
+from mviz_lightning.functional import Task, gaussian_kernel, kernel_ridge_predictions, standardised_kernel
+from mviz_lightning.functional.ridge import near_duplicates
+from mviz_lightning.functional.targets import labelled
 from mviz_lightning.functional.variation import beyond_rounding
 from mviz_lightning.modalities.base import modality_type_of
 
@@ -146,10 +148,10 @@ def _told(probe: Probe, name: str, examples: Tensor, responses: Tensor, seed: in
     if features is None:
         return None
     kernel = standardised_kernel(features[examples])
-    folds = _folds(copies(kernel, features.shape[1]), features.shape[1], seed)
+    folds = _folds(near_duplicates(kernel, features.shape[1]), features.shape[1], seed)
     if folds is None:
         return None
-    predicted = held_out([kernel, bent(kernel)], responses, folds)
+    predicted = kernel_ridge_predictions([kernel, gaussian_kernel(kernel)], responses, folds)
     usual = torch.stack([responses[folds != fold].mean(0) for fold in range(FOLDS)])[folds]
     gained = (responses - usual).square().sum(1) - (responses - predicted).square().sum(1)
     variance = (responses - usual).square().sum(1).mean()

@@ -1,5 +1,8 @@
 """Methods, one folder each: which rows to request, and what their outputs tell. Knows: collapse, engine."""
 
+from typing import TYPE_CHECKING
+
+from mviz_lightning.errors import moved_names
 from mviz_lightning.explainers.base import Explainer, Fallback, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 from mviz_lightning.explainers.cross_modal_interaction.explainer import CrossModalInteraction
@@ -28,3 +31,16 @@ __all__ = [
     "Shares",
     "UnimodalImportance",
 ]
+
+MOVED = {
+    "Answers": "mviz_lightning.explainers.Responses",
+    "Asked": "mviz_lightning.explainers.Request",
+    "Finding": "mviz_lightning.explainers.Result",
+    "Method": "mviz_lightning.explainers.Explainer",
+    "Subject": "mviz_lightning.explainers.ProbeContext",
+    "Survey": "mviz_lightning.explainers.Explainer",
+}
+"""Old public name -> new place; the old names go with the next release."""
+
+if not TYPE_CHECKING:  # type checkers then report names that do not exist
+    __getattr__ = moved_names(__name__, MOVED)

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mviz_lightning.functional import Task, labelled, predictions
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.scores import predictions
+from mviz_lightning.functional.targets import labelled
 
 
 @dataclass(frozen=True)

@@ -1,99 +1,117 @@
-"""Pure functions over tensors: the estimators, without a model. Knows: nothing."""
+"""The estimators: pure functions of tensors, without a model. Knows: errors.
 
+What is listed here is public. Helpers stay private to the package and are imported from their modules.
+"""
+
+from typing import TYPE_CHECKING
+
+from mviz_lightning.errors import moved_names
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
-from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design, smallest_group
+from mviz_lightning.functional.contribution import contribution_shares, share_ratios
+from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design
+from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
 from mviz_lightning.functional.features import (
-    CONSTANT,
-    UNIMODAL,
     benjamini_hochberg,
-    classify,
+    classify_features,
     effective_rank,
     feature_components,
     main_effects,
     over_represented,
-    overlap,
-    rounding_floor,
-    strongest,
-    varies,
 )
+from mviz_lightning.functional.flips import prediction_flips
+from mviz_lightning.functional.importance import (
+    Perturbation,
+    SegmentWeights,
+    ShapleyMasks,
+    perturbation_attribution,
+    perturbation_masks,
+    shapley_masks,
+    shapley_values,
+)
+from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.functional.jackknife import Estimate, jackknife
-from mviz_lightning.functional.outputs import (
-    NOTEWORTHY,
-    Head,
-    Task,
-    decisions,
-    decomposable,
-    largest,
-    levelled,
-    logits_of,
-    masked_classes,
-    noise_floor,
-)
-from mviz_lightning.functional.projection import emap, own, unimodal_contribution
+from mviz_lightning.functional.outputs import Task, decomposable
+from mviz_lightning.functional.projection import emap, multimodal_interaction, unimodal_contribution
 from mviz_lightning.functional.proximal import Family
-from mviz_lightning.functional.ridge import bent, copies, held_out, standardised_kernel
-from mviz_lightning.functional.scores import predictions
-from mviz_lightning.functional.shares import bound_name, share_names, share_ratios, shares
+from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
+from mviz_lightning.functional.scores import emap_gap, perceptual_score
 from mviz_lightning.functional.sparse import SparseLinear, elastic_net, sparse_linear
-from mviz_lightning.functional.surrogate import ALPHA, Surrogate, draw_masks, kernel, surrogate
-from mviz_lightning.functional.targets import decided, graded, labelled, one_each
+from mviz_lightning.functional.surrogate import Surrogate, draw_masks, surrogate
 
 __all__ = [
-    "ALPHA",
-    "CONSTANT",
-    "NOTEWORTHY",
-    "UNIMODAL",
     "Design",
     "Estimate",
     "Family",
     "GridDesign",
-    "Head",
+    "Perturbation",
+    "SegmentWeights",
+    "ShapleyMasks",
     "SparseLinear",
     "Surrogate",
     "Task",
     "TupleDesign",
     "benjamini_hochberg",
-    "bent",
-    "bound_name",
-    "classify",
-    "copies",
-    "decided",
-    "decisions",
+    "classify_features",
+    "contribution_shares",
+    "decision_margins",
     "decomposable",
     "design",
     "draw_masks",
     "effective_rank",
     "elastic_net",
     "emap",
+    "emap_gap",
+    "failure_categories",
+    "failure_category_names",
     "feature_components",
-    "graded",
+    "gaussian_kernel",
     "half_splits",
-    "held_out",
     "jackknife",
-    "kernel",
-    "labelled",
-    "largest",
-    "levelled",
-    "logits_of",
+    "kernel_ridge_predictions",
     "main_effects",
-    "masked_classes",
-    "noise_floor",
-    "one_each",
+    "mixed_differences",
+    "multimodal_interaction",
     "over_represented",
-    "overlap",
-    "own",
-    "predictions",
-    "rounding_floor",
-    "share_names",
+    "pair_masks",
+    "perceptual_score",
+    "perturbation_attribution",
+    "perturbation_masks",
+    "prediction_flips",
+    "shapley_masks",
+    "shapley_values",
     "share_ratios",
-    "shares",
-    "smallest_group",
     "sparse_linear",
     "split_components",
     "standardised_kernel",
-    "strongest",
     "surrogate",
     "two_way_components",
     "unimodal_contribution",
-    "varies",
 ]
+
+MOVED = {
+    "ALPHA": "surrogate.ALPHA",
+    "CONSTANT": "features.CONSTANT",
+    "NOTEWORTHY": "outputs.NOTEWORTHY",
+    "UNIMODAL": "features.UNIMODAL",
+    "bent": "gaussian_kernel",
+    "bound_name": "contribution.bound_name",
+    "classify": "classify_features",
+    "copies": "ridge.near_duplicates",
+    "decisions": "outputs.decisions",
+    "held_out": "kernel_ridge_predictions",
+    "kernel": "surrogate.kernel",
+    "noise_floor": "outputs.noise_floor",
+    "overlap": "features.overlap",
+    "own": "projection.own",
+    "predictions": "scores.predictions",
+    "rounding_floor": "features.rounding_floor",
+    "share_names": "contribution.share_names",
+    "shares": "contribution_shares",
+    "smallest_group": "designs.smallest_group",
+    "strongest": "features.strongest_examples",
+    "varies": "features.varies",
+}
+"""Old public name -> new place in this package; the old names go with the next release."""
+
+if not TYPE_CHECKING:  # type checkers then report names that do not exist
+    __getattr__ = moved_names(__name__, {old: f"{__name__}.{new}" for old, new in MOVED.items()})

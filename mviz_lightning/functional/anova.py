@@ -5,12 +5,12 @@ from torch import Tensor
 
 
 def half_splits(size: int, count: int, seed: int = 0) -> Tensor:
-    """Draw random halves of a group.
+    """Draw random halves of a group, for :func:`split_components`.
 
     Args:
-        size: Examples in the group, at least 4.
-        count: How many splits to draw.
-        seed: Of the draw.
+        size: Examples in the group, 4 or more.
+        count: Number of splits.
+        seed: Seed of the draw.
 
     Returns:
         ``(count, 2, size // 2)`` indices; the two halves of a split share no example.
@@ -21,16 +21,21 @@ def half_splits(size: int, count: int, seed: int = 0) -> Tensor:
 
 
 def two_way_components(grid: Tensor) -> Tensor:
-    """Split the variance over a grid into rows, columns and their interaction (two-way ANOVA, no replication).
+    """Estimate the variance components of rows, columns and their interaction (two-way ANOVA without replication).
 
-    Unbiased when no example stands in both the rows and the columns; see :func:`split_components` for grids of one
-    group with itself.
+    With sums of squares SS of the centred grid, from the expected mean squares (Scheffé 1959)::
+
+        V_12 = SS_residual / (k - 1)^2
+        V_1 = (k SS_rows / (k - 1) - V_12) / k
+
+    where SS_rows sums the squared deviations of the k row means; V_2 uses columns. Unbiased if no example is
+    both in the rows and in the columns; for the grid of a group with itself use :func:`split_components`.
 
     Args:
-        grid: ``(..., k, k, C)`` outputs of row example i with column example j, k at least 2.
+        grid: ``(..., k, k, C)`` outputs of row example i with column example j, k 2 or more.
 
     Returns:
-        ``(..., 3)``: V_1, V_2 and V_12, summed over the outputs. Slightly negative values are left as they are.
+        ``(..., 3)``: V_1, V_2 and V_12, summed over the outputs. Negative estimates are not clipped.
     """
     k = grid.shape[-2]
     grid = grid - grid.mean((-3, -2), keepdim=True)
@@ -42,14 +47,15 @@ def two_way_components(grid: Tensor) -> Tensor:
 
 
 def split_components(grid: Tensor, splits: Tensor) -> Tensor:
-    """Split the variance over the full grid of a group, with rows and columns from disjoint halves of it.
+    """Estimate the variance components of the full grid of a group, with rows and columns from disjoint halves.
 
-    The textbook ANOVA on the whole grid is biased as soon as the modalities of an example are correlated, since its
-    rows and columns share examples.
+    :func:`two_way_components` on the whole grid is biased if the modalities of an example are correlated, because rows
+    and columns share examples. For a model ``(x - y)^2`` at correlation 0.9 and 8 examples it gives (0.97, 1.00, 5.04)
+    instead of (2, 2, 4). The mean over random halves is unbiased.
 
     Args:
-        grid: ``(..., g, g, C)`` outputs of every pairing inside a group.
-        splits: ``(S, 2, g // 2)`` from :func:`half_splits`; both orientations of each are used.
+        grid: ``(..., g, g, C)`` outputs of every pairing in a group.
+        splits: ``(S, 2, g // 2)`` from :func:`half_splits`; both orientations of each split are used.
 
     Returns:
         ``(..., 3)``: V_1, V_2 and V_12, averaged over splits and orientations.
@@ -61,12 +67,11 @@ def split_components(grid: Tensor, splits: Tensor) -> Tensor:
 def half_squared_distance(left: Tensor, right: Tensor) -> Tensor:
     """Return half the mean squared difference, summed over the outputs (Jansen 1999).
 
-    Between the outputs of two rows that share the modalities A and nothing else, its expectation is Var f less the
-    variance of E[f | x_A].
+    If left and right rows share the modalities A and nothing else, its expectation is ``Var f - Var E[f | x_A]``.
 
     Args:
-        left: ``(..., R, C)``.
-        right: ``(..., R, C)``.
+        left: ``(..., R, C)`` outputs.
+        right: ``(..., R, C)`` outputs.
 
     Returns:
         ``(...)``.

@@ -1,8 +1,7 @@
-"""Which recombinations of a group's examples are evaluated, and what is read from the outputs.
+"""Designs: which recombinations of a group's examples are evaluated, and statistics of their outputs.
 
-A design lists tuples of positions inside a group, one position for each modality, and turns the outputs of these
-tuples into statistics. Two modalities take the full grid of the group; three and more take shifted tuples, whose
-number grows linearly with the modalities. Everything after a design is the same for both.
+A design lists tuples of positions inside a group, one position per modality. Two modalities use the full grid of the
+group. Three and more use shifted tuples, whose number grows linearly with the number of modalities.
 """
 
 from functools import lru_cache
@@ -16,16 +15,22 @@ from mviz_lightning.functional import anova, projection
 
 
 class Design(Protocol):
-    """The rows of one group of g examples with M modalities, and the statistics of their ``(..., T, C)`` outputs."""
+    """The tuples of one group of g examples with M modalities, and statistics of their ``(..., T, C)`` outputs.
+
+    Attributes:
+        size: Examples in a group, g.
+        modalities: Number of modalities, M.
+        pairs: The P pairs of modalities whose components are estimated.
+        tuples: ``(T, M)`` positions inside the group: row t takes modality m from example ``tuples[t, m]``.
+    """
 
     size: int
     modalities: int
     pairs: tuple[tuple[int, int], ...]
     tuples: Tensor
-    """``(T, M)`` positions inside the group."""
 
     def components(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., 2 + 2 M + P)``: Var f, each modality's first order and total, the pairs, all interactions."""
+        """Return ``(..., 2 + 2 M + P)`` components: Var f, M first-order, M total, P pairs, all interactions."""
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the outputs of the real examples."""
@@ -38,12 +43,12 @@ class Design(Protocol):
 
 
 def smallest_group(modalities: int) -> int:
-    """Return the smallest group that a design of so many modalities works on."""
+    """Return the size of the smallest group that a design of so many modalities needs."""
     return 4 if modalities == 2 else 4 * modalities
 
 
 def usual_group(modalities: int) -> int:
-    """Return the group that is taken where nobody chose: of 16 examples, or as many as so many modalities need."""
+    """Return the default size of a group: 16 examples, or the smallest that so many modalities need."""
     return max(16, smallest_group(modalities))
 
 
@@ -51,11 +56,14 @@ def usual_group(modalities: int) -> int:
 def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int = 0) -> Design:
     """Return the design for groups of ``size`` examples.
 
+    Evaluate the model on its ``tuples``, ``(T, M)`` positions inside each group, and pass the ``(G, T, C)`` outputs to
+    its methods and to the estimators.
+
     Args:
-        modalities: How many, 2 or more.
-        size: Examples in a group, at least :func:`smallest_group`.
-        pairs: Whether pair components are wanted; by default for up to 4 modalities.
-        seed: Of the half-splits or the shifts.
+        modalities: Number of modalities, 2 or more.
+        size: Examples in a group: 4 or more for two modalities, 4 M or more for M.
+        pairs: Whether to estimate components of pairs; by default for up to 4 modalities.
+        seed: Seed of the half-splits or of the shifts.
 
     Raises:
         ValueError: Too few modalities or too small a group.
@@ -67,13 +75,13 @@ def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int =
         raise ValueError(f"size={size}: groups of {modalities} modalities need {least} or more examples.")
     if modalities == 2:
         return GridDesign(size, seed=seed)
-    # Each example of a larger grid is in more cells; of larger groups of tuples, in more draws. Beyond, memory counts.
+    # Larger groups get more draws, as larger grids have more cells per example; more than 16 take much memory.
     draws = 16 if size >= 2 * usual_group(modalities) else 8
     return TupleDesign(modalities, size, draws=draws, pairs=modalities <= 4 if pairs is None else pairs, seed=seed)
 
 
 class GridDesign:
-    """Two modalities: every pairing inside the group, ``g * g`` tuples, row by row."""
+    """Two modalities: every pairing inside the group, ``g * g`` tuples, row by row (EMAP's grid, in groups)."""
 
     modalities = 2
     pairs: tuple[tuple[int, int], ...] = ()  # the one pair is the interaction
@@ -111,10 +119,16 @@ class TupleDesign:
     """Three modalities and more: base tuples u, donor tuples v, and u with single modalities taken from v.
 
     For a draw of shifts s and t, base tuple i is ``u_i = (i + s_1, ..., i + s_M)`` and its donor tuple
-    ``v_i = (i + t_1, ..., i + t_M)``, modulo g. All 2 M shifts differ, so no tuple holds an example twice and every
-    tuple is a draw from the product of the marginals, however the modalities of an example are correlated. Draws take
-    ``s = 2 t + c``: then the base modalities which example j replaces, ``u_{j - t_m}`` at m, together are the donor
-    tuple ``v_{j + c}``, and the unimodal contributions are exact for additive models without a further row.
+    ``v_i = (i + t_1, ..., i + t_M)``, modulo g. All 2 M shifts differ. So no tuple holds an example twice, and every
+    tuple is a draw from the product of the marginals, however the modalities of an example are correlated.
+    Components (Jansen 1999; Saltelli et al. 2010), with ``u^m`` the tuple u with modality m from v::
+
+        Var f = E[(f(u) - f(v))^2] / 2
+        V_total_m = E[(f(u) - f(u^m))^2] / 2
+        V_m = E[f(v) (f(u^m) - f(u))]
+
+    Draws use ``s = 2 t + c``. Then the base modalities that example j replaces, ``u_{j - t_m}`` at m, together are the
+    donor tuple ``v_{j + c}``, and unimodal contributions are exact for additive models without further rows.
     """
 
     def __init__(self, modalities: int, size: int, *, draws: int = 8, donors: int = 4, pairs: bool, seed: int) -> None:
@@ -162,15 +176,15 @@ class TupleDesign:
     def _centre(self, swapped: list[int], *, shared: int) -> Tensor:
         """Return ``(draws * g, 2 * draws * g)``: for each base, the u and v that hold few of the swapped examples.
 
-        What is subtracted from f(v) must be uncorrelated with the difference it is multiplied by, or shares are
-        biased: it may hold neither example of a single swap, and one at most where all modalities are swapped.
+        The mean subtracted from f(v) must be uncorrelated with the difference that multiplies f(v), or shares are
+        biased. So its tuples hold neither example of a single swap, and up to one if all modalities are swapped.
         """
         pool = torch.stack([self._u, self._v]).flatten(0, 2)
         examples = torch.cat([self._u[..., swapped], self._v[..., swapped]], -1).flatten(0, 1)
         return self._marked(examples) @ self._marked(pool).T <= shared  # no tuple holds an example twice
 
     def _marked(self, examples: Tensor) -> Tensor:
-        """Return ``(R, g)``: 1 for the examples that a row names, else 0."""
+        """Return ``(R, g)``: 1 for the examples in a row, else 0."""
         return torch.zeros(len(examples), self.size, dtype=torch.float32).scatter_(1, examples, 1.0)
 
     def _block(self, outputs: Tensor, name: str | int | tuple[int, int]) -> Tensor:

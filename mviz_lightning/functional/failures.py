@@ -1,4 +1,4 @@
-"""What failed where a decision is wrong: unimodal contributions (UC), or the interaction (MI) that is added to them."""
+"""Which part of a wrong prediction failed: the unimodal contributions (UC) or the multimodal interaction (MI)."""
 
 import torch
 from torch import Tensor
@@ -6,30 +6,36 @@ from torch import Tensor
 from mviz_lightning.functional.outputs import Task, decisions
 
 DECIDED = ("right", "rescued", "spoiled", "unrepaired", "misled")
-"""Categories of decisions; a decision is in one of them."""
+"""Categories of decisions, disjoint and complete."""
 
 VALUED = ("unchanged", "lowered", "raised")
-"""Categories of values: what the interaction did to the absolute error."""
+"""Categories of regression values: what MI does to the absolute error."""
 
 GAINED, FAILED = 1, 2
-"""Places in both: what the interaction made right, and from where on something failed."""
+"""Positions in both tuples: the category that MI gains, and the first category in which something failed."""
 
 NOTICEABLE = 0.1
-"""What the interaction has to change, in parts of the error of UC: less of it neither misleads nor helps."""
+"""Smallest change by MI that counts, as a fraction of the margin of UC. A tenth of the margin is a visible change."""
 
 
-def categories_of(task: Task) -> tuple[str, ...]:
-    """Return the categories of a task, disjoint and complete."""
+def failure_category_names(task: Task) -> tuple[str, ...]:
+    """Return the names of the categories of a task; :func:`failure_categories` has their definitions."""
     return VALUED if task == "regression" else DECIDED
 
 
-def margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
-    """Return ``(N, K)``: how far outputs ``(N, C)`` are on the side of the truth; of values, minus the error.
+def decision_margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
+    """Return how far outputs are on the side of the truth.
+
+    Multiclass: the true class's logit less the largest other logit. Labels: the logit, negated where the label is 0.
+    Regression: minus the absolute error.
 
     Args:
-        outputs: ``(N, C)`` of at least two classes, of labels, or values.
-        truth: ``(N, K)`` long class (K is 1) or labels (K is C); or values (K is C).
+        outputs: ``(N, C)`` logits of two or more classes, logits of labels, or values.
+        truth: ``(N, K)``: the class (long, K = 1), labels of 0 and 1 (K = C), or values (K = C).
         task: What the outputs stand for.
+
+    Returns:
+        ``(N, K)``; positive means a right decision.
     """
     if task == "multiclass":
         others = outputs.scatter(1, truth, -torch.inf).amax(1, keepdim=True)
@@ -37,18 +43,26 @@ def margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
     return -(outputs - truth).abs() if task == "regression" else outputs * (2 * truth - 1)
 
 
-def categories(value: Tensor, unimodal: Tensor, truth: Tensor, task: Task, floor: float = 0.0) -> Tensor:
-    """Return ``(N, K)`` long: the category of every decision, into the names of :func:`categories_of`.
+def failure_categories(value: Tensor, unimodal: Tensor, truth: Tensor, task: Task, floor: float = 0.0) -> Tensor:
+    """Return the category of every decision, from the outputs f and their unimodal contributions UC (f = UC + MI).
+
+    Uses UC and MI of DIME (Lyu et al. 2022, eq. 2-8) for the error analysis of MultiViz (Liang et al. 2023).
+    ``right``: f and UC are right. ``rescued``: f is right, UC is wrong. ``spoiled``: f is wrong, UC is right. Both
+    wrong: ``misled`` if MI lowers the margin, else ``unrepaired``. Regression: MI leaves the absolute error
+    ``unchanged``, or it is ``lowered`` or ``raised``.
 
     Args:
-        value: ``(N, C)`` outputs.
-        unimodal: ``(N, C)`` their unimodal contributions.
-        truth: ``(N, K)`` as for :func:`margins`.
+        value: ``(N, C)`` outputs f.
+        unimodal: ``(N, C)`` unimodal contributions UC.
+        truth: ``(N, K)`` as in :func:`decision_margins`.
         task: What the outputs stand for.
-        floor: What the interaction changes no more than by rounding.
+        floor: Changes of the margin up to this are rounding.
+
+    Returns:
+        ``(N, K)`` long, positions in :func:`failure_category_names`.
     """
-    before = margins(unimodal, truth, task)
-    gain, least = margins(value, truth, task) - before, (NOTICEABLE * before.abs()).clamp(min=floor)
+    before = decision_margins(unimodal, truth, task)
+    gain, least = decision_margins(value, truth, task) - before, (NOTICEABLE * before.abs()).clamp(min=floor)
     if task == "regression":
         return torch.where(gain > least, GAINED, 0) + torch.where(gain < -least, FAILED, 0)
     right, alone = _right(value, truth, task), _right(unimodal, truth, task)

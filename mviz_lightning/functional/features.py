@@ -1,4 +1,4 @@
-"""Fused features one by one: what they respond to, how many directions they span, what makes them strong."""
+"""Fused features one by one: which modality they follow, how many directions they span, what activates them."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -12,25 +12,25 @@ from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.variation import ROUNDED, beyond_rounding
 
 UNIMODAL = 0.8
-"""First-order share from which on a feature is called that of one modality. Below, a fifth or more of its variance
-comes from elsewhere, more than the error of shares at the default design (.03 to .06)."""
+"""Smallest first-order share of a feature that follows one modality. Below it, a fifth or more of its variance comes
+from elsewhere, which is more than the error of shares at the default design (0.03 to 0.06)."""
 
 DEAD = 1e-3
-"""A feature is called constant whose deviation is below this part of the layer's root mean square deviation."""
+"""Largest deviation of a constant feature, as a fraction of the layer's root mean square deviation."""
 
 CONSTANT = -1
-"""Class of a feature that does not vary."""
+"""Class of a constant feature."""
 
 CHUNK = 256
-"""Features whose components are taken at once: more take more memory, and no less time."""
+"""Features whose components are computed at once; more take more memory and as much time."""
 
 
 def feature_components(features: Tensor, design: Design) -> Tensor:
-    """Split the variance of every feature by itself, as a design does for outputs.
+    """Estimate the variance components of every feature separately: :meth:`Design.components` with each as one output.
 
     Args:
-        features: ``(G, T, F)`` of the design's T tuples in G groups.
-        design: Says which tuples.
+        features: ``(G, T, F)`` features of the design's T tuples in G groups.
+        design: The tuples.
 
     Returns:
         ``(G, F, 2 + 2 M + P)`` components in float64.
@@ -46,25 +46,25 @@ def varies(features: Tensor) -> Tensor:
     """Tell which features vary.
 
     Args:
-        features: ``(R, F)`` in the type in which the model gave them.
+        features: ``(R, F)`` in the number type of the model.
 
     Returns:
-        ``(F,)`` False where the deviation is nothing but rounding, or below :data:`DEAD` of the layer's own.
+        ``(F,)`` bool, False if the deviation is rounding, or below :data:`DEAD` of the layer's deviation.
     """
     deviation = features.double().std(0, correction=0)
     return beyond_rounding(features) & (deviation > DEAD * deviation.square().mean().sqrt())
 
 
-def classify(contributions: Tensor, live: Tensor) -> Tensor:
-    """Tell which modality a feature follows.
+def classify_features(contributions: Tensor, live: Tensor) -> Tensor:
+    """Return the modality that each feature follows, by its contribution shares (Sobol' indices).
 
     Args:
         contributions: ``(F, M)`` first-order shares.
-        live: ``(F,)`` whether it varies.
+        live: ``(F,)`` bool, whether the feature varies.
 
     Returns:
-        ``(F,)`` the modality whose share is :data:`UNIMODAL` or more; M where there is none, since then several
-        modalities or their interaction count; :data:`CONSTANT` for what does not vary.
+        ``(F,)`` long: the position of the modality whose share is 0.8 or more; M for multimodal features, where no
+        share is; -1 for constant features.
     """
     largest, modality = contributions.max(-1)
     found = torch.where(largest >= UNIMODAL, modality, contributions.shape[-1])
@@ -72,15 +72,15 @@ def classify(contributions: Tensor, live: Tensor) -> Tensor:
 
 
 def main_effects(features: Tensor, tuples: Tensor) -> Tensor:
-    """Return what each example adds to the features by one modality alone.
+    """Estimate the main effect of each example's modality on the features: ``E[f | x_m] - E[f]`` (functional ANOVA).
 
-    The least-squares fit of one effect for each example to rows that differ in that modality and in nothing else:
-    exact for additive features, exactly zero for modalities that they ignore, and untouched by interactions of the
-    others. In a full grid these are the means of rows and columns, less the grand mean.
+    The least-squares fit of one effect per example to rows that differ in that modality only. It is exact for additive
+    features, exactly 0 for modalities that a feature ignores, and unaffected by interactions of the other modalities.
+    In a full grid, main effects are the means of rows and columns less the grand mean.
 
     Args:
-        features: ``(G, T, F)`` of the design's T tuples in G groups.
-        tuples: ``(T, M)`` positions inside the group.
+        features: ``(G, T, F)`` features of the design's T tuples in G groups.
+        tuples: ``(T, M)`` positions inside the group: ``design.tuples``.
 
     Returns:
         ``(M, G * g, F)`` deviations from the group's mean, in float64.
@@ -103,15 +103,17 @@ def _contrasts(tuples: Tensor, modality: int) -> Tensor:
 
 
 def effective_rank(matrix: Tensor, floor: float = 0.0) -> float:
-    """Return how many directions a matrix spans: exp of its singular values' entropy (Roy & Vetterli 2007).
+    """Return the effective rank of a matrix (Roy & Vetterli 2007): ``exp(-sum_k p_k log p_k)``.
+
+    ``p_k`` is singular value k as a fraction of their sum.
 
     Args:
         matrix: ``(R, F)``.
-        floor: Singular values up to it are rounding.
+        floor: Singular values up to this are rounding and left out.
 
     Returns:
-        From 1, where all rows are multiples of one, to ``min(R, F)``, where all directions are equally strong; 0 for
-        a matrix of zeros.
+        From 1 (all rows are multiples of one row) to ``min(R, F)`` (all directions are equally strong); 0 for a matrix
+        of zeros.
     """
     values = torch.linalg.svdvals(matrix.double())
     values = values[values > floor]
@@ -120,22 +122,21 @@ def effective_rank(matrix: Tensor, floor: float = 0.0) -> float:
 
 
 def rounding_floor(features: Tensor) -> float:
-    """Return the largest singular value that rounding of ``(R, F)`` features can feign."""
+    """Return the singular value of ``(R, F)`` features up to which it may be rounding."""
     rows, columns = features.shape
     error = torch.finfo(features.dtype).eps * float(features.double().abs().max())
     return ROUNDED * error * (math.sqrt(rows) + math.sqrt(columns))
 
 
-def strongest(values: Tensor, count: int, *, ties: bool = False) -> list[int]:
-    """Return the examples with the largest of ``(N,)`` values, at most ``count``, the first where some are equal.
+def strongest_examples(values: Tensor, count: int, *, ties: bool = False) -> list[int]:
+    """Return the examples with the largest values, up to ``count``; of equal values the first.
 
-    Those at the very bottom are left out: where a rectifier gives zero, none is stronger than another.
+    Examples at the minimum are left out: if a ReLU gives 0, none of them is stronger than another.
 
     Args:
-        values: One for each example.
-        count: How many, one at the least.
-        ties: Whether all that are as strong as the last one come along; the first of them would be of one class where
-            examples are sorted.
+        values: ``(N,)``, one per example.
+        count: Number of examples, 1 or more.
+        ties: Whether to add all examples equal to the last one. Otherwise sorted examples give the first class only.
     """
     above = int((values > values.min()).sum())
     order = values.argsort(descending=True, stable=True)[:above]
@@ -145,22 +146,25 @@ def strongest(values: Tensor, count: int, *, ties: bool = False) -> list[int]:
 
 
 def overlap(left: Collection[int], right: Collection[int]) -> float:
-    """Return Jaccard's index of two sets: what they share, of all that is in either; 1 for two empty ones."""
+    """Return the Jaccard index of two sets, intersection over union; 1 for two empty sets."""
     either = set(left) | set(right)
     return len(set(left) & set(right)) / len(either) if either else 1.0
 
 
 def over_represented(hits: Sequence[int], drawn: int, having: Sequence[int], total: int) -> Tensor:
-    """Return how probable so many hits or more are by chance (hypergeometric distribution).
+    """Test which traits are over-represented among selected examples (exact test, Fisher 1934).
+
+    One-sided: ``p_k = P(X >= hits_k)``. X is hypergeometric: ``drawn`` of ``total`` examples are selected, and
+    ``having_k`` of all have trait k.
 
     Args:
-        hits: ``K`` counts: of the examples drawn, how many have trait k.
-        drawn: How many were drawn.
-        having: ``K`` counts: how many have it of all.
-        total: Of all examples.
+        hits: K counts of selected examples with trait k.
+        drawn: Number of selected examples.
+        having: K counts of all examples with trait k.
+        total: Number of all examples.
 
     Returns:
-        ``(K,)`` p-values.
+        ``(K,)`` p-values, float64.
     """
     from scipy.stats import hypergeom  # which takes a second to import
 
@@ -169,7 +173,16 @@ def over_represented(hits: Sequence[int], drawn: int, having: Sequence[int], tot
 
 
 def benjamini_hochberg(p: Tensor) -> Tensor:
-    """Return ``(K,)`` q-values of p-values: the share of false discoveries among all that are as small or smaller."""
+    """Return q-values: false discovery rates among all p-values as small or smaller (Benjamini & Hochberg 1995).
+
+    ``q_(k) = min over j >= k of min(1, p_(j) K / j)``, with p-values in ascending order.
+
+    Args:
+        p: ``(K,)`` p-values.
+
+    Returns:
+        ``(K,)`` q-values, float64.
+    """
     order = p.argsort(descending=True)
     rank = torch.arange(len(p), 0, -1, dtype=torch.float64)
     stepped = (p[order].double() * len(p) / rank).clamp(max=1)

@@ -1,4 +1,4 @@
-"""Intervals without further forward passes."""
+"""Intervals from the groups, without further forward passes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Estimate(NamedTuple):
-    """A value and its interval, each ``(K,)``; the bounds are NaN where one group alone gave the value."""
+    """Values and their intervals, each ``(K,)``; the bounds are NaN if there is only one group."""
 
     value: Tensor
     low: Tensor
@@ -16,15 +16,19 @@ class Estimate(NamedTuple):
 
 
 def jackknife(groups: Tensor, statistic: Callable[[Tensor], Tensor], level: float = 0.95) -> Estimate:
-    """Estimate a statistic of mean components, with a delete-one-group interval (Student t, G - 1 degrees of freedom).
+    """Estimate a statistic of mean components with a delete-one-group jackknife interval (Tukey 1958).
+
+    With ``s_(j)`` the statistic of the mean without group j: ``se^2 = (G - 1) / G * sum_j (s_(j) - mean)^2``, and the
+    interval is ``s +- t * se``, with t a quantile of Student's distribution of G - 1 degrees of freedom.
 
     Args:
         groups: ``(G, S)`` components of every group.
-        statistic: From mean components ``(..., S)`` to values ``(..., K)``, ratios say; applied after deletion.
-        level: Coverage of the interval.
+        statistic: Function from mean components ``(..., S)`` to values ``(..., K)``, for example
+            :func:`share_ratios`. It is applied after deletion.
+        level: Nominal coverage of the interval.
 
     Returns:
-        The estimate; nothing is clipped.
+        Values and bounds ``(K,)``, not clipped.
     """
     count = len(groups)
     value = statistic(groups.mean(0))

@@ -1,4 +1,4 @@
-"""The scale on which outputs are decomposed."""
+"""The scale on which outputs are decomposed, and what their rounding can pretend."""
 
 import math
 from typing import Literal, TypeAlias
@@ -10,31 +10,31 @@ from torch.nn import functional
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression"]
 
 NOTEWORTHY = 1e-3
-"""Rounding noise from which on shares are qualified."""
+"""Smallest :func:`noise_floor` that a report mentions, as a share of the variance: a tenth of a percent."""
 
 Head: TypeAlias = Literal["softmax", "sigmoid"]
-"""What made probabilities of logits."""
+"""The function that made probabilities of logits."""
 
 NEVER = -(2.0**13)
-"""Logit of a class that is masked in all rows, exact in every type: a probability of 0, and finite."""
+"""Logit given to a class that is masked in all rows: finite, exact in every type, and a probability of 0."""
 
 SUMMED = 8
-"""How often the rounding of a type may add up in a sum of few probabilities; of many, their square root more."""
+"""Largest error of a sum of probabilities, in roundings (eps) of its type, less the square root of their number."""
 
 NEARLY = 0.999
-"""Part of a limit from which on it counts as reached: its logarithm is rounded too."""
+"""Fraction of a limit that counts as reaching it, because its logarithm is rounded."""
 
 FAR, ALIKE = 1e2, 1e-2
-"""How many times further from 0 than other logits those of a masked class lie, and in which part they may differ."""
+"""Smallest size of a masked class's logits, relative to the others; largest spread, relative to their own size."""
 
 
 def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:
     """Return the outputs in float64 on the scale on which they are decomposed.
 
-    Multiclass logits are centred over the classes, because softmax ignores a shift common to all classes and an
-    uncentred shift would be read as a contribution; classes that are masked in all rows are left out of it and are the
-    same in all rows afterwards. Regression outputs are divided by ``scale``, so that an output with a large unit does
-    not drown the others. Pass no probabilities, whose saturation reads as interaction: :func:`logits_of` them.
+    Multiclass: ``logit_c - mean over classes``, because softmax ignores a shift common to all classes, and without
+    centring it counts as a contribution. Classes that are masked in all rows are left out of the mean and become one
+    constant. Regression: values are divided by ``scale``, so that outputs with large units do not dominate.
+    Pass logits, not probabilities: the saturation of probabilities counts as interaction.
 
     Args:
         outputs: ``(..., C)`` logits or predicted values, in any floating type.
@@ -54,17 +54,17 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
 
 
 def masked_classes(outputs: Tensor, task: Task) -> Tensor:
-    """Tell which classes or labels the model excludes in all rows, whatever stands for that.
+    """Tell which classes or labels the model excludes in all rows.
 
-    Minus infinity, the smallest number of the type, -1e9 and the like, also added to a logit or cut off by softmax:
-    all the same to probabilities, but to a variance they are everything or nothing.
+    Models use minus infinity, the smallest number of the type, -1e9 and similar numbers, also added to a logit or cut
+    off by softmax. Probabilities do not depend on the choice; variances do.
 
     Args:
-        outputs: ``(..., C)`` as the model gave them, in their own type.
-        task: What the outputs stand for; of values none is masked.
+        outputs: ``(..., C)`` outputs in the model's number type.
+        task: What the outputs stand for; in a regression nothing is masked.
 
     Returns:
-        ``(C,)`` bool; nowhere True where it would be everywhere.
+        ``(C,)`` bool; all False if all classes would be masked.
     """
     rows = outputs.detach().reshape(-1, outputs.shape[-1])
     if task == "regression" or rows.shape[1] == 1 or not len(rows):
@@ -79,17 +79,17 @@ def masked_classes(outputs: Tensor, task: Task) -> Tensor:
 
 
 def levelled(outputs: Tensor, task: Task) -> Tensor:
-    """Return ``(..., C)`` outputs with one finite number for classes that are masked in all rows."""
+    """Return ``(..., C)`` outputs in which classes that are masked in all rows have one finite number."""
     return outputs.masked_fill(masked_classes(outputs, task), NEVER)
 
 
-def largest(outputs: Tensor, task: Task) -> float:
-    """Return the size of the largest of ``(..., C)`` outputs, whose rounding counts; masked classes have none."""
+def largest_output(outputs: Tensor, task: Task) -> float:
+    """Return the largest absolute value of ``(..., C)`` outputs, without masked classes."""
     return float(outputs[..., ~masked_classes(outputs, task)].abs().max())
 
 
 def sums_to_one(outputs: Tensor, dtype: torch.dtype | None = None) -> bool:
-    """Tell whether rows ``(R, C)`` are probabilities of classes, to the rounding of a type, their own by default."""
+    """Tell whether rows ``(R, C)`` are probabilities of classes, up to rounding of ``dtype`` (by default their own)."""
     if outputs.shape[1] < 2 or not within_bounds(outputs):
         return False
     rounding = (SUMMED + math.sqrt(outputs.shape[1])) * torch.finfo(dtype or outputs.dtype).eps
@@ -97,19 +97,22 @@ def sums_to_one(outputs: Tensor, dtype: torch.dtype | None = None) -> bool:
 
 
 def within_bounds(outputs: Tensor) -> bool:
-    """Tell whether all of ``(R, C)`` outputs, one at least, lie between 0 and 1."""
+    """Tell whether there are outputs ``(R, C)`` and all lie in 0..1."""
     return outputs.numel() > 0 and bool(((outputs >= 0) & (outputs <= 1)).all())
 
 
 def logits_of(probabilities: Tensor, head: Head) -> Tensor:
-    """Return the logits that gave probabilities, those of softmax centred over its classes, in their own type.
+    """Return the logits of probabilities in their own type; logits of softmax are centred over the classes.
 
-    Small probabilities are kept to the last digit, so that their logarithm is cut off only where the type ends (-87 in
-    float32); what rounds to 1 is cut off at half the type's ``eps`` below it (a logit of 16.6).
+    Logarithms of small probabilities are cut off at the end of the type (-87 in float32). Probabilities that round to 1
+    are cut off at half an ``eps`` below it (a logit of 16.6 in float32).
 
     Args:
         probabilities: ``(..., C)`` in 0..1.
-        head: What made them.
+        head: The function that made them.
+
+    Returns:
+        ``(..., C)`` logits.
     """
     dtype = probabilities.dtype
     values = probabilities.to(_wide(dtype))
@@ -123,31 +126,31 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _least(dtype: torch.dtype) -> float:
-    """Return the smallest probability of a type whose logarithm can be taken."""
+    """Return the smallest probability of a type that has a finite logarithm."""
     limits = torch.finfo(dtype)
     return max(limits.tiny * limits.eps, torch.finfo(_wide(dtype)).tiny)
 
 
 def _centred_logs(probabilities: Tensor, least: float) -> Tensor:
-    """Return logarithms less their mean in each row; what is 0 has no part in it, since it may be masked."""
+    """Return logarithms less their mean in each row; zeros do not count for the mean, because they may be masked."""
     logs, some = probabilities.clamp(min=least).log(), probabilities > 0
     mean = logs.where(some, 0.0).sum(-1, keepdim=True) / some.sum(-1, keepdim=True)
     return (logs - mean).where(some, math.log(least))
 
 
 def saturated(logits: Tensor, head: Head) -> float:
-    """Return the share of :func:`logits_of` that lie where they were cut off."""
+    """Return the fraction of :func:`logits_of` that were cut off."""
     low, high = logits_of(logits.new_tensor([0.0, 1.0]), head).tolist()
     cut = logits <= NEARLY * low
     return float((cut if head == "softmax" else cut | (logits >= NEARLY * high)).double().mean())
 
 
 def decisions(outputs: Tensor, task: Task) -> Tensor:
-    """Return what the model decides, in float64: the predicted class as one-hot, or 0/1 for each label.
+    """Return the decisions in float64: the predicted class as one-hot, or 0/1 for each label.
 
     Args:
         outputs: ``(..., C)`` logits.
-        task: What the outputs stand for; a regression decides nothing.
+        task: What the outputs stand for.
 
     Returns:
         ``(..., C)`` of 0 and 1.
@@ -163,16 +166,16 @@ def decisions(outputs: Tensor, task: Task) -> Tensor:
 
 
 def noise_floor(outputs: Tensor, modalities: int = 2, head: Head | None = None) -> float:
-    """Return the share of variance that rounding of the outputs' own type can feign.
+    """Return the share of variance up to which a share may be rounding of the outputs' number type.
 
     Args:
-        outputs: ``(R, C)`` as the model gave them, in their own type.
-        modalities: How many there are. The grid of two squares the rounding error of a row; the tuples of more
-            multiply it with the outputs.
-        head: What made probabilities of which these are the logits: the rounding is that of the probabilities.
+        outputs: ``(R, C)`` outputs in the model's number type.
+        modalities: Number of modalities. The grid of two squares the rounding error of a row; the tuples of three and
+            more multiply it with the outputs.
+        head: The function that made probabilities, if these are their logits; then the rounding is theirs.
 
     Returns:
-        In ``[0, 1]``; 1 when the outputs do not vary.
+        In 0..1; 1 if the outputs do not vary.
     """
     values = outputs.double()
     spread = values.var(0).sum()
@@ -182,7 +185,7 @@ def noise_floor(outputs: Tensor, modalities: int = 2, head: Head | None = None) 
 
 
 def rounded(logits: Tensor, head: Head | None) -> Tensor:
-    """Return what the rounding of a type counts for in logits, or in those behind probabilities p: p dlogit/dp."""
+    """Return the size whose rounding logits have: their own, or with probabilities p of a head ``p dlogit/dp``."""
     if head is None:
         return logits.abs()
     return torch.maximum(logits.abs(), 1 + logits.exp() if head == "sigmoid" else torch.ones_like(logits))

@@ -4,10 +4,10 @@ from torch import Tensor
 
 
 def emap(grid: Tensor) -> Tensor:
-    """Project a model onto its additive part, as EMAP prints it (Hessel & Lee 2020, algorithm 1).
+    """Project a model onto its additive part, in the published form of EMAP (Hessel & Lee 2020, algorithm 1).
 
-    Every example is among its own donors here, which shrinks interactions by ``(1 - 1/N)^2`` in expectation; the
-    package itself uses :func:`unimodal_contribution`.
+    ``EMAP_i = mean_j f(x_i, y_j) + mean_k f(x_k, y_i) - mean_{k,j} f(x_k, y_j)``. Every example is among its own donors
+    here, which shrinks interactions by ``(1 - 1/N)^2`` in expectation. Prefer :func:`unimodal_contribution`.
 
     Args:
         grid: ``(..., N, N, C)`` outputs of the first modality of example i with the second of example j.
@@ -24,14 +24,14 @@ def own(grid: Tensor) -> Tensor:
 
 
 def unimodal_contribution(grid: Tensor) -> Tensor:
-    """Return the unimodal contribution (UC) of every example, with donors other than itself (DIME eq. 5).
+    """Return the unimodal contribution (UC) of every example, with donors other than itself (Lyu et al. 2022, eq. 5).
 
     ``UC_i = mean_{j != i} f(x_i, y_j) + mean_{k != i} f(x_k, y_i) - mean_{k != j, both != i} f(x_k, y_j)``.
-    Equal to the model where it is additive; ``MI_i = f(x_i, y_i) - UC_i``. The expectations are over the product of
+    If the model is additive, UC is its output. ``MI_i = f(x_i, y_i) - UC_i``. The expectations are over the product of
     the marginals: recombined pairs may be unlike any real pair.
 
     Args:
-        grid: ``(..., N, N, C)``, N at least 3.
+        grid: ``(..., N, N, C)`` outputs of the first modality of example i with the second of example j, N 3 or more.
 
     Returns:
         ``(..., N, C)``.
@@ -41,3 +41,17 @@ def unimodal_contribution(grid: Tensor) -> Tensor:
     rows, columns = grid.sum(-2), grid.sum(-3)
     rest = rows.sum(-2, keepdim=True) - diagonal.sum(-2, keepdim=True) - rows - columns + 2 * diagonal
     return (rows + columns - 2 * diagonal) / (n - 1) - rest / ((n - 1) * (n - 2))
+
+
+def multimodal_interaction(grid: Tensor) -> Tensor:
+    """Return the multimodal interaction (MI) of every example (Lyu et al. 2022, eq. 2-8).
+
+    ``MI_i = f(x_i, y_i) - UC_i``, with :func:`unimodal_contribution`; 0 if the model is additive.
+
+    Args:
+        grid: ``(..., N, N, C)`` as there.
+
+    Returns:
+        ``(..., N, C)``.
+    """
+    return own(grid) - unimodal_contribution(grid)

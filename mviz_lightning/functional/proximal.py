@@ -1,6 +1,6 @@
 """Elastic nets by accelerated proximal gradients.
 
-The objective is glmnet's, for n examples, weights W and an intercept that costs nothing:
+The objective is that of glmnet (Friedman et al. 2010), for n examples, weights W and an unpenalised intercept:
 ``mean loss + penalty * (mixing * |W|_1 + (1 - mixing) / 2 * |W|_2^2)``.
 """
 
@@ -12,24 +12,24 @@ import torch
 from torch import Tensor
 
 Family: TypeAlias = Literal["multinomial", "bernoulli", "gaussian"]
-"""Classes that exclude one another, labels, or values."""
+"""Kind of targets: classes of which each example has one, labels of 0 and 1, or values."""
 
 CURVATURE: dict[Family, float] = {"multinomial": 0.5, "bernoulli": 0.25, "gaussian": 1.0}
-"""The steepest second derivative of the loss by the scores."""
+"""Largest second derivative of the loss by the scores."""
 
 MIXING = 0.99
-"""The share of the absolute weights in the penalty, against squared ones."""
+"""Fraction of the penalty on absolute weights, against squared weights; MultiViz's value (its alpha)."""
 
 LONGER = 1.1
-"""By how much the next step is longer, if it may be."""
+"""Factor from one step length to the next, while the curvature allows it."""
 
 STEPS = 10_000
-"""Of all penalties of a path together; it ends where they are used up."""
+"""Number of steps after which a whole path of penalties ends."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Weights ``(F, K)`` and the intercept ``(K,)`` at a penalty, how many steps led there, and whether to the end."""
+    """Weights ``(F, K)`` and intercept ``(K,)`` at a penalty, the steps so far, and whether they have converged."""
 
     weights: Tensor
     intercept: Tensor
@@ -40,7 +40,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Problem:
-    """Standardised features ``(n, F)`` of the training part, their targets ``(n, K)``, and what is minimised."""
+    """Standardised features ``(n, F)`` of the training part, their targets ``(n, K)``, and the objective."""
 
     values: Tensor
     targets: Tensor
@@ -49,7 +49,7 @@ class Problem:
 
     @property
     def start(self) -> Fit:
-        """The optimum without any weight, and the smallest penalty whose optimum it is."""
+        """The optimum with all weights 0, and the smallest penalty with this optimum."""
         mean = self.targets.mean(0)
         weights = torch.zeros(self.values.shape[1], len(mean), dtype=torch.float64)
         intercept = {"multinomial": mean.log(), "bernoulli": mean.logit(), "gaussian": mean}[self.family]
@@ -58,31 +58,31 @@ class Problem:
 
     @property
     def rounding(self) -> float:
-        """The largest slope that rounding can feign where there is none.
+        """The slope up to which a slope may be rounding.
 
-        A slope is the mean over n products of a feature, whose mean square is 1, with a residual. Adding up in any
-        order errs by n times the precision of their mean size (Higham 2002), and residuals by that of the targets.
+        A slope is the mean of n products of a feature, whose mean square is 1, with a residual. A sum in any order has
+        an error of up to n eps times the mean size of its terms (Higham 2002), a residual one of eps times the targets.
         """
         deviation, size = self.targets.std(0, correction=0).max(), self.targets.abs().max()
         return torch.finfo(torch.float64).eps * float(len(self.targets) * deviation + size)
 
     def residual(self, scores: Tensor) -> Tensor:
-        """Return ``(n, K)``: the slope of every example's loss by its scores."""
+        """Return ``(n, K)``: the derivative of every example's loss by its scores."""
         if self.family == "multinomial":
             return scores.softmax(1) - self.targets
         return (scores.sigmoid() if self.family == "bernoulli" else scores) - self.targets
 
     def asking(self, fit: Fit) -> Tensor:
-        """Return ``(F,)``: how steeply the loss falls with the weights of a feature, at the steepest."""
+        """Return ``(F,)``: the largest absolute derivative of the mean loss by the weights of each feature."""
         residual = self.residual(fit.intercept + self.values @ fit.weights)
         return (self.values.T @ residual).abs().amax(1) / len(self.values)
 
 
 def minimise(problem: Problem, fit: Fit, penalty: float, tolerance: float) -> Fit:
-    """Go on from a fit by FISTA with restarts (Beck & Teboulle 2009; O'Donoghue & Candes 2015).
+    """Continue from a fit by FISTA with restarts (Beck & Teboulle 2009; O'Donoghue & Candes 2015).
 
-    Steps are as long as the curvature that they meet allows (Becker et al. 2011): the loss of many classes is flatter
-    by far than the bound that holds everywhere.
+    Step lengths follow the local curvature (Becker et al. 2011), because the loss of many classes is much flatter than
+    the bound that holds everywhere.
     """
     descent = _Descent.of(problem, penalty)
     safe = length = descent.safe
@@ -105,22 +105,22 @@ def minimise(problem: Problem, fit: Fit, penalty: float, tolerance: float) -> Fi
 
 @dataclass(frozen=True)
 class Point:
-    """Weights with the intercept behind them ``(F + 1, K)``, and their scores ``(n, K)``."""
+    """Weights with the intercept as the last row ``(F + 1, K)``, and their scores ``(n, K)``."""
 
     weights: Tensor
     scores: Tensor
 
     def beyond(self, other: "Point", part: float) -> "Point":
-        """Return the point that lies beyond this one, seen from another."""
+        """Return the point beyond this one on the line from another, by a fraction of their distance."""
         weights, scores = self.weights - other.weights, self.scores - other.scores
         return Point(self.weights + part * weights, self.scores + part * scores)
 
 
 @dataclass(frozen=True)
 class _Descent:
-    """Proximal steps at one penalty: features with ones behind them ``(n, F + 1)``, and what each weight costs.
+    """Proximal steps at one penalty: features and a last column of ones ``(n, F + 1)``, and the penalty of each weight.
 
-    Slopes are drawn towards 0 by their rounding: at a penalty that just leaves no weight, the last bit makes none.
+    Slopes are shrunk towards 0 by their rounding, so that at the smallest penalty without weights no weight appears.
     """
 
     problem: Problem
@@ -140,7 +140,7 @@ class _Descent:
 
     @property
     def safe(self) -> float:
-        """How long a step may be wherever it begins."""
+        """The step length that is safe everywhere."""
         steepest = CURVATURE[self.problem.family] * _largest_eigenvalue(self.values) / len(self.values)
         return 1 / (steepest + float(self.ridge.max()))
 
@@ -149,7 +149,7 @@ class _Descent:
         return Point(weights, self.values @ weights)
 
     def step(self, start: Point, length: float) -> tuple[Point, float]:
-        """Return where a step leads to, and how long the curvature on the way allows it to be."""
+        """Return the end of a step, and the step length that the curvature on the way allows."""
         residual = self.problem.residual(start.scores)
         slope = _shrunk(self.values.T @ residual / len(self.values), self.rounding) + self.ridge * start.weights
         end = self.at(_shrunk(start.weights - length * slope, length * self.threshold))
@@ -160,7 +160,7 @@ class _Descent:
 
 
 def _shrunk(weights: Tensor, threshold: Tensor) -> Tensor:
-    """Draw weights towards 0, which those within the threshold reach."""
+    """Shrink weights towards 0 by a threshold (soft thresholding)."""
     return weights.sign() * (weights.abs() - threshold).clamp(min=0)
 
 

@@ -1,4 +1,4 @@
-"""How well inputs predict labels without any model of the user's: ridge regression, judged on held-out examples."""
+"""How well raw inputs predict the labels without the user's model: kernel ridge regression on held-out examples."""
 
 from collections.abc import Sequence
 
@@ -8,26 +8,29 @@ from torch import Tensor
 from mviz_lightning.functional.variation import ROUNDED, rounding_of
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
-"""Of the kernel's mean eigenvalue; the best is chosen on the training part alone."""
+"""Ridge penalties that are tried, as fractions of the kernel's mean eigenvalue."""
 
 COLUMNS = 8192
-"""Features that are standardised at once: float64 copies of all would take twice the memory of the inputs."""
+"""Columns that are standardised at once; float64 copies of all would take twice the memory of the inputs."""
 
 COPY = 0.02
-"""Squared distance of near copies, augmented ones or neighbouring frames, in those of examples (median)."""
+"""Largest squared distance of near duplicates (augmented copies, neighbouring frames), as a fraction of the median."""
 
-ROUNDING = 1e-9
-"""The same of exact copies."""
+EXACT_COPY = 1e-9
+"""Largest squared distance of exact duplicates, as a fraction of the median: rounding."""
 
 NARROW = 16
-"""Features up to which copies must be exact."""
+"""Number of columns up to which only exact duplicates count: in few dimensions distinct examples are close."""
 
 
 def standardised_kernel(features: Tensor) -> Tensor:
-    """Return ``(N, N)`` float64: inner products of the examples' standardised features.
+    """Return the linear kernel of standardised features: ``K_ij = sum_d z_id z_jd``.
 
     Args:
-        features: ``(N, D)``; what is not finite counts as the column's mean, constant columns for nothing.
+        features: ``(N, D)``. Values that are not finite count as the column's mean; constant columns are left out.
+
+    Returns:
+        ``(N, N)`` float64.
     """
     kernel = torch.zeros(len(features), len(features), dtype=torch.float64)
     for columns in torch.split(features, COLUMNS, dim=1):
@@ -41,14 +44,14 @@ def standardised_kernel(features: Tensor) -> Tensor:
     return kernel
 
 
-def copies(kernel: Tensor, columns: int) -> Tensor:
-    """Return ``(N,)`` the first example of every chain of examples that are the same, or nearly so.
+def near_duplicates(kernel: Tensor, columns: int) -> Tensor:
+    """Return ``(N,)``: for every example the first of its chain of equal or nearly equal examples.
 
     Args:
-        kernel: ``(N, N)`` of standardised features.
-        columns: How many features there are; in a few, near ones are no copies but neighbours.
+        kernel: ``(N, N)`` from :func:`standardised_kernel`.
+        columns: Number of columns; up to :data:`NARROW` only exact duplicates count.
     """
-    limit = COPY if columns > NARROW else ROUNDING
+    limit = COPY if columns > NARROW else EXACT_COPY
     distances = _distances(kernel)
     near = distances <= limit * distances[distances > 0].median() if bool((distances > 0).any()) else distances <= 0
     first, before = near.double().argmax(1), torch.full((len(kernel),), -1)
@@ -58,9 +61,9 @@ def copies(kernel: Tensor, columns: int) -> Tensor:
 
 
 def _distances(kernel: Tensor) -> Tensor:
-    """Return ``(N, N)`` squared distances; 0 where rounding may have made them.
+    """Return ``(N, N)`` squared distances; 0 where they may be rounding.
 
-    The mean square is the number of standardised features: so many products are added up.
+    The mean square is the number of standardised features, the number of products in each sum.
     """
     squares = kernel.diagonal()
     distances = squares[:, None] + squares[None] - 2 * kernel
@@ -68,23 +71,31 @@ def _distances(kernel: Tensor) -> Tensor:
     return distances.where(distances > rounding, 0.0)
 
 
-def bent(kernel: Tensor) -> Tensor:
-    """Return the Gaussian kernel of the same features, as wide as examples are far apart (median)."""
+def gaussian_kernel(kernel: Tensor) -> Tensor:
+    """Return the Gaussian kernel of the same features: ``exp(-|z_i - z_j|^2 / median squared distance)``.
+
+    Args:
+        kernel: ``(N, N)`` from :func:`standardised_kernel`.
+
+    Returns:
+        ``(N, N)``; zeros if the median distance is 0.
+    """
     distances = _distances(kernel)
     width = distances[~torch.eye(len(kernel), dtype=torch.bool)].median()
     return torch.exp(-distances / width) if width > 0 else torch.zeros_like(kernel)
 
 
-def held_out(kernels: Sequence[Tensor], targets: Tensor, folds: Tensor) -> Tensor:
-    """Predict every fold from the others by kernel ridge regression.
+def kernel_ridge_predictions(kernels: Sequence[Tensor], targets: Tensor, folds: Tensor) -> Tensor:
+    """Predict every fold from the other folds by kernel ridge regression (Saunders et al. 1998).
 
-    Kernel and penalty are chosen inside the training part by its leave-one-out error, which ridge regression has in
-    closed form; so what is returned is unbiased, and worse than the mean where there is nothing to learn.
+    ``prediction = mean + k (K + penalty I)^-1 (targets - mean)``, centred in feature space. Kernel and penalty are
+    chosen in the training folds by the leave-one-out error, which has a closed form (PRESS, Allen 1974). So held-out
+    errors are unbiased; if there is nothing to learn, they are larger than those of the mean.
 
     Args:
-        kernels: ``(N, N)`` each.
+        kernels: Kernels to choose from, each ``(N, N)``.
         targets: ``(N, K)`` float64.
-        folds: ``(N,)`` which fold an example belongs to.
+        folds: ``(N,)`` fold of every example.
 
     Returns:
         ``(N, K)`` predictions.
@@ -99,9 +110,9 @@ def held_out(kernels: Sequence[Tensor], targets: Tensor, folds: Tensor) -> Tenso
 
 
 def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the kernel within the training part, and of the held-out part with it, about the training part's mean.
+    """Return the training part's kernel and the held-out part's kernel with it, both centred at the training mean.
 
-    What does not vary in the training part tells nothing about the rest: rounding is all that is left of it.
+    Entries up to rounding become 0: features that do not vary in the training part predict nothing.
     """
     within, across = kernel[inside][:, inside], kernel[outside][:, inside]
     means = within.mean(0)
@@ -111,7 +122,7 @@ def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, T
 
 
 def _fitted(parts: tuple[Tensor, Tensor], targets: Tensor) -> tuple[float, Tensor]:
-    """Return the smallest leave-one-out error and the held-out predictions that go with it."""
+    """Return the smallest leave-one-out error over the penalties, and the held-out predictions at that penalty."""
     within, across = parts
     values, vectors = torch.linalg.eigh(within)
     values = values.clamp(min=0)

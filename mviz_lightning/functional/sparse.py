@@ -1,4 +1,4 @@
-"""Sparse linear models from features to predictions: elastic-net paths."""
+"""Sparse linear models from features to targets: elastic-net paths."""
 
 import math
 from collections.abc import Iterator
@@ -11,27 +11,29 @@ from torch.nn import functional
 from mviz_lightning.functional.proximal import MIXING, Family, Fit, Problem, minimise
 from mviz_lightning.functional.variation import beyond_rounding, standardisation
 
-PENALTIES = 40
+PATH_LENGTH = 40
+"""Number of penalties of a path, equally spaced in the logarithm: steps of 11 %."""
+
 SMALLEST = 0.01
-"""The last penalty of a path, in parts of the first, which leaves no weight."""
+"""Last penalty of a path, as a fraction of the first, at which all weights are 0; glmnet's default for F > n."""
 
 PATIENCE = 5
-"""Penalties in a row that foretell held-out examples no better, after which a path ends."""
+"""Number of penalties in a row without a smaller held-out loss, after which a path ends."""
 
 COARSE, FINE = 1e-2, 1e-5
-"""How far the optimality conditions may be missed, in parts of the penalty: along a path, and by what is kept."""
+"""Tolerances of the optimality conditions, as fractions of the penalty: along a path, and for the chosen model."""
 
 
 @dataclass(frozen=True)
 class SparseLinear:
-    """A linear model of standardised features, most of whose weights are 0.
+    """A linear model of standardised features in which most weights are 0.
 
     Attributes:
-        weights: ``(F, K)`` of the standardised features.
-        intercept: ``(K,)``; of classes that were never seen, minus infinity.
-        penalty: That was chosen on held-out examples; 0 where there was nothing to learn.
-        mean: ``(F,)`` of the features.
-        spread: ``(F,)`` their standard deviations; infinite where a feature is constant, so that it counts for nothing.
+        weights: ``(F, K)`` weights of the standardised features.
+        intercept: ``(K,)``; minus infinity for classes without training examples.
+        penalty: Penalty chosen on held-out examples; 0 if there was nothing to learn.
+        mean: ``(F,)`` means of the features.
+        spread: ``(F,)`` standard deviations of the features; infinite for constant ones, so that they have no effect.
     """
 
     weights: Tensor
@@ -50,19 +52,21 @@ class SparseLinear:
 
 
 def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: Family) -> SparseLinear:
-    """Fit a path of sparse linear models to a part of the examples, and choose the one that foretells the others.
+    """Fit a path of :func:`elastic_net` models, and choose the penalty on held-out examples.
+
+    The sparse linear model of MultiViz's prediction stage (Liang et al. 2023; Wong et al. 2021).
 
     Args:
         features: ``(N, F)``, finite.
-        targets: ``(N, K)``: one-hot classes, labels of 0 and 1, or values. Values share one penalty; give them one
+        targets: ``(N, K)``: one-hot classes, labels of 0 and 1, or values. Values share one penalty; bring them to one
             scale.
         held_out: ``(N,)`` bool, True for the examples on which the penalty is chosen.
-        family: What the targets are.
+        family: Kind of targets.
 
     Returns:
-        The sparsest model whose held-out loss is within a standard error of the smallest (Breiman et al. 1984). What
-        does not vary in the training part is not fitted: a class that is not seen there is never foretold, a label that
-        is always or never there stays so.
+        The sparsest model whose held-out loss is within a standard error of the smallest (Breiman et al. 1984). Targets
+        that do not vary in the training part are not fitted: a class without training examples is never predicted, and
+        a constant label stays constant.
     """
     inside, varies = ~held_out, beyond_rounding(targets[~held_out])
     targets = targets.double()
@@ -81,14 +85,20 @@ def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: F
 def elastic_net(
     values: Tensor, targets: Tensor, penalty: float, family: Family, *, mixing: float = MIXING
 ) -> tuple[Tensor, Tensor]:
-    """Return ``(F, K)`` weights and the ``(K,)`` intercept that minimise the objective.
+    """Fit an elastic net (Zou & Hastie 2005), with the objective of glmnet (Friedman et al. 2010).
+
+    ``mean loss + penalty * (mixing * |W|_1 + (1 - mixing) / 2 * |W|_2^2)``, with an unpenalised intercept. The loss is
+    the cross-entropy, the binary cross-entropy summed over labels, or half the squared error summed over values.
 
     Args:
         values: ``(n, F)`` float64 standardised features.
         targets: ``(n, K)`` float64, none of them constant.
-        penalty: On the weights, above 0.
-        family: What the targets are.
-        mixing: The share of absolute weights in the penalty.
+        penalty: Penalty on the weights, above 0.
+        family: Kind of targets.
+        mixing: Fraction of the penalty on absolute weights.
+
+    Returns:
+        ``(F, K)`` weights and the ``(K,)`` intercept.
 
     Raises:
         RuntimeError: The optimum was not reached.
@@ -96,14 +106,12 @@ def elastic_net(
     problem = Problem(values, targets, family, mixing)
     found = _refined(problem, problem.start, penalty, FINE)
     if not found.settled:
-        raise RuntimeError(
-            f"the sparse linear model reached no optimum in {found.steps} steps at penalty={penalty:.3g}."
-        )
+        raise RuntimeError(f"the elastic net reached no optimum in {found.steps} steps at penalty={penalty:.3g}.")
     return found.weights, found.intercept
 
 
 def losses(scores: Tensor, targets: Tensor, family: Family) -> Tensor:
-    """Return ``(n,)`` the loss of every example's ``(n, K)`` scores, summed over labels or values."""
+    """Return ``(n,)`` losses of ``(n, K)`` scores, summed over labels or values."""
     if family == "multinomial":
         return scores.logsumexp(1) - (scores * targets).sum(1)
     if family == "bernoulli":
@@ -118,7 +126,7 @@ def _constant(targets: Tensor, family: Family) -> Tensor:
 
 
 def _best(problem: Problem, values: Tensor, targets: Tensor) -> Fit:
-    """Go down the path as long as held-out examples are foretold better; choose the first that is good enough."""
+    """Fit smaller penalties until the held-out loss stops falling; return the first fit within a standard error."""
     if len(values) < 2:
         return problem.start
     fits: list[Fit] = []
@@ -138,9 +146,9 @@ def _best(problem: Problem, values: Tensor, targets: Tensor) -> Fit:
 
 
 def _path(problem: Problem) -> Iterator[Fit]:
-    """Yield the fit for every penalty, from the one that leaves no weight on; each begins where the last one ended."""
+    """Yield the fit for every penalty, from the largest to the smallest; each starts from the last one."""
     fit = start = problem.start
-    for part in torch.logspace(0, math.log10(SMALLEST), PENALTIES if start.penalty > 0 else 0, dtype=torch.float64):
+    for part in torch.logspace(0, math.log10(SMALLEST), PATH_LENGTH if start.penalty > 0 else 0, dtype=torch.float64):
         fit = _refined(problem, fit, start.penalty * float(part), COARSE)
         if not fit.settled:
             return
@@ -148,7 +156,7 @@ def _path(problem: Problem) -> Iterator[Fit]:
 
 
 def _refined(problem: Problem, fit: Fit, penalty: float, tolerance: float) -> Fit:
-    """Solve for the features that may have a weight, until none beside them asks for one."""
+    """Solve for the features that may have a weight, and add others until the optimality conditions hold."""
     # The strong rule (Tibshirani et al. 2012): a gradient changes no faster than the penalty.
     likely = problem.mixing * (2 * penalty - max(fit.penalty, penalty))
     active = fit.weights.ne(0).any(1) | (problem.asking(fit) >= likely)

@@ -5,34 +5,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-WIDTH = 0.25
-"""Of the kernel, in cosine distance from the unmasked example."""
+from mviz_lightning.errors import renamed_arguments
+
+KERNEL_WIDTH = 0.25
+"""Width of the LIME kernel, in cosine distance from the unmasked example; the value of DIME's released code."""
 
 ALPHA = 1.0
-"""Of the ridge penalty."""
+"""Ridge penalty on the weights; the value of LIME's and DIME's released code."""
 
 ROUNDING = 1e-6
-"""Spread of responses, relative to their size, that rounding in float32 can feign."""
+"""Spread of responses, relative to their size, up to which it may be rounding in float32 (about 8 eps)."""
 
 EXACT = 1e-12
-"""Residuals, relative to the responses, that are rounding in float64."""
+"""Size of residuals, relative to the responses, up to which they are rounding in float64."""
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """Return the relative spread that rounding of outputs of a type can feign in differences of them."""
+    """Return the spread of responses, relative to their size, up to which it may be rounding in a number type."""
     return max(ROUNDING, 4 * torch.finfo(dtype).eps)
 
 
+@renamed_arguments(units="segments")
 def draw_masks(segments: int, samples: int, seed: int = 0) -> Tensor:
-    """Draw masks of which each unit stays in half; all there are where they are no more than asked for.
+    """Draw masks that keep each segment with probability 1/2 (LIME, Ribeiro et al. 2016).
 
     Args:
-        segments: U, how many there are.
-        samples: How many masks at the most.
-        seed: Of the draw.
+        segments: Number of segments, U.
+        samples: Number of masks, up to which all 2^U masks are taken.
+        seed: Seed of the draw.
 
     Returns:
-        ``(S, U)`` bool, True where a unit stays; the first row keeps all.
+        ``(S, U)`` bool, True where a segment stays; the first mask keeps all.
     """
     if 2**segments <= samples:
         codes = torch.arange(2**segments - 1, -1, -1).unsqueeze(1)
@@ -42,12 +45,12 @@ def draw_masks(segments: int, samples: int, seed: int = 0) -> Tensor:
     return masks
 
 
-def kernel(masks: Tensor, width: float = WIDTH) -> Tensor:
-    """Weigh masks by their nearness to the unmasked example: ``sqrt(exp(-d^2 / width^2))``, d the cosine distance.
+def kernel(masks: Tensor, width: float = KERNEL_WIDTH) -> Tensor:
+    """Return the weights of masks: ``sqrt(exp(-d^2 / width^2))``, d the cosine distance from the unmasked example.
 
     Args:
         masks: ``(S, U)`` bool.
-        width: Of the kernel.
+        width: Width of the kernel.
 
     Returns:
         ``(S,)`` in ``(0, 1]``, float64.
@@ -62,9 +65,9 @@ class Surrogate:
     """A weighted ridge regression of responses on masks.
 
     Attributes:
-        weights: ``(U, K)`` what a unit that stays adds to each of K responses.
-        r2: ``(K,)`` leave-one-out R2: how much of an unseen mask's response the weights foretell, 1 at best; NaN where
-            the response does not vary.
+        weights: ``(U, K)``: what a segment that stays adds to each of K responses.
+        r2: ``(K,)`` leave-one-out R², up to 1: the part of the variance of held-out masks' responses that the weights
+            predict; NaN if the response does not vary.
     """
 
     weights: Tensor
@@ -72,18 +75,23 @@ class Surrogate:
 
 
 def surrogate(
-    masks: Tensor, responses: Tensor, *, width: float = WIDTH, alpha: float = ALPHA, floor: float = 0.0
+    masks: Tensor, responses: Tensor, *, width: float = KERNEL_WIDTH, alpha: float = ALPHA, floor: float = 0.0
 ) -> Surrogate:
-    """Fit a linear surrogate with a free intercept to the responses of masked inputs.
+    """Fit the linear surrogate of LIME to the responses of masked inputs (Ribeiro et al. 2016, eq. 2, as a ridge).
 
-    Weights are linear in the responses: those of a sum are the sum of the weights.
+    ``min over w, b of sum_s kernel(s) * (response_s - b - s @ w)^2 + alpha * |w|^2``. The weights are linear in the
+    responses. With DIME's responses (Lyu et al. 2022), the mean over donors for UC and own less mean for MI, the
+    weights of UC and MI therefore add up to those of plain LIME.
 
     Args:
-        masks: ``(S, U)`` bool, True where a unit stayed.
-        responses: ``(S, K)``.
-        width: Of the kernel that weighs masks.
-        alpha: Of the ridge penalty.
-        floor: Spread of the responses that is rounding: of differences, what they were taken from tells.
+        masks: ``(S, U)`` bool, True where a segment stays.
+        responses: ``(S, K)`` outputs for the masks.
+        width: Width of the kernel, in cosine distance.
+        alpha: Ridge penalty.
+        floor: Spread of the responses up to which it is rounding. For differences of outputs, give that of the outputs.
+
+    Returns:
+        Weights and leave-one-out R² of K responses.
     """
     design, responses = masks.to(responses.device, torch.float64), responses.double()
     importance = kernel(masks, width).to(responses.device)
@@ -94,7 +102,7 @@ def surrogate(
     weights = projection @ spread
     leverage = share + (centred * projection.T).sum(1)
     residual = spread - centred @ weights
-    # Of a surrogate that leaves nothing open, rounding alone is left, and a leverage of 1 to divide it by.
+    # Residuals of an exact fit are rounding, and its leverages are 1.
     residual = residual.where(residual.abs() > EXACT * responses.abs().amax(0), 0.0)
     r2 = _leave_one_out(spread, residual, importance, leverage)
     varies = spread.abs().amax(0) > (ROUNDING * responses.abs().amax(0)).clamp(min=floor)
@@ -102,9 +110,9 @@ def surrogate(
 
 
 def _leave_one_out(spread: Tensor, residual: Tensor, importance: Tensor, leverage: Tensor) -> Tensor:
-    """Return ``1 - PRESS / PRESS of the mean alone``, both in closed form.
+    """Return ``1 - PRESS / PRESS of the mean alone``, both in closed form (Allen 1974).
 
-    In-sample R2 is .2 to .9 on pure noise, since there are few masks to a unit.
+    In-sample R² is 0.2 to 0.9 on pure noise, because there are only a few masks per segment.
     """
     missed = (residual / (1 - leverage).clamp(min=1e-12).unsqueeze(1)).square()
     share = importance / importance.sum()

@@ -1,24 +1,24 @@
-"""What targets say: which examples are labelled, and with what."""
+"""Targets: which examples have a label, and which."""
 
 from torch import Tensor
 
 from mviz_lightning.functional.outputs import Task
 
 IGNORED = -100
-"""What stands where there is no label, as PyTorch's losses have it (``ignore_index``)."""
+"""Target of an example without a label: ``ignore_index`` of PyTorch's losses."""
 
 LIKELY = 0.5
-"""Graded label from which on it counts as one where a yes or no is needed."""
+"""Smallest graded label that counts as 1 where 0 or 1 is needed."""
 
 
 def labelled(target: Tensor, task: Task | None = None) -> Tensor:
     """Tell which examples have a label.
 
-    An example of several labels of which one is missing has none: no score could be taken of it.
+    An example with several labels has a label only if none of them is missing, because scores need all.
 
     Args:
-        target: ``(N, ...)`` as it came, or as of :func:`decided`.
-        task: What the outputs stand for; of values -100 is one like any other, and only NaN and infinity are none.
+        target: ``(N, ...)`` targets of the batch, or of :func:`decided`.
+        task: What the outputs stand for. In a regression -100 is a value; only NaN and infinity mean no label.
 
     Returns:
         ``(N,)`` bool.
@@ -36,21 +36,21 @@ def one_each(target: Tensor) -> bool:
 
 
 def graded(target: Tensor) -> bool:
-    """Tell whether some labels lie between 0 and 1, as where several people were asked."""
+    """Tell whether some labels lie strictly between 0 and 1, for example shares of annotators."""
     known = _rows(target)[labelled(target)]
     return bool(((known > 0) & (known < 1)).any())
 
 
 def decided(target: Tensor, task: Task) -> Tensor:
-    """Return every example's label in the shape that metrics take.
+    """Return every example's label in the shape that metrics accept.
 
     Args:
-        target: ``(N, ...)`` as it came.
+        target: ``(N, ...)`` targets of the batch.
         task: What the outputs stand for.
 
     Returns:
-        ``(N,)`` long classes, of one-hot rows and of distributions the largest; ``(N,)`` or ``(N, C)`` long labels of
-        0 and 1, graded ones rounded; or values as they are. :data:`IGNORED` where there is none.
+        ``(N,)`` long classes (the largest of one-hot rows and distributions); ``(N,)`` or ``(N, C)`` long labels of 0
+        and 1 (graded ones are rounded); or unchanged values. :data:`IGNORED` means no label.
     """
     rows = _rows(target)
     if task == "regression":

@@ -1,5 +1,6 @@
-"""The types of modalities under their public name. Knows: modalities."""
+"""The types of modalities under their public name. Knows: modalities, errors."""
 
+from mviz_lightning.errors import moved_names
 from mviz_lightning.modalities import (
     Audio,
     Image,
@@ -13,6 +14,12 @@ from mviz_lightning.modalities import (
     fill,
 )
 
-Kind = ModalityType
+__all__ = ["Audio", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill"]
 
-__all__ = ["Audio", "Image", "Kind", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill"]
+MOVED = {
+    "Kind": "mviz_lightning.kinds.ModalityType",
+    "kind_of": "mviz_lightning.modalities.modality_type_of",
+}
+"""Old public name -> new place; the old names go with the next release."""
+
+__getattr__ = moved_names(__name__, MOVED)

@@ -7,23 +7,24 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mviz_lightning.functional import Design, Task, decisions, design
+from mviz_lightning.functional import Design, Task, design
+from mviz_lightning.functional.flips import FlipCounts, flip_counts, flip_rates
 
 
 class PredictionFlips(Metric):
-    """How many predictions change when one modality is taken from another example, of those that all would change.
+    """Share of predictions that change when one modality is swapped, relative to swapping all modalities.
 
-    The total effect of a modality on what the model decides rather than on its logits: 0 where swapping it never
-    changes a prediction, 1 where the swapped example's prediction is as good as any other's. Needs no labels. Arguments
-    are those of :class:`ContributionShares`, whose rows these are; a regression decides nothing.
+    The metric of :func:`mviz_lightning.functional.prediction_flips`, which has the formula. It is 0 where swapping the
+    modality never changes a prediction, and about 1 where the prediction follows the swapped-in example. It needs no
+    labels. The rows are those of :class:`ContributionShares`.
 
     Args:
         modalities: Names, two or more.
-        task: ``multiclass``, ``binary`` or ``multilabel``, where every label is a prediction.
+        task: ``multiclass``, ``binary``, or ``multilabel``, where every label is a prediction.
         group_size: Examples recombined with one another.
         pairs: As for ``ContributionShares``.
-        seed: Of the design.
-        kwargs: Of every torchmetrics metric.
+        seed: Seed of the design.
+        kwargs: Arguments of every torchmetrics metric.
     """
 
     full_state_update = False
@@ -48,7 +49,7 @@ class PredictionFlips(Metric):
         self.task: Task = task
         self.design: Design = design(len(self.modalities), group_size, pairs=pairs, seed=seed)
         zero = torch.zeros((), dtype=torch.float64)
-        for state in ("changed", "swaps", "decided", "examples"):
+        for state in FlipCounts._fields:
             self.add_state(state, default=zero, dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor) -> None:
@@ -56,18 +57,17 @@ class PredictionFlips(Metric):
 
         Args:
             outputs: ``(G, T, C)`` logits of the design's T tuples in G groups.
+
+        Raises:
+            ValueError: The task is regression.
         """
-        made = decisions(outputs, self.task)
-        own = self.design.own(made)
-        swapped = torch.stack([self.design.swapped(made, m) for m in range(len(self.modalities))])
-        self.changed = self.changed + (swapped - own.unsqueeze(2)).square().sum((1, 2, 3, 4)) / 2
-        self.swaps = self.swaps + swapped[0, ..., 0].numel()
-        self.decided = self.decided + own.sum((0, 1))
-        self.examples = self.examples + own[..., 0].numel()
+        counts = flip_counts(outputs, self.design, self.task)
+        self.changed = self.changed + counts.changed
+        self.swaps = self.swaps + counts.swaps
+        self.decided = self.decided + counts.decided
+        self.examples = self.examples + counts.examples
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``flips/<m>`` for every modality; 0 where all predictions are the same."""
-        share = self.decided / self.examples
-        differing = (share * (1 - share)).sum() * self.examples / (self.examples - 1)
-        flips = torch.where(differing > 0, self.changed / self.swaps / differing, 0.0)
+        flips = flip_rates(FlipCounts(self.changed, self.swaps, self.decided, self.examples))
         return {f"flips/{name}": value for name, value in zip(self.modalities, flips, strict=True)}

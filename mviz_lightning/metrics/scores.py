@@ -9,13 +9,15 @@ from torchmetrics import Metric, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from mviz_lightning.functional import Task, design, labelled, levelled, predictions
+from mviz_lightning.functional import Task, design
+from mviz_lightning.functional.scores import comparable, labelled_predictions, swapped_examples
 
 
 class GradedAccuracy(Metric):
-    """What the targets say of the strongest label, on average: VQA's accuracy where several people were asked.
+    """Mean target of the label with the largest prediction: the accuracy of VQA (Antol et al. 2015).
 
-    ``update`` takes ``(n, C)`` predictions, of which only the order in each row counts, and targets in 0..1.
+    Several people were asked there, so targets lie between 0 and 1. ``update`` takes ``(n, C)`` predictions, of which
+    only the largest in each row counts, and ``(n, C)`` targets in 0..1.
     """
 
     full_state_update = False
@@ -40,12 +42,12 @@ class GradedAccuracy(Metric):
 
 
 def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
-    """Return accuracy for classification (of all labels for multilabel), R2 for regression.
+    """Return accuracy for classification (of all labels for multilabel), R² for regression.
 
     Args:
         task: What the outputs stand for.
-        outputs: How many there are, C.
-        graded: Whether labels lie between 0 and 1; then what they say of the strongest label counts.
+        outputs: Number of outputs, C.
+        graded: Whether labels lie between 0 and 1; then the score is :class:`GradedAccuracy`.
     """
     if task == "multilabel" and graded:
         return GradedAccuracy()
@@ -59,7 +61,7 @@ def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
 
 
 class _GroupScore(WrapperMetric):
-    """A score of real examples, and the same score of their recombinations beside it."""
+    """A score of the real examples, and the same score of their recombinations."""
 
     full_state_update = False
     is_differentiable = False
@@ -83,12 +85,12 @@ class _GroupScore(WrapperMetric):
 
     @property
     def _recombinations(self) -> int:
-        """How many scores stand beside that of the real examples."""
+        """Number of scores beside that of the real examples."""
         return 1
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Add groups."""
-        outputs = levelled(outputs, self.task).double()
+        outputs = comparable(outputs, self.task)
         self._add(self.score, self._design.own(outputs), target)
         for position, metric in enumerate(self.recombined):
             self._add(metric, *self._recombine(position, outputs, target))
@@ -98,11 +100,9 @@ class _GroupScore(WrapperMetric):
         raise NotImplementedError
 
     def _add(self, metric: nn.Module, outputs: Tensor, target: Tensor) -> None:
-        truth = target.flatten(0, outputs.dim() - 2)
-        known = labelled(truth, self.task)
-        if bool(known.any()):  # a process may have no group, and most metrics refuse to add nothing
-            predicted = predictions(outputs.flatten(0, -2), self.task)
-            cast("Metric", metric).update(predicted[known], truth[known])
+        predicted, truth = labelled_predictions(outputs, target, self.task)
+        if len(truth):  # a process may have no group, and most metrics refuse to add nothing
+            cast("Metric", metric).update(predicted, truth)
 
     def _scores(self) -> tuple[Tensor, list[Tensor]]:
         return self.score.compute(), [cast("Metric", metric).compute() for metric in self.recombined]
@@ -118,8 +118,12 @@ class _GroupScore(WrapperMetric):
 class EMAPGap(_GroupScore):
     """The score, the score of the unimodal contributions alone, and their difference (Hessel & Lee 2020).
 
-    The gap is blind to interactions that leave the decision unchanged; read it beside the shares. Donors of an example
-    are the others of its group. Arguments and ``update`` are those of every score on groups:
+    The metric of :func:`mviz_lightning.functional.emap_gap`, which has the formula. Interactions that leave the
+    decision unchanged do not count; read the gap beside the shares. Donors of an example are the other examples of its
+    group.
+
+    ``update`` takes ``(G, T, C)`` outputs of the design's T tuples in G groups, and ``(G, g, ...)`` targets. A target
+    of -100, or NaN in a regression, means no label; such examples do not count.
 
     Args:
         modalities: Names, two or more.
@@ -127,10 +131,7 @@ class EMAPGap(_GroupScore):
         score: A torchmetric of predictions (probabilities or values) and targets.
         group_size: Examples recombined with one another.
         pairs: As for ``ContributionShares``, whose rows these are.
-        seed: Of the design.
-
-    ``update`` takes ``(G, T, C)`` outputs of the design's tuples in G groups, and ``(G, g, ...)`` targets. Examples
-    with a target of -100, or NaN in a regression, have no label and do not count.
+        seed: Seed of the design.
     """
 
     def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +146,8 @@ class EMAPGap(_GroupScore):
 class PerceptualScore(_GroupScore):
     """How much the score falls when one modality is taken from other examples (Gat et al. 2021).
 
-    Arguments and ``update`` are those of :class:`EMAPGap`.
+    The metric of :func:`mviz_lightning.functional.perceptual_score`, which has the formula. Arguments and ``update``
+    are those of :class:`EMAPGap`.
     """
 
     @property
@@ -153,8 +155,7 @@ class PerceptualScore(_GroupScore):
         return len(self.modalities)
 
     def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        swapped = self._design.swapped(outputs, position)
-        return swapped, target.unsqueeze(2).expand(*target.shape[:2], swapped.shape[2], *target.shape[2:])
+        return swapped_examples(outputs, target, self._design, position)
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``perceptual/<m>`` for every modality."""

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mviz_lightning.functional import Design, Task, decomposable, design, shares
+from mviz_lightning.functional import Design, Task, contribution_shares, decomposable, design
 
 
 class ContributionShares(Metric):
-    """How much of a model's outputs each modality explains alone, and how much their interactions (Sobol' indices).
+    """Shares of the outputs' variance that each modality and their interactions explain (Sobol' indices, Sobol' 1993).
 
+    The metric of :func:`mviz_lightning.functional.contribution_shares`, which has the formula.
     Evaluate the model on ``metric.design.tuples`` (``(T, M)`` positions in a group of ``group_size`` examples; for two
     modalities the full grid, row by row), group after group.
 
@@ -20,10 +21,10 @@ class ContributionShares(Metric):
         modalities: Names, two or more.
         task: What the outputs stand for; multiclass logits are centred over the classes.
         group_size: Examples recombined with one another.
-        pairs: Whether shares of pairs are wanted; by default for three and four modalities.
+        pairs: Whether to compute the shares of pairs; by default for three and four modalities.
         scale: Standard deviations of several regression targets.
-        seed: Of the design.
-        kwargs: Of every torchmetrics metric.
+        seed: Seed of the design.
+        kwargs: Arguments of every torchmetrics metric.
 
     Example:
         >>> import torch
@@ -62,6 +63,9 @@ class ContributionShares(Metric):
 
         Args:
             outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
+
+        Raises:
+            ValueError: The outputs are not those of the design's tuples.
         """
         if outputs.dim() != 3 or outputs.shape[1] != len(self.design.tuples):
             raise ValueError(
@@ -81,4 +85,4 @@ class ContributionShares(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return the shares with their intervals, by the names under which they are logged."""
         components = self.components if isinstance(self.components, Tensor) else torch.cat(self.components)
-        return shares(components, self.modalities, self.design.pairs)
+        return contribution_shares(components, self.modalities, self.design.pairs)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Modality, Probe
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of, renamed_attributes
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ REGISTRY: dict[str, type["ModalityType"]] = {}
 """Modality types by name, oldest first."""
 
 
+@renamed_attributes(units="segments")
 class ModalityType(ABC):
     """One modality of all examples, divided into segments.
 

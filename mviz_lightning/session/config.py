@@ -12,8 +12,8 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.errors import ConfigurationError, at_least, listed
 from mviz_lightning.explainers import Explainer
-from mviz_lightning.functional import Task, design, shares, smallest_group
-from mviz_lightning.functional.designs import usual_group
+from mviz_lightning.functional import Task, contribution_shares, design
+from mviz_lightning.functional.designs import smallest_group, usual_group
 
 EXAMPLES = 128
 """Examples that are recombined where nobody chose."""
@@ -154,7 +154,7 @@ class SessionConfig:
         """Names of the values that a run gives; a task that turns out to be a regression has no flips."""
         names = list(self.modalities)
         plan = design(len(names), self.group, pairs=self.pairs, seed=self.seed)
-        found = list(shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
+        found = list(contribution_shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
         found += [] if self.task == "regression" else [f"flips/{name}" for name in names]
         scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
         return found + (scored if self.target else [])

@@ -11,8 +11,16 @@ from mviz_lightning.batch.probe import known_target
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.probability_outputs import head_of, last_operation, with_logits
 from mviz_lightning.engine.ranks import Ranks
-from mviz_lightning.functional import NOTEWORTHY, Head, Task, logits_of, masked_classes, noise_floor
-from mviz_lightning.functional.outputs import saturated, within_bounds
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.outputs import (
+    NOTEWORTHY,
+    Head,
+    logits_of,
+    masked_classes,
+    noise_floor,
+    saturated,
+    within_bounds,
+)
 from mviz_lightning.session.task import resolve_task, told
 
 NOTICED = 0.01

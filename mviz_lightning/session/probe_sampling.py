@@ -16,7 +16,7 @@ from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
-from mviz_lightning.functional import smallest_group
+from mviz_lightning.functional.designs import smallest_group
 from mviz_lightning.session.config import SessionConfig
 
 REFERENCE_BYTES = 256 * 2**20

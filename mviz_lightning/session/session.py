@@ -21,7 +21,8 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
-from mviz_lightning.functional import Task, levelled
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.session.config import SessionConfig

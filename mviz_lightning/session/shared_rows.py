@@ -14,7 +14,7 @@ from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.engine.second_order import second_derivatives
 from mviz_lightning.errors import message_of
 from mviz_lightning.explainers import Fallback, ProbeContext, Request, Responses
-from mviz_lightning.functional import levelled
+from mviz_lightning.functional.outputs import levelled
 
 STRAIGHT = "all second derivatives are 0: the network is made of straight pieces (ReLU), or the two never meet"
 """Why second derivatives tell nothing, in the words of pictures and tables."""

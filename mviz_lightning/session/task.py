@@ -5,7 +5,8 @@ import math
 from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional import Task, graded, labelled, one_each
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.targets import graded, labelled, one_each
 
 WHOLE = 1e-2
 """By how much shares of one class each may miss 1: half precision, and labels written with two digits."""

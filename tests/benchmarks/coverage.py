@@ -15,7 +15,8 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from mviz_lightning.functional import TupleDesign, anova, design, jackknife, share_names, share_ratios
+from mviz_lightning.functional import TupleDesign, anova, design, jackknife, share_ratios
+from mviz_lightning.functional.contribution import share_names
 
 NAMES = "abc"
 BATCH = 50

@@ -43,7 +43,7 @@ from mviz_lightning.engine import Evaluator, Query
 from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.explainers import ProbeContext
 from mviz_lightning.explainers.unimodal_importance.explainer import NUM_TOTALS, UnimodalImportance
-from mviz_lightning.functional.importance import perturbations
+from mviz_lightning.functional.importance import perturbation_masks
 from mviz_lightning.session.runner import Runner
 
 STEPS, AT_ONCE, ORDERS = 16, 64, 4
@@ -180,13 +180,13 @@ def ablated(asked: Input) -> Tensor:
 
 def kernel_shap(asked: Input) -> Tensor:
     """Captum's KernelSHAP."""
-    count = max(2, len(perturbations("shap", asked.count)))
+    count = max(2, len(perturbation_masks("shap", asked.count)))
     return asked.picked(KernelShap(asked).attribute(asked.values, n_samples=count, **asked.masking))
 
 
 def lime(asked: Input) -> Tensor:
     """Captum's LIME: the lasso."""
-    count = len(perturbations("lime", asked.count))
+    count = len(perturbation_masks("lime", asked.count))
     return asked.picked(Lime(asked).attribute(asked.values, n_samples=count, **asked.masking))
 
 

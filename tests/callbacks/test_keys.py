@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from mviz_lightning.functional import predictions
+from mviz_lightning.functional.scores import predictions
 
 THREE = {"image": "0", "text": "1", "audio": "2"}
 COST = {"mviz/seconds", "mviz/rows", "mviz/overhead"}

@@ -21,7 +21,8 @@ from mviz_lightning.explainers import (
     MultimodalRepresentation,
     UnimodalImportance,
 )
-from mviz_lightning.functional import decomposable, largest, levelled, logits_of, masked_classes, noise_floor
+from mviz_lightning.functional import decomposable
+from mviz_lightning.functional.outputs import largest_output, levelled, logits_of, masked_classes, noise_floor
 from mviz_lightning.session.explain import ShareReport
 
 COUNT = 96
@@ -302,7 +303,7 @@ def test_what_is_masked(task: Any) -> None:
 
     assert masked_classes(outputs, task).tolist() == expected
     assert masked_classes(outputs[:, 1:2], task).tolist() == [False]  # nothing else is left
-    assert largest(outputs[:, :3], "multiclass") == 9
+    assert largest_output(outputs[:, :3], "multiclass") == 9
     assert levelled(outputs, "multiclass").isfinite().all()
 
 

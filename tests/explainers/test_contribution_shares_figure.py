@@ -7,7 +7,7 @@ import pytest
 
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.explainers.contribution_shares.figure import COLOURS, share_curves
-from mviz_lightning.functional import bound_name
+from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History

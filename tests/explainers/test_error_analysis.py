@@ -20,7 +20,7 @@ from mviz_lightning.explainers import ErrorAnalysis, Explainer
 from mviz_lightning.explainers.error_analysis.explainer import LONGEST, thinned
 from mviz_lightning.explainers.error_analysis.result import ErrorResult
 from mviz_lightning.functional import decomposable
-from mviz_lightning.functional.failures import categories, categories_of, margins
+from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
 
 TASKS = [("multiclass", 3), ("multiclass", 2), ("binary", 1), ("multilabel", 3), ("regression", 1), ("regression", 2)]
 
@@ -50,9 +50,9 @@ def case(request):
 def test_planted_decisions_are_counted_in_their_categories(case) -> None:
     task, _, _, result, kinds = case
     expected = Counter(kind for row in kinds for kind in row)
-    assert result.counts == {name: expected[name] for name in categories_of(task)}
+    assert result.counts == {name: expected[name] for name in failure_category_names(task)}
     total = sum(map(len, kinds))
-    assert result.values == {name: expected[name] / total for name in categories_of(task)[1:]}
+    assert result.values == {name: expected[name] / total for name in failure_category_names(task)[1:]}
     assert min(result.counts.values()) > 0
 
 
@@ -68,7 +68,7 @@ def test_planted_decisions_are_counted_by_class_by_output_or_by_quarter(case) ->
             key = column if len(row) > 1 else quarter if task == "regression" else value
             by.setdefault(key, Counter())[kind] += 1
     assert {one.index: dict(one.counts) for one in result.classes} == {
-        key: {name: counts[name] for name in categories_of(task)} for key, counts in by.items()
+        key: {name: counts[name] for name in failure_category_names(task)} for key, counts in by.items()
     }
     bounds = [one.between for one in result.classes]
     if (task, outputs) == ("regression", 1):
@@ -167,7 +167,7 @@ def test_three_modalities(task, outputs) -> None:
         Three(unimodal, interaction), batch, ["image", "text", "sound"], task=task, group_size=16, pairs=False
     )
     expected = Counter(kind for row in kinds for kind in row)
-    assert surveyed(found).counts == {name: expected[name] for name in categories_of(task)}
+    assert surveyed(found).counts == {name: expected[name] for name in failure_category_names(task)}
 
 
 class Three(planted.Table):
@@ -193,7 +193,7 @@ def test_categories_are_those_of_slow_loops(task, outputs) -> None:
         grid = values / scale if task == "regression" else values
         seen += slow.sorted_out(grid.view(8, 8, outputs).numpy(), known, task)
     expected = Counter(kind for row in seen for kind in row)
-    assert surveyed(found).counts == {name: expected[name] for name in categories_of(task)}
+    assert surveyed(found).counts == {name: expected[name] for name in failure_category_names(task)}
     assert len(+expected) > 2
 
 
@@ -239,28 +239,28 @@ def test_every_decision_is_in_the_category_of_the_slow_loop(task, outputs, seed)
         if task == "regression"
         else integers(outputs if task == "multiclass" else 2, 20, columns, seed=seed + 2)
     )
-    names = categories_of(task)
-    found = [[names[place] for place in row] for row in categories(value, alone, target, task).tolist()]
+    names = failure_category_names(task)
+    found = [[names[place] for place in row] for row in failure_categories(value, alone, target, task).tolist()]
     known = target[:, 0].tolist() if task == "multiclass" else target.numpy()
     assert found == [slow.of_example(value[i].numpy(), alone[i].numpy(), known[i], task) for i in range(20)]
 
 
 def test_margins_are_how_far_the_truth_leads() -> None:
     logits, two = torch.tensor([[1.0, 4.0, 2.0]]), torch.tensor([[-2.0, 3.0]])
-    assert margins(logits, torch.tensor([[1]]), "multiclass").tolist() == [[2]]
-    assert margins(logits, torch.tensor([[2]]), "multiclass").tolist() == [[-2]]
-    assert margins(two, torch.tensor([[1, 1]]), "multilabel").tolist() == [[-2, 3]]
-    assert margins(two, torch.tensor([[0.0, 0.0]]), "regression").tolist() == [[-2, -3]]
+    assert decision_margins(logits, torch.tensor([[1]]), "multiclass").tolist() == [[2]]
+    assert decision_margins(logits, torch.tensor([[2]]), "multiclass").tolist() == [[-2]]
+    assert decision_margins(two, torch.tensor([[1, 1]]), "multilabel").tolist() == [[-2, 3]]
+    assert decision_margins(two, torch.tensor([[0.0, 0.0]]), "regression").tolist() == [[-2, -3]]
 
 
 def test_what_is_no_more_than_rounding_does_not_mislead() -> None:
     value, alone, true = torch.tensor([[-2e-6]]), torch.tensor([[-1e-6]]), torch.tensor([[1]])
-    names = categories_of("binary")
-    assert names[int(categories(value, alone, true, "binary"))] == "misled"
-    assert names[int(categories(value, alone, true, "binary", floor=1e-5))] == "unrepaired"
+    names = failure_category_names("binary")
+    assert names[int(failure_categories(value, alone, true, "binary"))] == "misled"
+    assert names[int(failure_categories(value, alone, true, "binary", floor=1e-5))] == "unrepaired"
     values = torch.tensor([[1e-6]]), torch.tensor([[2e-6]]), torch.zeros(1, 1)
-    assert int(categories(*values, "regression")) == 1
-    assert int(categories(*values, "regression", floor=1e-5)) == 0
+    assert int(failure_categories(*values, "regression")) == 1
+    assert int(failure_categories(*values, "regression", floor=1e-5)) == 0
 
 
 # -- Arguments, costs, memory ----------------------------------------------------------------------------------------

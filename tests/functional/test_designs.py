@@ -18,13 +18,12 @@ from mviz_lightning.functional import (
     TupleDesign,
     design,
     half_splits,
-    share_names,
     share_ratios,
-    smallest_group,
     split_components,
     unimodal_contribution,
 )
-from mviz_lightning.functional.designs import usual_group
+from mviz_lightning.functional.contribution import share_names
+from mviz_lightning.functional.designs import smallest_group, usual_group
 
 seeds = st.integers(0, 10_000)
 grid_sizes = st.integers(4, 8)

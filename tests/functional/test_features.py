@@ -12,20 +12,15 @@ from reference import features as slow
 
 from mviz_lightning import functional
 from mviz_lightning.functional import (
-    CONSTANT,
-    UNIMODAL,
     benjamini_hochberg,
-    classify,
+    classify_features,
     design,
     effective_rank,
     feature_components,
     main_effects,
     over_represented,
-    overlap,
-    rounding_floor,
-    strongest,
-    varies,
 )
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest_examples, varies
 
 SIZES = {2: 8, 3: 12}
 
@@ -83,12 +78,12 @@ def test_classes_are_those_of_the_slow_reference(rows) -> None:
     live = [row[3] for row in rows]
     # Two contributions above .8 can only come from noise; then the larger one counts.
     expected = slow.classes(shares.where(shares == shares.amax(1, keepdim=True), -1).numpy(), live, UNIMODAL)
-    assert classify(shares, torch.tensor(live)).tolist() == expected
+    assert classify_features(shares, torch.tensor(live)).tolist() == expected
 
 
 def test_classes_begin_at_the_threshold() -> None:
     shares = torch.tensor([[UNIMODAL, 0.2], [0.79, 0.0], [0.1, 0.9], [0.9, 0.1]], dtype=torch.float64)
-    assert classify(shares, torch.tensor([True, True, True, False])).tolist() == [0, 2, 1, CONSTANT]
+    assert classify_features(shares, torch.tensor([True, True, True, False])).tolist() == [0, 2, 1, CONSTANT]
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -165,18 +160,18 @@ def test_the_floor_is_far_below_what_matters() -> None:
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 12))
 def test_the_strongest_are_those_of_the_slow_reference(values, count) -> None:
-    assert strongest(torch.tensor(values).float(), count) == slow.strongest(values, count)
+    assert strongest_examples(torch.tensor(values).float(), count) == slow.strongest(values, count)
 
 
 def test_what_is_as_strong_as_the_last_comes_along_if_asked() -> None:
     values = torch.tensor([1.0, 3.0, 2.0, 2.0, 2.0, 0.0])
-    assert strongest(values, 2) == [1, 2]
-    assert strongest(values, 2, ties=True) == [1, 2, 3, 4]
-    assert strongest(values, 5, ties=True) == strongest(values, 9, ties=True) == [1, 2, 3, 4, 0]
+    assert strongest_examples(values, 2) == [1, 2]
+    assert strongest_examples(values, 2, ties=True) == [1, 2, 3, 4]
+    assert strongest_examples(values, 5, ties=True) == strongest_examples(values, 9, ties=True) == [1, 2, 3, 4, 0]
 
 
 def test_nothing_is_strong_in_what_is_constant() -> None:
-    assert strongest(torch.zeros(5), 3) == strongest(torch.zeros(5), 3, ties=True) == []
+    assert strongest_examples(torch.zeros(5), 3) == strongest_examples(torch.zeros(5), 3, ties=True) == []
 
 
 def test_the_overlap_is_the_share_of_either() -> None:

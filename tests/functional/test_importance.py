@@ -15,11 +15,11 @@ from torch import Tensor
 
 from mviz_lightning.functional.importance import (
     PERTURBATIONS,
-    attributed,
-    coalitions,
-    perturbations,
+    perturbation_attribution,
+    perturbation_masks,
     segment_sums,
-    shapley,
+    shapley_masks,
+    shapley_values,
 )
 
 
@@ -38,9 +38,9 @@ def pairwise(segments: int, seed: int = 0) -> tuple[Callable[[Tensor], Tensor], 
 
 def explained(method: str, play: Callable[[Tensor], Tensor], segments: int, samples: int | None = None) -> Tensor:
     """Return ``(U,)`` what a method says of a game over masks."""
-    masks = perturbations(method, segments, samples).double()
+    masks = perturbation_masks(method, segments, samples).double()
     ends = (play(row)[0] for row in (torch.ones(1, segments).double(), torch.zeros(1, segments).double()))
-    return attributed(method, play(masks), *ends, segments, samples).weights[:, 0]
+    return perturbation_attribution(method, play(masks), *ends, segments, samples).weights[:, 0]
 
 
 @pytest.mark.parametrize(
@@ -64,20 +64,20 @@ def test_sums_are_those_of_single_entries(shape: tuple[int, ...], index: Tensor)
 @pytest.mark.parametrize("segments", [1, 2, 3, 5])
 def test_shapley_values_of_all_masks_are_those_of_all_orders_and_of_all_subsets(segments: int) -> None:
     played = game(segments)
-    drawn = coalitions(segments, 2**segments)
+    drawn = shapley_masks(segments, 2**segments)
     outputs = torch.tensor(slow.played(played, drawn.masks.tolist())).view(-1, 1)
     whole, without = (torch.tensor([played(frozenset(range(count)))]) for count in (segments, 0))
-    found = shapley(drawn, outputs, whole, without)[:, 0].numpy()
+    found = shapley_values(drawn, outputs, whole, without)[:, 0].numpy()
     np.testing.assert_allclose(found, slow.shapley_of_subsets(played, segments), atol=1e-12)
     np.testing.assert_allclose(found, slow.shapley_of_orders(played, segments), atol=1e-12)
 
 
 @given(st.integers(4, 12), st.integers(0, 100))
 def test_drawn_masks_are_fitted_as_lagrange_would_and_add_up_whatever_was_drawn(segments: int, seed: int) -> None:
-    drawn = coalitions(segments, 4 * segments, seed)
+    drawn = shapley_masks(segments, 4 * segments, seed)
     masks, weights = drawn.masks, drawn.weights
     outputs, whole, without = (floats(count, 2, seed=seed + k).double() for k, count in enumerate((len(masks), 1, 1)))
-    found = shapley(drawn, outputs, whole[0], without[0]).numpy()
+    found = shapley_values(drawn, outputs, whole[0], without[0]).numpy()
     np.testing.assert_allclose(found.sum(0), (whole - without)[0].numpy(), atol=1e-9)
     for k in range(2):
         gains, change = (outputs - without)[:, k].numpy(), float((whole - without)[0, k])
@@ -87,17 +87,17 @@ def test_drawn_masks_are_fitted_as_lagrange_would_and_add_up_whatever_was_drawn(
 
 @pytest.mark.parametrize("samples", [2, 3])
 def test_fewer_masks_than_units_still_add_up(samples: int) -> None:
-    drawn = coalitions(10, samples)
+    drawn = shapley_masks(10, samples)
     assert len(drawn.masks) == 2
-    found = shapley(drawn, floats(2, 1), torch.tensor([3.0]), torch.tensor([1.0]))
+    found = shapley_values(drawn, floats(2, 1), torch.tensor([3.0]), torch.tensor([1.0]))
     assert float(found.sum()) == pytest.approx(2)
 
 
 def test_masks_with_their_complements_are_exact_for_single_units_and_pairs() -> None:
     play, truth = pairwise(14)
-    drawn = coalitions(14, 200, seed=3)
+    drawn = shapley_masks(14, 200, seed=3)
     ends = (play(row)[0] for row in (torch.ones(1, 14).double(), torch.zeros(1, 14).double()))
-    found = shapley(drawn, play(drawn.masks.double()), *ends)[:, 0]
+    found = shapley_values(drawn, play(drawn.masks.double()), *ends)[:, 0]
     torch.testing.assert_close(found, truth, rtol=1e-6, atol=1e-8)
 
 
@@ -109,16 +109,16 @@ def test_more_masks_come_closer_to_the_values_of_a_game_of_every_order() -> None
     for samples in (64, 512, 2048):
         off = []
         for seed in range(4):
-            drawn = coalitions(12, samples, seed)
+            drawn = shapley_masks(12, samples, seed)
             outputs = torch.tensor(slow.played(played, drawn.masks.tolist())).view(-1, 1)
-            off.append(np.abs(shapley(drawn, outputs, *ends)[:, 0].numpy() - truth).mean())
+            off.append(np.abs(shapley_values(drawn, outputs, *ends)[:, 0].numpy() - truth).mean())
         errors.append(np.mean(off))
     assert errors[0] > 1.5 * errors[1] > 1.5**2 * errors[2]
 
 
 @given(st.integers(2, 12), st.integers(2, 600), st.integers(0, 100))
 def test_coalitions_are_within_bounds_and_come_in_pairs(segments: int, samples: int, seed: int) -> None:
-    drawn = coalitions(segments, samples, seed)
+    drawn = shapley_masks(segments, samples, seed)
     masks, weights = drawn.masks, drawn.weights
     sizes = masks.sum(1)
     assert len(masks) <= samples
@@ -135,7 +135,7 @@ def test_weights_of_a_size_add_up_to_its_part_of_the_kernel(samples: int) -> Non
     segments = 12
     share = dict.fromkeys(range(1, segments), 0.0)
     for seed in range(200):
-        drawn = coalitions(segments, samples, seed)
+        drawn = shapley_masks(segments, samples, seed)
         for size, weight in zip(drawn.masks.sum(1).tolist(), (drawn.weights / 200).tolist(), strict=True):
             share[size] += weight
     for size, found in share.items():
@@ -143,7 +143,7 @@ def test_weights_of_a_size_add_up_to_its_part_of_the_kernel(samples: int) -> Non
 
 
 def test_sizes_that_are_taken_whole_are_there_once() -> None:
-    drawn = coalitions(12, 1000)
+    drawn = shapley_masks(12, 1000)
     masks, weights = drawn.masks, drawn.weights
     outer = masks.sum(1) == 1
     assert int(outer.sum()) == 12
@@ -154,17 +154,17 @@ def test_sizes_that_are_taken_whole_are_there_once() -> None:
 @pytest.mark.parametrize("segments", [0, 1, 4, 30])
 @pytest.mark.parametrize("method", PERTURBATIONS)
 def test_masks_are_the_same_whenever_they_are_asked_for(method: str, segments: int) -> None:
-    first, second = (perturbations(method, segments, seed=5) for _ in range(2))
+    first, second = (perturbation_masks(method, segments, seed=5) for _ in range(2))
     assert torch.equal(first, second)
     assert first.shape[1] == segments
     if segments == 30 and method != "occlusion":
-        assert not torch.equal(first, perturbations(method, segments, seed=6))
+        assert not torch.equal(first, perturbation_masks(method, segments, seed=6))
 
 
 @pytest.mark.parametrize(("method", "count"), [("occlusion", 30), ("lime", 120), ("shap", 480)])
 def test_a_method_asks_for_as_many_masks_as_is_said(method: str, count: int) -> None:
-    assert len(perturbations(method, 30)) == count
-    assert len(perturbations(method, 30, 50)) == (30 if method == "occlusion" else 50)
+    assert len(perturbation_masks(method, 30)) == count
+    assert len(perturbation_masks(method, 30, 50)) == (30 if method == "occlusion" else 50)
 
 
 def test_occlusion_is_what_is_lost_without_a_unit() -> None:
@@ -201,10 +201,10 @@ def test_nothing_is_added_by_no_unit() -> None:
 
 
 def test_outputs_are_explained_one_by_one() -> None:
-    outputs = floats(len(perturbations("shap", 5)), 3).double()
+    outputs = floats(len(perturbation_masks("shap", 5)), 3).double()
     whole, without = floats(3, seed=1).double(), floats(3, seed=2).double()
-    together = attributed("shap", outputs, whole, without, 5).weights
+    together = perturbation_attribution("shap", outputs, whole, without, 5).weights
     for k in range(3):
-        alone = attributed("shap", outputs[:, [k]], whole[[k]], without[[k]], 5).weights
+        alone = perturbation_attribution("shap", outputs[:, [k]], whole[[k]], without[[k]], 5).weights
         torch.testing.assert_close(together[:, [k]], alone)
     assert math.isclose(float(together[:, 1].sum()), float(whole[1] - without[1]))

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from reference.worlds import recombined
 from torch import Tensor
 
-from mviz_lightning.functional import Task, decomposable, design, noise_floor, predictions, share_ratios
+from mviz_lightning.functional import Task, decomposable, design, share_ratios
+from mviz_lightning.functional.outputs import noise_floor
+from mviz_lightning.functional.scores import predictions
 
 seeds = st.integers(0, 10_000)
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "regression")

@@ -11,7 +11,8 @@ from reference import slow
 from reference.worlds import World, deviation
 from torch import Tensor
 
-from mviz_lightning.functional import emap, own, unimodal_contribution
+from mviz_lightning.functional import emap, multimodal_interaction, unimodal_contribution
+from mviz_lightning.functional.projection import own
 
 Statistic = Callable[[Tensor], Tensor]
 seeds = st.integers(0, 10_000)
@@ -77,6 +78,7 @@ def test_uc_and_the_mean_second_difference_add_up_to_the_outputs(seed: int, size
     interaction = torch.from_numpy(slow.multimodal_interaction(grid.numpy()))
 
     torch.testing.assert_close(unimodal_contribution(grid) + interaction, own(grid))
+    torch.testing.assert_close(multimodal_interaction(grid), interaction)
 
 
 @given(seeds, sizes)

@@ -10,8 +10,8 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from mviz_lightning.functional import bent, copies, held_out, ridge, standardised_kernel
-from mviz_lightning.functional.ridge import COLUMNS, PENALTIES, _centred, _fitted
+from mviz_lightning.functional import gaussian_kernel, kernel_ridge_predictions, ridge, standardised_kernel
+from mviz_lightning.functional.ridge import COLUMNS, PENALTIES, _centred, _fitted, near_duplicates
 
 seeds = st.integers(0, 10_000)
 NAN, INF = float("nan"), float("inf")
@@ -122,21 +122,21 @@ def test_inputs_that_say_nothing_have_an_empty_kernel(features: Tensor) -> None:
 
     assert kernel.shape == (6, 6)
     assert not kernel.any()
-    assert not bent(kernel).any()
+    assert not gaussian_kernel(kernel).any()
 
 
 @given(seeds, st.integers(3, 12))
 def test_the_gaussian_kernel_is_as_wide_as_examples_are_apart(seed: int, count: int) -> None:
     features = slow.standardised(normal(seed, count, 4).numpy())
 
-    close(bent(torch.from_numpy(features @ features.T)), slow.gaussian(features))
+    close(gaussian_kernel(torch.from_numpy(features @ features.T)), slow.gaussian(features))
 
 
 def test_examples_that_are_mostly_alike_have_no_width() -> None:
     features = torch.zeros(20, 1)
     features[0] = 1
 
-    assert not bent(standardised_kernel(features)).any()
+    assert not gaussian_kernel(standardised_kernel(features)).any()
 
 
 @pytest.mark.parametrize("error", [-4e-16, 4e-16])
@@ -145,8 +145,8 @@ def test_rounding_in_the_kernel_tells_no_copies_apart(error: float) -> None:
     exact = standardised_kernel(features)
     kernel = exact + error * (1 - torch.eye(24, dtype=torch.float64))  # another processor's
 
-    assert copies(kernel, 1).tolist() == [0, 1, 0] * 8
-    assert torch.equal(bent(kernel), torch.zeros(24, 24, dtype=torch.float64))
+    assert near_duplicates(kernel, 1).tolist() == [0, 1, 0] * 8
+    assert torch.equal(gaussian_kernel(kernel), torch.zeros(24, 24, dtype=torch.float64))
 
 
 def test_what_is_constant_where_it_is_fitted_foretells_the_mean() -> None:
@@ -155,7 +155,7 @@ def test_what_is_constant_where_it_is_fitted_foretells_the_mean() -> None:
     above = torch.triu(normal(1, 40, 40), 1)
     kernel = standardised_kernel(features) * (1 + 2e-16 * (above + above.T))  # another processor's
     targets = normal(2, 40, 1)
-    found = held_out([kernel], targets, folds)
+    found = kernel_ridge_predictions([kernel], targets, folds)
 
     close(found[folds == 1], targets[folds == 0].mean(0).expand(20, 1).numpy())
 
@@ -217,7 +217,7 @@ def test_held_out_folds_are_predicted_as_by_the_loops(columns: int, outputs: int
     kernels = [scaled @ scaled.T, slow.gaussian(scaled)]
 
     linear = standardised_kernel(features)
-    found = held_out([linear, bent(linear)], targets, folds)
+    found = kernel_ridge_predictions([linear, gaussian_kernel(linear)], targets, folds)
     close(found, slow.held_out(kernels, targets.numpy(), folds.numpy(), PENALTIES))
 
 
@@ -238,20 +238,22 @@ def test_a_precomputed_kernel_and_its_features_are_one_regression() -> None:
 @given(seeds)
 def test_an_offset_of_inputs_or_targets_changes_nothing(seed: int) -> None:
     features, targets, folds = normal(seed, 15, 3), normal(seed + 1, 15, 2), parts(15)
-    plain = held_out([features @ features.T], targets, folds)
+    plain = kernel_ridge_predictions([features @ features.T], targets, folds)
     moved = features + 5
 
-    np.testing.assert_allclose(held_out([moved @ moved.T], targets, folds), plain, atol=1e-6)
-    np.testing.assert_allclose(held_out([features @ features.T], targets + 9, folds), plain + 9, atol=1e-9)
+    np.testing.assert_allclose(kernel_ridge_predictions([moved @ moved.T], targets, folds), plain, atol=1e-6)
+    np.testing.assert_allclose(
+        kernel_ridge_predictions([features @ features.T], targets + 9, folds), plain + 9, atol=1e-9
+    )
 
 
 @given(seeds)
 def test_no_example_is_predicted_from_its_own_label_or_those_of_its_fold(seed: int) -> None:
     features, targets, folds = normal(seed, 16, 4), normal(seed + 1, 16, 2), parts(16, 4)
     kernel = standardised_kernel(features)
-    before = held_out([kernel, bent(kernel)], targets, folds)
+    before = kernel_ridge_predictions([kernel, gaussian_kernel(kernel)], targets, folds)
     changed = torch.where((folds == 2)[:, None], 1e6, targets)
-    after = held_out([kernel, bent(kernel)], changed, folds)
+    after = kernel_ridge_predictions([kernel, gaussian_kernel(kernel)], changed, folds)
 
     assert torch.equal(after[folds == 2], before[folds == 2])
     assert (after[folds != 2] != before[folds != 2]).any()
@@ -263,7 +265,7 @@ def test_folds_may_bear_any_numbers_and_hold_any_number_of_examples(folds: Tenso
     targets = features[:, :1]
     scaled = slow.standardised(features.numpy())
 
-    found = held_out([standardised_kernel(features)], targets, folds)
+    found = kernel_ridge_predictions([standardised_kernel(features)], targets, folds)
     close(found, slow.held_out([scaled @ scaled.T], targets.numpy(), folds.numpy(), PENALTIES))
 
 
@@ -272,18 +274,23 @@ def test_inputs_that_say_nothing_predict_the_mean(kernel: Tensor) -> None:
     targets, folds = normal(9, 12, 2), parts(12)
     expected = torch.stack([targets[folds != fold].mean(0) for fold in range(3)])[folds]
 
-    close(held_out([kernel, bent(kernel)], targets, folds), expected.numpy())
+    close(kernel_ridge_predictions([kernel, gaussian_kernel(kernel)], targets, folds), expected.numpy())
 
 
 def test_targets_that_do_not_vary_are_predicted_as_they_are() -> None:
     kernel = standardised_kernel(normal(10, 12, 30))
 
-    close(held_out([kernel, bent(kernel)], torch.full((12, 2), 3.0, dtype=torch.float64), parts(12)), 3.0)
+    close(
+        kernel_ridge_predictions(
+            [kernel, gaussian_kernel(kernel)], torch.full((12, 2), 3.0, dtype=torch.float64), parts(12)
+        ),
+        3.0,
+    )
 
 
 def explained(features: Tensor, targets: Tensor, folds: Tensor) -> float:
     kernel = standardised_kernel(features)
-    missed = (targets - held_out([kernel, bent(kernel)], targets, folds)).square().sum()
+    missed = (targets - kernel_ridge_predictions([kernel, gaussian_kernel(kernel)], targets, folds)).square().sum()
     usual = torch.stack([targets[folds != fold].mean(0) for fold in range(int(folds.max()) + 1)])[folds]
     return float(1 - missed / (targets - usual).square().sum())
 
@@ -301,7 +308,7 @@ def test_a_curve_is_found_by_the_gaussian_kernel_alone() -> None:
     targets = features.square()
 
     assert explained(features, targets, folds) > 0.9
-    linear = held_out([standardised_kernel(features)], targets, folds)
+    linear = kernel_ridge_predictions([standardised_kernel(features)], targets, folds)
     assert float((targets - linear).square().mean() / targets.var()) > 0.9
 
 
@@ -323,7 +330,7 @@ def test_penalties_are_large_enough_that_noise_costs_little() -> None:
     found = []
     for seed in range(10):
         targets = normal(100 + seed, 64, 1)
-        predicted = held_out([standardised_kernel(normal(seed, 64, 20))], targets, folds)
+        predicted = kernel_ridge_predictions([standardised_kernel(normal(seed, 64, 20))], targets, folds)
         found.append(float(1 - (targets - predicted).square().mean() / targets.var()))
 
     assert np.mean(found) > -0.1

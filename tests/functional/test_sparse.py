@@ -172,7 +172,7 @@ def chosen(values, targets, held_out, family):
     """Choose a penalty as the docstring says, on a whole path without warm starts."""
     inside = values[~held_out].numpy(), targets[~held_out].numpy()
     first = slow.first_penalty(*inside)
-    path = first * np.logspace(0, -2, sparse.PENALTIES)
+    path = first * np.logspace(0, -2, sparse.PATH_LENGTH)
     fits = [tuple(part.numpy() for part in elastic_net(*map(torch.tensor, inside), p, family)) for p in path]
     unseen = values[held_out].numpy(), targets[held_out].numpy()
     found = np.array([slow.example_losses(unseen[0] @ w + b, unseen[1], family) for w, b in fits])
@@ -347,7 +347,7 @@ def test_steps_grow_where_the_loss_of_many_classes_is_flat(monkeypatch):
 def test_an_optimum_that_is_not_reached_is_said(monkeypatch):
     values, targets = problem("multinomial")
     monkeypatch.setattr(proximal, "STEPS", 3)
-    with pytest.raises(RuntimeError, match=r"the sparse linear model reached no optimum in 3 steps at penalty=0.01"):
+    with pytest.raises(RuntimeError, match=r"the elastic net reached no optimum in 3 steps at penalty=0.01"):
         elastic_net(values, targets, 0.01, "multinomial")
 
 

@@ -9,8 +9,8 @@ from reference import slow
 from torch import Tensor
 
 from mviz_lightning.explainers.dime.explainer import attributions
-from mviz_lightning.functional import draw_masks, kernel, surrogate
-from mviz_lightning.functional.surrogate import ALPHA, WIDTH
+from mviz_lightning.functional import draw_masks, surrogate
+from mviz_lightning.functional.surrogate import ALPHA, KERNEL_WIDTH, kernel
 
 seeds = st.integers(0, 10_000)
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
@@ -91,7 +91,7 @@ def test_the_unmasked_example_weighs_one_and_the_width_is_a_quarter() -> None:
 
     expected = [1.0, np.sqrt(np.exp(-(0.5**2) / 0.25**2)), np.sqrt(np.exp(-1 / 0.25**2))]
     assert kernel(masks).tolist() == pytest.approx(expected)
-    assert (WIDTH, ALPHA) == (0.25, 1.0)
+    assert (KERNEL_WIDTH, ALPHA) == (0.25, 1.0)
 
 
 # -- Weights ---------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ OUTPUTS = {"multiclass": 3, "binary": 1, "multilabel": 3, "regression": 1}
 
 
 class Table(nn.Module):
-    """A model by table: the UC is the mean over the examples that the inputs come from; MI is added where all are equal."""
+    """A model by table: UC is the mean over the examples of the inputs; MI is added where these are all equal."""
 
     def __init__(self, unimodal: Tensor, interaction: Tensor) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from torchmetrics import MeanSquaredError, Metric, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
 
 from mviz_lightning.explainers import Shares
-from mviz_lightning.functional import Task, design, emap, shares
+from mviz_lightning.functional import Task, contribution_shares, design, emap
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, default_score
 
 seeds = st.integers(0, 10_000)
@@ -81,7 +81,7 @@ def test_shares_are_those_of_the_components_of_all_groups(modalities: int, size:
     metric.update(outputs)
 
     components = metric.design.components(outputs - outputs.mean(-1, keepdim=True))
-    expected = shares(components, NAMES[:modalities], metric.design.pairs)
+    expected = contribution_shares(components, NAMES[:modalities], metric.design.pairs)
     found = metric.compute()
     assert found.keys() == expected.keys()
     assert all(torch.isclose(found[name], expected[name]) for name in expected)

@@ -11,7 +11,8 @@ from reference import alarm as slow
 from reference.worlds import recombined, responses
 from torch import Tensor
 
-from mviz_lightning.functional import Task, decisions, design
+from mviz_lightning.functional import Task, design
+from mviz_lightning.functional.outputs import decisions
 from mviz_lightning.metrics import PredictionFlips
 
 NAMES = ("image", "text", "audio")

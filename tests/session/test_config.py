@@ -15,7 +15,7 @@ BATCH = (torch.randn(64, 3), torch.randn(64, 5), torch.randint(0, 3, (64,)))
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ({"explainers": DIME()}, r"^explainers=DIME\(.*: give a list, of one where there is but one, \[\] for none\.$"),
+        ({"explainers": DIME()}, r"^explainers=DIME\(.*: give a list; \[x\] for a single x, \[\] for none\.$"),
         ({"explainers": None}, r"^explainers=None: give a list"),
         ({"explainers": "DIME"}, r"^explainers='DIME': give a list"),
         ({"explainers": ["DIME"]}, r"^explainers: 'DIME' is none; give objects of .*, \[DIME\(\)\] for one\.$"),

@@ -21,7 +21,7 @@ from mviz_lightning.explainers import (
     MultimodalRepresentation,
     UnimodalImportance,
 )
-from mviz_lightning.functional import decided, graded, labelled, one_each
+from mviz_lightning.functional.targets import decided, graded, labelled, one_each
 from mviz_lightning.metrics import EMAPGap, GradedAccuracy, default_score
 from mviz_lightning.session.explain import ShareReport
 from mviz_lightning.session.task import resolve_task

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mviz_lightning.functional import bound_name
+from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart, Dashboard
 
 

@@ -11,7 +11,8 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.collapse.references import RawInputProof, ScoreReference, anchors, fit_raw_input_proof
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional import Design, Task, decided, design, graded, labelled
+from mviz_lightning.functional import Design, Task, design
+from mviz_lightning.functional.targets import decided, graded, labelled
 from mviz_lightning.functional.variation import beyond_rounding
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 

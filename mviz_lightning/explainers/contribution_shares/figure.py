@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mviz_lightning.functional import bound_name
+from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
 from mviz_lightning.sinks.records import Picture, RunRecord, State

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mviz_lightning.functional import bound_name
+from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import RunRecord, State
 
 Table = Sequence[Sequence[str]]

@@ -11,7 +11,7 @@ from torch import Tensor
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, renamed_arguments
 from mviz_lightning.explainers.base import STRINGS, Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.checks import require_least, require_outputs
 from mviz_lightning.explainers.cross_modal_interaction.result import (
@@ -21,8 +21,8 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
     PairInteraction,
 )
 from mviz_lightning.explainers.outcome import Outcome, outcome
-from mviz_lightning.functional import largest
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
+from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.surrogate import rounding
 from mviz_lightning.sinks.records import Record
 
@@ -56,6 +56,7 @@ class _Pair:
         return Query(Query.aligned(rows, len(self.probe_context.probe.layout.names)).sources, kept)
 
 
+@renamed_arguments(units="segments", top_units="top_segments")
 @dataclass(frozen=True, kw_only=True)
 class CrossModalInteraction(Explainer):
     """Which segments of two modalities act together on an output of an example: a word and the patches it names.
@@ -241,7 +242,7 @@ class CrossModalInteraction(Explainer):
             else:
                 matrices = tuple(next(given)[: counts[0], : counts[1]] for _ in roles)
             method = "difference" if derived is None else self.method
-            floor = 0.0 if method == "second_order" else precision * largest(outputs, pair.probe_context.task)
+            floor = 0.0 if method == "second_order" else precision * largest_output(outputs, pair.probe_context.task)
             for output, matrix in zip(roles, matrices, strict=True):
                 found[example, output] = PairInteraction(pair.first, pair.second, matrix, method, reason, floor)
         return found

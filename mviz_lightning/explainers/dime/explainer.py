@@ -14,7 +14,8 @@ from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Res
 from mviz_lightning.explainers.checks import require_least, require_outputs
 from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
 from mviz_lightning.explainers.outcome import outcome
-from mviz_lightning.functional import ALPHA, draw_masks, surrogate
+from mviz_lightning.functional import draw_masks, surrogate
+from mviz_lightning.functional.surrogate import ALPHA
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:

@@ -14,8 +14,16 @@ from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Res
 from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, ErrorResult
 from mviz_lightning.explainers.outcome import outcome
-from mviz_lightning.functional import Task, labelled, largest
-from mviz_lightning.functional.failures import FAILED, GAINED, categories, categories_of, margins
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.failures import (
+    FAILED,
+    GAINED,
+    decision_margins,
+    failure_categories,
+    failure_category_names,
+)
+from mviz_lightning.functional.outputs import largest_output
+from mviz_lightning.functional.targets import labelled
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
@@ -90,7 +98,7 @@ class ErrorAnalysis(Explainer):
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> ErrorResult:
         """Sort all decisions into categories."""
         found = Decisions.of(probe_context, responses.outputs[0])
-        names = categories_of(probe_context.task)
+        names = failure_category_names(probe_context.task)
         counts = _counted(found.category, names)
         history = thinned([*responses.memory.get("history", ()), (*responses.moment, counts)])
         worst, rescued = (
@@ -159,8 +167,10 @@ class Decisions:
         truth = target[examples].view(len(examples), -1)
         truth = probe_context.decomposable(truth) if task == "regression" else truth
         rounded = scaled if task == "regression" else responses  # centring takes an offset away, not its rounding
-        floor = ROUNDED * torch.finfo(responses.dtype).eps * largest(rounded, task)
-        return cls(task, examples, outputs, value, unimodal, truth, categories(value, unimodal, truth, task, floor))
+        floor = ROUNDED * torch.finfo(responses.dtype).eps * largest_output(rounded, task)
+        return cls(
+            task, examples, outputs, value, unimodal, truth, failure_categories(value, unimodal, truth, task, floor)
+        )
 
     @property
     def loss(self) -> Tensor:
@@ -178,7 +188,7 @@ class Decisions:
 
     def rescued(self, count: int) -> list[tuple[int, int]]:
         """Return ``(row, column)`` of the decisions that MI made right, or whose error it lowered, most gain first."""
-        before, after = (margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
+        before, after = (decision_margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
         return self._first(self.category == GAINED, after - before, count)
 
     def _first(self, among: Tensor, key: Tensor, count: int) -> list[tuple[int, int]]:
@@ -227,6 +237,6 @@ def _case(probe_context: ProbeContext, found: Decisions, place: tuple[int, int])
         value=float(value[output]),
         unimodal=float(unimodal[output]),
         interaction=float(value[output] - unimodal[output]),
-        category=categories_of(task)[int(found.category[row, column])],
+        category=failure_category_names(task)[int(found.category[row, column])],
         loss=float(found.loss[row, column] * (scale[column] if task == "regression" else 1)),
     )

@@ -21,7 +21,9 @@ from mviz_lightning.explainers.multimodal_prediction.result import (
 )
 from mviz_lightning.explainers.multimodal_representation.result import pictured
 from mviz_lightning.explainers.outcome import outcome
-from mviz_lightning.functional import SparseLinear, labelled, sparse_linear, strongest
+from mviz_lightning.functional import SparseLinear, sparse_linear
+from mviz_lightning.functional.features import strongest_examples
+from mviz_lightning.functional.targets import labelled
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
@@ -144,7 +146,8 @@ def used(model: SparseLinear) -> dict[int, int]:
 
 def _activating(probe_context: ProbeContext, activations: Tensor) -> list[ReferenceExample]:
     return [
-        ReferenceExample(example, probe_context.positions[example]) for example in strongest(activations, ACTIVATED)
+        ReferenceExample(example, probe_context.positions[example])
+        for example in strongest_examples(activations, ACTIVATED)
     ]
 
 

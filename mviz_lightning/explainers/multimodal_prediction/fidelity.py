@@ -3,7 +3,8 @@
 from torch import Tensor
 from torch.nn import functional
 
-from mviz_lightning.functional import Family, SparseLinear, Task, decisions, sparse_linear
+from mviz_lightning.functional import Family, SparseLinear, Task, sparse_linear
+from mviz_lightning.functional.outputs import decisions
 from mviz_lightning.functional.variation import beyond_rounding, standardisation
 
 FAMILIES: dict[Task, Family] = {

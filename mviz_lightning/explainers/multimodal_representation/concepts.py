@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
-from mviz_lightning.functional import Task, benjamini_hochberg, decided, labelled, over_represented
+from mviz_lightning.functional import Task, benjamini_hochberg, over_represented
+from mviz_lightning.functional.targets import decided, labelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_type_of
 from mviz_lightning.modalities.text import Text

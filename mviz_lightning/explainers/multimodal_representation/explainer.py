@@ -8,28 +8,23 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, renamed_arguments
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
 from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.functional import (
-    CONSTANT,
-    UNIMODAL,
     Estimate,
-    classify,
+    classify_features,
     effective_rank,
     feature_components,
     jackknife,
     main_effects,
-    overlap,
-    rounding_floor,
     share_ratios,
-    strongest,
-    varies,
 )
-from mviz_lightning.functional.importance import perturbations
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest_examples, varies
+from mviz_lightning.functional.importance import perturbation_masks
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
@@ -39,6 +34,7 @@ STRONG = 0.1
 """Fraction of all examples that count as a feature's strongest when concepts are looked for."""
 
 
+@renamed_arguments(units="features")
 @dataclass(frozen=True, kw_only=True)
 class MultimodalRepresentation(Explainer):
     """What the fused features respond to: one modality, several, or nothing.
@@ -98,7 +94,7 @@ class MultimodalRepresentation(Explainer):
         recombined = responses.features[0].reshape(-1, len(tuples), responses.features[0].shape[1])
         estimate = _shares(probe_context, recombined)
         live = varies(responses.features[0]) & (estimate.value != 0).any(1)
-        kinds = classify(estimate.value[:, :-1], live)
+        kinds = classify_features(estimate.value[:, :-1], live)
         deviation = responses.features[0].double().std(0, correction=0)
         numbers = self._chosen(kinds, deviation, responses.memory)
         shown = _described(self, probe_context, responses, numbers, kinds, estimate, deviation)
@@ -175,7 +171,7 @@ def _shown(result: Result) -> Sequence[Feature]:
 
 
 def _one_masked(probe_context: ProbeContext, example: int, name: str) -> Query:
-    masks = perturbations("occlusion", probe_context.probe.segments[name].count(example))
+    masks = perturbation_masks("occlusion", probe_context.probe.segments[name].count(example))
     rows = Query.aligned(torch.full((len(masks),), example), len(probe_context.probe.layout.names))
     return Query(rows.sources, {name: masks})
 
@@ -246,7 +242,7 @@ def _described(
     """Find the strongest examples of some features, and what they have in common."""
     activations, count = responses.features[1], explainer.examples_shown
     drawn = max(count, round(STRONG * len(activations)))
-    strong = [strongest(activations[:, number], drawn, ties=True) for number in numbers]
+    strong = [strongest_examples(activations[:, number], drawn, ties=True) for number in numbers]
     concepts = traits(probe_context.probe, probe_context.task).concepts(strong) if numbers else []
     before = responses.memory.get("top", {})
     features = []

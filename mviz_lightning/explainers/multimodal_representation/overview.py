@@ -4,7 +4,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.multimodal_representation.result import Representation
-from mviz_lightning.functional import CONSTANT, UNIMODAL
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL
 from mviz_lightning.plotting.canvas import WIDTH, pixels
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
 from mviz_lightning.plotting.text_fitting import shortened

@@ -13,14 +13,14 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.base import ProbeContext
 from mviz_lightning.functional.importance import (
     PERTURBATIONS,
-    Attributed,
     Perturbation,
-    attributed,
-    perturbations,
+    SegmentWeights,
+    perturbation_attribution,
+    perturbation_masks,
     segment_sums,
 )
 
-Weights: TypeAlias = Mapping[tuple[int, int], Attributed]
+Weights: TypeAlias = Mapping[tuple[int, int], SegmentWeights]
 """Example and output -> what its segments add."""
 
 Outputs: TypeAlias = Mapping[int, Tensor]
@@ -83,7 +83,7 @@ class AttributionRequest:
         """Ask for the masks of every example, a query each."""
         queries = []
         for example in self.examples:
-            masks = perturbations(self._perturbation, self.count(example), self.samples, self.probe_context.seed)
+            masks = perturbation_masks(self._perturbation, self.count(example), self.samples, self.probe_context.seed)
             rows = Query.aligned(torch.full((len(masks),), example), len(self.probe_context.probe.layout.names))
             queries.append(Query(rows.sources, {self.name: masks}))
         return queries
@@ -94,12 +94,12 @@ class AttributionRequest:
 
     def of_masks(self, responses: Iterable[Tensor], whole: Outputs, without: Outputs) -> Weights:
         """Read the answers to :meth:`masked`, ``(S, C)`` each."""
-        weights: dict[tuple[int, int], Attributed] = {}
+        weights: dict[tuple[int, int], SegmentWeights] = {}
         for example, response in zip(self.examples, responses, strict=True):
             roles = list(self.roles(example, whole[example]))
             given = response[:, roles].double(), whole[example][roles], without[example][roles]
             settings = self.count(example), self.samples, self.probe_context.seed
-            found = attributed(self._perturbation, *given, *settings)
+            found = perturbation_attribution(self._perturbation, *given, *settings)
             weights |= {(example, output): found.of(k) for k, output in enumerate(roles)}
         return weights
 
@@ -127,6 +127,6 @@ class AttributionRequest:
         own = index[examples] if len(index) > 1 else index
         sums = segment_sums(entries, own, max(map(self.count, examples)))
         return {
-            (example, output): Attributed(row[: self.count(example)])
+            (example, output): SegmentWeights(row[: self.count(example)])
             for example, output, row in zip(examples, chosen, sums, strict=True)
         }

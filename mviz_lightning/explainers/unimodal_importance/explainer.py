@@ -20,7 +20,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     OutputImportance,
     SegmentAttribution,
 )
-from mviz_lightning.functional import largest
+from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.surrogate import rounding
 from mviz_lightning.sinks.records import Record
 
@@ -46,7 +46,10 @@ class _Evidence:
     def part(self, example: int, output: int, outputs: Tensor) -> SegmentAttribution:
         """Return what the segments add to one of an example's ``(C,)`` outputs."""
         change = float(outputs[output] - self.without[example][output])
-        found, floor = self.weights[example, output], self.rounding * largest(outputs, self.request.probe_context.task)
+        found, floor = (
+            self.weights[example, output],
+            self.rounding * largest_output(outputs, self.request.probe_context.task),
+        )
         r2 = None if found.r2 is None else float(found.r2)
         return SegmentAttribution(found.weights, change, self.request.method, self.request.reason, r2, floor)
 

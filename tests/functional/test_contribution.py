@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from reference import slow
 from torch import Tensor
 
-from mviz_lightning.functional import design, share_names, share_ratios, shares
+from mviz_lightning.functional import contribution_shares, design, share_ratios
+from mviz_lightning.functional.contribution import share_names
 
 seeds = st.integers(0, 10_000)
 modality_counts = st.integers(2, 5)
@@ -94,13 +95,13 @@ def test_every_share_comes_with_its_bounds(modalities: int) -> None:
     }.items():
         expected |= {f"{kind}{bound}{of}" for bound in ("", "_low", "_high") for of in ofs}
 
-    assert set(shares(random_components(0, modalities, len(pairs), groups=8), names, pairs)) == expected
+    assert set(contribution_shares(random_components(0, modalities, len(pairs), groups=8), names, pairs)) == expected
 
 
 @given(seeds, modality_counts)
 def test_shares_and_bounds_equal_the_jackknife_in_loops(seed: int, modalities: int) -> None:
     groups = random_components(seed, modalities, groups=6)
-    found = shares(groups, NAMES[:modalities])
+    found = contribution_shares(groups, NAMES[:modalities])
     expected = slow.jackknife(groups.numpy(), lambda mean: slow.share_ratios(mean, modalities))
 
     for index, name in enumerate(share_names(NAMES[:modalities], [])):
@@ -112,7 +113,7 @@ def test_shares_and_bounds_equal_the_jackknife_in_loops(seed: int, modalities: i
 @given(seeds, modality_counts)
 def test_the_weakest_total_is_the_smallest(seed: int, modalities: int) -> None:
     names = NAMES[:modalities]
-    found = shares(random_components(seed, modalities, groups=4), names)
+    found = contribution_shares(random_components(seed, modalities, groups=4), names)
 
     assert found["weakest_total"] == min(found[f"total/{name}"] for name in names)
 
@@ -121,13 +122,13 @@ def test_the_weakest_total_is_the_smallest(seed: int, modalities: int) -> None:
 def test_the_order_of_the_groups_does_not_matter(seed: int) -> None:
     groups = random_components(seed, 2, groups=6)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
-    found, expected = shares(groups[order], NAMES[:2]), shares(groups, NAMES[:2])
+    found, expected = contribution_shares(groups[order], NAMES[:2]), contribution_shares(groups, NAMES[:2])
 
     assert all(torch.isclose(found[name], expected[name]) for name in expected)
 
 
 def test_one_group_gives_shares_without_an_interval() -> None:
-    found = shares(random_components(0, 2), NAMES[:2])
+    found = contribution_shares(random_components(0, 2), NAMES[:2])
 
     assert math.isfinite(found["interaction"])
     assert math.isnan(found["interaction_low"])
@@ -140,7 +141,7 @@ def test_a_collapsed_model_has_a_weakest_total_of_zero() -> None:
     plan = design(2, 16)
     components = plan.components(x[:, plan.tuples[:, 0]].unsqueeze(-1))
 
-    found = shares(components, NAMES[:2])
+    found = contribution_shares(components, NAMES[:2])
     assert float(found["weakest_total"]) == pytest.approx(0, abs=1e-12)
     assert float(found["contribution/image"]) == pytest.approx(1, abs=1e-12)
 
@@ -151,6 +152,6 @@ def test_a_pure_interaction_has_full_totals_and_no_contribution() -> None:
     plan = design(2, 16)
     outputs = signs[:, plan.tuples, torch.arange(2)].prod(-1, keepdim=True).double()
 
-    found = shares(plan.components(outputs), NAMES[:2])
+    found = contribution_shares(plan.components(outputs), NAMES[:2])
     assert abs(float(found["contribution/image"])) < 0.05
     assert float(found["weakest_total"]) > 0.95
