@@ -14,8 +14,8 @@ from mviz_lightning.callbacks import lightning_adapter as trainer_facts
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.portable import Portable
 from mviz_lightning.collapse.messages import alert, headline
-from mviz_lightning.collapse.references import ScoreReference
 from mviz_lightning.collapse.rule import CollapseRule, Verdict, state_names
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine.calling import resolve
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least
 from mviz_lightning.session.history import History

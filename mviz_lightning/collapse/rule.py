@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from mviz_lightning.collapse.references import RawInputProof, ScoreReference
+from mviz_lightning.collapse.raw_input_proof import RawInputProof
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.sinks.records import RunRecord, State
 
 WARM_UP = 2

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable
@@ -114,13 +113,16 @@ def _given(owners: Mapping[str, str]) -> dict[str, list[str]]:
     return {name: [path for path, owner in owners.items() if owner == name] for name in owners.values()}
 
 
-def warn_of_outputs(evaluator: Evaluator, probe: Probe, call: Call) -> None:
-    """Warn, once, of modalities that do not reach the scores; say which output was taken for them among several.
+def warn_of_outputs(evaluator: Evaluator, probe: Probe, call: Call) -> str:
+    """Warn of modalities that do not reach the scores.
 
     Args:
         evaluator: Asks the model.
         probe: Some examples.
         call: How the model is called, with what it returned.
+
+    Returns:
+        A line for the log: which of several outputs is read as the scores; ``""`` where there is nothing to say.
     """
     returned, rows = call.returned, torch.arange(min(ROWS, probe.size))
     unused = unreached(evaluator, probe, rows, guessed=returned.guessed)
@@ -133,8 +135,8 @@ def warn_of_outputs(evaluator: Evaluator, probe: Probe, call: Call) -> None:
         )
         advice = _choice(call, _better(evaluator, probe, rows, call))
         warnings.warn(" ".join([fact, *said, advice]), MonitorWarning, stacklevel=2)
-    elif returned.guessed:
-        rank_zero_info(" ".join(["MultimodalMonitor:", *said, _choice(call, returned.taken)]))
+        return ""
+    return " ".join([*said, _choice(call, returned.taken)]) if returned.guessed else ""
 
 
 def _choice(call: Call, output: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.collapse.references import ScoreReference
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers.contribution_shares.tables import history_table
 from mviz_lightning.sinks.records import RunRecord
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.collapse.references import RawInputProof, ScoreReference
+from mviz_lightning.collapse.raw_input_proof import RawInputProof
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import checks
 from mviz_lightning.engine.calling import choose
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of

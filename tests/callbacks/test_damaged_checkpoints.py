@@ -12,8 +12,8 @@ from helpers.toy import Toy, loader, monitor, trainer
 from torch import Tensor
 
 from mviz_lightning import MonitorWarning, MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.collapse.references import ScoreReference
 from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers import DIME, ErrorAnalysis, MultimodalPrediction, MultimodalRepresentation
 
 Path_ = tuple[Any, ...]

@@ -24,16 +24,9 @@ from torchmetrics.classification import (
 
 from mviz_lightning import Modality
 from mviz_lightning.batch import BatchSchema, Probe
-from mviz_lightning.collapse.references import (
-    FEWEST,
-    FOLDS,
-    RawInputProof,
-    ScoreReference,
-    anchors,
-    encoded,
-    fit_raw_input_proof,
-)
+from mviz_lightning.collapse.raw_input_proof import FEWEST, FOLDS, RawInputProof, encoded, fit_raw_input_proof
 from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.functional import Task
 from mviz_lightning.metrics import default_score
 from mviz_lightning.modalities import modality_type_of
