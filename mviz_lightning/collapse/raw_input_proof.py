@@ -79,6 +79,8 @@ def _standardised(encodings: Tensor, task: Task) -> Tensor:
     """Return the columns that vary beyond rounding; of a regression, each with standard deviation 1."""
     spread = encodings.std(0)
     encodings = encodings[:, spread > 0] / (spread[spread > 0] if task == "regression" else 1.0)
+    if not encodings.shape[1]:
+        return encodings
     encodings = encodings[:, beyond_rounding(encodings)]
     return encodings / encodings.std(0) if task == "regression" else encodings
 

@@ -92,7 +92,7 @@ class CollapseRule:
 
     def _learned(self, row: RunRecord, number: int, score_reference: ScoreReference) -> bool:
         skill = skill_of(row, score_reference)
-        settled = number >= WARM_UP or row.stage != "fit"
+        settled = number >= WARM_UP or row.phase != "fit"
         return settled if skill is None else skill > self.min_skill
 
     def _verdict(

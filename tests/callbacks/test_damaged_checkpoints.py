@@ -194,13 +194,13 @@ def test_every_damage_of_every_entry_is_borne(checkpoint: dict[str, Any]) -> Non
 def loaded(state: Any) -> list[str]:
     """Load a state as a training does that goes on, and use all that is left of it; return what was said."""
     watch = watching()
-    watch._stage = "fit"
+    watch._phase = "fit"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         watch.load_state_dict(state)
     for batch in loader(48, seed=1):
-        watch._session.collect(batch, range)
-    watch._session.check("", lambda tried: True)
+        watch._run.session.collect(batch, range)
+    watch._run.session.check("", lambda tried: True)
     assert str(watch.history)
     assert watch.explanation_history.films() is not None
     CollapseRule().judge(watch.history.fitted, watch.history.score_reference or ScoreReference(), ["image", "text"])

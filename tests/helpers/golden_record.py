@@ -1,6 +1,7 @@
 """What a whole run leaves behind, as plain data, to compare two versions of the code.
 
-``python tests/golden_record.py`` writes the records anew. Do that only when a change is meant to change what users see.
+``python tests/helpers/golden_record.py`` writes the records anew. Do that only when a change is meant to change what
+users see.
 """
 
 import csv
@@ -38,8 +39,8 @@ from mviz_lightning.explainers import (
     UnimodalImportance,
 )
 
-ROOT = Path(__file__).parents[1]
-RECORDS = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "tests" / "golden"
 
 CLOCK = {"seconds", "overhead"}
 """Values that depend on the clock."""
