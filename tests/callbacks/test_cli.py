@@ -33,7 +33,7 @@ CONFIG = {
                     "num_examples": 32,
                     "group_size": 8,
                     "max_overhead": 0.05,
-                    "predict": "cli_predict.predict",
+                    "predict": "helpers.cli_predict.predict",
                     "score": {
                         "class_path": "torchmetrics.classification.MulticlassF1Score",
                         "init_args": {"num_classes": 3},
@@ -71,7 +71,7 @@ def test_the_monitor_is_built_from_yaml(tmp_path, monkeypatch):
     cli = built(tmp_path, monkeypatch)
     cli.trainer.fit(cli.model, loader(), loader(seed=1))
     assert "mviz/emap_gap" in cli.trainer.callback_metrics
-    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "explanation_history"))
     assert watch._run.measurement_run.time_budget.limit == 0.05
 
 
@@ -85,7 +85,7 @@ def dime(**said):
 
 @pytest.mark.filterwarnings("ignore")
 def test_explainers_and_modalities_are_built_from_yaml(tmp_path, monkeypatch):
-    words = {"values": "1", "kind": "text", "decode": "cli_predict.tokens", "special_ids": [0], "baseline": 3}
+    words = {"values": "1", "kind": "text", "decode": "helpers.cli_predict.tokens", "special_ids": [0], "baseline": 3}
     columns = {
         "values": "0",
         "kind": "tabular",
@@ -101,7 +101,7 @@ def test_explainers_and_modalities_are_built_from_yaml(tmp_path, monkeypatch):
         "show_inputs": False,
     }
     cli = built(tmp_path, monkeypatch, settings, Reader)
-    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "explanation_history"))
     assert list(watch.config.explainers) == [
         DIME(num_examples=2, outputs=[0, 2], name="mine"),
         DIME(num_examples=1, donors=3, masks=8),
@@ -139,7 +139,7 @@ def test_all_stages_are_built_from_yaml_and_conducted(tmp_path, monkeypatch):
         {"class_path": f"mviz_lightning.explainers.{name}", "init_args": options} for name, options in STAGES.items()
     ]
     cli = built(tmp_path, monkeypatch, {"explainers": said})
-    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "album"))
+    (watch,) = (callback for callback in cli.trainer.callbacks if hasattr(callback, "explanation_history"))
     assert list(watch.config.explainers) == [getattr(explainers, name)(**options) for name, options in STAGES.items()]
     cli.trainer.fit(cli.model, loader(), loader(seed=1))
     names = ("importance", "cross_modal", "representation", "prediction", "mistakes")

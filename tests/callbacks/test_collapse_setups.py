@@ -80,7 +80,7 @@ def sent(one):
     return pickle.loads(pickle.dumps(one))  # noqa: S301
 
 
-@pytest.mark.parametrize("action", ["stop", "collapsing.noted", refuses])
+@pytest.mark.parametrize("action", ["stop", "helpers.collapsing.noted", refuses])
 @pytest.mark.parametrize("copied", [copy.deepcopy, sent], ids=["copy", "pickle"])
 def test_the_callback_can_be_copied_and_sent_to_another_process(tmp_path, action, copied):
     noted.calls.clear()  # trainers cannot be pickled
@@ -251,16 +251,16 @@ def built(folder, monkeypatch, **init_args):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("action", ["stop", "warn", "collapsing.noted"])
+@pytest.mark.parametrize("action", ["stop", "warn", "helpers.collapsing.noted"])
 def test_yaml_builds_the_alarm(tmp_path, monkeypatch, action):
     noted.calls.clear()
     cli = built(tmp_path, monkeypatch, action=action, patience=3)
     (tell,) = [callback for callback in cli.trainer.callbacks if isinstance(callback, UnimodalCollapse)]
     assert (tell.rule.expected, tell.rule.patience, tell.monitor) == (("text",), 3, None)
-    assert tell.action == (noted if action == "collapsing.noted" else action)
+    assert tell.action == (noted if action == "helpers.collapsing.noted" else action)
     fit(cli.trainer, cli.model)
     assert cli.trainer.current_epoch == (4 if action == "stop" else 5)
-    assert len(noted.calls) == (action == "collapsing.noted")
+    assert len(noted.calls) == (action == "helpers.collapsing.noted")
 
 
 @pytest.mark.filterwarnings("ignore")
