@@ -1,4 +1,4 @@
-"""Say a thing once, and do what may fail without harm."""
+"""What a failure costs: one warning and the result that failed, or the training where the user wants that."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,42 +17,45 @@ UNWRITTEN = "a result could not be written or read"
 
 @dataclass
 class ErrorPolicy:
-    """What a failure costs: a warning, or the training where the user asked for that.
+    """Turns errors into warnings, or raises them.
 
     Attributes:
-        on_error: ``"warn"`` or ``"raise"``.
-        speaker: Who warns.
+        on_error: ``"warn"``: an error costs a warning. ``"raise"``: it ends the training.
+        speaker: Name of the callback, in front of every warning.
+
+    Raises:
+        ConfigurationError: ``on_error`` has another value.
     """
 
     on_error: Literal["warn", "raise"] = "warn"
     speaker: str = "MultimodalMonitor"
-    _said: set[str] = field(default_factory=set)
-    _meant: Exception | None = None
+    _given: set[str] = field(default_factory=set)
+    _fatal: Exception | None = None
 
     def __post_init__(self) -> None:
         if self.on_error not in ("warn", "raise"):
             raise ConfigurationError(f"on_error={self.on_error!r}: choose 'warn' or 'raise'.")
 
     def warn(self, message: str) -> None:
-        """Say a thing once."""
-        if message not in self._said:
-            self._said.add(message)
+        """Warn, on the first process; a message is given once."""
+        if message not in self._given:
+            self._given.add(message)
             rank_zero_warn(f"{self.speaker}: {message}", category=MonitorWarning)
 
     def absorb(self, error: Exception, *, fatal: bool = False) -> str:
-        """Return an error in words.
+        """Return an error's type and message.
 
         Args:
-            error: What failed.
-            fatal: Whether it shall end the training whatever ``on_error`` says, as a wrong configuration does before
-                the training; every guard lets it through.
+            error: The error.
+            fatal: Whether it ends the training whatever ``on_error`` says, as a wrong configuration does before the
+                training. Every guard lets a fatal error through.
 
         Raises:
-            Exception: The error, where it is fatal or the user wants to see it.
+            Exception: The error itself, where it is fatal or ``on_error="raise"``.
         """
         if fatal:
-            self._meant = error
-        if error is self._meant or self.on_error == "raise":
+            self._fatal = error
+        if error is self._fatal or self.on_error == "raise":
             raise error
         return describe_error(error)
 
@@ -64,13 +67,13 @@ class ErrorPolicy:
         always_warn: bool = False,
         failed: str = UNWRITTEN,
     ) -> T | None:
-        """Do what may fail without harm: pictures, files, loggers, state of another version, hooks.
+        """Call what may fail without harm: pictures, files, loggers, state of another version, hooks.
 
         Args:
-            action: Does it.
-            otherwise: What is returned where it failed.
-            always_warn: Whether even ``on_error="raise"`` costs a warning only.
-            failed: What to say in front of the error.
+            action: Function to call.
+            otherwise: Returned where the function failed.
+            always_warn: Whether an error costs a warning even with ``on_error="raise"``.
+            failed: Text of the warning, in front of the error.
         """
         try:
             return action()
@@ -81,7 +84,7 @@ class ErrorPolicy:
 
 
 def guarded(hook: Hook) -> Hook:
-    """Make a hook of a callback that has a ``_warner`` cost the training nothing when it fails."""
+    """Decorate a hook of a callback with an ``_error_policy``: an error in it costs a warning, not the training."""
 
     @wraps(hook)
     def safe(self: Any, *arguments: Any, **named: Any) -> Any:

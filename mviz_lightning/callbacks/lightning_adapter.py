@@ -1,4 +1,4 @@
-"""What is read off the Trainer."""
+"""What the callbacks read from the Trainer, and what they log through it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,17 +12,17 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.history import History
 
 LARGEST = 1e30
-"""Beyond every share and score, and finite in float32."""
+"""Stands for a value that is worse than any share or score; finite in float32."""
 
 VERSION = re.compile(r"version_([0-9]+)")
-"""A numbered folder. Not every digit is a number: ``"²".isdigit()`` is true, and ``int("²")`` fails."""
+"""Name of a numbered folder. ``isdigit`` would accept "²", which ``int`` refuses."""
 
 
 def refuse_unsupported(trainer: Any) -> None:
-    """Refuse strategies under which the model cannot be called outside its own steps.
+    """Refuse strategies with which the model cannot be called outside its own steps.
 
     Raises:
-        ConfigurationError: FSDP of the first generation.
+        ConfigurationError: The strategy is FSDP of the first generation.
     """
     if any(kind.__name__ == "FSDPStrategy" for kind in type(trainer.strategy).__mro__):
         raise ConfigurationError(
@@ -37,57 +37,52 @@ def ranks(trainer: Any) -> Ranks:
 
 
 def writes(trainer: Any) -> bool:
-    """Tell whether this process writes: the first does, except in a ``fast_dev_run``."""
+    """Return whether this process writes: the first process does, except in a ``fast_dev_run``."""
     return bool(trainer.is_global_zero and not trainer.fast_dev_run)
 
 
 def step(trainer: Any) -> int:
-    """Return the x-axis at which the trainer logs validation metrics: batches that stepped, not ``global_step``."""
+    """Return the step at which the trainer logs validation metrics: batches that stepped, not ``global_step``."""
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def end(trainer: Any) -> tuple[int, int]:
-    """Return the last epoch and its step when the training ends; the trainer has counted on already."""
+    """Return the last epoch and its step at the end of the training; the trainer's own counts are one further."""
     return max(0, trainer.current_epoch - 1), max(0, step(trainer) - 1)
 
 
 def may_stop(trainer: Any) -> bool:
-    """Tell whether the training may end here, or with the epoch that ends here: ``min_epochs``, ``min_steps`` are met.
+    """Return whether ``min_epochs`` and ``min_steps`` are met, so that the training may end here or with this epoch.
 
-    A wish to stop that comes earlier would stay, whatever comes after it.
+    ``should_stop`` must not be set earlier: it would stay set, whatever the later checks find.
     """
     fit = trainer.fit_loop
     epochs = fit.epoch_progress.current.processed + fit.epoch_loop.batch_progress.is_last_batch
     return bool(epochs >= (fit.min_epochs or 0) and trainer.global_step >= (fit.min_steps or 0))
 
 
-def monitors(trainer: Any) -> list[str]:
-    """Return the names of the monitors among the callbacks; told by class names, since one reads the other."""
-    kinds = [(callback, {kind.__name__ for kind in type(callback).__mro__}) for callback in trainer.callbacks]
-    return [callback.name for callback, names in kinds if "MultimodalMonitor" in names]
-
-
 def is_last_batch(trainer: Any) -> bool:
-    """Tell whether the running batch is the last of this validation or test, iterable data sets included."""
+    """Return whether the running batch is the last of this validation or test; iterable data sets included."""
     loops = {"fit": trainer.fit_loop.epoch_loop.val_loop, "validate": trainer.validate_loop, "test": trainer.test_loop}
     return bool(loops[trainer.state.fn.value].batch_progress.is_last_batch)
 
 
 def positions(trainer: Any, dataloader_idx: int, first: int, count: int, ranks: Ranks) -> list[int | None]:
-    """Return where the examples of a batch stand in the data set; None for one that padding repeats.
+    """Return the positions of a batch's examples in the data set; None for an example that a sampler repeats.
 
     Args:
-        trainer: Whose validation or test runs.
-        dataloader_idx: Which loader the batch is from.
-        first: Examples of this loader that this process saw before.
-        count: Examples in the batch.
+        trainer: The trainer whose validation or test runs.
+        dataloader_idx: Index of the batch's loader.
+        first: Number of examples of this loader that this process saw before.
+        count: Number of examples in the batch.
         ranks: The processes.
     """
     own = range(first, first + count)
     sampler = _sampler(trainer, dataloader_idx)
     if ranks.count == 1 or not hasattr(sampler, "num_replicas"):
         return list(own)
-    # A distributed sampler deals examples out in turn, and repeats the first ones to even the ranks out.
+    # A distributed sampler gives examples to the processes in turn, and repeats the first ones until all have equally
+    # many.
     total = len(sampler.dataset)
     interleaved = (position * ranks.count + ranks.rank for position in own)
     return [position if position < total else None for position in interleaved]
@@ -101,16 +96,17 @@ def _sampler(trainer: Any, dataloader_idx: int) -> Any:
 
 
 def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> bool:
-    """Log values under the monitor's name, where monitors and the row of the validation loss can still see them."""
+    """Log values under the monitor's name, in the row of the validation loss and before callbacks look at it."""
     named = {f"{name}/{key}": value for key, value in values.items()}
     module.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
     return True
 
 
 def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
-    """Leave a gap in the curves, but something to monitor: an absent or NaN value stops the training.
+    """Give callbacks that monitor a key a value where the run gave none; the curves keep their gap.
 
-    Every key keeps its last value; before there is one, a finite value stands there that is worse than any.
+    EarlyStopping and ModelCheckpoint fail on an absent or NaN value. Every key keeps its last value; before the first,
+    it is a finite value that is worse than any.
     """
     last = history.fitted[-1].values if history.fitted else {}
     for key in keys:
@@ -124,14 +120,14 @@ def _worst(trainer: Any, key: str) -> float:
 
 
 def run_folder(trainer: Any, name: str) -> Path:
-    """Return the folder of this run's files, the same on all processes; all of them must ask.
+    """Return the folder of this run's files, the same on all processes; all of them must call this.
 
-    It lies where the first logger keeps its run; in a numbered folder of the trainer's root where there is no logger,
-    or none that tells a folder on this machine.
+    It lies in the folder of the first logger's run. Without a logger, or where its folder is not on this machine, it is
+    a numbered folder in the trainer's root.
     """
     try:
         folder = _logger_folder(trainer) if trainer.loggers else None
-    except Exception:  # a logger of any kind, asked before anything was logged
+    except Exception:  # any logger, before anything was logged
         folder = None
     if folder is None or "://" in folder:
         chosen = _next_version(Path(trainer.default_root_dir) / name)

@@ -1,6 +1,6 @@
-"""One run of a study, and what it costs when it fails."""
+"""One run of a session: measure and explain, within the time budget; a failure costs only what failed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,58 +13,59 @@ from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 
 HIGH = 0.10
-"""Share of the time that runs may take."""
+"""Share of the time above which a run counts as expensive."""
 
 LASTING, NOTICED = 3, 10.0
-"""Dearer runs in a row, and their seconds together, from which on that is worth a word."""
+"""A warning follows this many expensive runs in a row, if they took more than this many seconds together."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunResult:
-    """What one run found.
+    """Result of one run.
 
     Attributes:
-        values: By name, without prefix; empty when the run failed.
+        values: Name without prefix -> value; empty when the run failed.
         note: What a reader of the history has to know.
-        explained: Name of every method that was applied -> what it found.
-        put_off: Whether there was no time for the run.
+        explained: Name of every method that was applied -> its result.
+        put_off: Whether the time budget put the run off.
     """
 
-    values: dict[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
-    explained: dict[str, MethodRun] = field(default_factory=dict)
+    explained: Mapping[str, MethodRun] = field(default_factory=dict)
     put_off: bool = False
 
 
 @dataclass
 class MeasurementRun:
-    """Runs a study; a failure costs what failed, on all ranks alike.
+    """Runs a session; what fails on one process counts as failed on all.
 
     Attributes:
-        session: What is run.
-        error_policy: Says what failed.
-        time_budget: Tells whether there is time.
+        session: The session.
+        error_policy: Decides what a failure costs.
+        time_budget: Decides whether there is time.
     """
 
     session: Session
     error_policy: ErrorPolicy
     time_budget: TimeBudget = field(default_factory=TimeBudget)
-    _dear: list[float] = field(default_factory=list)
+    _expensive: list[float] = field(default_factory=list)
 
     def finish_dry_run(self, missing: str) -> str:
-        """Forget what the sanity check collected, and raise on all ranks what failed on one.
+        """End the sanity check: drop what it collected, and raise on all processes what failed on one.
 
         Args:
-            missing: What to say where no batch was rehearsed.
+            missing: Message where no batch came to the dry run.
 
         Returns:
-            Why the model cannot be studied in this training; nothing where it can.
+            Why the model cannot be measured in this training; ``""`` where it can.
         """
         try:
             self.session.check(missing, any)
-            rank_zero_info(
-                f"MultimodalMonitor: the model is called as {self.session.call}. Run once for every distinct input and "
-                f"used again in all rows: {self.session.reused}"
+            self.session.remarks.say(
+                f"the model is called as {self.session.call}. Run once for every distinct input and used again in all "
+                f"rows: {self.session.reused}",
+                noted=False,
             )
         except Exception as error:
             failure = self.error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
@@ -72,82 +73,103 @@ class MeasurementRun:
             return failure
         finally:
             self.session.begin()
+            self._log()
         return ""
 
-    def attempt(self, methods: Sequence[Explainer], *, early: bool) -> RunResult:
+    def attempt(self, methods: Sequence[Explainer], *, early: bool, moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Measure the model, and apply methods where it could be measured, as far as there is time.
 
         Args:
-            methods: Whose turn it is.
-            early: Whether the training has not begun.
+            methods: The methods that are due.
+            early: Whether the training has not begun yet.
+            moment: Epoch and step of the training.
         """
         if not self._allows(SHARES):
             return RunResult(note=self.session.pop_notes(), put_off=True)
-        dry_run_done = any(
-            self.session.ranks.gather(self.session.dry_run_done)
-        )  # or one rank would raise and others wait
+        dry_run_done = any(self.session.ranks.gather(self.session.dry_run_done))  # all raise, or none
         try:
             with self.time_budget.timed(SHARES):
                 self.session.complete()
                 measured = self.session.run()
         except Exception as error:
-            # Before the training is the time to hear of a wrong configuration; an hour into it is not.
+            # A wrong configuration ends the training before it begins, but not an hour later.
             fatal = isinstance(error, ConfigurationError) and not dry_run_done and early
             failure = self.error_policy.absorb(error, fatal=fatal)
             self.error_policy.warn(f"a run failed; callbacks that monitor a share see a stand-in. {failure}")
             return RunResult(note=failure)
-        return self._completed(measured, methods)
+        finally:
+            self._log()
+        return self._completed(measured, methods, moment)
 
-    def _completed(self, measured: Measurement, methods: Sequence[Explainer]) -> RunResult:
-        """Apply the methods that there is time for, and count what all of it cost."""
-        results, rows = RunResult(measured.values), measured.rows
-        for method in methods:
-            if self._allows(method.name):
-                rows += self._apply(method, results, rows)
-        results.values |= self._cost(rows)
-        results.note = self.session.pop_notes()
-        return results
+    def _completed(self, measured: Measurement, methods: Sequence[Explainer], moment: tuple[int, int]) -> RunResult:
+        """Apply the methods for which there is time, and count the cost of the whole run."""
+        due = (method for method in methods if self._allows(method.name))
+        explained = self._apply(due, moment, measured.rows)
+        rows = measured.rows + sum(found.rows for found in explained.values())
+        values = {**measured.values, **_values_of(explained), **self._cost(rows)}
+        return RunResult(values, self.session.pop_notes(), explained)
 
-    def explain(self, methods: Sequence[Explainer]) -> RunResult:
-        """Explain the model as it is now, behind a run."""
-        results = RunResult()
-        for method in methods:
-            self._apply(method, results)
-        results.note = self.session.pop_notes()
-        return results
+    def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
+        """Explain the model as it is now, after a run, whatever the time budget says.
+
+        Args:
+            methods: The methods to apply.
+            moment: Epoch and step of the training.
+        """
+        explained = self._apply(methods, moment, 0)
+        return RunResult(_values_of(explained), self.session.pop_notes(), explained)
+
+    def _log(self) -> None:
+        for line in self.session.remarks.pop_lines():
+            rank_zero_info(line)
 
     def _allows(self, work: str) -> bool:
-        """Tell whether there is time; processes have clocks of their own, and the first one's counts."""
+        """Return whether there is time; each process has its own clock, and the first process decides."""
         if self.time_budget.limit is None:
             return True
         allowed = self.session.ranks.gather(self.time_budget.allows(work))[0]
-        self.session.notes += filter(None, [self.time_budget.settle(work, allowed=allowed)])
+        self.session.remarks.note(*filter(None, [self.time_budget.settle(work, allowed=allowed)]))
         return allowed
 
-    def _apply(self, method: Explainer, results: RunResult, spent: int = 0) -> int:
-        """Add what a method finds; return the rows it took."""
+    def _apply(self, methods: Iterable[Explainer], moment: tuple[int, int], spent: int) -> dict[str, MethodRun]:
+        """Apply methods one after the other, each with the rows that those before it left of the budget."""
+        explained: dict[str, MethodRun] = {}
+        for method in methods:
+            found = self._applied(method, moment, spent)
+            if found is not None:
+                explained[method.name] = found
+                spent += found.rows
+        return explained
+
+    def _applied(self, method: Explainer, moment: tuple[int, int], spent: int) -> MethodRun | None:
         try:
             with self.time_budget.timed(method.name):
-                found = self.session.explain(method, spent)
+                return self.session.explain(method, spent, moment)
         except Exception as error:
             failure = f"{method.name} failed: {self.error_policy.absorb(error)}"
             self.error_policy.warn(failure)
-            self.session.notes.append(failure)
-            return 0
-        results.explained[method.name] = found
-        if found.result is not None:
-            results.values |= {f"{method.name}/{key}": value for key, value in found.result.values.items()}
-        return found.rows
+            self.session.remarks.note(failure)
+            return None
 
     def _cost(self, rows: int) -> dict[str, float]:
         seconds, overhead = self.time_budget.lap()
-        dear = overhead > HIGH and self.time_budget.limit is None  # who set a limit has chosen
-        self._dear = [*self._dear, seconds] if dear else []
-        if len(self._dear) >= LASTING and sum(self._dear) > NOTICED:
+        expensive = overhead > HIGH and self.time_budget.limit is None  # with a limit, the user has decided
+        self._expensive = [*self._expensive, seconds] if expensive else []
+        if len(self._expensive) >= LASTING and sum(self._expensive) > NOTICED:
             self.error_policy.warn(
-                f"{len(self._dear)} runs in a row took more than {HIGH:.0%} of the time; they take less with a larger "
-                "every_n_validations=, the monitor's or explainers', a smaller num_examples= or budget=, or "
+                f"{len(self._expensive)} runs in a row took more than {HIGH:.0%} of the time; they take less with a "
+                "larger every_n_validations=, the monitor's or explainers', a smaller num_examples= or budget=, or "
                 "max_overhead=."
             )
-            self._dear = []
+            self._expensive = []
         return {"seconds": seconds, "rows": float(rows), "overhead": overhead}
+
+
+def _values_of(explained: Mapping[str, MethodRun]) -> dict[str, float]:
+    """Return the scalars of all results, each under the name of its method."""
+    return {
+        f"{name}/{key}": value
+        for name, found in explained.items()
+        if found.result is not None
+        for key, value in found.result.values.items()
+    }

@@ -1,4 +1,4 @@
-"""The callback: hooks that decide when, and delegate."""
+"""The monitor: hooks that decide when to measure, and delegate."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,71 +10,83 @@ from torchmetrics import Metric
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import lightning_adapter as trainer_facts
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
-from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
 from mviz_lightning.callbacks.remembering import Remembering
-from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
-from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget
-from mviz_lightning.callbacks.unimodal_collapse import UnimodalCollapse, watching
-from mviz_lightning.collapse.rule import state_names
+from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError, at_least, require_name, require_share
 from mviz_lightning.explainers import Explainer
-from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.functional import Task
 from mviz_lightning.session.config import SessionConfig
-from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
+from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
-from mviz_lightning.sinks import Sink, sinks_for
 from mviz_lightning.sinks.records import RunRecord
 
 
 class MultimodalMonitor(Remembering):
-    """Shows, validation by validation, how much of a model's outputs each modality explains alone and in interaction.
+    """Measures at every validation how much of a model's outputs each modality explains, alone and in interaction.
 
-    The shares are a functional ANOVA (Sobol' indices) of the model's outputs over recombined validation examples:
-    ``contribution/<m>`` alone, ``interaction`` together, ``total/<m>`` what would be lost without m. Recombined
-    examples may be unlike any real one. A shortcut that training and validation share cannot be seen by this.
+    It recombines validation examples: the image of one, the text of another. From the model's outputs on these rows it
+    computes a functional ANOVA (Sobol' indices) and logs shares of the outputs' variance:
 
-    Training with the monitor ends with the same bits as training without it.
+    * ``contribution/<m>``: what modality m explains alone.
+    * ``interaction``: what only the combination explains. All contributions and the interaction add up to 1.
+    * ``total/<m>``: what would be lost without m: its contribution and all interactions with it.
+
+    With ``target`` it logs scores too. ``explainers`` add explanations of single examples, such as DIME. The training
+    ends with the same bits as without the monitor.
+
+    Limits: recombined examples may be unlike any real one. A shortcut that training and validation data share cannot be
+    seen.
 
     Args:
-        modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``. A leaf is a
-            dotted path; digits index tuples and lists: ``{"image": "pixel_values", "text": ["ids", "mask"]}``.
-        target: Path of the labels, -100 where there is none. Without it the score keys are absent.
-        task: What the outputs stand for; guessed from target and outputs, and said in the log.
-        predict: ``(module, batch) -> outputs``, a function or its dotted path, when ``forward`` cannot be called as it
-            is or its outputs are no scores.
-        score: A torchmetric of predictions and targets; accuracy or R2 by default.
-        num_examples: Validation examples that are recombined; by default 128, or 256 where encodings are reused and the
-            fusion is cheap.
-        group_size: Examples recombined with one another, by default 16 or 32 likewise; two modalities take
-            ``num_examples * group_size`` rows.
-        reference: Validation examples that are kept in all.
-        pairs: Whether shares of single pairs are wanted; by default for three and four modalities.
-        budget: Rows a run at the most: shares first, then explanations, of as many examples as it allows.
-        chunk_size: Rows a forward; halved when memory runs out.
-        reuse: Whether what depends on one modality alone may be run once for each input rather than for each row; it is
-            checked, and given up where it is not exact.
-        explainers: Methods that explain single examples or survey all, ``DIME()`` for one, each with its own cadence.
-        class_names: Of the outputs, for pictures and tables.
-        pin: Indices of validation examples that are explained in any case.
-        show_inputs: Whether pictures and tables may show your data; otherwise attributions alone.
-        every_n_validations: How often the model is measured. EarlyStopping counts a value that was not measured anew
-            as no improvement.
-        pictures_every_n_validations: How often the curves are drawn; always after the first and at the end.
-        max_overhead: Share of the time that the monitor may take, .05 for one: explanations are put off first, shares
-            last. By default the cadence does not depend on the clock.
-        dataloader_idx: Which validation loader the examples come from.
-        checkpoint_megabytes: The examples are saved with checkpoints up to this size; beyond, a resumed training draws
-            them again.
-        seed: Of everything that is drawn.
-        name: Prefix of the logged keys, folder of the files.
-        on_error: What a failed run costs: ``"warn"`` that result, ``"raise"`` the training.
+        modalities: Name -> where the modality lies in a batch: the path of a leaf, a list of paths that belong
+            together, or a ``Modality``. A path joins keys and indices by dots. For a dict:
+            ``{"image": "pixel_values", "text": ["ids", "mask"]}``; for nested tuples:
+            ``{"image": "0.0", "text": "0.1"}``.
+        target: Path of the labels; -100 marks an example without a label. By default no scores are logged.
+        task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``. By default it is guessed from labels
+            and outputs, and the log names the guess.
+        predict: ``(module, batch) -> outputs``, a function or its dotted path, for a model whose ``forward`` cannot be
+            called with the batch, or returns no scores. By default the monitor finds the call.
+        score: A torchmetric of predictions and targets. By default accuracy, or R² for a regression.
+        num_examples: Number of validation examples that are recombined. By default 128, or 256 where encodings are
+            reused and the fusion is cheap.
+        group_size: Number of examples that are recombined with one another. By default 16 for up to four modalities,
+            and twice as many where ``num_examples`` doubles. Two modalities take ``num_examples * group_size`` rows.
+        reference: Number of validation examples that are kept in memory.
+        pairs: Whether the interaction is split by pairs of modalities. By default for three and four modalities.
+        budget: Largest number of rows that a run evaluates: contribution shares first, then as many examples of the
+            explainers as the rest allows. By default no limit.
+        chunk_size: Number of rows in one forward; it is halved when memory runs out.
+        reuse: Whether a submodule that depends on one modality runs once for each input instead of once for each row.
+            The monitor checks that the outputs are the same, and evaluates every row where they are not.
+        explainers: Methods of ``mviz_lightning.explainers``, for example ``[DIME()]``, each with its own cadence.
+        class_names: Name of each output, for pictures and tables.
+        pin: Indices of validation examples that are always explained.
+        show_inputs: Whether pictures and tables may show your data; if not, they show attributions alone.
+        every_n_validations: Validations from one run to the next. EarlyStopping counts a validation without a run as
+            one without improvement.
+        pictures_every_n_validations: Validations from one drawing of the curves to the next. They are also drawn after
+            the first validation and at the end.
+        max_overhead: Largest share of the time that the monitor may take, for example 0.05. Explanations are put off
+            first, contribution shares last. By default no limit.
+        dataloader_idx: Index of the validation loader whose examples are used.
+        checkpoint_megabytes: Largest size, in MiB, up to which the examples are saved in a checkpoint. A training that
+            resumes from a checkpoint without them draws them again.
+        seed: Seed of all random draws of the monitor.
+        name: Prefix of the logged keys, and name of the folder of files.
+        on_error: What an error after the start of the training costs: ``"warn"`` the result that failed, with a
+            warning; ``"raise"`` the training.
+
+    Attributes:
+        history: All runs so far; prints as a table.
+        explanation_history: All explanations of the fit so far.
 
     Raises:
-        ConfigurationError: An argument is impossible; what depends on model and data is found in the sanity check.
+        ConfigurationError: An argument has a value that it cannot have. What depends on the model and the data is
+            checked in Lightning's sanity check, which raises it too.
 
     Example:
         >>> monitor = MultimodalMonitor({"image": "pixel_values", "text": ["input_ids", "attention_mask"]})
@@ -133,66 +145,41 @@ class MultimodalMonitor(Remembering):
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
         self.on_error, self._max_overhead = on_error, require_share("max_overhead", max_overhead)
         self.show_inputs, self._checkpoint_bytes = show_inputs, int(checkpoint_megabytes * 2**20)
-        self._fit_session, self._stage = Session(self.config), ""
+        self._fit_session, self._phase = Session(self.config), ""
         self._reset(self._fit_session)
 
     def _reset(self, session: Session) -> None:
-        """Begin a run of a trainer: set what ``RUNNING`` names."""
-        self._session, self._error_policy = session, ErrorPolicy(self.on_error)
-        self._row: RunRecord | None = None
-        self._entries: list[TimedResult] = []
-        self._seen, self._disabled = 0, ""
-        self._alarm: UnimodalCollapse | None = None
-        self._keys = self.config.keys
-        self._arrange([], TimeBudget())
-
-    def _arrange(self, sinks: Sequence[Sink], time_budget: TimeBudget) -> None:
-        """Decide what the run is written to and how its time is counted."""
-        self._reporter = Reporter(
+        """Begin a run of a trainer: set the attributes that ``RUNNING`` names."""
+        self._error_policy = ErrorPolicy(self.on_error)
+        self._run = TrainerRun(
+            self.name,
+            self._phase,
+            session,
             self.history,
             self.explanation_history,
-            dashboard(self.name, self.history.modalities, self._keys),
-            sinks,
-            time_budget,
-            explainers=self.config.explainers,
+            self._schedule,
+            self._error_policy,
+            show_inputs=self.show_inputs,
         )
-        self._reporter.conclude = str if self._alarm is None else partial(self._alarm.conclude, self.history)
-        self._measurement_run = MeasurementRun(self._session, self._error_policy, time_budget)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what can be checked before data flows."""
-        self._stage = str(getattr(stage, "value", stage))
+        self._phase = str(getattr(stage, "value", stage))
         try:
-            self._begin(trainer, pl_module, fits=self._stage == "fit")
-            self._prepare(trainer)
+            self._begin(trainer, pl_module)
+            self._run.attach(trainer, self._max_overhead)
         except Exception as error:
-            self._disabled = self._error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
-            self._error_policy.warn(f"the monitor is off, since it could not be set up. {self._disabled}")
-
-    def _prepare(self, trainer: Trainer) -> None:
-        """Look around in the trainer; what fails on one process fails on all."""
-        trainer_facts.refuse_unsupported(trainer)
-        self._session.ranks = trainer_facts.ranks(trainer)
-        folder = trainer_facts.run_folder(trainer, self.name)
-        with self._session.ranks.raise_on_all_ranks():
-            self._alarm = watching(trainer, self.name, self.history.modalities)
-            self._keys += [] if self._alarm is None else state_names(self.history.modalities)
-            sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
-            self._arrange(sinks, TimeBudget(self._max_overhead if self._stage == "fit" else None))
+            reason = self._error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
+            self._run.disable(reason)
+            self._error_policy.warn(f"the monitor is off, since it could not be set up. {reason}")
 
     @guarded
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Collect the probe from all of the first pass, before a step may change the batch."""
-        if self._disabled or dataloader_idx != self.dataloader_idx:
-            return
-        if batch_idx == 0:
-            self._seen = 0
-            self._session.begin()
-        locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self._session.ranks)
-        with self._session.failures_kept(), self._measurement_run.time_budget.timed(PREPARATION):
-            self._seen += self._session.collect(batch, locate)
+        """Collect examples from the whole first pass, before a step may change the batch."""
+        if not self._run.disabled and dataloader_idx == self.dataloader_idx:
+            self._run.collect(trainer, batch, batch_idx, dataloader_idx)
 
     @guarded
     def on_validation_batch_end(
@@ -204,31 +191,29 @@ class MultimodalMonitor(Remembering):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measure while validation still runs: averaged weights are swapped back when its epoch ends."""
-        if not self._disabled:
-            with self._session.failures_kept(), self._measurement_run.time_budget.timed(PREPARATION):
-                self._session.dry_run(pl_module, trainer.precision_plugin.forward_context)
+        """Measure at the last batch: callbacks that average weights put the others back when the epoch ends."""
+        if not self._run.disabled:
+            self._run.dry_run(trainer, pl_module)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
-            self._measure(trainer)
+            self._run.measure(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log, where monitors and the row of the validation loss can still see it."""
+        """Log, before callbacks look at the values and the logger writes the row of the validation loss."""
         row = self._error_policy.guard(
             partial(self._conclude, trainer, pl_module), failed="on_validation_epoch_end failed"
         )
-        if row is not None and self._alarm is not None:
-            self._alarm.act(trainer, pl_module, row, self._error_policy.guard)
+        if row is not None:
+            self._run.act(trainer, pl_module, row)
 
     def _conclude(self, trainer: Trainer, pl_module: LightningModule) -> RunRecord | None:
-        """End a validation; return the run that was made, of which there is none in the sanity check."""
+        """End a validation; return its run, which the sanity check has none of."""
         if not trainer.sanity_checking:
-            self._error_policy.guard(partial(self._measure, trainer), failed="a run failed")
-            return self._publish(trainer, pl_module)
-        missing = f"dataloader_idx={self.dataloader_idx}: no batch of that loader came by; 0 is the first."
-        self._disabled = self._disabled or self._measurement_run.finish_dry_run(missing)
+            self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
+            return self._run.publish(trainer, pl_module)
+        self._run.finish_dry_run(f"dataloader_idx={self.dataloader_idx}: that loader gave no batch; 0 is the first.")
         return None
 
-    # Test is watched as validation is.
+    # A test is measured as a validation is.
     on_test_batch_start = on_validation_batch_start
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
@@ -236,71 +221,15 @@ class MultimodalMonitor(Remembering):
     @guarded
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain the model as it is at the end."""
-        epoch, step = self._session.moment = trainer_facts.end(trainer)
-        if self.history.fitted and self._session.explainable:
-            self._keep(self._measurement_run.explain(self._schedule.unfinished(step)), epoch, step)
-            self._show(with_trainer_row=False)
+        self._run.explain_end(trainer)
 
     @guarded
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training, and its examples over the epochs."""
         if self._schedule.validations == 0:
             self._error_policy.warn(NEVER_RAN)
-        self._error_policy.guard(self._reporter.finish)
+        self._run.finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what was found before the training broke off, without hiding why."""
-        self._row = None
-        self._error_policy.guard(self._reporter.finish, always_warn=True)
-
-    def _measure(self, trainer: Trainer) -> None:
-        """Measure once a validation, if one is due."""
-        if self._row is not None:
-            return
-        fits = self._stage == "fit"
-        moment = self._session.moment = trainer.current_epoch, trainer_facts.step(trainer)
-        results = RunResult(note=self._disabled)
-        if (self._schedule.count() if fits else True) and not self._disabled:
-            explainers = self._schedule.due() if fits else self.config.explainers
-            results = self._measurement_run.attempt(explainers, early=trainer.global_step == 0)
-        self._keep(results, *moment)
-        self._row = row = RunRecord(self._stage, *moment, results.values, results.note)
-        if (alarm := self._alarm) is not None:
-            guard = self._error_policy.guard
-            self._row = guard(partial(alarm.judge, row, self.history, self._session, guard), row)
-
-    def _keep(self, results: RunResult, epoch: int, step: int) -> None:
-        if self._session.pop_renewed():
-            self.explanation_history.clear()  # its examples are gone
-            self.history.score_reference = None
-        for found in results.explained.values():
-            if found.result is not None:
-                self._entries.append(TimedResult(found.explainer, found.result, self._stage, epoch, step))
-        if self._stage == "fit":
-            self._schedule.explained(results.explained, step)
-            self._schedule.overdue |= results.put_off
-
-    def _publish(self, trainer: Trainer, pl_module: LightningModule) -> RunRecord | None:
-        """Log a run's values and write its row; without values, leave something to monitor."""
-        row, self._row = self._row, None
-        values, sync = {} if row is None else row.values, self._session.ranks.count > 1
-        log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync)
-        if not values or not self._error_policy.guard(log, otherwise=False):
-            self._error_policy.guard(partial(trainer_facts.stand_in, trainer, self.name, self._keys, self.history))
-        if row is None:
-            return None
-        self._error_policy.guard(partial(self._reporter.write, row))
-        self._show(with_trainer_row=True)
-        if self._stage == "fit" and self._schedule.draws:
-            self._error_policy.guard(partial(self._reporter.draw, with_trainer_row=True))
-        if (alarm := self._alarm) is not None:
-            self._error_policy.guard(lambda: self._reporter.tell(alarm.announce(trainer, row), row.step))
-        return row
-
-    def _show(self, *, with_trainer_row: bool) -> None:
-        """Draw and write explanations."""
-        entries, self._entries = self._entries, []
-        if entries:
-            self._error_policy.guard(partial(self._reporter.illustrate, self._session, show_inputs=self.show_inputs))
-        for entry in entries:
-            self._error_policy.guard(partial(self._reporter.show, entry, with_trainer_row=with_trainer_row))
+        """Draw what was found before an error ended the training, without hiding that error."""
+        self._run.break_off()

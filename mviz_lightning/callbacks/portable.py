@@ -1,4 +1,4 @@
-"""Callbacks that can be copied, before a fit and after it."""
+"""Callbacks that can be copied and pickled, before a fit and after it."""
 
 from typing import Any, ClassVar
 
@@ -6,10 +6,11 @@ from lightning.pytorch import Callback
 
 
 class Portable(Callback):
-    """A callback of which a copy, a pickle too, leaves behind what belongs to one run of one trainer.
+    """A callback whose copies and pickles leave out what belongs to one run of one trainer.
 
     Attributes:
-        RUNNING: Names of the attributes that stay behind; the trainer hangs the model's two methods on every callback.
+        RUNNING: Names of the attributes that are left out. Lightning sets the model's ``log`` and ``log_dict`` on every
+            callback.
     """
 
     RUNNING: ClassVar[frozenset[str]] = frozenset({"log", "log_dict"})

@@ -53,7 +53,7 @@ class Reporter:
         if not row.values and not row.note:
             return
         self.history.add(row)
-        self._untold |= row.stage == "fit"
+        self._untold |= row.phase == "fit"
         _raise_first(self._for_each_sink(lambda sink: sink.row(row)))
 
     def illustrate(self, session: Session, *, show_inputs: bool) -> None:

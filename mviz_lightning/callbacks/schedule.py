@@ -1,4 +1,4 @@
-"""When the monitor's work is due: counted in validations, never by the clock."""
+"""When the monitor's work is due, counted in validations and not by the clock."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from mviz_lightning.errors import at_least
 from mviz_lightning.explainers import Explainer
 
 NEVER_RAN = (
-    "the monitor never ran, because no validation came by; look at limit_val_batches, check_val_every_n_epoch, the "
+    "the monitor never ran, because there was no validation; check limit_val_batches, check_val_every_n_epoch, the "
     "validation loader and validation_step."
 )
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What checkpoints hold of a schedule.
+    """State of a schedule in a checkpoint.
 
     Attributes:
-        validations: How many have begun to be measured.
+        validations: Number of validations so far.
         overdue: Whether the run that was due last was put off.
-        explained: Name of a method -> the validation of its last turn.
-        steps: Name of a method -> the step of its last turn.
+        explained: Name of a method -> number of the validation at which it was applied last.
+        steps: Name of a method -> step at which it was applied last.
     """
 
     validations: int = 0
@@ -36,10 +36,10 @@ class Schedule:
     """The validations of a training, and what is due at each.
 
     Attributes:
-        every_n_validations: From one run to the next.
-        pictures_every_n_validations: From one drawing of the curves to the next.
-        explainers: Each with its own cadence.
-        validations: How many have begun to be measured, the present one among them.
+        every_n_validations: Validations from one run to the next.
+        pictures_every_n_validations: Validations from one drawing of the curves to the next.
+        explainers: The methods, each with its own ``every_n_validations``.
+        validations: Number of validations so far, the present one included.
         overdue: Whether the run that was due last was put off.
     """
 
@@ -56,10 +56,14 @@ class Schedule:
             at_least(1, name, getattr(self, name))
 
     def count(self) -> bool:
-        """Count a validation of the fit; tell whether the model is due to be measured, in its turn or overdue."""
+        """Count a validation of the fit; return whether the model is measured at it, in turn or overdue."""
         self.validations += 1
         overdue, self.overdue = self.overdue, False
         return overdue or (self.validations - 1) % self.every_n_validations == 0
+
+    def put_off(self) -> None:
+        """Note that there was no time for the run that was due: it is overdue at the next validation."""
+        self.overdue = True
 
     @property
     def draws(self) -> bool:
@@ -67,9 +71,9 @@ class Schedule:
         return (self.validations - 1) % self.pictures_every_n_validations == 0
 
     def due(self) -> list[Explainer]:
-        """Return the methods whose turn it is: at the first validation and every n-th, or overdue since then.
+        """Return the methods that are due: at the first validation and every n-th after it.
 
-        A method whose turn fell on a validation that was not measured comes with the next one that is.
+        A method that was due at a validation without a run is due at the next one with a run.
         """
         return [explainer for explainer in self.explainers if self._turn(explainer) > self._turns_done(explainer)]
 
@@ -81,17 +85,17 @@ class Schedule:
         return 1 + (done - 1) // explainer.every_n_validations if done else 0
 
     def explained(self, names: Iterable[str], step: int) -> None:
-        """Note that methods have had their turn."""
+        """Note that methods were applied at this validation and step."""
         names = list(names)
         self._explained |= dict.fromkeys(names, self.validations)
         self._steps |= dict.fromkeys(names, step)
 
     def unfinished(self, step: int) -> list[Explainer]:
-        """Return the methods that have not seen the model as it is at the end."""
+        """Return the methods that were not applied to the model as it is at this last step."""
         return [explainer for explainer in self.explainers if self._steps.get(explainer.name) != step]
 
     def clear(self) -> None:
-        """Another training begins."""
+        """Begin again: another training starts."""
         self._take(Counted())
 
     def state(self) -> dict[str, object]:
@@ -100,9 +104,9 @@ class Schedule:
         return counted | {"explained": dict(self._explained), "steps": dict(self._steps)}
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Go on where a checkpoint was written; anew where its counts are damaged, which mean nothing apart."""
+        """Continue from a checkpoint; begin again where one of its counts is damaged, since they belong together."""
         self._take(Saved.of(state).read(Counted, Counted()))
 
-    def _take(self, counted: "Counted") -> None:
+    def _take(self, counted: Counted) -> None:
         self.validations, self.overdue = counted.validations, counted.overdue
         self._explained, self._steps = dict(counted.explained), dict(counted.steps)

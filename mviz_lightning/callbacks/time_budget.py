@@ -1,4 +1,4 @@
-"""Space the monitor's work by the clock, for those who ask for that."""
+"""The share of the time that the monitor may take, where the user set one (``max_overhead=``)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,22 +6,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 SHARES = "the shares"
-"""The work that is put off last; no method has such a name."""
+"""Name of the work that is put off last; no method can have this name, since it has spaces."""
 
 PREPARATION = "the preparation"
-"""Collecting examples and trying the model: it is counted, and cannot be put off."""
+"""Name of collecting examples and trying the model: its time is counted, but it is never put off."""
 
 
 @dataclass
 class TimeBudget:
-    """Knows what the monitor's work takes, and whether there is time for more; it is foreseen to take as long again.
+    """Counts the time of the monitor's work, and decides whether there is time for more.
 
-    Explanations are put off while all that the monitor did would take more than its share of the time with them;
-    shares only where they would do so by themselves.
+    Each piece of work is expected to take as long as the last time. Explanations are put off while all work of the
+    monitor, with them, would exceed the limit; contribution shares only while they would exceed it by themselves.
 
     Attributes:
-        limit: Share of the time since the beginning that may be taken; no limit where there is none.
-        clock: Seconds.
+        limit: Largest share of the time since the beginning, such as 0.05; None for no limit.
+        clock: Returns the time in seconds.
     """
 
     limit: float | None = None
@@ -38,11 +38,11 @@ class TimeBudget:
 
     @contextmanager
     def timed(self, work: str, *, more: bool = False) -> Iterator[None]:
-        """Count what a block takes, whether it fails or not.
+        """Count the time of a block, whether it fails or not.
 
         Args:
-            work: Of which piece of work it is.
-            more: Whether it belongs to the last time of that piece, as pictures do, and is no time of its own.
+            work: Name of the piece of work.
+            more: Whether the time is added to the last time of that work, as for its pictures.
         """
         started = self.clock()
         try:
@@ -53,21 +53,21 @@ class TimeBudget:
             self._last[work] = (self._last.get(work, 0.0) if more else 0.0) + seconds
 
     def allows(self, work: str) -> bool:
-        """Tell whether there is time for a piece of work; always for what was never done."""
+        """Return whether there is time for a piece of work; there is for work that was never done."""
         if self.limit is None or work not in self._last:
             return True
         spent = self._spent[SHARES] if work == SHARES else sum(self._spent.values())
-        foreseen = self._last[work]
-        return spent + foreseen <= self.limit * (self.clock() - self._began + foreseen)
+        expected = self._last[work]
+        return spent + expected <= self.limit * (self.clock() - self._began + expected)
 
     def settle(self, work: str, *, allowed: bool) -> str:
-        """Take a decision; return what to say of it: the first time in a row that work is put off, something."""
+        """Take a decision; return a note the first time in a row that the work is put off, and ``""`` otherwise."""
         said = work in self._waiting
         (self._waiting.discard if allowed else self._waiting.add)(work)
         return "" if allowed or said else f"put off: {work} (max_overhead={self.limit:g})"
 
     def lap(self) -> tuple[float, float]:
-        """Return the seconds of all work since this was asked last, and their share of the time since then."""
+        """Return the seconds of all work since the last call, and their share of the time since then."""
         (began, before), now, spent = self._lap, self.clock(), sum(self._spent.values())
         self._lap = now, spent
         return spent - before, (spent - before) / (now - began) if now > began else 0.0

@@ -1,4 +1,4 @@
-"""Plain data, as checkpoints hold it: types that every way of loading takes, read back part by part."""
+"""Plain data in checkpoints: types that every way of loading accepts, read back part by part."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from mviz_lightning.errors import message_of
 T = TypeVar("T")
 
 LISTED = 3
-"""Damaged parts that a message names; more are counted."""
+"""Largest number of damaged parts that a message names; further ones are counted."""
 
 
 class DamagedError(ValueError):
@@ -24,12 +24,12 @@ class DamagedError(ValueError):
 
 @dataclass(frozen=True)
 class Saved:
-    """A part of a checkpoint, which may be damaged: what is asked for is checked, and left out where it is.
+    """A part of a checkpoint that may be damaged. Each read checks the type and leaves damaged entries out.
 
     Attributes:
-        value: What the checkpoint holds.
-        name: Where it was found.
-        damages: What was left out so far, and why; of the whole checkpoint.
+        value: Content of the part.
+        name: Path of the part in the checkpoint, such as ``history.rows[3]``.
+        damages: All entries of the checkpoint that were left out so far, and why; shared by all parts.
     """
 
     value: Any
@@ -38,11 +38,11 @@ class Saved:
 
     @classmethod
     def of(cls, state: Any) -> "Saved":
-        """Return a state as one that may be damaged."""
+        """Return a state as one that may be damaged; such a state is returned as it is."""
         return state if isinstance(state, Saved) else cls(state)
 
     def __getitem__(self, key: str) -> "Saved":
-        """Return an entry; one that is missing is found to be damaged when it is read."""
+        """Return an entry; a missing one counts as damaged when it is read."""
         name = f"{self.name}.{key}" if self.name else key
         if isinstance(self.value, Mapping):
             found = self.value[key] if key in self.value else DamagedError(f"{name} is missing")
@@ -58,28 +58,28 @@ class Saved:
         self.damages.extend(f"{key} is unknown" for key in unknown)
 
     def holds(self, *keys: str) -> bool:
-        """Tell whether there is any of some entries."""
+        """Return whether the part has at least one of these entries."""
         return isinstance(self.value, Mapping) and any(key in self.value for key in keys)
 
     def read(self, kind: Any, otherwise: Any = None) -> Any:
-        """Return the part as an object of a type; something else where it is damaged.
+        """Return the part as an object of a type.
 
         Args:
-            kind: A dataclass, a plain type, or lists and dicts of such.
-            otherwise: What stands for a damaged part.
+            kind: A dataclass, a plain type, or lists and dicts of these.
+            otherwise: Returned where the part is damaged.
         """
         with self._noted():
             return build(kind, self.value, self.name)
         return otherwise
 
     def every(self, kind: type[T]) -> list[T]:
-        """Return the entries of a list, less those that are damaged."""
+        """Return the entries of a list without the damaged ones."""
         entries = enumerate(self.read(list[Any], []))
         found = [Saved(value, f"{self.name}[{number}]", self.damages).read(kind) for number, value in entries]
         return [one for one in found if one is not None]
 
     def named(self, kind: Any) -> dict[str, Any]:
-        """Return the entries of a dict, less those that are damaged."""
+        """Return the entries of a dict without the damaged ones."""
         found = {key: self[key].read(kind) for key in self.read(dict[str, Any], {})}
         return {key: one for key, one in found.items() if one is not None}
 
@@ -87,15 +87,15 @@ class Saved:
     def _noted(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever lies in a file
+        except Exception as error:  # a file may hold anything
             told = error if isinstance(error, DamagedError) else f"{self.name}: {message_of(error)}"
             self.damages.extend({str(told)} - set(self.damages))
 
     def raise_damages(self) -> None:
-        """Say what was left out.
+        """Report what was left out.
 
         Raises:
-            DamagedError: Something was.
+            DamagedError: Something was left out; the message names the first three entries and counts the others.
         """
         if self.damages:
             more = f" and {len(self.damages) - LISTED} more" if len(self.damages) > LISTED else ""
@@ -109,12 +109,12 @@ def build(kind: Any, value: Any, name: str) -> Any:
     """Return plain data as an object of a type.
 
     Args:
-        kind: A dataclass, a plain type, or lists and dicts of such.
-        value: What may be of that type.
-        name: Where it was found.
+        kind: A dataclass, a plain type, or lists and dicts of these.
+        value: Plain data, perhaps of another type.
+        name: Path of the value in the checkpoint, for the error.
 
     Raises:
-        DamagedError: It is not of that type.
+        DamagedError: The value has another type.
     """
     if isinstance(value, DamagedError):
         raise value
@@ -136,7 +136,7 @@ def build(kind: Any, value: Any, name: str) -> Any:
 
 
 def _option(options: Sequence[Any], value: Any) -> Any:
-    """Return which type of several a value is meant to be of: None, or the one that is there beside it."""
+    """Return the type among several that a value should have: None, or the one type beside None."""
     return NoneType if value is None and NoneType in options else next(kind for kind in options if kind is not NoneType)
 
 
@@ -149,13 +149,17 @@ def _is_a(kind: type, value: Any) -> bool:
 
 
 def _record(kind: Any, value: Any, name: str) -> Any:
-    """Return a dataclass; what another version knew besides is left out without a word."""
+    """Return a dataclass; entries that it has no field for, of another version, are ignored.
+
+    A field is saved under its name, or under ``metadata["key"]``.
+    """
     if not isinstance(value, Mapping):
         raise _mismatch(dict, value, name)
     entries, types, given = Saved(value, name), _types(kind), {}
     for entry in fields(kind):
-        if entry.name in value or (entry.default is MISSING and entry.default_factory is MISSING):
-            given[entry.name] = build(types[entry.name], entries[entry.name].value, entries[entry.name].name)
+        key = entry.metadata.get("key", entry.name)
+        if key in value or (entry.default is MISSING and entry.default_factory is MISSING):
+            given[entry.name] = build(types[entry.name], entries[key].value, entries[key].name)
     return kind(**given)
 
 
@@ -169,15 +173,15 @@ def _mismatch(kind: type, value: Any, name: str) -> DamagedError:
 
 
 def plain(value: Any, name: str, lost: list[str]) -> Any:
-    """Return a value made of types that every way of loading checkpoints takes.
+    """Return a value in types that every way of loading checkpoints accepts.
 
     Args:
-        value: Of any type; entries of dicts that cannot be plain are left out.
-        name: Where it belongs.
-        lost: Takes the names of what was left out.
+        value: Any value; entries of dicts without a plain form are left out.
+        name: Path of the value in the checkpoint.
+        lost: List to which the names of entries that were left out are appended.
 
     Raises:
-        TypeError: It cannot be plain as a whole.
+        TypeError: The value as a whole has no plain form.
     """
     if isinstance(value, Mapping):
         return _plain_entries(value, name, lost)

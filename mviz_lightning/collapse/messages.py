@@ -1,4 +1,4 @@
-"""A verdict on a modality in words: what was found, since when, and what to try."""
+"""A verdict in words: the state of a modality, since when, the evidence, and what to try."""
 
 import math
 
@@ -13,18 +13,18 @@ REMEDIES = (
     "a larger learning rate for the encoder of {name}, or a smaller one for {rest}; nothing frozen or detached",
 )
 PERFECT = 0.95
-"""Skill from which on there is little to gain from a modality that is not used."""
+"""Skill above which there is little to gain from a modality that is not used."""
 
 NAMED = 2
-"""Other modalities that are called by their names."""
+"""Largest number of other modalities that a message names."""
 
 
 def alert(verdict: Verdict, footer: str = "") -> Alert:
-    """Say what a modality's state is, with the evidence and what to try.
+    """Return the alert for a verdict: state, evidence and what to try, one line each.
 
     Args:
-        verdict: Of the modality.
-        footer: A last line.
+        verdict: Verdict on the modality.
+        footer: Last line; ``""`` for none.
     """
     lines = [headline(verdict), *(f"  {line}" for line in evidence(verdict)), *_advice(verdict)]
     return Alert(
@@ -52,7 +52,7 @@ def _advice(verdict: Verdict) -> list[str]:
 
 
 def headline(verdict: Verdict) -> str:
-    """Say what a modality's state is, and since when."""
+    """Return the state of a modality, and since when, in one line."""
     since = "" if verdict.since is None else f" since epoch {verdict.since.epoch} (step {verdict.since.step})"
     if verdict.state is State.USED:
         return f"{verdict.modality}: used{since}"
@@ -63,7 +63,7 @@ def headline(verdict: Verdict) -> str:
 
 
 def evidence(verdict: Verdict) -> list[str]:
-    """Return what a verdict rests on, a line each."""
+    """Return the evidence for a verdict, one line each; nothing where no check could be judged."""
     if verdict.row is None:
         return []
     values, key = verdict.row.values, f"total/{verdict.modality}"
@@ -80,7 +80,7 @@ def evidence(verdict: Verdict) -> list[str]:
 
 
 def _proof(verdict: Verdict) -> list[str]:
-    """Say what the raw inputs tell, or that they could not be asked."""
+    """Return the result of the regression on the raw inputs, or that there could be none."""
     told = verdict.alone
     if told is None:
         asked = verdict.state is not State.USED and verdict.skill is not None

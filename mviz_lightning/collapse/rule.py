@@ -1,37 +1,38 @@
-"""Whether a model still uses a modality: a pure function of what was measured so far."""
+"""Whether a model still uses a modality: a pure function of the runs so far."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from mviz_lightning.collapse.references import RawInputProof, ScoreReference
+from mviz_lightning.collapse.raw_input_proof import RawInputProof
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.sinks.records import RunRecord, State
 
 WARM_UP = 2
-"""Checks of a fit that count for nothing where no label tells when a model has begun to learn."""
+"""Number of first checks of a fit that are ignored where no labels show when the model has begun to learn."""
 
 LOOSE = 2
-"""Times ``max_total`` that a modality may move the outputs by where it decides nothing: more is no accident."""
+"""Factor on ``max_total`` below which a modality that changes few decisions still counts as silent."""
 
 SURE = 3.0
-"""Standard errors by which raw inputs must beat chance."""
+"""Number of standard errors by which the share explained by the raw inputs must exceed 0."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of one modality after the latest check.
+    """State of one modality after the latest check, with the evidence.
 
     Attributes:
-        modality: Its name.
+        modality: Name of the modality.
         state: Used, unused, or collapsed.
-        since: First check of the state; None where the modality has been used all along.
+        since: First check of the state; None where every check found the modality used.
         row: The latest check that could be judged; None before there is one.
-        rest: The other modalities.
-        skill: Of the model at that check, 0 at chance and 1 at perfection; None where labels do not tell.
-        drop: Skill lost at that check when the modality is swapped; None likewise.
-        alone: What its raw inputs tell without the model; None where that was not asked or cannot be.
-        from_start: Whether no check found it used.
+        rest: Names of the other modalities.
+        skill: Skill of the model at that check, 0 at chance and 1 at perfection; None without labels or scale.
+        drop: Skill lost at that check when the modality is swapped; None without labels or scale.
+        alone: Proof from its raw inputs; None where it was not fitted or could not be.
+        from_start: Whether no check found the modality used.
     """
 
     modality: str
@@ -47,24 +48,29 @@ class Verdict:
 
 @dataclass(frozen=True)
 class CollapseRule:
-    """When a modality counts as unused, and when that is a collapse.
+    """When a modality counts as unused, and when as collapsed.
 
-    A check is *silent* on a modality when swapping it leaves the outputs as they were, or nearly so and the decisions,
-    and the score: ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and drop < max_drop``. Without
-    labels the decisions tell; the outputs in a regression, and where all decisions are the same. Among more than two
-    modalities each may do less: ``max_total`` is shared out as ``2 / M``. The modality is unused while the last
-    ``patience`` checks are silent on it. Checks count once the model has learned something (skill above ``min_skill``):
-    of a model as it was initialised, shares mean nothing. Unused and known to be informative is collapsed: a regression
-    on the raw inputs explains more than ``min_alone`` of the labels' variance, or it was named in ``expected``.
+    A check is *silent* on a modality when swapping it changes neither the outputs (or little of them, and few
+    decisions) nor the score:
+    ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and drop < max_drop``.
+    Without labels there is no ``drop``, and ``total < 2 * max_total and flips < max_flips`` decides; in a regression,
+    and where all decisions are equal, ``total < max_total``. With M modalities ``max_total`` is multiplied by
+    ``2 / M``.
+
+    * Checks count from a skill above ``min_skill`` on: before a model has learned, shares mean nothing.
+    * A modality is *unused* while the last ``patience`` checks are silent on it.
+    * It is *collapsed* if it is unused and informative: it is named in ``expected``, or, without ``expected``, a
+      regression on its raw inputs explains more than ``min_alone`` of the labels' variance and more than three
+      standard errors.
 
     Attributes:
-        expected: Modalities that must be used; all, where the data show that they could, when it is None.
-        patience: Checks in a row.
-        max_total: Total effect on the outputs, share of their variance; of one of two modalities.
-        max_flips: Total effect on the decisions.
+        expected: Names of the modalities that must be used; None for all that the regression shows to be informative.
+        patience: Number of silent checks in a row.
+        max_total: Total effect, as a share of the outputs' variance, for two modalities.
+        max_flips: Share of changed predictions, ``flips/<m>``.
         max_drop: Skill lost when the modality is swapped.
-        min_skill: Skill from which on a model has learned.
-        min_alone: Share of the labels' variance.
+        min_skill: Skill above which a model has learned.
+        min_alone: Share of the labels' variance, from 0 to 1.
     """
 
     expected: Sequence[str] | None = None
@@ -82,8 +88,11 @@ class CollapseRule:
 
         Args:
             rows: Runs of the monitor that gave values, in order.
-            score_reference: Of the examples that they were made on.
+            score_reference: What the scores of these runs are measured against.
             modalities: Names, in declared order.
+
+        Returns:
+            Modality -> its verdict.
         """
         judged = [row for number, row in enumerate(rows) if self._learned(row, number, score_reference)]
         of = {name: [row for row in judged if f"total/{name}" in row.values] for name in modalities}  # renamed ones not
@@ -91,7 +100,7 @@ class CollapseRule:
 
     def _learned(self, row: RunRecord, number: int, score_reference: ScoreReference) -> bool:
         skill = skill_of(row, score_reference)
-        settled = number >= WARM_UP or row.stage != "fit"
+        settled = number >= WARM_UP or row.phase != "fit"
         return settled if skill is None else skill > self.min_skill
 
     def _verdict(
@@ -103,7 +112,7 @@ class CollapseRule:
         runs = [(silent, [row for _, row in run]) for silent, run in marked]
         spells = [place for place, (silent, run) in enumerate(runs) if silent and len(run) >= self.patience]
         unused = bool(spells) and spells[-1] == len(runs) - 1
-        # Of the last spell while it lasts, or of the run that ended it.
+        # The first check of the last silent spell, or of the checks that ended it.
         since = runs[spells[-1] + (not unused)][1][0] if spells else None
         alone = (score_reference.alone or {}).get(name)
         return Verdict(
@@ -119,12 +128,12 @@ class CollapseRule:
         )
 
     def _silent(self, row: RunRecord, name: str, score_reference: ScoreReference, max_total: float) -> bool:
-        """Tell whether swapping a modality leaves everything as it was."""
+        """Return whether a check is silent on a modality."""
         drop, total = drop_of(row, name, score_reference), row.values[f"total/{name}"]
         undecided = row.values.get(f"flips/{name}", math.inf) < self.max_flips and total < LOOSE * max_total
         if drop is not None:
             return (undecided or total < max_total) and drop < self.max_drop
-        # A model that always says the same is not told by its decisions.
+        # The decisions of a model that always decides the same show nothing.
         return undecided if _decides(row) else total < max_total
 
     def _informative(self, name: str, alone: RawInputProof | None) -> bool:
@@ -134,17 +143,17 @@ class CollapseRule:
 
 
 def _decides(row: RunRecord) -> bool:
-    """Tell whether swapping anything changed any prediction."""
+    """Return whether swapping some modality changed some prediction."""
     return any(value > 0 for name, value in row.values.items() if name.startswith("flips/"))
 
 
 def skill_of(row: RunRecord, score_reference: ScoreReference) -> float | None:
-    """Return where a run's score lies between chance and perfection."""
+    """Return where a run's score lies between chance (0) and perfection (1); None without labels or scale."""
     return score_reference.skill(row.values["score"]) if "score" in row.values else None
 
 
 def drop_of(row: RunRecord, name: str, score_reference: ScoreReference) -> float | None:
-    """Return the skill that is lost when a modality is swapped."""
+    """Return the skill that is lost when a modality is swapped; None without labels or scale."""
     skill, lost = skill_of(row, score_reference), row.values.get(f"perceptual/{name}")
     if skill is None or lost is None:
         return None

@@ -1,6 +1,7 @@
 """The score side: what recombination costs in accuracy (EMAP gap, perceptual score)."""
 
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from mviz_lightning.functional import Task, design
 from mviz_lightning.functional.scores import comparable, labelled_predictions, swapped_examples
+from mviz_lightning.metrics.local import local_value
 
 
 class GradedAccuracy(Metric):
@@ -75,8 +77,9 @@ class _GroupScore(WrapperMetric):
         group_size: int = 16,
         pairs: bool | None = None,
         seed: int = 0,
+        sync_on_compute: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=sync_on_compute)
         self.modalities = tuple(modalities)
         self.task: Task = task
         self.score = score.clone()
@@ -105,7 +108,8 @@ class _GroupScore(WrapperMetric):
             cast("Metric", metric).update(predicted, truth)
 
     def _scores(self) -> tuple[Tensor, list[Tensor]]:
-        return self.score.compute(), [cast("Metric", metric).compute() for metric in self.recombined]
+        value = methodcaller("compute") if self.sync_on_compute else local_value
+        return value(self.score), [value(cast("Metric", metric)) for metric in self.recombined]
 
     def reset(self) -> None:
         """Forget all groups."""
@@ -132,6 +136,7 @@ class EMAPGap(_GroupScore):
         group_size: Examples recombined with one another.
         pairs: As for ``ContributionShares``, whose rows these are.
         seed: Seed of the design.
+        sync_on_compute: Whether ``compute`` gathers from all processes.
     """
 
     def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

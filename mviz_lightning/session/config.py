@@ -1,7 +1,7 @@
-"""What is studied, and how closely."""
+"""What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 from typing import get_args
 
@@ -16,15 +16,34 @@ from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
 
 EXAMPLES = 128
-"""Examples that are recombined where nobody chose."""
+"""Default number of examples that are recombined."""
 
 CHEAP = 0.25
-"""Of the work of all rows of groups of the usual size, evaluated plainly: what larger groups may take."""
+"""Largest cost of the enlarged groups, as a fraction of evaluating the default groups without reuse."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How many examples are recombined, and with how many others each.
+
+    Attributes:
+        examples: Number of examples in all groups together.
+        size: Number of examples in a group.
+    """
+
+    examples: int
+    size: int
 
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """The arguments of the monitor that need no Trainer, checked."""
+    """The arguments of :class:`MultimodalMonitor` that need no Trainer, checked; see there for their meaning.
+
+    A session never changes it: groups that grow are a :class:`Grouping`, and their size is that of the probe's groups.
+
+    Raises:
+        ConfigurationError: An argument has another type or value than it can have.
+    """
 
     modalities: Mapping[str, Modality]
     target: str | None = None
@@ -44,9 +63,51 @@ class SessionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._require_kinds()
+        self._require_types()
+        self._require_numbers()
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
+        self._require_groups()
+        names = [explainer.name for explainer in self.explainers]
+        if len(set(names)) < len(names):
+            raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
+        if self.budget is not None and self.affordable_groups(self.base_grouping) < 2:
+            raise ConfigurationError(
+                f"budget={self.budget} rows: two groups of {self.group} take {2 * self._rows(self.group)}; raise the "
+                "budget or lower group_size."
+            )
+
+    def _require_types(self) -> None:
+        """Raise a ConfigurationError where an argument has another type than it can have."""
+        for name in ("explainers", "pin"):
+            object.__setattr__(self, name, listed(name, getattr(self, name)))
+        if isinstance(self.target, int):
+            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
+        if not isinstance(self.target, str | None):
+            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, for example 'labels'.")
+        if self.score is not None and not isinstance(self.score, Metric):
+            raise ConfigurationError(
+                f"score={self.score!r}: give a torchmetric, for example "
+                "torchmetrics.classification.MulticlassF1Score(5)."
+            )
+        if isinstance(self.class_names, str):
+            raise ConfigurationError(f"class_names={self.class_names!r}: give a list, a name for each output.")
+        for explainer in self.explainers:
+            if not isinstance(explainer, Explainer):
+                raise ConfigurationError(
+                    f"explainers: {explainer!r} is not a method; give objects of mviz_lightning.explainers, "
+                    "for example [DIME()]."
+                )
+
+    def _require_numbers(self) -> None:
+        if not all(isinstance(position, Integral) for position in self.pin):
+            raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
+        least = {"num_examples": 2, "group_size": 2, "budget": 0}
+        chosen = {name: least[name] for name in least if getattr(self, name) is not None}
+        for name, bound in {**chosen, "reference": 2, "chunk_size": 2}.items():
+            at_least(bound, name, getattr(self, name))
+
+    def _require_groups(self) -> None:
         least = smallest_group(len(self.modalities))
         if self.group < least:
             raise ConfigurationError(
@@ -57,76 +118,57 @@ class SessionConfig:
                 f"num_examples={self.examples}: intervals need 2 groups of group_size={self.group}; give "
                 f"num_examples={2 * self.group} or more, or smaller groups."
             )
-        names = [explainer.name for explainer in self.explainers]
-        if len(set(names)) < len(names):
-            raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
-        if self.budget is not None and self.affordable_groups(self.group) < 2:
-            raise ConfigurationError(
-                f"budget={self.budget} rows: two groups of {self.group} take {2 * self._rows(self.group)}; raise the "
-                "budget or lower group_size."
-            )
-
-    def _require_kinds(self) -> None:
-        """Raise a ConfigurationError where an argument is of another kind than it can be."""
-        for name in ("explainers", "pin"):
-            object.__setattr__(self, name, listed(name, getattr(self, name)))
-        if isinstance(self.target, int):
-            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
-        if not isinstance(self.target, str | None):
-            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, 'labels' for one.")
-        if self.score is not None and not isinstance(self.score, Metric):
-            raise ConfigurationError(
-                f"score={self.score!r}: give a torchmetric, torchmetrics.classification.MulticlassF1Score(5) for one."
-            )
-        if isinstance(self.class_names, str):
-            raise ConfigurationError(f"class_names={self.class_names!r}: give a list, a name for each output.")
-        if not all(isinstance(position, Integral) for position in self.pin):
-            raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
-        for explainer in self.explainers:
-            if not isinstance(explainer, Explainer):
-                raise ConfigurationError(
-                    f"explainers: {explainer!r} is none; give objects of mviz_lightning.explainers, [DIME()] for one."
-                )
-        least = {"num_examples": 2, "group_size": 2, "budget": 0}
-        chosen = {name: least[name] for name in least if getattr(self, name) is not None}
-        for name, bound in {**chosen, "reference": 2, "chunk_size": 2}.items():
-            at_least(bound, name, getattr(self, name))
 
     @property
     def examples(self) -> int:
-        """Examples that are recombined."""
+        """Number of examples that are recombined, before groups grow."""
         return max(EXAMPLES, 2 * self.group) if self.num_examples is None else self.num_examples
 
     @property
     def group(self) -> int:
-        """Examples that are recombined with one another."""
+        """Number of examples in a group, before groups grow."""
         return usual_group(len(self.modalities)) if self.group_size is None else self.group_size
 
-    def grown(self, fusion_share: float) -> "SessionConfig":
-        """Return the same with groups twice as large, of twice as many examples, where that is cheap and nobody chose.
+    @property
+    def base_grouping(self) -> "Grouping":
+        """The groups where encodings are not reused."""
+        return Grouping(self.examples, self.group)
 
-        Errors are smaller by a third then, and by half where all is interaction. Of two modalities, cells of more
+    @property
+    def may_grow(self) -> bool:
+        """Whether groups are larger where encodings are reused and the fusion is cheap enough."""
+        return self.grouping(0.0) != self.base_grouping
+
+    def grouping(self, fusion_share: float) -> "Grouping":
+        """Return the groups: twice as large, of twice as many examples, where that is cheap and no size was chosen.
+
+        The standard errors are then smaller by a third, and by half where all is interaction. For two modalities, more
         groups of the same examples gain next to nothing; three and more gain from the further draws of larger groups
         (``tests/benchmarks/coverage.py --growth``).
 
         Args:
-            fusion_share: Of a plain row's work, what is left for each row where encodings are reused.
+            fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain
+                row's work.
         """
+        base = self.base_grouping
         if self.num_examples is not None or self.group_size is not None:
-            return self
-        groups, size = self.examples // self.group, 2 * self.group
-        rows, encoded = groups * self._rows(size), 2 * self.examples
-        cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(self.group)
-        # What a budget has left belongs to the explainers.
+            return base
+        groups, size = base.examples // base.size, 2 * base.size
+        rows, encoded = groups * self._rows(size), 2 * base.examples
+        cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(base.size)
+        # What the shares leave of a budget belongs to the explainers.
         if not cheap or (self.budget is not None and (rows > self.budget or self.explainers)):
-            return self
-        return replace(self, num_examples=encoded, group_size=size)
+            return base
+        return Grouping(encoded, size)
 
     def check_outputs(self, outputs: int) -> None:
         """Check what depends on how many outputs the model has.
 
+        Args:
+            outputs: Number of outputs of one example, C.
+
         Raises:
-            ConfigurationError: There are too few class names, or an explainer is asked for an output beyond.
+            ConfigurationError: There are too few class names, or an explainer names an output that does not exist.
         """
         # One logit tells two classes apart.
         if self.class_names is not None and len(self.class_names) not in (outputs, 2 if outputs == 1 else outputs):
@@ -136,13 +178,13 @@ class SessionConfig:
         for explainer in self.explainers:
             explainer.check(outputs)
 
-    def affordable_groups(self, size: int) -> int:
-        """Return how many groups of a size the budget allows, up to those that ``num_examples`` fill."""
-        wanted = self.examples // size
-        return wanted if self.budget is None else min(wanted, self.budget // self._rows(size))
+    def affordable_groups(self, grouping: "Grouping") -> int:
+        """Return how many groups the examples fill, or the budget allows where that is fewer."""
+        wanted = grouping.examples // grouping.size
+        return wanted if self.budget is None else min(wanted, self.budget // self._rows(grouping.size))
 
     def left(self, spent: int) -> int | None:
-        """Return how many more rows the budget allows; None without one."""
+        """Return how many more rows the budget allows after ``spent`` rows; None without a budget."""
         return None if self.budget is None else max(0, self.budget - spent)
 
     def _rows(self, size: int) -> int:
@@ -151,7 +193,7 @@ class SessionConfig:
 
     @property
     def keys(self) -> list[str]:
-        """Names of the values that a run gives; a task that turns out to be a regression has no flips."""
+        """Names of the values of a run, without prefix; a task that turns out to be a regression has no flips."""
         names = list(self.modalities)
         plan = design(len(names), self.group, pairs=self.pairs, seed=self.seed)
         found = list(contribution_shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))

@@ -17,6 +17,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import Task
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
+from mviz_lightning.session.remarks import log
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 from mviz_lightning.sinks import FileSink
@@ -166,9 +167,12 @@ def explain(
         seed=seed,
     )
     session = Session(config)
-    _collect(session, model, batches)
-    session.complete()
-    return _report(session)
+    try:
+        _collect(session, model, batches)
+        session.complete()
+        return _report(session)
+    finally:
+        log(session.remarks.pop_lines())
 
 
 def _report(session: Session) -> ShareReport:

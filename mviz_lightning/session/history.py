@@ -1,11 +1,10 @@
-"""What the monitor found, run after run."""
+"""The runs of the monitor, in order: what is printed, drawn, judged and kept in checkpoints."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.collapse.references import ScoreReference
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers.contribution_shares.tables import history_table
 from mviz_lightning.sinks.records import RunRecord
 
@@ -17,7 +16,7 @@ class History(Sequence[RunRecord]):
         modalities: Names, in declared order.
 
     Attributes:
-        score_reference: What the examples' scores are measured against; None until that was asked for.
+        score_reference: What the scores of these runs are measured against; None until an alarm has measured it.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
@@ -29,14 +28,18 @@ class History(Sequence[RunRecord]):
         """Append a run."""
         self._rows.append(row)
 
+    def measure_against(self, score_reference: ScoreReference | None) -> None:
+        """Keep what the scores are measured against from now on; None where the examples are others."""
+        self.score_reference = score_reference
+
     def clear(self) -> None:
-        """Forget all runs: another training begins."""
+        """Remove all runs: another training begins."""
         self._rows, self.score_reference = [], None
 
     @property
     def fitted(self) -> list[RunRecord]:
-        """The runs during fit that gave values: the curve."""
-        return [row for row in self._rows if row.stage == "fit" and row.values]
+        """The runs during fit that gave values: the points of the curves."""
+        return [row for row in self._rows if row.phase == "fit" and row.values]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -53,12 +56,10 @@ class History(Sequence[RunRecord]):
     def state(self) -> dict[str, Any]:
         """Return plain types, for checkpoints."""
         score_reference = None if self.score_reference is None else self.score_reference.state()
-        return {"rows": [asdict(row) for row in self._rows], "yardstick": score_reference}
+        return {"rows": [row.state() for row in self._rows], "yardstick": score_reference}
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take what a checkpoint holds; what another version knew of rows besides is dropped."""
+        """Take the runs of a checkpoint; damaged runs are left out, and entries of other versions ignored."""
         saved = Saved.of(state)
-        self._rows, self.score_reference = (
-            saved["rows"].every(RunRecord),
-            saved["yardstick"].read(ScoreReference | None),
-        )
+        self._rows = saved["rows"].every(RunRecord)
+        self.score_reference = saved["yardstick"].read(ScoreReference | None)

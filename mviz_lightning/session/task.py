@@ -1,4 +1,4 @@
-"""What a model's outputs stand for."""
+"""The task: whether outputs are classes, labels or values; guessed from the labels where the user does not say."""
 
 import math
 
@@ -9,23 +9,23 @@ from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import graded, labelled, one_each
 
 WHOLE = 1e-2
-"""By how much shares of one class each may miss 1: half precision, and labels written with two digits."""
+"""Largest deviation from 1 of the sum of soft labels: half precision, or labels written with two digits."""
 
 
 def resolve_task(task: Task | None, outputs: int, target: Tensor | None) -> Task:
-    """Guess the task from the outputs and the labels where it is not given, and check that they agree.
+    """Return the task; guess it from the outputs and the labels where it is not given, and check that they agree.
 
-    Several outputs with targets of their shape are classes where every row is one-hot, labels where all lie between
-    0 and 1, graded ones too (VQA's shares of people who agree), and values otherwise. What is marked with -100 is no
-    label. Say ``task="multiclass"`` for smoothed or mixed one-hot rows, whose largest is then the class.
+    Several outputs with targets of the same shape are classes if every row is one-hot, labels if all targets lie
+    between 0 and 1 (graded ones too, such as VQA's share of people who agree), and values otherwise. A target of -100
+    is no label. Smoothed or mixed one-hot rows need ``task="multiclass"``; their largest entry is the class.
 
     Args:
-        task: As the user gave it.
-        outputs: Scores an example, C.
-        target: ``(N, ...)`` labels, if known.
+        task: Task that the user gave; None to guess it.
+        outputs: Number of outputs of one example, C.
+        target: ``(N, ...)`` labels; None without labels.
 
     Raises:
-        ConfigurationError: It cannot be guessed, or the labels do not fit it.
+        ConfigurationError: The task cannot be guessed, or the labels do not fit it.
     """
     resolved: Task = task or _guess(outputs, target)
     if (resolved == "binary" and outputs > 1) or (resolved in ("multiclass", "multilabel") and outputs < 2):
@@ -54,13 +54,13 @@ def _guess(outputs: int, target: Tensor | None) -> Task:
 
 
 def told(task: Task, outputs: int, target: Tensor | None) -> str:
-    """Say in words what a task was guessed from."""
+    """Return in words what a task was guessed from."""
     count = f"{outputs} outputs" if outputs > 1 else "one output"
     return f"task={task!r} is guessed from {count} and {_kind(target, task)}; if that is wrong, say task="
 
 
 def _kind(target: Tensor | None, task: Task) -> str:
-    """Say in words what labels are."""
+    """Return in words what the labels are."""
     if target is None:
         return "no labels"
     known = target[labelled(target, task)]
@@ -74,7 +74,7 @@ def _kind(target: Tensor | None, task: Task) -> str:
 
 
 def _require_fit(task: Task, outputs: int, target: Tensor) -> None:
-    """Check the labels of all examples that have one."""
+    """Raise a ConfigurationError where the labels, of all examples that have one, do not fit the task."""
     values = math.prod(target.shape[1:])
     shape = f"{tuple(target.shape[1:])}" if target.dim() > 1 else "one value"
     expected = 1 if task in ("multiclass", "binary") else outputs
@@ -98,6 +98,6 @@ def _require_fit(task: Task, outputs: int, target: Tensor) -> None:
 
 
 def _distributions(target: Tensor) -> bool:
-    """Tell whether rows are shares of one whole: one-hot, smoothed or mixed labels of classes."""
+    """Return whether every row sums to 1: one-hot, smoothed or mixed labels of classes."""
     rows = target.flatten(1).double()
     return bool(((rows >= 0) & (rows <= 1)).all() and ((rows.sum(1) - 1).abs() < WHOLE).all())

@@ -6,7 +6,6 @@ import math
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from io import SEEK_END, StringIO
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class FileSink:
     def row(self, row: RunRecord) -> None:
         """Append a run to ``history.jsonl``; values that are not finite become null, since JSON has no NaN."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        line = asdict(row)
+        line = row.state()
         line["values"] = {name: value if math.isfinite(value) else None for name, value in row.values.items()}
         append_line(self.folder / "history.jsonl", json.dumps(line, allow_nan=False))
 

@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -168,17 +168,20 @@ class Dashboard:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of the monitor: where in the training it was, and its values.
+    """One run of the monitor: its place in the training, and its values.
 
     Attributes:
-        stage: ``fit``, ``validate`` or ``test``.
-        epoch: Of the training.
-        step: Optimizer steps, at the x-axis of the loggers.
-        values: By name, without prefix; empty when the run failed.
-        note: What a reader of the curve has to know: an error, a probe drawn anew.
+        phase: ``"fit"``, ``"validate"`` or ``"test"``; files and checkpoints keep it under the key ``stage``.
+        epoch: Epoch of the training, from 0.
+        step: Step on the x-axis of the loggers.
+        values: Name without prefix -> value, such as ``{"interaction": 0.2}``; empty when the run failed.
+        note: What a reader of the curve has to know: an error, or that the probe was drawn anew.
+
+    Raises:
+        ValueError: A value of ``collapse/<m>`` is no :class:`State`.
     """
 
-    stage: str
+    phase: str = field(metadata={"key": "stage"})
     epoch: int
     step: int
     values: dict[str, float] = field(default_factory=dict)
@@ -188,6 +191,15 @@ class RunRecord:
         for name, value in self.values.items():
             if name.startswith("collapse/") and value not in list(State):
                 raise ValueError(f"{name} is {value}, which is no state")
+
+    @property
+    def stage(self) -> str:
+        """The phase, under the name that files and checkpoints use."""
+        return self.phase
+
+    def state(self) -> dict[str, Any]:
+        """Return plain types, for files and checkpoints."""
+        return {entry.metadata.get("key", entry.name): getattr(self, entry.name) for entry in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,10 @@ class Keep(Callback):
 
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         if trainer.state.fn == "validate":  # in front of the monitor, which writes them and forgets them
-            self.explained = [explained(entry) for entry in self.watch._entries]
+            self.explained = [explained(entry) for entry in self.watch._run.entries]
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:
-        probe = self.watch._session.probe
+        probe = self.watch._run.session.probe
         found = {
             "validated": self.validated,
             "explained": self.explained,
@@ -118,7 +118,7 @@ class Keep(Callback):
             "probe": None if probe is None else probe.leaves["0"].tolist(),
             "logged": {k: float(v) for k, v in trainer.callback_metrics.items()},
             "album": [explained(entry) for entry in self.watch.explanation_history.entries],
-            "sinks": len(self.watch._reporter.sinks),
+            "sinks": len(self.watch._run.reporter.sinks),
             "weights": sum(float(p.detach().double().abs().sum()) for p in module.parameters()),
         }
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(found))

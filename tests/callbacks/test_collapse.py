@@ -216,7 +216,7 @@ def test_a_function_is_called_once_an_onset_with_trainer_module_and_verdict(tmp_
     ]
 
 
-@pytest.mark.parametrize("action", ["helpers.collapsing.noted", "collapsing:noted.__call__"])
+@pytest.mark.parametrize("action", ["helpers.collapsing.noted", "helpers.collapsing:noted.__call__"])
 def test_an_action_may_be_a_dotted_path(tmp_path, action):
     noted.calls.clear()
     if ":" in action:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mviz_lightning.collapse.references import ScoreReference
 from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.sinks.files import append_line
 from mviz_lightning.sinks.records import RunRecord, State
 

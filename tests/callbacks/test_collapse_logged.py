@@ -161,7 +161,7 @@ class Attach(Callback):
         self.watch, self.sink = watch, sink
 
     def on_fit_start(self, trainer, module):
-        self.watch._reporter.sinks = [self.sink, *self.watch._reporter.sinks]
+        self.watch._run.reporter.sinks = [self.sink, *self.watch._run.reporter.sinks]
 
 
 def drawn(folder, plan, *callbacks, known=None):

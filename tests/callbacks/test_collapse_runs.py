@@ -174,7 +174,7 @@ def test_a_training_that_is_resumed_when_it_is_over_says_nothing_wrong(tmp_path,
 def test_collapse_is_seen_in_every_task(tmp_path, kind):
     watch, known = watching(), {"kind": kind}
     train(tmp_path, "- text text -", watch, alarm(), known=known)
-    assert watch._session.task == kind
+    assert watch._run.session.task == kind
     assert (states(watch), states(watch, "image")) == ([0, 0, 2, 0], [0] * 4)
 
 
@@ -249,11 +249,11 @@ def test_scores_of_the_user_s_own(tmp_path, caplog, kind, score, expected):
     refuses_constants = isinstance(score, Correlation)
     # Judged from the third check on where the score does not tell: two silent checks are the third and the fourth.
     assert states(watch) == ([0, 0, 0, 2, 0] if refuses_constants else expected)
-    said = [message for message in told(caplog) if "does not tell one constant answer" in message]
+    said = [message for message in told(caplog) if "gives one constant answer the same value" in message]
     assert len(said) == refuses_constants
 
 
-@pytest.mark.parametrize("method", ["yardstick", "fit_raw_input_proof"])
+@pytest.mark.parametrize("method", ["score_reference", "fit_raw_input_proof"])
 def test_an_error_in_judging_costs_the_judgement_and_not_the_training(tmp_path, monkeypatch, method):
     monkeypatch.setattr(Shares, method, broken)
     watch, seen = watching(), Seen()
@@ -285,14 +285,14 @@ def test_a_training_is_not_stopped_without_a_word(tmp_path, monkeypatch):
     assert (chosen.current_epoch < 4) == bool(alarms)
 
 
-@pytest.mark.parametrize("method", ["yardstick", "fit_raw_input_proof"])
+@pytest.mark.parametrize("method", ["score_reference", "fit_raw_input_proof"])
 def test_errors_in_judging_can_be_asked_for(tmp_path, monkeypatch, method):
     monkeypatch.setattr(Shares, method, broken)
     with pytest.raises(KeyError, match="no such luck"):
         train(tmp_path, "text text", watching(on_error="raise"), alarm())
 
 
-@pytest.mark.parametrize("method", ["yardstick", "fit_raw_input_proof"])
+@pytest.mark.parametrize("method", ["score_reference", "fit_raw_input_proof"])
 def test_what_fails_once_is_asked_again(tmp_path, monkeypatch, method):
     asked, real = [], getattr(Shares, method)
 

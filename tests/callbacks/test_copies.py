@@ -76,5 +76,5 @@ def test_copies_of_callbacks_that_watch_one_another_stay_together(tmp_path: Any)
     fit(tmp_path, watch, alarm)
     second, other = copy.deepcopy([watch, alarm])
     fit(tmp_path, other, second)
-    assert second._alarm is other
+    assert second._run.alarm is other
     assert "collapse/image" in second.history[-1].values

@@ -12,8 +12,8 @@ from helpers.toy import Toy, loader, monitor, trainer
 from torch import Tensor
 
 from mviz_lightning import MonitorWarning, MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.collapse.references import ScoreReference
 from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers import DIME, ErrorAnalysis, MultimodalPrediction, MultimodalRepresentation
 
 Path_ = tuple[Any, ...]
@@ -194,13 +194,13 @@ def test_every_damage_of_every_entry_is_borne(checkpoint: dict[str, Any]) -> Non
 def loaded(state: Any) -> list[str]:
     """Load a state as a training does that goes on, and use all that is left of it; return what was said."""
     watch = watching()
-    watch._stage = "fit"
+    watch._phase = "fit"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         watch.load_state_dict(state)
     for batch in loader(48, seed=1):
-        watch._session.collect(batch, range)
-    watch._session.check("", lambda tried: True)
+        watch._run.session.collect(batch, range)
+    watch._run.session.check("", lambda tried: True)
     assert str(watch.history)
     assert watch.explanation_history.films() is not None
     CollapseRule().judge(watch.history.fitted, watch.history.score_reference or ScoreReference(), ["image", "text"])

@@ -134,7 +134,7 @@ def test_fewer_examples_than_two_groups_make_smaller_groups(tmp_path):
     watch = monitor()
     with pytest.warns(MonitorWarning, match="12 validation examples are fewer than two groups of group_size=8"):
         trainer(tmp_path, watch).fit(Toy(), loader(), loader(12))
-    assert watch._session.probe.groups.shape == (2, 6)
+    assert watch._run.session.probe.groups.shape == (2, 6)
 
 
 class Down:
@@ -150,7 +150,7 @@ def test_a_logger_that_raises_costs_its_pictures_only(tmp_path):
 
     class Attach(Callback):
         def on_fit_start(self, trainer, module):
-            watch._reporter.sinks = [*watch._reporter.sinks, TensorBoardSink(Down())]
+            watch._run.reporter.sinks = [*watch._run.reporter.sinks, TensorBoardSink(Down())]
 
     with pytest.warns(
         MonitorWarning,
@@ -192,7 +192,7 @@ def test_one_broken_sink_leaves_the_others_alone(tmp_path):
 
     class Attach(Callback):
         def on_fit_start(self, trainer, module):
-            watch._reporter.sinks = [TensorBoardSink(Down()), *watch._reporter.sinks]
+            watch._run.reporter.sinks = [TensorBoardSink(Down()), *watch._run.reporter.sinks]
 
     with pytest.warns(MonitorWarning, match="the logger is down"):
         fit(tmp_path, Attach(), watch)

@@ -285,7 +285,7 @@ def test_every_task_is_explained_without_a_warning(tmp_path, sink, task):
     modalities = {name: str(place) for place, name in enumerate(names)}
     watch = monitor(modalities=modalities, target=str(len(names)), group_size=12, pairs=False, explainers=[explainer])
     trainer(tmp_path, watch).fit(Fitted(Toy(sizes, outputs), loss or logistic), *data)
-    assert watch._session.task == task
+    assert watch._run.session.task == task
     assert [row.note for row in watch.history] == ["", ""]
     assert [len(entry.explanations) for entry in watch.explanation_history.entries] == [3, 3]
     assert list(watch.explanation_history.entries[0].explanations[0].outputs[0].parts) == names

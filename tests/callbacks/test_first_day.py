@@ -40,7 +40,7 @@ def test_every_validation_says_why_the_first_one_failed(tmp_path):
     assert len(watch.history) == 3
     for row in watch.history:
         assert "the cache is not warm" in row.note
-        assert "no validation batch came by" not in row.note
+        assert "no validation batch came" not in row.note
     assert len([message for message in messages(caught) if "the cache is not warm" in message]) == 1
 
 

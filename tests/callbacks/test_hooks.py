@@ -20,15 +20,18 @@ from mviz_lightning.callbacks.measurement_run import MeasurementRun
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import TimeBudget
+from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.collapse.rule import Verdict
 from mviz_lightning.explainers import DIME, ErrorAnalysis
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
+from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord, State
 
 INSIDE = (
+    Preparation,
     Session,
     SessionConfig,
     MeasurementRun,
@@ -39,6 +42,7 @@ INSIDE = (
     ExplanationHistory,
     UnimodalCollapse,
     MultimodalMonitor,
+    TrainerRun,
 )
 """All that hooks delegate to, beside what is read off the trainer."""
 
@@ -46,7 +50,8 @@ CREATED = {"__init__", "__post_init__", "_reset", "_arrange", "act"}
 """Run when a callback is made, before there is a training; and what calls the function of a user's, which may raise."""
 
 NO_HARM = {
-    "keys", "group", "examples", "affordable_groups", "left", "check_outputs", "_rows", "grown", "_require_kinds",
+    "keys", "group", "examples", "affordable_groups", "left", "check_outputs", "_rows", "base_grouping", "grouping",
+    "may_grow", "_require_types", "_require_numbers", "_require_groups",
 }  # fmt: skip
 """Of a configuration: run when a callback is made."""
 
@@ -198,9 +203,9 @@ def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
     assert hit >= {
         ("Session", "run"), ("Session", "explain"), ("MeasurementRun", "attempt"), ("Reporter", "write"),
         ("Schedule", "count"),
-        ("UnimodalCollapse", "judge"), ("UnimodalCollapse", "announce"), ("MultimodalMonitor", "_publish"),
+        ("UnimodalCollapse", "judge"), ("UnimodalCollapse", "announce"), ("TrainerRun", "publish"),
         ("lightning_adapter", "log"), ("lightning_adapter", "step"), ("lightning_adapter", "is_last_batch"),
-        ("History", "state"),
+        ("History", "state"), ("Preparation", "collect"),
     }  # fmt: skip
 
 
@@ -226,7 +231,7 @@ def test_whatever_fails_from_the_setup_on_the_training_ends_as_it_would_without(
 SETUP = [
     (trainer_facts, "run_folder"), (trainer_facts, "ranks"),
     (Session, "dry_run"), (Session, "collect"), (Session, "check"),
-    (UnimodalCollapse, "begin"), (Schedule, "clear"), (Reporter, "finish"), (MultimodalMonitor, "_prepare"),
+    (UnimodalCollapse, "begin"), (Schedule, "clear"), (Reporter, "finish"), (TrainerRun, "attach"),
 ]  # fmt: skip
 
 

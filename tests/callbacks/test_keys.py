@@ -62,7 +62,7 @@ def test_shares_add_up_to_one_and_everything_is_finite(tmp_path):
 def test_scores_are_those_of_the_probe_by_hand(tmp_path):
     watch, module = monitor(), Toy()
     fit(tmp_path, watch, module=module)
-    probe = watch._session.probe
+    probe = watch._run.session.probe
     rows = probe.groups.flatten()
     outputs = module(probe.leaves["0"][rows], probe.leaves["1"][rows])
     by_hand = (predictions(outputs, "multiclass").argmax(1) == probe.target[rows]).float().mean()
@@ -103,7 +103,7 @@ def test_binary_and_regression_targets_are_told_apart(tmp_path, outputs, label):
     loaders = [DataLoader(data, batch_size=16)] * 2
     watch = monitor()
     trainer(tmp_path, watch).fit(Toy(outputs=outputs), *loaders)
-    assert watch._session._shares.task == ("binary" if set(data.tensors[2].tolist()) == {0, 1} else "regression")
+    assert watch._run.session._shares.task == ("binary" if set(data.tensors[2].tolist()) == {0, 1} else "regression")
     assert "score" in watch.history[-1].values
 
 
@@ -116,5 +116,5 @@ def test_multilabel_targets_are_scored_per_label(tmp_path):
     data.tensors = (*data.tensors[:2], torch.nn.functional.one_hot(data.tensors[2], 3) | (data.tensors[0][:, :3] > 0))
     watch = monitor()
     trainer(tmp_path, watch).fit(Labels(), *[DataLoader(data, batch_size=16)] * 2)
-    assert watch._session._shares.task == "multilabel"
+    assert watch._run.session._shares.task == "multilabel"
     assert 0 <= watch.history[-1].values["score"] <= 1

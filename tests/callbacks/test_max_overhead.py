@@ -33,7 +33,7 @@ class Watched(Callback):
         return paid
 
     def setup(self, trainer, module, stage):
-        time_budget = self.watch._measurement_run.time_budget
+        time_budget = self.watch._run.measurement_run.time_budget
         self.limit, time_budget.clock = time_budget.limit, self.clock
         time_budget.__post_init__()  # it begins by this clock
 

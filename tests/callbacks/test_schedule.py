@@ -18,6 +18,7 @@ from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.explainers import DIME, Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.dime.result import DIMEResult
 from mviz_lightning.session.explanation_history import Entry, ExplanationHistory, TimedResult
+from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement
 
@@ -248,7 +249,7 @@ class Pretended:
     dry_run_done: bool = False
     prices: dict[str, float] = field(default_factory=lambda: {"run": 0.25, "a": 0.125, "b": 0.125})
     clock: Clock = field(default_factory=Clock)
-    notes: list[str] = field(default_factory=list)
+    remarks: Remarks = field(default_factory=Remarks)
     ranks: Ranks = field(default_factory=Ranks)
 
     def step(self, name: str) -> None:
@@ -263,14 +264,13 @@ class Pretended:
         self.step("run")
         return Measurement({"interaction": 0.5}, 100, 0.0, 0.0)
 
-    def explain(self, method: DIME, spent: int = 0) -> MethodRun:
+    def explain(self, method: DIME, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
         self.step(method.name)
-        self.notes.append(f"{method.name} was made")
+        self.remarks.note(f"{method.name} was made")
         return MethodRun(method, DIMEResult(examples=[explanation(10)]), 30)
 
     def pop_notes(self) -> str:
-        notes, self.notes = "; ".join(self.notes), []
-        return notes
+        return self.remarks.pop_notes()
 
 
 A, B, C = (explainer(1, name) for name in "abc")

@@ -16,9 +16,9 @@ def test_the_sanity_check_rehearses_and_collects_nothing(tmp_path):
     class Look(Callback):
         def on_sanity_check_end(self, trainer, module):
             self.seen = (
-                watch._session.dry_run_done,
-                watch._session.probe,
-                watch._session._collection._reservoir,
+                watch._run.session.dry_run_done,
+                watch._run.session.probe,
+                watch._run.session._sampler._reservoir,
                 len(watch.history),
             )
 
@@ -53,8 +53,8 @@ def test_examples_come_from_the_chosen_loader(tmp_path):
     loaders = [loader(seed=1), loader(seed=2)]
     trainer(tmp_path, watch, second).fit(module, loader(), loaders)
     rows = {tuple(row.tolist()) for row in examples(seed=2).tensors[0]}
-    assert {tuple(row.tolist()) for row in watch._session.probe.leaves["0"]} <= rows
-    assert not {tuple(row.tolist()) for row in second._session.probe.leaves["0"]} & rows
+    assert {tuple(row.tolist()) for row in watch._run.session.probe.leaves["0"]} <= rows
+    assert not {tuple(row.tolist()) for row in second._run.session.probe.leaves["0"]} & rows
 
 
 def test_validation_in_mid_epoch_gives_a_row_each(tmp_path):
@@ -73,7 +73,7 @@ def test_a_loader_of_unknown_length_is_measured_at_its_last_batch(tmp_path):
 
     class Look(Callback):
         def on_validation_epoch_end(self, trainer, module):
-            when.append(watch._row is not None)
+            when.append(watch._run.row is not None)
 
     watch = monitor()
     trainer(tmp_path, Look(), watch).fit(Toy(), loader(), DataLoader(Stream(), batch_size=16))
@@ -113,7 +113,7 @@ def test_the_probe_stays_the_same_while_the_loader_shuffles(tmp_path):
     class Look(Callback):
         def on_validation_end(self, trainer, module):
             if not trainer.sanity_checking:
-                probes.append(watch._session.probe)
+                probes.append(watch._run.session.probe)
 
     watch = monitor()
     trainer(tmp_path, watch, Look(), max_epochs=3).fit(Toy(), loader(), loader(shuffle=True, seed=1))
@@ -128,7 +128,7 @@ def test_every_second_validation_is_measured_when_asked(tmp_path):
 
 
 def test_a_validation_loader_that_never_runs_is_said(tmp_path):
-    with pytest.warns(MonitorWarning, match="no validation came by; look at limit_val_batches"):
+    with pytest.warns(MonitorWarning, match="there was no validation; check limit_val_batches"):
         fit(tmp_path, monitor(), limit_val_batches=0)
 
 
@@ -164,7 +164,9 @@ def test_a_resumed_training_goes_on_with_history_and_probe(tmp_path):
     resumed(tmp_path, first, second)
     assert [row.epoch for row in second.history] == [0, 1]
     assert second.history[0] == first.history[0]
-    assert all(torch.equal(first._session.probe.leaves[k], second._session.probe.leaves[k]) for k in ("0", "1", "2"))
+    assert all(
+        torch.equal(first._run.session.probe.leaves[k], second._run.session.probe.leaves[k]) for k in ("0", "1", "2")
+    )
 
 
 @same_folder
@@ -172,7 +174,7 @@ def test_a_probe_too_large_for_the_checkpoint_is_drawn_again_and_known_to_be_the
     first, second = monitor(checkpoint_megabytes=0), monitor(checkpoint_megabytes=0)
     resumed(tmp_path, first, second)
     assert "leaves" not in first.state_dict()["probe"]
-    assert torch.equal(first._session.probe.leaves["0"], second._session.probe.leaves["0"])
+    assert torch.equal(first._run.session.probe.leaves["0"], second._run.session.probe.leaves["0"])
     assert second.history[1].note == ""
 
 
@@ -281,7 +283,7 @@ def test_a_table_with_as_many_rows_as_the_batch_is_no_example(tmp_path):
     watch = monitor(modalities=["image", "text"], target="label")
     loaders = [DataLoader(examples(40), batch_size=16, collate_fn=collate) for _ in range(2)]
     trainer(tmp_path, watch).fit(WithTable(), *loaders)
-    assert set(watch._session.probe.leaves) == {"image", "text", "label"}
+    assert set(watch._run.session.probe.leaves) == {"image", "text", "label"}
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
@@ -301,17 +303,17 @@ def test_the_model_is_asked_under_the_trainer_s_precision(tmp_path, precision):
 
 
 def test_a_training_that_ends_before_its_first_validation_says_so(tmp_path):
-    with pytest.warns(MonitorWarning, match="the monitor never ran, because no validation came by"):
+    with pytest.warns(MonitorWarning, match="the monitor never ran, because there was no validation"):
         fit(tmp_path, monitor(), check_val_every_n_epoch=5)
 
 
 def test_a_loader_that_does_not_exist_is_said_in_the_sanity_check(tmp_path):
-    with pytest.raises(ConfigurationError, match="dataloader_idx=1: no batch of that loader came by; 0 is the first"):
+    with pytest.raises(ConfigurationError, match="dataloader_idx=1: that loader gave no batch; 0 is the first"):
         fit(tmp_path, monitor(dataloader_idx=1))
 
 
 def test_a_loader_that_does_not_exist_is_said_without_a_sanity_check_too(tmp_path):
-    with pytest.warns(MonitorWarning, match="no validation batch came by, of the loader that dataloader_idx= names"):
+    with pytest.warns(MonitorWarning, match="no validation batch came from the loader that dataloader_idx= names"):
         fit(tmp_path, monitor(dataloader_idx=1), num_sanity_val_steps=0)
 
 
@@ -330,12 +332,12 @@ def test_another_model_in_the_same_trainer_is_measured_itself(tmp_path):
 def test_fit_goes_on_with_its_own_probe_after_a_test(tmp_path):
     watch, module = monitor(), Toy()
     chosen = fit(tmp_path, watch, module=module)
-    before = watch._session.probe
+    before = watch._run.session.probe
     chosen.test(module, loader(seed=5), verbose=False)
-    assert watch._session.probe is not before
+    assert watch._run.session.probe is not before
     chosen.fit_loop.max_epochs = 3
     chosen.fit(module, loader(shuffle=True), loader(seed=1))
-    assert watch._session.probe is before
+    assert watch._run.session.probe is before
     assert [row.epoch for row in watch.history.fitted] == [0, 1, 2]
 
 
@@ -370,7 +372,7 @@ def test_a_first_validation_that_broke_off_is_forgotten(tmp_path):
 def test_a_changed_configuration_draws_the_groups_anew_and_says_so(tmp_path):
     second = monitor(group_size=4, num_examples=16)
     resume(tmp_path, second, saved(tmp_path, monitor()))
-    assert second._session.probe.groups.shape == (4, 4)
+    assert second._run.session.probe.groups.shape == (4, 4)
     assert "groups drawn anew" in second.history[1].note
 
 

@@ -82,7 +82,7 @@ def test_what_fails_at_the_end_of_a_training_has_nothing_told_twice(tmp_path):
 
     class Attach(Callback):
         def on_fit_start(self, trainer, module):
-            watch._reporter.sinks = [sink]
+            watch._run.reporter.sinks = [sink]
 
     with pytest.raises(RuntimeError, match="on purpose"):
         runs(trainer(tmp_path, watch, Attach(), Fails("on_fit_end"), max_epochs=1), "fit", Pairs())

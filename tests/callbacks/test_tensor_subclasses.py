@@ -76,8 +76,8 @@ def test_a_training_on_a_subclass_gives_the_numbers_of_plain_tensors(tmp_path, k
     for expected, found in zip(plain, special, strict=True):
         assert numbers(found) == numbers(expected)
         assert same(found.explanation_history.state(), expected.explanation_history.state())
-        assert {type(leaf) for leaf in found._session.probe.leaves.values()} == {Tensor}
-        assert found._session._evaluator.reuse
+        assert {type(leaf) for leaf in found._run.session.probe.leaves.values()} == {Tensor}
+        assert found._run.session._tried.evaluator.reuse
 
 
 def test_constants_of_the_batch_are_plain_too():

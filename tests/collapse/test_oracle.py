@@ -14,8 +14,8 @@ from reference.alarm import Fusion, half_rise
 from torch import Tensor
 from torchmetrics import R2Score
 
-from mviz_lightning.collapse.references import ScoreReference, anchors
 from mviz_lightning.collapse.rule import CollapseRule, Verdict
+from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.functional import design
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore
 from mviz_lightning.sinks.records import RunRecord, State

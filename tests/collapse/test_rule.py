@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from reference import alarm as slow
 
 from mviz_lightning.collapse import messages as alarms
-from mviz_lightning.collapse.references import RawInputProof, ScoreReference
+from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.rule import WARM_UP, CollapseRule, Verdict, drop_of, skill_of, state_names
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.figure import _draw_states
 from mviz_lightning.explainers.contribution_shares.tables import history_table

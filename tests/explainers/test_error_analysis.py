@@ -25,8 +25,8 @@ from mviz_lightning.functional.failures import decision_margins, failure_categor
 TASKS = [("multiclass", 3), ("multiclass", 2), ("binary", 1), ("multilabel", 3), ("regression", 1), ("regression", 2)]
 
 
-def surveyed(found, **options) -> ErrorResult:
-    explained = found.explain(ErrorAnalysis(**options))
+def surveyed(found, moment=(0, 0), **options) -> ErrorResult:
+    explained = found.explain(ErrorAnalysis(**options), moment=moment)
     assert isinstance(explained.result, ErrorResult)
     return explained.result
 
@@ -303,14 +303,12 @@ def test_the_history_goes_on_and_follows_the_training() -> None:
     batch, unimodal, interaction, _ = planted.errors("multiclass")
     module = planted.Pair(unimodal, interaction)
     found = planted.session(module, batch)
-    found.moment = 3, 80
-    first = surveyed(found)
-    found.moment = 5, 120
+    first = surveyed(found, (3, 80))
     module.interaction = nn.Parameter(torch.zeros_like(interaction))
-    second = surveyed(found)
+    second = surveyed(found, (5, 120))
     assert second.counts["rescued"] == 0 != first.counts["rescued"]
     assert list(second.history) == [(3, 80, first.counts), (5, 120, second.counts)]
-    assert [epoch for epoch, *_ in surveyed(found, name="another").history] == [5]
+    assert [epoch for epoch, *_ in surveyed(found, (5, 120), name="another").history] == [5]
 
 
 def test_the_history_survives_a_checkpoint() -> None:
@@ -323,8 +321,7 @@ def test_the_history_survives_a_checkpoint() -> None:
     torch.save(found.state(limit=2**20), file)
     file.seek(0)
     resumed = planted.session(module, batch, state=torch.load(file, weights_only=True))
-    resumed.moment = 1, 10
-    assert list(surveyed(resumed).history) == [(0, 0, first.counts), (1, 10, first.counts)]
+    assert list(surveyed(resumed, (1, 10)).history) == [(0, 0, first.counts), (1, 10, first.counts)]
 
 
 def test_the_history_does_not_grow_without_end() -> None:

@@ -147,7 +147,7 @@ def test_weights_and_fidelity_are_those_of_the_slow_elastic_net(task) -> None:
     result = surveyed(found)
     leaves, held_out = found.probe.leaves, half_of(found).numpy()
     features = features_of(leaves).double().numpy()[:, :WIDTH]  # the others are constant
-    predicted = decided(found._evaluator.module(leaves["image"], leaves["text"]).detach().double().numpy(), task)
+    predicted = decided(found._tried.evaluator.module(leaves["image"], leaves["text"]).detach().double().numpy(), task)
     inside = features[~held_out]
     values = (features - inside.mean(0)) / inside.std(0)
     weights, intercept = slow.elastic_net(values[~held_out], predicted[~held_out], result.penalty, FAMILIES[task])
@@ -200,12 +200,12 @@ def test_examples_are_ranked_by_weight_times_activation(case) -> None:
         if task == "multiclass":
             assert one.output == one.predicted
         assert one.agrees is None if task == "regression" else isinstance(one.agrees, bool)
-        assert found._collection.positions[one.example] == one.position
+        assert found.positions[one.example] == one.position
 
 
 def test_every_feature_that_is_named_has_the_examples_that_activate_it_most(case) -> None:
     _, found, result = case
-    features, positions = features_of(found.probe.leaves), found._collection.positions
+    features, positions = features_of(found.probe.leaves), found.positions
     named = {feature for feature, *_ in result.weights}
     named |= {effect.feature for one in result.examples for effect in one.effects}
     assert set(result.activating) == named

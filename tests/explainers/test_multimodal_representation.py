@@ -150,7 +150,7 @@ def test_shares_of_every_feature_are_those_of_the_metric_with_that_one_output(pl
 
 
 def test_the_strongest_examples_are_exact_and_named_by_their_position(planted, result) -> None:
-    leaves, positions = planted.probe.leaves, planted._collection.positions
+    leaves, positions = planted.probe.leaves, planted.positions
     features = Planted.planted(leaves["image"], leaves["text"])
     for feature in result.shown:
         expected = slow.strongest(features[:, feature.number].tolist(), 6)

@@ -97,7 +97,7 @@ def values_of(found: Session, example: int) -> dict[str, Tensor]:
 
 def row_of(found: Session, values: Mapping[str, Tensor]) -> Tensor:
     """Return the outputs of one row on its own."""
-    module = found._evaluator.module
+    module = found._tried.evaluator.module
     return module(**{name: value.unsqueeze(0) for name, value in values.items()})[0].detach()
 
 
@@ -115,7 +115,7 @@ def every_part(result: ImportanceResult) -> list[tuple[ExampleImportance, Output
 def assert_known(found: Session, result: ImportanceResult, truth: str = "truth", tolerance: float = 1e-4) -> None:
     """Every weight is what the model says of its units."""
     for example, output, name, part in every_part(result):
-        module = found._evaluator.module
+        module = found._tried.evaluator.module
         expected = getattr(module, truth)(**values_of(found, example.example))[name][:, output.output].detach()
         scale = float(expected.abs().max())
         torch.testing.assert_close(part.weights.float(), expected, rtol=0, atol=tolerance * scale)
@@ -478,7 +478,7 @@ def totals(found: Session, method: str, count: int | None = None, output: int | 
     assert found.probe is not None
     chosen = [int(group[place]) for place in range(found.probe.groups.shape[1]) for group in found.probe.groups]
     chosen = chosen[: NUM_TOTALS[method] if count is None else count]
-    module, sums = found._evaluator.module, dict.fromkeys(UNITS, 0.0)
+    module, sums = found._tried.evaluator.module, dict.fromkeys(UNITS, 0.0)
     for example in chosen:
         values = values_of(found, example)
         logits = row_of(found, values)
@@ -508,7 +508,7 @@ def test_the_gap_is_a_mean_over_the_same_examples() -> None:
     for example in found.probe.groups[:6, 0].tolist():
         columns = values_of(found, example)
         predicted = int(row_of(found, columns).argmax())
-        module = found._evaluator.module
+        module = found._tried.evaluator.module
         for name in UNITS:
             slopes, added = (getattr(module, side)(**columns)[name][:, predicted] for side in ("slopes", "truth"))
             gaps[name].append(SegmentAttribution(slopes.detach(), float(added.detach().sum()), "gradient").gap)

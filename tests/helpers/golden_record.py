@@ -1,6 +1,7 @@
 """What a whole run leaves behind, as plain data, to compare two versions of the code.
 
-``python tests/golden_record.py`` writes the records anew. Do that only when a change is meant to change what users see.
+``python tests/helpers/golden_record.py`` writes the records anew. Do that only when a change is meant to change what
+users see.
 """
 
 import csv

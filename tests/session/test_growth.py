@@ -110,9 +110,9 @@ def test_a_budget_comes_first(budget: int, shape: tuple[int, int]) -> None:
 def test_the_limit_is_a_quarter_of_the_plain_rows() -> None:
     # 256 encodings and 8,192 fusions against 2,048 plain rows
     limit = (2048 / 4 - 256) / (8192 - 256)
-    assert config().grown(limit * 0.999).group == 32
-    assert config().grown(limit * 1.001).group == 16
-    assert config().grown(1.0) == config()
+    assert config().grouping(limit * 0.999).size == 32
+    assert config().grouping(limit * 1.001).size == 16
+    assert config().grouping(1.0) == config().base_grouping
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4, 5, 6])

@@ -15,6 +15,7 @@ from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.probe_sampling import ProbeSampler
+from mviz_lightning.session.saved_probe import Collected
 
 POOL = 30
 ORDER = sorted(range(COUNT), key=lambda position: priority(0, position))
@@ -31,19 +32,18 @@ def settings(pin: Sequence[int] = (), **options: Any) -> SessionConfig:
 def passed(found: ProbeSampler, parts: Sequence[tuple[Any, Sequence[int]]]) -> ProbeSampler:
     found.begin()
     for batch, places in parts:
-        found.add(batch, lambda _, places=places: places)
+        leaves, _ = found.observe(batch)
+        found.keep(leaves, places)
     return found
 
 
-def collected(pin: Sequence[int] = (), parts: Any = None, state: Any = None, **options: Any) -> ProbeSampler:
-    """A collection that has seen all examples, or those given, and has drawn if it had to."""
+def collected(pin: Sequence[int] = (), parts: Any = None, state: Any = None, **options: Any) -> Collected:
+    """The examples restored from a state where that fits, or drawn from all examples or those given."""
     found = ProbeSampler(settings(pin, **options))
     if state is not None:
         found.load(through_a_checkpoint(state))
     passed(found, parts or batches(data()))
-    if found.probe is None:
-        found.draw(Ranks())
-    return found
+    return found.restore() or found.draw(Ranks())
 
 
 def known(pin: Sequence[int]) -> list[int]:
@@ -51,7 +51,7 @@ def known(pin: Sequence[int]) -> list[int]:
     return sorted(position for position in pin if position in OUTSIDE)
 
 
-def holds_its_positions(found: ProbeSampler, examples: dict[str, Tensor]) -> bool:
+def holds_its_positions(found: Collected, examples: dict[str, Tensor]) -> bool:
     return all(torch.equal(leaf, examples[name][found.positions]) for name, leaf in found.probe.leaves.items())
 
 
@@ -109,9 +109,8 @@ def test_the_fingerprint_does_not_know_how_long_pinned_examples_are(pin: list[in
         ProbeSampler(SessionConfig(config(modalities).modalities, "multiclass", **options))
         for options in ({"pin": pin} | SMALL, SMALL)
     )
-    for collection in (found, plain):
-        passed(collection, in_short_batches()).draw(Ranks())
-    assert found.state(0) == plain.state(0)
+    states = [passed(sampler, in_short_batches()).draw(Ranks()).state(0) for sampler in (found, plain)]
+    assert states[0] == states[1]
 
 
 SMALL = {"num_examples": 24, "group_size": 12, "reference": POOL}
@@ -130,13 +129,11 @@ def test_pins_do_not_make_up_for_examples() -> None:
         found.draw(Ranks())
 
 
-def on_rank(pin: Sequence[int], parts: Sequence[Any]) -> Callable[[Ranks], ProbeSampler]:
+def on_rank(pin: Sequence[int], parts: Sequence[Any]) -> Callable[[Ranks], Collected]:
     """Let every n-th batch pass by on each of n ranks."""
 
-    def act(ranks: Ranks) -> ProbeSampler:
-        found = passed(ProbeSampler(settings(pin)), parts[ranks.rank :: ranks.count])
-        found.draw(ranks)
-        return found
+    def act(ranks: Ranks) -> Collected:
+        return passed(ProbeSampler(settings(pin)), parts[ranks.rank :: ranks.count]).draw(ranks)
 
     return act
 
@@ -173,10 +170,10 @@ def test_a_process_that_saw_nothing_but_the_pin_gives_it() -> None:
 # -- Checkpoints -------------------------------------------------------------------------------------------------------
 
 
-def seeing_one_batch(pin: Sequence[int], state: Any) -> ProbeSampler:
+def seeing_one_batch(pin: Sequence[int], state: Any) -> Collected | None:
     found = ProbeSampler(settings(pin))
     found.load(through_a_checkpoint(state))
-    return passed(found, batches(data())[:1])
+    return passed(found, batches(data())[:1]).restore()
 
 
 @pytest.mark.parametrize("pin", PINS[:-1])
@@ -195,7 +192,7 @@ def test_a_saved_probe_is_restored_with_its_pins(pin: list[int]) -> None:
 @pytest.mark.parametrize(("before", "now"), [([], OUTSIDE[:1]), (OUTSIDE[:2], OUTSIDE[1:3]), (INSIDE[:1], OUTSIDE[:1])])
 def test_a_probe_that_lacks_a_pin_is_drawn_anew_and_is_the_same_sample(before: list[int], now: list[int]) -> None:
     state = collected(before).state(LARGE)
-    assert seeing_one_batch(now, state).probe is None
+    assert seeing_one_batch(now, state) is None
 
     found = collected(now, state=state)
     assert found.positions == INSIDE + now

@@ -437,7 +437,7 @@ def test_a_batch_that_cannot_be_collected_fails_when_the_probe_is_drawn() -> Non
 
 
 def test_nothing_can_be_run_before_there_is_a_probe() -> None:
-    with pytest.raises(RuntimeError, match=r"there is no probe yet; collect, rehearse and complete first"):
+    with pytest.raises(RuntimeError, match=r"there is no probe yet; call collect, dry_run and complete first"):
         Session(config()).run()
 
 
@@ -477,7 +477,8 @@ def test_examples_of_a_pass_in_inference_mode_can_be_differentiated() -> None:
 
 
 def test_notes_are_given_once() -> None:
-    found = Session(config(), notes=["a", "b"])
+    found = Session(config())
+    found.remarks.note("a", "b")
     assert found.pop_notes() == "a; b"
     assert found.pop_notes() == ""
 
@@ -629,7 +630,7 @@ def on_rank(passed: Sequence[Any], settings: SessionConfig) -> Callable[[Ranks],
 
     def act(ranks: Ranks) -> Session:
         found = dry_run_done[ranks.rank]
-        found.ranks = ranks
+        found.share_among(ranks)
         for batch, positions in passed[ranks.rank :: 2]:
             found.collect(batch, lambda _, positions=positions: positions)
         found.complete()

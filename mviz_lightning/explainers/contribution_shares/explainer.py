@@ -8,7 +8,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.collapse.references import RawInputProof, ScoreReference, anchors, fit_raw_input_proof
+from mviz_lightning.collapse.raw_input_proof import RawInputProof, fit_raw_input_proof
+from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Design, Task, design
@@ -76,10 +77,10 @@ class Shares:
         if target is None:
             return unlabelled
         score = self._score(outputs.shape[-1], target)
-        score.sync_on_compute = sync
         self._require_predictions(score, target[groups.flatten()])
         scored = [
-            kind(self.modalities, task=self.task, score=score, **self._plan) for kind in (EMAPGap, PerceptualScore)
+            kind(self.modalities, task=self.task, score=score, sync_on_compute=sync, **self._plan)
+            for kind in (EMAPGap, PerceptualScore)
         ]
         for metric in scored:
             metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))

@@ -62,12 +62,12 @@ def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
         header.append("not used")
         cells = [[*line, _not_used(row, modalities)] for line, row in zip(cells, rows, strict=True)]
     table = align([header, *cells])
-    return "\n".join([table, *(f"{row.stage}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
+    return "\n".join([table, *(f"{row.phase}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
 
 
 def _history_cells(row: RunRecord, modalities: Sequence[str], *, scored: bool) -> list[str]:
     values = row.values
-    where = str(row.epoch) if row.stage == "fit" else row.stage
+    where = str(row.epoch) if row.phase == "fit" else row.phase
     cells = [where, str(row.step), *(number(values.get(f"contribution/{name}")) for name in modalities)]
     cells += [number(values.get("interaction")), *(interval(values, f"total/{name}") for name in modalities)]
     return cells + ([number(values.get("score")), number(values.get("emap_score"))] if scored else [])

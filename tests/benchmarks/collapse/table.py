@@ -22,8 +22,8 @@ from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 from truth import state_at
 
-from mviz_lightning.collapse.references import ScoreReference
 from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.sinks.records import RunRecord, State
 
 PATIENCE = 2

@@ -99,7 +99,7 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
 
 def _yardstick(monitor: MultimodalMonitor) -> dict[str, Any]:
     """Return what the alarm measures scores and modalities against, as it would if it had to."""
-    session = monitor._session
+    session = monitor._run.session
     return session.score_reference().state() | {
         "alone": {name: vars(told) for name, told in session.fit_raw_input_proof().items()}
     }

@@ -1,0 +1,112 @@
+"""How a monitor and its alarm find each other among the trainer's callbacks, in either order."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from lightning.pytorch import LightningModule, Trainer
+
+from mviz_lightning.callbacks.portable import Portable
+from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.session.history import History
+from mviz_lightning.session.session import Session
+from mviz_lightning.sinks.records import Alert, RunRecord
+
+Guard: TypeAlias = Callable[[Callable[[], Any], Any], Any]
+"""Calls a function that may fail; returns its result, or the second argument where it failed."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an alarm adds to a run.
+
+    Attributes:
+        row: The run, with the states of all modalities among its values.
+        score_reference: What the scores of the training are measured against from now on.
+    """
+
+    row: RunRecord
+    score_reference: ScoreReference | None
+
+
+class Monitor(Portable):
+    """A callback that measures.
+
+    Attributes:
+        name: Prefix of its logged keys.
+    """
+
+    name: str
+
+
+class Alarm(Portable):
+    """A callback that judges what one monitor measures.
+
+    Attributes:
+        monitor: Name of the monitor; None where there is only one.
+    """
+
+    monitor: str | None
+
+    def reads(self, monitor: str, monitors: Sequence[str]) -> bool:
+        """Return whether this monitor is the one that is read.
+
+        Args:
+            monitor: Name of the monitor.
+            monitors: Names of all monitors of the trainer.
+
+        Raises:
+            ConfigurationError: There are several monitors, and none was named.
+        """
+        if self.monitor is None and len(monitors) > 1:
+            raise ConfigurationError(f"UnimodalCollapse: there are the monitors {list(monitors)}; say monitor=.")
+        return self.monitor in (None, monitor)
+
+    @abstractmethod
+    def begin(self, modalities: Sequence[str]) -> None:
+        """Begin to watch these modalities."""
+
+    @abstractmethod
+    def judge(self, row: RunRecord, history: History, session: Session, guard: Guard) -> Judgement:
+        """Judge a run by the runs before it."""
+
+    @abstractmethod
+    def announce(self, trainer: Trainer, row: RunRecord) -> list[Alert]:
+        """Report what changed with a run; return what the loggers show."""
+
+    @abstractmethod
+    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, guard: Guard) -> None:
+        """Do what the user asked for when a modality collapses."""
+
+    @abstractmethod
+    def conclude(self, history: History) -> str:
+        """Return the state of every modality at the end of the fit, one line each."""
+
+
+def monitors(trainer: Any) -> list[str]:
+    """Return the names of the monitors among the trainer's callbacks."""
+    return [callback.name for callback in trainer.callbacks if isinstance(callback, Monitor)]
+
+
+def alarm_of(trainer: Any, monitor: str, modalities: Sequence[str]) -> Alarm | None:
+    """Return the alarm that reads a monitor, and let it begin; None where there is none.
+
+    Args:
+        trainer: The trainer; the alarm may stand anywhere among its callbacks.
+        monitor: Name of the monitor.
+        modalities: Names of the monitor's modalities.
+
+    Raises:
+        ConfigurationError: Several alarms read this monitor.
+    """
+    names = monitors(trainer)
+    found = [each for each in trainer.callbacks if isinstance(each, Alarm) and each.reads(monitor, names)]
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"{len(found)} UnimodalCollapse read the monitor {monitor!r} and would log the same keys; keep one."
+        )
+    for alarm in found:
+        alarm.begin(modalities)
+    return found[0] if found else None

@@ -1,0 +1,207 @@
+"""One run of a trainer, seen by the monitor: what its hooks delegate to, and what ends with the run."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from mviz_lightning.callbacks import lightning_adapter as trainer_facts
+from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
+from mviz_lightning.callbacks.partners import Alarm, Judgement, alarm_of
+from mviz_lightning.callbacks.reporter import Reporter
+from mviz_lightning.callbacks.schedule import Schedule
+from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget
+from mviz_lightning.collapse.rule import state_names
+from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
+from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
+from mviz_lightning.session.history import History
+from mviz_lightning.session.session import Session
+from mviz_lightning.sinks import Sink, sinks_for
+from mviz_lightning.sinks.records import RunRecord
+
+
+class TrainerRun:
+    """One fit, validation or test of a trainer.
+
+    Args:
+        name: Prefix of the logged keys.
+        phase: ``"fit"``, ``"validate"`` or ``"test"``; ``""`` before a trainer came.
+        session: The fixed examples and what is measured on them.
+        history: All runs so far; goes on after this run.
+        explanation_history: All explanations so far; goes on after this run.
+        schedule: What is due at each validation of the fit.
+        error_policy: Decides what a failure costs.
+        show_inputs: Whether pictures and tables may show the user's data.
+
+    Attributes:
+        disabled: Why the monitor is off; ``""`` while it is on.
+        row: The run of the present validation, from its measurement to its publication.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        phase: str,
+        session: Session,
+        history: History,
+        explanation_history: ExplanationHistory,
+        schedule: Schedule,
+        error_policy: ErrorPolicy,
+        *,
+        show_inputs: bool,
+    ) -> None:
+        self.name, self.phase, self.session = name, phase, session
+        self.history, self.explanation_history, self.schedule = history, explanation_history, schedule
+        self.error_policy, self.show_inputs = error_policy, show_inputs
+        self.disabled = ""
+        self.row: RunRecord | None = None
+        self.entries: list[TimedResult] = []
+        self.alarm: Alarm | None = None
+        self.keys = session.config.keys
+        self._seen = 0
+        self._arrange([], TimeBudget())
+
+    def _arrange(self, sinks: Sequence[Sink], time_budget: TimeBudget) -> None:
+        """Decide where the run is written, and how its time is counted."""
+        self.reporter = Reporter(
+            self.history,
+            self.explanation_history,
+            dashboard(self.name, self.history.modalities, self.keys),
+            sinks,
+            time_budget,
+            explainers=self.session.config.explainers,
+            conclude=str if self.alarm is None else partial(self.alarm.conclude, self.history),
+        )
+        self.measurement_run = MeasurementRun(self.session, self.error_policy, time_budget)
+
+    @property
+    def fits(self) -> bool:
+        """Whether this is a fit."""
+        return self.phase == "fit"
+
+    def attach(self, trainer: Trainer, max_overhead: float | None) -> None:
+        """Find processes, alarm and loggers of a trainer; what fails on one process fails on all.
+
+        Args:
+            trainer: The trainer of this run.
+            max_overhead: Share of the time that the monitor may take in a fit.
+
+        Raises:
+            ConfigurationError: The strategy is not supported, or there are several alarms.
+        """
+        trainer_facts.refuse_unsupported(trainer)
+        ranks = trainer_facts.ranks(trainer)
+        self.session.share_among(ranks)
+        folder = trainer_facts.run_folder(trainer, self.name)
+        with ranks.raise_on_all_ranks():
+            self.alarm = alarm_of(trainer, self.name, self.history.modalities)
+            self.keys = [*self.keys, *([] if self.alarm is None else state_names(self.history.modalities))]
+            sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
+            self._arrange(sinks, TimeBudget(max_overhead if self.fits else None))
+
+    def disable(self, reason: str) -> None:
+        """Turn the monitor off for this run."""
+        self.disabled = reason
+
+    def collect(self, trainer: Trainer, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        """Collect the examples of a batch."""
+        if batch_idx == 0:
+            self._seen = 0
+            self.session.begin()
+        locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self.session.ranks)
+        with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
+            self._seen += self.session.collect(batch, locate)
+
+    def dry_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Try the model on the first examples."""
+        with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
+            self.session.dry_run(pl_module, trainer.precision_plugin.forward_context)
+
+    def finish_dry_run(self, missing: str) -> None:
+        """End the sanity check; without a batch, ``missing`` is the reason why the monitor is off."""
+        self.disabled = self.disabled or self.measurement_run.finish_dry_run(missing)
+
+    def measure(self, trainer: Trainer) -> None:
+        """Measure the model if that is due and did not happen at this validation yet."""
+        if self.row is not None:
+            return
+        moment = trainer.current_epoch, trainer_facts.step(trainer)
+        results = RunResult(note=self.disabled)
+        if (self.schedule.count() if self.fits else True) and not self.disabled:
+            explainers = self.schedule.due() if self.fits else self.session.config.explainers
+            results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
+        self._keep(results, *moment)
+        self.row = RunRecord(self.phase, *moment, dict(results.values), results.note)
+        self.row = self._judged(self.row)
+
+    def _judged(self, row: RunRecord) -> RunRecord:
+        """Return the run as the alarm judges it; as it is where there is no alarm, or the alarm fails."""
+        if self.alarm is None:
+            return row
+        guard, known = self.error_policy.guard, self.history.score_reference
+        judge = partial(self.alarm.judge, row, self.history, self.session, guard)
+        judgement = guard(judge, None) or Judgement(row, known)
+        if judgement.score_reference is not known:
+            self.history.measure_against(judgement.score_reference)
+        return judgement.row
+
+    def _keep(self, results: RunResult, epoch: int, step: int) -> None:
+        """Keep what a run found until it is shown."""
+        if self.session.pop_renewed():  # explanations and score reference are those of other examples
+            self.explanation_history.clear()
+            self.history.measure_against(None)
+        for found in results.explained.values():
+            if found.result is not None:
+                self.entries.append(TimedResult(found.explainer, found.result, self.phase, epoch, step))
+        if self.fits:
+            self.schedule.explained(results.explained, step)
+            if results.put_off:
+                self.schedule.put_off()
+
+    def publish(self, trainer: Trainer, pl_module: LightningModule) -> RunRecord | None:
+        """Log a run's values and write its row; without values, leave something that callbacks can monitor."""
+        row, self.row = self.row, None
+        values, sync = {} if row is None else row.values, self.session.ranks.count > 1
+        log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync)
+        if not values or not self.error_policy.guard(log, otherwise=False):
+            self.error_policy.guard(partial(trainer_facts.stand_in, trainer, self.name, self.keys, self.history))
+        if row is None:
+            return None
+        self.error_policy.guard(partial(self.reporter.write, row))
+        self._show(with_trainer_row=True)
+        if self.fits and self.schedule.draws:
+            self.error_policy.guard(partial(self.reporter.draw, with_trainer_row=True))
+        if (alarm := self.alarm) is not None:
+            self.error_policy.guard(lambda: self.reporter.tell(alarm.announce(trainer, row), row.step))
+        return row
+
+    def _show(self, *, with_trainer_row: bool) -> None:
+        """Draw and write the explanations of the last run."""
+        entries, self.entries = self.entries, []
+        if entries:
+            self.error_policy.guard(partial(self.reporter.illustrate, self.session, show_inputs=self.show_inputs))
+        for entry in entries:
+            self.error_policy.guard(partial(self.reporter.show, entry, with_trainer_row=with_trainer_row))
+
+    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord) -> None:
+        """Let the alarm act; an error of the user's own function ends the training."""
+        if self.alarm is not None:
+            self.alarm.act(trainer, pl_module, row, self.error_policy.guard)
+
+    def explain_end(self, trainer: Trainer) -> None:
+        """Explain the model as it is at the end of the fit."""
+        epoch, step = trainer_facts.end(trainer)
+        if self.history.fitted and self.session.explainable:
+            self._keep(self.measurement_run.explain(self.schedule.unfinished(step), (epoch, step)), epoch, step)
+            self._show(with_trainer_row=False)
+
+    def finish(self) -> None:
+        """Draw the curves of the whole training, and its examples over the epochs."""
+        self.error_policy.guard(self.reporter.finish)
+
+    def break_off(self) -> None:
+        """Draw what was found before an error ended the training, without hiding that error."""
+        self.row = None
+        self.error_policy.guard(self.reporter.finish, always_warn=True)

@@ -1,0 +1,88 @@
+"""The first contact with a model: how it is called, and whether it can be measured at all."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine import checks
+from mviz_lightning.engine.call_choice import choose_call
+from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
+from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.model_call import ModelCall
+from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
+from mviz_lightning.engine.query import Query
+from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.output_reading import OutputReading
+from mviz_lightning.session.remarks import Remarks
+
+
+@dataclass(frozen=True)
+class TriedModel:
+    """A model that passed the dry run.
+
+    Attributes:
+        evaluator: Evaluates the model on rows.
+        outputs: Number of outputs of one example, C.
+        reused: Submodules that run once for every distinct input, in words.
+        fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
+    """
+
+    evaluator: Evaluator
+    outputs: int
+    reused: str
+    fusion_share: float = 1.0
+
+
+@dataclass
+class DryRun:
+    """Tries a model on a few examples.
+
+    Attributes:
+        config: What is measured.
+        reading: How the model's outputs are read.
+        remarks: Takes lines for the log.
+        call: How the model is called, in words; ``""`` until a call worked.
+    """
+
+    config: SessionConfig
+    reading: OutputReading
+    remarks: Remarks
+    call: str = ""
+
+    def run(self, module: nn.Module, few: Probe, precision: ContextFactory) -> TriedModel:
+        """Find the call, and check that rows are independent and that the outputs and all segments can be used.
+
+        Args:
+            module: The user's model.
+            few: A few examples.
+            precision: Makes the context in which the trainer calls the model.
+
+        Raises:
+            ConfigurationError: The model, or the configuration for it, cannot be used.
+        """
+        call, evaluator = self._called(module, few, precision)
+        outputs = checks.check_independence(evaluator, few)
+        if not self.call:  # doubts are reported once, and before what they cause fails
+            self.remarks.say(checks.warn_of_outputs(evaluator, few, call), noted=False)
+            checks.warn_of_stray_leaves(evaluator, few, outputs)
+        self.call = call.description
+        self.reading.try_on(evaluator, few, outputs.shape[1])
+        self.config.check_outputs(outputs.shape[1])
+        if self.config.explainers:
+            checks.try_segments(evaluator, few, {name: kind.segments for name, kind in modality_types_of(few).items()})
+        fusion_share = checks.try_reuse(evaluator, few) if self.config.may_grow else 1.0
+        return TriedModel(evaluator, outputs.shape[1], checks.reused(evaluator, few), fusion_share)
+
+    def _called(self, module: nn.Module, few: Probe, precision: ContextFactory) -> tuple[ModelCall, Evaluator]:
+        """Return the call that works, and the evaluator that makes it."""
+        config, rows = self.config, Query.aligned(torch.arange(few.size), len(few.layout.names)).sources
+        with isolated(module, seed=config.seed), precision():
+            call = choose_call(module, few.layout, few.batch(rows, {}, device_of(module)), config.predict)
+        evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
+        if not scores_all_pairs(evaluator, few):
+            return call, evaluator
+        pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
+        return replace(call, description=f"{call.description}, which scores all pairs"), pairwise

@@ -1,0 +1,191 @@
+"""What comes before the first run: the dry run of the model, and the collection of the fixed examples."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.checkpoint.saved import Saved
+from mviz_lightning.engine.evaluator import ContextFactory
+from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.output_reading import OutputReading
+from mviz_lightning.session.probe_sampling import ProbeSampler
+from mviz_lightning.session.remarks import Remarks
+from mviz_lightning.session.saved_probe import Collected
+
+NO_BATCH = "no validation batch came from the loader that dataloader_idx= names; 0 is the first."
+
+
+@dataclass
+class Preparation:
+    """A model and the fixed examples of one validation set, before and between the runs.
+
+    A pass over the data calls :meth:`begin`, then :meth:`collect` and :meth:`dry_run` for its batches;
+    :meth:`complete` fixes the examples. An error during a pass is kept until :meth:`check` or :meth:`complete`, where
+    all processes meet.
+
+    Attributes:
+        config: What is measured; never changed.
+        ranks: The processes that share the work.
+        remarks: Lines for the log, and notes for the next row of the history.
+    """
+
+    config: SessionConfig
+    ranks: Ranks = field(default_factory=Ranks)
+    remarks: Remarks = field(default_factory=Remarks)
+    _sampler: ProbeSampler = field(init=False)
+    _reading: OutputReading = field(init=False)
+    _dry_run: DryRun = field(init=False)
+    _tried: TriedModel | None = None
+    _collected: Collected | None = None
+    _renewed: bool = False
+    _failure: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self._sampler = ProbeSampler(self.config)
+        self._reading = OutputReading(self.config.task, self.config.class_names, self.remarks)
+        self._dry_run = DryRun(self.config, self._reading, self.remarks)
+
+    def share_among(self, ranks: Ranks) -> None:
+        """Share the work among these processes from now on."""
+        self.ranks = ranks
+
+    def pop_notes(self) -> str:
+        """Return what a reader of the next row has to know; each note is returned once."""
+        return self.remarks.pop_notes()
+
+    def pop_renewed(self) -> bool:
+        """Return, once, whether the examples are others than those of the checkpoint."""
+        renewed, self._renewed = self._renewed, False
+        return renewed
+
+    @property
+    def probe(self) -> Probe | None:
+        """The fixed examples; None until a pass is complete."""
+        return None if self._collected is None else self._collected.probe
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """Position of each fixed example in the data set."""
+        return () if self._collected is None else self._collected.positions
+
+    @property
+    def dry_run_done(self) -> bool:
+        """Whether the model passed the dry run."""
+        return self._tried is not None
+
+    @property
+    def call(self) -> str:
+        """How the model is called, in words; ``""`` until a call worked."""
+        return self._dry_run.call
+
+    @property
+    def reused(self) -> str:
+        """Submodules that run once for every distinct input, in words."""
+        return "" if self._tried is None else self._tried.reused
+
+    def measures(self, module: nn.Module) -> bool:
+        """Return whether this is the model that is measured, or none is yet."""
+        return self._tried is None or self._tried.evaluator.module is module
+
+    def begin(self) -> None:
+        """Begin a pass over the data; what an earlier pass left that was interrupted is dropped."""
+        self._failure = None
+        self._sampler.begin()
+
+    @contextmanager
+    def failures_kept(self) -> Iterator[None]:
+        """Keep an error of the block until all processes meet: the block may fail on one of them alone."""
+        try:
+            yield
+        except Exception as error:
+            self._failure = error
+
+    def collect(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
+        """Consider a batch's examples for the probe.
+
+        Args:
+            batch: A validation batch, before a step may have changed it.
+            locate: Number of examples -> position of each in the data set; None for one that occurs twice.
+
+        Returns:
+            Number of examples considered; 0 once the probe is complete.
+        """
+        if self._failure is not None or (self._collected is not None and self.dry_run_done):
+            return 0
+        with self.failures_kept():
+            leaves, count = self._sampler.observe(batch)
+            if self._collected is None:
+                self._take(self._sampler.restore())
+            if self._collected is None:
+                self._sampler.keep(leaves, locate(count))
+            return count
+        return 0
+
+    def _take(self, collected: Collected | None) -> None:
+        if collected is not None:
+            self._collected, self._renewed = collected, collected.renewed
+            self.remarks.note(*collected.notes)
+
+    def dry_run(self, module: nn.Module, precision: ContextFactory = nullcontext) -> None:
+        """Try prediction, row independence and segments on a few of the first examples, in every pass until it works.
+
+        Args:
+            module: The user's model.
+            precision: Makes the context in which the trainer calls the model.
+        """
+        few = self._sampler.few
+        if few is None or self.dry_run_done or self._failure is not None:
+            return
+        with self.failures_kept():
+            self._tried = self._dry_run.run(module, few, precision)
+            self._sampler.drop_few()
+
+    def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
+        """Raise, on all processes, what failed on any so far.
+
+        Args:
+            missing: Message where no batch came to the dry run.
+            enough: Whether all processes must have done a dry run (``all``), or one of them (``any``).
+
+        Raises:
+            ConfigurationError: The model or the batches cannot be used.
+        """
+        failure, self._failure = self._failure, None
+        with self.ranks.raise_on_all_ranks():
+            if failure is not None:
+                raise failure
+        if not enough(self.ranks.gather(self.dry_run_done)):
+            raise ConfigurationError(missing)
+
+    def complete(self) -> None:
+        """Fix the examples, once, from what the pass showed; all processes get the same.
+
+        Raises:
+            ConfigurationError: There are too few examples, or something failed during the pass.
+        """
+        self.check()
+        if not all(self.ranks.gather(self._collected is not None)):
+            self._take(self._sampler.draw(self.ranks, 1.0 if self._tried is None else self._tried.fusion_share))
+        collected, _ = self._ready()
+        restored = all(self.ranks.gather(collected.restored))
+        self._collected = collected if restored == collected.restored else replace(collected, restored=restored)
+
+    def _ready(self) -> tuple[Collected, TriedModel]:
+        if self._collected is None or self._tried is None:
+            raise RuntimeError("there is no probe yet; call collect, dry_run and complete first.")
+        return self._collected, self._tried
+
+    def state(self, limit: int) -> dict[str, Any]:
+        """Return the probe in plain types, for checkpoints: whole up to ``limit`` bytes, beyond it its digest."""
+        return self._sampler.saved.state() if self._collected is None else self._collected.state(limit)
+
+    def load(self, state: Mapping[str, Any] | Saved) -> None:
+        """Take the probe of a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
+        self._sampler.load(state)

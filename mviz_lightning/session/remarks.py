@@ -1,0 +1,56 @@
+"""What there is to say about a session: lines for the log, and notes for the next row of the history."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+LOG = logging.getLogger("mviz_lightning")
+"""Logger of :func:`mviz_lightning.explain`; callbacks use Lightning's."""
+LOG.setLevel(logging.INFO)
+
+PREFIX = "MultimodalMonitor: "
+"""Start of every line of the log."""
+
+
+@dataclass
+class Remarks:
+    """Collects lines and notes until somebody takes them."""
+
+    _lines: list[str] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)
+
+    def note(self, *notes: str) -> None:
+        """Add notes for the next row of the history."""
+        self._notes.extend(notes)
+
+    def say(self, line: str, *, noted: bool = True) -> None:
+        """Add a line for the log, once; an empty line and a repeated one are ignored.
+
+        Args:
+            line: Text of the line, without a prefix.
+            noted: Whether the line is a note for the history too.
+        """
+        if not line or line in self._said:
+            return
+        self._said.add(line)
+        self._lines.append(PREFIX + line)
+        self._notes += [line] if noted else []
+
+    def pop_notes(self) -> str:
+        """Return all notes since the last call, joined by ``"; "``."""
+        notes, self._notes = self._notes, []
+        return "; ".join(notes)
+
+    def pop_lines(self) -> list[str]:
+        """Return all lines since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
+
+
+def log(lines: Iterable[str]) -> None:
+    """Write lines into the package's log, which goes to the console where no logging is configured."""
+    if not LOG.hasHandlers():
+        LOG.addHandler(logging.StreamHandler())
+    for line in lines:
+        LOG.info(line)

@@ -1,0 +1,135 @@
+"""The fixed examples in a checkpoint: what is written of them, and what is read back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from mviz_lightning.batch import BatchSchema, Probe
+from mviz_lightning.batch.leaves import example_count
+from mviz_lightning.batch.probe import fingerprint, plain_bytes
+from mviz_lightning.checkpoint.saved import Saved
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The fixed examples of one validation set, drawn from a pass over the data or restored from a checkpoint.
+
+    Attributes:
+        probe: The examples and their groups.
+        positions: Position of each example in the data set.
+        pool: Number of examples, from the first on, from which groups are drawn; pinned ones stand behind them.
+        digest: Fingerprint of the pool.
+        restored: Whether the examples are those of the checkpoint.
+        renewed: Whether a checkpoint was loaded and the examples are others.
+        notes: What a reader of the history has to know.
+    """
+
+    probe: Probe
+    positions: Sequence[int]
+    pool: int
+    digest: str
+    restored: bool = False
+    renewed: bool = False
+    notes: Sequence[str] = ()
+
+    def state(self, limit: int) -> dict[str, Any]:
+        """Return plain types, for checkpoints: all examples up to ``limit`` bytes, beyond it their digest alone."""
+        state: dict[str, Any] = {"fingerprint": self.digest, "group_size": self.probe.groups.shape[1]}
+        if plain_bytes(self.probe.leaves) <= limit:
+            state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
+            state |= {"positions": list(self.positions), "pool": self.pool, "content": self._content}
+        return state
+
+    @cached_property
+    def _content(self) -> str:
+        return fingerprint(self.probe.leaves)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What every checkpoint holds of a probe.
+
+    Attributes:
+        fingerprint: Digest of the examples that groups are drawn from.
+        group_size: Number of examples in a group.
+    """
+
+    fingerprint: str
+    group_size: int
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a checkpoint also holds where the examples are small enough.
+
+    Attributes:
+        leaves: Path -> leaf of all examples.
+        groups: ``(G, g)`` examples that are recombined with one another.
+        positions: Position of each example in the data set.
+        pool: Number of examples, from the first on, from which groups are drawn.
+        content: Digest of the leaves; older versions did not write it.
+
+    Raises:
+        ValueError: The entries do not fit one another.
+    """
+
+    leaves: dict[str, Any]
+    groups: Tensor
+    positions: list[int]
+    pool: int
+    content: str | None = None
+
+    def __post_init__(self) -> None:
+        if any(example_count(leaf) != len(self.positions) for leaf in self.leaves.values()):
+            raise ValueError(f"the leaves hold other numbers of examples than the {len(self.positions)} positions")
+        if not 0 < self.pool <= len(self.positions):
+            raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
+        if self.content not in (None, fingerprint(self.leaves)):
+            raise ValueError("the examples are not those that were saved")
+
+
+LOST = Drawn("", 0)
+"""Stands for a checkpoint whose record of the probe is damaged."""
+
+WHOLE = [entry.name for entry in fields(Whole)]
+PARTS = [entry.name for entry in (*fields(Drawn), *fields(Whole))]
+
+
+@dataclass(frozen=True)
+class SavedProbe:
+    """The probe of a checkpoint.
+
+    Attributes:
+        drawn: Which examples were drawn; None without a checkpoint, ``LOST`` where it is damaged.
+        whole: The examples themselves; None where the checkpoint has only their digest, or they are damaged.
+    """
+
+    drawn: Drawn | None = None
+    whole: Whole | None = None
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any] | Saved) -> "SavedProbe":
+        """Read a checkpoint's state. Damaged examples are left out, or all of it where the digest is damaged too."""
+        saved = Saved.of(state)
+        if isinstance(saved.value, Mapping) and not saved.holds(*PARTS):
+            return cls()
+        drawn = saved.read(Drawn, LOST)
+        return cls(drawn, saved.read(Whole) if drawn is not LOST and saved.holds(*WHOLE) else None)
+
+    def state(self) -> dict[str, Any]:
+        """Return plain types again, for a checkpoint that is written before any batch came."""
+        return {} if self.drawn is None else vars(self.drawn) | ({} if self.whole is None else vars(self.whole))
+
+    def usable(self, layout: BatchSchema, pin: Sequence[int]) -> Whole | None:
+        """Return the examples if they have the leaves of this layout and hold all pinned ones; otherwise None."""
+        whole = self.whole
+        fits = whole is not None and bool(whole.leaves) and set(whole.leaves) == set(layout.owners)
+        return whole if whole is not None and fits and set(pin) <= set(whole.positions) else None
+
+    @property
+    def group_size(self) -> int:
+        """Number of examples in a group; 0 where the checkpoint does not tell."""
+        return 0 if self.drawn is None else self.drawn.group_size
