@@ -217,6 +217,6 @@ def test_optional_arguments_do_not_hide_a_modality(tmp_path):
             return super().forward(image, words)
 
     data = [{"image": torch.randn(16, 4), "caption": torch.randn(16, 3)} for _ in range(8)]
-    with pytest.warns(MonitorWarning, match=r"handed over in the order in which modalities were declared"):
+    with pytest.warns(MonitorWarning, match=r"passed in the order in which modalities were declared"):
         found = explain(Optional(), data, modalities=["image", "caption"], task="multiclass", num_examples=32)
     assert found.values["total/caption"] > 0.01

@@ -249,7 +249,7 @@ def test_predictions_that_are_always_the_same_need_no_feature(task) -> None:
     assert all(one.effects == [] and one.agrees for one in result.examples)
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples changes the scores by nothing")
+@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores the same")
 def test_features_that_are_all_constant_foretell_what_one_answer_does() -> None:
     class Beside(Sparse):
         def forward(self, image, text):

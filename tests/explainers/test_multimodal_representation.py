@@ -405,7 +405,7 @@ def test_a_model_that_follows_one_modality_is_not_told_of_another_layer() -> Non
     assert surveyed(session(seeded(TextOnly))).unfused is None
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples changes the scores by nothing")
+@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores the same")
 def test_a_model_all_of_whose_features_are_dead() -> None:
     class Dead(Planted):
         def forward(self, image: Tensor, text: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def test_the_interaction_that_rounding_feigns_is_not_far_above_the_noise_floor(m
 
 def test_a_model_that_ignores_a_modality_says_so() -> None:
     module = OnBatch(lambda self, batch: self.net(batch["image"]), net=seeded(lambda: nn.Linear(4, 3)))
-    with pytest.warns(MonitorWarning, match="swapping 'text' among 10 examples changes the scores by nothing"):
+    with pytest.warns(MonitorWarning, match="swapping 'text' among 10 examples leaves the scores the same"):
         values = completed(config(target="multiclass"), module).run().values
     for key in ("total/text", "contribution/text", "weakest_total", "interaction", "perceptual/text"):
         assert values[key] == pytest.approx(0, abs=1e-12)
