@@ -26,12 +26,13 @@ VALUED = [
     ("unchanged", 1.0, 0.05), ("unchanged", 1.0, -0.05), ("lowered", 1.0, -1.5), ("raised", 1.0, 1.0),
     ("raised", 1.0, -2.5), ("lowered", -2.0, 1.0), ("unchanged", 2.0, 0.0), ("raised", -1.0, -1.0),
 ]  # fmt: skip
+"""Category, error of the UC alone, and what MI adds to it, of regressions."""
 
 OUTPUTS = {"multiclass": 3, "binary": 1, "multilabel": 3, "regression": 1}
 
 
 class Table(nn.Module):
-    """A model by table: the UC is the mean over the examples that the inputs come from; MI is added where all are equal."""
+    """A model by table: UC is the mean over the inputs' examples; MI is added where all inputs are of one example."""
 
     def __init__(self, unimodal: Tensor, interaction: Tensor) -> None:
         super().__init__()
