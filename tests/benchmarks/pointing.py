@@ -9,8 +9,8 @@ lies inside the object's box. Cross-modal maps are those of the colour's word an
 other methods explain the image as a whole, and know of no words. Captum's integrated gradients run on the same model
 and baseline, their pixels summed up by patch.
 
-Two to three minutes on a core. Needs captum. Prints a table and asserts nothing; tests/explainers/test_pointing.py plays
-a short game.
+Two to three minutes on a core. Needs captum. Prints a table and asserts nothing; tests/explainers/test_pointing.py
+plays a short game.
 """
 
 import argparse
