@@ -163,7 +163,7 @@ class Noted:
 
 
 noted = Noted()
-"""Verdicts that actions, given by their dotted path, received."""
+"""An action that tests name by its dotted path; it keeps its calls."""
 
 
 def refuses(trainer: Any, module: Any, verdict: Any) -> None:

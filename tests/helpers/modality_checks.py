@@ -17,7 +17,7 @@ def made(values: Any, *, others: Any = None, **options: Any) -> Any:
 
 
 def assert_cut(modality_type: Any) -> None:
-    """Every segment masks its entries and nothing else; units are numbered from 0 on, and not too many."""
+    """Check that every segment masks its own entries only, and that up to ``max_segments`` are numbered from 0 on."""
     segments, leaf = modality_type.segments, modality_type.leaves[modality_type.segments.leaf]
     assert isinstance(segments, Segments)
     index = segments.index.expand(len(leaf), *segments.index.shape[1:])

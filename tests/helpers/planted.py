@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning import Modality
+from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import parse_modalities
-from mviz_lightning.batch.leaves import example_count
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
 
@@ -26,12 +26,13 @@ VALUED = [
     ("unchanged", 1.0, 0.05), ("unchanged", 1.0, -0.05), ("lowered", 1.0, -1.5), ("raised", 1.0, 1.0),
     ("raised", 1.0, -2.5), ("lowered", -2.0, 1.0), ("unchanged", 2.0, 0.0), ("raised", -1.0, -1.0),
 ]  # fmt: skip
+"""Category, error of the UC alone, and what MI adds to it, of regressions."""
 
 OUTPUTS = {"multiclass": 3, "binary": 1, "multilabel": 3, "regression": 1}
 
 
 class Table(nn.Module):
-    """A model by table: UC is the mean over the examples of the inputs; MI is added where these are all equal."""
+    """A model by table: UC is the mean over the inputs' examples; MI is added where all inputs are of one example."""
 
     def __init__(self, unimodal: Tensor, interaction: Tensor) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ def session(
     found = Session(SessionConfig(parse_modalities(modalities), **settings))
     if state is not None:
         found.load(state)
-    count = example_count(next(iter(batch.values())))
+    count = leaf_kinds.count(next(iter(batch.values())))
     found.collect(batch, lambda size: range(1000, 1000 + size))
     found.dry_run(module.eval())
     found.check()
