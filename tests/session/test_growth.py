@@ -68,6 +68,15 @@ def test_groups_grow_where_the_fusion_is_cheap(modalities: int) -> None:
     assert found.run().values == again.run().values
 
 
+def test_a_configuration_stays_as_it_was_when_groups_have_grown() -> None:
+    settings = config()
+    found = studied(settings)
+    assert groups(found) == (8, 32)
+    assert found.config is settings
+    assert settings == config()
+    assert (settings.examples, settings.group) == (128, 16)
+
+
 def test_groups_stay_where_reuse_is_off_or_useless_or_rows_are_dear() -> None:
     assert groups(studied(config(reuse=False))) == (8, 16)
     assert groups(studied(config(), Heavy(width=1))) == (8, 16)
