@@ -18,7 +18,7 @@ from helpers.toy import Toy
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningCLI
 
-from mviz_lightning import ConfigurationError, Modality, MultimodalMonitor, ShareReport
+from mviz_lightning import ConfigurationError, Modality, MultimodalMonitor
 from mviz_lightning.batch import Probe
 from mviz_lightning.errors import renamed_arguments
 from mviz_lightning.explainers import CrossModalInteraction, MultimodalRepresentation
@@ -33,7 +33,7 @@ RENAMED = [
 
 OLD_NAMES = {
     "mviz_lightning.batch": ["Layout", "Units", "WordUnits"],
-    "mviz_lightning.explainers": ["Answers", "Asked", "Finding", "Subject"],
+    "mviz_lightning.explainers": ["Answers", "Asked", "Finding", "Method", "Subject", "Survey"],
     "mviz_lightning.kinds": ["Kind", "kind_of"],
     "mviz_lightning.functional": [
         "ALPHA", "CONSTANT", "NOTEWORTHY", "UNIMODAL", "bent", "bound_name", "classify", "copies", "decisions",
@@ -136,7 +136,6 @@ def test_an_old_argument_of_a_function_works_too() -> None:
     ("owner", "old", "new"),
     [
         (MultimodalMonitor, "album", "explanation_history"),
-        (ShareReport, "findings", "results"),
         (Probe, "units", "segments"),
     ],
 )

@@ -65,11 +65,8 @@ METRICS = {
 }
 """Metric -> the pure function that it mirrors."""
 
-SAME_NAME = {
-    "describe", "plain", "join", "labels", "headline", "wrapped", "spread", "number", "thinned", "class_table",
-    "ActivatingExample", "shown", "verdict",
-}  # fmt: skip
-"""Names of two things in rooms that are being rebuilt; each goes from here as its room is finished."""
+SAME_NAME: set[str] = set()
+"""Names that two modules may share, each with its reason; there are none."""
 
 
 def named(text: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from mviz_lightning.callbacks.remembering import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
-from mviz_lightning.errors import ConfigurationError, at_least, require_name, require_share
+from mviz_lightning.errors import ConfigurationError, at_least, renamed_attributes, require_name, require_share
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.functional import Task
 from mviz_lightning.session.config import SessionConfig
@@ -24,6 +24,7 @@ from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord
 
 
+@renamed_attributes(album="explanation_history")
 class MultimodalMonitor(Remembering):
     """Measures at every validation how much of a model's outputs each modality explains, alone and in interaction.
 

@@ -83,7 +83,7 @@ class Labels:
         return f"{value:.4g}" if self.task == "regression" else f"{value:.2f}"
 
 
-def number(value: float) -> str:
+def format_weight(value: float) -> str:
     """Write a weight: two decimals, two digits of small ones, one of tiny ones."""
     if abs(value) >= 0.1 or value == 0:
         return f"{value:+.2f}"

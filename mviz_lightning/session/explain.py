@@ -17,7 +17,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import Task
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
-from mviz_lightning.session.remarks import log
+from mviz_lightning.session.remarks import write_log
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 from mviz_lightning.sinks import FileSink
@@ -172,7 +172,7 @@ def explain(
         session.complete()
         return _report(session)
     finally:
-        log(session.remarks.pop_lines())
+        write_log(session.remarks.pop_lines())
 
 
 def _report(session: Session) -> ShareReport:

@@ -48,7 +48,7 @@ class Remarks:
         return lines
 
 
-def log(lines: Iterable[str]) -> None:
+def write_log(lines: Iterable[str]) -> None:
     """Write lines into the package's log, which goes to the console where no logging is configured."""
     if not LOG.hasHandlers():
         LOG.addHandler(logging.StreamHandler())

@@ -17,7 +17,7 @@ from torch import nn
 
 from mviz_lightning import ConfigurationError
 from mviz_lightning.explainers import ErrorAnalysis, Explainer
-from mviz_lightning.explainers.error_analysis.explainer import LONGEST, thinned
+from mviz_lightning.explainers.error_analysis.explainer import LONGEST, thinned_history
 from mviz_lightning.explainers.error_analysis.result import ErrorResult
 from mviz_lightning.functional import decomposable
 from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
@@ -327,7 +327,7 @@ def test_the_history_survives_a_checkpoint() -> None:
 def test_the_history_does_not_grow_without_end() -> None:
     history = []
     for number in range(5 * LONGEST):
-        history = thinned([*history, number])
+        history = thinned_history([*history, number])
         assert len(history) <= LONGEST
         assert (history[0], history[-1]) == (0, number)
     assert history == sorted(set(history))

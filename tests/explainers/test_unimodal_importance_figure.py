@@ -24,7 +24,7 @@ from mviz_lightning.explainers.unimodal_importance.figure import (
     in_lines,
     number,
     strongest,
-    verdict,
+    sum_verdict,
 )
 from mviz_lightning.explainers.unimodal_importance.result import (
     ExampleImportance,
@@ -132,8 +132,8 @@ def test_rounding_is_no_effect(texts: list[Text]) -> None:
 )
 def test_it_is_said_whether_weights_add_up(weights: list[float], change: float, said: str, *, red: bool) -> None:
     derived = replace(part(weights, change), method="integrated_gradients")
-    assert verdict(derived) == (said, "#b03000" if red else "#222222")
-    assert verdict(replace(derived, method="occlusion")) == (said, "#222222")  # need not add up
+    assert sum_verdict(derived) == (said, "#b03000" if red else "#222222")
+    assert sum_verdict(replace(derived, method="occlusion")) == (said, "#222222")  # need not add up
 
 
 def test_the_strongest_parts_are_listed_beside_the_map(texts: list[Text]) -> None:

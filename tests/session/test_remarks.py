@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mviz_lightning.session.remarks import Remarks, log
+from mviz_lightning.session.remarks import Remarks, write_log
 
 
 def test_a_line_is_given_once_and_may_be_a_note() -> None:
@@ -22,7 +22,7 @@ def test_a_line_is_given_once_and_may_be_a_note() -> None:
 
 def test_lines_go_into_the_log_of_the_package(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        log(["one", "two"])
+        write_log(["one", "two"])
     assert [(record.name, record.message) for record in caplog.records] == [
         ("mviz_lightning", "one"),
         ("mviz_lightning", "two"),

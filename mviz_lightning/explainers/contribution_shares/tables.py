@@ -18,7 +18,7 @@ def align(table: Table) -> str:
     return "\n".join("   ".join(line).rstrip() for line in lines)
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Return a share or score with three decimals; nothing where there is none."""
     return "" if value is None else f"{value:.3f}"
 
@@ -27,8 +27,8 @@ def interval(values: Mapping[str, float], name: str) -> str:
     """Return a value with its 95 % interval, ``0.345 [0.301, 0.389]``."""
     if name not in values:
         return ""
-    low, high = (number(values.get(bound)) for bound in (bound_name(name, "low"), bound_name(name, "high")))
-    return f"{number(values[name])} [{low}, {high}]"
+    low, high = (format_number(values.get(bound)) for bound in (bound_name(name, "low"), bound_name(name, "high")))
+    return f"{format_number(values[name])} [{low}, {high}]"
 
 
 def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
@@ -40,13 +40,13 @@ def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
     rows.append(["all interactions", interval(values, "interaction"), ""])
     if scored:
         header.append("score lost when swapped")
-        rows = [[*row, number(values.get(f"perceptual/{row[0]}"))] for row in rows]
+        rows = [[*row, format_number(values.get(f"perceptual/{row[0]}"))] for row in rows]
     text = align([header, *rows])
     return f"{text}\n{_score_line(values)}" if scored else text
 
 
 def _score_line(values: Mapping[str, float]) -> str:
-    score, additive, gap = (number(values[name]) for name in ("score", "emap_score", "emap_gap"))
+    score, additive, gap = (format_number(values[name]) for name in ("score", "emap_score", "emap_gap"))
     return f"score {score}; of the unimodal contributions alone (EMAP) {additive}; gap {gap}"
 
 
@@ -68,9 +68,9 @@ def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
 def _history_cells(row: RunRecord, modalities: Sequence[str], *, scored: bool) -> list[str]:
     values = row.values
     where = str(row.epoch) if row.phase == "fit" else row.phase
-    cells = [where, str(row.step), *(number(values.get(f"contribution/{name}")) for name in modalities)]
-    cells += [number(values.get("interaction")), *(interval(values, f"total/{name}") for name in modalities)]
-    return cells + ([number(values.get("score")), number(values.get("emap_score"))] if scored else [])
+    cells = [where, str(row.step), *(format_number(values.get(f"contribution/{name}")) for name in modalities)]
+    cells += [format_number(values.get("interaction")), *(interval(values, f"total/{name}") for name in modalities)]
+    return cells + ([format_number(values.get("score")), format_number(values.get("emap_score"))] if scored else [])
 
 
 def _not_used(row: RunRecord, modalities: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import number
+from mviz_lightning.plotting.labels import format_weight
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
 from mviz_lightning.plotting.trust import TRUSTED, shown, verdict
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -129,7 +129,7 @@ class ExplanationFigure:
             doubt = "" if getattr(part, f"{side}_r2") >= TRUSTED else " (?)"
             found += [
                 f"{name}: "
-                + ", ".join(f"{names[segment]} {number(float(weights[segment]))}" for segment in top)
+                + ", ".join(f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in top)
                 + doubt
             ]
         return "; ".join(found)

@@ -100,7 +100,7 @@ class ErrorAnalysis(Explainer):
         found = Decisions.of(probe_context, responses.outputs[0])
         names = failure_category_names(probe_context.task)
         counts = _counted(found.category, names)
-        history = thinned([*responses.memory.get("history", ()), (*responses.moment, counts)])
+        history = thinned_history([*responses.memory.get("history", ()), (*responses.moment, counts)])
         worst, rescued = (
             [_case(probe_context, found, place) for place in places]
             for places in (found.worst(self.num_examples), found.rescued(self.num_examples))
@@ -123,7 +123,7 @@ class ErrorAnalysis(Explainer):
         return error_records(result, self.name, drawing, when)
 
 
-def thinned(history: Sequence[T]) -> Sequence[T]:
+def thinned_history(history: Sequence[T]) -> Sequence[T]:
     """Return a history, without every second run if it has more than ``LONGEST``."""
     return history if len(history) <= LONGEST else [*history[:-1:2], history[-1]]
 

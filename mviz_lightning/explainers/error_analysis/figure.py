@@ -100,7 +100,7 @@ def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:
     return sorted(result.classes, key=lambda found: (-errors(found.counts), -found.counts[gains[0]], found.index))
 
 
-def headline(counts: Counts, labels: Labels) -> str:
+def error_headline(counts: Counts, labels: Labels) -> str:
     """Write in one line what failed."""
     total, noun = sum(counts.values()), NOUNS[labels.task]
     if labels.task == "regression":
@@ -126,7 +126,7 @@ def class_rows(result: ErrorResult, labels: Labels) -> list[tuple[str, Counts]]:
 def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> Picture:
     """Draw the errors of every class as bars, and write their numbers beside them."""
     names, rows = drawn(result.counts), class_rows(result, labels)
-    said = headline(result.counts, labels)
+    said = error_headline(result.counts, labels)
     meanings = ". ".join(f"{name}: {MEANING[name]}" for name in names)
     footer = wrapped(f"{meanings}. UC: unimodal contributions. MI: multimodal interaction.", 112)
     top = 0.2 + 2 * LINE

@@ -41,7 +41,7 @@ def prediction_records(result: PredictionResult, key: str, drawing: DrawingConte
         *pictures,
         *([example_table(result, pictures, key, drawing.labels, when)] if pictures else []),
         weight_table(result, key, drawing.labels, when),
-        class_table(result, key, drawing.labels, when),
+        output_table(result, key, drawing.labels, when),
         MarkdownText(f"{key}/summary", summary(result, drawing.labels, when)),
     ]
 
@@ -197,7 +197,7 @@ def weight_table(result: PredictionResult, key: str, labels: Labels, when: str) 
     return Table(f"{key}/weights", ["when", "feature", "output", "weight", *STAGE_THREE], rows)
 
 
-def class_table(result: PredictionResult, key: str, labels: Labels, when: str) -> Table:
+def output_table(result: PredictionResult, key: str, labels: Labels, when: str) -> Table:
     """List how many weights every output has."""
     rows: list[list[str | float]] = [
         [when, labels.output(output), count, result.features] for output, count in result.non_zero.items()

@@ -16,7 +16,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
 )
 from mviz_lightning.plotting import trust
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import number
+from mviz_lightning.plotting.labels import format_weight
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -134,19 +134,19 @@ class _Picture:
         if inputs:
             kind.draw(panels[0], example)
         colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
-        kind.paint(panels[1], example, shown(part), colours, inputs=inputs)
+        kind.paint(panels[1], example, drawn_weights(part), colours, inputs=inputs)
         if part.has_effect:
             canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
         below = top + tall + 0.08
         canvas.text(_left(0) + PANEL / 2, below, name if inputs else f"{name} (not shown)", ha="center")
-        words, colour = verdict(part)
+        words, colour = sum_verdict(part)
         canvas.text(_left(1) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
         self._draw_list(top, self._list(name, part))
 
     def _draw_list(self, top: float, segments: Sequence[tuple[Sequence[str], float]]) -> None:
         style = {"fontsize": FONT_SIZE, "family": FONT_FAMILY, "color": "#222222"}
         for lines, weight in segments:
-            self.canvas.text(NAME - 0.07, top, number(weight), ha="right", **style)
+            self.canvas.text(NAME - 0.07, top, format_weight(weight), ha="right", **style)
             for line in lines:
                 self.canvas.text(NAME, top, line, **style)
                 top += ROW
@@ -162,22 +162,22 @@ def in_lines(name: str) -> Sequence[str]:
     return [first, shortened(" ".join(rest), LETTERS)] if rest else [first]
 
 
-def shown(part: SegmentAttribution) -> npt.NDArray[Any]:
+def drawn_weights(part: SegmentAttribution) -> npt.NDArray[Any]:
     """Return ``(U,)`` weights as they are drawn: faded where they are not to be trusted, 0 where they are rounding."""
     if part.r2 is not None:
         return trust.shown(part.weights, part.r2)
     return part.weights.numpy() * part.has_effect
 
 
-def verdict(part: SegmentAttribution) -> tuple[str, str]:
+def sum_verdict(part: SegmentAttribution) -> tuple[str, str]:
     """Return what stands below a map, and its colour: whether weights add up, or predict held-out masks."""
     if not part.has_effect:
         return "no effect", "#555555"
     if part.r2 is not None:
         return trust.verdict(part.r2)
     if part.gap <= NOTABLE:
-        return f"adds up to {number(part.change)}", "#222222"
-    said = f"adds up to {number(float(part.weights.sum()))}, not {number(part.change)}"
+        return f"adds up to {format_weight(part.change)}", "#222222"
+    said = f"adds up to {format_weight(float(part.weights.sum()))}, not {format_weight(part.change)}"
     return said, "#222222" if part.method == "occlusion" else "#b03000"  # masked one by one, parts need not add up
 
 
@@ -214,4 +214,6 @@ def _table(
 
 def _listed(drawing: DrawingContext, example: int, name: str, part: SegmentAttribution) -> str:
     names = drawing.kinds[name].names(example, inputs=drawing.show_inputs)
-    return f"{name}: " + ", ".join(f"{segment} {number(weight)}" for segment, weight in strongest(part, names, 3))
+    return f"{name}: " + ", ".join(
+        f"{segment} {format_weight(weight)}" for segment, weight in strongest(part, names, 3)
+    )
