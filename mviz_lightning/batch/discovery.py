@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mviz_lightning.batch import tree
-from mviz_lightning.batch.leaves import describe_leaf, example_count
 from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
 
 Found: TypeAlias = Mapping[str, tuple[tree.Keys, Any]]

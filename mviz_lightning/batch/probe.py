@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch.leaves import describe_leaf, is_ragged, join_leaves, kept_copy, leaf_bytes
 from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.reservoir import Example
+from mviz_lightning.batch.rows import describe_leaf, is_ragged, join_leaves, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sample
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, renamed_attributes

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from mviz_lightning.batch.leaves import kept_copy
+from mviz_lightning.batch.rows import kept_copy
 from mviz_lightning.batch.schema import BatchSchema
 
 Example: TypeAlias = Mapping[str, Any]

@@ -17,8 +17,8 @@ from mviz_lightning.batch.discovery import (
     require,
     require_equal_length,
 )
-from mviz_lightning.batch.leaves import example_count, plain_tensors, take_examples, to_device
 from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.rows import example_count, plain_tensors, take_examples, to_device
 from mviz_lightning.errors import ConfigurationError, message_of
 
 

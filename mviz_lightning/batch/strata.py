@@ -6,8 +6,8 @@ Both reduce the error of first-order shares. Groups with equal strata also give 
 import torch
 from torch import Tensor
 
+from mviz_lightning.functional.rounding import standardisation
 from mviz_lightning.functional.targets import decided, labelled, one_each
-from mviz_lightning.functional.variation import standardisation
 
 
 def stratum_order(target: Tensor | None, count: int, generator: torch.Generator) -> Tensor:

@@ -8,9 +8,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
-from mviz_lightning.callbacks import lightning_adapter as trainer_facts
+from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
-from mviz_lightning.callbacks.remembering import Remembering
+from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function

@@ -6,10 +6,10 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from mviz_lightning.callbacks import lightning_adapter as trainer_facts
+from mviz_lightning.callbacks import trainer_facts
+from mviz_lightning.callbacks.alarm_pairing import Alarm, Judgement, alarm_of
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
-from mviz_lightning.callbacks.partners import Alarm, Judgement, alarm_of
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget

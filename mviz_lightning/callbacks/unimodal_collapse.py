@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from mviz_lightning.callbacks import lightning_adapter as trainer_facts
+from mviz_lightning.callbacks import trainer_facts
+from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard, Judgement, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
-from mviz_lightning.callbacks.partners import Alarm, Guard, Judgement, monitors
 from mviz_lightning.collapse.messages import alert, headline
 from mviz_lightning.collapse.rule import CollapseRule, Verdict, state_names
 from mviz_lightning.collapse.score_reference import ScoreReference

@@ -10,8 +10,8 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task, gaussian_kernel, kernel_ridge_predictions, standardised_kernel
 from mviz_lightning.functional.ridge import near_duplicates
+from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.functional.targets import labelled
-from mviz_lightning.functional.variation import beyond_rounding
 from mviz_lightning.modalities.base import modality_type_of
 
 FOLDS = 5

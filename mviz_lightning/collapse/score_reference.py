@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from mviz_lightning.checkpoint.saved import build
 from mviz_lightning.collapse.raw_input_proof import RawInputProof, encoded
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.variation import beyond_rounding
+from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.metrics.local import local_value
 
 

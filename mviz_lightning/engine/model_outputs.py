@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.discovery import describe_leaves
-from mviz_lightning.batch.leaves import plain_tensors
+from mviz_lightning.batch.rows import plain_tensors
 from mviz_lightning.errors import ConfigurationError
 
 LISTED_OUTPUTS = 6

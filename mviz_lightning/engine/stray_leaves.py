@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch.leaves import take_examples
 from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.probe import Probe
+from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.output_dependence import interacting_modalities, trace_few
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, evaluate_aligned, live_columns, outputs_agree

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.query import Derivative, Query
-from mviz_lightning.explainers.outcome import Outcome
+from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
 from mviz_lightning.functional.targets import decided, labelled
 from mviz_lightning.sinks.records import PredictionRecord, Record

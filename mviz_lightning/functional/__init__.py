@@ -19,7 +19,13 @@ from mviz_lightning.functional.features import (
     over_represented,
 )
 from mviz_lightning.functional.flips import prediction_flips
-from mviz_lightning.functional.importance import (
+from mviz_lightning.functional.interactions import mixed_differences, pair_masks
+from mviz_lightning.functional.jackknife import Estimate, jackknife
+from mviz_lightning.functional.outputs import Task, decomposable
+from mviz_lightning.functional.proximal import Family
+from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
+from mviz_lightning.functional.scores import emap_gap, perceptual_score
+from mviz_lightning.functional.segment_attribution import (
     Perturbation,
     SegmentWeights,
     ShapleyMasks,
@@ -28,15 +34,9 @@ from mviz_lightning.functional.importance import (
     shapley_masks,
     shapley_values,
 )
-from mviz_lightning.functional.interactions import mixed_differences, pair_masks
-from mviz_lightning.functional.jackknife import Estimate, jackknife
-from mviz_lightning.functional.outputs import Task, decomposable
-from mviz_lightning.functional.projection import emap, multimodal_interaction, unimodal_contribution
-from mviz_lightning.functional.proximal import Family
-from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
-from mviz_lightning.functional.scores import emap_gap, perceptual_score
 from mviz_lightning.functional.sparse import SparseLinear, elastic_net, sparse_linear
 from mviz_lightning.functional.surrogate import Surrogate, draw_masks, surrogate
+from mviz_lightning.functional.uc_and_mi import emap, multimodal_interaction, unimodal_contribution
 
 __all__ = [
     "Design",

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mviz_lightning.functional import anova, projection
+from mviz_lightning.functional import anova, uc_and_mi
 
 
 class Design(Protocol):
@@ -103,11 +103,11 @@ class GridDesign:
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the outputs of the real examples."""
-        return projection.own(self._grid(outputs))
+        return uc_and_mi.own(self._grid(outputs))
 
     def unimodal(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the unimodal contribution (UC) of every example."""
-        return projection.unimodal_contribution(self._grid(outputs))
+        return uc_and_mi.unimodal_contribution(self._grid(outputs))
 
     def swapped(self, outputs: Tensor, modality: int) -> Tensor:
         """Return ``(..., g, D, C)``: every example with one modality from D others."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mviz_lightning.functional.designs import Design
-from mviz_lightning.functional.variation import ROUNDED, beyond_rounding
+from mviz_lightning.functional.rounding import ROUNDED, beyond_rounding
 
 UNIMODAL = 0.8
 """Smallest first-order share of a feature that follows one modality. Below it, a fifth or more of its variance comes

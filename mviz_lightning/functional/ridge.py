@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mviz_lightning.functional.variation import ROUNDED, rounding_of
+from mviz_lightning.functional.rounding import ROUNDED, rounding_of
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 """Ridge penalties that are tried, as fractions of the kernel's mean eigenvalue."""

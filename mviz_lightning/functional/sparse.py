@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mviz_lightning.functional.proximal import MIXING, Family, Fit, Problem, minimise
-from mviz_lightning.functional.variation import beyond_rounding, standardisation
+from mviz_lightning.functional.rounding import beyond_rounding, standardisation
 
 PATH_LENGTH = 40
 """Number of penalties of a path, equally spaced in the logarithm: steps of 11 %."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query, join
-from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.errors import ConfigurationError, message_of
 from mviz_lightning.explainers import Explainer, ProbeContext, Responses, Result
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine import checks
+from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.engine.isolation import isolated
@@ -64,17 +64,19 @@ class DryRun:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
         call, evaluator = self._called(module, few, precision)
-        outputs = checks.check_independence(evaluator, few)
+        outputs = dry_run_checks.check_independence(evaluator, few)
         if not self.call:  # doubts are reported once, and before what they cause fails
-            self.remarks.say(checks.warn_of_outputs(evaluator, few, call), noted=False)
-            checks.warn_of_stray_leaves(evaluator, few, outputs)
+            self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, few, call), noted=False)
+            dry_run_checks.warn_of_stray_leaves(evaluator, few, outputs)
         self.call = call.description
         self.reading.try_on(evaluator, few, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
         if self.config.explainers:
-            checks.try_segments(evaluator, few, {name: kind.segments for name, kind in modality_types_of(few).items()})
-        fusion_share = checks.try_reuse(evaluator, few) if self.config.may_grow else 1.0
-        return TriedModel(evaluator, outputs.shape[1], checks.reused(evaluator, few), fusion_share)
+            dry_run_checks.try_segments(
+                evaluator, few, {name: kind.segments for name, kind in modality_types_of(few).items()}
+            )
+        fusion_share = dry_run_checks.try_reuse(evaluator, few) if self.config.may_grow else 1.0
+        return TriedModel(evaluator, outputs.shape[1], dry_run_checks.reused(evaluator, few), fusion_share)
 
     def _called(self, module: nn.Module, few: Probe, precision: ContextFactory) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.explainers import Explainer, ProbeContext
-from mviz_lightning.explainers.outcome import spread
 
 
 @dataclass(frozen=True)
@@ -72,3 +71,52 @@ class ExampleSelection:
         spreading = spread(outputs, labels, examples, self.probe_context.task, len(examples))
         others = [example for example in spreading if example not in pinned]
         return pinned + others[: max(0, explainer.num_examples - len(pinned))]
+
+
+def spread(outputs: Tensor, target: Tensor | None, examples: Tensor, task: Task, count: int) -> list[int]:
+    """Choose examples from all classes in turn, mistakes first.
+
+    Args:
+        outputs: ``(K, C)`` of the candidates, as the model gave them.
+        target: ``(K, ...)`` their labels; those without one are neither right nor wrong.
+        examples: ``(K,)`` the candidates.
+        task: What the outputs stand for.
+        count: How many are wanted.
+    """
+    strata, wrong = _strata(outputs, target, task), _wrong(outputs, target, task)
+    turns: dict[int, int] = {}
+    keys = []
+    for k in sorted(range(len(examples)), key=lambda k: (not wrong[k], k)):
+        turn = turns.get(strata[k], 0)
+        turns[strata[k]] = turn + 1
+        keys.append((turn, not wrong[k], k))
+    return [int(examples[k]) for *_, k in sorted(keys)[:count]]
+
+
+def _strata(outputs: Tensor, target: Tensor | None, task: Task) -> Sequence[int]:
+    """Return the class of every candidate; quarters of the range for values."""
+    key = outputs if target is None else target.to(outputs.device)
+    key = key.view(len(outputs), -1).double()
+    if task == "regression":
+        rank = key.mean(1).argsort().argsort()
+        return (rank * 4 // max(1, len(rank))).tolist()
+    if key.shape[1] == 1:
+        return (key[:, 0] if target is not None else key[:, 0] > 0).long().tolist()
+    return key.argmax(1).tolist()
+
+
+def _wrong(outputs: Tensor, target: Tensor | None, task: Task) -> Sequence[bool]:
+    if target is None:
+        return [False] * len(outputs)
+    known, truth = labelled(target, task), target.to(outputs.device).view(len(outputs), -1)
+    return (_missed(outputs, truth, task) & known.to(outputs.device)).tolist()
+
+
+def _missed(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
+    """Return ``(K,)`` whether decisions are wrong, or values further from the truth than most."""
+    if task == "regression":
+        error = (outputs - truth).abs().mean(1)
+        return error > error.nanmedian()
+    if task == "multiclass":
+        return outputs.argmax(1) != truth[:, 0]
+    return ((outputs > 0) != truth.bool()).any(1)

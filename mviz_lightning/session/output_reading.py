@@ -9,7 +9,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.probe import known_target
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.probability_outputs import head_of, last_operation, with_logits
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
     NOTEWORTHY,

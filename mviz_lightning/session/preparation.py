@@ -10,7 +10,7 @@ from torch import nn
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import ContextFactory
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel

@@ -12,7 +12,7 @@ from mviz_lightning.batch import BatchSchema, Probe, Reservoir
 from mviz_lightning.batch.probe import as_labels, collate, draw_groups, fingerprint, first_examples
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.functional.designs import smallest_group

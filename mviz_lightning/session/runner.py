@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.session.dealt_examples import DealtExamples

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe
-from mviz_lightning.batch.leaves import example_count
 from mviz_lightning.batch.probe import fingerprint, plain_bytes
+from mviz_lightning.batch.rows import example_count
 from mviz_lightning.checkpoint.saved import Saved
 
 

@@ -11,7 +11,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.score_reference import ScoreReference
-from mviz_lightning.engine import checks
+from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
 from mviz_lightning.functional import Task
@@ -70,7 +70,7 @@ class Session(Preparation):
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.raise_on_all_ranks():
             shares = self._shares_of(probe, tried.outputs)
-            outputs = checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
+            outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
         outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
         with self.ranks.raise_on_all_ranks():

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mviz_lightning.engine.checks import usable
 from mviz_lightning.engine.derivative import DerivativeRequest, derive
+from mviz_lightning.engine.dry_run_checks import usable
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Derivative, Query, join
-from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.engine.second_order import second_derivatives
 from mviz_lightning.errors import message_of
 from mviz_lightning.explainers import Fallback, ProbeContext, Request, Responses

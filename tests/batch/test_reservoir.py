@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from mviz_lightning.batch import BatchSchema, Reservoir
-from mviz_lightning.batch.leaves import take_examples, to_device
 from mviz_lightning.batch.reservoir import lowest, priority
+from mviz_lightning.batch.rows import take_examples, to_device
 
 COUNT = 40
 DATA = {"image": torch.arange(COUNT), "text": [str(k) for k in range(COUNT)], "labels": torch.arange(COUNT) % 3}

@@ -40,10 +40,10 @@ from torch.utils.data import DataLoader, default_collate
 from mviz_lightning import Modality
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine import Evaluator, Query
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.explainers import ProbeContext
 from mviz_lightning.explainers.unimodal_importance.explainer import NUM_TOTALS, UnimodalImportance
-from mviz_lightning.functional.importance import perturbation_masks
+from mviz_lightning.functional.segment_attribution import perturbation_masks
 from mviz_lightning.session.runner import Runner
 
 STEPS, AT_ONCE, ORDERS = 16, 64, 4

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from mviz_lightning import Modality, explain
 from mviz_lightning.explainers import CrossModalInteraction, Explainer, UnimodalImportance
-from mviz_lightning.functional.importance import segment_sums
+from mviz_lightning.functional.segment_attribution import segment_sums
 
 YES = 1
 READ = {"image": Modality("image"), "question": Modality("words", mask="mask", decode=list(VOCABULARY))}

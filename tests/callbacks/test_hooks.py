@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from mviz_lightning import ConfigurationError, MonitorWarning, MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.callbacks import lightning_adapter as trainer_facts
+from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun
 from mviz_lightning.callbacks.reporter import Reporter

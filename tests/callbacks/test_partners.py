@@ -6,9 +6,9 @@ from typing import Any
 from helpers.toy import monitor
 
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.callbacks.partners import alarm_of, monitors
+from mviz_lightning.callbacks.alarm_pairing import alarm_of, monitors
 from mviz_lightning.collapse.score_reference import ScoreReference
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.sinks.records import RunRecord
 
 

@@ -14,7 +14,7 @@ from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import TimeBudget
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.explainers import DIME, Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.dime.result import DIMEResult
 from mviz_lightning.session.explanation_history import Entry, ExplanationHistory, TimedResult

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.batch import Probe, Segments, leaves
+from mviz_lightning.batch import Probe, Segments
+from mviz_lightning.batch import rows as leaves
 from mviz_lightning.engine import Evaluator, Query, join
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import device_of

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mviz_lightning import ConfigurationError
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.features import find_layer, require_layer, with_features
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Derivative, Query
-from mviz_lightning.engine.ranks import Ranks
 from mviz_lightning.explainers import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.functional import design
 from mviz_lightning.session.runner import Runner

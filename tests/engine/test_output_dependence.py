@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mviz_lightning import MonitorWarning, explain
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.checks import warn_of_outputs
+from mviz_lightning.engine.dry_run_checks import warn_of_outputs
 from mviz_lightning.engine.model_outputs import ModelOutputs, scores
 
 BATCH = pair_batch(20)

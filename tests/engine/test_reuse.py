@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mviz_lightning import MonitorWarning
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.checks import reused
+from mviz_lightning.engine.dry_run_checks import reused
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.recording import Recording

@@ -15,7 +15,7 @@ from mviz_lightning import Modality, MonitorWarning, explain
 from mviz_lightning.batch.modality import modalities_code, parse_modalities
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.checks import check_independence, warn_of_stray_leaves
+from mviz_lightning.engine.dry_run_checks import check_independence, warn_of_stray_leaves
 
 COUNT = 32
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.batch import parse_modalities
-from mviz_lightning.batch.leaves import example_count
+from mviz_lightning.batch.rows import example_count
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_representation import overview as feature_map
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept, Trait, Traits, traits

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from mviz_lightning import ConfigurationError, explain, explainers
 from mviz_lightning.engine import Query
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.explainers import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.session.runner import MethodRun, Runner
 from mviz_lightning.sinks.records import MarkdownText, Picture, PredictionRecord, Record, Table
 

@@ -13,8 +13,8 @@ from torch.nn.functional import one_hot
 
 from mviz_lightning.functional import elastic_net, proximal, sparse, sparse_linear
 from mviz_lightning.functional.proximal import MIXING
+from mviz_lightning.functional.rounding import standardisation
 from mviz_lightning.functional.sparse import FINE, losses
-from mviz_lightning.functional.variation import standardisation
 
 FAMILIES = ["multinomial", "bernoulli", "gaussian"]
 EPSILON = torch.finfo(torch.float64).eps

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning import Modality
-from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import parse_modalities
+from mviz_lightning.batch import rows as leaf_kinds
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from mviz_lightning import ConfigurationError
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine import Evaluator, Query
-from mviz_lightning.engine.ranks import OtherRankError, Ranks
+from mviz_lightning.engine.processes import OtherRankError, Ranks
 from mviz_lightning.explainers import DIME, Explainer, Explanation, ProbeContext, Request, Responses, Result
-from mviz_lightning.explainers.outcome import outcome, spread
+from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import Task, design
+from mviz_lightning.session.example_selection import spread
 from mviz_lightning.session.runner import Runner
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import Record

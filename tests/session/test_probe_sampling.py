@@ -11,7 +11,7 @@ from session.test_session import COUNT, LARGE, batches, config, data, through_a_
 from torch import Tensor
 
 from mviz_lightning.batch.reservoir import priority
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.probe_sampling import ProbeSampler

@@ -15,9 +15,9 @@ from torchmetrics.classification import MulticlassF1Score
 
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import parse_modalities
-from mviz_lightning.batch.leaves import take_examples
+from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.engine import isolated
-from mviz_lightning.engine.ranks import OtherRankError, Ranks
+from mviz_lightning.engine.processes import OtherRankError, Ranks
 from mviz_lightning.session import probe_sampling as collection
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session

@@ -13,8 +13,8 @@ from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Design, Task, design
+from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.functional.targets import decided, graded, labelled
-from mviz_lightning.functional.variation import beyond_rounding
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 
 

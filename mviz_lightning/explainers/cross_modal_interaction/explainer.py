@@ -12,15 +12,15 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, renamed_arguments
+from mviz_lightning.explainers.argument_checks import require_least, require_outputs
 from mviz_lightning.explainers.base import STRINGS, Explainer, ProbeContext, Request, Responses
-from mviz_lightning.explainers.checks import require_least, require_outputs
 from mviz_lightning.explainers.cross_modal_interaction.result import (
     CrossModalResult,
     ExampleInteractions,
     OutputInteractions,
     PairInteraction,
 )
-from mviz_lightning.explainers.outcome import Outcome, outcome
+from mviz_lightning.explainers.predictions import Outcome, outcome
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.surrogate import rounding

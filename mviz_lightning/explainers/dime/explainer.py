@@ -10,10 +10,10 @@ from torch import Tensor
 
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.explainers.argument_checks import require_least, require_outputs
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
-from mviz_lightning.explainers.checks import require_least, require_outputs
 from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
-from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import draw_masks, surrogate
 from mviz_lightning.functional.surrogate import ALPHA
 from mviz_lightning.sinks.records import Record

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
-from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, ErrorResult
-from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.failures import (
     FAILED,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mviz_lightning.batch.strata import stratum_order
 from mviz_lightning.engine.query import Query
+from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
-from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.multimodal_prediction.fidelity import FAMILIES, accuracy, fidelities, same, targets_of
 from mviz_lightning.explainers.multimodal_prediction.result import (
     ACTIVATED,
@@ -20,7 +20,7 @@ from mviz_lightning.explainers.multimodal_prediction.result import (
     ReferenceExample,
 )
 from mviz_lightning.explainers.multimodal_representation.result import pictured
-from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import SparseLinear, sparse_linear
 from mviz_lightning.functional.features import strongest_examples
 from mviz_lightning.functional.targets import labelled

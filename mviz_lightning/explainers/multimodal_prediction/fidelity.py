@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from mviz_lightning.functional import Family, SparseLinear, Task, sparse_linear
 from mviz_lightning.functional.outputs import decisions
-from mviz_lightning.functional.variation import beyond_rounding, standardisation
+from mviz_lightning.functional.rounding import beyond_rounding, standardisation
 
 FAMILIES: dict[Task, Family] = {
     "multiclass": "multinomial",

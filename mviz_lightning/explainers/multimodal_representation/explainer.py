@@ -9,11 +9,11 @@ from torch import Tensor
 
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, renamed_arguments
+from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
-from mviz_lightning.explainers.checks import require_least
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
 from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
-from mviz_lightning.explainers.outcome import outcome
+from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import (
     Estimate,
     classify_features,
@@ -24,7 +24,7 @@ from mviz_lightning.functional import (
     share_ratios,
 )
 from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest_examples, varies
-from mviz_lightning.functional.importance import perturbation_masks
+from mviz_lightning.functional.segment_attribution import perturbation_masks
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:

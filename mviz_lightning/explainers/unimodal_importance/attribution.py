@@ -11,7 +11,7 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.base import ProbeContext
-from mviz_lightning.functional.importance import (
+from mviz_lightning.functional.segment_attribution import (
     PERTURBATIONS,
     Perturbation,
     SegmentWeights,

@@ -10,9 +10,9 @@ from torch import Tensor
 from mviz_lightning.engine.input_point import OTHERWISE
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.explainers.argument_checks import require_least, require_outputs
 from mviz_lightning.explainers.base import STRINGS, Explainer, ProbeContext, Request, Responses
-from mviz_lightning.explainers.checks import require_least, require_outputs
-from mviz_lightning.explainers.outcome import Outcome, outcome
+from mviz_lightning.explainers.predictions import Outcome, outcome
 from mviz_lightning.explainers.unimodal_importance.attribution import AttributionRequest, Outputs, Weights
 from mviz_lightning.explainers.unimodal_importance.result import (
     ExampleImportance,

@@ -6,8 +6,8 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
+from mviz_lightning.callbacks.alarm_pairing import Monitor
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
-from mviz_lightning.callbacks.partners import Monitor
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.checkpoint.saved import Saved, plain
 from mviz_lightning.session.config import SessionConfig

@@ -13,7 +13,7 @@ from reference import importance as slow
 from reference.slow import every_mask, mask_weights, weighted_ridge
 from torch import Tensor
 
-from mviz_lightning.functional.importance import (
+from mviz_lightning.functional.segment_attribution import (
     PERTURBATIONS,
     perturbation_attribution,
     perturbation_masks,

@@ -12,7 +12,7 @@ from reference.worlds import World, deviation
 from torch import Tensor
 
 from mviz_lightning.functional import emap, multimodal_interaction, unimodal_contribution
-from mviz_lightning.functional.projection import own
+from mviz_lightning.functional.uc_and_mi import own
 
 Statistic = Callable[[Tensor], Tensor]
 seeds = st.integers(0, 10_000)

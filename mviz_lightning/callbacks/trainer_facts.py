@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mviz_lightning.engine.ranks import Ranks
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.history import History
 

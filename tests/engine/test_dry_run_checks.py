@@ -28,7 +28,7 @@ from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.checks import check_independence, warn_of_stray_leaves
+from mviz_lightning.engine.dry_run_checks import check_independence, warn_of_stray_leaves
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, tolerance
 
 CHUNKS = [2, 3, 4, 8, 10, 16, 128]

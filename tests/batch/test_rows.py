@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.batch import leaves
+from mviz_lightning.batch import rows as leaves
 from mviz_lightning.engine.dependency_tags import tensors_in
 
 
