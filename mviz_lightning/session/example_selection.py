@@ -8,6 +8,8 @@ from torch import Tensor
 
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.explainers import Explainer, ProbeContext
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.targets import labelled
 
 
 @dataclass(frozen=True)
