@@ -81,10 +81,10 @@ class Sharded(IterableDataset[Any]):
         return iter(examples(64, seed=1) if int(os.environ.get("LOCAL_RANK", "0")) == 0 else ())
 
 
-def explained(entry: Any) -> dict[str, Any]:
+def explained(name: str, step: int, explanations: Any) -> dict[str, Any]:
     """Return what a method found, as numbers."""
-    found = {str(one.position): [explained_output(output) for output in one.outputs] for one in entry.explanations}
-    return {"by": entry.explainer, "step": entry.step, "found": found}
+    found = {str(one.position): [explained_output(output) for output in one.outputs] for one in explanations}
+    return {"by": name, "step": step, "found": found}
 
 
 def explained_output(output: Any) -> list[float]:
@@ -106,7 +106,9 @@ class Keep(Callback):
 
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         if trainer.state.fn == "validate":  # in front of the monitor, which writes them and forgets them
-            self.explained = [explained(entry) for entry in self.watch._run.entries]
+            self.explained = [
+                explained(one.explainer.name, one.step, one.result.examples) for one in self.watch._run.entries
+            ]
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:
         probe = self.watch._run.session.probe
@@ -117,7 +119,9 @@ class Keep(Callback):
             "notes": [row.note for row in self.watch.history],
             "probe": None if probe is None else probe.leaves["0"].tolist(),
             "logged": {k: float(v) for k, v in trainer.callback_metrics.items()},
-            "album": [explained(entry) for entry in self.watch.explanation_history.entries],
+            "album": [
+                explained(one.explainer, one.step, one.explanations) for one in self.watch.explanation_history.entries
+            ],
             "sinks": len(self.watch._run.reporter.sinks),
             "weights": sum(float(p.detach().double().abs().sum()) for p in module.parameters()),
         }
