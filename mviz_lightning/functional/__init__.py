@@ -102,7 +102,7 @@ MOVED = {
     "kernel": "surrogate.kernel",
     "noise_floor": "outputs.noise_floor",
     "overlap": "features.overlap",
-    "own": "projection.own",
+    "own": "uc_and_mi.own",
     "predictions": "scores.predictions",
     "rounding_floor": "features.rounding_floor",
     "share_names": "contribution.share_names",
