@@ -301,7 +301,7 @@ def test_it_costs_the_rows_of_the_shares_and_those_of_the_reference_set(planted)
 
 def test_a_budget_counts_the_closer_look(planted) -> None:
     grid, own = 128 * 16, 128
-    asked = MultimodalRepresentation(features_shown=2).plan(planted._runner.probe_context, [])
+    asked = MultimodalRepresentation(features_shown=2).plan(planted._prepared().probe_context, [])
     assert asked.second_round_rows == 2 * (16 + 5)
     assert requested_rows(asked) == grid + COUNT - own + asked.second_round_rows
 
