@@ -27,7 +27,7 @@ class Reporter:
     Attributes:
         history: Runs so far.
         explanation_history: Explanations so far.
-        layout: Arrangement of the scalars.
+        dashboard: Arrangement of the scalars.
         sinks: Destinations of the records.
         time_budget: Measures the time that pictures take.
         drawing: How results are drawn; None until there are some.
@@ -37,7 +37,7 @@ class Reporter:
 
     history: History
     explanation_history: ExplanationHistory
-    layout: Dashboard
+    dashboard: Dashboard
     sinks: Sequence[Sink]
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     drawing: DrawingContext | None = None
@@ -136,7 +136,7 @@ class Reporter:
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix; return the errors."""
-        named = [replace(record, key=f"{self.layout.name}/{record.key}") for record in records]
+        named = [replace(record, key=f"{self.dashboard.name}/{record.key}") for record in records]
         return self._for_each_sink(lambda sink: sink.write(named, step, with_trainer_row=with_trainer_row))
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:
@@ -146,7 +146,7 @@ class Reporter:
         return [*failures, *unopened]
 
     def _open(self, sink: Sink) -> None:
-        sink.open(self.layout)
+        sink.open(self.dashboard)
         self._opened.add(id(sink))
 
 

@@ -178,8 +178,8 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
         ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
     """
     found = {}
-    for name, modality in probe.layout.modalities.items():
-        path = probe.layout.values[name][0]
+    for name, modality in probe.schema.modalities.items():
+        path = probe.schema.values[name][0]
         try:
             modality_type = modality_type_of(modality, probe.leaves[path])
         except ConfigurationError as error:

@@ -78,9 +78,9 @@ class DryRun:
 
     def _called(self, module: nn.Module, few: Probe, precision: ContextFactory) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""
-        config, rows = self.config, Query.aligned(torch.arange(few.size), len(few.layout.names)).sources
+        config, rows = self.config, Query.aligned(torch.arange(few.size), len(few.schema.names)).sources
         with isolated(module, seed=config.seed), precision():
-            call = choose_call(module, few.layout, few.batch(rows, {}, device_of(module)), config.predict)
+            call = choose_call(module, few.schema, few.batch(rows, {}, device_of(module)), config.predict)
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
         if not scores_all_pairs(evaluator, few):
             return call, evaluator

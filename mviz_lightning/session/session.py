@@ -87,7 +87,7 @@ class Session(Preparation):
         if self._shares is None:
             config, size = self.config, probe.groups.shape[1]
             task = self._reading.task_of(probe, outputs)
-            self._shares = Shares(probe.layout.names, task, size, config.pairs, config.score, config.seed)
+            self._shares = Shares(probe.schema.names, task, size, config.pairs, config.score, config.seed)
         return self._shares
 
     @property

@@ -122,10 +122,10 @@ def subject_of(
     batch: Mapping[str, Tensor], modalities: Mapping[str, Modality], *, task: Task = "multiclass", seed: int = 0
 ) -> ProbeContext:
     """Make a batch the fixed examples, in groups of 16; labels are its leaf ``label``, if there is one."""
-    layout = BatchSchema.learn(batch, modalities, "label" if "label" in batch else None)
-    leaves = layout.leaves(batch)
-    size = layout.size(leaves)
-    probe = Probe(layout, leaves, torch.arange(size // GROUP * GROUP).view(-1, GROUP))
+    schema = BatchSchema.learn(batch, modalities, "label" if "label" in batch else None)
+    leaves = schema.leaves(batch)
+    size = schema.size(leaves)
+    probe = Probe(schema, leaves, torch.arange(size // GROUP * GROUP).view(-1, GROUP))
     cut = replace(probe, segments={name: kind.segments for name, kind in modality_types_of(probe).items()})
     return ProbeContext(cut, task, design(len(modalities), GROUP), range(size), seed=seed)
 

@@ -128,13 +128,13 @@ class Bench:
         torch.manual_seed(0)
         module = make().eval()
         batch = {"image": torch.randn(count, *image), "text": torch.randint(1, WORDS - 1, (count, LENGTH))}
-        layout = BatchSchema.learn(batch, parse_modalities(["image", "text"]))
-        return cls(module, Probe(layout, layout.leaves(batch), torch.arange(count).view(-1, 16)))
+        schema = BatchSchema.learn(batch, parse_modalities(["image", "text"]))
+        return cls(module, Probe(schema, schema.leaves(batch), torch.arange(count).view(-1, 16)))
 
     def evaluator(self, *, reuse: bool, chunk: int = CHUNK) -> Evaluator:
         """Return an evaluator that has been used, so that what it finds out once is known."""
         first = Query.aligned(torch.arange(8), 2)
-        call = choose_call(self.module, self.probe.layout, self.probe.batch(first.sources, {}), None)
+        call = choose_call(self.module, self.probe.schema, self.probe.batch(first.sources, {}), None)
         made = Evaluator(self.module, call.predict, chunk, reuse=reuse)
         made(self.probe, [Query(torch.cartesian_prod(torch.arange(8), torch.arange(8)))])
         return made

@@ -67,7 +67,7 @@ def swap(
         output: Which is explained.
     """
     example, other = pair
-    dime, names = DIME(), probe_context.probe.layout.names
+    dime, names = DIME(), probe_context.probe.schema.names
     masks, partners = dime.masks_of(probe_context, example, stays), dime.partners(probe_context, example)
     own = torch.full((len(names),), example)
     exchanged = own.clone()

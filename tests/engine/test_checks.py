@@ -44,7 +44,7 @@ def checked(
 def test_models_that_work_row_by_row_pass(family: Callable[..., Studied]) -> None:
     studied = family(16)
     probe = probe_of(studied.batch, studied.modalities, studied.target)
-    call = choose_call(studied.module.eval(), probe.layout, studied.batch, studied.predict)
+    call = choose_call(studied.module.eval(), probe.schema, studied.batch, studied.predict)
     evaluator = Evaluator(studied.module, call.predict)
     outputs = check_independence(evaluator, probe)
     assert outputs.shape == (16, studied.outputs)

@@ -38,22 +38,22 @@ def asked(studied: Studied, chunk_size: int = 128) -> tuple[Evaluator, Probe]:
     """Return an evaluator that calls the model the way it is found to work, and a probe of the whole batch."""
     probe = probe_of(studied.batch, studied.modalities, studied.target)
     module = studied.module.eval()
-    call = choose_call(module, probe.layout, studied.batch, studied.predict)
+    call = choose_call(module, probe.schema, studied.batch, studied.predict)
     return Evaluator(module, call.predict, chunk_size), probe
 
 
 def plainly(studied: Studied, sources: Tensor) -> Tensor:
     """Evaluate row by row: each twice, since models may not take a single one."""
-    layout = learn(studied.batch, studied.modalities, studied.target)
+    schema = learn(studied.batch, studied.modalities, studied.target)
     evaluator, _ = asked(studied)
     rows = []
     for row in sources.tolist():
         taken = {
-            path: leaves.take_examples(leaf, torch.tensor([row[layout.owners[path]]] * 2))
-            for path, leaf in layout.leaves(studied.batch).items()
+            path: leaves.take_examples(leaf, torch.tensor([row[schema.owners[path]]] * 2))
+            for path, leaf in schema.leaves(studied.batch).items()
         }
         with torch.no_grad():
-            rows.append(scores(evaluator.predict(studied.module.eval(), layout.build(taken)))[:1])
+            rows.append(scores(evaluator.predict(studied.module.eval(), schema.build(taken)))[:1])
     return torch.cat(rows)
 
 
@@ -231,7 +231,7 @@ def masked_probe() -> Probe:
         "image": Segments("image", torch.tensor([[0, 0, 1, 1]])),
         "text": Segments("text", torch.tensor([[0, 1, 2]]), 7.0),
     }
-    return Probe(probe.layout, probe.leaves, probe.groups, segments)
+    return Probe(probe.schema, probe.leaves, probe.groups, segments)
 
 
 def test_masked_rows_are_those_of_masked_inputs() -> None:

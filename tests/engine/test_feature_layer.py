@@ -221,7 +221,7 @@ class Ask(Explainer):
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         probe = probe_context.probe
         recombined = Query(probe.groups[:, probe_context.design.tuples].flatten(0, 1))
-        return Request([recombined, Query.aligned(torch.arange(probe.size), len(probe.layout.names))])
+        return Request([recombined, Query.aligned(torch.arange(probe.size), len(probe.schema.names))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Seen:
         return Seen(responses=responses, memory={"times": responses.memory.get("times", 0) + 1})
@@ -232,7 +232,7 @@ class Ask(Explainer):
 
 def runner(module: nn.Module, batch=None, modalities=("image", "text"), predict=call_named, **options) -> Runner:
     probe = probe_of(pair() if batch is None else batch, modalities)
-    names, outputs = probe.layout.names, options.pop("outputs", 3)
+    names, outputs = probe.schema.names, options.pop("outputs", 3)
     plan = design(len(names), probe.size)
     probe_context = ProbeContext(probe, options.pop("task", "multiclass"), plan, list(range(probe.size)))
     return Runner(probe_context, Evaluator(module.eval(), predict, **options), Ranks(), outputs)

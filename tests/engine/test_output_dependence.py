@@ -36,7 +36,7 @@ def said_and_logged(
 ) -> tuple[str, str]:
     """Return the one warning of what is read, and the line for the log."""
     probe = probe_of(batch, modalities)
-    call = choose_call(module.eval(), probe.layout, batch, predict)
+    call = choose_call(module.eval(), probe.schema, batch, predict)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         line = warn_of_outputs(Evaluator(module, call.predict), probe, call)

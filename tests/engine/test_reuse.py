@@ -82,9 +82,9 @@ def assert_exact(module: nn.Module, *names: str, **options: Any) -> None:
 def test_every_family_of_models_is_answered_as_by_plain_forwards(family: Any) -> None:
     studied = family(COUNT)
     probe = probe_of(studied.batch, studied.modalities, studied.target)
-    modalities = len(probe.layout.names)
+    modalities = len(probe.schema.names)
     some = Query.aligned(torch.arange(4), modalities).sources
-    call = choose_call(studied.module, probe.layout, probe.batch(some, {}), studied.predict)
+    call = choose_call(studied.module, probe.schema, probe.batch(some, {}), studied.predict)
     asking = Evaluator(studied.module, call.predict)
     query = GRID if modalities == 2 else Query(integers(COUNT, 400, modalities))
     found = asking(probe, [query])[0]
@@ -152,7 +152,7 @@ def test_masked_inputs_are_inputs_of_their_own() -> None:
         "image": Segments("image", torch.tensor([[0, 0, 1, 1]])),
         "text": Segments("text", torch.tensor([[0, 1, 2]]), 7.0),
     }
-    probe = type(probe)(probe.layout, probe.leaves, probe.groups, segments)
+    probe = type(probe)(probe.schema, probe.leaves, probe.groups, segments)
     query = Query(
         integers(COUNT, 600, 2), {"image": integers(2, 600, 2).bool(), "text": integers(2, 600, 3, seed=3).bool()}
     )

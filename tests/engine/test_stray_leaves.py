@@ -115,8 +115,8 @@ def test_the_advice_changes_the_numbers_to_those_of_a_reference_by_hand():
 def test_in_published_models_the_attention_mask_acts_with_the_text(family, values):
     studied: Studied = FAMILIES[family](16)
     modalities = {"image": studied.modalities["image"], "text": values}
-    layout = probe_of(studied.batch, modalities, studied.target).layout
-    call = choose_call(studied.module.eval(), layout, studied.batch, studied.predict)
+    schema = probe_of(studied.batch, modalities, studied.target).schema
+    call = choose_call(studied.module.eval(), schema, studied.batch, studied.predict)
     (advice,) = pasted(warning_of(studied.module, studied.batch, modalities, call.predict))
     assert advice == {"image": studied.modalities["image"], "text": [values, "attention_mask"]}
 

@@ -53,7 +53,7 @@ class Swap(Explainer):
     every_n_validations: int = 1
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        sources = torch.tensor(examples).unsqueeze(1).repeat(1, len(probe_context.probe.layout.names))
+        sources = torch.tensor(examples).unsqueeze(1).repeat(1, len(probe_context.probe.schema.names))
         swapped = sources.clone()
         swapped[:, -1] = (swapped[:, -1] + 1) % probe_context.probe.size
         return Request([Query(sources), Query(swapped)])

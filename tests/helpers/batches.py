@@ -129,9 +129,9 @@ def learn(batch: Any, modalities: Any = ("image", "text"), target: str | None = 
 
 def probe_of(batch: Any, modalities: Any = ("image", "text"), target: str | None = None) -> Probe:
     """Make a probe of a whole batch, in a single group."""
-    layout = learn(batch, modalities, target)
-    leaves = layout.leaves(batch)
-    return Probe(layout, leaves, torch.arange(layout.size(leaves)).unsqueeze(0))
+    schema = learn(batch, modalities, target)
+    leaves = schema.leaves(batch)
+    return Probe(schema, leaves, torch.arange(schema.size(leaves)).unsqueeze(0))
 
 
 def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - a return for each kind

@@ -82,7 +82,7 @@ class DIME(Explainer):
         """Ask for the masked rows of every modality, and for the recombinations of the example's group."""
         (example,) = examples
         group, _ = probe_context.group(example)
-        names = probe_context.probe.layout.names
+        names = probe_context.probe.schema.names
         partners = self.partners(probe_context, example)
         sources = torch.full((len(names),), example)
         masked = [
@@ -115,7 +115,7 @@ class DIME(Explainer):
         own = torch.cat([group[:place], group[place + 1 :]])
         everyone = probe_context.probe.groups.flatten()
         rest = everyone[~torch.isin(everyone, torch.cat([own, torch.tensor([example])]))]
-        others, modalities = torch.cat([own, rest]), len(probe_context.probe.layout.names)
+        others, modalities = torch.cat([own, rest]), len(probe_context.probe.schema.names)
         wanted = len(own) if self.donors is None else self.donors
         if len(others) < wanted:
             warnings.warn(

@@ -84,7 +84,7 @@ class AttributionRequest:
         queries = []
         for example in self.examples:
             masks = perturbation_masks(self._perturbation, self.count(example), self.samples, self.probe_context.seed)
-            rows = Query.aligned(torch.full((len(masks),), example), len(self.probe_context.probe.layout.names))
+            rows = Query.aligned(torch.full((len(masks),), example), len(self.probe_context.probe.schema.names))
             queries.append(Query(rows.sources, {self.name: masks}))
         return queries
 
@@ -106,7 +106,7 @@ class AttributionRequest:
     def attempt(self, instead: Sequence[Query]) -> DerivativeRequest:
         """Ask for the derivatives of all cases."""
         rows = Query.aligned(
-            torch.tensor([example for example, _ in self.cases]), len(self.probe_context.probe.layout.names)
+            torch.tensor([example for example, _ in self.cases]), len(self.probe_context.probe.schema.names)
         )
         steps = 1 if self.method == "gradient" else self.steps
         return DerivativeRequest(rows=rows, modality=self.name, steps=steps, choose=self._choose, instead=instead)

@@ -191,7 +191,7 @@ class UnimodalImportance(Explainer):
     def _whole(self, probe_context: ProbeContext, requests: Sequence[AttributionRequest]) -> Query:
         """Return the unmasked rows of all examples."""
         everyone = list(dict.fromkeys(example for request in requests for example in request.examples))
-        return Query.aligned(torch.tensor(everyone, dtype=torch.long), len(probe_context.probe.layout.names))
+        return Query.aligned(torch.tensor(everyone, dtype=torch.long), len(probe_context.probe.schema.names))
 
     def _outcome(self, probe_context: ProbeContext, example: int, outputs: Tensor) -> Outcome:
         """Read an example's outputs, ``(C,)``; its roles are the outputs that are explained."""
