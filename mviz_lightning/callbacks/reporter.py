@@ -58,7 +58,7 @@ class Reporter:
 
     def illustrate(self, session: Session, *, show_inputs: bool) -> None:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
-        drawing = DrawingContext(session.kinds, Labels(session.task, session.config.class_names), show_inputs)
+        drawing = DrawingContext(session.modality_types, Labels(session.task, session.config.class_names), show_inputs)
         self.drawing = self.drawing if drawing == self.drawing else drawing
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:
@@ -69,7 +69,7 @@ class Reporter:
             with_trainer_row: Whether the trainer logs a row right after this.
         """
         self.explanation_history.add(found)
-        self._untold |= found.stage == "fit"
+        self._untold |= found.phase == "fit"
         drawing = self.drawing
         if not self.sinks or drawing is None:
             return
@@ -125,12 +125,12 @@ class Reporter:
     def _over_epochs(self) -> tuple[list[Record], list[Exception]]:
         """Draw every example over the training; return the errors too."""
         drawing, explainers = self.drawing, {explainer.name: explainer for explainer in self.explainers}
-        films = [(name, moments) for (name, _), moments in self.explanation_history.films().items()]
         if drawing is None:
             return [], []
+        examples = self.explanation_history.moments_by_example().items()
         drawn, failures = _each(
-            lambda film: explainers[film[0]].draw_over_epochs(film[1], drawing),
-            [film for film in films if film[0] in explainers],
+            lambda one: one[0].draw_over_epochs(one[1], drawing),
+            [(explainers[name], moments) for (name, _), moments in examples if name in explainers],
         )
         return [*chain(*drawn)], [*failures, *drawing.pop_failures()]
 

@@ -17,7 +17,7 @@ TRACED_EXAMPLES = 4
 """Number of examples in a traced forward: few, since a trace keeps every tensor of the forward in memory."""
 
 
-def trace_few(evaluator: Evaluator, probe: Probe) -> Trace | None:
+def trace_forward(evaluator: Evaluator, probe: Probe) -> Trace | None:
     """Trace one forward of a few examples; return None if the model cannot be traced."""
     if evaluator.sharded:
         return None  # all processes must run equally many forwards, and the others may need no trace
@@ -81,7 +81,7 @@ def modalities_without_effect(evaluator: Evaluator, probe: Probe, rows: Tensor, 
     silent = [name for name in probe.schema.names if _is_silent(evaluator, probe, aligned, expected, name)]
     if not silent or (guessed and len(silent) < len(probe.schema.names)):
         return silent
-    found = trace_few(evaluator, probe)
+    found = trace_forward(evaluator, probe)
     if found is None:
         return []
     return [name for name in silent if not found.outputs & _modality_bits(probe.schema)[name]]

@@ -10,7 +10,7 @@ from mviz_lightning.batch.leaves import take_examples
 from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.output_dependence import interacting_modalities, trace_few
+from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, evaluate_aligned, live_columns, outputs_agree
 from mviz_lightning.errors import MonitorWarning
 
@@ -37,7 +37,7 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) ->
 
 def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) -> str:
     """Return the warning, with the ``modalities=`` in which every stray leaf travels with the modality it acts with."""
-    schema, found = probe.schema, trace_few(evaluator, probe)
+    schema, found = probe.schema, trace_forward(evaluator, probe)
     partners = {path: interacting_modalities(found, schema, path) for path in strays}
     clear = {path: names[0] for path, names in partners.items() if len(names) == 1}
     unclear = {path: names for path, names in partners.items() if len(names) > 1}

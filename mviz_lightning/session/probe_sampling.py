@@ -34,14 +34,13 @@ class ProbeSampler:
     Attributes:
         config: What is measured.
         saved: The probe of the checkpoint that was loaded.
-        few: Copies of the first batch's first examples, for the dry run; None before the first batch and after the dry
-            run.
+        trial: Copies of the first batch's first examples; None before the first batch and after the dry run.
         schema: Where everything lies in a batch; None until the first.
     """
 
     config: SessionConfig
     saved: SavedProbe = field(default_factory=SavedProbe)
-    few: Probe | None = None
+    trial: Probe | None = None
     schema: BatchSchema | None = None
     _reservoir: Reservoir | None = None
 
@@ -53,14 +52,14 @@ class ProbeSampler:
         """Learn from a batch where everything lies; return its leaves by path, and its number of examples."""
         if self.schema is None:
             self.schema = BatchSchema.learn(batch, self.config.modalities, self.config.target)
-            self.few = first_examples(self.schema, batch, TRIAL_EXAMPLES)
+            self.trial = first_examples(self.schema, batch, TRIAL_EXAMPLES)
         self.schema = self.schema.settled(batch)
         leaves = self.schema.leaves(batch)
         return leaves, self.schema.size(leaves)
 
-    def drop_few(self) -> None:
+    def drop_trial(self) -> None:
         """Free the examples of the dry run."""
-        self.few = None
+        self.trial = None
 
     def keep(self, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
         """Consider the examples of a batch that was observed for the sample.

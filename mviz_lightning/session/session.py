@@ -48,10 +48,10 @@ class Session(Preparation):
     Once :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` follow as often as wanted.
 
     Attributes:
-        kinds: Modality -> how it is segmented and drawn; empty until examples are explained.
+        modality_types: Modality -> how it is segmented and drawn; empty until examples are explained.
     """
 
-    kinds: Mapping[str, ModalityType] = field(default_factory=dict)
+    modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _shares: Shares | None = None
     _own: Tensor | None = None
     _runner: Runner | None = None
@@ -141,8 +141,8 @@ class Session(Preparation):
         collected, tried = self._ready()
         probe, config = collected.probe, self.config
         shares = self._shares_of(probe, tried.outputs)
-        self.kinds = modality_types_of(probe)
-        cut = replace(probe, segments={name: kind.segments for name, kind in self.kinds.items()})
+        self.modality_types = modality_types_of(probe)
+        cut = replace(probe, segments={name: kind.segments for name, kind in self.modality_types.items()})
         scale = shares.scale(probe, tried.outputs)
         context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed)
         self._past = self._past if collected.restored else ExplainerState()

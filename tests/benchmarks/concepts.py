@@ -80,9 +80,14 @@ class Planted(nn.Module):
 
 def represented(model: nn.Module, scenes: Scenes, features: int) -> Representation:
     """Look at all features of a model."""
-    survey = MultimodalRepresentation(features=range(features), examples_shown=1)
+    explainer = MultimodalRepresentation(features=range(features), examples_shown=1)
     report = explain(
-        model, [batch_of(scenes)], modalities=READ, target="label", num_examples=len(scenes.label), explainers=[survey]
+        model,
+        [batch_of(scenes)],
+        modalities=READ,
+        target="label",
+        num_examples=len(scenes.label),
+        explainers=[explainer],
     )
     return report.results["representation"]  # type: ignore[return-value]
 

@@ -27,7 +27,7 @@ EXAMPLES = 4
 
 
 def completed(*, reuse: bool) -> Session:
-    """Return a study of the example's untrained model."""
+    """Return a session of the example's untrained model."""
     seed_everything(0, verbose=False)
     example = load_example()
     data = example.load_data()

@@ -201,8 +201,8 @@ def one_grid(name: str, bench: Bench, repeats: int) -> None:
         print(f"{name}: one pair at a time / reused {alone / statistics.median(times[0]):.0f}")
 
 
-def studied(*, reuse: bool, explainer: DIME) -> Session:
-    """Return a study of the CNN and LSTM at 48 x 48 pixels, at the defaults, after a first run."""
+def case(*, reuse: bool, explainer: DIME) -> Session:
+    """Return a session of the CNN and LSTM at 48 x 48 pixels, at the defaults, after a first run."""
     bench = Bench.of(CNNLSTM, (3, 48, 48), 128)
     settings = {"task": "multiclass", "explainers": (explainer,), "reuse": reuse}
     session = Session(SessionConfig(parse_modalities(["image", "text"]), **settings))  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ def studied(*, reuse: bool, explainer: DIME) -> Session:
 
 def whole_run(repeats: int) -> None:
     """Print the time of a run at the defaults against the plain forwards of its rows alone."""
-    session = studied(reuse=True, explainer=DIME(num_examples=1))
+    session = case(reuse=True, explainer=DIME(num_examples=1))
     assert session.probe is not None
     probe, plain = session.probe, Bench.of(CNNLSTM, (3, 48, 48), 128).evaluator(reuse=False, chunk=128)
     rows = Query(probe.groups[:, design(2, 16).tuples].flatten(0, 1))
@@ -227,7 +227,7 @@ def whole_run(repeats: int) -> None:
 def one_explanation(repeats: int) -> None:
     """Print the time of DIME of one example against the papers' procedure, batched, and one row at a time."""
     ours, theirs = DIME(num_examples=1), DIME(num_examples=1, donors=100, masks=100)
-    reusing, plain = studied(reuse=True, explainer=ours), studied(reuse=False, explainer=theirs)
+    reusing, plain = case(reuse=True, explainer=ours), case(reuse=False, explainer=theirs)
     times = paired([lambda: reusing.explain(ours), lambda: plain.explain(theirs)], repeats)
     rows = plain.explain(theirs).rows
     print(f"DIME of one example: the papers' {rows:,} rows batched / ours {ratio(times[1], times[0])}")

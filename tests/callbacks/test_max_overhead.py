@@ -48,7 +48,7 @@ class Watched(Callback):
 @pytest.fixture
 def unwritten(monkeypatch):
     """Nothing is drawn or written, which takes most of the time."""
-    monkeypatch.setattr("mviz_lightning.callbacks.multimodal_monitor.sinks_for", lambda *_: [])
+    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
 
 
 def watching(**settings):

@@ -158,7 +158,7 @@ def test_what_is_put_off_is_said_once_in_a_row() -> None:
     assert time_budget.settle(SHARES, allowed=False) == "put off: the shares (max_overhead=0.005)"
 
 
-# -- Examination -------------------------------------------------------------------------------------------------------
+# -- Measurement run ---------------------------------------------------------------------------------------------------
 
 
 def measurement_run(prices: dict[str, float], limit: float | None = 0.05, **fails: Exception) -> MeasurementRun:
@@ -252,7 +252,7 @@ def test_processes_meet_equally_often_whatever_their_clocks_say() -> None:
         found = measurement_run({"run": mine, "a": mine, "b": mine})
         found.session.ranks = ranks = Counting(1, 2)
         attempt(found, [A, B])
-        ranks.responses.extend([True, False, False, True])  # the shares, rehearsed, a, b
+        ranks.responses.extend([True, False, False, True])  # the shares, tried, a, b
         second = attempt(found, [A, B])
         assert list(second.explained) == ["b"]
         met.append((len(ranks.asked), second.note))

@@ -80,7 +80,7 @@ def states(
     return "".join(".UC"[verdict(rows[: last + 1], found, score_reference).state] for last in range(len(rows)))
 
 
-# -- Patience --------------------------------------------------------------------------------------------------------
+# -- Patience ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_verdict_rests_on_the_rows_alone() -> None:
     assert [asdict(row) for row in rows] == before
 
 
-# -- Silent checks ---------------------------------------------------------------------------------------------------
+# -- Silent checks -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_no_unit_of_the_score_changes_skill_or_drop(
     assert drop_of(row, "b", score_reference) == pytest.approx(drop, abs=1e-9)
 
 
-# -- What is judged --------------------------------------------------------------------------------------------------
+# -- What is judged ----------------------------------------------------------------------------------------------------
 
 
 def test_no_rows_are_no_verdict() -> None:
@@ -304,7 +304,7 @@ def test_infinite_losses_are_not_learned() -> None:
     assert states([is_silent(number, score=float("inf")) for number in range(3)], rule(1), LOSS) == "..."
 
 
-# -- Since when ------------------------------------------------------------------------------------------------------
+# -- Since when --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_what_was_never_unused_is_not_used_since(story: str) -> None:
     assert verdict(rows).since is None
 
 
-# -- Proof -----------------------------------------------------------------------------------------------------------
+# -- Proof -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_states_are_numbers_that_rise_with_what_is_wrong() -> None:
     assert state_names(("a", "b")) == ["collapse/a", "collapse/b"]
 
 
-# -- In words --------------------------------------------------------------------------------------------------------
+# -- In words ----------------------------------------------------------------------------------------------------------
 
 
 BOUNDS = {"total_low/b": 0.0, "total_high/b": 0.031}
@@ -498,7 +498,7 @@ def test_used_again_is_a_notice_without_advice() -> None:
     assert len(alert.text.splitlines()) == 1 + len(alarms.evidence(said("ssu")))
 
 
-# -- In tables and pictures ------------------------------------------------------------------------------------------
+# -- In tables and pictures --------------------------------------------------------------------------------------------
 
 
 def with_states(*found: tuple[float, ...]) -> list[RunRecord]:
@@ -570,7 +570,7 @@ def test_states_are_a_diagram_of_their_own() -> None:
     }
 
 
-# -- In sinks --------------------------------------------------------------------------------------------------------
+# -- In sinks ----------------------------------------------------------------------------------------------------------
 
 
 ALERT = Alert("mviz/collapse/a|b", "a|b: *collapsed* <x>", "first\n  - second <b> ü", urgent=True)

@@ -172,7 +172,7 @@ def test_the_other_modality_is_encoded_once_for_all_steps() -> None:
     seen = module.text.seen.sizes
     seen.clear()
     derive(asking, probe(), Derivative(rows, torch.zeros(4, dtype=torch.long), "image", 32))
-    assert sum(seen) < 64 < 4 * 32  # the check's rows, the entrance's and two distinct ones
+    assert sum(seen) < 64 < 4 * 32  # the check's rows, the input point's and two distinct ones
 
 
 def test_tokens_that_an_attention_mask_hides_stand_for_nothing() -> None:

@@ -101,9 +101,9 @@ def test_the_gallery_stays_while_the_examples_do():
     first = reporter.drawing
     reporter.illustrate(session, show_inputs=True)
     assert reporter.drawing is first
-    session.kinds = {"a": object()}  # of a probe drawn anew
+    session.modality_types = {"a": object()}  # of a probe drawn anew
     reporter.illustrate(session, show_inputs=True)
     assert reporter.drawing is not first
-    assert reporter.drawing.kinds is session.kinds
+    assert reporter.drawing.modality_types is session.modality_types
     reporter.illustrate(session, show_inputs=False)
     assert not reporter.drawing.show_inputs

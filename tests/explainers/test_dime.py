@@ -273,7 +273,7 @@ def test_an_explanation_survives_a_checkpoint(task: str, outputs: int) -> None:
     assert again.target == explanation.target is not None
 
 
-# -- Few units, and outputs that are not finite ----------------------------------------------------------------------
+# -- Few units, and outputs that are not finite ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("others", [0, -1], ids=["others have some", "nobody has any"])

@@ -89,7 +89,7 @@ def test_a_report_has_a_line_for_every_share() -> None:
     assert all(name in line for name, line in zip(THREE[1].names, lines, strict=True))
 
 
-# -- What more rows gain ---------------------------------------------------------------------------------------------
+# -- What more rows gain -----------------------------------------------------------------------------------------------
 
 
 def drawn(repeats: int, correlation: float) -> Tensor:

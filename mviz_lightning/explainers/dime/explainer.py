@@ -181,9 +181,11 @@ class DIME(Explainer):
 
     def draw_over_epochs(self, moments: Sequence[Moment], drawing: "DrawingContext") -> Sequence[Record]:
         """Draw how one example's explanation moved during the training."""
-        from mviz_lightning.explainers.dime.over_epochs import film
+        from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs
 
-        return [film(moments, drawing, f"{self.name}/example_{moments[0].explanation.position}_over_epochs")]
+        return [
+            picture_over_epochs(moments, drawing, f"{self.name}/example_{moments[0].explanation.position}_over_epochs")
+        ]
 
 
 def _output(

@@ -26,32 +26,32 @@ class Stamps:
     """Columns at the right border of a picture, one for each modality that can be read so small.
 
     Attributes:
-        kinds: Of the modalities, pictures or words; none where inputs may not be seen.
+        modality_types: Of the modalities with pictures or words; empty where inputs may not be shown.
         each: How many examples are side by side; words are below each other.
     """
 
-    kinds: Sequence[ModalityType]
+    modality_types: Sequence[ModalityType]
     each: int
 
     @classmethod
     def of(cls, drawing: DrawingContext, each: int) -> "Stamps":
-        """Return the columns that a gallery's inputs take."""
-        legible = (kind for kind in drawing.kinds.values() if kind.thumbnail or isinstance(kind, Text))
+        """Return the columns that the inputs of examples take."""
+        legible = (kind for kind in drawing.modality_types.values() if kind.thumbnail or isinstance(kind, Text))
         return cls(list(islice(legible, MODALITIES)) if drawing.show_inputs else [], each)
 
     @property
     def width(self) -> float:
         """Inches, of a column."""
-        return min(WIDEST, ACROSS / max(1, len(self.kinds)))
+        return min(WIDEST, ACROSS / max(1, len(self.modality_types)))
 
     @property
     def left(self) -> float:
         """Inches: where the first column begins."""
-        return WIDTH - MARGIN - self.width * len(self.kinds)
+        return WIDTH - MARGIN - self.width * len(self.modality_types)
 
     def draw(self, canvas: Canvas, top: float, height: float, examples: Sequence[int]) -> None:
         """Draw a row of so many inches."""
-        for column, kind in enumerate(self.kinds):
+        for column, kind in enumerate(self.modality_types):
             left = self.left + column * self.width
             if isinstance(kind, Text):
                 self._write(canvas, left, top + height / 2, kind, examples)

@@ -143,7 +143,7 @@ def _blocks(feature: Feature, drawing: DrawingContext) -> Mapping[str, float]:
     found: dict[str, float] = {}
     if not feature.examples:
         return found
-    for name, kind in drawing.kinds.items():
+    for name, kind in drawing.modality_types.items():
         if isinstance(kind, Text):
             found[name] = LINE + 0.14 * len(feature.examples) + 0.06
         else:
@@ -166,7 +166,7 @@ def _panel_height(kind: ModalityType, feature: Feature) -> float:
 
 
 def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawing: DrawingContext) -> None:
-    kind = drawing.kinds[name]
+    kind = drawing.modality_types[name]
     canvas.text(MARGIN, top, name, fontsize=8.5, weight="bold", color="#444444")
     top += LINE
     if isinstance(kind, Text):
@@ -193,7 +193,9 @@ def _parts_height(feature: Feature, drawing: DrawingContext) -> float:
 
 def _map_height(feature: Feature, drawing: DrawingContext) -> float:
     example = feature.examples[0].example
-    return PANEL * max(drawing.kinds[name].aspect(example, inputs=drawing.show_inputs) for name in feature.parts)
+    return PANEL * max(
+        drawing.modality_types[name].aspect(example, inputs=drawing.show_inputs) for name in feature.parts
+    )
 
 
 def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingContext) -> None:
@@ -207,7 +209,7 @@ def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingCo
     for k, (name, part) in enumerate(feature.parts.items()):
         left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)
         place = top + LINE + 0.06 + k // MAPS_ACROSS * (height + LINE + 0.06)
-        kind = drawing.kinds[name]
+        kind = drawing.modality_types[name]
         tall = PANEL * kind.aspect(strong.example, inputs=drawing.show_inputs)
         panel = canvas.panel(left, place, PANEL, tall, f"{name} map")
         kind.paint(panel, strong.example, part.numpy(), colours, inputs=drawing.show_inputs)
