@@ -56,8 +56,8 @@ class DrawingContext:
         """Return the sounds of examples by key. The key does not depend on the method; no inputs, no sounds."""
         found = {}
         for one in examples:
-            for name, kind in (self.modality_types if self.show_inputs else {}).items():
-                samples, key = kind.sound(one.example), f"sound/example_{one.position}/{name}"
-                if samples is not None and kind.modality.sample_rate is not None:
-                    found[key] = Sound(key, samples, kind.modality.sample_rate)
+            for name, modality_type in (self.modality_types if self.show_inputs else {}).items():
+                samples, key = modality_type.sound(one.example), f"sound/example_{one.position}/{name}"
+                if samples is not None and modality_type.modality.sample_rate is not None:
+                    found[key] = Sound(key, samples, modality_type.modality.sample_rate)
         return found

@@ -104,7 +104,7 @@ class ModalityType(ABC):
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the names of an example's segments; with ``inputs=False``, names that do not reveal the input."""
-        return [f"unit {segment + 1}" for segment in range(self.segments.count(example))]
+        return [f"segment {segment + 1}" for segment in range(self.segments.count(example))]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of an example's panel; with ``inputs=False``, independent of the input."""

@@ -73,7 +73,9 @@ class DryRun:
         self.config.check_outputs(outputs.shape[1])
         if self.config.explainers:
             checks.try_segments(
-                evaluator, trial, {name: kind.segments for name, kind in modality_types_of(trial).items()}
+                evaluator,
+                trial,
+                {name: modality_type.segments for name, modality_type in modality_types_of(trial).items()},
             )
         fusion_share = checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         return TriedModel(evaluator, outputs.shape[1], checks.reused(evaluator, trial), fusion_share)

@@ -142,7 +142,9 @@ class Session(Preparation):
         probe, config = collected.probe, self.config
         shares = self._shares_of(probe, tried.outputs)
         self.modality_types = modality_types_of(probe)
-        cut = replace(probe, segments={name: kind.segments for name, kind in self.modality_types.items()})
+        cut = replace(
+            probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
+        )
         scale = shares.scale(probe, tried.outputs)
         context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed)
         self._past = self._past if collected.restored else ExplainerState()

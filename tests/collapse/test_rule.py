@@ -679,4 +679,4 @@ def test_a_verdict_without_a_date_is_of_one_run_alone() -> None:
 def test_inputs_that_could_not_be_asked_are_no_inputs_that_tell_nothing() -> None:
     *_, line = alarms.evidence(replace(said("ss"), alone=None, state=UNUSED, skill=0.5))
 
-    assert line.startswith("its raw inputs could not be asked")
+    assert line.startswith("its raw inputs could not be tested")

@@ -96,7 +96,9 @@ def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
 
 def test_the_gallery_stays_while_the_examples_do():
     reporter = Reporter(History(["a", "b"]), ExplanationHistory(), Dashboard("mviz", []), [MemorySink()])
-    session = SimpleNamespace(kinds={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None))
+    session = SimpleNamespace(
+        modality_types={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None)
+    )
     reporter.illustrate(session, show_inputs=True)
     first = reporter.drawing
     reporter.illustrate(session, show_inputs=True)

@@ -272,7 +272,7 @@ def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, word
                 corners = floats(8, 4, 2, 2, seed=seed).sigmoid().sort(2).values.flatten(2)
                 leaves["boxes"] = corners, None
             found = drawing(leaves, show_inputs=show)
-            segments = found.kinds["x"].segments.count(0)
+            segments = found.modality_types["x"].segments.count(0)
             one = {"x": part([(-1) ** k * (k + 1) for k in range(segments)])}
             image = picture(found, explained(output(**one)))
             rows = table_of(found, [(explained(output(**one)), image)]).rows
@@ -292,7 +292,7 @@ def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, word
 @pytest.mark.parametrize("names", [["US$ up", "US$ down"], ["a$\\b", "b$"], ["\u732b", "\u72ac"]])
 def test_names_of_classes_and_words_are_drawn_whatever_they_are(names):
     found = drawing(patches() | {"text": text_leaf([" ".join(f"${name}$" for name in names)])}, class_names=names)
-    one = {"image": part([1, 0, 0, 0]), "text": part([1] * len(found.kinds["text"].names(0)))}
+    one = {"image": part([1, 0, 0, 0]), "text": part([1] * len(found.modality_types["text"].names(0)))}
     for image in (
         picture(found, explained(output(**one), target=1)),
         picture_over_epochs(moments([one, one]), found, "x"),

@@ -33,7 +33,7 @@ def case(request):
 
 
 def drawing(found, task, **options):
-    return DrawingContext(found.kinds, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
+    return DrawingContext(found.modality_types, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
 
 
 def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> None:

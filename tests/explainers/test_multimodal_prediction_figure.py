@@ -55,7 +55,7 @@ def case(request):
 
 
 def drawing(found, task, **options):
-    return DrawingContext(found.kinds, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
+    return DrawingContext(found.modality_types, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
 
 
 def test_there_is_a_picture_for_every_example_three_tables_and_a_summary(case) -> None:
@@ -91,7 +91,7 @@ def test_features_stand_there_with_weight_activation_and_what_they_add(case) -> 
 def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_written(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task))
-    kind = found.kinds["text"]
+    kind = found.modality_types["text"]
     for one in result.examples:
         lines = [line for line in written[f"method/example_{one.position}"] if "secret" in line]
         examples = [one.example]
@@ -179,14 +179,14 @@ def test_without_inputs_nothing_of_them_is_told(case) -> None:
     others, _ = pictured(
         MultimodalPrediction(name="method"),
         result,
-        replace(drawing(found, task, show_inputs=False), kinds=other_kinds(found)),
+        replace(drawing(found, task, show_inputs=False), modality_types=other_modality_types(found)),
     )
     for key, record in records.items():
         if isinstance(record, Picture):
             assert np.array_equal(record.pixels, others[key].pixels)
 
 
-def other_kinds(found):
+def other_modality_types(found):
     """Return the kinds of other inputs."""
     leaves = {path: leaf.flip(0) for path, leaf in found.probe.leaves.items()}
     return modality_types_of(replace(found.probe, leaves=leaves))
@@ -242,18 +242,21 @@ def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
 
 def test_modalities_that_cannot_be_read_so_small_are_left_out() -> None:
     kinds = planted_kinds()
-    assert [kind.name for kind in Stamps.of(DrawingContext(kinds, Labels("binary")), 3).kinds] == ["image", "text"]
-    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).kinds == []
-    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).kinds == []
+    assert [kind.name for kind in Stamps.of(DrawingContext(kinds, Labels("binary")), 3).modality_types] == [
+        "image",
+        "text",
+    ]
+    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).modality_types == []
+    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).modality_types == []
 
 
 def test_no_more_modalities_are_shown_than_there_is_room_for() -> None:
     image = planted_kinds()["image"]
     for count in range(1, 6):
         stamps = Stamps.of(DrawingContext({f"m{k}": image for k in range(count)}, Labels("binary")), 3)
-        assert len(stamps.kinds) == min(count, MODALITIES)
+        assert len(stamps.modality_types) == min(count, MODALITIES)
         assert stamps.left >= 3.3 - 1e-9
-        assert stamps.left + stamps.width * len(stamps.kinds) == pytest.approx(6.3)
+        assert stamps.left + stamps.width * len(stamps.modality_types) == pytest.approx(6.3)
 
 
 def planted_kinds():

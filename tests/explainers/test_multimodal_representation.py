@@ -468,7 +468,7 @@ def test_without_traits_or_groups_there_is_no_concept() -> None:
 
 def drawn(result, found, task="multiclass", *, show_inputs=True):
     return MultimodalRepresentation(name="method").draw(
-        result, DrawingContext(found.kinds, Labels(task), show_inputs), "epoch 3"
+        result, DrawingContext(found.modality_types, Labels(task), show_inputs), "epoch 3"
     )
 
 

@@ -22,7 +22,6 @@ from mviz_lightning.explainers.unimodal_importance.figure import (
     METHODS,
     NAME,
     in_lines,
-    number,
     strongest,
     sum_verdict,
 )
@@ -203,7 +202,7 @@ def test_names_are_broken_once_and_then_cut(name: str, lines: list[str]) -> None
     ],
 )
 def test_weights_are_short(value: float, written: str) -> None:
-    assert number(value) == written
+    assert format_weight(value) == written
 
 
 def test_a_picture_says_which_output_which_class_and_why_another_method(texts: list[Text]) -> None:

@@ -211,7 +211,7 @@ class CrossModalInteraction(Explainer):
     def _answered(
         self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses
     ) -> Iterator[tuple[_Pair, tuple[Sequence[Tensor], Tensor | None, str]]]:
-        """Yield for every pair its masks' outputs or its second derivatives, in the order they were asked for."""
+        """Yield for every pair its masks' outputs or its second derivatives, in the order of the requests."""
         masked, attempts = iter(responses.outputs[1:]), iter(enumerate(responses.derivatives))
         for pair in self._pairs(probe_context):
             if not self._derives(pair):

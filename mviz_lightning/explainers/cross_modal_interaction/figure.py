@@ -130,7 +130,7 @@ class _Picture:
     def _draw_maps(self, top: float, pair: PairInteraction, name: str, colours: "ScalarMappable") -> float:
         """Draw one modality, then what its segments add together with some of the other's."""
         other, example, inputs = pair.other(name), self.found.example, self.drawing.show_inputs
-        kind, names, weights = self.drawing.modality_types[other], self._names(name), pair.of(name)
+        modality_type, names, weights = self.drawing.modality_types[other], self._names(name), pair.of(name)
         self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
         height, chosen = self._map_height(other), self._chosen(name, weights)
         captions = ["", *distinct([names[segment] for segment in chosen], CAPTION)]
@@ -139,9 +139,9 @@ class _Picture:
             below = top + LINE + place // ACROSS * (height + LINE + 0.05)
             panel = self.canvas.panel(left, below, PANEL, height, f"{other} {'input' if segment is None else 'map'}")
             if segment is not None:
-                kind.paint(panel, example, weights[segment].numpy(), colours, inputs=inputs)
+                modality_type.paint(panel, example, weights[segment].numpy(), colours, inputs=inputs)
             elif inputs:
-                kind.draw(panel, example)
+                modality_type.draw(panel, example)
             hidden = other if inputs else f"{other} (not shown)"
             caption = hidden if segment is None else f"with {captions[place]}"
             self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center")

@@ -16,6 +16,7 @@ from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Expla
 from mviz_lightning.explainers.outcome import outcome
 from mviz_lightning.functional import draw_masks, surrogate
 from mviz_lightning.functional.surrogate import ALPHA
+from mviz_lightning.functional.variation import ROUNDED
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ FEWEST_MASKS = 64
 
 MASKS_PER_SEGMENT = 4
 """Default number of masks for each segment."""
-
-ROUNDED = 4
-"""Largest change of an output that counts as rounding, in roundings of the largest output."""
 
 
 @dataclass(frozen=True, kw_only=True)

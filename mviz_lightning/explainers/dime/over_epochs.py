@@ -41,7 +41,8 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
     first, last = moments[0], moments[-1]
     example, kept = first.explanation.example, thinned(moments)
     strips = {
-        name: _height(kind, example, kept, inputs=drawing.show_inputs) for name, kind in drawing.modality_types.items()
+        name: _height(modality_type, example, kept, inputs=drawing.show_inputs)
+        for name, modality_type in drawing.modality_types.items()
     }
     names = dict.fromkeys(drawing.labels.output(moment.output.output) for moment in moments)
     title = wrapped(
@@ -79,24 +80,25 @@ def _listed(parts: Sequence[Attribution]) -> list[int]:
     return sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist())
 
 
-def _height(kind: ModalityType, example: int, kept: Sequence[Moment], *, inputs: bool) -> float:
-    if kind.thumbnail:
-        return 2 * (_width(kept) * kind.aspect(example, inputs=inputs) + STRIP_GAP) + LINE
-    return max(1, min(LISTED, kind.segments.count(example))) * 0.17 + 2 * LINE
+def _height(modality_type: ModalityType, example: int, kept: Sequence[Moment], *, inputs: bool) -> float:
+    if modality_type.thumbnail:
+        return 2 * (_width(kept) * modality_type.aspect(example, inputs=inputs) + STRIP_GAP) + LINE
+    return max(1, min(LISTED, modality_type.segments.count(example))) * 0.17 + 2 * LINE
 
 
 def _draw_thumbnails(canvas: Canvas, top: float, name: str, kept: Sequence[Moment], drawing: DrawingContext) -> None:
     """Draw a row of maps for UC and one for MI."""
-    kind, width, parts = drawing.modality_types[name], _width(kept), [moment.output.parts[name] for moment in kept]
+    modality_type, width = drawing.modality_types[name], _width(kept)
+    parts = [moment.output.parts[name] for moment in kept]
     example, colours = kept[0].explanation.example, diverging(largest(*parts))
-    height = width * kind.aspect(example, inputs=drawing.show_inputs)
+    height = width * modality_type.aspect(example, inputs=drawing.show_inputs)
     for row, (label, side) in enumerate(SIDES):
         below = top + row * (height + STRIP_GAP)
         canvas.text(MARGIN + LABEL / 2, below + height / 2, label, ha="center", va="center")
         for column, part in enumerate(parts):
             panel = canvas.panel(_left(column, width), below, width, height, "epochs map")
             weights = shown(getattr(part, side), getattr(part, f"{side}_r2"))
-            kind.paint(panel, example, weights, colours, inputs=drawing.show_inputs)
+            modality_type.paint(panel, example, weights, colours, inputs=drawing.show_inputs)
     for column, moment in enumerate(kept):
         place = _left(column, width) + width / 2
         canvas.text(place, top + 2 * (height + STRIP_GAP), moment.label, ha="center", fontsize=8)
@@ -112,7 +114,7 @@ def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment]
     parts, example = [moment.output.parts[name] for moment in kept], kept[0].explanation.example
     segments, colours = _listed(parts), diverging(largest(*parts))
     if not segments:
-        canvas.text(MARGIN + LABEL, top, "no units")
+        canvas.text(MARGIN + LABEL, top, "no segments")
         return
     names = drawing.modality_types[name].names(example, inputs=drawing.show_inputs)
     left, height = MARGIN + 1.3, len(segments) * 0.17

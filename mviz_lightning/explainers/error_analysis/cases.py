@@ -44,8 +44,8 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
     canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
     for place, case in enumerate(cases):
         top = TITLE + ROW * place
-        for panel, kind in _panels(canvas, top, case.example, drawing):
-            kind.draw(panel, case.example)
+        for panel, modality_type in _panels(canvas, top, case.example, drawing):
+            modality_type.draw(panel, case.example)
         first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
         canvas.text(left, top, first, fontsize=8.5, weight="bold")
         canvas.text(left, top + LINE, "\n".join(others), fontsize=8.5, linespacing=1.25)
@@ -129,8 +129,9 @@ def _words_from(drawing: DrawingContext) -> float:
 
 def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", ModalityType]]:
     """Yield a panel for every modality; what is tall becomes narrow, words become shorter."""
-    for place, (name, kind) in enumerate(drawing.modality_types.items()):
-        width, aspect = _column(drawing), kind.aspect(example)
+    for place, (name, modality_type) in enumerate(drawing.modality_types.items()):
+        width, aspect = _column(drawing), modality_type.aspect(example)
         height = min(width * aspect, TALLEST)
         left = MARGIN + place * (width + GAP)
-        yield canvas.panel(left, top, height / aspect if kind.thumbnail else width, height, name), kind
+        wide = height / aspect if modality_type.thumbnail else width
+        yield canvas.panel(left, top, wide, height, name), modality_type

@@ -121,9 +121,9 @@ def traits(probe: Probe, task: Task) -> Traits:
 
 
 def _words(probe: Probe) -> Iterator[tuple[Trait, int]]:
-    for name, kind in texts(probe).items():
+    for name, modality_type in texts(probe).items():
         for example in range(probe.size):
-            for word in kind.names(example):
+            for word in modality_type.names(example):
                 plain = word.casefold().strip(AROUND_WORDS)
                 if plain:
                     yield Trait("word", name, plain), example
@@ -137,9 +137,9 @@ def texts(probe: Probe) -> dict[str, ModalityType]:
         with warnings.catch_warnings():  # all has been said when the modality was cut
             warnings.simplefilter("ignore", MonitorWarning)
             try:
-                kind = modality_type_of(modality, probe.leaves[path])
-                if issubclass(kind, Text):
-                    found[name] = kind(replace(modality, max_segments=EVERY_WORD), probe.leaves, path)
+                modality_type = modality_type_of(modality, probe.leaves[path])
+                if issubclass(modality_type, Text):
+                    found[name] = modality_type(replace(modality, max_segments=EVERY_WORD), probe.leaves, path)
             except ConfigurationError:
                 continue
     return found

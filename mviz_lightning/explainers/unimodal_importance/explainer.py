@@ -154,7 +154,7 @@ class UnimodalImportance(Explainer):
         return importance_records(result, self.name, drawing, when)
 
     def _requests(self, probe_context: ProbeContext, examples: Sequence[int]) -> list[AttributionRequest]:
-        """Return what is asked for each modality."""
+        """Return the request for each modality."""
 
         def roles(example: int, outputs: Tensor) -> list[int]:
             return list(self._outcome(probe_context, example, outputs).roles)
@@ -206,7 +206,7 @@ class UnimodalImportance(Explainer):
         rest: Sequence[Outputs],
         responses: Responses,
     ) -> Iterator[tuple[str, _Evidence]]:
-        """Read the answers in the order in which they were asked for."""
+        """Read the responses in the order of the requests."""
         masked, attempts = iter(responses.outputs[1 + len(requests) :]), iter(enumerate(responses.derivatives))
         for request, without in zip(requests, rest, strict=True):
             place, entries = next(attempts) if request.derives else (LAST, None)

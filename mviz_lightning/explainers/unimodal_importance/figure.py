@@ -123,18 +123,18 @@ class _Picture:
         canvas.text(LIST, top + LINE + 0.03, "strongest parts", fontsize=8.5)
         top += 2 * LINE + 0.04
         for name, height in self._heights.items():
-            self._draw_modality(top, name, output.parts[name], height)
+            self._draw_modality(top, name, output.parts[name])
             top += height + 2 * LINE
 
-    def _draw_modality(self, top: float, name: str, part: SegmentAttribution, height: float) -> None:
-        canvas, kind, example = self.canvas, self.drawing.modality_types[name], self.found.example
+    def _draw_modality(self, top: float, name: str, part: SegmentAttribution) -> None:
+        canvas, modality_type, example = self.canvas, self.drawing.modality_types[name], self.found.example
         inputs = self.drawing.show_inputs
-        tall = PANEL * kind.aspect(example, inputs=inputs)
+        tall = PANEL * modality_type.aspect(example, inputs=inputs)
         panels = [canvas.panel(_left(column), top, PANEL, tall, f"{name} {column}") for column in range(2)]
         if inputs:
-            kind.draw(panels[0], example)
+            modality_type.draw(panels[0], example)
         colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
-        kind.paint(panels[1], example, drawn_weights(part), colours, inputs=inputs)
+        modality_type.paint(panels[1], example, drawn_weights(part), colours, inputs=inputs)
         if part.has_effect:
             canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
         below = top + tall + 0.08
