@@ -78,7 +78,7 @@ class Evaluator:
         Args:
             probe: The examples that the queries refer to.
             queries: The rows to evaluate.
-            at_least: Smallest number of rows to evaluate; one row is repeated, so that all processes run equally many forwards.
+            at_least: Smallest number of rows; one is repeated, so that all processes run equally many forwards.
 
         Returns:
             For each query ``(R, C)`` outputs of its R rows, on the model's device, in the model's own data type.

@@ -32,6 +32,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     SegmentAttribution,
 )
 from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.labels import format_weight
 from mviz_lightning.sinks.records import Picture, Record, Table
 
 
