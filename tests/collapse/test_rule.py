@@ -155,8 +155,8 @@ def test_the_verdict_rests_on_the_rows_alone() -> None:
         ({"total": 0.05, "flips": 0.1, "drop": 0.0}, False),  # limits belong to what is used
         ({"total": 0.049, "flips": 0.1, "drop": 0.0}, True),
         ({"total": 0.05, "flips": 0.099, "drop": 0.0}, True),
-        ({"total": 0.01, "flips": 0.01, "drop": 0.039}, True),  # .078 of the skill
-        ({"total": 0.01, "flips": 0.01, "drop": 0.041}, False),  # .082 of it
+        ({"total": 0.01, "flips": 0.01, "drop": 0.039}, True),  # 0.078 of the skill
+        ({"total": 0.01, "flips": 0.01, "drop": 0.041}, False),  # 0.082 of it
         ({"total": -0.02, "flips": 0.0, "drop": 0.0}, True),  # estimates may lie below 0
     ],
 )
@@ -185,7 +185,7 @@ def test_a_converged_xor_is_used_though_nothing_is_contributed_alone() -> None:
 def test_the_drop_is_a_share_of_what_can_be_gained_over_a_majority(majority: float) -> None:
     score_reference = ScoreReference(chance=majority, perfect=1.0)
     above = 1 - majority
-    score, lost = majority + 0.5 * above, 0.2 * above  # of accuracy, no more than .02
+    score, lost = majority + 0.5 * above, 0.2 * above  # of accuracy, no more than 0.02
     row = is_silent(0, score=score, drop=lost)
 
     assert drop_of(row, "b", score_reference) == pytest.approx(0.2)

@@ -43,7 +43,7 @@ class Exact(nn.Module):
 
 
 def network() -> nn.Module:
-    """The paper's network after a second of training: accuracy .96."""
+    """The paper's network after a second of training: accuracy 0.96."""
     with torch.random.fork_rng():
         return synthetic.trained(synthetic.draw(40_000, 0), 0, epochs=5)
 
@@ -177,7 +177,7 @@ def test_a_product_as_a_whole_has_the_parts_that_its_group_says(example: int) ->
 
 
 def lime(masks: Tensor, responses: Tensor) -> Tensor:
-    """Return LIME's weights by its own formulas: cosine distance, width .25, ridge of 1, a free intercept."""
+    """Return LIME's weights by its own formulas: cosine distance, width 0.25, ridge of 1, a free intercept."""
     everything = torch.ones(masks.shape[1]).double()
     distance = 1 - cosine_similarity(masks.double(), everything, dim=1)
     weight = (-distance.square() / 0.25**2).exp().sqrt().diag()

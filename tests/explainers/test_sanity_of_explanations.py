@@ -32,7 +32,7 @@ REDRAWN = (11, 12, 13)
 """Seeds of the weights that a trained model is compared with."""
 
 BOUND = 0.3
-"""Of the mean |Spearman|: that of 32 or 36 weights by chance is .14, that of half the edges .5."""
+"""Of the mean |Spearman|: that of 32 or 36 weights by chance is 0.14, that of half the edges 0.5."""
 
 
 class Net(nn.Module):
@@ -110,7 +110,7 @@ def dime(side: str) -> Explain:
     return explained
 
 
-def interplay(model: nn.Module) -> list[Tensor]:
+def interaction(model: nn.Module) -> list[Tensor]:
     """Return what parts of both modalities add to class 1 together."""
     explainer = CrossModalInteraction(outputs=[1], num_examples=0)
     report = explain(model, [BATCH], modalities=MODALITIES, task="multiclass", explainers=[explainer], pin=PINNED)
@@ -123,7 +123,7 @@ EXPLANATIONS: dict[str, Explain] = {
     **{method: importance(method) for method in NUM_TOTALS},
     "UC of DIME": dime("unimodal"),
     "MI of DIME": dime("interaction"),
-    "cross-modal": interplay,
+    "cross-modal": interaction,
 }
 
 

@@ -45,7 +45,7 @@ def test_an_argument_of_another_kind_is_refused_at_once(argument, message):
 
 def test_a_single_batch_is_no_list_of_batches():
     with pytest.raises(
-        ConfigurationError, match=r"^batches is a single one; pass a loader or a list, \[batch\] for one"
+        ConfigurationError, match=r"^batches is a single batch; pass a loader or a list of batches: \[batch\]"
     ):
         explain(Additive([3, 5], 3), {"a": BATCH[0], "b": BATCH[1]}, modalities=["a", "b"], task="multiclass")
 

@@ -97,7 +97,7 @@ def dry_run(found: Session, module: nn.Module, batch: Any) -> str:
 
 
 def collected(found: Session, module: nn.Module, passed: Sequence[tuple[Any, Sequence[int | None]]]) -> Session:
-    """Rehearse on the first batch and let all pass by."""
+    """Dry-run the model on the first batch, then collect all batches."""
     dry_run(found, module, passed[0][0])
     for batch, positions in passed:
         found.collect(batch, lambda _, positions=positions: positions)
