@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning import Modality
-from mviz_lightning.batch import leaves as leaf_kinds
 from mviz_lightning.batch import parse_modalities
+from mviz_lightning.batch.leaves import example_count
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
 
@@ -107,7 +107,7 @@ def session(
     found = Session(SessionConfig(parse_modalities(modalities), **settings))
     if state is not None:
         found.load(state)
-    count = leaf_kinds.count(next(iter(batch.values())))
+    count = example_count(next(iter(batch.values())))
     found.collect(batch, lambda size: range(1000, 1000 + size))
     found.dry_run(module.eval())
     found.check()
