@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mviz_lightning.errors import renamed_attributes
 from mviz_lightning.sinks.records import Dashboard, Picture, Record, RunRecord
 
 
@@ -37,17 +38,18 @@ class Product(nn.Module):
         return means.prod(0).unsqueeze(1)
 
 
+@renamed_attributes(layouts="dashboards")
 @dataclass
 class MemorySink:
     """A sink that keeps everything in memory.
 
     Attributes:
-        layouts: The dashboard of each call of :meth:`open`.
+        dashboards: The dashboard of each call of :meth:`open`.
         records: Every record with its step, and whether it joins the trainer's row.
         rows: Every run, in order.
     """
 
-    layouts: list[Dashboard] = field(default_factory=list)
+    dashboards: list[Dashboard] = field(default_factory=list)
     records: list[tuple[Record, int, bool]] = field(default_factory=list)
     rows: list[RunRecord] = field(default_factory=list)
 
@@ -56,9 +58,9 @@ class MemorySink:
         """All pictures with their steps."""
         return [(record, step) for record, step, _ in self.records if isinstance(record, Picture)]
 
-    def open(self, layout: Dashboard) -> None:
+    def open(self, dashboard: Dashboard) -> None:
         """Keep a dashboard."""
-        self.layouts.append(layout)
+        self.dashboards.append(dashboard)
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Keep records."""

@@ -22,7 +22,9 @@ from mviz_lightning import ConfigurationError, Modality, MultimodalMonitor
 from mviz_lightning.batch import Probe
 from mviz_lightning.errors import renamed_arguments
 from mviz_lightning.explainers import CrossModalInteraction, MultimodalRepresentation
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import draw_masks
+from mviz_lightning.testing import MemorySink
 
 RENAMED = [
     (lambda **said: Modality("x", **said), "units", "max_segments", 9),
@@ -137,6 +139,9 @@ def test_an_old_argument_of_a_function_works_too() -> None:
     [
         (MultimodalMonitor, "album", "explanation_history"),
         (Probe, "units", "segments"),
+        (Probe, "layout", "schema"),
+        (MemorySink, "layouts", "dashboards"),
+        (DrawingContext, "kinds", "modality_types"),
     ],
 )
 def test_old_attributes_are_found(owner: type, old: str, new: str) -> None:

@@ -83,7 +83,7 @@ def tables(text: str) -> Iterator[list[list[str]]]:
         yield [header, *body]
 
 
-# -- What the pages take for granted ---------------------------------------------------------------------------------
+# -- What the pages take for granted -----------------------------------------------------------------------------------
 
 
 class Examples(Dataset[dict[str, Tensor]]):
@@ -152,7 +152,7 @@ def taken_for_granted() -> dict[str, Any]:
     }
 
 
-# -- Code ------------------------------------------------------------------------------------------------------------
+# -- Code --------------------------------------------------------------------------------------------------------------
 
 
 @each([page for page in PAGES if python_blocks(page)])
@@ -177,7 +177,7 @@ def test_twelve_lines_attach_the_monitor():
     assert len(code.splitlines()) == 12
 
 
-# -- Shape -----------------------------------------------------------------------------------------------------------
+# -- Shape -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_readme_is_short_and_its_parts_come_in_order():
@@ -206,7 +206,7 @@ def test_the_index_lists_every_guide_once():
     assert sorted(listed) == [f"guides/{page.name}" for page in GUIDES]
 
 
-# -- Links -----------------------------------------------------------------------------------------------------------
+# -- Links -------------------------------------------------------------------------------------------------------------
 
 
 def anchors(page: Path) -> set[str]:
@@ -244,7 +244,7 @@ def test_the_page_for_contributors_names_every_room():
     assert [room for room in rooms if not re.search(rf"\b{room}\b", page)] == ["kinds"]
 
 
-# -- Numbers ---------------------------------------------------------------------------------------------------------
+# -- Numbers -----------------------------------------------------------------------------------------------------------
 
 
 def is_measured(table: list[list[str]]) -> bool:
@@ -285,7 +285,7 @@ def test_shares_take_the_rows_that_the_page_on_cost_says(modalities, rows):
     assert rows in (ROOT / "examples" / "guides" / "cost.md").read_text("utf-8")
 
 
-# -- Keys and files --------------------------------------------------------------------------------------------------
+# -- Keys and files ----------------------------------------------------------------------------------------------------
 
 NAMES = ("image", "text", "audio")
 KEYS = ROOT / "examples" / "guides" / "logged_keys.md"

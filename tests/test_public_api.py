@@ -70,10 +70,14 @@ SAME_NAME: set[str] = set()
 
 
 def named(text: str) -> Iterator[str]:
-    """Yield the classes and functions of a module that have no underscore."""
+    """Yield the classes, types and functions of a module that have no underscore."""
     for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
             yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            written = [target.id for target in targets if isinstance(target, ast.Name)]
+            yield from (name for name in written if name[0].isupper() and name != name.upper())
 
 
 def repeated(files: Mapping[str, str]) -> dict[str, list[str]]:
@@ -134,6 +138,8 @@ def test_no_name_means_two_things() -> None:
     [
         ({"a.py": "class A: ...", "b.py": "def A(): ..."}, ["A"]),
         ({"a.py": "class A: ...", "b.py": "from a import A\nclass _A: ..."}, []),
+        ({"a.py": "class A1b: ...", "b.py": "A1b: TypeAlias = int"}, ["A1b"]),
+        ({"a.py": "T = TypeVar('T')", "b.py": "T = TypeVar('T')"}, []),
         ({"a.py": "def f(): ...", "b.py": "class B:\n    def f(self): ..."}, []),
     ],
 )

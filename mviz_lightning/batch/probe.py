@@ -19,19 +19,19 @@ from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sa
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, renamed_attributes
 
 
-@renamed_attributes(units="segments")
+@renamed_attributes(units="segments", layout="schema")
 @dataclass(frozen=True)
 class Probe:
     """Fixed examples and the groups in which they are recombined.
 
     Attributes:
-        layout: The batch's schema.
+        schema: The batch's schema.
         leaves: Path -> leaf with N examples, on the CPU: an ``(N, ...)`` tensor or a list of N entries.
         groups: ``(G, g)`` long: G groups of g examples; examples are recombined within their group.
         segments: Modality -> the segments that queries may mask.
     """
 
-    layout: BatchSchema
+    schema: BatchSchema
     leaves: Mapping[str, Any]
     groups: Tensor
     segments: Mapping[str, Maskable] = field(default_factory=dict)
@@ -39,12 +39,12 @@ class Probe:
     @property
     def size(self) -> int:
         """Number of examples, N; those in no group belong to the reference set only."""
-        return self.layout.size(self.leaves)
+        return self.schema.size(self.leaves)
 
     @property
     def target(self) -> Tensor | None:
         """``(N, ...)`` labels; None without a target, or if the target holds no numbers."""
-        return None if self.layout.target is None else as_labels(self.leaves[self.layout.target])
+        return None if self.schema.target is None else as_labels(self.leaves[self.schema.target])
 
     def batch(
         self,
@@ -62,17 +62,17 @@ class Probe:
             needed: Paths of the leaves whose values matter; all by default. Other tensors repeat their first example,
                 which takes no memory.
         """
-        leaves = self.layout.take(self.leaves, sources, needed)
-        for path in self.layout.owners.keys() - leaves.keys():
+        leaves = self.schema.take(self.leaves, sources, needed)
+        for path in self.schema.owners.keys() - leaves.keys():
             first = self.leaves[path][:1].to(device)
             leaves[path] = first.expand(len(sources), *first.shape[1:])
         for name, kept in masks.items():
             segments = self.segments[name]
             if needed is not None and segments.leaf not in needed:
                 continue
-            column = sources[:, self.layout.names.index(name)]
+            column = sources[:, self.schema.names.index(name)]
             leaves[segments.leaf] = segments.mask(leaves[segments.leaf], kept, column)
-        return self.layout.build(leaves, device)
+        return self.schema.build(leaves, device)
 
 
 def as_labels(leaf: Any) -> Tensor | None:
@@ -189,10 +189,10 @@ def known_target(probe: Probe) -> Tensor | None:
         ConfigurationError: The target holds no numbers.
     """
     target = probe.target
-    if target is None and probe.layout.target is not None:
-        leaf = describe_leaf(probe.leaves[probe.layout.target])
+    if target is None and probe.schema.target is not None:
+        leaf = describe_leaf(probe.leaves[probe.schema.target])
         raise ConfigurationError(
-            f"target={probe.layout.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
+            f"target={probe.schema.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
             "labels or values."
         )
     return target

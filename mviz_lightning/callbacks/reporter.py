@@ -27,7 +27,7 @@ class Reporter:
     Attributes:
         history: Runs so far.
         explanation_history: Explanations so far.
-        layout: Arrangement of the scalars.
+        dashboard: Arrangement of the scalars.
         sinks: Destinations of the records.
         time_budget: Measures the time that pictures take.
         drawing: How results are drawn; None until there are some.
@@ -37,7 +37,7 @@ class Reporter:
 
     history: History
     explanation_history: ExplanationHistory
-    layout: Dashboard
+    dashboard: Dashboard
     sinks: Sequence[Sink]
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     drawing: DrawingContext | None = None
@@ -58,7 +58,7 @@ class Reporter:
 
     def illustrate(self, session: Session, *, show_inputs: bool) -> None:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
-        drawing = DrawingContext(session.kinds, Labels(session.task, session.config.class_names), show_inputs)
+        drawing = DrawingContext(session.modality_types, Labels(session.task, session.config.class_names), show_inputs)
         self.drawing = self.drawing if drawing == self.drawing else drawing
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:
@@ -69,7 +69,7 @@ class Reporter:
             with_trainer_row: Whether the trainer logs a row right after this.
         """
         self.explanation_history.add(found)
-        self._untold |= found.stage == "fit"
+        self._untold |= found.phase == "fit"
         drawing = self.drawing
         if not self.sinks or drawing is None:
             return
@@ -125,18 +125,18 @@ class Reporter:
     def _over_epochs(self) -> tuple[list[Record], list[Exception]]:
         """Draw every example over the training; return the errors too."""
         drawing, explainers = self.drawing, {explainer.name: explainer for explainer in self.explainers}
-        films = [(name, moments) for (name, _), moments in self.explanation_history.films().items()]
         if drawing is None:
             return [], []
+        examples = self.explanation_history.moments_by_example().items()
         drawn, failures = _each(
-            lambda film: explainers[film[0]].draw_over_epochs(film[1], drawing),
-            [film for film in films if film[0] in explainers],
+            lambda one: one[0].draw_over_epochs(one[1], drawing),
+            [(explainers[name], moments) for (name, _), moments in examples if name in explainers],
         )
         return [*chain(*drawn)], [*failures, *drawing.pop_failures()]
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix; return the errors."""
-        named = [replace(record, key=f"{self.layout.name}/{record.key}") for record in records]
+        named = [replace(record, key=f"{self.dashboard.name}/{record.key}") for record in records]
         return self._for_each_sink(lambda sink: sink.write(named, step, with_trainer_row=with_trainer_row))
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:
@@ -146,7 +146,7 @@ class Reporter:
         return [*failures, *unopened]
 
     def _open(self, sink: Sink) -> None:
-        sink.open(self.layout)
+        sink.open(self.dashboard)
         self._opened.add(id(sink))
 
 

@@ -84,7 +84,7 @@ def _proof(verdict: Verdict) -> list[str]:
     told = verdict.alone
     if told is None:
         asked = verdict.state is not State.USED and verdict.skill is not None
-        return ["its raw inputs could not be asked: no table of numbers, too few examples, or copies of few"] * asked
+        return ["its raw inputs could not be tested: no table of numbers, too few examples, or copies of few"] * asked
     found = (
         f"explains {told.explained:.0%} (standard error {told.error:.0%})" if told.explained > 0 else "explains none"
     )

@@ -73,7 +73,7 @@ def fit_raw_input_proof(
     wanted = _standardised(encoded(target[known], task, outputs), task)
     if len(wanted) < FEWEST or not wanted.shape[1]:
         return {}
-    found = {name: _fitted(probe, name, known, wanted, seed) for name in probe.layout.names}
+    found = {name: _fitted(probe, name, known, wanted, seed) for name in probe.schema.names}
     return {name: proof for name, proof in found.items() if proof is not None}
 
 
@@ -120,7 +120,7 @@ def _folds(things: Tensor, columns: int, seed: int) -> Tensor | None:
 
 def _features(probe: Probe, name: str) -> Tensor | None:
     """Return a modality's raw numbers; None where it has none."""
-    modality, values = probe.layout.modalities[name], probe.leaves[probe.layout.values[name][0]]
+    modality, values = probe.schema.modalities[name], probe.leaves[probe.schema.values[name][0]]
     mask = probe.leaves.get(modality.mask or "")
     try:
         return modality_type_of(modality, values).features(values, mask.bool() if isinstance(mask, Tensor) else None)

@@ -102,10 +102,10 @@ def trace_rows(
     untracked: Tags = 0,
 ) -> Trace:
     """Trace a forward of the first ``size`` examples; leaf k is the k-th of the schema's owners."""
-    query = Query.aligned(torch.arange(size), len(probe.layout.names))
+    query = Query.aligned(torch.arange(size), len(probe.schema.names))
     batch = probe.batch(query.sources, {}, device)
-    leaves = probe.layout.leaves(batch)
-    ordered = {path: leaves[path] for path in probe.layout.owners}
+    leaves = probe.schema.leaves(batch)
+    ordered = {path: leaves[path] for path in probe.schema.owners}
     return trace(module, lambda: scores(predict(module, batch)), ordered, replayed, untracked)
 
 

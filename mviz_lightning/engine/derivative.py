@@ -158,9 +158,9 @@ def _plan_without(evaluator: Evaluator, probe: Probe, modality: str) -> Plan | N
     plan = evaluator.plan_for(probe) if evaluator.reuse and evaluator.all_pairs is None else None
     if plan is None:
         return None
-    own = probe.layout.names.index(modality)
+    own = probe.schema.names.index(modality)
     others = {key: m for key, m in plan.modality.items() if m != own}
-    needed = plan.needed | set(probe.layout.values[modality])
+    needed = plan.needed | set(probe.schema.values[modality])
     return replace(plan, modality=others, needed=frozenset(needed)) if others else None
 
 
@@ -174,7 +174,7 @@ class _Derivation:
 
     def at(self, points: Points, plan: Plan | None) -> Tensor:
         """Return ``(P, ...)`` derivatives; the plan's calls are replayed."""
-        runs = row_runs(points.rows, self.probe.layout.names, self.evaluator.chunk_size)
+        runs = row_runs(points.rows, self.probe.schema.names, self.evaluator.chunk_size)
         return torch.cat([part for run in runs for part in self._run(points[run.rows], run, plan)])
 
     def _run(self, points: Points, run: RowRun, plan: Plan | None) -> list[Tensor]:
@@ -194,7 +194,7 @@ class _Derivation:
         model, device = evaluator.module, evaluator.device
         twice = points[torch.arange(max(count, 2)).clamp(max=count - 1)]
         sources, masks = twice.rows.sources, {m: kept for m, kept in twice.rows.masks.items() if m != name}
-        own = sources[:, self.probe.layout.names.index(name)]
+        own = sources[:, self.probe.schema.names.index(name)]
         segments = max(self.probe.segments[name].count(example) for example in set(own.tolist()))
         nothing = {name: torch.zeros(len(sources), segments, dtype=torch.bool)}
         batch, masked = (self.probe.batch(sources, kept, device, needed) for kept in (masks, {**masks, **nothing}))

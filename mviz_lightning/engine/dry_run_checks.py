@@ -91,7 +91,7 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Mask
     Raises:
         ConfigurationError: The model fails.
     """
-    rows = Query.aligned(torch.arange(min(TRIAL_EXAMPLES, probe.size)), len(probe.layout.names))
+    rows = Query.aligned(torch.arange(min(TRIAL_EXAMPLES, probe.size)), len(probe.schema.names))
     masked = replace(probe, segments=segments)
     for name, found in segments.items():
         most = max(found.count(example) for example in range(len(rows)))
@@ -100,7 +100,7 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Mask
         except Exception as error:
             raise ConfigurationError(
                 f"the model fails if all segments of {name!r} are masked ({describe_error(error)}). Pass the value of "
-                f"masked segments: Modality({probe.layout.modalities[name].values!r}, baseline=...)."
+                f"masked segments: Modality({probe.schema.modalities[name].values!r}, baseline=...)."
             ) from error
 
 

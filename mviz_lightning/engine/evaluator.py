@@ -78,7 +78,7 @@ class Evaluator:
         Args:
             probe: The examples that the queries refer to.
             queries: The rows to evaluate.
-            at_least: Evaluate at least so many rows by repeating one, so that all processes run equally many forwards.
+            at_least: Smallest number of rows; one is repeated, so that all processes run equally many forwards.
 
         Returns:
             For each query ``(R, C)`` outputs of its R rows, on the model's device, in the model's own data type.
@@ -127,7 +127,7 @@ class Evaluator:
             plan = None if self.all_pairs else self.plan_for(probe)
             if not self.reuse or (plan is None and self.all_pairs is None):
                 return self._plain(probe, query)
-            if not any(run.worthwhile for run in row_runs(query, probe.layout.names, self.chunk_size)):
+            if not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
                 return self._plain(probe, query)
             try:
                 outputs = self._reusing(plan, probe, query)
@@ -155,7 +155,7 @@ class Evaluator:
     def _reusing(self, plan: Plan | None, probe: Probe, query: Query) -> Tensor:
         outputs: list[Tensor] = []
         while len(query):
-            run = next(row_runs(query, probe.layout.names, self.chunk_size))
+            run = next(row_runs(query, probe.schema.names, self.chunk_size))
             # Scores of all pairs and recordings take memory of their own.
             found = self._or_fewer(partial(self._outputs_of, run, plan, probe, query[run.rows]), len(run.distinct))
             outputs += found

@@ -48,8 +48,8 @@ class InputPoint:
         Raises:
             ConfigurationError: The values are not real numbers, and no embedding layer looks them up.
         """
-        path = probe.layout.values[modality][0]
-        leaf = tree.get(batch, probe.layout.keys[path])
+        path = probe.schema.values[modality][0]
+        leaf = tree.get(batch, probe.schema.keys[path])
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             return cls(modality, path)
         names: list[str] = []
@@ -77,7 +77,7 @@ class InputPoint:
             shares: ``(R,)`` position of each row, 0 masked and 1 whole; or ``(R, ...)`` position of each entry.
         """
         self._points, self._differences = [], []
-        keys = probe.layout.keys[self.path]
+        keys = probe.schema.keys[self.path]
         whole, without = tree.get(batch, keys), tree.get(masked, keys)
         if not self.embeddings:
             yield tree.replace(batch, {keys: self._point(whole, without, shares)})
@@ -151,7 +151,7 @@ def _hidden(probe: Probe, modality: str, batch: Any, masked: Any, tokens: Tensor
 
     Special tokens are not hidden. Padding is False too, since the mask hid it before.
     """
-    keys = probe.layout.keys[probe.segments[modality].leaf]
+    keys = probe.schema.keys[probe.segments[modality].leaf]
     changed: Tensor = (tree.get(batch, keys) != tree.get(masked, keys)).flatten(1)
     # A mask has one number per token or one per pair of tokens; a hidden token is hidden from all queries.
     return changed if changed.shape == tokens.shape else changed.view(len(tokens), -1, tokens.shape[1]).any(1)

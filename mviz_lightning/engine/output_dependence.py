@@ -17,7 +17,7 @@ TRACED_EXAMPLES = 4
 """Number of examples in a traced forward: few, since a trace keeps every tensor of the forward in memory."""
 
 
-def trace_few(evaluator: Evaluator, probe: Probe) -> Trace | None:
+def trace_forward(evaluator: Evaluator, probe: Probe) -> Trace | None:
     """Trace one forward of a few examples; return None if the model cannot be traced."""
     if evaluator.sharded:
         return None  # all processes must run equally many forwards, and the others may need no trace
@@ -76,24 +76,24 @@ def modalities_without_effect(evaluator: Evaluator, probe: Probe, rows: Tensor, 
         rows: ``(R,)`` the examples that are swapped.
         guessed: Whether the scores were guessed among several outputs of the model.
     """
-    aligned = Query.aligned(rows, len(probe.layout.names))
+    aligned = Query.aligned(rows, len(probe.schema.names))
     expected = evaluator.plain(probe, aligned)
-    silent = [name for name in probe.layout.names if _is_silent(evaluator, probe, aligned, expected, name)]
-    if not silent or (guessed and len(silent) < len(probe.layout.names)):
+    silent = [name for name in probe.schema.names if _is_silent(evaluator, probe, aligned, expected, name)]
+    if not silent or (guessed and len(silent) < len(probe.schema.names)):
         return silent
-    found = trace_few(evaluator, probe)
+    found = trace_forward(evaluator, probe)
     if found is None:
         return []
-    return [name for name in silent if not found.outputs & _modality_bits(probe.layout)[name]]
+    return [name for name in silent if not found.outputs & _modality_bits(probe.schema)[name]]
 
 
 def _is_silent(evaluator: Evaluator, probe: Probe, aligned: Query, expected: Tensor, name: str) -> bool:
-    sources, column = aligned.sources.clone(), probe.layout.names.index(name)
+    sources, column = aligned.sources.clone(), probe.schema.names.index(name)
     sources[:, column] = sources[:, column].roll(1)
     found = evaluator.plain(probe, Query(sources))
     return torch.equal(expected, found) and _digest(probe, name, aligned.sources) != _digest(probe, name, sources)
 
 
 def _digest(probe: Probe, name: str, sources: Tensor) -> str:
-    leaves = probe.layout.take(probe.leaves, sources)
-    return fingerprint({path: leaves[path] for path in probe.layout.values[name]})
+    leaves = probe.schema.take(probe.leaves, sources)
+    return fingerprint({path: leaves[path] for path in probe.schema.values[name]})

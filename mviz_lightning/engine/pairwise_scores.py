@@ -28,7 +28,7 @@ def scores_all_pairs(evaluator: Evaluator, probe: Probe) -> bool:
         probe: Some examples; with fewer than 3, the function returns False.
     """
     count = min(TRIED_EXAMPLES, probe.size)
-    if len(probe.layout.names) != 2 or count < 3:
+    if len(probe.schema.names) != 2 or count < 3:
         return False
     own = torch.arange(count)
     with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():

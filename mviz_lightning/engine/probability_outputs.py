@@ -76,7 +76,7 @@ def last_operation(evaluator: Evaluator, probe: Probe) -> Head | None:
         ``"softmax"``, ``"sigmoid"``, or None if there is neither or the forward cannot be traced.
     """
     with suppress(Exception), isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-        rows = Query.aligned(torch.arange(min(2, probe.size)), len(probe.layout.names))
+        rows = Query.aligned(torch.arange(min(2, probe.size)), len(probe.schema.names))
         batch, mode = probe.batch(rows.sources, {}, evaluator.device), _HeadMode()
         with mode:
             outputs = scores(evaluator.predict(evaluator.module, batch))

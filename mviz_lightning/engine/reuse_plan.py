@@ -65,14 +65,14 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     Returns:
         The plan; None if no submodule depends on one modality alone, or if there are fewer examples.
     """
-    paths, modalities = list(probe.layout.owners), len(probe.layout.names)
+    paths, modalities = list(probe.schema.owners), len(probe.schema.names)
     if probe.size < max(TRACED_ROWS):
         return None
     masks = [
-        sum(1 << bit for bit, path in enumerate(paths) if probe.layout.owners[path] == m) for m in range(modalities)
+        sum(1 << bit for bit, path in enumerate(paths) if probe.schema.owners[path] == m) for m in range(modalities)
     ]
     large = trace_rows(module, predict, probe, TRACED_ROWS[0], device)
-    owned = sum(masks) & ~sum(1 << bit for bit, path in enumerate(paths) if path in probe.layout.unowned)
+    owned = sum(masks) & ~sum(1 << bit for bit, path in enumerate(paths) if path in probe.schema.unowned)
     # If the trace loses a leaf of a modality on its way to the outputs (strings, NumPy), any tensor that no traced
     # operation made may hold its values; a call that uses such a tensor does not count as one modality's alone.
     untracked = 1 << len(paths) if owned & ~large.outputs else 0

@@ -30,7 +30,7 @@ def try_reuse(evaluator: Evaluator, probe: Probe) -> float:
     if probe.size < max(TRACED_ROWS):
         return 1.0
     pairs = torch.cartesian_prod(examples, examples)
-    rest = pairs[:, -1:].expand(-1, len(probe.layout.names) - 2)
+    rest = pairs[:, -1:].expand(-1, len(probe.schema.names) - 2)
     outputs = evaluator(probe, [Query(torch.cat([pairs, rest], 1))])[0]
     return fusion_share(evaluator, probe) if outputs.shape[1] <= MANY_OUTPUTS else 1.0
 

@@ -64,7 +64,7 @@ MIXED_ROWS = (
 
 def evaluate_aligned(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:
     """Return ``(R, C)`` outputs of the examples ``rows``, ``(R,)``, as they are, without reuse."""
-    return evaluator.plain(probe, Query.aligned(rows, len(probe.layout.names)))
+    return evaluator.plain(probe, Query.aligned(rows, len(probe.schema.names)))
 
 
 def outputs_agree(left: Tensor, right: Tensor) -> bool:

@@ -88,7 +88,7 @@ class _SecondDerivation:
             for input_point, scale in zip(self.input_points, scales, strict=True):
                 name = input_point.modality
                 masked = probe.batch(sources, {name: torch.zeros(scale.shape, dtype=torch.bool)}, evaluator.device)
-                own = sources[:, probe.layout.names.index(name)]
+                own = sources[:, probe.schema.names.index(name)]
                 shares = scale_per_entry(scale, cast("Segments", probe.segments[name]).index, own)
                 entered = input_point.open(evaluator.module, probe, batch, masked, shares)
                 batch = stack.enter_context(entered)

@@ -10,7 +10,7 @@ from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.output_dependence import interacting_modalities, trace_few
+from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, evaluate_aligned, live_columns, outputs_agree
 from mviz_lightning.errors import MonitorWarning
 
@@ -28,7 +28,7 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) ->
     rows = torch.arange(min(TRIAL_EXAMPLES, probe.size))
     strays = [
         path
-        for path in probe.layout.unowned
+        for path in probe.schema.unowned
         if not outputs_agree(outputs[: len(rows)], evaluate_aligned(evaluator, _with_swapped(probe, path), rows))
     ]
     if strays:
@@ -37,12 +37,12 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) ->
 
 def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) -> str:
     """Return the warning, with the ``modalities=`` in which every stray leaf travels with the modality it acts with."""
-    layout, found = probe.layout, trace_few(evaluator, probe)
-    partners = {path: interacting_modalities(found, layout, path) for path in strays}
+    schema, found = probe.schema, trace_forward(evaluator, probe)
+    partners = {path: interacting_modalities(found, schema, path) for path in strays}
     clear = {path: names[0] for path, names in partners.items() if len(names) == 1}
     unclear = {path: names for path, names in partners.items() if len(names) > 1}
     choices = list(dict.fromkeys(name for names in unclear.values() for name in names)) or [""]
-    lines = [modalities_code(layout.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
+    lines = [modalities_code(schema.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
     shown = [f"{path!r} acts with {name!r}" for path, name in clear.items()]
     hidden = [f"{path!r} acts with {' or '.join(map(repr, names))}" for path, names in unclear.items()]
     facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []
@@ -50,7 +50,7 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
     return (
         f"the outputs depend on {', '.join(map(repr, strays))}, which belongs to no modality and travels with "
-        f"{layout.names[0]!r}. {' '.join(facts)} Pass {', or '.join(lines)}.{keeps}"
+        f"{schema.names[0]!r}. {' '.join(facts)} Pass {', or '.join(lines)}.{keeps}"
     )
 
 
@@ -61,4 +61,4 @@ def _given(owners: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _with_swapped(probe: Probe, path: str) -> Probe:
     rolled = torch.arange(probe.size).roll(1)
-    return Probe(probe.layout, {**probe.leaves, path: take_examples(probe.leaves[path], rolled)}, probe.groups)
+    return Probe(probe.schema, {**probe.leaves, path: take_examples(probe.leaves[path], rolled)}, probe.groups)

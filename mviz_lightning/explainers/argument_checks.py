@@ -15,7 +15,7 @@ def require_least(explainer: object, least: Mapping[str, int]) -> None:
 
 
 def require_outputs(explainer: object, named: Sequence[int] | None, count: int) -> None:
-    """Raise a ConfigurationError for an output that a model of so many does not have."""
+    """Raise a ConfigurationError for an output that the model does not have."""
     if named is not None and not isinstance(named, Sequence):
         raise ConfigurationError(
             f"{type(explainer).__name__}(outputs={named!r}): give a list of numbers of outputs, [{named!r}] for one."

@@ -98,7 +98,7 @@ class Request:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is asked for."""
+        """Whether nothing is requested."""
         return not (self.queries or self.derivatives)
 
 
@@ -223,7 +223,7 @@ class Explainer(ABC):
         return Request()
 
     def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
-        """Return the result with the responses to :meth:`plan_second_round`; not called if nothing was asked for."""
+        """Return the result with the responses to :meth:`plan_second_round`; not called if nothing was requested."""
         return result
 
     def join(self, results: Sequence[Result]) -> Result:

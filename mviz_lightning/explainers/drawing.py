@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from mviz_lightning.errors import renamed_attributes
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
@@ -14,17 +15,18 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+@renamed_attributes(kinds="modality_types")
 @dataclass(frozen=True)
 class DrawingContext:
     """How inputs are drawn, how classes are called, and whether inputs may be shown.
 
     Attributes:
-        kinds: Name of a modality -> how it is drawn.
+        modality_types: Name of a modality -> how it is drawn.
         labels: Names of classes and outputs.
         show_inputs: Whether inputs may be shown and heard.
     """
 
-    kinds: Mapping[str, ModalityType]
+    modality_types: Mapping[str, ModalityType]
     labels: Labels
     show_inputs: bool = True
     _failures: list[Exception] = field(default_factory=list, compare=False, repr=False)
@@ -54,8 +56,8 @@ class DrawingContext:
         """Return the sounds of examples by key. The key does not depend on the method; no inputs, no sounds."""
         found = {}
         for one in examples:
-            for name, kind in (self.kinds if self.show_inputs else {}).items():
-                samples, key = kind.sound(one.example), f"sound/example_{one.position}/{name}"
-                if samples is not None and kind.modality.sample_rate is not None:
-                    found[key] = Sound(key, samples, kind.modality.sample_rate)
+            for name, modality_type in (self.modality_types if self.show_inputs else {}).items():
+                samples, key = modality_type.sound(one.example), f"sound/example_{one.position}/{name}"
+                if samples is not None and modality_type.modality.sample_rate is not None:
+                    found[key] = Sound(key, samples, modality_type.modality.sample_rate)
         return found

@@ -43,12 +43,12 @@ class Design(Protocol):
 
 
 def smallest_group(modalities: int) -> int:
-    """Return the size of the smallest group that a design of so many modalities needs."""
+    """Return the size of the smallest group that a design for a number of modalities needs."""
     return 4 if modalities == 2 else 4 * modalities
 
 
 def usual_group(modalities: int) -> int:
-    """Return the default size of a group: 16 examples, or the smallest that so many modalities need."""
+    """Return the default size of a group: 16 examples, or the smallest group of the design if that is larger."""
     return max(16, smallest_group(modalities))
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 ROUNDED = 4
-"""Largest deviation of a constant column, in roundings (eps) of its largest value."""
+"""Largest change that counts as rounding, in roundings (eps) of the largest value."""
 
 
 def rounding_of(values: Tensor) -> Tensor:

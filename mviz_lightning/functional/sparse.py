@@ -161,8 +161,8 @@ def _refined(problem: Problem, fit: Fit, penalty: float, tolerance: float) -> Fi
     likely = problem.mixing * (2 * penalty - max(fit.penalty, penalty))
     active = fit.weights.ne(0).any(1) | (problem.asking(fit) >= likely)
     while True:
-        few = replace(problem, values=problem.values[:, active])
-        solved = minimise(few, replace(fit, weights=fit.weights[active]), penalty, tolerance)
+        reduced = replace(problem, values=problem.values[:, active])
+        solved = minimise(reduced, replace(fit, weights=fit.weights[active]), penalty, tolerance)
         fit = replace(solved, weights=torch.zeros_like(fit.weights).index_put((active,), solved.weights))
         missing = (problem.asking(fit) > (problem.mixing + tolerance) * penalty) & ~active
         if not fit.settled or not bool(missing.any()):

@@ -104,7 +104,7 @@ class ModalityType(ABC):
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the names of an example's segments; with ``inputs=False``, names that do not reveal the input."""
-        return [f"unit {segment + 1}" for segment in range(self.segments.count(example))]
+        return [f"segment {segment + 1}" for segment in range(self.segments.count(example))]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of an example's panel; with ``inputs=False``, independent of the input."""
@@ -178,8 +178,8 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
         ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
     """
     found = {}
-    for name, modality in probe.layout.modalities.items():
-        path = probe.layout.values[name][0]
+    for name, modality in probe.schema.modalities.items():
+        path = probe.schema.values[name][0]
         try:
             modality_type = modality_type_of(modality, probe.leaves[path])
         except ConfigurationError as error:

@@ -148,7 +148,7 @@ class Tabular(ModalityType):
 
 
 def _prepare(axes: "Axes", lines: int) -> int:
-    """Set a panel's axes to so many lines from the top; return how many characters fit into a line."""
+    """Set a panel's axes to a number of lines from the top; return how many characters fit into a line."""
     columns, room = text_capacity(axes)
     axes.set(xlim=(0, 1), ylim=(max(lines, min(room, 4)), 0))
     return int(columns)

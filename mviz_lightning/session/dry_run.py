@@ -52,39 +52,41 @@ class DryRun:
     remarks: Remarks
     call: str = ""
 
-    def run(self, module: nn.Module, few: Probe, precision: ContextFactory) -> TriedModel:
+    def run(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> TriedModel:
         """Find the call, and check that rows are independent and that the outputs and all segments can be used.
 
         Args:
             module: The user's model.
-            few: A few examples.
+            trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
 
         Raises:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
-        call, evaluator = self._called(module, few, precision)
-        outputs = dry_run_checks.check_independence(evaluator, few)
+        call, evaluator = self._called(module, trial, precision)
+        outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
-            self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, few, call), noted=False)
-            dry_run_checks.warn_of_stray_leaves(evaluator, few, outputs)
+            self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call), noted=False)
+            dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs)
         self.call = call.description
-        self.reading.try_on(evaluator, few, outputs.shape[1])
+        self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
         if self.config.explainers:
             dry_run_checks.try_segments(
-                evaluator, few, {name: kind.segments for name, kind in modality_types_of(few).items()}
+                evaluator,
+                trial,
+                {name: modality_type.segments for name, modality_type in modality_types_of(trial).items()},
             )
-        fusion_share = dry_run_checks.try_reuse(evaluator, few) if self.config.may_grow else 1.0
-        return TriedModel(evaluator, outputs.shape[1], dry_run_checks.reused(evaluator, few), fusion_share)
+        fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
+        return TriedModel(evaluator, outputs.shape[1], dry_run_checks.reused(evaluator, trial), fusion_share)
 
-    def _called(self, module: nn.Module, few: Probe, precision: ContextFactory) -> tuple[ModelCall, Evaluator]:
+    def _called(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""
-        config, rows = self.config, Query.aligned(torch.arange(few.size), len(few.layout.names)).sources
+        config, rows = self.config, Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
         with isolated(module, seed=config.seed), precision():
-            call = choose_call(module, few.layout, few.batch(rows, {}, device_of(module)), config.predict)
+            call = choose_call(module, trial.schema, trial.batch(rows, {}, device_of(module)), config.predict)
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
-        if not scores_all_pairs(evaluator, few):
+        if not scores_all_pairs(evaluator, trial):
             return call, evaluator
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise

@@ -192,7 +192,7 @@ def _report(session: Session) -> ShareReport:
         {run.explainer.name: run.result for run in runs if run.result is not None},
         session.pop_notes(),
         runs,
-        DrawingContext(session.kinds, Labels(session.task, config.class_names)),
+        DrawingContext(session.modality_types, Labels(session.task, config.class_names)),
     )
 
 

@@ -15,21 +15,27 @@ class Entry:
 
     Attributes:
         explainer: Name of the explainer.
-        stage: ``fit``, ``validate`` or ``test``.
+        phase: ``fit``, ``validate`` or ``test``; checkpoints keep it under the key ``stage``.
         epoch: Epoch of the training.
         step: Step at the x-axis of the loggers.
         explanations: The explained examples.
     """
 
     explainer: str
-    stage: str
+    phase: str = field(metadata={"key": "stage"})
     epoch: int
     step: int
     explanations: Sequence[Explanation]
 
     def state(self) -> dict[str, Any]:
         """Return plain types for checkpoints."""
-        return vars(self) | {"explanations": [explanation.state() for explanation in self.explanations]}
+        return {
+            "explainer": self.explainer,
+            "stage": self.phase,
+            "epoch": self.epoch,
+            "step": self.step,
+            "explanations": [explanation.state() for explanation in self.explanations],
+        }
 
 
 @dataclass(frozen=True)
@@ -39,21 +45,21 @@ class TimedResult:
     Attributes:
         explainer: The method.
         result: What it found.
-        stage: ``fit``, ``validate`` or ``test``.
+        phase: ``fit``, ``validate`` or ``test``.
         epoch: Epoch of the training.
         step: Step at the x-axis of the loggers.
     """
 
     explainer: Explainer
     result: Result
-    stage: str
+    phase: str
     epoch: int
     step: int
 
     @property
     def when(self) -> str:
         """The moment in words."""
-        return f"epoch {self.epoch} (step {self.step})" if self.stage == "fit" else self.stage
+        return f"epoch {self.epoch} (step {self.step})" if self.phase == "fit" else self.phase
 
 
 @dataclass
@@ -68,15 +74,15 @@ class ExplanationHistory:
 
     def add(self, found: TimedResult) -> None:
         """Keep the examples of an explainer that is drawn over the epochs; only those of a fit belong to its curve."""
-        if found.stage == "fit" and found.explainer.over_epochs:
+        if found.phase == "fit" and found.explainer.over_epochs:
             explanations = cast("Sequence[Explanation]", found.result.examples)
-            self.entries.append(Entry(found.explainer.name, found.stage, found.epoch, found.step, explanations))
+            self.entries.append(Entry(found.explainer.name, found.phase, found.epoch, found.step, explanations))
 
     def clear(self) -> None:
         """Remove all entries: the examples changed, or another training begins."""
         self.entries.clear()
 
-    def films(self) -> dict[tuple[str, int], list[Moment]]:
+    def moments_by_example(self) -> dict[tuple[str, int], list[Moment]]:
         """Return ``(name of an explainer, position of an example)`` -> its explanations in order."""
         epochs = [(entry.explainer, entry.epoch) for entry in self.entries]
         by_epoch = len(set(epochs)) == len(epochs)

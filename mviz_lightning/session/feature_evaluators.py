@@ -66,4 +66,4 @@ class FeatureEvaluators:
     @property
     def _few(self) -> Query:
         probe = self.probe_context.probe
-        return Query.aligned(torch.arange(min(TRIED, probe.size)), len(probe.layout.names))
+        return Query.aligned(torch.arange(min(TRIED, probe.size)), len(probe.schema.names))

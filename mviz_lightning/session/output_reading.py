@@ -54,19 +54,19 @@ class OutputReading:
     head: Head | None = None
     _settled: bool = False
 
-    def try_on(self, evaluator: Evaluator, few: Probe, outputs: int) -> None:
+    def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:
         """Check that the outputs of a few examples can be read.
 
         Args:
             evaluator: Evaluates the model.
-            few: A few examples.
+            trial: A few examples.
             outputs: Number of outputs of one example, C.
 
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
-        resolve_task(self.given, outputs, known_target(few))
-        self.last = last_operation(evaluator, few)
+        resolve_task(self.given, outputs, known_target(trial))
+        self.last = last_operation(evaluator, trial)
 
     def task_of(self, probe: Probe, outputs: int) -> Task:
         """Return what the outputs stand for, judged by all labels; a guess is a line for the log.

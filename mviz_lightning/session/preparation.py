@@ -140,12 +140,12 @@ class Preparation:
             module: The user's model.
             precision: Makes the context in which the trainer calls the model.
         """
-        few = self._sampler.few
-        if few is None or self.dry_run_done or self._failure is not None:
+        trial = self._sampler.trial
+        if trial is None or self.dry_run_done or self._failure is not None:
             return
         with self.failures_kept():
-            self._tried = self._dry_run.run(module, few, precision)
-            self._sampler.drop_few()
+            self._tried = self._dry_run.run(module, trial, precision)
+            self._sampler.drop_trial()
 
     def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
         """Raise, on all processes, what failed on any so far.

@@ -34,15 +34,14 @@ class ProbeSampler:
     Attributes:
         config: What is measured.
         saved: The probe of the checkpoint that was loaded.
-        few: Copies of the first batch's first examples, for the dry run; None before the first batch and after the dry
-            run.
-        layout: Where everything lies in a batch; None until the first.
+        trial: Copies of the first batch's first examples; None before the first batch and after the dry run.
+        schema: Where everything lies in a batch; None until the first.
     """
 
     config: SessionConfig
     saved: SavedProbe = field(default_factory=SavedProbe)
-    few: Probe | None = None
-    layout: BatchSchema | None = None
+    trial: Probe | None = None
+    schema: BatchSchema | None = None
     _reservoir: Reservoir | None = None
 
     def begin(self) -> None:
@@ -51,16 +50,16 @@ class ProbeSampler:
 
     def observe(self, batch: Any) -> tuple[Mapping[str, Any], int]:
         """Learn from a batch where everything lies; return its leaves by path, and its number of examples."""
-        if self.layout is None:
-            self.layout = BatchSchema.learn(batch, self.config.modalities, self.config.target)
-            self.few = first_examples(self.layout, batch, TRIAL_EXAMPLES)
-        self.layout = self.layout.settled(batch)
-        leaves = self.layout.leaves(batch)
-        return leaves, self.layout.size(leaves)
+        if self.schema is None:
+            self.schema = BatchSchema.learn(batch, self.config.modalities, self.config.target)
+            self.trial = first_examples(self.schema, batch, TRIAL_EXAMPLES)
+        self.schema = self.schema.settled(batch)
+        leaves = self.schema.leaves(batch)
+        return leaves, self.schema.size(leaves)
 
-    def drop_few(self) -> None:
+    def drop_trial(self) -> None:
         """Free the examples of the dry run."""
-        self.few = None
+        self.trial = None
 
     def keep(self, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
         """Consider the examples of a batch that was observed for the sample.
@@ -69,18 +68,18 @@ class ProbeSampler:
             leaves: Path -> leaf of the batch.
             positions: Position of each example in the data set; None for one that occurs twice.
         """
-        if self.layout is None:
+        if self.schema is None:
             raise RuntimeError("no batch was observed.")
         if self._reservoir is None:
-            self._reservoir = self._new_reservoir(self._capacity(self.layout, leaves))
-        self._reservoir.add(self.layout, leaves, positions)
+            self._reservoir = self._new_reservoir(self._capacity(self.schema, leaves))
+        self._reservoir.add(self.schema, leaves, positions)
 
     def _new_reservoir(self, capacity: int) -> Reservoir:
         return Reservoir(capacity, self.config.seed, frozenset(self.config.pin))
 
-    def _capacity(self, layout: BatchSchema, leaves: Mapping[str, Any]) -> int:
+    def _capacity(self, schema: BatchSchema, leaves: Mapping[str, Any]) -> int:
         tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]
-        example = sum(leaf.nbytes for leaf in tensors) / max(1, layout.size(leaves))
+        example = sum(leaf.nbytes for leaf in tensors) / max(1, schema.size(leaves))
         fitting = int(REFERENCE_BYTES / max(1.0, example))
         return max(self.config.examples, min(self.config.reference, fitting))
 
@@ -113,12 +112,12 @@ class ProbeSampler:
         return chosen, {place: row for found in ranks.gather(reservoir.rows(wanted)) for place, row in found.items()}
 
     def _joined(self, rows: Sequence[Example], pool: int, fusion_share: float) -> tuple[Probe, str]:
-        if self.layout is None:
+        if self.schema is None:
             raise RuntimeError("no batch was collected.")
         grouping = self._grouping(pool, fusion_share)  # fails where there are too few examples to join
         # Pinned examples are not part of what is measured; a long one would pad all others.
-        digest = fingerprint(collate(self.layout, rows[:pool]))
-        return self._grouped(self.layout, collate(self.layout, rows), pool, grouping), digest
+        digest = fingerprint(collate(self.schema, rows[:pool]))
+        return self._grouped(self.schema, collate(self.schema, rows), pool, grouping), digest
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:
         """Compare a drawn probe with the checkpoint and with the configuration."""
@@ -133,21 +132,21 @@ class ProbeSampler:
 
     def restore(self) -> Collected | None:
         """Return the examples of the checkpoint if they fit the batches; otherwise None."""
-        whole = None if self.layout is None else self.saved.usable(self.layout, self.config.pin)
-        if self.layout is None or whole is None or self.saved.drawn is None:
+        whole = None if self.schema is None else self.saved.usable(self.schema, self.config.pin)
+        if self.schema is None or whole is None or self.saved.drawn is None:
             return None
-        probe = self._grouped(self.layout, whole.leaves, whole.pool, self._grouping(whole.pool, 1.0))
+        probe = self._grouped(self.schema, whole.leaves, whole.pool, self._grouping(whole.pool, 1.0))
         same = torch.equal(probe.groups, whole.groups)
         notes = [] if same else ["groups drawn anew: the configuration changed since the checkpoint"]
         digest = self.saved.drawn.fingerprint
         return Collected(probe, list(whole.positions), whole.pool, digest, restored=True, notes=notes)
 
-    def _grouped(self, layout: BatchSchema, leaves: Mapping[str, Any], pool: int, grouping: Grouping) -> Probe:
+    def _grouped(self, schema: BatchSchema, leaves: Mapping[str, Any], pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""
-        target = None if layout.target is None else as_labels(leaves[layout.target])
+        target = None if schema.target is None else as_labels(leaves[schema.target])
         examples = self.config.affordable_groups(grouping) * grouping.size
         groups = draw_groups(None if target is None else target[:pool], pool, examples, grouping.size, self.config.seed)
-        return Probe(layout, leaves, groups)
+        return Probe(schema, leaves, groups)
 
     def _grouping(self, pool: int, fusion_share: float) -> Grouping:
         """Return the groups for a pool of examples: larger ones where they are cheap, or were in the checkpoint.

@@ -123,10 +123,10 @@ class SavedProbe:
         """Return plain types again, for a checkpoint that is written before any batch came."""
         return {} if self.drawn is None else vars(self.drawn) | ({} if self.whole is None else vars(self.whole))
 
-    def usable(self, layout: BatchSchema, pin: Sequence[int]) -> Whole | None:
-        """Return the examples if they have the leaves of this layout and hold all pinned ones; otherwise None."""
+    def usable(self, schema: BatchSchema, pin: Sequence[int]) -> Whole | None:
+        """Return the examples if they have the leaves of this schema and hold all pinned ones; otherwise None."""
         whole = self.whole
-        fits = whole is not None and bool(whole.leaves) and set(whole.leaves) == set(layout.owners)
+        fits = whole is not None and bool(whole.leaves) and set(whole.leaves) == set(schema.owners)
         return whole if whole is not None and fits and set(pin) <= set(whole.positions) else None
 
     @property

@@ -48,10 +48,10 @@ class Session(Preparation):
     Once :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` follow as often as wanted.
 
     Attributes:
-        kinds: Modality -> how it is segmented and drawn; empty until examples are explained.
+        modality_types: Modality -> how it is segmented and drawn; empty until examples are explained.
     """
 
-    kinds: Mapping[str, ModalityType] = field(default_factory=dict)
+    modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _shares: Shares | None = None
     _own: Tensor | None = None
     _runner: Runner | None = None
@@ -87,7 +87,7 @@ class Session(Preparation):
         if self._shares is None:
             config, size = self.config, probe.groups.shape[1]
             task = self._reading.task_of(probe, outputs)
-            self._shares = Shares(probe.layout.names, task, size, config.pairs, config.score, config.seed)
+            self._shares = Shares(probe.schema.names, task, size, config.pairs, config.score, config.seed)
         return self._shares
 
     @property
@@ -141,8 +141,10 @@ class Session(Preparation):
         collected, tried = self._ready()
         probe, config = collected.probe, self.config
         shares = self._shares_of(probe, tried.outputs)
-        self.kinds = modality_types_of(probe)
-        cut = replace(probe, segments={name: kind.segments for name, kind in self.kinds.items()})
+        self.modality_types = modality_types_of(probe)
+        cut = replace(
+            probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
+        )
         scale = shares.scale(probe, tried.outputs)
         context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed)
         self._past = self._past if collected.restored else ExplainerState()

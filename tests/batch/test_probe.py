@@ -29,14 +29,14 @@ def text_batch(lengths: Sequence[int], width: int, pad: int) -> dict[str, Tensor
 
 
 def collated(batches: Sequence[dict[str, object]], modalities: object) -> dict[str, object]:
-    layout = learn(batches[0], modalities)
+    schema = learn(batches[0], modalities)
     reservoir = Reservoir(100)
     for number, batch in enumerate(batches):
-        count = layout.size(layout.leaves(batch))
-        reservoir.add(layout, layout.leaves(batch), range(10 * number, 10 * number + count))
+        count = schema.size(schema.leaves(batch))
+        reservoir.add(schema, schema.leaves(batch), range(10 * number, 10 * number + count))
     positions = reservoir.positions()
     rows = reservoir.rows(positions)
-    return collate(layout, [rows[position] for position in positions])
+    return collate(schema, [rows[position] for position in positions])
 
 
 MASKED = {"text": ["ids", "attention_mask", "types"], "image": "image"}
@@ -229,7 +229,7 @@ def test_a_probe_without_a_target_has_none() -> None:
 
 def masked_probe(segments: Segments) -> Probe:
     probe = probe_of(pair_batch(4))
-    return Probe(probe.layout, probe.leaves, probe.groups, {"image": segments})
+    return Probe(probe.schema, probe.leaves, probe.groups, {"image": segments})
 
 
 def test_masked_units_turn_into_their_baseline() -> None:
@@ -322,8 +322,8 @@ def test_fingerprints_tell_paths_and_strings_apart(other) -> None:
     assert fingerprint({"a": ["x", "y"]}) != fingerprint(other)
 
 
-def test_a_probe_can_be_drawn_from_a_learned_layout_without_warnings() -> None:
+def test_a_probe_can_be_drawn_from_a_learned_schema_without_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layout: BatchSchema = learn(pair_batch(4), target="labels")
-        collate(layout, [{path: leaf[:1] for path, leaf in pair_batch(4).items()}])
+        schema: BatchSchema = learn(pair_batch(4), target="labels")
+        collate(schema, [{path: leaf[:1] for path, leaf in pair_batch(4).items()}])

@@ -17,7 +17,7 @@ from mviz_lightning.batch.rows import take_examples, to_device
 
 COUNT = 40
 DATA = {"image": torch.arange(COUNT), "text": [str(k) for k in range(COUNT)], "labels": torch.arange(COUNT) % 3}
-LAYOUT = learn(DATA)
+SCHEMA = learn(DATA)
 
 
 def batch_of(positions: Sequence[int]) -> dict[str, object]:
@@ -30,7 +30,7 @@ def filled(order: Sequence[int], cuts: Sequence[int] = (), capacity: int = 10, s
     reservoir = Reservoir(capacity, seed)
     bounds = sorted({0, len(order), *(cut for cut in cuts if cut < len(order))})
     for start, end in pairwise(bounds):
-        reservoir.add(LAYOUT, batch_of(order[start:end]), order[start:end])
+        reservoir.add(SCHEMA, batch_of(order[start:end]), order[start:end])
     return reservoir
 
 
@@ -116,17 +116,17 @@ def test_an_empty_reservoir_has_no_rows() -> None:
 
 def test_an_example_that_stands_twice_is_left_out() -> None:
     reservoir = Reservoir(10)
-    reservoir.add(LAYOUT, batch_of([4, 5, 4, 5]), [4, None, None, 5])
-    reservoir.add(LAYOUT, batch_of([7, 7]), [None, None])
+    reservoir.add(SCHEMA, batch_of([4, 5, 4, 5]), [4, None, None, 5])
+    reservoir.add(SCHEMA, batch_of([7, 7]), [None, None])
     assert reservoir.positions() == [4, 5]
     assert same(dict(reservoir.rows([5])[5]), batch_of([5]))
 
 
-def kept_rows(layout: BatchSchema, batch: dict[str, object], change) -> tuple[list[object], list[object]]:
+def kept_rows(schema: BatchSchema, batch: dict[str, object], change) -> tuple[list[object], list[object]]:
     """Return a leaf's kept rows before and after a change of the batch."""
     reservoir = Reservoir(8)
-    leaves = layout.leaves(batch)
-    reservoir.add(layout, leaves, range(3))
+    leaves = schema.leaves(batch)
+    reservoir.add(schema, leaves, range(3))
     before = [repr(row["image"]) for row in reservoir.rows(range(3)).values()]
     change(batch["image"])
     return before, [repr(row["image"]) for row in reservoir.rows(range(3)).values()]
@@ -163,12 +163,12 @@ def test_a_row_does_not_hold_on_to_its_batch() -> None:
     ids=["tensor", "list", "packed"],
 )
 def test_rows_of_an_inference_pass_can_be_differentiated(image) -> None:
-    layout = learn({"image": image, "text": torch.arange(3)}, {"text": "text", "image": "image"})
+    schema = learn({"image": image, "text": torch.arange(3)}, {"text": "text", "image": "image"})
     reservoir = Reservoir(8)
     with torch.inference_mode():
         born_inside = to_device(image, "cpu") if not isinstance(image, list) else [entry.clone() for entry in image]
         born_inside = born_inside.clone() if isinstance(image, torch.Tensor) else born_inside
-        reservoir.add(layout, {"image": born_inside, "text": torch.arange(3)}, range(3))
+        reservoir.add(schema, {"image": born_inside, "text": torch.arange(3)}, range(3))
     for row in reservoir.rows(range(3)).values():
         tensors = [row["image"]] if isinstance(image, torch.Tensor) else list(row["image"])[:1]
         assert not any(tensor.is_inference() for tensor in tensors)

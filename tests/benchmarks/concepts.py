@@ -8,7 +8,7 @@ given a concept, how many are given theirs first; recall: of all planted ones; f
 
 Trained: the features of a network that answers the questions (tests/reference/scenes.py). What they mean nobody knows,
 so each feature's first concept is put to the test on 4,000 new scenes: how well the feature tells scenes with it from
-scenes without (area under the ROC curve, .5 by chance), beside concepts dealt out to other features at random.
+scenes without (area under the ROC curve, 0.5 by chance), beside concepts dealt out to other features at random.
 
 A minute and a half on a core. Prints figures and asserts nothing; tests/explainers/test_concepts.py holds the planted
 part to its bounds.
@@ -80,9 +80,14 @@ class Planted(nn.Module):
 
 def represented(model: nn.Module, scenes: Scenes, features: int) -> Representation:
     """Look at all features of a model."""
-    survey = MultimodalRepresentation(features=range(features), examples_shown=1)
+    explainer = MultimodalRepresentation(features=range(features), examples_shown=1)
     report = explain(
-        model, [batch_of(scenes)], modalities=READ, target="label", num_examples=len(scenes.label), explainers=[survey]
+        model,
+        [batch_of(scenes)],
+        modalities=READ,
+        target="label",
+        num_examples=len(scenes.label),
+        explainers=[explainer],
     )
     return report.results["representation"]  # type: ignore[return-value]
 
@@ -135,7 +140,7 @@ def main() -> None:
     print("| planted, noise | given a concept | precision | recall | noise features given one |\n|---|---|---|---|---|")
     for noise in (0.25, 0.5, 1.0):
         print(f"| {noise} | {_told([plant(noise, seed) for seed in seeds])} |", flush=True)
-    print("\n| trained | features with a concept | area under the curve | .6 or more | dealt out at random |")
+    print("\n| trained | features with a concept | area under the curve | 0.6 or more | dealt out at random |")
     print("|---|---|---|---|---|")
     for seed in seeds:
         print(f"| seed {seed} | {_trained(seed)} |", flush=True)

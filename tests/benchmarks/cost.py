@@ -1,7 +1,7 @@
 """What the monitor with DIME costs: whole trainings with and without it, in turn.
 
     python tests/benchmarks/cost.py [--repeats 3] [--epochs 12]    the OpenMoji example, a toy
-    python tests/benchmarks/cost.py --large [--epochs 2]           50,000 examples an epoch, 6.4 million parameters
+    python tests/benchmarks/cost.py --large [--epochs 2]           50,000 examples an epoch, 5.3 million parameters
 
 Prints the wall time of `trainer.fit` with and without, the ratio of each pair and its median, and where the monitor's
 seconds go.

@@ -255,7 +255,7 @@ def main() -> None:
     if arguments.growth:
         growth(repeats)
         return
-    print(f"{repeats} repeats, 8 groups of 16 examples; standard errors in brackets; nominal coverage .95")
+    print(f"{repeats} repeats, 8 groups of 16 examples; standard errors in brackets; nominal coverage 0.95")
     print(f"{'model':<22} corr {'share':<16}  truth     bias            RMSE  cover           half")
     for model in (*TWO, *THREE):
         for correlation in (0.0, 0.9):

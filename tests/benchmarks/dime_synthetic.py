@@ -118,22 +118,22 @@ def accuracy(network: nn.Module, points: Points) -> float:
     return float((network(points.first, points.second).argmax(1) == points.label).double().mean())
 
 
-def subject_of(
+def context_of(
     batch: Mapping[str, Tensor], modalities: Mapping[str, Modality], *, task: Task = "multiclass", seed: int = 0
 ) -> ProbeContext:
     """Make a batch the fixed examples, in groups of 16; labels are its leaf ``label``, if there is one."""
-    layout = BatchSchema.learn(batch, modalities, "label" if "label" in batch else None)
-    leaves = layout.leaves(batch)
-    size = layout.size(leaves)
-    probe = Probe(layout, leaves, torch.arange(size // GROUP * GROUP).view(-1, GROUP))
+    schema = BatchSchema.learn(batch, modalities, "label" if "label" in batch else None)
+    leaves = schema.leaves(batch)
+    size = schema.size(leaves)
+    probe = Probe(schema, leaves, torch.arange(size // GROUP * GROUP).view(-1, GROUP))
     cut = replace(probe, segments={name: kind.segments for name, kind in modality_types_of(probe).items()})
     return ProbeContext(cut, task, design(len(modalities), GROUP), range(size), seed=seed)
 
 
-def points_subject(points: Points) -> ProbeContext:
+def context_of_points(points: Points) -> ProbeContext:
     """Make points the fixed examples."""
     batch = {FIRST: points.first, SECOND: points.second, "label": points.label}
-    return subject_of(batch, {name: Modality(name, kind="tabular", baseline="zero") for name in (FIRST, SECOND)})
+    return context_of(batch, {name: Modality(name, kind="tabular", baseline="zero") for name in (FIRST, SECOND)})
 
 
 def evaluator_of(module: nn.Module) -> Evaluator:
@@ -209,7 +209,7 @@ class Result:
 def measure(module: nn.Module, points: Points, dime: DIME, count: int) -> tuple[Correlations, float]:
     """Explain the first points; return how well, and the seconds it took."""
     started = time.perf_counter()
-    weights = explain(evaluator_of(module), points_subject(points), dime, range(count))
+    weights = explain(evaluator_of(module), context_of_points(points), dime, range(count))
     return correlations(weights, points.part(0, count)), time.perf_counter() - started
 
 
@@ -231,7 +231,7 @@ def main() -> None:
             found[name].append(measure(network, test.part(0, max(arguments.points, 1024)), dime, arguments.points))
     print(f"\n{arguments.points} test points explained, {arguments.seeds} seeds: mean (worst)\n")
     for name, runs in found.items():
-        rows, seconds = rows_of(points_subject(draw(1024, 0)), PROCEDURES[name]), sum(run[1] for run in runs)
+        rows, seconds = rows_of(context_of_points(draw(1024, 0)), PROCEDURES[name]), sum(run[1] for run in runs)
         result = Result([run[0] for run in runs], rows, seconds / len(runs))
         print("\n".join(result.table(f"{name}: {PROCEDURES[name].donors} donors, {PROCEDURES[name].masks} masks")))
     print(f"{time.perf_counter() - started:.0f} s in all")

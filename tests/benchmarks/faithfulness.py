@@ -31,7 +31,7 @@ from functools import partial
 
 import openmoji
 import torch
-from benchmarks.dime_synthetic import subject_of
+from benchmarks.dime_synthetic import context_of
 from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, KernelShap, Lime
 from lightning import Trainer, seed_everything
 from torch import Tensor
@@ -70,7 +70,7 @@ def probe_context(data: openmoji.OpenMojiData) -> ProbeContext:
     batch = default_collate([data.validation[i] for i in range(len(data.validation))])
     image = Modality("image", mean=data.mean, std=data.std)
     text = Modality("tokens", mask="mask", decode=data.vocabulary.words)
-    return subject_of(batch, {"image": image, "text": text})
+    return context_of(batch, {"image": image, "text": text})
 
 
 def predict(model: Classifier, batch: Mapping[str, Tensor]) -> Tensor:
@@ -107,10 +107,10 @@ class Task:
 
 
 def ours(method: str, task: Task) -> Maps:
-    """Ask the survey."""
-    survey = UnimodalImportance(method=method, steps=STEPS, num_totals=0)  # type: ignore[arg-type]
+    """Ask the explainer."""
+    explainer = UnimodalImportance(method=method, steps=STEPS, num_totals=0)  # type: ignore[arg-type]
     outputs = len(set(task.probe_context.probe.leaves["label"].tolist()))
-    result, _ = Runner(task.probe_context, task.evaluator, Ranks(), outputs).explain(survey, task.examples)
+    result, _ = Runner(task.probe_context, task.evaluator, Ranks(), outputs).explain(explainer, task.examples)
     found = result.examples  # type: ignore[union-attr]
     return {(one.example, name): part.weights for one in found for name, part in one.outputs[0].parts.items()}
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mviz_lightning import Modality, explain, explainers
-from mviz_lightning.explainers.dime.over_epochs import film
+from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs
 from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.session.explain import ShareReport
 from mviz_lightning.sinks import FileSink
@@ -38,7 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 COUNT, FEATURES, CLASSES = 384, 16, ["red", "green", "blue"]
 STEPS = (5, 25, 90)
-"""Of training, behind which the example of the film is explained."""
+"""Steps of training after which the example of the picture over the epochs is explained."""
 
 
 class Made(NamedTuple):
@@ -49,7 +49,7 @@ class Made(NamedTuple):
     encoder: nn.Module
 
 
-# -- Modalities, each of which tells a number in 0..2 ----------------------------------------------------------------
+# -- Modalities, each of which tells a number in 0..2 ------------------------------------------------------------------
 
 
 def discs(x: Tensor, y: Tensor, colour: Tensor, size: int) -> Tensor:
@@ -190,7 +190,7 @@ TASKS = [
 """Modalities of one model each."""
 
 
-# -- Models ----------------------------------------------------------------------------------------------------------
+# -- Models ------------------------------------------------------------------------------------------------------------
 
 
 class Model(nn.Module):
@@ -249,7 +249,7 @@ class Task:
         return explain(self.model.eval(), [batch], modalities=modalities, **said)
 
 
-# -- Pictures --------------------------------------------------------------------------------------------------------
+# -- Pictures ----------------------------------------------------------------------------------------------------------
 
 
 def draw(names: Sequence[str], methods: Sequence[str], folder: Path) -> None:
@@ -267,7 +267,7 @@ def draw(names: Sequence[str], methods: Sequence[str], folder: Path) -> None:
         hidden = replace(report, _drawing=replace(report._drawing, show_inputs=False))
         hidden.save(folder / method / f"{label} (hidden)")
         if method == "DIME":
-            strip = film(moments, report._drawing, "mviz/dime/film")
+            strip = picture_over_epochs(moments, report._drawing, "mviz/dime/over_epochs")
             FileSink(folder / method / label).write([strip], 0)
 
 

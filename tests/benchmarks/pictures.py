@@ -27,7 +27,7 @@ EXAMPLES = 4
 
 
 def completed(*, reuse: bool) -> Session:
-    """Return a study of the example's untrained model."""
+    """Return a session of the example's untrained model."""
     seed_everything(0, verbose=False)
     example = load_example()
     data = example.load_data()
@@ -65,7 +65,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     reusing, plain = completed(reuse=True), completed(reuse=False)
     found = explanations(reusing)
-    context = DrawingContext(reusing.kinds, Labels(reusing.task, reusing.config.class_names))
+    context = DrawingContext(reusing.modality_types, Labels(reusing.task, reusing.config.class_names))
     figure = ExplanationFigure(context, "dime")
     mathematics = seconds(lambda: explanations(reusing), repeats)
     everything = seconds(lambda: explanations(plain), max(1, repeats // 5))

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import torch
-from benchmarks.dime_synthetic import subject_of
+from benchmarks.dime_synthetic import context_of
 from reference.scenes import COLOURS, SHAPES, VOCABULARY, SceneNet, Scenes, accuracy, trained
 from torch import Tensor
 
@@ -55,7 +55,7 @@ class Patches:
     @classmethod
     def of(cls, scenes: Scenes) -> "Patches":
         """Cut as the package does by default."""
-        segments = subject_of(scenes.batch, READ).probe.segments["image"]
+        segments = context_of(scenes.batch, READ).probe.segments["image"]
         return cls(segments.index[:, 0], torch.as_tensor(segments.baseline))  # type: ignore[attr-defined]
 
     def inside(self, boxes: Tensor) -> Tensor:
@@ -66,14 +66,14 @@ class Patches:
         return (low[..., 0] <= x) & (x < high[..., 0]) & (low[..., 1] <= y) & (y < high[..., 1])
 
 
-def weights_of(model: SceneNet, scenes: Scenes, survey: Explainer) -> dict[int, Tensor]:
+def weights_of(model: SceneNet, scenes: Scenes, explainer: Explainer) -> dict[int, Tensor]:
     """Return scene -> ``(T, U)`` weights of patches for every word, or ``(U,)`` for the image as a whole."""
     count = len(scenes.label)
-    report = explain(model, [scenes.batch], modalities=READ, target="label", num_examples=count, explainers=[survey])
+    report = explain(model, [scenes.batch], modalities=READ, target="label", num_examples=count, explainers=[explainer])
     found = {}
-    for one in report.results[survey.name].examples:  # type: ignore[attr-defined]
+    for one in report.results[explainer.name].examples:  # type: ignore[attr-defined]
         (output,) = one.outputs
-        cross = isinstance(survey, CrossModalInteraction)
+        cross = isinstance(explainer, CrossModalInteraction)
         found[one.position] = output.pairs[0].of("question") if cross else output.parts["image"].weights
     return found
 
@@ -134,7 +134,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--scenes", type=int, default=208, help="of each seed; a multiple of 16")
+    parser.add_argument("--scenes", type=int, default=208, help="of each seed; 32 or more, a multiple of 16")
     parser.add_argument("--pictures", help="folder for cross-modal pictures of a few scenes of the first seed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

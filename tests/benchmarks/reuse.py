@@ -128,13 +128,13 @@ class Bench:
         torch.manual_seed(0)
         module = make().eval()
         batch = {"image": torch.randn(count, *image), "text": torch.randint(1, WORDS - 1, (count, LENGTH))}
-        layout = BatchSchema.learn(batch, parse_modalities(["image", "text"]))
-        return cls(module, Probe(layout, layout.leaves(batch), torch.arange(count).view(-1, 16)))
+        schema = BatchSchema.learn(batch, parse_modalities(["image", "text"]))
+        return cls(module, Probe(schema, schema.leaves(batch), torch.arange(count).view(-1, 16)))
 
     def evaluator(self, *, reuse: bool, chunk: int = CHUNK) -> Evaluator:
         """Return an evaluator that has been used, so that what it finds out once is known."""
         first = Query.aligned(torch.arange(8), 2)
-        call = choose_call(self.module, self.probe.layout, self.probe.batch(first.sources, {}), None)
+        call = choose_call(self.module, self.probe.schema, self.probe.batch(first.sources, {}), None)
         made = Evaluator(self.module, call.predict, chunk, reuse=reuse)
         made(self.probe, [Query(torch.cartesian_prod(torch.arange(8), torch.arange(8)))])
         return made
@@ -201,8 +201,8 @@ def one_grid(name: str, bench: Bench, repeats: int) -> None:
         print(f"{name}: one pair at a time / reused {alone / statistics.median(times[0]):.0f}")
 
 
-def studied(*, reuse: bool, explainer: DIME) -> Session:
-    """Return a study of the CNN and LSTM at 48 x 48 pixels, at the defaults, after a first run."""
+def case(*, reuse: bool, explainer: DIME) -> Session:
+    """Return a session of the CNN and LSTM at 48 x 48 pixels, at the defaults, after a first run."""
     bench = Bench.of(CNNLSTM, (3, 48, 48), 128)
     settings = {"task": "multiclass", "explainers": (explainer,), "reuse": reuse}
     session = Session(SessionConfig(parse_modalities(["image", "text"]), **settings))  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ def studied(*, reuse: bool, explainer: DIME) -> Session:
 
 def whole_run(repeats: int) -> None:
     """Print the time of a run at the defaults against the plain forwards of its rows alone."""
-    session = studied(reuse=True, explainer=DIME(num_examples=1))
+    session = case(reuse=True, explainer=DIME(num_examples=1))
     assert session.probe is not None
     probe, plain = session.probe, Bench.of(CNNLSTM, (3, 48, 48), 128).evaluator(reuse=False, chunk=128)
     rows = Query(probe.groups[:, design(2, 16).tuples].flatten(0, 1))
@@ -227,7 +227,7 @@ def whole_run(repeats: int) -> None:
 def one_explanation(repeats: int) -> None:
     """Print the time of DIME of one example against the papers' procedure, batched, and one row at a time."""
     ours, theirs = DIME(num_examples=1), DIME(num_examples=1, donors=100, masks=100)
-    reusing, plain = studied(reuse=True, explainer=ours), studied(reuse=False, explainer=theirs)
+    reusing, plain = case(reuse=True, explainer=ours), case(reuse=False, explainer=theirs)
     times = paired([lambda: reusing.explain(ours), lambda: plain.explain(theirs)], repeats)
     rows = plain.explain(theirs).rows
     print(f"DIME of one example: the papers' {rows:,} rows batched / ours {ratio(times[1], times[0])}")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from benchmarks.dime_synthetic import GROUP, subject_of
+from benchmarks.dime_synthetic import GROUP, context_of
 from reference.scenes import VOCABULARY, Scenes, accuracy, trained
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
@@ -60,14 +60,14 @@ def swap(
 
     Args:
         evaluator: Asks the model; for each of the two anew.
-        subject: The examples.
+        probe_context: The examples.
         stays: The modality that is explained.
         pair: The example, and another one of another group, so that neither is a donor.
         swapped: The modality that is taken from the other one.
         output: Which is explained.
     """
     example, other = pair
-    dime, names = DIME(), probe_context.probe.layout.names
+    dime, names = DIME(), probe_context.probe.schema.names
     masks, partners = dime.masks_of(probe_context, example, stays), dime.partners(probe_context, example)
     own = torch.full((len(names),), example)
     exchanged = own.clone()
@@ -144,7 +144,7 @@ def main() -> None:
     model, scenes = trained(), Scenes.draw(max(256, 4 * count) // GROUP * GROUP, 0)
     took = time.perf_counter() - started
     print(f"accuracy {accuracy(model, Scenes.draw(4000, 1)):.3f} on new scenes, after {took:.0f} s\n", flush=True)
-    evaluator, probe_context, chosen = evaluator_of(model), subject_of(scenes.batch, MODALITIES), pairs(scenes, count)
+    evaluator, probe_context, chosen = evaluator_of(model), context_of(scenes.batch, MODALITIES), pairs(scenes, count)
     print(f"{len(chosen)} pairs; cosine distance between the maps before and after\n")
     print("| map | mean | median | least | most | largest difference of a weight | largest weight |")
     print("|---|---|---|---|---|---|---|")

@@ -49,7 +49,7 @@ EXPLAINED = [
     DIME(num_examples=1, every_n_validations=1, name="one"),
 ]
 
-SURVEYED = [
+ALL_METHODS = [
     UnimodalImportance(num_examples=3, num_totals=5),
     CrossModalInteraction(num_examples=3),
     CrossModalInteraction(num_examples=1, method="second_order", name="bent"),
@@ -60,7 +60,7 @@ SURVEYED = [
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "explained": {"explainers": EXPLAINED, "pin": [50]},
-    "surveyed": {"explainers": SURVEYED},
+    "all_methods": {"explainers": ALL_METHODS},
     "plain": {},
     "uneven": {},
     "one_group_each": {"num_examples": 24},  # three groups for two ranks
@@ -140,7 +140,7 @@ def main(scenario: str, folder: Path, devices: int) -> None:
         validation = DataLoader(Sharded(), batch_size=8)
     try:
         module = Toy()
-        if scenario in ("plain", "explained", "surveyed", "uneven", "one_group_each", "idle"):
+        if scenario in ("plain", "explained", "all_methods", "uneven", "one_group_each", "idle"):
             chosen.validate(module, validation, verbose=False)
         chosen.fit(module, loader(), validation)
     except Exception as error:

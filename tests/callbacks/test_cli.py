@@ -119,7 +119,7 @@ def test_explainers_and_modalities_are_built_from_yaml(tmp_path, monkeypatch):
     assert (mine[0].position, [found.position for found in other]) == (4, [4])
     assert [output.output for output in mine[0].outputs] == [0, 2]
     assert len(mine[0].outputs[0].parts["image"].unimodal) == 2
-    assert watch._run.session.kinds["text"]._vocabulary.tokens == {0: "none", 2: "two", 3: "mask"}
+    assert watch._run.session.modality_types["text"]._vocabulary.tokens == {0: "none", 2: "two", 3: "mask"}
     folder = tmp_path / "mviz" / "version_0"
     assert len(list(folder.rglob("example_4_over_epochs.png"))) == 2
 

@@ -45,8 +45,8 @@ DAMAGES: dict[str, Callable[[Any], Any]] = {
 
 
 def watching(**settings: Any) -> MultimodalMonitor:
-    surveys = [kind(every_n_validations=1) for kind in (ErrorAnalysis, MultimodalRepresentation)]
-    methods = [DIME(num_examples=2), *surveys, MultimodalPrediction(num_examples=1)]
+    remembering = [kind(every_n_validations=1) for kind in (ErrorAnalysis, MultimodalRepresentation)]
+    methods = [DIME(num_examples=2), *remembering, MultimodalPrediction(num_examples=1)]
     return monitor(explainers=methods, **settings)
 
 
@@ -202,7 +202,7 @@ def loaded(state: Any) -> list[str]:
         watch._run.session.collect(batch, range)
     watch._run.session.check("", lambda tried: True)
     assert str(watch.history)
-    assert watch.explanation_history.films() is not None
+    assert watch.explanation_history.moments_by_example() is not None
     CollapseRule().judge(watch.history.fitted, watch.history.score_reference or ScoreReference(), ["image", "text"])
     watch._schedule.due()
     watch._schedule.count()

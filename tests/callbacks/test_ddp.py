@@ -30,7 +30,7 @@ SLOW = pytest.mark.slow
     ("scenario", "devices"),
     [
         ("plain", 2),
-        pytest.param("surveyed", 2, marks=SLOW),
+        pytest.param("all_methods", 2, marks=SLOW),
         pytest.param("uneven", 2, marks=SLOW),
         pytest.param("one_group_each", 2, marks=SLOW),
         pytest.param("idle", 3, marks=SLOW),
@@ -44,7 +44,7 @@ def test_several_processes_give_the_values_of_one(tmp_path, scenario, devices):
     alone, first, second = seen(one, 0), seen(two, 0), seen(two, 1)
     assert first["probe"] == second["probe"] == alone["probe"]
     expected = without_cost(alone["validated"][0])
-    if scenario == "surveyed":  # other chunks, in which derivatives are rounded otherwise
+    if scenario == "all_methods":  # other chunks, in which derivatives are rounded otherwise
         assert set(expected) > {"importance/share/image", "bent/total/image+text", "errors/spoiled"}
         expected = pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert without_cost(first["validated"][0]) == expected

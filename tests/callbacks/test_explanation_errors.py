@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, StackDataset
 from mviz_lightning import ConfigurationError, Modality, MonitorWarning, MultimodalMonitor
 from mviz_lightning.explainers import DIME
 from mviz_lightning.explainers.dime.figure import ExplanationFigure
-from mviz_lightning.explainers.dime.over_epochs import film
+from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs
 from mviz_lightning.testing import MemorySink
 
 
@@ -25,7 +25,7 @@ def watching(settings=None, **dime):
 def sinks(monkeypatch):
     """What is written instead of files."""
     found = [MemorySink()]
-    monkeypatch.setattr("mviz_lightning.callbacks.multimodal_monitor.sinks_for", lambda *_: found)
+    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: found)
     return found
 
 
@@ -127,12 +127,12 @@ def test_a_table_that_cannot_be_made_costs_no_picture(tmp_path, sinks, monkeypat
 def test_a_film_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypatch):
     watch, calls = watching({"pictures_every_n_validations": 1}), count()
 
-    def fails_first(moments, drawing, key, works=film):
+    def fails_first(moments, drawing, key, works=picture_over_epochs):
         if next(calls) == 0:
             raise ArithmeticError("no such luck")
         return works(moments, drawing, key)
 
-    monkeypatch.setattr("mviz_lightning.explainers.dime.over_epochs.film", fails_first)
+    monkeypatch.setattr("mviz_lightning.explainers.dime.over_epochs.picture_over_epochs", fails_first)
     with pytest.warns(MonitorWarning, match="could not be written or read: ArithmeticError: no such luck"):
         fit(tmp_path, watch)
     first = f"dime/example_{watch.explanation_history.entries[0].explanations[0].position}_over_epochs"

@@ -31,18 +31,18 @@ def epochs(watch):
 @pytest.fixture
 def unwritten(monkeypatch):
     """Nothing is drawn or written, which takes most of the time."""
-    monkeypatch.setattr("mviz_lightning.callbacks.multimodal_monitor.sinks_for", lambda *_: [])
+    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
 
 
 @pytest.fixture
 def sink(monkeypatch):
     """What is written instead of files."""
     memory = MemorySink()
-    monkeypatch.setattr("mviz_lightning.callbacks.multimodal_monitor.sinks_for", lambda *_: [memory])
+    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [memory])
     return memory
 
 
-def films(sink):
+def over_epochs(sink):
     return [record for record, _ in sink.images if record.key.endswith("over_epochs")]
 
 
@@ -99,11 +99,11 @@ def test_several_validations_an_epoch_are_told_apart_by_their_steps(tmp_path, si
     watch = watching()
     fit(tmp_path, watch, val_check_interval=0.5)
     assert [entry.epoch for entry in watch.explanation_history.entries] == [0, 0, 1, 1]
-    assert [[moment.label for moment in film] for film in watch.explanation_history.films().values()] == [
-        [f"step {row.step}" for row in watch.history]
-    ] * 2
+    assert [
+        [moment.label for moment in example] for example in watch.explanation_history.moments_by_example().values()
+    ] == [[f"step {row.step}" for row in watch.history]] * 2
     expected = f"from step {watch.history[0].step} to step {watch.history[-1].step}"
-    assert [record.caption for record in films(sink)] == [expected] * 2
+    assert [record.caption for record in over_epochs(sink)] == [expected] * 2
 
 
 def test_two_methods_keep_to_their_own_cadence_and_keys(tmp_path, sink):
@@ -113,7 +113,7 @@ def test_two_methods_keep_to_their_own_cadence_and_keys(tmp_path, sink):
     assert [(entry.explainer, entry.epoch) for entry in watch.explanation_history.entries] == [
         ("a", 0), ("b", 0), ("a", 1), ("a", 2), ("b", 2),
     ]  # fmt: skip
-    assert [record.key.split("/")[:2] for record in films(sink)] == [["mviz", "a"], ["mviz", "b"]]
+    assert [record.key.split("/")[:2] for record in over_epochs(sink)] == [["mviz", "a"], ["mviz", "b"]]
     assert [
         with_trainer_row for record, _, with_trainer_row in sink.records if record.key.startswith("mviz/a/example_")
     ] == [True] * 3 + [False]
@@ -134,7 +134,7 @@ def test_validate_and_test_always_explain_examples_of_their_own_and_leave_the_al
         ]
         assert len(pictures) == 2
         assert all(f", {watch.history[-1].stage}: predicted" in record.caption for record in pictures)
-        assert films(sink) == []
+        assert over_epochs(sink) == []
         entries.append([record.caption for record in pictures])
         data = examples(32, seed=seed)
         for record in pictures:
@@ -202,7 +202,7 @@ same_folder = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists 
 
 @same_folder
 @pytest.mark.parametrize("megabytes", [32, 0])
-def test_a_resumed_training_explains_the_same_examples_and_their_films_go_on(tmp_path, sink, megabytes):
+def test_a_resumed_training_explains_the_same_examples_and_continues_their_pictures(tmp_path, sink, megabytes):
     first, second = (watching({"checkpoint_megabytes": megabytes, "pin": [5]}) for _ in range(2))
     path = save(tmp_path, first)
     torch.load(path, weights_only=True)
@@ -211,7 +211,7 @@ def test_a_resumed_training_explains_the_same_examples_and_their_films_go_on(tmp
     assert epochs(second) == [0, 1]
     assert str(second.explanation_history.state()[0]) == str(first.explanation_history.state()[0])
     assert second.history[1].note == ""
-    assert [record.caption for record in films(sink)] == ["from epoch 0 to epoch 0"] * 2 + [
+    assert [record.caption for record in over_epochs(sink)] == ["from epoch 0 to epoch 0"] * 2 + [
         "from epoch 0 to epoch 1"
     ] * 2
 
@@ -235,12 +235,12 @@ def test_a_resumed_training_explains_what_is_pinned_now(tmp_path, unwritten, bef
 
 
 @same_folder
-def test_films_hold_no_examples_of_another_validation_set(tmp_path, unwritten):
+def test_pictures_over_epochs_hold_no_examples_of_another_validation_set(tmp_path, unwritten):
     settings = {"checkpoint_megabytes": 0, "num_examples": 16}
     second = watching(settings)
     resume(tmp_path, second, save(tmp_path, watching(settings)), loader(32, seed=7))
     assert "probe drawn anew" in second.history[1].note
-    assert [len(moments) for moments in second.explanation_history.films().values()] == [1, 1]
+    assert [len(moments) for moments in second.explanation_history.moments_by_example().values()] == [1, 1]
 
 
 class Fitted(Toy):
@@ -289,7 +289,7 @@ def test_every_task_is_explained_without_a_warning(tmp_path, sink, task):
     assert [row.note for row in watch.history] == ["", ""]
     assert [len(entry.explanations) for entry in watch.explanation_history.entries] == [3, 3]
     assert list(watch.explanation_history.entries[0].explanations[0].outputs[0].parts) == names
-    assert len(films(sink)) == 3
+    assert len(over_epochs(sink)) == 3
     assert sum("dime/example_" in record.key for record, _ in sink.images) == 3 * 2 + 3
 
 

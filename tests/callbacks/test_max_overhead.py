@@ -48,7 +48,7 @@ class Watched(Callback):
 @pytest.fixture
 def unwritten(monkeypatch):
     """Nothing is drawn or written, which takes most of the time."""
-    monkeypatch.setattr("mviz_lightning.callbacks.multimodal_monitor.sinks_for", lambda *_: [])
+    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
 
 
 def watching(**settings):
@@ -68,7 +68,7 @@ def explained(watch):
 
 def test_explanations_are_put_off_and_catch_up_while_shares_go_on(tmp_path, monkeypatch, unwritten):
     watch = watching()
-    # With d of them made there is time at the k-th validation: .2 k + .6 (d + 1) <= .05 (10.2 k + .6 (d + 1))
+    # With d of them made there is time at the k-th validation: 0.2 k + 0.6 (d + 1) <= 0.05 (10.2 k + 0.6 (d + 1))
     fit(tmp_path, watch, Watched(monkeypatch, watch, shares=0.2, dime=0.6), max_epochs=9)
     assert epochs(watch) == [*range(9)]
     assert explained(watch) == [0, 3, 5, 7, 8]  # the last of them at the end
@@ -87,7 +87,7 @@ def test_shares_are_put_off_last_and_leave_something_to_monitor(tmp_path, monkey
     stop = EarlyStopping(KEY, mode="max", patience=50, check_on_train_epoch_end=False)
     best = ModelCheckpoint(tmp_path, filename="{epoch}", monitor=KEY, mode="max", save_top_k=-1)
     look = Watched(monkeypatch, watch, shares=1.0)
-    # With n of them made there is time at the k-th validation: n + 1 <= .05 (10 k + n + 1)
+    # With n of them made there is time at the k-th validation: n + 1 <= 0.05 (10 k + n + 1)
     chosen = fit(tmp_path, stop, watch, look, UnimodalCollapse(), best, max_epochs=9, enable_checkpointing=True)
     assert chosen.current_epoch == 9
     assert epochs(watch) == [0, 3, 5, 7]
@@ -101,7 +101,7 @@ def test_shares_are_put_off_last_and_leave_something_to_monitor(tmp_path, monkey
 def test_shares_that_were_put_off_come_with_the_next_validation_that_has_time(tmp_path, monkeypatch, unwritten):
     watch = watching(every_n_validations=3, explainers=[])
     fit(tmp_path, watch, Watched(monkeypatch, watch, shares=1.4), max_epochs=9)
-    assert epochs(watch) == [0, 5, 7]  # due at 3 and 6; 1.4 (n + 1) <= .05 (10 k + 1.4 (n + 1))
+    assert epochs(watch) == [0, 5, 7]  # due at 3 and 6; 1.4 (n + 1) <= 0.05 (10 k + 1.4 (n + 1))
     assert epochs(watch, "put off") == [3, 6]
 
 

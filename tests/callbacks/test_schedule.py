@@ -1,4 +1,4 @@
-"""What is due when, said once, kept in an album, and what a failure costs."""
+"""What is due when, said once, kept in a history, and what a failure costs."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -136,7 +136,7 @@ def test_impossible_cadences_are_refused() -> None:
         Schedule(1, 0, [])
 
 
-# -- Warner ------------------------------------------------------------------------------------------------------------
+# -- Error policy ------------------------------------------------------------------------------------------------------
 
 
 def heard(act: Callable[[], object]) -> list[str]:
@@ -172,7 +172,7 @@ def test_what_may_fail_without_harm_warns_or_raises_as_asked() -> None:
         ErrorPolicy("ignore")
 
 
-# -- Album -------------------------------------------------------------------------------------------------------------
+# -- Explanation history -----------------------------------------------------------------------------------------------
 
 
 def explanation(position: int, value: float = 1.0) -> Explanation:
@@ -198,24 +198,26 @@ def test_only_what_was_found_during_fit_is_kept() -> None:
     assert same(explanation_history.entries, [entry(0, 5)])
     assert [timed(0, 5, stage).when for stage in ("fit", "test")] == ["epoch 0 (step 5)", "test"]
     explanation_history.clear()
-    assert explanation_history.films() == {}
+    assert explanation_history.moments_by_example() == {}
 
 
 def test_a_film_for_each_method_and_example_in_order() -> None:
     explanation_history = ExplanationHistory([entry(0, 5), entry(0, 5, [30], "other"), entry(2, 15, [30, 50])])
-    films = explanation_history.films()
+    by_example = explanation_history.moments_by_example()
 
-    assert set(films) == {("dime", 10), ("dime", 30), ("dime", 50), ("other", 30)}
-    assert [(moment.label, moment.place) for moment in films["dime", 30]] == [("epoch 0", 0), ("epoch 2", 2)]
-    assert [moment.output.value for moment in films["dime", 30]] == [5.0, 15.0]
-    assert [moment.label for moment in films["dime", 50]] == ["epoch 2"]
+    assert set(by_example) == {("dime", 10), ("dime", 30), ("dime", 50), ("other", 30)}
+    assert [(moment.label, moment.place) for moment in by_example["dime", 30]] == [("epoch 0", 0), ("epoch 2", 2)]
+    assert [moment.output.value for moment in by_example["dime", 30]] == [5.0, 15.0]
+    assert [moment.label for moment in by_example["dime", 50]] == ["epoch 2"]
 
 
 def test_several_moments_of_an_epoch_are_told_apart_by_their_steps() -> None:
-    films = ExplanationHistory([entry(0, 5), entry(0, 10), entry(1, 15), entry(1, 15, [30], "other")]).films()
+    by_example = ExplanationHistory(
+        [entry(0, 5), entry(0, 10), entry(1, 15), entry(1, 15, [30], "other")]
+    ).moments_by_example()
 
-    assert [moment.place for moment in films["dime", 10]] == [5, 10, 15]
-    assert [moment.label for moment in films["other", 30]] == ["step 15"]
+    assert [moment.place for moment in by_example["dime", 10]] == [5, 10, 15]
+    assert [moment.label for moment in by_example["other", 30]] == ["step 15"]
 
 
 def test_an_album_survives_a_checkpoint() -> None:
@@ -228,7 +230,7 @@ def test_an_album_survives_a_checkpoint() -> None:
     assert [len(explanation_history.entries) for explanation_history in (first, second)] == [2, 3]
 
 
-# -- Examination -------------------------------------------------------------------------------------------------------
+# -- Measurement run ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -243,7 +245,7 @@ class Clock:
 
 @dataclass
 class Pretended:
-    """A study without a model, whose work takes what the test says."""
+    """A session without a model, whose work takes what the test says."""
 
     fails: dict[str, Exception] = field(default_factory=dict)
     dry_run_done: bool = False

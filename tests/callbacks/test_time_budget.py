@@ -15,7 +15,7 @@ from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import require_share
 
-# -- Pace --------------------------------------------------------------------------------------------------------------
+# -- Time budget -------------------------------------------------------------------------------------------------------
 
 
 def spend(time_budget: TimeBudget, work: str, seconds: float, *, more: bool = False) -> None:
@@ -66,12 +66,12 @@ def test_cheap_work_is_always_done() -> None:
 
 
 def test_explanations_wait_until_there_is_time_for_them_and_shares_go_on() -> None:
-    # At the k-th, with d of them made: .2 k + .6 d + .6 <= .05 (10 k + .2 k + .6 d + .6)
+    # At the k-th, with d of them made: 0.2 k + 0.6 d + 0.6 <= 0.05 (10 k + 0.2 k + 0.6 d + 0.6)
     assert names({SHARES: 0.2, "dime": 0.6}) == ["se", "s", "s", "se", "s", "se", "s", "se", "s", "se", "s", "se"]
 
 
 def test_shares_wait_for_themselves_alone_however_dear_explanations_are() -> None:
-    # At the k-th, with n of them made: n + 1 <= .05 (10 k + n + 5.3 + 1)
+    # At the k-th, with n of them made: n + 1 <= 0.05 (10 k + n + 5.3 + 1)
     assert names({SHARES: 1.0, "dime": 5.3}) == ["se", "", "", "s", "", "s", "", "s", "s", "", "s", ""]
 
 
@@ -95,7 +95,7 @@ def test_the_share_of_the_time_is_kept_once_the_first_validation_is_made_up_for(
     shares = [share for _, share in done(prices, times=3000)]
     first = sum(prices.values())
     assert max(share - first / (10 * number) for number, share in enumerate(shares, 1)) <= 0.05
-    assert shares[-1] <= 0.0515  # of which .0015 are the dearest first validation
+    assert shares[-1] <= 0.0515  # of which 0.0015 are the dearest first validation
     wanted = min(0.05, first / (10 + first))
     assert shares[-1] > 0.9 * wanted  # and no time is left unused
 
@@ -158,7 +158,7 @@ def test_what_is_put_off_is_said_once_in_a_row() -> None:
     assert time_budget.settle(SHARES, allowed=False) == "put off: the shares (max_overhead=0.005)"
 
 
-# -- Examination -------------------------------------------------------------------------------------------------------
+# -- Measurement run ---------------------------------------------------------------------------------------------------
 
 
 def measurement_run(prices: dict[str, float], limit: float | None = 0.05, **fails: Exception) -> MeasurementRun:
@@ -252,7 +252,7 @@ def test_processes_meet_equally_often_whatever_their_clocks_say() -> None:
         found = measurement_run({"run": mine, "a": mine, "b": mine})
         found.session.ranks = ranks = Counting(1, 2)
         attempt(found, [A, B])
-        ranks.responses.extend([True, False, False, True])  # the shares, rehearsed, a, b
+        ranks.responses.extend([True, False, False, True])  # the shares, tried, a, b
         second = attempt(found, [A, B])
         assert list(second.explained) == ["b"]
         met.append((len(ranks.asked), second.note))

@@ -30,7 +30,7 @@ def draws(seed: int, *shape: int, classes: int = 3) -> Tensor:
     return torch.randint(classes, shape, generator=torch.Generator().manual_seed(seed))
 
 
-# -- Raw inputs ------------------------------------------------------------------------------------------------------
+# -- Raw inputs --------------------------------------------------------------------------------------------------------
 
 
 def probe(leaves: Mapping[str, Any], **said: Any) -> Probe:
@@ -216,7 +216,7 @@ def test_labels_in_another_order_are_told_by_nothing(classes: int) -> None:
     assert np.mean([alone.explained for alone in found]) < 0
 
 
-# -- The numbers of each kind ----------------------------------------------------------------------------------------
+# -- The numbers of each kind ------------------------------------------------------------------------------------------
 
 
 def features(values: object, mask: Tensor | None = None, **said: object) -> Tensor | None:

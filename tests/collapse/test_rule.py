@@ -80,7 +80,7 @@ def states(
     return "".join(".UC"[verdict(rows[: last + 1], found, score_reference).state] for last in range(len(rows)))
 
 
-# -- Patience --------------------------------------------------------------------------------------------------------
+# -- Patience ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_verdict_rests_on_the_rows_alone() -> None:
     assert [asdict(row) for row in rows] == before
 
 
-# -- Silent checks ---------------------------------------------------------------------------------------------------
+# -- Silent checks -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_the_verdict_rests_on_the_rows_alone() -> None:
         ({"total": 0.05, "flips": 0.1, "drop": 0.0}, False),  # limits belong to what is used
         ({"total": 0.049, "flips": 0.1, "drop": 0.0}, True),
         ({"total": 0.05, "flips": 0.099, "drop": 0.0}, True),
-        ({"total": 0.01, "flips": 0.01, "drop": 0.039}, True),  # .078 of the skill
-        ({"total": 0.01, "flips": 0.01, "drop": 0.041}, False),  # .082 of it
+        ({"total": 0.01, "flips": 0.01, "drop": 0.039}, True),  # 0.078 of the skill
+        ({"total": 0.01, "flips": 0.01, "drop": 0.041}, False),  # 0.082 of it
         ({"total": -0.02, "flips": 0.0, "drop": 0.0}, True),  # estimates may lie below 0
     ],
 )
@@ -185,7 +185,7 @@ def test_a_converged_xor_is_used_though_nothing_is_contributed_alone() -> None:
 def test_the_drop_is_a_share_of_what_can_be_gained_over_a_majority(majority: float) -> None:
     score_reference = ScoreReference(chance=majority, perfect=1.0)
     above = 1 - majority
-    score, lost = majority + 0.5 * above, 0.2 * above  # of accuracy, no more than .02
+    score, lost = majority + 0.5 * above, 0.2 * above  # of accuracy, no more than 0.02
     row = is_silent(0, score=score, drop=lost)
 
     assert drop_of(row, "b", score_reference) == pytest.approx(0.2)
@@ -214,7 +214,7 @@ def test_no_unit_of_the_score_changes_skill_or_drop(
     assert drop_of(row, "b", score_reference) == pytest.approx(drop, abs=1e-9)
 
 
-# -- What is judged --------------------------------------------------------------------------------------------------
+# -- What is judged ----------------------------------------------------------------------------------------------------
 
 
 def test_no_rows_are_no_verdict() -> None:
@@ -304,7 +304,7 @@ def test_infinite_losses_are_not_learned() -> None:
     assert states([is_silent(number, score=float("inf")) for number in range(3)], rule(1), LOSS) == "..."
 
 
-# -- Since when ------------------------------------------------------------------------------------------------------
+# -- Since when --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_what_was_never_unused_is_not_used_since(story: str) -> None:
     assert verdict(rows).since is None
 
 
-# -- Proof -----------------------------------------------------------------------------------------------------------
+# -- Proof -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_states_are_numbers_that_rise_with_what_is_wrong() -> None:
     assert state_names(("a", "b")) == ["collapse/a", "collapse/b"]
 
 
-# -- In words --------------------------------------------------------------------------------------------------------
+# -- In words ----------------------------------------------------------------------------------------------------------
 
 
 BOUNDS = {"total_low/b": 0.0, "total_high/b": 0.031}
@@ -498,7 +498,7 @@ def test_used_again_is_a_notice_without_advice() -> None:
     assert len(alert.text.splitlines()) == 1 + len(alarms.evidence(said("ssu")))
 
 
-# -- In tables and pictures ------------------------------------------------------------------------------------------
+# -- In tables and pictures --------------------------------------------------------------------------------------------
 
 
 def with_states(*found: tuple[float, ...]) -> list[RunRecord]:
@@ -570,7 +570,7 @@ def test_states_are_a_diagram_of_their_own() -> None:
     }
 
 
-# -- In sinks --------------------------------------------------------------------------------------------------------
+# -- In sinks ----------------------------------------------------------------------------------------------------------
 
 
 ALERT = Alert("mviz/collapse/a|b", "a|b: *collapsed* <x>", "first\n  - second <b> ü", urgent=True)
@@ -679,4 +679,4 @@ def test_a_verdict_without_a_date_is_of_one_run_alone() -> None:
 def test_inputs_that_could_not_be_asked_are_no_inputs_that_tell_nothing() -> None:
     *_, line = alarms.evidence(replace(said("ss"), alone=None, state=UNUSED, skill=0.5))
 
-    assert line.startswith("its raw inputs could not be asked")
+    assert line.startswith("its raw inputs could not be tested")

@@ -27,7 +27,7 @@ from mviz_lightning.session.history import History
 
 NAN, INF = float("nan"), float("inf")
 
-# -- Chance and perfection -------------------------------------------------------------------------------------------
+# -- Chance and perfection ---------------------------------------------------------------------------------------------
 
 
 CLASSES = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
@@ -170,7 +170,7 @@ def test_labels_are_the_outputs_of_who_knows_them(
     assert found.tolist() == expected
 
 
-# -- Checkpoints -----------------------------------------------------------------------------------------------------
+# -- Checkpoints -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

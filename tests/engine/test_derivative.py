@@ -56,7 +56,7 @@ def probe(batch: Any = BATCH) -> Probe:
         "image": Segments("image", torch.tensor([[0, 1, 2, 3]]), BASELINE),
         "text": Segments("text", torch.tensor([[0, 1, 2]]), 0),
     }
-    return Probe(found.layout, found.leaves, found.groups, segments)
+    return Probe(found.schema, found.leaves, found.groups, segments)
 
 
 def evaluator(module: nn.Module, **options: Any) -> Evaluator:
@@ -172,14 +172,14 @@ def test_the_other_modality_is_encoded_once_for_all_steps() -> None:
     seen = module.text.seen.sizes
     seen.clear()
     derive(asking, probe(), Derivative(rows, torch.zeros(4, dtype=torch.long), "image", 32))
-    assert sum(seen) < 64 < 4 * 32  # the check's rows, the entrance's and two distinct ones
+    assert sum(seen) < 64 < 4 * 32  # the check's rows, the input point's and two distinct ones
 
 
 def test_tokens_that_an_attention_mask_hides_stand_for_nothing() -> None:
     batch = {"image": floats(COUNT, 4), "text": {"ids": BATCH["text"], "mask": torch.ones(COUNT, 3, dtype=torch.long)}}
     found = probe_of(batch, {"image": "image", "text": ["text.ids", "text.mask"]})
     segments = {"text": Segments("text.mask", torch.tensor([[0, 1, 2]]), 0)}
-    there = Probe(found.layout, found.leaves, found.groups, segments)
+    there = Probe(found.schema, found.leaves, found.groups, segments)
 
     def predict(module: Any, batch: Any) -> Tensor:
         hidden = module.words(batch["text"]["ids"]) * batch["text"]["mask"].unsqueeze(-1)

@@ -11,8 +11,8 @@ import torch
 from helpers.batches import (
     FAMILIES,
     LateFusion,
+    ModelCase,
     OnBatch,
-    Studied,
     call_forward,
     call_named,
     clip,
@@ -41,13 +41,13 @@ def checked(
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
-def test_models_that_work_row_by_row_pass(family: Callable[..., Studied]) -> None:
-    studied = family(16)
-    probe = probe_of(studied.batch, studied.modalities, studied.target)
-    call = choose_call(studied.module.eval(), probe.layout, studied.batch, studied.predict)
-    evaluator = Evaluator(studied.module, call.predict)
+def test_models_that_work_row_by_row_pass(family: Callable[..., ModelCase]) -> None:
+    case = family(16)
+    probe = probe_of(case.batch, case.modalities, case.target)
+    call = choose_call(case.module.eval(), probe.schema, case.batch, case.predict)
+    evaluator = Evaluator(case.module, call.predict)
     outputs = check_independence(evaluator, probe)
-    assert outputs.shape == (16, studied.outputs)
+    assert outputs.shape == (16, case.outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_stray_leaves(evaluator, probe, outputs)
@@ -104,9 +104,9 @@ def test_scores_of_all_pairs_are_refused_whatever_the_chunks(chunk_size: int) ->
 
 
 def test_scores_of_all_pairs_of_clip_are_refused_and_their_diagonal_passes() -> None:
-    studied = clip(8)
+    case = clip(8)
     module = seeded(clip_model)
-    probe = probe_of(studied.batch, studied.modalities)
+    probe = probe_of(case.batch, case.modalities)
 
     def all_pairs(model: nn.Module, batch: Any) -> Tensor:
         return model(**batch).logits_per_image

@@ -9,8 +9,8 @@ import torch
 from helpers.batches import (
     FAMILIES,
     LateFusion,
+    ModelCase,
     OnBatch,
-    Studied,
     call_forward,
     call_named,
     floats,
@@ -35,55 +35,55 @@ from mviz_lightning.engine.model_outputs import scores
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 
 
-def asked(studied: Studied, chunk_size: int = 128) -> tuple[Evaluator, Probe]:
+def asked(case: ModelCase, chunk_size: int = 128) -> tuple[Evaluator, Probe]:
     """Return an evaluator that calls the model the way it is found to work, and a probe of the whole batch."""
-    probe = probe_of(studied.batch, studied.modalities, studied.target)
-    module = studied.module.eval()
-    call = choose_call(module, probe.layout, studied.batch, studied.predict)
+    probe = probe_of(case.batch, case.modalities, case.target)
+    module = case.module.eval()
+    call = choose_call(module, probe.schema, case.batch, case.predict)
     return Evaluator(module, call.predict, chunk_size), probe
 
 
-def plainly(studied: Studied, sources: Tensor) -> Tensor:
+def plainly(case: ModelCase, sources: Tensor) -> Tensor:
     """Evaluate row by row: each twice, since models may not take a single one."""
-    layout = learn(studied.batch, studied.modalities, studied.target)
-    evaluator, _ = asked(studied)
+    schema = learn(case.batch, case.modalities, case.target)
+    evaluator, _ = asked(case)
     rows = []
     for row in sources.tolist():
         taken = {
-            path: leaves.take_examples(leaf, torch.tensor([row[layout.owners[path]]] * 2))
-            for path, leaf in layout.leaves(studied.batch).items()
+            path: leaves.take_examples(leaf, torch.tensor([row[schema.owners[path]]] * 2))
+            for path, leaf in schema.leaves(case.batch).items()
         }
         with torch.no_grad():
-            rows.append(scores(evaluator.predict(studied.module.eval(), layout.build(taken)))[:1])
+            rows.append(scores(evaluator.predict(case.module.eval(), schema.build(taken)))[:1])
     return torch.cat(rows)
 
 
 @every_family
-def test_answers_are_those_of_plain_forwards_row_by_row(family: Callable[..., Studied]) -> None:
-    studied = family(6)
-    sources = integers(6, 14, len(studied.modalities), seed=5)
-    evaluator, probe = asked(studied)
+def test_answers_are_those_of_plain_forwards_row_by_row(family: Callable[..., ModelCase]) -> None:
+    case = family(6)
+    sources = integers(6, 14, len(case.modalities), seed=5)
+    evaluator, probe = asked(case)
     response = evaluator(probe, [Query(sources)])[0]
-    assert response.shape == (14, studied.outputs)
-    torch.testing.assert_close(response, plainly(studied, sources), atol=1e-6, rtol=1e-5)
+    assert response.shape == (14, case.outputs)
+    torch.testing.assert_close(response, plainly(case, sources), atol=1e-6, rtol=1e-5)
 
 
 @every_family
-def test_chunks_change_nothing(family: Callable[..., Studied]) -> None:
-    studied = family(6)
-    query = Query(integers(6, 14, len(studied.modalities), seed=6))
-    expected = asked(studied)[0].plain(asked(studied)[1], query)
+def test_chunks_change_nothing(family: Callable[..., ModelCase]) -> None:
+    case = family(6)
+    query = Query(integers(6, 14, len(case.modalities), seed=6))
+    expected = asked(case)[0].plain(asked(case)[1], query)
     for chunk_size in (2, 3, 5, 13):
-        evaluator, probe = asked(studied, chunk_size)
+        evaluator, probe = asked(case, chunk_size)
         torch.testing.assert_close(evaluator.plain(probe, query), expected, atol=1e-6, rtol=0)
 
 
 @every_family
-def test_a_single_row_is_answered(family: Callable[..., Studied]) -> None:
-    studied = family(4)
-    sources = integers(4, 1, len(studied.modalities), seed=7)
-    evaluator, probe = asked(studied)
-    torch.testing.assert_close(evaluator.plain(probe, Query(sources)), plainly(studied, sources), atol=1e-6, rtol=1e-5)
+def test_a_single_row_is_answered(family: Callable[..., ModelCase]) -> None:
+    case = family(4)
+    sources = integers(4, 1, len(case.modalities), seed=7)
+    evaluator, probe = asked(case)
+    torch.testing.assert_close(evaluator.plain(probe, Query(sources)), plainly(case, sources), atol=1e-6, rtol=1e-5)
 
 
 class Counting(nn.Module):
@@ -232,7 +232,7 @@ def masked_probe() -> Probe:
         "image": Segments("image", torch.tensor([[0, 0, 1, 1]])),
         "text": Segments("text", torch.tensor([[0, 1, 2]]), 7.0),
     }
-    return Probe(probe.layout, probe.leaves, probe.groups, segments)
+    return Probe(probe.schema, probe.leaves, probe.groups, segments)
 
 
 def test_masked_rows_are_those_of_masked_inputs() -> None:

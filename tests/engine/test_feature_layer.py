@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from helpers.batches import FAMILIES, LateFusion, Studied, call_inputs, call_named, floats, probe_of, seeded
+from helpers.batches import FAMILIES, LateFusion, ModelCase, call_inputs, call_named, floats, probe_of, seeded
 from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError
@@ -201,7 +201,7 @@ def test_no_wrapper_stays_on_the_model() -> None:
     assert all("forward" not in vars(child) for child in module.modules())
 
 
-# -- The surveyor ----------------------------------------------------------------------------------------------------
+# -- The features of a layer -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +221,7 @@ class Ask(Explainer):
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         probe = probe_context.probe
         recombined = Query(probe.groups[:, probe_context.design.tuples].flatten(0, 1))
-        return Request([recombined, Query.aligned(torch.arange(probe.size), len(probe.layout.names))])
+        return Request([recombined, Query.aligned(torch.arange(probe.size), len(probe.schema.names))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Seen:
         return Seen(responses=responses, memory={"times": responses.memory.get("times", 0) + 1})
@@ -232,14 +232,14 @@ class Ask(Explainer):
 
 def runner(module: nn.Module, batch=None, modalities=("image", "text"), predict=call_named, **options) -> Runner:
     probe = probe_of(pair() if batch is None else batch, modalities)
-    names, outputs = probe.layout.names, options.pop("outputs", 3)
+    names, outputs = probe.schema.names, options.pop("outputs", 3)
     plan = design(len(names), probe.size)
     probe_context = ProbeContext(probe, options.pop("task", "multiclass"), plan, list(range(probe.size)))
     return Runner(probe_context, Evaluator(module.eval(), predict, **options), Ranks(), outputs)
 
 
 def rows_of(found: Runner) -> dict[str, Tensor]:
-    """Return the recombined and the aligned rows, as the survey asks for them."""
+    """Return the recombined and the aligned rows, as the explainer asks for them."""
     tuples = torch.cat([found.probe_context.design.tuples, torch.arange(COUNT).unsqueeze(1).expand(-1, 2)])
     return {"image": pair()["image"][tuples[:, 0]], "text": pair()["text"][tuples[:, 1]]}
 
@@ -338,10 +338,10 @@ def test_a_model_that_scores_all_pairs_has_no_features() -> None:
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_features_are_found_in_every_family_that_has_linear_layers(name) -> None:
-    studied: Studied = FAMILIES[name](COUNT)
-    module = studied.module.eval()
-    predict = studied.predict or (call_inputs if name == "MulT" else _call(name))
-    found = runner(module, studied.batch, studied.modalities, predict, outputs=studied.outputs, task="multilabel")
+    case: ModelCase = FAMILIES[name](COUNT)
+    module = case.module.eval()
+    predict = case.predict or (call_inputs if name == "MulT" else _call(name))
+    found = runner(module, case.batch, case.modalities, predict, outputs=case.outputs, task="multilabel")
     if name == "CNN and LSTM":
         with pytest.raises(ConfigurationError, match="calls no linear layer"):
             asked(found)
@@ -349,7 +349,7 @@ def test_features_are_found_in_every_family_that_has_linear_layers(name) -> None
     features, outputs = asked(found)
     assert features.shape[1] > 1
     assert len(features) == len(outputs)
-    assert outputs.shape[1] == studied.outputs
+    assert outputs.shape[1] == case.outputs
     assert float(features.std(0).max()) > 0
 
 

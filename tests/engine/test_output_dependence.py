@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.batches import FAMILIES, Example, OnBatch, Studied, floats, integers, pair_batch, probe_of
+from helpers.batches import FAMILIES, Example, ModelCase, OnBatch, floats, integers, pair_batch, probe_of
 from torch import Tensor, nn
 
 from mviz_lightning import MonitorWarning, explain
@@ -36,7 +36,7 @@ def said_and_logged(
 ) -> tuple[str, str]:
     """Return the one warning of what is read, and the line for the log."""
     probe = probe_of(batch, modalities)
-    call = choose_call(module.eval(), probe.layout, batch, predict)
+    call = choose_call(module.eval(), probe.schema, batch, predict)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         line = warn_of_outputs(Evaluator(module, call.predict), probe, call)
@@ -176,8 +176,8 @@ def test_healthy_models_are_not_warned_of(module, batch):
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 def test_every_family_of_models_is_reached_by_all_modalities(family):
-    studied: Studied = family(16)
-    assert said(studied.module, studied.batch, studied.modalities, studied.predict) == ""
+    case: ModelCase = family(16)
+    assert said(case.module, case.batch, case.modalities, case.predict) == ""
 
 
 def test_examples_that_differ_in_the_mask_alone_prove_something():

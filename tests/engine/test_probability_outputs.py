@@ -76,7 +76,7 @@ def joined(logits: Tensor) -> Tensor:
     return torch.cat([logits[:, :1].sigmoid(), logits[:, 1:].sigmoid().clone()], 1).clamp(1e-6, 1 - 1e-6)
 
 
-# -- Probabilities ---------------------------------------------------------------------------------------------------
+# -- Probabilities -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("additive", [True, False], ids=["additive", "interacting"])
@@ -220,7 +220,7 @@ def test_the_noise_floor_knows_what_a_sigmoid_rounds_off() -> None:
     assert error > 4 * noise_floor(rounded, 2)
 
 
-# -- Masked classes --------------------------------------------------------------------------------------------------
+# -- Masked classes ----------------------------------------------------------------------------------------------------
 
 SMALLEST = torch.finfo(torch.float32).min
 MASKS = [-float("inf"), SMALLEST, -1e20, -1e9, -1e4, -100.0]

@@ -80,12 +80,12 @@ def assert_exact(module: nn.Module, *names: str, **options: Any) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_every_family_of_models_is_answered_as_by_plain_forwards(family: Any) -> None:
-    studied = family(COUNT)
-    probe = probe_of(studied.batch, studied.modalities, studied.target)
-    modalities = len(probe.layout.names)
+    case = family(COUNT)
+    probe = probe_of(case.batch, case.modalities, case.target)
+    modalities = len(probe.schema.names)
     some = Query.aligned(torch.arange(4), modalities).sources
-    call = choose_call(studied.module, probe.layout, probe.batch(some, {}), studied.predict)
-    asking = Evaluator(studied.module, call.predict)
+    call = choose_call(case.module, probe.schema, probe.batch(some, {}), case.predict)
+    asking = Evaluator(case.module, call.predict)
     query = GRID if modalities == 2 else Query(integers(COUNT, 400, modalities))
     found = asking(probe, [query])[0]
     assert asking.reuse
@@ -152,7 +152,7 @@ def test_masked_inputs_are_inputs_of_their_own() -> None:
         "image": Segments("image", torch.tensor([[0, 0, 1, 1]])),
         "text": Segments("text", torch.tensor([[0, 1, 2]]), 7.0),
     }
-    probe = type(probe)(probe.layout, probe.leaves, probe.groups, segments)
+    probe = type(probe)(probe.schema, probe.leaves, probe.groups, segments)
     query = Query(
         integers(COUNT, 600, 2), {"image": integers(2, 600, 2).bool(), "text": integers(2, 600, 3, seed=3).bool()}
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.batches import FAMILIES, OnBatch, Studied, call_forward, floats, probe_of, seeded, token_leaves
+from helpers.batches import FAMILIES, ModelCase, OnBatch, call_forward, floats, probe_of, seeded, token_leaves
 from torch import Tensor, nn
 
 from mviz_lightning import Modality, MonitorWarning, explain
@@ -113,12 +113,12 @@ def test_the_advice_changes_the_numbers_to_those_of_a_reference_by_hand():
     ("family", "values"), [("CNN and LSTM", "ids"), ("ViLT", "input_ids"), ("LXMERT", "input_ids")]
 )
 def test_in_published_models_the_attention_mask_acts_with_the_text(family, values):
-    studied: Studied = FAMILIES[family](16)
-    modalities = {"image": studied.modalities["image"], "text": values}
-    layout = probe_of(studied.batch, modalities, studied.target).layout
-    call = choose_call(studied.module.eval(), layout, studied.batch, studied.predict)
-    (advice,) = pasted(warning_of(studied.module, studied.batch, modalities, call.predict))
-    assert advice == {"image": studied.modalities["image"], "text": [values, "attention_mask"]}
+    case: ModelCase = FAMILIES[family](16)
+    modalities = {"image": case.modalities["image"], "text": values}
+    schema = probe_of(case.batch, modalities, case.target).schema
+    call = choose_call(case.module.eval(), schema, case.batch, case.predict)
+    (advice,) = pasted(warning_of(case.module, case.batch, modalities, call.predict))
+    assert advice == {"image": case.modalities["image"], "text": [values, "attention_mask"]}
 
 
 def on_batch(function: Any) -> OnBatch:

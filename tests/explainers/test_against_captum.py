@@ -76,7 +76,7 @@ class Case:
     def __init__(self, found: Session, example: int, output: int, name: str) -> None:
         assert found.probe is not None
         self.module, self.output = found._tried.evaluator.module, output
-        segments, leaves = found.kinds[name].segments, found.probe.leaves
+        segments, leaves = found.modality_types[name].segments, found.probe.leaves
         image, ids = leaves["image"][[example]], leaves["ids"][[example]]
         own = 0 if name == "image" else 1
         self.values = (image, ids)[own]

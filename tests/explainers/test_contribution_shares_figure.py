@@ -96,14 +96,16 @@ def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
 
 def test_the_gallery_stays_while_the_examples_do():
     reporter = Reporter(History(["a", "b"]), ExplanationHistory(), Dashboard("mviz", []), [MemorySink()])
-    session = SimpleNamespace(kinds={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None))
+    session = SimpleNamespace(
+        modality_types={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None)
+    )
     reporter.illustrate(session, show_inputs=True)
     first = reporter.drawing
     reporter.illustrate(session, show_inputs=True)
     assert reporter.drawing is first
-    session.kinds = {"a": object()}  # of a probe drawn anew
+    session.modality_types = {"a": object()}  # of a probe drawn anew
     reporter.illustrate(session, show_inputs=True)
     assert reporter.drawing is not first
-    assert reporter.drawing.kinds is session.kinds
+    assert reporter.drawing.modality_types is session.modality_types
     reporter.illustrate(session, show_inputs=False)
     assert not reporter.drawing.show_inputs

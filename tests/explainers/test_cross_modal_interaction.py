@@ -59,9 +59,9 @@ class Smooth(nn.Module):
 
 
 def found(module: nn.Module, given: Any = None, modalities: Any = None, **options: Any) -> CrossModalResult:
-    survey = CrossModalInteraction(**{"num_examples": 3, **options})
-    report = explain(module, [given or batch()], modalities=modalities or ZERO, target="label", explainers=[survey])
-    result = report.results[survey.name]
+    explainer = CrossModalInteraction(**{"num_examples": 3, **options})
+    report = explain(module, [given or batch()], modalities=modalities or ZERO, target="label", explainers=[explainer])
+    result = report.results[explainer.name]
     assert isinstance(result, CrossModalResult)
     return result
 
@@ -73,7 +73,7 @@ def pairs_of(result: CrossModalResult) -> list[tuple[int, int, PairInteraction]]
     ]
 
 
-# -- The mathematics -------------------------------------------------------------------------------------------------
+# -- The mathematics ---------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 100))
@@ -154,7 +154,7 @@ def test_a_network_of_straight_pieces_is_found_out_and_differences_are_taken() -
         torch.testing.assert_close(pair.weights, expected.weights, atol=1e-5, rtol=1e-4)
 
 
-# -- Architectures ---------------------------------------------------------------------------------------------------
+# -- Architectures -----------------------------------------------------------------------------------------------------
 
 
 class Attending(nn.Module):
@@ -253,7 +253,7 @@ def test_under_autocast_second_derivatives_are_those_of_the_full_precision_nearl
         torch.testing.assert_close(rough.weights, exact.weights, atol=0.05 * float(exact.weights.abs().max()), rtol=0.2)
 
 
-# -- What cannot be derived, and what is wrong -----------------------------------------------------------------------
+# -- What cannot be derived, and what is wrong -------------------------------------------------------------------------
 
 
 def test_strings_are_masked_instead_and_so_is_what_is_detached() -> None:
@@ -346,7 +346,7 @@ def test_outputs_and_modalities_that_are_not_there_are_refused() -> None:
         found(seeded(Smooth), segments={"sound": [0]})
 
 
-# -- More modalities, all tasks, costs -------------------------------------------------------------------------------
+# -- More modalities, all tasks, costs ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -376,8 +376,8 @@ def test_one_output_is_explained_whatever_the_task(task: str, roles: set[str]) -
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return super().forward(x, y)[:, : 1 if task == "binary" else 2]
 
-    given, survey = {**batch(), "label": label[task]}, CrossModalInteraction()
-    report = explain(seeded(Model), [given], modalities=ZERO, target="label", task=task, explainers=[survey])
+    given, explainer = {**batch(), "label": label[task]}, CrossModalInteraction()
+    report = explain(seeded(Model), [given], modalities=ZERO, target="label", task=task, explainers=[explainer])
     examples = report.results["cross_modal"].examples
     assert len(examples) == 4
     assert all(len(one.outputs) == 1 and one.outputs[0].role in roles for one in examples)
@@ -401,7 +401,7 @@ def test_rows_are_those_of_the_documentation_and_a_budget_is_kept() -> None:
     assert rows(explainers=[CrossModalInteraction(num_examples=3)], budget=alone + 59) == alone
 
 
-# -- Pictures --------------------------------------------------------------------------------------------------------
+# -- Pictures ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def centred(found: ProbeContext, module: nn.Module) -> Callable[[Sequence[np.nda
 
 
 def inputs_of(found: ProbeContext, example: int) -> list[np.ndarray]:
-    return [found.probe.leaves[name][example].numpy() for name in found.probe.layout.names]
+    return [found.probe.leaves[name][example].numpy() for name in found.probe.schema.names]
 
 
 def masked_inputs(found: ProbeContext, example: int, name: str, masks: np.ndarray) -> list[np.ndarray]:
@@ -100,7 +100,7 @@ def masked_inputs(found: ProbeContext, example: int, name: str, masks: np.ndarra
 
 
 def slow_dime(found: ProbeContext, module: nn.Module, example: int, name: str, samples: int = 64) -> Any:
-    modality = found.probe.layout.names.index(name)
+    modality = found.probe.schema.names.index(name)
     masks = draw_masks(1 + max(INDEX[name]), samples, found.seed).double().numpy()
     partners = DIME().partners(found, example).tolist()
     donors = [[inputs_of(found, donor)[m] for m, donor in enumerate(row)] for row in partners]
@@ -273,7 +273,7 @@ def test_an_explanation_survives_a_checkpoint(task: str, outputs: int) -> None:
     assert again.target == explanation.target is not None
 
 
-# -- Few units, and outputs that are not finite ----------------------------------------------------------------------
+# -- Few units, and outputs that are not finite ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("others", [0, -1], ids=["others have some", "nobody has any"])

@@ -1,4 +1,4 @@
-"""What pictures, films and tables of explanations show, down to the pixel."""
+"""What pictures (of one run and over the epochs) and tables of explanations show, down to the pixel."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from mviz_lightning import Modality
 from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.dime.figure import ExplanationFigure
-from mviz_lightning.explainers.dime.over_epochs import film, thinned
+from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs, thinned
 from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities.base import modality_types_of
@@ -199,17 +199,17 @@ def moments(parts, first=0):
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 7, 100])
-def test_a_film_thins_to_six_moments_the_first_and_the_last_among_them(count):
+def test_a_picture_over_epochs_thins_to_six_moments_the_first_and_the_last_among_them(count):
     kept = thinned(range(count))
     assert list(kept) == sorted(set(kept))
     assert (kept[0], kept[-1], len(kept)) == (0, count - 1, min(count, 6))
 
 
-def test_a_film_shows_six_maps_on_one_scale_and_curves_of_all_moments(words, monkeypatch):
+def test_a_picture_over_epochs_shows_six_maps_on_one_scale_and_curves_of_all_moments(words, monkeypatch):
     plotted, plot = [], Axes.plot
     monkeypatch.setattr(Axes, "plot", lambda self, *a, **k: (plotted.append((k["label"], *a)), plot(self, *a, **k))[1])
     found = moments([{"image": part([(k + 1) / 20, 0, 0, 0], [0, 0, 0, -0.5])} for k in range(20)], first=3)
-    image = film(found, drawing(patches()), "dime/example_17_over_epochs")
+    image = picture_over_epochs(found, drawing(patches()), "dime/example_17_over_epochs")
     assert (image.pixels.shape[1:], image.pixels.dtype) == ((640, 3), np.uint8)
     assert (image.key, image.caption) == ("dime/example_17_over_epochs", "from epoch 3 to epoch 22")
     labels = [text for text in words if text.startswith("epoch ")]
@@ -224,12 +224,14 @@ def test_a_film_shows_six_maps_on_one_scale_and_curves_of_all_moments(words, mon
     assert count(image.pixels[:, :560], coloured(-0.5)) > 6 * 500
 
 
-def test_a_film_lists_the_strongest_words_in_their_order(words):
+def test_a_picture_over_epochs_lists_the_strongest_words_in_their_order(words):
     weights = [[0.0] * 14 for _ in range(3)]
     for moment, unit in ((0, 13), (1, 2), (2, 7)):
         weights[moment][unit] = 1.0
     found = moments([{"text": part(one)} for one in weights])
-    pixels = film(found, drawing({"text": text_leaf([" ".join(f"w{k}" for k in range(14))])}), "x").pixels
+    pixels = picture_over_epochs(
+        found, drawing({"text": text_leaf([" ".join(f"w{k}" for k in range(14))])}), "x"
+    ).pixels
     listed = list(dict.fromkeys(text for text in words if text[0] == "w" and text[1:].isdigit()))
     assert len(listed) == 10
     assert {"w2", "w7", "w13"} <= set(listed)
@@ -241,7 +243,7 @@ def test_an_example_without_units_is_drawn():
     leaves = patches() | {"text": text_leaf(["", "a b"])}
     one = {"image": part([1, 0, 0, 0]), "text": part([], unimodal_r2=math.nan, interaction_r2=math.nan)}
     assert picture(drawing(leaves), explained(output(**one))).pixels.shape[1] == 640
-    assert film(moments([one, one]), drawing(leaves), "x").pixels.shape[1] == 640
+    assert picture_over_epochs(moments([one, one]), drawing(leaves), "x").pixels.shape[1] == 640
 
 
 SECRETS = {
@@ -270,12 +272,15 @@ def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, word
                 corners = floats(8, 4, 2, 2, seed=seed).sigmoid().sort(2).values.flatten(2)
                 leaves["boxes"] = corners, None
             found = drawing(leaves, show_inputs=show)
-            segments = found.kinds["x"].segments.count(0)
+            segments = found.modality_types["x"].segments.count(0)
             one = {"x": part([(-1) ** k * (k + 1) for k in range(segments)])}
             image = picture(found, explained(output(**one)))
             rows = table_of(found, [(explained(output(**one)), image)]).rows
             texts = [cell for row in rows for cell in row if not isinstance(cell, np.ndarray)]
-            seen[show, seed] = (image.pixels, film(moments([one, one]), found, "f").pixels), (image.caption, texts)
+            seen[show, seed] = (
+                (image.pixels, picture_over_epochs(moments([one, one]), found, "f").pixels),
+                (image.caption, texts),
+            )
     hidden, other = seen[False, 0], seen[False, 1]
     if words:
         assert hidden[1] == other[1]
@@ -287,8 +292,11 @@ def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, word
 @pytest.mark.parametrize("names", [["US$ up", "US$ down"], ["a$\\b", "b$"], ["\u732b", "\u72ac"]])
 def test_names_of_classes_and_words_are_drawn_whatever_they_are(names):
     found = drawing(patches() | {"text": text_leaf([" ".join(f"${name}$" for name in names)])}, class_names=names)
-    one = {"image": part([1, 0, 0, 0]), "text": part([1] * len(found.kinds["text"].names(0)))}
-    for image in (picture(found, explained(output(**one), target=1)), film(moments([one, one]), found, "x")):
+    one = {"image": part([1, 0, 0, 0]), "text": part([1] * len(found.modality_types["text"].names(0)))}
+    for image in (
+        picture(found, explained(output(**one), target=1)),
+        picture_over_epochs(moments([one, one]), found, "x"),
+    ):
         assert image.pixels.std() > 10
 
 
@@ -331,7 +339,7 @@ def test_long_names_of_outputs_give_way_to_numbers_and_small_values_have_digits(
     assert "+3e-5" in table.rows[0][8]
 
 
-def test_pictures_and_films_on_used_panels_are_those_on_new_ones():
+def test_pictures_of_all_kinds_on_used_panels_are_those_on_new_ones():
     leaves = patches() | {"text": text_leaf()}
     one = {"image": part([1, 0, 0, -1], [0, 2, 0, 0]), "text": part([0.5, -1.5])}
     single, double = explained(output(**one)), explained(output(0, "true", **one), output(1, "predicted", **one))
@@ -339,9 +347,9 @@ def test_pictures_and_films_on_used_panels_are_those_on_new_ones():
 
     def draw(on):
         yield lambda: picture(on(), double).pixels
-        yield lambda: film(moments([one] * 3), on(), "x").pixels
+        yield lambda: picture_over_epochs(moments([one] * 3), on(), "x").pixels
         yield lambda: picture(on(), single).pixels
-        yield lambda: film(moments([one] * 2, first=4), on(), "x").pixels
+        yield lambda: picture_over_epochs(moments([one] * 2, first=4), on(), "x").pixels
 
     for first, again in zip(draw(lambda: drawing(leaves)), draw(lambda: used), strict=True):
         np.testing.assert_array_equal(first(), again())

@@ -25,7 +25,7 @@ from mviz_lightning.functional.failures import decision_margins, failure_categor
 TASKS = [("multiclass", 3), ("multiclass", 2), ("binary", 1), ("multilabel", 3), ("regression", 1), ("regression", 2)]
 
 
-def surveyed(found, moment=(0, 0), **options) -> ErrorResult:
+def result_of(found, moment=(0, 0), **options) -> ErrorResult:
     explained = found.explain(ErrorAnalysis(**options), moment=moment)
     assert isinstance(explained.result, ErrorResult)
     return explained.result
@@ -38,13 +38,13 @@ def planted_study(task, outputs, **options):
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda param: f"{param[0]}-{param[1]}")
 def case(request):
-    """Return task, outputs, study, finding, and the categories that were planted."""
+    """Return task, outputs, session, result, and the categories that were planted."""
     task, outputs = request.param
     found, kinds = planted_study(task, outputs)
-    return task, outputs, found, surveyed(found, num_examples=10), kinds
+    return task, outputs, found, result_of(found, num_examples=10), kinds
 
 
-# -- Planted errors --------------------------------------------------------------------------------------------------
+# -- Planted errors ----------------------------------------------------------------------------------------------------
 
 
 def test_planted_decisions_are_counted_in_their_categories(case) -> None:
@@ -151,7 +151,7 @@ def margin(outputs, label, task):
 
 def test_no_more_are_listed_than_asked_for_and_than_there_are(case) -> None:
     task, _, found, result, _ = case
-    few, none, many = (surveyed(found, num_examples=count, name=f"n{count}") for count in (2, 0, 1000))
+    few, none, many = (result_of(found, num_examples=count, name=f"n{count}") for count in (2, 0, 1000))
     assert (few.worst, few.rescued) == (result.worst[:2], result.rescued[:2])
     assert (none.worst, none.rescued) == ([], [])
     assert len(many.rescued) == many.counts["lowered" if task == "regression" else "rescued"]
@@ -167,7 +167,7 @@ def test_three_modalities(task, outputs) -> None:
         Three(unimodal, interaction), batch, ["image", "text", "sound"], task=task, group_size=16, pairs=False
     )
     expected = Counter(kind for row in kinds for kind in row)
-    assert surveyed(found).counts == {name: expected[name] for name in failure_category_names(task)}
+    assert result_of(found).counts == {name: expected[name] for name in failure_category_names(task)}
 
 
 class Three(planted.Table):
@@ -175,7 +175,7 @@ class Three(planted.Table):
         return self.looked_up(*map(planted.number_of, (image, text, sound)))
 
 
-# -- Against slow loops ----------------------------------------------------------------------------------------------
+# -- Against slow loops ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
@@ -193,7 +193,7 @@ def test_categories_are_those_of_slow_loops(task, outputs) -> None:
         grid = values / scale if task == "regression" else values
         seen += slow.sorted_out(grid.view(8, 8, outputs).numpy(), known, task)
     expected = Counter(kind for row in seen for kind in row)
-    assert surveyed(found).counts == {name: expected[name] for name in failure_category_names(task)}
+    assert result_of(found).counts == {name: expected[name] for name in failure_category_names(task)}
     assert len(+expected) > 2
 
 
@@ -207,14 +207,14 @@ def labels(task, outputs):
 
 def test_errors_add_up_to_what_the_score_lacks() -> None:
     found, _ = planted_study("multiclass", 3)
-    values = surveyed(found).values
+    values = result_of(found).values
     score = found.run().values["score"]
     assert values["spoiled"] + values["unrepaired"] + values["misled"] == pytest.approx(1 - score, abs=1e-6)
 
 
 def test_without_interaction_nothing_is_rescued_spoiled_or_misled() -> None:
     batch = {"image": 3 * floats(64, 4), "text": 3 * floats(64, 3, seed=1), "label": labels("multiclass", 3)}
-    counts = surveyed(planted.session(seeded(Additive), batch, ["image", "text"])).counts
+    counts = result_of(planted.session(seeded(Additive), batch, ["image", "text"])).counts
     assert counts["rescued"] == counts["spoiled"] == counts["misled"] == 0
     assert counts["unrepaired"] > 0
 
@@ -226,7 +226,7 @@ def test_the_rounding_of_an_offset_is_no_interaction() -> None:
     wrong = wrong.index_put((numbers, label), torch.tensor(-2e-4), accumulate=True)  # a few steps of float32 there
     wrong = wrong.index_put((numbers, (label + 2) % 3), torch.tensor(-1.0), accumulate=True)
     found = planted.session(planted.Pair(wrong, 0 * interaction), batch, task="multiclass")
-    assert surveyed(found).counts["unrepaired"] == COUNT
+    assert result_of(found).counts["unrepaired"] == COUNT
 
 
 @given(st.sampled_from(["multiclass", "binary", "multilabel", "regression"]), st.integers(2, 5), st.integers(0, 10**6))
@@ -263,7 +263,7 @@ def test_what_is_no_more_than_rounding_does_not_mislead() -> None:
     assert int(failure_categories(*values, "regression", floor=1e-5)) == 0
 
 
-# -- Arguments, costs, memory ----------------------------------------------------------------------------------------
+# -- Arguments, costs, memory ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ def test_it_costs_what_the_shares_cost() -> None:
 @pytest.mark.filterwarnings("ignore")  # jsonargparse's, of its own renamed methods
 def test_it_is_built_from_yaml() -> None:
     parser = ArgumentParser()
-    parser.add_argument("--survey", type=Explainer)
+    parser.add_argument("--explainer", type=Explainer)
     said = "{class_path: mviz_lightning.explainers.ErrorAnalysis, init_args: {num_examples: 3, name: mine}}"
-    built = parser.instantiate_classes(parser.parse_args([f"--survey={said}"])).survey
+    built = parser.instantiate_classes(parser.parse_args([f"--explainer={said}"])).explainer
     assert built == ErrorAnalysis(num_examples=3, name="mine")
 
 
@@ -303,25 +303,25 @@ def test_the_history_goes_on_and_follows_the_training() -> None:
     batch, unimodal, interaction, _ = planted.errors("multiclass")
     module = planted.Pair(unimodal, interaction)
     found = planted.session(module, batch)
-    first = surveyed(found, (3, 80))
+    first = result_of(found, (3, 80))
     module.interaction = nn.Parameter(torch.zeros_like(interaction))
-    second = surveyed(found, (5, 120))
+    second = result_of(found, (5, 120))
     assert second.counts["rescued"] == 0 != first.counts["rescued"]
     assert list(second.history) == [(3, 80, first.counts), (5, 120, second.counts)]
-    assert [epoch for epoch, *_ in surveyed(found, (5, 120), name="another").history] == [5]
+    assert [epoch for epoch, *_ in result_of(found, (5, 120), name="another").history] == [5]
 
 
 def test_the_history_survives_a_checkpoint() -> None:
     batch, unimodal, interaction, _ = planted.errors("multiclass")
     module = planted.Pair(unimodal, interaction)
     found = planted.session(module, batch)
-    first = surveyed(found)
+    first = result_of(found)
     assert planted.plain(first.memory)
     file = io.BytesIO()
     torch.save(found.state(limit=2**20), file)
     file.seek(0)
     resumed = planted.session(module, batch, state=torch.load(file, weights_only=True))
-    assert list(surveyed(resumed, (1, 10)).history) == [(0, 0, first.counts), (1, 10, first.counts)]
+    assert list(result_of(resumed, (1, 10)).history) == [(0, 0, first.counts), (1, 10, first.counts)]
 
 
 def test_the_history_does_not_grow_without_end() -> None:

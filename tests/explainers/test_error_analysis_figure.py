@@ -18,13 +18,13 @@ from mviz_lightning.sinks.records import Picture, Table
 
 TASKS = ["multiclass", "binary", "multilabel", "regression"]
 LONG = ["a class of a name that is long beyond all measure", "another, hardly shorter than the first", "third class"]
-METHOD = ErrorAnalysis(name="survey")
+METHOD = ErrorAnalysis(name="method")
 WHEN = "epoch 12 (step 3400)"
 
 
 @pytest.fixture(scope="module", params=TASKS)
 def case(request):
-    """Return task, study and finding."""
+    """Return task, session and result."""
     batch, unimodal, interaction, _ = planted.errors(request.param)
     found = planted.session(planted.Pair(unimodal, interaction), batch, task=request.param)
     result = found.explain(ErrorAnalysis(num_examples=4)).result
@@ -33,18 +33,18 @@ def case(request):
 
 
 def drawing(found, task, **options):
-    return DrawingContext(found.kinds, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
+    return DrawingContext(found.modality_types, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
 
 
 def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task), WHEN)
     assert list(records) == [
-        "survey/classes", "survey/counts", "survey/worst", "survey/rescued", "survey/examples"
+        "method/classes", "method/counts", "method/worst", "method/rescued", "method/examples"
     ]  # fmt: skip
     images = [record for record in records.values() if isinstance(record, Picture)]
     assert all(image.pixels.shape[1:] == (640, 3) and image.pixels.dtype == np.uint8 for image in images)
-    for table in (records["survey/counts"], records["survey/examples"]):
+    for table in (records["method/counts"], records["method/examples"]):
         assert isinstance(table, Table)
         for name, *column in zip(table.columns, *table.rows, strict=True):
             assert len({type(cell) for cell in column}) == 1, name
@@ -53,11 +53,11 @@ def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> 
 def test_every_class_stands_there_with_its_numbers(case) -> None:
     task, found, result = case
     records, written = pictured(METHOD, result, drawing(found, task))
-    table = records["survey/counts"]
+    table = records["method/counts"]
     assert table.columns[3:] == list(result.counts)
     assert [list(row[3:]) for row in table.rows] == [list(one.counts.values()) for one in shown(result, task)]
     assert [row[2] for row in table.rows] == [sum(one.counts.values()) for one in shown(result, task)]
-    numbers = [line for line in written["survey/classes"] if line.isdigit()]
+    numbers = [line for line in written["method/classes"] if line.isdigit()]
     names = [name for name in COLOURS if name in result.counts]
     expected = [
         str(number)
@@ -79,7 +79,7 @@ def test_bars_are_as_long_as_the_numbers() -> None:
     result = ErrorResult(
         counts=counts, classes=[ClassErrors(0, counts)], worst=[], rescued=[], history=[(0, 9, counts)]
     )
-    pixels = pictured(METHOD, result, DrawingContext({}, Labels("multiclass")))[0]["survey/classes"].pixels
+    pixels = pictured(METHOD, result, DrawingContext({}, Labels("multiclass")))[0]["method/classes"].pixels
     lengths = {}
     for name in ("rescued", "spoiled", "unrepaired", "misled"):
         rgb = [int(COLOURS[name][k : k + 2], 16) for k in (1, 3, 5)]
@@ -96,17 +96,17 @@ def test_many_classes_share_a_row() -> None:
     total = {name: (SHOWN + 7) * number for name, number in counts.items()}
     result = ErrorResult(counts=total, classes=many, worst=[], rescued=[], history=[(0, 9, total)])
     records, written = pictured(METHOD, result, DrawingContext({}, Labels("multiclass")))
-    at = written["survey/classes"].index("7 others")
-    assert written["survey/classes"][at + 1 : at + 6] == ["0", "0", "14", "7", "28"]
-    assert len(records["survey/counts"].rows) == SHOWN + 7
-    assert "survey/examples" not in records
+    at = written["method/classes"].index("7 others")
+    assert written["method/classes"][at + 1 : at + 6] == ["0", "0", "14", "7", "28"]
+    assert len(records["method/counts"].rows) == SHOWN + 7
+    assert "method/examples" not in records
 
 
 def test_cases_are_described_in_lines_that_need_no_break(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     for name, listed in (("worst", result.worst), ("rescued", result.rescued)):
-        lines = written[f"survey/{name}"]
+        lines = written[f"method/{name}"]
         assert WHEN in lines[0]
         at = [lines.index(next(line for line in lines if f"Example {one.position}:" in line)) for one in listed]
         assert len(set(at)) == len({one.position for one in listed})
@@ -145,7 +145,7 @@ def test_the_loss_is_not_cut_off(case) -> None:
 def test_rows_carry_the_inputs_of_their_example(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task))
-    table = records["survey/examples"]
+    table = records["method/examples"]
     listed = [*(("worst", one) for one in result.worst), *(("rescued", one) for one in result.rescued)]
     assert table.columns[-1] == "inputs"
     for row, (name, one) in zip(table.rows, listed, strict=True):
@@ -160,24 +160,24 @@ def test_rows_carry_the_inputs_of_their_example(case) -> None:
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
     task, found, result = case
     open_records, written = pictured(METHOD, result, drawing(found, task))
-    assert any("secret" in line for line in written["survey/worst"])
+    assert any("secret" in line for line in written["method/worst"])
     records, written = pictured(METHOD, result, drawing(found, task, show_inputs=False))
-    assert list(records) == ["survey/classes", "survey/counts", "survey/examples"]
+    assert list(records) == ["method/classes", "method/counts", "method/examples"]
     assert "secret" not in str(written) + str(planted.texts(list(records.values())))
-    assert list(records["survey/examples"].columns) == list(open_records["survey/examples"].columns[:-1])
-    assert not any(isinstance(cell, np.ndarray) for row in records["survey/examples"].rows for cell in row)
+    assert list(records["method/examples"].columns) == list(open_records["method/examples"].columns[:-1])
+    assert not any(isinstance(cell, np.ndarray) for row in records["method/examples"].rows for cell in row)
 
 
 @pytest.mark.parametrize(("epochs", "unit", "marks"), [([0, 3, 6], "epoch", {"0", "6"}), ([0, 0, 1], "step", {"40"})])
 def test_the_course_is_that_of_the_training(case, epochs, unit, marks) -> None:
     task, found, result = case
-    assert "survey/over_time" not in pictured(METHOD, result, drawing(found, task))[0]
+    assert "method/over_time" not in pictured(METHOD, result, drawing(found, task))[0]
     zero = dict.fromkeys(result.counts, 0)
     history = zip(epochs, [20, 40, 60], [result.counts, zero, result.counts], strict=True)
     second = replace(result, history=list(history))
     records, written = pictured(METHOD, second, drawing(found, task), WHEN)
-    assert records["survey/over_time"].pixels.shape[1] == 640
-    lines = written["survey/over_time"]
+    assert records["method/over_time"].pixels.shape[1] == 640
+    lines = written["method/over_time"]
     assert unit in lines
     assert marks <= set(lines)
     assert {name for name in COLOURS if name in result.counts} <= set(lines)
@@ -187,15 +187,15 @@ def test_nothing_is_drawn_of_what_there_is_none(case) -> None:
     task, found, result = case
     bare = replace(result, rescued=[])
     records, _ = pictured(METHOD, bare, drawing(found, task))
-    assert "survey/rescued" not in records
-    assert {row[1] for row in records["survey/examples"].rows} == {"worst"}
-    assert "survey/examples" not in pictured(METHOD, replace(bare, worst=[]), drawing(found, task))[0]
+    assert "method/rescued" not in records
+    assert {row[1] for row in records["method/examples"].rows} == {"worst"}
+    assert "method/examples" not in pictured(METHOD, replace(bare, worst=[]), drawing(found, task))[0]
 
 
 def test_the_headline_counts(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task), WHEN)
-    first, said, *_ = written["survey/classes"]
+    first, said, *_ = written["method/classes"]
     counts, total = result.counts, sum(result.counts.values())
     assert first == f"What failed, {WHEN}"
     if task == "regression":

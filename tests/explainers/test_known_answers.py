@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pytest
 import torch
 from benchmarks import dime_synthetic as synthetic
-from benchmarks.swap_check import MODALITIES, compare, pairs, subject_of, swap
+from benchmarks.swap_check import MODALITIES, compare, context_of, pairs, swap
 from benchmarks.swap_check import evaluator_of as scene_evaluator
 from helpers.batches import OnBatch, call_forward, floats, seeded
 from reference.scenes import COMBINATIONS, VOCABULARY, SceneNet, Scenes
@@ -43,7 +43,7 @@ class Exact(nn.Module):
 
 
 def network() -> nn.Module:
-    """The paper's network after a second of training: accuracy .96."""
+    """The paper's network after a second of training: accuracy 0.96."""
     with torch.random.fork_rng():
         return synthetic.trained(synthetic.draw(40_000, 0), 0, epochs=5)
 
@@ -95,7 +95,7 @@ def test_a_table_has_a_line_for_every_explanation() -> None:
 def tables(values: Mapping[str, Tensor]) -> ProbeContext:
     """Make tables the fixed examples of a regression; a masked column is 0."""
     modalities = {name: Modality(name, kind="tabular", baseline="zero") for name in values}
-    return synthetic.subject_of(values, modalities, task="regression")
+    return synthetic.context_of(values, modalities, task="regression")
 
 
 def asker(module: nn.Module) -> Evaluator:
@@ -177,7 +177,7 @@ def test_a_product_as_a_whole_has_the_parts_that_its_group_says(example: int) ->
 
 
 def lime(masks: Tensor, responses: Tensor) -> Tensor:
-    """Return LIME's weights by its own formulas: cosine distance, width .25, ridge of 1, a free intercept."""
+    """Return LIME's weights by its own formulas: cosine distance, width 0.25, ridge of 1, a free intercept."""
     everything = torch.ones(masks.shape[1]).double()
     distance = 1 - cosine_similarity(masks.double(), everything, dim=1)
     weight = (-distance.square() / 0.25**2).exp().sqrt().diag()
@@ -243,7 +243,7 @@ def test_another_partner_leaves_the_unimodal_part_as_it_was(modalities: int) -> 
 def test_another_question_leaves_the_image_as_it_was(stays: str, swapped: str) -> None:
     scenes = Scenes.draw(64, 0)
     chosen = pairs(scenes, 2)
-    probe_context, evaluator = subject_of(scenes.batch, MODALITIES), scene_evaluator(seeded(lambda: SceneNet(8)))
+    probe_context, evaluator = context_of(scenes.batch, MODALITIES), scene_evaluator(seeded(lambda: SceneNet(8)))
 
     swaps = [swap(evaluator, probe_context, stays, pair, swapped=swapped) for pair in chosen]
 

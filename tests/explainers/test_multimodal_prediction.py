@@ -72,7 +72,7 @@ def session(task, module=None, examples=None, **options):
     return planted.session(module, examples, ["image", "text"], **settings)
 
 
-def surveyed(found, **options) -> PredictionResult:
+def result_of(found, **options) -> PredictionResult:
     explained = found.explain(MultimodalPrediction(**options))
     assert isinstance(explained.result, PredictionResult)
     return explained.result
@@ -80,12 +80,12 @@ def surveyed(found, **options) -> PredictionResult:
 
 @pytest.fixture(scope="module", params=TASKS)
 def case(request):
-    """Return task, study and finding."""
+    """Return task, session and result."""
     found = session(request.param)
-    return request.param, found, surveyed(found)
+    return request.param, found, result_of(found)
 
 
-# -- What is planted is found again ----------------------------------------------------------------------------------
+# -- What is planted is found again ------------------------------------------------------------------------------------
 
 
 def test_planted_features_are_found_and_no_others_count(case) -> None:
@@ -111,7 +111,7 @@ def test_predictions_are_foretold_far_beyond_one_constant_answer(case) -> None:
 
 
 def test_values_that_few_features_add_up_to_are_foretold_and_these_are_the_ones() -> None:
-    result = surveyed(session("regression"))
+    result = result_of(session("regression"))
     assert {feature for feature, *_ in result.weights} == {3, 8}
     assert result.values["fidelity"] == pytest.approx(1, abs=1e-3)
     assert result.values["sparsity"] == 1 - 2 / (WIDTH + 2)
@@ -144,7 +144,7 @@ class Noisy(Sparse):
 @pytest.mark.parametrize("task", TASKS)
 def test_weights_and_fidelity_are_those_of_the_slow_elastic_net(task) -> None:
     found = session(task, Noisy(task))
-    result = surveyed(found)
+    result = result_of(found)
     leaves, held_out = found.probe.leaves, half_of(found).numpy()
     features = features_of(leaves).double().numpy()[:, :WIDTH]  # the others are constant
     predicted = decided(found._tried.evaluator.module(leaves["image"], leaves["text"]).detach().double().numpy(), task)
@@ -173,11 +173,11 @@ def fidelity(scores, unseen, task):
 
 
 def half_of(found):
-    """Return which examples of a study that was surveyed are held out."""
+    """Return which examples of a session that has explained are held out."""
     return held_out_half(found._runner.probe_context, torch.zeros(COUNT, 3))
 
 
-# -- Examples --------------------------------------------------------------------------------------------------------
+# -- Examples ----------------------------------------------------------------------------------------------------------
 
 
 def test_examples_are_ranked_by_weight_times_activation(case) -> None:
@@ -216,19 +216,19 @@ def test_every_feature_that_is_named_has_the_examples_that_activate_it_most(case
 
 
 def test_agreement_of_an_example_is_whether_the_sparse_model_says_the_same() -> None:
-    result = surveyed(session("multiclass"), num_examples=200, name="many")
+    result = result_of(session("multiclass"), num_examples=200, name="many")
     share = np.mean([one.agrees for one in result.examples])
     assert share == pytest.approx(result.values["fidelity"], abs=0.05)
 
 
-# -- What cannot be told ---------------------------------------------------------------------------------------------
+# -- What cannot be told -----------------------------------------------------------------------------------------------
 
 
 def test_a_class_that_is_never_predicted_is_left_out() -> None:
     module = Sparse("multiclass", 5)
     with torch.no_grad():
         module.head.bias[3:] = -50
-    result = surveyed(session("multiclass", module))
+    result = result_of(session("multiclass", module))
     assert set(result.non_zero) == {0, 1, 2}
     assert {output for _, output, _ in result.weights} <= {0, 1, 2}
     assert result.values["fidelity"] > 0.9
@@ -242,7 +242,7 @@ def test_predictions_that_are_always_the_same_need_no_feature(task) -> None:
         module.head.weight[1:] = 0
         module.head.bias[1:] = -1000
     examples = {**labelled(task, module), "label": labelled(task, Sparse(task))["label"]}
-    result = surveyed(session(task, module, examples))
+    result = result_of(session(task, module, examples))
     assert (result.values["fidelity"], result.values["fidelity_baseline"]) == (1, 1)
     assert result.values["sparsity"] == 1
     assert (result.non_zero, result.weights, result.penalty) == ({}, [], 0)
@@ -255,7 +255,7 @@ def test_features_that_are_all_constant_foretell_what_one_answer_does() -> None:
         def forward(self, image, text):
             return self.head(torch.ones(len(image), WIDTH + 2)) + 3 * image[:, :3]
 
-    result = surveyed(session("multiclass", Beside("multiclass")))
+    result = result_of(session("multiclass", Beside("multiclass")))
     assert result.values["fidelity"] == result.values["fidelity_baseline"]
     assert (result.constant, result.weights) == (WIDTH + 2, [])
 
@@ -277,7 +277,7 @@ def test_several_values_of_which_one_never_varies() -> None:
         module.head.weight[1] = 0
         module.head.bias[1] = 0.1
     examples = {**batch(), "label": floats(COUNT, 2, seed=3)}
-    result = surveyed(session("regression", module, examples))
+    result = result_of(session("regression", module, examples))
     assert result.values["fidelity"] == pytest.approx(1, abs=1e-3)
     assert {output for _, output, _ in result.weights} == {0}
 
@@ -291,7 +291,7 @@ def test_too_few_examples_are_refused() -> None:
 
 
 def test_without_labels_there_is_no_accuracy() -> None:
-    result = surveyed(session("multiclass", examples=batch(), target=None))
+    result = result_of(session("multiclass", examples=batch(), target=None))
     assert set(result.values) == {"fidelity", "fidelity_baseline", "sparsity"}
     assert result.values["fidelity"] > 0.96
     assert all(one.target is None for one in result.examples)
@@ -300,17 +300,17 @@ def test_without_labels_there_is_no_accuracy() -> None:
 def test_labels_of_nothing_are_not_foretold() -> None:
     module = Sparse("binary")
     examples = {**batch(), "label": integers(2, COUNT, seed=9)}
-    values = surveyed(session("binary", module, examples)).values
+    values = result_of(session("binary", module, examples)).values
     assert values["fidelity"] > 0.96
     assert values["accuracy"] < 0.6
 
 
-# -- Parts -----------------------------------------------------------------------------------------------------------
+# -- Parts -------------------------------------------------------------------------------------------------------------
 
 
 def test_halves_are_equally_large_and_hold_every_class_alike() -> None:
     found = session("multiclass")
-    surveyed(found)
+    result_of(found)
     held = half_of(found)
     assert int(held.sum()) == COUNT // 2
     for label in range(3):
@@ -356,14 +356,14 @@ def test_the_heaviest_weights_come_first_and_zeros_not_at_all() -> None:
 
 def test_pictures_of_stage_three_are_named_where_they_show_the_same_features() -> None:
     found = session("multiclass")
-    assert surveyed(found).pictures == {}
+    assert result_of(found).pictures == {}
     found.explain(MultimodalRepresentation(features=[3, 8], name="stage3"))
     found.explain(MultimodalRepresentation(features=[12], layer="head", name="elsewhere"))
-    assert surveyed(found).pictures == {3: "stage3/feature_3", 8: "stage3/feature_8"}
-    assert surveyed(found, layer="head", name="named").pictures == {12: "elsewhere/feature_12"}
+    assert result_of(found).pictures == {3: "stage3/feature_3", 8: "stage3/feature_8"}
+    assert result_of(found, layer="head", name="named").pictures == {12: "elsewhere/feature_12"}
 
 
-# -- Arguments -------------------------------------------------------------------------------------------------------
+# -- Arguments ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -381,9 +381,9 @@ def test_impossible_arguments_are_refused(options, message) -> None:
 @pytest.mark.filterwarnings("ignore")  # jsonargparse's, of its own renamed methods
 def test_it_is_built_from_yaml() -> None:
     parser = ArgumentParser()
-    parser.add_argument("--survey", type=Explainer)
+    parser.add_argument("--explainer", type=Explainer)
     said = "{class_path: mviz_lightning.explainers.MultimodalPrediction, init_args: {num_examples: 3, layer: head}}"
-    built = parser.instantiate_classes(parser.parse_args([f"--survey={said}"])).survey
+    built = parser.instantiate_classes(parser.parse_args([f"--explainer={said}"])).explainer
     assert built == MultimodalPrediction(num_examples=3, layer="head")
     assert built.needs_features
 
@@ -404,7 +404,7 @@ def test_other_features_are_taken_from_a_layer_that_is_named() -> None:
             return self.last(super().forward(image, text))
 
     found = session("multiclass", Deeper())
-    assert surveyed(found, name="last").features == 3
-    assert surveyed(found, name="head", layer="head").features == WIDTH + 2
+    assert result_of(found, name="last").features == 3
+    assert result_of(found, name="head", layer="head").features == WIDTH + 2
     with pytest.raises(ConfigurationError, match="nothing"):
         found.explain(MultimodalPrediction(name="none", layer="nothing"))

@@ -23,7 +23,7 @@ from mviz_lightning.sinks.records import Picture, Table
 
 TASKS = ["multiclass", "binary", "multilabel", "regression"]
 LONG = ["a class of a name that is long beyond all measure", "another, hardly shorter than the first", "third class"]
-METHOD = MultimodalPrediction(name="survey")
+METHOD = MultimodalPrediction(name="method")
 WHEN = "epoch 12 (step 3400)"
 
 
@@ -44,7 +44,7 @@ class Coloured(nn.Module):
 
 @pytest.fixture(scope="module", params=TASKS)
 def case(request):
-    """Return task, study and finding."""
+    """Return task, session and result."""
     batch = planted.errors(request.param)[0]
     found = planted.session(Coloured(planted.OUTPUTS[request.param]), batch, task=request.param)
     found.explain(MultimodalRepresentation(features=[0], name="stage3"))
@@ -55,7 +55,7 @@ def case(request):
 
 
 def drawing(found, task, **options):
-    return DrawingContext(found.kinds, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
+    return DrawingContext(found.modality_types, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
 
 
 def test_there_is_a_picture_for_every_example_three_tables_and_a_summary(case) -> None:
@@ -63,8 +63,8 @@ def test_there_is_a_picture_for_every_example_three_tables_and_a_summary(case) -
     records, _ = pictured(METHOD, result, drawing(found, task), WHEN)
     positions = [one.position for one in result.examples]
     assert list(records) == [
-        *(f"survey/example_{position}" for position in positions),
-        "survey/examples", "survey/weights", "survey/outputs", "survey/summary",
+        *(f"method/example_{position}" for position in positions),
+        "method/examples", "method/weights", "method/outputs", "method/summary",
     ]  # fmt: skip
     images = [record for record in records.values() if isinstance(record, Picture)]
     assert all(image.pixels.shape[1:] == (640, 3) and image.pixels.dtype == np.uint8 for image in images)
@@ -77,7 +77,7 @@ def test_features_stand_there_with_weight_activation_and_what_they_add(case) -> 
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     for one in result.examples:
-        lines = written[f"survey/example_{one.position}"]
+        lines = written[f"method/example_{one.position}"]
         assert f"Example {one.position}, {WHEN}" in lines[0]
         for effect in one.effects:
             at = lines.index(f"feature {effect.feature}")
@@ -91,9 +91,9 @@ def test_features_stand_there_with_weight_activation_and_what_they_add(case) -> 
 def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_written(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task))
-    kind = found.kinds["text"]
+    kind = found.modality_types["text"]
     for one in result.examples:
-        lines = [line for line in written[f"survey/example_{one.position}"] if "secret" in line]
+        lines = [line for line in written[f"method/example_{one.position}"] if "secret" in line]
         examples = [one.example]
         for effect in one.effects:
             examples += [strong.example for strong in result.activating[effect.feature]]
@@ -104,7 +104,7 @@ def test_pictures_of_the_example_and_of_those_that_activate_a_feature_are_drawn_
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task))
     for one in result.examples:
-        pixels = records[f"survey/example_{one.position}"].pixels
+        pixels = records[f"method/example_{one.position}"].pixels
         place = [first_of(pixels, colour_of(found, one.example))]
         for effect in one.effects:
             strong = result.activating[effect.feature]
@@ -135,7 +135,7 @@ def test_bars_point_to_where_the_effect_goes(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task, show_inputs=False))
     for one in result.examples:
-        pixels = records[f"survey/example_{one.position}"].pixels
+        pixels = records[f"method/example_{one.position}"].pixels
         largest = one.effects[0].effect
         colour = RAISES if largest > 0 else LOWERS
         rgb = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
@@ -149,7 +149,7 @@ def test_bars_point_to_where_the_effect_goes(case) -> None:
 def test_tables_lead_to_stage_three(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task), WHEN)
-    table = records["survey/examples"]
+    table = records["method/examples"]
     effects = [(one, effect) for one in result.examples for effect in one.effects]
     for row, (one, effect) in zip(table.rows, effects, strict=True):
         named = dict(zip(table.columns, row, strict=True))
@@ -159,11 +159,11 @@ def test_tables_lead_to_stage_three(case) -> None:
         assert named["picture of MultimodalRepresentation"] == ("" if effect.feature else "stage3/feature_0")
         positions = [str(strong.position) for strong in result.activating[effect.feature]]
         assert named["most activating examples"] == ", ".join(positions)
-        assert named["picture"] is records[f"survey/example_{one.position}"].pixels
-    weights = records["survey/weights"]
+        assert named["picture"] is records[f"method/example_{one.position}"].pixels
+    weights = records["method/weights"]
     assert [row[1] for row in weights.rows] == [f"feature {feature}" for feature, *_ in result.weights]
     assert [row[4] for row in weights.rows] == ["" if feature else "stage3/feature_0" for feature, *_ in result.weights]
-    assert [row[2] for row in records["survey/outputs"].rows] == list(result.non_zero.values())
+    assert [row[2] for row in records["method/outputs"].rows] == list(result.non_zero.values())
 
 
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
@@ -177,16 +177,16 @@ def test_without_inputs_nothing_of_them_is_told(case) -> None:
             assert len(record.pixels) < len(shown[key].pixels)
             assert not any("activate" in line for line in written[key])
     others, _ = pictured(
-        MultimodalPrediction(name="survey"),
+        MultimodalPrediction(name="method"),
         result,
-        replace(drawing(found, task, show_inputs=False), kinds=other_kinds(found)),
+        replace(drawing(found, task, show_inputs=False), modality_types=other_modality_types(found)),
     )
     for key, record in records.items():
         if isinstance(record, Picture):
             assert np.array_equal(record.pixels, others[key].pixels)
 
 
-def other_kinds(found):
+def other_modality_types(found):
     """Return the kinds of other inputs."""
     leaves = {path: leaf.flip(0) for path, leaf in found.probe.leaves.items()}
     return modality_types_of(replace(found.probe, leaves=leaves))
@@ -197,23 +197,23 @@ def test_an_output_that_is_always_or_never_predicted_takes_no_feature(case) -> N
     one = replace(result.examples[0], effects=[])
     bare = replace(result, examples=[one], non_zero={}, weights=[])
     records, written = pictured(METHOD, bare, drawing(found, task))
-    lines = written[f"survey/example_{one.position}"]
+    lines = written[f"method/example_{one.position}"]
     assert "no feature" in lines
     assert "always or never" in " ".join(lines)
-    assert records["survey/examples"].rows == []
+    assert records["method/examples"].rows == []
 
 
 def test_without_examples_there_are_tables_alone(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, replace(result, examples=[]), drawing(found, task))
-    assert list(records) == ["survey/weights", "survey/outputs", "survey/summary"]
+    assert list(records) == ["method/weights", "method/outputs", "method/summary"]
 
 
 def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     task, found, result = case
     values = {"fidelity": 0.876, "fidelity_baseline": 0.25, "accuracy": 0.6}
     known = replace(result, values=values, non_zero={0: 2, 1: 5}, penalty=0.0123, held_out=16)
-    text = pictured(METHOD, known, drawing(found, task), WHEN)[0]["survey/summary"].markdown
+    text = pictured(METHOD, known, drawing(found, task), WHEN)[0]["method/summary"].markdown
     assert text.startswith(
         f"**{WHEN}**: 2 to 5 of 3 features have a weight for an output (1 are constant); penalty 0.0123"
     )
@@ -223,7 +223,7 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     del values["accuracy"]
     assert (
         "labels"
-        not in pictured(METHOD, replace(known, values=values), drawing(found, task))[0]["survey/summary"].markdown
+        not in pictured(METHOD, replace(known, values=values), drawing(found, task))[0]["method/summary"].markdown
     )
 
 
@@ -242,18 +242,21 @@ def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
 
 def test_modalities_that_cannot_be_read_so_small_are_left_out() -> None:
     kinds = planted_kinds()
-    assert [kind.name for kind in Stamps.of(DrawingContext(kinds, Labels("binary")), 3).kinds] == ["image", "text"]
-    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).kinds == []
-    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).kinds == []
+    assert [kind.name for kind in Stamps.of(DrawingContext(kinds, Labels("binary")), 3).modality_types] == [
+        "image",
+        "text",
+    ]
+    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).modality_types == []
+    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).modality_types == []
 
 
 def test_no_more_modalities_are_shown_than_there_is_room_for() -> None:
     image = planted_kinds()["image"]
     for count in range(1, 6):
         stamps = Stamps.of(DrawingContext({f"m{k}": image for k in range(count)}, Labels("binary")), 3)
-        assert len(stamps.kinds) == min(count, MODALITIES)
+        assert len(stamps.modality_types) == min(count, MODALITIES)
         assert stamps.left >= 3.3 - 1e-9
-        assert stamps.left + stamps.width * len(stamps.kinds) == pytest.approx(6.3)
+        assert stamps.left + stamps.width * len(stamps.modality_types) == pytest.approx(6.3)
 
 
 def planted_kinds():

@@ -74,7 +74,7 @@ MODALITIES = {"image": Modality("image"), "text": Modality("text", decode=WORDS,
 
 
 def session(module: nn.Module, modalities=MODALITIES, examples=None, **options) -> Session:
-    """Return a study whose run has been made."""
+    """Return a session whose run has been made."""
     settings = {"num_examples": 128, "group_size": 16, "reference": 512, "target": "label", **options}
     found, batch = (
         Session(SessionConfig(parse_modalities(modalities), **settings)),
@@ -90,7 +90,7 @@ def session(module: nn.Module, modalities=MODALITIES, examples=None, **options) 
     return found
 
 
-def surveyed(found: Session, **options) -> Representation:
+def result_of(found: Session, **options) -> Representation:
     explained = found.explain(MultimodalRepresentation(**options))
     assert isinstance(explained.result, Representation)
     assert explained.notes == []
@@ -104,7 +104,7 @@ def planted() -> Session:
 
 @pytest.fixture(scope="module")
 def result(planted) -> Representation:
-    return surveyed(planted, features_shown=7, name="fixed")
+    return result_of(planted, features_shown=7, name="fixed")
 
 
 def test_planted_features_are_classed_right(result) -> None:
@@ -178,7 +178,7 @@ def test_a_planted_value_of_another_leaf_and_a_class_are_named(result) -> None:
 
 def test_a_feature_that_does_not_vary_is_not_chosen_and_has_no_strongest_examples(planted, result) -> None:
     assert sorted(feature.number for feature in result.shown) == [0, 1, 2, 3, 4, 6]
-    named = surveyed(planted, features=[5], name="named").shown[0]
+    named = result_of(planted, features=[5], name="named").shown[0]
     assert (named.kind, named.examples, named.concepts) == (-1, [], [])
 
 
@@ -217,7 +217,7 @@ def has(leaves, example: int, trait: Trait) -> bool:
     return int(leaves["label" if trait.kind == "class" else trait.source][example]) == trait.value
 
 
-# -- Which features are shown, and what is remembered ----------------------------------------------------------------
+# -- Which features are shown, and what is remembered ------------------------------------------------------------------
 
 
 def test_classes_are_shown_in_turn_the_most_varying_first() -> None:
@@ -229,11 +229,11 @@ def test_classes_are_shown_in_turn_the_most_varying_first() -> None:
 def test_the_same_features_are_shown_through_the_training_and_their_examples_compared() -> None:
     module = seeded(Scaled)
     found = session(module)
-    first = surveyed(found, features_shown=3)
+    first = result_of(found, features_shown=3)
     assert "overlap" not in first.values
     assert all(feature.overlap is None for feature in first.shown)
     module.scale.data = torch.tensor([0.1, 0.1, -1.0, 0.1, 9.0, 1.0, 5.0])
-    second = surveyed(found, features_shown=3)
+    second = result_of(found, features_shown=3)
     assert [feature.number for feature in second.shown] == [feature.number for feature in first.shown]
     for before, after in zip(first.shown, second.shown, strict=True):
         top = [{strong.position for strong in feature.examples} for feature in (before, after)]
@@ -241,7 +241,7 @@ def test_the_same_features_are_shown_through_the_training_and_their_examples_com
     overlaps = {feature.number: feature.overlap for feature in second.shown}
     assert overlaps[2] == 0  # its sign was turned
     assert second.values["overlap"] == pytest.approx(np.mean(list(overlaps.values())))
-    assert surveyed(found, features_shown=3).values["overlap"] == 1
+    assert result_of(found, features_shown=3).values["overlap"] == 1
 
 
 class Scaled(Planted):
@@ -255,10 +255,10 @@ class Scaled(Planted):
 
 def test_other_features_are_chosen_where_something_else_is_asked(planted) -> None:
     found = session(seeded(Planted))
-    assert len(surveyed(found, features_shown=2).shown) == 2
-    assert len(surveyed(found, features_shown=4).shown) == 4
-    assert [feature.number for feature in surveyed(found, features=[6, 1, 6]).shown] == [6, 1]
-    assert surveyed(found, features_shown=0).shown == []
+    assert len(result_of(found, features_shown=2).shown) == 2
+    assert len(result_of(found, features_shown=4).shown) == 4
+    assert [feature.number for feature in result_of(found, features=[6, 1, 6]).shown] == [6, 1]
+    assert result_of(found, features_shown=0).shown == []
 
 
 def test_what_is_remembered_is_plain(result) -> None:
@@ -326,7 +326,7 @@ def test_parts_of_the_strongest_example_are_what_is_lost_without_them(planted, r
             assert float(feature.parts["text"][unit]) == pytest.approx(lost, abs=1e-5)
 
 
-# -- Tasks and numbers of modalities ---------------------------------------------------------------------------------
+# -- Tasks and numbers of modalities -----------------------------------------------------------------------------------
 
 
 class Three(nn.Module):
@@ -360,7 +360,7 @@ def test_three_modalities_and_every_task(task, outputs) -> None:
     module = seeded(lambda: Three(outputs))
     settings = {"modalities": ["a", "b", "c"], "num_examples": 72, "group_size": 12, "task": task}
     found = session(module, examples=three(task, outputs), **settings)
-    result = surveyed(found, features_shown=2)
+    result = result_of(found, features_shown=2)
     assert result.kinds.tolist() == [0, 1, 2, 3, -1]
     assert result.values["rank_a"] == pytest.approx(1, abs=1e-5)  # the interaction of the others adds nothing
     records = drawn(result, found, task)
@@ -371,7 +371,7 @@ def test_three_modalities_and_every_task(task, outputs) -> None:
 def test_without_labels_and_without_a_task() -> None:
     batch = {name: leaf for name, leaf in three("binary", 1).items() if name != "label"}
     settings = {"modalities": ["a", "b", "c"], "num_examples": 72, "group_size": 12, "target": None}
-    result = surveyed(session(seeded(lambda: Three(1)), examples=batch, **settings))
+    result = result_of(session(seeded(lambda: Three(1)), examples=batch, **settings))
     assert result.kinds.tolist() == [0, 1, 2, 3, -1]
     assert all(strong.target is None for feature in result.shown for strong in feature.examples)
 
@@ -389,12 +389,12 @@ class Late(nn.Module):
 
 def test_a_layer_before_the_fusion_is_told() -> None:
     found = session(seeded(Late))
-    result = surveyed(found)
+    result = result_of(found)
     assert result.unfused == "text"
     assert result.values["only_text"] == 1
     assert result.values["rank_image"] == 0
     assert "name a later layer=" in written(result, found, "overview")
-    assert surveyed(session(seeded(Planted))).unfused is None
+    assert result_of(session(seeded(Planted))).unfused is None
 
 
 def test_a_model_that_follows_one_modality_is_not_told_of_another_layer() -> None:
@@ -402,7 +402,7 @@ def test_a_model_that_follows_one_modality_is_not_told_of_another_layer() -> Non
         def forward(self, image: Tensor, text: Tensor) -> Tensor:
             return self.head(self.planted(torch.zeros_like(image), text))
 
-    assert surveyed(session(seeded(TextOnly))).unfused is None
+    assert result_of(session(seeded(TextOnly))).unfused is None
 
 
 @pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores the same")
@@ -412,14 +412,14 @@ def test_a_model_all_of_whose_features_are_dead() -> None:
             return self.head(torch.zeros(len(image), 7)) + image.mean((1, 2, 3))[:, None] * torch.arange(4)
 
     found = session(seeded(Dead))
-    result = surveyed(found)
+    result = result_of(found)
     assert result.values == {
         "only_image": 0, "only_text": 0, "multimodal": 0, "dead": 1, "rank": 0, "rank_image": 0, "rank_text": 0
     }  # fmt: skip
-    assert [record.key for record in drawn(result, found)] == ["survey/overview"]
+    assert [record.key for record in drawn(result, found)] == ["method/overview"]
 
 
-# -- Traits ----------------------------------------------------------------------------------------------------------
+# -- Traits ------------------------------------------------------------------------------------------------------------
 
 
 def test_traits_are_words_classes_and_few_distinct_values_that_are_frequent() -> None:
@@ -463,12 +463,12 @@ def test_without_traits_or_groups_there_is_no_concept() -> None:
     assert nothing.concepts([]) == []
 
 
-# -- Pictures --------------------------------------------------------------------------------------------------------
+# -- Pictures ----------------------------------------------------------------------------------------------------------
 
 
 def drawn(result, found, task="multiclass", *, show_inputs=True):
-    return MultimodalRepresentation(name="survey").draw(
-        result, DrawingContext(found.kinds, Labels(task), show_inputs), "epoch 3"
+    return MultimodalRepresentation(name="method").draw(
+        result, DrawingContext(found.modality_types, Labels(task), show_inputs), "epoch 3"
     )
 
 
@@ -494,7 +494,7 @@ def test_there_is_a_picture_for_every_feature_an_overview_and_a_table(planted, r
     records = drawn(result, planted)
     numbers = [feature.number for feature in result.shown]
     assert [record.key for record in records] == [
-        "survey/overview", *(f"survey/feature_{number}" for number in numbers), "survey/features"
+        "method/overview", *(f"method/feature_{number}" for number in numbers), "method/features"
     ]  # fmt: skip
     images = [record for record in records if isinstance(record, Picture)]
     assert all(image.pixels.shape[1:] == (640, 3) and image.pixels.dtype == np.uint8 for image in images)
@@ -528,7 +528,7 @@ def test_where_nothing_stands_out_that_is_said(planted, result) -> None:
 
 def test_a_constant_feature_is_drawn_without_examples(planted) -> None:
     found = session(seeded(Planted))
-    words = written(surveyed(found, features=[5]), found, "feature_5")
+    words = written(result_of(found, features=[5]), found, "feature_5")
     assert "It is the same for all 160 examples." in words
 
 
@@ -539,8 +539,8 @@ def test_without_inputs_no_words_no_values_and_no_pictures_are_shown(planted, re
     assert "red" not in words
     assert "1 not shown" in words or "2 not shown" in words
     assert "camera" not in written(result, planted, "feature_0", show_inputs=False)
-    assert hidden["survey/feature_0"].pixels.shape[0] < shown["survey/feature_0"].pixels.shape[0]
-    cells = [cell for row in hidden["survey/features"].rows for cell in row if isinstance(cell, str)]
+    assert hidden["method/feature_0"].pixels.shape[0] < shown["method/feature_0"].pixels.shape[0]
+    cells = [cell for row in hidden["method/features"].rows for cell in row if isinstance(cell, str)]
     assert not any("red" in cell or "camera" in cell for cell in cells)
 
 
@@ -565,7 +565,7 @@ def test_images_are_drawn_small_and_in_order() -> None:
         shown=[feature],
     )  # fmt: skip
     drawing = DrawingContext({"image": kinds["image"]}, Labels("multiclass"))
-    pixels = MultimodalRepresentation(name="survey").draw(result, drawing, "")[1].pixels
+    pixels = MultimodalRepresentation(name="method").draw(result, drawing, "")[1].pixels
     lefts = [
         int((pixels == colour).all(-1).any(0).nonzero()[0][0]) for colour in ([0, 0, 255], [255, 0, 0], [0, 255, 0])
     ]

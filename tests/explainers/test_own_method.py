@@ -28,7 +28,7 @@ from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.session.runner import MethodRun, Runner
 from mviz_lightning.sinks.records import MarkdownText, Picture, PredictionRecord, Record, Table
 
-# -- A method of one's own, as a user would write it -----------------------------------------------------------------
+# -- A method of one's own, as a user would write it -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Swap(Explainer):
     every_n_validations: int = 1
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        sources = torch.tensor(examples).unsqueeze(1).repeat(1, len(probe_context.probe.layout.names))
+        sources = torch.tensor(examples).unsqueeze(1).repeat(1, len(probe_context.probe.schema.names))
         swapped = sources.clone()
         swapped[:, -1] = (swapped[:, -1] + 1) % probe_context.probe.size
         return Request([Query(sources), Query(swapped)])
@@ -160,7 +160,7 @@ def test_a_second_round_refines_the_result() -> None:
     assert result.values == {"again": pytest.approx(result.examples[0].effect, rel=1e-5)}
 
 
-# -- One by one ------------------------------------------------------------------------------------------------------
+# -- One by one --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +231,7 @@ def test_one_by_one_there_is_no_second_round() -> None:
         dealt(Ranks(), Impossible())
 
 
-# -- What a method cannot forget -------------------------------------------------------------------------------------
+# -- What a method cannot forget ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("missing", ["plan", "explain", "draw"])

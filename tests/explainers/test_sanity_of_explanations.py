@@ -32,7 +32,7 @@ REDRAWN = (11, 12, 13)
 """Seeds of the weights that a trained model is compared with."""
 
 BOUND = 0.3
-"""Of the mean |Spearman|: that of 32 or 36 weights by chance is .14, that of half the edges .5."""
+"""Of the mean |Spearman|: that of 32 or 36 weights by chance is 0.14, that of half the edges 0.5."""
 
 
 class Net(nn.Module):
@@ -83,8 +83,8 @@ def importance(method: str) -> Explain:
     """Return what one method of unimodal importance says of class 1, of both modalities of every example."""
 
     def explained(model: nn.Module) -> list[Tensor]:
-        survey = UnimodalImportance(method=method, outputs=[1], num_totals=0, num_examples=0)
-        report = explain(model, [BATCH], modalities=MODALITIES, task="multiclass", explainers=[survey], pin=PINNED)
+        explainer = UnimodalImportance(method=method, outputs=[1], num_totals=0, num_examples=0)
+        report = explain(model, [BATCH], modalities=MODALITIES, task="multiclass", explainers=[explainer], pin=PINNED)
         found: list[ExampleImportance] = report.results["importance"].examples
         return [part.weights for example in in_order(found) for part in example.outputs[0].parts.values()]
 
@@ -110,10 +110,10 @@ def dime(side: str) -> Explain:
     return explained
 
 
-def interplay(model: nn.Module) -> list[Tensor]:
+def interaction(model: nn.Module) -> list[Tensor]:
     """Return what parts of both modalities add to class 1 together."""
-    survey = CrossModalInteraction(outputs=[1], num_examples=0)
-    report = explain(model, [BATCH], modalities=MODALITIES, task="multiclass", explainers=[survey], pin=PINNED)
+    explainer = CrossModalInteraction(outputs=[1], num_examples=0)
+    report = explain(model, [BATCH], modalities=MODALITIES, task="multiclass", explainers=[explainer], pin=PINNED)
     found: list[ExampleInteractions] = report.results["cross_modal"].examples
     ordered = sorted(found, key=lambda example: example.position)
     return [pair.weights.flatten() for example in ordered for pair in example.outputs[0].pairs]
@@ -123,7 +123,7 @@ EXPLANATIONS: dict[str, Explain] = {
     **{method: importance(method) for method in NUM_TOTALS},
     "UC of DIME": dime("unimodal"),
     "MI of DIME": dime("interaction"),
-    "cross-modal": interplay,
+    "cross-modal": interaction,
 }
 
 
@@ -145,7 +145,7 @@ def test_explanations_change_with_the_weights_of_the_model(name: str, net: Net) 
     assert follows_the_model(EXPLANATIONS[name], net)
 
 
-# -- The check can fail ----------------------------------------------------------------------------------------------
+# -- The check can fail ------------------------------------------------------------------------------------------------
 
 
 def edges(_: nn.Module) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""What the survey of unimodal importance says of models whose answers are known."""
+"""What the explainer of unimodal importance says of models whose answers are known."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def of(module: nn.Module, batch: Any = None, modalities: Any = TABLES, **options
     return session(module, modalities, tables() if batch is None else batch, **settings)
 
 
-def surveyed(found: Session, **options: Any) -> ImportanceResult:
+def result_of(found: Session, **options: Any) -> ImportanceResult:
     explained = found.explain(UnimodalImportance(**options))
     assert isinstance(explained.result, ImportanceResult)
     assert explained.notes == []
@@ -121,25 +121,25 @@ def assert_known(found: Session, result: ImportanceResult, truth: str = "truth",
         torch.testing.assert_close(part.weights.float(), expected, rtol=0, atol=tolerance * scale)
 
 
-# -- Known answers ---------------------------------------------------------------------------------------------------
+# -- Known answers -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("model", [Linear, Bilinear])
 def test_all_methods_find_what_is_linear_in_a_modality(model: type[nn.Module], method: str) -> None:
     found = of(model())
-    assert_known(found, surveyed(found, method=method, **FINE), tolerance=3e-4)
+    assert_known(found, result_of(found, method=method, **FINE), tolerance=3e-4)
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion", "lime", "shap"])
 def test_methods_that_look_at_the_whole_way_find_what_each_unit_adds(method: str) -> None:
     found = of(Separable())
-    assert_known(found, surveyed(found, method=method, **FINE), tolerance=3e-4)
+    assert_known(found, result_of(found, method=method, **FINE), tolerance=3e-4)
 
 
 def test_the_gradient_is_the_slope_times_the_way() -> None:
     found = of(Separable())
-    result = surveyed(found, method="gradient")
+    result = result_of(found, method="gradient")
     assert_known(found, result, "slopes")
     with pytest.raises(AssertionError):
         assert_known(found, result, tolerance=0.1)
@@ -148,7 +148,7 @@ def test_the_gradient_is_the_slope_times_the_way() -> None:
 def test_sixteen_steps_are_near_and_all_masks_exact() -> None:
     found = of(Separable())
     for method, tolerance in (("integrated_gradients", 0.01), ("shap", 1e-4)):
-        assert_known(found, surveyed(found, method=method), tolerance=tolerance)
+        assert_known(found, result_of(found, method=method), tolerance=tolerance)
 
 
 class Fused(nn.Module):
@@ -176,14 +176,14 @@ def game(found: Session, example: int, name: str, output: int) -> slow.Game:
 @pytest.mark.parametrize(("method", "reference"), [("shap", slow.shapley_of_subsets), ("occlusion", slow.occluded)])
 def test_units_that_interact_get_what_a_slow_count_gives(method: str, reference: Any) -> None:
     found = of(Fused())
-    for example, output, name, part in every_part(surveyed(found, method=method)):
+    for example, output, name, part in every_part(result_of(found, method=method)):
         played = game(found, example.example, name, output.output)
         np.testing.assert_allclose(part.weights.numpy(), reference(played, UNITS[name]), atol=1e-5)
 
 
 def test_lime_gives_a_slow_ridge_regression_on_the_masks() -> None:
     found = of(Fused())
-    for example, output, name, part in every_part(surveyed(found, method="lime")):
+    for example, output, name, part in every_part(result_of(found, method="lime")):
         masks = every_mask(UNITS[name])
         responses = slow.played(game(found, example.example, name, output.output), masks.astype(bool).tolist())
         _, expected = weighted_ridge(masks, responses, mask_weights(masks), alpha=len(masks) / 64)
@@ -193,7 +193,7 @@ def test_lime_gives_a_slow_ridge_regression_on_the_masks() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_change_and_the_gap_are_those_of_the_model(method: str) -> None:
     found = of(Fused())
-    for example, output, name, part in every_part(surveyed(found, method=method)):
+    for example, output, name, part in every_part(result_of(found, method=method)):
         played = game(found, example.example, name, output.output)
         whole, without = (played(frozenset(range(count))) for count in (UNITS[name], 0))
         assert output.value == pytest.approx(whole, abs=1e-5)
@@ -205,7 +205,7 @@ def test_the_change_and_the_gap_are_those_of_the_model(method: str) -> None:
 
 def test_weights_add_up_as_each_method_promises() -> None:
     found = of(Fused())
-    gaps = {method: surveyed(found, method=method, **FINE).values for method in METHODS}
+    gaps = {method: result_of(found, method=method, **FINE).values for method in METHODS}
     for name in UNITS:
         assert gaps["shap"][f"gap/{name}"] < 1e-6
         assert gaps["integrated_gradients"][f"gap/{name}"] < 1e-4
@@ -232,7 +232,7 @@ def test_lime_tells_how_well_it_foretells_masks_and_others_do_not(power: int, tr
 
     found = of(Together())
     for method in METHODS:
-        for _, _, name, part in every_part(surveyed(found, method=method)):
+        for _, _, name, part in every_part(result_of(found, method=method)):
             if name == "a" and method == "lime":
                 assert part.r2 is not None
                 assert (part.r2 >= 0.2) == trusted
@@ -247,7 +247,7 @@ def test_a_modality_that_is_not_used_adds_nothing(method: str, hearing: float) -
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
             return super().forward(a, hearing * b)
 
-    result = surveyed(of(Deaf()), method=method)
+    result = result_of(of(Deaf()), method=method)
     for key in ("total", "share", "gap"):
         assert result.values[f"{key}/b"] == pytest.approx(0, abs=1e-6)
     assert result.values["share/a"] == pytest.approx(1)
@@ -256,7 +256,7 @@ def test_a_modality_that_is_not_used_adds_nothing(method: str, hearing: float) -
         assert part.r2 is None or math.isnan(part.r2) == (name == "b")
 
 
-# -- Which outputs ---------------------------------------------------------------------------------------------------
+# -- Which outputs -----------------------------------------------------------------------------------------------------
 
 
 def test_the_true_and_the_predicted_class_are_explained() -> None:
@@ -265,7 +265,7 @@ def test_the_true_and_the_predicted_class_are_explained() -> None:
     batch["label"] = torch.where(torch.arange(COUNT) % 8 > 0, said, batch["label"])
     found = of(module, batch)
     assert found.probe is not None
-    result, kinds = surveyed(found, num_examples=12), set()
+    result, kinds = result_of(found, num_examples=12), set()
     for example in result.examples:
         about, values = example, values_of(found, example.example)
         logits = row_of(found, values)
@@ -285,7 +285,7 @@ def test_the_true_and_the_predicted_class_are_explained() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_outputs_are_explained_as_they_are_named_and_the_first_counts(method: str) -> None:
     found = of(Linear())
-    result = surveyed(found, method=method, outputs=[2, 0, 2], **FINE)
+    result = result_of(found, method=method, outputs=[2, 0, 2], **FINE)
     for example in result.examples:
         assert [(output.output, output.role) for output in example.outputs] == [(2, "output"), (0, "output")]
     assert_known(found, result, tolerance=3e-4)
@@ -326,7 +326,7 @@ class Head(nn.Module):
 )
 def test_every_task_is_explained(kind: str, outputs: int, roles: set[str], method: str) -> None:
     found = of(Head(outputs), {**tables(), "label": LABELS[kind]}, task=kind.split(" ", maxsplit=1)[0])
-    result = surveyed(found, method=method, num_examples=8, num_totals=4, **FINE)
+    result = result_of(found, method=method, num_examples=8, num_totals=4, **FINE)
     assert {output.role for _, output, _, _ in every_part(result)} <= roles
     assert_known(found, result, tolerance=3e-4)
     values = result.values
@@ -336,12 +336,12 @@ def test_every_task_is_explained(kind: str, outputs: int, roles: set[str], metho
 
 def test_without_labels_the_predicted_class_is_explained() -> None:
     batch = {name: values for name, values in tables().items() if name != "label"}
-    result = surveyed(of(Linear(), batch, target=None, task="multiclass"))
+    result = result_of(of(Linear(), batch, target=None, task="multiclass"))
     assert {output.role for _, output, _, _ in every_part(result)} == {"predicted"}
     assert all(example.target is None for example in result.examples)
 
 
-# -- How modalities enter --------------------------------------------------------------------------------------------
+# -- How modalities enter ----------------------------------------------------------------------------------------------
 
 LONGEST, TOKENS = 5, 12
 
@@ -376,7 +376,7 @@ def test_tokens_are_followed_to_their_embeddings(method: str, masked: bool) -> N
     found = of(module, batch, {"image": "image", "text": text})
     assert found.probe is not None
     lengths = set()
-    for example, output, name, part in every_part(surveyed(found, method=method, num_examples=8, **FINE)):
+    for example, output, name, part in every_part(result_of(found, method=method, num_examples=8, **FINE)):
         if name == "text":
             image, ids = (found.probe.leaves[key][example.example] for key in ("image", "ids"))
             without = 0.0 if masked else module.words.weight[0]
@@ -406,7 +406,7 @@ def test_strings_are_occluded_where_nothing_can_be_derived(method: str) -> None:
     found = of(Letters(), spoken(), ["image", "text"])
     assert found.probe is not None
     lengths = set()
-    for example, output, name, part in every_part(surveyed(found, method=method, num_examples=8, **FINE)):
+    for example, output, name, part in every_part(result_of(found, method=method, num_examples=8, **FINE)):
         derives = method in ("gradient", "integrated_gradients")
         if name == "image":
             assert (part.method, part.reason) == (method, "")
@@ -423,9 +423,9 @@ def test_strings_are_occluded_where_nothing_can_be_derived(method: str) -> None:
 
 def test_strings_take_as_few_examples_for_totals_as_occlusion_does() -> None:
     found = of(Letters(), spoken(), ["image", "text"])
-    methods, survey = found._prepared(), UnimodalImportance(method="integrated_gradients")
-    examples = methods.selection.examples(survey, found._own)
-    asked = survey.plan(methods.probe_context, examples)
+    methods, explainer = found._prepared(), UnimodalImportance(method="integrated_gradients")
+    examples = methods.selection.examples(explainer, found._own)
+    asked = explainer.plan(methods.probe_context, examples)
     assert found.probe is not None
     occluded = {*examples, *found.probe.groups.T.flatten()[: NUM_TOTALS["occlusion"]].tolist()}
     derived = {*examples, *found.probe.groups.T.flatten()[: NUM_TOTALS["integrated_gradients"]].tolist()}
@@ -441,7 +441,7 @@ def test_an_encoder_that_is_detached_is_occluded_and_the_reason_given(method: st
             return super().forward(a.detach(), b)
 
     found = of(Detached())
-    result = surveyed(found, method=method, **FINE)
+    result = result_of(found, method=method, **FINE)
     for _, _, name, part in every_part(result):
         assert part.method == (method if name == "b" else "occlusion")
         assert ("no gradient of the outputs reaches 'a'" in part.reason) == (name == "a")
@@ -454,7 +454,7 @@ def test_an_encoder_that_is_detached_is_occluded_and_the_reason_given(method: st
 @pytest.mark.parametrize("method", METHODS)
 def test_the_only_unit_of_a_modality_adds_the_whole_change(method: str) -> None:
     found = of(Linear(), modalities={**TABLES, "a": Modality("a", kind="tabular", baseline="zero", max_segments=1)})
-    for _, _, name, part in every_part(surveyed(found, method=method)):
+    for _, _, name, part in every_part(result_of(found, method=method)):
         if name == "a":
             assert part.weights.tolist() == pytest.approx([part.change], rel=1e-4)
 
@@ -465,12 +465,12 @@ def test_three_modalities_are_explained_beside_one_another() -> None:
             return a[:, :3] * b + c
 
     modalities = {name: Modality(name, kind="tabular", baseline="zero") for name in "abc"}
-    result = surveyed(of(Three(), {**tables(), "c": floats(COUNT, 3, seed=8)}, modalities, group_size=12))
+    result = result_of(of(Three(), {**tables(), "c": floats(COUNT, 3, seed=8)}, modalities, group_size=12))
     assert set(result.examples[0].outputs[0].parts) == {"a", "b", "c"}
     assert sum(result.values[f"share/{name}"] for name in "abc") == pytest.approx(1)
 
 
-# -- Totals ----------------------------------------------------------------------------------------------------------
+# -- Totals ------------------------------------------------------------------------------------------------------------
 
 
 def totals(found: Session, method: str, count: int | None = None, output: int | None = None) -> dict[str, float]:
@@ -492,7 +492,7 @@ def totals(found: Session, method: str, count: int | None = None, output: int | 
 @pytest.mark.parametrize("count", [None, 5])
 def test_totals_are_those_of_a_slow_sum_over_examples(method: str, count: int | None) -> None:
     found = of(Bilinear(), task="multiclass")
-    values = surveyed(found, method=method, num_totals=count, **FINE).values
+    values = result_of(found, method=method, num_totals=count, **FINE).values
     expected = totals(found, method, count)
     for name, total in expected.items():
         assert values[f"total/{name}"] == pytest.approx(total, rel=1e-3)
@@ -502,7 +502,7 @@ def test_totals_are_those_of_a_slow_sum_over_examples(method: str, count: int | 
 
 def test_the_gap_is_a_mean_over_the_same_examples() -> None:
     found = of(Separable(), task="multiclass")
-    values = surveyed(found, method="gradient", num_totals=6).values
+    values = result_of(found, method="gradient", num_totals=6).values
     gaps: dict[str, list[float]] = {name: [] for name in UNITS}
     assert found.probe is not None
     for example in found.probe.groups[:6, 0].tolist():
@@ -520,10 +520,10 @@ def test_the_gap_is_a_mean_over_the_same_examples() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_asked_for_that_nobody_wants(method: str) -> None:
     found = of(Linear())
-    without_totals = surveyed(found, method=method, num_totals=0, name="pictures")
+    without_totals = result_of(found, method=method, num_totals=0, name="pictures")
     assert without_totals.values == {}
     assert len(without_totals.examples) == 4
-    without_examples = surveyed(found, method=method, num_examples=0, num_totals=4, name="scalars")
+    without_examples = result_of(found, method=method, num_examples=0, num_totals=4, name="scalars")
     assert without_examples.examples == []
     assert without_examples.values["total/a"] == pytest.approx(totals(found, method, 4)["a"], rel=0.3)
     nothing = found.explain(UnimodalImportance(method=method, num_examples=0, num_totals=0, name="nothing"))
@@ -532,11 +532,11 @@ def test_nothing_is_asked_for_that_nobody_wants(method: str) -> None:
 
 def test_totals_do_not_depend_on_which_examples_are_drawn() -> None:
     found = of(Bilinear())
-    few, many = (surveyed(found, num_examples=count, name=f"{count}").values for count in (0, 12))
+    few, many = (result_of(found, num_examples=count, name=f"{count}").values for count in (0, 12))
     assert few == pytest.approx(dict(many), abs=1e-6)
 
 
-# -- What it costs ---------------------------------------------------------------------------------------------------
+# -- What it costs -----------------------------------------------------------------------------------------------------
 
 MASKS = {"occlusion": {"a": 4, "b": 3}, "lime": {"a": 16, "b": 8}, "shap": {"a": 14, "b": 6}}
 
@@ -544,8 +544,8 @@ MASKS = {"occlusion": {"a": 4, "b": 3}, "lime": {"a": 16, "b": 8}, "shap": {"a":
 @pytest.mark.parametrize("method", METHODS)
 def test_it_costs_the_rows_that_are_said(method: str) -> None:
     found = of(Fused(), target=None, task="multiclass")  # one output each
-    survey = UnimodalImportance(method=method, num_totals=8, steps=5)
-    explained = found.explain(survey)
+    explainer = UnimodalImportance(method=method, num_totals=8, steps=5)
+    explained = found.explain(explainer)
     result = explained.result
     assert isinstance(result, ImportanceResult)
     assert found.probe is not None
@@ -563,21 +563,21 @@ def test_it_costs_the_rows_that_are_said(method: str) -> None:
 
 def test_it_is_left_out_where_the_budget_does_not_suffice() -> None:
     found = of(Fused())
-    survey = UnimodalImportance(num_totals=4, steps=3)
+    explainer = UnimodalImportance(num_totals=4, steps=3)
     methods = found._prepared()
-    examples = methods.selection.examples(survey, found._own)
-    rows = requested_rows(survey.plan(methods.probe_context, examples))
-    result, notes = methods.explain(survey, examples, rows)
+    examples = methods.selection.examples(explainer, found._own)
+    rows = requested_rows(explainer.plan(methods.probe_context, examples))
+    result, notes = methods.explain(explainer, examples, rows)
     assert result is not None
     assert notes == []
-    result, notes = methods.explain(survey, examples, rows - 1)
+    result, notes = methods.explain(explainer, examples, rows - 1)
     assert result is None
     assert notes == [f"importance was left out: it takes {rows} rows, and the budget has {rows - 1} more"]
 
 
 def test_the_same_is_found_whatever_the_chunks_and_whether_encodings_are_reused() -> None:
     results = [
-        [part.weights for *_, part in every_part(surveyed(of(Fused(), chunk_size=size, reuse=reuse), method=method))]
+        [part.weights for *_, part in every_part(result_of(of(Fused(), chunk_size=size, reuse=reuse), method=method))]
         for method in ("integrated_gradients", "shap")
         for size, reuse in ((128, True), (7, True), (128, False))
     ]
@@ -587,7 +587,7 @@ def test_the_same_is_found_whatever_the_chunks_and_whether_encodings_are_reused(
                 torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-5)
 
 
-# -- Arguments -------------------------------------------------------------------------------------------------------
+# -- Arguments ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

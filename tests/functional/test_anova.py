@@ -164,7 +164,7 @@ def test_a_squared_difference_has_components_two_two_and_four(correlation: float
 
 
 def test_the_textbook_anova_reads_them_as_one_one_and_five() -> None:
-    # METHODS measured (.97, 1.00, 5.04) for groups of eight.
+    # Measured: (0.97, 1.00, 5.04) for groups of eight.
     found = two_way_components(squared_difference(0.9)).mean(0)
 
     torch.testing.assert_close(found, torch.tensor([1.0, 1.0, 5.0]).double(), rtol=0, atol=0.1)

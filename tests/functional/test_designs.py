@@ -54,7 +54,7 @@ def shares_of(plan: Design, outputs: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, values, strict=True))
 
 
-# -- Choosing a design -----------------------------------------------------------------------------------------------
+# -- Choosing a design -------------------------------------------------------------------------------------------------
 
 
 def test_two_modalities_get_the_full_grid_row_by_row() -> None:
@@ -134,7 +134,7 @@ def test_every_number_of_modalities_works_at_its_smallest_group(modalities: int)
         assert plan.components(random_outputs(plan, 0)).isfinite().all(), f"groups of {group}"
 
 
-# -- The rows of tuple designs ---------------------------------------------------------------------------------------
+# -- The rows of tuple designs -----------------------------------------------------------------------------------------
 
 
 @given(tuple_shapes, seeds)
@@ -171,7 +171,7 @@ def test_no_drawn_tuple_holds_an_example_twice(shape: tuple[int, int], seed: int
     assert (drawn.diff(dim=-1) > 0).all()
 
 
-# -- Single examples -------------------------------------------------------------------------------------------------
+# -- Single examples ---------------------------------------------------------------------------------------------------
 
 
 @given(shapes, seeds)
@@ -287,7 +287,7 @@ def test_relabelling_changes_no_component_of_a_grid_in_expectation() -> None:
     torch.testing.assert_close(split_components(again, splits).mean(0), split_components(relabelled, splits).mean(0))
 
 
-# -- Components ------------------------------------------------------------------------------------------------------
+# -- Components --------------------------------------------------------------------------------------------------------
 
 
 @given(grid_sizes, seeds)

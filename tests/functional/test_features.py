@@ -76,7 +76,7 @@ def test_coarse_number_types_round_more() -> None:
 def test_classes_are_those_of_the_slow_reference(rows) -> None:
     shares = torch.tensor([row[:3] for row in rows], dtype=torch.float64)
     live = [row[3] for row in rows]
-    # Two contributions above .8 can only come from noise; then the larger one counts.
+    # Two contributions above 0.8 can only come from noise; then the larger one counts.
     expected = slow.classes(shares.where(shares == shares.amax(1, keepdim=True), -1).numpy(), live, UNIMODAL)
     assert classify_features(shares, torch.tensor(live)).tolist() == expected
 
@@ -212,7 +212,7 @@ def test_of_pure_chance_nothing_is_named_in_nineteen_of_twenty_trials() -> None:
 
 
 def test_a_known_example_of_benjamini_and_hochberg() -> None:
-    # Benjamini & Hochberg (1995), section 4.1: four of fifteen are rejected at .05.
+    # Benjamini & Hochberg (1995), section 4.1: four of fifteen are rejected at 0.05.
     p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
          0.7590, 1.0000]  # fmt: skip
     shuffled = integers(2**30, 15, seed=3).argsort()

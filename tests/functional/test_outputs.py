@@ -82,7 +82,7 @@ def test_saturation_reads_as_interaction_where_logits_have_none() -> None:
     assert share_ratios(plan.components(outputs.sigmoid()), 2)[-1] > 0.1
 
 
-# -- Predictions -----------------------------------------------------------------------------------------------------
+# -- Predictions -------------------------------------------------------------------------------------------------------
 
 
 def test_classes_share_a_probability_of_one() -> None:
@@ -109,7 +109,7 @@ def test_one_label_of_a_multilabel_task_keeps_its_column() -> None:
     assert predictions(logits(0, 5, 1), "multilabel").shape == (5, 1)
 
 
-# -- Noise -----------------------------------------------------------------------------------------------------------
+# -- Noise -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

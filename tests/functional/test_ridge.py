@@ -29,7 +29,7 @@ def close(found: Tensor, expected: object) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-7, atol=1e-7)
 
 
-# -- Kernels ---------------------------------------------------------------------------------------------------------
+# -- Kernels -----------------------------------------------------------------------------------------------------------
 
 
 @given(seeds, st.integers(2, 12), st.integers(1, 20))
@@ -160,7 +160,7 @@ def test_what_is_constant_where_it_is_fitted_foretells_the_mean() -> None:
     close(found[folds == 1], targets[folds == 0].mean(0).expand(20, 1).numpy())
 
 
-# -- Regression ------------------------------------------------------------------------------------------------------
+# -- Regression --------------------------------------------------------------------------------------------------------
 
 
 def fitted(features: Tensor, targets: Tensor, inside: Tensor, outside: Tensor) -> tuple[float, Tensor]:

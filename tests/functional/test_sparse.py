@@ -147,7 +147,7 @@ def test_above_the_noise_the_support_of_a_planted_model_is_exact(seed):
     features, targets, planted = planted_values(seed)
     inside = ~halves(400)
     mean, spread = standardisation(features[inside])
-    penalty = 2 * 0.3 * (2 * np.log(60) / 200) ** 0.5  # twice what noise pulls with at the most (Wainwright 2009)
+    penalty = 2 * 0.3 * (2 * np.log(60) / 200) ** 0.5  # twice the largest pull of noise (Wainwright 2009)
     weights, _ = elastic_net((features[inside] - mean) / spread, targets[inside], penalty, "gaussian")
     assert torch.equal(weights != 0, planted != 0)
     assert float((weights - (planted - penalty * planted.sign())).abs().max()) < 0.1

@@ -32,7 +32,7 @@ def arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [tensor.double().numpy() for tensor in tensors]
 
 
-# -- Masks -----------------------------------------------------------------------------------------------------------
+# -- Masks -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("segments", "samples"), [(0, 2), (1, 2), (1, 64), (3, 8), (4, 64), (6, 64)])
@@ -76,7 +76,7 @@ def test_drawing_masks_leaves_the_global_random_state_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-# -- Kernel ----------------------------------------------------------------------------------------------------------
+# -- Kernel ------------------------------------------------------------------------------------------------------------
 
 
 @given(seeds, st.floats(0.05, 2))
@@ -94,7 +94,7 @@ def test_the_unmasked_example_weighs_one_and_the_width_is_a_quarter() -> None:
     assert (KERNEL_WIDTH, ALPHA) == (0.25, 1.0)
 
 
-# -- Weights ---------------------------------------------------------------------------------------------------------
+# -- Weights -----------------------------------------------------------------------------------------------------------
 
 
 @given(seeds, st.floats(0.1, 2), st.floats(0.01, 10))
@@ -165,7 +165,7 @@ def test_responses_in_half_precision_are_computed_in_float64() -> None:
     assert surrogate(masks, doubles(32, 1).bfloat16()).weights.dtype == torch.float64
 
 
-# -- Leave-one-out R2 ------------------------------------------------------------------------------------------------
+# -- Leave-one-out R2 --------------------------------------------------------------------------------------------------
 
 
 @given(seeds, st.floats(0.1, 2), st.floats(0.01, 10))
@@ -223,7 +223,7 @@ def test_a_response_that_varies_by_rounding_alone_is_constant() -> None:
     assert not surrogate(masks, 1.0 + 1e-4 * doubles(40, 1)).r2.isnan().any()
 
 
-# -- Few units -------------------------------------------------------------------------------------------------------
+# -- Few units ---------------------------------------------------------------------------------------------------------
 
 
 def test_without_units_there_are_no_weights() -> None:
@@ -246,7 +246,7 @@ def test_a_single_unit_explains_its_difference_whole_however_large_the_responses
     assert found.r2.item() == pytest.approx(1, abs=1e-3)
 
 
-# -- What DIME makes of the outputs for each mask, the own partner's and the donors' ----------------------------------
+# -- What DIME makes of the outputs for each mask, the own partner's and the donors' -----------------------------------
 
 
 def test_masks_with_outputs_that_are_not_finite_are_left_out() -> None:

@@ -82,7 +82,7 @@ def test_the_known_models_are_measured_closely_enough_to_tell_them_apart() -> No
     assert (components.std(0) / GROUPS**0.5).max() < 0.02
 
 
-# -- Unbiasedness of unimodal contributions --------------------------------------------------------------------------
+# -- Unbiasedness of unimodal contributions ----------------------------------------------------------------------------
 
 
 def unimodal_error(found: Tensor, truth: Tensor) -> float:

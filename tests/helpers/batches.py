@@ -129,9 +129,9 @@ def learn(batch: Any, modalities: Any = ("image", "text"), target: str | None = 
 
 def probe_of(batch: Any, modalities: Any = ("image", "text"), target: str | None = None) -> Probe:
     """Make a probe of a whole batch, in a single group."""
-    layout = learn(batch, modalities, target)
-    leaves = layout.leaves(batch)
-    return Probe(layout, leaves, torch.arange(layout.size(leaves)).unsqueeze(0))
+    schema = learn(batch, modalities, target)
+    leaves = schema.leaves(batch)
+    return Probe(schema, leaves, torch.arange(schema.size(leaves)).unsqueeze(0))
 
 
 def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - a return for each kind
@@ -274,7 +274,7 @@ class LateList(nn.Module):
         return self.net(*inputs[:2])
 
 
-class Studied(NamedTuple):
+class ModelCase(NamedTuple):
     """A model of a family, a batch for it, and the monitor's arguments for both."""
 
     module: nn.Module
@@ -292,23 +292,23 @@ def token_leaves(count: int, width: int = 6, high: int = 20) -> dict[str, Tensor
     return {"input_ids": integers(high - 2, count, width, seed=12) + 2 * mask, "attention_mask": mask}
 
 
-def late_fusion(count: int = 8) -> Studied:
-    return Studied(seeded(LateFusion), pair_batch(count), {"image": "image", "text": "text"}, "labels", 3)
+def late_fusion(count: int = 8) -> ModelCase:
+    return ModelCase(seeded(LateFusion), pair_batch(count), {"image": "image", "text": "text"}, "labels", 3)
 
 
-def cnn_lstm(count: int = 8) -> Studied:
+def cnn_lstm(count: int = 8) -> ModelCase:
     tokens = token_leaves(count)
     batch = {"ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], "image": floats(count, 3, 8, 8)}
-    return Studied(seeded(LSTMNet), batch, {"image": "image", "text": ["ids", "attention_mask"]}, None, 3)
+    return ModelCase(seeded(LSTMNet), batch, {"image": "image", "text": ["ids", "attention_mask"]}, None, 3)
 
 
-def mult(count: int = 8) -> Studied:
+def mult(count: int = 8) -> ModelCase:
     batch = ([floats(count, 5, 6), floats(count, 7, 5, seed=1), floats(count, 4, 3, seed=2)], floats(count, 1, seed=3))
-    return Studied(seeded(MulT), batch, {"text": "0.0", "audio": "0.1", "vision": "0.2"}, "1", 1, call_inputs)
+    return ModelCase(seeded(MulT), batch, {"text": "0.0", "audio": "0.1", "vision": "0.2"}, "1", 1, call_inputs)
 
 
-def list_batch(count: int = 8) -> Studied:
-    return Studied(seeded(LateList), list(pair_batch(count).values()), {"image": "0", "text": "1"}, "2", 3)
+def list_batch(count: int = 8) -> ModelCase:
+    return ModelCase(seeded(LateList), list(pair_batch(count).values()), {"image": "0", "text": "1"}, "2", 3)
 
 
 def call_inputs(module: nn.Module, batch: Any) -> Any:
@@ -316,7 +316,7 @@ def call_inputs(module: nn.Module, batch: Any) -> Any:
     return module(*batch[0])
 
 
-def vilt(count: int = 8) -> Studied:
+def vilt(count: int = 8) -> ModelCase:
     config = ViltConfig(
         vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=8, image_size=16, patch_size=8, num_labels=3,
@@ -324,7 +324,7 @@ def vilt(count: int = 8) -> Studied:
     pixels = {"pixel_values": floats(count, 3, 16, 16), "pixel_mask": torch.ones(count, 16, 16, dtype=torch.long)}
     batch = {**token_leaves(count), **pixels, "labels": floats(count, 3).sigmoid()}
     modalities = {"text": ["input_ids", "attention_mask"], "image": ["pixel_values", "pixel_mask"]}
-    return Studied(seeded(lambda: ViltForQuestionAnswering(config)), BatchEncoding(batch), modalities, "labels", 3)
+    return ModelCase(seeded(lambda: ViltForQuestionAnswering(config)), BatchEncoding(batch), modalities, "labels", 3)
 
 
 class CLIPClassifier(nn.Module):
@@ -347,10 +347,10 @@ def clip_model() -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
 
 
-def clip(count: int = 8) -> Studied:
+def clip(count: int = 8) -> ModelCase:
     batch = {**token_leaves(count), "pixel_values": floats(count, 3, 16, 16)}
     modalities = {"text": ["input_ids", "attention_mask"], "image": "pixel_values"}
-    return Studied(seeded(lambda: CLIPClassifier(clip_model())), batch, modalities, None, 3)
+    return ModelCase(seeded(lambda: CLIPClassifier(clip_model())), batch, modalities, None, 3)
 
 
 def responses(module: nn.Module, batch: Any) -> Tensor:
@@ -358,7 +358,7 @@ def responses(module: nn.Module, batch: Any) -> Tensor:
     return module(**batch).question_answering_score
 
 
-def lxmert(count: int = 8) -> Studied:
+def lxmert(count: int = 8) -> ModelCase:
     config = LxmertConfig(
         vocab_size=20, hidden_size=16, num_attention_heads=2, intermediate_size=16, num_qa_labels=3, l_layers=1,
         x_layers=1, r_layers=1, visual_feat_dim=6, max_position_embeddings=8,
@@ -366,7 +366,7 @@ def lxmert(count: int = 8) -> Studied:
     regions = {"visual_feats": floats(count, 4, 6), "visual_pos": floats(count, 4, 4, seed=1).sigmoid()}
     modalities = {"text": ["input_ids", "attention_mask"], "image": ["visual_feats", "visual_pos"]}
     module = seeded(lambda: LxmertForQuestionAnswering(config))
-    return Studied(module, {**token_leaves(count), **regions}, modalities, None, 3, responses)
+    return ModelCase(module, {**token_leaves(count), **regions}, modalities, None, 3, responses)
 
 
 FAMILIES = {

@@ -48,7 +48,7 @@ def rows(modalities: int, size: int, groups: int, seed: int, outputs: int = 3) -
     )
 
 
-# -- Default scores --------------------------------------------------------------------------------------------------
+# -- Default scores ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_accuracy_counts_examples_and_not_classes() -> None:
     assert score.compute() == 0.75
 
 
-# -- Contribution shares ---------------------------------------------------------------------------------------------
+# -- Contribution shares -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("modalities", "size"), [(2, 6), (3, 12), (5, 20)])
@@ -185,7 +185,7 @@ def test_pairs_are_given_when_asked(pairs: bool | None, count: int) -> None:
     assert sum(name.startswith("interaction/") for name in metric.compute()) == count
 
 
-# -- The score side --------------------------------------------------------------------------------------------------
+# -- The score side ----------------------------------------------------------------------------------------------------
 
 
 @given(seeds)

@@ -88,7 +88,7 @@ def test_a_modality_type_of_the_user_is_tried_first() -> None:
     modality_type = made(torch.ones(2, 6, 3), max_segments=3)
     assert isinstance(modality_type, Graph)
     assert modality_type_of(Modality("x", kind="graph"), torch.ones(2)) is Graph
-    assert modality_type.names(0) == ["unit 1", "unit 2", "unit 3"]
+    assert modality_type.names(0) == ["segment 1", "segment 2", "segment 3"]
     assert_cut(modality_type)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from reference.slow import Array, Indices
 from sklearn.kernel_ridge import KernelRidge
 
-# -- Flips -----------------------------------------------------------------------------------------------------------
+# -- Flips -------------------------------------------------------------------------------------------------------------
 
 
 def decided(logits: Array, task: str) -> list[int]:
@@ -47,7 +47,7 @@ def flips(groups: Sequence[Mapping[tuple[int, ...], Array]], donors: Indices, mo
     return float(np.mean(changed) / np.mean(different)) if any(different) else 0.0
 
 
-# -- Ridge regression ------------------------------------------------------------------------------------------------
+# -- Ridge regression --------------------------------------------------------------------------------------------------
 
 
 def standardised(features: Array) -> Array:
@@ -110,7 +110,7 @@ def held_out(kernels: Sequence[Array], targets: Array, folds: Indices, penalties
     return predicted
 
 
-# -- The rule --------------------------------------------------------------------------------------------------------
+# -- The rule ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def since(checks: Sequence[Check], limits: Limits) -> int | None:
     return next(number for number in judged(checks, limits) if number > max(audible, default=-1))
 
 
-# -- Two-layer linear late fusion (Zhang, Latham & Saxe, ICML 2024) --------------------------------------------------
+# -- Two-layer linear late fusion (Zhang, Latham & Saxe, ICML 2024) ----------------------------------------------------
 
 
 @dataclass(frozen=True)

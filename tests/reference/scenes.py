@@ -35,7 +35,7 @@ class Scenes:
         label: ``(N,)`` 1 where the object that the question names is there; half of all.
         boxes: ``(N, 4, 4)`` the objects' corners (x0, y0, x1, y1) in pixels, the last ones exclusive; -1 for none.
         colour: ``(N, 4)`` index into ``COLOURS``; -1 for no object. No two objects of a scene look alike.
-        shape: ``(N, 4)`` index into ``SHAPES``; likewise.
+        shape: ``(N, 4)`` index into ``SHAPES``; -1 for no object.
         combination: ``(N,)`` what the question names: ``colour * 3 + shape``.
         asked: ``(N,)`` which object the question names; -1 where it is not there.
     """

@@ -19,7 +19,7 @@ Subsets: TypeAlias = dict[tuple[int, ...], float]
 """V_A by the modalities in A, in rising order."""
 
 
-# -- Single predictions: DIME eq. 2-8, EMAP algorithm 1 --------------------------------------------------------------
+# -- Single predictions: DIME eq. 2-8, EMAP algorithm 1 ----------------------------------------------------------------
 
 
 def emap(grid: Array) -> Array:
@@ -68,7 +68,7 @@ def multimodal_interaction(grid: Array) -> Array:
     return np.array(interactions)
 
 
-# -- Variance components over a grid ---------------------------------------------------------------------------------
+# -- Variance components over a grid -----------------------------------------------------------------------------------
 
 
 def two_way_components(grid: Array) -> Array:
@@ -101,7 +101,7 @@ def split_components(grid: Array, splits: Indices) -> Array:
     return np.mean(found, axis=0)
 
 
-# -- The independent truth: every expectation enumerated over a small discrete product space -------------------------
+# -- The independent truth: every expectation enumerated over a small discrete product space ---------------------------
 
 
 def subsets(modalities: int) -> list[tuple[int, ...]]:
@@ -165,7 +165,7 @@ def unimodal_truth(table: Array, marginals: Array, levels: Sequence[int]) -> Arr
     return alone - (modalities - 1) * conditional_mean(table, marginals, (), levels)
 
 
-# -- Tuples ----------------------------------------------------------------------------------------------------------
+# -- Tuples ------------------------------------------------------------------------------------------------------------
 
 
 def bases(tuples: Indices, size: int, draws: int) -> tuple[Indices, Indices]:
@@ -239,7 +239,7 @@ def tuple_components(
     return np.mean(found, axis=0)
 
 
-# -- Shares and intervals --------------------------------------------------------------------------------------------
+# -- Shares and intervals ----------------------------------------------------------------------------------------------
 
 
 def share_ratios(components: Array, modalities: int) -> Array:
@@ -263,7 +263,7 @@ def jackknife(groups: Array, statistic: Callable[[Array], Array], level: float =
     return estimate, estimate - half, estimate + half
 
 
-# -- Scores ----------------------------------------------------------------------------------------------------------
+# -- Scores ------------------------------------------------------------------------------------------------------------
 
 
 def accuracy(logits: Sequence[Array], target: Sequence[int]) -> float:
@@ -292,7 +292,7 @@ def perceptual_score(grids: Array, targets: Indices, modality: int) -> float:
     return accuracy(real, real_target) - accuracy(swapped, swapped_target)
 
 
-# -- Local surrogates: LIME with DIME's settings ---------------------------------------------------------------------
+# -- Local surrogates: LIME with DIME's settings -----------------------------------------------------------------------
 
 
 def every_mask(segments: int) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.batches import LateFusion, call_named, floats, probe_of, seeded
-from session import test_session as studies
+from session import test_session as sessions
 from session.test_session import LARGE, Meeting, ThreadRanks
 from torch import Tensor, nn
 
@@ -277,16 +277,16 @@ def test_what_fails_on_one_process_fails_on_all() -> None:
     assert isinstance(broken, TypeError)
 
 
-# -- Kept with a checkpoint ------------------------------------------------------------------------------------------
+# -- Kept with a checkpoint --------------------------------------------------------------------------------------------
 
 
 def session(pin: Sequence[int] = (), state: Any = None, *, turned: bool = False, images: int = 1) -> Session:
-    """A study that has run, of one of two models; from a checkpoint where there is one."""
+    """A session that has run, of one of two models; from a checkpoint where there is one."""
     module = seeded(lambda: LateFusion(outputs=3), 5 if turned else 0)
-    found = Session(studies.config(target="multiclass", explainers=[DIME(masks=4)], pin=pin, reference=30))
+    found = Session(sessions.config(target="multiclass", explainers=[DIME(masks=4)], pin=pin, reference=30))
     if state is not None:
-        found.load(studies.through_a_checkpoint(state))
-    studies.collected(found, module, studies.batches(studies.data() | {"image": floats(48, 4, seed=images)}))
+        found.load(sessions.through_a_checkpoint(state))
+    sessions.collected(found, module, sessions.batches(sessions.data() | {"image": floats(48, 4, seed=images)}))
     found.complete()
     found.run()
     return found

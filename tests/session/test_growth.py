@@ -41,7 +41,9 @@ def batch(modalities: int = 2, count: int = COUNT) -> tuple[Tensor, ...]:
     return tuple(floats(count, 4, seed=m) for m in range(modalities))
 
 
-def studied(settings: SessionConfig, module: nn.Module | None = None, count: int = COUNT, state: Any = None) -> Session:
+def completed_session(
+    settings: SessionConfig, module: nn.Module | None = None, count: int = COUNT, state: Any = None
+) -> Session:
     modalities = len(settings.modalities)
     found = Session(settings)
     if state is not None:
@@ -61,16 +63,16 @@ def groups(found: Session) -> tuple[int, ...]:
 @pytest.mark.parametrize("modalities", [2, 3, 4])
 def test_groups_grow_where_the_fusion_is_cheap(modalities: int) -> None:
     module = Heavy(modalities=modalities)
-    found = studied(config(modalities), module)
+    found = completed_session(config(modalities), module)
     assert groups(found) == (8, 32)
-    again = studied(config(modalities, num_examples=256, group_size=32), module)
+    again = completed_session(config(modalities, num_examples=256, group_size=32), module)
     assert torch.equal(found.probe.groups, again.probe.groups)  # type: ignore[union-attr]
     assert found.run().values == again.run().values
 
 
 def test_a_configuration_stays_as_it_was_when_groups_have_grown() -> None:
     settings = config()
-    found = studied(settings)
+    found = completed_session(settings)
     assert groups(found) == (8, 32)
     assert found.config is settings
     assert settings == config()
@@ -78,8 +80,8 @@ def test_a_configuration_stays_as_it_was_when_groups_have_grown() -> None:
 
 
 def test_groups_stay_where_reuse_is_off_or_useless_or_rows_are_dear() -> None:
-    assert groups(studied(config(reuse=False))) == (8, 16)
-    assert groups(studied(config(), Heavy(width=1))) == (8, 16)
+    assert groups(completed_session(config(reuse=False))) == (8, 16)
+    assert groups(completed_session(config(), Heavy(width=1))) == (8, 16)
 
     class Early(nn.Module):
         def __init__(self) -> None:
@@ -89,29 +91,29 @@ def test_groups_stay_where_reuse_is_off_or_useless_or_rows_are_dear() -> None:
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
             return self.net(torch.cat([a, b], 1))
 
-    assert groups(studied(config(), Early())) == (8, 16)
+    assert groups(completed_session(config(), Early())) == (8, 16)
 
     class Wide(Heavy):
         def forward(self, *modalities: Tensor) -> Tensor:
             return super().forward(*modalities).repeat(1, 2050)
 
-    assert groups(studied(config(), Wide(width=1024))) == (8, 16)
+    assert groups(completed_session(config(), Wide(width=1024))) == (8, 16)
 
 
 @pytest.mark.parametrize("options", [{"num_examples": 128}, {"group_size": 16}, {"num_examples": 64, "group_size": 8}])
 def test_what_somebody_chose_is_kept(options: dict[str, int]) -> None:
     size = options.get("group_size", 16)
-    assert groups(studied(config(**options))) == (options.get("num_examples", 128) // size, size)
+    assert groups(completed_session(config(**options))) == (options.get("num_examples", 128) // size, size)
 
 
 @pytest.mark.parametrize(("count", "size"), [(255, 16), (256, 32)])
 def test_groups_grow_only_where_there_are_as_many_examples(count: int, size: int) -> None:
-    assert groups(studied(config(), count=count)) == (8, size)
+    assert groups(completed_session(config(), count=count)) == (8, size)
 
 
 @pytest.mark.parametrize(("budget", "shape"), [(8192, (8, 32)), (8191, (8, 16)), (512, (2, 16))])
 def test_a_budget_comes_first(budget: int, shape: tuple[int, int]) -> None:
-    found = studied(config(budget=budget))
+    found = completed_session(config(budget=budget))
     assert groups(found) == shape
     assert found.run().rows <= budget
 
@@ -131,15 +133,15 @@ def test_without_a_choice_groups_are_large_enough_for_the_modalities(modalities:
 
 
 def test_what_a_budget_has_left_belongs_to_the_explainers() -> None:
-    assert groups(studied(config(budget=20_000))) == (8, 32)
-    assert groups(studied(config(budget=20_000, explainers=[DIME()]))) == (8, 16)
+    assert groups(completed_session(config(budget=20_000))) == (8, 32)
+    assert groups(completed_session(config(budget=20_000, explainers=[DIME()]))) == (8, 16)
 
 
 @pytest.mark.parametrize("limit", [2**30, 0], ids=["whole", "digest"])
 @pytest.mark.parametrize("reuse", [True, False])
 def test_a_resumed_training_keeps_its_groups_even_if_reuse_is_off_now(limit: int, *, reuse: bool) -> None:
-    before = studied(config())
-    after = studied(config(reuse=reuse), state=before.state(limit))
+    before = completed_session(config())
+    after = completed_session(config(reuse=reuse), state=before.state(limit))
     assert groups(after) == (8, 32)
     assert torch.equal(after.probe.groups, before.probe.groups)  # type: ignore[union-attr]
     assert after.pop_notes() == ""
@@ -147,8 +149,8 @@ def test_a_resumed_training_keeps_its_groups_even_if_reuse_is_off_now(limit: int
 
 @pytest.mark.parametrize("limit", [2**30, 0], ids=["whole", "digest"])
 def test_groups_that_did_not_grow_stay_so_when_a_training_is_resumed(limit: int) -> None:
-    before = studied(config(reuse=False))
-    after = studied(config(), state=before.state(limit))
+    before = completed_session(config(reuse=False))
+    after = completed_session(config(), state=before.state(limit))
     assert groups(after) == (8, 16)
     assert after.pop_notes() == ""
 
@@ -174,7 +176,7 @@ def test_encodings_that_turn_out_not_to_be_exact_do_not_grow_groups() -> None:
             return super().forward(*modalities)
 
     with pytest.warns(MonitorWarning, match="cannot be reused"):
-        found = studied(config(), Model())
+        found = completed_session(config(), Model())
     assert groups(found) == (8, 16)
 
 

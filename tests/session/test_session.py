@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.batches import FAMILIES, Additive, LateFusion, OnBatch, Studied, call_named, floats, integers, same, seeded
+from helpers.batches import (
+    FAMILIES,
+    Additive,
+    LateFusion,
+    ModelCase,
+    OnBatch,
+    call_named,
+    floats,
+    integers,
+    same,
+    seeded,
+)
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassF1Score
 
@@ -86,7 +97,7 @@ def dry_run(found: Session, module: nn.Module, batch: Any) -> str:
 
 
 def collected(found: Session, module: nn.Module, passed: Sequence[tuple[Any, Sequence[int | None]]]) -> Session:
-    """Rehearse on the first batch and let all pass by."""
+    """Dry-run the model on the first batch, then collect all batches."""
     dry_run(found, module, passed[0][0])
     for batch, positions in passed:
         found.collect(batch, lambda _, positions=positions: positions)
@@ -186,11 +197,11 @@ def test_another_score_can_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
-def test_every_family_of_models_can_be_studied(family: Callable[..., Studied]) -> None:
-    studied = family(26)
-    task = None if studied.target else "multiclass"
-    settings = config(studied.modalities, target=studied.target, task=task, predict=studied.predict)
-    found = completed(settings, studied.module, [(studied.batch, range(26))])
+def test_every_family_of_models_can_be_measured(family: Callable[..., ModelCase]) -> None:
+    case = family(26)
+    task = None if case.target else "multiclass"
+    settings = config(case.modalities, target=case.target, task=task, predict=case.predict)
+    found = completed(settings, case.module, [(case.batch, range(26))])
     values = found.run().values
     assert all(np.isfinite(value) for value in values.values())
     assert values["interaction"] != 0
@@ -335,13 +346,13 @@ def test_a_model_that_is_not_finite_from_the_start_is_rehearsed_without_a_false_
         found.run()
 
 
-def test_a_label_that_forward_reads_is_named_in_the_rehearsal() -> None:
+def test_a_label_that_forward_reads_is_named_in_the_dry_run() -> None:
     module = OnBatch(lambda _, batch: batch["image"] * batch["text"][:, :1] + batch["multiclass"][:, None])
     with pytest.warns(MonitorWarning, match="the outputs depend on 'multiclass'"):
         dry_run(Session(config(task="multiclass")), module, data())
 
 
-def test_the_rehearsal_says_how_the_model_is_called() -> None:
+def test_the_dry_run_says_how_the_model_is_called() -> None:
     assert dry_run(Session(config(target="multiclass")), model(TWO, 3), data()) == "forward(image=image, text=text)"
 
 
@@ -362,7 +373,7 @@ def test_the_rehearsal_says_how_the_model_is_called() -> None:
         ),
     ],
 )
-def test_the_rehearsal_refuses_what_cannot_be_studied(settings: SessionConfig, outputs: int, message: str) -> None:
+def test_the_dry_run_refuses_what_cannot_be_measured(settings: SessionConfig, outputs: int, message: str) -> None:
     found = Session(settings)
     with pytest.raises(ConfigurationError, match=message):
         dry_run(found, model(TWO, outputs), data())

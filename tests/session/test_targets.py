@@ -48,7 +48,7 @@ def report(target: Tensor, *, module: nn.Module | None = None, **options: Any) -
     return explain(module or seeded(lambda: LateFusion(outputs=3)), [batch(target)], **settings)
 
 
-# -- The task --------------------------------------------------------------------------------------------------------
+# -- The task ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_task_that_was_given_is_not_said(caplog: Any) -> None:
     assert "is guessed" not in caplog.text
 
 
-# -- What is read ----------------------------------------------------------------------------------------------------
+# -- What is read ------------------------------------------------------------------------------------------------------
 
 
 def test_who_is_labelled() -> None:
@@ -162,7 +162,7 @@ def test_a_score_leaves_out_what_has_no_label() -> None:
     assert float(metric.compute()["score"]) == 1.0
 
 
-# -- All of it -------------------------------------------------------------------------------------------------------
+# -- All of it ---------------------------------------------------------------------------------------------------------
 
 
 def targets(found: ShareReport) -> Mapping[str, list[Any]]:

@@ -36,7 +36,7 @@ REPORT = MarkdownText("mviz/report", "# Title\n\n*ä* <script>alert(1)</script> 
 MIXED = Table("mviz/mixed", ["a"], [[1.0], ["one"]])
 RAGGED = Table("mviz/ragged", ["a", "b"], [["x"]])
 FLOATS = Picture("mviz/floats", np.full((4, 4, 3), 0.5))
-LAYOUT = Dashboard(
+DASHBOARD = Dashboard(
     "mviz",
     [
         Chart("Shares", ["mviz/a", "mviz/b"]),
@@ -120,7 +120,7 @@ def test_cells_come_through_tensorboards_markdown_as_they_are(tmp_path):
 def test_tensorboard_arranges_curves_and_bands_once(tmp_path, namespace):
     logger = board(namespace, tmp_path)
     for _ in range(2):  # a logger outlives the sinks of a run
-        TensorBoardSink(logger).open(LAYOUT)
+        TensorBoardSink(logger).open(DASHBOARD)
     logger.finalize("success")
     (layout,) = layouts(events(tmp_path))
     (category,) = layout.category
@@ -133,7 +133,7 @@ def test_tensorboard_arranges_curves_and_bands_once(tmp_path, namespace):
 
 def test_monitors_side_by_side_are_both_arranged_in_the_latest_layout(tmp_path):
     logger = board("lightning.pytorch", tmp_path)
-    TensorBoardSink(logger).open(LAYOUT)
+    TensorBoardSink(logger).open(DASHBOARD)
     TensorBoardSink(logger).open(Dashboard("other", [Chart("Shares", ["other/a"])]))
     TensorBoardSink(logger).open(Dashboard("bare", []))
     logger.finalize("success")
@@ -144,7 +144,7 @@ def test_monitors_side_by_side_are_both_arranged_in_the_latest_layout(tmp_path):
 def test_a_prefix_of_the_logger_stands_before_records_and_curves_alike(tmp_path):
     logger = board("lightning.pytorch", tmp_path, prefix="run")
     sink = TensorBoardSink(logger)
-    sink.open(LAYOUT)
+    sink.open(DASHBOARD)
     sink.write([SHARES], 1)
     logger.log_metrics({"mviz/a": 0.5}, step=1)
     logger.finalize("success")
@@ -204,7 +204,7 @@ def test_a_record_that_tensorboard_refuses_costs_no_other(tmp_path):
 def write_all(logger, folder):
     """Write as a training does."""
     (sink,) = (sink for sink in sinks_for([logger], folder) if isinstance(sink, WandbSink))
-    sink.open(LAYOUT)
+    sink.open(DASHBOARD)
     with pytest.raises(SinkError, match=r"^mviz/mixed not written: TypeError"):
         sink.write([MIXED, SHARES, EXAMPLES], 10, with_trainer_row=True)
     sink.write([REPORT], 10, with_trainer_row=True)
@@ -323,7 +323,7 @@ class Recorder:
 def test_a_prefix_of_the_wandb_logger_is_kept():
     run = Recorder()
     sink = WandbSink(SimpleNamespace(experiment=run, _prefix="run", LOGGER_JOIN_CHAR="-"))
-    sink.open(LAYOUT)
+    sink.open(DASHBOARD)
     sink.write([SHARES], 3, with_trainer_row=True)
     ((row, commit),) = run.rows
     assert (set(row), commit) == ({"run-mviz/shares", "trainer/global_step"}, False)
@@ -458,7 +458,7 @@ def test_a_file_stays_whole_when_its_successor_fails(tmp_path, monkeypatch):
 
 def test_rows_are_lines_of_strict_json(tmp_path):
     sink = FileSink(tmp_path / "new")
-    sink.open(LAYOUT)
+    sink.open(DASHBOARD)
     assert not (tmp_path / "new").exists()
     sink.row(RunRecord("fit", 0, 4, {"a": 0.5, "b": float("nan")}))
     sink.row(RunRecord("fit", 1, 8, note="größer"))
@@ -512,16 +512,16 @@ def test_loggers_are_told_by_class_and_not_asked(tmp_path):
 def test_a_logger_that_is_down_refuses_everything(kind):
     sink = kind(Down())
     with pytest.raises(ConnectionError):
-        sink.open(LAYOUT)
+        sink.open(DASHBOARD)
     with pytest.raises(SinkError, match="^mviz/shares, mviz/report not written: ConnectionError: the logger is down$"):
         sink.write([SHARES, REPORT], 0)
 
 
 def test_the_memory_remembers_everything():
     sink, row = MemorySink(), RunRecord("fit", 0, 1)
-    sink.open(LAYOUT)
+    sink.open(DASHBOARD)
     sink.write([SHARES, REPORT], 3)
     sink.write([EXAMPLES], 4, with_trainer_row=True)
     sink.row(row)
-    assert (sink.layouts, sink.rows, sink.images) == ([LAYOUT], [row], [(SHARES, 3)])
+    assert (sink.dashboards, sink.rows, sink.images) == ([DASHBOARD], [row], [(SHARES, 3)])
     assert sink.records == [(SHARES, 3, False), (REPORT, 3, False), (EXAMPLES, 4, True)]

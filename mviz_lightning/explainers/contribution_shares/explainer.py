@@ -55,7 +55,7 @@ class Shares:
         return Query(groups[:, self.design.tuples].flatten(0, 1))
 
     def own(self, outputs: Tensor) -> Tensor:
-        """Return ``(G, g, C)``: the outputs of the real examples among the answers to :meth:`plan`."""
+        """Return ``(G, g, C)``: the outputs of the real examples among the responses to :meth:`plan`."""
         return self.design.own(self._by_group(outputs))
 
     def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:

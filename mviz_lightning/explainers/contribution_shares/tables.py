@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import RunRecord, State
 
-Table = Sequence[Sequence[str]]
+Cells = Sequence[Sequence[str]]
 
 
-def align(table: Table) -> str:
+def align(table: Cells) -> str:
     """Lay cells out in columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = (

@@ -53,7 +53,7 @@ class _Pair:
         """Ask for the example with none or one segment of each masked."""
         kept = dict(zip((self.first, self.second), pair_masks(*self.counts(example)), strict=True))
         rows = torch.full((len(kept[self.first]),), example)
-        return Query(Query.aligned(rows, len(self.probe_context.probe.layout.names)).sources, kept)
+        return Query(Query.aligned(rows, len(self.probe_context.probe.schema.names)).sources, kept)
 
 
 @renamed_arguments(units="segments", top_units="top_segments")
@@ -177,7 +177,7 @@ class CrossModalInteraction(Explainer):
 
     @staticmethod
     def _aligned(probe_context: ProbeContext, examples: Sequence[int]) -> Query:
-        return Query.aligned(torch.tensor(examples, dtype=torch.long), len(probe_context.probe.layout.names))
+        return Query.aligned(torch.tensor(examples, dtype=torch.long), len(probe_context.probe.schema.names))
 
     def _attempt(self, pair: _Pair, examples: Sequence[int], instead: Sequence[Query]) -> DerivativeRequest:
         """Ask for the second derivatives of every output of every example."""
@@ -211,7 +211,7 @@ class CrossModalInteraction(Explainer):
     def _answered(
         self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses
     ) -> Iterator[tuple[_Pair, tuple[Sequence[Tensor], Tensor | None, str]]]:
-        """Yield for every pair its masks' outputs or its second derivatives, in the order they were asked for."""
+        """Yield for every pair its masks' outputs or its second derivatives, in the order of the requests."""
         masked, attempts = iter(responses.outputs[1:]), iter(enumerate(responses.derivatives))
         for pair in self._pairs(probe_context):
             if not self._derives(pair):

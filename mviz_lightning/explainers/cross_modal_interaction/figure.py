@@ -83,7 +83,9 @@ class _Picture:
 
     def _footer(self) -> Sequence[str]:
         pair = self.found.outputs[0].pairs[self.place]
-        masked = "; ".join(f"{name}: {self.drawing.kinds[name].baseline}" for name in (pair.first, pair.second))
+        masked = "; ".join(
+            f"{name}: {self.drawing.modality_types[name].baseline}" for name in (pair.first, pair.second)
+        )
         because = f" ({pair.reason})" if pair.reason else ""
         return wrapped(
             "What two parts add together, beyond what each adds by itself, all else as it is. Red raises the output, "
@@ -100,7 +102,7 @@ class _Picture:
         return LINE + rows * (self._map_height(pair.other(name)) + LINE + 0.05) + 0.07
 
     def _map_height(self, name: str) -> float:
-        return PANEL * self.drawing.kinds[name].aspect(self.found.example, inputs=self.drawing.show_inputs)
+        return PANEL * self.drawing.modality_types[name].aspect(self.found.example, inputs=self.drawing.show_inputs)
 
     def _draw_output(self, top: float, output: OutputInteractions) -> None:
         canvas, pair = self.canvas, output.pairs[self.place]
@@ -128,7 +130,7 @@ class _Picture:
     def _draw_maps(self, top: float, pair: PairInteraction, name: str, colours: "ScalarMappable") -> float:
         """Draw one modality, then what its segments add together with some of the other's."""
         other, example, inputs = pair.other(name), self.found.example, self.drawing.show_inputs
-        kind, names, weights = self.drawing.kinds[other], self._names(name), pair.of(name)
+        modality_type, names, weights = self.drawing.modality_types[other], self._names(name), pair.of(name)
         self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
         height, chosen = self._map_height(other), self._chosen(name, weights)
         captions = ["", *distinct([names[segment] for segment in chosen], CAPTION)]
@@ -137,16 +139,16 @@ class _Picture:
             below = top + LINE + place // ACROSS * (height + LINE + 0.05)
             panel = self.canvas.panel(left, below, PANEL, height, f"{other} {'input' if segment is None else 'map'}")
             if segment is not None:
-                kind.paint(panel, example, weights[segment].numpy(), colours, inputs=inputs)
+                modality_type.paint(panel, example, weights[segment].numpy(), colours, inputs=inputs)
             elif inputs:
-                kind.draw(panel, example)
+                modality_type.draw(panel, example)
             hidden = other if inputs else f"{other} (not shown)"
             caption = hidden if segment is None else f"with {captions[place]}"
             self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center")
         return top + self._maps_height(pair, name)
 
     def _names(self, name: str) -> Sequence[str]:
-        return self.drawing.kinds[name].names(self.found.example, inputs=self.drawing.show_inputs)
+        return self.drawing.modality_types[name].names(self.found.example, inputs=self.drawing.show_inputs)
 
     def _chosen(self, name: str, weights: Tensor) -> list[int]:
         """Return the segments whose maps are drawn: those that were named, or else those that act together most."""
@@ -214,7 +216,9 @@ def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, cou
     """Yield the pairs of segments that add most together, in words."""
     if not pair.has_effect:
         return
-    names = [drawing.kinds[name].names(example, inputs=drawing.show_inputs) for name in (pair.first, pair.second)]
+    names = [
+        drawing.modality_types[name].names(example, inputs=drawing.show_inputs) for name in (pair.first, pair.second)
+    ]
     flat = pair.weights.flatten()
     for place in flat.abs().argsort(descending=True, stable=True)[:count].tolist():
         u, v = divmod(place, pair.weights.shape[1])

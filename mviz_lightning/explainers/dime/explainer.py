@@ -16,6 +16,7 @@ from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Expla
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import draw_masks, surrogate
 from mviz_lightning.functional.surrogate import ALPHA
+from mviz_lightning.functional.variation import ROUNDED
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ FEWEST_MASKS = 64
 
 MASKS_PER_SEGMENT = 4
 """Default number of masks for each segment."""
-
-ROUNDED = 4
-"""Largest change of an output that counts as rounding, in roundings of the largest output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +80,7 @@ class DIME(Explainer):
         """Ask for the masked rows of every modality, and for the recombinations of the example's group."""
         (example,) = examples
         group, _ = probe_context.group(example)
-        names = probe_context.probe.layout.names
+        names = probe_context.probe.schema.names
         partners = self.partners(probe_context, example)
         sources = torch.full((len(names),), example)
         masked = [
@@ -115,7 +113,7 @@ class DIME(Explainer):
         own = torch.cat([group[:place], group[place + 1 :]])
         everyone = probe_context.probe.groups.flatten()
         rest = everyone[~torch.isin(everyone, torch.cat([own, torch.tensor([example])]))]
-        others, modalities = torch.cat([own, rest]), len(probe_context.probe.layout.names)
+        others, modalities = torch.cat([own, rest]), len(probe_context.probe.schema.names)
         wanted = len(own) if self.donors is None else self.donors
         if len(others) < wanted:
             warnings.warn(
@@ -181,9 +179,11 @@ class DIME(Explainer):
 
     def draw_over_epochs(self, moments: Sequence[Moment], drawing: "DrawingContext") -> Sequence[Record]:
         """Draw how one example's explanation moved during the training."""
-        from mviz_lightning.explainers.dime.over_epochs import film
+        from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs
 
-        return [film(moments, drawing, f"{self.name}/example_{moments[0].explanation.position}_over_epochs")]
+        return [
+            picture_over_epochs(moments, drawing, f"{self.name}/example_{moments[0].explanation.position}_over_epochs")
+        ]
 
 
 def _output(

@@ -41,7 +41,10 @@ class ExplanationFigure:
         headline = self.drawing.labels.title(explanation, self.when)
         title, footer = wrapped(headline, 68), wrapped(self._footer(), 112)
         example, inputs = explanation.example, self.drawing.show_inputs
-        heights = {name: PANEL * kind.aspect(example, inputs=inputs) for name, kind in self.drawing.kinds.items()}
+        heights = {
+            name: PANEL * modality_type.aspect(example, inputs=inputs)
+            for name, modality_type in self.drawing.modality_types.items()
+        }
         block = 2 * LINE + 0.08 + sum(height + LINE + 0.1 for height in heights.values())
         canvas = self.drawing.canvas
         canvas.begin(0.1 + len(title) * LINE + len(explanation.outputs) * block + len(footer) * 0.15 + 0.1)
@@ -54,7 +57,9 @@ class ExplanationFigure:
         return Picture(f"{self.name}/example_{explanation.position}", canvas.pixels(), headline, keep=True)
 
     def _footer(self) -> str:
-        masked = "; ".join(f"{name}: {kind.baseline}" for name, kind in self.drawing.kinds.items())
+        masked = "; ".join(
+            f"{name}: {modality_type.baseline}" for name, modality_type in self.drawing.modality_types.items()
+        )
         return (
             "UC: what a part adds by itself. MI: what it adds together with the other modalities of this example. "
             f"Red raises the output, blue lowers it. Masked parts become: {masked}."
@@ -83,17 +88,17 @@ class ExplanationFigure:
     def _draw_modality(
         self, canvas: Canvas, top: float, name: str, example: int, part: Attribution, height: float
     ) -> None:
-        kind, inputs = self.drawing.kinds[name], self.drawing.show_inputs
+        modality_type, inputs = self.drawing.modality_types[name], self.drawing.show_inputs
         maps = ((part.unimodal, part.unimodal_r2), (part.interaction, part.interaction_r2))
         colours = diverging(largest(part))
         below = top + height + 0.02
         panel = canvas.panel(_left(0), top, PANEL, height, f"{name} input")
         if inputs:
-            kind.draw(panel, example)
+            modality_type.draw(panel, example)
         canvas.text(_left(0) + PANEL / 2, below, name if inputs else f"{name} (not shown)", ha="center")
         for column, (weights, r2) in enumerate(maps, start=1):
             panel = canvas.panel(_left(column), top, PANEL, height, f"{name} map")
-            kind.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
+            modality_type.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
             words, colour = verdict(r2)
             canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
         canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
@@ -124,7 +129,7 @@ class ExplanationFigure:
         found = []
         for name, part in output.parts.items():
             weights = getattr(part, side)
-            names = self.drawing.kinds[name].names(example, inputs=self.drawing.show_inputs)
+            names = self.drawing.modality_types[name].names(example, inputs=self.drawing.show_inputs)
             top = weights.abs().argsort(descending=True)[:2].tolist()
             doubt = "" if getattr(part, f"{side}_r2") >= TRUSTED else " (?)"
             found += [

@@ -30,17 +30,20 @@ LETTERS = 17
 SIDES = (("UC", "unimodal"), ("MI", "interaction"))
 
 
-def film(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Picture:
+def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Picture:
     """Draw how one example's explanation moved.
 
     Args:
         moments: In order.
-        drawing: Knows the example's kinds and names.
+        drawing: Modality types, labels and canvas.
         key: Key of the picture.
     """
     first, last = moments[0], moments[-1]
     example, kept = first.explanation.example, thinned(moments)
-    strips = {name: _height(kind, example, kept, inputs=drawing.show_inputs) for name, kind in drawing.kinds.items()}
+    strips = {
+        name: _height(modality_type, example, kept, inputs=drawing.show_inputs)
+        for name, modality_type in drawing.modality_types.items()
+    }
     names = dict.fromkeys(drawing.labels.output(moment.output.output) for moment in moments)
     title = wrapped(
         f"Example {first.explanation.position} from {first.label} to {last.label}: what drives {' / '.join(names)}, "
@@ -53,7 +56,7 @@ def film(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Pictur
     top = 0.1 + len(title) * LINE
     for name, height in strips.items():
         canvas.text(MARGIN, top, name, fontsize=9.5, weight="bold")
-        draw = _draw_thumbnails if drawing.kinds[name].thumbnail else _draw_matrices
+        draw = _draw_thumbnails if drawing.modality_types[name].thumbnail else _draw_matrices
         draw(canvas, top + LINE + 0.03, name, kept, drawing)
         top += height + 2 * LINE
     _draw_curves(canvas, top + 0.15, moments)
@@ -77,24 +80,25 @@ def _listed(parts: Sequence[Attribution]) -> list[int]:
     return sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist())
 
 
-def _height(kind: ModalityType, example: int, kept: Sequence[Moment], *, inputs: bool) -> float:
-    if kind.thumbnail:
-        return 2 * (_width(kept) * kind.aspect(example, inputs=inputs) + STRIP_GAP) + LINE
-    return max(1, min(LISTED, kind.segments.count(example))) * 0.17 + 2 * LINE
+def _height(modality_type: ModalityType, example: int, kept: Sequence[Moment], *, inputs: bool) -> float:
+    if modality_type.thumbnail:
+        return 2 * (_width(kept) * modality_type.aspect(example, inputs=inputs) + STRIP_GAP) + LINE
+    return max(1, min(LISTED, modality_type.segments.count(example))) * 0.17 + 2 * LINE
 
 
 def _draw_thumbnails(canvas: Canvas, top: float, name: str, kept: Sequence[Moment], drawing: DrawingContext) -> None:
     """Draw a row of maps for UC and one for MI."""
-    kind, width, parts = drawing.kinds[name], _width(kept), [moment.output.parts[name] for moment in kept]
+    modality_type, width = drawing.modality_types[name], _width(kept)
+    parts = [moment.output.parts[name] for moment in kept]
     example, colours = kept[0].explanation.example, diverging(largest(*parts))
-    height = width * kind.aspect(example, inputs=drawing.show_inputs)
+    height = width * modality_type.aspect(example, inputs=drawing.show_inputs)
     for row, (label, side) in enumerate(SIDES):
         below = top + row * (height + STRIP_GAP)
         canvas.text(MARGIN + LABEL / 2, below + height / 2, label, ha="center", va="center")
         for column, part in enumerate(parts):
-            panel = canvas.panel(_left(column, width), below, width, height, "film map")
+            panel = canvas.panel(_left(column, width), below, width, height, "epochs map")
             weights = shown(getattr(part, side), getattr(part, f"{side}_r2"))
-            kind.paint(panel, example, weights, colours, inputs=drawing.show_inputs)
+            modality_type.paint(panel, example, weights, colours, inputs=drawing.show_inputs)
     for column, moment in enumerate(kept):
         place = _left(column, width) + width / 2
         canvas.text(place, top + 2 * (height + STRIP_GAP), moment.label, ha="center", fontsize=8)
@@ -110,14 +114,14 @@ def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment]
     parts, example = [moment.output.parts[name] for moment in kept], kept[0].explanation.example
     segments, colours = _listed(parts), diverging(largest(*parts))
     if not segments:
-        canvas.text(MARGIN + LABEL, top, "no units")
+        canvas.text(MARGIN + LABEL, top, "no segments")
         return
-    names = drawing.kinds[name].names(example, inputs=drawing.show_inputs)
+    names = drawing.modality_types[name].names(example, inputs=drawing.show_inputs)
     left, height = MARGIN + 1.3, len(segments) * 0.17
     width = (WIDTH - left - MARGIN - SCALE - 0.15) / 2
     for half, (label, side) in enumerate(SIDES):
         weights = [shown(getattr(part, side), getattr(part, f"{side}_r2"))[segments] for part in parts]
-        panel = canvas.panel(left + half * (width + 0.1), top + LINE, width, height, f"film matrix {label}")
+        panel = canvas.panel(left + half * (width + 0.1), top + LINE, width, height, f"epochs matrix {label}")
         panel.imshow(colours.to_rgba(np.stack(weights, 1)), aspect="auto", interpolation="nearest")
         ticks = [moment.label.removeprefix("epoch ") for moment in kept]
         panel.set_xticks(range(len(kept)), ticks, fontsize=8)
@@ -132,7 +136,7 @@ def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment]
 def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes = canvas.panel(MARGIN + LABEL, top, WIDTH - 2 * MARGIN - LABEL - 1.1, CURVE, "film curves")
+    axes = canvas.panel(MARGIN + LABEL, top, WIDTH - 2 * MARGIN - LABEL - 1.1, CURVE, "epochs curves")
     places = [moment.place for moment in moments]
     curves: list[tuple[str, str, dict[str, Any]]] = [
         ("UC", "unimodal", {"color": COLOURS[0], "marker": "o"}),

@@ -38,14 +38,14 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
         cases: At least one.
         key: Key of the picture.
         title: Title of the picture.
-        drawing: Knows kinds and labels; its inputs may be seen.
+        drawing: Modality types and labels; its inputs may be shown.
     """
     canvas, left = Canvas(TITLE + ROW * len(cases)), _words_from(drawing)
     canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
     for place, case in enumerate(cases):
         top = TITLE + ROW * place
-        for panel, kind in _panels(canvas, top, case.example, drawing):
-            kind.draw(panel, case.example)
+        for panel, modality_type in _panels(canvas, top, case.example, drawing):
+            modality_type.draw(panel, case.example)
         first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
         canvas.text(left, top, first, fontsize=8.5, weight="bold")
         canvas.text(left, top + LINE, "\n".join(others), fontsize=8.5, linespacing=1.25)
@@ -96,7 +96,7 @@ def case_table(
         cases: Name of a list -> its cases.
         sheets: Name of a list -> its picture; empty if inputs may not be shown.
         key: Key of the table.
-        drawing: Knows kinds and labels.
+        drawing: Modality types and labels.
         when: In the training, in words.
     """
     columns = ["when", "list", "example", "category", "loss", "target", "predicted", "UC predicts", "output", "value"]
@@ -120,17 +120,18 @@ def _cut(sheet: Pixels, place: int, drawing: DrawingContext) -> Pixels:
 
 
 def _column(drawing: DrawingContext) -> float:
-    return min(THUMBNAIL, ACROSS / max(1, len(drawing.kinds)) - GAP)
+    return min(THUMBNAIL, ACROSS / max(1, len(drawing.modality_types)) - GAP)
 
 
 def _words_from(drawing: DrawingContext) -> float:
-    return MARGIN + len(drawing.kinds) * (_column(drawing) + GAP) + 0.05
+    return MARGIN + len(drawing.modality_types) * (_column(drawing) + GAP) + 0.05
 
 
 def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", ModalityType]]:
     """Yield a panel for every modality; what is tall becomes narrow, words become shorter."""
-    for place, (name, kind) in enumerate(drawing.kinds.items()):
-        width, aspect = _column(drawing), kind.aspect(example)
+    for place, (name, modality_type) in enumerate(drawing.modality_types.items()):
+        width, aspect = _column(drawing), modality_type.aspect(example)
         height = min(width * aspect, TALLEST)
         left = MARGIN + place * (width + GAP)
-        yield canvas.panel(left, top, height / aspect if kind.thumbnail else width, height, name), kind
+        wide = height / aspect if modality_type.thumbnail else width
+        yield canvas.panel(left, top, wide, height, name), modality_type

@@ -24,13 +24,11 @@ from mviz_lightning.functional.failures import (
 )
 from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.targets import labelled
+from mviz_lightning.functional.variation import ROUNDED
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
-
-ROUNDED = 4
-"""Largest change of an output that counts as rounding, in roundings of the largest output."""
 
 QUARTERS = 4
 """Number of quantile groups into which the targets of a single value are divided."""
@@ -152,7 +150,7 @@ class Decisions:
 
     @classmethod
     def of(cls, probe_context: ProbeContext, responses: Tensor) -> "Decisions":
-        """Read the answers to the recombinations of all groups, ``(G * T, C)`` as the model gave them."""
+        """Read the responses to the recombinations of all groups, ``(G * T, C)`` as the model gave them."""
         design, task, target = probe_context.design, probe_context.task, cast("Tensor", probe_context.target)
         by_group, examples = (
             responses.view(len(probe_context.probe.groups), -1, responses.shape[-1]),

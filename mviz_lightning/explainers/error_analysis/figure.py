@@ -70,7 +70,7 @@ def case_records(cases: Mapping[str, Sequence[Case]], key: str, drawing: Drawing
     sheets = {
         name: case_picture(listed, f"{key}/{name}", _title(titles[name], when), drawing)
         for name, listed in cases.items()
-        if drawing.show_inputs and drawing.kinds
+        if drawing.show_inputs and drawing.modality_types
     }
     return [*sheets.values(), case_table(cases, sheets, f"{key}/examples", drawing, when)]
 

@@ -77,7 +77,7 @@ class MultimodalPrediction(Explainer):
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         """Ask for all reference examples, unmasked."""
-        return Request([Query.aligned(torch.arange(probe_context.probe.size), len(probe_context.probe.layout.names))])
+        return Request([Query.aligned(torch.arange(probe_context.probe.size), len(probe_context.probe.schema.names))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> PredictionResult:
         """Fit sparse models to predictions and labels."""

@@ -55,9 +55,9 @@ def summary(result: PredictionResult, labels: Labels, when: str) -> str:
     """Write how many features predict how much."""
     values = result.values
     used = sorted(result.non_zero.values())
-    few = f"{used[0]} to {used[-1]}" if used and used[0] != used[-1] else str(used[0] if used else 0)
+    counts = f"{used[0]} to {used[-1]}" if used and used[0] != used[-1] else str(used[0] if used else 0)
     sparse = (
-        f"**{when or 'Sparse linear model'}**: {few} of {result.features} features have a weight for an output "
+        f"**{when or 'Sparse linear model'}**: {counts} of {result.features} features have a weight for an output "
         f"({result.constant} are constant); penalty {result.penalty:.3g}, chosen on {result.held_out} held-out "
         "examples."
     )
@@ -90,8 +90,8 @@ def example_picture(
     said = labels.title(found, when)
     title, footer = wrapped(said, 68), wrapped(_foretold(result, labels) + _verdict(found), 112)
     lead = wrapped(_lead(found, result, labels), int((stamps.left - 2 * MARGIN) / LETTER))
-    first, row = 0.1 + LINE * len(title), FILLED if stamps.kinds else BARE
-    top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.kinds else 0.0)
+    first, row = 0.1 + LINE * len(title), FILLED if stamps.modality_types else BARE
+    top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.modality_types else 0.0)
     height = row * max(1, len(found.effects))
     canvas.begin(top + height + 0.5 + 0.15 * len(footer))
     canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
@@ -99,7 +99,7 @@ def example_picture(
     _draw_names(canvas, top, row, found)
     bars = canvas.panel(MARGIN + NAME, top, stamps.left - MARGIN - NAME - GAP, height, "bars")
     _draw_bars(bars, found, labels)
-    if stamps.kinds:
+    if stamps.modality_types:
         stamps.draw(canvas, first, FILLED, [found.example])
         _draw_activating(canvas, stamps, top, found, result)
     canvas.text(MARGIN, canvas.height - 0.08 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")

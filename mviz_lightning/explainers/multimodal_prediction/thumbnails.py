@@ -26,50 +26,56 @@ class Stamps:
     """Columns at the right border of a picture, one for each modality that can be read so small.
 
     Attributes:
-        kinds: Of the modalities, pictures or words; none where inputs may not be seen.
+        modality_types: Of the modalities with pictures or words; empty where inputs may not be shown.
         each: How many examples are side by side; words are below each other.
     """
 
-    kinds: Sequence[ModalityType]
+    modality_types: Sequence[ModalityType]
     each: int
 
     @classmethod
     def of(cls, drawing: DrawingContext, each: int) -> "Stamps":
-        """Return the columns that a gallery's inputs take."""
-        legible = (kind for kind in drawing.kinds.values() if kind.thumbnail or isinstance(kind, Text))
+        """Return the columns that the inputs of examples take."""
+        legible = (one for one in drawing.modality_types.values() if one.thumbnail or isinstance(one, Text))
         return cls(list(islice(legible, MODALITIES)) if drawing.show_inputs else [], each)
 
     @property
     def width(self) -> float:
         """Inches, of a column."""
-        return min(WIDEST, ACROSS / max(1, len(self.kinds)))
+        return min(WIDEST, ACROSS / max(1, len(self.modality_types)))
 
     @property
     def left(self) -> float:
         """Inches: where the first column begins."""
-        return WIDTH - MARGIN - self.width * len(self.kinds)
+        return WIDTH - MARGIN - self.width * len(self.modality_types)
 
     def draw(self, canvas: Canvas, top: float, height: float, examples: Sequence[int]) -> None:
-        """Draw a row of so many inches."""
-        for column, kind in enumerate(self.kinds):
+        """Draw a row of thumbnails. ``height`` is in inches."""
+        for column, modality_type in enumerate(self.modality_types):
             left = self.left + column * self.width
-            if isinstance(kind, Text):
-                self._write(canvas, left, top + height / 2, kind, examples)
+            if isinstance(modality_type, Text):
+                self._write(canvas, left, top + height / 2, modality_type, examples)
             else:
-                self._show(canvas, left, top + GAP / 2, height - GAP, kind, examples)
+                self._show(canvas, left, top + GAP / 2, height - GAP, modality_type, examples)
 
-    def _write(self, canvas: Canvas, left: float, middle: float, kind: Text, examples: Sequence[int]) -> None:
+    def _write(self, canvas: Canvas, left: float, middle: float, modality_type: Text, examples: Sequence[int]) -> None:
         letters = int((self.width - GAP) * DPI / character_width(FONT_SIZE, DPI))
-        lines = [shortened(" ".join(kind.names(example)) or "(no text)", letters) for example in examples]
+        lines = [shortened(" ".join(modality_type.names(example)) or "(no text)", letters) for example in examples]
         style = {"family": FONT_FAMILY, "fontsize": FONT_SIZE, "va": "center", "linespacing": 1.1}
         canvas.text(left, middle, "\n".join(lines), **style)
 
     def _show(
-        self, canvas: Canvas, left: float, top: float, height: float, kind: ModalityType, examples: Sequence[int]
+        self,
+        canvas: Canvas,
+        left: float,
+        top: float,
+        height: float,
+        modality_type: ModalityType,
+        examples: Sequence[int],
     ) -> None:
         room = self.width / self.each - GAP
         for place, example in enumerate(examples):
-            aspect = kind.aspect(example)
+            aspect = modality_type.aspect(example)
             width = min(room, height / aspect)
             panel = canvas.panel(left + place * (room + GAP), top, width, width * aspect, "stamp")
-            kind.draw(panel, example)
+            modality_type.draw(panel, example)

@@ -121,9 +121,9 @@ def traits(probe: Probe, task: Task) -> Traits:
 
 
 def _words(probe: Probe) -> Iterator[tuple[Trait, int]]:
-    for name, kind in texts(probe).items():
+    for name, modality_type in texts(probe).items():
         for example in range(probe.size):
-            for word in kind.names(example):
+            for word in modality_type.names(example):
                 plain = word.casefold().strip(AROUND_WORDS)
                 if plain:
                     yield Trait("word", name, plain), example
@@ -132,14 +132,14 @@ def _words(probe: Probe) -> Iterator[tuple[Trait, int]]:
 def texts(probe: Probe) -> dict[str, ModalityType]:
     """Return the modalities that are texts, each of their words a segment."""
     found: dict[str, ModalityType] = {}
-    for name, modality in probe.layout.modalities.items():
-        path = probe.layout.values[name][0]
+    for name, modality in probe.schema.modalities.items():
+        path = probe.schema.values[name][0]
         with warnings.catch_warnings():  # all has been said when the modality was cut
             warnings.simplefilter("ignore", MonitorWarning)
             try:
-                kind = modality_type_of(modality, probe.leaves[path])
-                if issubclass(kind, Text):
-                    found[name] = kind(replace(modality, max_segments=EVERY_WORD), probe.leaves, path)
+                modality_type = modality_type_of(modality, probe.leaves[path])
+                if issubclass(modality_type, Text):
+                    found[name] = modality_type(replace(modality, max_segments=EVERY_WORD), probe.leaves, path)
             except ConfigurationError:
                 continue
     return found
@@ -149,7 +149,7 @@ def _classes(probe: Probe, task: Task) -> Iterator[tuple[Trait, int]]:
     target = probe.target
     if target is None or task == "regression":
         return
-    source = str(probe.layout.target)
+    source = str(probe.schema.target)
     labels = decided(target, task).reshape(len(target), -1)
     for example in labelled(target, task).nonzero().flatten().tolist():
         row = labels[example]
@@ -158,8 +158,8 @@ def _classes(probe: Probe, task: Task) -> Iterator[tuple[Trait, int]]:
 
 
 def _values(probe: Probe) -> Iterator[tuple[Trait, int]]:
-    for path in probe.layout.unowned:
-        values = None if path == probe.layout.target else _listed(probe.leaves[path])
+    for path in probe.schema.unowned:
+        values = None if path == probe.schema.target else _listed(probe.leaves[path])
         if values is not None and len(set(values)) <= MOST_VALUES:
             yield from ((Trait("value", path, value), example) for example, value in enumerate(values))
 

@@ -85,12 +85,12 @@ class MultimodalRepresentation(Explainer):
         recombined = Query(probe.groups[:, probe_context.design.tuples].flatten(0, 1))
         most = sum(max(map(segments.count, range(probe.size))) for segments in probe.segments.values())
         count = self.features_shown if self.features is None else len(self.features)
-        everyone = Query.aligned(torch.arange(probe.size), len(probe.layout.names))
+        everyone = Query.aligned(torch.arange(probe.size), len(probe.schema.names))
         return Request([recombined, everyone], second_round_rows=count * most)
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Representation:
         """Classify all features, and describe those that are shown."""
-        tuples, modalities = probe_context.design.tuples, probe_context.probe.layout.names
+        tuples, modalities = probe_context.design.tuples, probe_context.probe.schema.names
         recombined = responses.features[0].reshape(-1, len(tuples), responses.features[0].shape[1])
         estimate = _shares(probe_context, recombined)
         live = varies(responses.features[0]) & (estimate.value != 0).any(1)
@@ -172,7 +172,7 @@ def _shown(result: Result) -> Sequence[Feature]:
 
 def _one_masked(probe_context: ProbeContext, example: int, name: str) -> Query:
     masks = perturbation_masks("occlusion", probe_context.probe.segments[name].count(example))
-    rows = Query.aligned(torch.full((len(masks),), example), len(probe_context.probe.layout.names))
+    rows = Query.aligned(torch.full((len(masks),), example), len(probe_context.probe.schema.names))
     return Query(rows.sources, {name: masks})
 
 
@@ -227,7 +227,7 @@ def _unfused(probe_context: ProbeContext, kinds: Tensor, outputs: Tensor) -> str
     by_group = probe_context.decomposable(outputs).reshape(len(probe_context.probe.groups), -1, outputs.shape[1])
     mean = torch.stack([probe_context.design.components(group) for group in by_group]).mean(0)
     others = float(1 - share_ratios(mean, modalities)[followed[0]])
-    return probe_context.probe.layout.names[followed[0]] if others > 1 - UNIMODAL and float(mean[0]) > 0 else None
+    return probe_context.probe.schema.names[followed[0]] if others > 1 - UNIMODAL and float(mean[0]) > 0 else None
 
 
 def _described(

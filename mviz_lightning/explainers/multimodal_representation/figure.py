@@ -79,7 +79,7 @@ def _picture(
         _draw_inputs(canvas, place, name, feature, drawing)
         place += height
     if not blocks:
-        canvas.text(MARGIN, place, _listed(feature, drawing), fontsize=8.5, linespacing=1.3)
+        canvas.text(MARGIN, place, _listed(feature), fontsize=8.5, linespacing=1.3)
         place += 2 * LINE
     _draw_parts(canvas, place, feature, drawing)
     return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
@@ -143,41 +143,43 @@ def _blocks(feature: Feature, drawing: DrawingContext) -> Mapping[str, float]:
     found: dict[str, float] = {}
     if not feature.examples:
         return found
-    for name, kind in drawing.kinds.items():
-        if isinstance(kind, Text):
+    for name, modality_type in drawing.modality_types.items():
+        if isinstance(modality_type, Text):
             found[name] = LINE + 0.14 * len(feature.examples) + 0.06
         else:
-            rows = -(-len(feature.examples) // _across(kind))
-            found[name] = LINE + rows * (_panel_height(kind, feature) + 2 * LINE - 0.02)
+            rows = -(-len(feature.examples) // _across(modality_type))
+            found[name] = LINE + rows * (_panel_height(modality_type, feature) + 2 * LINE - 0.02)
     return found
 
 
-def _across(kind: ModalityType) -> int:
-    return ACROSS if kind.thumbnail else LARGE_ACROSS
+def _across(modality_type: ModalityType) -> int:
+    return ACROSS if modality_type.thumbnail else LARGE_ACROSS
 
 
-def _panel_width(kind: ModalityType) -> float:
-    return (ROOM - (_across(kind) - 1) * GAP) / _across(kind)
+def _panel_width(modality_type: ModalityType) -> float:
+    return (ROOM - (_across(modality_type) - 1) * GAP) / _across(modality_type)
 
 
-def _panel_height(kind: ModalityType, feature: Feature) -> float:
-    tallest = max(kind.aspect(strong.example) for strong in feature.examples)
-    return _panel_width(kind) * min(tallest, TALLEST)
+def _panel_height(modality_type: ModalityType, feature: Feature) -> float:
+    tallest = max(modality_type.aspect(strong.example) for strong in feature.examples)
+    return _panel_width(modality_type) * min(tallest, TALLEST)
 
 
 def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawing: DrawingContext) -> None:
-    kind = drawing.kinds[name]
+    modality_type = drawing.modality_types[name]
     canvas.text(MARGIN, top, name, fontsize=8.5, weight="bold", color="#444444")
     top += LINE
-    if isinstance(kind, Text):
-        lines = [_line(kind, strong.example, strong.position, strong.activation) for strong in feature.examples]
+    if isinstance(modality_type, Text):
+        lines = [
+            _line(modality_type, strong.example, strong.position, strong.activation) for strong in feature.examples
+        ]
         canvas.text(MARGIN, top, "\n".join(lines), family=FONT_FAMILY, fontsize=FONT_SIZE, linespacing=1.2)
         return
-    width, height, across = _panel_width(kind), _panel_height(kind, feature), _across(kind)
+    width, height, across = _panel_width(modality_type), _panel_height(modality_type, feature), _across(modality_type)
     for k, strong in enumerate(feature.examples):
         left = MARGIN + (k % across) * (width + GAP)
         place = top + k // across * (height + 2 * LINE - 0.02)
-        kind.draw(canvas.panel(left, place, width, height, f"{name} input"), strong.example)
+        modality_type.draw(canvas.panel(left, place, width, height, f"{name} input"), strong.example)
         label = "" if strong.target is None else f"\n{shortened(drawing.labels.outcome(strong.target), 15)}"
         words = f"#{strong.position}: {strong.activation:.3g}{label}"
         canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=7.5, linespacing=1.1)
@@ -193,7 +195,9 @@ def _parts_height(feature: Feature, drawing: DrawingContext) -> float:
 
 def _map_height(feature: Feature, drawing: DrawingContext) -> float:
     example = feature.examples[0].example
-    return PANEL * max(drawing.kinds[name].aspect(example, inputs=drawing.show_inputs) for name in feature.parts)
+    return PANEL * max(
+        drawing.modality_types[name].aspect(example, inputs=drawing.show_inputs) for name in feature.parts
+    )
 
 
 def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingContext) -> None:
@@ -207,21 +211,21 @@ def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingCo
     for k, (name, part) in enumerate(feature.parts.items()):
         left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)
         place = top + LINE + 0.06 + k // MAPS_ACROSS * (height + LINE + 0.06)
-        kind = drawing.kinds[name]
-        tall = PANEL * kind.aspect(strong.example, inputs=drawing.show_inputs)
+        modality_type = drawing.modality_types[name]
+        tall = PANEL * modality_type.aspect(strong.example, inputs=drawing.show_inputs)
         panel = canvas.panel(left, place, PANEL, tall, f"{name} map")
-        kind.paint(panel, strong.example, part.numpy(), colours, inputs=drawing.show_inputs)
+        modality_type.paint(panel, strong.example, part.numpy(), colours, inputs=drawing.show_inputs)
         canvas.text(left + PANEL / 2, place + tall + 0.02, name, ha="center", fontsize=8.5)
     scale = min(len(feature.parts), MAPS_ACROSS) * (PANEL + GAP)
     canvas.scale(MARGIN + scale, top + LINE + 0.06, min(height, PANEL), colours)
 
 
-def _line(kind: ModalityType, example: int, position: int, activation: float) -> str:
-    words = " ".join(kind.names(example)) or "(no text)"
+def _line(modality_type: ModalityType, example: int, position: int, activation: float) -> str:
+    words = " ".join(modality_type.names(example)) or "(no text)"
     return shortened(f"#{position:<6}{activation:>8.3g}  {words}", LETTERS)
 
 
-def _listed(feature: Feature, drawing: DrawingContext) -> str:
+def _listed(feature: Feature) -> str:
     """List the strongest examples where their inputs may not be seen."""
     numbers = [f"#{strong.position}: {strong.activation:.3g}" for strong in feature.examples]
     return "\n".join(wrapped("   ".join(numbers), 95)[:2])

@@ -29,7 +29,7 @@ Outputs: TypeAlias = Mapping[int, Tensor]
 
 @dataclass(frozen=True)
 class AttributionRequest:
-    """One modality, the examples whose segments are asked for, and by which method.
+    """One modality, the examples whose segments are requested, and the method.
 
     Attributes:
         probe_context: The fixed examples.
@@ -39,7 +39,7 @@ class AttributionRequest:
         roles: From an example and its outputs to those that are explained.
         steps: Points on the way of integrated gradients.
         samples: Masks for each example.
-        reason: Why not the method that was asked for.
+        reason: Why the method is not the requested one.
     """
 
     probe_context: ProbeContext
@@ -53,7 +53,7 @@ class AttributionRequest:
 
     @property
     def derives(self) -> bool:
-        """Whether derivatives are asked for."""
+        """Whether derivatives are requested."""
         return self.method not in PERTURBATIONS
 
     @property
@@ -62,7 +62,7 @@ class AttributionRequest:
         return isinstance(self.probe_context.probe.segments[self.name], Segments)
 
     def occluding(self, reason: str, cases: Sequence[tuple[int, int]]) -> "AttributionRequest":
-        """Return what is asked for where nothing can be derived."""
+        """Return the request that replaces derivatives where there are none."""
         return replace(self, method="occlusion", reason=reason, cases=cases)
 
     def count(self, example: int) -> int:
@@ -84,7 +84,7 @@ class AttributionRequest:
         queries = []
         for example in self.examples:
             masks = perturbation_masks(self._perturbation, self.count(example), self.samples, self.probe_context.seed)
-            rows = Query.aligned(torch.full((len(masks),), example), len(self.probe_context.probe.layout.names))
+            rows = Query.aligned(torch.full((len(masks),), example), len(self.probe_context.probe.schema.names))
             queries.append(Query(rows.sources, {self.name: masks}))
         return queries
 
@@ -93,7 +93,7 @@ class AttributionRequest:
         return cast("Perturbation", self.method)
 
     def of_masks(self, responses: Iterable[Tensor], whole: Outputs, without: Outputs) -> Weights:
-        """Read the answers to :meth:`masked`, ``(S, C)`` each."""
+        """Read the responses to :meth:`masked`, ``(S, C)`` each."""
         weights: dict[tuple[int, int], SegmentWeights] = {}
         for example, response in zip(self.examples, responses, strict=True):
             roles = list(self.roles(example, whole[example]))
@@ -106,7 +106,7 @@ class AttributionRequest:
     def attempt(self, instead: Sequence[Query]) -> DerivativeRequest:
         """Ask for the derivatives of all cases."""
         rows = Query.aligned(
-            torch.tensor([example for example, _ in self.cases]), len(self.probe_context.probe.layout.names)
+            torch.tensor([example for example, _ in self.cases]), len(self.probe_context.probe.schema.names)
         )
         steps = 1 if self.method == "gradient" else self.steps
         return DerivativeRequest(rows=rows, modality=self.name, steps=steps, choose=self._choose, instead=instead)
@@ -120,7 +120,7 @@ class AttributionRequest:
         return torch.tensor(chosen)
 
     def of_entries(self, entries: Tensor, whole: Outputs) -> Weights:
-        """Read the answer to :meth:`attempt`, ``(R, ...)``."""
+        """Read the response to :meth:`attempt`, ``(R, ...)``."""
         examples = [example for example, _ in self.cases]
         chosen = self._choose(torch.stack([whole[example] for example in examples])).tolist()
         index: Tensor = self.probe_context.probe.segments[self.name].index  # type: ignore[attr-defined]

@@ -154,7 +154,7 @@ class UnimodalImportance(Explainer):
         return importance_records(result, self.name, drawing, when)
 
     def _requests(self, probe_context: ProbeContext, examples: Sequence[int]) -> list[AttributionRequest]:
-        """Return what is asked for each modality."""
+        """Return the request for each modality."""
 
         def roles(example: int, outputs: Tensor) -> list[int]:
             return list(self._outcome(probe_context, example, outputs).roles)
@@ -191,7 +191,7 @@ class UnimodalImportance(Explainer):
     def _whole(self, probe_context: ProbeContext, requests: Sequence[AttributionRequest]) -> Query:
         """Return the unmasked rows of all examples."""
         everyone = list(dict.fromkeys(example for request in requests for example in request.examples))
-        return Query.aligned(torch.tensor(everyone, dtype=torch.long), len(probe_context.probe.layout.names))
+        return Query.aligned(torch.tensor(everyone, dtype=torch.long), len(probe_context.probe.schema.names))
 
     def _outcome(self, probe_context: ProbeContext, example: int, outputs: Tensor) -> Outcome:
         """Read an example's outputs, ``(C,)``; its roles are the outputs that are explained."""
@@ -206,7 +206,7 @@ class UnimodalImportance(Explainer):
         rest: Sequence[Outputs],
         responses: Responses,
     ) -> Iterator[tuple[str, _Evidence]]:
-        """Read the answers in the order in which they were asked for."""
+        """Read the responses in the order of the requests."""
         masked, attempts = iter(responses.outputs[1 + len(requests) :]), iter(enumerate(responses.derivatives))
         for request, without in zip(requests, rest, strict=True):
             place, entries = next(attempts) if request.derives else (LAST, None)

@@ -85,7 +85,7 @@ class _Picture:
     @cached_property
     def _heights(self) -> dict[str, float]:
         """Return the height of every modality's panels: there is room for the list beside them."""
-        kinds, example, inputs = self.drawing.kinds, self.found.example, self.drawing.show_inputs
+        kinds, example, inputs = self.drawing.modality_types, self.found.example, self.drawing.show_inputs
         listed = {
             name: max(
                 sum(len(lines) for lines, _ in self._list(name, output.parts[name])) for output in self.found.outputs
@@ -98,11 +98,11 @@ class _Picture:
 
     def _list(self, name: str, part: SegmentAttribution) -> list[tuple[Sequence[str], float]]:
         """Return the strongest segments: names, in lines, and weights."""
-        names = self.drawing.kinds[name].names(self.found.example, inputs=self.drawing.show_inputs)
+        names = self.drawing.modality_types[name].names(self.found.example, inputs=self.drawing.show_inputs)
         return [(in_lines(segment), weight) for segment, weight in strongest(part, names)]
 
     def _footer(self) -> list[str]:
-        masked = "; ".join(f"{name}: {self.drawing.kinds[name].baseline}" for name in self._parts)
+        masked = "; ".join(f"{name}: {self.drawing.modality_types[name].baseline}" for name in self._parts)
         methods = {METHODS[part.method] for part in self._parts.values() if not part.reason}
         by = "".join(f", by {method}," for method in methods)
         text = (
@@ -123,18 +123,18 @@ class _Picture:
         canvas.text(LIST, top + LINE + 0.03, "strongest parts", fontsize=8.5)
         top += 2 * LINE + 0.04
         for name, height in self._heights.items():
-            self._draw_modality(top, name, output.parts[name], height)
+            self._draw_modality(top, name, output.parts[name])
             top += height + 2 * LINE
 
-    def _draw_modality(self, top: float, name: str, part: SegmentAttribution, height: float) -> None:
-        canvas, kind, example = self.canvas, self.drawing.kinds[name], self.found.example
+    def _draw_modality(self, top: float, name: str, part: SegmentAttribution) -> None:
+        canvas, modality_type, example = self.canvas, self.drawing.modality_types[name], self.found.example
         inputs = self.drawing.show_inputs
-        tall = PANEL * kind.aspect(example, inputs=inputs)
+        tall = PANEL * modality_type.aspect(example, inputs=inputs)
         panels = [canvas.panel(_left(column), top, PANEL, tall, f"{name} {column}") for column in range(2)]
         if inputs:
-            kind.draw(panels[0], example)
+            modality_type.draw(panels[0], example)
         colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
-        kind.paint(panels[1], example, drawn_weights(part), colours, inputs=inputs)
+        modality_type.paint(panels[1], example, drawn_weights(part), colours, inputs=inputs)
         if part.has_effect:
             canvas.scale(_left(2) - GAP + 0.06, top, tall, colours)
         below = top + tall + 0.08
@@ -213,7 +213,7 @@ def _table(
 
 
 def _listed(drawing: DrawingContext, example: int, name: str, part: SegmentAttribution) -> str:
-    names = drawing.kinds[name].names(example, inputs=drawing.show_inputs)
+    names = drawing.modality_types[name].names(example, inputs=drawing.show_inputs)
     return f"{name}: " + ", ".join(
         f"{segment} {format_weight(weight)}" for segment, weight in strongest(part, names, 3)
     )

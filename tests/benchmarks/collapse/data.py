@@ -25,7 +25,7 @@ class Data:
 
     Attributes:
         train: Modality -> ``(N, ...)``, the weak one last; and ``label``.
-        validation: Likewise.
+        validation: The validation examples, in the same form.
         task: What the outputs stand for.
         outputs: How many there are.
     """

@@ -1,4 +1,4 @@
-"""MultiViz's stages in a Trainer: when they are conducted, what they log, what they leave on the disk."""
+"""MultiViz's stages in a Trainer: when they run, what they log, what they write."""
 
 import csv
 
@@ -45,18 +45,18 @@ LOGGED = {
 
 def stages():
     """All of them, each at every validation."""
-    return [survey(every_n_validations=1) for survey in STAGES.values()]
+    return [explainer(every_n_validations=1) for explainer in STAGES.values()]
 
 
 @pytest.fixture
 def unwritten(monkeypatch):
     """Nothing is drawn or written, which takes most of the time."""
-    monkeypatch.setattr("mviz_lightning.callbacks.multimodal_monitor.sinks_for", lambda *_: [])
+    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
 
 
 @pytest.fixture
 def found(monkeypatch, unwritten):
-    """Collect what surveys find: name of a survey -> its findings in order."""
+    """Collect what methods find: name of an explainer -> its results in order."""
     results, explain = {}, Runner.explain
 
     def collect(self, explainer, *args):
@@ -82,7 +82,7 @@ def test_all_stages_log_their_scalars_and_write_pictures_and_tables(tmp_path):
 
 
 @pytest.mark.parametrize(("every", "count", "expected"), [(2, 4, [1, 3, 4]), (5, 2, [1, 2]), (1, 3, [1, 2, 3])])
-def test_surveys_come_first_every_nth_time_and_at_the_end(tmp_path, found, every, count, expected):
+def test_explainers_run_first_every_nth_time_and_at_the_end(tmp_path, found, every, count, expected):
     watch = monitor(explainers=[ErrorAnalysis(every_n_validations=every)])
     fit(tmp_path, watch, max_epochs=count)
     assert len(found["errors"]) == len(expected)
@@ -91,7 +91,7 @@ def test_surveys_come_first_every_nth_time_and_at_the_end(tmp_path, found, every
 
 
 @pytest.mark.parametrize("inference_mode", [True, False])
-def test_validate_conducts_them_too_whatever_mode_it_runs_in(tmp_path, found, inference_mode):
+def test_validate_runs_them_too_whatever_mode_it_runs_in(tmp_path, found, inference_mode):
     watch = monitor(
         explainers=[
             CrossModalInteraction(method="second_order"),
@@ -108,7 +108,7 @@ def test_validate_conducts_them_too_whatever_mode_it_runs_in(tmp_path, found, in
 def test_what_is_remembered_survives_a_checkpoint(tmp_path, found):
     def watch():
         return monitor(
-            explainers=[survey(every_n_validations=1) for survey in (MultimodalRepresentation, ErrorAnalysis)]
+            explainers=[explainer(every_n_validations=1) for explainer in (MultimodalRepresentation, ErrorAnalysis)]
         )
 
     path = tmp_path / "half.ckpt"
