@@ -189,7 +189,7 @@ def attached(folder: Any) -> list[Callback]:
     ]
 
 
-@pytest.mark.parametrize("error", [UnprintableError, ConfigurationError])
+@pytest.mark.parametrize("error", [UnprintableError, pytest.param(ConfigurationError, marks=pytest.mark.slow)])
 def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
     tmp_path: Any, error: type[Exception]
 ) -> None:
