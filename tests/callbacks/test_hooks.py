@@ -204,7 +204,7 @@ def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
         ("Session", "run"), ("Session", "explain"), ("MeasurementRun", "attempt"), ("Reporter", "write"),
         ("Schedule", "count"),
         ("UnimodalCollapse", "judge"), ("UnimodalCollapse", "announce"), ("TrainerRun", "publish"),
-        ("lightning_adapter", "log"), ("lightning_adapter", "step"), ("lightning_adapter", "is_last_batch"),
+        ("trainer_facts", "log"), ("trainer_facts", "step"), ("trainer_facts", "is_last_batch"),
         ("History", "state"), ("Preparation", "collect"),
     }  # fmt: skip
 

@@ -15,8 +15,8 @@ from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Res
 from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import draw_masks, surrogate
+from mviz_lightning.functional.rounding import ROUNDED
 from mviz_lightning.functional.surrogate import ALPHA
-from mviz_lightning.functional.variation import ROUNDED
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:

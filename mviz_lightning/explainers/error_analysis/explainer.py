@@ -23,8 +23,8 @@ from mviz_lightning.functional.failures import (
     failure_category_names,
 )
 from mviz_lightning.functional.outputs import largest_output
+from mviz_lightning.functional.rounding import ROUNDED
 from mviz_lightning.functional.targets import labelled
-from mviz_lightning.functional.variation import ROUNDED
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
