@@ -38,9 +38,10 @@ OLD_NAMES = {
     "mviz_lightning.explainers": ["Answers", "Asked", "Finding", "Method", "Subject", "Survey"],
     "mviz_lightning.kinds": ["Kind", "kind_of"],
     "mviz_lightning.functional": [
-        "ALPHA", "CONSTANT", "NOTEWORTHY", "UNIMODAL", "bent", "bound_name", "classify", "copies", "decisions",
-        "held_out", "kernel", "noise_floor", "overlap", "own", "predictions", "rounding_floor", "share_names", "shares",
-        "smallest_group", "strongest", "varies",
+        "ALPHA", "CONSTANT", "Head", "NOTEWORTHY", "UNIMODAL", "bent", "bound_name", "classify", "copies",
+        "decided", "decisions", "graded", "held_out", "kernel", "labelled", "largest", "levelled", "logits_of",
+        "masked_classes", "noise_floor", "one_each", "overlap", "own", "predictions", "rounding_floor",
+        "share_names", "shares", "smallest_group", "strongest", "varies",
     ],
 }  # fmt: skip
 """Names that were in the ``__all__`` of a public module in the last release and are not any more."""
