@@ -174,7 +174,7 @@ def fidelity(scores, unseen, task):
 
 def half_of(found):
     """Return which examples of a session that has explained are held out."""
-    return held_out_half(found._methods.probe_context, torch.zeros(COUNT, 3))
+    return held_out_half(found._runner.probe_context, torch.zeros(COUNT, 3))
 
 
 # -- Examples ----------------------------------------------------------------------------------------------------------

@@ -301,29 +301,29 @@ def test_it_costs_the_rows_of_the_shares_and_those_of_the_reference_set(planted)
 
 def test_a_budget_counts_the_closer_look(planted) -> None:
     grid, own = 128 * 16, 128
-    asked = MultimodalRepresentation(features_shown=2).plan(planted._methods.probe_context, [])
+    asked = MultimodalRepresentation(features_shown=2).plan(planted._runner.probe_context, [])
     assert asked.second_round_rows == 2 * (16 + 5)
     assert requested_rows(asked) == grid + COUNT - own + asked.second_round_rows
 
 
 def test_parts_of_the_strongest_example_are_what_is_lost_without_them(planted, result) -> None:
-    leaves, kinds = planted.probe.leaves, planted.kinds
-    filling = torch.as_tensor(kinds["image"].segments.baseline)
+    leaves, modality_types = planted.probe.leaves, planted.modality_types
+    filling = torch.as_tensor(modality_types["image"].segments.baseline)
     for feature in result.shown:
         example, number = feature.examples[0].example, feature.number
         image, text = leaves["image"][[example]], leaves["text"][[example]]
         whole = Planted.planted(image, text)[0, number]
-        for unit in range(16):
+        for segment in range(16):
             masked = image.clone()
-            place = (..., unit // 4, unit % 4)
+            place = (..., segment // 4, segment % 4)
             masked[place] = filling.expand_as(image)[place]
             lost = float(whole - Planted.planted(masked, text)[0, number])
-            assert float(feature.parts["image"][unit]) == pytest.approx(lost, abs=1e-5)
-        for unit in range(5):
+            assert float(feature.parts["image"][segment]) == pytest.approx(lost, abs=1e-5)
+        for segment in range(5):
             masked = text.clone()
-            masked[0, unit] = 0
+            masked[0, segment] = 0
             lost = float(whole - Planted.planted(image, masked)[0, number])
-            assert float(feature.parts["text"][unit]) == pytest.approx(lost, abs=1e-5)
+            assert float(feature.parts["text"][segment]) == pytest.approx(lost, abs=1e-5)
 
 
 # -- Tasks and numbers of modalities -----------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_a_method_of_ones_own_is_evaluated_logged_drawn_and_written(tmp_path: Pa
 
     table = list(csv.DictReader((tmp_path / "tb" / "mviz" / "swap" / "effects.csv").read_text().splitlines()))
     assert len(table) == 3
-    positions = watch._session._collection.positions
+    positions = watch._fit_session.positions
     for row in table:
         place = positions.index(int(row["example"]))
         expected = effect(module, examples(seed=1), positions[place], positions[(place + 1) % len(positions)])
