@@ -24,6 +24,7 @@ from mviz_lightning.errors import renamed_arguments
 from mviz_lightning.explainers import CrossModalInteraction, MultimodalRepresentation
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import draw_masks
+from mviz_lightning.kinds import blocks, fill
 from mviz_lightning.testing import MemorySink
 
 RENAMED = [
@@ -38,9 +39,10 @@ OLD_NAMES = {
     "mviz_lightning.explainers": ["Answers", "Asked", "Finding", "Method", "Subject", "Survey"],
     "mviz_lightning.kinds": ["Kind", "kind_of"],
     "mviz_lightning.functional": [
-        "ALPHA", "CONSTANT", "NOTEWORTHY", "UNIMODAL", "bent", "bound_name", "classify", "copies", "decisions",
-        "held_out", "kernel", "noise_floor", "overlap", "own", "predictions", "rounding_floor", "share_names", "shares",
-        "smallest_group", "strongest", "varies",
+        "ALPHA", "CONSTANT", "Head", "NOTEWORTHY", "UNIMODAL", "bent", "bound_name", "classify", "copies",
+        "decided", "decisions", "graded", "held_out", "kernel", "labelled", "largest", "levelled", "logits_of",
+        "masked_classes", "noise_floor", "one_each", "overlap", "own", "predictions", "rounding_floor",
+        "share_names", "shares", "smallest_group", "strongest", "varies",
     ],
 }  # fmt: skip
 """Names that were in the ``__all__`` of a public module in the last release and are not any more."""
@@ -132,6 +134,9 @@ def test_an_old_argument_of_a_function_works_too() -> None:
         ConfigurationError, match=r"^draw_masks\(units=3, segments=5\): units is the old name of segments"
     ):
         draw_masks(5, 4, units=3)
+    with pytest.warns(DeprecationWarning, match=r"^blocks\(parts=\.\.\.\) is deprecated; use blocks\(count="):
+        assert torch.equal(blocks(7, parts=3), blocks(7, 3))
+    assert "kind" in inspect.signature(fill).parameters
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The only room that knows Lightning: hooks that decide when, and delegate. Knows: session."""
+"""The room that knows the Trainer: hooks that decide when, and delegate. Knows: session."""
 
 from mviz_lightning.callbacks.multimodal_monitor import MultimodalMonitor
 from mviz_lightning.callbacks.unimodal_collapse import UnimodalCollapse

@@ -61,7 +61,9 @@ class Alarm(Portable):
             ConfigurationError: There are several monitors, and none was named.
         """
         if self.monitor is None and len(monitors) > 1:
-            raise ConfigurationError(f"UnimodalCollapse: there are the monitors {list(monitors)}; say monitor=.")
+            raise ConfigurationError(
+                f"UnimodalCollapse: there are the monitors {list(monitors)}; pass UnimodalCollapse(monitor={monitors[0]!r})."
+            )
         return self.monitor in (None, monitor)
 
     @abstractmethod

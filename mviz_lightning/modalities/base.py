@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Modality, Probe
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of, renamed_attributes
+from mviz_lightning.errors import (
+    ConfigurationError,
+    MonitorWarning,
+    message_of,
+    renamed_arguments,
+    renamed_attributes,
+)
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -191,6 +197,7 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
     return found
 
 
+@renamed_arguments(kind="modality_type")
 def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
     """Return the baseline: the values that masked entries get.
 

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
+from mviz_lightning.errors import renamed_arguments
 
+
+@renamed_arguments(parts="count")
 def blocks(length: int, count: int) -> Tensor:
     """Divide ``length`` entries into up to ``count`` blocks of nearly equal length.
 

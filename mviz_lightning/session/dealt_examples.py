@@ -70,7 +70,7 @@ class DealtExamples:
         if request.derivatives or request.second_round_rows:
             raise ConfigurationError(
                 f"{explainer.name}: an explainer with one_by_one=True asks for derivatives or a second round; return "
-                "Request(queries) from plan(), or say one_by_one=False."
+                "Request(queries) from plan(), or set one_by_one=False."
             )
         return request.queries
 

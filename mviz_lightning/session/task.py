@@ -56,7 +56,7 @@ def _guess(outputs: int, target: Tensor | None) -> Task:
 def told(task: Task, outputs: int, target: Tensor | None) -> str:
     """Return in words what a task was guessed from."""
     count = f"{outputs} outputs" if outputs > 1 else "one output"
-    return f"task={task!r} is guessed from {count} and {_kind(target, task)}; if that is wrong, say task="
+    return f"task={task!r} is guessed from {count} and {_kind(target, task)}; if that is wrong, pass task="
 
 
 def _kind(target: Tensor | None, task: Task) -> str:
@@ -93,7 +93,7 @@ def _require_fit(task: Task, outputs: int, target: Tensor) -> None:
         found = f"{target.min().item():g} to {target.max().item():g}"
         raise ConfigurationError(
             f"task={task!r} with {outputs} outputs needs targets from 0 to {limit}; found are {found}. "
-            "Leave unlabelled examples out of validation or mark them with -100, or say task= or another target=."
+            "Leave unlabelled examples out of validation or mark them with -100, or pass task= or another target=."
         )
 
 

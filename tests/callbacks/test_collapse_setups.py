@@ -178,7 +178,10 @@ def test_impossible_arguments_are_refused_at_once(settings, message):
             r"there is none among \['mviz'\]; add MultimodalMonitor\(\.\.\., name='other'\)",
         ),
         (lambda: [watching(), alarm(expected=["txt"])], r"expected=\['txt'\]: choose among .*'image', 'text'"),
-        (lambda: [watching(), watching(name="b"), alarm()], r"there are the monitors \['mviz', 'b'\]; say monitor="),
+        (
+            lambda: [watching(), watching(name="b"), alarm()],
+            r"there are the monitors \['mviz', 'b'\]; pass UnimodalCollapse\(monitor='mviz'\)",
+        ),
         (lambda: [watching(), alarm(), alarm()], "2 UnimodalCollapse read the monitor 'mviz'.*keep one"),
     ],
 )

@@ -284,7 +284,7 @@ def test_strings_are_masked_instead_and_so_is_what_is_detached() -> None:
         ({"num_examples": -1}, r"num_examples=-1\): give 0 or more"),
         ({"every_n_validations": 0}, "every_n_validations=0"),
         ({"top_segments": 0}, "top_segments=0"),
-        ({"method": "gradient"}, "method='gradient'\\): say one of difference, second_order"),
+        ({"method": "gradient"}, "method='gradient'\\): choose one of difference, second_order"),
         ({"outputs": []}, "outputs=\\[\\]"),
     ],
 )

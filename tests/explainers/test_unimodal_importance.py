@@ -600,7 +600,7 @@ def test_the_same_is_found_whatever_the_chunks_and_whether_encodings_are_reused(
         ({"num_totals": -1}, r"num_totals=-1\): give 0 or more"),
         (
             {"method": "saliency"},
-            r"method='saliency'\): say one of gradient, integrated_gradients, occlusion, lime, shap",
+            r"method='saliency'\): choose one of gradient, integrated_gradients, occlusion, lime, shap",
         ),
         ({"outputs": []}, r"outputs=\[\]\): name at least one output, or leave outputs= out"),
     ],

@@ -95,7 +95,7 @@ def test_the_guess_is_said_with_its_reason(task: str, target: Tensor, words: str
 
     said = [record.message for record in caplog.records if "is guessed" in record.message]
     assert said == [
-        f"MultimodalMonitor: task='{task}' is guessed from 3 outputs and {words}; if that is wrong, say task="
+        f"MultimodalMonitor: task='{task}' is guessed from 3 outputs and {words}; if that is wrong, pass task="
     ]
 
 

@@ -106,7 +106,7 @@ class CrossModalInteraction(Explainer):
         require_least(self, {"num_examples": 0, "every_n_validations": 1, "top_segments": 1})
         if self.method not in get_args(How):
             raise ConfigurationError(
-                f"CrossModalInteraction(method={self.method!r}): say one of {', '.join(get_args(How))}."
+                f"CrossModalInteraction(method={self.method!r}): choose one of {', '.join(get_args(How))}."
             )
         if self.outputs is not None and not self.outputs:
             raise ConfigurationError(

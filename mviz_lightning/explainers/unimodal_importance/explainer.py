@@ -109,7 +109,9 @@ class UnimodalImportance(Explainer):
         least = {"num_examples": 0, "every_n_validations": 1, "steps": 1, "samples": 2, "num_totals": 0}
         require_least(self, least)
         if self.method not in NUM_TOTALS:
-            raise ConfigurationError(f"UnimodalImportance(method={self.method!r}): say one of {', '.join(NUM_TOTALS)}.")
+            raise ConfigurationError(
+                f"UnimodalImportance(method={self.method!r}): choose one of {', '.join(NUM_TOTALS)}."
+            )
         if self.outputs is not None and not self.outputs:
             raise ConfigurationError(
                 "UnimodalImportance(outputs=[]): name at least one output, or leave outputs= out to "
