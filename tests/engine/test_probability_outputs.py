@@ -278,7 +278,7 @@ def test_all_stages_work_and_explain_no_masked_class(value: float) -> None:
     assert {output.output for output in explained if output.output != 1} == {0, 2}
     assert all(output.role == "true" for output in explained if output.output == 1)
     assert all(abs(output.interaction) < 1e-4 for output in explained)
-    assert set(found.results) == {"importance", "cross_modal", "errors", "prediction", "representation"}
+    assert set(found.findings) == {"importance", "cross_modal", "errors", "prediction", "representation"}
     assert found.results["errors"].values == usual.results["errors"].values
     assert found.results["importance"].values == pytest.approx(usual.results["importance"].values, rel=1e-4, abs=1e-6)
 
