@@ -102,14 +102,14 @@ class Whole:
         if not 0 < self.pool <= len(self.positions):
             raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
         if not self._grouped():
-            raise ValueError("the groups are not rows of indices of the pool's examples")
+            raise ValueError("the groups are not rows of indices of the examples")
         if self.content != content_of(self.leaves, self.groups, self.positions, self.pool):
             raise ValueError("the examples are not those that were saved")
 
     def _grouped(self) -> bool:
         groups = self.groups
         rows = groups.dtype == torch.long and groups.dim() == 2 and groups.numel() > 0
-        return rows and bool(((groups >= 0) & (groups < self.pool)).all())
+        return rows and bool(((groups >= 0) & (groups < len(self.positions))).all())
 
 
 LOST = Drawn("", 0)

@@ -191,10 +191,10 @@ def test_a_saved_probe_is_restored_with_its_pins(pin: list[int]) -> None:
 
 
 OTHERS = "the examples are not those that were saved"
-GROUPS = "the groups are not rows of indices of the pool's examples"
+GROUPS = "the groups are not rows of indices of the examples"
 NOT_SAVED: dict[str, tuple[dict[str, Any], str]] = {
-    "a smaller pool": ({"pool": 5}, GROUPS),
-    "one in the pool": ({"pool": 1}, GROUPS),
+    "a smaller pool": ({"pool": 5}, OTHERS),
+    "one in the pool": ({"pool": 1}, OTHERS),
     "no pool": ({"pool": 0}, "pool=0 of 31 examples"),
     "a larger pool": ({"pool": 31}, OTHERS),
     "negative positions": ({"positions": [-5] * 31}, OTHERS),
@@ -204,7 +204,8 @@ NOT_SAVED: dict[str, tuple[dict[str, Any], str]] = {
     "groups of flags": ({"groups": torch.ones(2, 12, dtype=torch.bool)}, GROUPS),
     "groups of fractions": ({"groups": torch.ones(2, 12)}, GROUPS),
     "groups of zeros": ({"groups": torch.zeros(2, 12, dtype=torch.long)}, OTHERS),
-    "groups beyond the pool": ({"groups": torch.full((2, 12), 30)}, GROUPS),
+    "groups beyond the pool": ({"groups": torch.full((2, 12), 30)}, OTHERS),
+    "groups beyond the examples": ({"groups": torch.full((2, 12), 31)}, GROUPS),
     "negative groups": ({"groups": torch.full((2, 12), -1)}, GROUPS),
     "no digest": ({"content": "0"}, OTHERS),
 }
