@@ -95,7 +95,9 @@ class MeasurementRun:
             # A wrong configuration ends the training before it begins, but not an hour later.
             fatal = isinstance(error, ConfigurationError) and not dry_run_done and early
             failure = self.error_policy.absorb(error, fatal=fatal)
-            self.error_policy.warn(f"a run failed; callbacks that monitor a share see a stand-in. {failure}")
+            self.error_policy.warn(
+                f"a run failed; EarlyStopping and ModelCheckpoint get a placeholder value at this validation. {failure}"
+            )
             return RunResult(note=failure)
         finally:
             self._log()

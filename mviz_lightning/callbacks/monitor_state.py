@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from mviz_lightning.callbacks.alarm_pairing import Monitor
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.schedule import Schedule
-from mviz_lightning.checkpoint.saved import Saved, plain
+from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
@@ -75,7 +75,7 @@ class Remembering(Monitor):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with the history and, in fit, with the same probe; outside fit a history that is there stays."""
-        self._error_policy.guard(partial(self._load, state_dict))
+        self._error_policy.guard(partial(self._load, state_dict), failed="the checkpoint could not be read")
 
     def _load(self, state_dict: dict[str, Any]) -> None:
         saved = Saved(state_dict)
@@ -86,4 +86,11 @@ class Remembering(Monitor):
             self.explanation_history.load(saved["album"])
             self._schedule.load(saved)
             self._fit_session.load(saved["probe"])
-        saved.raise_damages()
+        self._report_damages(saved)
+
+    def _report_damages(self, saved: Saved) -> None:
+        try:
+            saved.raise_damages()
+        except DamagedError as damages:
+            self._error_policy.absorb(damages)
+            self._error_policy.warn(f"{damages}. The training goes on.")

@@ -1,5 +1,6 @@
 """Callbacks that can be copied and pickled, before a fit and after it."""
 
+import copy
 from typing import Any, ClassVar
 
 from lightning.pytorch import Callback
@@ -14,6 +15,10 @@ class Portable(Callback):
     """
 
     RUNNING: ClassVar[frozenset[str]] = frozenset({"log", "log_dict"})
+
+    def __copy__(self) -> "Portable":
+        """Return a deep copy: one that shared its history would empty the original's when it is fitted."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in self.RUNNING}

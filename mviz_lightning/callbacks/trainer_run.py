@@ -142,7 +142,7 @@ class TrainerRun:
             return row
         guard, known = self.error_policy.guard, self.history.score_reference
         judge = partial(self.alarm.judge, row, self.history, self.session, guard)
-        judgement = guard(judge, None) or Judgement(row, known)
+        judgement = guard(judge, failed="the alarm could not judge a run") or Judgement(row, known)
         if judgement.score_reference is not known:
             self.history.measure_against(judgement.score_reference)
         return judgement.row
@@ -174,7 +174,10 @@ class TrainerRun:
         if self.fits and self.schedule.draws:
             self.error_policy.guard(partial(self.reporter.draw, with_trainer_row=True))
         if (alarm := self.alarm) is not None:
-            self.error_policy.guard(lambda: self.reporter.tell(alarm.announce(trainer, row), row.step))
+            self.error_policy.guard(
+                lambda: self.reporter.tell(alarm.announce(trainer, row), row.step),
+                failed="the alarm could not be announced",
+            )
         return row
 
     def _show(self, *, with_trainer_row: bool) -> None:

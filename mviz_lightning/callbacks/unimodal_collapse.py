@@ -33,8 +33,8 @@ WITHOUT_SCALE = (
     "in a regression), from the third check on."
 )
 NEVER_LEARNED = (
-    "no modality was judged, since the score never came min_skill={:g} of the way from chance to perfection; before a "
-    "model has learned, shares mean nothing."
+    "no modality was judged: the score never got {0:.0%} of the way from chance to a perfect score (min_skill={0:g}). "
+    "Train longer, or lower min_skill."
 )
 STOPS = {True: "The training is stopped (action='stop').", False: "The training stops when min_epochs/min_steps allow."}
 

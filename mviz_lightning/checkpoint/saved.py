@@ -14,12 +14,20 @@ from mviz_lightning.errors import message_of
 
 T = TypeVar("T")
 
+PLAIN: dict[type, type] = {Mapping: dict, Sequence: list}
+"""Abstract type -> the plain type as which checkpoints hold it."""
+
 LISTED = 3
 """Largest number of damaged parts that a message names; further ones are counted."""
 
 
 class DamagedError(ValueError):
     """A part of a checkpoint is missing or not what was written there."""
+
+    @classmethod
+    def of(cls, name: str, reason: str) -> "DamagedError":
+        """Return the error of a part; ``""`` is the name of the whole state."""
+        return cls(f"{name or 'the state'} ({reason})")
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,17 @@ class Saved:
         """Return an entry; a missing one counts as damaged when it is read."""
         name = f"{self.name}.{key}" if self.name else key
         if isinstance(self.value, Mapping):
-            found = self.value[key] if key in self.value else DamagedError(f"{name} is missing")
+            found = self.value[key] if key in self.value else DamagedError.of(name, "missing")
         elif isinstance(self.value, DamagedError):
             found = self.value
         else:
-            found = _mismatch(dict, self.value, self.name or "the state")
+            found = _mismatch(dict, self.value, self.name)
         return Saved(found, name, self.damages)
 
     def leave_out_all_but(self, keys: Iterable[str]) -> None:
         """Count entries of other names among the damages."""
         unknown = [str(key) for key in self.value if key not in keys] if isinstance(self.value, Mapping) else []
-        self.damages.extend(f"{key} is unknown" for key in unknown)
+        self.damages.extend(f"{key} (unknown)" for key in unknown)
 
     def holds(self, *keys: str) -> bool:
         """Return whether the part has at least one of these entries."""
@@ -88,7 +96,7 @@ class Saved:
         try:
             yield
         except Exception as error:  # a file may hold anything
-            told = error if isinstance(error, DamagedError) else f"{self.name}: {message_of(error)}"
+            told = error if isinstance(error, DamagedError) else DamagedError.of(self.name, message_of(error))
             self.damages.extend({str(told)} - set(self.damages))
 
     def raise_damages(self) -> None:
@@ -100,8 +108,8 @@ class Saved:
         if self.damages:
             more = f" and {len(self.damages) - LISTED} more" if len(self.damages) > LISTED else ""
             raise DamagedError(
-                f"parts of the checkpoint are damaged or of another version: {'; '.join(self.damages[:LISTED])}{more}. "
-                "They are left out and measured again; to go on with all of it, resume from another checkpoint."
+                "these parts of the checkpoint are damaged or of another version and are left out: "
+                f"{'; '.join(self.damages[:LISTED])}{more}"
             )
 
 
@@ -169,7 +177,7 @@ def _types(kind: Any) -> dict[str, Any]:
 
 
 def _mismatch(kind: type, value: Any, name: str) -> DamagedError:
-    return DamagedError(f"{name} is of type {type(value).__name__}, not {kind.__name__}")
+    return DamagedError.of(name, f"of type {type(value).__name__}, not {PLAIN.get(kind, kind).__name__}")
 
 
 def plain(value: Any, name: str, lost: list[str]) -> Any:

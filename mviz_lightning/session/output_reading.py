@@ -30,8 +30,8 @@ NAMED = 6
 """Largest number of masked classes that a note names."""
 
 MADE: dict[Head, str] = {
-    "softmax": "rows that sum to 1",
-    "sigmoid": "each by itself between 0 and 1",
+    "softmax": "each row sums to 1",
+    "sigmoid": "each output lies between 0 and 1",
 }
 
 
@@ -104,8 +104,9 @@ class OutputReading:
     def _say_of_bounds(self, outputs: Tensor, task: Task) -> None:
         if self.head is not None:
             self.remarks.say(
-                f"the model returns probabilities ({MADE[self.head]}), which feign interactions, so that the logits "
-                "behind them are looked at. To be exact, return what the last layer gives, from forward or predict="
+                f"the model returns probabilities ({MADE[self.head]}). Probabilities show interactions that the model "
+                "does not have, so the shares are computed on their logits. For exact shares return the logits "
+                "themselves, from forward or from the function given as predict="
             )
         elif task != "regression" and within_bounds(outputs):
             self.remarks.say(

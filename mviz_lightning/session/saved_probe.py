@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe
@@ -45,7 +46,19 @@ class Collected:
 
     @cached_property
     def _content(self) -> str:
-        return fingerprint(self.probe.leaves)
+        return content_of(self.probe.leaves, self.probe.groups, self.positions, self.pool)
+
+
+def content_of(leaves: Mapping[str, Any], groups: Tensor, positions: Sequence[int], pool: int) -> str:
+    """Return a digest of all that a checkpoint holds of the examples; it shows whether they are those that were saved.
+
+    Args:
+        leaves: Path -> leaf of all examples.
+        groups: ``(G, g)`` examples that are recombined with one another.
+        positions: Position of each example in the data set.
+        pool: Number of examples, from the first on, from which groups are drawn.
+    """
+    return fingerprint({"examples": [str((fingerprint(leaves), groups.tolist(), list(positions), pool))]})
 
 
 @dataclass(frozen=True)
@@ -67,10 +80,11 @@ class Whole:
 
     Attributes:
         leaves: Path -> leaf of all examples.
-        groups: ``(G, g)`` examples that are recombined with one another.
+        groups: ``(G, g)`` long: examples of the pool that are recombined with one another.
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
-        content: Digest of the leaves; older versions did not write it.
+        content: Digest of the four above. Where older versions wrote none, or one of the leaves alone, the examples
+            are drawn anew.
 
     Raises:
         ValueError: The entries do not fit one another.
@@ -80,15 +94,22 @@ class Whole:
     groups: Tensor
     positions: list[int]
     pool: int
-    content: str | None = None
+    content: str
 
     def __post_init__(self) -> None:
         if any(example_count(leaf) != len(self.positions) for leaf in self.leaves.values()):
             raise ValueError(f"the leaves hold other numbers of examples than the {len(self.positions)} positions")
         if not 0 < self.pool <= len(self.positions):
             raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
-        if self.content not in (None, fingerprint(self.leaves)):
+        if not self._grouped():
+            raise ValueError("the groups are not rows of indices of the examples")
+        if self.content != content_of(self.leaves, self.groups, self.positions, self.pool):
             raise ValueError("the examples are not those that were saved")
+
+    def _grouped(self) -> bool:
+        groups = self.groups
+        rows = groups.dtype == torch.long and groups.dim() == 2 and groups.numel() > 0
+        return rows and bool(((groups >= 0) & (groups < len(self.positions))).all())
 
 
 LOST = Drawn("", 0)

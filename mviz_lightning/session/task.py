@@ -65,7 +65,9 @@ def _kind(target: Tensor | None, task: Task) -> str:
         return "no labels"
     known = target[labelled(target, task)]
     missing = len(target) - len(known)
-    unlabelled = f" ({missing} of {len(target)} examples have none and leave the scores)" if missing else ""
+    unlabelled = (
+        f" ({missing} of {len(target)} examples lack a label and are left out of the scores)" if missing else ""
+    )
     if task == "multiclass":
         return ("class indices" if math.prod(target.shape[1:]) == 1 else "one-hot targets") + unlabelled
     if task == "regression":

@@ -61,7 +61,10 @@ def test_a_model_that_has_not_learned_is_not_judged_and_that_is_said(tmp_path, c
     with caplog.at_level(logging.INFO):
         train(tmp_path, "unlearned,text unlearned,text unlearned,text", watch, alarm())
     assert states(watch) == [0, 0, 0]
-    assert "no modality was judged, since the score never came min_skill=0.1 of the way" in caplog.text
+    assert (
+        "no modality was judged: the score never got 10% of the way from chance to a perfect score (min_skill=0.1). "
+        "Train longer, or lower min_skill."
+    ) in caplog.text
 
 
 def test_every_validation_has_its_keys_also_those_without_values(tmp_path):

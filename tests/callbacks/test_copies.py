@@ -14,6 +14,7 @@ from mviz_lightning.explainers import DIME, MultimodalRepresentation
 
 Copy = Callable[[Any], Any]
 COPIES = {"pickle": lambda callback: pickle.loads(pickle.dumps(callback)), "deepcopy": copy.deepcopy}  # noqa: S301
+COPIES |= {"copy": copy.copy}
 
 
 def watching() -> MultimodalMonitor:
@@ -48,6 +49,18 @@ def test_copies_work_as_the_originals_do(tmp_path: Any, copied: Copy, *, fitted:
     assert curve(second) == curve(watch)
     assert len(second.history) == 2
     assert other.verdicts.keys() == alarm.verdicts.keys() == {"image", "text"}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_that_is_fitted_leaves_the_original_as_it_was(tmp_path: Any, copied: Copy) -> None:
+    watch, alarm = watching(), UnimodalCollapse()
+    fit(tmp_path, watch, alarm)
+    before, verdicts = str(watch.state_dict()), dict(alarm.verdicts)
+    second, other = copied(watch), copied(alarm)
+    fit(tmp_path, second, other, max_epochs=1)
+    assert [len(watch.history), len(second.history)] == [2, 1]
+    assert str(watch.state_dict()) == before
+    assert alarm.verdicts == verdicts
 
 
 def test_a_copy_holds_neither_the_model_nor_the_trainer(tmp_path: Any) -> None:

@@ -12,6 +12,7 @@ from helpers.toy import Toy, loader, monitor, trainer
 from torch import Tensor
 
 from mviz_lightning import MonitorWarning, MultimodalMonitor, UnimodalCollapse
+from mviz_lightning.checkpoint.saved import DamagedError
 from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers import DIME, ErrorAnalysis, MultimodalPrediction, MultimodalRepresentation
@@ -145,8 +146,47 @@ def test_a_training_goes_on_without_a_part(
     assert all(torch.equal(weights[key], resumed[key]) for key in resumed)
     assert watch.history[-1].values
     assert len(said) == 1
-    assert f"or of another version: {part} is of type NoneType, not " in said.pop()
+    assert f"or of another version and are left out: {part} (of type NoneType, not " in said.pop()
     assert len(watch.history) == (1 if part == "history" else 3)
+
+
+@pytest.mark.parametrize("entry", [{"pool": 1}, {"pool": 5}, {"pool": 20}, {"positions": [-5] * 48}])
+def test_examples_that_are_not_those_that_were_saved_are_drawn_anew(
+    tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], entry: dict[str, Any]
+) -> None:
+    state = checkpoint["callbacks"][KEY]
+    watch, weights, said = resume(tmp_path, checkpoint, state | {"probe": state["probe"] | entry})
+    assert all(torch.equal(weights[key], resumed[key]) for key in resumed)
+    assert said == {TOLD.format("probe (the examples are not those that were saved)")}
+    assert len(watch.history) == 3
+    assert watch.history[-1].values
+    assert "anew" not in watch.history[-1].note  # the data are the same, and so are the examples drawn from them
+
+
+TOLD = (
+    "MultimodalMonitor: these parts of the checkpoint are damaged or of another version and are left out: {}. The "
+    "training goes on."
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"future": 1}, "future (unknown)"),
+        ({"explained": "x"}, "explained (of type str, not dict)"),
+        ([], "the state (of type list, not dict)"),
+    ],
+)
+def test_the_warning_names_each_damage_once(checkpoint: dict[str, Any], state: Any, told: str) -> None:
+    whole = checkpoint["callbacks"][KEY]
+    assert loaded(whole | state if isinstance(state, dict) else state) == [TOLD.format(told)]
+
+
+def test_damages_end_the_training_where_the_user_wants_that(checkpoint: dict[str, Any]) -> None:
+    watch = watching(on_error="raise")
+    watch._phase = "fit"
+    with pytest.raises(DamagedError, match=r"left out: future \(unknown\)$"):
+        watch.load_state_dict(checkpoint["callbacks"][KEY] | {"future": 1})
 
 
 @pytest.mark.slow

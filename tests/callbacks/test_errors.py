@@ -9,7 +9,7 @@ from helpers.toy import Toy, examples, fit, loader, monitor, trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from mviz_lightning import ConfigurationError, MonitorWarning, explain
+from mviz_lightning import ConfigurationError, MonitorWarning, UnimodalCollapse, explain
 from mviz_lightning.sinks import TensorBoardSink
 
 
@@ -173,7 +173,10 @@ def test_how_the_model_is_called_is_said(tmp_path, caplog):
 def test_a_failed_first_run_is_never_the_best(tmp_path, mode, key):
     best = ModelCheckpoint(tmp_path, filename="{epoch}", monitor=key, mode=mode)
     stop = EarlyStopping(key, mode=mode, patience=9)
-    with pytest.warns(MonitorWarning, match="NaN or infinite"):
+    placeholder = (
+        "a run failed; EarlyStopping and ModelCheckpoint get a placeholder value at this validation. .*NaN or inf"
+    )
+    with pytest.warns(MonitorWarning, match=placeholder):
         chosen = fit(tmp_path, monitor(), best, stop, module=IllAtFirst(), max_epochs=3, enable_checkpointing=True)
     assert chosen.current_epoch == 3
     assert "epoch=0" not in best.best_model_path
@@ -185,6 +188,21 @@ class IllAtFirst(Toy):
     def forward(self, *modalities):
         outputs = super().forward(*modalities)
         return outputs if self.training or self.current_epoch > 0 else outputs * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("announce", "the alarm could not be announced"), ("judge", "the alarm could not judge a run")],
+)
+def test_an_alarm_that_fails_is_said_in_its_own_words(tmp_path, monkeypatch, name, told):
+    def fail(*_):
+        raise OSError("no paper")
+
+    monkeypatch.setattr(UnimodalCollapse, name, fail)
+    watch = monitor()
+    with pytest.warns(MonitorWarning, match=f"^MultimodalMonitor: {told}: OSError: no paper"):
+        fit(tmp_path, watch, UnimodalCollapse())
+    assert len(watch.history) == 2
 
 
 def test_one_broken_sink_leaves_the_others_alone(tmp_path):
@@ -206,7 +224,9 @@ def test_a_state_of_another_version_costs_the_history_and_not_the_resume(tmp_pat
     state["history"]["rows"][0]["colour"] = "red"
     watch.load_state_dict(state)
     assert watch.history[0].epoch == 0
-    with pytest.warns(MonitorWarning, match="what is unknown; history is missing; album is missing and 1 more"):
+    with pytest.warns(
+        MonitorWarning, match=r"what \(unknown\); history \(missing\); album \(missing\) and 1 more. The"
+    ):
         watch.load_state_dict({"what": "ever"})
 
 

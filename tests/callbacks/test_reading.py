@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mviz_lightning import UnimodalCollapse
 from mviz_lightning.explainers import DIME
 
-SAID = "the model returns probabilities (rows that sum to 1)"
+SAID = "the model returns probabilities (each row sums to 1)"
 
 
 class Masked(Toy):

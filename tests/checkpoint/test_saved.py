@@ -1,6 +1,7 @@
 """Plain data is written so that every way of loading takes it, and read back part by part."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,26 +37,35 @@ def test_parts_are_read_and_damaged_ones_named() -> None:
     assert saved["many"].every(Part) == [Part(2.0)]
     assert saved["none"].read(Part, "instead") == "instead"
     assert saved["many"]["deeper"].read(int) is None
-    with pytest.raises(DamagedError, match=r"many\[1\].number is missing; many\[2\].number is of type str, not float"):
+    with pytest.raises(
+        DamagedError, match=r"many\[1\].number \(missing\); many\[2\].number \(of type str, not float\)"
+    ):
         saved.raise_damages()
-    assert saved.damages[2:] == ["none is missing", "many is of type list, not dict"]
+    assert saved.damages[2:] == ["none (missing)", "many (of type list, not dict)"]
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"number": True}, "p.number is of type bool, not float"),
-        ({"number": 1, "names": "ab"}, "p.names is of type str, not list"),
-        ({"number": 1, "names": ["a", None]}, r"p.names\[1\] is of type NoneType, not str"),
-        ({"number": 1, "table": {"a": 1.5}}, "p.table.a is of type float, not int"),
-        (None, "p is of type NoneType, not dict"),
+        ({"number": True}, "p.number (of type bool, not float)"),
+        ({"number": 1, "names": "ab"}, "p.names (of type str, not list)"),
+        ({"number": 1, "names": ["a", None]}, "p.names[1] (of type NoneType, not str)"),
+        ({"number": 1, "table": {"a": 1.5}}, "p.table.a (of type float, not int)"),
+        ({"number": 1, "table": "ab"}, "p.table (of type str, not dict)"),
+        (None, "p (of type NoneType, not dict)"),
     ],
 )
 def test_what_is_of_another_type_is_damaged(value: Any, message: str) -> None:
     saved = Saved(value, "p")
     assert saved.read(Part) is None
-    with pytest.raises(DamagedError, match=message):
+    with pytest.raises(DamagedError, match=re.escape(message)):
         saved.raise_damages()
+
+
+def test_a_state_that_is_no_dict_is_said_once() -> None:
+    saved = Saved(["rubbish"])
+    assert [saved["many"].every(Part), saved.read(Part), saved["good"].read(Part)] == [[], None, None]
+    assert saved.damages == ["the state (of type list, not dict)"]
 
 
 def test_what_checkpoints_do_not_take_is_made_plain_or_left_out() -> None:

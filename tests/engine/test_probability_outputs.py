@@ -120,7 +120,9 @@ def test_it_is_said_once(caplog: Any) -> None:
     with caplog.at_level(logging.INFO):
         report(lambda logits: logits.softmax(1), explainers=STAGES[:2])
 
-    assert caplog.text.count("the model returns probabilities (rows that sum to 1)") == 1
+    assert (
+        caplog.text.count("the model returns probabilities (each row sums to 1). Probabilities show interactions") == 1
+    )
 
 
 def test_logits_that_happen_to_lie_between_0_and_1_stay_logits() -> None:

@@ -11,6 +11,7 @@ from session.test_session import COUNT, LARGE, batches, config, data, through_a_
 from torch import Tensor
 
 from mviz_lightning.batch.reservoir import priority
+from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.config import SessionConfig
@@ -187,6 +188,50 @@ def test_a_saved_probe_is_restored_with_its_pins(pin: list[int]) -> None:
     assert torch.equal(second.probe.groups, first.probe.groups)
     assert same(second.state(LARGE), first.state(LARGE))
     assert second.notes == []
+
+
+OTHERS = "the examples are not those that were saved"
+GROUPS = "the groups are not rows of indices of the examples"
+NOT_SAVED: dict[str, tuple[dict[str, Any], str]] = {
+    "a smaller pool": ({"pool": 5}, OTHERS),
+    "one in the pool": ({"pool": 1}, OTHERS),
+    "no pool": ({"pool": 0}, "pool=0 of 31 examples"),
+    "a larger pool": ({"pool": 31}, OTHERS),
+    "negative positions": ({"positions": [-5] * 31}, OTHERS),
+    "other groups": ({"groups": torch.arange(24).reshape(2, 12)}, OTHERS),
+    "one group": ({"groups": torch.arange(24)}, GROUPS),
+    "no groups": ({"groups": torch.zeros(0, 12, dtype=torch.long)}, GROUPS),
+    "groups of flags": ({"groups": torch.ones(2, 12, dtype=torch.bool)}, GROUPS),
+    "groups of fractions": ({"groups": torch.ones(2, 12)}, GROUPS),
+    "groups of zeros": ({"groups": torch.zeros(2, 12, dtype=torch.long)}, OTHERS),
+    "groups beyond the pool": ({"groups": torch.full((2, 12), 30)}, OTHERS),
+    "groups beyond the examples": ({"groups": torch.full((2, 12), 31)}, GROUPS),
+    "negative groups": ({"groups": torch.full((2, 12), -1)}, GROUPS),
+    "no digest": ({"content": "0"}, OTHERS),
+}
+
+
+@pytest.mark.parametrize(("entry", "told"), NOT_SAVED.values(), ids=NOT_SAVED)
+def test_what_was_not_saved_is_not_restored_and_the_same_examples_are_drawn(entry: dict[str, Any], told: str) -> None:
+    first = collected(OUTSIDE[:1])
+    saved = Saved(first.state(LARGE) | entry, "probe")
+    found = ProbeSampler(settings(OUTSIDE[:1]))
+    found.load(saved)
+    assert passed(found, batches(data())).restore() is None
+    assert saved.damages == [f"probe ({told})"]
+
+    drawn = found.draw(Ranks())
+    assert same(drawn.state(LARGE), first.state(LARGE))
+    assert drawn.notes == []
+
+
+@pytest.mark.parametrize("entry", [{"pool": True}, {"pool": 30.0}, {"positions": [0.5] * 31}, {"groups": [[1]]}])
+def test_an_entry_of_another_type_is_not_restored(entry: dict[str, Any]) -> None:
+    saved = Saved(collected(OUTSIDE[:1]).state(LARGE) | entry, "probe")
+    found = ProbeSampler(settings(OUTSIDE[:1]))
+    found.load(saved)
+    assert passed(found, batches(data())).restore() is None
+    assert "of type" in str(saved.damages)
 
 
 @pytest.mark.parametrize(("before", "now"), [([], OUTSIDE[:1]), (OUTSIDE[:2], OUTSIDE[1:3]), (INSIDE[:1], OUTSIDE[:1])])

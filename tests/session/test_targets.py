@@ -86,7 +86,11 @@ def test_distributions_are_classes_where_the_task_says_so() -> None:
     [
         ("multiclass", ONE_HOT, "one-hot targets"),
         ("multilabel", GRADED, "targets between 0 and 1"),
-        ("multiclass", torch.tensor([0, -100, 2]), "class indices (32 of 96 examples have none and leave the scores)"),
+        (
+            "multiclass",
+            torch.tensor([0, -100, 2]),
+            "class indices (32 of 96 examples lack a label and are left out of the scores)",
+        ),
     ],
 )
 def test_the_guess_is_said_with_its_reason(task: str, target: Tensor, words: str, caplog: Any) -> None:
