@@ -40,7 +40,7 @@ class Modality:
             them as curves only.
 
     Raises:
-        ConfigurationError: ``values`` is not a path, or a number is out of range.
+        ConfigurationError: ``values`` is not a path, a number is out of range, or an argument is still ``...``.
     """
 
     values: str
@@ -69,10 +69,18 @@ class Modality:
             raise ConfigurationError(
                 f"Modality(values={self.values!r}): give the path of one leaf, for example 'pixel_values'."
             )
+        self._refuse_placeholders()
         for name in ("max_segments", "sample_rate"):
             value = getattr(self, name)
             if value is not None:
                 at_least(1, name, value, f"Modality({self.values!r}, {{}})")
+
+    def _refuse_placeholders(self) -> None:
+        """Raise if an argument is ``...``, which our own code to paste writes for values that have no literal."""
+        for name, value in vars(self).items():
+            if any(one is ... for one in (value if isinstance(value, list | tuple) else [value])):
+                own = "tokenizer" if name == "decode" else "value"
+                raise ConfigurationError(f"{name} of {self.values!r} is still `...`: put your {own} there.")
 
     @property
     def leaves(self) -> list[str]:

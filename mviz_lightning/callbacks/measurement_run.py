@@ -63,8 +63,8 @@ class MeasurementRun:
         try:
             self.session.check(missing, any)
             self.session.remarks.say(
-                f"the model is called as {self.session.call}. Run once for every distinct input and used again in all "
-                f"rows: {self.session.reused}",
+                f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
+                f"{self.session.reused}",
                 noted=False,
             )
         except Exception as error:

@@ -72,7 +72,7 @@ def _output_advice(call: ModelCall, output: str) -> str:
 
 def _better_output(evaluator: Evaluator, probe: Probe, rows: Tensor, call: ModelCall) -> str:
     """Return the code of the first other output that all modalities change; else of the first other output."""
-    flat = [output for output in call.outputs.others if len(output.shape) <= 2]
+    flat = call.outputs.rows
     for output in flat:
         picked = replace(evaluator, predict=output.of(call.predict))
         if not evaluator.sharded and not modalities_without_effect(picked, probe, rows, guessed=True):
@@ -104,7 +104,17 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Mask
             ) from error
 
 
-def usable(outputs: Tensor, what: str = "the model's outputs") -> Tensor:
+MODEL_OUTPUTS = "the model's outputs"
+"""How errors call the scores."""
+
+NOT_FINITE = "are NaN or infinite; look at the loss, the learning rate and the precision"
+MASKED_BY_ROW = (
+    "have classes masked with -inf in some rows only; return unmasked logits from predict=, or mask with a finite "
+    "value close to the other logits"
+)
+
+
+def usable(outputs: Tensor, what: str = MODEL_OUTPUTS) -> Tensor:
     """Check that outputs are finite, and return them on a device that supports float64.
 
     Args:
@@ -114,10 +124,14 @@ def usable(outputs: Tensor, what: str = "the model's outputs") -> Tensor:
     Raises:
         RuntimeError: Some are NaN or infinite.
     """
-    broken = int((~outputs.isfinite()).flatten(1).any(1).sum())
-    if broken:
-        raise RuntimeError(
-            f"{broken} of {len(outputs)} rows of {what} are NaN or infinite; look at the loss, the "
-            "learning rate and the precision."
-        )
+    broken = outputs[~outputs.isfinite().flatten(1).all(1)]
+    if len(broken):
+        masked = what == MODEL_OUTPUTS and _masks_by_row(broken)
+        raise RuntimeError(f"{len(broken)} of {len(outputs)} rows of {what} {MASKED_BY_ROW if masked else NOT_FINITE}.")
     return outputs.cpu() if outputs.device.type == "mps" else outputs
+
+
+def _masks_by_row(rows: Tensor) -> bool:
+    """Tell whether ``(R, ...)`` rows that are not finite are so only by minus infinity in a part of each."""
+    finite = rows.isfinite()
+    return bool((finite | rows.isneginf()).all()) and bool(finite.flatten(1).any(1).all())

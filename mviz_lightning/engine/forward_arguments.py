@@ -43,7 +43,7 @@ def _spread() -> ModelCall:
 def _by_name(free: list[inspect.Parameter], schema: BatchSchema, *, keywords: bool) -> list[ModelCall]:
     """Match parameters with modalities, leaves or top-level entries of the batch of the same name."""
     known = _nodes_by_name(schema)
-    bound = {p.name: known[p.name] for p in free if p.name in known}
+    bound = {p.name: known[p.name] for p in free if p.name in known and p.kind is not p.POSITIONAL_ONLY}
     if not bound or any(p.default is p.empty and p.name not in bound for p in free):
         return []
     entries = {way[0]: way[:1] for way in schema.keys.values() if isinstance(way[0], str)}

@@ -52,6 +52,11 @@ class ModelCall:
             return f"return outputs{output} from the function that you pass as predict="
         return f"pass predict=lambda module, batch: module{child}({self.arguments}){output}"
 
+    def remedy(self, output: str) -> str:
+        """Return :meth:`advice` on reading an output as a sentence of its own."""
+        advice = self.advice(output)
+        return f"{advice[0].upper()}{advice[1:]}."
+
 
 def resolve_function(function: Any, argument: str = "predict") -> Any:
     """Import a function that is given as a dotted path, ``package.module.function``.

@@ -1,18 +1,17 @@
 """What a model returned: the tensor that is read as its scores, and the other outputs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from mviz_lightning.batch import tree
-from mviz_lightning.batch.discovery import describe_leaves
-from mviz_lightning.batch.rows import plain_tensors
+from mviz_lightning.batch.rows import describe_leaf, plain_tensors
 from mviz_lightning.errors import ConfigurationError
 
 LISTED_OUTPUTS = 6
-"""Largest number of other outputs that a message lists: models that return all hidden states have dozens."""
+"""Largest number of outputs that a message lists: models that return all hidden states have dozens."""
 
 
 def scores(outputs: Any) -> Tensor:
@@ -30,12 +29,9 @@ def scores(outputs: Any) -> Tensor:
     """
     found = plain_tensors(locate_scores(outputs)[1])
     if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
-        what = describe_leaves(outputs) if isinstance(outputs, Mapping | tuple | list) else repr(type(outputs).__name__)
-        if isinstance(outputs, Tensor):
-            what = f"a {str(outputs.dtype).removeprefix('torch.')} tensor of shape {tuple(outputs.shape)}"
         raise ConfigurationError(
-            f"the model returned {what}; allowed are floating-point scores (batch, outputs), an object with .logits, "
-            'a mapping with "logits", or a tuple that starts with the scores. Pass '
+            f"the model returned {describe_outputs(outputs)}; allowed are floating-point scores (batch, outputs), "
+            'an object with .logits, a mapping with "logits", or a tuple that starts with the scores. Pass '
             "predict=, a function (module, batch) -> (batch, outputs) tensor, to pick them."
         )
     if found.dim() > 2:
@@ -92,13 +88,12 @@ class ModelOutputs:
         """
         size = len(scores(outputs))
         taken, found = locate_scores(outputs)
-        tensors = [(keys, node) for keys, node in tree.nodes(outputs) if isinstance(node, Tensor) and node is not found]
-        others = [
-            Output(tree.code(outputs, keys), keys, tuple(node.shape))
-            for keys, node in tensors
-            if node.is_floating_point() and node.dim() and len(node) == size
-        ]
-        return cls(taken, tuple(found.shape), tuple(others))
+        return cls(taken, tuple(found.shape), tuple(other_outputs(outputs, size)))
+
+    @property
+    def rows(self) -> list[Output]:
+        """The other outputs that hold one number or one row per example."""
+        return [output for output in self.others if len(output.shape) <= 2]
 
     @property
     def guessed(self) -> bool:
@@ -113,12 +108,38 @@ class ModelOutputs:
     @property
     def rest(self) -> str:
         """The other outputs' places and shapes, for messages."""
-        more = len(self.others) - LISTED_OUTPUTS
-        return ", ".join(map(str, self.others[:LISTED_OUTPUTS])) + (f" and {more} more" if more > 0 else "")
+        return _listed(self.others)
 
 
 NO_OUTPUTS = ModelOutputs()
 """The outputs of a call that was not tried yet."""
+
+
+def other_outputs(outputs: Any, size: int) -> list[Output]:
+    """Return the floating-point tensors, but the scores, with one entry for each of ``size`` examples."""
+    _, taken = locate_scores(outputs)
+    return [
+        Output(tree.code(outputs, keys), keys, tuple(node.shape))
+        for keys, node in tree.nodes(outputs)
+        if isinstance(node, Tensor) and node is not taken and node.is_floating_point()
+        if node.dim() and len(node) == size
+    ]
+
+
+def describe_outputs(outputs: Any) -> str:
+    """Return what a model returned, for messages: ``a tuple: [0] (), [1] (16, 3)``."""
+    kind = type(outputs).__name__
+    if isinstance(outputs, Tensor):
+        return f"a {str(outputs.dtype).removeprefix('torch.')} tensor of shape {tuple(outputs.shape)}"
+    nodes = [(keys, node) for keys, node in tree.nodes(outputs) if keys and not tree.children(node)]
+    if nodes:
+        return f"a {kind}: " + _listed([f"{tree.code(outputs, keys)} {describe_leaf(node)}" for keys, node in nodes])
+    return f"a {describe_leaf(outputs)}" if isinstance(outputs, Mapping | tuple | list) else repr(kind)
+
+
+def _listed(entries: Sequence[Any]) -> str:
+    more = len(entries) - LISTED_OUTPUTS
+    return ", ".join(map(str, entries[:LISTED_OUTPUTS])) + (f" and {more} more" if more > 0 else "")
 
 
 def locate_scores(outputs: Any) -> tuple[str, Any]:

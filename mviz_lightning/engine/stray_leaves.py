@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,29 +11,61 @@ from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, evaluate_aligned, live_columns, outputs_agree
 from mviz_lightning.errors import MonitorWarning
 
 
-def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor) -> None:
+def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor, call: ModelCall) -> None:
     """Warn if leaves that belong to no modality change the outputs when they are swapped among examples.
+
+    If the labels do, the outputs may be the loss: no modality is proposed for them, but another output.
 
     Args:
         evaluator: Runs the model.
         probe: Some examples.
         outputs: ``(R, C)`` outputs of its first rows, not recombined.
+        call: The call of the model, with what it returned.
     """
     if not bool(live_columns(outputs)[0].isfinite().all()):
         return
-    rows = torch.arange(min(TRIAL_EXAMPLES, probe.size))
-    strays = [
-        path
-        for path in probe.schema.unowned
-        if not outputs_agree(outputs[: len(rows)], evaluate_aligned(evaluator, _with_swapped(probe, path), rows))
-    ]
+    found = [path for path in probe.schema.unowned if _matters(evaluator, probe, path, outputs)]
+    strays = [path for path in found if path not in probe.schema.labels]
+    if len(strays) < len(found):
+        warnings.warn(_target_message(evaluator, probe, call), MonitorWarning, stacklevel=2)
     if strays:
         warnings.warn(_stray_message(evaluator, probe, strays), MonitorWarning, stacklevel=2)
+
+
+def _matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor) -> bool:
+    """Tell whether swapping a leaf among examples changes their outputs."""
+    rows = _trial_rows(probe)
+    return not outputs_agree(outputs[: len(rows)], evaluate_aligned(evaluator, _with_swapped(probe, path), rows))
+
+
+def _trial_rows(probe: Probe) -> Tensor:
+    return torch.arange(min(TRIAL_EXAMPLES, probe.size))
+
+
+def _target_message(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
+    """Return the warning of scores that depend on the labels, with the output to read instead, if there is one."""
+    output = _output_without(evaluator, probe, call, str(probe.schema.target))
+    advice = call.remedy(output) if output else "Return the scores from predict=, a function (module, batch) -> scores."
+    return (
+        f"the scores depend on the label ({probe.schema.target!r}, the target=): what is read as the scores may be the "
+        f"loss. {advice}"
+    )
+
+
+def _output_without(evaluator: Evaluator, probe: Probe, call: ModelCall, path: str) -> str:
+    """Return the code of the first other output, one row per example, that a leaf does not change; else nothing."""
+    for output in call.outputs.rows:
+        picked = replace(evaluator, predict=output.of(call.predict))
+        # Where weights are sharded, all processes must run equally many forwards: the first is taken untried.
+        if evaluator.sharded or not _matters(picked, probe, path, evaluate_aligned(picked, probe, _trial_rows(probe))):
+            return output.code
+    return ""
 
 
 def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) -> str:
@@ -48,8 +81,9 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []
     keeps = " Replace every ... by the value that you pass now." if any("=..." in line for line in lines) else ""
     facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
+    verbs = ("belongs", "travels") if len(strays) == 1 else ("belong", "travel")
     return (
-        f"the outputs depend on {', '.join(map(repr, strays))}, which belongs to no modality and travels with "
+        f"the outputs depend on {', '.join(map(repr, strays))}, which {verbs[0]} to no modality and {verbs[1]} with "
         f"{schema.names[0]!r}. {' '.join(facts)} Pass {', or '.join(lines)}.{keeps}"
     )
 

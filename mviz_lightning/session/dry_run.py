@@ -67,7 +67,7 @@ class DryRun:
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call), noted=False)
-            dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs)
+            dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call)
         self.call = call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])

@@ -124,3 +124,18 @@ def test_a_name_given_twice_is_refused() -> None:
 def test_paths_that_become_one_name_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="two modalities would get the same name"):
         parse_modalities(["a.b", "a_b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"decode": ...}, "decode of 'x' is still `...`: put your tokenizer there."),
+        ({"mean": ...}, "mean of 'x' is still `...`: put your value there."),
+        ({"std": [0.5, ...]}, "std of 'x' is still `...`: put your value there."),
+        ({"baseline": ...}, "baseline of 'x' is still `...`: put your value there."),
+    ],
+)
+def test_a_placeholder_of_our_own_advice_is_named(options, error):
+    with pytest.raises(ConfigurationError) as caught:
+        Modality("x", **options)
+    assert str(caught.value) == error

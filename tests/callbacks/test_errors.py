@@ -164,7 +164,7 @@ def test_a_logger_that_raises_costs_its_pictures_only(tmp_path):
 def test_how_the_model_is_called_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         fit(tmp_path, monitor())
-    assert "the model is called as forward(0, 1). Run once for every distinct input and used again" in caplog.text
+    assert "the model is called as forward(0, 1). Run once per distinct input, not once per row: " in caplog.text
 
 
 @pytest.mark.parametrize(

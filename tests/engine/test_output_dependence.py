@@ -10,7 +10,7 @@ import torch
 from helpers.batches import FAMILIES, Example, ModelCase, OnBatch, floats, integers, pair_batch, probe_of
 from torch import Tensor, nn
 
-from mviz_lightning import MonitorWarning, explain
+from mviz_lightning import ConfigurationError, MonitorWarning, explain
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.dry_run_checks import warn_of_outputs
@@ -131,6 +131,23 @@ def test_of_ones_own_predict_another_return_value_is_asked_for():
     assert message.endswith(
         "To choose an output yourself, return outputs[2] from the function that you pass as predict=."
     )
+
+
+class Headless(nn.Module):
+    """No forward; a submodule that returns features of the image before the scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = on_batch(lambda batch: (batch["image"] @ TABLE, heads(batch)[2]))
+
+
+def test_the_call_of_a_submodule_leaves_the_choice_of_an_output_open():
+    with pytest.raises(ConfigurationError) as caught:
+        said(Headless())
+    assert str(caught.value).endswith("To call net, pass predict=lambda module, batch: module.net(batch).")
+    message = said(Headless(), predict=pasted(str(caught.value)))
+    assert "[0] (20, 3) of what the model returns is read as the scores, and not [1] (20, 3)." in message
+    assert message.endswith("return outputs[1] from the function that you pass as predict=.")
 
 
 class Gated(nn.Module):

@@ -16,6 +16,7 @@ from mviz_lightning.batch.modality import modalities_code, parse_modalities
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.dry_run_checks import check_independence, warn_of_stray_leaves
+from mviz_lightning.engine.model_call import ModelCall
 
 COUNT = 32
 
@@ -26,7 +27,7 @@ def warning_of(module: nn.Module, batch: Any, modalities: Any, predict: Any = ca
     outputs = check_independence(evaluator, probe)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_stray_leaves(evaluator, probe, outputs)
+        warn_of_stray_leaves(evaluator, probe, outputs, ModelCall("forward(batch=batch)", predict, "batch"))
     assert len(caught) <= 1
     return str(caught[0].message) if caught else ""
 
@@ -123,6 +124,70 @@ def test_in_published_models_the_attention_mask_acts_with_the_text(family, value
 
 def on_batch(function: Any) -> OnBatch:
     return OnBatch(lambda _, batch: function(batch))
+
+
+def with_loss(*places: str) -> OnBatch:
+    """A model that returns the loss of each example, its logits and other outputs, in some order."""
+
+    def outputs(batch: Any) -> tuple[Tensor, ...]:
+        logits = batch["image"] * batch["text"]
+        loss = nn.functional.cross_entropy(logits, batch["label"], reduction="none")
+        found = {"loss": loss, "scaled loss": 2 * loss, "logits": logits, "map": logits[:, :, None]}
+        return tuple(found[place] for place in places)
+
+    return on_batch(outputs)
+
+
+def target_warnings(module: nn.Module, predict: Any = None) -> list[str]:
+    batch = {**PAIR, "label": torch.arange(16) % 4}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        explain(
+            module,
+            [batch],
+            modalities=["image", "text"],
+            target="label",
+            num_examples=16,
+            group_size=8,
+            predict=predict,
+        )
+    return [found for found in (str(one.message) for one in caught) if "depend" in found]
+
+
+LOSS = "the scores depend on the label ('label', the target=): what is read as the scores may be the loss. "
+
+
+@pytest.mark.parametrize("places", [("loss", "logits"), ("loss", "scaled loss", "logits"), ("loss", "map", "logits")])
+def test_where_the_loss_is_read_the_output_without_the_label_is_proposed(places):
+    place = f"[{len(places) - 1}]"
+    assert target_warnings(with_loss(*places)) == [f"{LOSS}Pass predict=lambda module, batch: module(batch){place}."]
+    assert target_warnings(with_loss(*places), lambda module, batch: module(batch)[len(places) - 1]) == []
+    own = target_warnings(with_loss(*places), lambda module, batch: module(batch))
+    assert own == [f"{LOSS}Return outputs{place} from the function that you pass as predict=."]
+
+
+@pytest.mark.parametrize("places", [("loss",), ("loss", "scaled loss"), ("loss", "map")])
+def test_where_every_output_needs_the_label_the_scores_are_asked_for(places):
+    assert target_warnings(with_loss(*places)) == [
+        f"{LOSS}Return the scores from predict=, a function (module, batch) -> scores."
+    ]
+
+
+def test_other_leaves_beside_the_label_are_still_given_to_a_modality():
+    module = on_batch(lambda batch: batch["image"] + batch["text"] * batch["id"] + batch["label"][:, None])
+    label, stray = target_warnings(module)
+    assert label.startswith(LOSS)
+    assert pasted(stray) == [{"image": "image", "text": ["text", "id"]}]
+
+
+@pytest.mark.parametrize(("strays", "verbs"), [(["id"], ("belongs", "travels")), (["id", "age"], ("belong", "travel"))])
+def test_verbs_agree_with_the_number_of_leaves(strays, verbs):
+    batch = {**PAIR, "age": floats(16, 1, seed=6)}
+    module = on_batch(lambda given: given["image"] + given["text"] * sum(given[name] for name in strays))
+    named = ", ".join(map(repr, strays))
+    assert warning_of(module, batch, ["image", "text"]).startswith(
+        f"the outputs depend on {named}, which {verbs[0]} to no modality and {verbs[1]} with 'image'. "
+    )
 
 
 PAIR = {"image": floats(16, 4), "text": floats(16, 4, seed=1), "id": floats(16, 1, seed=2)}
