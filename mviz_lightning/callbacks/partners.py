@@ -62,7 +62,8 @@ class Alarm(Portable):
         """
         if self.monitor is None and len(monitors) > 1:
             raise ConfigurationError(
-                f"UnimodalCollapse: there are the monitors {list(monitors)}; pass UnimodalCollapse(monitor={monitors[0]!r})."
+                f"UnimodalCollapse: there are the monitors {list(monitors)}; pass "
+                f"UnimodalCollapse(monitor={monitors[0]!r})."
             )
         return self.monitor in (None, monitor)
 
