@@ -21,16 +21,16 @@ FOLDER = Path(mviz_lightning.__file__).parent
 KNOWS = re.compile(r"Knows: (.+)\.$")
 """How the first line of a room ends: the rooms that it may import, and with them the rooms that those may import."""
 
+FIGURES = ("figure.py", "over_epochs.py", "overview.py", "cases.py", "thumbnails.py", "tables.py")
+"""Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
+
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
     "lightning": ("callbacks/", "engine/memory.py"),
-    "matplotlib": ("plotting/", "modalities/", "explainers/*/", "sinks/"),
+    "matplotlib": ("plotting/", "modalities/", *(f"explainers/*/{name}" for name in FIGURES)),
 }
 """Libraries, and the only folders and files that may import them."""
-
-FIGURES = ("figure.py", "over_epochs.py", "overview.py", "cases.py", "thumbnails.py", "tables.py")
-"""Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
 
 FOREIGN = {
     "engine/isolation.py": "puts the user's own module back as it was",
@@ -343,8 +343,9 @@ def test_rooms_that_know_one_another_would_be_found() -> None:
         "def f():\n    from lightning.pytorch import Trainer",
     ],
 )
-def test_a_library_in_the_wrong_place_would_be_found(text: str) -> None:
-    assert len(strangers({"batch/x.py": text})) == 1
+@pytest.mark.parametrize("path", ["batch/x.py", "explainers/dime/explainer.py"])
+def test_a_library_in_the_wrong_place_would_be_found(path: str, text: str) -> None:
+    assert len(strangers({path: text})) == 1
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,6 @@ def stages():
 
 
 @pytest.fixture
-def unwritten(monkeypatch):
-    """Nothing is drawn or written, which takes most of the time."""
-    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
-
-
-@pytest.fixture
 def found(monkeypatch, unwritten):
     """Collect what methods find: name of an explainer -> its results in order."""
     results, explain = {}, Runner.explain

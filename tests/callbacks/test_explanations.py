@@ -29,12 +29,6 @@ def epochs(watch):
 
 
 @pytest.fixture
-def unwritten(monkeypatch):
-    """Nothing is drawn or written, which takes most of the time."""
-    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
-
-
-@pytest.fixture
 def sink(monkeypatch):
     """What is written instead of files."""
     memory = MemorySink()

@@ -45,12 +45,6 @@ class Watched(Callback):
             self.seen.append(float(trainer.callback_metrics[KEY]))
 
 
-@pytest.fixture
-def unwritten(monkeypatch):
-    """Nothing is drawn or written, which takes most of the time."""
-    monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
-
-
 def watching(**settings):
     explainers = [DIME(num_examples=1, masks=4, donors=2, every_n_validations=1)]
     return monitor(**({"max_overhead": 0.05, "explainers": explainers} | settings))

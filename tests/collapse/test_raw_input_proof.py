@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.draws import normal
 from reference import alarm as slow
 from torch import Tensor
 
@@ -20,10 +21,6 @@ from mviz_lightning.modalities.text import Text
 
 NAN, INF = float("nan"), float("inf")
 RULE = CollapseRule(None, 2, max_total=0.05, max_flips=0.1, max_drop=0.05, min_skill=0.1, min_alone=0.05)
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def draws(seed: int, *shape: int, classes: int = 3) -> Tensor:

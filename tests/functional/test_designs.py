@@ -6,6 +6,7 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 import torch
+from helpers.draws import normal
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import slow
@@ -29,10 +30,6 @@ seeds = st.integers(0, 10_000)
 grid_sizes = st.integers(4, 8)
 tuple_shapes = st.sampled_from([(3, 12), (3, 13), (4, 16), (6, 24)])
 shapes = st.sampled_from([(2, 4), (2, 7), (3, 12), (4, 17), (6, 24)])
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def random_outputs(plan: Design, seed: int, outputs: int = 2) -> Tensor:

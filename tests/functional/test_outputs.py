@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.draws import normal as logits
 from hypothesis import given
 from hypothesis import strategies as st
 from reference.worlds import recombined
@@ -13,10 +14,6 @@ from mviz_lightning.functional.scores import predictions
 
 seeds = st.integers(0, 10_000)
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "regression")
-
-
-def logits(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("task", TASKS)

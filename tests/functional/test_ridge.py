@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.draws import normal
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import alarm as slow
@@ -15,10 +16,6 @@ from mviz_lightning.functional.ridge import COLUMNS, PENALTIES, _centred, _fitte
 
 seeds = st.integers(0, 10_000)
 NAN, INF = float("nan"), float("inf")
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def parts(count: int, folds: int = 3, seed: int = 0) -> Tensor:

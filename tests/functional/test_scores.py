@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers.draws import normal
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import alarm, slow
@@ -22,10 +23,6 @@ NAMES = ("image", "text", "audio")
 seeds = st.integers(0, 10_000)
 sizes = pytest.mark.parametrize(("modalities", "size"), [(2, 5), (3, 12)])
 tasks = pytest.mark.parametrize(("task", "outputs"), [("multiclass", 3), ("binary", 1), ("multilabel", 2)])
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def rows(plan: Design, groups: int, outputs: int, seed: int) -> Tensor:

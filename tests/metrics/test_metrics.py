@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.draws import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import slow
@@ -20,10 +21,6 @@ from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore,
 
 seeds = st.integers(0, 10_000)
 NAMES = ("image", "text", "audio", "table", "video")
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def labels(seed: int, *shape: int, classes: int = 3) -> Tensor:

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from helpers.draws import normal
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import alarm as slow
@@ -20,10 +21,6 @@ TASKS: list[tuple[Task, int]] = [("multiclass", 4), ("binary", 1), ("multilabel"
 seeds = st.integers(0, 10_000)
 tasks = pytest.mark.parametrize(("task", "outputs"), TASKS)
 sizes = pytest.mark.parametrize(("modalities", "size"), [(2, 5), (3, 12)])
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def rows(modalities: int, size: int, groups: int, outputs: int, seed: int) -> Tensor:
