@@ -107,7 +107,8 @@ class Keep(Callback):
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         if trainer.state.fn == "validate":  # in front of the monitor, which writes them and forgets them
             self.explained = [
-                explained(one.explainer.name, one.step, one.result.examples) for one in self.watch._run.entries
+                explained(one.explainer.name, one.step, one.result.examples if one.explainer.over_epochs else [])
+                for one in self.watch._run.entries
             ]
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:
