@@ -307,7 +307,7 @@ def test_a_budget_counts_the_closer_look(planted) -> None:
 
 
 def test_parts_of_the_strongest_example_are_what_is_lost_without_them(planted, result) -> None:
-    leaves, kinds = planted.probe.leaves, planted.kinds
+    leaves, kinds = planted.probe.leaves, planted.modality_types
     filling = torch.as_tensor(kinds["image"].segments.baseline)
     for feature in result.shown:
         example, number = feature.examples[0].example, feature.number
