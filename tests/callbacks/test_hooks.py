@@ -209,8 +209,9 @@ def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
     }  # fmt: skip
 
 
-# These two only call what is guarded, and what stands in where nothing could be logged.
-OUTERMOST = {"_conclude", "_publish"}
+OUTERMOST = {"_conclude", "publish", "collect", "dry_run", "failures_kept"}
+"""Methods that hold the guards themselves: ``publish`` logs the placeholders of a run that failed, and the others keep a
+failure of a batch until all processes meet. If one of them fails at every batch, there is nobody left to say so."""
 
 
 @pytest.mark.slow
