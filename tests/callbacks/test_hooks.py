@@ -213,8 +213,8 @@ OUTERMOST = {
     ("MultimodalMonitor", "_conclude"), ("TrainerRun", "publish"), ("TrainerRun", "collect"),
     ("TrainerRun", "dry_run"), ("Preparation", "failures_kept"),
 }  # fmt: skip
-"""Methods that hold the guards themselves: ``publish`` logs the placeholders of a failed run, and the others keep a failure
-of a batch until all processes meet. If one of them fails at every batch, nothing is left to report it."""
+"""Methods that hold the guards themselves: ``publish`` logs the placeholders of a failed run, and the others keep the
+failure of a batch until all processes meet. If one of them fails at every batch, nothing is left to report it."""
 
 
 @pytest.mark.slow
