@@ -24,6 +24,9 @@ SUMMED = 8
 NEARLY = 0.999
 """Fraction of a limit that counts as reaching it, because its logarithm is rounded."""
 
+CLOSE = 0.1
+"""Largest distance to 0, and to 1, of the smallest and largest outputs that may be probabilities of a trained model."""
+
 FAR, ALIKE = 1e2, 1e-2
 """Smallest size of a masked class's logits, relative to the others; largest spread, relative to their own size."""
 
@@ -99,6 +102,14 @@ def sums_to_one(outputs: Tensor, dtype: torch.dtype | None = None) -> bool:
 def within_bounds(outputs: Tensor) -> bool:
     """Tell whether there are outputs ``(R, C)`` and all lie in 0..1."""
     return outputs.numel() > 0 and bool(((outputs >= 0) & (outputs <= 1)).all())
+
+
+def reaches_bounds(outputs: Tensor) -> bool:
+    """Tell whether outputs ``(R, C)`` come close to 0 and to 1, as those of a trained sigmoid do.
+
+    The logits of an untrained model often lie between 0 and 1 too, but close together.
+    """
+    return bool(outputs.min() < CLOSE) and bool(outputs.max() > 1 - CLOSE)
 
 
 def logits_of(probabilities: Tensor, head: Head) -> Tensor:

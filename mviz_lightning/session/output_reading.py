@@ -17,6 +17,7 @@ from mviz_lightning.functional.outputs import (
     logits_of,
     masked_classes,
     noise_floor,
+    reaches_bounds,
     saturated,
     within_bounds,
 )
@@ -96,8 +97,8 @@ class OutputReading:
             heads = ranks.gather(head_of(outputs, task, self.last))
             self.head = heads[0] if len(set(heads)) == 1 else None
             self._settled, evaluator = True, with_logits(evaluator, self.head)
-            self._say_of_bounds(outputs, task)
             outputs = outputs if self.head is None else logits_of(outputs, self.head)
+        self._say_of_bounds(outputs, task)
         self._say_of_classes(outputs, task)
         return outputs, evaluator
 
@@ -108,7 +109,7 @@ class OutputReading:
                 "does not have, so the shares are computed on their logits. For exact shares return the logits "
                 "themselves, from forward or from the function given as predict="
             )
-        elif task != "regression" and within_bounds(outputs):
+        elif task != "regression" and within_bounds(outputs) and reaches_bounds(outputs):
             self.remarks.say(
                 "all outputs lie between 0 and 1 and are read as logits. If they are probabilities, return what the "
                 "last layer gives instead, from forward or predict="

@@ -130,7 +130,13 @@ def test_logits_that_happen_to_lie_between_0_and_1_stay_logits() -> None:
     expected = report(plain, "multilabel")
 
     assert squeezed.values["total/image"] == pytest.approx(expected.values["total/image"], abs=1e-4)
-    assert "are read as logits. If they are probabilities" in squeezed.notes
+    assert squeezed.notes == expected.notes
+
+
+def test_outputs_from_near_0_to_near_1_may_be_probabilities() -> None:
+    by_hand = report(lambda logits: 1 / (1 + (-20 * logits).exp()), "multilabel")
+
+    assert "are read as logits. If they are probabilities" in by_hand.notes
 
 
 @pytest.mark.parametrize(
