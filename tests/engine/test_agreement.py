@@ -1,0 +1,91 @@
+"""How far two evaluations of the same rows are apart."""
+
+import math
+
+import pytest
+import torch
+from helpers.batches import floats
+
+from mviz_lightning.engine.agreement import agree, deviation, number_type, spread, tolerance
+
+OUTPUTS = floats(16, 3)
+OTHER = floats(16, 3, seed=1)
+
+
+def test_the_spread_is_the_standard_deviation_around_the_means_of_the_columns():
+    rows = torch.tensor([[1.0, 10.0], [3.0, 20.0], [5.0, 60.0]])
+    squares = [4, 0, 4, 400, 100, 900]
+    assert spread(rows) == pytest.approx(math.sqrt(sum(squares) / 6))
+
+
+@pytest.mark.parametrize("offset", [0.0, 200.0, torch.tensor([-200.0, 0.0, 3.0])])
+def test_offsets_change_neither_the_spread_nor_the_deviation(offset):
+    rows = OUTPUTS + offset
+    rounding = 64 * 2**-23 * float(rows.abs().max())
+    expected = (float((0.01 * OTHER).abs().max()) - rounding) / spread(OUTPUTS)
+    assert spread(rows) == pytest.approx(spread(OUTPUTS), rel=1e-4)
+    assert deviation(rows, rows + 0.01 * OTHER) == pytest.approx(expected, rel=1e-2)
+    assert not agree(rows, rows + 0.01 * OTHER)
+
+
+@pytest.mark.parametrize("offset", [0.0, 200.0, -1e6])
+def test_rounding_is_agreement_whatever_the_offset(offset):
+    rows = offset + 1e-3 * OUTPUTS
+    moved = rows * (1 + 8 * torch.finfo(rows.dtype).eps * OTHER.sign())
+    assert not torch.equal(rows, moved)
+    assert agree(rows, moved)
+
+
+@pytest.mark.parametrize("rows", [torch.full((16, 3), 7.0), torch.full((16, 3), 7.0) + 1e-7 * OTHER, OUTPUTS[:1]])
+def test_outputs_without_a_spread_are_compared_with_their_size(rows):
+    size = float(rows.abs().max())
+    assert deviation(rows, rows + 0.07) == pytest.approx(0.07 / size, rel=1e-3)
+    assert agree(rows, rows + 5e-4 * size)
+    assert not agree(rows, rows + 2e-3 * size)
+
+
+def test_zeros_agree_with_zeros_alone():
+    zeros = torch.zeros(16, 3)
+    assert agree(zeros, zeros)
+    assert not agree(zeros, zeros + 1e-6)
+
+
+def test_masked_classes_do_not_count():
+    masked = OUTPUTS.clone()
+    masked[:, 1] = -1e9
+    found = masked + 0.1 * OTHER
+    expected = float((0.1 * OTHER[:, [0, 2]]).abs().max()) / spread(OUTPUTS[:, [0, 2]])
+    assert spread(masked) == pytest.approx(spread(OUTPUTS[:, [0, 2]]))
+    assert deviation(masked, found) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_counts_only_where_it_changes_place(value):
+    broken = OUTPUTS.clone()
+    broken[3, 1] = value
+    assert agree(broken, broken)
+    assert spread(broken) == pytest.approx(spread(OUTPUTS), rel=0.1)
+    assert deviation(OUTPUTS, broken) == deviation(broken, OUTPUTS) == math.inf
+    nothing = torch.full((4, 2), value)
+    assert (spread(nothing), deviation(nothing, nothing)) == (0, 0)
+
+
+def test_other_shapes_do_not_agree():
+    assert deviation(OUTPUTS, OUTPUTS[:, :2]) == math.inf
+    assert not agree(OUTPUTS, OUTPUTS[:8])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_outputs_of_16_bits_are_known_in_any_type(dtype):
+    narrow = OUTPUTS.to(dtype)
+    for rows in (narrow, narrow.float(), narrow.double()):
+        assert number_type(rows) == dtype
+        assert tolerance(rows) == 2e-2
+        assert agree(rows, rows * (1 + torch.finfo(dtype).eps))
+        assert not agree(rows, rows + 0.1 * OTHER)
+
+
+@pytest.mark.parametrize("rows", [OUTPUTS, OUTPUTS.double(), torch.arange(6.0).view(3, 2)])
+def test_all_others_are_given_less_room(rows):
+    assert number_type(rows) == rows.dtype
+    assert tolerance(rows) == 1e-3
