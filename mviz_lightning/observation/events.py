@@ -1,0 +1,158 @@
+"""Where a step gives scores away: calls of losses, updates of metrics, and operations in which scores meet labels."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as losses
+from torchmetrics import Metric
+
+from mviz_lightning.observation.provenance import Call, Made, Node, Provenance, nodes_in
+
+Takes: TypeAlias = Literal["logits", "log_probabilities", "probabilities", "values", "anything"]
+"""What a loss or a metric is given: anything is logits, probabilities or predicted classes."""
+
+LOSSES: dict[Callable[..., Any], Takes] = {
+    losses.cross_entropy: "logits",
+    losses.binary_cross_entropy_with_logits: "logits",
+    losses.multilabel_soft_margin_loss: "logits",
+    losses.multilabel_margin_loss: "logits",
+    losses.soft_margin_loss: "logits",
+    losses.multi_margin_loss: "logits",
+    losses.nll_loss: "log_probabilities",
+    losses.kl_div: "log_probabilities",
+    losses.binary_cross_entropy: "probabilities",
+    losses.mse_loss: "values",
+    losses.l1_loss: "values",
+    losses.smooth_l1_loss: "values",
+    losses.huber_loss: "values",
+    losses.gaussian_nll_loss: "values",
+    losses.poisson_nll_loss: "values",
+}
+"""Loss functions, whose first arguments are the scores and the target; the modules of ``torch.nn`` call them."""
+
+EMBEDDING_LOSSES = {
+    losses.cosine_embedding_loss,
+    losses.triplet_margin_loss,
+    losses.triplet_margin_with_distance_loss,
+    losses.margin_ranking_loss,
+    losses.hinge_embedding_loss,
+}
+"""Losses of embeddings, of which none is a score."""
+
+VIEWS = {
+    *("view", "reshape", "squeeze", "unsqueeze", "flatten", "ravel", "view_as", "reshape_as", "unflatten"),
+    *("T", "mT", "t", "transpose", "permute", "movedim", "swapaxes", "contiguous", "clone", "detach", "data"),
+    *("to", "float", "double", "half", "bfloat16", "type", "type_as", "cpu", "cuda", "long", "int", "bool"),
+}
+"""Operations that keep every value: views, copies, and other number types."""
+
+SELECTIONS = {"__getitem__", "select", "narrow", "chunk", "split", "unbind", "tensor_split", "masked_select"}
+"""Operations that keep some of the values."""
+
+PROBABILITIES = {"sigmoid", "softmax", "log_softmax", "logsigmoid", "sigmoid_"}
+"""Operations that turn logits into probabilities or their logarithms."""
+
+DECISIONS = {"argmax", "max", "topk", "round", "gt", "ge", "lt", "le", "__gt__", "__ge__", "__lt__", "__le__"}
+"""Operations that turn scores into predicted classes."""
+
+OBSERVED_ROWS = 16
+"""Number of rows of a batch whose scores are kept: those on which the dry run tries the model."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One tensor on the way from an event's argument back to the scores.
+
+    Attributes:
+        node: Where the tensor comes from.
+        rows: Values of the first rows; None if it has no row for each example, or more than two dimensions.
+    """
+
+    node: Node
+    rows: Tensor | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One place in which the step gives scores away.
+
+    Attributes:
+        kind: ``"loss"``, ``"metric"``, or ``"meeting"`` of scores and labels in any other operation.
+        name: Name of the function, of the metric's class, or of the operation.
+        ordinal: Its place among the step's events of the same kind and name.
+        scores: The argument that holds the scores, and the tensors that it was made from by views and the like.
+        target: The same of the argument that holds the target.
+        takes: What the event is given.
+        metric: The user's metric.
+        within: The innermost module call in which it happened.
+    """
+
+    kind: Literal["loss", "metric", "meeting"]
+    name: str
+    ordinal: int
+    scores: tuple[Link, ...]
+    target: tuple[Link, ...]
+    takes: Takes = "anything"
+    metric: Metric | None = None
+    within: Call | None = None
+
+
+@dataclass
+class ChainWalk:
+    """Walks back from an argument of an event through operations that keep its values.
+
+    Attributes:
+        provenance: Where tensors come from.
+        open_calls: The module calls that run at the event: the walk never enters one that has returned.
+        count: Number of examples in the batch.
+    """
+
+    provenance: Provenance
+    open_calls: list[Call]
+    count: int
+    tensors: list[Tensor] = field(default_factory=list)
+
+    def links(self, tensor: Tensor, through: set[str]) -> tuple[Link, ...]:
+        """Return the tensors on the way, the argument itself first.
+
+        Args:
+            tensor: The argument.
+            through: Names of the operations that the walk passes.
+        """
+        self.tensors = list(self._walk(tensor, through))
+        return tuple(Link(self.provenance.of(found), self._rows(found)) for found in self.tensors)
+
+    def _walk(self, tensor: Tensor, through: set[str]) -> Iterator[Tensor]:
+        found: Tensor | None = tensor
+        while found is not None:
+            yield found
+            node = self.provenance.of(found)
+            passes = isinstance(node, Made) and node.name in through and self._open(node) and _single(node)
+            found = self.provenance.source(found) if passes else None
+
+    def _open(self, node: Made) -> bool:
+        return node.within is None or node.within in self.open_calls
+
+    def _rows(self, tensor: Tensor) -> Tensor | None:
+        if tensor.dim() not in (1, 2) or len(tensor) != self.count:
+            return None
+        with torch.inference_mode(False), torch.no_grad():
+            return tensor[:OBSERVED_ROWS].detach().clone()
+
+
+def _single(node: Made) -> bool:
+    """Tell whether an operation has one tensor operand, apart from the mask or the indices of a selection."""
+    operands = list(nodes_in(node.arguments))
+    return len(operands) == 1 or (node.name == "__getitem__" and not any(operand.learned for operand in operands[1:]))
+
+
+def passed(takes: Takes) -> set[str]:
+    """Return the names of the operations between the scores and an event that is given this."""
+    if takes in ("logits", "values"):
+        return VIEWS | SELECTIONS
+    if takes == "anything":
+        return VIEWS | SELECTIONS | PROBABILITIES | DECISIONS
+    return VIEWS | SELECTIONS | PROBABILITIES

@@ -1,0 +1,236 @@
+"""Heads: which scores a step computes, and the target and the task of each, derived from where the scores went."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+from torchmetrics import Metric
+
+from mviz_lightning.functional import Task
+from mviz_lightning.observation.events import DECISIONS, PROBABILITIES, SELECTIONS, Event, Link
+from mviz_lightning.observation.meetings import strength
+from mviz_lightning.observation.provenance import Leaf, Made, Node
+from mviz_lightning.observation.step_record import StepRecord
+from mviz_lightning.observation.task_of_loss import is_numbering, task_of
+
+KINDS = ("loss", "metric", "meeting")
+"""Kinds of events, the surest first."""
+
+
+@dataclass(frozen=True)
+class ObservedHead:
+    """Scores that the step gives to a loss, to a metric, or compares with labels itself.
+
+    Attributes:
+        event: The surest event that got the scores.
+        scores: Which of the event's links holds the scores.
+        target: Which of its target's links holds the target.
+        task: What the scores stand for; None where the event does not tell.
+        contrastive: Whether the scores are those of all pairs of two modalities.
+        metrics: The user's metrics that get these scores.
+        position: Place among the heads, in the order in which the step used them.
+    """
+
+    event: Event
+    scores: int
+    target: int
+    task: Task | None = None
+    contrastive: bool = False
+    metrics: tuple[Metric, ...] = ()
+    position: int = 0
+
+    @property
+    def root(self) -> Node:
+        """Where the scores come from."""
+        return self.event.scores[self.scores].node
+
+    @property
+    def rows(self) -> Tensor | None:
+        """``(R, C)`` or ``(R,)`` scores of the observed rows; None if there is no row of scores for each example."""
+        return self.event.scores[self.scores].rows
+
+    @property
+    def label(self) -> Node:
+        """Where the target comes from."""
+        return self.event.target[self.target].node
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Target of the observed rows; None if it has no row for each example."""
+        return self.event.target[self.target].rows
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the scores are given away as probabilities, with no logits before them."""
+        return self.event.takes == "probabilities"
+
+
+def heads_of(record: StepRecord) -> list[ObservedHead]:
+    """Return the heads with a target, in the order of the step.
+
+    Losses come first, then metrics; meetings count only where neither has a label of no modality.
+    """
+    found: list[ObservedHead] = []
+    for kind in KINDS:
+        if kind == "meeting" and any(head.label.tags & record.others for head in found):
+            break
+        for head in _merged([_head(event) for event in record.events if event.kind == kind and _labelled(event)]):
+            found = _joined(found, head)
+    return [replace(head, position=place) for place, head in enumerate(found)]
+
+
+def _labelled(event: Event) -> bool:
+    """Tell whether an event compares scores of the model with a target that is not the model's own."""
+    if not event.target or not event.scores[0].node.learned or event.target[0].node.learned:
+        return False
+    target, rows = event.target[-1].node, event.target[-1].rows
+    if target.tags:
+        return True
+    return rows is not None and len(rows) > 1 and bool((rows != rows[0]).any())
+
+
+def _head(event: Event) -> ObservedHead:
+    contrastive = _is_contrastive(event)
+    scores = _until_selection(event.scores, decisions=event.takes == "anything")
+    head = ObservedHead(event, scores, _until_selection(event.target), contrastive=contrastive)
+    metrics = () if event.metric is None else (event.metric,)
+    return replace(head, task="regression" if contrastive else task_of(event, head.rows, head.labels), metrics=metrics)
+
+
+def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
+    """Return how many links back the whole tensor is; rows that a mask picks are no part of it."""
+    place = 0
+    for before, link in enumerate(links[:-1]):
+        if _selects(link.node) or (not decisions and _name(link.node) in DECISIONS):
+            break
+        place = before + 1
+    return place
+
+
+def _selects(node: Node) -> bool:
+    """Tell whether an operation selects a part of every row."""
+    if _name(node) not in SELECTIONS or not isinstance(node, Made):
+        return False
+    return not (node.name == "__getitem__" and isinstance(node.arguments[0][1], Node))
+
+
+def _name(node: Node) -> str:
+    return node.name if isinstance(node, Made) else ""
+
+
+def _is_contrastive(event: Event) -> bool:
+    """Tell whether square scores are compared with the numbers of the examples."""
+    rows, target = event.scores[0].rows, event.target[0]
+    square = event.scores[0].node.shape[:2] == (event.scores[0].node.shape[:1] * 2)
+    return square and rows is not None and target.rows is not None and is_numbering(target.rows)
+
+
+def _merged(heads: Iterable[ObservedHead]) -> list[ObservedHead]:
+    """Join heads that are parts of one tensor: the quantiles of one value, or the examples one by one."""
+    found: list[ObservedHead] = []
+    for head in heads:
+        twin = next((other for other in found if _parts_of_one(head, other)), None)
+        if twin is None:
+            found.append(head)
+        elif twin.root is not head.root:
+            found[found.index(twin)] = _whole(twin)
+    return found
+
+
+def _parts_of_one(head: ObservedHead, other: ObservedHead) -> bool:
+    """Tell whether two heads compare parts of the same scores with the same target."""
+    if _origin(head.event.scores) is not _origin(other.event.scores):
+        return False
+    same = head.label is other.label or _is_same_leaf(head.label, other.label)
+    parts = _origin(head.event.target) is _origin(other.event.target)
+    alike = head.root.shape[:2] == head.label.shape[:2] or head.root.shape[:1] != _origin(head.event.scores).shape[:1]
+    return same or (parts and alike)
+
+
+def _origin(links: Sequence[Link]) -> Node:
+    return links[-1].node
+
+
+def _is_same_leaf(left: Node, right: Node) -> bool:
+    return isinstance(left, Leaf) and isinstance(right, Leaf) and left.keys == right.keys
+
+
+def _whole(head: ObservedHead) -> ObservedHead:
+    """Return the head of the whole tensor, of which each event got a part."""
+    whole = replace(head, scores=len(head.event.scores) - 1, target=len(head.event.target) - 1)
+    return replace(whole, task=task_of(head.event, whole.rows, whole.labels))
+
+
+def _joined(found: list[ObservedHead], head: ObservedHead) -> list[ObservedHead]:
+    """Add a head; one that is the same scores for the same target joins the surer one, with its metrics."""
+    for place, other in enumerate(found):
+        if _same_scores(head.root, other.root) and _same_target(head, other):
+            joined = replace(other, metrics=(*other.metrics, *head.metrics), task=other.task or head.task)
+            return [*found[:place], joined, *found[place + 1 :]]
+    return [*found, head]
+
+
+def _same_scores(left: Node, right: Node) -> bool:
+    """Tell whether one tensor was made from the other by operations on that tensor alone."""
+    return left is right or any(right is one for one in _single_line(left)) or any(
+        left is one for one in _single_line(right)
+    )
+
+
+def _single_line(node: Node) -> Iterable[Node]:
+    """Yield the tensors that one was made from, as long as each operation had a single operand."""
+    while isinstance(node, Made) and len(node.inputs) == 1:
+        node = node.inputs[0]
+        yield node
+
+
+def _same_target(left: ObservedHead, right: ObservedHead) -> bool:
+    shared = left.label.tags == right.label.tags
+    related = left.label is right.label or bool(left.label.tags)
+    return shared and related
+
+
+def main_head(heads: Sequence[ObservedHead], record: StepRecord, target: str | None) -> list[ObservedHead]:
+    """Return the main head; several where nothing tells them apart.
+
+    Args:
+        heads: All heads.
+        record: What the step showed.
+        target: Path of the labels that the user named.
+    """
+    ranked = sorted(heads, key=lambda head: (*_rank(head, record, target), head.position))
+    best = ranked[:1]
+    for head in ranked[1:]:
+        first = best[0]
+        alike = _rank(head, record, target) == _rank(first, record, target)
+        if alike and _same_target(head, first) and head.event.kind != "meeting":
+            best.append(head)
+    return best
+
+
+def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[int, ...]:
+    named = record.tags_of([target]) if target is not None else 0
+    modal = record.modalities.values()
+    return (
+        int(not named or not head.label.tags & named),
+        int(bool(head.label.tags & sum(set(modal)))),
+        -sum(bool(head.root.tags & tags) for tags in modal),
+        int(not head.metrics),
+        KINDS.index(head.event.kind),
+        strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
+    )
+
+
+def row_mask(links: Sequence[Link], place: int) -> Node | None:
+    """Return the mask or the indices with which the step picks rows on the way from some scores; None if it does not."""
+    for link in links[:place]:
+        node = link.node
+        if isinstance(node, Made) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):
+            return node.arguments[0][1]
+    return None
+
+
+def as_logits(head: ObservedHead) -> bool:
+    """Tell whether the walk passed the operation that makes probabilities, so that the scores are logits."""
+    names = {_name(link.node) for link in head.event.scores[: head.scores]}
+    return head.event.takes in ("logits", "log_probabilities") or bool(names & PROBABILITIES)

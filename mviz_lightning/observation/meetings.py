@@ -1,0 +1,48 @@
+"""Meetings: operations of a loss or a metric written by hand, in which scores of the model meet labels of the batch."""
+
+from torch import nn
+
+from mviz_lightning.observation.provenance import Call, Made, Node
+from mviz_lightning.observation.step_record import StepRecord
+
+LOOKUPS = {"gather", "__getitem__", "take_along_dim", "index_select", "index_put", "scatter"}
+"""Operations that look up the scores of labels."""
+
+DIFFERENCES = {"sub", "__rsub__", "rsub", "eq", "ne", "__eq__", "__ne__", "__sub__", "isclose"}
+"""Operations that compare scores with labels."""
+
+PRODUCTS = {"mul", "__mul__", "__rmul__", "where", "einsum", "matmul", "add"}
+"""Operations that weigh scores by labels."""
+
+
+def meeting_of(
+    made: Made, operands: list[Node], record: StepRecord, open_calls: list[Call]
+) -> tuple[Node, Node] | None:
+    """Return the scores and the label that meet in an operation for the first time; None if none do.
+
+    A submodule with weights that reads another leaf of the batch is part of the model, no loss.
+    """
+    if strength(made.name) is None or any(_has_weights(call.module) for call in open_calls if _is_part(call)):
+        return None
+    if made.name == "__getitem__" and not isinstance(made.arguments[0][1], tuple):
+        return None  # rows that are chosen or sorted by a label
+    modal, labels = sum(set(record.modalities.values())), record.others
+    scores = [node for node in operands if node.learned and node.tags & modal and not node.tags & labels]
+    targets = [node for node in operands if not node.learned and node.tags & labels and not node.tags & modal]
+    return (scores[0], targets[0]) if scores and targets else None
+
+
+def strength(name: str) -> int | None:
+    """Return how surely the operation of a meeting tells labels: 0 looks labels up, 1 compares, 2 weighs."""
+    for rank, names in enumerate((LOOKUPS, DIFFERENCES, PRODUCTS)):
+        if name in names:
+            return rank
+    return None
+
+
+def _is_part(call: Call) -> bool:
+    return call.name is not None
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None

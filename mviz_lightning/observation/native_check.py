@@ -1,0 +1,98 @@
+"""Compare a way of calling the model with the scores that the user's own step computed for the same examples."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine.agreement import agree, deviation
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import describe_error
+from mviz_lightning.observation.ways import Way
+
+
+@dataclass(frozen=True)
+class CheckedWay:
+    """A way whose outputs are compared with the user's own.
+
+    Attributes:
+        way: The way.
+        deviation: Largest difference, as a multiple of the spread of the user's own scores; infinite if it failed.
+        failure: Why it failed; ``""`` if it ran.
+    """
+
+    way: Way
+    deviation: float
+    agrees: bool
+    failure: str = ""
+
+
+def first_agreeing(
+    ways: Iterable[Way], own: Tensor, probe: Probe, evaluator_of: Callable[[Predict], Evaluator]
+) -> tuple[CheckedWay | None, list[CheckedWay]]:
+    """Return the first way that gives the user's own scores, and all that were tried.
+
+    Args:
+        ways: The ways, the preferred one first.
+        own: ``(R, C)`` or ``(R,)`` scores of the probe's first R examples, as the step computed them.
+        probe: The examples.
+        evaluator_of: Makes the evaluator that calls the model this way.
+    """
+    tried: list[CheckedWay] = []
+    for way in ways:
+        tried.append(checked(way, own, probe, evaluator_of(way.call.predict)))
+        if tried[-1].agrees:
+            return tried[-1], tried
+    return None, tried
+
+
+def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator) -> CheckedWay:
+    """Compare a way with the user's own scores; it must run on fewer rows and on recombined ones too."""
+    count = min(len(own), probe.size)
+    square = own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count  # perhaps scores of all pairs
+    try:
+        found = _raw(evaluator, probe, _aligned(torch.arange(count), probe))
+        _raw(evaluator, probe, _aligned(torch.arange(max(1, count // 2)), probe))
+        _raw(evaluator, probe, _recombined(count, probe))
+    except Exception as error:
+        return CheckedWay(way, float("inf"), agrees=False, failure=describe_error(error))
+    own = own[:count, : found.shape[1]] if square and found.dim() == 2 else own[:count]
+    own, found = _columns(own.cpu()), _columns(found.cpu())
+    return CheckedWay(way, deviation(own, found), agrees=own.shape == found.shape and agree(own, found))
+
+
+def _raw(evaluator: Evaluator, probe: Probe, query: Query) -> Tensor:
+    """Return what the call returns, whatever its shape, a single row too."""
+    with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
+        found = evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
+    if not isinstance(found, Tensor) or found.dim() == 0 or len(found) != len(query):
+        raise ValueError(f"returned {tuple(getattr(found, 'shape', ()))} for {len(query)} examples")
+    return found.detach()
+
+
+def _aligned(rows: Tensor, probe: Probe) -> Query:
+    return Query.aligned(rows, len(probe.schema.names))
+
+
+def _recombined(count: int, probe: Probe) -> Query:
+    """Return rows in which each modality is of another example."""
+    rows = torch.arange(count)
+    return Query(torch.stack([rows.roll(place) for place in range(len(probe.schema.names))], 1))
+
+
+def _columns(outputs: Tensor) -> Tensor:
+    return outputs.unsqueeze(1) if outputs.dim() == 1 else outputs
+
+
+def compared(evaluator: Evaluator, own: Tensor, probe: Probe) -> float | None:
+    """Return the deviation of the evaluator's scores from the user's own; None if they cannot be compared."""
+    with suppress(Exception):
+        found = _columns(_raw(evaluator, probe, _aligned(torch.arange(min(len(own), probe.size)), probe)))
+        return deviation(_columns(own[: len(found)].cpu()), found.cpu())
+    return None

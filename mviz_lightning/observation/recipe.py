@@ -1,0 +1,218 @@
+"""Recipes: a part of the recorded graph as a function of a batch, which computes it anew for other examples."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from mviz_lightning.batch import tree
+from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.observation.provenance import BatchPart, Call, Held, Leaf, Made, Node
+from mviz_lightning.observation.step_record import StepRecord
+
+MOST_OPERATIONS = 12
+"""Largest number of operations outside modules that a recipe repeats; more of them are left to the step itself."""
+
+SIZED = {"view", "reshape", "expand", "repeat", "arange", "zeros", "ones", "full", "new_zeros", "new_ones", "new_full"}
+"""Operations that may be given the number of examples."""
+
+
+class NotRepeatableError(Exception):
+    """A part of the step cannot be repeated on other examples from what was recorded."""
+
+
+@dataclass
+class Evaluation:
+    """One evaluation of a recipe; what is needed twice is computed once.
+
+    Attributes:
+        module: The user's model.
+        batch: The batch.
+        count: Number of examples in the batch.
+    """
+
+    module: nn.Module
+    batch: Any
+    count: int
+    done: dict[int, Any] = field(default_factory=dict)
+
+
+Step: TypeAlias = Callable[[Evaluation], Any]
+"""One step of a recipe."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Computes a recorded tensor for another batch.
+
+    Attributes:
+        step: Computes it.
+        call: The outermost module call whose result it is; None if operations follow, or there is none.
+        size: ``batch -> number of examples``.
+    """
+
+    step: Step
+    call: Call | None
+    size: Callable[[Any], int]
+
+    def __call__(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return the tensor for the examples of a batch."""
+        return self.step(Evaluation(module, batch, self.size(batch)))  # type: ignore[no-any-return]
+
+
+@dataclass
+class RecipeWriter:
+    """Writes recipes for one record of the step.
+
+    Attributes:
+        record: What the step showed.
+        numbers: Numbers that the user's modules hold, which a schedule may change: no recipe repeats them.
+        learned: Whether a recipe may use weights and modules; those of targets may not.
+    """
+
+    record: StepRecord
+    numbers: frozenset[float] = frozenset()
+    learned: bool = True
+    _operations: int = 0
+
+    def recipes(self, node: Node) -> Iterator[Recipe]:
+        """Yield the recipes of a tensor, the outermost module call first."""
+        for call, keys in reversed(node.results if self.learned else []):
+            step = self._tried(lambda call=call, keys=keys: self._result(call, keys))  # type: ignore[misc]
+            if step is not None:
+                yield Recipe(step, call, self._size)
+        step = self._tried(lambda: self._made(node))
+        if step is not None:
+            yield Recipe(step, None, self._size)
+
+    def _tried(self, write: Callable[[], Step]) -> Step | None:
+        self._operations = 0
+        try:
+            return write()
+        except (NotRepeatableError, RecursionError):
+            return None
+
+    def _size(self, batch: Any) -> int:
+        return self.record.schema.size(self.record.schema.leaves(batch))
+
+    def _node(self, node: Node) -> Step:
+        """Return the step of a tensor: of the outermost call that can be repeated, else of its operation."""
+        for call, keys in reversed(node.results if self.learned else []):
+            try:
+                return self._result(call, keys)
+            except NotRepeatableError:
+                continue
+        return self._made(node)
+
+    def _made(self, node: Node) -> Step:
+        if isinstance(node, Leaf):
+            keys = node.keys
+            return lambda run: tree.get(run.batch, keys)
+        if isinstance(node, Held) and self.learned:
+            owner, attribute = node.owner, node.attribute
+            return lambda run: getattr(run.module.get_submodule(owner), attribute)
+        if isinstance(node, Made):
+            return self._operation(node)
+        raise NotRepeatableError("a tensor of the step was made outside PyTorch or before the step")
+
+    def _operation(self, node: Made) -> Step:
+        self._operations += 1
+        if self._operations > MOST_OPERATIONS:
+            raise NotRepeatableError(f"more than {MOST_OPERATIONS} operations stand outside modules")
+        write = _Arguments(self, node.after, sized=node.name in SIZED)
+        given, (function, keys) = write(node.arguments), (node.function, node.keys)
+        changes = node.name.endswith("_") and (not node.name.startswith("__") or node.name == "__setitem__")
+
+        def operate(run: Evaluation) -> Any:
+            args, kwargs = given(run)
+            if not changes:
+                return tree.get(function(*args, **kwargs), keys)
+            target = args[0].clone()  # in place, it would change what others read
+            function(target, *args[1:], **kwargs)
+            return target
+
+        return _once(node, operate)
+
+    def _result(self, call: Call, keys: tree.Keys) -> Step:
+        """Return the step that calls a module and takes a tensor from what it returns."""
+        given = _Arguments(self, call.after)(call.arguments)
+        name, module, direct = call.name, call.module, call.direct
+
+        def called(run: Evaluation) -> Any:
+            target = module if name is None else run.module.get_submodule(name)
+            args, kwargs = given(run)
+            if name is not None:
+                return target.forward(*args, **kwargs) if direct else target(*args, **kwargs)
+            with isolated(target):  # of a module that the model does not hold nobody else takes care
+                return target(*args, **kwargs)
+
+        results = _once(call, called)
+        return lambda run: tree.get(results(run), keys)
+
+
+def _once(owner: object, compute: Step) -> Step:
+    """Return a step that computes its value once an evaluation."""
+
+    def step(run: Evaluation) -> Any:
+        if id(owner) not in run.done:
+            run.done[id(owner)] = compute(run)
+        return run.done[id(owner)]
+
+    step.owner = owner  # type: ignore[attr-defined]  # keeps the owner alive, whose identity is the key
+    return step
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """Turns a template of arguments into a step.
+
+    Attributes:
+        writer: Writes the steps of tensors.
+        after: Number of values that had left PyTorch before; then numbers may be theirs.
+        sized: Whether a number may be the number of examples.
+    """
+
+    writer: RecipeWriter
+    after: int
+    sized: bool = False
+
+    def __call__(self, template: Any) -> Step:
+        """Return a step that returns the arguments."""
+        if isinstance(template, Node):
+            return self._tensor(template)
+        if isinstance(template, BatchPart):
+            return lambda run: tree.get(run.batch, template.keys)
+        children = tree.children(template)
+        if children:
+            steps = {(key,): self(child) for key, child in children}
+            return lambda run: tree.replace(template, {keys: step(run) for keys, step in steps.items()})
+        return self._constant(template)
+
+    def _tensor(self, node: Node) -> Step:
+        if self.after and isinstance(node, Made) and not node.learned:
+            raise NotRepeatableError("values left PyTorch before the call, which may be among its arguments")
+        return self.writer._node(node)
+
+    def _constant(self, value: Any) -> Step:
+        if isinstance(value, list | tuple) and value:
+            if len(value) == self.writer.record.count > 1:
+                raise NotRepeatableError("a list has one entry for each example")
+            steps = [self._constant(one) for one in value]
+            return lambda run: type(value)(step(run) for step in steps)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return self._number(value)
+        return lambda _: value
+
+    def _number(self, value: float) -> Step:
+        if isinstance(value, float) and (value in self.writer.numbers or self.after):
+            raise NotRepeatableError(f"the number {value:g} may be another one at the next validation")
+        if self.sized and value == self.writer.record.count:
+            return lambda run: run.count
+        return lambda _: value
+
+
+def numbers_of(module: nn.Module) -> frozenset[float]:
+    """Return the floating-point numbers among the attributes of a model and its submodules."""
+    held = (value for child in module.modules() for value in vars(child).values())
+    return frozenset(value for value in held if isinstance(value, float))

@@ -1,0 +1,265 @@
+"""Watch one call of the user's step: record where tensors come from and where the scores go."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+from torchmetrics import Metric
+
+from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.engine.isolation import CONTAINERS
+from mviz_lightning.engine.muted_step import StopStep
+from mviz_lightning.observation.events import LOSSES, VIEWS, SELECTIONS, ChainWalk, Event, Takes, passed
+from mviz_lightning.observation.meetings import meeting_of
+from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
+from mviz_lightning.observation.step_record import StepRecord, Wanted
+
+ESCAPES = {"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"}
+"""Operations whose results leave PyTorch."""
+
+KEPT_ALIVE = passed("anything")
+"""Operations whose operand is kept alive as long as their result."""
+
+
+class StepRecorder(TorchFunctionMode):
+    """Records one call of the step while it is the current mode.
+
+    Args:
+        module: The user's model.
+        batch: The batch that the step is given.
+        schema: Where the modalities live in the batch.
+        wanted: The event at which the step is stopped; None to let it run to its end.
+
+    Attributes:
+        record: What was recorded.
+        caught: Scores and target of the wanted event; None before it.
+    """
+
+    def __init__(self, module: nn.Module, batch: Any, schema: BatchSchema, wanted: Wanted | None = None) -> None:
+        super().__init__()
+        self.record = StepRecord(schema, schema.size(schema.leaves(batch)))
+        self.caught: tuple[Tensor, Tensor | None] | None = None
+        self._module, self._wanted, self._parts = module, wanted, BatchParts(batch)
+        self._provenance, self._open, self._escapes, self._seen = Provenance(), [], 0, Counter[tuple[str, str]]()
+        self._names = {id(child): name for name, child in module.named_modules()}
+        self._paused = False
+        self._know(module, batch)
+
+    def _know(self, module: nn.Module, batch: Any) -> None:
+        """Say where the tensors come from that the step begins with."""
+        for owner, child in module.named_modules():
+            held = {**vars(child), **child._parameters, **child._buffers}
+            for attribute, value in held.items():
+                if isinstance(value, Tensor):
+                    learned = isinstance(value, nn.Parameter)
+                    node = Held(0, learned, tuple(value.shape), owner=owner, attribute=attribute)
+                    self._provenance.put(value, node)
+        for keys, value in tree.nodes(batch):
+            if isinstance(value, Tensor):
+                tags = self.record.leaves.setdefault(keys, 1 << len(self.record.leaves))
+                self._provenance.put(value, Leaf(tags, shape=tuple(value.shape), keys=keys))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Record what runs in the block; nothing stays on any module after it."""
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
+            leave = register_module_forward_hook(self._leave_call, with_kwargs=True, always_call=True)
+            stack.callback(leave.remove)
+            stack.enter_context(_shadowed(self._module, "forward", self._direct_forward))
+            for metric in _metrics(self._module):
+                stack.enter_context(_shadowed(metric, "update", lambda update, m=metric: self._updated(m, update)))
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(self)
+            yield
+        self.record.returned = True
+
+    # -- Operations ----------------------------------------------------------------------------------------------------
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and record where its results come from."""
+        kwargs = kwargs or {}
+        if self._paused:
+            return func(*args, **kwargs)
+        if func in LOSSES:
+            self._saw("loss", func.__name__, *_scores_and_target(args, kwargs), LOSSES[func])
+        name = str(getattr(func, "__name__", ""))
+        changes = (name.endswith("_") and not name.startswith("__")) or name == "__setitem__" or "out" in kwargs
+        before = self._template(args, kwargs) if changes else None
+        outputs = func(*args, **kwargs)
+        if changes or _holds_tensor(outputs):
+            self._made(func, name, args, before or self._template(args, kwargs), outputs, changes=changes)
+        elif name in ESCAPES:
+            self._escaped(args)
+        return outputs
+
+    def _template(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        return self._provenance.template((tuple(args), dict(kwargs)), self._parts)  # type: ignore[no-any-return]
+
+    def _made(self, func: Any, name: str, args: Any, template: Any, outputs: Any, *, changes: bool) -> None:
+        given = [value for value in args if isinstance(value, Tensor)]
+        outputs = args[0] if name == "__setitem__" else outputs
+        within = self._open[-1] if self._open else None
+        operands = list(nodes_in(template))
+        tags, learned = _union(operands)
+        for keys, tensor in tree.nodes(outputs):
+            if not isinstance(tensor, Tensor) or (not changes and any(tensor is one for one in given)):
+                continue
+            node = Made(tags, learned, tuple(tensor.shape), [], func, template, keys, within, self._escapes)
+            self._provenance.put(tensor, node)
+            if name in KEPT_ALIVE and given and not changes:
+                self._provenance.keep(tensor, given[0])
+            self._met(node, operands, args)
+
+    def _escaped(self, args: Any) -> None:
+        tags, _ = _union([self._provenance.of(value) for value in args if isinstance(value, Tensor)])
+        if not self._open:
+            self.record.escaped |= tags
+        self._escapes += bool(tags)
+
+    # -- Modules -------------------------------------------------------------------------------------------------------
+
+    def _enter_call(self, module: nn.Module, args: Any) -> None:
+        if not self._paused:
+            self._begin(module, args, {}, direct=False)
+
+    def _begin(self, module: nn.Module, args: Any, kwargs: Any, *, direct: bool) -> Call:
+        within = self._open[-1] if self._open else None
+        name = self._names.get(id(module))
+        call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct)
+        self._open.append(call)
+        return call
+
+    def _leave_call(self, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
+        if self._paused or not self._open or self._open[-1].module is not module:
+            return
+        call = self._open.pop()
+        call.arguments = (call.arguments[0], self._template((), kwargs)[1])
+        self._returned(call, outputs)
+
+    def _returned(self, call: Call, outputs: Any) -> None:
+        tags, _ = _union(list(nodes_in(call.arguments)))
+        for keys, tensor in tree.nodes(outputs):
+            if isinstance(tensor, Tensor):
+                if not self._provenance.known(tensor):  # of a scripted module, whose operations no mode sees
+                    learned = next(call.module.parameters(), None) is not None
+                    self._provenance.put(tensor, Node(tags, learned, tuple(tensor.shape)))
+                self._provenance.of(tensor).results.append((call, keys))
+
+    def _direct_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the model's ``forward``, recorded where the step calls it and not the model."""
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            if self._open and self._open[-1].module is self._module:
+                return forward(*args, **kwargs)
+            call = self._begin(self._module, args, kwargs, direct=True)
+            try:
+                outputs = forward(*args, **kwargs)
+                self._returned(call, outputs)
+            finally:
+                self._open.remove(call)
+            return outputs
+
+        return recorded
+
+    # -- Events --------------------------------------------------------------------------------------------------------
+
+    def _updated(self, metric: Metric, update: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a metric's ``update`` that records what it is given."""
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            if not self._paused:
+                scores, target = _predictions_and_target(args, kwargs)
+                self._saw("metric", type(metric).__name__, scores, target, "anything", metric)
+            before, self._paused = self._paused, True
+            try:
+                return update(*args, **kwargs)
+            finally:
+                self._paused = before
+
+        return recorded
+
+    def _met(self, node: Made, operands: list[Node], args: Any) -> None:
+        """Record a first meeting of scores and labels."""
+        found = meeting_of(node, operands, self.record, self._open)
+        if found is not None:
+            tensors = [value for _, value in tree.nodes(args) if isinstance(value, Tensor)]
+            scores, target = ([one for one in tensors if self._provenance.of(one) is wanted] for wanted in found)
+            if scores and target:
+                self._saw("meeting", node.name, scores[0], target[0], "anything")
+
+    def _saw(
+        self, kind: Any, name: str, scores: Any, target: Any, takes: Takes, metric: Metric | None = None
+    ) -> None:
+        if not isinstance(scores, Tensor):
+            return
+        self._seen[kind, name] += 1
+        walk = ChainWalk(self._provenance, self._open, self.record.count)
+        links, tensors = walk.links(scores, passed(takes)), walk.tensors
+        targets = walk.links(target, VIEWS | SELECTIONS) if isinstance(target, Tensor) else ()
+        event = Event(kind, name, self._seen[kind, name], links, targets, takes, metric, (self._open or [None])[-1])
+        self.record.events.append(event)
+        self._catch(event, tensors, walk.tensors if targets else [])
+
+    def _catch(self, event: Event, scores: list[Tensor], targets: list[Tensor]) -> None:
+        wanted = self._wanted
+        if wanted is not None and (event.kind, event.name, event.ordinal) == (wanted.kind, wanted.name, wanted.ordinal):
+            target = targets[wanted.target] if wanted.target < len(targets) else None
+            self.caught = (scores[wanted.scores], target)
+            raise StopStep
+
+
+def _union(nodes: list[Node]) -> tuple[Tags, bool]:
+    tags = 0
+    for node in nodes:
+        tags |= node.tags
+    return tags, any(node.learned for node in nodes)
+
+
+def _holds_tensor(outputs: Any) -> bool:
+    return isinstance(outputs, Tensor) or (
+        isinstance(outputs, tuple | list) and any(isinstance(one, Tensor) for one in outputs)
+    )
+
+
+def _scores_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    scores = args[0] if args else kwargs.get("input")
+    target = args[1] if len(args) > 1 else kwargs.get("target")
+    return scores, target
+
+
+def _predictions_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    scores = args[0] if args else kwargs.get("preds")
+    target = args[1] if len(args) > 1 else kwargs.get("target")
+    return scores, target
+
+
+@contextmanager
+def _shadowed(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[None]:
+    """Replace a method of one object in the block, and put back exactly what was there."""
+    own = vars(owner)
+    had, before = name in own, own.get(name)
+    own[name] = wrapped(getattr(owner, name))
+    try:
+        yield
+    finally:
+        if had:
+            own[name] = before
+        else:
+            own.pop(name, None)
+
+
+def _metrics(module: nn.Module) -> list[Metric]:
+    """Return the metrics of a model, those in its plain containers too."""
+    found = {id(child): child for child in module.modules() if isinstance(child, Metric)}
+    for child in module.modules():
+        for value in vars(child).values():
+            if isinstance(value, CONTAINERS):
+                held = value.values() if isinstance(value, dict) else value
+                found |= {id(one): one for one in held if isinstance(one, Metric)}
+    return list(found.values())

@@ -1,0 +1,102 @@
+"""Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.functional import Task
+from mviz_lightning.observation import wording
+from mviz_lightning.observation.heads import ObservedHead, heads_of, main_head
+from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
+from mviz_lightning.observation.step_record import StepRecord
+from mviz_lightning.observation.targets import ObservedTarget, target_of
+from mviz_lightning.observation.ways import StepFunction, Way, ways_of
+
+
+@dataclass(frozen=True)
+class ObservedModel:
+    """What the user's own step told.
+
+    Attributes:
+        way: How the scores are computed for other examples.
+        head: The scores that count.
+        target: The target that they are compared with; None for scores of all pairs, which have none.
+        line: What was found, for the log.
+        step: The step.
+    """
+
+    way: Way
+    head: ObservedHead
+    target: ObservedTarget | None
+    line: str
+    step: StepFunction
+
+    @property
+    def task(self) -> Task | None:
+        """What the outputs stand for; None where the step does not tell."""
+        return self.head.task
+
+
+def settle(
+    record: StepRecord,
+    module: nn.Module,
+    step: StepFunction,
+    trial: Probe,
+    evaluator_of: Callable[[Predict], Evaluator],
+    target: str | None = None,
+) -> ObservedModel | None:
+    """Return what a step tells; None if it gives no scores away.
+
+    Args:
+        record: What the step showed.
+        module: The user's model.
+        step: The step.
+        trial: The first examples of the batch that the step was given.
+        evaluator_of: Makes the evaluator that calls the model in one way.
+        target: Path of the labels that the user named.
+
+    Raises:
+        ConfigurationError: Nothing tells which of several scores counts, they are no scores of examples, or no way
+            gives the scores that the step computed.
+    """
+    heads = heads_of(record)
+    if not heads:
+        return None
+    best = main_head(heads, record, target)
+    head = best[0]
+    if len(best) > 1:
+        raise ConfigurationError(wording.asked(best, record))
+    _require_usable(head, record)
+    if head.rows is None:
+        raise ConfigurationError(wording.without_rows(head, record))
+    found, tried = first_agreeing(ways_of(head, record, module, step), head.rows, trial, evaluator_of)
+    if found is None:
+        raise ConfigurationError(wording.disagreeing(head, tried))
+    own = None if head.contrastive else target_of(head, record, module, step)
+    line = _line(found, head, own, heads, record)
+    return ObservedModel(found.way, head, own, line, step)
+
+
+def _require_usable(head: ObservedHead, record: StepRecord) -> None:
+    """Raise where the head's scores are made from the labels, or its target belongs to a modality."""
+    modal = sum(set(record.modalities.values()))
+    if head.label.tags & modal:
+        raise ConfigurationError(wording.target_in_modality(head, record))
+    if head.label.tags & record.others & head.root.tags:
+        raise ConfigurationError(wording.depends_on_target(head, record))
+
+
+def _line(
+    found: CheckedWay,
+    head: ObservedHead,
+    target: ObservedTarget | None,
+    heads: Sequence[ObservedHead],
+    record: StepRecord,
+) -> str:
+    further = [other for other in heads if other is not head]
+    return wording.line(found.way, head, target, further, record)

@@ -1,0 +1,66 @@
+"""What one call of the user's step showed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.observation.events import Event
+from mviz_lightning.observation.provenance import Tags
+
+
+@dataclass
+class StepRecord:
+    """What one call of the step showed.
+
+    Attributes:
+        schema: Where the modalities live in the batch.
+        count: Number of examples in the batch.
+        leaves: Keys of the batch's tensors -> their tags.
+        events: Where the step gave scores away, in order.
+        escaped: Tags of the leaves whose values left PyTorch outside modules.
+        returned: Whether the step ran to its end.
+    """
+
+    schema: BatchSchema
+    count: int
+    leaves: dict[tree.Keys, Tags] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    escaped: Tags = 0
+    returned: bool = False
+
+    def tags_of(self, paths: Iterable[str]) -> Tags:
+        """Return the tags of some leaves."""
+        return sum({self.leaves.get(self.schema.keys[path], 0) for path in paths if path in self.schema.keys})
+
+    def code(self, keys: tree.Keys) -> str:
+        """Return Python code for a leaf of the batch: ``batch["image"]``."""
+        return self.schema.code(keys)
+
+    @property
+    def modalities(self) -> dict[str, Tags]:
+        """Modality -> the tags of its leaves."""
+        return {name: self.tags_of(paths) for name, paths in self.schema.values.items()}
+
+    @property
+    def others(self) -> Tags:
+        """The tags of the leaves of no modality."""
+        return self.tags_of(self.schema.unowned)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An event of an earlier call of the step that a replay waits for.
+
+    Attributes:
+        kind: Kind of the event.
+        name: Its name.
+        ordinal: Its place among the events of this kind and name.
+        scores: Number of links from its argument back to the scores.
+        target: The same of the target.
+    """
+
+    kind: str
+    name: str
+    ordinal: int
+    scores: int = 0
+    target: int = 0

@@ -1,0 +1,103 @@
+"""The target that the step compares the scores with, for any examples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine.evaluator import device_of
+from mviz_lightning.engine.query import Query
+from mviz_lightning.functional.targets import IGNORED
+from mviz_lightning.observation.heads import ObservedHead, row_mask
+from mviz_lightning.observation.provenance import Leaf, Node
+from mviz_lightning.observation.recipe import RecipeWriter, numbers_of
+from mviz_lightning.observation.spelling import spelled
+from mviz_lightning.observation.step_record import StepRecord, Wanted
+from mviz_lightning.observation.ways import ReplayedStep, StepFunction, name_of_step
+
+ROWS_AT_ONCE = 64
+"""Number of examples whose targets are computed at once."""
+
+
+@dataclass(frozen=True)
+class ObservedTarget:
+    """Computes the step's own target for examples of a probe.
+
+    Attributes:
+        compute: ``(module, batch) -> (B, ...) target``.
+        code: The target as code, for people: ``batch["y"] - 1``.
+        path: Path of the leaf that it was made from; None where several were, or none is known.
+        known: ``(module, batch) -> (B,)`` bool, the examples that the step scores; None if it scores all.
+    """
+
+    compute: Callable[[nn.Module, Any], Tensor]
+    code: str
+    path: str | None = None
+    known: Callable[[nn.Module, Any], Tensor] | None = None
+
+    def of(self, module: nn.Module, probe: Probe) -> Tensor:
+        """Return ``(N, ...)`` targets of all examples of a probe, on the CPU; those that the step leaves out are -100."""
+        rows = torch.arange(probe.size).split(ROWS_AT_ONCE)
+        return torch.cat([self._rows(module, probe, some) for some in rows])
+
+    def _rows(self, module: nn.Module, probe: Probe, rows: Tensor) -> Tensor:
+        aligned = Query.aligned(rows, len(probe.schema.names))
+
+        def batch() -> Any:
+            return probe.batch(aligned.sources, {}, device_of(module))
+
+        target = self.compute(module, batch()).detach().cpu()
+        if self.known is None:
+            return target
+        known = self.known(module, batch()).detach().cpu()
+        if known.dtype != torch.bool:  # indices of the rows that are scored
+            known = torch.zeros(len(target), dtype=torch.bool).index_fill(0, known.flatten(), value=True)
+        shape = (-1, *[1] * (target.dim() - 1))
+        return torch.where(known.reshape(shape), target, torch.tensor(IGNORED, dtype=target.dtype))
+
+
+def target_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: StepFunction) -> ObservedTarget:
+    """Return how the step's target is computed: from leaves, or by a replay where it was made outside PyTorch.
+
+    Args:
+        head: The head whose target it is.
+        record: What the step showed.
+        module: The user's model.
+        step: The step.
+    """
+    writer = RecipeWriter(record, numbers_of(module), learned=False)
+    recipe = next(writer.recipes(head.label), None)
+    mask = row_mask(head.event.target, head.target)
+    known = None if mask is None else next(writer.recipes(mask), None)
+    path = _path_of(head.label, record)
+    if recipe is None or (mask is not None and known is None):
+        return ObservedTarget(_replayed(head, record, step), f"what {head.event.name} in {name_of_step(step)} is given", path)
+    return ObservedTarget(recipe, spelled(head.label, record.code, learned=False), path, known)
+
+
+def _replayed(head: ObservedHead, record: StepRecord, step: StepFunction) -> Callable[[nn.Module, Any], Tensor]:
+    event = head.event
+    replayed = ReplayedStep(step, record.schema, Wanted(event.kind, event.name, event.ordinal, head.scores, head.target))
+
+    def compute(module: nn.Module, batch: Any) -> Tensor:
+        _, target = replayed(module, batch)
+        if target is None:
+            raise RuntimeError(f"{event.name} was given no target in a replay of {name_of_step(step)}")
+        return target
+
+    return compute
+
+
+def _path_of(label: Node, record: StepRecord) -> str | None:
+    """Return the path of the only leaf that reached a target."""
+    paths = [path for path, keys in record.schema.keys.items() if record.leaves.get(keys, 0) & label.tags]
+    return paths[0] if len(paths) == 1 else None
+
+
+def is_plain(head: ObservedHead) -> bool:
+    """Tell whether a target is a leaf of the batch as it is, or a view of one."""
+    return isinstance(head.event.target[-1].node, Leaf)
+

@@ -1,0 +1,123 @@
+"""Ways to compute the observed scores for other examples: the model's own call, an inner call, or the step itself."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.engine.model_call import ModelCall, Predict
+from mviz_lightning.engine.muted_step import call_step, muted
+from mviz_lightning.observation.heads import ObservedHead
+from mviz_lightning.observation.provenance import Made
+from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
+from mviz_lightning.observation.recorder import StepRecorder
+from mviz_lightning.observation.spelling import spelled, spelled_call
+from mviz_lightning.observation.step_record import StepRecord, Wanted
+
+WayName: TypeAlias = Literal["forward", "call", "replay"]
+"""The model's own call, calls of its parts, or the step up to the loss."""
+
+StepFunction: TypeAlias = Callable[..., Any]
+"""The user's step, ``(module, batch) -> anything``."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to compute the scores of a head.
+
+    Attributes:
+        name: Which kind of way it is.
+        call: The call.
+        watched: Name of the submodule whose own call in the user's step returns the scores; None if no single call does.
+        keys: The keys from what it returns to the scores.
+    """
+
+    name: WayName
+    call: ModelCall
+    watched: str | None = None
+    keys: tree.Keys = ()
+
+
+def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: StepFunction) -> Iterator[Way]:
+    """Yield the ways to compute a head's scores, the preferred one first.
+
+    Args:
+        head: The head.
+        record: What the step showed.
+        module: The user's model.
+        step: The step.
+    """
+    for recipe in RecipeWriter(record, numbers_of(module)).recipes(head.root):
+        yield _way_of_recipe(recipe, head, record)
+    yield replay_way(head, record, step)
+
+
+def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Way:
+    call = recipe.call
+    if call is None:
+        text = spelled(head.root, record.code)
+        return Way("call", ModelCall(text, scores_by(recipe), None))
+    keys = next(keys for found, keys in head.root.results if found is call)
+    name: WayName = "forward" if call.name == "" else "call"
+    watched = None if call.direct else call.name
+    return Way(name, ModelCall(spelled_call(call, keys, record.code), scores_by(recipe), None), watched, keys)
+
+
+def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
+    """Return the way that replays the step until it gives the scores away."""
+    event = head.event
+    wanted = Wanted(event.kind, event.name, event.ordinal, head.scores, head.target)
+    replayed = ReplayedStep(step, record.schema, wanted)
+    text = f"what {event.name} is given in {name_of_step(step)}, which is replayed without logging"
+    return Way("replay", ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), None))
+
+
+@dataclass(frozen=True)
+class ReplayedStep:
+    """Replays the step, muted, until a wanted event.
+
+    Attributes:
+        step: The step.
+        schema: Where the modalities live in the batch.
+        wanted: The event at which it stops.
+    """
+
+    step: StepFunction
+    schema: BatchSchema
+    wanted: Wanted
+
+    def __call__(self, module: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """Return the scores and the target of the event.
+
+        Raises:
+            RuntimeError: The step ended without it.
+        """
+        recorder = StepRecorder(module, batch, self.schema, self.wanted)
+        with muted(module), recorder.watching():
+            call_step(module, self.step, batch)
+        if recorder.caught is None:
+            raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}")
+        return recorder.caught
+
+
+def scores_by(compute: Callable[[nn.Module, Any], Tensor]) -> Predict:
+    """Return a call of the model that returns floating-point scores."""
+
+    def predict(module: nn.Module, batch: Any) -> Tensor:
+        found = compute(module, batch)
+        return found if found.is_floating_point() else found.to(torch.get_default_dtype())
+
+    return predict
+
+
+def name_of_step(step: StepFunction) -> str:
+    """Return a step's name, for messages: ``validation_step``."""
+    return str(getattr(step, "__name__", type(step).__name__))
+
+
+def is_made(head: ObservedHead) -> bool:
+    """Tell whether an operation of the step itself made the scores."""
+    return isinstance(head.root, Made) and not head.root.results

@@ -1,0 +1,90 @@
+"""What is said of an observed step: the line of the log, questions, and refusals."""
+
+import math
+from collections.abc import Sequence
+
+from mviz_lightning.observation.heads import ObservedHead
+from mviz_lightning.observation.native_check import CheckedWay
+from mviz_lightning.observation.spelling import spelled
+from mviz_lightning.observation.step_record import StepRecord
+from mviz_lightning.observation.targets import ObservedTarget
+from mviz_lightning.observation.ways import Way
+
+PREDICT = "Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns the scores"
+
+
+def line(
+    way: Way, head: ObservedHead, target: ObservedTarget | None, further: Sequence[ObservedHead], record: StepRecord
+) -> str:
+    """Return what was found, in one line."""
+    shape = f"(B, {', '.join(map(str, head.root.shape[1:]))})" if len(head.root.shape) > 1 else "(B,)"
+    said = [f"outputs: {way.call.description} -> {shape}"]
+    if target is not None:
+        said.append(f"target: {target.code}")
+    if head.contrastive:
+        said.append("task: scores of all pairs of examples")
+    elif head.task is not None:
+        said.append(f"task: {head.task}, from {head.event.name}")
+    if further:
+        said.append(f"not measured: {', '.join(_scores(other, record) for other in further)}")
+    return "; ".join(said)
+
+
+def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
+    """Return the question which of several scores for one label counts."""
+    places = "\n".join(f"  {_scores(head, record)}" for head in heads)
+    return (
+        f"{len(heads)} outputs are compared with the same labels, and nothing tells which of them is the prediction:\n"
+        f"{places}\nGive the prediction to a torchmetric in your step, or pass the call yourself:\n"
+        f"    predict=lambda module, batch: {_pasted(heads[0], record)}"
+    )
+
+
+def without_rows(head: ObservedHead, record: StepRecord) -> str:
+    """Return why scores that are no row for each example cannot be measured."""
+    shape = tuple(head.event.scores[-1].node.shape)
+    return (
+        f"{head.event.name} is given scores of shape {shape} for {record.count} examples; allowed is one row of scores "
+        f"an example, (batch, outputs). {PREDICT} of one position, or their average over positions."
+    )
+
+
+def target_in_modality(head: ObservedHead, record: StepRecord) -> str:
+    """Return why scores whose target belongs to a modality cannot be measured."""
+    return (
+        f"{_scores(head, record)} is compared by {head.event.name} with "
+        f"{spelled(head.label, record.code, learned=False)}, which modalities= names: it is an input, and no label. "
+        f"{PREDICT}, and target= with the path of the labels, if there are any."
+    )
+
+
+def depends_on_target(head: ObservedHead, record: StepRecord) -> str:
+    """Return why scores that are computed from their own target cannot be measured."""
+    return (
+        f"{_scores(head, record)} is computed from the labels that {head.event.name} compares it with. {PREDICT} "
+        "without the labels."
+    )
+
+
+def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay]) -> str:
+    """Return why no way of computing the scores was accepted."""
+    found = "\n".join(f"  {_outcome(one)}" for one in tried)
+    return (
+        f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
+        f"{found}\nAllowed are scores that depend on their own example alone, and on no random number. {PREDICT}."
+    )
+
+
+def _outcome(tried: CheckedWay) -> str:
+    if tried.failure:
+        return f"{tried.way.call.description}: {tried.failure.partition(chr(10))[0][:200]}"
+    size = "other shapes" if math.isinf(tried.deviation) else f"{tried.deviation:.2g} of their spread"
+    return f"{tried.way.call.description}: the largest difference is {size}"
+
+
+def _scores(head: ObservedHead, record: StepRecord) -> str:
+    return spelled(head.root, record.code)
+
+
+def _pasted(head: ObservedHead, record: StepRecord) -> str:
+    return _scores(head, record).replace("self", "module", 1)
