@@ -1,0 +1,198 @@
+"""Attach the monitor to a case with ``modalities=`` alone, and compare what it measures with the truth."""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from benchmarks.observation.case import Case, Outcome
+from benchmarks.observation.found import Found, asks, found, refusal
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mviz_lightning import MultimodalMonitor
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.functional.targets import one_each
+
+SMALL = {"num_examples": 32, "group_size": 8, "reference": 48}
+"""Sizes of the monitor; they say nothing about the module."""
+
+QUIET = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "logger": False,
+    "accelerator": "cpu",
+    "devices": 1,
+    "max_epochs": 1,
+    "log_every_n_steps": 1,
+}
+
+GRID, DRAWN = 8, 32
+"""All pairs of this many examples are compared, and this many rows drawn from the whole probe."""
+
+
+class Batches(Dataset[Any]):
+    """Batches that every epoch gets anew: a step may change its batch."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return copy.deepcopy(self.batches[index])
+
+
+def loader(batches: Sequence[Any]) -> DataLoader[Any]:
+    """Return a loader of whole batches, in order."""
+    return DataLoader(Batches(batches), batch_size=None, collate_fn=lambda batch: batch)
+
+
+class Comparison(Callback):
+    """Compares at the end of every validation, where the monitor has just measured.
+
+    Attributes:
+        differences: What differed, one entry for each validation; ``""`` where nothing did.
+        seen: What the monitor found.
+    """
+
+    def __init__(self, case: Case, monitor: MultimodalMonitor) -> None:
+        self.case, self.monitor = case, monitor
+        self.differences: list[str] = []
+        self.seen: Found | None = None
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or refusal(self.monitor):
+            return
+        self.seen = found(self.monitor)
+        with trainer.precision_plugin.forward_context(), torch.no_grad():
+            self.differences.append(difference(self.case, self.seen, pl_module))
+
+    on_test_epoch_end = on_validation_epoch_end
+
+
+def run(case: Case, **told: Any) -> Outcome:
+    """Train a case's module for an epoch with the monitor, and return what became of it.
+
+    Args:
+        case: The case.
+        told: Further arguments of the monitor, to check the case itself.
+    """
+    torch.manual_seed(0)
+    module, batches = case.module(), case.batches()
+    monitor = MultimodalMonitor(case.modalities, **SMALL, **told)
+    comparison = Comparison(case, monitor)
+    try:
+        _enter(case, module, batches, [monitor, comparison])
+    except ConfigurationError as error:
+        return _declined(case, str(error))
+    except Exception as error:
+        return Outcome(case, "died", _first_line(f"{type(error).__name__}: {error}"))
+    if message := refusal(monitor):
+        return _declined(case, message)
+    return _judged(case, comparison)
+
+
+def run_told(case: Case) -> Outcome:
+    """Run a case with the monitor told what it has to find, but for the labels: this checks the case itself."""
+    for batch in case.batches() if case.target else ():
+        len(case.target(batch))
+    if case.scores is None:
+        return run(case)
+    return run(replace(case, target=None, others=0), predict=case.scores, task=case.task or "regression")
+
+
+def _enter(case: Case, module: LightningModule, batches: list[Any], callbacks: list[Callback]) -> None:
+    evaluated = loader(batches) if case.loaders is None else case.loaders(batches)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _unwritten():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(default_root_dir=folder, callbacks=callbacks, **{**QUIET, **case.trainer})
+        if case.entry == "fit":
+            trainer.fit(module, loader(batches), evaluated)
+        else:
+            getattr(trainer, case.entry)(module, evaluated, verbose=False)
+
+
+def _unwritten() -> Any:
+    """Draw and write nothing, which takes most of the time."""
+    return patch("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
+
+
+def _declined(case: Case, message: str) -> Outcome:
+    return Outcome(case, "asked" if asks(message) else "refused", _first_line(message))
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0]
+
+
+def _judged(case: Case, comparison: Comparison) -> Outcome:
+    seen = comparison.seen
+    if seen is None:
+        return Outcome(case, "died", "no validation was measured")
+    differing = [text for text in comparison.differences if text]
+    verdict = "wrong" if differing else "right"
+    return Outcome(case, verdict, "; ".join(dict.fromkeys(differing)), seen.way, seen.task, seen.code)
+
+
+def difference(case: Case, seen: Found, module: LightningModule) -> str:
+    """Return in words what differs from the truth; ``""`` if nothing does."""
+    if case.scores is None:
+        return "it ran, but no scores can be right"
+    named = "" if seen.others >= case.others else f"{seen.others} of {case.others} further heads named"
+    task = "" if case.task in (None, seen.task) else f"task {seen.task}, not {case.task}"
+    told = (_outputs_differ(case, seen, module), _labels_differ(case, seen), task, named)
+    return ", ".join(filter(None, told))
+
+
+def recombined(probe: Any) -> Tensor:
+    """Return ``(R, M)`` sources: a grid of the first modality's examples and all others', and rows drawn at random."""
+    modalities, generator = len(probe.schema.names), torch.Generator().manual_seed(1)
+    first, other = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij")
+    shifts = torch.arange(modalities - 1)
+    grid = torch.cat([first.reshape(-1, 1), (other.reshape(-1, 1) + shifts) % GRID], 1)
+    return torch.cat([grid, torch.randint(probe.size, (DRAWN, modalities), generator=generator)])
+
+
+def _outputs_differ(case: Case, seen: Found, module: LightningModule) -> str:
+    sources = recombined(seen.probe)
+    truth, outputs = case.scores(module, seen.probe.batch(sources, {})), _columns(seen.evaluate(sources))
+    expected = _columns(truth)
+    if expected.shape != outputs.shape:
+        return f"outputs {tuple(outputs.shape)}, not {tuple(expected.shape)}"
+    if case.task == "multiclass":
+        expected, outputs = (values - values.mean(1, keepdim=True) for values in (expected, outputs))
+    off = float((expected - outputs).abs().max() / expected.abs().max().clamp(min=1))
+    return "" if off <= case.tolerance else f"outputs off by {off:.2g}"
+
+
+def _columns(outputs: Tensor) -> Tensor:
+    """Return ``(R, C)`` in float64."""
+    return outputs.detach().double().reshape(len(outputs), -1)
+
+
+def _labels_differ(case: Case, seen: Found) -> str:
+    if case.target is None or seen.labels is None:
+        return "" if (case.target is None) == (seen.labels is None) else f"labels: {_named(seen.labels)}"
+    every = torch.arange(seen.probe.size).unsqueeze(1).expand(-1, len(seen.probe.schema.names))
+    expected = _classes(_columns(case.target(seen.probe.batch(every, {}))), case)
+    labels = _classes(_columns(seen.labels), case)
+    if expected.shape != labels.shape:
+        return f"labels {tuple(labels.shape)}, not {tuple(expected.shape)}"
+    return "" if torch.allclose(expected, labels, rtol=0, atol=1e-5, equal_nan=True) else "other labels"
+
+
+def _classes(labels: Tensor, case: Case) -> Tensor:
+    """Return one-hot rows of classes as class indices; both say the same."""
+    return labels.argmax(1, keepdim=True).double() if case.task == "multiclass" and one_each(labels) else labels
+
+
+def _named(labels: Tensor | None) -> str:
+    return "none" if labels is None else f"{tuple(labels.shape)}, though there are none"

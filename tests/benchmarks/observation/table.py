@@ -1,0 +1,75 @@
+"""Print what the monitor finds of modules in many styles with ``modalities=`` alone, and whether it is right.
+
+    PYTHONPATH=tests python tests/benchmarks/observation/table.py [--only WORD] [--told] [--json FILE]
+
+Every module is trained for an epoch. At each validation, rows recombined from the whole probe are compared with scores
+written by hand, the labels with those of the loss, and the task. A module that may be asked for or refused counts as
+such; what ran and differs is silently wrong.
+"""
+
+import argparse
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.observation.case import Outcome
+from benchmarks.observation.harness import run, run_told
+from benchmarks.observation.zoo import hub_cases, own_cases
+
+VERDICTS = ("right", "asked", "refused", "wrong", "died")
+WIDTH = 110
+
+
+def line(outcome: Outcome) -> str:
+    """Return a case's row of the table."""
+    case = outcome.case
+    told = f"{outcome.code} -> {outcome.task}" if outcome.code else ""
+    said = ": ".join(filter(None, [told, outcome.why])).replace("\n", " ")
+    mark = " " if outcome.allowed else "!"
+    return f"{mark} {case.style:<12.12} {case.name:<36.36} {outcome.verdict:<8} {outcome.way:<10} {said[:WIDTH]}"
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """Return a row for each family and one for all."""
+    families = dict.fromkeys(outcome.case.style for outcome in outcomes)
+    rows = [f"{'family':<14}{'cases':>6}" + "".join(f"{verdict:>9}" for verdict in VERDICTS) + f"{'right %':>9}"]
+    for family in [*families, "all"]:
+        some = [outcome for outcome in outcomes if family in (outcome.case.style, "all")]
+        count = Counter(outcome.verdict for outcome in some)
+        cells = "".join(f"{count[verdict]:>9}" for verdict in VERDICTS)
+        rows.append(f"{family:<14}{len(some):>6}{cells}{count['right'] / len(some):>9.0%}")
+    ways = Counter(outcome.way for outcome in outcomes if outcome.way)
+    rows.append("ways: " + ", ".join(f"{way} {number}" for way, number in ways.most_common()))
+    return "\n".join(rows)
+
+
+def record(outcome: Outcome) -> dict[str, str]:
+    """Return an outcome in plain types."""
+    case = outcome.case
+    kept = ("verdict", "why", "way", "task", "code")
+    return {"name": case.name, "style": case.style, "expect": case.expect} | {
+        key: getattr(outcome, key) for key in kept
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="run the cases whose style or name contains this")
+    parser.add_argument("--told", action="store_true", help="tell the monitor scores and task, to check the cases")
+    parser.add_argument("--json", type=Path, help="write a line of JSON for each case to this file")
+    chosen = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    outcomes = []
+    for case in (*own_cases(), *hub_cases()):
+        if chosen.only in case.style or chosen.only in case.name:
+            outcomes.append(run_told(case) if chosen.told else run(case))
+            print(line(outcomes[-1]), flush=True)
+    print(f"\n{summary(outcomes)}")
+    if chosen.json is not None:
+        chosen.json.write_text("".join(json.dumps(record(outcome)) + "\n" for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()
