@@ -29,12 +29,14 @@ class Probe:
         leaves: Path -> leaf with N examples, on the CPU: an ``(N, ...)`` tensor or a list of N entries.
         groups: ``(G, g)`` long: G groups of g examples; examples are recombined within their group.
         segments: Modality -> the segments that queries may mask.
+        labels: ``(N, ...)`` labels where they are no leaf of the batch as it is, ``batch["y"] - 1`` for example.
     """
 
     schema: BatchSchema
     leaves: Mapping[str, Any]
     groups: Tensor
     segments: Mapping[str, Maskable] = field(default_factory=dict)
+    labels: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -44,6 +46,8 @@ class Probe:
     @property
     def target(self) -> Tensor | None:
         """``(N, ...)`` labels; None without a target, or if the target holds no numbers."""
+        if self.labels is not None:
+            return self.labels
         return None if self.schema.target is None else as_labels(self.leaves[self.schema.target])
 
     def batch(

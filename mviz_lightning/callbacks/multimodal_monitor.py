@@ -181,6 +181,7 @@ class MultimodalMonitor(Remembering):
         """Collect examples from the whole first pass, before a step may change the batch."""
         if not self._run.disabled and dataloader_idx == self.dataloader_idx:
             self._run.collect(trainer, batch, batch_idx, dataloader_idx)
+            self._run.watch(trainer, pl_module, batch)
 
     @guarded
     def on_validation_batch_end(

@@ -1,7 +1,8 @@
 """What the callbacks read from the Trainer, and what they log through it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,23 @@ def refuse_unsupported(trainer: Any) -> None:
             "strategy='fsdp' shards parameters so that the model cannot be called outside its own steps; use "
             "strategy='ddp' or ModelParallelStrategy (FSDP2) with the monitor."
         )
+
+
+def step_name(trainer: Any) -> str:
+    """Return the name of the user's step that the trainer calls with the batches that are measured."""
+    return "test_step" if trainer.state.fn.value == "test" else "validation_step"
+
+
+@contextmanager
+def beyond_sanity_check(trainer: Any) -> Iterator[None]:
+    """Let a step that is replayed in the block see a validation: many steps return at once in the sanity check."""
+    before = trainer.state.stage
+    if trainer.sanity_checking:
+        trainer.state.stage = type(before).VALIDATING
+    try:
+        yield
+    finally:
+        trainer.state.stage = before
 
 
 def ranks(trainer: Any) -> Ranks:

@@ -114,10 +114,18 @@ class TrainerRun:
         with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
             self._seen += self.session.collect(batch, locate)
 
+    def watch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        """Watch the user's own step in the sanity check, whose values are thrown away."""
+        if trainer.sanity_checking and not self.session.dry_run_done:
+            with self.session.failures_kept():
+                self.session.watch(pl_module, trainer_facts.step_name(trainer), batch)
+
     def dry_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Try the model on the first examples."""
         with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
-            self.session.dry_run(pl_module, trainer.precision_plugin.forward_context)
+            with trainer_facts.beyond_sanity_check(trainer):
+                step = trainer_facts.step_name(trainer)
+                self.session.dry_run(pl_module, trainer.precision_plugin.forward_context, step)
 
     def finish_dry_run(self, missing: str) -> None:
         """End the sanity check; without a batch, ``missing`` is the reason why the monitor is off."""

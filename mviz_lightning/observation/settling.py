@@ -1,7 +1,7 @@
 """Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -10,9 +10,11 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
+from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
-from mviz_lightning.observation.heads import ObservedHead, heads_of, main_head
+from mviz_lightning.observation.heads import ObservedHead, as_logits, heads_of, main_head
 from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
+from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget, target_of
 from mviz_lightning.observation.ways import StepFunction, Way, ways_of
@@ -37,15 +39,28 @@ class ObservedModel:
     step: StepFunction
 
     @property
+    def head_of_outputs(self) -> Head | None:
+        """The operation that makes the scores, if they are probabilities that the loss takes."""
+        if not self.head.probabilities or as_logits(self.head):
+            return None
+        return "softmax" if self.task == "multiclass" else "sigmoid"
+
+    def labelled(self, probe: Probe, module: nn.Module) -> Probe:
+        """Return a probe with the step's own labels."""
+        if self.target is None:
+            return probe
+        schema = replace(probe.schema, target=self.target.path)
+        return replace(probe, schema=schema, labels=self.target.of(module, probe))
+
+    @property
     def task(self) -> Task | None:
         """What the outputs stand for; None where the step does not tell."""
         return self.head.task
 
 
 def settle(
-    record: StepRecord,
+    seen: ObservedStep,
     module: nn.Module,
-    step: StepFunction,
     trial: Probe,
     evaluator_of: Callable[[Predict], Evaluator],
     target: str | None = None,
@@ -53,9 +68,8 @@ def settle(
     """Return what a step tells; None if it gives no scores away.
 
     Args:
-        record: What the step showed.
+        seen: The step and what it showed.
         module: The user's model.
-        step: The step.
         trial: The first examples of the batch that the step was given.
         evaluator_of: Makes the evaluator that calls the model in one way.
         target: Path of the labels that the user named.
@@ -64,8 +78,9 @@ def settle(
         ConfigurationError: Nothing tells which of several scores counts, they are no scores of examples, or no way
             gives the scores that the step computed.
     """
-    heads = heads_of(record)
-    if not heads:
+    record, step = seen.record, seen.step
+    heads = [] if record is None else heads_of(record)
+    if record is None or not heads:
         return None
     best = main_head(heads, record, target)
     head = best[0]

@@ -1,6 +1,7 @@
 """Where a tensor of the step came from, as code for people."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mviz_lightning.batch import tree
@@ -19,54 +20,63 @@ LONGEST = 20
 """Number of characters from which on a constant is cut short."""
 
 
-def spelled(node: Node, code: LeafCode, *, learned: bool = True, depth: int = 0) -> str:
-    """Return the way to a tensor as code, for people: ``self.net(batch["image"], batch["text"])[1]``.
+@dataclass(frozen=True)
+class Speller:
+    """Spells the way to a tensor as code: ``self.net(batch["image"], batch["text"])[1]``.
 
-    Args:
-        node: The tensor.
-        code: The keys of a leaf -> code.
-        learned: Whether module calls are spelled.
-        depth: Number of operations around it; far inside it is cut short.
+    Attributes:
+        leaf: Spells a leaf of the batch.
+        calls: Whether module calls are spelled; a target has none.
+        model: What the user's model is called.
     """
-    if isinstance(node, Leaf):
-        return code(node.keys)
-    if depth > DEEPEST:
-        return "..."
-    if learned and node.results:
-        return spelled_call(*node.results[-1], code, depth)
-    if isinstance(node, Held):
-        return f"self.{node.owner + '.' if node.owner else ''}{node.attribute}"
-    return _spelled_operation(node, code, learned, depth) if isinstance(node, Made) else "a tensor of the step"
 
+    leaf: LeafCode
+    calls: bool = True
+    model: str = "self"
 
-def spelled_call(call: Call, keys: tree.Keys, code: LeafCode, depth: int = 0) -> str:
-    """Return a module call and the place in what it returned as code, for people."""
-    owner = type(call.module).__name__ if call.name is None else "self" + (f".{call.name}" if call.name else "")
-    positional, named = call.arguments
-    given = [_spelled_argument(value, code, depth) for value in positional]
-    given += [f"{name}={_spelled_argument(value, code, depth)}" for name, value in named.items()]
-    place = "".join(f"[{key!r}]".replace("'", '"') for key in keys)
-    return f"{owner}{'.forward' if call.direct else ''}({', '.join(given)}){place}"
+    def tensor(self, node: Node, depth: int = 0) -> str:
+        """Return the code of a tensor; far inside it is cut short.
 
+        Args:
+            node: Where the tensor comes from.
+            depth: Number of operations around it.
+        """
+        if isinstance(node, Leaf):
+            return self.leaf(node.keys)
+        if depth > DEEPEST:
+            return "..."
+        if self.calls and node.results:
+            return self.call(*node.results[-1], depth)
+        if isinstance(node, Held):
+            return ".".join(filter(None, [self.model, node.owner, node.attribute]))
+        return self._operation(node, depth) if isinstance(node, Made) else "a tensor of the step"
 
-def _spelled_operation(node: Made, code: LeafCode, *, learned: bool, depth: int) -> str:
-    given = [_spelled_argument(value, code, depth, learned) for value in node.arguments[0]]
-    operator = OPERATORS.get(node.name.strip("_"))
-    if operator and len(given) == 2:
-        return f"{given[0]} {operator} {given[1]}"
-    if node.name == "__getitem__" and len(given) == 2:
-        return f"{given[0]}[{given[1]}]"
-    return f"{given[0] if given else 'torch'}.{node.name}({', '.join(given[1:])})"
+    def call(self, call: Call, keys: tree.Keys, depth: int = 0) -> str:
+        """Return the code of a module call and of the place in what it returned."""
+        owner = type(call.module).__name__ if call.name is None else ".".join(filter(None, [self.model, call.name]))
+        positional, named = call.arguments
+        given = [self._argument(value, depth) for value in positional]
+        given += [f"{name}={self._argument(value, depth)}" for name, value in named.items()]
+        places = "".join(f'["{key}"]' if isinstance(key, str) else f"[{key}]" for key in keys)
+        return f"{owner}{'.forward' if call.direct else ''}({', '.join(given)}){places}"
 
+    def _operation(self, node: Made, depth: int) -> str:
+        given = [self._argument(value, depth) for value in node.arguments[0]]
+        operator = OPERATORS.get(node.name.strip("_"))
+        if operator and len(given) == 2:
+            return f"{given[0]} {operator} {given[1]}"
+        if node.name == "__getitem__" and len(given) == 2:
+            return f"{given[0]}[{given[1]}]"
+        return f"{given[0]}.{node.name}({', '.join(given[1:])})" if given else f"torch.{node.name}(...)"
 
-def _spelled_argument(value: Any, code: LeafCode, depth: int, *, learned: bool = True) -> str:
-    if isinstance(value, Node):
-        return spelled(value, code, learned, depth + 1)
-    if isinstance(value, BatchPart):
-        return code(value.keys)
-    if isinstance(value, slice):
-        return ":".join("" if part is None else str(part) for part in (value.start, value.stop))
-    if isinstance(value, tuple | list):
-        return ", ".join(_spelled_argument(one, code, depth, learned) for one in value)
-    text = str(value)
-    return text if len(text) <= LONGEST else "..."
+    def _argument(self, value: Any, depth: int) -> str:
+        if isinstance(value, Node):
+            return self.tensor(value, depth + 1)
+        if isinstance(value, BatchPart):
+            return self.leaf(value.keys)
+        if isinstance(value, slice):
+            return ":".join("" if part is None else str(part) for part in (value.start, value.stop))
+        if isinstance(value, tuple | list):
+            return ", ".join(self._argument(one, depth) for one in value)
+        text = str(value)
+        return text if len(text) <= LONGEST else "..."

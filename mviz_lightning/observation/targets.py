@@ -14,7 +14,7 @@ from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.heads import ObservedHead, row_mask
 from mviz_lightning.observation.provenance import Leaf, Node
 from mviz_lightning.observation.recipe import RecipeWriter, numbers_of
-from mviz_lightning.observation.spelling import spelled
+from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord, Wanted
 from mviz_lightning.observation.ways import ReplayedStep, StepFunction, name_of_step
 
@@ -75,7 +75,7 @@ def target_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: S
     path = _path_of(head.label, record)
     if recipe is None or (mask is not None and known is None):
         return ObservedTarget(_replayed(head, record, step), f"what {head.event.name} in {name_of_step(step)} is given", path)
-    return ObservedTarget(recipe, spelled(head.label, record.code, learned=False), path, known)
+    return ObservedTarget(recipe, Speller(record.code, calls=False).tensor(head.label), path, known)
 
 
 def _replayed(head: ObservedHead, record: StepRecord, step: StepFunction) -> Callable[[nn.Module, Any], Tensor]:

@@ -14,7 +14,7 @@ from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.provenance import Made
 from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
 from mviz_lightning.observation.recorder import StepRecorder
-from mviz_lightning.observation.spelling import spelled, spelled_call
+from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord, Wanted
 
 WayName: TypeAlias = Literal["forward", "call", "replay"]
@@ -58,12 +58,12 @@ def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: Ste
 def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Way:
     call = recipe.call
     if call is None:
-        text = spelled(head.root, record.code)
+        text = Speller(record.code).tensor(head.root)
         return Way("call", ModelCall(text, scores_by(recipe), None))
     keys = next(keys for found, keys in head.root.results if found is call)
     name: WayName = "forward" if call.name == "" else "call"
     watched = None if call.direct else call.name
-    return Way(name, ModelCall(spelled_call(call, keys, record.code), scores_by(recipe), None), watched, keys)
+    return Way(name, ModelCall(Speller(record.code).call(call, keys), scores_by(recipe), None), watched, keys)
 
 
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:

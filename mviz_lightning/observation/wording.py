@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.native_check import CheckedWay
-from mviz_lightning.observation.spelling import spelled
+from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget
 from mviz_lightning.observation.ways import Way
@@ -53,7 +53,7 @@ def target_in_modality(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores whose target belongs to a modality cannot be measured."""
     return (
         f"{_scores(head, record)} is compared by {head.event.name} with "
-        f"{spelled(head.label, record.code, learned=False)}, which modalities= names: it is an input, and no label. "
+        f"{Speller(record.code, calls=False).tensor(head.label)}, which modalities= names: it is an input, and no label. "
         f"{PREDICT}, and target= with the path of the labels, if there are any."
     )
 
@@ -83,8 +83,8 @@ def _outcome(tried: CheckedWay) -> str:
 
 
 def _scores(head: ObservedHead, record: StepRecord) -> str:
-    return spelled(head.root, record.code)
+    return Speller(record.code).tensor(head.root)
 
 
 def _pasted(head: ObservedHead, record: StepRecord) -> str:
-    return _scores(head, record).replace("self", "module", 1)
+    return Speller(record.code, model="module").tensor(head.root)

@@ -10,13 +10,21 @@ from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.engine.isolation import isolated
-from mviz_lightning.engine.model_call import ModelCall
+from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.observation.observed_step import ObservedStep
+from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.given_and_observed import compare_with_given
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
+
+UNSEEN = (
+    "no loss and no metric with scores of the model was seen in the step, so the call, the outputs and the task are "
+    "guessed from the batch and the model's forward"
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,14 @@ class TriedModel:
         outputs: Number of outputs of one example, C.
         reused: Submodules that run once for every distinct input, in words.
         fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
+        observed: What the user's own step told; None where nothing was observed.
     """
 
     evaluator: Evaluator
     outputs: int
     reused: str
     fusion_share: float = 1.0
+    observed: ObservedModel | None = None
 
 
 @dataclass
@@ -52,18 +62,25 @@ class DryRun:
     remarks: Remarks
     call: str = ""
 
-    def run(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> TriedModel:
+    def run(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None = None
+    ) -> TriedModel:
         """Find the call, and check that rows are independent and that the outputs and all segments can be used.
 
         Args:
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
+            seen: What the user's own step showed; None where there is no step.
 
         Raises:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
-        call, evaluator = self._called(module, trial, precision)
+        observed = self._observed(module, trial, precision, seen)
+        call, evaluator = self._called(module, trial, precision, observed)
+        if observed is not None:
+            trial = observed.labelled(trial, module) if self.config.target is None else trial
+            self.reading.take(observed.task, observed.head_of_outputs, observed.line)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call), noted=False)
@@ -78,15 +95,43 @@ class DryRun:
                 {name: modality_type.segments for name, modality_type in modality_types_of(trial).items()},
             )
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
-        return TriedModel(evaluator, outputs.shape[1], dry_run_checks.reused(evaluator, trial), fusion_share)
+        reused = dry_run_checks.reused(evaluator, trial)
+        return TriedModel(evaluator, outputs.shape[1], reused, fusion_share, observed)
 
-    def _called(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> tuple[ModelCall, Evaluator]:
+    def _observed(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+    ) -> ObservedModel | None:
+        """Return what the user's own step told, compared with what they said themselves."""
+        if seen is None:
+            return None
+        if seen.record is None:
+            self.remarks.say(UNSEEN, noted=False)
+            return None
+        config = self.config
+
+        def evaluator_of(predict: Predict) -> Evaluator:
+            return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
+
+        if config.predict is not None:
+            compare_with_given(seen, module, trial, evaluator_of(config.predict), config)
+            return None
+        return settle(seen, module, trial, evaluator_of, config.target)
+
+    def _called(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+    ) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""
-        config, rows = self.config, Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
-        with isolated(module, seed=config.seed), precision():
-            call = choose_call(module, trial.schema, trial.batch(rows, {}, device_of(module)), config.predict)
+        config = self.config
+        call = self._guessed(module, trial, precision) if observed is None else observed.way.call
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
-        if not scores_all_pairs(evaluator, trial):
+        if (observed is not None and not observed.head.contrastive) or not scores_all_pairs(evaluator, trial):
             return call, evaluator
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
+
+    def _guessed(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> ModelCall:
+        """Return the first call that works, or the user's own."""
+        rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
+        with isolated(module, seed=self.config.seed), precision():
+            batch = trial.batch(rows, {}, device_of(module))
+            return choose_call(module, trial.schema, batch, self.config.predict)

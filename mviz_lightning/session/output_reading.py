@@ -46,6 +46,8 @@ class OutputReading:
         remarks: Takes lines for the log and notes for the history.
         last: Last operation of the model's forward if it makes probabilities: ``"softmax"`` or ``"sigmoid"``.
         head: What turned logits into probabilities; None where the model returns logits or values.
+        told: The task that the user's own step told; None where it did not.
+        made_by: The operation that, as the step told, makes the probabilities that the model returns.
     """
 
     given: Task | None = None
@@ -53,7 +55,20 @@ class OutputReading:
     remarks: Remarks = field(default_factory=Remarks)
     last: Head | None = None
     head: Head | None = None
+    told: Task | None = None
+    made_by: Head | None = None
     _settled: bool = False
+
+    def take(self, task: Task | None, made_by: Head | None, line: str) -> None:
+        """Take what the user's own step told of its outputs; what the user said themselves stays.
+
+        Args:
+            task: What the outputs stand for; None where the step does not tell.
+            made_by: The operation that makes the scores if they are probabilities.
+            line: The line of the log that told it.
+        """
+        self.told, self.made_by = task, made_by
+        self.remarks.say(line, noted=False)
 
     def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:
         """Check that the outputs of a few examples can be read.
@@ -66,8 +81,8 @@ class OutputReading:
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
-        resolve_task(self.given, outputs, known_target(trial))
-        self.last = last_operation(evaluator, trial)
+        resolve_task(self.given or self.told, outputs, known_target(trial))
+        self.last = self.made_by or last_operation(evaluator, trial)
 
     def task_of(self, probe: Probe, outputs: int) -> Task:
         """Return what the outputs stand for, judged by all labels; a guess is a line for the log.
@@ -76,8 +91,8 @@ class OutputReading:
             ConfigurationError: It cannot be guessed, or the labels do not fit it.
         """
         target = known_target(probe)
-        task = resolve_task(self.given, outputs, target)
-        if self.given is None:
+        task = resolve_task(self.given or self.told, outputs, target)
+        if self.given is None and self.told is None:
             self.remarks.say(told(task, outputs, target), noted=False)
         return task
 

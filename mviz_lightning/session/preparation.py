@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -12,6 +13,8 @@ from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.observation.observed_step import ObservedStep, StepObserver
+from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
 from mviz_lightning.session.output_reading import OutputReading
@@ -42,6 +45,7 @@ class Preparation:
     _sampler: ProbeSampler = field(init=False)
     _reading: OutputReading = field(init=False)
     _dry_run: DryRun = field(init=False)
+    _observer: StepObserver = field(default_factory=StepObserver)
     _tried: TriedModel | None = None
     _collected: Collected | None = None
     _renewed: bool = False
@@ -133,19 +137,40 @@ class Preparation:
             self._collected, self._renewed = collected, collected.renewed
             self.remarks.note(*collected.notes)
 
-    def dry_run(self, module: nn.Module, precision: ContextFactory = nullcontext) -> None:
+    def watch(self, module: nn.Module, step: str, batch: Any) -> None:
+        """Watch the next call of the user's own step, which is about to get the batch that was just collected.
+
+        Args:
+            module: The user's model.
+            step: Name of the step.
+            batch: The batch.
+        """
+        if self._sampler.trial is not None and self._sampler.schema is not None and self._failure is None:
+            self._observer.watch(module, step, batch, self._sampler.schema)
+
+    def dry_run(
+        self, module: nn.Module, precision: ContextFactory = nullcontext, step: StepFunction | None = None
+    ) -> None:
         """Try prediction, row independence and segments on a few of the first examples, in every pass until it works.
 
         Args:
             module: The user's model.
             precision: Makes the context in which the trainer calls the model.
+            step: The user's own step, which is replayed if no call of it was watched; None where there is none.
         """
+        self._observer.release()
         trial = self._sampler.trial
         if trial is None or self.dry_run_done or self._failure is not None:
             return
         with self.failures_kept():
-            self._tried = self._dry_run.run(module, trial, precision)
+            record = self._observer.pop_record()
+            seen = None if step is None else ObservedStep(step, record)
+            if step is not None and record is None:
+                seen = ObservedStep.replayed(module, step, trial, precision)
+            self._tried = self._dry_run.run(module, trial, precision, seen)
             self._sampler.drop_trial()
+            if self._tried.observed is not None and self.config.target is None:
+                self._sampler.label_by(partial(self._tried.observed.labelled, module=module))
 
     def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
         """Raise, on all processes, what failed on any so far.

@@ -1,8 +1,8 @@
 """The fixed examples: a sample of one pass over the data, or those of a checkpoint."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ class ProbeSampler:
     trial: Probe | None = None
     schema: BatchSchema | None = None
     _reservoir: Reservoir | None = None
+    _labelled: Callable[[Probe], Probe] | None = None
 
     def begin(self) -> None:
         """Begin a pass over the data; the sample of an earlier pass that was interrupted is dropped."""
@@ -56,6 +57,10 @@ class ProbeSampler:
         self.schema = self.schema.settled(batch)
         leaves = self.schema.leaves(batch)
         return leaves, self.schema.size(leaves)
+
+    def label_by(self, labelled: Callable[[Probe], Probe]) -> None:
+        """Give the examples their labels by a function from now on: they are no leaf that the user named."""
+        self._labelled = labelled
 
     def drop_trial(self) -> None:
         """Free the examples of the dry run."""
@@ -143,10 +148,12 @@ class ProbeSampler:
 
     def _grouped(self, schema: BatchSchema, leaves: Mapping[str, Any], pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""
-        target = None if schema.target is None else as_labels(leaves[schema.target])
+        probe = Probe(schema, leaves, torch.empty(0, 0, dtype=torch.long))
+        probe = probe if self._labelled is None else self._labelled(probe)
+        target = probe.target
         examples = self.config.affordable_groups(grouping) * grouping.size
         groups = draw_groups(None if target is None else target[:pool], pool, examples, grouping.size, self.config.seed)
-        return Probe(schema, leaves, groups)
+        return replace(probe, groups=groups)
 
     def _grouping(self, pool: int, fusion_share: float) -> Grouping:
         """Return the groups for a pool of examples: larger ones where they are cheap, or were in the checkpoint.

@@ -1,0 +1,97 @@
+"""The user's own step and what one call of it showed: watched as it ran, or replayed muted."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mviz_lightning.batch import BatchSchema, Probe
+from mviz_lightning.engine.evaluator import ContextFactory, device_of
+from mviz_lightning.engine.muted_step import call_step, muted
+from mviz_lightning.engine.query import Query
+from mviz_lightning.observation.recorder import StepRecorder
+from mviz_lightning.observation.step_record import StepRecord
+from mviz_lightning.observation.ways import StepFunction
+
+
+@dataclass(frozen=True)
+class ObservedStep:
+    """A step and what one call of it showed.
+
+    Attributes:
+        step: The step: the name of a method, or a function ``(module, batch) -> anything``.
+        record: What it showed; None if it gave no scores away.
+    """
+
+    step: StepFunction
+    record: StepRecord | None
+
+    @classmethod
+    def replayed(
+        cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory
+    ) -> "ObservedStep":
+        """Replay a step on some examples, muted; a step that fails shows nothing.
+
+        Args:
+            module: The user's model.
+            step: The step.
+            trial: The examples.
+            precision: Makes the context in which the trainer calls the model.
+        """
+        rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
+        batch = trial.batch(rows, {}, device_of(module))
+        recorder = StepRecorder(module, batch, trial.schema)
+        with suppress(Exception), muted(module), precision(), recorder.watching():
+            call_step(module, step, batch)
+        return cls(step, recorder.record if recorder.record.events else None)
+
+
+class StepObserver:
+    """Watches the next call of a module's step, once, and leaves nothing on the module.
+
+    Attributes:
+        record: What the call showed; None before it, and if it gave no scores away.
+    """
+
+    def __init__(self) -> None:
+        self.record: StepRecord | None = None
+        self._shadowed: tuple[nn.Module, str, Any] | None = None
+
+    def watch(self, module: nn.Module, step: str, batch: Any, schema: BatchSchema) -> None:
+        """Watch the next call of a step.
+
+        Args:
+            module: The user's model.
+            step: Name of the step.
+            batch: The batch that the step will be given.
+            schema: Where the modalities live in it.
+        """
+        self.release()
+        original, recorder = getattr(module, step), StepRecorder(module, batch, schema)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.release()
+            try:
+                with recorder.watching():
+                    return original(*args, **kwargs)
+            finally:
+                self.record = recorder.record if recorder.record.events else None
+
+        self._shadowed = (module, step, vars(module).get(step))
+        vars(module)[step] = watched
+
+    def pop_record(self) -> StepRecord | None:
+        """Return, once, what the call showed; None if no call was watched, or it gave no scores away."""
+        record, self.record = self.record, None
+        return record
+
+    def release(self) -> None:
+        """Put back the step that is watched."""
+        shadowed, self._shadowed = self._shadowed, None
+        if shadowed is not None:
+            module, step, before = shadowed
+            vars(module).pop(step, None)
+            if before is not None:
+                vars(module)[step] = before
