@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.observation.case import Case
 
-FILES = ("calls",)
+FILES = ("calls", "outputs", "losses")
 
 
 @cache
