@@ -52,7 +52,7 @@ VIEWS = {
 SELECTIONS = {"__getitem__", "select", "narrow", "chunk", "split", "unbind", "tensor_split", "masked_select"}
 """Operations that keep some of the values."""
 
-PROBABILITIES = {"sigmoid", "softmax", "log_softmax", "logsigmoid", "sigmoid_"}
+PROBABILITIES = {"sigmoid", "softmax", "log_softmax", "log_sigmoid", "logsigmoid", "sigmoid_"}
 """Operations that turn logits into probabilities or their logarithms."""
 
 DECISIONS = {"argmax", "max", "topk", "round", "gt", "ge", "lt", "le", "__gt__", "__ge__", "__lt__", "__le__"}

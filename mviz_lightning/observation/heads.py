@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import DECISIONS, PROBABILITIES, SELECTIONS, Event, Link
-from mviz_lightning.observation.meetings import strength
+from mviz_lightning.observation.meetings import PRODUCT, strength
 from mviz_lightning.observation.provenance import Leaf, Made, Node
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import is_numbering, task_of
@@ -92,7 +92,7 @@ def _labelled(event: Event) -> bool:
 def _head(event: Event) -> ObservedHead:
     contrastive = _is_contrastive(event)
     scores = _until_selection(event.scores, decisions=event.takes == "anything")
-    head = ObservedHead(event, scores, _until_selection(event.target), contrastive=contrastive)
+    head = ObservedHead(event, scores, _first_by_example(event.target), contrastive=contrastive)
     metrics = () if event.metric is None else (event.metric,)
     return replace(head, task="regression" if contrastive else task_of(event, head.rows, head.labels), metrics=metrics)
 
@@ -105,6 +105,11 @@ def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
             break
         place = before + 1
     return place
+
+
+def _first_by_example(links: Sequence[Link]) -> int:
+    """Return how many links back the target has one entry for each example."""
+    return next((place for place, link in enumerate(links) if link.rows is not None), _until_selection(links))
 
 
 def _selects(node: Node) -> bool:
@@ -188,6 +193,12 @@ def _same_target(left: ObservedHead, right: ObservedHead) -> bool:
     shared = left.label.tags == right.label.tags
     related = left.label is right.label or bool(left.label.tags)
     return shared and related
+
+
+def is_doubtful(head: ObservedHead) -> bool:
+    """Tell whether scores and labels meet in an operation that may mean anything: a product without probabilities."""
+    names = {_name(link.node) for link in head.event.scores}
+    return head.event.kind == "meeting" and strength(head.event.name) == PRODUCT and not names & PROBABILITIES
 
 
 def main_head(heads: Sequence[ObservedHead], record: StepRecord, target: str | None) -> list[ObservedHead]:

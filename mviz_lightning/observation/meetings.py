@@ -15,6 +15,10 @@ PRODUCTS = {"mul", "__mul__", "__rmul__", "where", "einsum", "matmul", "add"}
 """Operations that weigh scores by labels."""
 
 
+PRODUCT = 2
+"""Strength of a meeting in a product, the weakest."""
+
+
 def meeting_of(
     made: Made, operands: list[Node], record: StepRecord, open_calls: list[Call]
 ) -> tuple[Node, Node] | None:
@@ -22,7 +26,7 @@ def meeting_of(
 
     A submodule with weights that reads another leaf of the batch is part of the model, no loss.
     """
-    if strength(made.name) is None or any(_has_weights(call.module) for call in open_calls if _is_part(call)):
+    if strength(made.name) is None or any(has_weights(call.module) for call in open_calls if _is_part(call)):
         return None
     if made.name == "__getitem__" and not isinstance(made.arguments[0][1], tuple):
         return None  # rows that are chosen or sorted by a label
@@ -44,5 +48,6 @@ def _is_part(call: Call) -> bool:
     return call.name is not None
 
 
-def _has_weights(module: nn.Module) -> bool:
+def has_weights(module: nn.Module) -> bool:
+    """Tell whether a module has weights, unlike a loss."""
     return next(module.parameters(), None) is not None

@@ -15,7 +15,7 @@ from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.isolation import CONTAINERS
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, VIEWS, SELECTIONS, ChainWalk, Event, Takes, passed
-from mviz_lightning.observation.meetings import meeting_of
+from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
 from mviz_lightning.observation.step_record import StepRecord, Wanted
 
@@ -147,9 +147,10 @@ class StepRecorder(TorchFunctionMode):
         for keys, tensor in tree.nodes(outputs):
             if isinstance(tensor, Tensor):
                 if not self._provenance.known(tensor):  # of a scripted module, whose operations no mode sees
-                    learned = next(call.module.parameters(), None) is not None
-                    self._provenance.put(tensor, Node(tags, learned, tuple(tensor.shape)))
-                self._provenance.of(tensor).results.append((call, keys))
+                    self._provenance.put(tensor, Node(tags, has_weights(call.module), tuple(tensor.shape)))
+                node = self._provenance.of(tensor)
+                node.learned |= isinstance(node, Made) and has_weights(call.module)
+                node.results.append((call, keys))
 
     def _direct_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return the model's ``forward``, recorded where the step calls it and not the model."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
@@ -12,8 +12,8 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
-from mviz_lightning.observation.heads import ObservedHead, as_logits, heads_of, main_head
-from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
+from mviz_lightning.observation.heads import ObservedHead, as_logits, heads_of, is_doubtful, main_head
+from mviz_lightning.observation.native_check import first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget, target_of
@@ -30,6 +30,7 @@ class ObservedModel:
         target: The target that they are compared with; None for scores of all pairs, which have none.
         line: What was found, for the log.
         step: The step.
+        further: The other scores that the step compares with labels.
     """
 
     way: Way
@@ -37,6 +38,7 @@ class ObservedModel:
     target: ObservedTarget | None
     line: str
     step: StepFunction
+    further: Sequence[ObservedHead] = ()
 
     @property
     def head_of_outputs(self) -> Head | None:
@@ -50,7 +52,14 @@ class ObservedModel:
         if self.target is None:
             return probe
         schema = replace(probe.schema, target=self.target.path)
-        return replace(probe, schema=schema, labels=self.target.of(module, probe))
+        return replace(probe, schema=schema, labels=self._widened(self.target.of(module, probe)))
+
+    def _widened(self, labels: Tensor) -> Tensor:
+        """Return labels, one for each output where several outputs predict the same value: its quantiles."""
+        outputs = self.head.root.shape[1:]
+        if self.task != "regression" or not outputs or labels[0].numel() != 1:
+            return labels
+        return labels.reshape(-1, 1).expand(-1, outputs[0])
 
     @property
     def task(self) -> Task | None:
@@ -86,6 +95,8 @@ def settle(
     head = best[0]
     if len(best) > 1:
         raise ConfigurationError(wording.asked(best, record))
+    if is_doubtful(head):
+        raise ConfigurationError(wording.doubtful(head, record))
     _require_usable(head, record)
     if head.rows is None:
         raise ConfigurationError(wording.without_rows(head, record))
@@ -93,8 +104,9 @@ def settle(
     if found is None:
         raise ConfigurationError(wording.disagreeing(head, tried))
     own = None if head.contrastive else target_of(head, record, module, step)
-    line = _line(found, head, own, heads, record)
-    return ObservedModel(found.way, head, own, line, step)
+    further = [other for other in heads if other is not head]
+    line = wording.line(found.way, head, own, further, record)
+    return ObservedModel(found.way, head, own, line, step, further)
 
 
 def _require_usable(head: ObservedHead, record: StepRecord) -> None:
@@ -105,13 +117,3 @@ def _require_usable(head: ObservedHead, record: StepRecord) -> None:
     if head.label.tags & record.others & head.root.tags:
         raise ConfigurationError(wording.depends_on_target(head, record))
 
-
-def _line(
-    found: CheckedWay,
-    head: ObservedHead,
-    target: ObservedTarget | None,
-    heads: Sequence[ObservedHead],
-    record: StepRecord,
-) -> str:
-    further = [other for other in heads if other is not head]
-    return wording.line(found.way, head, target, further, record)

@@ -20,8 +20,8 @@ from mviz_lightning.observation.step_record import StepRecord, Wanted
 WayName: TypeAlias = Literal["forward", "call", "replay"]
 """The model's own call, calls of its parts, or the step up to the loss."""
 
-StepFunction: TypeAlias = Callable[..., Any]
-"""The user's step, ``(module, batch) -> anything``."""
+StepFunction: TypeAlias = str | Callable[..., Any]
+"""The user's step: the name of a method, or a function ``(module, batch) -> anything``."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def scores_by(compute: Callable[[nn.Module, Any], Tensor]) -> Predict:
 
 def name_of_step(step: StepFunction) -> str:
     """Return a step's name, for messages: ``validation_step``."""
-    return str(getattr(step, "__name__", type(step).__name__))
+    return step if isinstance(step, str) else str(getattr(step, "__name__", type(step).__name__))
 
 
 def is_made(head: ObservedHead) -> bool:

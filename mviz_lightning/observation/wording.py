@@ -40,6 +40,15 @@ def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
     )
 
 
+def doubtful(head: ObservedHead, record: StepRecord) -> str:
+    """Return the question whether scores that are multiplied by a leaf are the prediction."""
+    return (
+        f"your step multiplies {_scores(head, record)} by {Speller(record.code, calls=False).tensor(head.label)}, and no "
+        "loss or metric of PyTorch or torchmetrics tells what they are. If these are the scores, say so:\n"
+        f"    predict=lambda module, batch: {_pasted(head, record)}, with target= and task="
+    )
+
+
 def without_rows(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores that are no row for each example cannot be measured."""
     shape = tuple(head.event.scores[-1].node.shape)

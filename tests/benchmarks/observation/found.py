@@ -15,6 +15,10 @@ ASKING = re.compile(r"\b(predict|target|task)=|\bvalidation_step\b|def forward")
 """What a message that asks names: an argument to give, or the step to change."""
 
 
+WAYS = {"forward": "forward", "call": "inner call", "replay": "replay"}
+"""The package's words for the ways -> the table's."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What the monitor measures with, after a run.
@@ -42,14 +46,15 @@ def found(monitor: MultimodalMonitor) -> Found:
     """Return what the monitor found; it has made a run."""
     session: Any = monitor._run.session
     evaluator, probe = session._tried.evaluator, session.probe
+    observed = session._tried.observed
     return Found(
-        "guessed",
+        "guessed" if observed is None else WAYS[observed.way.name],
         session.task,
         session.call,
         probe,
         lambda sources: evaluator(probe, [Query(sources)])[0],
         probe.target,
-        0,
+        0 if observed is None else len(observed.further),
     )
 
 

@@ -184,6 +184,8 @@ def _labels_differ(case: Case, seen: Found) -> str:
     every = torch.arange(seen.probe.size).unsqueeze(1).expand(-1, len(seen.probe.schema.names))
     expected = _classes(_columns(case.target(seen.probe.batch(every, {}))), case)
     labels = _classes(_columns(seen.labels), case)
+    if case.task == "regression" and expected.shape[1] == 1:
+        expected = expected.expand_as(labels)  # each quantile has the same target
     if expected.shape != labels.shape:
         return f"labels {tuple(labels.shape)}, not {tuple(expected.shape)}"
     return "" if torch.allclose(expected, labels, rtol=0, atol=1e-5, equal_nan=True) else "other labels"
