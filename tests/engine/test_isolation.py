@@ -595,3 +595,20 @@ def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch, entries, 
     assert len(tensors) == copied
     assert len(module.buffered) == entries
     assert all(now is then for now, then in zip(module.buffered, before, strict=True))
+
+
+def test_modules_inside_that_log_are_muted_too() -> None:
+    outer = nn.Sequential(probe_context())
+    with isolated(outer):
+        outer[0].log("loss", 1.0)
+    assert LOGGED == []
+    outer[0].log("loss", 1.0)
+    assert LOGGED == ["loss"]
+
+
+def test_an_old_generator_of_numpy_on_a_module_is_put_back() -> None:
+    module = nn.Module()
+    module.draws = np.random.RandomState(0)
+    with isolated(module):
+        module.draws.rand()
+    assert module.draws.rand() == np.random.RandomState(0).rand()

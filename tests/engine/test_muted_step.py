@@ -462,3 +462,21 @@ def test_a_module_without_a_trainer_is_muted_too() -> None:
     module = nn.Linear(4, 3)
     with muted(module):
         assert call_step(module, lambda module, batch: module(batch["x"]).shape, BATCH) == (6, 3)
+
+
+class Recorder(Meter):
+    """Stands for a writer that the module opened itself."""
+
+    log_metrics = Meter.update
+
+
+Recorder.__module__ = "wandb.sdk.wandb_run"
+
+
+def test_a_logger_of_the_modules_own_does_nothing_inside() -> None:
+    module = stepping(lambda module: module.recorder.log_metrics(torch.ones(2)))
+    module.recorder = Recorder()
+    with muted(module):
+        call_step(module, "validation_step", BATCH)
+    assert type(module.recorder) is Recorder
+    assert module.recorder.count == 0
