@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.aggregation import CatMetric
 
-from mviz_lightning.engine import isolated, isolation
+from mviz_lightning.engine import isolated, snapshots
 from mviz_lightning.errors import ConfigurationError
 
 LOGGED: list[str] = []
@@ -580,7 +580,7 @@ def test_weights_that_are_given_other_data_are_put_back() -> None:
     assert torch.equal(weight, before)
 
 
-LARGEST = isolation.LARGEST_STATE
+LARGEST = snapshots.LARGEST_STATE
 
 
 @pytest.mark.parametrize(("entries", "copied"), [(LARGEST, LARGEST), (LARGEST + 1, 0)])
@@ -588,10 +588,27 @@ def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch, entries, 
     module, tensors = nn.Linear(2, 2), []
     module.buffered = [torch.zeros(1) for _ in range(entries)]
     before = list(module.buffered)
-    remember = isolation._snapshot_tensor
-    monkeypatch.setattr(isolation, "_snapshot_tensor", lambda tensor: (tensors.append(tensor), remember(tensor))[1])
+    remember = snapshots.snapshot_tensor
+    monkeypatch.setattr(snapshots, "snapshot_tensor", lambda tensor: (tensors.append(tensor), remember(tensor))[1])
     with isolated(module):
         module.buffered.pop()
     assert len(tensors) == copied
     assert len(module.buffered) == entries
     assert all(now is then for now, then in zip(module.buffered, before, strict=True))
+
+
+def test_modules_inside_that_log_are_muted_too() -> None:
+    outer = nn.Sequential(probe_context())
+    with isolated(outer):
+        outer[0].log("loss", 1.0)
+    assert LOGGED == []
+    outer[0].log("loss", 1.0)
+    assert LOGGED == ["loss"]
+
+
+def test_an_old_generator_of_numpy_on_a_module_is_put_back() -> None:
+    module = nn.Module()
+    module.draws = np.random.RandomState(0)
+    with isolated(module):
+        module.draws.rand()
+    assert module.draws.rand() == np.random.RandomState(0).rand()

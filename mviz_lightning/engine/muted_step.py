@@ -1,0 +1,136 @@
+"""Call the user's own ``validation_step`` once more without a trace: nothing is logged, and everything is put back."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from mviz_lightning.engine.held_state import HeldState, is_logger
+from mviz_lightning.engine.inert import Inert
+from mviz_lightning.engine.isolation import isolated, lightning_modules
+from mviz_lightning.engine.snapshots import Restore, ignore, restore_all, snapshot_attributes, snapshot_contents
+from mviz_lightning.engine.write_guard import CollectiveBan, WriteGuard, world_size
+
+Step: TypeAlias = str | Callable[[nn.Module, Any], Any]
+"""The name of a step of the module, or a function of the module and a batch."""
+
+
+class StopStep(BaseException):
+    """Raised by an observer inside a step when what it wants has arrived; no ``except Exception`` stops it."""
+
+
+@contextmanager
+def muted(module: nn.Module, *, seed: int = 0) -> Iterator[WriteGuard]:
+    """Let the user's own step be called inside the block without a trace.
+
+    To what :func:`isolated` does, this adds:
+
+    - Loggers of the trainer and of the module do nothing, and ``print`` of a LightningModule does nothing.
+    - Objects of the user's own classes, and nets and metrics in containers, are put back as they were.
+    - Weights that the step changes in place are put back, also if it raises or is stopped on the way.
+    - Of a run on several processes, collectives raise.
+
+    What lies outside the module stays changed: files that the step writes, globals, what other processes received.
+
+    Args:
+        module: The user's model.
+        seed: Seed of the random numbers that the step may draw.
+
+    Yields:
+        The guard of the weights; its ``written`` names, after the block, the parameters that the step changed.
+
+    Raises:
+        CollectiveInStep: The step ran a collective, even if it caught the error.
+        ConfigurationError: A lazy layer of the module is not initialised yet.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(isolated(module, seed=seed))
+        held = HeldState(module)
+        guard = WriteGuard(held.tensors)
+        stack.callback(restore_all, [*held.restores, *_snapshot_trainer(module), guard.restore])
+        _mute_loggers(module)
+        stack.enter_context(_without_collectives())
+        stack.enter_context(guard)
+        yield guard
+
+
+def call_step(module: nn.Module, step: Step, batch: Any, *, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+    """Call a step on a batch as the Trainer would.
+
+    Args:
+        module: The user's model.
+        step: Name of the step, for example ``"validation_step"``, or a function ``step(module, batch)``.
+        batch: The batch.
+        batch_idx: Number of the batch, if the step takes it.
+        dataloader_idx: Number of the loader, if the step takes it.
+
+    Returns:
+        What the step returns; None if an observer stopped it.
+    """
+    try:
+        if not isinstance(step, str):
+            return step(module, batch)
+        method = getattr(module, step)
+        return method(batch, *_numbers(method, batch_idx, dataloader_idx))
+    except StopStep:
+        return None
+
+
+def _numbers(method: Callable[..., Any], batch_idx: int, dataloader_idx: int) -> list[int]:
+    """Return the numbers that a step takes after the batch."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(method).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        return [batch_idx]
+    taken = [parameter for parameter in parameters if parameter.kind in kinds][1:3]
+    wanted = [one for one in taken if one.default is one.empty or one.name in {"batch_idx", "dataloader_idx"}]
+    return [batch_idx, dataloader_idx][: len(wanted)]
+
+
+def _mute_loggers(module: nn.Module) -> None:
+    """Put inert loggers in the place of the trainer's and the module's own; restored with their attributes."""
+    for child in module.modules():
+        own = {name: Inert(value) for name, value in vars(child).items() if is_logger(value)}
+        vars(child).update(own)
+    for child in lightning_modules(module):
+        vars(child).update({"print": ignore})
+    if trainer := _trainer(module):
+        trainer.update(_loggers=[Inert(logger) for logger in trainer.get("_loggers") or []])
+
+
+def _trainer(module: nn.Module) -> dict[str, Any]:
+    """Return the attributes of the Trainer that a module is attached to, if any."""
+    trainer = vars(module).get("_trainer")
+    return {} if trainer is None else vars(trainer)
+
+
+def _snapshot_trainer(module: nn.Module) -> list[Restore]:
+    """Return how to restore a Trainer's own attributes and the metrics that it has gathered."""
+    attributes = _trainer(module)
+    connector = attributes.get("_logger_connector")
+    metrics = {} if connector is None else vars(connector)
+    contents = snapshot_contents([*attributes.values(), *metrics.values()])
+    return [snapshot_attributes(attributes), snapshot_attributes(metrics), *contents]
+
+
+@contextmanager
+def _without_collectives() -> Iterator[None]:
+    """Refuse collectives if there is more than one process.
+
+    Raises:
+        CollectiveInStep: One was refused, whatever became of the error.
+    """
+    if world_size() == 1:
+        yield
+        return
+    with CollectiveBan() as ban:
+        try:
+            yield
+        except Exception as error:
+            if ban.refused:
+                raise ban.error() from error
+            raise
+        if ban.refused:
+            raise ban.error()

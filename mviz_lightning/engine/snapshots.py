@@ -1,0 +1,194 @@
+"""Remember what an evaluation may change in place, and how to put it back: modules, containers, tensors, gradients."""
+
+import operator
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Restore: TypeAlias = Callable[[], None]
+"""Puts one thing back as it was."""
+
+CONTAINERS = (dict, list, set, deque)
+"""Types of containers that can change in place."""
+
+SNAPSHOT_TYPES = (
+    *CONTAINERS,
+    tuple,
+    Tensor,
+    np.ndarray,
+    torch.Generator,
+    random.Random,
+    np.random.Generator,
+    np.random.RandomState,
+)
+"""Types of values that can change in place, or that can hold such values."""
+
+LARGEST_STATE = 1000
+"""Largest number of entries of a container whose entries are restored too.
+
+A larger container holds data, a replay buffer for example, and no state.
+"""
+
+
+def ignore(*_: Any, **__: Any) -> None:
+    """Do nothing; stands in for a method that is muted, and restores what cannot change."""
+
+
+def restore_all(restores: list[Restore]) -> None:
+    """Call all of them, even if one fails; then raise the first error."""
+    failures = []
+    for restore in restores:
+        try:
+            restore()
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def hide_gradient(parameter: nn.Parameter) -> Restore:
+    """Remove a parameter's gradient and return how to restore it: a backward pass would add to it in place."""
+    gradient, required, content = parameter.grad, parameter.requires_grad, parameter.data
+    parameter.grad = None
+
+    def restore() -> None:
+        # Layers that bound their weights assign to .data in forward. Sharded parameters have no address.
+        if type(parameter) is nn.Parameter and parameter.data_ptr() != content.data_ptr():
+            parameter.data = content
+        parameter.requires_grad_(required)
+        parameter.grad = gradient
+
+    return restore
+
+
+def snapshot_module(module: nn.Module) -> Restore:
+    """Return how to restore a module's attributes and their content: mode, buffers, metric states, caches, hooks."""
+    attributes = vars(module)
+    restore_attributes = snapshot_attributes(attributes)
+    buffers = dict(module._buffers.items())
+    held = [value for name, value in attributes.items() if name != "_buffers"]
+    contents = snapshot_contents([*held, *buffers.values()])
+    if getattr(module, "max_norm", None) is not None and isinstance(module.weight, Tensor):
+        contents.append(
+            snapshot_tensor(module.weight)
+        )  # such an embedding rescales the vectors that it looks up, in place
+    training = module.training
+
+    def restore() -> None:
+        restore_attributes()
+        _refill_buffers(module, buffers)
+        restore_all(contents)
+        if module.training != training:  # scripted modules keep it outside their attributes
+            module.training = training
+
+    return restore
+
+
+def snapshot_attributes(attributes: dict[str, Any]) -> Restore:
+    """Return how to restore the ``vars()`` of an object, which is never without its attributes on the way."""
+    kept = dict(attributes)
+
+    def restore() -> None:
+        for name in attributes.keys() - kept.keys():
+            del attributes[name]
+        attributes.update(kept)
+
+    return restore
+
+
+def snapshot_contents(values: Iterable[Any]) -> list[Restore]:
+    """Return how to restore the content of tensors and containers, and of containers in them, outer ones first."""
+    found, seen = [], set()
+    waiting = deque(values)
+    while waiting:
+        value = waiting.popleft()
+        if isinstance(value, SNAPSHOT_TYPES) and id(value) not in seen:
+            seen.add(id(value))
+            found.append(snapshot_content(value))
+            if isinstance(value, (*CONTAINERS, tuple)) and len(value) <= LARGEST_STATE:
+                held = dict.values(value) if isinstance(value, dict) else value
+                waiting.extend(inner for inner in held if isinstance(inner, SNAPSHOT_TYPES))
+    return found
+
+
+def snapshot_content(value: Any) -> Restore:
+    """Return how to restore the content of one tensor or container after in-place changes."""
+    if isinstance(value, nn.Parameter):
+        return ignore
+    if isinstance(value, Tensor):
+        return snapshot_tensor(value)
+    if isinstance(value, np.ndarray) and value.flags.writeable and not isinstance(value, np.memmap):
+        return snapshot_array(value)
+    if isinstance(value, dict):
+        items = dict(value)
+        return lambda: _refill(value, items)
+    if isinstance(value, list | set | deque):
+        entries = list(value)
+        return lambda: _refill_entries(value, entries)
+    return _snapshot_generator(value)
+
+
+def _snapshot_generator(value: Any) -> Restore:
+    if isinstance(value, torch.Generator):
+        state = value.get_state()
+        return lambda: ignore(value.set_state(state))
+    if isinstance(value, np.random.RandomState):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, random.Random):
+        return partial(value.setstate, value.getstate())
+    if isinstance(value, np.random.Generator):
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    return ignore
+
+
+def snapshot_tensor(tensor: Tensor) -> Restore:
+    """Return how to restore a tensor's values and shape; copies the tensor at once."""
+    content = tensor.detach().clone()
+
+    def restore() -> None:
+        # Only if it changed: an autograd graph may hold the tensor and checks its version.
+        if tensor.shape != content.shape:
+            tensor.data = content
+        elif tensor.layout != torch.strided or not torch.equal(tensor, content):
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                tensor.detach().copy_(content)
+
+    return restore
+
+
+def snapshot_array(array: Any) -> Restore:
+    """Return how to restore an array's values; copies the array at once."""
+    content = array.copy()
+    return lambda: None if np.array_equal(array, content) else np.copyto(array, content)
+
+
+def _refill_buffers(module: nn.Module, buffers: dict[str, Any]) -> None:
+    """Restore a module's buffers; those of a scripted module can only be set one by one."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        _refill(module._buffers, buffers)
+        return
+    for name, buffer in buffers.items():
+        setattr(module, name, buffer)
+
+
+def _refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
+    """Restore a mapping if it changed, with the base class's methods: the user's own class may forbid changes."""
+    if list(mapping) == list(items) and all(mapping[key] is items[key] for key in items):
+        return
+    base: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
+    base.clear(mapping)
+    base.update(mapping, items)
+
+
+def _refill_entries(value: Any, entries: list[Any]) -> None:
+    if len(value) == len(entries) and all(map(operator.is_, value, entries)):
+        return
+    base: Any = next(kind for kind in (list, set, deque) if isinstance(value, kind))
+    base.clear(value)
+    (base.update if base is set else base.extend)(value, entries)
