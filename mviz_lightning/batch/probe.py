@@ -4,7 +4,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -49,6 +49,12 @@ class Probe:
         if self.labels is not None:
             return self.labels
         return None if self.schema.target is None else as_labels(self.leaves[self.schema.target])
+
+    def part(self, examples: Tensor) -> "Probe":
+        """Return a probe of some examples ``(R,)``, without groups."""
+        leaves = {path: kept_copy(leaf, examples) for path, leaf in self.leaves.items()}
+        labels = None if self.labels is None else self.labels[examples]
+        return replace(self, leaves=leaves, labels=labels, segments={}, groups=torch.empty(0, 0, dtype=torch.long))
 
     def batch(
         self,

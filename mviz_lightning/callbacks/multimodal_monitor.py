@@ -80,6 +80,8 @@ class MultimodalMonitor(Remembering):
         name: Prefix of the logged keys, and name of the folder of files.
         on_error: What an error after the start of the training costs: ``"warn"`` the result that failed, with a
             warning; ``"raise"`` the training.
+        on_disagreement: What is done where the monitor's outputs of a few validation examples are not those that your
+            own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -122,6 +124,7 @@ class MultimodalMonitor(Remembering):
         seed: int = 0,
         name: str = "mviz",
         on_error: Literal["warn", "raise"] = "warn",
+        on_disagreement: Literal["withhold", "log"] = "withhold",
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -140,6 +143,7 @@ class MultimodalMonitor(Remembering):
             class_names=class_names,
             pin=pin,
             seed=seed,
+            on_disagreement=on_disagreement,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
@@ -181,7 +185,7 @@ class MultimodalMonitor(Remembering):
         """Collect examples from the whole first pass, before a step may change the batch."""
         if not self._run.disabled and dataloader_idx == self.dataloader_idx:
             self._run.collect(trainer, batch, batch_idx, dataloader_idx)
-            self._run.watch(trainer, pl_module, batch)
+            self._run.watch(trainer, pl_module, batch, batch_idx)
 
     @guarded
     def on_validation_batch_end(
@@ -194,6 +198,7 @@ class MultimodalMonitor(Remembering):
         dataloader_idx: int = 0,
     ) -> None:
         """Measure at the last batch: callbacks that average weights put the others back when the epoch ends."""
+        self._run.release()
         if not self._run.disabled:
             self._run.dry_run(trainer, pl_module)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
@@ -234,4 +239,5 @@ class MultimodalMonitor(Remembering):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
+        self._run.release()
         self._run.break_off()

@@ -59,7 +59,7 @@ class TrainerRun:
         self.row: RunRecord | None = None
         self.entries: list[TimedResult] = []
         self.alarm: Alarm | None = None
-        self.keys = session.config.keys
+        self.keys = session.keys
         self._seen = 0
         self._arrange([], TimeBudget())
 
@@ -97,7 +97,7 @@ class TrainerRun:
         folder = trainer_facts.run_folder(trainer, self.name)
         with ranks.raise_on_all_ranks():
             self.alarm = alarm_of(trainer, self.name, self.history.modalities)
-            self.keys = [*self.keys, *([] if self.alarm is None else state_names(self.history.modalities))]
+            self.keys = self._named_keys()
             sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
             self._arrange(sinks, TimeBudget(max_overhead if self.fits else None))
 
@@ -114,22 +114,40 @@ class TrainerRun:
         with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
             self._seen += self.session.collect(batch, locate)
 
-    def watch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        """Watch the user's own step in the sanity check, whose values are thrown away."""
-        if trainer.sanity_checking and not self.session.dry_run_done:
-            with self.session.failures_kept():
+    def watch(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Watch the user's own step: all of it in the sanity check, whose values are thrown away, later its outputs."""
+        with self.session.failures_kept():
+            if trainer.sanity_checking and not self.session.dry_run_done:
                 self.session.watch(pl_module, trainer_facts.step_name(trainer), batch)
+            elif not trainer.sanity_checking and batch_idx == 0:
+                self.session.watch_outputs(pl_module, batch)
+
+    def release(self) -> None:
+        """Leave nothing on the model."""
+        self.session.release()
 
     def dry_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Try the model on the first examples."""
-        with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
-            with trainer_facts.beyond_sanity_check(trainer):
-                step = trainer_facts.step_name(trainer)
-                self.session.dry_run(pl_module, trainer.precision_plugin.forward_context, step)
+        step, precision = trainer_facts.step_name(trainer), trainer.precision_plugin.forward_context
+        timed = self.measurement_run.time_budget.timed(PREPARATION)
+        with self.session.failures_kept(), timed, trainer_facts.beyond_sanity_check(trainer):
+            self.session.dry_run(pl_module, precision, step)
 
     def finish_dry_run(self, missing: str) -> None:
         """End the sanity check; without a batch, ``missing`` is the reason why the monitor is off."""
         self.disabled = self.disabled or self.measurement_run.finish_dry_run(missing)
+        self._rearrange()
+
+    def _rearrange(self) -> None:
+        """Arrange the curves of the values that the observed step added: scores, where it has labels."""
+        keys = self._named_keys()
+        if keys != self.keys:
+            self.keys = keys
+            self._arrange(self.reporter.sinks, self.measurement_run.time_budget)
+
+    def _named_keys(self) -> list[str]:
+        """Return the names of all values of a run, as far as they are known."""
+        return [*self.session.keys, *([] if self.alarm is None else state_names(self.history.modalities))]
 
     def measure(self, trainer: Trainer) -> None:
         """Measure the model if that is due and did not happen at this validation yet."""
@@ -140,6 +158,7 @@ class TrainerRun:
         if (self.schedule.count() if self.fits else True) and not self.disabled:
             explainers = self.schedule.due() if self.fits else self.session.config.explainers
             results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
+            self._rearrange()
         self._keep(results, *moment)
         self.row = RunRecord(self.phase, *moment, dict(results.values), results.note)
         self.row = self._judged(self.row)

@@ -177,8 +177,10 @@ def _joined(found: list[ObservedHead], head: ObservedHead) -> list[ObservedHead]
 
 def _same_scores(left: Node, right: Node) -> bool:
     """Tell whether one tensor was made from the other by operations on that tensor alone."""
-    return left is right or any(right is one for one in _single_line(left)) or any(
-        left is one for one in _single_line(right)
+    return (
+        left is right
+        or any(right is one for one in _single_line(left))
+        or any(left is one for one in _single_line(right))
     )
 
 
@@ -233,7 +235,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
 
 
 def row_mask(links: Sequence[Link], place: int) -> Node | None:
-    """Return the mask or the indices with which the step picks rows on the way from some scores; None if it does not."""
+    """Return the mask or the indices with which the step picks rows of a tensor; None if it picks none."""
     for link in links[:place]:
         node = link.node
         if isinstance(node, Made) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):

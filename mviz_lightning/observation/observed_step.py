@@ -29,9 +29,7 @@ class ObservedStep:
     record: StepRecord | None
 
     @classmethod
-    def replayed(
-        cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory
-    ) -> "ObservedStep":
+    def replayed(cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> "ObservedStep":
         """Replay a step on some examples, muted; a step that fails shows nothing.
 
         Args:

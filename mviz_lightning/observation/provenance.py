@@ -138,7 +138,7 @@ class Provenance:
 
     def of(self, tensor: Tensor) -> Node:
         """Return a tensor's node; one that was never seen is :class:`Foreign`."""
-        node = self._nodes.get(tensor)
+        node: Node | None = self._nodes[tensor] if tensor in self._nodes else None  # noqa: SIM401 - get is not typed
         if node is None:
             node = Foreign(shape=tuple(tensor.shape), learned=isinstance(tensor, nn.Parameter))
             self._nodes[tensor] = node
@@ -158,7 +158,8 @@ class Provenance:
 
     def source(self, made: Tensor) -> Tensor | None:
         """Return the tensor that :meth:`keep` kept for this one."""
-        return self._sources.get(made)
+        found: Tensor | None = self._sources[made] if made in self._sources else None  # noqa: SIM401 - get is not typed
+        return found
 
     def template(self, value: Any, parts: "BatchParts") -> Any:
         """Return arguments of an operation or of a module with nodes in place of tensors."""

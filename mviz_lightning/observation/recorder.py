@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +13,9 @@ from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
 
 from mviz_lightning.batch import BatchSchema, tree
-from mviz_lightning.engine.isolation import CONTAINERS
 from mviz_lightning.engine.muted_step import StopStep
-from mviz_lightning.observation.events import LOSSES, VIEWS, SELECTIONS, ChainWalk, Event, Takes, passed
+from mviz_lightning.engine.snapshots import CONTAINERS
+from mviz_lightning.observation.events import LOSSES, SELECTIONS, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
 from mviz_lightning.observation.step_record import StepRecord, Wanted
@@ -45,7 +46,9 @@ class StepRecorder(TorchFunctionMode):
         self.record = StepRecord(schema, schema.size(schema.leaves(batch)))
         self.caught: tuple[Tensor, Tensor | None] | None = None
         self._module, self._wanted, self._parts = module, wanted, BatchParts(batch)
-        self._provenance, self._open, self._escapes, self._seen = Provenance(), [], 0, Counter[tuple[str, str]]()
+        self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
+        self._open: list[Call] = []
+        self._escapes = 0
         self._names = {id(child): name for name, child in module.named_modules()}
         self._paused = False
         self._know(module, batch)
@@ -73,7 +76,7 @@ class StepRecorder(TorchFunctionMode):
             stack.callback(leave.remove)
             stack.enter_context(_shadowed(self._module, "forward", self._direct_forward))
             for metric in _metrics(self._module):
-                stack.enter_context(_shadowed(metric, "update", lambda update, m=metric: self._updated(m, update)))
+                stack.enter_context(_shadowed(metric, "update", partial(self._updated, metric)))
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self)
             yield
@@ -194,9 +197,7 @@ class StepRecorder(TorchFunctionMode):
             if scores and target:
                 self._saw("meeting", node.name, scores[0], target[0], "anything")
 
-    def _saw(
-        self, kind: Any, name: str, scores: Any, target: Any, takes: Takes, metric: Metric | None = None
-    ) -> None:
+    def _saw(self, kind: Any, name: str, scores: Any, target: Any, takes: Takes, metric: Metric | None = None) -> None:
         if not isinstance(scores, Tensor):
             return
         self._seen[kind, name] += 1

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
@@ -15,6 +17,7 @@ from mviz_lightning.observation import wording
 from mviz_lightning.observation.heads import ObservedHead, as_logits, heads_of, is_doubtful, main_head
 from mviz_lightning.observation.native_check import first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
+from mviz_lightning.observation.own_score import own_score
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget, target_of
 from mviz_lightning.observation.ways import StepFunction, Way, ways_of
@@ -39,6 +42,16 @@ class ObservedModel:
     line: str
     step: StepFunction
     further: Sequence[ObservedHead] = ()
+
+    @property
+    def score(self) -> Metric | None:
+        """The user's own metric of these scores, if it gives one number for them and their labels."""
+        return next(filter(None, map(partial(own_score, self.head), self.head.metrics)), None)
+
+    @property
+    def path(self) -> str | None:
+        """Path of the leaf that the labels are made from, if it is one."""
+        return None if self.target is None else self.target.path
 
     @property
     def head_of_outputs(self) -> Head | None:
@@ -116,4 +129,3 @@ def _require_usable(head: ObservedHead, record: StepRecord) -> None:
         raise ConfigurationError(wording.target_in_modality(head, record))
     if head.label.tags & record.others & head.root.tags:
         raise ConfigurationError(wording.depends_on_target(head, record))
-

@@ -15,8 +15,8 @@ from mviz_lightning.observation.heads import ObservedHead, row_mask
 from mviz_lightning.observation.provenance import Leaf, Node
 from mviz_lightning.observation.recipe import RecipeWriter, numbers_of
 from mviz_lightning.observation.spelling import Speller
-from mviz_lightning.observation.step_record import StepRecord, Wanted
-from mviz_lightning.observation.ways import ReplayedStep, StepFunction, name_of_step
+from mviz_lightning.observation.step_record import StepRecord
+from mviz_lightning.observation.ways import ReplayedStep, StepFunction, name_of_step, wanted_of
 
 ROWS_AT_ONCE = 64
 """Number of examples whose targets are computed at once."""
@@ -39,9 +39,10 @@ class ObservedTarget:
     known: Callable[[nn.Module, Any], Tensor] | None = None
 
     def of(self, module: nn.Module, probe: Probe) -> Tensor:
-        """Return ``(N, ...)`` targets of all examples of a probe, on the CPU; those that the step leaves out are -100."""
-        rows = torch.arange(probe.size).split(ROWS_AT_ONCE)
-        return torch.cat([self._rows(module, probe, some) for some in rows])
+        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; of those that the step leaves out, -100."""
+        rows = torch.arange(probe.size)
+        starts = range(0, probe.size, ROWS_AT_ONCE)
+        return torch.cat([self._rows(module, probe, rows[start : start + ROWS_AT_ONCE]) for start in starts])
 
     def _rows(self, module: nn.Module, probe: Probe, rows: Tensor) -> Tensor:
         aligned = Query.aligned(rows, len(probe.schema.names))
@@ -74,18 +75,19 @@ def target_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: S
     known = None if mask is None else next(writer.recipes(mask), None)
     path = _path_of(head.label, record)
     if recipe is None or (mask is not None and known is None):
-        return ObservedTarget(_replayed(head, record, step), f"what {head.event.name} in {name_of_step(step)} is given", path)
+        return ObservedTarget(
+            _replayed(head, record, step), f"what {head.event.name} in {name_of_step(step)} is given", path
+        )
     return ObservedTarget(recipe, Speller(record.code, calls=False).tensor(head.label), path, known)
 
 
 def _replayed(head: ObservedHead, record: StepRecord, step: StepFunction) -> Callable[[nn.Module, Any], Tensor]:
-    event = head.event
-    replayed = ReplayedStep(step, record.schema, Wanted(event.kind, event.name, event.ordinal, head.scores, head.target))
+    replayed = ReplayedStep(step, record.schema, wanted_of(head))
 
     def compute(module: nn.Module, batch: Any) -> Tensor:
         _, target = replayed(module, batch)
         if target is None:
-            raise RuntimeError(f"{event.name} was given no target in a replay of {name_of_step(step)}")
+            raise RuntimeError(f"{head.event.name} was given no target in a replay of {name_of_step(step)}")
         return target
 
     return compute
@@ -100,4 +102,3 @@ def _path_of(label: Node, record: StepRecord) -> str | None:
 def is_plain(head: ObservedHead) -> bool:
     """Tell whether a target is a leaf of the batch as it is, or a view of one."""
     return isinstance(head.event.target[-1].node, Leaf)
-

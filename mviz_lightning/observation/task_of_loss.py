@@ -57,4 +57,6 @@ def _task_of_metric(name: str) -> Task | None:
 
 def is_numbering(labels: Tensor) -> bool:
     """Tell whether targets are the numbers of the examples: 0, 1, 2, ..."""
-    return labels.dim() == 1 and torch.equal(labels.cpu(), torch.arange(len(labels)).to(labels.dtype)) and len(labels) > 1
+    return (
+        labels.dim() == 1 and torch.equal(labels.cpu(), torch.arange(len(labels)).to(labels.dtype)) and len(labels) > 1
+    )

@@ -31,7 +31,7 @@ class Way:
     Attributes:
         name: Which kind of way it is.
         call: The call.
-        watched: Name of the submodule whose own call in the user's step returns the scores; None if no single call does.
+        watched: Name of the submodule whose own call in the user's step returns the scores; None if there is none.
         keys: The keys from what it returns to the scores.
     """
 
@@ -68,11 +68,15 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
 
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
     """Return the way that replays the step until it gives the scores away."""
-    event = head.event
-    wanted = Wanted(event.kind, event.name, event.ordinal, head.scores, head.target)
-    replayed = ReplayedStep(step, record.schema, wanted)
-    text = f"what {event.name} is given in {name_of_step(step)}, which is replayed without logging"
+    replayed = ReplayedStep(step, record.schema, wanted_of(head))
+    text = f"what {head.event.name} is given in {name_of_step(step)}, which is replayed without logging"
     return Way("replay", ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), None))
+
+
+def wanted_of(head: ObservedHead) -> Wanted:
+    """Return the event that a replay waits for."""
+    event = head.event
+    return Wanted(event.kind, event.name, event.ordinal, head.scores, head.target)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
 def doubtful(head: ObservedHead, record: StepRecord) -> str:
     """Return the question whether scores that are multiplied by a leaf are the prediction."""
     return (
-        f"your step multiplies {_scores(head, record)} by {Speller(record.code, calls=False).tensor(head.label)}, and no "
+        f"your step multiplies {_scores(head, record)} by {_target(head, record)}, and no "
         "loss or metric of PyTorch or torchmetrics tells what they are. If these are the scores, say so:\n"
         f"    predict=lambda module, batch: {_pasted(head, record)}, with target= and task="
     )
@@ -62,7 +62,7 @@ def target_in_modality(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores whose target belongs to a modality cannot be measured."""
     return (
         f"{_scores(head, record)} is compared by {head.event.name} with "
-        f"{Speller(record.code, calls=False).tensor(head.label)}, which modalities= names: it is an input, and no label. "
+        f"{_target(head, record)}, which modalities= names: it is an input, and no label. "
         f"{PREDICT}, and target= with the path of the labels, if there are any."
     )
 
@@ -93,6 +93,10 @@ def _outcome(tried: CheckedWay) -> str:
 
 def _scores(head: ObservedHead, record: StepRecord) -> str:
     return Speller(record.code).tensor(head.root)
+
+
+def _target(head: ObservedHead, record: StepRecord) -> str:
+    return Speller(record.code, calls=False).tensor(head.label)
 
 
 def _pasted(head: ObservedHead, record: StepRecord) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torchmetrics import Metric
@@ -61,8 +61,11 @@ class SessionConfig:
     pin: Sequence[int] = ()
     class_names: Sequence[str] | None = None
     seed: int = 0
+    on_disagreement: Literal["withhold", "log"] = "withhold"
 
     def __post_init__(self) -> None:
+        if self.on_disagreement not in ("withhold", "log"):
+            raise ConfigurationError(f"on_disagreement={self.on_disagreement!r}: choose 'withhold' or 'log'.")
         self._require_types()
         self._require_numbers()
         if self.task is not None and self.task not in get_args(Task):
@@ -194,9 +197,18 @@ class SessionConfig:
     @property
     def keys(self) -> list[str]:
         """Names of the values of a run, without prefix; a task that turns out to be a regression has no flips."""
+        return self.keys_of(self.task, scored=self.target is not None)
+
+    def keys_of(self, task: Task | None, *, scored: bool) -> list[str]:
+        """Return the names of the values of a run, without prefix.
+
+        Args:
+            task: What the outputs stand for; None if that is not known yet.
+            scored: Whether there are labels.
+        """
         names = list(self.modalities)
         plan = design(len(names), self.group, pairs=self.pairs, seed=self.seed)
         found = list(contribution_shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
-        found += [] if self.task == "regression" else [f"flips/{name}" for name in names]
-        scored = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
-        return found + (scored if self.target else [])
+        found += [] if task == "regression" else [f"flips/{name}" for name in names]
+        values = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
+        return found + (values if scored else [])

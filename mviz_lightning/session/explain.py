@@ -15,6 +15,7 @@ from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import Task
+from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.remarks import write_log
@@ -98,6 +99,7 @@ def explain(
     target: str | None = None,
     task: Task | None = None,
     predict: Predict | str | None = None,
+    step: StepFunction | None = None,
     score: Metric | None = None,
     num_examples: int | None = None,
     group_size: int | None = None,
@@ -122,6 +124,9 @@ def explain(
         target: Path of the labels; -100 marks an example without a label.
         task: Meaning of the outputs; by default guessed from target and outputs, and written to the log.
         predict: ``(model, batch) -> outputs``, if ``forward`` cannot be called with the batch.
+        step: ``(model, batch) -> anything``, a function of your own that computes a loss or a metric, or the name of a
+            method of the model such as ``"validation_step"``. One call of it tells how the model is called, which
+            outputs are the scores, where the labels are and what the task is.
         score: A torchmetric of predictions and targets; accuracy or R2 by default.
         num_examples: Number of examples that are recombined; by default 128, or 256 if encodings are reused and the
             fusion is cheap.
@@ -168,7 +173,7 @@ def explain(
     )
     session = Session(config)
     try:
-        _collect(session, model, batches)
+        _collect(session, model, batches, step)
         session.complete()
         return _report(session)
     finally:
@@ -196,14 +201,14 @@ def _report(session: Session) -> ShareReport:
     )
 
 
-def _collect(session: Session, model: nn.Module, batches: Iterable[Any]) -> None:
+def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None) -> None:
     if isinstance(batches, Mapping):
         raise ConfigurationError("batches is a single batch; pass a loader or a list of batches: [batch].")
     seen = 0
     for batch in batches:
         first = seen
         seen += session.collect(batch, lambda count, first=first: range(first, first + count))  # type: ignore[misc]
-        session.dry_run(model)
+        session.dry_run(model, step=step)
         session.check()
     if not session.dry_run_done:
         raise ConfigurationError("batches holds no batch; pass a loader or a list of batches.")

@@ -52,20 +52,22 @@ def _difference(own: Tensor, found: Tensor, head: ObservedHead) -> str:
     size = deviation(own, found)
     if size <= tolerance(own):
         return ""
-    likely = [name for name, other in _transformed(own).items() if _correlation(other, found) > CLOSE]
-    guess = f", correlation {_correlation(_transformed(own)[likely[0]], found):.2f} with their {likely[0]}" if likely else ""
     return (
-        f"the outputs of predict= and the scores that your step gives to {head.event.name} differ by {size:.2g} of their "
-        f"spread{guess}. What predict= returns is measured; leave predict= out to measure your step's own scores."
+        f"the outputs of predict= and the scores that your step gives to {head.event.name} differ by {size:.2g} of "
+        f"their spread{_likely(own, found)}. What predict= returns is measured; leave predict= out to measure your "
+        "step's own scores."
     )
+
+
+def _likely(own: Tensor, found: Tensor) -> str:
+    """Return in words what outputs probably are if not the scores themselves; ``""`` if nothing fits."""
+    name, made = ("softmax", own.double().softmax(1)) if own.shape[1] > 1 else ("sigmoid", own.double().sigmoid())
+    correlation = _correlation(made, found)
+    return f", correlation {correlation:.2f} with their {name}: probabilities?" if correlation > CLOSE else ""
 
 
 CLOSE = 0.99
 """Smallest correlation of outputs with probabilities from which on they are called probabilities."""
-
-
-def _transformed(own: Tensor) -> dict[str, Tensor]:
-    return {"softmax": own.double().softmax(1)} if own.shape[1] > 1 else {"sigmoid": own.double().sigmoid()}
 
 
 def _correlation(left: Tensor, right: Tensor) -> float:

@@ -14,6 +14,7 @@ from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.observed_step import ObservedStep, StepObserver
+from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
@@ -46,6 +47,7 @@ class Preparation:
     _reading: OutputReading = field(init=False)
     _dry_run: DryRun = field(init=False)
     _observer: StepObserver = field(default_factory=StepObserver)
+    _own_outputs: OwnOutputs = field(default_factory=OwnOutputs)
     _tried: TriedModel | None = None
     _collected: Collected | None = None
     _renewed: bool = False
@@ -88,6 +90,14 @@ class Preparation:
     def call(self) -> str:
         """How the model is called, in words; ``""`` until a call worked."""
         return self._dry_run.call
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the values of a run, without prefix, as far as they are known before it."""
+        observed = None if self._tried is None else self._tried.observed
+        told = None if observed is None else observed.task
+        scored = self.config.target is not None or (observed is not None and observed.target is not None)
+        return self.config.keys_of(self.config.task or told, scored=scored)
 
     @property
     def reused(self) -> str:
@@ -148,6 +158,16 @@ class Preparation:
         if self._sampler.trial is not None and self._sampler.schema is not None and self._failure is None:
             self._observer.watch(module, step, batch, self._sampler.schema)
 
+    def watch_outputs(self, module: nn.Module, batch: Any) -> None:
+        """Keep the user's own outputs of a few rows of the batch that their step is about to get."""
+        if self._tried is not None and self._tried.observed is not None and self._sampler.schema is not None:
+            self._own_outputs.watch(module, self._tried.observed.way, batch, self._sampler.schema)
+
+    def release(self) -> None:
+        """Leave nothing on the model: the step of the batch has ended."""
+        self._observer.release()
+        self._own_outputs.release()
+
     def dry_run(
         self, module: nn.Module, precision: ContextFactory = nullcontext, step: StepFunction | None = None
     ) -> None:
@@ -158,7 +178,6 @@ class Preparation:
             precision: Makes the context in which the trainer calls the model.
             step: The user's own step, which is replayed if no call of it was watched; None where there is none.
         """
-        self._observer.release()
         trial = self._sampler.trial
         if trial is None or self.dry_run_done or self._failure is not None:
             return

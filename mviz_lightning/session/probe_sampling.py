@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
-from mviz_lightning.batch.probe import as_labels, collate, draw_groups, fingerprint, first_examples
+from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, first_examples
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks

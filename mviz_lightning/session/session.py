@@ -18,6 +18,8 @@ from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.observation.own_outputs import Agreement
+from mviz_lightning.session.agreement_check import AgreementCheck, DisagreementError
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
 
@@ -64,9 +66,11 @@ class Session(Preparation):
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
+        started = time.perf_counter()
+        agreement = self._agreement()
         collected, tried = self._ready()
         probe, evaluator = collected.probe, tried.evaluator
-        started, before = time.perf_counter(), evaluator.rows
+        before = evaluator.rows
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.raise_on_all_ranks():
             shares = self._shares_of(probe, tried.outputs)
@@ -77,17 +81,43 @@ class Session(Preparation):
             metrics = shares.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
-        values = shares.explain(metrics)
+        values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
         floor = self._reading.floor(outputs, shares.task, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         return Measurement(values, rows, time.perf_counter() - started, floor)
+
+    def _agreement(self) -> Agreement | None:
+        """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
+
+        Raises:
+            DisagreementError: They differ, and ``on_disagreement`` does not say to log all the same.
+        """
+        collected, tried = self._ready()
+        check = AgreementCheck(self._own_outputs, self.ranks)
+        task = self._shares_of(collected.probe, tried.outputs).task
+        found = check.check(tried, task)
+        if found is None or found.holds:
+            return found
+        followed = check.follow(tried, collected.probe)
+        if followed is not None and followed.observed is not None:
+            self._tried, self._runner = followed, None
+            self.remarks.say(f"the step computes its scores in another way than before: {followed.observed.line}")
+            return replace(found, predictions=1.0, deviation=0.0)
+        found = check.measured(tried, collected.probe, task) or found
+        if self.config.on_disagreement == "withhold":
+            raise DisagreementError(found)
+        self.remarks.say(str(DisagreementError(found)))
+        return found
 
     def _shares_of(self, probe: Probe, outputs: int) -> Shares:
         """Settle the task once, on all labels of the probe."""
         if self._shares is None:
             config, size = self.config, probe.groups.shape[1]
             task = self._reading.task_of(probe, outputs)
-            self._shares = Shares(probe.schema.names, task, size, config.pairs, config.score, config.seed)
+            score = config.score or (
+                None if self._tried is None or self._tried.observed is None else self._tried.observed.score
+            )
+            self._shares = Shares(probe.schema.names, task, size, config.pairs, score, config.seed)
         return self._shares
 
     @property

@@ -1,0 +1,119 @@
+"""The scores that the user's own step computes at a validation, to compare the monitor's with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.batch import BatchSchema, Probe, tree
+from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.engine.agreement import deviation, tolerance
+from mviz_lightning.functional import Task
+from mviz_lightning.observation.ways import Way
+
+COMPARED_ROWS = 8
+"""Number of rows that are compared at every validation."""
+
+DIFFERING = 0.01
+"""Largest share of rows with other predictions that is no disagreement."""
+
+UNHOOKED = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+"""Modules that leave their fast path where a hook is attached, which changes the last bits of the user's outputs."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the monitor's outputs are from the user's own.
+
+    Attributes:
+        rows: Number of rows compared.
+        predictions: Share of the rows with the same prediction.
+        deviation: Largest difference, as a multiple of the spread of the user's own outputs.
+        allowed: Largest deviation that counts as agreement.
+    """
+
+    rows: int
+    predictions: float
+    deviation: float
+    allowed: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the outputs are the same, up to rounding."""
+        return self.deviation <= self.allowed and self.predictions >= 1 - DIFFERING
+
+    @classmethod
+    def of(cls, own: Tensor, found: Tensor, task: Task) -> "Agreement":
+        """Compare ``(R, C)`` outputs of the same rows.
+
+        Args:
+            own: The user's own.
+            found: The monitor's.
+            task: What they stand for.
+        """
+        own, found = own.detach().cpu(), found.detach().cpu().to(own.dtype)
+        size, allowed = deviation(own, found), tolerance(own)
+        if task == "regression":
+            same = 1.0 if size <= allowed else 0.0
+        elif own.shape[1] == 1:
+            same = float(((own > 0) == (found > 0)).double().mean())
+        else:
+            same = float((own.argmax(1) == found.argmax(1)).double().mean())
+        return cls(len(own), same, size, allowed)
+
+
+class OwnOutputs:
+    """Keeps the first rows of what one submodule returns in the user's own step, for one batch at a time."""
+
+    def __init__(self) -> None:
+        self._probe: Probe | None = None
+        self._rows: Tensor | None = None
+        self._handle: Any = None
+
+    def watch(self, module: nn.Module, way: Way, batch: Any, schema: BatchSchema) -> None:
+        """Watch the submodule in the step that is about to get a batch.
+
+        Args:
+            module: The user's model.
+            way: How the monitor computes the scores.
+            batch: The batch.
+            schema: Where the modalities live in it.
+        """
+        self.release()
+        self._probe, self._rows = first_examples(schema, batch, COMPARED_ROWS), None
+        child = None if way.watched is None else module.get_submodule(way.watched)
+        if child is None or isinstance(child, UNHOOKED) or is_compiled(module):
+            return
+        count = schema.size(schema.leaves(batch))
+
+        def keep(_module: nn.Module, _args: Any, outputs: Any) -> None:
+            self._keep(tree.get(outputs, way.keys), count)
+
+        self._handle = child.register_forward_hook(keep)
+
+    def _keep(self, outputs: Any, count: int) -> None:
+        if self._rows is None and isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
+            with torch.inference_mode(False), torch.no_grad():
+                rows = outputs[:COMPARED_ROWS].detach().clone()
+            self._rows = rows if rows.dim() == 2 else rows.unsqueeze(1)
+
+    def release(self) -> None:
+        """Take the hook off."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.remove()
+
+    def take(self) -> tuple[Probe | None, Tensor | None]:
+        """Return, once, the examples and ``(R, C)`` the user's own outputs of them; None where they are not known."""
+        found, self._probe, self._rows = (self._probe, self._rows), None, None
+        return found
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Tell whether a model is compiled: a hook would compile it anew."""
+    compiled = ("_compiled_call_impl", "_compiler_ctx")
+    return any(
+        type(child).__name__ == "OptimizedModule" or any(vars(child).get(name) is not None for name in compiled)
+        for child in module.modules()
+    )

@@ -1,0 +1,33 @@
+"""The user's own torchmetric as the score."""
+
+import warnings
+
+from torchmetrics import Metric
+
+from mviz_lightning.functional.scores import comparable
+from mviz_lightning.observation.heads import ObservedHead
+
+
+def own_score(head: ObservedHead, metric: Metric) -> Metric | None:
+    """Return a fresh copy of a metric that can serve as the score; None if it cannot.
+
+    It has to take predictions and labels of examples, and to return one finite number of which more is better.
+
+    Args:
+        head: The scores that the metric got, with some rows of them.
+        metric: The user's metric.
+    """
+    if metric.higher_is_better is not True or head.rows is None or head.labels is None or head.task is None:
+        return None
+    try:
+        copy = metric.clone().cpu()
+        copy.reset()
+        rows = head.rows.cpu()
+        copy.update(comparable(rows if rows.dim() == 2 else rows.unsqueeze(1), head.task), head.labels.cpu())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metrics that lack positive examples among a few rows
+            value = copy.compute()
+        copy.reset()
+    except Exception:  # it wants other predictions than those that are recombined
+        return None
+    return copy if value.numel() == 1 and bool(value.isfinite()) else None

@@ -1,0 +1,121 @@
+"""Compare the monitor's outputs with the user's own at every run, and follow a step that computes them anew."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.engine.query import Query
+from mviz_lightning.functional import Task
+from mviz_lightning.observation.observed_step import ObservedStep
+from mviz_lightning.observation.own_outputs import Agreement, OwnOutputs
+from mviz_lightning.observation.settling import ObservedModel, settle
+from mviz_lightning.observation.ways import ReplayedStep, wanted_of
+from mviz_lightning.session.dry_run import TriedModel
+
+REPORTED_ROWS = 128
+"""Number of rows that are compared once where the first ones disagree."""
+
+
+class DisagreementError(RuntimeError):
+    """The monitor's outputs are not the user's own, so what is computed from them is withheld."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        super().__init__(
+            f"the model's own predictions and the monitor's agree in {agreement.predictions:.0%} of {agreement.rows} "
+            f"examples (largest difference {agreement.deviation:.2g} of the outputs' spread), so the shares are "
+            "withheld. Pass on_disagreement='log' to log them all the same, or predict= with the call of your step"
+        )
+        self.agreement = agreement
+
+
+@dataclass
+class AgreementCheck:
+    """Compares at every run a few rows of the user's own outputs with the monitor's.
+
+    Attributes:
+        own: The user's own outputs of this validation.
+        ranks: The processes.
+    """
+
+    own: OwnOutputs
+    ranks: Ranks
+
+    def check(self, tried: TriedModel, task: Task) -> Agreement | None:
+        """Return how far the outputs are apart, the worst of all processes; None where nothing can be compared."""
+        examples, rows = self.own.take()
+        found = None if tried.observed is None or examples is None else _compared(tried, examples, rows, task)
+        known = [one for one in self.ranks.gather(found) if one is not None]
+        return max(known, key=lambda one: (not one.holds, one.deviation), default=None)
+
+    def follow(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
+        """Observe the step anew and return the model as it is called now; None if it cannot be told.
+
+        Args:
+            tried: The model as it was called so far.
+            probe: The fixed examples, the same on all processes.
+        """
+        found = _observed_anew(tried, probe)
+        return found if all(self.ranks.gather(found is not None)) else None
+
+    def measured(self, tried: TriedModel, probe: Probe, task: Task) -> Agreement | None:
+        """Compare up to :data:`REPORTED_ROWS` rows of the probe with a replay of the step."""
+        return _compared(tried, _part(probe, REPORTED_ROWS), None, task)
+
+
+def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task) -> Agreement | None:
+    """Compare a model's outputs with the user's own, or with a replay of the step where those are not known."""
+    evaluator, observed = tried.evaluator, tried.observed
+    if observed is None or evaluator.all_pairs is not None:
+        return None
+    try:
+        rows = Query.aligned(torch.arange(examples.size), len(examples.schema.names))
+        found = replace(evaluator, predict=observed.way.call.predict, head=None).plain(examples, rows)
+        own = _replayed(observed, evaluator, examples, rows) if own is None else own
+        return Agreement.of(own, found, task)
+    except Exception:  # a step that cannot be replayed tells nothing
+        return None
+
+
+def _replayed(observed: ObservedModel, evaluator: Evaluator, examples: Probe, rows: Query) -> Tensor:
+    replayed = ReplayedStep(observed.step, examples.schema, wanted_of(observed.head))
+    with evaluator.precision():
+        found, _ = replayed(evaluator.module, examples.batch(rows.sources, {}, evaluator.device))
+    return found if found.dim() == 2 else found.unsqueeze(1)
+
+
+def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:
+    observed, evaluator = tried.observed, tried.evaluator
+    if observed is None:
+        return None
+    few = _part(probe, 2 * len(probe.schema.names) + 8)
+
+    def evaluator_of(predict: Predict) -> Evaluator:
+        return replace(evaluator, predict=predict, reuse=False, head=None)
+
+    try:
+        seen = ObservedStep.replayed(evaluator.module, observed.step, few, evaluator.precision)
+        found = settle(seen, evaluator.module, few, evaluator_of, observed.path)
+    except Exception:
+        return None
+    if found is None or found.head.root.shape[1:] != observed.head.root.shape[1:]:
+        return None
+    return replace(tried, evaluator=_fresh(evaluator, found.way.call.predict), observed=found)
+
+
+def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
+    """Return an evaluator of the same model that is called in another way; what was planned for reuse is forgotten."""
+    module: nn.Module = evaluator.module
+    made = Evaluator(module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse)
+    made.count_rows(evaluator.rows)
+    return made
+
+
+def _part(probe: Probe, count: int) -> Probe:
+    """Return the first examples of a probe that are recombined."""
+    rows = probe.groups.flatten()[:count]
+    return probe.part(rows)
