@@ -34,6 +34,17 @@ class Node:
         """The nodes that this one was made from."""
         return []
 
+    def returned_by(self, call: "Call", keys: tree.Keys, *, learned: bool) -> None:
+        """Note that a module call returned the tensor.
+
+        Args:
+            call: The call.
+            keys: The keys from what it returned to the tensor.
+            learned: Whether the call computed the tensor with weights.
+        """
+        self.learned |= learned
+        self.results.append((call, keys))
+
 
 @dataclass(eq=False)
 class Leaf(Node):
@@ -112,6 +123,10 @@ class Call:
     within: "Call | None" = None
     after: int = 0
     direct: bool = False
+
+    def give_named(self, arguments: Any) -> None:
+        """Add the named arguments, which hooks show only after the call."""
+        self.arguments = (self.arguments[0], arguments)
 
 
 @dataclass(frozen=True)

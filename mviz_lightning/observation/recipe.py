@@ -132,7 +132,7 @@ class RecipeWriter:
             function(target, *args[1:], **kwargs)
             return target
 
-        return _once(node, operate)
+        return _Once(node, operate)
 
     def _result(self, call: Call, keys: tree.Keys) -> Step:
         """Return the step that calls a module and takes a tensor from what it returns."""
@@ -147,20 +147,28 @@ class RecipeWriter:
             with isolated(target):  # of a module that the model does not hold nobody else takes care
                 return target(*args, **kwargs)
 
-        results = _once(call, called)
+        results = _Once(call, called)
         return lambda run: tree.get(results(run), keys)
 
 
-def _once(owner: object, compute: Step) -> Step:
-    """Return a step that computes its value once an evaluation."""
+@dataclass(frozen=True)
+class _Once:
+    """A step that computes its value once an evaluation.
 
-    def step(run: Evaluation) -> Any:
-        if id(owner) not in run.done:
-            run.done[id(owner)] = compute(run)
-        return run.done[id(owner)]
+    Attributes:
+        owner: The recorded operation or call that the step repeats.
+        compute: The step.
+    """
 
-    step.owner = owner  # type: ignore[attr-defined]  # keeps the owner alive, whose identity is the key
-    return step
+    owner: object
+    compute: Step
+
+    def __call__(self, run: Evaluation) -> Any:
+        """Return the value."""
+        key = id(self.owner)
+        if key not in run.done:
+            run.done[key] = self.compute(run)
+        return run.done[key]
 
 
 @dataclass(frozen=True)

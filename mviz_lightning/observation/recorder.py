@@ -80,7 +80,6 @@ class StepRecorder(TorchFunctionMode):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self)
             yield
-        self.record.returned = True
 
     # -- Operations ----------------------------------------------------------------------------------------------------
 
@@ -98,7 +97,7 @@ class StepRecorder(TorchFunctionMode):
         if changes or _holds_tensor(outputs):
             self._made(func, name, args, before or self._template(args, kwargs), outputs, changes=changes)
         elif name in ESCAPES:
-            self._escaped(args)
+            self._escapes += bool(_union([self._provenance.of(one) for one in args if isinstance(one, Tensor)])[0])
         return outputs
 
     def _template(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -119,12 +118,6 @@ class StepRecorder(TorchFunctionMode):
                 self._provenance.keep(tensor, given[0])
             self._met(node, operands, args)
 
-    def _escaped(self, args: Any) -> None:
-        tags, _ = _union([self._provenance.of(value) for value in args if isinstance(value, Tensor)])
-        if not self._open:
-            self.record.escaped |= tags
-        self._escapes += bool(tags)
-
     # -- Modules -------------------------------------------------------------------------------------------------------
 
     def _enter_call(self, module: nn.Module, args: Any) -> None:
@@ -142,7 +135,7 @@ class StepRecorder(TorchFunctionMode):
         if self._paused or not self._open or self._open[-1].module is not module:
             return
         call = self._open.pop()
-        call.arguments = (call.arguments[0], self._template((), kwargs)[1])
+        call.give_named(self._template((), kwargs)[1])
         self._returned(call, outputs)
 
     def _returned(self, call: Call, outputs: Any) -> None:
@@ -152,8 +145,8 @@ class StepRecorder(TorchFunctionMode):
                 if not self._provenance.known(tensor):  # of a scripted module, whose operations no mode sees
                     self._provenance.put(tensor, Node(tags, has_weights(call.module), tuple(tensor.shape)))
                 node = self._provenance.of(tensor)
-                node.learned |= isinstance(node, Made) and has_weights(call.module)
-                node.results.append((call, keys))
+                learned = isinstance(node, Made) and has_weights(call.module)
+                node.returned_by(call, keys, learned=learned)
 
     def _direct_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return the model's ``forward``, recorded where the step calls it and not the model."""
@@ -204,7 +197,9 @@ class StepRecorder(TorchFunctionMode):
         walk = ChainWalk(self._provenance, self._open, self.record.count)
         links, tensors = walk.links(scores, passed(takes)), walk.tensors
         targets = walk.links(target, VIEWS | SELECTIONS) if isinstance(target, Tensor) else ()
-        event = Event(kind, name, self._seen[kind, name], links, targets, takes, metric, (self._open or [None])[-1])
+        event = Event(
+            kind, name, self._seen[kind, name], links, targets, takes, metric, self._open[-1] if self._open else None
+        )
         self.record.events.append(event)
         self._catch(event, tensors, walk.tensors if targets else [])
 

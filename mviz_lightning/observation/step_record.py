@@ -17,16 +17,12 @@ class StepRecord:
         count: Number of examples in the batch.
         leaves: Keys of the batch's tensors -> their tags.
         events: Where the step gave scores away, in order.
-        escaped: Tags of the leaves whose values left PyTorch outside modules.
-        returned: Whether the step ran to its end.
     """
 
     schema: BatchSchema
     count: int
     leaves: dict[tree.Keys, Tags] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
-    escaped: Tags = 0
-    returned: bool = False
 
     def tags_of(self, paths: Iterable[str]) -> Tags:
         """Return the tags of some leaves."""
