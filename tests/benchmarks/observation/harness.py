@@ -19,8 +19,8 @@ from mviz_lightning import MultimodalMonitor
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional.targets import one_each
 
-SMALL = {"num_examples": 32, "group_size": 8, "reference": 48}
-"""Sizes of the monitor; they say nothing about the module."""
+GROUPS = {2: 8, 3: 12}
+"""Number of modalities -> size of a group."""
 
 QUIET = {
     "enable_progress_bar": False,
@@ -87,7 +87,8 @@ def run(case: Case, **told: Any) -> Outcome:
     """
     torch.manual_seed(0)
     module, batches = case.module(), case.batches()
-    monitor = MultimodalMonitor(case.modalities, **SMALL, **told)
+    sizes = {"num_examples": 32, "group_size": GROUPS[len(case.modalities)], "reference": 48}
+    monitor = MultimodalMonitor(case.modalities, **sizes, **told)
     comparison = Comparison(case, monitor)
     try:
         _enter(case, module, batches, [monitor, comparison])

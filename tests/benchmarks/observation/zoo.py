@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.observation.case import Case
 
-FILES = ("calls", "outputs", "losses")
+FILES = ("calls", "outputs", "losses", "heads", "contrastive", "setups", "habits", "frameworks", "traps")
 
 
 @cache
