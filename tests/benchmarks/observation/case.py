@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -46,14 +46,18 @@ class Case:
     tolerance: float = 1e-4
 
 
+Verdict: TypeAlias = Literal["right", "asked", "refused", "unlabelled", "wrong", "died"]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a case.
 
     Attributes:
         case: The case.
-        verdict: ``"right"``; ``"asked"`` for an argument or ``"refused"`` before the training; ``"wrong"`` if it ran
-            and differs from the truth; ``"died"`` if the training ended with an error that is not the monitor's.
+        verdict: ``"right"``; ``"asked"`` for an argument or ``"refused"``, by an error or by turning itself off;
+            ``"unlabelled"`` if the labels alone were not found; ``"wrong"`` if it ran and differs from the truth;
+            ``"died"`` if the training ended with an error that is not the monitor's.
         why: What differs, or the first line of the message.
         way: How the outputs are got: ``"forward"``, ``"inner call"``, ``"replay"`` or ``"guessed"``.
         task: The task that the monitor found.
@@ -61,7 +65,7 @@ class Outcome:
     """
 
     case: Case
-    verdict: Literal["right", "asked", "refused", "wrong", "died"]
+    verdict: Verdict
     why: str = ""
     way: str = ""
     task: str = ""

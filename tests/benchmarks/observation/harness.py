@@ -3,7 +3,7 @@
 import copy
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -12,6 +12,7 @@ import torch
 from benchmarks.observation.case import Case, Outcome
 from benchmarks.observation.found import Found, asks, found, refusal
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -32,6 +33,9 @@ QUIET = {
     "max_epochs": 1,
     "log_every_n_steps": 1,
 }
+
+UNLABELLED = "no labels"
+"""What differs where the monitor found no labels, though the step has some."""
 
 GRID, DRAWN = 8, 32
 """All pairs of this many examples are compared, and this many rows drawn from the whole probe."""
@@ -85,7 +89,12 @@ def run(case: Case, **told: Any) -> Outcome:
         case: The case.
         told: Further arguments of the monitor, to check the case itself.
     """
-    torch.manual_seed(0)
+    with isolate_rng():
+        torch.manual_seed(0)
+        return _run(case, told)
+
+
+def _run(case: Case, told: Mapping[str, Any]) -> Outcome:
     module, batches = case.module(), case.batches()
     sizes = {"num_examples": 32, "group_size": GROUPS[len(case.modalities)], "reference": 48}
     monitor = MultimodalMonitor(case.modalities, **sizes, **told)
@@ -138,9 +147,9 @@ def _judged(case: Case, comparison: Comparison) -> Outcome:
     seen = comparison.seen
     if seen is None:
         return Outcome(case, "died", "no validation was measured")
-    differing = [text for text in comparison.differences if text]
-    verdict = "wrong" if differing else "right"
-    return Outcome(case, verdict, "; ".join(dict.fromkeys(differing)), seen.way, seen.task, seen.code)
+    differing = list(dict.fromkeys(filter(None, comparison.differences)))
+    verdict = "right" if not differing else "unlabelled" if differing == [UNLABELLED] else "wrong"
+    return Outcome(case, verdict, "; ".join(differing), seen.way, seen.task, seen.code)
 
 
 def difference(case: Case, seen: Found, module: LightningModule) -> str:
@@ -180,8 +189,10 @@ def _columns(outputs: Tensor) -> Tensor:
 
 
 def _labels_differ(case: Case, seen: Found) -> str:
-    if case.target is None or seen.labels is None:
-        return "" if (case.target is None) == (seen.labels is None) else f"labels: {_named(seen.labels)}"
+    if case.target is None:
+        return "" if seen.labels is None else f"labels {tuple(seen.labels.shape)}, though there are none"
+    if seen.labels is None:
+        return UNLABELLED
     every = torch.arange(seen.probe.size).unsqueeze(1).expand(-1, len(seen.probe.schema.names))
     expected = _classes(_columns(case.target(seen.probe.batch(every, {}))), case)
     labels = _classes(_columns(seen.labels), case)
@@ -193,7 +204,3 @@ def _labels_differ(case: Case, seen: Found) -> str:
 def _classes(labels: Tensor, case: Case) -> Tensor:
     """Return one-hot rows of classes as class indices; both say the same."""
     return labels.argmax(1, keepdim=True).double() if case.task == "multiclass" and one_each(labels) else labels
-
-
-def _named(labels: Tensor | None) -> str:
-    return "none" if labels is None else f"{tuple(labels.shape)}, though there are none"
