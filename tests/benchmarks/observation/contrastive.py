@@ -49,6 +49,16 @@ class BothWays(Dual):
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
+class PositivesFirst(Dual):
+    """The own pair's score comes first and those with other examples after it, so that every label is 0."""
+
+    def step(self, batch):
+        image, text = self.encoded(batch)
+        others = [(image * text.roll(shift, 0)).sum(1) for shift in (1, 2, 3)]
+        logits = torch.stack([(image * text).sum(1), *others], 1) * self.scale.exp()
+        return functional.cross_entropy(logits, torch.zeros(len(image), dtype=torch.long))
+
+
 class SigmoidPairs(Dual):
     """SigLIP's loss: every pair is a yes or a no."""
 
@@ -97,6 +107,7 @@ CASES: list[Case] = [
     named("InfoNCE, rows are pictures", "contrastive", ImageToText, scores=similarity, target=None, task=None),
     named("InfoNCE, rows are texts", "contrastive", TextToImage, scores=similarity, target=None, task=None),
     named("features and scale returned", "contrastive", BothWays, scores=similarity, target=None, task=None),
+    named("InfoNCE, own pair first", "contrastive", PositivesFirst, scores=None, target=None, task=None, expect="ask"),
     named("SigLIP", "contrastive", SigmoidPairs, scores=less_one, target=None, task=None, expect="ask"),
     named("a triplet", "contrastive", Triplet, scores=None, target=None, task=None, expect="ask"),
     named("cosine embeddings", "contrastive", CosineEmbedding, scores=None, target=None, task=None, expect="ask"),

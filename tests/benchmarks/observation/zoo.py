@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.observation.case import Case
 
-FILES = ("calls", "outputs", "losses", "heads", "contrastive", "setups", "habits", "frameworks", "traps")
+FILES = ("calls", "outputs", "losses", "heads", "contrastive", "setups", "habits", "frameworks", "rows", "traps")
 
 
 @cache
