@@ -46,7 +46,7 @@ class Case:
     tolerance: float = 1e-4
 
 
-Verdict: TypeAlias = Literal["right", "asked", "refused", "unlabelled", "wrong", "died"]
+Verdict: TypeAlias = Literal["right", "asked", "refused", "incomplete", "wrong", "died"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,13 @@ class Outcome:
     Attributes:
         case: The case.
         verdict: ``"right"``; ``"asked"`` for an argument or ``"refused"``, by an error or by turning itself off;
-            ``"unlabelled"`` if the labels alone were not found; ``"wrong"`` if it ran and differs from the truth;
-            ``"died"`` if the training ended with an error that is not the monitor's.
+            ``"incomplete"`` if labels or further heads alone were not found; ``"wrong"`` if it ran and differs from
+            the truth; ``"died"`` if the training ended with an error that is not the monitor's.
         why: What differs, or the first line of the message.
         way: How the outputs are got: ``"forward"``, ``"inner call"``, ``"replay"`` or ``"guessed"``.
         task: The task that the monitor found.
         code: The outputs, in words or code.
+        message: The whole message of an ``"asked"`` or ``"refused"`` case.
     """
 
     case: Case
@@ -70,6 +71,7 @@ class Outcome:
     way: str = ""
     task: str = ""
     code: str = ""
+    message: str = ""
 
     @property
     def allowed(self) -> bool:

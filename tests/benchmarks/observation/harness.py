@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 from unittest.mock import patch
 
@@ -34,9 +35,6 @@ QUIET = {
     "log_every_n_steps": 1,
 }
 
-UNLABELLED = "no labels"
-"""What differs where the monitor found no labels, though the step has some."""
-
 GRID, DRAWN = 8, 32
 """All pairs of this many examples are compared, and this many rows drawn from the whole probe."""
 
@@ -63,13 +61,13 @@ class Comparison(Callback):
     """Compares at the end of every validation, where the monitor has just measured.
 
     Attributes:
-        differences: What differed, one entry for each validation; ``""`` where nothing did.
+        told: For each validation, what differed and what was missing.
         seen: What the monitor found.
     """
 
     def __init__(self, case: Case, monitor: MultimodalMonitor) -> None:
         self.case, self.monitor = case, monitor
-        self.differences: list[str] = []
+        self.told: list[tuple[list[str], list[str]]] = []
         self.seen: Found | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,7 +75,7 @@ class Comparison(Callback):
             return
         self.seen = found(self.monitor)
         with trainer.precision_plugin.forward_context(), torch.no_grad():
-            self.differences.append(difference(self.case, self.seen, pl_module))
+            self.told.append(differences(self.case, self.seen, pl_module))
 
     on_test_epoch_end = on_validation_epoch_end
 
@@ -136,7 +134,7 @@ def _unwritten() -> Any:
 
 
 def _declined(case: Case, message: str) -> Outcome:
-    return Outcome(case, "asked" if asks(message) else "refused", _first_line(message))
+    return Outcome(case, "asked" if asks(message) else "refused", _first_line(message), message=message)
 
 
 def _first_line(message: str) -> str:
@@ -147,19 +145,20 @@ def _judged(case: Case, comparison: Comparison) -> Outcome:
     seen = comparison.seen
     if seen is None:
         return Outcome(case, "died", "no validation was measured")
-    differing = list(dict.fromkeys(filter(None, comparison.differences)))
-    verdict = "right" if not differing else "unlabelled" if differing == [UNLABELLED] else "wrong"
-    return Outcome(case, verdict, "; ".join(differing), seen.way, seen.task, seen.code)
+    wrong, missing = (list(dict.fromkeys(chain.from_iterable(texts))) for texts in zip(*comparison.told, strict=True))
+    verdict = "wrong" if wrong else "incomplete" if missing else "right"
+    return Outcome(case, verdict, "; ".join([*wrong, *missing]), seen.way, seen.task, seen.code)
 
 
-def difference(case: Case, seen: Found, module: LightningModule) -> str:
-    """Return in words what differs from the truth; ``""`` if nothing does."""
+def differences(case: Case, seen: Found, module: LightningModule) -> tuple[list[str], list[str]]:
+    """Return in words what differs from the truth, and what is missing."""
     if case.scores is None:
-        return "it ran, but no scores can be right"
-    named = "" if seen.others >= case.others else f"{seen.others} of {case.others} further heads named"
+        return ["it ran, but no scores can be right"], []
     task = "" if case.task in (None, seen.task) else f"task {seen.task}, not {case.task}"
-    told = (_outputs_differ(case, seen, module), _labels_differ(case, seen), task, named)
-    return ", ".join(filter(None, told))
+    labels = "no labels" if case.target is not None and seen.labels is None else ""
+    heads = "" if seen.others >= case.others else f"{seen.others} of {case.others} further heads named"
+    wrong = _outputs_differ(case, seen, module), _labels_differ(case, seen), task
+    return list(filter(None, wrong)), list(filter(None, (labels, heads)))
 
 
 def recombined(probe: Any) -> Tensor:
@@ -189,13 +188,15 @@ def _columns(outputs: Tensor) -> Tensor:
 
 
 def _labels_differ(case: Case, seen: Found) -> str:
-    if case.target is None:
-        return "" if seen.labels is None else f"labels {tuple(seen.labels.shape)}, though there are none"
     if seen.labels is None:
-        return UNLABELLED
+        return ""
+    if case.target is None:
+        return f"labels {tuple(seen.labels.shape)}, though there are none"
     every = torch.arange(seen.probe.size).unsqueeze(1).expand(-1, len(seen.probe.schema.names))
     expected = _classes(_columns(case.target(seen.probe.batch(every, {}))), case)
     labels = _classes(_columns(seen.labels), case)
+    if expected.shape[1] == 1:
+        expected = expected.expand_as(labels)  # one label for several outputs, as quantiles have it
     if expected.shape != labels.shape:
         return f"labels {tuple(labels.shape)}, not {tuple(expected.shape)}"
     return "" if torch.allclose(expected, labels, rtol=0, atol=1e-5, equal_nan=True) else "other labels"

@@ -49,7 +49,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 def record(outcome: Outcome) -> dict[str, str]:
     """Return an outcome in plain types."""
     case = outcome.case
-    kept = ("verdict", "why", "way", "task", "code")
+    kept = ("verdict", "why", "way", "task", "code", "message")
     return {"name": case.name, "style": case.style, "expect": case.expect} | {
         key: getattr(outcome, key) for key in kept
     }
