@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -46,26 +46,32 @@ class Case:
     tolerance: float = 1e-4
 
 
+Verdict: TypeAlias = Literal["right", "asked", "refused", "incomplete", "wrong", "died"]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a case.
 
     Attributes:
         case: The case.
-        verdict: ``"right"``; ``"asked"`` for an argument or ``"refused"`` before the training; ``"wrong"`` if it ran
-            and differs from the truth; ``"died"`` if the training ended with an error that is not the monitor's.
+        verdict: ``"right"``; ``"asked"`` for an argument or ``"refused"``, by an error or by turning itself off;
+            ``"incomplete"`` if labels or further heads alone were not found; ``"wrong"`` if it ran and differs from
+            the truth; ``"died"`` if the training ended with an error that is not the monitor's.
         why: What differs, or the first line of the message.
         way: How the outputs are got: ``"forward"``, ``"inner call"``, ``"replay"`` or ``"guessed"``.
         task: The task that the monitor found.
         code: The outputs, in words or code.
+        message: The whole message of an ``"asked"`` or ``"refused"`` case.
     """
 
     case: Case
-    verdict: Literal["right", "asked", "refused", "wrong", "died"]
+    verdict: Verdict
     why: str = ""
     way: str = ""
     task: str = ""
     code: str = ""
+    message: str = ""
 
     @property
     def allowed(self) -> bool:

@@ -3,8 +3,9 @@
 import copy
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +13,7 @@ import torch
 from benchmarks.observation.case import Case, Outcome
 from benchmarks.observation.found import Found, asks, found, refusal
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,8 +21,8 @@ from mviz_lightning import MultimodalMonitor
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional.targets import one_each
 
-SMALL = {"num_examples": 32, "group_size": 8, "reference": 48}
-"""Sizes of the monitor; they say nothing about the module."""
+GROUPS = {2: 8, 3: 12}
+"""Number of modalities -> size of a group."""
 
 QUIET = {
     "enable_progress_bar": False,
@@ -59,13 +61,13 @@ class Comparison(Callback):
     """Compares at the end of every validation, where the monitor has just measured.
 
     Attributes:
-        differences: What differed, one entry for each validation; ``""`` where nothing did.
+        told: For each validation, what differed and what was missing.
         seen: What the monitor found.
     """
 
     def __init__(self, case: Case, monitor: MultimodalMonitor) -> None:
         self.case, self.monitor = case, monitor
-        self.differences: list[str] = []
+        self.told: list[tuple[list[str], list[str]]] = []
         self.seen: Found | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,7 +75,7 @@ class Comparison(Callback):
             return
         self.seen = found(self.monitor)
         with trainer.precision_plugin.forward_context(), torch.no_grad():
-            self.differences.append(difference(self.case, self.seen, pl_module))
+            self.told.append(differences(self.case, self.seen, pl_module))
 
     on_test_epoch_end = on_validation_epoch_end
 
@@ -85,9 +87,15 @@ def run(case: Case, **told: Any) -> Outcome:
         case: The case.
         told: Further arguments of the monitor, to check the case itself.
     """
-    torch.manual_seed(0)
+    with isolate_rng():
+        torch.manual_seed(0)
+        return _run(case, told)
+
+
+def _run(case: Case, told: Mapping[str, Any]) -> Outcome:
     module, batches = case.module(), case.batches()
-    monitor = MultimodalMonitor(case.modalities, **SMALL, **told)
+    sizes = {"num_examples": 32, "group_size": GROUPS[len(case.modalities)], "reference": 48}
+    monitor = MultimodalMonitor(case.modalities, **sizes, **told)
     comparison = Comparison(case, monitor)
     try:
         _enter(case, module, batches, [monitor, comparison])
@@ -126,7 +134,7 @@ def _unwritten() -> Any:
 
 
 def _declined(case: Case, message: str) -> Outcome:
-    return Outcome(case, "asked" if asks(message) else "refused", _first_line(message))
+    return Outcome(case, "asked" if asks(message) else "refused", _first_line(message), message=message)
 
 
 def _first_line(message: str) -> str:
@@ -137,19 +145,20 @@ def _judged(case: Case, comparison: Comparison) -> Outcome:
     seen = comparison.seen
     if seen is None:
         return Outcome(case, "died", "no validation was measured")
-    differing = [text for text in comparison.differences if text]
-    verdict = "wrong" if differing else "right"
-    return Outcome(case, verdict, "; ".join(dict.fromkeys(differing)), seen.way, seen.task, seen.code)
+    wrong, missing = (list(dict.fromkeys(chain.from_iterable(texts))) for texts in zip(*comparison.told, strict=True))
+    verdict = "wrong" if wrong else "incomplete" if missing else "right"
+    return Outcome(case, verdict, "; ".join([*wrong, *missing]), seen.way, seen.task, seen.code)
 
 
-def difference(case: Case, seen: Found, module: LightningModule) -> str:
-    """Return in words what differs from the truth; ``""`` if nothing does."""
+def differences(case: Case, seen: Found, module: LightningModule) -> tuple[list[str], list[str]]:
+    """Return in words what differs from the truth, and what is missing."""
     if case.scores is None:
-        return "it ran, but no scores can be right"
-    named = "" if seen.others >= case.others else f"{seen.others} of {case.others} further heads named"
+        return ["it ran, but no scores can be right"], []
     task = "" if case.task in (None, seen.task) else f"task {seen.task}, not {case.task}"
-    told = (_outputs_differ(case, seen, module), _labels_differ(case, seen), task, named)
-    return ", ".join(filter(None, told))
+    labels = "no labels" if case.target is not None and seen.labels is None else ""
+    heads = "" if seen.others >= case.others else f"{seen.others} of {case.others} further heads named"
+    wrong = _outputs_differ(case, seen, module), _labels_differ(case, seen), task
+    return list(filter(None, wrong)), list(filter(None, (labels, heads)))
 
 
 def recombined(probe: Any) -> Tensor:
@@ -179,13 +188,15 @@ def _columns(outputs: Tensor) -> Tensor:
 
 
 def _labels_differ(case: Case, seen: Found) -> str:
-    if case.target is None or seen.labels is None:
-        return "" if (case.target is None) == (seen.labels is None) else f"labels: {_named(seen.labels)}"
+    if seen.labels is None:
+        return ""
+    if case.target is None:
+        return f"labels {tuple(seen.labels.shape)}, though there are none"
     every = torch.arange(seen.probe.size).unsqueeze(1).expand(-1, len(seen.probe.schema.names))
     expected = _classes(_columns(case.target(seen.probe.batch(every, {}))), case)
     labels = _classes(_columns(seen.labels), case)
-    if case.task == "regression" and expected.shape[1] == 1:
-        expected = expected.expand_as(labels)  # each quantile has the same target
+    if expected.shape[1] == 1:
+        expected = expected.expand_as(labels)  # one label for several outputs, as quantiles have it
     if expected.shape != labels.shape:
         return f"labels {tuple(labels.shape)}, not {tuple(expected.shape)}"
     return "" if torch.allclose(expected, labels, rtol=0, atol=1e-5, equal_nan=True) else "other labels"
@@ -194,7 +205,3 @@ def _labels_differ(case: Case, seen: Found) -> str:
 def _classes(labels: Tensor, case: Case) -> Tensor:
     """Return one-hot rows of classes as class indices; both say the same."""
     return labels.argmax(1, keepdim=True).double() if case.task == "multiclass" and one_each(labels) else labels
-
-
-def _named(labels: Tensor | None) -> str:
-    return "none" if labels is None else f"{tuple(labels.shape)}, though there are none"

@@ -80,16 +80,6 @@ class Net(nn.Module):
         return self.head(self.features(image, text))
 
 
-class Parts(nn.Module):
-    """Encoders and a head that a module calls one by one."""
-
-    def __init__(self, outputs: int = CLASSES) -> None:
-        super().__init__()
-        self.image = nn.Sequential(nn.Flatten(), nn.Linear(48, 8))
-        self.text = nn.Sequential(nn.Embedding(WORDS, 8), nn.Flatten(), nn.Linear(40, 8))
-        self.head = nn.Linear(16, outputs)
-
-
 class User(LightningModule):
     """A user's module: ``step`` returns the loss of training and validation."""
 

@@ -4,7 +4,7 @@
 
 Every module is trained for an epoch. At each validation, rows recombined from the whole probe are compared with scores
 written by hand, the labels with those of the loss, and the task. A module that may be asked for or refused counts as
-such; what ran and differs is silently wrong.
+such; what ran and differs is silently wrong. A mark ``!`` stands before what is not allowed.
 """
 
 import argparse
@@ -13,12 +13,13 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from benchmarks.observation.case import Outcome
+from benchmarks.observation.case import Outcome, Verdict
 from benchmarks.observation.harness import run, run_told
 from benchmarks.observation.zoo import hub_cases, own_cases
 
-VERDICTS = ("right", "asked", "refused", "wrong", "died")
+VERDICTS = get_args(Verdict)
 WIDTH = 110
 
 
@@ -28,17 +29,17 @@ def line(outcome: Outcome) -> str:
     told = f"{outcome.code} -> {outcome.task}" if outcome.code else ""
     said = ": ".join(filter(None, [told, outcome.why])).replace("\n", " ")
     mark = " " if outcome.allowed else "!"
-    return f"{mark} {case.style:<12.12} {case.name:<36.36} {outcome.verdict:<8} {outcome.way:<10} {said[:WIDTH]}"
+    return f"{mark} {case.style:<12.12} {case.name:<36.36} {outcome.verdict:<10} {outcome.way:<10} {said[:WIDTH]}"
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """Return a row for each family and one for all."""
     families = dict.fromkeys(outcome.case.style for outcome in outcomes)
-    rows = [f"{'family':<14}{'cases':>6}" + "".join(f"{verdict:>9}" for verdict in VERDICTS) + f"{'right %':>9}"]
-    for family in [*families, "all"]:
+    rows = [f"{'family':<14}{'cases':>6}" + "".join(f"{verdict:>12}" for verdict in VERDICTS) + f"{'right %':>9}"]
+    for family in [*families, "all"] if outcomes else []:
         some = [outcome for outcome in outcomes if family in (outcome.case.style, "all")]
         count = Counter(outcome.verdict for outcome in some)
-        cells = "".join(f"{count[verdict]:>9}" for verdict in VERDICTS)
+        cells = "".join(f"{count[verdict]:>12}" for verdict in VERDICTS)
         rows.append(f"{family:<14}{len(some):>6}{cells}{count['right'] / len(some):>9.0%}")
     ways = Counter(outcome.way for outcome in outcomes if outcome.way)
     rows.append("ways: " + ", ".join(f"{way} {number}" for way, number in ways.most_common()))
@@ -48,7 +49,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 def record(outcome: Outcome) -> dict[str, str]:
     """Return an outcome in plain types."""
     case = outcome.case
-    kept = ("verdict", "why", "way", "task", "code")
+    kept = ("verdict", "why", "way", "task", "code", "message")
     return {"name": case.name, "style": case.style, "expect": case.expect} | {
         key: getattr(outcome, key) for key in kept
     }

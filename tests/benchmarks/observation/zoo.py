@@ -7,7 +7,19 @@ from pathlib import Path
 
 from benchmarks.observation.case import Case
 
-FILES = ("calls", "outputs", "losses")
+FILES = (
+    "calls",
+    "outputs",
+    "losses",
+    "heads",
+    "contrastive",
+    "rows",
+    "networks",
+    "setups",
+    "habits",
+    "frameworks",
+    "traps",
+)
 
 
 @cache

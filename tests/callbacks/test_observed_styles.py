@@ -1,0 +1,123 @@
+"""What the monitor finds with ``modalities=`` alone, of modules in the styles that people write."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.observation.harness import run, run_told
+from benchmarks.observation.pending import DECLINED, WRONG
+from benchmarks.observation.table import line
+from benchmarks.observation.zoo import own_cases
+
+TABLE = Path(__file__).parents[1] / "benchmarks" / "observation" / "table.py"
+CASES = {case.name: case for case in own_cases()}
+
+
+@cache
+def outcome(name):
+    return run(CASES[name])
+
+
+def cases(*pending):
+    """Return all cases, those that are pending marked as failing."""
+    failing = pytest.mark.xfail(reason="the monitor does not observe the step yet", strict=True)
+    return [pytest.param(name, id=name, marks=[failing] if name in pending else []) for name in CASES]
+
+
+@pytest.mark.parametrize("name", cases(*DECLINED, *WRONG))
+def test_a_module_is_measured_as_its_own_step_has_it(name):
+    assert outcome(name).allowed, line(outcome(name))
+
+
+@pytest.mark.parametrize("name", cases(*WRONG))
+def test_nothing_is_silently_wrong(name):
+    assert outcome(name).verdict not in {"wrong", "died"}, line(outcome(name))
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(bool(DECLINED + WRONG), reason="the monitor does not observe the step yet", strict=True)
+def test_four_of_five_are_right_without_being_told_and_none_is_silently_wrong(tmp_path):
+    command = [sys.executable, TABLE, "--json", tmp_path / "rows.jsonl"]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    rows = [json.loads(text) for text in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    verdicts = [row["verdict"] for row in rows]
+    assert len(rows) >= 60
+    assert verdicts.count("right") >= 0.8 * len(rows)
+    assert {row["name"] for row in rows if row["verdict"] in {"wrong", "died"}} == set()
+
+
+def test_every_case_has_its_own_name_and_what_is_pending_exists():
+    assert len(own_cases()) == len(CASES) >= 60
+    assert {*DECLINED, *WRONG} <= set(CASES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_the_truth_of_a_case_holds_where_the_monitor_is_told(name):
+    told = run_told(CASES[name])
+    assert told.verdict == "right" or CASES[name].scores is None, line(told)
+
+
+TOLD = replace(CASES["leaves by name"], target=None)
+
+
+def scaled(module, batch):
+    return 1.001 * module.net(batch["image"], batch["text"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "arguments", "why"),
+    [
+        ({"scores": scaled}, {}, "outputs off by 0.001"),
+        ({"scores": lambda module, batch: scaled(module, batch)[:, :2]}, {}, "outputs (96, 3), not (96, 2)"),
+        ({"task": "multilabel"}, {}, "task multiclass, not multilabel"),
+        ({"scores": None}, {}, "it ran, but no scores can be right"),
+        ({"target": lambda batch: batch["index"]}, {"target": "y"}, "other labels"),
+        ({"target": lambda batch: batch["text"]}, {"target": "y"}, "labels (48, 1), not (48, 5)"),
+        ({}, {"target": "y"}, "labels (48,), though there are none"),
+    ],
+)
+def test_what_differs_from_the_truth_would_be_found(changed, arguments, why):
+    found = run(replace(TOLD, **changed), task="multiclass", **arguments)
+    assert (found.verdict, found.why) == ("wrong", why)
+    assert not found.allowed
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"target": CASES["leaves by name"].target}, "no labels"),
+        ({"others": 2}, "0 of 2 further heads named"),
+    ],
+)
+def test_what_is_missing_is_told_apart(changed, why):
+    found = run(replace(TOLD, **changed), task="multiclass")
+    assert (found.verdict, found.why) == ("incomplete", why)
+    assert not found.allowed
+
+
+def test_logits_that_differ_by_a_shift_over_the_classes_are_right():
+    shifted = replace(TOLD, scores=lambda module, batch: scaled(module, batch) / 1.001 + batch["image"].sum())
+    assert run(shifted, task="multiclass").verdict == "right"
+    assert run(replace(shifted, task="regression"), task="regression").verdict == "wrong"
+
+
+def test_an_error_of_the_users_own_is_no_refusal():
+    class Raising(CASES["leaves by name"].module):
+        def validation_step(self, batch, batch_idx):
+            raise ValueError("the user's own")
+
+    found = run(replace(CASES["leaves by name"], module=Raising))
+    assert (found.verdict, found.why) == ("died", "ValueError: the user's own")
+
+
+def test_the_random_numbers_of_other_tests_stay_as_they_are():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    run(TOLD, task="multiclass")
+    assert torch.equal(torch.get_rng_state(), before)
