@@ -46,6 +46,15 @@ def _raw_scores(evaluator: Evaluator, probe: Probe, sources: Tensor) -> Tensor:
     return scores(evaluator.predict(evaluator.module, probe.batch(sources, {}, evaluator.device)))
 
 
+def transposed(predict: Predict) -> Callable[[nn.Module, Any], Tensor]:
+    """Return a call of a model whose rows stand for the second modality that returns them as columns."""
+
+    def turned(module: nn.Module, batch: Any) -> Tensor:
+        return scores(predict(module, batch)).T
+
+    return turned
+
+
 def diagonal(predict: Predict) -> Callable[[nn.Module, Any], Tensor]:
     """Return a call of the model that returns the scores of the aligned pairs alone, ``(B, 1)``."""
 

@@ -98,13 +98,17 @@ def _head(event: Event) -> ObservedHead:
 
 
 def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
-    """Return how many links back the whole tensor is; rows that a mask picks are no part of it."""
-    place = 0
+    """Return how many links back the whole tensor is, as long as it has a row for each example.
+
+    Rows that a mask picks are no selection: the whole tensor has all rows.
+    """
+    reached = [0]
     for before, link in enumerate(links[:-1]):
         if _selects(link.node) or (not decisions and _name(link.node) in DECISIONS):
             break
-        place = before + 1
-    return place
+        reached.append(before + 1)
+    by_example = [place for place in reached if links[place].rows is not None]
+    return (by_example or reached)[-1]
 
 
 def _first_by_example(links: Sequence[Link]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class CheckedWay:
     Attributes:
         way: The way.
         deviation: Largest difference, as a multiple of the spread of the user's own scores; infinite if it failed.
+        agrees: Whether the outputs are the user's own, up to rounding.
         failure: Why it failed; ``""`` if it ran.
     """
 
@@ -57,7 +58,8 @@ def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator) -> Checke
     count = min(len(own), probe.size)
     square = own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count  # perhaps scores of all pairs
     try:
-        found = _raw(evaluator, probe, _aligned(torch.arange(count), probe))
+        other_draws = replace(evaluator, seed=evaluator.seed + 1)
+        found = _raw(other_draws, probe, _aligned(torch.arange(count), probe))
         _raw(evaluator, probe, _aligned(torch.arange(max(1, count // 2)), probe))
         _raw(evaluator, probe, _recombined(count, probe))
     except Exception as error:

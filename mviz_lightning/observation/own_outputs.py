@@ -18,8 +18,8 @@ COMPARED_ROWS = 8
 DIFFERING = 0.01
 """Largest share of rows with other predictions that is no disagreement."""
 
-UNHOOKED = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
-"""Modules that leave their fast path where a hook is attached, which changes the last bits of the user's outputs."""
+UNHOOKED = (torch.jit.ScriptModule, nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+"""Modules that take no hook, or leave their fast path for one, which changes the last bits of the user's outputs."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import tree
@@ -144,7 +145,9 @@ class RecipeWriter:
             args, kwargs = given(run)
             if name is not None:
                 return target.forward(*args, **kwargs) if direct else target(*args, **kwargs)
-            with isolated(target):  # of a module that the model does not hold nobody else takes care
+            with isolated(
+                target, seed=torch.initial_seed() % 2**31
+            ):  # of a module that the model does not hold nobody else takes care
                 return target(*args, **kwargs)
 
         results = _Once(call, called)

@@ -100,7 +100,8 @@ class ReplayedStep:
             RuntimeError: The step ended without it.
         """
         recorder = StepRecorder(module, batch, self.schema, self.wanted)
-        with muted(module), recorder.watching():
+        # The seed of the evaluation that this is a part of: random numbers must differ where its seed does.
+        with muted(module, seed=torch.initial_seed() % 2**31), recorder.watching():
             call_step(module, self.step, batch)
         if recorder.caught is None:
             raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}")

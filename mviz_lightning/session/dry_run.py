@@ -11,7 +11,7 @@ from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
-from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
+from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs, transposed
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.observed_step import ObservedStep
@@ -124,9 +124,16 @@ class DryRun:
         config = self.config
         call = self._guessed(module, trial, precision) if observed is None else observed.way.call
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
-        if (observed is not None and not observed.head.contrastive) or not scores_all_pairs(evaluator, trial):
+        if observed is not None and not observed.head.contrastive:
             return call, evaluator
-        pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
+        by_pairs = [
+            one
+            for one in (call.predict, transposed(call.predict))
+            if scores_all_pairs(replace(evaluator, predict=one), trial)
+        ]
+        if not by_pairs:
+            return call, evaluator
+        pairwise = replace(evaluator, predict=diagonal(by_pairs[0]), all_pairs=by_pairs[0])
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
 
     def _guessed(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> ModelCall:

@@ -1,0 +1,234 @@
+"""From one call of a step to the call of the model, the scores, the target and the task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from helpers.batches import floats
+from helpers.steps import TwoNets, batch, observed
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.observation.heads import heads_of
+
+
+def expected(module: Any, data: Any) -> Tensor:
+    """Return the model's own scores."""
+    with torch.no_grad():
+        return module(data["image"], data["text"])
+
+
+def scores_of(found: Any, module: Any, data: Any) -> Tensor:
+    with torch.no_grad():
+        return found.way.call.predict(module, dict(data)).detach()
+
+
+def labels_of(found: Any, module: Any, data: Any) -> Tensor:
+    return found.target.compute(module, dict(data))
+
+
+def other() -> dict[str, Any]:
+    """Return other examples than those of the observed batch, and fewer."""
+    return {"image": floats(7, 4, seed=11), "text": floats(7, 3, seed=12), "y": torch.tensor([4, 0, 1, 2, 3, 3, 1])}
+
+
+def run(step: Callable[[Any, Any], Any], outputs: int = 5, **more: Any) -> tuple[Any, TwoNets]:
+    module = TwoNets(step, outputs)
+    return observed(module, batch(**more)), module
+
+
+STEPS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "forward": (lambda m, b: functional.cross_entropy(m(b["image"], b["text"]), b["y"]), "forward"),
+    "named": (lambda m, b: functional.cross_entropy(m(text=b["text"], image=b["image"]), b["y"]), "forward"),
+    "a loss module": (lambda m, b: nn.CrossEntropyLoss()(m(b["image"], b["text"]), b["y"]), "forward"),
+    "forward without call": (
+        lambda m, b: functional.cross_entropy(m.forward(b["image"], b["text"]), b["y"]),
+        "forward",
+    ),
+    "encoders": (
+        lambda m, b: functional.cross_entropy(
+            m.image_net(b["image"]) * m.text_net(b["text"]) + m.image_net(b["image"]), b["y"]
+        ),
+        "call",
+    ),
+    "log-probabilities": (
+        lambda m, b: functional.nll_loss(m(b["image"], b["text"]).log_softmax(1), b["y"]),
+        "forward",
+    ),
+    "looked up": (
+        lambda m, b: -m(b["image"], b["text"]).log_softmax(1).gather(1, b["y"][:, None]).mean(),
+        "forward",
+    ),
+    "only an accuracy": (lambda m, b: (m(b["image"], b["text"]).argmax(1) == b["y"]).float().mean(), "forward"),
+    "rows that a mask picks": (
+        lambda m, b: functional.cross_entropy(m(b["image"], b["text"])[b["y"] > 0], b["y"][b["y"] > 0]),
+        "forward",
+    ),
+    "numbers that left PyTorch": (
+        lambda m, b: functional.cross_entropy(m(b["image"] * float(1.0), b["text"]) * float(b["y"].max() > -1), b["y"]),
+        "replay",
+    ),
+}
+
+
+@pytest.mark.parametrize(("step", "way"), STEPS.values(), ids=STEPS)
+def test_scores_and_target_of_other_examples_are_the_steps_own(step: Callable[[Any, Any], Any], way: str) -> None:
+    found, module = run(step)
+
+    assert found.way.name == way
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
+    known = torch.ones(7, dtype=torch.bool) if found.target.known is None else found.target.known(module, other())
+    assert torch.equal(labels_of(found, module, other()).flatten()[known], other()["y"][known])
+
+
+def test_rows_that_the_step_leaves_out_have_no_label() -> None:
+    found, module = run(STEPS["rows that a mask picks"][0])
+    data = batch()
+
+    from helpers.steps import trial_of  # the probe of the same examples
+
+    labels = found.target.of(module, trial_of(data))
+
+    assert torch.equal(labels, torch.where(data["y"][:16] > 0, data["y"][:16], -100))
+
+
+def test_a_temperature_stays_with_the_scores() -> None:
+    found, module = run(lambda m, b: functional.cross_entropy(m(b["image"], b["text"]) / 0.5, b["y"]))
+
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()) / 0.5)
+
+
+def test_a_prior_that_is_added_belongs_to_the_scores() -> None:
+    prior = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
+    found, module = run(lambda m, b: functional.cross_entropy(m(b["image"], b["text"]) + prior, b["y"]))
+
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()) + prior)
+
+
+def test_a_number_that_a_schedule_changes_is_read_anew() -> None:
+    found, module = run(lambda m, b: functional.cross_entropy(m(b["image"], b["text"]) * m.alpha, b["y"]))
+    module.alpha = 5.0
+
+    assert found.way.name == "replay"
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()) * 5)
+
+
+def test_a_target_that_the_step_computes_is_computed_for_other_examples() -> None:
+    found, module = run(lambda m, b: functional.cross_entropy(m(b["image"], b["text"]), (b["y"] + 1) % 5))
+
+    assert torch.equal(labels_of(found, module, other()), (other()["y"] + 1) % 5)
+    assert found.target.path == "y"
+
+
+def test_a_target_made_outside_pytorch_is_that_of_a_replay() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        y = torch.tensor([int(value) for value in b["y"].tolist()])
+        return functional.cross_entropy(m(b["image"], b["text"]), y)
+
+    found, module = run(step)
+
+    assert torch.equal(labels_of(found, module, other()), other()["y"])
+
+
+TASKS: list[tuple[int, Callable[[Tensor, Any], Any], str]] = [
+    (5, lambda z, b: functional.cross_entropy(z, b["y"]), "multiclass"),
+    (5, lambda z, b: functional.cross_entropy(z, functional.one_hot(b["y"], 5).float() * 0.9 + 0.02), "multiclass"),
+    (1, lambda z, b: functional.binary_cross_entropy_with_logits(z.squeeze(1), (b["y"] > 2).float()), "binary"),
+    (1, lambda z, b: functional.binary_cross_entropy(z.sigmoid().squeeze(1), (b["y"] > 2).float()), "binary"),
+    (
+        5,
+        lambda z, b: functional.binary_cross_entropy_with_logits(z, (b["y"][:, None] > torch.arange(5)).float()),
+        "multilabel",
+    ),
+    (
+        5,
+        lambda z, b: functional.binary_cross_entropy_with_logits(z, functional.one_hot(b["y"], 5).float()),
+        "multiclass",
+    ),
+    (1, lambda z, b: functional.mse_loss(z.squeeze(1), b["y"].float()), "regression"),
+]
+
+
+@pytest.mark.parametrize(("outputs", "loss", "task"), TASKS)
+def test_the_loss_tells_the_task(outputs: int, loss: Callable[[Tensor, Any], Any], task: str) -> None:
+    found, module = run(lambda m, b: loss(m(b["image"], b["text"]), b), outputs)
+
+    assert found.task == task
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
+
+
+def test_two_losses_on_one_head_are_one_head() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z = m(b["image"], b["text"])
+        return functional.cross_entropy(z, b["y"]) + functional.multi_margin_loss(z, b["y"])
+
+    found, _ = run(step)
+
+    assert list(found.further) == []
+
+
+def test_the_head_of_all_modalities_is_the_main_one() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        alone = functional.cross_entropy(m.image_net(b["image"]), b["y"])
+        return alone + functional.cross_entropy(m(b["image"], b["text"]), b["y"])
+
+    found, module = run(step)
+
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
+    assert len(found.further) == 1
+    assert "not measured: self.image_net" in found.line
+
+
+def test_two_heads_for_one_label_are_asked_about() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z = m(b["image"], b["text"])
+        deeper = m.image_net(b["image"]) + m.text_net(b["text"])
+        return functional.cross_entropy(z, b["y"]) + functional.cross_entropy(deeper, b["y"])
+
+    with pytest.raises(ConfigurationError, match="nothing tells which of them is the prediction"):
+        run(step)
+
+
+def test_scores_for_every_position_are_refused() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z = m(b["image"], b["text"]).unsqueeze(2).expand(-1, -1, 4).clone()
+        return functional.cross_entropy(z, b["y"][:, None].expand(-1, 4))
+
+    with pytest.raises(ConfigurationError, match="one row of scores"):
+        run(step)
+
+
+def test_a_reconstruction_is_no_label() -> None:
+    with pytest.raises(ConfigurationError, match="modalities= names"):
+        run(lambda m, b: functional.mse_loss(m(b["image"], b["text"]), b["image"]), 4)
+
+
+def test_sampled_scores_are_refused_with_the_measured_difference() -> None:
+    with pytest.raises(ConfigurationError, match="largest difference"):
+        run(lambda m, b: functional.cross_entropy(m(b["image"], b["text"]) + torch.randn(len(b["y"]), 5), b["y"]))
+
+
+def test_scores_computed_from_their_target_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="computed from the labels"):
+        run(lambda m, b: functional.cross_entropy(m(b["image"], b["text"]) + b["y"][:, None], b["y"]))
+
+
+def test_named_labels_choose_the_head() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z = m(b["image"], b["text"])
+        return functional.cross_entropy(z, b["y"]) + functional.cross_entropy(z.flip(1), b["z"])
+
+    module = TwoNets(step)
+    found = observed(module, batch(z=torch.arange(20) % 5), "z")
+
+    assert found.target.path == "z"
+
+
+def test_a_step_without_scores_has_no_heads() -> None:
+    from helpers.steps import record_of
+
+    module = TwoNets(lambda m, b: m(b["image"], b["text"]).mean())
+
+    assert heads_of(record_of(module, batch())) == []
