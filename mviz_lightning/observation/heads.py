@@ -220,7 +220,7 @@ def main_head(heads: Sequence[ObservedHead], record: StepRecord, target: str | N
     for head in ranked[1:]:
         first = best[0]
         alike = _rank(head, record, target) == _rank(first, record, target)
-        if alike and _same_target(head, first) and head.event.kind != "meeting":
+        if alike and _same_target(head, first):
             best.append(head)
     return best
 
@@ -231,6 +231,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
     return (
         int(not named or not head.label.tags & named),
         int(bool(head.label.tags & sum(set(modal)))),
+        int(not head.label.tags & record.others),
         -sum(bool(head.root.tags & tags) for tags in modal),
         int(not head.metrics),
         KINDS.index(head.event.kind),

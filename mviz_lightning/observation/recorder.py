@@ -79,6 +79,8 @@ class StepRecorder(TorchFunctionMode):
                 stack.enter_context(_shadowed(metric, "update", partial(self._updated, metric)))
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self)
+            before = _versions(self._module)
+            stack.callback(lambda: self.record.note_weights(rewritten=_versions(self._module) != before))
             yield
 
     # -- Operations ----------------------------------------------------------------------------------------------------
@@ -209,6 +211,12 @@ class StepRecorder(TorchFunctionMode):
             target = targets[wanted.target] if wanted.target < len(targets) else None
             self.caught = (scores[wanted.scores], target)
             raise StopStep
+
+
+def _versions(module: nn.Module) -> list[tuple[int, int]]:
+    """Return where the weights are and how often each was written to; sharded ones do not tell."""
+    plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter and not weight.is_inference())
+    return [(weight.data_ptr(), weight._version) for weight in plain]
 
 
 def _union(nodes: list[Node]) -> tuple[Tags, bool]:

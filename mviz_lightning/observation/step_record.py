@@ -17,12 +17,18 @@ class StepRecord:
         count: Number of examples in the batch.
         leaves: Keys of the batch's tensors -> their tags.
         events: Where the step gave scores away, in order.
+        rewritten: Whether the step wrote into weights, as one that adapts or averages them does.
     """
 
     schema: BatchSchema
     count: int
     leaves: dict[tree.Keys, Tags] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    rewritten: bool = False
+
+    def note_weights(self, *, rewritten: bool) -> None:
+        """Note whether the step wrote into weights."""
+        self.rewritten = rewritten
 
     def tags_of(self, paths: Iterable[str]) -> Tags:
         """Return the tags of some leaves."""

@@ -50,7 +50,9 @@ def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: Ste
         module: The user's model.
         step: The step.
     """
-    for recipe in RecipeWriter(record, numbers_of(module)).recipes(head.root):
+    # With weights of its own making only the step itself computes its scores.
+    recipes = () if record.rewritten else RecipeWriter(record, numbers_of(module)).recipes(head.root)
+    for recipe in recipes:
         yield _way_of_recipe(recipe, head, record)
     yield replay_way(head, record, step)
 

@@ -12,6 +12,7 @@ from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs, transposed
+from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.observed_step import ObservedStep
@@ -76,6 +77,7 @@ class DryRun:
         Raises:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
+        refuse_placeholders(module, trial)
         observed = self._observed(module, trial, precision, seen)
         call, evaluator = self._called(module, trial, precision, observed)
         if observed is not None:
