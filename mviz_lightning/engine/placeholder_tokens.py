@@ -1,4 +1,4 @@
-"""Placeholder tokens: ids in a text that stand for the patches of a picture, so that text and picture belong together."""
+"""Placeholder tokens: ids in a text that stand for the patches of a picture, so that both belong together."""
 
 import re
 from collections.abc import Iterator

@@ -67,7 +67,7 @@ STEPS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
         "forward",
     ),
     "numbers that left PyTorch": (
-        lambda m, b: functional.cross_entropy(m(b["image"] * float(1.0), b["text"]) * float(b["y"].max() > -1), b["y"]),
+        lambda m, b: functional.cross_entropy(m(b["image"] * 1.0, b["text"]) * float(b["y"].max() > -1), b["y"]),
         "replay",
     ),
 }
