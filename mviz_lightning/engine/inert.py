@@ -1,9 +1,16 @@
-"""Loggers that can be read and do nothing."""
+"""What takes the place of loggers, files and iterators while a step may change nothing."""
 
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
+from copy import copy
+from io import IOBase
+from itertools import count
 from pathlib import PurePath
 from types import NoneType
 from typing import Any
+
+from mviz_lightning.engine.reach import is_logger, is_own
 
 PLAIN = (str, bytes, int, float, NoneType, PurePath)
 """Types of attributes that are passed on as they are: the folder of a run, its name and version."""
@@ -73,3 +80,49 @@ class Inert:
 
     def __delitem__(self, key: Any) -> None:
         """Change nothing."""
+
+
+class IrreversibleStep(Exception):  # noqa: N818 - it is what the step is
+    """The step changes something that cannot be put back."""
+
+
+class UntouchedIterator:
+    """Stands in for an iterator whose place cannot be put back, a generator for example: it gives nothing out."""
+
+    def __init__(self, original: Any) -> None:
+        self._kind = type(original).__name__
+
+    def __iter__(self) -> "UntouchedIterator":  # noqa: PYI034 - an iterator
+        return self
+
+    def __next__(self) -> Any:
+        """Refuse.
+
+        Raises:
+            IrreversibleStep: Always.
+        """
+        raise IrreversibleStep(f"the step takes an entry from a {self._kind}, which cannot be put back.")
+
+
+COPYABLE = tuple(map(type, (iter([]), iter(()), iter(range(0)), count())))
+"""Types of iterators of which a copy goes on by itself."""
+
+
+def stand_in(value: Any) -> Any:
+    """Return what takes a value's place while nothing may change it; the value itself if it may stay.
+
+    Loggers and files that are open for writing become inert. Of an iterator, a copy goes on; where no copy would go on
+    by itself, what takes its place refuses to.
+    """
+    if is_logger(value) or (isinstance(value, IOBase) and not value.closed and value.writable()):
+        return Inert(value)
+    if isinstance(value, COPYABLE):
+        with suppress(TypeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 and 3.13 announce that a count cannot be copied
+            return copy(value)
+    return UntouchedIterator(value) if _is_stuck(value) else value
+
+
+def _is_stuck(value: Any) -> bool:
+    """Tell whether a value is an iterator that no snapshot puts back."""
+    return isinstance(value, Iterator) and not isinstance(value, IOBase | UntouchedIterator) and not is_own(value)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from mviz_lightning.engine.held_state import HeldState, is_logger
+from mviz_lightning.engine.held_state import HeldState
 from mviz_lightning.engine.inert import Inert
 from mviz_lightning.engine.isolation import isolated, lightning_modules
 from mviz_lightning.engine.snapshots import Restore, ignore, restore_all, snapshot_attributes, snapshot_contents
@@ -50,7 +50,8 @@ def muted(module: nn.Module, *, seed: int = 0) -> Iterator[WriteGuard]:
         held = HeldState(module)
         guard = WriteGuard(held.tensors)
         stack.callback(restore_all, [*held.restores, *_snapshot_trainer(module), guard.restore])
-        _mute_loggers(module)
+        held.mute()
+        _mute_trainer(module)
         stack.enter_context(_without_collectives())
         stack.enter_context(guard)
         yield guard
@@ -89,11 +90,8 @@ def _numbers(method: Callable[..., Any], batch_idx: int, dataloader_idx: int) ->
     return [batch_idx, dataloader_idx][: len(wanted)]
 
 
-def _mute_loggers(module: nn.Module) -> None:
-    """Put inert loggers in the place of the trainer's and the module's own; restored with their attributes."""
-    for child in module.modules():
-        own = {name: Inert(value) for name, value in vars(child).items() if is_logger(value)}
-        vars(child).update(own)
+def _mute_trainer(module: nn.Module) -> None:
+    """Make the trainer's loggers and the LightningModules' ``print`` do nothing; restored with their attributes."""
     for child in lightning_modules(module):
         vars(child).update({"print": ignore})
     if trainer := _trainer(module):
