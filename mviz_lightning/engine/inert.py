@@ -4,13 +4,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
+from functools import cache
 from io import IOBase
 from itertools import count
 from pathlib import PurePath
 from types import NoneType
 from typing import Any
 
-from mviz_lightning.engine.reach import is_logger, is_own
+from mviz_lightning.engine.reach import class_of, is_logger, is_own
 
 PLAIN = (str, bytes, int, float, NoneType, PurePath)
 """Types of attributes that are passed on as they are: the folder of a run, its name and version."""
@@ -92,7 +93,7 @@ class UntouchedIterator:
     def __init__(self, original: Any) -> None:
         self._kind = type(original).__name__
 
-    def __iter__(self) -> "UntouchedIterator":  # noqa: PYI034 - an iterator
+    def __iter__(self) -> "UntouchedIterator":
         return self
 
     def __next__(self) -> Any:
@@ -114,15 +115,20 @@ def stand_in(value: Any) -> Any:
     Loggers and files that are open for writing become inert. Of an iterator, a copy goes on; where no copy would go on
     by itself, what takes its place refuses to.
     """
-    if is_logger(value) or (isinstance(value, IOBase) and not value.closed and value.writable()):
-        return Inert(value)
+    if _stays(class_of(value)):
+        return value
+    if isinstance(value, IOBase):
+        return Inert(value) if not value.closed and value.writable() else value
     if isinstance(value, COPYABLE):
         with suppress(TypeError), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12 and 3.13 announce that a count cannot be copied
             return copy(value)
-    return UntouchedIterator(value) if _is_stuck(value) else value
+    if is_logger(class_of(value)):
+        return Inert(value)
+    return value if is_own(value) else UntouchedIterator(value)
 
 
-def _is_stuck(value: Any) -> bool:
-    """Tell whether a value is an iterator that no snapshot puts back."""
-    return isinstance(value, Iterator) and not isinstance(value, IOBase | UntouchedIterator) and not is_own(value)
+@cache
+def _stays(kind: Any) -> bool:
+    """Tell whether objects of a class record nothing and are no iterators."""
+    return not (is_logger(kind) or issubclass(kind, Iterator)) or issubclass(kind, UntouchedIterator)

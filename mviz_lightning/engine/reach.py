@@ -28,8 +28,10 @@ LOGGERS = frozenset(
 THREADS = frozenset({"_thread", "threading", "multiprocessing", "concurrent", "asyncio", "subprocess", "queue"})
 """Packages whose objects are shared with other threads and processes."""
 
-OTHERS = LOGGERS | THREADS | {"lightning", "pytorch_lightning", "lightning_fabric", "torch", "weakref"}
-"""Packages whose objects are not the user's own: the trainer, data loaders and data sets, loggers, threads."""
+OTHERS = (
+    LOGGERS | THREADS | {"lightning", "pytorch_lightning", "lightning_fabric", "torch", "weakref", "mviz_lightning"}
+)
+"""Packages whose objects are not the user's own: the trainer, data loaders and data sets, loggers, observers."""
 
 NO_OBJECTS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, BaseException, Tensor)
 """What has attributes and is no object of a class of the user's own."""
@@ -73,13 +75,13 @@ def class_of(value: Any) -> Any:
 def is_own(value: Any) -> bool:
     """Tell whether an object is of a class of the user's own and shares nothing with other threads."""
     return _has_own_class(class_of(value)) and not any(
-        _is_of(type(held), THREADS) for held in attributes_of(value).values()
+        _is_shared(class_of(held)) for held in attributes_of(value).values()
     )
 
 
-def is_logger(value: Any) -> bool:
-    """Tell whether an object records: a logger, a run, a writer."""
-    return any(_is_of(kind, LOGGERS) or kind.__name__ in {"Logger", "SummaryWriter"} for kind in type(value).__mro__)
+def is_logger(kind: Any) -> bool:
+    """Tell whether objects of a class record: loggers, runs, writers."""
+    return any(_is_of(base, LOGGERS) or base.__name__ in {"Logger", "SummaryWriter"} for base in kind.__mro__)
 
 
 @cache
@@ -162,10 +164,17 @@ def _has_own_class(kind: Any) -> bool:
 
 
 @cache
+def _is_shared(kind: Any) -> bool:
+    """Tell whether objects of a class are shared with other threads or processes."""
+    return _is_of(kind, THREADS)
+
+
+@cache
 def _is_users(place: str) -> bool:
     """Tell whether a module of Python is the user's own program and not installed."""
     found = getattr(sys.modules.get(place), "__file__", None)
-    return place != "builtins" and (found is None or not found.startswith(LIBRARIES))
+    own = place != "builtins" and place.partition(".")[0] not in OTHERS
+    return own and (found is None or not found.startswith(LIBRARIES))
 
 
 def _is_of(kind: type, packages: frozenset[str]) -> bool:
