@@ -26,25 +26,30 @@ from mviz_lightning.engine.snapshots import (
     snapshot_content,
     snapshot_module,
 )
+from mviz_lightning.engine.write_guard import storage_address
 
 
 class HeldState:
     """All that a module holds, directly or through containers and objects of the user's own classes.
 
+    Args:
+        module: The module.
+        others: What is held beside it, optimizers for example.
+
     Attributes:
-        tensors: The tensors with their names; only parameters of the module have other names than "".
+        tensors: The tensors that have a storage, with their names; only parameters have other names than "".
         restores: How to put back everything else.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *others: Any) -> None:
         self.tensors: list[tuple[str, Tensor]] = []
         self.restores: list[Restore] = []
         self._holders: list[Any] = []
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         submodules = {id(child) for child in module.modules()}
-        for value in reachable(module):
+        for value in reachable(module, *others):
             self._holders.extend(_holders(value))
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and storage_address(value):
                 self.tensors.append((names.get(id(value), ""), value))
             elif id(value) not in submodules:
                 self.restores.extend(_snapshots(value))
@@ -78,9 +83,25 @@ def _snapshots(value: Any) -> Iterator[Restore]:
     else:
         if isinstance(value, SNAPSHOT_TYPES):
             yield snapshot_content(value)
-        if isinstance(value, FunctionType) or is_own(value):
-            yield snapshot_attributes(attributes_of(value))
+        if isinstance(value, FunctionType):
+            yield snapshot_attributes(vars(value))
+        if is_own(value):
+            yield _snapshot_object(value)
             yield from (_snapshot_slot(slot, value) for slot in slots_of(class_of(value)))
+
+
+def _snapshot_object(value: Any) -> Restore:
+    kind, attributes = class_of(value), attributes_of(value)
+    restore_attributes = snapshot_attributes(attributes)
+
+    def restore() -> None:
+        if class_of(value) is not kind:
+            object.__setattr__(value, "__class__", kind)
+        if attributes and attributes_of(value) is not attributes:
+            object.__setattr__(value, "__dict__", attributes)
+        restore_attributes()
+
+    return restore
 
 
 def _snapshot_slot(slot: MemberDescriptorType, value: Any) -> Restore:

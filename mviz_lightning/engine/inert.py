@@ -1,8 +1,9 @@
 """What takes the place of loggers, files and iterators while a step may change nothing."""
 
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import copy
 from functools import cache
 from io import IOBase
@@ -103,6 +104,29 @@ class UntouchedIterator:
             IrreversibleStep: Always.
         """
         raise IrreversibleStep(f"the step takes an entry from a {self._kind}, which cannot be put back.")
+
+
+TRACKERS = ("wandb", "mlflow", "neptune", "comet_ml", "clearml", "aim")
+"""Packages that record through functions of their own, such as ``wandb.log``, and a run that is open."""
+
+
+@contextmanager
+def inert_packages() -> Iterator[None]:
+    """Make the functions of trackers that start with "log", and the run of W&B that is open, do nothing inside."""
+    packages = [vars(sys.modules[name]) for name in TRACKERS if name in sys.modules]
+    kept = [{name: value for name, value in package.items() if _records(name, value)} for package in packages]
+    try:
+        for package, functions in zip(packages, kept, strict=True):
+            package.update({name: Inert(value) for name, value in functions.items()})
+        yield
+    finally:
+        for package, functions in zip(packages, kept, strict=True):
+            package.update(functions)
+
+
+def _records(name: str, value: Any) -> bool:
+    """Tell whether a global of a tracker records."""
+    return (name.startswith("log") and callable(value)) or (name == "run" and value is not None)
 
 
 COPYABLE = tuple(map(type, (iter([]), iter(()), iter(range(0)), count())))

@@ -25,11 +25,13 @@ LOGGERS = frozenset(
 )
 """Packages whose objects record."""
 
-THREADS = frozenset({"_thread", "threading", "multiprocessing", "concurrent", "asyncio", "subprocess", "queue"})
+THREADS = frozenset({"threading", "multiprocessing", "concurrent", "asyncio", "subprocess", "queue"})
 """Packages whose objects are shared with other threads and processes."""
 
 OTHERS = (
-    LOGGERS | THREADS | {"lightning", "pytorch_lightning", "lightning_fabric", "torch", "weakref", "mviz_lightning"}
+    LOGGERS
+    | THREADS
+    | {"lightning", "pytorch_lightning", "lightning_fabric", "torch", "weakref", "_thread", "mviz_lightning"}
 )
 """Packages whose objects are not the user's own: the trainer, data loaders and data sets, loggers, observers."""
 
@@ -43,14 +45,14 @@ LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 """Folders of installed code, whose classes and functions keep no state of the user's."""
 
 
-def reachable(module: nn.Module) -> Iterator[Any]:
-    """Yield a module and what it holds, the nearest first, each object once.
+def reachable(*roots: Any) -> Iterator[Any]:
+    """Yield objects and what they hold, the nearest first, each object once.
 
     That goes through submodules, containers, objects of the user's own classes, those classes, and the user's
     functions. It ends at objects of others, and at containers and arrays of data.
     """
     seen: dict[int, Any] = {}
-    waiting: deque[Any] = deque([module])
+    waiting: deque[Any] = deque(roots)
     while waiting and len(seen) < LARGEST_REACH:
         value = waiting.popleft()
         if id(value) not in seen and _can_change(value):
@@ -73,7 +75,7 @@ def class_of(value: Any) -> Any:
 
 
 def is_own(value: Any) -> bool:
-    """Tell whether an object is of a class of the user's own and shares nothing with other threads."""
+    """Tell whether an object is of a class of the user's own and has no thread; it may have a lock."""
     return _has_own_class(class_of(value)) and not any(
         _is_shared(class_of(held)) for held in attributes_of(value).values()
     )
@@ -129,6 +131,8 @@ def _held(value: Any) -> Iterator[Any]:
     elif isinstance(value, FunctionType | MethodType | partial | CellType):
         yield from _held_by_function(value)
     else:
+        if isinstance(value, np.ndarray) and value.dtype == object and value.size <= LARGEST_STATE:
+            yield from value.flat
         if isinstance(value, (*CONTAINERS, tuple)) and len(value) <= LARGEST_STATE:
             yield from dict.values(value) if isinstance(value, dict) else value
         if is_own(value):
