@@ -34,6 +34,7 @@ LIBRARIES = {
 
 FOREIGN = {
     "engine/snapshots.py": "puts the user's own module back as it was",
+    "engine/held_state.py": "puts what the user's own module holds back as it was",
     "engine/write_guard.py": "puts the user's own weights back as they were",
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "callbacks/trainer_facts.py": "shows a replayed step a validation, and puts the trainer's stage back",

@@ -1,9 +1,18 @@
-"""Loggers that can be read and do nothing."""
+"""What takes the place of loggers, files and iterators while a step may change nothing."""
 
+import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
+from functools import cache
+from io import IOBase
+from itertools import count
 from pathlib import PurePath
 from types import NoneType
 from typing import Any
+
+from mviz_lightning.engine.reach import class_of, is_logger, is_own
 
 PLAIN = (str, bytes, int, float, NoneType, PurePath)
 """Types of attributes that are passed on as they are: the folder of a run, its name and version."""
@@ -73,3 +82,77 @@ class Inert:
 
     def __delitem__(self, key: Any) -> None:
         """Change nothing."""
+
+
+class IrreversibleStep(Exception):  # noqa: N818 - it is what the step is
+    """The step changes something that cannot be put back."""
+
+
+class UntouchedIterator:
+    """Stands in for an iterator whose place cannot be put back, a generator for example: it gives nothing out."""
+
+    def __init__(self, original: Any) -> None:
+        self._kind = type(original).__name__
+
+    def __iter__(self) -> "UntouchedIterator":
+        return self
+
+    def __next__(self) -> Any:
+        """Refuse.
+
+        Raises:
+            IrreversibleStep: Always.
+        """
+        raise IrreversibleStep(f"the step takes an entry from a {self._kind}, which cannot be put back.")
+
+
+TRACKERS = ("wandb", "mlflow", "neptune", "comet_ml", "clearml", "aim")
+"""Packages that record through functions of their own, such as ``wandb.log``, and a run that is open."""
+
+
+@contextmanager
+def inert_packages() -> Iterator[None]:
+    """Make the functions of trackers that start with "log", and the run of W&B that is open, do nothing inside."""
+    packages = [vars(sys.modules[name]) for name in TRACKERS if name in sys.modules]
+    kept = [{name: value for name, value in package.items() if _records(name, value)} for package in packages]
+    try:
+        for package, functions in zip(packages, kept, strict=True):
+            package.update({name: Inert(value) for name, value in functions.items()})
+        yield
+    finally:
+        for package, functions in zip(packages, kept, strict=True):
+            package.update(functions)
+
+
+def _records(name: str, value: Any) -> bool:
+    """Tell whether a global of a tracker records."""
+    return (name.startswith("log") and callable(value)) or (name == "run" and value is not None)
+
+
+COPYABLE = tuple(map(type, (iter([]), iter(()), iter(range(0)), count())))
+"""Types of iterators of which a copy goes on by itself."""
+
+
+def stand_in(value: Any) -> Any:
+    """Return what takes a value's place while nothing may change it; the value itself if it may stay.
+
+    Loggers and files that are open for writing become inert. Of an iterator, a copy goes on; where no copy would go on
+    by itself, what takes its place refuses to.
+    """
+    if _stays(class_of(value)):
+        return value
+    if isinstance(value, IOBase):
+        return Inert(value) if not value.closed and value.writable() else value
+    if isinstance(value, COPYABLE):
+        with suppress(TypeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 and 3.13 announce that a count cannot be copied
+            return copy(value)
+    if is_logger(class_of(value)):
+        return Inert(value)
+    return value if is_own(value) else UntouchedIterator(value)
+
+
+@cache
+def _stays(kind: Any) -> bool:
+    """Tell whether objects of a class record nothing and are no iterators."""
+    return not (is_logger(kind) or issubclass(kind, Iterator)) or issubclass(kind, UntouchedIterator)

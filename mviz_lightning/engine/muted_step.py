@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from mviz_lightning.engine.held_state import HeldState, is_logger
-from mviz_lightning.engine.inert import Inert
+from mviz_lightning.engine.held_state import HeldState
+from mviz_lightning.engine.inert import Inert, inert_packages
 from mviz_lightning.engine.isolation import isolated, lightning_modules
 from mviz_lightning.engine.snapshots import Restore, ignore, restore_all, snapshot_attributes, snapshot_contents
 from mviz_lightning.engine.write_guard import CollectiveBan, WriteGuard, world_size
@@ -22,12 +22,14 @@ class StopStep(BaseException):
 
 
 @contextmanager
-def muted(module: nn.Module, *, seed: int = 0) -> Iterator[WriteGuard]:
+def muted(module: nn.Module, *, seed: int = 0, copy_weights: bool = False) -> Iterator[WriteGuard]:
     """Let the user's own step be called inside the block without a trace.
 
     To what :func:`isolated` does, this adds:
 
-    - Loggers of the trainer and of the module do nothing, and ``print`` of a LightningModule does nothing.
+    - Loggers of the trainer and of the module do nothing, ``wandb.log`` and its like do nothing, and ``print`` of a
+      LightningModule does nothing.
+    - Files that the module holds open for writing are not written; iterators that it holds are not advanced.
     - Objects of the user's own classes, and nets and metrics in containers, are put back as they were.
     - Weights that the step changes in place are put back, also if it raises or is stopped on the way.
     - Of a run on several processes, collectives raise.
@@ -37,6 +39,8 @@ def muted(module: nn.Module, *, seed: int = 0) -> Iterator[WriteGuard]:
     Args:
         module: The user's model.
         seed: Seed of the random numbers that the step may draw.
+        copy_weights: Whether to copy all weights beforehand. Then writes that no operation of PyTorch does are found
+            and undone too, for example into ``weight.detach().numpy()``. Once for a step tells whether it does that.
 
     Yields:
         The guard of the weights; its ``written`` names, after the block, the parameters that the step changed.
@@ -47,10 +51,12 @@ def muted(module: nn.Module, *, seed: int = 0) -> Iterator[WriteGuard]:
     """
     with ExitStack() as stack:
         stack.enter_context(isolated(module, seed=seed))
-        held = HeldState(module)
-        guard = WriteGuard(held.tensors)
+        held = HeldState(module, *_optimizers(module))
+        guard = WriteGuard(held.tensors, copy=copy_weights)
         stack.callback(restore_all, [*held.restores, *_snapshot_trainer(module), guard.restore])
-        _mute_loggers(module)
+        held.mute()
+        _mute_trainer(module)
+        stack.enter_context(inert_packages())
         stack.enter_context(_without_collectives())
         stack.enter_context(guard)
         yield guard
@@ -89,30 +95,30 @@ def _numbers(method: Callable[..., Any], batch_idx: int, dataloader_idx: int) ->
     return [batch_idx, dataloader_idx][: len(wanted)]
 
 
-def _mute_loggers(module: nn.Module) -> None:
-    """Put inert loggers in the place of the trainer's and the module's own; restored with their attributes."""
-    for child in module.modules():
-        own = {name: Inert(value) for name, value in vars(child).items() if is_logger(value)}
-        vars(child).update(own)
+def _mute_trainer(module: nn.Module) -> None:
+    """Make what a LightningModule reaches through its Trainer record nothing; restored with the attributes."""
     for child in lightning_modules(module):
         vars(child).update({"print": ignore})
-    if trainer := _trainer(module):
-        trainer.update(_loggers=[Inert(logger) for logger in trainer.get("_loggers") or []])
-
-
-def _trainer(module: nn.Module) -> dict[str, Any]:
-    """Return the attributes of the Trainer that a module is attached to, if any."""
     trainer = vars(module).get("_trainer")
-    return {} if trainer is None else vars(trainer)
+    if trainer is not None:
+        vars(trainer).update(_loggers=[Inert(logger) for logger in trainer.loggers])
+        if trainer._results is not None:
+            vars(trainer._results).update(log=ignore)  # reached by a ``self.log`` that was kept before
+
+
+def _optimizers(module: nn.Module) -> list[Any]:
+    """Return what a LightningModule's ``optimizers()`` and ``lr_schedulers()`` reach."""
+    trainer = vars(module).get("_trainer")
+    return [] if trainer is None else [*trainer.optimizers, *(one.scheduler for one in trainer.lr_scheduler_configs)]
 
 
 def _snapshot_trainer(module: nn.Module) -> list[Restore]:
-    """Return how to restore a Trainer's own attributes and the metrics that it has gathered."""
-    attributes = _trainer(module)
-    connector = attributes.get("_logger_connector")
-    metrics = {} if connector is None else vars(connector)
-    contents = snapshot_contents([*attributes.values(), *metrics.values()])
-    return [snapshot_attributes(attributes), snapshot_attributes(metrics), *contents]
+    """Return how to restore a Trainer's attributes, the metrics that it has gathered, and its profiler's times."""
+    trainer = vars(module).get("_trainer")
+    parts = [] if trainer is None else [trainer, trainer._logger_connector, trainer.profiler, trainer._results]
+    attributes = [vars(part) for part in parts if part is not None]
+    contents = snapshot_contents(value for part in attributes for value in part.values())
+    return [*map(snapshot_attributes, attributes), *contents]
 
 
 @contextmanager

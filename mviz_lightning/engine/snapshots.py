@@ -78,9 +78,11 @@ def snapshot_module(module: nn.Module) -> Restore:
         contents.append(
             snapshot_tensor(module.weight)
         )  # such an embedding rescales the vectors that it looks up, in place
-    training = module.training
+    kind, training = type(module), module.training
 
     def restore() -> None:
+        if type(module) is not kind:  # parametrizations give it another class
+            module.__class__ = kind
         restore_attributes()
         _refill_buffers(module, buffers)
         restore_all(contents)
@@ -157,7 +159,7 @@ def snapshot_tensor(tensor: Tensor) -> Restore:
             tensor.data = content
         elif tensor.layout != torch.strided or not torch.equal(tensor, content):
             with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-                tensor.detach().copy_(content)
+                tensor.copy_(content)  # not through detach(): of a sparse tensor that gives values of its own
 
     return restore
 

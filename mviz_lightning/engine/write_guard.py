@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -20,7 +20,13 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Copies the content of a tensor before the first operation that writes it, and puts it back after the block.
 
     Inside the block every operation of PyTorch is seen, so that ``p.data.copy_(average)``, which leaves the version
-    counter as it is, is undone like ``load_state_dict``. Tensors that nothing writes cost no memory.
+    counter as it is, is undone like ``load_state_dict``. Tensors that nothing writes cost no memory. Not seen is what
+    writes past PyTorch: into ``p.detach().numpy()``, in another thread, by a kernel of the user's own. With ``copy``
+    that is undone and named too.
+
+    Args:
+        tensors: The tensors with their names; those without a storage of their own are ignored.
+        copy: Whether to copy all tensors that have a name when the guard is made.
 
     Attributes:
         written: After the block, the names of the tensors that the block wrote, or that it gave other ``data``. Tensors
@@ -29,14 +35,14 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True
 
-    def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Register tensors with their names; those of the same storage are copied together."""
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]], *, copy: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.written: list[str] = []
         self._guarded: dict[int, list[_Guarded]] = defaultdict(list)
         for name, tensor in tensors:
-            if address := _address(tensor):
-                self._guarded[address].append(_Guarded(name, tensor, tensor.data))
+            if address := storage_address(tensor):
+                kept = tensor.detach().clone() if copy and name else None
+                self._guarded[address].append(_Guarded(name, tensor, tensor.data, kept))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -45,7 +51,7 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if _has_own_dispatch(types):
             return NotImplemented
         for tensor in _written_tensors(func, args, kwargs or {}):
-            for guarded in self._guarded.get(_address(tensor), ()):
+            for guarded in self._guarded.get(storage_address(tensor), ()):
                 guarded.keep()
         return func(*args, **(kwargs or {}))
 
@@ -98,7 +104,8 @@ class _Guarded:
     name: str
     tensor: Tensor
     alias: Tensor
-    copy: Tensor | None = None
+    copy: Tensor | None
+    written: bool = False
 
     @property
     def moved(self) -> bool:
@@ -106,9 +113,10 @@ class _Guarded:
 
     @property
     def changed(self) -> bool:
-        return self.copy is not None or self.moved
+        return self.written or self.moved or (self.copy is not None and not torch.equal(self.copy, self.alias))
 
     def keep(self) -> None:
+        self.written = True
         if self.copy is None:
             self.copy = self.alias.clone()
 
@@ -120,9 +128,9 @@ class _Guarded:
                 self.alias.copy_(self.copy)
 
 
-def _address(tensor: Tensor) -> int:
-    """Return where a plain tensor's storage lies; 0 if it has none, or a layout of its own."""
-    if type(tensor) not in {Tensor, nn.Parameter} or tensor.layout != torch.strided:
+def storage_address(tensor: Tensor) -> int:
+    """Return where a tensor's storage lies; 0 if it has none of its own."""
+    if tensor.layout != torch.strided or _has_own_dispatch([type(tensor)]):
         return 0
     return tensor.untyped_storage().data_ptr()
 

@@ -1,6 +1,7 @@
 """A training whose validation step is called once more at each validation ends with the same bits as one without."""
 
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
-from helpers.toy import examples, trainer
+from helpers.toy import Toy, examples, loader, trainer
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.profilers import SimpleProfiler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -183,3 +185,85 @@ def test_a_training_with_replays_is_bit_identical(tmp_path, alone, capsys, stop)
 def test_a_training_with_replays_that_are_not_muted_differs_in_everything(tmp_path, alone):
     replayed = train(tmp_path, Plain(stop=False))
     assert {what for what in alone if same(alone[what], replayed[what])} <= {"modes", "attributes"}
+
+
+class Reaching(Toy):
+    """Keeps its ``log`` and has a scheduler of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record = self.log
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+
+
+def profiled(module: Reaching) -> None:
+    with module.trainer.profiler.profile("of the step"):
+        pass
+
+
+REACHES = {
+    "a log that was kept": lambda module: module.record("kept", 1.0, batch_size=1),
+    "the end of the training": lambda module: setattr(module.trainer, "should_stop", True),
+    "an attribute of the trainer": lambda module: setattr(module.trainer, "late", 1),
+    "the callbacks": lambda module: module.trainer.callbacks.append(Callback()),
+    "a learning rate": lambda module: module.optimizers().param_groups[0].update(lr=1.0),
+    "a scheduler": lambda module: module.lr_schedulers().step(),
+    "averages of the optimizer": lambda module: [
+        state["exp_avg"].mul_(2) for state in module.optimizers().state.values()
+    ],
+    "the profiler": profiled,
+    "metrics of the progress bar": lambda module: module.trainer.progress_bar_metrics.update(late=1.0),
+}
+
+
+class Reach(Callback):
+    """Calls one step of the test's own after each batch of the validation, muted or not."""
+
+    def __init__(self, act: Any, *, mute: bool = True) -> None:
+        self.act, self.mute, self.calls = act, mute, 0
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
+        with muted(module) if self.mute else nullcontext():
+            call_step(module, lambda module, _: self.act(module), batch)
+            self.calls += 1
+
+
+def reached(folder: Path, *callbacks: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    module = Reaching()
+    chosen = trainer(folder, *callbacks, max_epochs=2, num_sanity_val_steps=0, profiler=SimpleProfiler())
+    chosen.fit(module, loader(), loader(seed=1))
+    return {
+        "weights": module.state_dict(),
+        "optimizer": chosen.optimizers[0].state_dict(),
+        "scheduler": chosen.lr_scheduler_configs[0].scheduler.state_dict(),
+        "logged": [chosen.callback_metrics, chosen.progress_bar_metrics],
+        "trainer": sorted(vars(chosen)),
+        "callbacks": [type(callback).__name__ for callback in chosen.callbacks if type(callback) is not Reach],
+        "stop": chosen.should_stop,
+        "steps": chosen.global_step,
+        "profiled": sorted(name for name in chosen.profiler.recorded_durations if "Reach." not in name),
+    }
+
+
+every_reach = pytest.mark.parametrize("act", REACHES.values(), ids=REACHES.keys())
+
+
+@pytest.fixture(scope="module")
+def unreached(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return reached(tmp_path_factory.mktemp("unreached"))
+
+
+@every_reach
+def test_what_a_step_reaches_through_its_trainer_is_put_back(tmp_path, unreached, act):
+    callback = Reach(act)
+    assert same(reached(tmp_path, callback), unreached)
+    assert callback.calls == 8
+
+
+@every_reach
+def test_what_a_step_reaches_through_its_trainer_would_be_changed(tmp_path, unreached, act):
+    assert not same(reached(tmp_path, Reach(act, mute=False)), unreached)

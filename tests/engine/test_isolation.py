@@ -612,3 +612,19 @@ def test_an_old_generator_of_numpy_on_a_module_is_put_back() -> None:
     with isolated(module):
         module.draws.rand()
     assert module.draws.rand() == np.random.RandomState(0).rand()
+
+
+def test_a_sparse_buffer_that_is_written_is_put_back() -> None:
+    module = holding(adjacency=torch.eye(3).to_sparse())
+    with isolated(module):
+        module.adjacency.mul_(2)
+    assert torch.equal(module.adjacency.to_dense(), torch.eye(3))
+
+
+def test_a_module_of_another_class_is_put_back() -> None:
+    module = nn.Sequential(nn.Linear(2, 2))
+    weight = module[0].weight
+    with isolated(module):
+        nn.utils.parametrizations.weight_norm(module[0])
+    assert type(module[0]) is nn.Linear
+    assert module[0].weight is weight

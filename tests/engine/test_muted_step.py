@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from helpers.batches import floats, seeded
+from helpers.held import held
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.distributed import _functional_collectives as functional_collectives
@@ -186,48 +187,6 @@ every_act = pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
 every_weight_act = pytest.mark.parametrize("act", WEIGHT_ACTS.values(), ids=WEIGHT_ACTS.keys())
 
 
-def picture(value: Any, seen: dict[int, Any] | None = None) -> Any:
-    """Return something comparable of all that an object holds: identities, and the bits of tensors and arrays."""
-    seen = {} if seen is None else seen
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if id(value) in seen:
-        return id(value)
-    seen[id(value)] = value
-    return id(value), type(value).__name__, [picture(part, seen) for part in parts(value)]
-
-
-def parts(value: Any) -> list[Any]:
-    if isinstance(value, Tensor):
-        gradient = None if not value.is_leaf else value.grad
-        address = value.data_ptr() if isinstance(value, nn.Parameter) else None
-        return [str(value.shape), value.requires_grad, bits(value), address, gradient]
-    if isinstance(value, np.ndarray):
-        return [str(value.tobytes())]
-    if isinstance(value, np.random.RandomState):
-        return [str(value.get_state())]
-    if isinstance(value, random.Random):
-        return [str(value.getstate())]
-    found = list(value.values()) + list(value) if isinstance(value, dict) else []
-    found += list(value) if isinstance(value, (list, tuple, set, deque)) else []
-    found += [getattr(value, name, "absent") for name in getattr(type(value), "__slots__", ())]
-    own = not isinstance(value, (type, torch.Size)) and type(value).__module__.partition(".")[0] != "builtins"
-    return (
-        found + [part for entry in sorted(vars(value).items()) for part in entry]
-        if own and hasattr(value, "__dict__")
-        else found
-    )
-
-
-def bits(tensor: Tensor) -> str:
-    return str(tensor.detach().clone().contiguous().view(-1).view(torch.uint8).tolist())
-
-
-def held(module: nn.Module) -> str:
-    """Return the picture as text, which keeps no tensor alive."""
-    return repr(picture(module))
-
-
 @every_act
 def test_a_step_leaves_no_trace(act: Act) -> None:
     module = stepping(act)
@@ -326,28 +285,24 @@ def test_no_weight_is_copied_unless_it_is_written(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_step_draws_the_same_numbers_for_the_same_seed() -> None:
-    module = stepping(lambda module: module.outputs.append(torch.rand(2)))
-    drawn: list[Tensor] = []
-    module.act = lambda _: drawn.append(torch.rand(2))
+    module, drawn = stepping(), []
     for seed in (3, 3, 4):
         with muted(module, seed=seed):
-            call_step(module, "validation_step", BATCH)
+            drawn.append(call_step(module, lambda *_: torch.rand(2), BATCH))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 
 
 def test_a_step_may_take_gradients() -> None:
-    def differentiate(module: Stepping) -> None:
+    def differentiate(module: Stepping, batch: Any) -> Tensor:
         with torch.enable_grad():
-            x = BATCH["x"].clone().requires_grad_()
+            x = batch["x"].clone().requires_grad_()
             (gradient,) = torch.autograd.grad(module.net(x).sum(), x, create_graph=True)
-        norms.append(gradient.norm())
+            return gradient.norm()
 
-    norms: list[Tensor] = []
-    module = stepping(differentiate)
+    module = stepping()
     with muted(module):
-        call_step(module, "validation_step", BATCH)
-    assert norms[0] > 0
+        assert call_step(module, differentiate, BATCH) > 0
 
 
 def test_a_muted_step_computes_what_the_step_computes() -> None:
