@@ -30,6 +30,10 @@ SAMPLED = "something is sampled in evaluation mode"
 """Reasons that an error gives if outputs depend on the other rows, or on random numbers."""
 
 
+class DisagreementError(ConfigurationError):
+    """The outputs of a row depend on other rows, on earlier forwards or on random numbers."""
+
+
 def agree(left: Tensor, right: Tensor) -> bool:
     """Tell whether two ``(R, C)`` evaluations of the same rows are the same up to rounding."""
     return deviation(left, right) <= tolerance(left)
@@ -45,10 +49,10 @@ def require_agreement(left: Tensor, right: Tensor, how: str, reason: str) -> Non
         reason: Why they may differ.
 
     Raises:
-        ConfigurationError: They do not agree.
+        DisagreementError: They do not agree.
     """
     if not agree(left, right):
-        raise ConfigurationError(
+        raise DisagreementError(
             f"the same {len(left)} examples gave other outputs {how} (largest difference {deviation(left, right):.2g} "
             f"of the outputs' spread over the examples): {reason}. Outputs of recombined rows would have no meaning. "
             "Make the model deterministic and row-wise in evaluation mode, or pass predict=, a function "
