@@ -53,8 +53,8 @@ def require_agreement(left: Tensor, right: Tensor, how: str, reason: str) -> Non
     """
     if not agree(left, right):
         raise DisagreementError(
-            f"the same {len(left)} examples gave other outputs {how} (largest difference {deviation(left, right):.2g} "
-            f"of the outputs' spread over the examples): {reason}. Outputs of recombined rows would have no meaning. "
+            f"the same examples gave other outputs {how} (largest difference {deviation(left, right):.2g} of the "
+            f"outputs' spread over {len(left)} examples): {reason}. Outputs of recombined rows would have no meaning. "
             "Make the model deterministic and row-wise in evaluation mode, or pass predict=, a function "
             "(module, batch) -> scores, that calls a submodule which is."
         )

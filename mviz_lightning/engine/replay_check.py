@@ -1,5 +1,6 @@
 """Compare replayed rows with rows that were evaluated plainly."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,12 +47,13 @@ class Difference:
         finite = plain.isfinite()
         kept = plain.where(finite, 0.0)
         spread = (plain - plain.mean(0)).abs().nan_to_num(0.0, 0.0, 0.0).amax(0)
+        if not torch.equal(finite, found.isfinite()):
+            return cls(math.inf, float(spread.max()), math.inf)
         live = ~masked_classes(plain, "multilabel")
         allowed = tolerance * (spread + spread[live].max() / 100) + 2 * eps * kept[:, live].abs().max()
         # Near a probability of 1, its last digit changes the logit a lot.
         lost = 0.0 if head is None else ROUNDING_ERRORS * eps * rounded(kept, head)
         difference = ((found.where(finite, 0.0) - kept).abs() - lost).amax(0).clamp(min=0)
-        difference = difference if torch.equal(finite, found.isfinite()) else difference + torch.inf
         excess = difference / allowed.clamp(min=1e-300)
         worst = int(excess.argmax())
         return cls(float(difference[worst]), float(spread[worst]), float(excess[worst]))
@@ -60,8 +62,8 @@ class Difference:
 def check_replay(plain: Callable[[Tensor], Tensor], rows: Tensor, replayed: Tensor, head: Head | None) -> None:
     """Check that replayed rows equal plain ones up to rounding.
 
-    If they do not, the plain rows are first compared among themselves: of a model whose rows depend on one another, the
-    replay is not to blame.
+    If they do not, plain rows are first compared among themselves, evaluated again and in other batches: of a model
+    whose rows depend on one another, or that rounds as much, the replay is not to blame.
 
     Args:
         plain: Evaluates the rows at some places, ``(R,)``, plainly in one batch.
@@ -70,21 +72,20 @@ def check_replay(plain: Callable[[Tensor], Tensor], rows: Tensor, replayed: Tens
         head: The operation behind probabilities, of which the outputs are logits; None for other outputs.
 
     Raises:
-        RuntimeError: Replayed rows differ from plain ones, and plain ones by less among themselves.
         DisagreementError: Plain rows do not agree among themselves.
+        RuntimeError: Replayed rows differ from plain ones by more than plain ones among themselves.
     """
     expected = plain(rows)
     found = Difference.of(expected, replayed, head)
     if found.excess <= 1:
         return
     again, apart = plain(rows), _apart(plain, rows)
+    require_agreement(_as_returned(expected, head), _as_returned(again, head), "when evaluated again", SAMPLED)
+    require_agreement(_as_returned(expected, head), _as_returned(apart, head), "in other batches", MIXED_ROWS)
     if found.excess > AS_MUCH * max(Difference.of(expected, other, head).excess for other in (again, apart)):
         raise RuntimeError(
             f"replayed rows differ from plain ones by {found.size:.2g}, where outputs vary by {found.spread:.2g}"
         )
-    expected, again, apart = (_as_returned(outputs, head) for outputs in (expected, again, apart))
-    require_agreement(expected, again, "when evaluated again", SAMPLED)
-    require_agreement(expected, apart, "in other batches", MIXED_ROWS)
 
 
 def _apart(plain: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def test_the_message_says_how_large_the_difference_was() -> None:
     module = OnBatch(lambda _, batch: batch["image"] - batch["image"][:1])
     with pytest.raises(
         ConfigurationError,
-        match=r"same 16 examples gave .* in reverse order \(largest difference [\d.]+ of the outputs' spread over",
+        match=r"in reverse order \(largest difference [\d.]+ of the outputs' spread over 16 examples\)",
     ):
         checked(module, pair_batch(16), call_forward)
 
@@ -275,10 +275,10 @@ def test_a_stray_leaf_is_named_beside_an_offset() -> None:
         warn_of_stray_leaves(*found)
 
 
-@pytest.mark.parametrize("last", [1, 64])
-def test_a_stray_leaf_that_few_examples_have_is_named(last: int) -> None:
+@pytest.mark.parametrize("few", [1, 50])
+def test_a_stray_leaf_that_few_examples_have_is_named(few: int) -> None:
     """No sample of 16 examples need hold one of the few; then it is swapped with one outside."""
-    batch = {**pair_batch(200), "id": (torch.arange(200) >= 200 - last).float()}
+    batch = {**pair_batch(200), "id": (torch.arange(200) // few == 2).float()}
     found = strays(lambda given: given["image"] + given["id"][:, None], batch)
     with pytest.warns(MonitorWarning, match="the outputs depend on 'id'"):
         warn_of_stray_leaves(*found)
