@@ -1,6 +1,6 @@
 """Record the outputs of a plan's calls on the distinct inputs of each modality, and replay them by row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +11,19 @@ from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
 from mviz_lightning.engine.reuse_plan import Plan
 
 T = TypeVar("T")
+
+
+class MissingCallsError(RuntimeError):
+    """Some calls were not made with all inputs.
+
+    Attributes:
+        modules: Names of the modules whose calls these are.
+    """
+
+    def __init__(self, calls: Sequence[CallKey]) -> None:
+        name, number = calls[0]
+        super().__init__(f"call {number + 1} of {name!r} is not made with every input")
+        self.modules = list(dict.fromkeys(name for name, _ in calls))
 
 
 class Recording:
@@ -40,7 +53,7 @@ class Recording:
                 outputs = original(*args, **kwargs)
                 if key in self._plan.modality:
                     ways, used = self._plan.axes[key], self._plan.used[key]
-                    self._shells.setdefault(key, tree.replace(outputs, dict.fromkeys(ways)))
+                    self._shells.setdefault(key, tree.copied(tree.replace(outputs, dict.fromkeys(ways))))
                     # Copies, since later operations may change them in place. One row of an unused tensor is enough.
                     copies[key] = {
                         way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
@@ -68,16 +81,19 @@ class Recording:
             count: Number of distinct inputs that were recorded.
 
         Raises:
-            RuntimeError: A call was not made with all inputs, for example because the length of the longest text in a
-                chunk decides how often the call is made.
+            MissingCallsError: A call was not made with all inputs, for example because the length of the longest text
+                in a chunk decides how often the call is made.
         """
+        missing = []
         for key, parts in self._parts.items():
             axes, used = self._plan.axes[key], self._plan.used[key]
             self._tables[key] = {way: torch.cat(found, axes[way]) for way, found in parts.items()}
             expected = max(count, 2)  # the evaluator doubles a single row
             if any(table.shape[axes[way]] != expected for way, table in self._tables[key].items() if way in used):
-                raise RuntimeError(f"call {key[1] + 1} of {key[0]!r} is not made with every input")
+                missing.append(key)
         self._parts.clear()
+        if missing:
+            raise MissingCallsError(missing)
 
     @property
     def row_bytes(self) -> float:
@@ -116,7 +132,7 @@ class Recording:
                 way: table.index_select(axes[way], rows) if way in used else _repeated(table, axes[way], len(rows))
                 for way, table in self._tables[key].items()
             }
-            return tree.replace(self._shells[key], taken)
+            return tree.copied(tree.replace(self._shells[key], taken))  # the caller may assign into containers
 
         return call
 

@@ -1,6 +1,6 @@
 """The first contact with a model: how it is called, and whether it can be measured at all."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -34,6 +34,7 @@ class TriedModel:
 
     Attributes:
         evaluator: Evaluates the model on rows.
+        call: How the model is called.
         outputs: Number of outputs of one example, C.
         reused: Submodules that run once for every distinct input, in words.
         fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
@@ -41,6 +42,7 @@ class TriedModel:
     """
 
     evaluator: Evaluator
+    call: ModelCall
     outputs: int
     reused: str
     fusion_share: float = 1.0
@@ -56,12 +58,14 @@ class DryRun:
         reading: How the model's outputs are read.
         remarks: Takes lines for the log.
         call: How the model is called, in words; ``""`` until a call worked.
+        named: Modalities and leaves that were warned of.
     """
 
     config: SessionConfig
     reading: OutputReading
     remarks: Remarks
     call: str = ""
+    named: set[str] = field(default_factory=set)
 
     def run(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None = None
@@ -85,8 +89,8 @@ class DryRun:
             self.reading.take(observed.task, observed.head_of_outputs, observed.line)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
-            self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call), noted=False)
-            dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call)
+            self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
+            dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
         self.call = call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
@@ -98,7 +102,7 @@ class DryRun:
             )
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
-        return TriedModel(evaluator, outputs.shape[1], reused, fusion_share, observed)
+        return TriedModel(evaluator, call, outputs.shape[1], reused, fusion_share, observed)
 
     def _observed(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
