@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.observation.harness import run, run_told
+from benchmarks.observation.pasting import offered
 from benchmarks.observation.pending import DECLINED, WRONG
 from benchmarks.observation.table import line
+from benchmarks.observation.traces import differing, traces
 from benchmarks.observation.zoo import own_cases
+
+from mviz_lightning.errors import ConfigurationError
 
 TABLE = Path(__file__).parents[1] / "benchmarks" / "observation" / "table.py"
 CASES = {case.name: case for case in own_cases()}
@@ -49,6 +53,15 @@ def test_four_of_five_are_right_without_being_told_and_none_is_silently_wrong(tm
     assert len(rows) >= 60
     assert verdicts.count("right") >= 0.8 * len(rows)
     assert {row["name"] for row in rows if row["verdict"] in {"wrong", "died"}} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_training_leaves_the_same_bits_as_without_the_monitor(name):
+    try:
+        assert traces(CASES[name]) == []
+    except ConfigurationError:  # before the training
+        assert outcome(name).verdict in {"asked", "refused"}
 
 
 def test_every_case_has_its_own_name_and_what_is_pending_exists():
@@ -121,3 +134,20 @@ def test_the_random_numbers_of_other_tests_stay_as_they_are():
     before = torch.get_rng_state()
     run(TOLD, task="multiclass")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_a_training_leaves_is_compared():
+    weights = {"weight": torch.ones(2), "loss": torch.tensor(0.5), "on net": (["a"], 0, 0)}
+    assert differing(weights, dict(weights)) == []
+    assert differing(weights, weights | {"weight": torch.tensor([1.0, 1.0 + 1e-7])}) == ["weight"]
+    assert differing(weights, weights | {"loss": torch.tensor(0.5, dtype=torch.float64)}) == ["loss"]
+    assert differing(weights, weights | {"on net": (["a", "b"], 0, 0)}) == ["on net"]
+    assert differing(weights, weights | {"kept[0]": torch.ones(1)}) == ["kept[0]"]
+
+
+def test_what_a_message_offers_to_paste_is_read():
+    found = offered('pass predict=lambda module, batch: module.net(batch["a"])[0]. Or target="y", target="z"; task= is')
+    assert found["predict"].__code__.co_varnames == ("module", "batch")
+    assert found["target"] == "y"
+    assert set(found) == {"predict", "target"}
+    assert offered("predict= takes a function") == {}

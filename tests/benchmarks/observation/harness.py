@@ -94,11 +94,10 @@ def run(case: Case, **told: Any) -> Outcome:
 
 def _run(case: Case, told: Mapping[str, Any]) -> Outcome:
     module, batches = case.module(), case.batches()
-    sizes = {"num_examples": 32, "group_size": GROUPS[len(case.modalities)], "reference": 48}
-    monitor = MultimodalMonitor(case.modalities, **sizes, **told)
+    monitor = attached(case, told)
     comparison = Comparison(case, monitor)
     try:
-        _enter(case, module, batches, [monitor, comparison])
+        enter(case, module, batches, [monitor, comparison])
     except ConfigurationError as error:
         return _declined(case, str(error))
     except Exception as error:
@@ -117,7 +116,14 @@ def run_told(case: Case) -> Outcome:
     return run(replace(case, target=None, others=0), predict=case.scores, task=case.task or "regression")
 
 
-def _enter(case: Case, module: LightningModule, batches: list[Any], callbacks: list[Callback]) -> None:
+def attached(case: Case, told: Mapping[str, Any]) -> MultimodalMonitor:
+    """Return the monitor of a case, small enough for its few examples."""
+    sizes = {"num_examples": 32, "group_size": GROUPS[len(case.modalities)], "reference": 48}
+    return MultimodalMonitor(case.modalities, **sizes, **told)
+
+
+def enter(case: Case, module: LightningModule, batches: list[Any], callbacks: list[Callback]) -> Trainer:
+    """Train, validate or test a case's module as it says; return the trainer."""
     evaluated = loader(batches) if case.loaders is None else case.loaders(batches)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _unwritten():
         warnings.simplefilter("ignore")
@@ -126,6 +132,7 @@ def _enter(case: Case, module: LightningModule, batches: list[Any], callbacks: l
             trainer.fit(module, loader(batches), evaluated)
         else:
             getattr(trainer, case.entry)(module, evaluated, verbose=False)
+        return trainer
 
 
 def _unwritten() -> Any:

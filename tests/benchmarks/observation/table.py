@@ -1,6 +1,6 @@
 """Print what the monitor finds of modules in many styles with ``modalities=`` alone, and whether it is right.
 
-    PYTHONPATH=tests python tests/benchmarks/observation/table.py [--only WORD] [--told] [--json FILE]
+    PYTHONPATH=tests python tests/benchmarks/observation/table.py [--only WORD] [--told] [--paste] [--json FILE]
 
 Every module is trained for an epoch. At each validation, rows recombined from the whole probe are compared with scores
 written by hand, the labels with those of the loss, and the task. A module that may be asked for or refused counts as
@@ -17,6 +17,7 @@ from typing import get_args
 
 from benchmarks.observation.case import Outcome, Verdict
 from benchmarks.observation.harness import run, run_told
+from benchmarks.observation.pasting import run_pasted
 from benchmarks.observation.zoo import hub_cases, own_cases
 
 VERDICTS = get_args(Verdict)
@@ -46,6 +47,12 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(rows)
 
 
+def pasted(outcome: Outcome) -> str:
+    """Return in words what became of a case with what its message offers to paste."""
+    again = run_pasted(outcome)
+    return "nothing is offered" if again is None else f"{again.verdict} {again.why}"
+
+
 def record(outcome: Outcome) -> dict[str, str]:
     """Return an outcome in plain types."""
     case = outcome.case
@@ -59,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="run the cases whose style or name contains this")
     parser.add_argument("--told", action="store_true", help="tell the monitor scores and task, to check the cases")
+    parser.add_argument("--paste", action="store_true", help="run asked cases again with what the message offers")
     parser.add_argument("--json", type=Path, help="write a line of JSON for each case to this file")
     chosen = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -67,6 +75,8 @@ def main() -> None:
         if chosen.only in case.style or chosen.only in case.name:
             outcomes.append(run_told(case) if chosen.told else run(case))
             print(line(outcomes[-1]), flush=True)
+            if chosen.paste and outcomes[-1].message:
+                print(f"  {'':<50}pasted: {pasted(outcomes[-1])}", flush=True)
     print(f"\n{summary(outcomes)}")
     if chosen.json is not None:
         chosen.json.write_text("".join(json.dumps(record(outcome)) + "\n" for outcome in outcomes))
