@@ -4,6 +4,7 @@ Weights are random, of tiny configurations; no file is downloaded. Token ids bel
 and the largest, 39, stands for a piece of an image in causal models. Images have 16 x 16 pixels, in patches of 8.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -47,13 +48,14 @@ class HubModule(LightningModule):
 def around(module: type[LightningModule], model: Callable[[Any], nn.Module], config: Any) -> Callable[[], Any]:
     """Return a function that makes a module around a model, both with weights of about unit gain.
 
-    With transformers' own weights, of a standard deviation of 0.02, the outputs hardly depend on the inputs.
+    With transformers' own weights, of a standard deviation of 0.02, the outputs hardly depend on the inputs. Models
+    write into their configuration, so each gets its own.
     """
 
     def make() -> LightningModule:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            made = module(model(config))
+            made = module(model(copy.deepcopy(config)))
             for parameter in made.parameters():
                 if parameter.dim() > 1:
                     nn.init.normal_(parameter, std=1.3 / math.sqrt(parameter[0].numel()))

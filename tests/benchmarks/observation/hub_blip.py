@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import (
     BlipConfig,
+    BlipForConditionalGeneration,
     BlipForImageTextRetrieval,
     BlipForQuestionAnswering,
     BridgeTowerConfig,
@@ -135,6 +136,14 @@ class DecoderLoss(HubModule):
         return outputs.loss
 
 
+class CaptionLoss(HubModule):
+    """As in public notebooks on captions: the token ids are input and labels."""
+
+    def common_step(self, batch):
+        input_ids, pixel_values = batch.pop("input_ids"), batch.pop("pixel_values")
+        return self.model(input_ids=input_ids, pixel_values=pixel_values, labels=input_ids).loss
+
+
 def tower_inputs(seed: int) -> Batch:
     return sentences(seed, padding=1) | {"pixel_values": pixels(seed), "pixel_mask": pixel_masks()}
 
@@ -214,6 +223,15 @@ CASES = [
         target=None,
         task=None,
         expect="refuse",
+    ),
+    blip(
+        "BLIP, captions that are their labels",
+        module=around(CaptionLoss, BlipForConditionalGeneration, BLIP),
+        batches=batches_of(blip_inputs),
+        scores=None,
+        target=None,
+        task=None,
+        expect="ask",
     ),
     Case(
         "BridgeTower, match inside",

@@ -78,6 +78,13 @@ class ReturnedLoss(HubModule):
         return self.model(**batch, return_loss=True).loss
 
 
+class WholeBatch(HubModule):
+    """As in transformers' example of contrastive training, whose batches hold ``return_loss=True``."""
+
+    def common_step(self, batch):
+        return self.model(**batch)["loss"]
+
+
 class SymmetricLoss(HubModule):
     """Both grids come out, images first; the loss is written out."""
 
@@ -177,6 +184,16 @@ CASES = [
         PAIRS,
         around(ReturnedLoss, CLIPModel, CLIP),
         batches_of(clip_inputs),
+        IMAGE_AND_TEXT,
+        own_pairs(clip_grid),
+        None,
+        None,
+    ),
+    Case(
+        "CLIP, return_loss in the batch",
+        PAIRS,
+        around(WholeBatch, CLIPModel, CLIP),
+        batches_of(lambda seed: clip_inputs(seed) | {"return_loss": True}),
         IMAGE_AND_TEXT,
         own_pairs(clip_grid),
         None,

@@ -7,6 +7,7 @@ HUB_ASKED = (
     "BridgeTower, match inside",
     "BridgeTower, three contrasts",
     "CLIP, return_loss",
+    "CLIP, return_loss in the batch",
     "CLIP, loss over both grids",
     "CLIP, features joined in the step",
     "CLIP in a wrapper, one logit",
