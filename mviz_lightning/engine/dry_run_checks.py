@@ -57,7 +57,7 @@ def warn_of_outputs(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
         advice = _output_advice(call, _better_output(evaluator, probe, rows, call))
         warnings.warn(" ".join([fact, *said, advice]), MonitorWarning, stacklevel=2)
         return ""
-    return " ".join([*said, _output_advice(call, returned.taken)]) if returned.guessed else ""
+    return " ".join([*said, _output_advice(call, returned.taken)]) if returned.told else ""
 
 
 def _output_advice(call: ModelCall, output: str) -> str:
@@ -66,7 +66,7 @@ def _output_advice(call: ModelCall, output: str) -> str:
         return f"To choose an output yourself, {call.advice(output)}."
     return (
         f"The model is called as {call.description} and returns no other scores. If your validation_step calls it "
-        "differently, pass that call as predict=, a function (module, batch) -> scores."
+        f"differently, write that call in place of this one: {call.advice()}."
     )
 
 

@@ -11,7 +11,7 @@ from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall
-from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
+from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.session.config import SessionConfig
@@ -66,6 +66,7 @@ class DryRun:
         call, evaluator = self._called(module, trial, precision)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
+            self.remarks.say(call.remark, noted=False)
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call)
         self.call = call.description
@@ -86,7 +87,8 @@ class DryRun:
         with isolated(module, seed=config.seed), precision():
             call = choose_call(module, trial.schema, trial.batch(rows, {}, device_of(module)), config.predict)
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
-        if not scores_all_pairs(evaluator, trial):
+        pairs = all_pairs_call(evaluator, trial)
+        if pairs is None:
             return call, evaluator
-        pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=call.predict)
+        pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
