@@ -82,8 +82,8 @@ def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
     if working:
         return f"A call that works is {working[0].description}: leave predict= out, or {working[0].advice()}."
     return (
-        "Put the call of your validation_step, which returns a (batch, outputs) tensor of logits or values, in place of "
-        f"the one in this line, and pass predict=lambda module, batch: module({_arguments(trial, failures)})."
+        "Put the call of your validation_step, which returns a (batch, outputs) tensor of logits or values, in place "
+        f"of the one in this line, and pass predict=lambda module, batch: module({_arguments(trial, failures)})."
     )
 
 

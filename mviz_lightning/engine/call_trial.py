@@ -78,7 +78,8 @@ class CallTrial:
             return False
         with suppress(Exception):
             own, other = (
-                scores(outputs_with_swapped(call, self.module, self.schema, self.batch, paths)) for paths in ([], labels)
+                scores(outputs_with_swapped(call, self.module, self.schema, self.batch, paths))
+                for paths in ([], labels)
             )
             return differ(own, other)
         return False

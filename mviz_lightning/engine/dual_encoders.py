@@ -59,6 +59,6 @@ def _message(
     one, other = schema.names
     return (
         f"the model returned {describe_outputs(outputs)}. {left.code} changes with {one!r} alone and {right.code} with "
-        f"{other!r} alone, so neither is the scores. If your validation_step adds them, write + in place of @ and leave "
-        f"out .T. If they are features whose similarity is the score, {similarity}."
+        f"{other!r} alone, so neither is the scores. If your validation_step adds them, write + in place of @ and "
+        f"leave out .T. If they are features whose similarity is the score, {similarity}."
     )

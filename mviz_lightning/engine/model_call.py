@@ -40,8 +40,8 @@ class ModelCall:
 
     @property
     def whole(self) -> bool:
-        """Whether the batch is passed as it is, so that the model itself takes from it what it needs."""
-        return self.ways == ((),)
+        """Whether the batch is passed as one argument, so that the model itself takes from it what it needs."""
+        return self.arguments == "batch"
 
     def passes(self, schema: BatchSchema) -> bool:
         """Tell whether the call passes a leaf of every modality to the model."""

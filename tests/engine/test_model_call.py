@@ -17,12 +17,12 @@ from helpers.batches import (
     seeded,
     with_logits,
 )
+from helpers.calls import chosen, outputs_of, pasted, refusal
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.forward_arguments import candidate_calls
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.engine.model_outputs import scores
@@ -33,15 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:the parameters of forward have o
 NET = seeded(LateFusion)
 IMAGE, TEXT, LABELS = pair_batch(5).values()
 EXPECTED = NET(IMAGE, TEXT).detach()
-
-
-def chosen(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), target: str | None = None, predict=None):
-    return choose_call(module, learn(batch, modalities, target), batch, predict)
-
-
-def outputs_of(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), target: str | None = None) -> Tensor:
-    """Return what the call that was chosen gives, with the labels out of the way."""
-    return scores(chosen(module, batch, modalities, target).predict(module, batch)).detach()
 
 
 class Named(nn.Module):
@@ -510,19 +501,6 @@ class HeadlessLightning(LightningModule):
             self.add_module(name, part)
 
 
-def refusal(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), **settings: Any) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        chosen(module, batch, modalities, **settings)
-    return str(caught.value)
-
-
-def pasted(message: str) -> Any:
-    """Return the function in which a message ends, as Python reads it."""
-    line = message.rpartition("predict=")[2].removesuffix(".")
-    assert line.startswith("lambda module, batch: ")
-    return eval(line)  # noqa: S307 - it is our own
-
-
 class HeadlessBase(Headless):
     """A base class of the user's own says that its forward is not written."""
 
@@ -556,7 +534,12 @@ def test_of_a_module_without_forward_the_only_child_that_returns_scores_is_calle
 
 TWIN = seeded(LateFusion, 1)
 TWINS = [
-    ({"net": NET, "twin": TWIN}, pair_batch(5), ("image", "text"), 'module.net(image=batch["image"], text=batch["text"])'),
+    (
+        {"net": NET, "twin": TWIN},
+        pair_batch(5),
+        ("image", "text"),
+        'module.net(image=batch["image"], text=batch["text"])',
+    ),
     ({"0": NET, "1": TWIN}, (IMAGE, TEXT), ("0", "1"), 'module.get_submodule("0")(batch[0], batch[1])'),
     ({"net": OF_LIST, "twin": TWIN}, (IMAGE, TEXT), ("0", "1"), "module.net(batch)"),
 ]

@@ -10,7 +10,7 @@ import torch
 from helpers.batches import FAMILIES, Example, ModelCase, OnBatch, floats, integers, pair_batch, probe_of
 from torch import Tensor, nn
 
-from mviz_lightning import ConfigurationError, MonitorWarning, explain
+from mviz_lightning import MonitorWarning, explain
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.dry_run_checks import warn_of_outputs
