@@ -1,18 +1,20 @@
 """Models that return the features of each modality, of which the user's step computes the scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.model_outputs import Output, describe_outputs, row_outputs
-from mviz_lightning.engine.trial_swaps import changed, outputs_with_swapped
+from mviz_lightning.engine.trial_swaps import changed
 
 
-def features_message(call: ModelCall, module: nn.Module, schema: BatchSchema, batch: Any, outputs: Any) -> str:
+def features_message(
+    call: ModelCall, schema: BatchSchema, outputs: Any, swapped: Callable[[Sequence[str]], Any]
+) -> str:
     """Return what is wrong with outputs that are the features of either modality, and what to write.
 
     Such outputs are two matrices of equal width, each of which changes with one modality alone, and none that changes
@@ -20,22 +22,20 @@ def features_message(call: ModelCall, module: nn.Module, schema: BatchSchema, ba
 
     Args:
         call: The call of the model.
-        module: The model.
         schema: Where the modalities live in the batch.
-        batch: A few examples.
         outputs: What the call returned.
+        swapped: Returns the outputs if every example has the leaves at some paths of another example.
 
     Returns:
         The message; empty if the outputs are anything else.
     """
-    size = schema.size(schema.leaves(batch))
-    rows = [output for output in row_outputs(outputs, size) if len(output.shape) == 2]
+    rows = [output for output in row_outputs(outputs) if len(output.shape) == 2]
     if len(schema.names) != 2 or len({output.shape for output in rows}) == len(rows):
         return ""
-    swaps = [outputs_with_swapped(call, module, schema, batch, paths) for paths in ([], *schema.values.values())]
+    swaps = [swapped(paths) for paths in ([], *schema.values.values())]
     first, second, both = (
-        [output for output in rows if [changed(swaps[0], swap, output.keys) for swap in swaps[1:]] == list(changes)]
-        for changes in ((True, False), (False, True), (True, True))
+        [output for output in rows if [changed(swaps[0], swap, output.keys) for swap in swaps[1:]] == changes]
+        for changes in ([True, False], [False, True], [True, True])
     )
     pairs = [(left, right) for left in first for right in second if left.shape == right.shape]
     fused = [output for output in both if not output.is_feature]

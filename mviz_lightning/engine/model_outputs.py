@@ -155,12 +155,12 @@ def other_outputs(outputs: Any, size: int) -> list[Output]:
     return [output for output in row_outputs(outputs, size) if tree.get(outputs, output.keys) is not taken]
 
 
-def row_outputs(outputs: Any, size: int) -> list[Output]:
-    """Return the floating-point tensors with one entry for each of ``size`` examples."""
+def row_outputs(outputs: Any, size: int | None = None) -> list[Output]:
+    """Return the floating-point tensors with one entry for each of ``size`` examples, or of any number."""
     return [
         Output(tree.code(outputs, keys), keys, tuple(node.shape))
         for keys, node in tree.nodes(outputs)
-        if isinstance(node, Tensor) and is_floating(node) and len(node) == size
+        if isinstance(node, Tensor) and is_floating(node) and size in (None, len(node))
     ]
 
 

@@ -1,34 +1,28 @@
-"""What the outputs of one call change with: found by giving examples the leaves of other examples."""
+"""Batches in which examples have leaves of other examples, and whether outputs change with that."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.batch.schema import BatchSchema
-from mviz_lightning.engine.isolation import random_states
-from mviz_lightning.engine.model_call import ModelCall
 
 
-def outputs_with_swapped(
-    call: ModelCall, module: nn.Module, schema: BatchSchema, batch: Any, paths: Iterable[str]
-) -> Any:
-    """Return what the model returns if every example has some leaves of the example before it.
+def with_swapped(schema: BatchSchema, batch: Any, paths: Iterable[str]) -> Any:
+    """Return a batch in which every example has some leaves of the example before it.
 
     Args:
-        call: The call of the model.
-        module: The model.
         schema: Where the leaves are in the batch.
-        batch: A few examples.
-        paths: Paths of the leaves that are swapped; none for the outputs of the batch as it is.
+        batch: A few examples. Its containers are copied: a model may take entries out of them.
+        paths: Paths of the leaves that are swapped; none for the batch as it is.
     """
-    rolled = torch.arange(schema.size(schema.leaves(batch))).roll(1)
-    leaves = {schema.keys[path]: take_examples(tree.get(batch, schema.keys[path]), rolled) for path in paths}
-    with random_states(), torch.no_grad():  # what a forward draws is the same in all calls
-        return call.predict(module, tree.replace(batch, leaves))
+    leaves = schema.leaves(batch)
+    rolled = torch.arange(schema.size(leaves)).roll(1)
+    swapped = {path: take_examples(leaves[path], rolled) for path in paths}
+    return tree.replace(batch, {schema.keys[path]: leaf for path, leaf in (leaves | swapped).items()})
 
 
 def changed(left: Any, right: Any, keys: tree.Keys) -> bool:

@@ -112,7 +112,7 @@ class OutputReading:
             self.remarks.say(
                 "the model averages probabilities, so there are no logits of its outputs: the shares are those of the "
                 "probabilities themselves, in which an average of unimodal probabilities has no interaction. Pictures "
-                "call the softmax or sigmoid of these outputs their probability"
+                "and metrics get the softmax or sigmoid of these outputs as probabilities"
             )
         elif self.head is not None:
             self.remarks.say(

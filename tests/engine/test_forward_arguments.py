@@ -92,6 +92,25 @@ def test_scores_that_change_with_labels_are_not_taken(kind: type[nn.Module]) -> 
     assert "the scores change with 'labels', the labels" in message
 
 
+def test_without_a_target_a_leaf_that_is_named_like_labels_may_be_an_input() -> None:
+    # The dry run warns that it belongs to no modality.
+    assert chosen(Forcing(), BATCH).description == "forward(image=image, text=text, labels=labels)"
+
+
+class Taking(nn.Module):
+    """Takes its inputs out of the batch."""
+
+    def forward(self, batch: Any) -> Tensor:
+        batch.pop("labels")
+        return NET(batch.pop("image"), batch.pop("text"))
+
+
+def test_a_batch_that_a_model_empties_is_whole_afterwards() -> None:
+    batch = dict(BATCH)
+    assert chosen(Taking(), batch, target="labels").description == "forward(batch=batch)"
+    assert list(batch) == ["image", "text", "labels"]
+
+
 class Sampling(Required):
     """Draws noise: outputs of two calls differ for another reason than the labels."""
 

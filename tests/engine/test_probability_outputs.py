@@ -170,10 +170,10 @@ def test_so_have_averages_that_are_normalised_or_gated(average: Any) -> None:
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 def test_averages_are_decided_and_scored_as_probabilities(task: str) -> None:
-    found = averaged(AVERAGES["mean"], task, num_examples=COUNT)
+    found = averaged(AVERAGES["weights"], task, num_examples=COUNT)
     inputs = {"image": floats(COUNT, 4, seed=1), "text": floats(COUNT, 3, seed=2)}
     head = (lambda logits: logits.softmax(1)) if task == "multiclass" else torch.sigmoid
-    module = Averaged(head, 1 if task == "binary" else 3, AVERAGES["mean"])
+    module = Averaged(head, 1 if task == "binary" else 3, AVERAGES["weights"])
     outputs = module(**inputs)
     if task == "multiclass":
         expected = (outputs.argmax(1) == integers(3, COUNT, seed=3)).double().mean()

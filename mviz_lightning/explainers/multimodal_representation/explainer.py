@@ -75,8 +75,8 @@ class MultimodalRepresentation(Explainer):
         require_least(self, {"features_shown": 0, "examples_shown": 1, "every_n_validations": 1})
         if self.features is not None and not are_positions(self.features):
             raise ConfigurationError(
-                f"MultimodalRepresentation(features={self.features!r}): give numbers of features from 0 on, for example "
-                "[0], or leave it out to have some chosen."
+                f"MultimodalRepresentation(features={self.features!r}): give numbers of features from 0 on, for "
+                "example [0], or leave it out to have some chosen."
             )
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
