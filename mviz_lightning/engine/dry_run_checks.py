@@ -43,7 +43,7 @@ def warn_of_outputs(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
 
     Returns:
         A line for the log that names which of several outputs is read as the scores; empty if there is one output only,
-        if its place is no guess, or if the warning names it.
+        if it is called logits, or if the warning names it.
     """
     returned, rows = call.outputs, torch.arange(min(TRIAL_EXAMPLES, probe.size))
     unused = modalities_without_effect(evaluator, probe, rows, guessed=returned.guessed)

@@ -10,8 +10,8 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.engine.model_call import ModelCall
 
-LABELS = frozenset({"label", "labels", "target", "targets", "y", "start_positions", "end_positions"})
-"""Names of leaves that are labels where the user names no target: with them, models return a loss beside the scores."""
+LABELS = frozenset({"label", "labels", "start_positions", "end_positions"})
+"""Names of leaves that are labels where the user names no target: transformers' models turn them into a loss."""
 
 Parameters = list[inspect.Parameter]
 
