@@ -65,6 +65,33 @@ def at_least(least: int, name: str, value: int, place: str = "{}") -> int:
     return value
 
 
+def whole(name: str, value: int, example: int = 0) -> int:
+    """Return a whole number.
+
+    Args:
+        name: Name of the argument.
+        value: The value received.
+        example: A value that the message proposes.
+
+    Raises:
+        ConfigurationError: The value is no whole number, a text for example.
+    """
+    if not isinstance(value, Integral):
+        raise ConfigurationError(f"{name}={value!r}: give a whole number, for example {name}={example}.")
+    return value
+
+
+def not_negative(name: str, value: float, example: float) -> float:
+    """Return a number that is 0 or more.
+
+    Raises:
+        ConfigurationError: The value is no number, a text for example, or less than 0.
+    """
+    if not isinstance(value, Real) or not value >= 0:
+        raise ConfigurationError(f"{name}={value!r}: give a number, 0 or more, for example {name}={example}.")
+    return value
+
+
 def listed(name: str, given: Any) -> tuple[Any, ...]:
     """Return the entries of an argument that is a list.
 

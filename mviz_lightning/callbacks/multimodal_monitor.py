@@ -14,7 +14,14 @@ from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
-from mviz_lightning.errors import ConfigurationError, at_least, renamed_attributes, require_name, require_share
+from mviz_lightning.errors import (
+    ConfigurationError,
+    at_least,
+    not_negative,
+    renamed_attributes,
+    require_name,
+    require_share,
+)
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.functional import Task
 from mviz_lightning.session.config import SessionConfig
@@ -149,7 +156,8 @@ class MultimodalMonitor(Remembering):
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
         self.on_error, self._max_overhead = on_error, require_share("max_overhead", max_overhead)
-        self.show_inputs, self._checkpoint_bytes = show_inputs, int(checkpoint_megabytes * 2**20)
+        self.show_inputs = show_inputs
+        self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
         self._fit_session, self._phase = Session(self.config), ""
         self._reset(self._fit_session)
 

@@ -47,7 +47,7 @@ def warn_of_outputs(
 
     Returns:
         A line for the log that names which of several outputs is read as the scores; empty if there is one output only,
-        if its place is no guess, or if the warning names it.
+        if it is called logits, or if the warning names it.
     """
     returned, rows, told = call.outputs, trial_rows(probe), set() if named is None else named
     facts = modalities_without_effect(evaluator, probe, rows, guessed=returned.guessed, trained=trained)
@@ -59,7 +59,7 @@ def warn_of_outputs(
         advice = _output_advice(call, _better_output(evaluator, probe, rows, call))
         warnings.warn(" ".join([_sentence(unused, len(rows)), *said, advice]), MonitorWarning, stacklevel=2)
         return ""
-    return " ".join([*said, _output_advice(call, returned.taken)]) if returned.guessed else ""
+    return " ".join([*said, _output_advice(call, returned.taken)]) if returned.told else ""
 
 
 def _sentence(facts: Mapping[str, str], count: int) -> str:
@@ -74,7 +74,7 @@ def _output_advice(call: ModelCall, output: str) -> str:
         return f"To choose an output yourself, {call.advice(output)}."
     return (
         f"The model is called as {call.description} and returns no other scores. If your validation_step calls it "
-        "differently, pass that call as predict=, a function (module, batch) -> scores."
+        f"differently, write that call in place of this one: {call.advice()}."
     )
 
 

@@ -107,7 +107,7 @@ class Evaluator:
     @property
     def sharded(self) -> bool:
         """Whether each process holds only a part of the weights: all must then run equally many forwards."""
-        return any(hasattr(parameter, "placements") for parameter in self.module.parameters())
+        return is_sharded(self.module)
 
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return ``(R, C)`` outputs of all rows, evaluated without reuse; repeated rows are evaluated again."""
@@ -289,6 +289,11 @@ def _next_chunk(remaining: int, limit: int) -> int:
     if remaining <= limit:
         return remaining
     return limit if remaining - limit > 1 else limit + 1
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Tell whether this process holds only a part of the weights."""
+    return any(hasattr(parameter, "placements") for parameter in module.parameters())
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -1,7 +1,7 @@
 """Match the leaves of a batch with the parameters of a model's ``forward``."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -10,11 +10,24 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.engine.model_call import ModelCall
 
+LABELS = frozenset({"label", "labels", "start_positions", "end_positions"})
+"""Names of leaves that are labels where the user names no target: transformers' models turn them into a loss."""
+
+Parameters = list[inspect.Parameter]
+
+
+def label_paths(schema: BatchSchema) -> list[str]:
+    """Return the leaves that a model gets only if it cannot be called without them."""
+    if schema.target is not None:
+        return schema.labels
+    return [path for path in schema.unowned if schema.keys[path][-1] in LABELS]
+
 
 def candidate_calls(module: nn.Module, schema: BatchSchema) -> list[ModelCall]:
     """Return the ways in which the model's ``forward`` may take the batch, the most specific first.
 
-    Leaves are matched with the parameters of ``forward`` by name, else by order; else the batch is passed whole.
+    Leaves are matched with the parameters of ``forward`` by name, else by order; else the batch is passed whole, else
+    the modalities in one list, tuple or dict. Calls that pass labels come last.
 
     Args:
         module: The model.
@@ -24,11 +37,14 @@ def candidate_calls(module: nn.Module, schema: BatchSchema) -> list[ModelCall]:
     kinds = {p.kind for p in parameters}
     keywords, positional = inspect.Parameter.VAR_KEYWORD in kinds, inspect.Parameter.VAR_POSITIONAL in kinds
     free = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    labels = label_paths(schema)
     found = [_whole("batch")] if len(free) == 1 and free[0].name == "batch" else []
-    found += _by_name(free, schema, keywords=keywords)
-    found += _by_order(free, schema, at_most=len(schema.paths) if positional else len(free))
-    whole = [_spread()] if keywords and not free else [_whole(free[0].name)] if free else []
-    passing = [call for call in [*found, *whole] if call.passes(schema)]
+    for left_out in [labels, []] if labels else [labels]:
+        found += _by_name(free, schema, left_out, keywords=keywords)
+        found += _by_order(free, schema, left_out, at_most=len(schema.paths) if positional else len(free))
+        found += [_spread(schema, left_out)] if keywords and not free and _entries(schema) else []
+        found += [_whole(free[0].name), *_collected(free, schema)] if free else []
+    passing = [call for call in found if call.passes(schema)]
     return list({call.description: call for call in passing}.values())
 
 
@@ -36,19 +52,39 @@ def _whole(parameter: str) -> ModelCall:
     return ModelCall(f"forward({parameter}=batch)", lambda module, batch: module(batch), "batch")
 
 
-def _spread() -> ModelCall:
-    return ModelCall("forward(**batch)", lambda module, batch: module(**batch), "**batch")
+def _spread(schema: BatchSchema, left_out: list[str]) -> ModelCall:
+    """Return the call with all entries of the batch but labels as keyword arguments."""
+    entries, without = _entries(schema), _entries_of(schema, left_out)
+    if not without:
+        return ModelCall("forward(**batch)", lambda module, batch: module(**batch), "**batch")
+    kept = f"name not in {without!r}" if len(without) > 1 else f"name != {without[0]!r}"
+    return ModelCall(
+        f"forward(**batch) without {', '.join(without)}",
+        lambda module, batch: module(**{name: entry for name, entry in batch.items() if name not in without}),
+        f"**{{name: entry for name, entry in batch.items() if {kept}}}",
+        tuple(way for name, way in entries.items() if name not in without),
+    )
 
 
-def _by_name(free: list[inspect.Parameter], schema: BatchSchema, *, keywords: bool) -> list[ModelCall]:
+def _entries(schema: BatchSchema) -> dict[str, tree.Keys]:
+    """Return the entries of a batch that is a mapping or has fields, by name."""
+    return {way[0]: way[:1] for way in schema.keys.values() if isinstance(way[0], str)}
+
+
+def _entries_of(schema: BatchSchema, paths: Container[str]) -> list[str]:
+    """Return the entries that hold no other leaves than these."""
+    others = {schema.keys[path][0] for path in schema.owners if path not in paths}
+    return [name for name in _entries(schema) if name not in others]
+
+
+def _by_name(free: Parameters, schema: BatchSchema, left_out: list[str], *, keywords: bool) -> list[ModelCall]:
     """Match parameters with modalities, leaves or top-level entries of the batch of the same name."""
-    known = _nodes_by_name(schema)
+    known = _nodes_by_name(schema, left_out)
     bound = {p.name: known[p.name] for p in free if p.name in known and p.kind is not p.POSITIONAL_ONLY}
     if not bound or any(p.default is p.empty and p.name not in bound for p in free):
         return []
-    entries = {way[0]: way[:1] for way in schema.keys.values() if isinstance(way[0], str)}
-    taken = {way[0] for way in bound.values()} | set(schema.labels)
-    rest = {name: way for name, way in entries.items() if name not in taken and name not in bound}
+    taken = {way[0] for way in bound.values()} | set(_entries_of(schema, left_out))
+    rest = {name: way for name, way in _entries(schema).items() if name not in taken and name not in bound}
     choices = [bound | rest, bound] if keywords and rest else [bound]
     return [_keyword(choice, schema) for choice in choices]
 
@@ -63,31 +99,35 @@ def _keyword(bound: Mapping[str, tree.Keys], schema: BatchSchema) -> ModelCall:
     return ModelCall(f"forward({description})", predict, arguments, tuple(bound.values()))
 
 
-def _nodes_by_name(schema: BatchSchema) -> dict[str, tree.Keys]:
-    """Return what a parameter's name may stand for, without the labels: no prediction should need them."""
-    ways = {path: schema.keys[path] for path in schema.owners if path not in schema.labels}
+def _nodes_by_name(schema: BatchSchema, left_out: Container[str]) -> dict[str, tree.Keys]:
+    """Return what a parameter's name may stand for."""
+    ways = {path: schema.keys[path] for path in schema.owners if path not in left_out}
     entries = {way[0]: way[:1] for way in ways.values() if isinstance(way[0], str)}
     modalities = {name: schema.keys[paths[0]] for name, paths in schema.values.items()}
     leaves = {str(way[-1]): way for way in reversed(ways.values())}
     return leaves | modalities | entries
 
 
-def _by_order(free: list[inspect.Parameter], schema: BatchSchema, *, at_most: int) -> list[ModelCall]:
-    """Match parameters by order with the modalities' leaves, with all leaves but the labels, or with their containers.
-
-    A tuple or list has an order of its own. A mapping gets the order in which the modalities were declared.
-    """
+def _by_order(free: Parameters, schema: BatchSchema, left_out: Container[str], *, at_most: int) -> list[ModelCall]:
+    """Match parameters by order with the modalities' leaves, with all leaves, or with their containers."""
     required = sum(p.default is p.empty for p in free)
-    paths = [path for path in schema.paths if path not in schema.labels]
-    owned = [path for path in paths if path not in schema.unowned]
-    if any(isinstance(schema.keys[path][0], str) for path in owned):
-        owned = [path for declared in schema.values.values() for path in declared]
-    choices = [owned, paths]
+    choices = [_owned(schema), [path for path in schema.paths if path not in left_out]]
     ways = [[schema.keys[path] for path in choice] for choice in choices]
     ways += [[(key,) for key in dict.fromkeys(schema.keys[path][0] for path in choice)] for choice in choices]
     fitting = [way for way in ways if max(1, required) <= len(way) <= at_most]
     distinct = list(dict.fromkeys(tuple(way) for way in fitting))
     return [_positional(way, schema) for way in distinct]
+
+
+def _owned(schema: BatchSchema) -> list[str]:
+    """Return the leaves of all modalities in order.
+
+    A tuple or list has an order of its own. A mapping gets the order in which the modalities were declared.
+    """
+    owned = [path for path in schema.paths if path not in schema.unowned]
+    if any(isinstance(schema.keys[path][0], str) for path in owned):
+        return [path for declared in schema.values.values() for path in declared]
+    return owned
 
 
 def _positional(ways: tuple[tree.Keys, ...], schema: BatchSchema) -> ModelCall:
@@ -97,3 +137,31 @@ def _positional(ways: tuple[tree.Keys, ...], schema: BatchSchema) -> ModelCall:
         return module(*[tree.get(batch, way) for way in ways])
 
     return ModelCall(f"forward({description})", predict, arguments, ways, by_order=True)
+
+
+def _collected(free: Parameters, schema: BatchSchema) -> Iterator[ModelCall]:
+    """Yield the calls that pass the modalities' leaves as one list, one tuple, or one dict by modality."""
+    if sum(p.default is p.empty for p in free) > 1 or free[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        return
+    ways = tuple(schema.keys[path] for path in _owned(schema))
+    for brackets, collect in (("[]", list), ("()", tuple)):
+        yield _one_argument(brackets, ways, schema, collect)
+    if all(len(paths) == 1 for paths in schema.values.values()):
+        ways = tuple(schema.keys[paths[0]] for paths in schema.values.values())
+        yield _one_argument("{}", ways, schema, lambda leaves: dict(zip(schema.names, leaves, strict=True)))
+
+
+def _one_argument(
+    brackets: str, ways: tuple[tree.Keys, ...], schema: BatchSchema, collect: Callable[[list[Any]], Any]
+) -> ModelCall:
+    """Return the call that passes leaves in one container."""
+    names = [f'"{name}": ' for name in schema.names] if brackets == "{}" else [""] * len(ways)
+    description, arguments = (
+        ", ".join(f"{name}{spell(way)}" for name, way in zip(names, ways, strict=True)).join(brackets)
+        for spell in (tree.path, schema.code)
+    )
+
+    def predict(module: Any, batch: Any) -> Any:
+        return module(collect([tree.get(batch, way) for way in ways]))
+
+    return ModelCall(f"forward({description})", predict, arguments, ways, by_order=brackets != "{}")

@@ -1,7 +1,7 @@
 """One way of calling the user's model on a batch."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,6 +24,8 @@ class ModelCall:
         arguments: The arguments as Python code, ``batch["image"], batch["text"]``; None for the user's own ``predict``.
         ways: The keys of the batch's nodes that are passed.
         by_order: Whether nodes are matched with parameters by their order alone.
+        child: Python code from the model to the submodule that is called: ``.net``; empty for the model itself.
+        remark: A line for the log that says what is unusual about the call; mostly empty.
         outputs: What the model returned when the call was tried.
     """
 
@@ -32,25 +34,42 @@ class ModelCall:
     arguments: str | None = None
     ways: tuple[tree.Keys, ...] = ((),)
     by_order: bool = False
+    child: str = ""
+    remark: str = ""
     outputs: ModelOutputs = NO_OUTPUTS
+
+    @property
+    def whole(self) -> bool:
+        """Whether the batch is passed as one argument, so that the model itself takes from it what it needs."""
+        return self.arguments == "batch"
 
     def passes(self, schema: BatchSchema) -> bool:
         """Tell whether the call passes a leaf of every modality to the model."""
-        return all(
-            any(schema.keys[path][: len(way)] == way for path in paths for way in self.ways)
-            for paths in schema.values.values()
-        )
+        return all(self.passes_any(schema, paths) for paths in schema.values.values())
 
-    def advice(self, output: str = "", child: str = "") -> str:
+    def passes_any(self, schema: BatchSchema, paths: Iterable[str]) -> bool:
+        """Tell whether the call passes any of these leaves to the model."""
+        return any(schema.keys[path][: len(way)] == way for path in paths for way in self.ways)
+
+    def advice(self, output: str = "") -> str:
         """Return advice on ``predict=`` for this call, as the second half of a sentence.
 
         Args:
             output: Python code from what the model returns to the scores: ``[1]``.
-            child: Python code from the model to the submodule that is called: ``.net``.
+        """
+        return self.computing(f"outputs{output}")
+
+    def computing(self, scores: str) -> str:
+        """Return :meth:`advice` on scores that are computed from what the model returns.
+
+        Args:
+            scores: Python code that begins with ``outputs``, what the model returns: ``outputs[0] @ outputs[1].T``.
         """
         if self.arguments is None:
-            return f"return outputs{output} from the function that you pass as predict="
-        return f"pass predict=lambda module, batch: module{child}({self.arguments}){output}"
+            return f"return {scores} from the function that you pass as predict="
+        call = f"module{self.child}({self.arguments})"
+        named = call if scores.count("outputs") == 1 else f"(outputs := {call})"
+        return f"pass predict=lambda module, batch: {scores.replace('outputs', named, 1)}"
 
     def remedy(self, output: str) -> str:
         """Return :meth:`advice` on reading an output as a sentence of its own."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.rows import describe_leaf, plain_tensors
+from mviz_lightning.engine.output_names import FEATURE_NAMES, is_floating, named_scores, returned_heads
 from mviz_lightning.errors import ConfigurationError
 
 LISTED_OUTPUTS = 6
@@ -18,8 +19,9 @@ def scores(outputs: Any) -> Tensor:
     """Return the scores, logits or predicted values, in what a model returned.
 
     Args:
-        outputs: A tensor, an object with ``.logits``, a mapping with ``"logits"``, or a tuple or list that starts with
-            one of these.
+        outputs: A tensor; an object or a mapping with a name of
+            :data:`~mviz_lightning.engine.output_names.SCORE_NAMES`; or a tuple or list that starts with one of these,
+            or with a loss in front of the only one.
 
     Returns:
         ``(B, C)`` floating-point; scores of shape ``(B,)`` become ``(B, 1)``.
@@ -27,20 +29,36 @@ def scores(outputs: Any) -> Tensor:
     Raises:
         ConfigurationError: There is no such tensor, or it has more than two dimensions.
     """
-    found = plain_tensors(locate_scores(outputs)[1])
-    if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
+    reason, found = unreadable(outputs), _located(outputs)
+    if reason:
+        task = "choose a position or to average over positions" if is_floating(found) else "pick them"
         raise ConfigurationError(
+            f"{reason}. Pass predict=, a function (module, batch) -> (batch, outputs) tensor, to {task}."
+        )
+    plain: Tensor = plain_tensors(found)
+    return plain if plain.dim() == 2 else plain.unsqueeze(1)
+
+
+def unreadable(outputs: Any) -> str:
+    """Return why what a model returned holds no scores; empty if it does."""
+    found, heads = _located(outputs), returned_heads(outputs)
+    if heads:
+        return f"the model returned {describe_outputs(outputs)}: {' and '.join(heads)} are heads of their own"
+    if not is_floating(found):
+        return (
             f"the model returned {describe_outputs(outputs)}; allowed are floating-point scores (batch, outputs), "
-            'an object with .logits, a mapping with "logits", or a tuple that starts with the scores. Pass '
-            "predict=, a function (module, batch) -> (batch, outputs) tensor, to pick them."
+            'an object with .logits, a mapping with "logits", or a tuple that starts with the scores'
         )
     if found.dim() > 2:
-        raise ConfigurationError(
+        return (
             f"the model returned scores of shape {tuple(found.shape)}; allowed is one row of scores per example, "
-            "(batch, outputs). Pass predict=, a function (module, batch) -> (batch, outputs) tensor, to choose a "
-            "position or to average over positions."
+            "(batch, outputs)"
         )
-    return found if found.dim() == 2 else found.unsqueeze(1)
+    return ""
+
+
+def _located(outputs: Any) -> Any:
+    return locate_scores(outputs)[1]
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,11 @@ class Output:
 
     def __str__(self) -> str:
         return f"{self.code} {self.shape}"
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether the output's name says that it is a feature."""
+        return not FEATURE_NAMES.isdisjoint(self.keys)
 
     def of(self, predict: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Return a call of the model that returns this tensor alone."""
@@ -93,12 +116,17 @@ class ModelOutputs:
     @property
     def rows(self) -> list[Output]:
         """The other outputs that hold one number or one row per example."""
-        return [output for output in self.others if len(output.shape) <= 2]
+        return by_likelihood(self.others)
 
     @property
     def guessed(self) -> bool:
-        """Whether the scores were chosen among several outputs only because they come first."""
-        return self.taken.startswith("[0]") and bool(self.others)
+        """Whether the scores were chosen among several outputs only because of their place."""
+        return self.taken[1:2].isdigit() and bool(self.others)
+
+    @property
+    def told(self) -> bool:
+        """Whether the log says which output is read: there are several, and what is read is not called logits."""
+        return self.guessed or (bool(self.others) and not self.taken.endswith((".logits", '["logits"]')))
 
     @property
     def chosen(self) -> str:
@@ -111,18 +139,28 @@ class ModelOutputs:
         return _listed(self.others)
 
 
+def by_likelihood(outputs: Sequence[Output]) -> list[Output]:
+    """Return the outputs of one number or one row per example, those that are named as features last."""
+    rows = [output for output in outputs if len(output.shape) <= 2]
+    return sorted(rows, key=lambda output: output.is_feature)
+
+
 NO_OUTPUTS = ModelOutputs()
 """The outputs of a call that was not tried yet."""
 
 
 def other_outputs(outputs: Any, size: int) -> list[Output]:
     """Return the floating-point tensors, but the scores, with one entry for each of ``size`` examples."""
-    _, taken = locate_scores(outputs)
+    taken = _located(outputs)
+    return [output for output in row_outputs(outputs, size) if tree.get(outputs, output.keys) is not taken]
+
+
+def row_outputs(outputs: Any, size: int | None = None) -> list[Output]:
+    """Return the floating-point tensors with one entry for each of ``size`` examples, or of any number."""
     return [
         Output(tree.code(outputs, keys), keys, tuple(node.shape))
         for keys, node in tree.nodes(outputs)
-        if isinstance(node, Tensor) and node is not taken and node.is_floating_point()
-        if node.dim() and len(node) == size
+        if isinstance(node, Tensor) and is_floating(node) and size in (None, len(node))
     ]
 
 
@@ -144,11 +182,28 @@ def _listed(entries: Sequence[Any]) -> str:
 
 def locate_scores(outputs: Any) -> tuple[str, Any]:
     """Return where the scores are in what a model returned, as Python code, and what is there."""
-    if isinstance(outputs, Mapping) and "logits" in outputs:
-        return '["logits"]', outputs["logits"]
-    if hasattr(outputs, "logits"):
-        return ".logits", outputs.logits
+    code, found = named_scores(outputs)
+    if code:
+        return code, found
     if isinstance(outputs, tuple | list) and outputs:
-        way, found = locate_scores(outputs[0])
-        return f"[0]{way}", found
+        place = _place(outputs)
+        way, found = locate_scores(outputs[place])
+        return f"[{place}]{way}", found
     return "", outputs
+
+
+def _place(outputs: Sequence[Any]) -> int:
+    """Return the place of the scores in a tuple: the first, or behind a loss the only one that can be scores."""
+    if not is_loss(outputs[0]):
+        return 0
+    possible = [place for place, entry in enumerate(outputs) if _can_be_scores(_located(entry))]
+    return possible[0] if len(possible) == 1 else 0
+
+
+def is_loss(output: Any) -> bool:
+    """Tell whether an output can be a loss: one number, or None where no labels were given."""
+    return output is None or isinstance(output, float) or (isinstance(output, Tensor) and output.dim() == 0)
+
+
+def _can_be_scores(found: Any) -> bool:
+    return is_floating(found) and found.dim() <= 2

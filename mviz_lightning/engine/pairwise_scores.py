@@ -17,42 +17,44 @@ TRIED_EXAMPLES = 8
 """Largest number of examples on which the model is tried."""
 
 
-def scores_all_pairs(evaluator: Evaluator, probe: Probe) -> bool:
-    """Tell whether the model scores all pairs of the two modalities.
+def all_pairs_call(evaluator: Evaluator, probe: Probe) -> Predict | None:
+    """Return the call that scores the first modality of all rows against the second modality of all rows.
 
-    For B examples such a model returns ``(B, B)`` scores. The score in row i and column j does not depend on the other
-    examples, and it is the score on the diagonal if example i gets the second modality of example j.
+    For B examples a dual encoder returns ``(B, B)`` scores. The score in row i and column j does not depend on the
+    other examples, and it is the score on the diagonal if example i gets the second modality of example j. Some models,
+    or some of their outputs, have the second modality in the rows; then the call returns their transpose.
 
     Args:
         evaluator: Runs the model.
-        probe: Some examples; with fewer than 3, the function returns False.
+        probe: Some examples; with fewer than 3, there is no telling.
+
+    Returns:
+        The call; None if the model does not score all pairs.
     """
     count = min(TRIED_EXAMPLES, probe.size)
     if len(probe.schema.names) != 2 or count < 3:
-        return False
+        return None
     own = torch.arange(count)
     with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
         grid, part, swapped = (
             _raw_scores(evaluator, probe, torch.stack([rows, partners], 1))
             for rows, partners in ((own, own), (own[:-1], own[:-1]), (own, own.roll(1)))
         )
-    if grid.shape != (count, count) or part.shape != (count - 1, count - 1):
-        return False
     close = partial(torch.allclose, rtol=1e-3, atol=1e-5 * float(grid.abs().max()))
-    return close(grid[own, own.roll(1)], swapped.diagonal()) and close(grid[:-1, :-1], part)
+    if grid.shape != (count, count) or part.shape != (count - 1, count - 1) or not close(grid[:-1, :-1], part):
+        return None
+    calls = ((evaluator.predict, grid), (transposed(evaluator.predict), grid.T))
+    fitting = (call for call, found in calls if close(found[own, own.roll(1)], swapped.diagonal()))
+    return next(fitting, None)
 
 
 def _raw_scores(evaluator: Evaluator, probe: Probe, sources: Tensor) -> Tensor:
     return scores(evaluator.predict(evaluator.module, probe.batch(sources, {}, evaluator.device)))
 
 
-def transposed(predict: Predict) -> Callable[[nn.Module, Any], Tensor]:
-    """Return a call of a model whose rows stand for the second modality that returns them as columns."""
-
-    def turned(module: nn.Module, batch: Any) -> Tensor:
-        return scores(predict(module, batch)).T
-
-    return turned
+def transposed(predict: Predict) -> Predict:
+    """Return a call of the model that returns ``(B, B)`` scores with rows and columns exchanged."""
+    return lambda module, batch: scores(predict(module, batch)).T
 
 
 def diagonal(predict: Predict) -> Callable[[nn.Module, Any], Tensor]:

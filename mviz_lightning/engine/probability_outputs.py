@@ -1,8 +1,13 @@
-"""Models that return probabilities: find the operation that made them, and evaluate the logits instead."""
+"""Models that return probabilities: find the operation that made them, and evaluate the logits instead.
 
+Probabilities that are averaged after their softmax have no logits: the logarithm of an average is no sum of what the
+modalities say, and would show interactions of a model that has none. They are decomposed as they are.
+"""
+
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +31,6 @@ PROBABILITY_OPERATIONS: dict[Any, Head] = {ATEN.sigmoid: "sigmoid", ATEN.sigmoid
 PRESERVING_OPERATIONS = {
     ATEN.cat,
     ATEN.stack,
-    ATEN.mean,
     ATEN.clamp,
     ATEN.clone,
     ATEN._to_copy,
@@ -35,36 +39,78 @@ PRESERVING_OPERATIONS = {
 }
 """Operations that return probabilities if all their inputs are probabilities."""
 
+WEIGHTING_OPERATIONS = {ATEN.mul, ATEN.mul_, ATEN.div, ATEN.div_, ATEN.rsub, ATEN.sub, ATEN.neg}
+"""Operations that return parts of an average if one input is probabilities and the others are weights."""
+
+ADDING_OPERATIONS = {ATEN.add, ATEN.add_, ATEN.lerp}
+"""Operations that return an average of two inputs if both are probabilities or parts of an average."""
+
+AVERAGING_OPERATIONS = {ATEN.mean, ATEN.sum, ATEN.bmm, ATEN.mm}
+"""Operations that return an average of the entries of their last input if these are probabilities or parts."""
+
+Reading: TypeAlias = Head | Literal["mixture"]
+"""How probabilities are read: as what a softmax or sigmoid made of logits, or as an average that has no logits."""
+
+Made: TypeAlias = Reading | Literal["part"]
+"""What a tensor of a forward holds: probabilities, an average of such, or a part of an average."""
+
 
 class _HeadMode(TorchDispatchMode):
     """Record which storages hold probabilities, through views and operations that join such tensors."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._made: dict[int, Head | None] = {}
+        self._made: dict[int, Made | None] = {}
         self._kept: list[Any] = []  # a storage's address identifies it only while it lives
 
-    def made(self, tensor: Tensor) -> Head | None:
-        """Return the operation that made a tensor of probabilities; None if it holds none."""
+    def made(self, tensor: Tensor) -> Made | None:
+        """Return what a tensor of probabilities holds; None if it holds none."""
         return self._made.get(tensor.untyped_storage()._cdata)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and record whether it made probabilities."""
         given = [tensor for tensor in tensors_in((args, kwargs or {})) if tensor.is_floating_point()]
-        before = {self.made(tensor) for tensor in given}
-        kept = before.pop() if func._overloadpacket in PRESERVING_OPERATIONS and len(before) == 1 else None
+        before = [self.made(tensor) for tensor in given]
         outputs = func(*args, **(kwargs or {}))
-        views = set() if func._schema.is_mutable else {tensor.untyped_storage()._cdata for tensor in given}
+        operation = func._overloadpacket
+        views = {tensor.untyped_storage()._cdata for tensor in given} if not func._schema.is_mutable else set()
         for tensor in tensors_in(outputs):
             storage = tensor.untyped_storage()
             if storage._cdata not in views:
                 self._kept.append(storage)
-                self._made[storage._cdata] = PROBABILITY_OPERATIONS.get(func._overloadpacket, kept)
+                self._made[storage._cdata] = PROBABILITY_OPERATIONS.get(operation) or _made(
+                    operation, given, before, tensor
+                )
         return outputs
 
 
-def last_operation(evaluator: Evaluator, probe: Probe) -> Head | None:
-    """Return the softmax or sigmoid with which the model's forward ends.
+def _made(operation: Any, given: Sequence[Tensor], before: Sequence[Made | None], output: Tensor) -> Made | None:
+    """Return what the output of an operation holds, given what its inputs hold."""
+    if operation in PRESERVING_OPERATIONS and len(set(before)) == 1:
+        return before[0]
+    if operation in WEIGHTING_OPERATIONS or (operation in ADDING_OPERATIONS and len(given) == 1):
+        return _weighted(given, before, output)
+    if operation in ADDING_OPERATIONS and None not in before[:2]:
+        return "mixture"
+    if operation in AVERAGING_OPERATIONS and before[-1] is not None:
+        single = len(given) == 1 and output.numel() == given[0].numel()
+        return before[0] if single else "mixture"  # one member is no average
+    return None
+
+
+def _weighted(given: Sequence[Tensor], before: Sequence[Made | None], output: Tensor) -> Made | None:
+    """Return what probabilities times weights hold. Weights have no entry of their own for each output.
+
+    Probabilities times probabilities of the same outputs are a product of experts, of which the logits exist.
+    """
+    whole = [made for tensor, made in zip(given, before, strict=True) if tensor.shape == output.shape]
+    if len(whole) != 1 or whole[0] is None:
+        return None
+    return "mixture" if whole[0] == "mixture" else "part"
+
+
+def last_operation(evaluator: Evaluator, probe: Probe) -> Reading | None:
+    """Return the softmax or sigmoid with which the model's forward ends, or whether it averages their probabilities.
 
     The outputs alone do not prove it: the logits of an untrained model may lie between 0 and 1 too.
 
@@ -73,18 +119,19 @@ def last_operation(evaluator: Evaluator, probe: Probe) -> Head | None:
         probe: Some examples.
 
     Returns:
-        ``"softmax"``, ``"sigmoid"``, or None if there is neither or the forward cannot be traced.
+        ``"softmax"``, ``"sigmoid"``, ``"mixture"``, or None if there is none or the forward cannot be traced.
     """
     with suppress(Exception), isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
         rows = Query.aligned(torch.arange(min(2, probe.size)), len(probe.schema.names))
         batch, mode = probe.batch(rows.sources, {}, evaluator.device), _HeadMode()
         with mode:
             outputs = scores(evaluator.predict(evaluator.module, batch))
-        return mode.made(outputs)
+        made = mode.made(outputs)
+        return None if made == "part" else made
     return None
 
 
-def head_of(outputs: Tensor, task: Task, last: Head | None) -> Head | None:
+def head_of(outputs: Tensor, task: Task, last: Reading | None) -> Reading | None:
     """Decide whether outputs are probabilities, and of which operation.
 
     Args:
@@ -93,10 +140,12 @@ def head_of(outputs: Tensor, task: Task, last: Head | None) -> Head | None:
         last: The result of :func:`last_operation`.
 
     Returns:
-        ``"softmax"``, ``"sigmoid"``, or None for logits and for values.
+        ``"softmax"``, ``"sigmoid"``, ``"mixture"`` for averaged probabilities, or None for logits and for values.
     """
     if task == "regression" or not within_bounds(outputs):
         return None
+    if last == "mixture":
+        return "mixture"
     # After softmax, half precision may have been widened to float32. Constant outputs may sum to 1 by chance.
     sure = sums_to_one(outputs) and bool((outputs != outputs[0]).any())
     if sure or (last == "softmax" and sums_to_one(outputs, torch.bfloat16)):
@@ -104,17 +153,36 @@ def head_of(outputs: Tensor, task: Task, last: Head | None) -> Head | None:
     return "sigmoid" if last == "sigmoid" else None
 
 
-def with_logits(evaluator: Evaluator, head: Head | None) -> Evaluator:
-    """Return an evaluator that returns logits for a model that returns probabilities.
+def decomposed(outputs: Tensor, task: Task, reading: Reading | None) -> Tensor:
+    """Return what is decomposed in place of the model's outputs.
+
+    Args:
+        outputs: ``(R, C)`` outputs of the model.
+        task: What they stand for.
+        reading: The result of :func:`head_of`.
+
+    Returns:
+        Logits for the probabilities of a softmax or sigmoid; averaged probabilities as they are, and those of labels
+        less 0.5, so that what is positive is decided for, as with logits; other outputs as they are.
+    """
+    if reading == "mixture":
+        return outputs if task == "multiclass" else outputs - 0.5
+    return outputs if reading is None else logits_of(outputs, reading)
+
+
+def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None) -> Evaluator:
+    """Return an evaluator that returns what is decomposed.
 
     Args:
         evaluator: Runs the model.
-        head: The operation that makes the model's probabilities; None leaves the evaluator as it is.
+        task: What the outputs stand for.
+        reading: How the outputs are read; None leaves the evaluator as it is.
     """
-    if head is None:
+    if reading is None:
         return evaluator
-    pairs = None if evaluator.all_pairs is None else _Logits(evaluator.all_pairs, head)
-    return replace(evaluator, predict=_Logits(evaluator.predict, head), all_pairs=pairs, head=head)
+    pairs = None if evaluator.all_pairs is None else _Decomposed(evaluator.all_pairs, task, reading)
+    head = None if reading == "mixture" else reading
+    return replace(evaluator, predict=_Decomposed(evaluator.predict, task, reading), all_pairs=pairs, head=head)
 
 
 def without_logits(evaluator: Evaluator) -> Evaluator:
@@ -123,19 +191,20 @@ def without_logits(evaluator: Evaluator) -> Evaluator:
     The logits of probabilities near 0 and 1 differ by much more than rounding where the probabilities do not.
 
     Args:
-        evaluator: An evaluator, perhaps of :func:`with_logits`.
+        evaluator: An evaluator, perhaps of :func:`with_decomposed`.
     """
     plain = {name: getattr(evaluator, name) for name in ("predict", "all_pairs")}
-    plain = {name: call.predict if isinstance(call, _Logits) else call for name, call in plain.items()}
+    plain = {name: call.predict if isinstance(call, _Decomposed) else call for name, call in plain.items()}
     return replace(evaluator, head=None, **plain)
 
 
 @dataclass(frozen=True)
-class _Logits:
-    """A call that returns the logits of the probabilities that another call returns."""
+class _Decomposed:
+    """A call that returns what is decomposed in place of the probabilities that another call returns."""
 
     predict: Predict
-    head: Head
+    task: Task
+    reading: Reading
 
     def __call__(self, module: nn.Module, batch: Any) -> Tensor:
-        return logits_of(scores(self.predict(module, batch)), self.head)
+        return decomposed(scores(self.predict(module, batch)), self.task, self.reading)

@@ -14,6 +14,13 @@ def require_least(explainer: object, least: Mapping[str, int]) -> None:
             at_least(bound, name, value, f"{type(explainer).__name__}({{}})")
 
 
+def are_positions(given: object) -> bool:
+    """Tell whether an argument is a list of one or more whole numbers from 0 on."""
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        return False
+    return bool(given) and all(isinstance(number, Integral) and int(number) >= 0 for number in given)
+
+
 def require_outputs(explainer: object, named: Sequence[int] | None, count: int) -> None:
     """Raise a ConfigurationError for an output that the model does not have."""
     if named is not None and not isinstance(named, Sequence):

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mviz_lightning.errors import whole
 from mviz_lightning.functional import anova, uc_and_mi
 
 
@@ -66,8 +67,9 @@ def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int =
         seed: Seed of the half-splits or of the shifts.
 
     Raises:
-        ValueError: Too few modalities or too small a group.
+        ValueError: Too few modalities, too small a group, or a seed that is no whole number.
     """
+    whole("seed", seed)
     if modalities < 2:
         raise ValueError(f"modalities={modalities}: contribution shares compare modalities; give 2 or more.")
     if size < smallest_group(modalities):

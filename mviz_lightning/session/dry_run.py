@@ -11,7 +11,7 @@ from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
-from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs, transposed
+from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
@@ -89,6 +89,7 @@ class DryRun:
             self.reading.take(observed.task, observed.head_of_outputs, observed.line)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
+            self.remarks.say(call.remark, noted=False)
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
         self.call = call.description
@@ -130,16 +131,10 @@ class DryRun:
         config = self.config
         call = self._guessed(module, trial, precision) if observed is None else observed.way.call
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
-        if observed is not None and not observed.head.contrastive:
+        pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
+        if pairs is None:
             return call, evaluator
-        by_pairs = [
-            one
-            for one in (call.predict, transposed(call.predict))
-            if scores_all_pairs(replace(evaluator, predict=one), trial)
-        ]
-        if not by_pairs:
-            return call, evaluator
-        pairwise = replace(evaluator, predict=diagonal(by_pairs[0]), all_pairs=by_pairs[0])
+        pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
 
     def _guessed(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> ModelCall:

@@ -8,13 +8,12 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.probe import known_target
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.probability_outputs import head_of, last_operation, with_logits
+from mviz_lightning.engine.probability_outputs import Reading, decomposed, head_of, last_operation, with_decomposed
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
     NOTEWORTHY,
     Head,
-    logits_of,
     masked_classes,
     noise_floor,
     reaches_bounds,
@@ -44,8 +43,9 @@ class OutputReading:
         given: The task that the user gave; None where it is guessed.
         class_names: Names of the outputs.
         remarks: Takes lines for the log and notes for the history.
-        last: Last operation of the model's forward if it makes probabilities: ``"softmax"`` or ``"sigmoid"``.
-        head: What turned logits into probabilities; None where the model returns logits or values.
+        last: Last operation of the model's forward if it makes probabilities: ``"softmax"`` or ``"sigmoid"``, or
+            ``"mixture"`` if it averages them.
+        reading: How probabilities are read; None where the model returns logits or values.
         told: The task that the user's own step told; None where it did not.
         made_by: The operation that, as the step told, makes the probabilities that the model returns.
     """
@@ -53,8 +53,8 @@ class OutputReading:
     given: Task | None = None
     class_names: Sequence[str] | None = None
     remarks: Remarks = field(default_factory=Remarks)
-    last: Head | None = None
-    head: Head | None = None
+    last: Reading | None = None
+    reading: Reading | None = None
     told: Task | None = None
     made_by: Head | None = None
     _settled: bool = False
@@ -82,7 +82,7 @@ class OutputReading:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
         resolve_task(self.given or self.told, outputs, known_target(trial))
-        self.last = self.made_by or last_operation(evaluator, trial)
+        self.last = last_operation(evaluator, trial) or self.made_by
 
     def task_of(self, probe: Probe, outputs: int) -> Task:
         """Return what the outputs stand for, judged by all labels; a guess is a line for the log.
@@ -106,19 +106,30 @@ class OutputReading:
             ranks: The processes that share the rows.
 
         Returns:
-            The logits, and the evaluator that returns logits from now on.
+            What is decomposed, and the evaluator that returns that from now on.
         """
         if not self._settled:
-            heads = ranks.gather(head_of(outputs, task, self.last))
-            self.head = heads[0] if len(set(heads)) == 1 else None
-            self._settled, evaluator = True, with_logits(evaluator, self.head)
-            outputs = outputs if self.head is None else logits_of(outputs, self.head)
+            readings = ranks.gather(head_of(outputs, task, self.last))
+            self.reading = readings[0] if len(set(readings)) == 1 else None
+            self._settled, evaluator = True, with_decomposed(evaluator, task, self.reading)
+            outputs = decomposed(outputs, task, self.reading)
         self._say_of_bounds(outputs, task)
         self._say_of_classes(outputs, task)
         return outputs, evaluator
 
+    @property
+    def head(self) -> Head | None:
+        """What turned logits into probabilities; None where the outputs are no such probabilities."""
+        return None if self.reading == "mixture" else self.reading
+
     def _say_of_bounds(self, outputs: Tensor, task: Task) -> None:
-        if self.head is not None:
+        if self.reading == "mixture":
+            self.remarks.say(
+                "the model averages probabilities, so there are no logits of its outputs: the shares are those of the "
+                "probabilities themselves, in which an average of unimodal probabilities has no interaction. Pictures "
+                "and metrics get the softmax or sigmoid of these outputs as probabilities"
+            )
+        elif self.head is not None:
             self.remarks.say(
                 f"the model returns probabilities ({MADE[self.head]}). Probabilities show interactions that the model "
                 "does not have, so the shares are computed on their logits. For exact shares return the logits "

@@ -1,5 +1,6 @@
 """What a first day meets: a first validation that fails, several outputs, a module without forward."""
 
+import logging
 import warnings
 from typing import Any
 
@@ -121,13 +122,29 @@ class Headless(Toy):
         return self.net.loss(batch)
 
 
-def test_a_module_without_forward_is_refused_with_a_call_that_works(tmp_path):
+def test_a_module_without_forward_is_measured_by_its_only_child_that_returns_scores(tmp_path, caplog):
+    watch = monitor()
+    with caplog.at_level(logging.INFO):
+        trainer(tmp_path, watch).fit(Headless(), loader(), loader(seed=1))
+    assert caplog.text.count("Headless has no forward; its submodule is called: net.forward(0, 1)") == 1
+    assert all(row.values for row in watch.history)
+
+
+class Twofold(Headless):
+    """Two submodules return scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = Toy()
+
+
+def test_of_two_submodules_one_is_asked_for_with_a_call_that_works(tmp_path):
     with pytest.raises(
-        ConfigurationError, match=r"Headless has no forward; its submodules are: encoders, head, net\. "
+        ConfigurationError, match=r"Twofold has no forward; its submodules are: encoders, head, net, teacher\. "
     ) as caught:
-        trainer(tmp_path, monitor()).fit(Headless(), loader(), loader(seed=1))
+        trainer(tmp_path, monitor()).fit(Twofold(), loader(), loader(seed=1))
     line = str(caught.value).rpartition("predict=")[2].removesuffix(".")
     assert line == "lambda module, batch: module.net(batch[0], batch[1])"
     watch = monitor(predict=eval(line))  # noqa: S307 - it is our own
-    trainer(tmp_path, watch).fit(Headless(), loader(), loader(seed=1))
+    trainer(tmp_path, watch).fit(Twofold(), loader(), loader(seed=1))
     assert all(row.values for row in watch.history)

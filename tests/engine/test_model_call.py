@@ -17,12 +17,12 @@ from helpers.batches import (
     seeded,
     with_logits,
 )
+from helpers.calls import chosen, outputs_of, pasted, refusal
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.forward_arguments import candidate_calls
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.engine.model_outputs import scores
@@ -33,15 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:the parameters of forward have o
 NET = seeded(LateFusion)
 IMAGE, TEXT, LABELS = pair_batch(5).values()
 EXPECTED = NET(IMAGE, TEXT).detach()
-
-
-def chosen(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), target: str | None = None, predict=None):
-    return choose_call(module, learn(batch, modalities, target), batch, predict)
-
-
-def outputs_of(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), target: str | None = None) -> Tensor:
-    """Return what the call that was chosen gives, with the labels out of the way."""
-    return scores(chosen(module, batch, modalities, target).predict(module, batch)).detach()
 
 
 class Named(nn.Module):
@@ -390,19 +381,22 @@ def test_a_failure_says_what_was_tried_and_which_function_to_write() -> None:
     assert "  forward(image=image, text=text): ValueError: no such luck" in message
     assert "  forward(image, text): ValueError: no such luck" in message
     assert "on a batch with the leaves image (5, 4), text (5, 3), labels (5,)." in message
-    assert "    def predict(module, batch):\n" in message
-    assert '\n        outputs = module(image=batch["image"], text=batch["text"])  # a call' in message
-    assert "        return outputs" in message
+    assert message.count("predict=") == 1
+    assert message.endswith('predict=lambda module, batch: module(image=batch["image"], text=batch["text"]).')
 
 
-def test_a_failing_predict_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"Tried:\n  predict\(module, batch\): KeyError: 'nothing'\n"):
-        chosen(NET, pair_batch(5), predict=lambda _, batch: batch["nothing"])
+def test_a_failing_predict_is_named_with_a_call_that_works() -> None:
+    message = refusal(NET, pair_batch(5), predict=lambda _, batch: batch["nothing"])
+    assert "Tried:\n  predict(module, batch): KeyError: 'nothing'\n" in message
+    assert "A call that works is forward(image=image, text=text): leave predict= out, or pass" in message
+    assert torch.equal(pasted(message)(NET, pair_batch(5)), EXPECTED)
 
 
 def test_scores_that_are_none_are_a_failure_of_the_call() -> None:
     module = OnBatch(lambda _, batch: {"hidden": batch["image"]})
-    assert refusal(module, pair_batch(5)) == (
+    message = refusal(module, pair_batch(5))
+    assert torch.equal(pasted(message)(module, pair_batch(5)), IMAGE)
+    assert message == (
         'the model returned a dict: ["hidden"] (5, 4). It has no entry "logits". '
         'Pass predict=lambda module, batch: module(batch)["hidden"].'
     )
@@ -414,6 +408,14 @@ class LossFirst(nn.Module):
     def forward(self, image, text):
         scores = NET(image, text)
         return scores.square().mean(), scores
+
+
+class NoLossFirst(nn.Module):
+    """Without labels there is no loss, and yet a place for it."""
+
+    def forward(self, image, text, labels=None):
+        scores = with_logits(NET(image, text))
+        return None if labels is None else nn.functional.cross_entropy(scores.logits, labels), scores, floats(5, 2, 2)
 
 
 class LossOfBatch(nn.Module):
@@ -431,28 +433,23 @@ class LossOfWord(nn.Module):
 
 
 BESIDE_A_LOSS = [
-    (LossFirst, pair_batch(5), ("image", "text"), 'module(image=batch["image"], text=batch["text"])'),
-    (LossFirst, (IMAGE, TEXT), ("0", "1"), "module(batch[0], batch[1])"),
-    (LossOfBatch, pair_batch(5), ("image", "text"), "module(batch)"),
-    (LossOfWord, {"x": pair_batch(5)}, ("x.image", "x.text"), 'module(x=batch["x"])'),
+    (LossFirst, pair_batch(5), ("image", "text"), "[1]"),
+    (LossFirst, (IMAGE, TEXT), ("0", "1"), "[1]"),
+    (LossOfBatch, pair_batch(5), ("image", "text"), "[1]"),
+    (LossOfWord, {"x": pair_batch(5)}, ("x.image", "x.text"), "[1]"),
+    (NoLossFirst, pair_batch(5), ("image", "text"), "[1].logits"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "batch", "modalities", "call"), BESIDE_A_LOSS)
-def test_scores_beside_a_loss_are_named_with_the_call_that_was_tried(kind, batch, modalities, call):
-    message = refusal(kind(), batch, modalities)
-    assert message == (
-        "the model returned a tuple: [0] (), [1] (5, 3). [0] is not one row of scores per example. "
-        f"Pass predict=lambda module, batch: {call}[1]."
-    )
-    predict = eval(message.rpartition("predict=")[2].removesuffix("."))  # noqa: S307 - it is our own
-    assert torch.equal(predict(kind(), batch), EXPECTED)
-    assert chosen(kind(), batch, modalities, predict=predict).description == "predict(module, batch)"
+@pytest.mark.parametrize(("kind", "batch", "modalities", "place"), BESIDE_A_LOSS)
+def test_the_only_scores_behind_a_loss_are_taken(kind, batch, modalities, place):
+    assert chosen(kind(), batch, modalities).outputs.taken == place
+    assert torch.equal(outputs_of(kind(), batch, modalities), EXPECTED)
 
 
-def test_scores_beside_a_loss_in_ones_own_predict_are_named():
-    message = refusal(LossFirst(), pair_batch(5), predict=lambda module, batch: module(**call_arguments(batch)))
-    assert message.endswith("Return outputs[1] from the function that you pass as predict=.")
+def test_the_only_scores_behind_a_loss_in_ones_own_predict_are_taken():
+    call = chosen(LossFirst(), pair_batch(5), predict=lambda module, batch: module(**call_arguments(batch)))
+    assert call.outputs.taken == "[1]"
 
 
 def call_arguments(batch: Any) -> dict[str, Tensor]:
@@ -460,9 +457,11 @@ def call_arguments(batch: Any) -> dict[str, Tensor]:
 
 
 def test_of_several_outputs_beside_a_loss_the_first_is_proposed_as_one_of_them():
-    message = refusal(OnBatch(lambda _, batch: (SCORES.mean(), SCORES, batch["image"])), pair_batch(5))
+    module = OnBatch(lambda _, batch: (SCORES.mean(), EXPECTED, batch["image"]))
+    message = refusal(module, pair_batch(5))
     assert message.startswith("the model returned a tuple: [0] (), [1] (5, 3), [2] (5, 4). [0] is not one row of")
-    assert message.endswith("module(batch)[1]. If that is not the scores, write another place than [1].")
+    assert "If [1] is not the scores, write another place. Pass predict=" in message
+    assert torch.equal(pasted(message)(module, pair_batch(5)), EXPECTED)
 
 
 def test_where_nothing_returned_has_a_row_per_example_the_call_that_was_tried_is_written():
@@ -471,8 +470,8 @@ def test_where_nothing_returned_has_a_row_per_example_the_call_that_was_tried_is
             return NET(b["image"], b["text"]).sum()
 
     message = refusal(Summed(), pair_batch(5))
-    assert "forward(b=batch): ConfigurationError: the model returned a float32 tensor of shape ()" in message
-    assert "        outputs = module(batch)  # a call as in your validation_step" in message
+    assert "forward(b=batch): the model returned a float32 tensor of shape ()" in message
+    assert message.endswith("pass predict=lambda module, batch: module(batch).")
 
 
 def test_a_model_without_inputs_has_no_outputs() -> None:
@@ -502,33 +501,59 @@ class HeadlessLightning(LightningModule):
             self.add_module(name, part)
 
 
-def refusal(module: nn.Module, batch: Any, modalities: Any = ("image", "text"), **settings: Any) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        chosen(module, batch, modalities, **settings)
-    return str(caught.value)
+class HeadlessBase(Headless):
+    """A base class of the user's own says that its forward is not written."""
+
+    def forward(self, *inputs, **options):
+        raise NotImplementedError("write forward in your subclass")
 
 
-PASTED = [
-    ({"net": NET}, pair_batch(5), ("image", "text"), 'module.net(image=batch["image"], text=batch["text"])'),
-    ({"loss": nn.CrossEntropyLoss(), "net": NET}, (IMAGE, TEXT), ("0", "1"), "module.net(batch[0], batch[1])"),
-    ({"0": NET}, (IMAGE, TEXT), ("0", "1"), 'module.get_submodule("0")(batch[0], batch[1])'),
-    ({"net": OnBatch(lambda _, batch: [NET(*batch)])}, (IMAGE, TEXT), ("0", "1"), "module.net(batch)"),
+OF_LIST = OnBatch(lambda self, batch: [self.net(*batch)], net=NET)
+ONLY_CHILD = [
+    ({"net": NET}, pair_batch(5), ("image", "text"), "net.forward(image=image, text=text)"),
+    ({"loss": nn.CrossEntropyLoss(), "net": NET}, (IMAGE, TEXT), ("0", "1"), "net.forward(0, 1)"),
+    ({"near": nn.CosineSimilarity(), "net": NET}, (IMAGE, TEXT), ("0", "1"), "net.forward(0, 1)"),
+    ({"0": NET}, (IMAGE, TEXT), ("0", "1"), "0.forward(0, 1)"),
+    ({"net": OF_LIST}, (IMAGE, TEXT), ("0", "1"), "net.forward(batch=batch)"),
+    ({"look": nn.Linear(4, 2), "net": NET}, pair_batch(5), ("image", "text"), "net.forward(image=image, text=text)"),
+]
+
+
+@pytest.mark.parametrize("kind", [Headless, HeadlessLightning, HeadlessBase])
+@pytest.mark.parametrize(("parts", "batch", "modalities", "description"), ONLY_CHILD)
+def test_of_a_module_without_forward_the_only_child_that_returns_scores_is_called(
+    kind, parts, batch, modalities, description
+):
+    module = kind(**parts)
+    call = chosen(module, batch, modalities)
+    assert torch.equal(scores(call.predict(module, batch)), EXPECTED)
+    assert call.remark == f"{kind.__name__} has no forward; its submodule is called: {description}"
+    line = call.advice().removeprefix("pass predict=")
+    assert torch.equal(scores(eval(line)(module, batch)), EXPECTED)  # noqa: S307 - it is our own
+
+
+TWIN = seeded(LateFusion, 1)
+TWINS = [
+    (
+        {"net": NET, "twin": TWIN},
+        pair_batch(5),
+        ("image", "text"),
+        'module.net(image=batch["image"], text=batch["text"])',
+    ),
+    ({"0": NET, "1": TWIN}, (IMAGE, TEXT), ("0", "1"), 'module.get_submodule("0")(batch[0], batch[1])'),
+    ({"net": OF_LIST, "twin": TWIN}, (IMAGE, TEXT), ("0", "1"), "module.net(batch)"),
 ]
 
 
 @pytest.mark.parametrize("kind", [Headless, HeadlessLightning])
-@pytest.mark.parametrize(
-    ("parts", "batch", "modalities", "call"), PASTED, ids=["by name", "by order", "number", "list"]
-)
-def test_a_module_without_forward_gets_a_call_of_a_submodule_to_paste(kind, parts, batch, modalities, call):
+@pytest.mark.parametrize(("parts", "batch", "modalities", "call"), TWINS, ids=["by name", "by order", "list"])
+def test_of_several_children_that_return_scores_the_first_is_proposed(kind, parts, batch, modalities, call):
     module = kind(**parts)
     message = refusal(module, batch, modalities)
     assert message.startswith(f"{kind.__name__} has no forward; its submodules are: {', '.join(parts)}. To call ")
     assert message.endswith(f"pass predict=lambda module, batch: {call}.")
-    assert "args=" not in message
-    predict = eval(message.rpartition("predict=")[2].removesuffix("."))  # noqa: S307 - it is our own
-    assert torch.equal(scores(predict(module, batch)), EXPECTED)
-    assert chosen(module, batch, modalities, predict=predict).description == "predict(module, batch)"
+    assert torch.equal(scores(pasted(message)(module, batch)), EXPECTED)
+    assert chosen(module, batch, modalities, predict=pasted(message)).description == "predict(module, batch)"
 
 
 @pytest.mark.parametrize("kind", [Headless, HeadlessLightning])
@@ -549,6 +574,7 @@ def test_a_forward_of_the_instance_counts():
 def test_a_failing_predict_of_a_module_without_forward_is_told_so_too():
     message = refusal(Headless(net=NET), pair_batch(5), predict=lambda module, batch: module(batch))
     assert message.startswith("Headless has no forward; its submodules are: net. To call net, pass predict=")
+    assert torch.equal(pasted(message)(Headless(net=NET), pair_batch(5)), EXPECTED)
     message = refusal(Headless(net=NET), pair_batch(5), predict=lambda module, batch: module.net(batch["nothing"]))
     assert "Tried:\n  predict(module, batch): KeyError: 'nothing'\n" in message
     assert "Headless has no forward; its submodules are: net. To call net, pass predict=" in message
@@ -571,11 +597,15 @@ class Placed(nn.Module):
 
 @pytest.mark.parametrize(
     ("kind", "arguments"),
-    [(Starring, 'batch["image"], batch["text"]'), (Keywords, "**batch"), (Placed, 'batch["image"], batch["text"]')],
+    [
+        (Starring, 'batch["image"], batch["text"]'),
+        (Keywords, "**{name: entry for name, entry in batch.items() if name != 'labels'}"),
+        (Placed, 'batch["image"], batch["text"]'),
+    ],
 )
 def test_parameters_that_no_name_reaches_are_not_proposed_by_name(kind, arguments):
     message = refusal(kind(), pair_batch(5))
-    assert f"outputs = module({arguments})  # a call as in your validation_step" in message
+    assert message.endswith(f"predict=lambda module, batch: module({arguments}).")
 
 
 def test_memory_that_runs_out_is_not_taken_for_a_wrong_call() -> None:

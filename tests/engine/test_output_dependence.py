@@ -10,7 +10,7 @@ import torch
 from helpers.batches import FAMILIES, Example, ModelCase, OnBatch, floats, integers, pair_batch, probe_of
 from torch import Tensor, nn
 
-from mviz_lightning import ConfigurationError, MonitorWarning, explain
+from mviz_lightning import MonitorWarning, explain
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.dry_run_checks import warn_of_outputs
@@ -121,8 +121,8 @@ def test_without_another_output_the_call_is_doubted():
     message = said(on_batch(lambda batch: batch["image"] @ TABLE))
     assert message == (
         "swapping 'text' among 16 examples leaves the scores the same to the last bit. The model is called as "
-        "forward(batch=batch) and returns no other scores. If your validation_step calls it differently, pass that "
-        "call as predict=, a function (module, batch) -> scores."
+        "forward(batch=batch) and returns no other scores. If your validation_step calls it differently, write that "
+        "call in place of this one: pass predict=lambda module, batch: module(batch)."
     )
 
 
@@ -138,16 +138,14 @@ class Headless(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = on_batch(lambda batch: (batch["image"] @ TABLE, heads(batch)[2]))
+        self.net = OnBatch(lambda _, batch: (batch["image"] @ TABLE, heads(batch)[2]), part=nn.Linear(1, 1))
 
 
 def test_the_call_of_a_submodule_leaves_the_choice_of_an_output_open():
-    with pytest.raises(ConfigurationError) as caught:
-        said(Headless())
-    assert str(caught.value).endswith("To call net, pass predict=lambda module, batch: module.net(batch).")
-    message = said(Headless(), predict=pasted(str(caught.value)))
+    message = said(Headless())
     assert "[0] (20, 3) of what the model returns is read as the scores, and not [1] (20, 3)." in message
-    assert message.endswith("return outputs[1] from the function that you pass as predict=.")
+    assert message.endswith("pass predict=lambda module, batch: module.net(batch)[1].")
+    assert torch.equal(pasted(message)(Headless(), BATCH), heads(BATCH)[2])
 
 
 class Gated(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
+from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.query import Query
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
@@ -45,20 +45,23 @@ def data(count: int = COUNT) -> dict[str, Tensor]:
 
 
 def test_a_dual_encoder_is_recognised() -> None:
-    assert scores_all_pairs(Evaluator(seeded(Dual), call), probe_of(data()))
+    assert all_pairs_call(Evaluator(seeded(Dual), call), probe_of(data())) is call
 
 
 def test_scores_that_depend_on_the_rest_of_the_batch_are_not() -> None:
-    assert not scores_all_pairs(Evaluator(seeded(lambda: Dual(square=True)), call), probe_of(data()))
+    assert all_pairs_call(Evaluator(seeded(lambda: Dual(square=True)), call), probe_of(data())) is None
 
 
-def test_texts_in_the_rows_are_not() -> None:
-    assert not scores_all_pairs(Evaluator(seeded(lambda: Dual(transposed=True)), call), probe_of(data()))
+def test_texts_in_the_rows_are_exchanged_with_the_images() -> None:
+    found = all_pairs_call(Evaluator(module := seeded(lambda: Dual(transposed=True)), call), probe_of(data()))
+    assert found is not None
+    images, texts = module.image(data()["image"]), module.text(data()["text"])
+    torch.testing.assert_close(found(module, data()), images @ texts.T)
 
 
 def test_as_many_classes_as_examples_are_not() -> None:
     module = seeded(lambda: nn.Bilinear(4, 3, 8))
-    assert not scores_all_pairs(Evaluator(module, call), probe_of(data()))
+    assert all_pairs_call(Evaluator(module, call), probe_of(data())) is None
 
 
 def test_the_grid_is_looked_up_from_one_forward() -> None:

@@ -108,6 +108,110 @@ def test_the_shares_of_probabilities_are_those_of_their_logits(
     assert "the model returns probabilities" in found.notes
 
 
+# -- Averages of probabilities -----------------------------------------------------------------------------------------
+
+
+class Averaged(Headed):
+    """Late fusion: averages the probabilities that a head makes of each modality alone."""
+
+    def __init__(self, head: Any, outputs: int, average: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__(head, outputs)
+        self.average = average
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        return self.average(self.head(self.body.image_net(image)), self.head(self.body.text_net(text)))
+
+
+def averaged(average: Callable[[Tensor, Tensor], Tensor], task: Any = "multiclass", **options: Any) -> ShareReport:
+    outputs = 1 if task == "binary" else 3
+    head = (lambda logits: logits.softmax(1)) if task == "multiclass" else torch.sigmoid
+    targets = {"multiclass": integers(3, COUNT, seed=3), "binary": integers(2, COUNT, seed=3)}
+    labels = targets.get(task, integers(2, COUNT, outputs, seed=3))
+    batch = {"image": floats(COUNT, 4, seed=1), "text": floats(COUNT, 3, seed=2), "labels": labels}
+    module = Averaged(head, outputs, average)
+    return explain(module, [batch], modalities=["image", "text"], target="labels", task=task, **options)
+
+
+GATE = floats(3, 2, seed=8)
+AVERAGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "weights": lambda left, right: 0.5 * left + 0.5 * right,
+    "half the sum": lambda left, right: (left + right) / 2,
+    "Python's sum": lambda left, right: sum([left, right]) / 2,
+    "mean": lambda left, right: torch.stack([left, right]).mean(0),
+    "sum of a stack": lambda left, right: torch.stack([left, right], 1).sum(1) / 2,
+    "lerp": lambda left, right: torch.lerp(left, right, 0.3),
+    "matrix product": lambda left, right: torch.einsum("m,bmc->bc", GATE[0].softmax(0), torch.stack([left, right], 1)),
+    "in place": lambda left, right: (0.5 * left).add_(0.5 * right),
+}
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+@pytest.mark.parametrize("average", AVERAGES.values(), ids=AVERAGES.keys())
+def test_an_average_of_unimodal_probabilities_has_no_interaction(average: Any, task: str) -> None:
+    found = averaged(average, task)
+
+    assert abs(found.values["interaction"]) < 1e-9
+    assert min(found.values[f"contribution/{name}"] for name in ("image", "text")) > 0.01
+    assert found.notes.startswith("the model averages probabilities, so there are no logits")
+
+
+AVERAGES_OF_CLASSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "normalised": lambda left, right: (left + right) / (left + right).sum(1, keepdim=True),
+    "a gate of no modality": lambda left, right: (
+        torch.stack([left, right], 1) * GATE[1].softmax(0).view(1, 2, 1).expand(len(left), 2, 1)
+    ).sum(1),
+}
+
+
+@pytest.mark.parametrize("average", AVERAGES_OF_CLASSES.values(), ids=AVERAGES_OF_CLASSES.keys())
+def test_so_have_averages_that_are_normalised_or_gated(average: Any) -> None:
+    test_an_average_of_unimodal_probabilities_has_no_interaction(average, "multiclass")
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+def test_averages_are_decided_and_scored_as_probabilities(task: str) -> None:
+    found = averaged(AVERAGES["weights"], task, num_examples=COUNT)
+    inputs = {"image": floats(COUNT, 4, seed=1), "text": floats(COUNT, 3, seed=2)}
+    head = (lambda logits: logits.softmax(1)) if task == "multiclass" else torch.sigmoid
+    module = Averaged(head, 1 if task == "binary" else 3, AVERAGES["weights"])
+    outputs = module(**inputs)
+    if task == "multiclass":
+        expected = (outputs.argmax(1) == integers(3, COUNT, seed=3)).double().mean()
+    else:
+        shape = (COUNT,) if task == "binary" else (COUNT, 3)
+        expected = ((outputs.view(shape) > 0.5) == integers(2, *shape, seed=3)).double().mean()
+    assert found.values["score"] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_product_of_experts_has_logits() -> None:
+    def product(left: Tensor, right: Tensor) -> Tensor:
+        return left * right / (left * right).sum(1, keepdim=True)
+
+    found = averaged(product)
+
+    assert abs(found.values["interaction"]) < 1e-9
+    assert "the model returns probabilities" in found.notes
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda logits: logits.unsqueeze(0).softmax(-1).mean(0),
+        lambda logits: logits.softmax(1) / logits.softmax(1).sum(1, keepdim=True),
+        lambda logits: logits.softmax(1) * 0.9 + 0.1 / 3,
+    ],
+)
+def test_one_softmax_is_no_average(head: Callable[[Tensor], Tensor]) -> None:
+    assert "the model returns probabilities" in report(head).notes
+
+
+def test_attention_is_no_average_of_probabilities() -> None:
+    def attended(logits: Tensor) -> Tensor:
+        return logits.softmax(1) @ floats(3, 3, seed=5).clamp(0, 1)
+
+    assert "averages" not in report(attended).notes
+
+
 def test_probabilities_themselves_would_feign_interaction() -> None:
     # A regression is left as it is, since its values may well lie between 0 and 1.
     found = report(torch.sigmoid, "regression", 1)

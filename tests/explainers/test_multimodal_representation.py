@@ -279,6 +279,9 @@ def test_what_is_remembered_is_plain(result) -> None:
         ({"every_n_validations": 0}, r"every_n_validations=0\): give 1 or more"),
         ({"features": []}, r"features=\[\]\): give numbers of features from 0 on"),
         ({"features": [2, -1]}, r"features=\[2, -1\]\): give numbers"),
+        ({"features": "5"}, r"features='5'\): give numbers"),
+        ({"features": ["5"]}, r"features=\['5'\]\): give numbers"),
+        ({"features": 1.5}, r"features=1\.5\): give numbers"),
     ],
 )
 def test_impossible_arguments_are_refused(options, message) -> None:

@@ -32,10 +32,8 @@ def parts(value: Any) -> list[Any]:
         return [bits(value.get_state())]
     if isinstance(value, partial):
         return [*value.args, *value.keywords.values()]
-    if isinstance(value, np.random.RandomState):
-        return [str(value.get_state())]
-    if isinstance(value, random.Random):
-        return [str(value.getstate())]
+    if isinstance(value, (np.random.RandomState, random.Random)):
+        return [str(value.getstate() if isinstance(value, random.Random) else value.get_state())]
     found = list(value.values()) + list(value) if isinstance(value, dict) else []
     found += list(value) if isinstance(value, (list, tuple, set, deque)) else []
     found += [getattr(value, name, "absent") for name in getattr(type(value), "__slots__", ())]

@@ -34,6 +34,8 @@ BATCH = (torch.randn(64, 3), torch.randn(64, 5), torch.randint(0, 3, (64,)))
         ({"group_size": 16.0}, r"^group_size=16\.0: give a whole number, 2 or more\.$"),
         ({"chunk_size": None}, r"^chunk_size=None: give a whole number, 2 or more\.$"),
         ({"budget": "4096"}, r"^budget='4096': give a whole number, 0 or more\.$"),
+        ({"seed": "0"}, r"^seed='0': give a whole number, for example seed=0\.$"),
+        ({"seed": 0.5}, r"^seed=0\.5: give a whole number, for example seed=0\.$"),
     ],
 )
 def test_an_argument_of_another_kind_is_refused_at_once(argument, message):
@@ -41,6 +43,12 @@ def test_an_argument_of_another_kind_is_refused_at_once(argument, message):
         MultimodalMonitor(MODALITIES, **argument)
     with pytest.raises(ConfigurationError, match=message):
         explain(Additive([3, 5], 3), [BATCH], modalities=MODALITIES, **argument)
+
+
+@pytest.mark.parametrize("given", ["32", -1, float("nan"), None])
+def test_the_size_in_checkpoints_is_a_number(given):
+    with pytest.raises(ConfigurationError, match=r"^checkpoint_megabytes=.*: give a number, 0 or more, for example"):
+        MultimodalMonitor(MODALITIES, checkpoint_megabytes=given)
 
 
 def test_a_single_batch_is_no_list_of_batches():

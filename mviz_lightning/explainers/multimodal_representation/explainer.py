@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, renamed_arguments
-from mviz_lightning.explainers.argument_checks import require_least
+from mviz_lightning.explainers.argument_checks import are_positions, require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
 from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
@@ -73,10 +73,10 @@ class MultimodalRepresentation(Explainer):
 
     def __post_init__(self) -> None:
         require_least(self, {"features_shown": 0, "examples_shown": 1, "every_n_validations": 1})
-        if self.features is not None and (not self.features or min(self.features) < 0):
+        if self.features is not None and not are_positions(self.features):
             raise ConfigurationError(
-                f"MultimodalRepresentation(features={list(self.features)}): give numbers of features from 0 on, or "
-                "leave it out to have some chosen."
+                f"MultimodalRepresentation(features={self.features!r}): give numbers of features from 0 on, for "
+                "example [0], or leave it out to have some chosen."
             )
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:

@@ -1,0 +1,112 @@
+"""What is said where no call of the model returns scores: what came, what is allowed, and a line to paste."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from mviz_lightning.batch.discovery import describe_leaves
+from mviz_lightning.engine.call_trial import CallTrial, FailedCall
+from mviz_lightning.engine.forward_arguments import candidate_calls
+from mviz_lightning.engine.model_call import ModelCall
+from mviz_lightning.engine.model_outputs import by_likelihood, describe_outputs, locate_scores, other_outputs
+from mviz_lightning.engine.output_names import is_floating, returned_heads
+from mviz_lightning.engine.submodule_calls import has_forward
+
+
+def failure_message(trial: CallTrial, failures: Sequence[FailedCall], children: Sequence[ModelCall]) -> str:
+    """Return what is wrong, and what to write.
+
+    Args:
+        trial: The model and the examples.
+        failures: The calls that were tried.
+        children: Calls of submodules that return scores.
+    """
+    about_outputs = (_message_of_outputs(trial, failure) for failure in failures if failure.outputs is not None)
+    message = next(filter(None, about_outputs), "")
+    if message:
+        return message
+    if unwritten(trial.module, failures) and all(failure.called_forward for failure in failures):
+        return _advice_without_forward(trial.module, children)
+    headless = not has_forward(trial.module)
+    advice = _advice_without_forward(trial.module, children) if headless else _call_advice(trial, failures)
+    tried = "".join(f"\n  {failure}" for failure in failures)
+    return (
+        f"no call of {type(trial.module).__name__} returned scores. Tried:{tried}\n"
+        f"on a batch with the leaves {describe_leaves(trial.batch)}. {advice}"
+    )
+
+
+def unwritten(module: nn.Module, failures: Sequence[FailedCall]) -> bool:
+    """Tell whether the user wrote no ``forward``, or one that says so itself."""
+    return not has_forward(module) or (bool(failures) and all(failure.unwritten for failure in failures))
+
+
+def _message_of_outputs(trial: CallTrial, failure: FailedCall) -> str:
+    """Return the message about what a call returned; empty if nothing in it can be proposed."""
+    heads = returned_heads(failure.outputs)
+    if heads:
+        return f"{failure.reason}, and one is explained at a time. {failure.call.remedy(heads[0])}"
+    return trial.features(failure.call, failure.outputs) or _misplaced(trial, failure) or _of_positions(failure)
+
+
+def _misplaced(trial: CallTrial, failure: FailedCall) -> str:
+    """Return the message of scores that are not where they are looked for, beside a loss for example."""
+    size = trial.schema.size(trial.schema.leaves(trial.batch))
+    others = by_likelihood(other_outputs(failure.outputs, size))
+    if not others:
+        return ""
+    place, _ = locate_scores(failure.outputs)
+    wrong = f"{place} is not one row of scores per example" if place else 'It has no entry "logits"'
+    choice = f"If {others[0].code} is not the scores, write another place. " if len(others) > 1 else ""
+    advice = failure.call.remedy(others[0].code)
+    return f"the model returned {describe_outputs(failure.outputs)}. {wrong}. {choice}{advice}"
+
+
+def _of_positions(failure: FailedCall) -> str:
+    """Return the message of scores at each position of an example, of a text or a picture."""
+    place, found = locate_scores(failure.outputs)
+    if not is_floating(found):
+        return ""
+    if found.dim() > 3:
+        return f"{failure.reason}. To average over the positions, {failure.call.advice(f'{place}.flatten(2).mean(2)')}."
+    return (
+        f"{failure.reason}. To average over the positions, write .mean(1) in place of [:, -1]. To read the last one, "
+        f"{failure.call.advice(f'{place}[:, -1]')}."
+    )
+
+
+def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
+    """Return what to write if no call returns scores: a call that does, in place of the user's own, or a template."""
+    own = all(failure.call.arguments is None for failure in failures)
+    working = [call for call in candidate_calls(trial.module, trial.schema) if own and trial.works(call)]
+    if working:
+        return f"A call that works is {working[0].description}: leave predict= out, or {working[0].advice()}."
+    return (
+        "Put the call of your validation_step, which returns a (batch, outputs) tensor of logits or values, in place "
+        f"of the one in this line, and pass predict=lambda module, batch: module({_arguments(trial, failures)})."
+    )
+
+
+def _arguments(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
+    """Return the arguments of a call that returned anything; else of the first that fits ``forward``, or modalities."""
+    schema = trial.schema
+    returned = [failure.call for failure in failures if failure.outputs is not None]
+    written = [call.arguments for call in [*returned, *candidate_calls(trial.module, schema)] if call.arguments]
+    values = (schema.code(schema.keys[paths[0]]) for paths in schema.values.values())
+    return written[0] if written else ", ".join(values)
+
+
+def _advice_without_forward(module: nn.Module, children: Sequence[ModelCall]) -> str:
+    """Propose the call of a submodule that returns scores; if none does, name the submodules.
+
+    The call returns all that the submodule does: which output is read is said once it is tried, as for any model.
+    """
+    names = ", ".join(name for name, _ in module.named_children())
+    missing = f"{type(module).__name__} has no forward; its submodules are: {names or 'none'}."
+    if children:
+        called = children[0].description.partition(".")[0]
+        return f"{missing} To call {called}, {children[0].advice()}."
+    return (
+        f"{missing} Add a method forward(self, batch) to it, or pass predict=, a function that takes (module, batch), "
+        "makes the calls of your validation_step and returns a (batch, outputs) tensor."
+    )

@@ -1,0 +1,100 @@
+"""Try calls of the user's model on a few examples."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from mviz_lightning.batch.schema import BatchSchema
+from mviz_lightning.engine.dual_encoders import features_message
+from mviz_lightning.engine.evaluator import is_sharded
+from mviz_lightning.engine.isolation import random_states
+from mviz_lightning.engine.memory import ran_out
+from mviz_lightning.engine.model_call import ModelCall
+from mviz_lightning.engine.model_outputs import ModelOutputs, scores, unreadable
+from mviz_lightning.engine.trial_swaps import differ, with_swapped
+from mviz_lightning.errors import describe_error
+
+
+@dataclass(frozen=True)
+class FailedCall:
+    """A call that returned no scores.
+
+    Attributes:
+        call: The call.
+        reason: What it raised, or why what it returned holds no scores.
+        outputs: What it returned; None if it raised.
+        unwritten: Whether it raised because ``forward`` is not written.
+    """
+
+    call: ModelCall
+    reason: str
+    outputs: Any = None
+    unwritten: bool = False
+
+    @property
+    def called_forward(self) -> bool:
+        """Whether ``forward`` was called with nothing around it, or was called and is missing."""
+        return self.call.arguments is not None or self.unwritten
+
+    def __str__(self) -> str:
+        return f"{self.call.description}: {self.reason.partition(chr(10))[0][:300]}"
+
+
+@dataclass(frozen=True)
+class CallTrial:
+    """A model and a few examples on which its calls are tried.
+
+    Attributes:
+        module: The model.
+        schema: Where the modalities live in the batch.
+        batch: A few examples.
+    """
+
+    module: nn.Module
+    schema: BatchSchema
+    batch: Any
+
+    def attempt(self, call: ModelCall) -> ModelCall | FailedCall:
+        """Return the call with what the model returned, or why it gives no scores."""
+        try:
+            outputs = call.predict(self.module, with_swapped(self.schema, self.batch, []))
+            reason = unreadable(outputs)
+            return FailedCall(call, reason, outputs) if reason else replace(call, outputs=ModelOutputs.of(outputs))
+        except Exception as error:  # a wrong call may raise anything
+            if ran_out(error):
+                raise
+            return FailedCall(call, describe_error(error), unwritten=isinstance(error, NotImplementedError))
+
+    def works(self, call: ModelCall) -> ModelCall | None:
+        """Return the call with what the model returned; None if it gives no scores, or scores that know the labels."""
+        found = self.attempt(call)
+        return found if isinstance(found, ModelCall) and not self.reads_labels(found) else None
+
+    def reads_labels(self, call: ModelCall) -> bool:
+        """Tell whether a call that works passes the labels that the user named, and the scores change with them."""
+        labels = self.schema.labels
+        if not call.passes_any(self.schema, labels) or is_sharded(self.module):
+            return False
+        with suppress(Exception):
+            own, other = (scores(self._with_swapped(call, paths)) for paths in ([], labels))
+            return differ(own, other)
+        return False
+
+    def features(self, call: ModelCall, outputs: Any = None) -> str:
+        """Return the message about features that a call returned in place of scores; empty if it did not."""
+        if is_sharded(self.module):  # all processes must run equally many forwards, whatever their examples
+            return ""
+        with suppress(Exception):
+            returned = self._with_swapped(call, []) if outputs is None else outputs
+            return features_message(call, self.schema, returned, partial(self._with_swapped, call))
+        return ""
+
+    def _with_swapped(self, call: ModelCall, paths: Sequence[str]) -> Any:
+        """Return what the model returns if every example has some leaves of the example before it."""
+        with random_states(), torch.no_grad():  # what a forward draws is the same in all calls
+            return call.predict(self.module, with_swapped(self.schema, self.batch, paths))

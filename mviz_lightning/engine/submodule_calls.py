@@ -1,0 +1,44 @@
+"""Models whose ``forward`` is not written, because their steps call a submodule: which one can be called."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from mviz_lightning.batch.schema import BatchSchema
+from mviz_lightning.engine.forward_arguments import candidate_calls
+from mviz_lightning.engine.model_call import ModelCall
+
+Try = Callable[[ModelCall], ModelCall | None]
+"""Tries a call: returns it with what it returned, or None if that holds no scores."""
+
+
+def has_forward(module: nn.Module) -> bool:
+    """Tell whether the user wrote a ``forward``: torch's own only raises, and Lightning's own calls torch's."""
+    return getattr(module.forward, "__qualname__", "") not in ("_forward_unimplemented", "LightningModule.forward")
+
+
+def child_calls(module: nn.Module, schema: BatchSchema, attempt: Try) -> Iterator[ModelCall]:
+    """Yield the first call that works of each child that returns scores.
+
+    A child without parameters is no model: a loss or a distance also accepts two modalities.
+
+    Args:
+        module: The model.
+        schema: Where the modalities live in the batch.
+        attempt: Tries a call.
+    """
+    for name, child in module.named_children():
+        calls = candidate_calls(child, schema) if any(True for _ in child.parameters()) else []
+        working = (attempt(_of_child(call, name)) for call in calls)
+        found = next((call for call in working if call is not None), None)
+        yield from [] if found is None else [found]
+
+
+def _of_child(call: ModelCall, name: str) -> ModelCall:
+    def predict(module: Any, batch: Any) -> Any:
+        return call.predict(module.get_submodule(name), batch)
+
+    child = f".{name}" if name.isidentifier() else f'.get_submodule("{name}")'
+    return replace(call, description=f"{name}.{call.description}", predict=predict, child=child)
