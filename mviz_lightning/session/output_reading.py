@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
@@ -12,10 +13,11 @@ from mviz_lightning.engine.probability_outputs import head_of, last_operation, w
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
+    NEVER,
     NOTEWORTHY,
     Head,
+    levelled,
     logits_of,
-    masked_classes,
     noise_floor,
     reaches_bounds,
     saturated,
@@ -46,6 +48,7 @@ class OutputReading:
         remarks: Takes lines for the log and notes for the history.
         last: Last operation of the model's forward if it makes probabilities: ``"softmax"`` or ``"sigmoid"``.
         head: What turned logits into probabilities; None where the model returns logits or values.
+        left_out: ``(C,)`` bool: the classes that some row masks, which no share counts; None if no row masks any.
     """
 
     given: Task | None = None
@@ -53,6 +56,7 @@ class OutputReading:
     remarks: Remarks = field(default_factory=Remarks)
     last: Head | None = None
     head: Head | None = None
+    left_out: Tensor | None = None
     _settled: bool = False
 
     def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:
@@ -85,7 +89,7 @@ class OutputReading:
         """Find out, at the first run, whether the model returns probabilities; all processes get the same.
 
         Args:
-            outputs: ``(R, C)`` outputs of the run, all finite.
+            outputs: ``(R, C)`` outputs of the run, all finite; masked ones are ``NEVER``.
             task: What they stand for.
             evaluator: The evaluator that gave them.
             ranks: The processes that share the rows.
@@ -97,10 +101,41 @@ class OutputReading:
             heads = ranks.gather(head_of(outputs, task, self.last))
             self.head = heads[0] if len(set(heads)) == 1 else None
             self._settled, evaluator = True, with_logits(evaluator, self.head)
-            outputs = outputs if self.head is None else logits_of(outputs, self.head)
+            outputs = outputs if self.head is None else levelled(logits_of(outputs, self.head), task)
         self._say_of_bounds(outputs, task)
-        self._say_of_classes(outputs, task)
         return outputs, evaluator
+
+    def leave_out(self, outputs: Tensor, task: Task, ranks: Ranks) -> None:
+        """Leave the classes that some row masks out of the shares, and name them; all processes leave out the same.
+
+        Args:
+            outputs: ``(R, C)`` outputs as :meth:`settle` returns them.
+            task: What they stand for.
+            ranks: The processes that share the rows.
+
+        Raises:
+            RuntimeError: Too few classes are left to compare; on all processes alike.
+        """
+        masked = (outputs == NEVER) & (task != "regression" and outputs.shape[1] > 1)
+        found = ranks.gather(torch.stack([masked.any(0), masked.all(0)]).cpu())
+        some, everywhere = torch.stack(found).any(0)[0], torch.stack(found).all(0)[1]
+        self._require_common(some, everywhere, task)
+        self.left_out = some if bool(some.any()) else None
+        self._say_masked(everywhere, "all")
+        self._say_masked(some & ~everywhere, "some")
+        cut = 0.0 if self.head is None else saturated(outputs[:, ~some.to(outputs.device)], self.head)
+        if cut > NOTICED:
+            self.remarks.note(f"{cut:.0%} of the probabilities are 0 or 1 to the last digit, their logits cut off")
+
+    def _require_common(self, some: Tensor, everywhere: Tensor, task: Task) -> None:
+        """Raise a RuntimeError where the rows have too few classes in common: one alone has no centred logit."""
+        least = 2 if task == "multiclass" else 1
+        if bool((some & ~everywhere).any()) and int((~some).sum()) < least:
+            raise RuntimeError(
+                f"{int(some.sum())} of {len(some)} classes are masked in some rows ({self._named(some)}), and shares "
+                f"need {least} or more that no row masks. Return unmasked logits from forward, or from the function "
+                "given as predict=."
+            )
 
     def _say_of_bounds(self, outputs: Tensor, task: Task) -> None:
         if self.head is not None:
@@ -115,13 +150,9 @@ class OutputReading:
                 "last layer gives instead, from forward or predict="
             )
 
-    def _say_of_classes(self, outputs: Tensor, task: Task) -> None:
-        never = masked_classes(outputs, task)
-        if bool(never.any()):
-            self.remarks.say(f"masked in all rows and left out of the shares: {self._named(never)}")
-        cut = 0.0 if self.head is None else saturated(outputs[:, ~never], self.head)
-        if cut > NOTICED:
-            self.remarks.note(f"{cut:.0%} of the probabilities are 0 or 1 to the last digit, their logits cut off")
+    def _say_masked(self, classes: Tensor, rows: str) -> None:
+        if bool(classes.any()):
+            self.remarks.say(f"masked in {rows} rows and left out of the shares: {self._named(classes)}")
 
     def _named(self, chosen: Tensor) -> str:
         names, classes = self.class_names or (), chosen.nonzero().flatten().tolist()
@@ -129,9 +160,10 @@ class OutputReading:
         more = len(classes) - len(named)
         return ", ".join(named) + (f" and {more} more" if more else "")
 
-    def floor(self, outputs: Tensor, task: Task, modalities: int) -> float:
+    def floor(self, outputs: Tensor, modalities: int) -> float:
         """Return the share of variance below which a share may be rounding; a large one is noted."""
-        found = noise_floor(outputs[:, ~masked_classes(outputs, task)], modalities, self.head)
+        kept = outputs if self.left_out is None else outputs[:, ~self.left_out.to(outputs.device)]
+        found = noise_floor(kept, modalities, self.head)
         if found > NOTEWORTHY:
             self.remarks.note(f"shares below {found:.1g} may be rounding")
         return found

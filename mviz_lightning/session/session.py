@@ -73,12 +73,13 @@ class Session(Preparation):
             outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
         outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
+        self._reading.leave_out(outputs, shares.task, self.ranks)
         with self.ranks.raise_on_all_ranks():
-            metrics = shares.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
+            metrics = shares.metrics(probe, outputs, groups, self._reading.left_out, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
         values = shares.explain(metrics)
-        floor = self._reading.floor(outputs, shares.task, len(self.config.modalities))
+        floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         return Measurement(values, rows, time.perf_counter() - started, floor)
 
@@ -146,7 +147,8 @@ class Session(Preparation):
             probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
         )
         scale = shares.scale(probe, tried.outputs)
-        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed)
+        left_out = self._reading.left_out
+        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, left_out)
         self._past = self._past if collected.restored else ExplainerState()
         return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
 

@@ -338,20 +338,6 @@ def test_rows_that_are_not_finite_are_counted(value: float) -> None:
         found.run()
 
 
-def test_classes_masked_in_some_rows_are_named_as_such() -> None:
-    def masked(_: Any, batch: Any) -> Tensor:
-        scores = batch["image"][:, :3] + batch["text"]
-        return scores.masked_fill((batch["image"][:, :1] > 0.5) & (torch.arange(3) > 0), -torch.inf)
-
-    found = completed(config(target="multiclass"), OnBatch(masked))
-    some = r"^\d+ of 288 rows of the model's outputs have classes masked with -inf in some rows only; return unmasked "
-    with pytest.raises(RuntimeError, match=some + r"logits from predict=, or mask with a finite value"):
-        found.run()
-    found.probe.leaves["text"][0] = float("nan")
-    with pytest.raises(RuntimeError, match="are NaN or infinite; look at the loss"):
-        found.run()
-
-
 def test_a_model_that_is_not_finite_from_the_start_is_rehearsed_without_a_false_warning() -> None:
     module = model(TWO, 3)
     module.image_net[0].weight.data.fill_(float("nan"))

@@ -58,22 +58,27 @@ class Shares:
         """Return ``(G, g, C)``: the outputs of the real examples among the responses to :meth:`plan`."""
         return self.design.own(self._by_group(outputs))
 
-    def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:
+    def metrics(
+        self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
+    ) -> list[Metric]:
         """Return metrics of the outputs, whose statistics several processes can add up.
 
         Args:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
             groups: ``(G', g)`` the groups that count: the first of the planned ones.
+            left_out: ``(C,)`` bool: classes that the shares of variance leave out, because some row masks them. Scores
+                and flips read the decision of each row, which may be one of them. None if no row masks any.
             sync: Whether ``compute`` gathers from all processes.
 
         Returns:
             Metrics whose ``compute`` returns values by the names under which they are logged.
         """
         by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
+        kept = by_group if left_out is None else by_group[..., ~left_out.to(outputs.device)]
         unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), sync=sync)
         for metric in unlabelled:
-            metric.to(outputs.device).update(by_group)
+            metric.to(outputs.device).update(kept if isinstance(metric, ContributionShares) else by_group)
         if target is None:
             return unlabelled
         score = self._score(outputs.shape[-1], target)
