@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,12 +30,16 @@ class Probe:
         leaves: Path -> leaf with N examples, on the CPU: an ``(N, ...)`` tensor or a list of N entries.
         groups: ``(G, g)`` long: G groups of g examples; examples are recombined within their group.
         segments: Modality -> the segments that queries may mask.
+        label_names: All labels of the validation set in sorted order, where they are strings.
+        labels: ``(N, ...)`` labels as they are read; None before that, then the target's leaf counts.
     """
 
     schema: BatchSchema
     leaves: Mapping[str, Any]
     groups: Tensor
     segments: Mapping[str, Maskable] = field(default_factory=dict)
+    label_names: Sequence[str] = ()
+    labels: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -43,8 +48,10 @@ class Probe:
 
     @property
     def target(self) -> Tensor | None:
-        """``(N, ...)`` labels; None without a target, or if the target holds no numbers."""
-        return None if self.schema.target is None else as_labels(self.leaves[self.schema.target])
+        """``(N, ...)`` labels; None without a target, or if the target holds neither numbers nor strings."""
+        if self.labels is not None or self.schema.target is None:
+            return self.labels
+        return as_labels(self.leaves[self.schema.target], self.label_names)
 
     def batch(
         self,
@@ -75,14 +82,30 @@ class Probe:
         return self.schema.build(leaves, device)
 
 
-def as_labels(leaf: Any) -> Tensor | None:
-    """Return labels as a tensor; None if they are not numbers."""
+def as_labels(leaf: Any, names: Sequence[str] = ()) -> Tensor | None:
+    """Return labels as a tensor; None if they are neither numbers nor strings.
+
+    Args:
+        leaf: The target's leaf.
+        names: All strings that occur, in the order of their classes; by default the leaf's own, sorted.
+    """
     if isinstance(leaf, Tensor):
         return leaf
+    found = strings_of(leaf)
+    if found is not None:
+        order = {name: index for index, name in enumerate(names or sorted(set(found)))}
+        return torch.tensor([order[name] for name in found]) if order.keys() >= set(found) else None
     try:
         return torch.as_tensor(leaf)
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def strings_of(leaf: Any) -> list[str] | None:
+    """Return the entries of a leaf of strings; None for any other leaf."""
+    entries = leaf.tolist() if isinstance(leaf, np.ndarray) else leaf
+    strings = isinstance(entries, list | tuple) and len(entries) > 0 and all(isinstance(one, str) for one in entries)
+    return list(entries) if strings else None
 
 
 def collate(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
@@ -192,8 +215,8 @@ def known_target(probe: Probe) -> Tensor | None:
     if target is None and probe.schema.target is not None:
         leaf = describe_leaf(probe.leaves[probe.schema.target])
         raise ConfigurationError(
-            f"target={probe.schema.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
-            "labels or values."
+            f"target={probe.schema.target!r} is a {leaf} that holds no numbers; give the path of class indices, strings, "
+            "0/1 labels or values."
         )
     return target
 

@@ -14,6 +14,7 @@ from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.pairwise_scores import diagonal, scores_all_pairs
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.session.broken_examples import usable_trial
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
@@ -64,6 +65,7 @@ class DryRun:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
         call, evaluator = self._called(module, trial, precision)
+        trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call), noted=False)

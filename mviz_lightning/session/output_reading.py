@@ -1,13 +1,11 @@
 """How a model's outputs are read: as logits, as probabilities, or as values; settled at the first run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.batch.probe import known_target
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.probability_outputs import head_of, last_operation, with_logits
 from mviz_lightning.engine.processes import Ranks
@@ -23,8 +21,8 @@ from mviz_lightning.functional.outputs import (
     saturated,
     within_bounds,
 )
+from mviz_lightning.session.label_reading import LabelReader, ReadLabels
 from mviz_lightning.session.remarks import Remarks
-from mviz_lightning.session.task import resolve_task, told
 
 NOTICED = 0.01
 """Smallest share of probabilities at 0 or 1 that is reported, since their logits are cut off."""
@@ -43,16 +41,14 @@ class OutputReading:
     """Turns probabilities back into logits, on all processes alike, and reports what is unusual about the outputs.
 
     Attributes:
-        given: The task that the user gave; None where it is guessed.
-        class_names: Names of the outputs.
+        labels: Reads the labels.
         remarks: Takes lines for the log and notes for the history.
         last: Last operation of the model's forward if it makes probabilities: ``"softmax"`` or ``"sigmoid"``.
         head: What turned logits into probabilities; None where the model returns logits or values.
         left_out: ``(C,)`` bool: the classes that some row masks, which no share counts; None if no row masks any.
     """
 
-    given: Task | None = None
-    class_names: Sequence[str] | None = None
+    labels: LabelReader = field(default_factory=LabelReader)
     remarks: Remarks = field(default_factory=Remarks)
     last: Head | None = None
     head: Head | None = None
@@ -70,20 +66,19 @@ class OutputReading:
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
-        resolve_task(self.given, outputs, known_target(trial))
+        self.labels.read(trial, outputs, everything=False)
         self.last = last_operation(evaluator, trial)
 
-    def task_of(self, probe: Probe, outputs: int) -> Task:
-        """Return what the outputs stand for, judged by all labels; a guess is a line for the log.
+    def read_labels(self, probe: Probe, outputs: int) -> ReadLabels:
+        """Return all labels and what the outputs stand for; how they were read is said in the log.
 
         Raises:
-            ConfigurationError: It cannot be guessed, or the labels do not fit it.
+            ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
-        target = known_target(probe)
-        task = resolve_task(self.given, outputs, target)
-        if self.given is None:
-            self.remarks.say(told(task, outputs, target), noted=False)
-        return task
+        found = self.labels.read(probe, outputs)
+        for line in found.said:
+            self.remarks.say(line, noted=False)
+        return found
 
     def settle(self, outputs: Tensor, task: Task, evaluator: Evaluator, ranks: Ranks) -> tuple[Tensor, Evaluator]:
         """Find out, at the first run, whether the model returns probabilities; all processes get the same.
@@ -155,7 +150,7 @@ class OutputReading:
             self.remarks.say(f"masked in {rows} rows and left out of the shares: {self._named(classes)}")
 
     def _named(self, chosen: Tensor) -> str:
-        names, classes = self.class_names or (), chosen.nonzero().flatten().tolist()
+        names, classes = self.labels.class_names or (), chosen.nonzero().flatten().tolist()
         named = [names[index] if index < len(names) else f"class {index}" for index in classes[:NAMED]]
         more = len(classes) - len(named)
         return ", ".join(named) + (f" and {more} more" if more else "")

@@ -14,6 +14,7 @@ from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
@@ -49,7 +50,9 @@ class Preparation:
 
     def __post_init__(self) -> None:
         self._sampler = ProbeSampler(self.config)
-        self._reading = OutputReading(self.config.task, self.config.class_names, self.remarks)
+        config = self.config
+        reader = LabelReader(config.task, config.class_names, scored=config.score is not None)
+        self._reading = OutputReading(reader, self.remarks)
         self._dry_run = DryRun(self.config, self._reading, self.remarks)
 
     def share_among(self, ranks: Ranks) -> None:

@@ -1,10 +1,11 @@
 """The runs of one validation set: what is measured on its fixed examples, and the explanations of single ones."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
@@ -18,6 +19,8 @@ from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.session.broken_examples import broken_examples, left_out
+from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
 
@@ -53,6 +56,7 @@ class Session(Preparation):
 
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _shares: Shares | None = None
+    _checked_examples: bool = False
     _own: Tensor | None = None
     _runner: Runner | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
@@ -64,12 +68,14 @@ class Session(Preparation):
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
-        collected, tried = self._ready()
-        probe, evaluator = collected.probe, tried.evaluator
-        started, before = time.perf_counter(), evaluator.rows
+        started = time.perf_counter()
+        with self.ranks.raise_on_all_ranks():
+            self._read()
+        self._leave_out_broken_examples()
+        probe, shares, tried = self._read()
+        evaluator, before = tried.evaluator, tried.evaluator.rows
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.raise_on_all_ranks():
-            shares = self._shares_of(probe, tried.outputs)
             outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
         outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
@@ -83,13 +89,40 @@ class Session(Preparation):
         rows = (evaluator.rows - before) * self.ranks.count
         return Measurement(values, rows, time.perf_counter() - started, floor)
 
-    def _shares_of(self, probe: Probe, outputs: int) -> Shares:
-        """Settle the task once, on all labels of the probe."""
+    def _read(self) -> tuple[Probe, Shares, TriedModel]:
+        """Return the fixed examples with their labels and the task, which are read once, and the model."""
+        collected, tried = self._ready()
         if self._shares is None:
-            config, size = self.config, probe.groups.shape[1]
-            task = self._reading.task_of(probe, outputs)
-            self._shares = Shares(probe.schema.names, task, size, config.pairs, config.score, config.seed)
-        return self._shares
+            config, probe = self.config, collected.probe
+            found = self._reading.read_labels(probe, tried.outputs)
+            self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
+            size = probe.groups.shape[1]
+            self._shares = Shares(probe.schema.names, found.task, size, config.pairs, config.score, config.seed)
+        return collected.probe, self._shares, tried
+
+    def _leave_out_broken_examples(self) -> None:
+        """Leave out, once, the examples whose own outputs are NaN or infinite; where most are, the model is broken."""
+        if self._checked_examples:
+            return
+        probe, shares, tried = self._read()
+        everyone = torch.arange(probe.size)
+        examples = everyone if self.config.explainers else probe.groups.flatten()
+        broken = broken_examples(probe, tried.evaluator, self.ranks, examples, shares.task)
+        if 2 * len(broken) >= len(examples):
+            return
+        if broken and len(examples) < len(everyone):  # one of these may take the place
+            broken = broken_examples(probe, tried.evaluator, self.ranks, everyone, shares.task)
+        self._checked_examples = True
+        if broken:
+            self._leave_out(broken, max(self.ranks.gather(tried.fusion_share)))
+
+    def _leave_out(self, examples: Sequence[int], fusion_share: float) -> None:
+        collected, shares = self._ready()[0], self._read()[1]
+        rest = self._sampler.without(collected, examples, fusion_share)
+        if rest is not None:
+            self._collected = rest
+            self._shares = replace(shares, group_size=rest.probe.groups.shape[1])
+            self.remarks.say(left_out([collected.positions[example] for example in examples]))
 
     @property
     def explainable(self) -> bool:
@@ -99,8 +132,7 @@ class Session(Preparation):
     @property
     def task(self) -> Task:
         """What the outputs stand for."""
-        collected, tried = self._ready()
-        return self._shares_of(collected.probe, tried.outputs).task
+        return self._read()[1].task
 
     def score_reference(self) -> ScoreReference:
         """Return what the score is measured against; all processes get the same."""
@@ -112,8 +144,8 @@ class Session(Preparation):
 
     def _agreed(self, compute: Callable[[Shares, Probe, int], T]) -> T:
         with self.ranks.raise_on_all_ranks():
-            collected, tried = self._ready()
-            found = compute(self._shares_of(collected.probe, tried.outputs), collected.probe, tried.outputs)
+            probe, shares, tried = self._read()
+            found = compute(shares, probe, tried.outputs)
         return self.ranks.gather(found)[0]
 
     def explain(self, method: Explainer, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
@@ -139,16 +171,15 @@ class Session(Preparation):
         return replace(explained, seconds=time.perf_counter() - started)
 
     def _prepared(self) -> Runner:
-        collected, tried = self._ready()
-        probe, config = collected.probe, self.config
-        shares = self._shares_of(probe, tried.outputs)
+        probe, shares, tried = self._read()
+        collected, config = self._ready()[0], self.config
         self.modality_types = modality_types_of(probe)
         cut = replace(
             probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
         )
         scale = shares.scale(probe, tried.outputs)
-        left_out = self._reading.left_out
-        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, left_out)
+        masked = self._reading.left_out
+        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked)
         self._past = self._past if collected.restored else ExplainerState()
         return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
 

@@ -356,7 +356,8 @@ def test_all_stages_work_where_some_rows_mask_a_class(value: float) -> None:
 
 def test_too_few_classes_that_all_rows_have_are_refused() -> None:
     with pytest.raises(
-        RuntimeError, match=r"3 of 4 classes are masked in some rows \(class 0, class 1, class 3\), and shares need 2 or"
+        RuntimeError,
+        match=r"3 of 4 classes are masked in some rows \(class 0, class 1, class 3\), and shares need 2 or",
     ):
         report(masking_by_row(-torch.inf, places=(0, 1, 3)))
 
