@@ -15,6 +15,7 @@ from mviz_lightning.functional.targets import decided
 Form: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Turns predictions (probabilities or values) and targets into those that a score takes."""
 
+
 class FittedScore(WrapperMetric):
     """A score that gets predictions and targets in another form, for example class indices instead of probabilities.
 

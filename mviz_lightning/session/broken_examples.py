@@ -60,6 +60,6 @@ def left_out(positions: Sequence[int]) -> str:
     named = ", ".join(map(str, positions[:NAMED]))
     more = f" and {len(positions) - NAMED} more" if len(positions) > NAMED else ""
     return (
-        f"{len(positions)} validation example(s) left out of all measurements, because their outputs are NaN or infinite: "
-        f"{named}{more}. Look at their inputs"
+        f"{len(positions)} validation example(s) left out of all measurements, because their outputs are NaN or "
+        f"infinite: {named}{more}. Look at their inputs"
     )

@@ -231,7 +231,7 @@ def test_another_seed_draws_other_examples() -> None:
 def test_the_same_examples_are_measured_again_and_again() -> None:
     module = model(TWO, 3)
     found = completed(config(target="multiclass"), module)
-    probe, first = found.probe, found.run().values
+    first, probe = found.run().values, found.probe
     assert found.run().values == first
     with torch.no_grad():
         module.text_net[2].weight.mul_(0.1)
@@ -331,8 +331,9 @@ def test_outputs_that_are_not_finite_fail_the_run_and_not_the_next_one() -> None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_rows_that_are_not_finite_are_counted(value: float) -> None:
+def test_rows_that_are_no_longer_finite_are_counted(value: float) -> None:
     found = completed(config(), OnBatch(lambda _, batch: batch["image"][:, :1] + batch["text"][:, :1]), **data(1))
+    found.run()
     found.probe.leaves["image"][found.probe.groups[1, 3]] = value
     with pytest.raises(RuntimeError, match=r"12 of 288 rows of the model's outputs are NaN or infinite"):
         found.run()
@@ -384,7 +385,7 @@ def test_a_target_without_numbers_is_refused() -> None:
     with pytest.raises(
         ConfigurationError, match=r"target='name' is a list of 16 that holds no numbers; give the path of class"
     ):
-        dry_run(Session(config(target="name")), model(TWO, 3), {**data(), "name": ["a"] * COUNT})
+        dry_run(Session(config(target="name")), model(TWO, 3), {**data(), "name": [b"a"] * COUNT})
 
 
 def test_a_model_is_left_as_it_was() -> None:
@@ -565,7 +566,7 @@ def test_a_state_can_be_loaded_whatever_the_leaves(leaf: Any) -> None:
 def test_a_probe_that_is_too_large_leaves_its_fingerprint_only() -> None:
     first = completed(config(target="multiclass"), model(TWO, 3))
     size = sum(leaf.nbytes for leaf in first.probe.leaves.values())
-    whole = {"fingerprint", "group_size", "leaves", "groups", "positions", "pool", "content"}
+    whole = {"fingerprint", "group_size", "leaves", "groups", "positions", "pool", "label_names", "content"}
     assert set(first.state(size)) == whole
     assert set(first.state(size - 1)) == {"fingerprint", "group_size"}
     assert set(first.state(0)) == {"fingerprint", "group_size"}
