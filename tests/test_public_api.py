@@ -30,8 +30,8 @@ PUBLIC = {
         # single predictions
         "emap", "multimodal_interaction", "unimodal_contribution",
         # scores and decisions
-        "Task", "decision_margins", "emap_gap", "failure_categories", "failure_category_names", "perceptual_score",
-        "prediction_flips",
+        "Task", "decision_margins", "emap_gap", "failure_categories", "failure_category_names",
+        "graded_accuracy", "label_ranking_average_precision", "perceptual_score", "prediction_flips",
         # attributions of segments
         "Perturbation", "SegmentWeights", "ShapleyMasks", "Surrogate", "draw_masks", "mixed_differences", "pair_masks",
         "perturbation_attribution", "perturbation_masks", "shapley_masks", "shapley_values", "surrogate",
@@ -45,7 +45,8 @@ PUBLIC = {
         "Audio", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill",
     },
     "mviz_lightning.metrics": {
-        "ContributionShares", "EMAPGap", "GradedAccuracy", "PerceptualScore", "PredictionFlips", "default_score",
+        "ContributionShares", "EMAPGap", "GradedAccuracy", "LabelRankingAveragePrecision", "PerceptualScore",
+        "PredictionFlips", "default_score",
     },
     "mviz_lightning.sinks": {"FileSink", "Sink", "SinkError", "TensorBoardSink", "WandbSink", "sinks_for"},
 }  # fmt: skip
@@ -60,6 +61,8 @@ TESTING = {"Additive", "MemorySink", "Product"}
 METRICS = {
     "ContributionShares": "contribution_shares",
     "EMAPGap": "emap_gap",
+    "GradedAccuracy": "graded_accuracy",
+    "LabelRankingAveragePrecision": "label_ranking_average_precision",
     "PerceptualScore": "perceptual_score",
     "PredictionFlips": "prediction_flips",
 }

@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,13 +30,16 @@ class Probe:
         leaves: Path -> leaf with N examples, on the CPU: an ``(N, ...)`` tensor or a list of N entries.
         groups: ``(G, g)`` long: G groups of g examples; examples are recombined within their group.
         segments: Modality -> the segments that queries may mask.
-        labels: ``(N, ...)`` labels where they are no leaf of the batch as it is, ``batch["y"] - 1`` for example.
+        label_names: All labels of the validation set in sorted order, where they are strings.
+        labels: ``(N, ...)`` labels where they are no leaf of the batch as it is, ``batch["y"] - 1`` for example, or as
+            they are read; None before that, then the target's leaf counts.
     """
 
     schema: BatchSchema
     leaves: Mapping[str, Any]
     groups: Tensor
     segments: Mapping[str, Maskable] = field(default_factory=dict)
+    label_names: Sequence[str] = ()
     labels: Tensor | None = None
 
     @property
@@ -45,10 +49,10 @@ class Probe:
 
     @property
     def target(self) -> Tensor | None:
-        """``(N, ...)`` labels; None without a target, or if the target holds no numbers."""
-        if self.labels is not None:
+        """``(N, ...)`` labels; None without a target, or if the target holds neither numbers nor strings."""
+        if self.labels is not None or self.schema.target is None:
             return self.labels
-        return None if self.schema.target is None else as_labels(self.leaves[self.schema.target])
+        return as_labels(self.leaves[self.schema.target], self.label_names)
 
     def part(self, examples: Tensor) -> "Probe":
         """Return a probe of some examples ``(R,)``, without groups."""
@@ -85,14 +89,30 @@ class Probe:
         return self.schema.build(leaves, device)
 
 
-def as_labels(leaf: Any) -> Tensor | None:
-    """Return labels as a tensor; None if they are not numbers."""
+def as_labels(leaf: Any, names: Sequence[str] = ()) -> Tensor | None:
+    """Return labels as a tensor; None if they are neither numbers nor strings.
+
+    Args:
+        leaf: The target's leaf.
+        names: All strings that occur, in the order of their classes; by default the leaf's own, sorted.
+    """
     if isinstance(leaf, Tensor):
         return leaf
+    found = strings_of(leaf)
+    if found is not None:
+        order = {name: index for index, name in enumerate(names or sorted(set(found)))}
+        return torch.tensor([order[name] for name in found]) if order.keys() >= set(found) else None
     try:
         return torch.as_tensor(leaf)
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def strings_of(leaf: Any) -> list[str] | None:
+    """Return the entries of a leaf of strings; None for any other leaf."""
+    entries = leaf.tolist() if isinstance(leaf, np.ndarray) else leaf
+    strings = isinstance(entries, list | tuple) and len(entries) > 0 and all(isinstance(one, str) for one in entries)
+    return list(entries) if strings else None
 
 
 def collate(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
@@ -203,7 +223,7 @@ def known_target(probe: Probe) -> Tensor | None:
         leaf = describe_leaf(probe.leaves[probe.schema.target])
         raise ConfigurationError(
             f"target={probe.schema.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
-            "labels or values."
+            "labels, values, or strings that name classes."
         )
     return target
 

@@ -43,8 +43,8 @@ class RawInputProof:
 
 
 def encoded(target: Tensor, task: Task, outputs: int) -> Tensor:
-    """Return ``(n, C)`` float64: classes as one-hot, labels and values as they are."""
-    if task == "multiclass":
+    """Return ``(n, C)`` float64: classes as one-hot, soft labels, labels and values as they are."""
+    if task == "multiclass" and target[:1].numel() == 1:
         return functional.one_hot(target.flatten(), outputs).double()
     return target.double().reshape(len(target), -1)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -13,6 +14,9 @@ from mviz_lightning.collapse.raw_input_proof import RawInputProof, encoded
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.metrics.local import local_value
+
+TIE = 1e-9
+"""By how much, relative to itself, the frequency of a label is lowered per label before it: enough to order labels."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> ScoreRef
     """
     right = encoded(target, task, outputs)
     usual = right.mean(0).where(beyond_rounding(right), right)  # a mean of equal labels is the label, without rounding
+    if task == "multilabel":  # one constant answer has no ties, which rankings count against it
+        usual = usual * (1 - TIE * torch.arange(outputs, dtype=usual.dtype, device=usual.device))
     chance, perfect = (_scored(score, answers, target, task) for answers in (usual, right))
     if perfect is None or math.isnan(perfect):
         return ScoreReference()

@@ -116,10 +116,6 @@ MODEL_OUTPUTS = "the model's outputs"
 """How errors call the scores."""
 
 NOT_FINITE = "are NaN or infinite; look at the loss, the learning rate and the precision"
-MASKED_BY_ROW = (
-    "have classes masked with -inf in some rows only; return unmasked logits from predict=, or mask with a finite "
-    "value close to the other logits"
-)
 
 
 def usable(outputs: Tensor, what: str = MODEL_OUTPUTS) -> Tensor:
@@ -134,12 +130,5 @@ def usable(outputs: Tensor, what: str = MODEL_OUTPUTS) -> Tensor:
     """
     broken = outputs[~outputs.isfinite().flatten(1).all(1)]
     if len(broken):
-        masked = what == MODEL_OUTPUTS and _masks_by_row(broken)
-        raise RuntimeError(f"{len(broken)} of {len(outputs)} rows of {what} {MASKED_BY_ROW if masked else NOT_FINITE}.")
+        raise RuntimeError(f"{len(broken)} of {len(outputs)} rows of {what} {NOT_FINITE}.")
     return outputs.cpu() if outputs.device.type == "mps" else outputs
-
-
-def _masks_by_row(rows: Tensor) -> bool:
-    """Tell whether ``(R, ...)`` rows that are not finite are so only by minus infinity in a part of each."""
-    finite = rows.isfinite()
-    return bool((finite | rows.isneginf()).all()) and bool(finite.flatten(1).any(1).all())

@@ -12,6 +12,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.query import Derivative, Query
 from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
+from mviz_lightning.functional.outputs import centred
 from mviz_lightning.functional.targets import decided, labelled
 from mviz_lightning.sinks.records import PredictionRecord, Record
 
@@ -34,6 +35,7 @@ class ProbeContext:
         positions: ``(N,)`` indices of the examples in the validation set.
         scale: ``(C,)`` factors that make several regression outputs comparable; None if the outputs are not scaled.
         seed: Seed of all random draws.
+        left_out: ``(C,)`` bool: the classes that some row masks; None if no row masks any.
     """
 
     probe: Probe
@@ -42,6 +44,7 @@ class ProbeContext:
     positions: Sequence[int]
     scale: Tensor | None = None
     seed: int = 0
+    left_out: Tensor | None = None
 
     def group(self, example: int) -> tuple[Tensor, int]:
         """Return the ``(g,)`` group of an example, whose members are its donors, and its place in the group.
@@ -58,6 +61,8 @@ class ProbeContext:
 
     def decomposable(self, outputs: Tensor) -> Tensor:
         """Return ``(..., C)`` outputs in float64, on the scale on which methods decompose them."""
+        if self.task == "multiclass" and self.left_out is not None:
+            return centred(outputs, self.left_out)
         return decomposable(outputs, self.task, self.scale)
 
     @cached_property

@@ -24,7 +24,12 @@ from mviz_lightning.functional.jackknife import Estimate, jackknife
 from mviz_lightning.functional.outputs import Task, decomposable
 from mviz_lightning.functional.proximal import Family
 from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
-from mviz_lightning.functional.scores import emap_gap, perceptual_score
+from mviz_lightning.functional.scores import (
+    emap_gap,
+    graded_accuracy,
+    label_ranking_average_precision,
+    perceptual_score,
+)
 from mviz_lightning.functional.segment_attribution import (
     Perturbation,
     SegmentWeights,
@@ -65,9 +70,11 @@ __all__ = [
     "failure_category_names",
     "feature_components",
     "gaussian_kernel",
+    "graded_accuracy",
     "half_splits",
     "jackknife",
     "kernel_ridge_predictions",
+    "label_ranking_average_precision",
     "main_effects",
     "mixed_differences",
     "multimodal_interaction",

@@ -16,7 +16,7 @@ Head: TypeAlias = Literal["softmax", "sigmoid"]
 """The function that made probabilities of logits."""
 
 NEVER = -(2.0**13)
-"""Logit given to a class that is masked in all rows: finite, exact in every type, and a probability of 0."""
+"""Logit given to a masked class: finite, exact in every type, and a probability of 0."""
 
 SUMMED = 8
 """Largest error of a sum of probabilities, in roundings (eps) of its type, less the square root of their number."""
@@ -35,9 +35,10 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
     """Return the outputs in float64 on the scale on which they are decomposed.
 
     Multiclass: ``logit_c - mean over classes``, because softmax ignores a shift common to all classes, and without
-    centring it counts as a contribution. Classes that are masked in all rows are left out of the mean and become one
-    constant. Regression: values are divided by ``scale``, so that outputs with large units do not dominate.
-    Pass logits, not probabilities: the saturation of probabilities counts as interaction.
+    centring it counts as a contribution. Classes that some row masks are left out of the mean and become one constant
+    in all rows, because shares compare what all rows have. Regression: values are divided by ``scale``, so that outputs
+    with large units do not dominate. Pass logits, not probabilities: the saturation of probabilities counts as
+    interaction.
 
     Args:
         outputs: ``(..., C)`` logits or predicted values, in any floating type.
@@ -57,33 +58,80 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
 
 
 def masked_classes(outputs: Tensor, task: Task) -> Tensor:
-    """Tell which classes or labels the model excludes in all rows.
-
-    Models use minus infinity, the smallest number of the type, -1e9 and similar numbers, also added to a logit or cut
-    off by softmax. Probabilities do not depend on the choice; variances do.
+    """Tell which classes or labels the model excludes in some row or in all.
 
     Args:
         outputs: ``(..., C)`` outputs in the model's number type.
         task: What the outputs stand for; in a regression nothing is masked.
 
     Returns:
-        ``(C,)`` bool; all False if all classes would be masked.
+        ``(C,)`` bool; all False if no class would be left.
     """
-    rows = outputs.detach().reshape(-1, outputs.shape[-1])
-    if task == "regression" or rows.shape[1] == 1 or not len(rows):
-        return torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device)
-    low, high = rows.double().aminmax(dim=0)
-    nothing = (low == high) & (high <= NEARLY * math.log(torch.finfo(rows.dtype).tiny)) & (len(rows) > 1)
-    below = high <= NEVER
-    rest = torch.where(below | nothing, 0.0, torch.maximum(low.abs(), high.abs())).nan_to_num(posinf=0.0).max()
-    alike = (low == high) | (high - low <= ALIKE * low.abs())
-    never = nothing | (below & alike & (high <= -FAR * rest))
+    never = masked_entries(outputs, task).view(-1, outputs.shape[-1]).any(0)
     return never & ~never.all()
 
 
+def masked_entries(outputs: Tensor, task: Task) -> Tensor:
+    """Tell which classes or labels each row excludes.
+
+    Models use minus infinity, the smallest number of the type, -1e9 and similar numbers, also added to a logit or cut
+    off by softmax. Probabilities do not depend on the choice; variances do. A finite number is a mask if it is
+    hundredfold larger than all other outputs, and if all such numbers of its class are alike. A class whose
+    probability is 0 counts only where it is 0 in all rows, because a model that is sure rounds to 0 too.
+
+    Args:
+        outputs: ``(..., C)`` outputs in the model's number type.
+        task: What the outputs stand for; in a regression nothing is masked.
+
+    Returns:
+        ``(..., C)`` bool, all False in a row that would have no class left.
+    """
+    rows = outputs.detach().reshape(-1, outputs.shape[-1])
+    if task == "regression" or rows.shape[1] == 1 or not len(rows):
+        return torch.zeros_like(outputs, dtype=torch.bool)
+    nothing = _constant_zeros(rows)
+    masked = _far_below(rows.double(), nothing) | nothing
+    return (masked & ~masked.all(1, keepdim=True)).view(outputs.shape)
+
+
+def _constant_zeros(rows: Tensor) -> Tensor:
+    """Return ``(C,)``: where the logarithm of a probability of 0 stands in all of several rows."""
+    low, high = rows.aminmax(dim=0)
+    return (low == high) & (high.double() <= NEARLY * math.log(torch.finfo(rows.dtype).tiny)) & (len(rows) > 1)
+
+
+def _far_below(rows: Tensor, nothing: Tensor) -> Tensor:
+    """Return ``(R, C)``: huge negative numbers that are alike in their column, and far below all that are not."""
+    below = rows <= NEVER
+    if not bool(below.any()):
+        return below
+    low, high = rows.where(below, torch.inf).amin(0), rows.where(below, -torch.inf).amax(0)
+    below &= (low == high) | (high - low <= ALIKE * low.abs())
+    rest = rows.masked_fill(below | nothing | ~rows.isfinite(), 0.0).abs().max()
+    return below & (rows <= -FAR * rest)
+
+
 def levelled(outputs: Tensor, task: Task) -> Tensor:
-    """Return ``(..., C)`` outputs in which classes that are masked in all rows have one finite number."""
-    return outputs.masked_fill(masked_classes(outputs, task), NEVER)
+    """Return ``(..., C)`` outputs in which a masked class is exactly :data:`NEVER`, in the rows that mask it."""
+    return outputs.masked_fill(masked_entries(outputs, task), NEVER)
+
+
+def centred(outputs: Tensor, left_out: Tensor) -> Tensor:
+    """Return multiclass logits less their mean over the classes that no row of a run masks.
+
+    Unlike in :func:`decomposable`, a class that other rows mask keeps its logit, so that it can be explained.
+
+    Args:
+        outputs: ``(..., C)`` logits.
+        left_out: ``(C,)`` bool: the classes that some row of the run masks.
+
+    Returns:
+        ``(..., C)`` in float64; a masked entry is :data:`NEVER`.
+    """
+    masked = masked_entries(outputs, "multiclass") | (outputs == NEVER)
+    logits = outputs.double()
+    mean = logits[..., ~left_out.to(logits.device)].mean(-1, keepdim=True)
+    return (logits - mean).masked_fill(masked, NEVER)
 
 
 def largest_output(outputs: Tensor, task: Task) -> float:

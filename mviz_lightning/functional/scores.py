@@ -10,6 +10,12 @@ from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.outputs import Task, levelled
 from mviz_lightning.functional.targets import labelled
 
+FEW = 32
+"""Largest mean number of true labels up to which comparing each with all outputs is faster than sorting these."""
+
+COMPARED = 2**20
+"""Largest number of values that are compared at once: 8 MiB of float64."""
+
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A score of predictions and targets, such as ``torchmetrics.functional.classification.binary_accuracy``."""
 
@@ -66,6 +72,69 @@ def perceptual_score(outputs: Tensor, target: Tensor, design: Design, *, task: T
     full = score(*labelled_predictions(design.own(outputs), target, task))
     swapped = [swapped_examples(outputs, target, design, modality) for modality in range(design.modalities)]
     return torch.stack([full - score(*labelled_predictions(*examples, task)) for examples in swapped])
+
+
+def graded_accuracy(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the target's value at the highest prediction of every example: VQA's accuracy (Antol et al. 2015).
+
+    Several people were asked there, so that targets lie between 0 and 1. A single prediction chooses between two sides:
+    then it is the target where the prediction is above 0.5, and 1 less the target elsewhere.
+
+    Args:
+        predicted: ``(n, C)`` or ``(n,)`` predictions, of which only the highest counts.
+        target: Soft labels of the same shape.
+
+    Returns:
+        ``(n,)`` float64. Their mean is :class:`~mviz_lightning.metrics.GradedAccuracy`.
+    """
+    if predicted.dim() == 1:
+        return torch.where(predicted > 0.5, target.double(), 1 - target.double())
+    return target.double().gather(1, predicted.argmax(1, keepdim=True)).squeeze(1)
+
+
+def label_ranking_average_precision(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the label-ranking average precision of every example (Tsoumakas et al. 2010).
+
+    Over the true labels j: the number of true labels that are predicted at least as high as j, divided by the number of
+    all labels that are. 1 if all true labels rank above all others; 1 without true labels. Ties count as ranked above.
+
+    Args:
+        predicted: ``(n, C)`` predictions.
+        target: ``(n, C)`` labels of 0 and 1.
+
+    Returns:
+        ``(n,)`` float64. Their mean is :class:`~mviz_lightning.metrics.LabelRankingAveragePrecision`.
+
+    Example:
+        >>> import torch
+        >>> label_ranking_average_precision(torch.tensor([[0.1, 0.9, 0.5]]), torch.tensor([[1, 1, 0]]))
+        tensor([0.8333], dtype=torch.float64)
+    """
+    rows, labels = (target > 0).nonzero(as_tuple=True)
+    counts = rows.bincount(minlength=len(target))
+    place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    most = int(counts.max()) if len(counts) else 0
+    true = predicted.new_full((len(target), most), -torch.inf).index_put((rows, place), predicted[rows, labels])
+    precision = _at_least(true, true, rows, place) / _at_least(predicted, true, rows, place)
+    found = precision.new_zeros(len(target)).index_add(0, rows, precision) / counts
+    return found.where(counts > 0, 1.0)
+
+
+def _at_least(values: Tensor, levels: Tensor, rows: Tensor, place: Tensor) -> Tensor:
+    """Return ``(P,)`` float64: how many values of a row are as high as one of its levels, or higher.
+
+    Args:
+        values: ``(n, C)``.
+        levels: ``(n, K)``.
+        rows: ``(P,)`` rows.
+        place: ``(P,)`` the level in each of these rows.
+    """
+    if len(rows) > FEW * len(values):
+        lower = torch.searchsorted(values.sort(1).values, levels)
+        return (values.shape[1] - lower[rows, place]).double()
+    size = max(1, COMPARED // max(1, values.shape[1]))
+    parts = zip(torch.split(rows, size), torch.split(levels[rows, place], size), strict=True)
+    return torch.cat([(values[row] >= level.unsqueeze(1)).sum(1) for row, level in parts]).double()
 
 
 def comparable(outputs: Tensor, task: Task) -> Tensor:

@@ -1,7 +1,16 @@
 """The estimators as torchmetrics. Knows: functional."""
 
+from mviz_lightning.metrics.example_scores import GradedAccuracy, LabelRankingAveragePrecision
 from mviz_lightning.metrics.flips import PredictionFlips
-from mviz_lightning.metrics.scores import EMAPGap, GradedAccuracy, PerceptualScore, default_score
+from mviz_lightning.metrics.scores import EMAPGap, PerceptualScore, default_score
 from mviz_lightning.metrics.shares import ContributionShares
 
-__all__ = ["ContributionShares", "EMAPGap", "GradedAccuracy", "PerceptualScore", "PredictionFlips", "default_score"]
+__all__ = [
+    "ContributionShares",
+    "EMAPGap",
+    "GradedAccuracy",
+    "LabelRankingAveragePrecision",
+    "PerceptualScore",
+    "PredictionFlips",
+    "default_score",
+]

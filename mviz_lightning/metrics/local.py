@@ -4,6 +4,8 @@ from typing import Any
 
 from torchmetrics import Metric
 
+from mviz_lightning.metrics.score_forms import FittedScore
+
 
 def local_value(metric: Metric) -> Any:
     """Return what a metric computes from this process's examples, without gathering from other processes.
@@ -12,4 +14,4 @@ def local_value(metric: Metric) -> Any:
     ``compute``, so that a metric that the user built has no switch. The class's own ``compute`` does not gather: the
     gathering is wrapped around it on each object. Metrics inside a wrapper of torchmetrics still gather.
     """
-    return type(metric).compute(metric)
+    return local_value(metric.score) if isinstance(metric, FittedScore) else type(metric).compute(metric)

@@ -2,64 +2,37 @@
 
 from collections.abc import Sequence
 from operator import methodcaller
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, R2Score
-from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from mviz_lightning.functional import Task, design
 from mviz_lightning.functional.scores import comparable, labelled_predictions, swapped_examples
+from mviz_lightning.metrics.example_scores import GradedAccuracy, LabelRankingAveragePrecision
 from mviz_lightning.metrics.local import local_value
 
 
-class GradedAccuracy(Metric):
-    """Mean target of the label with the largest prediction: the accuracy of VQA (Antol et al. 2015).
-
-    Several people were asked there, so targets lie between 0 and 1. ``update`` takes ``(n, C)`` predictions, of which
-    only the largest in each row counts, and ``(n, C)`` targets in 0..1.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = True
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for state in ("total", "count"):
-            self.add_state(state, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add examples."""
-        self.total = self.total + target.double().gather(1, preds.argmax(1, keepdim=True)).sum()
-        self.count = self.count + len(target)
-
-    def compute(self) -> Tensor:
-        """Return the mean."""
-        return self.total / self.count
-
-
 def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
-    """Return accuracy for classification (of all labels for multilabel), R² for regression.
+    """Return the score that fits the labels: a mean over examples, or R² for regression.
+
+    Accuracy for classes; label-ranking average precision for labels, because accuracy over thousands of zeros is near 1
+    whatever the model says; the target's value at the highest output for soft labels.
 
     Args:
         task: What the outputs stand for.
         outputs: Number of outputs, C.
-        graded: Whether labels lie between 0 and 1; then the score is :class:`GradedAccuracy`.
+        graded: Whether labels are soft; then the score is :class:`GradedAccuracy`.
     """
-    if task == "multilabel" and graded:
+    if task == "regression":
+        return R2Score()
+    if graded:
         return GradedAccuracy()
     if task == "multiclass":
         return MulticlassAccuracy(outputs, average="micro")
-    if task == "binary":
-        return BinaryAccuracy()
-    if task == "multilabel":
-        return MultilabelAccuracy(outputs, average="micro")
-    return R2Score()
+    return BinaryAccuracy() if task == "binary" else LabelRankingAveragePrecision()
 
 
 class _GroupScore(WrapperMetric):

@@ -17,6 +17,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
+from mviz_lightning.session.broken_examples import usable_trial
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.given_and_observed import compare_with_given
 from mviz_lightning.session.output_reading import OutputReading
@@ -87,6 +88,7 @@ class DryRun:
         if observed is not None:
             trial = observed.labelled(trial, module) if self.config.target is None else trial
             self.reading.take(observed.task, observed.head_of_outputs, observed.line)
+        trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
             self.remarks.say(call.remark, noted=False)

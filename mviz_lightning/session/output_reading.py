@@ -1,27 +1,27 @@
 """How a model's outputs are read: as logits, as probabilities, or as values; settled at the first run."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.batch.probe import known_target
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.probability_outputs import Reading, decomposed, head_of, last_operation, with_decomposed
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
+    NEVER,
     NOTEWORTHY,
     Head,
-    masked_classes,
+    levelled,
     noise_floor,
     reaches_bounds,
     saturated,
     within_bounds,
 )
+from mviz_lightning.session.label_reading import LabelReader, ReadLabels
 from mviz_lightning.session.remarks import Remarks
-from mviz_lightning.session.task import resolve_task, told
 
 NOTICED = 0.01
 """Smallest share of probabilities at 0 or 1 that is reported, since their logits are cut off."""
@@ -40,23 +40,21 @@ class OutputReading:
     """Turns probabilities back into logits, on all processes alike, and reports what is unusual about the outputs.
 
     Attributes:
-        given: The task that the user gave; None where it is guessed.
-        class_names: Names of the outputs.
+        labels: Reads the labels.
         remarks: Takes lines for the log and notes for the history.
         last: Last operation of the model's forward if it makes probabilities: ``"softmax"`` or ``"sigmoid"``, or
             ``"mixture"`` if it averages them.
         reading: How probabilities are read; None where the model returns logits or values.
-        told: The task that the user's own step told; None where it did not.
-        made_by: The operation that, as the step told, makes the probabilities that the model returns.
+        made_by: The operation that, as the user's own step told, makes the probabilities that the model returns.
+        left_out: ``(C,)`` bool: the classes that some row masks, which no share counts; None if no row masks any.
     """
 
-    given: Task | None = None
-    class_names: Sequence[str] | None = None
+    labels: LabelReader = field(default_factory=LabelReader)
     remarks: Remarks = field(default_factory=Remarks)
     last: Reading | None = None
     reading: Reading | None = None
-    told: Task | None = None
     made_by: Head | None = None
+    left_out: Tensor | None = None
     _settled: bool = False
 
     def take(self, task: Task | None, made_by: Head | None, line: str) -> None:
@@ -67,7 +65,7 @@ class OutputReading:
             made_by: The operation that makes the scores if they are probabilities.
             line: The line of the log that told it.
         """
-        self.told, self.made_by = task, made_by
+        self.labels, self.made_by = replace(self.labels, given=self.labels.given or task), made_by
         self.remarks.say(line, noted=False)
 
     def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:
@@ -81,26 +79,25 @@ class OutputReading:
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
-        resolve_task(self.given or self.told, outputs, known_target(trial))
+        self.labels.read(trial, outputs, everything=False)
         self.last = last_operation(evaluator, trial) or self.made_by
 
-    def task_of(self, probe: Probe, outputs: int) -> Task:
-        """Return what the outputs stand for, judged by all labels; a guess is a line for the log.
+    def read_labels(self, probe: Probe, outputs: int) -> ReadLabels:
+        """Return all labels and what the outputs stand for; how they were read is said in the log.
 
         Raises:
-            ConfigurationError: It cannot be guessed, or the labels do not fit it.
+            ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
-        target = known_target(probe)
-        task = resolve_task(self.given or self.told, outputs, target)
-        if self.given is None and self.told is None:
-            self.remarks.say(told(task, outputs, target), noted=False)
-        return task
+        found = self.labels.read(probe, outputs)
+        for line in found.said:
+            self.remarks.say(line, noted=False)
+        return found
 
     def settle(self, outputs: Tensor, task: Task, evaluator: Evaluator, ranks: Ranks) -> tuple[Tensor, Evaluator]:
         """Find out, at the first run, whether the model returns probabilities; all processes get the same.
 
         Args:
-            outputs: ``(R, C)`` outputs of the run, all finite.
+            outputs: ``(R, C)`` outputs of the run, all finite; masked ones are ``NEVER``.
             task: What they stand for.
             evaluator: The evaluator that gave them.
             ranks: The processes that share the rows.
@@ -112,15 +109,46 @@ class OutputReading:
             readings = ranks.gather(head_of(outputs, task, self.last))
             self.reading = readings[0] if len(set(readings)) == 1 else None
             self._settled, evaluator = True, with_decomposed(evaluator, task, self.reading)
-            outputs = decomposed(outputs, task, self.reading)
+            outputs = outputs if self.reading is None else levelled(decomposed(outputs, task, self.reading), task)
         self._say_of_bounds(outputs, task)
-        self._say_of_classes(outputs, task)
         return outputs, evaluator
 
     @property
     def head(self) -> Head | None:
         """What turned logits into probabilities; None where the outputs are no such probabilities."""
         return None if self.reading == "mixture" else self.reading
+
+    def leave_out(self, outputs: Tensor, task: Task, ranks: Ranks) -> None:
+        """Leave the classes that some row masks out of the shares, and name them; all processes leave out the same.
+
+        Args:
+            outputs: ``(R, C)`` outputs as :meth:`settle` returns them.
+            task: What they stand for.
+            ranks: The processes that share the rows.
+
+        Raises:
+            RuntimeError: Too few classes are left to compare; on all processes alike.
+        """
+        masked = (outputs == NEVER) & (task != "regression" and outputs.shape[1] > 1)
+        found = ranks.gather(torch.stack([masked.any(0), masked.all(0)]).cpu())
+        some, everywhere = torch.stack(found).any(0)[0], torch.stack(found).all(0)[1]
+        self._require_common(some, everywhere, task)
+        self.left_out = some if bool(some.any()) else None
+        self._say_masked(everywhere, "all")
+        self._say_masked(some & ~everywhere, "some")
+        cut = 0.0 if self.head is None else saturated(outputs[:, ~some.to(outputs.device)], self.head)
+        if cut > NOTICED:
+            self.remarks.note(f"{cut:.0%} of the probabilities are 0 or 1 to the last digit, their logits cut off")
+
+    def _require_common(self, some: Tensor, everywhere: Tensor, task: Task) -> None:
+        """Raise a RuntimeError where the rows have too few classes in common: one alone has no centred logit."""
+        least = 2 if task == "multiclass" else 1
+        if bool((some & ~everywhere).any()) and int((~some).sum()) < least:
+            raise RuntimeError(
+                f"{int(some.sum())} of {len(some)} classes are masked in some rows ({self._named(some)}), and shares "
+                f"need {least} or more that no row masks. Return unmasked logits from forward, or from the function "
+                "given as predict=."
+            )
 
     def _say_of_bounds(self, outputs: Tensor, task: Task) -> None:
         if self.reading == "mixture":
@@ -141,23 +169,20 @@ class OutputReading:
                 "last layer gives instead, from forward or predict="
             )
 
-    def _say_of_classes(self, outputs: Tensor, task: Task) -> None:
-        never = masked_classes(outputs, task)
-        if bool(never.any()):
-            self.remarks.say(f"masked in all rows and left out of the shares: {self._named(never)}")
-        cut = 0.0 if self.head is None else saturated(outputs[:, ~never], self.head)
-        if cut > NOTICED:
-            self.remarks.note(f"{cut:.0%} of the probabilities are 0 or 1 to the last digit, their logits cut off")
+    def _say_masked(self, classes: Tensor, rows: str) -> None:
+        if bool(classes.any()):
+            self.remarks.say(f"masked in {rows} rows and left out of the shares: {self._named(classes)}")
 
     def _named(self, chosen: Tensor) -> str:
-        names, classes = self.class_names or (), chosen.nonzero().flatten().tolist()
+        names, classes = self.labels.class_names or (), chosen.nonzero().flatten().tolist()
         named = [names[index] if index < len(names) else f"class {index}" for index in classes[:NAMED]]
         more = len(classes) - len(named)
         return ", ".join(named) + (f" and {more} more" if more else "")
 
-    def floor(self, outputs: Tensor, task: Task, modalities: int) -> float:
+    def floor(self, outputs: Tensor, modalities: int) -> float:
         """Return the share of variance below which a share may be rounding; a large one is noted."""
-        found = noise_floor(outputs[:, ~masked_classes(outputs, task)], modalities, self.head)
+        kept = outputs if self.left_out is None else outputs[:, ~self.left_out.to(outputs.device)]
+        found = noise_floor(kept, modalities, self.head)
         if found > NOTEWORTHY:
             self.remarks.note(f"shares below {found:.1g} may be rounding")
         return found

@@ -18,6 +18,7 @@ from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
@@ -55,7 +56,9 @@ class Preparation:
 
     def __post_init__(self) -> None:
         self._sampler = ProbeSampler(self.config)
-        self._reading = OutputReading(self.config.task, self.config.class_names, self.remarks)
+        config = self.config
+        reader = LabelReader(config.task, config.class_names, scored=config.score is not None)
+        self._reading = OutputReading(reader, self.remarks)
         self._dry_run = DryRun(self.config, self._reading, self.remarks)
 
     def share_among(self, ranks: Ranks) -> None:
@@ -217,9 +220,17 @@ class Preparation:
         self.check()
         if not all(self.ranks.gather(self._collected is not None)):
             self._take(self._sampler.draw(self.ranks, 1.0 if self._tried is None else self._tried.fusion_share))
+        self._label()
         collected, _ = self._ready()
         restored = all(self.ranks.gather(collected.restored))
         self._collected = collected if restored == collected.restored else replace(collected, restored=restored)
+
+    def _label(self) -> None:
+        """Give the examples of a checkpoint the labels that the user's own step tells."""
+        collected, tried = self._ready()
+        if tried.observed is not None and self.config.target is None and collected.probe.labels is None:
+            labelled = tried.observed.labelled(collected.probe, tried.evaluator.module)
+            self._collected = replace(collected, probe=labelled)
 
     def _ready(self) -> tuple[Collected, TriedModel]:
         if self._collected is None or self._tried is None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
-from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, first_examples
+from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, first_examples, strings_of
 from mviz_lightning.batch.reservoir import Example, lowest
+from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
@@ -44,10 +45,11 @@ class ProbeSampler:
     schema: BatchSchema | None = None
     _reservoir: Reservoir | None = None
     _labelled: Callable[[Probe], Probe] | None = None
+    _label_names: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
         """Begin a pass over the data; the sample of an earlier pass that was interrupted is dropped."""
-        self._reservoir = None
+        self._reservoir, self._label_names = None, set()
 
     def observe(self, batch: Any) -> tuple[Mapping[str, Any], int]:
         """Learn from a batch where everything lies; return its leaves by path, and its number of examples."""
@@ -78,6 +80,8 @@ class ProbeSampler:
         if self._reservoir is None:
             self._reservoir = self._new_reservoir(self._capacity(self.schema, leaves))
         self._reservoir.add(self.schema, leaves, positions)
+        if self.schema.target is not None:  # of all batches: a sample may lack a class
+            self._label_names.update(strings_of(leaves[self.schema.target]) or ())
 
     def _new_reservoir(self, capacity: int) -> Reservoir:
         return Reservoir(capacity, self.config.seed, frozenset(self.config.pin))
@@ -102,8 +106,10 @@ class ProbeSampler:
         wanted = chosen + sorted(set(self.config.pin) - set(chosen))
         positions, pool = [position for position in wanted if position in rows], len(chosen)
         fusion_share = max(ranks.gather(fusion_share))
+        names = sorted(set().union(*ranks.gather(self._label_names)))
         with ranks.raise_on_all_ranks():
             probe, digest = self._joined([rows[position] for position in positions], pool, fusion_share)
+        probe = replace(probe, label_names=names)
         self._reservoir = None
         return self._compared(probe, positions, pool, digest)
 
@@ -141,10 +147,36 @@ class ProbeSampler:
         if self.schema is None or whole is None or self.saved.drawn is None:
             return None
         probe = self._grouped(self.schema, whole.leaves, whole.pool, self._grouping(whole.pool, 1.0))
+        probe = replace(probe, label_names=whole.label_names)
         same = torch.equal(probe.groups, whole.groups)
+        if self.config.target is None and probe.groups.shape == whole.groups.shape:
+            # They were drawn in proportion to labels that only the user's step tells, which has not run yet.
+            probe, same = replace(probe, groups=whole.groups), True
         notes = [] if same else ["groups drawn anew: the configuration changed since the checkpoint"]
         digest = self.saved.drawn.fingerprint
         return Collected(probe, list(whole.positions), whole.pool, digest, restored=True, notes=notes)
+
+    def without(self, collected: Collected, examples: Sequence[int], fusion_share: float) -> Collected | None:
+        """Return the fixed examples without some, in groups that are drawn anew; None where too few would be left.
+
+        Args:
+            collected: The fixed examples.
+            examples: Those that leave, as indices of the fixed ones.
+            fusion_share: As for :meth:`draw`.
+        """
+        probe, left = collected.probe, set(examples)
+        kept = [example for example in range(probe.size) if example not in left]
+        pool = sum(example < collected.pool for example in kept)
+        if pool < 2 * smallest_group(len(self.config.modalities)):
+            return None
+        index = torch.tensor(kept)
+        leaves = {path: take_examples(leaf, index) for path, leaf in probe.leaves.items()}
+        groups = self._grouped(probe.schema, leaves, pool, self._grouping(pool, fusion_share)).groups
+        labels = None if probe.labels is None else probe.labels[index]
+        smaller = replace(probe, leaves=leaves, groups=groups, labels=labels)
+        return replace(
+            collected, probe=smaller, positions=[collected.positions[example] for example in kept], pool=pool
+        )
 
     def _grouped(self, schema: BatchSchema, leaves: Mapping[str, Any], pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""

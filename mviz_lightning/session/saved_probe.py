@@ -42,14 +42,17 @@ class Collected:
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
             state |= {"positions": list(self.positions), "pool": self.pool, "content": self._content}
+            state |= {"label_names": list(self.probe.label_names)}
         return state
 
     @cached_property
     def _content(self) -> str:
-        return content_of(self.probe.leaves, self.probe.groups, self.positions, self.pool)
+        return content_of(self.probe.leaves, self.probe.groups, self.positions, self.pool, self.probe.label_names)
 
 
-def content_of(leaves: Mapping[str, Any], groups: Tensor, positions: Sequence[int], pool: int) -> str:
+def content_of(
+    leaves: Mapping[str, Any], groups: Tensor, positions: Sequence[int], pool: int, label_names: Sequence[str]
+) -> str:
     """Return a digest of all that a checkpoint holds of the examples; it shows whether they are those that were saved.
 
     Args:
@@ -57,8 +60,10 @@ def content_of(leaves: Mapping[str, Any], groups: Tensor, positions: Sequence[in
         groups: ``(G, g)`` examples that are recombined with one another.
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
+        label_names: All labels of the validation set, where they are strings.
     """
-    return fingerprint({"examples": [str((fingerprint(leaves), groups.tolist(), list(positions), pool))]})
+    whole = fingerprint(leaves), groups.tolist(), list(positions), pool, list(label_names)
+    return fingerprint({"examples": [str(whole)]})
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class Whole:
         groups: ``(G, g)`` long: examples of the pool that are recombined with one another.
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
-        content: Digest of the four above. Where older versions wrote none, or one of the leaves alone, the examples
+        label_names: All labels of the validation set, where they are strings.
+        content: Digest of the five above. Where older versions wrote none, or one of the leaves alone, the examples
             are drawn anew.
 
     Raises:
@@ -94,6 +100,7 @@ class Whole:
     groups: Tensor
     positions: list[int]
     pool: int
+    label_names: list[str]
     content: str
 
     def __post_init__(self) -> None:
@@ -103,7 +110,7 @@ class Whole:
             raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
         if not self._grouped():
             raise ValueError("the groups are not rows of indices of the examples")
-        if self.content != content_of(self.leaves, self.groups, self.positions, self.pool):
+        if self.content != content_of(self.leaves, self.groups, self.positions, self.pool, self.label_names):
             raise ValueError("the examples are not those that were saved")
 
     def _grouped(self) -> bool:

@@ -1,10 +1,11 @@
 """The runs of one validation set: what is measured on its fixed examples, and the explanations of single ones."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
@@ -20,6 +21,8 @@ from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, DisagreementError
+from mviz_lightning.session.broken_examples import broken_examples, left_out
+from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
 from mviz_lightning.session.trained_check import TrainedCheck
@@ -57,6 +60,7 @@ class Session(Preparation):
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _trained_check: TrainedCheck = field(init=False)
     _shares: Shares | None = None
+    _checked_examples: bool = False
     _own: Tensor | None = None
     _runner: Runner | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
@@ -74,23 +78,26 @@ class Session(Preparation):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
+        started = time.perf_counter()
+        with self.ranks.raise_on_all_ranks():
+            self._read()
         agreement = self._agreement()
-        collected, tried = self._ready()
-        probe, evaluator = collected.probe, tried.evaluator
-        before = evaluator.rows
+        self._leave_out_broken_examples()
+        probe, shares, tried = self._read()
+        evaluator, before = tried.evaluator, tried.evaluator.rows
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.raise_on_all_ranks():
-            shares = self._shares_of(probe, tried.outputs)
             outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
         self._trained_check.run(outputs, evaluator, probe, tried.call, self.ranks)
         outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
+        self._reading.leave_out(outputs, shares.task, self.ranks)
         with self.ranks.raise_on_all_ranks():
-            metrics = shares.metrics(probe, outputs, groups, sync=self.ranks.count > 1)
+            metrics = shares.metrics(probe, outputs, groups, self._reading.left_out, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
         values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
-        floor = self._reading.floor(outputs, shares.task, len(self.config.modalities))
+        floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         return Measurement(values, rows, time.perf_counter() - started, floor)
 
@@ -100,33 +107,56 @@ class Session(Preparation):
         Raises:
             DisagreementError: They differ, and ``on_disagreement`` does not say to log all the same.
         """
-        collected, tried = self._ready()
+        probe, shares, tried = self._read()
         check = AgreementCheck(self._own_outputs, self.ranks)
-        task = self._shares_of(collected.probe, tried.outputs).task
-        found = check.check(tried, task)
+        found = check.check(tried, shares.task)
         if found is None or found.holds:
             return found
-        followed = check.follow(tried, collected.probe)
+        followed = check.follow(tried, probe)
         if followed is not None and followed.observed is not None:
             self._tried, self._runner = followed, None
             self.remarks.say(f"the step computes its scores in another way than before: {followed.observed.line}")
             return replace(found, predictions=1.0, deviation=0.0)
-        found = check.measured(tried, collected.probe, task) or found
+        found = check.measured(tried, probe, shares.task) or found
         if self.config.on_disagreement == "withhold":
             raise DisagreementError(found)
         self.remarks.say(str(DisagreementError(found)))
         return found
 
-    def _shares_of(self, probe: Probe, outputs: int) -> Shares:
-        """Settle the task once, on all labels of the probe."""
+    def _read(self) -> tuple[Probe, Shares, TriedModel]:
+        """Return the fixed examples with their labels and the task, which are read once, and the model."""
+        collected, tried = self._ready()
         if self._shares is None:
-            config, size = self.config, probe.groups.shape[1]
-            task = self._reading.task_of(probe, outputs)
-            score = config.score or (
-                None if self._tried is None or self._tried.observed is None else self._tried.observed.score
-            )
-            self._shares = Shares(probe.schema.names, task, size, config.pairs, score, config.seed)
-        return self._shares
+            config, probe = self.config, collected.probe
+            found = self._reading.read_labels(probe, tried.outputs)
+            self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
+            size, score = probe.groups.shape[1], config.score or (tried.observed.score if tried.observed else None)
+            self._shares = Shares(probe.schema.names, found.task, size, config.pairs, score, config.seed)
+        return collected.probe, self._shares, tried
+
+    def _leave_out_broken_examples(self) -> None:
+        """Leave out, once, the examples whose own outputs are NaN or infinite; where most are, the model is broken."""
+        if self._checked_examples:
+            return
+        probe, shares, tried = self._read()
+        everyone = torch.arange(probe.size)
+        examples = everyone if self.config.explainers else probe.groups.flatten()
+        broken = broken_examples(probe, tried.evaluator, self.ranks, examples, shares.task)
+        if 2 * len(broken) >= len(examples):
+            return
+        if broken and len(examples) < len(everyone):  # one of these may take the place
+            broken = broken_examples(probe, tried.evaluator, self.ranks, everyone, shares.task)
+        self._checked_examples = True
+        if broken:
+            self._leave_out(broken, max(self.ranks.gather(tried.fusion_share)))
+
+    def _leave_out(self, examples: Sequence[int], fusion_share: float) -> None:
+        collected, shares = self._ready()[0], self._read()[1]
+        rest = self._sampler.without(collected, examples, fusion_share)
+        if rest is not None:
+            self._collected = rest
+            self._shares = replace(shares, group_size=rest.probe.groups.shape[1])
+            self.remarks.say(left_out([collected.positions[example] for example in examples]))
 
     @property
     def explainable(self) -> bool:
@@ -136,8 +166,7 @@ class Session(Preparation):
     @property
     def task(self) -> Task:
         """What the outputs stand for."""
-        collected, tried = self._ready()
-        return self._shares_of(collected.probe, tried.outputs).task
+        return self._read()[1].task
 
     def score_reference(self) -> ScoreReference:
         """Return what the score is measured against; all processes get the same."""
@@ -149,8 +178,8 @@ class Session(Preparation):
 
     def _agreed(self, compute: Callable[[Shares, Probe, int], T]) -> T:
         with self.ranks.raise_on_all_ranks():
-            collected, tried = self._ready()
-            found = compute(self._shares_of(collected.probe, tried.outputs), collected.probe, tried.outputs)
+            probe, shares, tried = self._read()
+            found = compute(shares, probe, tried.outputs)
         return self.ranks.gather(found)[0]
 
     def explain(self, method: Explainer, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
@@ -176,15 +205,15 @@ class Session(Preparation):
         return replace(explained, seconds=time.perf_counter() - started)
 
     def _prepared(self) -> Runner:
-        collected, tried = self._ready()
-        probe, config = collected.probe, self.config
-        shares = self._shares_of(probe, tried.outputs)
+        probe, shares, tried = self._read()
+        collected, config = self._ready()[0], self.config
         self.modality_types = modality_types_of(probe)
         cut = replace(
             probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
         )
         scale = shares.scale(probe, tried.outputs)
-        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed)
+        masked = self._reading.left_out
+        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked)
         self._past = self._past if collected.restored else ExplainerState()
         return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
 

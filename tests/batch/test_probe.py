@@ -274,10 +274,12 @@ def test_tokens_are_masked_with_an_integer_baseline() -> None:
         ([1, 0, 2], torch.tensor([1, 0, 2])),
         (np.array([0.5, 1.5]), torch.tensor([0.5, 1.5], dtype=torch.float64)),
         ([torch.tensor(1), torch.tensor(2)], torch.tensor([1, 2])),
-        (["cat", "dog"], None),
+        (["dog", "cat", "dog"], torch.tensor([1, 0, 1])),
+        (np.array(["dog", "cat"]), torch.tensor([1, 0])),
+        (["dog", 1], None),
         ([{"boxes": 1}], None),
     ],
-    ids=["tensor", "list", "array", "list of scalars", "strings", "dicts"],
+    ids=["tensor", "list", "array", "list of scalars", "strings", "array of strings", "mixed", "dicts"],
 )
 def test_labels_are_numbers_or_nothing(leaf, expected) -> None:
     assert same(as_labels(leaf), expected)

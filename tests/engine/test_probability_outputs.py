@@ -1,7 +1,7 @@
 """Probabilities and masked classes: the logits behind them are decomposed, and nothing else."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,15 @@ from mviz_lightning.explainers import (
     UnimodalImportance,
 )
 from mviz_lightning.functional import decomposable
-from mviz_lightning.functional.outputs import largest_output, levelled, logits_of, masked_classes, noise_floor
+from mviz_lightning.functional.outputs import (
+    NEVER,
+    largest_output,
+    levelled,
+    logits_of,
+    masked_classes,
+    masked_entries,
+    noise_floor,
+)
 from mviz_lightning.session.explain import ShareReport
 
 COUNT = 96
@@ -403,9 +411,59 @@ def test_a_label_is_masked_likewise() -> None:
     assert found.values["total/image"] == pytest.approx(expected.values["total/image"], abs=1e-6)
 
 
-def test_a_value_that_is_masked_in_some_rows_is_refused_as_before() -> None:
-    with pytest.raises(RuntimeError, match="have classes masked with -inf in some rows only"):
-        report(lambda logits: logits.masked_fill((logits < 0) & (logits > logits.amin(1, keepdim=True)), -torch.inf))
+def masking_by_row(value: float, *, added: bool = False, places: Sequence[int] = (1,)) -> Callable[[Tensor], Tensor]:
+    """Return a head that masks some of four classes in the rows whose first logit is positive."""
+
+    def head(logits: Tensor) -> Tensor:
+        classes = torch.cat([logits, logits[:, :1] - logits[:, 1:2].square()], 1)
+        chosen = (logits[:, :1] > 0) & torch.isin(torch.arange(classes.shape[1]), torch.tensor(places))
+        return torch.where(chosen, classes + value if added else value, classes)
+
+    return head
+
+
+def four_classes(logits: Tensor) -> Tensor:
+    return masking_by_row(0.0, added=True)(logits)
+
+
+@pytest.mark.parametrize("value", MASKS[:-1])
+@pytest.mark.parametrize("added", [False, True])
+def test_the_shares_leave_out_a_class_that_some_rows_mask(value: float, added: bool) -> None:
+    expected = report(lambda logits: four_classes(logits)[:, [0, 2, 3]])
+    found = report(masking_by_row(value, added=added))
+
+    shares = [name for name in expected.values if name.startswith(("contribution", "total", "interaction"))]
+    assert {name: found.values[name] for name in shares} == pytest.approx(
+        {name: expected.values[name] for name in shares}, abs=1e-6
+    )
+    assert found.notes == "masked in some rows and left out of the shares: class 1"
+
+
+def test_the_score_reads_the_classes_that_a_row_does_not_mask() -> None:
+    found = report(masking_by_row(-torch.inf), num_examples=COUNT)
+    with torch.no_grad():
+        said = Headed(masking_by_row(-torch.inf))(floats(COUNT, 4, seed=1), floats(COUNT, 3, seed=2)).argmax(1)
+
+    assert 1 in said
+    assert found.values["score"] == pytest.approx(float((said == integers(2, COUNT, seed=3)).double().mean()))
+
+
+@pytest.mark.parametrize("value", [-torch.inf, -1e9])
+def test_all_stages_work_where_some_rows_mask_a_class(value: float) -> None:
+    found = report(masking_by_row(value), explainers=STAGES)
+
+    assert set(found.results) == {"dime", "importance", "cross_modal", "errors", "prediction", "representation"}
+    for explanation in found.explanations["dime"]:
+        for output in explanation.outputs:
+            assert abs(output.value) < 100 or output.output == 1
+
+
+def test_too_few_classes_that_all_rows_have_are_refused() -> None:
+    with pytest.raises(
+        RuntimeError,
+        match=r"3 of 4 classes are masked in some rows \(class 0, class 1, class 3\), and shares need 2 or",
+    ):
+        report(masking_by_row(-torch.inf, places=(0, 1, 3)))
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
@@ -417,6 +475,31 @@ def test_what_is_masked(task: Any) -> None:
     assert masked_classes(outputs[:, 1:2], task).tolist() == [False]  # nothing else is left
     assert largest_output(outputs[:, :3], "multiclass") == 9
     assert levelled(outputs, "multiclass").isfinite().all()
+
+
+def test_what_is_masked_in_each_row() -> None:
+    far = torch.finfo(torch.float32).min
+    outputs = torch.tensor([[1.0, -1e9, 3.0, far], [-1e9, 2.0, 4.0, -torch.inf], [0.5, 2.0, 9.0, far]])
+    expected = [[False, True, False, True], [True, False, False, True], [False, False, False, True]]
+
+    assert masked_entries(outputs, "multiclass").tolist() == expected
+    assert masked_classes(outputs, "multiclass").tolist() == [True, True, False, True]
+    assert levelled(outputs, "multilabel")[0].tolist() == [1, NEVER, 3, NEVER]
+    assert not masked_entries(outputs, "regression").any()
+    assert not masked_entries(torch.full((2, 3), -torch.inf), "multiclass").any()  # nothing else is left
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        -1e4 + 30 * torch.linspace(-1, 1, 40).view(10, 4),  # log-likelihoods of long texts
+        torch.tensor([[10.0, -9e3, 1.0], [-20.0, -1.5e4, 3.0], [5.0, 4.0, 2.0]]),  # not alike
+        torch.tensor([[300.0, -1e4, 1.0], [-250.0, -1e4, 3.0], [5.0, 4.0, 2.0]]),  # the others are not so much smaller
+        torch.tensor([[1.0, -100.0], [2.0, -100.0], [3.0, -9.0]]),  # a probability of 0 in some rows
+    ],
+)
+def test_genuine_large_negative_logits_are_no_masks(outputs: Tensor) -> None:
+    assert not masked_entries(outputs, "multiclass").any()
 
 
 def test_large_logits_are_no_masks() -> None:

@@ -13,11 +13,18 @@ from reference import slow
 from reference.worlds import recombined, responses
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric, R2Score
-from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MultilabelAccuracy
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from mviz_lightning.explainers import Shares
 from mviz_lightning.functional import Task, contribution_shares, design, emap
-from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, default_score
+from mviz_lightning.metrics import (
+    ContributionShares,
+    EMAPGap,
+    GradedAccuracy,
+    LabelRankingAveragePrecision,
+    PerceptualScore,
+    default_score,
+)
 
 seeds = st.integers(0, 10_000)
 NAMES = ("image", "text", "audio", "table", "video")
@@ -53,12 +60,17 @@ def rows(modalities: int, size: int, groups: int, seed: int, outputs: int = 3) -
     [
         ("multiclass", 3, MulticlassAccuracy),
         ("binary", 1, BinaryAccuracy),
-        ("multilabel", 3, MultilabelAccuracy),
+        ("multilabel", 3, LabelRankingAveragePrecision),
         ("regression", 2, R2Score),
     ],
 )
 def test_each_task_has_its_score(task: Task, outputs: int, kind: type[Metric]) -> None:
     assert isinstance(default_score(task, outputs), kind)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+def test_soft_labels_are_scored_by_their_value(task: Task) -> None:
+    assert isinstance(default_score(task, 3, graded=True), GradedAccuracy)
 
 
 def test_accuracy_counts_examples_and_not_classes() -> None:

@@ -22,6 +22,9 @@ VALUES = torch.tensor([0.3, -1.2, 4.0])
         (3, CLASSES.unsqueeze(1), "multiclass"),
         (2, YES_NO, "multiclass"),
         (2, YES_NO.bool(), "multiclass"),
+        (2, YES_NO.float(), "multiclass"),
+        (3, CLASSES.float().unsqueeze(1), "multiclass"),
+        (3, CLASSES + 1, "multiclass"),
         (1, YES_NO, "binary"),
         (1, YES_NO.bool(), "binary"),
         (1, YES_NO.float().unsqueeze(1), "binary"),
@@ -68,7 +71,7 @@ def test_several_outputs_without_labels_are_refused_with_what_to_say() -> None:
 @pytest.mark.parametrize(
     ("task", "outputs", "target", "message"),
     [
-        ("multiclass", 3, LABELS, r"needs targets of 1 value\(s\) an example; they have \(3,\)"),
+        ("multiclass", 4, LABELS, r"needs targets of 1 value\(s\) an example; they have \(3,\)"),
         ("multilabel", 3, CLASSES, r"'multilabel' with 3 outputs needs targets of 3 .* they have one value"),
         ("regression", 2, VALUES, r"needs targets of 2 value\(s\) .* target= with the path of the right leaf"),
         (None, 4, LABELS, r"task='multilabel' with 4 outputs needs targets of 4 .* Say task= if it was guessed wrong"),
@@ -88,7 +91,9 @@ def test_real_values_as_classes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("task", "outputs", "target", "message"),
     [
-        ("multiclass", 3, CLASSES + 1, r"needs targets from 0 to 2; found are 1 to 3"),
+        ("multiclass", 3, CLASSES * 2, r"needs targets from 0 to 2; found are 0 to 4"),
+        ("multiclass", 2, CLASSES + 1, r"needs targets from 0 to 1; found are 1 to 3"),
+        ("multiclass", 3, 1 - 2 * LABELS, r"needs targets from 0 up; found are -1 to 1"),
         ("multiclass", 3, CLASSES - 1, r"found are -1 to 1\. Leave unlabelled examples out"),
         (None, 2, CLASSES, r"task='multiclass' with 2 outputs needs targets from 0 to 1; found are 0 to 2"),
         ("binary", 1, CLASSES, r"needs targets from 0 to 1; found are 0 to 2"),

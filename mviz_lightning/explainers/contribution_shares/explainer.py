@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.collapse.raw_input_proof import RawInputProof, fit_raw_input_proof
+from mviz_lightning.collapse.raw_input_proof import RawInputProof, encoded, fit_raw_input_proof
 from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
@@ -16,6 +16,7 @@ from mviz_lightning.functional import Design, Task, design
 from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.functional.targets import decided, graded, labelled
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
+from mviz_lightning.metrics.score_forms import fitted
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Shares:
         task: Meaning of the outputs.
         group_size: Number of examples recombined with one another.
         pairs: Whether to measure the share of each pair; by default with three and four modalities.
-        score: A torchmetric for the score; accuracy or R² by default.
+        score: A torchmetric for the score; by default what :func:`default_score` says.
         seed: Seed of the design.
     """
 
@@ -58,22 +59,28 @@ class Shares:
         """Return ``(G, g, C)``: the outputs of the real examples among the responses to :meth:`plan`."""
         return self.design.own(self._by_group(outputs))
 
-    def metrics(self, probe: Probe, outputs: Tensor, groups: Tensor, *, sync: bool = False) -> list[Metric]:
+    def metrics(
+        self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
+    ) -> list[Metric]:
         """Return metrics of the outputs, whose statistics several processes can add up.
 
         Args:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
             groups: ``(G', g)`` the groups that count: the first of the planned ones.
+            left_out: ``(C,)`` bool: classes that the shares of variance leave out, because some row masks them. Scores
+                and flips read the decision of each row, which may be one of them. None if no row masks any.
             sync: Whether ``compute`` gathers from all processes.
 
         Returns:
             Metrics whose ``compute`` returns values by the names under which they are logged.
         """
         by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
-        unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), sync=sync)
+        kept = by_group if left_out is None else by_group[..., ~left_out.to(outputs.device)]
+        decides = "multiclass" if self._graded(target) and self.task == "multilabel" else self.task
+        unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), decides, sync=sync)
         for metric in unlabelled:
-            metric.to(outputs.device).update(by_group)
+            metric.to(outputs.device).update(kept if isinstance(metric, ContributionShares) else by_group)
         if target is None:
             return unlabelled
         score = self._score(outputs.shape[-1], target)
@@ -86,13 +93,19 @@ class Shares:
             metric.to(outputs.device).update(by_group, target[groups].to(outputs.device))
         return [*unlabelled, *scored]
 
-    def _unlabelled(self, scale: Tensor | None, *, sync: bool) -> list[Metric]:
-        """Return the metrics that need no labels."""
-        shared: dict[str, Any] = {"task": self.task, "sync_on_compute": sync, **self._plan}
-        contribution = ContributionShares(self.modalities, scale=scale, **shared)
-        return (
-            [contribution] if self.task == "regression" else [contribution, PredictionFlips(self.modalities, **shared)]
-        )
+    def _unlabelled(self, scale: Tensor | None, decides: Task, *, sync: bool) -> list[Metric]:
+        """Return the metrics that need no labels.
+
+        Args:
+            scale: What makes several regression outputs comparable.
+            decides: Of what task the decisions are: with soft labels the answer is the highest output alone.
+            sync: Whether they gather from all processes.
+        """
+        shared: dict[str, Any] = {"sync_on_compute": sync, **self._plan}
+        contribution = ContributionShares(self.modalities, task=self.task, scale=scale, **shared)
+        if self.task == "regression":
+            return [contribution]
+        return [contribution, PredictionFlips(self.modalities, task=decides, **shared)]
 
     def _require_predictions(self, score: Metric, target: Tensor) -> None:
         """Raise a ConfigurationError if a score that gathers predictions gets none on this process.
@@ -100,7 +113,9 @@ class Shares:
         Gathering would abort the process, and no handler could catch that.
         """
         unscored = not bool(labelled(target, self.task).any())
-        if unscored and any(isinstance(default, list) for default in score._defaults.values()):
+        metrics = [metric for metric in score.modules() if isinstance(metric, Metric)]
+        keeps = any(isinstance(default, list) for metric in metrics for default in metric._defaults.values())
+        if unscored and keeps:
             raise ConfigurationError(
                 f"score={type(score).__name__} keeps predictions, and this process has no labelled group to "
                 "predict; raise num_examples until there is a group of examples for each process."
@@ -121,9 +136,13 @@ class Shares:
         return {} if target is None else fit_raw_input_proof(probe, target, self.task, outputs, self.seed)
 
     def _score(self, outputs: int, target: Tensor) -> Metric:
-        if self.score is not None:
-            return self.score.clone()
-        return default_score(self.task, outputs, graded=self.task == "multilabel" and graded(target))
+        if self.score is None:
+            return default_score(self.task, outputs, graded=self._graded(target))
+        known = target[labelled(target, self.task)]
+        return fitted(self.score, self.task, encoded(known, self.task, outputs), known)
+
+    def _graded(self, target: Tensor | None) -> bool:
+        return target is not None and graded(target, self.task)
 
     @property
     def _plan(self) -> dict[str, Any]:
@@ -156,6 +175,4 @@ class Shares:
         target = probe.target
         if target is None or not bool(labelled(target[probe.groups.flatten()], self.task).any()):
             return None
-        if self.task == "multilabel" and graded(target):
-            return target.flatten(1).double()
-        return decided(target, self.task)
+        return target.double() if graded(target, self.task) else decided(target, self.task)

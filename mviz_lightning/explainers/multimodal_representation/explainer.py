@@ -224,7 +224,9 @@ def _unfused(probe_context: ProbeContext, kinds: Tensor, outputs: Tensor) -> str
     followed, modalities = sorted(set(kinds[kinds != CONSTANT].tolist())), probe_context.design.modalities
     if len(followed) != 1 or followed[0] == modalities:
         return None
-    by_group = probe_context.decomposable(outputs).reshape(len(probe_context.probe.groups), -1, outputs.shape[1])
+    scaled = probe_context.decomposable(outputs)
+    scaled = scaled if probe_context.left_out is None else scaled[:, ~probe_context.left_out]
+    by_group = scaled.reshape(len(probe_context.probe.groups), -1, scaled.shape[1])
     mean = torch.stack([probe_context.design.components(group) for group in by_group]).mean(0)
     others = float(1 - share_ratios(mean, modalities)[followed[0]])
     return probe_context.probe.schema.names[followed[0]] if others > 1 - UNIMODAL and float(mean[0]) > 0 else None
