@@ -22,7 +22,9 @@ class StopStep(BaseException):
 
 
 @contextmanager
-def muted(module: nn.Module, *, seed: int = 0, copy_weights: bool = False) -> Iterator[WriteGuard]:
+def muted(
+    module: nn.Module, *, seed: int = 0, step: Step | None = None, copy_weights: bool = False
+) -> Iterator[WriteGuard]:
     """Let the user's own step be called inside the block without a trace.
 
     To what :func:`isolated` does, this adds:
@@ -39,8 +41,10 @@ def muted(module: nn.Module, *, seed: int = 0, copy_weights: bool = False) -> It
     Args:
         module: The user's model.
         seed: Seed of the random numbers that the step may draw.
+        step: A step that is a function of the user's own: variables that it keeps are put back too.
         copy_weights: Whether to copy all weights beforehand. Then writes that no operation of PyTorch does are found
-            and undone too, for example into ``weight.detach().numpy()``. Once for a step tells whether it does that.
+            and undone too, for example into ``weight.detach().numpy()``. The first replay of a step tells whether it
+            writes weights that way.
 
     Yields:
         The guard of the weights; its ``written`` names, after the block, the parameters that the step changed.
@@ -51,7 +55,7 @@ def muted(module: nn.Module, *, seed: int = 0, copy_weights: bool = False) -> It
     """
     with ExitStack() as stack:
         stack.enter_context(isolated(module, seed=seed))
-        held = HeldState(module, *_optimizers(module))
+        held = HeldState(module, step, *_optimizers(module))
         guard = WriteGuard(held.tensors, copy=copy_weights)
         stack.callback(restore_all, [*held.restores, *_snapshot_trainer(module), guard.restore])
         held.mute()

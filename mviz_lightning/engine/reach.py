@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 from types import BuiltinFunctionType, CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
+from weakref import ProxyTypes
 
 import numpy as np
 import torch
@@ -115,6 +116,8 @@ def cell_content(cell: CellType) -> list[Any]:
 
 
 def _can_change(value: Any) -> bool:
+    if type(value) in ProxyTypes:
+        return False
     if isinstance(value, np.ndarray):
         return bool(value.nbytes < LARGEST_ARRAY)
     if isinstance(value, type | FunctionType):

@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeAlias
+from weakref import ProxyTypes
 
 import numpy as np
 import torch
@@ -110,13 +111,18 @@ def snapshot_contents(values: Iterable[Any]) -> list[Restore]:
     waiting = deque(values)
     while waiting:
         value = waiting.popleft()
-        if isinstance(value, SNAPSHOT_TYPES) and id(value) not in seen:
+        if can_snapshot(value) and id(value) not in seen:
             seen.add(id(value))
             found.append(snapshot_content(value))
             if isinstance(value, (*CONTAINERS, tuple)) and len(value) <= LARGEST_STATE:
                 held = dict.values(value) if isinstance(value, dict) else value
-                waiting.extend(inner for inner in held if isinstance(inner, SNAPSHOT_TYPES))
+                waiting.extend(filter(can_snapshot, held))
     return found
+
+
+def can_snapshot(value: Any) -> bool:
+    """Tell whether a value can change in place; a proxy raises at the question once its object is gone."""
+    return type(value) not in ProxyTypes and isinstance(value, SNAPSHOT_TYPES)
 
 
 def snapshot_content(value: Any) -> Restore:

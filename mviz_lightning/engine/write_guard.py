@@ -138,10 +138,12 @@ def storage_address(tensor: Tensor) -> int:
 def _has_own_dispatch(types: Iterable[type]) -> bool:
     """Tell whether tensors are of a class that runs operations itself, sharded ones for example.
 
-    Its inner operations come past the mode only if the mode leaves the outer one to it.
+    Its inner operations come past the mode only if the mode leaves the outer one to it. Fake tensors hold nothing.
     """
     plain = Tensor.__torch_dispatch__
-    return any(getattr(kind, "__torch_dispatch__", plain) is not plain for kind in types)
+    return any(
+        getattr(kind, "__torch_dispatch__", plain) is not plain and kind.__name__ != "FakeTensor" for kind in types
+    )
 
 
 def _written_tensors(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:

@@ -5,6 +5,7 @@ import itertools
 import logging
 import threading
 import warnings
+import weakref
 from collections import ChainMap, UserDict
 from collections.abc import Callable, Iterator
 from copy import copy
@@ -206,6 +207,20 @@ def test_a_change_would_be_seen(module: Holding, act: Callable[[Holding], Any]) 
     assert (held(module), module.told()) != before
 
 
+def test_variables_of_a_step_that_is_a_function_are_put_back(module: Holding) -> None:
+    count, told = counting()
+    before = told()
+
+    def step(_: nn.Module, batch: int) -> int:
+        count()
+        return batch
+
+    with muted(module, step=step):
+        assert call_step(module, step, 3) == 3
+        assert told() != before
+    assert told() == before
+
+
 def test_a_generator_is_not_advanced_and_the_step_is_told(module: Holding) -> None:
     module.stream = (value for value in range(3))
     with pytest.raises(IrreversibleStep, match="takes an entry from a generator, which cannot be put back"):
@@ -274,3 +289,11 @@ def test_the_search_does_not_enter_what_belongs_to_others(module: Holding) -> No
     module.worker = threading.Thread(target=print)
     found = list(map(id, reach.reachable(module)))
     assert not {id(data), id(data.tensors[0]), id(module.loader), id(module.worker), id(vars(module.loader))} & {*found}
+
+
+def test_a_proxy_whose_object_is_gone_is_no_hindrance(module: Holding) -> None:
+    gone = Own()
+    module.own.parent = weakref.proxy(gone)
+    del gone
+    with muted(module):
+        assert call_step(module, lambda *_: 3, None) == 3

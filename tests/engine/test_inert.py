@@ -1,13 +1,15 @@
 """An inert logger can be read like the original, and nothing that is done to it reaches the original."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from mviz_lightning.engine.inert import Inert
+from mviz_lightning.engine.inert import Inert, inert_packages
 
 
 class Board:
@@ -68,6 +70,23 @@ def test_it_is_of_the_originals_class(board: Board) -> None:
     assert isinstance(Inert(board), Board)
     assert not isinstance(Inert(board), CSVLogger)
     assert isinstance(Inert(board).add(), Inert)
+
+
+def test_functions_of_trackers_do_nothing_inside(monkeypatch: pytest.MonkeyPatch, board: Board) -> None:
+    package = ModuleType("wandb")
+    package.log, package.run, package.Image = board.add, board, Board
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    before = dict(vars(package))
+    with pytest.raises(ZeroDivisionError), inert_packages():  # noqa: PT012 - fails after it has logged
+        package.log({"loss": 1.0})
+        package.run.add(1)
+        assert package.run.name == "run"
+        assert package.Image is Board
+        _ = 1 / 0
+    assert vars(package) == before
+    assert board.done == []
+    package.log(1)
+    assert board.done == [(1,)]
 
 
 def test_a_tensorboard_logger_writes_nothing(tmp_path: Path) -> None:

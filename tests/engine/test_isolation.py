@@ -2,6 +2,7 @@
 
 import random
 import warnings
+import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -628,3 +629,13 @@ def test_a_module_of_another_class_is_put_back() -> None:
         nn.utils.parametrizations.weight_norm(module[0])
     assert type(module[0]) is nn.Linear
     assert module[0].weight is weight
+
+
+def test_a_proxy_whose_object_is_gone_is_no_hindrance() -> None:
+    module, gone = nn.Linear(2, 2), nn.Linear(2, 2)
+    module.parent = weakref.proxy(gone)
+    module.parents = [module.parent]
+    del gone
+    with isolated(module):
+        module.parents.clear()
+    assert len(module.parents) == 1

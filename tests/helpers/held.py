@@ -28,12 +28,10 @@ def parts(value: Any) -> list[Any]:
         return [str(value.shape), value.requires_grad, bits(value), address, gradient]
     if isinstance(value, np.ndarray):
         return list(value) if value.dtype == object else [str(value.tobytes())]
-    if isinstance(value, torch.Generator):
-        return [bits(value.get_state())]
-    if isinstance(value, partial):
-        return [*value.args, *value.keywords.values()]
+    if isinstance(value, (torch.Generator, partial)):
+        return [bits(value.get_state())] if isinstance(value, torch.Generator) else [*value.args, value.keywords]
     if isinstance(value, (np.random.RandomState, random.Random)):
-        return [str(value.getstate() if isinstance(value, random.Random) else value.get_state())]
+        return [str(value.get_state() if isinstance(value, np.random.RandomState) else value.getstate())]
     found = list(value.values()) + list(value) if isinstance(value, dict) else []
     found += list(value) if isinstance(value, (list, tuple, set, deque)) else []
     found += [getattr(value, name, "absent") for name in getattr(type(value), "__slots__", ())]
