@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.batches import FAMILIES, LateFusion, OnBatch, floats, integers, probe_of, seeded
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Segments
@@ -558,6 +559,30 @@ ASSIGNED = {
 def test_containers_into_which_the_caller_assigns_are_replayed_as_they_were_returned(box: Any, use: Any) -> None:
     module = Late(lambda left, right: use(left) * use(right), Boxed(4, box), Boxed(3, box))
     assert_exact(module, "image", "text", chunk_size=16)
+
+
+def llava() -> nn.Module:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**sizes, image_size=8, patch_size=4)
+    text = LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=40)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=39, image_seq_length=4)
+    return LlavaForConditionalGeneration(config).eval()
+
+
+def test_the_image_encoder_of_llava_is_reused() -> None:
+    """Its own forward assigns projected features into the container that the encoder returned."""
+    tokens = integers(38, COUNT, 10)
+    tokens[:, 1:5] = 39  # where the image stands
+    probe = probe_of({"image": floats(COUNT, 3, 8, 8), "text": tokens})
+
+    def last(module: nn.Module, batch: Any) -> Tensor:
+        return module(pixel_values=batch["image"], input_ids=batch["text"]).logits[:, -1]
+
+    asking = Evaluator(seeded(llava), last)
+    found = asking(probe, [GRID])[0]
+    assert asking.reuse
+    assert {"model.vision_tower", "model.multi_modal_projector"} <= set(asking._plan.modules)
+    torch.testing.assert_close(found, asking.plain(probe, GRID), rtol=1e-5, atol=1e-6)
 
 
 class Unrolled(nn.Module):
