@@ -15,6 +15,8 @@ FILES = (
     "contrastive",
     "rows",
     "networks",
+    "surprises",
+    "detours",
     "setups",
     "habits",
     "frameworks",
