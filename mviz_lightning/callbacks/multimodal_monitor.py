@@ -53,12 +53,14 @@ class MultimodalMonitor(Remembering):
             together, or a ``Modality``. A path joins keys and indices by dots. For a dict:
             ``{"image": "pixel_values", "text": ["ids", "mask"]}``; for nested tuples:
             ``{"image": "0.0", "text": "0.1"}``.
-        target: Path of the labels; -100 marks an example without a label. By default no scores are logged.
+        target: Path of the labels: numbers, or strings that name classes; -100 marks an example without a label. By
+            default no scores are logged.
         task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``. By default it is guessed from labels
             and outputs, and the log names the guess.
         predict: ``(module, batch) -> outputs``, a function or its dotted path, for a model whose ``forward`` cannot be
             called with the batch, or returns no scores. By default the monitor finds the call.
-        score: A torchmetric of predictions and targets. By default accuracy, or R² for a regression.
+        score: A torchmetric of predictions and targets. By default accuracy of classes, label-ranking average precision
+            of labels, the target's value at the highest output for soft labels, R² for a regression.
         num_examples: Number of validation examples that are recombined. By default 128, or 256 where encodings are
             reused and the fusion is cheap.
         group_size: Number of examples that are recombined with one another. By default 16 for up to four modalities,

@@ -50,7 +50,7 @@ def one_each(target: Tensor) -> bool:
 
 
 def distributions(target: Tensor) -> bool:
-    """Tell whether every row of ``(N, C)`` targets sums to 1: one-hot, smoothed or soft labels of classes."""
+    """Tell whether there are ``(N, C)`` targets whose rows sum to 1: one-hot, smoothed or soft labels of classes."""
     rows = rows_of(target).double()
     return len(rows) > 0 and within_unit(rows) and bool(((rows.sum(1) - 1).abs() < WHOLE).all())
 

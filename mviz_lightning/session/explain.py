@@ -121,13 +121,14 @@ def explain(
         model: Any module.
         batches: A loader, or some batches, all of which are read; a uniform sample of their examples is used.
         modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``.
-        target: Path of the labels; -100 marks an example without a label.
+        target: Path of the labels: numbers, or strings that name classes; -100 marks an example without a label.
         task: Meaning of the outputs; by default guessed from target and outputs, and written to the log.
         predict: ``(model, batch) -> outputs``, if ``forward`` cannot be called with the batch.
         step: ``(model, batch) -> anything``, a function of your own that computes a loss or a metric, or the name of a
             method of the model such as ``"validation_step"``. One call of it tells how the model is called, which
             outputs are the scores, where the labels are and what the task is.
-        score: A torchmetric of predictions and targets; accuracy or R2 by default.
+        score: A torchmetric of predictions and targets; by default accuracy of classes, label-ranking average precision
+            of labels, the target's value at the highest output for soft labels, R2 for a regression.
         num_examples: Number of examples that are recombined; by default 128, or 256 if encodings are reused and the
             fusion is cheap.
         group_size: Number of examples recombined with one another; by default 16, or 32 under the same condition.

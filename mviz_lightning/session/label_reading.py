@@ -61,7 +61,8 @@ class LabelReader:
         """
         target, said = self._numbers(probe, outputs, everything=everything)
         if target is not None and self.ignored != IGNORED:
-            target = target.where(target != self.ignored, IGNORED)
+            signed = target if target.is_floating_point() else target.long()  # uint8 holds no -100
+            target = signed.where(signed != self.ignored, IGNORED)
         task = resolve_task(self.given, outputs, target)
         if self.given is None:
             said.append(told(task, outputs, target))

@@ -87,7 +87,7 @@ def changes(task: Task, outputs: int, target: Tensor | None) -> str:
 
 def default_scoring(task: Task, target: Tensor | None) -> str:
     """Return in words the default score of labels in standard form; ``""`` for accuracy of hard classes and for R2."""
-    if target is None or task == "regression":
+    if target is None or task == "regression" or not bool(labelled(target).any()):
         return ""
     if graded(target, task):
         return SCORES["sides" if task == "binary" else "graded"]

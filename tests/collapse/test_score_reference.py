@@ -22,7 +22,7 @@ from torchmetrics.classification import (
 from mviz_lightning.collapse.raw_input_proof import RawInputProof, encoded, fit_raw_input_proof
 from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.functional import Task
-from mviz_lightning.metrics import default_score
+from mviz_lightning.metrics import GradedAccuracy, LabelRankingAveragePrecision, default_score
 from mviz_lightning.session.history import History
 
 NAN, INF = float("nan"), float("inf")
@@ -33,6 +33,7 @@ NAN, INF = float("nan"), float("inf")
 CLASSES = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
 LABELS = torch.tensor([0, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 SEVERAL = torch.tensor([[0, 1, 1], [0, 1, 0], [0, 1, 1], [1, 1, 0]])
+SOFT = torch.tensor([[0.3, 1.0, 0.0], [0.0, 0.6, 0.9], [0.0, 0.0, 0.3]])
 VALUES = torch.tensor([1.0, 2.0, 3.0, 6.0])
 
 
@@ -49,6 +50,11 @@ VALUES = torch.tensor([1.0, 2.0, 3.0, 6.0])
         (BinaryAUROC(), "binary", LABELS, 1, 0.5, 1),
         (BinaryF1Score(), "binary", 1 - LABELS, 1, 0, 1),
         (MultilabelAccuracy(3, average="micro"), "multilabel", SEVERAL, 3, 9 / 12, 1),
+        (LabelRankingAveragePrecision(), "multilabel", SEVERAL, 3, (3 + 5 / 6) / 4, 1),
+        (LabelRankingAveragePrecision(), "multilabel", torch.eye(2).long().repeat(5, 1), 2, 0.75, 1),  # in some order
+        (GradedAccuracy(), "multilabel", SOFT, 3, (1 + 0.6 + 0) / 3, (1 + 0.9 + 0.3) / 3),
+        (GradedAccuracy(), "multiclass", SOFT, 3, (1 + 0.6 + 0) / 3, (1 + 0.9 + 0.3) / 3),
+        (GradedAccuracy(), "binary", torch.tensor([0.9, 0.8, 0.1]), 1, (0.9 + 0.8 + 0.1) / 3, (0.9 + 0.8 + 0.9) / 3),
         (MultilabelAveragePrecision(3), "multilabel", SEVERAL, 3, (0.25 + 1 + 0.5) / 3, 1),
         (R2Score(), "regression", VALUES, 1, 0, 1),
         (R2Score(), "regression", torch.stack([VALUES, -VALUES.square()], 1), 2, 0, 1),
@@ -156,6 +162,7 @@ def test_the_score_that_is_given_is_left_as_it_was() -> None:
         ("multiclass", torch.tensor([2, 0]), 3, [[0, 0, 1], [1, 0, 0]]),
         ("multiclass", torch.tensor([[2], [0]]), 3, [[0, 0, 1], [1, 0, 0]]),
         ("binary", torch.tensor([1, 0]), 1, [[1], [0]]),
+        ("multiclass", torch.tensor([[0.5, 0.25], [0, 2]]), 2, [[0.5, 0.25], [0, 2]]),
         ("multilabel", torch.tensor([[1, 0], [1, 1]]), 2, [[1, 0], [1, 1]]),
         ("regression", torch.tensor([0.5, 2.0]), 1, [[0.5], [2]]),
         ("regression", torch.tensor([[[0.5], [1.0]]]), 2, [[0.5, 1]]),

@@ -196,8 +196,9 @@ def holds_first(seed: int) -> bool:
 # -- Missing labels ----------------------------------------------------------------------------------------------------
 
 
-def test_another_value_that_marks_no_label_is_told() -> None:
-    labels = CLASSES.clone()
+@pytest.mark.parametrize("dtype", [torch.long, torch.uint8, torch.float32])
+def test_another_value_that_marks_no_label_is_told(dtype: torch.dtype) -> None:
+    labels = CLASSES.to(dtype, copy=True)
     labels[::2] = 255
     found = session()
     feed(found, [batch(torch.zeros(COUNT)) | {"labels": CLASSES}])
@@ -205,7 +206,8 @@ def test_another_value_that_marks_no_label_is_told() -> None:
     assert probe is not None
     read = LabelReader("multiclass", ignored=255).read(replace(probe, labels=labels), 3)
 
-    assert torch.equal(read.target, torch.where(labels == 255, -100, labels))  # type: ignore[arg-type]
+    assert read.target is not None
+    assert read.target.tolist() == torch.where(labels == 255, -100, labels.long()).tolist()
 
 
 def test_nan_marks_no_class() -> None:
@@ -340,6 +342,7 @@ def test_hard_labels_are_scored_by_their_ranks(caplog: Any) -> None:
         ("multilabel", VQA, "the target's value at the highest output"),
         ("multiclass", VQA, "the target's value at the highest output"),
         ("multilabel", None, ""),
+        ("multilabel", torch.full((2, 3), -100), ""),
     ],
 )
 def test_a_score_that_is_no_accuracy_is_said(task: Any, target: Any, words: str) -> None:

@@ -151,7 +151,7 @@ def _classes(probe: Probe, task: Task) -> Iterator[tuple[Trait, int]]:
         return
     source = str(probe.schema.target)
     labels = decided(target, task).reshape(len(target), -1)
-    for example in labelled(target, task).nonzero().flatten().tolist():
+    for example in labelled(labels, task).nonzero().flatten().tolist():
         row = labels[example]
         on = row.nonzero().flatten().tolist() if task == "multilabel" else row.tolist()
         yield from ((Trait("class", source, label), example) for label in on)
