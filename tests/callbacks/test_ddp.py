@@ -114,7 +114,10 @@ def test_callbacks_are_handed_to_processes_that_are_spawned(tmp_path):
     [
         ("empty", 2, "no validation batch came from"),
         pytest.param(
-            "idle_auroc", 3, "score=MulticlassAUROC keeps predictions, and this process has no group", marks=SLOW
+            "idle_auroc",
+            3,
+            "score=MulticlassAUROC keeps predictions, and this process has no labelled group",
+            marks=SLOW,
         ),
     ],
 )
