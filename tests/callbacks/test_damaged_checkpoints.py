@@ -198,6 +198,7 @@ def test_damages_end_the_training_where_the_user_wants_that(checkpoint: dict[str
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_training_goes_on_whatever_is_damaged(
     tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], damage: str

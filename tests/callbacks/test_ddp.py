@@ -50,6 +50,7 @@ def seen(folder: Path, rank: int) -> dict:
     return json.loads((folder / f"rank{rank}.json").read_text())
 
 
+pytestmark = pytest.mark.timeout(600)
 SLOW = pytest.mark.slow
 
 
