@@ -1,8 +1,34 @@
-"""One thread, since small models run slower on several; and the same hypothesis examples on every machine."""
+"""One thread a process, since small models run slower on several; and the same draws everywhere, in any order."""
 
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads; and for programs that tests start
+
+import pytest
 import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=25)
 settings.load_profile("repeatable")
+
+SEED = int(os.environ.get("TEST_SEED", "0"))
+"""Of the weights and draws of tests that set no seed themselves; they should pass with any."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    """Seed what pytest-randomly does not: a model without a seed hangs on which tests ran before it."""
+    torch.manual_seed(SEED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Seed the test itself, whether or not fixtures were made for another test."""
+    torch.manual_seed(SEED)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Single files run at once, in this process; for folders pytest-xdist starts a worker for each core."""
+    return 0 if all(Path(place.partition("::")[0]).is_file() for place in config.args) else None

@@ -1,4 +1,4 @@
-"""Trains on two processes; run by test_ddp.py with the name of a scenario and a folder."""
+"""Trains on several processes; run by test_ddp.py with a folder, a number of processes and the names of scenarios."""
 
 import json
 import os
@@ -150,4 +150,6 @@ def main(scenario: str, folder: Path, devices: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    for name in sys.argv[3:]:
+        (Path(sys.argv[1]) / name).mkdir(exist_ok=True)
+        main(name, Path(sys.argv[1]) / name, int(sys.argv[2]))

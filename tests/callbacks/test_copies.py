@@ -12,6 +12,8 @@ from helpers.toy import Toy, fit, loader, monitor, trainer
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.explainers import DIME, MultimodalRepresentation
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 Copy = Callable[[Any], Any]
 COPIES = {"pickle": lambda callback: pickle.loads(pickle.dumps(callback)), "deepcopy": copy.deepcopy}  # noqa: S301
 COPIES |= {"copy": copy.copy}

@@ -143,6 +143,7 @@ def fuzzed(
 SHALLOW = ["history", "album", "validations", "explained", "probe"]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("part", SHALLOW)
 def test_a_training_goes_on_without_a_part(
     tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], part: str
@@ -156,6 +157,7 @@ def test_a_training_goes_on_without_a_part(
     assert len(watch.history) == (1 if part == "history" else 3)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("entry", [{"pool": 1}, {"pool": 5}, {"pool": 20}, {"positions": [-5] * 48}])
 def test_examples_that_are_not_those_that_were_saved_are_drawn_anew(
     tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], entry: dict[str, Any]
@@ -196,6 +198,7 @@ def test_damages_end_the_training_where_the_user_wants_that(checkpoint: dict[str
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_training_goes_on_whatever_is_damaged(
     tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], damage: str

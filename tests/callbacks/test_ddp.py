@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,44 @@ PROGRAM = Path(__file__).with_name("ddp_program.py")
 COST = ("seconds", "rows", "overhead")
 
 
-def run(scenario: str, folder: Path, devices: int = 2) -> subprocess.CompletedProcess[str]:
-    folder.mkdir()
-    command = [sys.executable, "-W", "ignore", str(PROGRAM), scenario, str(folder), str(devices)]
-    # Nobody may hang: a run takes seconds.
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+TOGETHER = (
+    (1, ("plain", "explained")),
+    (2, ("plain", "explained", "empty", "raises", "unprintable")),
+    (1, ("all_methods", "uneven", "one_group_each", "idle")),
+    (2, ("all_methods", "uneven", "one_group_each")),
+    (3, ("idle", "idle_auroc")),
+)
+"""Numbers of processes, and scenarios that run one after the other on the same ones: to start them takes longest."""
+
+
+def run(folder: Path, devices: int, *scenarios: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", str(PROGRAM), str(folder), str(devices), *scenarios]
+    # Nobody may hang: a scenario takes seconds.
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Return the folder of what the processes of a scenario saw."""
+
+    @cache
+    def start(devices: int, scenarios: tuple[str, ...]) -> Path:
+        folder = tmp_path_factory.mktemp("processes")
+        finished = run(folder, devices, *scenarios)
+        assert finished.returncode == 0, finished.stderr[-2000:]
+        return folder
+
+    def folder(scenario: str, devices: int) -> Path:
+        return start(*next(one for one in TOGETHER if one[0] == devices and scenario in one[1])) / scenario
+
+    return folder
 
 
 def seen(folder: Path, rank: int) -> dict:
     return json.loads((folder / f"rank{rank}.json").read_text())
 
 
+pytestmark = pytest.mark.timeout(600)
 SLOW = pytest.mark.slow
 
 
@@ -36,11 +64,8 @@ SLOW = pytest.mark.slow
         pytest.param("idle", 3, marks=SLOW),
     ],
 )
-def test_several_processes_give_the_values_of_one(tmp_path, scenario, devices):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for folder, processes in ((one, 1), (two, devices)):
-        finished = run(scenario, folder, processes)
-        assert finished.returncode == 0, finished.stderr[-2000:]
+def test_several_processes_give_the_values_of_one(ran, scenario, devices):
+    one, two = ran(scenario, 1), ran(scenario, devices)
     alone, first, second = seen(one, 0), seen(two, 0), seen(two, 1)
     assert first["probe"] == second["probe"] == alone["probe"]
     expected = without_cost(alone["validated"][0])
@@ -59,11 +84,8 @@ def without_cost(values: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in values.items() if key not in COST}
 
 
-def test_several_processes_explain_as_one_does_and_only_the_first_writes(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for folder, processes in ((one, 1), (two, 2)):
-        finished = run("explained", folder, processes)
-        assert finished.returncode == 0, finished.stderr[-2000:]
+def test_several_processes_explain_as_one_does_and_only_the_first_writes(ran):
+    one, two = ran("explained", 1), ran("explained", 2)
     alone, first, second = seen(one, 0), seen(two, 0), seen(two, 1)
     assert [(entry["by"], len(entry["found"])) for entry in alone["explained"]] == [("three", 3), ("one", 1)]
     for entries in (first["explained"], second["explained"]):
@@ -80,20 +102,16 @@ def test_several_processes_explain_as_one_does_and_only_the_first_writes(tmp_pat
     assert len(list(two.rglob("example_50_over_epochs.png"))) == 2
 
 
-def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(tmp_path):
-    folder = tmp_path / "two"
-    finished = run("raises", folder)
-    assert finished.returncode == 0, finished.stderr[-2000:]
+def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(ran):
+    folder = ran("raises", 2)
     first, second = seen(folder, 0), seen(folder, 1)
     assert all("rank 1 failed: RuntimeError: rank 1 is unwell" in note for note in first["notes"])
     assert all("rank 1 is unwell" in note for note in second["notes"])
     assert len(first["notes"]) == 2
 
 
-def test_an_error_that_cannot_be_printed_hangs_nobody(tmp_path):
-    folder = tmp_path / "two"
-    finished = run("unprintable", folder)
-    assert finished.returncode == 0, finished.stderr[-2000:]
+def test_an_error_that_cannot_be_printed_hangs_nobody(ran):
+    folder = ran("unprintable", 2)
     first, second = seen(folder, 0), seen(folder, 1)
     assert [f"rank 1 failed: {UNPRINTABLE}" in note for note in first["notes"]] == [True, True]
     assert [UNPRINTABLE in note for note in second["notes"]] == [True, True]
@@ -102,9 +120,9 @@ def test_an_error_that_cannot_be_printed_hangs_nobody(tmp_path):
 
 @pytest.mark.slow
 def test_callbacks_are_handed_to_processes_that_are_spawned(tmp_path):
-    finished = run("spawned", tmp_path / "two")
+    finished = run(tmp_path, 2, "spawned")
     assert finished.returncode == 0, finished.stderr[-2000:]
-    first, second = seen(tmp_path / "two", 0), seen(tmp_path / "two", 1)
+    first, second = seen(tmp_path / "spawned", 0), seen(tmp_path / "spawned", 1)
     assert len(first["rows"]) == 2
     assert [without_cost(row) for row in first["rows"]] == [without_cost(row) for row in second["rows"]]
 
@@ -114,21 +132,21 @@ def test_callbacks_are_handed_to_processes_that_are_spawned(tmp_path):
     [
         ("empty", 2, "no validation batch came from"),
         pytest.param(
-            "idle_auroc", 3, "score=MulticlassAUROC keeps predictions, and this process has no group", marks=SLOW
+            "idle_auroc",
+            3,
+            "score=MulticlassAUROC keeps predictions, and this process has no labelled group",
+            marks=SLOW,
         ),
     ],
 )
-def test_a_rank_without_work_hangs_nobody(tmp_path, scenario, devices, note):
-    folder = tmp_path / "several"
-    finished = run(scenario, folder, devices)
-    assert finished.returncode == 0, finished.stderr[-2000:]
+def test_a_rank_without_work_hangs_nobody(ran, scenario, devices, note):
+    folder = ran(scenario, devices)
     assert all(note in heard for rank in range(devices) for heard in seen(folder, rank)["notes"])
     assert len(seen(folder, 0)["notes"]) == 2
 
 
 def test_a_rank_that_is_misconfigured_stops_all_before_the_training(tmp_path):
-    folder = tmp_path / "two"
-    finished = run("misconfigured", folder)
+    finished = run(tmp_path, 2, "misconfigured")
     assert finished.returncode != 0
-    assert "rank 1 failed: ConfigurationError" in (folder / "rank0.error").read_text()
-    assert "the model returned 'str'" in (folder / "rank1.error").read_text()
+    assert "rank 1 failed: ConfigurationError" in (tmp_path / "misconfigured" / "rank0.error").read_text()
+    assert "the model returned 'str'" in (tmp_path / "misconfigured" / "rank1.error").read_text()

@@ -17,6 +17,7 @@ def test_three_modalities_with_all_stages_leave_what_they_left(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_openmoji_example_leaves_what_it_left(tmp_path):
     machine, before = golden_record.read("openmoji")
     now = golden_record.openmoji(tmp_path)

@@ -66,10 +66,14 @@ def numbers(monitor: MultimodalMonitor) -> list[dict[str, float]]:
     return [{k: v for k, v in row.values.items() if k not in ("seconds", "overhead")} for row in monitor.history]
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return trained_and_resumed(tmp_path_factory.mktemp("plain"), loader, Toy)
+
+
 @pytest.mark.parametrize("kind", [Toy, MetaToy], ids=["plain outputs", "outputs of the subclass"])
-def test_a_training_on_a_subclass_gives_the_numbers_of_plain_tensors(tmp_path, kind):
-    plain = trained_and_resumed(tmp_path / "plain", loader, Toy)
-    special = trained_and_resumed(tmp_path / "special", meta_loader, kind)
+def test_a_training_on_a_subclass_gives_the_numbers_of_plain_tensors(tmp_path, plain, kind):
+    special = trained_and_resumed(tmp_path, meta_loader, kind)
     assert [len(found.history) for found in special] == [1, 2]
     assert all(row.note == "" for row in special[1].history)
     assert {key.partition("/")[0] for key in numbers(special[0])[0]} >= {"importance", "representation", "prediction"}
