@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import PurePath
 from types import NoneType
 from typing import Any
+from weakref import ProxyTypes
 
 from mviz_lightning.engine.reach import class_of, is_logger, is_own
 
@@ -155,4 +156,6 @@ def stand_in(value: Any) -> Any:
 @cache
 def _stays(kind: Any) -> bool:
     """Tell whether objects of a class record nothing and are no iterators."""
-    return not (is_logger(kind) or issubclass(kind, Iterator)) or issubclass(kind, UntouchedIterator)
+    if issubclass(kind, (UntouchedIterator, *ProxyTypes)):  # proxies have the methods of iterators
+        return True
+    return not (is_logger(kind) or issubclass(kind, Iterator))

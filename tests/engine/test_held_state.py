@@ -297,3 +297,9 @@ def test_a_proxy_whose_object_is_gone_is_no_hindrance(module: Holding) -> None:
     del gone
     with muted(module):
         assert call_step(module, lambda *_: 3, None) == 3
+
+
+def test_a_proxy_stays_usable(module: Holding) -> None:
+    module.proxy = weakref.proxy(module.own)
+    with muted(module):
+        assert call_step(module, lambda module, _: module.proxy.values, None) == {"a": [1]}

@@ -632,7 +632,7 @@ def test_a_module_of_another_class_is_put_back() -> None:
 
 
 def test_a_proxy_whose_object_is_gone_is_no_hindrance() -> None:
-    module, gone = nn.Linear(2, 2), nn.Linear(2, 2)
+    module, gone = nn.Linear(2, 2), deque()
     module.parent = weakref.proxy(gone)
     module.parents = [module.parent]
     del gone
