@@ -55,6 +55,12 @@ SELECTIONS = {"__getitem__", "select", "narrow", "chunk", "split", "unbind", "te
 PROBABILITIES = {"sigmoid", "softmax", "log_softmax", "log_sigmoid", "logsigmoid", "sigmoid_"}
 """Operations that turn logits into probabilities or their logarithms."""
 
+LOGARITHM = "log"
+"""The operation between probabilities and their logarithms."""
+
+SMOOTHING = {"add", "clamp", "clip", "clamp_min"}
+"""Operations with one tensor operand that keep probabilities away from 0."""
+
 DECISIONS = {"argmax", "max", "topk", "round", "gt", "ge", "lt", "le", "__gt__", "__ge__", "__lt__", "__le__"}
 """Operations that turn scores into predicted classes."""
 
@@ -131,6 +137,8 @@ class ChainWalk:
             yield found
             node = self.provenance.of(found)
             passes = isinstance(node, Made) and node.name in through and self._open(node) and _single(node)
+            if passes and name_at(node) == LOGARITHM:
+                through = through | SMOOTHING  # under a logarithm, what is added is no prior
             found = self.provenance.source(found) if passes else None
 
     def _open(self, node: Made) -> bool:
@@ -141,6 +149,11 @@ class ChainWalk:
             return None
         with torch.inference_mode(False), torch.no_grad():
             return tensor[:OBSERVED_ROWS].detach().clone()
+
+
+def name_at(node: Node) -> str:
+    """Return the name of the operation that made a tensor; ``""`` if none did."""
+    return node.name if isinstance(node, Made) else ""
 
 
 def _single(node: Made) -> bool:
@@ -154,5 +167,7 @@ def passed(takes: Takes) -> set[str]:
     if takes in ("logits", "values"):
         return VIEWS | SELECTIONS
     if takes == "anything":
-        return VIEWS | SELECTIONS | PROBABILITIES | DECISIONS
-    return VIEWS | SELECTIONS | PROBABILITIES
+        return VIEWS | SELECTIONS | PROBABILITIES | DECISIONS | {LOGARITHM}
+    if takes == "probabilities":
+        return VIEWS | SELECTIONS | PROBABILITIES | (SMOOTHING - {"add"})
+    return VIEWS | SELECTIONS | PROBABILITIES | {LOGARITHM}

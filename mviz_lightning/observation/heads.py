@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.functional import Task
-from mviz_lightning.observation.events import DECISIONS, PROBABILITIES, SELECTIONS, Event, Link
+from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
 from mviz_lightning.observation.meetings import PRODUCT, strength
 from mviz_lightning.observation.provenance import Leaf, Made, Node
 from mviz_lightning.observation.step_record import StepRecord
@@ -61,8 +61,10 @@ class ObservedHead:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the scores are given away as probabilities, with no logits before them."""
-        return self.event.takes == "probabilities"
+        """Whether the scores are probabilities, with no logits before them that could be had."""
+        passed = {name_at(link.node) for link in self.event.scores[: self.scores]}
+        taken = self.event.takes == "probabilities" or LOGARITHM in passed
+        return taken and not passed & PROBABILITIES
 
 
 def heads_of(record: StepRecord) -> list[ObservedHead]:
@@ -104,7 +106,7 @@ def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
     """
     reached = [0]
     for before, link in enumerate(links[:-1]):
-        if _selects(link.node) or (not decisions and _name(link.node) in DECISIONS):
+        if _selects(link.node) or (not decisions and name_at(link.node) in DECISIONS):
             break
         reached.append(before + 1)
     by_example = [place for place in reached if links[place].rows is not None]
@@ -118,13 +120,9 @@ def _first_by_example(links: Sequence[Link]) -> int:
 
 def _selects(node: Node) -> bool:
     """Tell whether an operation selects a part of every row."""
-    if _name(node) not in SELECTIONS or not isinstance(node, Made):
+    if name_at(node) not in SELECTIONS or not isinstance(node, Made):
         return False
     return not (node.name == "__getitem__" and isinstance(node.arguments[0][1], Node))
-
-
-def _name(node: Node) -> str:
-    return node.name if isinstance(node, Made) else ""
 
 
 def _is_contrastive(event: Event) -> bool:
@@ -203,8 +201,12 @@ def _same_target(left: ObservedHead, right: ObservedHead) -> bool:
 
 def is_doubtful(head: ObservedHead) -> bool:
     """Tell whether scores and labels meet in an operation that may mean anything: a product without probabilities."""
-    names = {_name(link.node) for link in head.event.scores}
-    return head.event.kind == "meeting" and strength(head.event.name) == PRODUCT and not names & PROBABILITIES
+    names = {name_at(link.node) for link in head.event.scores}
+    return (
+        head.event.kind == "meeting"
+        and strength(head.event.name) == PRODUCT
+        and not names & {*PROBABILITIES, LOGARITHM}
+    )
 
 
 def main_head(heads: Sequence[ObservedHead], record: StepRecord, target: str | None) -> list[ObservedHead]:
@@ -246,9 +248,3 @@ def row_mask(links: Sequence[Link], place: int) -> Node | None:
         if isinstance(node, Made) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):
             return node.arguments[0][1]
     return None
-
-
-def as_logits(head: ObservedHead) -> bool:
-    """Tell whether the walk passed the operation that makes probabilities, so that the scores are logits."""
-    names = {_name(link.node) for link in head.event.scores[: head.scores]}
-    return head.event.takes in ("logits", "log_probabilities") or bool(names & PROBABILITIES)

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ class StepObserver:
         self.release()
         original, recorder = getattr(module, step), StepRecorder(module, batch, schema)
 
+        @wraps(original)  # the trainer reads the signature
         def watched(*args: Any, **kwargs: Any) -> Any:
             self.release()
             try:

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.engine.snapshots import CONTAINERS
-from mviz_lightning.observation.events import LOSSES, SELECTIONS, VIEWS, ChainWalk, Event, Takes, passed
+from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
 from mviz_lightning.observation.step_record import StepRecord, Wanted
@@ -23,7 +23,7 @@ from mviz_lightning.observation.step_record import StepRecord, Wanted
 ESCAPES = {"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"}
 """Operations whose results leave PyTorch."""
 
-KEPT_ALIVE = passed("anything")
+KEPT_ALIVE = passed("anything") | SMOOTHING
 """Operations whose operand is kept alive as long as their result."""
 
 

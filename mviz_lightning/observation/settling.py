@@ -14,7 +14,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
-from mviz_lightning.observation.heads import ObservedHead, as_logits, heads_of, is_doubtful, main_head
+from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful, main_head
 from mviz_lightning.observation.native_check import first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_score import own_score
@@ -56,7 +56,7 @@ class ObservedModel:
     @property
     def head_of_outputs(self) -> Head | None:
         """The operation that makes the scores, if they are probabilities that the loss takes."""
-        if not self.head.probabilities or as_logits(self.head):
+        if not self.head.probabilities:
             return None
         return "softmax" if self.task == "multiclass" else "sigmoid"
 

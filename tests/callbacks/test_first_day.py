@@ -12,8 +12,15 @@ from torch import Tensor
 from mviz_lightning import ConfigurationError, MonitorWarning
 
 
-class Ailing(Toy):
-    """Cannot be asked by a monitor, as long as it says so: its own validation goes another way."""
+class Unseen(Toy):
+    """Gives its scores to no loss and to no metric in a validation, so that its call is guessed."""
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        self.log("val_loss", 0.0, batch_size=len(batch[0]))
+
+
+class Ailing(Unseen):
+    """Cannot be asked by a monitor, as long as it says so."""
 
     ailing = True
 
@@ -69,7 +76,7 @@ def test_a_fit_that_goes_on_says_the_real_reason_too(tmp_path):
         chosen.fit(module, loader(), loader(seed=1))
 
 
-class SeveralHeads(Toy):
+class SeveralHeads(Unseen):
     """Scores of the first modality, and of both."""
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,6 +108,16 @@ def test_a_modality_that_does_not_reach_the_output_is_named_once_and_the_run_goe
     assert [row.values["total/text"] for row in watch.history] == pytest.approx([0, 0, 0], abs=1e-9)
 
 
+def test_the_output_that_the_step_scores_is_measured_without_a_doubt(tmp_path):
+    class Seen(SeveralHeads):
+        validation_step = Toy.validation_step
+
+    watch = monitor()
+    fit(tmp_path, watch, module=Seen())
+    assert watch._run.session.call == "self(batch[0], batch[1])[1]"
+    assert all(row.values["total/text"] > 0.01 for row in watch.history)
+
+
 def test_doubts_are_said_once_even_where_what_comes_of_them_fails_again(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -109,8 +126,8 @@ def test_doubts_are_said_once_even_where_what_comes_of_them_fails_again(tmp_path
     assert any("task='binary'" in message for message in messages(caught))
 
 
-class Headless(Toy):
-    """All of it stands in a submodule; the steps call that."""
+class Headless(Unseen):
+    """All of it stands in a submodule; the training calls that."""
 
     forward = LightningModule.forward
 

@@ -44,7 +44,7 @@ def test_it_is_said_once_in_a_training_and_the_shares_are_those_of_the_logits(tm
     assert "probabilities" not in second
     assert "class 2" not in second
     assert caplog.text.count(SAID) == caplog.text.count("left out of the shares: class 2") == 1
-    assert caplog.text.count("task='multiclass' is guessed from 3 outputs and class indices") == 1
+    assert caplog.text.count("task: multiclass, from nll_loss") == 1
 
     plain, twin = Masked(), monitor()
     plain.load_state_dict(module.state_dict())
