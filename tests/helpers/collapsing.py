@@ -51,8 +51,8 @@ class Known(LightningModule):
 
     def forward(self, *modalities: Tensor) -> Tensor:
         wrong = self.wrong.split(",")
-        # Weights of 0, as of an encoder that died: what no operation leads from to the outputs is told by a warning.
-        kept = [w * (name not in wrong) for w, name in zip(self.weights, NAMES, strict=False)]
+        # Nearly 0: a modality that changes no output to the last bit is told by a warning of its own.
+        kept = [w * (name not in wrong) + 1e-6 for w, name in zip(self.weights, NAMES, strict=False)]
         score = sum(w * x[:, 0] for w, x in zip(kept, modalities, strict=False)) + 0 * self.learned
         score = -score if "unlearned" in wrong else score * float("nan") if "ill" in wrong else score
         columns = {
