@@ -1,6 +1,7 @@
 """What the monitor finds with ``modalities=`` alone, of modules in the styles that people write."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -29,7 +30,7 @@ def outcome(name):
 
 def cases(*pending):
     """Return all cases, those that are pending marked as failing."""
-    failing = pytest.mark.xfail(reason="the monitor does not observe the step yet", strict=True)
+    failing = pytest.mark.xfail(reason="the monitor does not observe the step yet", strict=True, raises=AssertionError)
     return [pytest.param(name, id=name, marks=[failing] if name in pending else []) for name in CASES]
 
 
@@ -44,10 +45,15 @@ def test_nothing_is_silently_wrong(name):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(bool(DECLINED + WRONG), reason="the monitor does not observe the step yet", strict=True)
+@pytest.mark.timeout(700)
+@pytest.mark.xfail(
+    bool(DECLINED + WRONG), reason="the monitor does not observe the step yet", strict=True, raises=AssertionError
+)
 def test_four_of_five_are_right_without_being_told_and_none_is_silently_wrong(tmp_path):
     command = [sys.executable, TABLE, "--json", tmp_path / "rows.jsonl"]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    paths = os.pathsep.join([str(TABLE.parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths}
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
     rows = [json.loads(text) for text in (tmp_path / "rows.jsonl").read_text().splitlines()]
     verdicts = [row["verdict"] for row in rows]
     assert len(rows) >= 60
