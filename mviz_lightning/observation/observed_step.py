@@ -23,11 +23,22 @@ class ObservedStep:
 
     Attributes:
         step: The step: the name of a method, or a function ``(module, batch) -> anything``.
-        record: What it showed; None if it gave no scores away.
+        watched: What it showed; None if no call of it ended.
     """
 
     step: StepFunction
-    record: StepRecord | None
+    watched: StepRecord | None
+
+    @property
+    def record(self) -> StepRecord | None:
+        """What the step showed; None if it gave no scores away."""
+        return self.watched if self.watched is not None and self.watched.events else None
+
+    @property
+    def called(self) -> frozenset[str] | None:
+        """Names of the submodules that the step called; None where it called none, or did not come to its end."""
+        ended = self.watched is not None and self.watched.ended
+        return frozenset(self.watched.called) or None if self.watched is not None and ended else None
 
     @classmethod
     def replayed(cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> "ObservedStep":
@@ -44,7 +55,7 @@ class ObservedStep:
         recorder = StepRecorder(module, batch, trial.schema)
         with suppress(Exception), muted(module), precision(), recorder.watching():
             call_step(module, step, batch)
-        return cls(step, recorder.record if recorder.record.events else None)
+        return cls(step, recorder.record)
 
 
 class StepObserver:

@@ -84,7 +84,7 @@ class DryRun:
         """
         refuse_placeholders(module, trial)
         observed = self._observed(module, trial, precision, seen)
-        call, evaluator = self._called(module, trial, precision, observed)
+        call, evaluator = self._called(module, trial, precision, seen, observed)
         if observed is not None:
             trial = observed.labelled(trial, module) if self.config.target is None else trial
             self.reading.take(observed.task, observed.head_of_outputs, observed.line)
@@ -127,11 +127,16 @@ class DryRun:
         return settle(seen, module, trial, evaluator_of, config.target)
 
     def _called(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        seen: ObservedStep | None,
+        observed: ObservedModel | None,
     ) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""
         config = self.config
-        call = self._guessed(module, trial, precision) if observed is None else observed.way.call
+        call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
         if pairs is None:
@@ -139,9 +144,12 @@ class DryRun:
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
 
-    def _guessed(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> ModelCall:
+    def _guessed(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+    ) -> ModelCall:
         """Return the first call that works, or the user's own."""
         rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
         with isolated(module, seed=self.config.seed), precision():
             batch = trial.batch(rows, {}, device_of(module))
-            return choose_call(module, trial.schema, batch, self.config.predict)
+            called = None if seen is None else seen.called
+            return choose_call(module, trial.schema, batch, self.config.predict, called)
