@@ -33,7 +33,8 @@ def choose_call(
         schema: Where the modalities live in the batch.
         batch: A few examples.
         predict: The user's own call; the only one that is tried if it is given.
-        called: Names of the submodules that the user's own step calls; None where that is not known.
+        called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
+            known.
 
     Raises:
         ConfigurationError: No call works; the message says what to write.

@@ -30,8 +30,8 @@ def child_calls(
         module: The model.
         schema: Where the modalities live in the batch.
         attempt: Tries a call.
-        called: Names of the submodules that the user's own step calls, which no other child stands for; None where that
-            is not known.
+        called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
+            known.
     """
     for name, child in module.named_children():
         may_be = any(True for _ in child.parameters()) and (called is None or name in called)

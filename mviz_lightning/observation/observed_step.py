@@ -35,10 +35,17 @@ class ObservedStep:
         return self.watched if self.watched is not None and self.watched.events else None
 
     @property
-    def called(self) -> frozenset[str] | None:
-        """Names of the submodules that the step called; None where it called none, or did not come to its end."""
-        ended = self.watched is not None and self.watched.ended
-        return frozenset(self.watched.called) or None if self.watched is not None and ended else None
+    def callable(self) -> frozenset[str] | None:
+        """Names of the submodules that may stand for the model: the only one that returns what the step computes last.
+
+        Where nothing that the step computes depends on all modalities, those that it calls; None where it calls none,
+        or did not come to its end.
+        """
+        if self.watched is None or not self.watched.ended or not self.watched.called:
+            return None
+        last = self.watched.last
+        returning = [{call.name for call, _ in node.results if call.name is not None} for node in last]
+        return frozenset(set[str].intersection(*returning) if last else self.watched.called)
 
     @classmethod
     def replayed(cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> "ObservedStep":

@@ -30,18 +30,29 @@ ATOM = 9
 COMPARISON, BITWISE, SUM, PRODUCT, SIGN, POWER = 1, 2, 3, 4, 5, 6
 
 PLAIN = {
-    **{"add": Operator("+", SUM), "sub": Operator("-", SUM)},
-    **{"mul": Operator("*", PRODUCT), "div": Operator("/", PRODUCT), "truediv": Operator("/", PRODUCT)},
-    **{"matmul": Operator("@", PRODUCT), "mod": Operator("%", PRODUCT), "floordiv": Operator("//", PRODUCT)},
-    **{"pow": Operator("**", POWER), "and": Operator("&", BITWISE), "or": Operator("|", BITWISE)},
+    "add": Operator("+", SUM),
+    "sub": Operator("-", SUM),
+    "mul": Operator("*", PRODUCT),
+    "div": Operator("/", PRODUCT),
+    "truediv": Operator("/", PRODUCT),
+    "matmul": Operator("@", PRODUCT),
+    "mod": Operator("%", PRODUCT),
+    "floordiv": Operator("//", PRODUCT),
+    "pow": Operator("**", POWER),
+    "and": Operator("&", BITWISE),
+    "or": Operator("|", BITWISE),
 }
 """Operators with a reversed form: name of the operation -> how Python writes it."""
 
 OPERATORS = {
     **PLAIN,
     **{f"r{name}": Operator(one.symbol, one.binds, reversed=True) for name, one in PLAIN.items()},
-    **{"eq": Operator("==", COMPARISON), "ne": Operator("!=", COMPARISON), "gt": Operator(">", COMPARISON)},
-    **{"ge": Operator(">=", COMPARISON), "lt": Operator("<", COMPARISON), "le": Operator("<=", COMPARISON)},
+    "eq": Operator("==", COMPARISON),
+    "ne": Operator("!=", COMPARISON),
+    "gt": Operator(">", COMPARISON),
+    "ge": Operator(">=", COMPARISON),
+    "lt": Operator("<", COMPARISON),
+    "le": Operator("<=", COMPARISON),
 }
 """Name of an operation of two operands -> how Python writes it."""
 

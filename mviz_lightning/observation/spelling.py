@@ -41,12 +41,14 @@ class Speller:
         calls: Whether module calls are spelled; a target has none.
         model: What the user's model is called.
         whole: Whether the code has to run where it is pasted, with ``import torch``: nothing is cut short.
+        picks: Identities of masks and indices of rows that are left out: all rows of the leaves are spelled.
     """
 
     leaf: LeafCode
     calls: bool = True
     model: str = "self"
     whole: bool = False
+    picks: frozenset[int] = frozenset()
 
     def tensor(self, node: Node, depth: int = 0) -> str:
         """Return the code of a tensor; far inside it is cut short.
@@ -116,6 +118,8 @@ class Speller:
         if not positional or not _is_method(node, name):
             return f"{self._free(node)}({self._listed(positional, named, depth)}){places}"
         owner = enclosed(self._argument(positional[0], depth), ATOM)
+        if name == "getitem" and id(positional[1]) in self.picks:
+            return owner
         if name == "getitem":
             return f"{owner}[{self._index(positional[1], depth)}]"
         if getattr(node.function, "__name__", "") == "__get__":
@@ -154,7 +158,9 @@ class Speller:
             inside = ", ".join(self._argument(one, depth)[0] for one in value)
             return (f"[{inside}]" if isinstance(value, list) or len(value) != 1 else f"({inside},)"), ATOM
         if isinstance(value, dict):
-            return "{" + ", ".join(f"{key!r}: {self._argument(one, depth)[0]}" for key, one in value.items()) + "}", ATOM
+            return "{" + ", ".join(
+                f"{key!r}: {self._argument(one, depth)[0]}" for key, one in value.items()
+            ) + "}", ATOM
         return self._constant(value)
 
     def _constant(self, value: Any) -> Spelled:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.observation.events import Event
-from mviz_lightning.observation.provenance import Node, Tags
+from mviz_lightning.observation.provenance import Node, Tags, ancestors
 
 
 @dataclass
@@ -57,6 +57,17 @@ class StepRecord:
         """Tell whether a tensor is a row of each example that depends on all modalities, weights, and no other leaf."""
         rows = len(node.shape) in (1, 2) and node.shape[0] == self.count and node.learned
         return rows and not node.tags & self.others and all(node.tags & tags for tags in self.modalities.values())
+
+    @property
+    def last(self) -> list[Node]:
+        """The rows of all modalities that no others are made from, the latest first."""
+        found: list[Node] = []
+        before: set[int] = set()
+        for node in reversed(self.fused):
+            if id(node) not in before:
+                found.append(node)
+            before.update(map(id, ancestors(node)))
+        return found
 
     @property
     def others(self) -> Tags:

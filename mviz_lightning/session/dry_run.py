@@ -14,7 +14,9 @@ from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.observation import wording
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
@@ -83,6 +85,18 @@ class DryRun:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
         refuse_placeholders(module, trial)
+        try:
+            return self._tried(module, trial, precision, seen)
+        except ConfigurationError as error:
+            guessed = seen is not None and seen.record is None and self.config.predict is None
+            hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
+            if not hint:
+                raise
+            raise ConfigurationError(f"{error}{hint}") from error
+
+    def _tried(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+    ) -> TriedModel:
         observed = self._observed(module, trial, precision, seen)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if observed is not None:
@@ -151,5 +165,5 @@ class DryRun:
         rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
         with isolated(module, seed=self.config.seed), precision():
             batch = trial.batch(rows, {}, device_of(module))
-            called = None if seen is None else seen.called
+            called = None if seen is None else seen.callable
             return choose_call(module, trial.schema, batch, self.config.predict, called)

@@ -18,7 +18,7 @@ def net(m: Any, b: Any) -> Tensor:
 
 
 SPELLED: dict[str, tuple[Callable[[Any, Any], Tensor], str]] = {
-    "a sum in a product": (lambda m, b: (net(m, b) - 0.5) * 1.5, '(NET - 0.5) * 1.5'),
+    "a sum in a product": (lambda m, b: (net(m, b) - 0.5) * 1.5, "(NET - 0.5) * 1.5"),
     "a product in a sum": (lambda m, b: net(m, b) * 1.5 - 0.5, "NET * 1.5 - 0.5"),
     "a difference on the right": (lambda m, b: 1 - (net(m, b) - 2), "1 - (NET - 2)"),
     "a division on the left": (lambda m, b: 3 / (2 * net(m, b)), "3 / (NET * 2)"),
