@@ -120,8 +120,8 @@ class StepRecorder(TorchFunctionMode):
             if name in KEPT_ALIVE and given and not changes:
                 self._provenance.keep(tensor, given[0])
             self._met(node, operands, args)
-            if tensor.is_floating_point() and not self._open and self.record.is_fused(node):
-                self.record.fused.append(node)
+            if tensor.is_floating_point() and not self._open:
+                self.record.note_rows(node)
 
     # -- Modules -------------------------------------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class StepRecorder(TorchFunctionMode):
         within = self._open[-1] if self._open else None
         name = self._names.get(id(module))
         call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct)
-        self.record.called |= set() if name is None else {name}
+        self.record.note_call(name)
         self._open.append(call)
         return call
 
@@ -153,8 +153,8 @@ class StepRecorder(TorchFunctionMode):
                 node = self._provenance.of(tensor)
                 learned = isinstance(node, Made) and has_weights(call.module)
                 node.returned_by(call, keys, learned=learned)
-                if not self._open and tensor.is_floating_point() and self.record.is_fused(node):
-                    self.record.fused.append(node)
+                if tensor.is_floating_point() and not self._open:
+                    self.record.note_rows(node)
 
     def _direct_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return the model's ``forward``, recorded where the step calls it and not the model."""

@@ -36,6 +36,16 @@ class StepRecord:
         """Note whether the step wrote into weights."""
         self.rewritten = rewritten
 
+    def note_call(self, name: str | None) -> None:
+        """Note that the step called a submodule; None is one that is no part of the model."""
+        if name is not None:
+            self.called.add(name)
+
+    def note_rows(self, node: Node) -> None:
+        """Note a tensor that the step itself made, or got from a module, if it may be scores."""
+        if self.is_fused(node):
+            self.fused.append(node)
+
     def note_end(self) -> None:
         """Note that the step came to its end."""
         self.ended = True

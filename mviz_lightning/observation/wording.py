@@ -84,10 +84,8 @@ def depends_on_target(head: ObservedHead, record: StepRecord) -> str:
 def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRecord) -> str:
     """Return why no way of computing the scores was accepted."""
     found = "\n".join(f"  {_outcome(one)}" for one in tried)
-    picked = bool(row_picks(head.root))
-    advice = (
-        f"Your step picks or sorts rows; say which scores all rows have{offer(head, record)}" if picked else PREDICT
-    )
+    picked = f"Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"
+    advice = picked if row_picks(head.root) else f"{PREDICT}."
     return (
         f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
         f"{found}\nAllowed are scores that depend on their own example alone, and on no random number. {advice}"
