@@ -21,7 +21,7 @@ REPORTED_ROWS = 128
 """Number of rows that are compared once where the first ones disagree."""
 
 
-class DisagreementError(RuntimeError):
+class WithheldError(RuntimeError):
     """The monitor's outputs are not the user's own, so what is computed from them is withheld."""
 
     def __init__(self, agreement: Agreement) -> None:
