@@ -2,14 +2,15 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
-from mviz_lightning.batch.probe import as_labels, collate, draw_groups, fingerprint, first_examples
+from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
+from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, first_examples, with_masks_told
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
@@ -116,8 +117,10 @@ class ProbeSampler:
             raise RuntimeError("no batch was collected.")
         grouping = self._grouping(pool, fusion_share)  # fails where there are too few examples to join
         # Pinned examples are not part of what is measured; a long one would pad all others.
-        digest = fingerprint(collate(self.schema, rows[:pool]))
-        return self._grouped(self.schema, collate(self.schema, rows), pool, grouping), digest
+        schema = with_masks_read(self.schema, rows[:pool])
+        digest = fingerprint(collate(schema, rows[:pool]))
+        probe = Probe(schema, collate(schema, rows), NO_GROUPS, bounds=own_bounds(schema, rows))
+        return self._grouped(probe, pool, grouping), digest
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:
         """Compare a drawn probe with the checkpoint and with the configuration."""
@@ -135,18 +138,18 @@ class ProbeSampler:
         whole = None if self.schema is None else self.saved.usable(self.schema, self.config.pin)
         if self.schema is None or whole is None or self.saved.drawn is None:
             return None
-        probe = self._grouped(self.schema, whole.leaves, whole.pool, self._grouping(whole.pool, 1.0))
+        kept = Probe(self.schema, whole.leaves, NO_GROUPS, bounds=whole.bounds, own_shapes=whole.own_shapes)
+        probe = self._grouped(with_masks_told(kept), whole.pool, self._grouping(whole.pool, 1.0))
         same = torch.equal(probe.groups, whole.groups)
         notes = [] if same else ["groups drawn anew: the configuration changed since the checkpoint"]
         digest = self.saved.drawn.fingerprint
         return Collected(probe, list(whole.positions), whole.pool, digest, restored=True, notes=notes)
 
-    def _grouped(self, schema: BatchSchema, leaves: Mapping[str, Any], pool: int, grouping: Grouping) -> Probe:
+    def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""
-        target = None if schema.target is None else as_labels(leaves[schema.target])
-        examples = self.config.affordable_groups(grouping) * grouping.size
+        target, examples = probe.target, self.config.affordable_groups(grouping) * grouping.size
         groups = draw_groups(None if target is None else target[:pool], pool, examples, grouping.size, self.config.seed)
-        return Probe(schema, leaves, groups)
+        return replace(probe, groups=groups)
 
     def _grouping(self, pool: int, fusion_share: float) -> Grouping:
         """Return the groups for a pool of examples: larger ones where they are cheap, or were in the checkpoint.

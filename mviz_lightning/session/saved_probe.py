@@ -1,7 +1,7 @@
 """The fixed examples in a checkpoint: what is written of them, and what is read back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -42,14 +42,22 @@ class Collected:
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
             state |= {"positions": list(self.positions), "pool": self.pool, "content": self._content}
+            if self.probe.bounds:
+                state |= {"bounds": dict(self.probe.bounds), "own_shapes": self.probe.own_shapes}
         return state
 
     @cached_property
     def _content(self) -> str:
-        return content_of(self.probe.leaves, self.probe.groups, self.positions, self.pool)
+        return content_of(self.probe.leaves, self.probe.groups, self.positions, self.pool, self.probe.bounds)
 
 
-def content_of(leaves: Mapping[str, Any], groups: Tensor, positions: Sequence[int], pool: int) -> str:
+def content_of(
+    leaves: Mapping[str, Any],
+    groups: Tensor,
+    positions: Sequence[int],
+    pool: int,
+    bounds: Mapping[str, Tensor] | None = None,
+) -> str:
     """Return a digest of all that a checkpoint holds of the examples; it shows whether they are those that were saved.
 
     Args:
@@ -57,8 +65,10 @@ def content_of(leaves: Mapping[str, Any], groups: Tensor, positions: Sequence[in
         groups: ``(G, g)`` examples that are recombined with one another.
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
+        bounds: Path -> where the examples' own entries are in a padded leaf.
     """
-    return fingerprint({"examples": [str((fingerprint(leaves), groups.tolist(), list(positions), pool))]})
+    own = (fingerprint(bounds),) if bounds else ()  # checkpoints of examples of one shape stay readable
+    return fingerprint({"examples": [str((fingerprint(leaves), groups.tolist(), list(positions), pool, *own))]})
 
 
 @dataclass(frozen=True)
@@ -83,8 +93,11 @@ class Whole:
         groups: ``(G, g)`` long: examples of the pool that are recombined with one another.
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
-        content: Digest of the four above. Where older versions wrote none, or one of the leaves alone, the examples
-            are drawn anew.
+        content: Digest of the four above, and of the bounds. Where older versions wrote none, or one of the leaves
+            alone, the examples are drawn anew.
+        bounds: Path of a padded leaf -> ``(N, D, 2)`` where the examples' own entries are in it. Older versions wrote
+            none: such examples stay padded.
+        own_shapes: Whether the examples were evaluated in their own shapes.
 
     Raises:
         ValueError: The entries do not fit one another.
@@ -95,6 +108,8 @@ class Whole:
     positions: list[int]
     pool: int
     content: str
+    bounds: dict[str, Tensor] = field(default_factory=dict)
+    own_shapes: bool = False
 
     def __post_init__(self) -> None:
         if any(example_count(leaf) != len(self.positions) for leaf in self.leaves.values()):
@@ -103,7 +118,7 @@ class Whole:
             raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
         if not self._grouped():
             raise ValueError("the groups are not rows of indices of the examples")
-        if self.content != content_of(self.leaves, self.groups, self.positions, self.pool):
+        if self.content != content_of(self.leaves, self.groups, self.positions, self.pool, self.bounds):
             raise ValueError("the examples are not those that were saved")
 
     def _grouped(self) -> bool:

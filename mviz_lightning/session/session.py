@@ -64,6 +64,9 @@ class Session(Preparation):
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
+        self.fit_shapes()
+        if self._runner is not None and self.probe is not None:
+            self._runner = self._runner.on(self.probe)
         collected, tried = self._ready()
         probe, evaluator = collected.probe, tried.evaluator
         started, before = time.perf_counter(), evaluator.rows
