@@ -31,7 +31,8 @@ class _Comparison:
     """What padding does to the outputs of a few examples.
 
     Attributes:
-        deviation: Largest difference of their outputs, as a multiple of the outputs' spread.
+        deviation: Largest difference of their outputs, as a multiple of the outputs' spread; infinite if padded ones
+            fail, NaN if they fail in their own shapes.
         allowed: Largest deviation that counts as agreement.
         obstacle: Why recombined examples cannot be evaluated in their own shapes; empty if they can.
     """
@@ -104,7 +105,8 @@ def _compare(evaluator: Evaluator, probe: Probe, examples: Tensor) -> _Compariso
     aligned = Query.aligned(examples, len(probe.schema.names))
     expected, failure = _attempt(evaluator, own, aligned)
     if expected is None:
-        return _Comparison(0.0, 0.0, failure)
+        evaluator.plain(probe, aligned)  # where the model fails on any rows, this run fails, and nothing is decided
+        return _Comparison(math.nan, 0.0, failure)
     padded, _ = _attempt(evaluator, probe, aligned)
     size = math.inf if padded is None else deviation(expected, padded)
     compared = _Comparison(size, tolerance(expected))
@@ -146,4 +148,6 @@ def _kept(size: float, obstacle: str) -> str:
 
 
 def _differ(size: float) -> str:
+    if math.isnan(size):
+        return "may differ"
     return "fail" if math.isinf(size) else f"differ by up to {size:.2g} of their spread"

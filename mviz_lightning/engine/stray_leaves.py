@@ -95,4 +95,6 @@ def _given(owners: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _with_swapped(probe: Probe, path: str) -> Probe:
     rolled = torch.arange(probe.size).roll(1)
-    return Probe(probe.schema, {**probe.leaves, path: take_examples(probe.leaves[path], rolled)}, probe.groups)
+    leaves = {**probe.leaves, path: take_examples(probe.leaves[path], rolled)}
+    bounds = {known: found[rolled] if known == path else found for known, found in probe.bounds.items()}
+    return replace(probe, leaves=leaves, bounds=bounds)

@@ -78,9 +78,8 @@ class ModalityType(ABC):
 
     @property
     def mask(self) -> Tensor | None:
-        """``(N, ...)`` boolean: True at real entries, False at padding. None where none is padding."""
-        mask = self.modality.real_entries(self.leaves)
-        return self.own if mask is None else mask
+        """``(N, ...)`` boolean: True at real entries, False at padding. None without a mask."""
+        return self.modality.real_entries(self.leaves)
 
     def real_entries(self, axis: int = 1) -> Tensor | None:
         """Return which of the L entries along an axis of the content are not padding, ``(N, L)`` boolean.
@@ -88,7 +87,7 @@ class ModalityType(ABC):
         None where none is known to be padding.
         """
         length = self.values.shape[axis]
-        real = real_along(self.modality.real_entries(self.leaves), length)
+        real = real_along(self.mask, length)
         if self.own is None:
             return real
         own = self.own.movedim(axis, 1).reshape(len(self.own), length, -1).any(2)

@@ -66,7 +66,7 @@ class Image(ModalityType):
     @cached_property
     def _real(self) -> Tensor | None:
         """``(N, H, W)`` True at pixels that are not padding; None where none is known to be."""
-        mask, size = self.modality.real_entries(self.leaves), self._channels_first.shape[2:]
+        mask, size = self.mask, self._channels_first.shape[2:]
         if mask is not None and mask.shape[1:] == size:
             return mask
         if self.own is None:

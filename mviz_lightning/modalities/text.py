@@ -99,7 +99,7 @@ class Text(ModalityType):
     @cached_property
     def _shown(self) -> Tensor | None:
         """``(N, T)`` True where the attention mask shows a token; None without such a mask."""
-        return real_along(self.modality.real_entries(self.leaves), self.values.shape[1])
+        return real_along(self.mask, self.values.shape[1])
 
     @cached_property
     def _baseline_id(self) -> int:

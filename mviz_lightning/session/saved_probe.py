@@ -42,8 +42,7 @@ class Collected:
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
             state |= {"positions": list(self.positions), "pool": self.pool, "content": self._content}
-            if self.probe.bounds:
-                state |= {"bounds": dict(self.probe.bounds), "own_shapes": self.probe.own_shapes}
+            state |= {"bounds": dict(self.probe.bounds), "own_shapes": self.probe.own_shapes}
         return state
 
     @cached_property

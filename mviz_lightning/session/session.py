@@ -64,12 +64,11 @@ class Session(Preparation):
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
+        started = time.perf_counter()
         self.fit_shapes()
-        if self._runner is not None and self.probe is not None:
-            self._runner = self._runner.on(self.probe)
         collected, tried = self._ready()
         probe, evaluator = collected.probe, tried.evaluator
-        started, before = time.perf_counter(), evaluator.rows
+        before = evaluator.rows
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.raise_on_all_ranks():
             shares = self._shares_of(probe, tried.outputs)
@@ -135,6 +134,7 @@ class Session(Preparation):
             with self.ranks.raise_on_all_ranks():
                 methods = self._prepared()
             self._runner = methods  # on all processes or on none
+        self._runner = self._runner.on(self._ready()[0].probe)
         with random_states():  # a method of the user's own may draw random numbers
             explained = self._runner.run(method, self._own, self.config.left(spent), moment)
         self.remarks.note(*explained.notes)
