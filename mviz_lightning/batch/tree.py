@@ -36,6 +36,11 @@ def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
         yield from nodes(child, (*keys, key))
 
 
+def leaves(tree: Any) -> Iterator[tuple[Keys, Any]]:
+    """Yield (keys, node) for every node without children: those that are no containers, and empty containers."""
+    return ((keys, copied(node)) for keys, node in nodes(tree) if not children(node))
+
+
 def get(tree: Any, keys: Keys) -> Any:
     """Return the node at some keys.
 
@@ -58,6 +63,12 @@ def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
         by_key.setdefault(key, {})[tuple(rest)] = value
     held = dict(children(tree))
     return _rebuilt(tree, {key: replace(held[key], below) for key, below in by_key.items()})
+
+
+def copied(tree: Any) -> Any:
+    """Return a copy of a tree: all containers are new, and all leaves are shared with the original."""
+    held = {key: copied(child) for key, child in children(tree)}
+    return _rebuilt(tree, held) if held or isinstance(tree, Mapping | list) else tree
 
 
 def children(node: Any) -> list[tuple[Any, Any]]:

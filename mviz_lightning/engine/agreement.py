@@ -9,6 +9,7 @@ import sys
 import torch
 from torch import Tensor
 
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional.outputs import masked_classes
 from mviz_lightning.functional.rounding import ROUNDED
 
@@ -18,10 +19,45 @@ NARROW, WIDE = 2e-2, 1e-3
 ROUNDINGS = {NARROW: 4, WIDE: 64}
 """Largest difference that is rounding, in roundings (eps) of the largest output; those of many layers add up."""
 
+LEAST_SPREAD = 1e-2
+"""Smallest spread of an output, as a fraction of the largest: what a nearly constant output does matters little."""
+
+MIXED_ROWS = (
+    "examples of a batch influence one another (BatchNorm that uses batch statistics in evaluation mode, contrastive "
+    "scores, attention over the batch, a table in the batch that happens to have as many rows as the batch)"
+)
+SAMPLED = "something is sampled in evaluation mode"
+"""Reasons that an error gives if outputs depend on the other rows, or on random numbers."""
+
+
+class DisagreementError(ConfigurationError):
+    """The outputs of a row depend on other rows, on earlier forwards or on random numbers."""
+
 
 def agree(left: Tensor, right: Tensor) -> bool:
     """Tell whether two ``(R, C)`` evaluations of the same rows are the same up to rounding."""
     return deviation(left, right) <= tolerance(left)
+
+
+def require_agreement(left: Tensor, right: Tensor, how: str, reason: str) -> None:
+    """Check that two evaluations of the same rows agree.
+
+    Args:
+        left: ``(R, C)`` outputs.
+        right: Outputs of the same rows.
+        how: How they were evaluated the second time.
+        reason: Why they may differ.
+
+    Raises:
+        DisagreementError: They do not agree.
+    """
+    if not agree(left, right):
+        raise DisagreementError(
+            f"the same examples gave other outputs {how} (largest difference {deviation(left, right):.2g} of the "
+            f"outputs' spread over {len(left)} examples): {reason}. Outputs of recombined rows would have no meaning. "
+            "Make the model deterministic and row-wise in evaluation mode, or pass predict=, a function "
+            "(module, batch) -> scores, that calls a submodule which is."
+        )
 
 
 def tolerance(outputs: Tensor) -> float:
@@ -43,31 +79,32 @@ def deviation(left: Tensor, right: Tensor) -> float:
         0 or larger; infinite if the shapes differ, or if other entries are NaN or infinite.
     """
     left, right = left.cpu(), right.cpu()  # float64 is not known everywhere
-    counted = _counted(left)
     if left.shape != right.shape or not torch.equal(left.isfinite(), right.isfinite()):
         return math.inf
-    differences = (left.double() - right.double())[counted].abs()
-    size, rounding = _size(left), ROUNDINGS[tolerance(left)] * _eps(left)
-    beyond = float(differences.max()) - rounding * size if len(differences) else 0.0
-    return beyond / _scale(left) if beyond > 0 else 0.0
+    differences = (left.double() - right.double()).abs().where(_counted(left), 0.0).amax(0)
+    rounding = ROUNDINGS[tolerance(left)] * _eps(left) * _size(left)
+    return float(((differences - rounding).clamp(min=0) / _scale(left)).max())
 
 
-def spread(outputs: Tensor) -> float:
-    """Return how much ``(R, C)`` outputs vary from row to row: the standard deviation around each column's mean.
+def spread(outputs: Tensor) -> Tensor:
+    """Return ``(C,)`` float64: the standard deviation of each output over the rows, at least 1 % of the largest.
 
-    Masked classes, and entries that are NaN or infinite, do not count; without any other entry it is 0.
+    Args:
+        outputs: ``(R, C)``. Masked classes, and entries that are NaN or infinite, do not count.
     """
     outputs = outputs.cpu()
     counted = _counted(outputs)
     values, number = outputs.double().where(counted, 0.0), counted.sum(0).clamp(min=1)
     centred = (values - values.sum(0) / number).where(counted, 0.0)
-    return float((centred.square().sum() / counted.sum().clamp(min=1)).sqrt())
+    own = (centred.square().sum(0) / number).sqrt()
+    return own.clamp(min=LEAST_SPREAD * float(own.max()))
 
 
-def _scale(outputs: Tensor) -> float:
-    """Return the size of a difference that is a deviation of 1."""
-    varying, size = spread(outputs), _size(outputs)
-    return varying if varying > ROUNDED * _eps(outputs) * size else max(size, sys.float_info.min)
+def _scale(outputs: Tensor) -> Tensor:
+    """Return ``(C,)``: for each output the size of a difference that is a deviation of 1."""
+    found, size = spread(outputs), _size(outputs)
+    varying = bool((found > ROUNDED * _eps(outputs) * size).any())
+    return found if varying else found.new_full(found.shape, max(size, sys.float_info.min))
 
 
 def _size(outputs: Tensor) -> float:

@@ -29,7 +29,7 @@ class Frame:
         inputs: Tags of its arguments.
         seen: Tags of all operations inside it.
         edits: Whether it changed an argument in place.
-        outputs: What it returned.
+        outputs: Keys -> every tensor and every other leaf of what it returned; the caller may assign into containers.
         tags: Tags of what it returned.
     """
 
@@ -38,7 +38,7 @@ class Frame:
     inputs: Tags
     seen: Tags
     edits: bool
-    outputs: Any
+    outputs: Mapping[tree.Keys, Any]
     tags: Tags
 
 
@@ -183,7 +183,8 @@ class _Tracer:
                 self._open.pop()
                 seen = self._seen.pop()
             edits = versions != [tensor._version for tensor in given]
-            self._frames[key] = Frame(key, parent, inputs, seen, edits, outputs, self.mode.of(outputs))
+            leaves = dict(tree.leaves(outputs))
+            self._frames[key] = Frame(key, parent, inputs, seen, edits, leaves, self.mode.of(outputs))
             return self._detached(key, outputs) if key in self._to_replay else outputs
 
         return call

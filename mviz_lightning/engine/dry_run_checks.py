@@ -18,7 +18,7 @@ from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.output_dependence import modalities_without_effect
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.reuse_report import reused, try_reuse
-from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, check_independence
+from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, check_independence, trial_rows
 from mviz_lightning.engine.stray_leaves import warn_of_stray_leaves
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 
@@ -33,31 +33,39 @@ __all__ = [
 ]
 
 
-def warn_of_outputs(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
+def warn_of_outputs(
+    evaluator: Evaluator, probe: Probe, call: ModelCall, named: set[str] | None = None, *, trained: bool = False
+) -> str:
     """Warn of modalities that do not change the scores.
 
     Args:
         evaluator: Runs the model.
         probe: Some examples.
         call: The call of the model, with what it returned.
+        named: What was warned of before and is not named again; modalities that are named now are added.
+        trained: Whether the model is trained.
 
     Returns:
         A line for the log that names which of several outputs is read as the scores; empty if there is one output only,
         if its place is no guess, or if the warning names it.
     """
-    returned, rows = call.outputs, torch.arange(min(TRIAL_EXAMPLES, probe.size))
-    unused = modalities_without_effect(evaluator, probe, rows, guessed=returned.guessed)
+    returned, rows, told = call.outputs, trial_rows(probe), set() if named is None else named
+    facts = modalities_without_effect(evaluator, probe, rows, guessed=returned.guessed, trained=trained)
+    unused = {name: fact for name, fact in facts.items() if f"modality {name}" not in told}
     taken = [f"{returned.chosen} of what the model returns is read as the scores, and not {returned.rest}."]
     said = taken if returned.others else []
     if unused:
-        fact = (
-            f"swapping {' or '.join(map(repr, unused))} among {len(rows)} examples leaves the scores the same to the "
-            "last bit."
-        )
+        told.update(f"modality {name}" for name in unused)
         advice = _output_advice(call, _better_output(evaluator, probe, rows, call))
-        warnings.warn(" ".join([fact, *said, advice]), MonitorWarning, stacklevel=2)
+        warnings.warn(" ".join([_sentence(unused, len(rows)), *said, advice]), MonitorWarning, stacklevel=2)
         return ""
     return " ".join([*said, _output_advice(call, returned.taken)]) if returned.guessed else ""
+
+
+def _sentence(facts: Mapping[str, str], count: int) -> str:
+    """Return facts in words: each once, with the names of its modalities and the number of examples."""
+    names = {fact: [repr(name) for name, found in facts.items() if found == fact] for fact in facts.values()}
+    return "; ".join(fact.format(" or ".join(found), count) for fact, found in names.items()) + "."
 
 
 def _output_advice(call: ModelCall, output: str) -> str:

@@ -1,6 +1,5 @@
 """Evaluate queries with the user's model, in chunks that fit into memory, and reuse encodings where that is exact."""
 
-import warnings
 from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -12,18 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch.probe import Probe
+from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.chunks import at_least_two, next_chunk
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import free_gpu_memory, ran_out
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.model_outputs import require_a_row_each, scores
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
-from mviz_lightning.engine.replay_check import CHECKED_ROWS, require_equal
+from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
+from mviz_lightning.engine.replay_failures import RETRIES, failed_modules, warn_of_failure
 from mviz_lightning.engine.reuse_plan import Plan, find_plan
 from mviz_lightning.engine.row_runs import RowRun, row_runs
 from mviz_lightning.engine.shape_buckets import in_buckets
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, message_of
 from mviz_lightning.functional.outputs import Head
 
 T = TypeVar("T")
@@ -73,6 +73,7 @@ class Evaluator:
     rows: int = 0
     _plan: Plan | None = None
     _planned_for: bool | None = None
+    _dropped: frozenset[str] = frozenset()
 
     def __call__(self, probe: Probe, queries: Sequence[Query], at_least: int = 0) -> list[Tensor]:
         """Evaluate several queries at once; rows that occur in more than one are evaluated once.
@@ -126,25 +127,33 @@ class Evaluator:
 
     def _evaluate(self, probe: Probe, query: Query) -> Tensor:
         """Evaluate rows with reuse where that is exact, else plainly."""
+        outputs, failure = self._attempt(probe, query)
+        for _ in range(RETRIES):
+            if failure is None or self._plan is None:
+                break
+            self._drop(failed_modules(self, self._plan, probe, query, failure), failure)
+            outputs, failure = self._attempt(probe, query)
+        if failure is not None:
+            outputs = self.plain(probe, query)  # if the model itself fails, it fails here too, with its own error
+            self.give_up(self._plan, failure)
+        return outputs
+
+    def _attempt(self, probe: Probe, query: Query) -> tuple[Tensor, Exception | None]:
+        """Return the outputs of rows, or why a replay failed."""
         with isolated(self.module, seed=self.seed), self.precision():
             plan = None if self.all_pairs else self.plan_for(probe)
             # Scores of all pairs are not made of pairs of one shape alone.
-            if not self.reuse or (plan is None and (self.all_pairs is None or probe.own_shapes)):
-                return self._plain(probe, query)
-            if not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
-                return self._plain(probe, query)
+            nothing = not self.reuse or (plan is None and (self.all_pairs is None or probe.own_shapes))
+            if nothing or not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
+                return self._plain(probe, query), None
             try:
                 outputs = self._reusing(plan, probe, query)
                 self._check(probe, query, outputs)
             except Exception as error:
-                if ran_out(error):
+                if ran_out(error) or isinstance(error, DisagreementError):
                     raise
-                failure = error
-            else:
-                return outputs
-        outputs = self.plain(probe, query)  # if the model itself fails, it fails here too, with its own error
-        self.give_up(plan, failure)
-        return outputs
+                return torch.empty(0), error
+            return outputs, None
 
     def plan_for(self, probe: Probe) -> Plan | None:
         """Return what can be replayed, searched once, and anew in own shapes; None if nothing can or no trace works."""
@@ -153,7 +162,8 @@ class Evaluator:
             with suppress(Exception):  # running out of memory included: the trace keeps all that a few rows make
                 # Processes that share a sharded model have different distinct inputs, so they would run different
                 # numbers of forwards.
-                self._plan = None if self.sharded else find_plan(self.module, self.predict, probe, self.device)
+                given = self.module, self.predict, probe, self.device, self._dropped
+                self._plan = None if self.sharded else find_plan(*given)
         return self._plan
 
     def _reusing(self, plan: Plan | None, probe: Probe, query: Query) -> Tensor:
@@ -171,15 +181,13 @@ class Evaluator:
             return self._plain(probe, query)
         if plan is None:
             return self._rows_of_all_pairs(probe, run)
-        return self._replay(plan, self.record(plan, probe, run.distinct), probe, query, run.index)
+        return self.replay(plan, self.record(plan, probe, run.distinct), probe, query, run.index)
 
     def _rows_of_all_pairs(self, probe: Probe, run: RowRun) -> Tensor:
         """Score all pairs of the distinct inputs at once and take the rows from these scores."""
         distinct = run.distinct
         call = self.all_pairs or self.predict
-        grid = scores(call(self.module, probe.batch(distinct.sources, distinct.masks, self.device)))
-        index = run.index.to(grid.device)
-        return grid[index[:, 0], index[:, 1]].unsqueeze(1).detach()
+        return run.pairs_of(scores(call(self.module, probe.batch(distinct.sources, distinct.masks, self.device))))
 
     def record(self, plan: Plan, probe: Probe, distinct: Query) -> Recording:
         """Run a plan's calls on every distinct input and return their recorded outputs."""
@@ -193,7 +201,8 @@ class Evaluator:
         recording.close(len(distinct))
         return recording
 
-    def _replay(self, plan: Plan, recording: Recording, probe: Probe, query: Query, index: Tensor) -> Tensor:
+    def replay(self, plan: Plan, recording: Recording, probe: Probe, query: Query, index: Tensor) -> Tensor:
+        """Return ``(R, C)`` outputs of rows in which a plan's calls are replayed; see :meth:`Recording.replay`."""
         # Of a modality that enters the replayed rows by encodings of one shape alone, its own shape does not matter.
         ragged = recording.ragged | {probe.schema.owners[path] for path in plan.needed & probe.bounds.keys()}
         shapes = probe.shapes_of(query.sources)
@@ -211,29 +220,26 @@ class Evaluator:
         return max(1, min(LARGEST_SCALE, int(inputs / max(1.0, recording.row_bytes))))
 
     def _check(self, probe: Probe, query: Query, outputs: Tensor) -> None:
-        """Recompute some rows plainly.
-
-        Raises:
-            RuntimeError: They differ from the replayed rows.
-        """
+        """Recompute some rows plainly; raise an error if they differ from the replayed ones."""
         rows = self.rows_to_check(len(query))
-        require_equal(self._plain(probe, query[rows]), outputs[rows.to(outputs.device)], self.head)
+        replayed = outputs[rows.to(outputs.device)]
+        check_replay(lambda some: self._plain(probe, query[some]), rows, replayed, self.head)
 
     def rows_to_check(self, count: int) -> Tensor:
         """Return a random sample of ``count`` rows to recompute plainly, another one in every run."""
         generator = torch.Generator().manual_seed(self.seed + self.rows)
         return torch.randperm(count, generator=generator)[:CHECKED_ROWS]
 
+    def _drop(self, modules: Sequence[str], error: Exception) -> None:
+        """Replay these modules no longer, and warn with the reason; what else can be replayed is searched anew."""
+        self._plan, self._planned_for, self._dropped = None, None, self._dropped | set(modules)
+        warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
+
     def give_up(self, plan: Plan | None, error: Exception) -> None:
         """Evaluate every row plainly from now on, and warn with the reason."""
         self.reuse = False
         what = "scores of all pairs" if plan is None else f"encodings of {', '.join(plan.modules)}"
-        warnings.warn(
-            f"{what} cannot be reused, so every row is evaluated plainly, which takes longer: {message_of(error)}. "
-            "Pass reuse=False to skip the attempt.",
-            MonitorWarning,
-            stacklevel=2,
-        )
+        warn_of_failure(what, "every row is evaluated plainly", error)
 
     def by_shape(
         self, shapes: Tensor, forward: Callable[[Tensor], Tensor], most: int | None = None, *, scale: int = 1
@@ -248,16 +254,13 @@ class Evaluator:
     def in_chunks(
         self, count: int, forward: Callable[[slice], T], most: int | None = None, *, scale: int = 1
     ) -> list[T]:
-        """Run a function on all rows, chunk by chunk; chunks become smaller when memory runs out.
+        """Return a function's results on all rows, chunk by chunk; chunks become smaller when memory runs out.
 
         Args:
             count: Number of rows.
             forward: Runs a slice of the rows.
             most: Largest number of rows at a time; the chunk size by default.
             scale: Multiple of the chunk size that fits into memory.
-
-        Returns:
-            The function's result for each chunk, in order.
         """
         found: list[T] = []
         done = 0
@@ -286,11 +289,7 @@ class Evaluator:
         masks = {name: at_least_two(kept) for name, kept in query.masks.items()}
         batch = probe.batch(sources, masks, self.device, needed)
         outputs = scores(self.predict(self.module, batch))
-        if len(outputs) != len(sources):
-            raise ConfigurationError(
-                f"the model returned {len(outputs)} rows of scores for {len(sources)} examples; allowed is one row per "
-                "example. Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
-            )
+        require_a_row_each(outputs, len(sources))
         return outputs[:rows].detach()
 
 

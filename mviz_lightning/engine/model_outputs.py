@@ -152,3 +152,16 @@ def locate_scores(outputs: Any) -> tuple[str, Any]:
         way, found = locate_scores(outputs[0])
         return f"[0]{way}", found
     return "", outputs
+
+
+def require_a_row_each(outputs: Tensor, examples: int) -> None:
+    """Check that a model returned one row of scores per example.
+
+    Raises:
+        ConfigurationError: It did not.
+    """
+    if len(outputs) != examples:
+        raise ConfigurationError(
+            f"the model returned {len(outputs)} rows of scores for {examples} examples; allowed is one row per example. "
+            "Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
+        )

@@ -1,12 +1,16 @@
 """What the outputs depend on: found by swapping a modality among examples, and by tracing one forward."""
 
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache, partial
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.batch.probe import fingerprint
+from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.engine.dependency_tags import Tags, union
 from mviz_lightning.engine.dependency_trace import Trace, trace_rows
 from mviz_lightning.engine.evaluator import Evaluator
@@ -63,37 +67,78 @@ def _is_unmixed(tags: Tags, leaf: Tags, owned: dict[str, Tags]) -> bool:
     return bool(tags & leaf) and not tags & union(owned.values())
 
 
-def modalities_without_effect(evaluator: Evaluator, probe: Probe, rows: Tensor, *, guessed: bool = False) -> list[str]:
-    """Return the modalities that change no bit of the outputs when they are swapped among some examples.
+def modalities_without_effect(
+    evaluator: Evaluator, probe: Probe, rows: Tensor, *, guessed: bool = False, trained: bool = False
+) -> dict[str, str]:
+    """Return the modalities on which the outputs do not depend, each with the fact that shows it.
 
-    A modality that is the same in all examples is not returned. Operations may connect a modality with the outputs
-    although swapping it changes nothing, because a weight is still 0, that of a gate at initialisation for example.
-    Such a modality is returned only if the outputs were guessed and some other modality does change them.
+    Swapping such a modality among the examples changes no bit of the outputs. Operations may connect a modality with
+    the outputs although swapping it changes nothing, because a weight is still 0, that of a gate at initialisation for
+    example. Before the training, such a modality is returned only if the outputs were guessed and some other modality
+    does change them. A modality that is the same in all examples is returned if no operation leads from it to the
+    outputs.
 
     Args:
         evaluator: Runs the model.
         probe: The examples.
         rows: ``(R,)`` the examples that are swapped.
         guessed: Whether the scores were guessed among several outputs of the model.
+        trained: Whether weights that were 0 have been trained.
+
+    Returns:
+        Name -> the fact, with a place for names and one for the number of examples.
     """
-    aligned = Query.aligned(rows, len(probe.schema.names))
-    expected = evaluator.plain(probe, aligned)
-    silent = [name for name in probe.schema.names if _is_silent(evaluator, probe, aligned, expected, name)]
-    if not silent or (guessed and len(silent) < len(probe.schema.names)):
-        return silent
-    found = trace_forward(evaluator, probe)
-    if found is None:
-        return []
-    return [name for name in silent if not found.outputs & _modality_bits(probe.schema)[name]]
+    names, donors = probe.schema.names, {m: donors_of(probe, paths, rows) for m, paths in probe.schema.values.items()}
+    expected = evaluator.plain(probe, Query.aligned(rows, len(names)))
+    equal = [name for name in names if torch.equal(expected, _with_donors(evaluator, probe, rows, name, donors[name]))]
+    constant = [name for name in names if torch.equal(donors[name], rows)]
+    silent = [name for name in equal if name not in constant]
+    sure = trained or (guessed and len(silent) < len(names))
+    found = trace_forward(evaluator, probe) if constant or not sure else None
+    facts = {name: SWAPPED for name in silent if sure or _is_cut_off(found, probe, name)}
+    return facts | {name: CUT_OFF for name in constant if _is_cut_off(found, probe, name)}
 
 
-def _is_silent(evaluator: Evaluator, probe: Probe, aligned: Query, expected: Tensor, name: str) -> bool:
-    sources, column = aligned.sources.clone(), probe.schema.names.index(name)
-    sources[:, column] = sources[:, column].roll(1)
-    found = evaluator.plain(probe, Query(sources))
-    return torch.equal(expected, found) and _digest(probe, name, aligned.sources) != _digest(probe, name, sources)
+SWAPPED = "swapping {} among {} examples leaves the scores the same to the last bit"
+CUT_OFF = "no operation leads from {} to the scores"
 
 
-def _digest(probe: Probe, name: str, sources: Tensor) -> str:
-    leaves = probe.schema.take(probe.leaves, sources)
-    return fingerprint({path: leaves[path] for path in probe.schema.values[name]})
+def _with_donors(evaluator: Evaluator, probe: Probe, rows: Tensor, name: str, donors: Tensor) -> Tensor:
+    """Return ``(R, C)`` outputs of examples with one modality of other examples."""
+    sources = Query.aligned(rows, len(probe.schema.names)).sources.clone()
+    sources[:, probe.schema.names.index(name)] = donors
+    return evaluator.plain(probe, Query(sources))
+
+
+def _is_cut_off(found: Trace | None, probe: Probe, name: str) -> bool:
+    """Tell whether a trace shows that a modality reaches neither the outputs nor a decision on the way.
+
+    Only tensors are traced.
+    """
+    tensors = all(isinstance(probe.leaves[path], Tensor) for path in probe.schema.values[name])
+    bits = _modality_bits(probe.schema)[name]
+    return tensors and found is not None and not (found.outputs | found.decisive) & bits
+
+
+def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
+    """Return for each example another one that differs from it in some leaves, to swap these leaves.
+
+    Args:
+        probe: The examples.
+        paths: Paths of the leaves.
+        rows: ``(R,)`` the examples.
+
+    Returns:
+        ``(R,)`` examples; ``rows`` itself if all examples are the same in these leaves.
+    """
+    digest = cache(partial(_digest, probe, paths))
+    some, first = rows.tolist(), int(rows[0])
+    other = next((k for k in chain(some, range(probe.size)) if digest(k) != digest(first)), None)
+    if other is None:
+        return rows
+    swapped = ((row, (near, other, first)) for row, near in zip(some, rows.roll(1).tolist(), strict=True))
+    return torch.tensor([next(k for k in found if digest(k) != digest(row)) for row, found in swapped])
+
+
+def _digest(probe: Probe, paths: Sequence[str], example: int) -> str:
+    return fingerprint({path: take_examples(probe.leaves[path], torch.tensor([example])) for path in paths})

@@ -117,6 +117,19 @@ def with_logits(evaluator: Evaluator, head: Head | None) -> Evaluator:
     return replace(evaluator, predict=_Logits(evaluator.predict, head), all_pairs=pairs, head=head)
 
 
+def without_logits(evaluator: Evaluator) -> Evaluator:
+    """Return an evaluator of what the model itself returns.
+
+    The logits of probabilities near 0 and 1 differ by much more than rounding where the probabilities do not.
+
+    Args:
+        evaluator: An evaluator, perhaps of :func:`with_logits`.
+    """
+    plain = {name: getattr(evaluator, name) for name in ("predict", "all_pairs")}
+    plain = {name: call.predict if isinstance(call, _Logits) else call for name, call in plain.items()}
+    return replace(evaluator, head=None, **plain)
+
+
 @dataclass(frozen=True)
 class _Logits:
     """A call that returns the logits of the probabilities that another call returns."""

@@ -14,6 +14,19 @@ from mviz_lightning.engine.reuse_plan import Plan
 T = TypeVar("T")
 
 
+class MissingCallsError(RuntimeError):
+    """Some calls were not made with all inputs.
+
+    Attributes:
+        modules: Names of the modules whose calls these are.
+    """
+
+    def __init__(self, calls: Sequence[CallKey]) -> None:
+        name, number = calls[0]
+        super().__init__(f"call {number + 1} of {name!r} is not made with every input")
+        self.modules = list(dict.fromkeys(name for name, _ in calls))
+
+
 @dataclass(frozen=True)
 class _Part:
     """What one call returned for some inputs of one shape.
@@ -79,7 +92,7 @@ class Recording:
                 outputs = original(*args, **kwargs)
                 if key in self._plan.modality:
                     ways, used = self._plan.axes[key], self._plan.used[key]
-                    self._shells.setdefault(key, tree.replace(outputs, dict.fromkeys(ways)))
+                    self._shells.setdefault(key, tree.copied(tree.replace(outputs, dict.fromkeys(ways))))
                     # Copies, since later operations may change them in place. One row of an unused tensor is enough.
                     copies[key] = {
                         way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
@@ -93,7 +106,7 @@ class Recording:
         with wrapped_calls(module, wrap, self._plan.modules):
             run()
         if self._calls is not None and calls != self._calls:
-            raise RuntimeError(_incomplete(min(calls ^ self._calls)))
+            raise MissingCallsError(sorted(calls ^ self._calls))
         self._calls = calls
         self._keep(copies, rows, shapes)  # only after the whole forward: if memory runs out on the way, nothing is kept
 
@@ -102,7 +115,7 @@ class Recording:
             axes, used = self._plan.axes[key], self._plan.used[key]
             expected = max(len(rows), 2)  # the evaluator doubles a single row
             if any(tensor.shape[axes[way]] != expected for way, tensor in found.items() if way in used):
-                raise RuntimeError(_incomplete(key))
+                raise MissingCallsError([key])
             own = {way: found[way].narrow(axes[way], 0, len(rows)) for way in used}
             part = _Part(rows, int(shapes[self._plan.modality[key]]), found | own)
             self._parts.setdefault(key, []).append(part)
@@ -114,14 +127,18 @@ class Recording:
             count: Number of distinct inputs that were recorded.
 
         Raises:
-            RuntimeError: A call was not made with all inputs, for example because the length of the longest text in a
-                chunk decides how often the call is made.
+            MissingCallsError: A call was not made with all inputs, for example because the length of the longest text
+                in a chunk decides how often the call is made.
         """
+        missing = []
         for key, parts in self._parts.items():
-            if sum(len(part.rows) for part in parts) != count:
-                raise RuntimeError(_incomplete(key))
-            self._tables[key] = self._joined(key, parts, count)
+            if sum(len(part.rows) for part in parts) == count:
+                self._tables[key] = self._joined(key, parts, count)
+            else:
+                missing.append(key)
         self._parts.clear()
+        if missing:
+            raise MissingCallsError(missing)
 
     def _joined(self, key: CallKey, parts: Sequence[_Part], count: int) -> _Table:
         """Join the parts of one call: all of them where their tensors fit together, else those of each shape."""
@@ -184,13 +201,9 @@ class Recording:
                 way: _picked(tensor, axes[way], rows) if way in used else _repeated(tensor, axes[way], len(rows))
                 for way, tensor in tensors.items()
             }
-            return tree.replace(self._shells[key], taken)
+            return tree.copied(tree.replace(self._shells[key], taken))  # the caller may assign into containers
 
         return call
-
-
-def _incomplete(key: CallKey) -> str:
-    return f"call {key[1] + 1} of {key[0]!r} is not made with every input"
 
 
 def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:

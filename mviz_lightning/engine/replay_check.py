@@ -1,8 +1,13 @@
 """Compare replayed rows with rows that were evaluated plainly."""
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from mviz_lightning.engine.agreement import MIXED_ROWS, SAMPLED, require_agreement
 from mviz_lightning.functional.outputs import Head, masked_classes, rounded
 
 CHECKED_ROWS = 16
@@ -11,38 +16,88 @@ CHECKED_ROWS = 16
 ROUNDING_ERRORS = 4
 """How many rounding errors of a probability may add up when its row is recomputed."""
 
+AS_MUCH = 4
+"""By how many times as much as plain rows differ among themselves replayed rows may differ from them."""
 
-def require_equal(plain: Tensor, replayed: Tensor, head: Head | None) -> None:
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference of two evaluations of the same rows.
+
+    Attributes:
+        size: The difference in the output where it is largest relative to what is allowed.
+        spread: By how much this output varies.
+        excess: The difference as a multiple of what is allowed; infinite where finite outputs became infinite or NaN.
+    """
+
+    size: float
+    spread: float
+    excess: float
+
+    @classmethod
+    def of(cls, plain: Tensor, found: Tensor, head: Head | None) -> "Difference":
+        """Compare two evaluations of ``(R, C)`` rows, of which the first was plain.
+
+        The tolerance of an output is a fraction of its spread over the rows: relative to a large offset, or to another
+        output, every difference would look small. To this comes the rounding of the largest output, because the layer
+        that makes all of them rounds numbers of this size.
+        """
+        tolerance, eps = _tolerance(found), torch.finfo(found.dtype).eps
+        plain, found = plain.double(), found.double()
+        finite = plain.isfinite()
+        kept = plain.where(finite, 0.0)
+        spread = (plain - plain.mean(0)).abs().nan_to_num(0.0, 0.0, 0.0).amax(0)
+        if not torch.equal(finite, found.isfinite()):
+            return cls(math.inf, float(spread.max()), math.inf)
+        live = ~masked_classes(plain, "multilabel")
+        allowed = tolerance * (spread + spread[live].max() / 100) + 2 * eps * kept[:, live].abs().max()
+        # Near a probability of 1, its last digit changes the logit a lot.
+        lost = 0.0 if head is None else ROUNDING_ERRORS * eps * rounded(kept, head)
+        difference = ((found.where(finite, 0.0) - kept).abs() - lost).amax(0).clamp(min=0)
+        excess = difference / allowed.clamp(min=1e-300)
+        worst = int(excess.argmax())
+        return cls(float(difference[worst]), float(spread[worst]), float(excess[worst]))
+
+
+def check_replay(plain: Callable[[Tensor], Tensor], rows: Tensor, replayed: Tensor, head: Head | None) -> None:
     """Check that replayed rows equal plain ones up to rounding.
 
-    The tolerance of an output is a fraction of its spread over the rows: relative to a large offset, or to another
-    output, every difference would look small.
+    If they do not, plain rows are first compared among themselves, evaluated again and in other batches: of a model
+    whose rows depend on one another, or that rounds as much, the replay is not to blame.
 
     Args:
-        plain: ``(R, C)`` outputs of rows that were evaluated plainly.
-        replayed: ``(R, C)`` outputs of the same rows with replayed encodings.
+        plain: Evaluates the rows at some places, ``(R,)``, plainly in one batch.
+        rows: ``(R,)`` the places.
+        replayed: ``(R, C)`` outputs of these rows with replayed encodings.
         head: The operation behind probabilities, of which the outputs are logits; None for other outputs.
 
     Raises:
-        RuntimeError: Some rows differ.
+        DisagreementError: Plain rows do not agree among themselves.
+        RuntimeError: Replayed rows differ from plain ones by more than plain ones among themselves.
     """
-    tolerance, eps = _tolerance(replayed), torch.finfo(replayed.dtype).eps
-    plain, found = plain.double(), replayed.double()
-    finite = plain.isfinite()
-    kept = plain.where(finite, 0.0)
-    spread = (plain - plain.mean(0)).abs().nan_to_num(0.0, 0.0, 0.0).amax(0)
-    live = spread[~masked_classes(plain, "multilabel")]
-    allowed = tolerance * (spread + live.max() / 100)
-    allowed += 2 * eps * kept.abs().amax(0)
-    # Near a probability of 1, its last digit changes the logit a lot.
-    lost = 0.0 if head is None else ROUNDING_ERRORS * eps * rounded(kept, head)
-    difference = ((found.where(finite, 0.0) - kept).abs() - lost).amax(0)
-    if not torch.equal(finite, found.isfinite()) or bool((difference > allowed).any()):
-        worst = int((difference / allowed.clamp(min=1e-300)).argmax())
+    expected = plain(rows)
+    found = Difference.of(expected, replayed, head)
+    if found.excess <= 1:
+        return
+    again, apart = plain(rows), _apart(plain, rows)
+    require_agreement(_as_returned(expected, head), _as_returned(again, head), "when evaluated again", SAMPLED)
+    require_agreement(_as_returned(expected, head), _as_returned(apart, head), "in other batches", MIXED_ROWS)
+    if found.excess > AS_MUCH * max(Difference.of(expected, other, head).excess for other in (again, apart)):
         raise RuntimeError(
-            f"replayed rows differ from plain ones by {difference[worst]:.2g}, where outputs vary by "
-            f"{spread[worst]:.2g}"
+            f"replayed rows differ from plain ones by {found.size:.2g}, where outputs vary by {found.spread:.2g}"
         )
+
+
+def _apart(plain: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Return the outputs of the rows, evaluated in two batches and in reverse order."""
+    return torch.cat([plain(part) for part in rows.flip(0).tensor_split(2)]).flip(0)
+
+
+def _as_returned(outputs: Tensor, head: Head | None) -> Tensor:
+    """Return probabilities instead of their logits, which rounding changes a lot near 0 and 1."""
+    if head is None:
+        return outputs
+    return outputs.sigmoid() if head == "sigmoid" else outputs.softmax(-1)
 
 
 def _tolerance(outputs: Tensor) -> float:

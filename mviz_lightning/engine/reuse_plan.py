@@ -5,7 +5,7 @@ their outputs are recorded on the distinct inputs of that modality and replayed 
 plan: it recomputes some rows without it every time.
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import Probe, tree
 from mviz_lightning.engine.dependency_tags import Tags
 from mviz_lightning.engine.dependency_trace import Frame, Trace, trace_rows
+from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.module_calls import CallKey
 
@@ -52,8 +53,22 @@ class Plan:
         """Names of the modules whose calls are replayed."""
         return list(dict.fromkeys(name for name, _ in self.modality))
 
+    def alone(self, module: str, paths: Iterable[str]) -> "Plan":
+        """Return a plan that replays the calls of one module alone, whatever the rest of the forward depends on.
 
-def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.device) -> Plan | None:
+        Args:
+            module: Name of the module.
+            paths: Paths of all leaves.
+        """
+        calls = {key: m for key, m in self.modality.items() if key[0] == module}
+        axes = {key: self.axes[key] for key in calls}
+        used = {key: frozenset(ways) for key, ways in axes.items()}
+        return Plan(calls, axes, frozenset(paths), used, 1.0, self.row_bytes)
+
+
+def find_plan(
+    module: nn.Module, predict: Predict, probe: Probe, device: torch.device, without: Container[str] = ()
+) -> Plan | None:
     """Trace a few forwards and return what can be replayed. Call it inside ``isolated``.
 
     Args:
@@ -61,6 +76,7 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
         predict: Calls the model.
         probe: At least 6 examples.
         device: The model's device.
+        without: Names of modules that are not replayed; those inside them may be.
 
     Returns:
         The plan; None if no submodule depends on one modality alone, or if there are fewer examples.
@@ -77,7 +93,8 @@ def find_plan(module: nn.Module, predict: Predict, probe: Probe, device: torch.d
     # operation made may hold its values; a call that uses such a tensor does not count as one modality's alone.
     untracked = 1 << len(paths) if owned & ~large.outputs else 0
     large, small = (trace_rows(module, predict, probe, size, device, (), untracked) for size in TRACED_ROWS)
-    found = {key: fit for key in large.frames if (fit := _fitting(key, large, small, masks)) is not None}
+    allowed = (key for key in large.frames if key[0] not in without)
+    found = {key: fit for key in allowed if (fit := _fitting(key, large, small, masks)) is not None}
     calls, rest = _without_side_outputs(
         found, large, lambda calls: trace_rows(module, predict, probe, TRACED_ROWS[0], device, calls, untracked)
     )
@@ -100,16 +117,31 @@ def _without_side_outputs(
     """Return the calls to replay, and a trace of the forward in which they are replayed.
 
     A call may also store something without returning it, in an attribute for example. A replayed call would not store
-    it. If the rest of the forward reads it, the calls inside that call are replayed in its place.
+    it. If the rest of the forward reads it, the calls inside that call are replayed in its place; also if the rest
+    fails with copies of what the call returns.
     """
     while calls := _outermost(found, large):
-        rest = retrace(calls)
-        seen = rest.outputs | rest.decisive
-        leaving = {key for key, bit in rest.inside.items() if seen & bit}
-        if not leaving:
+        rest = _unless_it_fails(retrace, calls)
+        seen = 0 if rest is None else rest.outputs | rest.decisive
+        leaving = _failing(retrace, calls) if rest is None else {key for key, bit in rest.inside.items() if seen & bit}
+        if rest is not None and not leaving:
             return calls, rest
         found = {key: fit for key, fit in found.items() if key not in leaving}
     return {}, large
+
+
+def _failing(retrace: Callable[[Container[CallKey]], Trace], calls: Iterable[CallKey]) -> set[CallKey]:
+    """Return the calls that make the rest of a forward fail, each replayed alone; all of them if none does."""
+    return {key for key in calls if _unless_it_fails(retrace, {key}) is None} or set(calls)
+
+
+def _unless_it_fails(retrace: Callable[[Container[CallKey]], Trace], calls: Container[CallKey]) -> Trace | None:
+    try:
+        return retrace(calls)
+    except Exception as error:
+        if ran_out(error):
+            raise
+        return None
 
 
 def _outermost(found: Mapping[CallKey, T], trace: Trace) -> dict[CallKey, T]:
@@ -129,9 +161,8 @@ def _fitting(key: CallKey, large: Trace, small: Trace, masks: list[Tags]) -> tup
     return None if axes is None else (seen[0], axes)
 
 
-def _axes(large: Any, small: Any) -> Axes | None:
+def _axes(nodes: Mapping[tree.Keys, Any], twins: Mapping[tree.Keys, Any]) -> Axes | None:
     """Compare a call's outputs for two numbers of rows; return None unless every tensor has one entry per row."""
-    nodes, twins = dict(tree.nodes(large)), dict(tree.nodes(small))
     if nodes.keys() != twins.keys():
         return None
     axes: Axes = {}
@@ -142,9 +173,15 @@ def _axes(large: Any, small: Any) -> Axes | None:
             if len(differing) != 1 or (node.shape[differing[0]], twin.shape[differing[0]]) != TRACED_ROWS:
                 return None
             axes[way] = differing[0]
-        elif not tree.children(node) and not (isinstance(node, bool | int | float | str | None) and node == twin):
+        elif not _is_constant(node, twin):
             return None  # a number that differs between the batches depends on all rows
     return axes
+
+
+def _is_constant(node: Any, twin: Any) -> bool:
+    """Tell whether a leaf is the same plain value, or an empty container, in both batches."""
+    empty = isinstance(node, Mapping | list | tuple) and not node
+    return (empty or isinstance(node, bool | int | float | str | None)) and type(node) is type(twin) and node == twin
 
 
 def _inside(frame: Frame, calls: Mapping[CallKey, Any], found: Trace) -> bool:

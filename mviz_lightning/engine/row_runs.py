@@ -31,6 +31,11 @@ class RowRun:
         """Whether encoding the distinct inputs once is cheaper than evaluating all rows plainly."""
         return len(self.index) >= WORTHWHILE * len(self.distinct)
 
+    def pairs_of(self, grid: Tensor) -> Tensor:
+        """Return the ``(R, 1)`` scores of the rows in the ``(D, D)`` scores of all pairs of distinct inputs."""
+        index = self.index.to(grid.device)
+        return grid[index[:, 0], index[:, 1]].unsqueeze(1).detach()
+
 
 def row_runs(query: Query, names: list[str], limit: int) -> Iterator[RowRun]:
     """Cut a query into runs of rows in which no modality has more than ``limit`` distinct inputs.

@@ -10,14 +10,17 @@ from torch import Tensor
 from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.rows import take_examples
+from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import ModelCall
-from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
-from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, evaluate_aligned, live_columns, outputs_agree
+from mviz_lightning.engine.output_dependence import donors_of, interacting_modalities, trace_forward
+from mviz_lightning.engine.row_independence import evaluate_aligned, trial_rows
 from mviz_lightning.errors import MonitorWarning
 
 
-def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor, call: ModelCall) -> None:
+def warn_of_stray_leaves(
+    evaluator: Evaluator, probe: Probe, outputs: Tensor, call: ModelCall, named: set[str] | None = None
+) -> None:
     """Warn if leaves that belong to no modality change the outputs when they are swapped among examples.
 
     If the labels do, the outputs may be the loss: no modality is proposed for them, but another output.
@@ -25,12 +28,14 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor, ca
     Args:
         evaluator: Runs the model.
         probe: Some examples.
-        outputs: ``(R, C)`` outputs of its first rows, not recombined.
+        outputs: ``(R, C)`` outputs of :func:`trial_rows`, not recombined.
         call: The call of the model, with what it returned.
+        named: What was warned of before and is not named again; leaves that are named now are added.
     """
-    if not bool(live_columns(outputs)[0].isfinite().all()):
-        return
+    told = set() if named is None else named
     found = [path for path in probe.schema.unowned if _matters(evaluator, probe, path, outputs)]
+    found = [path for path in found if f"leaf {path}" not in told]
+    told.update(f"leaf {path}" for path in found)
     strays = [path for path in found if path not in probe.schema.labels]
     if len(strays) < len(found):
         warnings.warn(_target_message(evaluator, probe, call), MonitorWarning, stacklevel=2)
@@ -40,12 +45,8 @@ def warn_of_stray_leaves(evaluator: Evaluator, probe: Probe, outputs: Tensor, ca
 
 def _matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor) -> bool:
     """Tell whether swapping a leaf among examples changes their outputs."""
-    rows = _trial_rows(probe)
-    return not outputs_agree(outputs[: len(rows)], evaluate_aligned(evaluator, _with_swapped(probe, path), rows))
-
-
-def _trial_rows(probe: Probe) -> Tensor:
-    return torch.arange(min(TRIAL_EXAMPLES, probe.size))
+    rows = trial_rows(probe)
+    return not agree(outputs[: len(rows)], evaluate_aligned(evaluator, _with_swapped(probe, path, rows), rows))
 
 
 def _target_message(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
@@ -63,7 +64,7 @@ def _output_without(evaluator: Evaluator, probe: Probe, call: ModelCall, path: s
     for output in call.outputs.rows:
         picked = replace(evaluator, predict=output.of(call.predict))
         # Where weights are sharded, all processes must run equally many forwards: the first is taken untried.
-        if evaluator.sharded or not _matters(picked, probe, path, evaluate_aligned(picked, probe, _trial_rows(probe))):
+        if evaluator.sharded or not _matters(picked, probe, path, evaluate_aligned(picked, probe, trial_rows(probe))):
             return output.code
     return ""
 
@@ -93,8 +94,10 @@ def _given(owners: Mapping[str, str]) -> dict[str, list[str]]:
     return {name: [path for path, owner in owners.items() if owner == name] for name in owners.values()}
 
 
-def _with_swapped(probe: Probe, path: str) -> Probe:
-    rolled = torch.arange(probe.size).roll(1)
-    leaves = {**probe.leaves, path: take_examples(probe.leaves[path], rolled)}
-    bounds = {known: found[rolled] if known == path else found for known, found in probe.bounds.items()}
+def _with_swapped(probe: Probe, path: str, rows: Tensor) -> Probe:
+    """Return a probe in which some examples have the leaf of others."""
+    index = torch.arange(probe.size)
+    index[rows] = donors_of(probe, [path], rows)
+    leaves = {**probe.leaves, path: take_examples(probe.leaves[path], index)}
+    bounds = {known: found[index] if known == path else found for known, found in probe.bounds.items()}
     return replace(probe, leaves=leaves, bounds=bounds)

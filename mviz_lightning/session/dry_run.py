@@ -1,6 +1,6 @@
 """The first contact with a model: how it is called, and whether it can be measured at all."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -25,12 +25,14 @@ class TriedModel:
 
     Attributes:
         evaluator: Evaluates the model on rows.
+        call: How the model is called.
         outputs: Number of outputs of one example, C.
         reused: Submodules that run once for every distinct input, in words.
         fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
     """
 
     evaluator: Evaluator
+    call: ModelCall
     outputs: int
     reused: str
     fusion_share: float = 1.0
@@ -45,12 +47,14 @@ class DryRun:
         reading: How the model's outputs are read.
         remarks: Takes lines for the log.
         call: How the model is called, in words; ``""`` until a call worked.
+        named: Modalities and leaves that were warned of.
     """
 
     config: SessionConfig
     reading: OutputReading
     remarks: Remarks
     call: str = ""
+    named: set[str] = field(default_factory=set)
 
     def run(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> TriedModel:
         """Find the call, and check that rows are independent and that the outputs and all segments can be used.
@@ -66,8 +70,8 @@ class DryRun:
         call, evaluator = self._called(module, trial, precision)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
-            self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call), noted=False)
-            dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call)
+            self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
+            dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
         self.call = call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
@@ -78,7 +82,7 @@ class DryRun:
                 {name: modality_type.segments for name, modality_type in modality_types_of(trial).items()},
             )
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
-        return TriedModel(evaluator, outputs.shape[1], dry_run_checks.reused(evaluator, trial), fusion_share)
+        return TriedModel(evaluator, call, outputs.shape[1], dry_run_checks.reused(evaluator, trial), fusion_share)
 
     def _called(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""

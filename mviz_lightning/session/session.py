@@ -20,6 +20,7 @@ from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
+from mviz_lightning.session.trained_check import TrainedCheck
 
 T = TypeVar("T")
 
@@ -52,16 +53,22 @@ class Session(Preparation):
     """
 
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
+    _trained_check: TrainedCheck = field(init=False)
     _shares: Shares | None = None
     _own: Tensor | None = None
     _runner: Runner | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._trained_check = TrainedCheck(self._dry_run.named)
+
     def run(self) -> Measurement:
         """Measure the model as it is now.
 
         Raises:
-            ConfigurationError: The task cannot be guessed, or the labels do not fit it.
+            ConfigurationError: The task cannot be guessed, the labels do not fit it, or the outputs of a row depend on
+                other rows.
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
@@ -73,6 +80,7 @@ class Session(Preparation):
         with self.ranks.raise_on_all_ranks():
             shares = self._shares_of(probe, tried.outputs)
             outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
+        self._trained_check.run(outputs, evaluator, probe, tried.call, self.ranks)
         outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
         with self.ranks.raise_on_all_ranks():

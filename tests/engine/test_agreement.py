@@ -12,20 +12,26 @@ OUTPUTS = floats(16, 3)
 OTHER = floats(16, 3, seed=1)
 
 
-def test_the_spread_is_the_standard_deviation_around_the_means_of_the_columns():
-    rows = torch.tensor([[1.0, 10.0], [3.0, 20.0], [5.0, 60.0]])
-    squares = [4, 0, 4, 400, 100, 900]
-    assert spread(rows) == pytest.approx(math.sqrt(sum(squares) / 6))
+def test_the_spread_is_the_standard_deviation_of_each_output_and_no_less_than_a_hundredth_of_the_largest():
+    rows = torch.tensor([[1.0, 100.0, 7.0, 0.0], [3.0, 200.0, 7.0, 6.0], [5.0, 600.0, 7.0, 9.0]])
+    largest = math.sqrt((200**2 + 100**2 + 300**2) / 3)
+    own = [largest / 100, largest, largest / 100, math.sqrt((25 + 1 + 16) / 3)]
+    torch.testing.assert_close(spread(rows), torch.tensor(own, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("offset", [0.0, 200.0, torch.tensor([-200.0, 0.0, 3.0])])
 def test_offsets_change_neither_the_spread_nor_the_deviation(offset):
     rows = OUTPUTS + offset
     rounding = 64 * 2**-23 * float(rows.abs().max())
-    expected = (float((0.01 * OTHER).abs().max()) - rounding) / spread(OUTPUTS)
-    assert spread(rows) == pytest.approx(spread(OUTPUTS), rel=1e-4)
+    expected = float((((0.01 * OTHER).abs().amax(0) - rounding) / spread(OUTPUTS)).max())
+    torch.testing.assert_close(spread(rows), spread(OUTPUTS), rtol=1e-4, atol=0)
     assert deviation(rows, rows + 0.01 * OTHER) == pytest.approx(expected, rel=1e-2)
     assert not agree(rows, rows + 0.01 * OTHER)
+
+
+def test_a_small_output_counts_beside_a_large_one():
+    rows = OUTPUTS * torch.tensor([1e3, 1.0, 1.0])
+    assert not agree(rows, rows + torch.tensor([0.0, 0.0, 0.1]))
 
 
 @pytest.mark.parametrize("offset", [0.0, 200.0, -1e6])
@@ -51,23 +57,22 @@ def test_zeros_agree_with_zeros_alone():
 
 
 def test_masked_classes_do_not_count():
-    masked = OUTPUTS.clone()
+    masked, kept = OUTPUTS.clone(), [0, 2]
     masked[:, 1] = -1e9
-    found = masked + 0.1 * OTHER
-    expected = float((0.1 * OTHER[:, [0, 2]]).abs().max()) / spread(OUTPUTS[:, [0, 2]])
-    assert spread(masked) == pytest.approx(spread(OUTPUTS[:, [0, 2]]))
-    assert deviation(masked, found) == pytest.approx(expected, rel=1e-4)
+    expected = deviation(OUTPUTS[:, kept], (OUTPUTS + 0.1 * OTHER)[:, kept])
+    torch.testing.assert_close(spread(masked)[kept], spread(OUTPUTS[:, kept]))
+    assert deviation(masked, masked + 0.1 * OTHER) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_counts_only_where_it_changes_place(value):
-    broken = OUTPUTS.clone()
+    broken, finite = OUTPUTS.clone(), torch.arange(16) != 3
     broken[3, 1] = value
     assert agree(broken, broken)
-    assert spread(broken) == pytest.approx(spread(OUTPUTS), rel=0.1)
+    torch.testing.assert_close(spread(broken)[1], OUTPUTS[finite, 1].double().std(correction=0))
     assert deviation(OUTPUTS, broken) == deviation(broken, OUTPUTS) == math.inf
     nothing = torch.full((4, 2), value)
-    assert (spread(nothing), deviation(nothing, nothing)) == (0, 0)
+    assert (spread(nothing).tolist(), deviation(nothing, nothing)) == ([0, 0], 0)
 
 
 def test_other_shapes_do_not_agree():

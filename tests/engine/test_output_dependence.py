@@ -177,8 +177,20 @@ class Constant(nn.Module):
 HEALTHY = {
     "a gate that is still closed": (Gated(), BATCH),
     "a head that is still 0, of several outputs": (Constant(), BATCH),
-    "a modality that is constant here": (on_batch(lambda b: b["image"] @ TABLE), BATCH | {"text": torch.ones(20, 3)}),
-    "a single example": (on_batch(lambda b: b["image"] @ TABLE), pair_batch(1)),
+    "a modality that is constant here": (on_batch(lambda b: heads(b)[2]), BATCH | {"text": torch.ones(20, 3)}),
+    "a single example": (on_batch(lambda b: heads(b)[2]), pair_batch(1)),
+    "a constant that decides by a branch": (
+        on_batch(lambda b: b["image"] * (2 if bool(b["text"].sum() > 0) else 1)),
+        BATCH | {"text": torch.ones(20, 3)},
+    ),
+    "a constant by way of NumPy": (
+        on_batch(lambda b: b["image"] @ TABLE + torch.from_numpy(b["text"].numpy() * 2)),
+        BATCH | {"text": torch.ones(20, 3)},
+    ),
+    "constant words": (
+        on_batch(lambda b: b["image"] @ TABLE * len(b["text"][0])),
+        BATCH | {"text": ["word"] * 20},
+    ),
     "by way of NumPy": (on_batch(lambda b: b["image"] @ TABLE + torch.from_numpy(b["text"].numpy() * 2)), BATCH),
     "decides by a branch": (on_batch(lambda b: b["image"] * (1 + (b["text"][:, :1] > 0))), BATCH),
     "not finite": (on_batch(lambda b: b["image"] / 0 * 0), BATCH),
@@ -189,6 +201,35 @@ HEALTHY = {
 @pytest.mark.parametrize(("module", "batch"), HEALTHY.values(), ids=HEALTHY.keys())
 def test_healthy_models_are_not_warned_of(module, batch):
     assert said(module, batch) == ""
+
+
+@pytest.mark.parametrize(
+    "batch", [BATCH | {"text": torch.ones(20, 3)}, pair_batch(1)], ids=["constant", "a single example"]
+)
+def test_a_modality_that_cannot_be_swapped_is_named_if_no_operation_leads_from_it_to_the_output(batch):
+    message = said(on_batch(lambda given: heads(given)[::2]), batch)
+    assert message.startswith("no operation leads from 'text' to the scores. [0] ")
+    assert message.endswith("pass predict=lambda module, batch: module(batch)[1].")
+
+
+def test_only_few_examples_that_differ_are_enough_to_swap():
+    text = torch.ones(200, 3)
+    text[-1] = 2
+    message = said(on_batch(lambda given: given["image"] @ TABLE), pair_batch(200) | {"text": text})
+    assert message.startswith("swapping 'text' among 16 examples leaves the scores the same to the last bit.")
+
+
+@pytest.mark.parametrize("name", ["a gate that is still closed", "a head that is still 0, of several outputs"])
+def test_once_a_model_is_trained_weights_that_are_still_0_are_no_excuse(name):
+    (module, batch), named = HEALTHY[name], set()
+    probe = probe_of(batch)
+    call = choose_call(module.eval(), probe.schema, batch, None)
+    silent = "'image'" if isinstance(module, Gated) else "'image' or 'text'"
+    with pytest.warns(MonitorWarning, match=f"swapping {silent} among 16 examples leaves the scores the same"):
+        warn_of_outputs(Evaluator(module, call.predict), probe, call, named, trained=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_outputs(Evaluator(module, call.predict), probe, call, named, trained=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())

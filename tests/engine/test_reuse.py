@@ -9,7 +9,7 @@ import torch
 from helpers.batches import FAMILIES, LateFusion, OnBatch, floats, integers, probe_of, seeded
 from torch import Tensor, nn
 
-from mviz_lightning import MonitorWarning
+from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.dry_run_checks import reused
@@ -212,15 +212,19 @@ def test_an_encoder_that_goes_through_numpy_is_replayed_for_what_it_was_given() 
     assert_exact(Late(image=NumpyEncoder()), "image", "text")
 
 
-def assert_given_up(module: nn.Module) -> None:
+def assert_dropped(module: nn.Module, dropped: list[str], replayed: list[str], reason: str) -> None:
+    """Some modules are replayed no longer, which is said once, and others are; the outputs are those of plain rows."""
     asking, probe = evaluator(module), probe_of(BATCH)
-    with pytest.warns(MonitorWarning, match="cannot be reused, so every row is evaluated plainly"):
+    said = f"encodings of {', '.join(dropped)} cannot be reused, so they are computed for every row.*: {reason}"
+    with pytest.warns(MonitorWarning, match=said) as caught:
         found = asking(probe, [GRID])[0]
-    assert not asking.reuse
-    torch.testing.assert_close(found, asking.plain(probe, GRID))
+    assert len(caught) == 1
+    assert asking.reuse
+    assert (asking._plan.modules if asking._plan else []) == replayed
+    torch.testing.assert_close(found, asking.plain(probe, GRID), rtol=1e-5, atol=1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        asking(probe, [GRID])  # said once
+        torch.testing.assert_close(asking(probe, [GRID])[0], found)
 
 
 @pytest.mark.parametrize("escape", ESCAPES)
@@ -235,7 +239,7 @@ def test_what_leaves_torch_beside_a_visible_way_is_followed(escape: str) -> None
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_single_numbers_that_leave_torch_beside_a_visible_way_are_found_out(offset: float) -> None:
-    assert_given_up(HiddenInText(offset, escape="numbers", seen=True))
+    assert_dropped(HiddenInText(offset, escape="numbers", seen=True), ["text"], ["image"], "replayed rows differ from")
 
 
 class Flagging(nn.Module):
@@ -288,11 +292,11 @@ class Sampling(nn.Module):
         return self.net(image) + torch.rand(len(image), 1)
 
 
-def test_sampling_in_evaluation_mode_is_found_out() -> None:
-    # The row-independence test refuses such models before; here it is reuse alone that has to notice.
+def test_of_a_model_that_samples_the_replay_is_not_to_blame() -> None:
     asking, probe = evaluator(Late(image=Sampling())), probe_of(BATCH)
-    with pytest.warns(MonitorWarning, match="cannot be reused"):
+    with pytest.raises(ConfigurationError, match="when evaluated again .*: something is sampled in evaluation mode"):
         asking(probe, [GRID])
+    assert asking.reuse
 
 
 class TrainedNorm(nn.Module):
@@ -306,10 +310,11 @@ class TrainedNorm(nn.Module):
         return nn.functional.batch_norm(image, None, None, training=True).repeat(1, 2)[:, :6]
 
 
-def test_batch_statistics_are_found_out() -> None:
+def test_of_batch_statistics_the_replay_is_not_to_blame() -> None:
     asking, probe = evaluator(Late(image=TrainedNorm())), probe_of(BATCH)
-    with pytest.warns(MonitorWarning, match="cannot be reused"):
+    with pytest.raises(ConfigurationError, match="in other batches .*: examples of a batch influence one another"):
         asking(probe, [GRID])
+    assert asking.reuse
 
 
 def edit_in_place(image: Tensor, text: Tensor) -> Tensor:
@@ -406,9 +411,153 @@ class Wrong(nn.Module):
         return self.net(image)
 
 
-def test_a_replay_with_too_few_rows_is_given_up() -> None:
+def test_a_replay_with_too_few_rows_costs_the_module_that_it_concerns() -> None:
     image = Wrong()
-    assert_given_up(Late(lambda left, right: (left * right)[: image.rows.sizes[0]], image))
+    fused = Late(lambda left, right: (left * right)[: image.rows.sizes[0]], image)
+    assert_dropped(fused, ["image"], ["image.net", "text"], "the model returned 12 rows of scores")
+
+
+class Marking(nn.Module):
+    """An encoder that marks the tensor that it returns, which the fusion asks for."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(inputs, 6), nn.Tanh())
+
+    def forward(self, values: Tensor) -> Tensor:
+        found = self.net(values)
+        found.marked = True
+        return found
+
+
+@pytest.mark.parametrize("which", ["image", "text", "one", "both"])
+def test_modules_whose_outputs_cannot_be_copied_run_on_every_row(which: str) -> None:
+    def fuse(left: Tensor, right: Tensor) -> Tensor:
+        marks = [hasattr(found, "marked") for found in (left, right)]
+        assert {"image": marks[0], "text": marks[1], "one": any(marks), "both": all(marks)}[which]
+        return left * right
+
+    inner = {"image": ("image.net", "text"), "text": ("image", "text.net")}
+    assert_exact(Late(fuse, Marking(4), Marking(3)), *inner.get(which, ("image.net", "text.net")))
+
+
+class Noting(nn.Module):
+    """An encoder that notes, where no trace looks, that it ran; the fusion strikes the note out."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.notes = inner, Rows()
+
+    def forward(self, values: Tensor) -> Tensor:
+        self.notes.sizes.append(1)
+        return self.inner(values)
+
+
+def test_a_replay_that_raises_costs_the_module_that_it_concerns() -> None:
+    image = Noting(nn.Linear(4, 6))
+
+    def fuse(left: Tensor, right: Tensor) -> Tensor:
+        image.notes.sizes.pop()
+        return left * right
+
+    assert_dropped(Late(fuse, image), ["image"], ["image.inner", "text"], "pop from empty list")
+
+
+def test_modules_that_fail_only_together_are_dropped_together() -> None:
+    image, text = Noting(nn.Linear(4, 6)), Noting(nn.Linear(3, 6))
+
+    def fuse(left: Tensor, right: Tensor) -> Tensor:
+        noted = [found.notes.sizes for found in (image, text) if found.notes.sizes]
+        assert noted
+        for notes in noted:
+            notes.pop()
+        return left * right
+
+    assert_dropped(Late(fuse, image, text), ["image", "text"], ["image.inner", "text.inner"], "assert")
+
+
+def test_after_three_attempts_every_row_is_evaluated_plainly() -> None:
+    inner = nn.Sequential(Noting(nn.Linear(4, 6)))
+    outer = Noting(nn.Sequential(Noting(inner)))
+    noting = [child for child in outer.modules() if isinstance(child, Noting)]
+
+    def fuse(left: Tensor, right: Tensor) -> Tensor:
+        for child in noting:
+            child.notes.sizes.pop()
+        return left * right
+
+    asking, probe = evaluator(Late(fuse, outer)), probe_of(BATCH)
+    with pytest.warns(MonitorWarning, match="encodings of") as caught:
+        found = asking(probe, [GRID])[0]
+    starts = [str(one.message).partition(", which")[0] for one in caught]
+    assert starts == [
+        "encodings of image cannot be reused, so they are computed for every row",
+        "encodings of image.inner cannot be reused, so they are computed for every row",
+        "encodings of image.inner.0, text cannot be reused, so every row is evaluated plainly",
+    ]
+    assert not asking.reuse
+    torch.testing.assert_close(found, asking.plain(probe, GRID), rtol=1e-5, atol=1e-6)
+
+
+def test_an_error_of_the_model_itself_costs_no_reuse() -> None:
+    broken = [False]
+
+    def fuse(left: Tensor, right: Tensor) -> Tensor:
+        if broken[0]:
+            raise ArithmeticError("no such luck")
+        return left * right
+
+    asking, probe = evaluator(Late(fuse)), probe_of(BATCH)
+    expected = asking(probe, [GRID])[0]
+    broken[0] = True
+    with pytest.raises(ArithmeticError, match="no such luck"):
+        asking(probe, [GRID])
+    broken[0] = False
+    torch.testing.assert_close(asking(probe, [GRID])[0], expected)
+    assert asking._plan.modules == ["image", "text"]
+
+
+class Boxed(nn.Module):
+    """Returns its encoding in a container, beside an empty one."""
+
+    def __init__(self, inputs: int, box: Any) -> None:
+        super().__init__()
+        self.net, self.box = nn.Linear(inputs, 6), box
+
+    def forward(self, values: Tensor) -> Any:
+        return self.box(self.net(values))
+
+
+def assign(found: Any, key: Any) -> Tensor:
+    """Assign a projection into the container that an encoder returned, as LLaVA does."""
+    found[key] = found[key] * 2
+    return found[key]
+
+
+def append(found: list[Any]) -> Tensor:
+    found.append(len(found))
+    return found[0] * found[-1]
+
+
+def collect(found: dict[str, Any]) -> Tensor:
+    found["layers"].append(found["features"])
+    found["layers"].extend(found["features"].split(1))  # as many as there are rows
+    return found["layers"][0] * len([one for one in found["layers"] if one.shape == found["features"].shape])
+
+
+ASSIGNED = {
+    "into a dict": (lambda found: {"features": found}, lambda found: assign(found, "features")),
+    "into a list": (lambda found: [found], lambda found: assign(found, 0)),
+    "to the end of a list": (lambda found: [found], append),
+    "into a list in a dict": (lambda found: {"features": found, "layers": []}, collect),
+    "another key": (lambda found: {"features": found}, lambda found: found.setdefault("pooled", found["features"] + 1)),
+}
+
+
+@pytest.mark.parametrize(("box", "use"), ASSIGNED.values(), ids=ASSIGNED.keys())
+def test_containers_into_which_the_caller_assigns_are_replayed_as_they_were_returned(box: Any, use: Any) -> None:
+    module = Late(lambda left, right: use(left) * use(right), Boxed(4, box), Boxed(3, box))
+    assert_exact(module, "image", "text", chunk_size=16)
 
 
 class Unrolled(nn.Module):
@@ -432,8 +581,9 @@ def test_calls_that_some_inputs_do_without_are_no_trouble(monkeypatch: pytest.Mo
     monkeypatch.setattr("mviz_lightning.engine.evaluator.FEWEST_ROWS", 3)
     text = floats(COUNT, 3, seed=1).abs() * torch.tensor([1, -1, -1]).where(torch.arange(COUNT)[:, None] >= 6, 1)
     asking, probe = evaluator(Unrolled()), probe_of({**BATCH, "text": text})
-    with pytest.warns(MonitorWarning, match=r"call \d of 'cell' is not made with every input"):
+    with pytest.warns(MonitorWarning, match=r"encodings of cell .*: call \d of 'cell' is not made with every input"):
         found = asking(probe, [GRID])[0]
+    assert asking._plan.modules == ["image"]
     torch.testing.assert_close(found, asking.plain(probe, GRID), rtol=1e-5, atol=1e-6)
 
 
@@ -444,7 +594,7 @@ def test_a_small_output_is_checked_beside_a_large_one() -> None:
 
     # Only the small outputs are drawn anew.
     asking, probe = evaluator(Late(lambda image, text: image * text[:, :1], Sizes())), probe_of(BATCH)
-    with pytest.warns(MonitorWarning, match="cannot be reused"):
+    with pytest.raises(ConfigurationError, match="when evaluated again .*: something is sampled in evaluation mode"):
         asking(probe, [GRID])
 
 

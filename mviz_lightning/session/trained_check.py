@@ -1,0 +1,56 @@
+"""The checks of the dry run, repeated on the drawn examples once the model is trained.
+
+Before the training, weights that are 0 hide what the outputs depend on, and the first batch shows few of the examples.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.batch.probe import fingerprint
+from mviz_lightning.engine import dry_run_checks
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.model_call import ModelCall
+from mviz_lightning.engine.probability_outputs import without_logits
+from mviz_lightning.engine.processes import Ranks
+
+
+@dataclass
+class TrainedCheck:
+    """Checks the model at the first run, and at the first run after it with other outputs.
+
+    Attributes:
+        named: Modalities and leaves that were warned of; each is named once.
+    """
+
+    named: set[str]
+    _first: str = ""
+    _done: bool = False
+
+    def run(self, outputs: Tensor, evaluator: Evaluator, probe: Probe, call: ModelCall, ranks: Ranks) -> None:
+        """Check that rows are independent, and warn of what the outputs depend on; all processes do the same.
+
+        Args:
+            outputs: ``(R, C)`` outputs of the run on this process.
+            evaluator: Runs the model.
+            probe: The drawn examples.
+            call: The call of the model.
+            ranks: The processes.
+
+        Raises:
+            ConfigurationError: A row's outputs depend on other rows; then the next run is checked too.
+        """
+        if self._done:
+            return
+        found = "".join(ranks.gather(fingerprint({"": outputs})))
+        if found == self._first:
+            return
+        with ranks.raise_on_all_ranks():
+            self._check(without_logits(evaluator), probe, call)
+        self._first, self._done = found, bool(self._first)
+
+    def _check(self, evaluator: Evaluator, probe: Probe, call: ModelCall) -> None:
+        outputs = dry_run_checks.check_independence(evaluator, probe)
+        dry_run_checks.warn_of_outputs(evaluator, probe, call, self.named, trained=True)
+        dry_run_checks.warn_of_stray_leaves(evaluator, probe, outputs, call, self.named)
