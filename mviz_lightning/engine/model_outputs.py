@@ -162,6 +162,6 @@ def require_a_row_each(outputs: Tensor, examples: int) -> None:
     """
     if len(outputs) != examples:
         raise ConfigurationError(
-            f"the model returned {len(outputs)} rows of scores for {examples} examples; allowed is one row per example. "
-            "Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
+            f"the model returned {len(outputs)} rows of scores for {examples} examples; allowed is one row per "
+            "example. Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
         )

@@ -14,7 +14,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
-from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.shape_buckets import alike
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head, logits_of, sums_to_one, within_bounds
 
@@ -76,8 +76,7 @@ def last_operation(evaluator: Evaluator, probe: Probe) -> Head | None:
         ``"softmax"``, ``"sigmoid"``, or None if there is neither or the forward cannot be traced.
     """
     with suppress(Exception), isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-        rows = Query.aligned(torch.arange(min(2, probe.size)), len(probe.schema.names))
-        batch, mode = probe.batch(rows.sources, {}, evaluator.device), _HeadMode()
+        batch, mode = probe.batch(alike(probe, 2).sources, {}, evaluator.device), _HeadMode()
         with mode:
             outputs = scores(evaluator.predict(evaluator.module, batch))
         return mode.made(outputs)

@@ -92,7 +92,9 @@ class Recording:
                 outputs = original(*args, **kwargs)
                 if key in self._plan.modality:
                     ways, used = self._plan.axes[key], self._plan.used[key]
-                    self._shells.setdefault(key, tree.copied(tree.replace(outputs, dict.fromkeys(ways))))
+                    shell = tree.copied(tree.replace(outputs, dict.fromkeys(ways)))
+                    if _constants(self._shells.setdefault(key, shell)) != _constants(shell):
+                        raise RuntimeError(f"call {key[1] + 1} of {key[0]!r} returns other numbers for other shapes")
                     # Copies, since later operations may change them in place. One row of an unused tensor is enough.
                     copies[key] = {
                         way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
@@ -204,6 +206,11 @@ class Recording:
             return tree.copied(tree.replace(self._shells[key], taken))  # the caller may assign into containers
 
         return call
+
+
+def _constants(shell: Any) -> list[tuple[tree.Keys, Any]]:
+    """Return what a call returned beside tensors."""
+    return [(keys, node) for keys, node in tree.nodes(shell) if isinstance(node, bool | int | float | str)]
 
 
 def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:

@@ -141,7 +141,8 @@ class Image(ModalityType):
 
         ``Modality(mean=..., std=...)`` undo the normalisation. Without them, values outside 0..1 are rescaled to 0..1.
         """
-        return self._as_pixels(self._channels_first[(example, slice(None), *self._area(example))])
+        rows, columns = self._area(example)
+        return self._as_pixels(self._channels_first[example, :, rows, columns])
 
     def _as_pixels(self, image: Tensor) -> npt.NDArray[np.uint8]:
         """Return ``(H, W, 3)`` in 0..255 for an image ``(C, H, W)``."""

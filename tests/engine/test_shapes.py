@@ -357,3 +357,24 @@ def test_examples_that_fail_in_their_own_shapes_stay_padded_under_a_warning_and_
     module.broken = False
     with pytest.warns(MonitorWarning, match="their outputs then may differ: in their own shapes they cannot"):
         assert choice.of(ask(module), probe, Ranks()) == (probe, "")
+
+
+def test_a_number_that_depends_on_the_shape_is_not_replayed_for_other_shapes() -> None:
+    class Sized(nn.Module):
+        def forward(self, series: Tensor) -> tuple[Tensor, int]:
+            return series.sum(1), series.shape[1]
+
+    class Divided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sized, self.head = Sized(), nn.Linear(5, 2)
+
+        def forward(self, batch: Any) -> Tensor:
+            total, length = self.sized(batch["series"])
+            return self.head(torch.cat([total / length, batch["other"]], 1))
+
+    rows, module = examples(), seeded(Divided)
+    sources = torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT))
+    with pytest.warns(MonitorWarning, match="of 'sized' returns other numbers for other shapes"):
+        found = ask(module)(probe_from(rows), [Query(sources)])[0]
+    torch.testing.assert_close(found, one_by_one(module, rows, sources), atol=1e-6, rtol=1e-5)
