@@ -205,7 +205,7 @@ def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
 def with_masks_told(probe: Probe) -> Probe:
     """Return the probe with each mask read as its examples show: :func:`with_masks_read`."""
     tensors = {path: leaf for path, leaf in probe.leaves.items() if isinstance(leaf, Tensor)}
-    rows = [{path: leaf[[example]] for path, leaf in tensors.items()} for example in range(probe.size)]
+    rows = [{path: leaf[k : k + 1] for path, leaf in tensors.items()} for k in range(probe.size)]
     return replace(probe, schema=with_masks_read(probe.schema, rows))
 
 

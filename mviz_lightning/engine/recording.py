@@ -1,7 +1,7 @@
 """Record the outputs of a plan's calls on the distinct inputs of each modality, and replay them by row."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -60,6 +60,45 @@ class _Table:
         return self.tensors[shape] if len(self.tensors) > 1 else next(iter(self.tensors.values()))
 
 
+@dataclass(frozen=True)
+class _Returned:
+    """What a plan's calls return in one forward.
+
+    Attributes:
+        plan: The plan.
+        calls: All calls of its modules.
+        shells: Call of the plan -> its outputs without their tensors.
+        copies: Call of the plan -> keys of a tensor in its outputs -> a copy.
+    """
+
+    plan: Plan
+    calls: set[CallKey] = field(default_factory=set)
+    shells: dict[CallKey, Any] = field(default_factory=dict)
+    copies: dict[CallKey, dict[tree.Keys, Tensor]] = field(default_factory=dict)
+
+    def wrap(self, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the submodule's forward, noted down."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outputs = original(*args, **kwargs)
+            self.calls.add(key)
+            if key in self.plan.modality:
+                self._note(key, outputs)
+            return outputs
+
+        return call
+
+    def _note(self, key: CallKey, outputs: Any) -> None:
+        ways, used = self.plan.axes[key], self.plan.used[key]
+        self.shells[key] = tree.copied(tree.replace(outputs, dict.fromkeys(ways)))
+        # Copies, since later operations may change them in place. One row of an unused tensor is enough.
+        self.copies[key] = {
+            way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
+            for way in ways
+            for found in [tree.get(outputs, way)]
+        }
+
+
 class Recording:
     """Outputs of a plan's calls, for every distinct input.
 
@@ -83,44 +122,28 @@ class Recording:
             shapes: ``(M,)`` number of the shape of each modality in these rows.
             run: Calls the model on these inputs.
         """
-        calls: set[CallKey] = set()
-        copies: dict[CallKey, dict[tree.Keys, Tensor]] = {}
-
-        def wrap(key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                calls.add(key)
-                outputs = original(*args, **kwargs)
-                if key in self._plan.modality:
-                    ways, used = self._plan.axes[key], self._plan.used[key]
-                    shell = tree.copied(tree.replace(outputs, dict.fromkeys(ways)))
-                    if _constants(self._shells.setdefault(key, shell)) != _constants(shell):
-                        raise RuntimeError(f"call {key[1] + 1} of {key[0]!r} returns other numbers for other shapes")
-                    # Copies, since later operations may change them in place. One row of an unused tensor is enough.
-                    copies[key] = {
-                        way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
-                        for way in ways
-                        for found in [tree.get(outputs, way)]
-                    }
-                return outputs
-
-            return call
-
-        with wrapped_calls(module, wrap, self._plan.modules):
+        returned = _Returned(self._plan)
+        with wrapped_calls(module, returned.wrap, self._plan.modules):
             run()
-        if self._calls is not None and calls != self._calls:
-            raise MissingCallsError(sorted(calls ^ self._calls))
-        self._calls = calls
-        self._keep(copies, rows, shapes)  # only after the whole forward: if memory runs out on the way, nothing is kept
+        # Only after the whole forward: if memory runs out on the way, nothing is kept.
+        if self._calls is not None and returned.calls != self._calls:
+            raise MissingCallsError(sorted(returned.calls ^ self._calls))
+        self._calls = returned.calls
+        for key, found in returned.copies.items():
+            self._require_same_constants(key, returned.shells[key])
+            self._parts.setdefault(key, []).append(self._part(key, found, rows, shapes))
 
-    def _keep(self, copies: Mapping[CallKey, dict[tree.Keys, Tensor]], rows: Tensor, shapes: Tensor) -> None:
-        for key, found in copies.items():
-            axes, used = self._plan.axes[key], self._plan.used[key]
-            expected = max(len(rows), 2)  # the evaluator doubles a single row
-            if any(tensor.shape[axes[way]] != expected for way, tensor in found.items() if way in used):
-                raise MissingCallsError([key])
-            own = {way: found[way].narrow(axes[way], 0, len(rows)) for way in used}
-            part = _Part(rows, int(shapes[self._plan.modality[key]]), found | own)
-            self._parts.setdefault(key, []).append(part)
+    def _require_same_constants(self, key: CallKey, shell: Any) -> None:
+        if _constants(self._shells.setdefault(key, shell)) != _constants(shell):
+            raise RuntimeError(f"call {key[1] + 1} of {key[0]!r} returns other numbers for other shapes")
+
+    def _part(self, key: CallKey, found: dict[tree.Keys, Tensor], rows: Tensor, shapes: Tensor) -> _Part:
+        axes, used = self._plan.axes[key], self._plan.used[key]
+        expected = max(len(rows), 2)  # the evaluator doubles a single row
+        if any(tensor.shape[axes[way]] != expected for way, tensor in found.items() if way in used):
+            raise MissingCallsError([key])
+        own = {way: found[way].narrow(axes[way], 0, len(rows)) for way in used}
+        return _Part(rows, int(shapes[self._plan.modality[key]]), found | own)
 
     def close(self, count: int) -> None:
         """Join the chunks of the recording.

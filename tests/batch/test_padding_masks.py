@@ -13,6 +13,7 @@ from mviz_lightning.batch import Probe, parse_modalities
 from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.padding import collate, own_bounds, read_as_padding_masks, with_masks_read
 from mviz_lightning.batch.probe import with_masks_told
+from mviz_lightning.collapse.raw_input_proof import _features as raw_features
 from mviz_lightning.modalities.base import modality_types_of
 
 LENGTHS = [3, 5, 1, 4, 2]
@@ -193,3 +194,13 @@ def test_sequences_without_a_mask_end_where_they_do() -> None:
     assert [known.segments.count(k) for k in range(5)] == LENGTHS
     waves = modality_types_of(ragged([floats(100 * length) for length in LENGTHS], kind="audio", sample_rate=100))["x"]
     assert [len(waves.sound(k)) for k in range(5)] == [100 * length for length in LENGTHS]
+
+
+def test_raw_inputs_are_those_of_real_entries() -> None:
+    batch = text_batch([3, 2, 4, 1], 7, in_front=False)
+    turned = with_masks_told(probe_of(batch, {"x": Modality("ids", mask="m"), "other": "other"}))
+    said = probe_of(batch | {"m": ~batch["m"]}, {"x": Modality("ids", mask="m"), "other": "other"})
+    assert torch.equal(raw_features(turned, "x"), raw_features(said, "x"))
+    assert raw_features(turned, "x").shape == (4, 4)  # the tokens 10 to 13, and none of the padding
+    unpadded = ragged([row[real] for row, real in zip(batch["ids"], ~batch["m"], strict=True)], pad_value=7)
+    assert torch.equal(raw_features(unpadded, "x"), raw_features(said, "x"))
