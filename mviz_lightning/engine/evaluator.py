@@ -20,7 +20,7 @@ from mviz_lightning.engine.model_outputs import require_a_row_each, scores
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
 from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
-from mviz_lightning.engine.replay_failures import RETRIES, failed_modules, warn_of_failure
+from mviz_lightning.engine.replay_failures import RETRIES, dropped_with, failed_modules, warn_of_failure
 from mviz_lightning.engine.reuse_plan import Plan, find_plan
 from mviz_lightning.engine.row_runs import RowRun, row_runs
 from mviz_lightning.engine.shape_buckets import in_buckets
@@ -232,7 +232,8 @@ class Evaluator:
 
     def _drop(self, modules: Sequence[str], error: Exception) -> None:
         """Replay these modules no longer, and warn with the reason; what else can be replayed is searched anew."""
-        self._plan, self._planned_for, self._dropped = None, None, self._dropped | set(modules)
+        self._plan, self._planned_for = None, None
+        self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
 
     def give_up(self, plan: Plan | None, error: Exception) -> None:

@@ -1,10 +1,10 @@
 """Which modules are to blame for a replay that failed; the others go on being replayed."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.isolation import isolated
@@ -42,8 +42,7 @@ def failed_modules(evaluator: "Evaluator", plan: Plan, probe: Probe, query: Quer
         Exception: The model's own error, where plain rows fail too.
     """
     if isinstance(failure, MissingCallsError):
-        names = [name for name, _ in evaluator.module.named_modules()]  # modules inside are called as often
-        return [name for name in names if any(f"{name}.".startswith(f"{outer}.") for outer in failure.modules)]
+        return failure.modules
     run = next(run for run in row_runs(query, probe.schema.names, evaluator.chunk_size) if run.worthwhile)
     rows = query[run.rows][: evaluator.chunk_size]
     expected = evaluator.plain(probe, rows)
@@ -59,6 +58,26 @@ def failed_modules(evaluator: "Evaluator", plan: Plan, probe: Probe, query: Quer
 
     failed = [name for name in plan.modules if not works(plan.alone(name, probe.schema.owners))]
     return failed or plan.modules
+
+
+def dropped_with(module: nn.Module, failed: Iterable[str], failure: Exception, dropped: Iterable[str]) -> set[str]:
+    """Return the modules that are not tried again.
+
+    The modules inside a failed one may be replayed in its place, unless it is inside another one that failed before, or
+    is not called with every input, as those inside it are then.
+
+    Args:
+        module: The model.
+        failed: Names of the modules that failed.
+        failure: What happened.
+        dropped: Names of modules that failed before.
+    """
+    whole = {name for name in failed if isinstance(failure, MissingCallsError) or _is_inside(name, dropped)}
+    return {*failed, *(name for name, _ in module.named_modules() if _is_inside(name, whole))}
+
+
+def _is_inside(name: str, others: Iterable[str]) -> bool:
+    return any(name.startswith(f"{other}.") for other in others)
 
 
 def _found_unless_it_fails(action: Callable[[], Tensor]) -> Tensor | None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.batches import FAMILIES, LateFusion, OnBatch, floats, integers, probe_of, seeded
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Segments
@@ -476,9 +477,8 @@ def test_modules_that_fail_only_together_are_dropped_together() -> None:
     assert_dropped(Late(fuse, image, text), ["image", "text"], ["image.inner", "text.inner"], "assert")
 
 
-def test_after_three_attempts_every_row_is_evaluated_plainly() -> None:
-    inner = nn.Sequential(Noting(nn.Linear(4, 6)))
-    outer = Noting(nn.Sequential(Noting(inner)))
+def test_of_modules_inside_one_another_two_are_tried() -> None:
+    outer = Noting(nn.Sequential(Noting(nn.Sequential(Noting(nn.Linear(4, 6))))))
     noting = [child for child in outer.modules() if isinstance(child, Noting)]
 
     def fuse(left: Tensor, right: Tensor) -> Tensor:
@@ -489,13 +489,10 @@ def test_after_three_attempts_every_row_is_evaluated_plainly() -> None:
     asking, probe = evaluator(Late(fuse, outer)), probe_of(BATCH)
     with pytest.warns(MonitorWarning, match="encodings of") as caught:
         found = asking(probe, [GRID])[0]
-    starts = [str(one.message).partition(", which")[0] for one in caught]
-    assert starts == [
-        "encodings of image cannot be reused, so they are computed for every row",
-        "encodings of image.inner cannot be reused, so they are computed for every row",
-        "encodings of image.inner.0, text cannot be reused, so every row is evaluated plainly",
-    ]
-    assert not asking.reuse
+    starts = [str(one.message).partition(" cannot be reused, so they are computed")[0] for one in caught]
+    assert starts == ["encodings of image", "encodings of image.inner"]
+    assert asking.reuse
+    assert asking._plan.modules == ["text"]
     torch.testing.assert_close(found, asking.plain(probe, GRID), rtol=1e-5, atol=1e-6)
 
 
@@ -558,6 +555,30 @@ ASSIGNED = {
 def test_containers_into_which_the_caller_assigns_are_replayed_as_they_were_returned(box: Any, use: Any) -> None:
     module = Late(lambda left, right: use(left) * use(right), Boxed(4, box), Boxed(3, box))
     assert_exact(module, "image", "text", chunk_size=16)
+
+
+def llava() -> nn.Module:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**sizes, image_size=8, patch_size=4)
+    text = LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=40)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=39, image_seq_length=4)
+    return LlavaForConditionalGeneration(config).eval()
+
+
+def test_the_image_encoder_of_llava_is_reused() -> None:
+    """Its own forward assigns projected features into the container that the encoder returned."""
+    tokens = integers(38, COUNT, 10)
+    tokens[:, 1:5] = 39  # where the image stands
+    probe = probe_of({"image": floats(COUNT, 3, 8, 8), "text": tokens})
+
+    def last(module: nn.Module, batch: Any) -> Tensor:
+        return module(pixel_values=batch["image"], input_ids=batch["text"]).logits[:, -1]
+
+    asking = Evaluator(seeded(llava), last)
+    found = asking(probe, [GRID])[0]
+    assert asking.reuse
+    assert {"model.vision_tower", "model.multi_modal_projector"} <= set(asking._plan.modules)
+    torch.testing.assert_close(found, asking.plain(probe, GRID), rtol=1e-5, atol=1e-6)
 
 
 class Unrolled(nn.Module):

@@ -164,7 +164,7 @@ def test_encodings_that_turn_out_not_to_be_exact_do_not_grow_groups() -> None:
             self.net, self.hint = net, [0.0]
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.net(x) * torch.tensor(self.hint).unsqueeze(1)
+            return self.net(x * torch.tensor(self.hint).unsqueeze(1))
 
     class Model(Heavy):
         def __init__(self) -> None:
