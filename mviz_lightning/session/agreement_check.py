@@ -118,4 +118,4 @@ def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
 def _part(probe: Probe, count: int) -> Probe:
     """Return the first examples of a probe that are recombined."""
     rows = probe.groups.flatten()[:count]
-    return probe.part(rows)
+    return replace(probe.part(rows), own_shapes=False)

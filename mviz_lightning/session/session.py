@@ -79,6 +79,7 @@ class Session(Preparation):
         """
         started = time.perf_counter()
         started = time.perf_counter()
+        self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
             self._read()
         agreement = self._agreement()
@@ -199,6 +200,7 @@ class Session(Preparation):
             with self.ranks.raise_on_all_ranks():
                 methods = self._prepared()
             self._runner = methods  # on all processes or on none
+        self._runner = self._runner.on(self._ready()[0].probe)
         with random_states():  # a method of the user's own may draw random numbers
             explained = self._runner.run(method, self._own, self.config.left(spent), moment)
         self.remarks.note(*explained.notes)
