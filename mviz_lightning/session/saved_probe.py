@@ -41,8 +41,8 @@ class Collected:
         state: dict[str, Any] = {"fingerprint": self.digest, "group_size": self.probe.groups.shape[1]}
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
-            state |= {"positions": list(self.positions), "pool": self.pool, "content": self._content}
-            state |= {"label_names": list(self.probe.label_names)}
+            state |= {"positions": list(self.positions), "pool": self.pool}
+            state |= {"label_names": list(self.probe.label_names), "content": self._content}
             state |= {"bounds": dict(self.probe.bounds), "own_shapes": self.probe.own_shapes}
         return state
 
