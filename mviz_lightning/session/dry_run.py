@@ -130,7 +130,7 @@ class DryRun:
         if seen is None:
             return None
         if seen.record is None:
-            self.remarks.say(UNSEEN, noted=False)
+            self.remarks.say("" if self.config.predict is not None else UNSEEN, noted=False)
             return None
         config = self.config
 
