@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.engine.evaluator import ContextFactory, device_of
@@ -68,6 +69,8 @@ class StepObserver:
             schema: Where the modalities live in it.
         """
         self.release()
+        if any(map(is_lazy, module.parameters())):
+            return  # their first forward makes them
         original, recorder = getattr(module, step), StepRecorder(module, batch, schema)
 
         @wraps(original)  # the trainer reads the signature

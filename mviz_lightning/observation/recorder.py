@@ -134,11 +134,13 @@ class StepRecorder(TorchFunctionMode):
         self._open.append(call)
         return call
 
-    def _leave_call(self, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
+    def _leave_call(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        # Of a forward that raised, PyTorch passes no named arguments.
+        *named, outputs = rest
         if self._paused or not self._open or self._open[-1].module is not module:
             return
         call = self._open.pop()
-        call.give_named(self._template((), kwargs)[1])
+        call.give_named(self._template((), named[0] if named else {})[1])
         self._returned(call, outputs)
 
     def _returned(self, call: Call, outputs: Any) -> None:
