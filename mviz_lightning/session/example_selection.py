@@ -70,8 +70,8 @@ class ExampleSelection:
         )
         examples, target = self.probe_context.probe.groups.flatten(), self.probe_context.target
         labels = None if target is None else target[examples]
-        spreading = spread(outputs, labels, examples, self.probe_context.task, len(examples))
-        others = [example for example in spreading if example not in pinned]
+        in_turn = classes_in_turn(outputs, labels, examples, self.probe_context.task, len(examples))
+        others = [example for example in in_turn if example not in pinned]
         return pinned + others[: max(0, explainer.num_examples - len(pinned))]
 
 
