@@ -75,7 +75,7 @@ class ExampleSelection:
         return pinned + others[: max(0, explainer.num_examples - len(pinned))]
 
 
-def spread(outputs: Tensor, target: Tensor | None, examples: Tensor, task: Task, count: int) -> list[int]:
+def classes_in_turn(outputs: Tensor, target: Tensor | None, examples: Tensor, task: Task, count: int) -> list[int]:
     """Choose examples from all classes in turn, mistakes first.
 
     Args:
