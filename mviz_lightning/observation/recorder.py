@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
 
@@ -58,7 +59,7 @@ class StepRecorder(TorchFunctionMode):
         for owner, child in module.named_modules():
             held = {**vars(child), **child._parameters, **child._buffers}
             for attribute, value in held.items():
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) and not is_lazy(value):
                     learned = isinstance(value, nn.Parameter)
                     node = Held(0, learned, tuple(value.shape), owner=owner, attribute=attribute)
                     self._provenance.put(value, node)
@@ -214,9 +215,9 @@ class StepRecorder(TorchFunctionMode):
 
 
 def _versions(module: nn.Module) -> list[tuple[int, int]]:
-    """Return where the weights are and how often each was written to; sharded ones do not tell."""
-    plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter and not weight.is_inference())
-    return [(weight.data_ptr(), weight._version) for weight in plain]
+    """Return where the weights are and how often each was written to; sharded and lazy ones do not tell."""
+    plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter)
+    return [(weight.data_ptr(), weight._version) for weight in plain if not weight.is_inference()]
 
 
 def _union(nodes: list[Node]) -> tuple[Tags, bool]:

@@ -64,8 +64,8 @@ class ObservedModel:
         """Return a probe with the step's own labels."""
         if self.target is None:
             return probe
-        schema = replace(probe.schema, target=self.target.path)
-        return replace(probe, schema=schema, labels=self._widened(self.target.of(module, probe)))
+        schema, padded = replace(probe.schema, target=self.target.path), replace(probe, own_shapes=False)
+        return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
 
     def _widened(self, labels: Tensor) -> Tensor:
         """Return labels, one for each output where several outputs predict the same value: its quantiles."""

@@ -94,9 +94,11 @@ class DryRun:
             self.remarks.say(call.remark, noted=False)
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
-        self.call = call.description
+        first, self.call = not self.call, call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
+        if seen is not None and self.config.predict is not None and first:
+            compare_with_given(seen, trial, evaluator, self.config)
         if self.config.explainers:
             dry_run_checks.try_segments(
                 evaluator,
@@ -121,10 +123,7 @@ class DryRun:
         def evaluator_of(predict: Predict) -> Evaluator:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
-        if config.predict is not None:
-            compare_with_given(seen, module, trial, evaluator_of(config.predict), config)
-            return None
-        return settle(seen, module, trial, evaluator_of, config.target)
+        return None if config.predict is not None else settle(seen, module, trial, evaluator_of, config.target)
 
     def _called(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None

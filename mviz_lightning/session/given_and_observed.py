@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.agreement import deviation, tolerance
@@ -15,14 +15,11 @@ from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.session.config import SessionConfig
 
 
-def compare_with_given(
-    seen: ObservedStep, module: nn.Module, trial: Probe, evaluator: Evaluator, config: SessionConfig
-) -> None:
+def compare_with_given(seen: ObservedStep, trial: Probe, evaluator: Evaluator, config: SessionConfig) -> None:
     """Warn where ``predict=`` returns other scores than those that the step gives to its loss.
 
     Args:
         seen: What the step showed.
-        module: The user's model.
         trial: The first examples of the batch that the step was given.
         evaluator: Calls the user's ``predict``.
         config: What the user said.

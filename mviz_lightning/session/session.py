@@ -20,7 +20,7 @@ from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
-from mviz_lightning.session.agreement_check import AgreementCheck, DisagreementError
+from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
@@ -79,6 +79,7 @@ class Session(Preparation):
         """
         started = time.perf_counter()
         started = time.perf_counter()
+        self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
             self._read()
         agreement = self._agreement()
@@ -105,7 +106,7 @@ class Session(Preparation):
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
 
         Raises:
-            DisagreementError: They differ, and ``on_disagreement`` does not say to log all the same.
+            WithheldError: They differ, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
         check = AgreementCheck(self._own_outputs, self.ranks)
@@ -119,8 +120,8 @@ class Session(Preparation):
             return replace(found, predictions=1.0, deviation=0.0)
         found = check.measured(tried, probe, shares.task) or found
         if self.config.on_disagreement == "withhold":
-            raise DisagreementError(found)
-        self.remarks.say(str(DisagreementError(found)))
+            raise WithheldError(found)
+        self.remarks.say(str(WithheldError(found)))
         return found
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
@@ -199,6 +200,7 @@ class Session(Preparation):
             with self.ranks.raise_on_all_ranks():
                 methods = self._prepared()
             self._runner = methods  # on all processes or on none
+        self._runner = self._runner.on(self._ready()[0].probe)
         with random_states():  # a method of the user's own may draw random numbers
             explained = self._runner.run(method, self._own, self.config.left(spent), moment)
         self.remarks.note(*explained.notes)
