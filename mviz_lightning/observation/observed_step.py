@@ -25,11 +25,29 @@ class ObservedStep:
 
     Attributes:
         step: The step: the name of a method, or a function ``(module, batch) -> anything``.
-        record: What it showed; None if it gave no scores away.
+        watched: What it showed; None if no call of it ended.
     """
 
     step: StepFunction
-    record: StepRecord | None
+    watched: StepRecord | None
+
+    @property
+    def record(self) -> StepRecord | None:
+        """What the step showed; None if it gave no scores away."""
+        return self.watched if self.watched is not None and self.watched.events else None
+
+    @property
+    def callable(self) -> frozenset[str] | None:
+        """Names of the submodules that may stand for the model: the only one that returns what the step computes last.
+
+        Where nothing that the step computes depends on all modalities, those that it calls; None where it calls none,
+        or did not come to its end.
+        """
+        if self.watched is None or not self.watched.ended or not self.watched.called:
+            return None
+        last = self.watched.last
+        returning = [{call.name for call, _ in node.results if call.name is not None} for node in last]
+        return frozenset(set[str].intersection(*returning) if last else self.watched.called)
 
     @classmethod
     def replayed(cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> "ObservedStep":
@@ -46,7 +64,7 @@ class ObservedStep:
         recorder = StepRecorder(module, batch, trial.schema)
         with suppress(Exception), muted(module), precision(), recorder.watching():
             call_step(module, step, batch)
-        return cls(step, recorder.record if recorder.record.events else None)
+        return cls(step, recorder.record)
 
 
 class StepObserver:

@@ -83,6 +83,7 @@ class StepRecorder(TorchFunctionMode):
             before = _versions(self._module)
             stack.callback(lambda: self.record.note_weights(rewritten=_versions(self._module) != before))
             yield
+            self.record.note_end()
 
     # -- Operations ----------------------------------------------------------------------------------------------------
 
@@ -120,6 +121,8 @@ class StepRecorder(TorchFunctionMode):
             if name in KEPT_ALIVE and given and not changes:
                 self._provenance.keep(tensor, given[0])
             self._met(node, operands, args)
+            if tensor.is_floating_point() and not self._open:
+                self.record.note_rows(node)
 
     # -- Modules -------------------------------------------------------------------------------------------------------
 
@@ -131,6 +134,7 @@ class StepRecorder(TorchFunctionMode):
         within = self._open[-1] if self._open else None
         name = self._names.get(id(module))
         call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct)
+        self.record.note_call(name)
         self._open.append(call)
         return call
 
@@ -152,6 +156,8 @@ class StepRecorder(TorchFunctionMode):
                 node = self._provenance.of(tensor)
                 learned = isinstance(node, Made) and has_weights(call.module)
                 node.returned_by(call, keys, learned=learned)
+                if tensor.is_floating_point() and not self._open:
+                    self.record.note_rows(node)
 
     def _direct_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return the model's ``forward``, recorded where the step calls it and not the model."""

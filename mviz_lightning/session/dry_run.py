@@ -15,7 +15,9 @@ from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.observation import wording
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
@@ -84,8 +86,20 @@ class DryRun:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
         refuse_placeholders(module, trial)
+        try:
+            return self._tried(module, trial, precision, seen)
+        except ConfigurationError as error:
+            guessed = seen is not None and seen.record is None and self.config.predict is None
+            hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
+            if not hint:
+                raise
+            raise ConfigurationError(f"{error}{hint}") from error
+
+    def _tried(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+    ) -> TriedModel:
         observed = self._observed(module, trial, precision, seen)
-        call, evaluator = self._called(module, trial, precision, observed)
+        call, evaluator = self._called(module, trial, precision, seen, observed)
         if observed is not None:
             trial = observed.labelled(trial, module) if self.config.target is None else trial
             self.reading.take(observed.task, observed.head_of_outputs, observed.line)
@@ -127,11 +141,16 @@ class DryRun:
         return None if config.predict is not None else settle(seen, module, trial, evaluator_of, config.target)
 
     def _called(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        seen: ObservedStep | None,
+        observed: ObservedModel | None,
     ) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""
         config = self.config
-        call = self._guessed(module, trial, precision) if observed is None else observed.way.call
+        call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
         if pairs is None:
@@ -139,9 +158,12 @@ class DryRun:
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
 
-    def _guessed(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> ModelCall:
+    def _guessed(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+    ) -> ModelCall:
         """Return the first call that works, or the user's own."""
         rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
         with isolated(module, seed=self.config.seed), precision():
             batch = trial.batch(rows, {}, device_of(module))
-            return choose_call(module, trial.schema, batch, self.config.predict)
+            called = None if seen is None else seen.callable
+            return choose_call(module, trial.schema, batch, self.config.predict, called)
