@@ -1,7 +1,6 @@
 """The user's own step and what one call of it showed: watched as it ran, or replayed muted."""
 
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -12,6 +11,7 @@ from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.engine.evaluator import ContextFactory, device_of
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import describe_error
 from mviz_lightning.observation.recorder import StepRecorder
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.ways import StepFunction
@@ -24,10 +24,17 @@ class ObservedStep:
     Attributes:
         step: The step: the name of a method, or a function ``(module, batch) -> anything``.
         record: What it showed; None if it gave no scores away.
+        failure: Why it showed nothing; ``""`` where nothing failed.
     """
 
     step: StepFunction
     record: StepRecord | None
+    failure: str = ""
+
+    @classmethod
+    def recorded(cls, step: StepFunction, record: StepRecord) -> "ObservedStep":
+        """Return a step with the record of one call."""
+        return cls(step, record if record.events else None, record.failure)
 
     @classmethod
     def replayed(cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> "ObservedStep":
@@ -40,18 +47,23 @@ class ObservedStep:
             precision: Makes the context in which the trainer calls the model.
         """
         rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
-        batch = trial.batch(rows, {}, device_of(module))
-        recorder = StepRecorder(module, batch, trial.schema)
-        with suppress(Exception), muted(module), precision(), recorder.watching():
-            call_step(module, step, batch)
-        return cls(step, recorder.record if recorder.record.events else None)
+        recorder, failure = None, ""
+        try:
+            batch = trial.batch(rows, {}, device_of(module))
+            recorder = StepRecorder(module, batch, trial.schema)
+            with muted(module), precision(), recorder.watching():
+                call_step(module, step, batch)
+        except Exception as error:
+            failure = describe_error(error)
+        found = cls(step, None) if recorder is None else cls.recorded(step, recorder.record)
+        return found if found.record is not None or found.failure else replace(found, failure=failure)
 
 
 class StepObserver:
     """Watches the next call of a module's step, once, and leaves nothing on the module.
 
     Attributes:
-        record: What the call showed; None before it, and if it gave no scores away.
+        record: What the call showed; None before it, and if it gave no scores away and recording did not fail.
     """
 
     def __init__(self) -> None:
@@ -77,7 +89,8 @@ class StepObserver:
                 with recorder.watching():
                     return original(*args, **kwargs)
             finally:
-                self.record = recorder.record if recorder.record.events else None
+                found = recorder.record
+                self.record = found if found.events or found.failure else None
 
         self._shadowed = (module, step, vars(module).get(step))
         vars(module)[step] = watched

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.errors import describe_error
 from mviz_lightning.observation.events import Event
 from mviz_lightning.observation.provenance import Tags
 
@@ -18,6 +19,7 @@ class StepRecord:
         leaves: Keys of the batch's tensors -> their tags.
         events: Where the step gave scores away, in order.
         rewritten: Whether the step wrote into weights, as one that adapts or averages them does.
+        failure: Why recording ended early; ``""`` if it did not.
     """
 
     schema: BatchSchema
@@ -25,6 +27,12 @@ class StepRecord:
     leaves: dict[tree.Keys, Tags] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     rewritten: bool = False
+    failure: str = ""
+
+    def fail(self, error: Exception) -> None:
+        """End the recording: half of what a step shows may mislead."""
+        self.failure = describe_error(error)
+        self.events.clear()
 
     def note_weights(self, *, rewritten: bool) -> None:
         """Note whether the step wrote into weights."""

@@ -106,7 +106,8 @@ class ReplayedStep:
         with muted(module, seed=torch.initial_seed() % 2**31), recorder.watching():
             call_step(module, self.step, batch)
         if recorder.caught is None:
-            raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}")
+            why = f" ({recorder.record.failure})" if recorder.record.failure else ""
+            raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}{why}")
         return recorder.caught
 
 

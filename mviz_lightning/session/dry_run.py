@@ -15,6 +15,7 @@ from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
@@ -113,18 +114,24 @@ class DryRun:
         """Return what the user's own step told, compared with what they said themselves."""
         if seen is None:
             return None
-        if seen.record is None:
-            self.remarks.say(UNSEEN, noted=False)
-            return None
         config = self.config
 
         def evaluator_of(predict: Predict) -> Evaluator:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
-        if config.predict is not None:
-            compare_with_given(seen, module, trial, evaluator_of(config.predict), config)
-            return None
-        return settle(seen, module, trial, evaluator_of, config.target)
+        failure = seen.failure
+        try:
+            if config.predict is not None:
+                compare_with_given(seen, module, trial, evaluator_of(config.predict), config)
+                return None
+            found = settle(seen, module, trial, evaluator_of, config.target)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # a step in a style that nobody thought of costs what it would tell, no more
+            found, failure = None, describe_error(error)
+        if found is None:
+            self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
+        return found
 
     def _called(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
