@@ -78,7 +78,6 @@ class Session(Preparation):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
-        started = time.perf_counter()
         with self.ranks.raise_on_all_ranks():
             self._read()
         agreement = self._agreement()
@@ -108,20 +107,25 @@ class Session(Preparation):
             DisagreementError: They differ, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
-        check = AgreementCheck(self._own_outputs, self.ranks)
-        found = check.check(tried, shares.task)
+        check = AgreementCheck.of(self._own_outputs, shares.task, self.ranks)
+        found = check.check(tried)
         if found is None or found.holds:
             return found
         followed = check.follow(tried, probe)
-        if followed is not None and followed.observed is not None:
-            self._tried, self._runner = followed, None
-            self.remarks.say(f"the step computes its scores in another way than before: {followed.observed.line}")
-            return replace(found, predictions=1.0, deviation=0.0)
-        found = check.measured(tried, probe, shares.task) or found
+        if followed is not None:
+            self._follow(followed[0])
+            return followed[1]
+        found = check.measured(tried, probe) or found
         if self.config.on_disagreement == "withhold":
             raise DisagreementError(found)
         self.remarks.say(str(DisagreementError(found)))
         return found
+
+    def _follow(self, model: TriedModel) -> None:
+        """Call the model in another way from now on."""
+        self._tried, self._runner = model, None
+        if model.observed is not None:
+            self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
         """Return the fixed examples with their labels and the task, which are read once, and the model."""
