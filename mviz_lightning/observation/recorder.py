@@ -52,6 +52,7 @@ class StepRecorder(TorchFunctionMode):
         self._module, self._wanted, self._parts = module, wanted, BatchParts(batch)
         self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
         self._open: list[Call] = []
+        self._calls = Counter[tuple[int, bool]]()
         self._escapes = 0
         self._names = {id(child): name for name, child in module.named_modules()}
         self._paused = False
@@ -154,7 +155,8 @@ class StepRecorder(TorchFunctionMode):
     def _begin(self, module: nn.Module, args: Any, kwargs: Any, direct: bool = False) -> Call:  # noqa: FBT001, FBT002
         within = self._open[-1] if self._open else None
         name = self._names.get(id(module))
-        call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct)
+        place, self._calls[id(module), direct] = self._calls[id(module), direct], self._calls[id(module), direct] + 1
+        call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct, place)
         self._open.append(call)
         return call
 

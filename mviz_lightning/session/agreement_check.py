@@ -13,7 +13,7 @@ from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.observed_step import ObservedStep
-from mviz_lightning.observation.own_outputs import Agreement, OwnOutputs
+from mviz_lightning.observation.own_outputs import COMPARED_ROWS, Agreement, OwnOutputs
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.observation.ways import ReplayedStep, wanted_of
 from mviz_lightning.session.dry_run import TriedModel
@@ -39,26 +39,27 @@ class AgreementCheck:
     """Compares at a run a few rows of the user's own outputs with the monitor's.
 
     Attributes:
-        examples: The examples of these rows; None where none were kept.
-        rows: ``(R, C)`` the user's own outputs; None where they are those of a replay.
+        examples: The examples of these rows.
+        rows: ``(R, C)`` the user's own outputs; None where a replay of the step has to tell.
         task: What the outputs stand for.
         ranks: The processes.
     """
 
-    examples: Probe | None
+    examples: Probe
     rows: Tensor | None
     task: Task
     ranks: Ranks
 
     @classmethod
-    def of(cls, own: OwnOutputs, task: Task, ranks: Ranks) -> "AgreementCheck":
-        """Return the check of a validation, which takes the user's own outputs."""
-        return cls(*own.take(), task, ranks)
+    def of(cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks) -> "AgreementCheck":
+        """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples."""
+        examples, rows = own.take()
+        return cls(_part(probe, COMPARED_ROWS) if examples is None else examples, rows, task, ranks)
 
     def check(self, tried: TriedModel) -> Agreement | None:
         """Return how far the outputs are apart, the worst of all processes; None where nothing can be compared."""
-        found = None if self.examples is None else _compared(tried, self.examples, self.rows, self.task)
-        known = [one for one in self.ranks.gather(found) if one is not None]
+        found = self.ranks.gather(_compared(tried, self.examples, self.rows, self.task))
+        known = [one for one in found if one is not None]
         return max(known, key=lambda one: (not one.holds, one.deviation), default=None)
 
     def follow(self, tried: TriedModel, probe: Probe) -> tuple[TriedModel, Agreement] | None:
@@ -73,9 +74,10 @@ class AgreementCheck:
         agreement = self.check(found) if told and found is not None else None
         return (found, agreement) if found is not None and agreement is not None and agreement.holds else None
 
-    def measured(self, tried: TriedModel, probe: Probe) -> Agreement | None:
-        """Compare up to :data:`REPORTED_ROWS` rows of the probe with a replay of the step."""
-        return _compared(tried, _part(probe, REPORTED_ROWS), None, self.task)
+    def reported(self, few: Agreement, tried: TriedModel, probe: Probe) -> Agreement:
+        """Return a disagreement of a few rows as that of up to :data:`REPORTED_ROWS`, if a replay shows it too."""
+        many = _compared(tried, _part(probe, REPORTED_ROWS), None, self.task)
+        return few if many is None or many.holds else many
 
 
 def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task) -> Agreement | None:

@@ -100,7 +100,8 @@ class Preparation:
         observed = None if self._tried is None else self._tried.observed
         told = None if observed is None else observed.task
         scored = self.config.target is not None or (observed is not None and observed.target is not None)
-        return self.config.keys_of(self.config.task or told, scored=scored)
+        compared = [] if observed is None or observed.head.contrastive else ["agreement"]
+        return self.config.keys_of(self.config.task or told, scored=scored) + compared
 
     @property
     def reused(self) -> str:

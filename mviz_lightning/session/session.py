@@ -107,7 +107,7 @@ class Session(Preparation):
             DisagreementError: They differ, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
-        check = AgreementCheck.of(self._own_outputs, shares.task, self.ranks)
+        check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks)
         found = check.check(tried)
         if found is None or found.holds:
             return found
@@ -115,7 +115,7 @@ class Session(Preparation):
         if followed is not None:
             self._follow(followed[0])
             return followed[1]
-        found = check.measured(tried, probe) or found
+        found = check.reported(found, tried, probe)
         if self.config.on_disagreement == "withhold":
             raise DisagreementError(found)
         self.remarks.say(str(DisagreementError(found)))

@@ -101,7 +101,18 @@ class Switched(Toy):
         return nn.functional.cross_entropy(self.scores(*batch[:2]), batch[2])
 
 
-FOLLOWED = {kind.__name__: kind for kind in (Scheduled, Constant, Frozen, Reassigned, Switched)}
+class Twice(Toy):
+    """Calls its forward twice, first on other inputs."""
+
+    def loss(self, batch: Any) -> Tensor:
+        baseline = self(0 * batch[0], batch[1]).mean().detach()
+        return nn.functional.cross_entropy(self(*batch[:2]), batch[2]) + 0 * baseline
+
+    def scores(self, image: Tensor, text: Tensor) -> Tensor:
+        return self(image, text)
+
+
+FOLLOWED = {kind.__name__: kind for kind in (Scheduled, Constant, Frozen, Reassigned, Switched, Twice)}
 
 
 @pytest.mark.parametrize("kind", FOLLOWED.values(), ids=FOLLOWED)
@@ -310,15 +321,38 @@ def test_the_step_of_a_validation_or_a_test_alone_is_observed(tmp_path, phase):
         def test_step(self, batch: Any, _: int) -> None:
             self.log("test_loss", nn.functional.cross_entropy(2 * self(*batch[:2])[:, :2], batch[2].clamp(max=1)))
 
-    observing = watch(on_error="raise")
-    chosen, module = trainer(tmp_path, observing), Tested()
-    before = held(module)
-    getattr(chosen, phase)(module, loader(seed=1), verbose=False)
+    observing, alone, seen = watch(on_error="raise"), Held(), Held()
+    getattr(trainer(tmp_path, alone), phase)(Tested(), loader(seed=1), verbose=False)
+    getattr(trainer(tmp_path, observing, seen), phase)(Tested(), loader(seed=1), verbose=False)
 
-    assert held(module) == before
+    assert seen.found == alone.found
     (row,) = observing.history
-    assert row.phase == phase
+    assert (row.phase, row.values["agreement"]) == (phase, 1.0)
     assert observing._run.session.probe is not None
     count = 3 if phase == "validate" else 2
     assert observing._run.session._tried.outputs == count
     assert int(observing._run.session.probe.labels.max()) == count - 1
+
+
+class First(Toy):
+    """Computes other scores in the first batch of later validations than in the others."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        size = -1 if batch_idx == 0 and self.current_epoch == 1 and not LATER else 1
+        LATER.append(size) if size < 0 else None
+        self.log("val_loss", nn.functional.cross_entropy(self(size * batch[0], batch[1]), batch[2]))
+
+
+LATER: list[int] = []
+
+
+@pytest.mark.filterwarnings("ignore::mviz_lightning.errors.MonitorWarning")
+def test_where_a_replay_agrees_the_figure_of_the_real_batch_is_reported(tmp_path):
+    LATER.clear()
+    observing = watch(on_error="raise")
+    trained(tmp_path, First(), observing)
+
+    notes = [row.note for row in observing.history]
+    assert [bool(row.values) for row in observing.history] == [True, False, True]
+    assert "of 8 examples" in notes[1]
+    assert "agree in 100%" not in notes[1]
