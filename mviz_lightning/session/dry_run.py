@@ -1,5 +1,6 @@
 """The first contact with a model: how it is called, and whether it can be measured at all."""
 
+import warnings
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,12 +16,12 @@ from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
 from mviz_lightning.modalities.base import modality_types_of
-from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
 from mviz_lightning.session.config import SessionConfig
-from mviz_lightning.session.given_and_observed import compare_with_given
+from mviz_lightning.session.given_and_observed import differences_from_given
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 
@@ -88,7 +89,9 @@ class DryRun:
         call, evaluator = self._called(module, trial, precision, observed)
         if observed is not None:
             trial = observed.labelled(trial, module) if self.config.target is None else trial
-            self.reading.take(observed.task, observed.head_of_outputs, observed.line)
+            score = self.config.score_of(observed.score, observed.task)
+            name = "" if score is None or score is self.config.score else type(score).__name__
+            self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
         trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
@@ -114,22 +117,22 @@ class DryRun:
         """Return what the user's own step told, compared with what they said themselves."""
         if seen is None:
             return None
-        config = self.config
+        config, found, failure, differences = self.config, None, seen.failure, list[str]()
 
         def evaluator_of(predict: Predict) -> Evaluator:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
-        failure = seen.failure
         try:
-            if config.predict is not None:
-                compare_with_given(seen, module, trial, evaluator_of(config.predict), config)
-                return None
-            found = settle(seen, module, trial, evaluator_of, config.target)
+            given = None if config.predict is None else evaluator_of(config.predict)
+            differences = differences_from_given(seen, trial, given, config)
+            found = settle(seen, module, trial, evaluator_of, config.target) if given is None else None
         except ConfigurationError:
             raise
         except Exception as error:  # a step in a style that nobody thought of costs what it would tell, no more
-            found, failure = None, describe_error(error)
-        if found is None:
+            failure = describe_error(error)
+        for difference in differences:
+            warnings.warn(difference, MonitorWarning, stacklevel=2)
+        if found is None and config.predict is None:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
         return found
 

@@ -134,7 +134,8 @@ class Session(Preparation):
             config, probe = self.config, collected.probe
             found = self._reading.read_labels(probe, tried.outputs)
             self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
-            size, score = probe.groups.shape[1], config.score or (tried.observed.score if tried.observed else None)
+            observed, size = tried.observed, probe.groups.shape[1]
+            score = config.score if observed is None else config.score_of(observed.score, observed.task)
             self._shares = Shares(probe.schema.names, found.task, size, config.pairs, score, config.seed)
         return collected.probe, self._shares, tried
 

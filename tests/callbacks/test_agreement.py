@@ -117,7 +117,9 @@ FOLLOWED = {kind.__name__: kind for kind in (Scheduled, Constant, Frozen, Reassi
 
 @pytest.mark.parametrize("kind", FOLLOWED.values(), ids=FOLLOWED)
 def test_a_step_that_a_schedule_changes_is_followed(tmp_path, kind):
-    told = watch(target="2", task="multiclass", predict=lambda module, batch: module.scores(*batch[:2]), name="told", reuse=False)
+    told = watch(
+        target="2", task="multiclass", predict=lambda module, batch: module.scores(*batch[:2]), name="told", reuse=False
+    )
     observing = watch(on_error="raise")
     trained(tmp_path, kind(), observing, told)
 
