@@ -15,8 +15,8 @@ from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
-from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
+from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
