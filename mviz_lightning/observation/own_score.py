@@ -37,5 +37,5 @@ def _alone(metric: Metric) -> Metric:
     """Let a metric compute without the other processes, of which one may fail where this one does not."""
     for part in metric.modules():
         if isinstance(part, Metric):
-            part.sync_on_compute = False
+            vars(part).update(sync_on_compute=False)
     return metric

@@ -18,6 +18,7 @@ from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
+from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.observed_step import ObservedStep
@@ -53,6 +54,14 @@ class TriedModel:
     reused: str
     fusion_share: float = 1.0
     observed: ObservedModel | None = None
+
+    @property
+    def facts(self) -> tuple[int, Task | None, bool]:
+        """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
+        observed = self.observed
+        if observed is None:
+            return self.outputs, None, False
+        return self.outputs, observed.task, observed.target is not None
 
 
 @dataclass

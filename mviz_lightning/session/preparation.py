@@ -212,13 +212,17 @@ class Preparation:
 
         Raises:
             ConfigurationError: The model or the batches cannot be used.
+            RuntimeError: The user's own step tells the processes different things.
         """
         failure, self._failure = self._failure, None
         with self.ranks.raise_on_all_ranks():
             if failure is not None:
                 raise failure
-        if not enough(self.ranks.gather(self.dry_run_done)):
+        facts = self.ranks.gather(None if self._tried is None else self._tried.facts)
+        if not enough([one is not None for one in facts]):
             raise ConfigurationError(missing)
+        if len({one for one in facts if one is not None}) > 1:  # they would wait for one another for ever
+            raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
 
     def complete(self) -> None:
         """Fix the examples, once, from what the pass showed; all processes get the same.

@@ -14,6 +14,7 @@ from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
+from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
@@ -105,7 +106,8 @@ class Session(Preparation):
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
 
         Raises:
-            WithheldError: They differ, and ``on_disagreement`` does not say to log all the same.
+            ConfigurationError: The outputs of a row depend on other rows.
+            WithheldError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
         check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks)
@@ -116,6 +118,8 @@ class Session(Preparation):
         if followed is not None:
             self._follow(followed[0])
             return followed[1]
+        with self.ranks.raise_on_all_ranks():  # outputs that depend on other rows are the cause
+            dry_run_checks.check_independence(without_logits(tried.evaluator), probe)
         found = check.reported(found, tried, probe)
         if self.config.on_disagreement == "withhold":
             raise WithheldError(found)

@@ -1,5 +1,6 @@
 """Explicit arguments win over what the step shows, and what differs is said."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,7 +16,11 @@ from torchmetrics.classification import (
 )
 
 from mviz_lightning import explain
+from mviz_lightning.batch import parse_modalities
+from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import MonitorWarning
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.session import Session
 
 SETTINGS: dict[str, Any] = {"modalities": MODALITIES, "num_examples": 32, "group_size": 8}
 
@@ -181,3 +186,25 @@ def test_a_given_score_wins_over_the_users_own_metric():
     assert measured(MulticlassF1Score(3, average="macro"), score=MulticlassAUROC(3)).values["score"] == pytest.approx(
         told(num_examples=64, score=MulticlassAUROC(3))["score"], abs=1e-6
     )
+
+
+@dataclass(frozen=True)
+class Beside(Ranks):
+    """A process beside another one, to which the step told something."""
+
+    told: Any = field(default=None)
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, self.told if isinstance(value, tuple) else value]
+
+
+@pytest.mark.parametrize("told", [(3, "multiclass", True), None, (3, "multiclass", False), (3, None, False)])
+def test_processes_to_which_the_step_tells_different_things_do_not_wait_for_one_another(told):
+    session = Session(SessionConfig(parse_modalities(MODALITIES)), Beside(told=told))
+    session.collect(batch(), lambda count: range(count))
+    session.dry_run(model(), step=cross_entropy)
+    if told in ((3, "multiclass", True), None):
+        session.check(enough=any)
+    else:
+        with pytest.raises(RuntimeError, match="the step showed other outputs, tasks or labels on other processes"):
+            session.check(enough=any)
