@@ -115,7 +115,7 @@ def settle(
         raise ConfigurationError(wording.without_rows(head, record))
     found, tried = first_agreeing(ways_of(head, record, module, step), head.rows, trial, evaluator_of)
     if found is None:
-        raise ConfigurationError(wording.disagreeing(head, tried))
+        raise ConfigurationError(wording.disagreeing(head, tried, record))
     own = None if head.contrastive else target_of(head, record, module, step)
     further = [other for other in heads if other is not head]
     line = wording.line(found.way, head, own, further, record)
