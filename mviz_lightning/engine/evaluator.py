@@ -4,7 +4,6 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.chunks import at_least_two, next_chunk
+from mviz_lightning.engine.devices import device_of, is_sharded
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import free_gpu_memory, ran_out
 from mviz_lightning.engine.model_call import Predict
@@ -292,14 +292,3 @@ class Evaluator:
         outputs = scores(self.predict(self.module, batch))
         require_a_row_each(outputs, len(sources))
         return outputs[:rows].detach()
-
-
-def is_sharded(module: nn.Module) -> bool:
-    """Tell whether this process holds only a part of the weights."""
-    return any(hasattr(parameter, "placements") for parameter in module.parameters())
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Return a model's device; the CPU if it has no parameters and no buffers."""
-    tensor = next(chain(module.parameters(), module.buffers()), None)
-    return torch.device("cpu") if tensor is None else tensor.device

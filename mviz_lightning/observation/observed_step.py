@@ -1,18 +1,19 @@
 """The user's own step and what one call of it showed: watched as it ran, or replayed muted."""
 
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mviz_lightning.batch import BatchSchema, Probe
-from mviz_lightning.engine.evaluator import ContextFactory, device_of
+from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.engine.query import Query
-from mviz_lightning.observation.heads import heads_of
+from mviz_lightning.errors import describe_error
 from mviz_lightning.observation.recorder import StepRecorder
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.ways import StepFunction
@@ -25,15 +26,17 @@ class ObservedStep:
     Attributes:
         step: The step: the name of a method, or a function ``(module, batch) -> anything``.
         watched: What it showed; None if no call of it ended.
+        failure: Why it showed nothing; ``""`` where nothing failed.
     """
 
     step: StepFunction
     watched: StepRecord | None
+    failure: str = ""
 
     @property
     def record(self) -> StepRecord | None:
         """What the step showed; None if it gave no scores away."""
-        return self.watched if self.watched is not None and heads_of(self.watched) else None
+        return self.watched if self.watched is not None and self.watched.events else None
 
     @property
     def callable(self) -> frozenset[str] | None:
@@ -49,6 +52,11 @@ class ObservedStep:
         return frozenset(set[str].intersection(*returning) if last else self.watched.called)
 
     @classmethod
+    def recorded(cls, step: StepFunction, record: StepRecord) -> "ObservedStep":
+        """Return a step with the record of one call."""
+        return cls(step, record, record.failure)
+
+    @classmethod
     def replayed(cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> "ObservedStep":
         """Replay a step on some examples, muted; a step that fails shows nothing.
 
@@ -59,18 +67,23 @@ class ObservedStep:
             precision: Makes the context in which the trainer calls the model.
         """
         rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
-        batch = trial.batch(rows, {}, device_of(module))
-        recorder = StepRecorder(module, batch, trial.schema)
-        with suppress(Exception), muted(module), precision(), recorder.watching():
-            call_step(module, step, batch)
-        return cls(step, recorder.record)
+        recorder, failure = None, ""
+        try:
+            batch = trial.batch(rows, {}, device_of(module))
+            recorder = StepRecorder(module, batch, trial.schema)
+            with muted(module), precision(), recorder.watching():
+                call_step(module, step, batch)
+        except Exception as error:
+            failure = describe_error(error)
+        found = cls(step, None) if recorder is None else cls.recorded(step, recorder.record)
+        return found if found.record is not None or found.failure else replace(found, failure=failure)
 
 
 class StepObserver:
     """Watches the next call of a module's step, once, and leaves nothing on the module.
 
     Attributes:
-        record: What the call showed; None before it, and if it gave no scores away.
+        record: What the call showed; None before it.
     """
 
     def __init__(self) -> None:
@@ -87,6 +100,8 @@ class StepObserver:
             schema: Where the modalities live in it.
         """
         self.release()
+        if any(map(is_lazy, module.parameters())):
+            return  # their first forward makes them
         original, recorder = getattr(module, step), StepRecorder(module, batch, schema)
 
         @wraps(original)  # the trainer reads the signature
@@ -96,13 +111,13 @@ class StepObserver:
                 with recorder.watching():
                     return original(*args, **kwargs)
             finally:
-                self.record = recorder.record if recorder.record.events else None
+                self.record = recorder.record
 
         self._shadowed = (module, step, vars(module).get(step))
         vars(module)[step] = watched
 
     def pop_record(self) -> StepRecord | None:
-        """Return, once, what the call showed; None if no call was watched, or it gave no scores away."""
+        """Return, once, what the call showed; None if no call was watched."""
         record, self.record = self.record, None
         return record
 

@@ -1,5 +1,7 @@
 """The scores that the user's own step computes at a validation, to compare the monitor's with."""
 
+import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,15 +87,18 @@ class OwnOutputs:
         child = None if way.watched is None else module.get_submodule(way.watched)
         if child is None or isinstance(child, UNHOOKED) or is_compiled(module):
             return
-        count = schema.size(schema.leaves(batch))
+        count, calls = schema.size(schema.leaves(batch)), itertools.count()
 
         def keep(_module: nn.Module, _args: Any, outputs: Any) -> None:
-            self._keep(tree.get(outputs, way.keys), count)
+            if next(calls) != way.ordinal:
+                return
+            with suppress(Exception):  # the user's own step runs on
+                self._keep(tree.get(outputs, way.keys), count)
 
         self._handle = child.register_forward_hook(keep)
 
     def _keep(self, outputs: Any, count: int) -> None:
-        if self._rows is None and isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
+        if isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
             with torch.inference_mode(False), torch.no_grad():
                 rows = outputs[:COMPARED_ROWS].detach().clone()
             self._rows = rows if rows.dim() == 2 else rows.unsqueeze(1)

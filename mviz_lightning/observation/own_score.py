@@ -20,14 +20,22 @@ def own_score(head: ObservedHead, metric: Metric) -> Metric | None:
     if metric.higher_is_better is not True or head.rows is None or head.labels is None or head.task is None:
         return None
     try:
-        copy = metric.clone().cpu()
+        copy = metric.clone()
         copy.reset()
+        trial = _alone(copy.clone().cpu())
         rows = head.rows.cpu()
-        copy.update(comparable(rows if rows.dim() == 2 else rows.unsqueeze(1), head.task), head.labels.cpu())
+        trial.update(comparable(rows if rows.dim() == 2 else rows.unsqueeze(1), head.task), head.labels.cpu())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metrics that lack positive examples among a few rows
-            value = copy.compute()
-        copy.reset()
+            value = trial.compute()
     except Exception:  # it wants other predictions than those that are recombined
         return None
     return copy if value.numel() == 1 and bool(value.isfinite()) else None
+
+
+def _alone(metric: Metric) -> Metric:
+    """Let a metric compute without the other processes, of which one may fail where this one does not."""
+    for part in metric.modules():
+        if isinstance(part, Metric):
+            vars(part).update(sync_on_compute=False)
+    return metric

@@ -115,6 +115,7 @@ class Call:
         within: The module call around it.
         after: Number of values that had left PyTorch before it began.
         direct: Whether ``forward`` was called, and not the module.
+        ordinal: Number of calls of this module before it.
     """
 
     module: nn.Module
@@ -123,6 +124,7 @@ class Call:
     within: "Call | None" = None
     after: int = 0
     direct: bool = False
+    ordinal: int = 0
 
     def give_named(self, arguments: Any) -> None:
         """Add the named arguments, which hooks show only after the call."""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,14 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
-from mviz_lightning.engine.snapshots import CONTAINERS
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.pairs import scores_of_pairs
 from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
+from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
+
+T = TypeVar("T")
 
 ESCAPES = {"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"}
 """Operations whose results leave PyTorch."""
@@ -31,6 +33,8 @@ KEPT_ALIVE = passed("anything") | SMOOTHING
 
 class StepRecorder(TorchFunctionMode):
     """Records one call of the step while it is the current mode.
+
+    Whatever fails in recording ends the recording alone: the step runs on as it would without it.
 
     Args:
         module: The user's model.
@@ -50,6 +54,7 @@ class StepRecorder(TorchFunctionMode):
         self._module, self._wanted, self._parts = module, wanted, BatchParts(batch)
         self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
         self._open: list[Call] = []
+        self._calls = Counter[tuple[int, bool]]()
         self._escapes = 0
         self._names = {id(child): name for name, child in module.named_modules()}
         self._paused = False
@@ -73,26 +78,46 @@ class StepRecorder(TorchFunctionMode):
     def watching(self) -> Iterator[None]:
         """Record what runs in the block; nothing stays on any module after it."""
         with ExitStack() as stack:
-            stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
-            leave = register_module_forward_hook(self._leave_call, with_kwargs=True, always_call=True)
-            stack.callback(leave.remove)
-            stack.enter_context(_shadowed(self._module, "forward", self._direct_forward))
-            for metric in _metrics(self._module):
-                stack.enter_context(_shadowed(metric, "update", partial(self._updated, metric)))
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.enter_context(self)
-            before = _versions(self._module)
-            stack.callback(lambda: self.record.note_weights(rewritten=_versions(self._module) != before))
+            self._recorded(self._enter, stack)
             yield
             self.record.note_end()
+
+    def _enter(self, stack: ExitStack) -> None:
+        stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
+        leave = register_module_forward_hook(self._leave_call, with_kwargs=True, always_call=True)
+        stack.callback(leave.remove)
+        stack.enter_context(shadowed(self._module, "forward", self._direct_forward))
+        for metric in metrics_of(self._module):
+            stack.enter_context(shadowed(metric, "update", partial(self._updated, metric)))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(self)
+        stack.callback(self._recorded, self._note_weights, _versions(self._module))
+
+    def _note_weights(self, before: list[tuple[int, int]]) -> None:
+        self.record.note_weights(rewritten=_versions(self._module) != before)
+
+    def _recorded(self, record: Callable[..., T], *given: Any) -> T | None:
+        """Call what records, unless recording is paused or failed before; a failure is remembered, never raised."""
+        if self._paused or self.record.failure:
+            return None
+        try:
+            return record(*given)
+        except Exception as error:
+            self.record.fail(error)
+            return None
 
     # -- Operations ----------------------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and record where its results come from."""
         kwargs = kwargs or {}
-        if self._paused:
-            return func(*args, **kwargs)
+        changed = self._recorded(self._before, func, args, kwargs)
+        outputs = func(*args, **kwargs)
+        self._recorded(self._after, func, args, kwargs, changed, outputs)
+        return outputs
+
+    def _before(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        """Record an event; return the template of the arguments that the operation is about to change."""
         if func in LOSSES:
             self._saw("loss", func.__name__, *_scores_and_target(args, kwargs), LOSSES[func])
         name = str(getattr(func, "__name__", ""))
@@ -100,13 +125,15 @@ class StepRecorder(TorchFunctionMode):
         if pairs is not None:
             self._saw("loss", name, *pairs, "logits")
         changes = (name.endswith("_") and not name.startswith("__")) or name == "__setitem__" or "out" in kwargs
-        before = self._template(args, kwargs) if changes else None
-        outputs = func(*args, **kwargs)
-        if changes or _holds_tensor(outputs):
-            self._made(func, name, args, before or self._template(args, kwargs), outputs, changes=changes)
+        return self._template(args, kwargs) if changes else None
+
+    def _after(self, func: Any, args: Any, kwargs: Any, changed: tuple[Any, Any] | None, outputs: Any) -> None:
+        name = str(getattr(func, "__name__", ""))
+        if changed is not None or _holds_tensor(outputs):
+            template = changed or self._template(args, kwargs)
+            self._made(func, name, args, template, outputs, changes=changed is not None)
         elif name in ESCAPES:
             self._escapes += bool(_union([self._provenance.of(one) for one in args if isinstance(one, Tensor)])[0])
-        return outputs
 
     def _template(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         return self._provenance.template((tuple(args), dict(kwargs)), self._parts)  # type: ignore[no-any-return]
@@ -131,23 +158,27 @@ class StepRecorder(TorchFunctionMode):
     # -- Modules -------------------------------------------------------------------------------------------------------
 
     def _enter_call(self, module: nn.Module, args: Any) -> None:
-        if not self._paused:
-            self._begin(module, args, {}, direct=False)
+        self._recorded(self._begin, module, args, {})
 
-    def _begin(self, module: nn.Module, args: Any, kwargs: Any, *, direct: bool) -> Call:
+    def _begin(self, module: nn.Module, args: Any, kwargs: Any, direct: bool = False) -> Call:  # noqa: FBT001, FBT002
         within = self._open[-1] if self._open else None
         name = self._names.get(id(module))
-        call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct)
+        place, self._calls[id(module), direct] = self._calls[id(module), direct], self._calls[id(module), direct] + 1
+        call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct, place)
         self.record.note_call(name)
         self._open.append(call)
         return call
 
-    def _leave_call(self, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
-        if self._paused or not self._open or self._open[-1].module is not module:
-            return
-        call = self._open.pop()
-        call.give_named(self._template((), kwargs)[1])
-        self._returned(call, outputs)
+    def _leave_call(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        # Of a forward that raised, PyTorch passes no named arguments.
+        *named, outputs = rest
+        self._recorded(self._end, module, named[0] if named else {}, outputs)
+
+    def _end(self, module: nn.Module, kwargs: Any, outputs: Any) -> None:
+        if self._open and self._open[-1].module is module:
+            call = self._open.pop()
+            call.give_named(self._template((), kwargs)[1])
+            self._returned(call, outputs)
 
     def _returned(self, call: Call, outputs: Any) -> None:
         tags, _ = _union(list(nodes_in(call.arguments)))
@@ -167,12 +198,12 @@ class StepRecorder(TorchFunctionMode):
         def recorded(*args: Any, **kwargs: Any) -> Any:
             if self._open and self._open[-1].module is self._module:
                 return forward(*args, **kwargs)
-            call = self._begin(self._module, args, kwargs, direct=True)
+            call = self._recorded(self._begin, self._module, args, kwargs, True)
             try:
                 outputs = forward(*args, **kwargs)
-                self._returned(call, outputs)
+                self._recorded(self._returned, call, outputs)
             finally:
-                self._open.remove(call)
+                self._recorded(self._open.remove, call)
             return outputs
 
         return recorded
@@ -183,9 +214,8 @@ class StepRecorder(TorchFunctionMode):
         """Return a metric's ``update`` that records what it is given."""
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            if not self._paused:
-                scores, target = _predictions_and_target(args, kwargs)
-                self._saw("metric", type(metric).__name__, scores, target, "anything", metric)
+            scores, target = _predictions_and_target(args, kwargs)
+            self._recorded(self._saw, "metric", type(metric).__name__, scores, target, "anything", metric)
             before, self._paused = self._paused, True
             try:
                 return update(*args, **kwargs)
@@ -253,29 +283,3 @@ def _predictions_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, 
     scores = args[0] if args else kwargs.get("preds")
     target = args[1] if len(args) > 1 else kwargs.get("target")
     return scores, target
-
-
-@contextmanager
-def _shadowed(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[None]:
-    """Replace a method of one object in the block, and put back exactly what was there."""
-    own = vars(owner)
-    had, before = name in own, own.get(name)
-    own[name] = wrapped(getattr(owner, name))
-    try:
-        yield
-    finally:
-        if had:
-            own[name] = before
-        else:
-            own.pop(name, None)
-
-
-def _metrics(module: nn.Module) -> list[Metric]:
-    """Return the metrics of a model, those in its plain containers too."""
-    found = {id(child): child for child in module.modules() if isinstance(child, Metric)}
-    for child in module.modules():
-        for value in vars(child).values():
-            if isinstance(value, CONTAINERS):
-                held = value.values() if isinstance(value, dict) else value
-                found |= {id(one): one for one in held if isinstance(one, Metric)}
-    return list(found.values())

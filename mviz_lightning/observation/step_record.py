@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.errors import describe_error
 from mviz_lightning.observation.events import Event
 from mviz_lightning.observation.provenance import Node, Tags, ancestors
 
@@ -21,6 +22,7 @@ class StepRecord:
         fused: Where rows of scores come from that depend on all modalities, weights, and no other leaf, in order.
         ended: Whether the step came to its end.
         rewritten: Whether the step wrote into weights, as one that adapts or averages them does.
+        failure: Why recording ended early; ``""`` if it did not.
     """
 
     schema: BatchSchema
@@ -31,6 +33,12 @@ class StepRecord:
     fused: list[Node] = field(default_factory=list)
     ended: bool = False
     rewritten: bool = False
+    failure: str = ""
+
+    def fail(self, error: Exception) -> None:
+        """End the recording: half of what a step shows may mislead."""
+        self.failure = describe_error(error)
+        self.events.clear()
 
     def note_weights(self, *, rewritten: bool) -> None:
         """Note whether the step wrote into weights."""

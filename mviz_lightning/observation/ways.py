@@ -33,12 +33,14 @@ class Way:
         call: The call.
         watched: Name of the submodule whose own call in the user's step returns the scores; None if there is none.
         keys: The keys from what it returns to the scores.
+        ordinal: Number of that submodule's calls in the step before this one.
     """
 
     name: WayName
     call: ModelCall
     watched: str | None = None
     keys: tree.Keys = ()
+    ordinal: int = 0
 
 
 def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: StepFunction) -> Iterator[Way]:
@@ -65,7 +67,8 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
     keys = next(keys for found, keys in head.root.results if found is call)
     name: WayName = "forward" if call.name == "" else "call"
     watched = None if call.direct else call.name
-    return Way(name, ModelCall(Speller(record.code).call(call, keys), scores_by(recipe), observed=True), watched, keys)
+    model_call = ModelCall(Speller(record.code).call(call, keys), scores_by(recipe), observed=True)
+    return Way(name, model_call, watched, keys, call.ordinal)
 
 
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
@@ -106,7 +109,8 @@ class ReplayedStep:
         with muted(module, seed=torch.initial_seed() % 2**31), recorder.watching():
             call_step(module, self.step, batch)
         if recorder.caught is None:
-            raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}")
+            why = f" ({recorder.record.failure})" if recorder.record.failure else ""
+            raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}{why}")
         return recorder.caught
 
 

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.dry_run_checks import check_independence
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.observed_step import ObservedStep
-from mviz_lightning.observation.own_outputs import Agreement, OwnOutputs
+from mviz_lightning.observation.own_outputs import COMPARED_ROWS, Agreement, OwnOutputs
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.observation.ways import ReplayedStep, wanted_of
 from mviz_lightning.session.dry_run import TriedModel
@@ -33,38 +34,50 @@ class WithheldError(RuntimeError):
         self.agreement = agreement
 
 
-@dataclass
+@dataclass(frozen=True)
 class AgreementCheck:
-    """Compares at every run a few rows of the user's own outputs with the monitor's.
+    """Compares at a run a few rows of the user's own outputs with the monitor's.
 
     Attributes:
-        own: The user's own outputs of this validation.
+        examples: The examples of these rows.
+        rows: ``(R, C)`` the user's own outputs; None where a replay of the step has to tell.
+        task: What the outputs stand for.
         ranks: The processes.
     """
 
-    own: OwnOutputs
+    examples: Probe
+    rows: Tensor | None
+    task: Task
     ranks: Ranks
 
-    def check(self, tried: TriedModel, task: Task) -> Agreement | None:
+    @classmethod
+    def of(cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks) -> "AgreementCheck":
+        """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples."""
+        examples, rows = own.take()
+        return cls(_part(probe, COMPARED_ROWS) if examples is None else examples, rows, task, ranks)
+
+    def check(self, tried: TriedModel) -> Agreement | None:
         """Return how far the outputs are apart, the worst of all processes; None where nothing can be compared."""
-        examples, rows = self.own.take()
-        found = None if tried.observed is None or examples is None else _compared(tried, examples, rows, task)
-        known = [one for one in self.ranks.gather(found) if one is not None]
+        found = self.ranks.gather(_compared(tried, self.examples, self.rows, self.task))
+        known = [one for one in found if one is not None]
         return max(known, key=lambda one: (not one.holds, one.deviation), default=None)
 
-    def follow(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
-        """Observe the step anew and return the model as it is called now; None if it cannot be told.
+    def follow(self, tried: TriedModel, probe: Probe) -> tuple[TriedModel, Agreement] | None:
+        """Observe the step anew; return the model as it is called now, if that gives the user's own outputs.
 
         Args:
             tried: The model as it was called so far.
             probe: The fixed examples, the same on all processes.
         """
         found = _observed_anew(tried, probe)
-        return found if all(self.ranks.gather(found is not None)) else None
+        told = all(self.ranks.gather(found is not None))
+        agreement = self.check(found) if told and found is not None else None
+        return (found, agreement) if found is not None and agreement is not None and agreement.holds else None
 
-    def measured(self, tried: TriedModel, probe: Probe, task: Task) -> Agreement | None:
-        """Compare up to :data:`REPORTED_ROWS` rows of the probe with a replay of the step."""
-        return _compared(tried, _part(probe, REPORTED_ROWS), None, task)
+    def reported(self, few: Agreement, tried: TriedModel, probe: Probe) -> Agreement:
+        """Return a disagreement of a few rows as that of up to :data:`REPORTED_ROWS`, if a replay shows it too."""
+        many = _compared(tried, _part(probe, REPORTED_ROWS), None, self.task)
+        return few if many is None or many.holds else many
 
 
 def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task) -> Agreement | None:
@@ -100,6 +113,8 @@ def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:
     try:
         seen = ObservedStep.replayed(evaluator.module, observed.step, few, evaluator.precision)
         found = settle(seen, evaluator.module, few, evaluator_of, observed.path)
+        if found is not None:
+            check_independence(evaluator_of(found.way.call.predict), few)
     except Exception:
         return None
     if found is None or found.head.root.shape[1:] != observed.head.root.shape[1:]:

@@ -200,6 +200,17 @@ class SessionConfig:
         """Names of the values of a run, without prefix; a task that turns out to be a regression has no flips."""
         return self.keys_of(self.task, scored=self.target is not None)
 
+    def score_of(self, own: Metric | None, task: Task | None) -> Metric | None:
+        """Return the score: the given one, else that of the user's own step, if it is one of the same task.
+
+        Args:
+            own: The metric of the user's own step; None if it has none.
+            task: What the step's outputs stand for.
+        """
+        if self.score is not None or self.task not in (None, task):
+            return self.score
+        return own
+
     def keys_of(self, task: Task | None, *, scored: bool) -> list[str]:
         """Return the names of the values of a run, without prefix.
 

@@ -1,5 +1,7 @@
 """The first contact with a model: how it is called, and whether it can be measured at all."""
 
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -8,20 +10,22 @@ from torch import nn
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
+from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
+from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
 from mviz_lightning.session.config import SessionConfig
-from mviz_lightning.session.given_and_observed import compare_with_given
+from mviz_lightning.session.given_and_observed import differences_from_given
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 
@@ -50,6 +54,14 @@ class TriedModel:
     reused: str
     fusion_share: float = 1.0
     observed: ObservedModel | None = None
+
+    @property
+    def facts(self) -> tuple[int, Task | None, bool]:
+        """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
+        observed = self.observed
+        if observed is None:
+            return self.outputs, None, False
+        return self.outputs, observed.task, observed.target is not None
 
 
 @dataclass
@@ -85,23 +97,30 @@ class DryRun:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
         refuse_placeholders(module, trial)
+        observed = self._observed(module, trial, precision, seen)
         try:
-            return self._tried(module, trial, precision, seen)
+            return self._tried(module, trial, precision, seen, observed)
         except ConfigurationError as error:
-            guessed = seen is not None and seen.record is None and self.config.predict is None
+            guessed = seen is not None and observed is None and self.config.predict is None
             hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
             if not hint:
                 raise
             raise ConfigurationError(f"{error}{hint}") from error
 
     def _tried(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        seen: ObservedStep | None,
+        observed: ObservedModel | None,
     ) -> TriedModel:
-        observed = self._observed(module, trial, precision, seen)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if observed is not None:
             trial = observed.labelled(trial, module) if self.config.target is None else trial
-            self.reading.take(observed.task, observed.head_of_outputs, observed.line)
+            score = self.config.score_of(observed.score, observed.task)
+            name = "" if score is None or score is self.config.score else type(score).__name__
+            self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
         trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_independence(evaluator, trial)
         if not self.call:  # doubts are reported once, and before what they cause fails
@@ -111,8 +130,8 @@ class DryRun:
         first, self.call = not self.call, call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
-        if seen is not None and self.config.predict is not None and first:
-            compare_with_given(seen, trial, evaluator, self.config)
+        if seen is not None and first:
+            self._say_differences(seen, trial, evaluator)
         if self.config.explainers:
             dry_run_checks.try_segments(
                 evaluator,
@@ -129,15 +148,30 @@ class DryRun:
         """Return what the user's own step told, compared with what they said themselves."""
         if seen is None:
             return None
-        if seen.record is None:
-            self.remarks.say("" if self.config.predict is not None else UNSEEN, noted=False)
+        config, found, failure = self.config, None, seen.failure
+        if config.predict is not None:
             return None
-        config = self.config
 
         def evaluator_of(predict: Predict) -> Evaluator:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
-        return None if config.predict is not None else settle(seen, module, trial, evaluator_of, config.target)
+        try:
+            found = settle(seen, module, trial, evaluator_of, config.target)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # a step in a style that nobody thought of costs what it would tell, no more
+            failure = describe_error(error)
+        if found is None:
+            self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
+        return found
+
+    def _say_differences(self, seen: ObservedStep, trial: Probe, evaluator: Evaluator) -> None:
+        """Warn where the user's arguments say something else than their step."""
+        given, differences = None if self.config.predict is None else evaluator, list[str]()
+        with suppress(Exception):  # a comparison that fails costs itself
+            differences = differences_from_given(seen, trial, given, self.config)
+        for difference in differences:
+            warnings.warn(difference, MonitorWarning, stacklevel=2)
 
     def _called(
         self,

@@ -1,6 +1,6 @@
 """Compare what the user said in arguments with what their own step shows: the arguments win, differences are said."""
 
-import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,32 +9,65 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.agreement import deviation, tolerance
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import MonitorWarning
+from mviz_lightning.functional import Task
 from mviz_lightning.observation.heads import ObservedHead, heads_of, main_head
 from mviz_lightning.observation.observed_step import ObservedStep
+from mviz_lightning.observation.spelling import Speller
+from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.session.config import SessionConfig
 
 
-def compare_with_given(seen: ObservedStep, trial: Probe, evaluator: Evaluator, config: SessionConfig) -> None:
-    """Warn where ``predict=`` returns other scores than those that the step gives to its loss.
+def differences_from_given(
+    seen: ObservedStep, trial: Probe, evaluator: Evaluator | None, config: SessionConfig
+) -> list[str]:
+    """Return in words where arguments say something else than the step: the scores, the target, or the task.
 
     Args:
         seen: What the step showed.
         trial: The first examples of the batch that the step was given.
-        evaluator: Calls the user's ``predict``.
+        evaluator: Calls the user's ``predict``; None if there is none.
         config: What the user said.
     """
     heads = [] if seen.record is None else heads_of(seen.record)
     if seen.record is None or not heads:
-        return
+        return []
     head = main_head(heads, seen.record, config.target)[0]
-    if head.rows is None or head.contrastive or head.root.shape[1:] == ():
-        return
-    own = head.rows[: trial.size]
+    scores = "" if evaluator is None else _other_scores(head, trial, evaluator)
+    target = _other_target(heads, head, seen.record, config.target)
+    return [difference for difference in (scores, target, _other_task(head, config.task)) if difference]
+
+
+def _other_target(heads: Sequence[ObservedHead], main: ObservedHead, record: StepRecord, target: str | None) -> str:
+    """Return in words that no loss uses the labels that the user named; ``""`` if one does, or nothing is known."""
+    named = 0 if target is None else record.tags_of([target])
+    read = [head.label.tags for head in heads]
+    if not named or 0 in read or any(tags & named for tags in read):
+        return ""
+    own = Speller(record.code, calls=False).tensor(main.label)
+    return (
+        f"target={target!r} is no target of your step, in which {main.event.name} compares the scores with {own}. The "
+        "scores are measured against target= as you say; leave it out to measure them against your step's own target."
+    )
+
+
+def _other_task(head: ObservedHead, task: Task | None) -> str:
+    """Return in words that the task that the user named is not that of the loss; ``""`` if it is, or none is told."""
+    if task is None or head.task in (None, task) or head.contrastive:
+        return ""
+    return (
+        f"task={task!r}, and {head.event.name} in your step is that of task={head.task!r}. The outputs are read as you "
+        "say; leave task= out to follow your step."
+    )
+
+
+def _other_scores(head: ObservedHead, trial: Probe, evaluator: Evaluator) -> str:
+    """Return in words how ``predict=`` differs from the scores; ``""`` if it does not, or cannot be compared."""
+    if head.rows is None or head.contrastive:
+        return ""
+    own = head.rows[: trial.size].cpu()
+    own = own if own.dim() == 2 else own.unsqueeze(1)
     found = evaluator.plain(trial, Query.aligned(torch.arange(len(own)), len(trial.schema.names))).cpu()
-    difference = _difference(own.cpu(), found, head)
-    if difference:
-        warnings.warn(difference, MonitorWarning, stacklevel=2)
+    return _difference(own, found, head)
 
 
 def _difference(own: Tensor, found: Tensor, head: ObservedHead) -> str:

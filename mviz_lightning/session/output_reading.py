@@ -57,16 +57,20 @@ class OutputReading:
     left_out: Tensor | None = None
     _settled: bool = False
 
-    def take(self, task: Task | None, made_by: Head | None, line: str) -> None:
+    def take(self, task: Task | None, made_by: Head | None, line: str, score: str = "") -> None:
         """Take what the user's own step told of its outputs; what the user said themselves stays.
 
         Args:
             task: What the outputs stand for; None where the step does not tell.
             made_by: The operation that makes the scores if they are probabilities.
             line: The line of the log that told it.
+            score: Name of the step's own metric that is the score; ``""`` if none is.
         """
-        self.labels, self.made_by = replace(self.labels, given=self.labels.given or task), made_by
+        scored = self.labels.scored or bool(score)
+        self.labels, self.made_by = replace(self.labels, given=self.labels.given or task, scored=scored), made_by
         self.remarks.say(line, noted=False)
+        if score:
+            self.remarks.say(f"score: {score}, which your own step updates; score= sets another", noted=False)
 
     def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:
         """Check that the outputs of a few examples can be read.

@@ -1,7 +1,7 @@
 """What comes before the first run: the dry run of the model, and the collection of the fixed examples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -103,7 +103,8 @@ class Preparation:
         observed = None if self._tried is None else self._tried.observed
         told = None if observed is None else observed.task
         scored = self.config.target is not None or (observed is not None and observed.target is not None)
-        return self.config.keys_of(self.config.task or told, scored=scored)
+        compared = [] if observed is None or observed.head.contrastive else ["agreement"]
+        return self.config.keys_of(self.config.task or told, scored=scored) + compared
 
     @property
     def reused(self) -> str:
@@ -162,12 +163,14 @@ class Preparation:
             batch: The batch.
         """
         if self._sampler.trial is not None and self._sampler.schema is not None and self._failure is None:
-            self._observer.watch(module, step, batch, self._sampler.schema)
+            with suppress(Exception):  # then the step is replayed, and tells the reason
+                self._observer.watch(module, step, batch, self._sampler.schema)
 
     def watch_outputs(self, module: nn.Module, batch: Any) -> None:
         """Keep the user's own outputs of a few rows of the batch that their step is about to get."""
         if self._tried is not None and self._tried.observed is not None and self._sampler.schema is not None:
-            self._own_outputs.watch(module, self._tried.observed.way, batch, self._sampler.schema)
+            with suppress(Exception):  # then the step is replayed
+                self._own_outputs.watch(module, self._tried.observed.way, batch, self._sampler.schema)
 
     def release(self) -> None:
         """Leave nothing on the model: the step of the batch has ended."""
@@ -188,14 +191,17 @@ class Preparation:
         if trial is None or self.dry_run_done or self._failure is not None:
             return
         with self.failures_kept():
-            record = self._observer.pop_record()
-            seen = None if step is None else ObservedStep(step, record)
-            if step is not None and record is None:
-                seen = ObservedStep.replayed(module, step, trial, precision)
+            seen = None if step is None else self._seen(module, trial, precision, step)
             self._tried = self._dry_run.run(module, trial, precision, seen)
             self._sampler.drop_trial()
             if self._tried.observed is not None and self.config.target is None:
                 self._sampler.label_by(partial(self._tried.observed.labelled, module=module))
+
+    def _seen(self, module: nn.Module, trial: Probe, precision: ContextFactory, step: StepFunction) -> ObservedStep:
+        record = self._observer.pop_record()
+        if record is None or not (record.events or record.failure):  # a step may return at once in the sanity check
+            return ObservedStep.replayed(module, step, trial, precision)
+        return ObservedStep.recorded(step, record)
 
     def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
         """Raise, on all processes, what failed on any so far.
@@ -206,13 +212,17 @@ class Preparation:
 
         Raises:
             ConfigurationError: The model or the batches cannot be used.
+            RuntimeError: The user's own step tells the processes different things.
         """
         failure, self._failure = self._failure, None
         with self.ranks.raise_on_all_ranks():
             if failure is not None:
                 raise failure
-        if not enough(self.ranks.gather(self.dry_run_done)):
+        facts = self.ranks.gather(None if self._tried is None else self._tried.facts)
+        if not enough([one is not None for one in facts]):
             raise ConfigurationError(missing)
+        if len({one for one in facts if one is not None}) > 1:  # they would wait for one another for ever
+            raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
 
     def complete(self) -> None:
         """Fix the examples, once, from what the pass showed; all processes get the same.

@@ -1,7 +1,7 @@
 """The fixed examples in a checkpoint: what is written of them, and what is read back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -97,11 +97,9 @@ class Whole:
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
         label_names: All labels of the validation set, where they are strings.
-        content: Digest of the five above, and of the bounds. Where older versions wrote none, or one of the leaves
-            alone, the examples are drawn anew.
-        bounds: Path of a padded leaf -> ``(N, D, 2)`` where the examples' own entries are in it. Older versions wrote
-            none: such examples stay padded.
+        bounds: Path of a padded leaf -> ``(N, D, 2)`` where the examples' own entries are in it.
         own_shapes: Whether the examples were evaluated in their own shapes.
+        content: Digest of all above but the last. Where an older version wrote less, the examples are drawn anew.
 
     Raises:
         ValueError: The entries do not fit one another.
@@ -112,9 +110,9 @@ class Whole:
     positions: list[int]
     pool: int
     label_names: list[str]
+    bounds: dict[str, Tensor]
+    own_shapes: bool
     content: str
-    bounds: dict[str, Tensor] = field(default_factory=dict)
-    own_shapes: bool = False
 
     def __post_init__(self) -> None:
         if any(example_count(leaf) != len(self.positions) for leaf in self.leaves.values()):

@@ -14,6 +14,7 @@ from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
+from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
@@ -78,7 +79,6 @@ class Session(Preparation):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
-        started = time.perf_counter()
         self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
             self._read()
@@ -106,23 +106,31 @@ class Session(Preparation):
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
 
         Raises:
-            WithheldError: They differ, and ``on_disagreement`` does not say to log all the same.
+            ConfigurationError: The outputs of a row depend on other rows.
+            WithheldError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
-        check = AgreementCheck(self._own_outputs, self.ranks)
-        found = check.check(tried, shares.task)
+        check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks)
+        found = check.check(tried)
         if found is None or found.holds:
             return found
         followed = check.follow(tried, probe)
-        if followed is not None and followed.observed is not None:
-            self._tried, self._runner = followed, None
-            self.remarks.say(f"the step computes its scores in another way than before: {followed.observed.line}")
-            return replace(found, predictions=1.0, deviation=0.0)
-        found = check.measured(tried, probe, shares.task) or found
+        if followed is not None:
+            self._follow(followed[0])
+            return followed[1]
+        with self.ranks.raise_on_all_ranks():  # outputs that depend on other rows are the cause
+            dry_run_checks.check_independence(without_logits(tried.evaluator), probe)
+        found = check.reported(found, tried, probe)
         if self.config.on_disagreement == "withhold":
             raise WithheldError(found)
         self.remarks.say(str(WithheldError(found)))
         return found
+
+    def _follow(self, model: TriedModel) -> None:
+        """Call the model in another way from now on."""
+        self._tried, self._runner = model, None
+        if model.observed is not None:
+            self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
         """Return the fixed examples with their labels and the task, which are read once, and the model."""
@@ -131,7 +139,8 @@ class Session(Preparation):
             config, probe = self.config, collected.probe
             found = self._reading.read_labels(probe, tried.outputs)
             self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
-            size, score = probe.groups.shape[1], config.score or (tried.observed.score if tried.observed else None)
+            observed, size = tried.observed, probe.groups.shape[1]
+            score = config.score if observed is None else config.score_of(observed.score, observed.task)
             self._shares = Shares(probe.schema.names, found.task, size, config.pairs, score, config.seed)
         return collected.probe, self._shares, tried
 

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader, IterableDataset
-from torchmetrics.classification import MulticlassAUROC
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.toy import Toy, examples, loader, monitor, trainer
@@ -71,7 +71,43 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "unprintable": {"predict": unprintable_on_second_rank},
     "spawned": {"explainers": EXPLAINED},
     "misconfigured": {"predict": wrong_on_second_rank},
+    "unobserved": {},
+    "observed": {"target": None},
+    "observed_uneven": {"target": None},
+    "observed_replay": {"target": None},
 }
+
+
+class Synced(Toy):
+    """Logs over all processes, before its loss and after it."""
+
+    alpha = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy = MulticlassAccuracy(3, average="micro")
+
+    def validation_step(self, batch: Any, _: int, dataloader_idx: int = 0) -> None:
+        scores = self(*batch[:2]) * self.alpha
+        self.log("largest", scores.abs().max(), sync_dist=True)
+        self.log("val_loss", torch.nn.functional.cross_entropy(scores, batch[2]), sync_dist=True)
+        self.accuracy(scores, batch[2])
+        self.log("val_accuracy", self.accuracy)
+
+
+class Scheduled(Synced):
+    """Scales its scores by a number that a schedule changes, so that its step is replayed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = 1.5
+
+    def on_train_epoch_end(self) -> None:
+        self.alpha *= 2
+
+
+MODULES = {"observed_replay": Scheduled} | dict.fromkeys(("unobserved", "observed", "observed_uneven"), Synced)
+"""Scenario -> its model, if it is not the usual one."""
 
 
 class Sharded(IterableDataset[Any]):
@@ -135,12 +171,13 @@ def main(scenario: str, folder: Path, devices: int) -> None:
     stop = EarlyStopping("mviz/weakest_total", mode="max", patience=5)
     strategy = "ddp_spawn" if scenario == "spawned" else "ddp"
     settings = {"strategy": strategy, "devices": devices} if devices > 1 else {}
-    chosen = trainer(folder, Keep(folder, watch), watch, stop, **settings)
-    validation = DataLoader(examples(61 if scenario == "uneven" else 64, seed=1), batch_size=16 // devices)
+    monitored = () if scenario == "unobserved" else (watch, stop)
+    chosen = trainer(folder, Keep(folder, watch), *monitored, **settings)
+    validation = DataLoader(examples(61 if "uneven" in scenario else 64, seed=1), batch_size=16 // devices)
     if scenario == "empty":
         validation = DataLoader(Sharded(), batch_size=8)
     try:
-        module = Toy()
+        module = MODULES.get(scenario, Toy)()
         if scenario in ("plain", "explained", "all_methods", "uneven", "one_group_each", "idle"):
             chosen.validate(module, validation, verbose=False)
         chosen.fit(module, loader(), validation)

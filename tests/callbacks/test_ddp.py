@@ -15,7 +15,8 @@ COST = ("seconds", "rows", "overhead")
 
 TOGETHER = (
     (1, ("plain", "explained")),
-    (2, ("plain", "explained", "empty", "raises", "unprintable")),
+    (2, ("plain", "explained", "empty", "raises", "unprintable", "unobserved", "observed")),
+    (2, ("observed_uneven", "observed_replay")),
     (1, ("all_methods", "uneven", "one_group_each", "idle")),
     (2, ("all_methods", "uneven", "one_group_each")),
     (3, ("idle", "idle_auroc")),
@@ -82,6 +83,30 @@ def test_several_processes_give_the_values_of_one(ran, scenario, devices):
 
 def without_cost(values: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in values.items() if key not in COST}
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "observed",
+        pytest.param("observed_uneven", marks=SLOW),
+        pytest.param("observed_replay", marks=SLOW),
+    ],
+)
+def test_several_processes_observe_a_step_alike_and_leave_no_trace(ran, scenario):
+    first, second = (seen(ran(scenario, 2), rank) for rank in range(2))
+    assert [row["agreement"] for row in first["rows"]] == [1.0, 1.0]
+    assert {"score", "flips/image", "perceptual/text"} <= set(first["rows"][0])
+    assert [without_cost(row) for row in first["rows"]] == [without_cost(row) for row in second["rows"]]
+    assert first["notes"] == second["notes"]
+    if scenario == "observed":
+        alone = [seen(ran("unobserved", 2), rank) for rank in range(2)]
+        assert [found["weights"] for found in (first, second)] == [found["weights"] for found in alone]
+        assert own_values(first) == own_values(alone[0])
+
+
+def own_values(found: dict) -> dict[str, float]:
+    return {key: value for key, value in found["logged"].items() if not key.startswith("mviz/")}
 
 
 def test_several_processes_explain_as_one_does_and_only_the_first_writes(ran):
