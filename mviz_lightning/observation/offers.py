@@ -9,11 +9,15 @@ from torch import Tensor
 
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import distributions, labelled, whole, within_unit
+from mviz_lightning.observation.events import DECISIONS, PROBABILITIES
 from mviz_lightning.observation.heads import ObservedHead, row_picks
-from mviz_lightning.observation.provenance import Leaf, Node, ancestors
+from mviz_lightning.observation.provenance import Leaf, Made, Node, ancestors
 from mviz_lightning.observation.spelling import NotSpellableError, Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import task_of
+
+SUMMARIES = PROBABILITIES | DECISIONS | {"amax", "amin", "min", "mean", "sum", "std", "var"}
+"""Operations whose results are less of the scores than their operand."""
 
 WRITE = ". Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns them."
 
@@ -36,8 +40,19 @@ def offered_rows(record: StepRecord) -> str:
     """Return the argument that measures the rows of all modalities that a step computes last; ``""`` if it has none."""
     for node in record.last:
         with suppress(NotSpellableError):
-            return f"predict=lambda module, batch: {Speller(record.code, model='module', whole=True).tensor(node)}"
+            code = Speller(record.code, model="module", whole=True).tensor(_before_summary(node, record))
+            return f"predict=lambda module, batch: {code}"
     return ""
+
+
+def _before_summary(node: Node, record: StepRecord) -> Node:
+    """Return the rows of which others are probabilities, predictions or one number each."""
+    while isinstance(node, Made) and not node.results and node.name in SUMMARIES:
+        before = [one for one in node.inputs if record.is_fused(one)]
+        if len(before) != 1:
+            break
+        node = before[0]
+    return node
 
 
 def _calls(root: Node, record: StepRecord, picks: set[Node]) -> Iterator[str]:

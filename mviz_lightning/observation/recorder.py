@@ -17,6 +17,7 @@ from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
+from mviz_lightning.observation.pairs import scores_of_pairs
 from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
 from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
@@ -120,6 +121,9 @@ class StepRecorder(TorchFunctionMode):
         if func in LOSSES:
             self._saw("loss", func.__name__, *_scores_and_target(args, kwargs), LOSSES[func])
         name = str(getattr(func, "__name__", ""))
+        pairs = scores_of_pairs(name, args, self.record.count)
+        if pairs is not None:
+            self._saw("loss", name, *pairs, "logits")
         changes = (name.endswith("_") and not name.startswith("__")) or name == "__setitem__" or "out" in kwargs
         return self._template(args, kwargs) if changes else None
 

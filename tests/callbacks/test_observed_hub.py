@@ -114,7 +114,7 @@ def outcome(name):
 
 
 def cases():
-    failing = pytest.mark.xfail(reason="the monitor does not observe the step yet", strict=True)
+    failing = pytest.mark.xfail(reason="listed in hub_pending.py", strict=True)
     return [pytest.param(name, id=name, marks=[failing] if name in HUB_ASKED else []) for name in CASES]
 
 

@@ -93,6 +93,14 @@ def test_what_a_step_without_loss_computes_last_is_offered() -> None:
     torch.testing.assert_close(given["predict"](module, data), 2 * module(data["image"], data["text"]))
 
 
+def test_rows_are_offered_before_they_are_summed_up() -> None:
+    module = TwoNets(lambda m, b: net(m, b).softmax(1).amax(1).mean())
+
+    given = told(wording.unseen(record_of(module, batch())))
+
+    torch.testing.assert_close(given["predict"](module, batch()), net(module, batch()))
+
+
 CALLED: dict[str, tuple[Callable[[Any, Any], Any], set[str] | None]] = {
     "one of three": (lambda m, b: m.nets[1](b).argmax(1).tolist(), {"nets.1"}),
     "two whose rows end the step": (lambda m, b: (m.nets[0](b), m.nets[1](b)), set()),
@@ -114,7 +122,9 @@ class Fused(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("step", "names"), CALLED.values(), ids=CALLED)
-def test_only_what_ends_the_step_may_stand_for_the_model(step: Callable[[Any, Any], Any], names: set[str] | None) -> None:
+def test_only_what_ends_the_step_may_stand_for_the_model(
+    step: Callable[[Any, Any], Any], names: set[str] | None
+) -> None:
     module = TwoNets(step)
     module.nets, module.head = torch.nn.ModuleList(Fused() for _ in range(3)), torch.nn.Linear(5, 2)
     try:

@@ -192,6 +192,21 @@ def test_columns_from_which_one_value_is_taken_off_are_quantiles() -> None:
     torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
 
 
+def test_signed_scores_of_all_pairs_are_a_contrast() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        grid = m.image_net(b["image"]) @ m.text_net(b["text"]).T - 1
+        return -functional.logsigmoid((2 * torch.eye(len(grid)) - 1) * grid).sum()
+
+    found, module = run(step)
+    data = other()
+
+    assert found.head.contrastive
+    assert found.target is None
+    with torch.no_grad():
+        grid = module.image_net(data["image"]) @ module.text_net(data["text"]).T - 1
+    torch.testing.assert_close(scores_of(found, module, data), grid)
+
+
 def test_of_several_contrasts_the_first_grid_counts() -> None:
     def step(m: Any, b: Any) -> Tensor:
         image, text, both = m.image_net(b["image"]), m.text_net(b["text"]), m(b["image"], b["text"])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.observation.case import Outcome, Verdict
+from benchmarks.observation.found import WAYS
 from benchmarks.observation.harness import run, run_told
 from benchmarks.observation.pasting import run_pasted
 from benchmarks.observation.zoo import hub_cases, own_cases
@@ -34,16 +35,15 @@ def line(outcome: Outcome) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Return a row for each family and one for all."""
+    """Return a row for each family and one for all: how many were right, asked and so on, and by which way."""
     families = dict.fromkeys(outcome.case.style for outcome in outcomes)
-    rows = [f"{'family':<14}{'cases':>6}" + "".join(f"{verdict:>12}" for verdict in VERDICTS) + f"{'right %':>9}"]
+    columns = (*VERDICTS, *WAYS.values(), "guessed")
+    rows = [f"{'family':<14}{'cases':>6}" + "".join(f"{column:>12}" for column in columns) + f"{'right %':>9}"]
     for family in [*families, "all"] if outcomes else []:
         some = [outcome for outcome in outcomes if family in (outcome.case.style, "all")]
-        count = Counter(outcome.verdict for outcome in some)
-        cells = "".join(f"{count[verdict]:>12}" for verdict in VERDICTS)
+        count = Counter(value for outcome in some for value in (outcome.verdict, outcome.way))
+        cells = "".join(f"{count[column]:>12}" for column in columns)
         rows.append(f"{family:<14}{len(some):>6}{cells}{count['right'] / len(some):>9.0%}")
-    ways = Counter(outcome.way for outcome in outcomes if outcome.way)
-    rows.append("ways: " + ", ".join(f"{way} {number}" for way, number in ways.most_common()))
     return "\n".join(rows)
 
 
