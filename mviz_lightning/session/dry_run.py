@@ -78,6 +78,7 @@ class DryRun:
     remarks: Remarks
     call: str = ""
     named: set[str] = field(default_factory=set)
+    _differences: list[str] = field(default_factory=list)
 
     def run(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None = None
@@ -118,6 +119,8 @@ class DryRun:
             )
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
+        for difference in self._differences:  # not in front of an error that tells the cause
+            warnings.warn(difference, MonitorWarning, stacklevel=2)
         return TriedModel(evaluator, call, outputs.shape[1], reused, fusion_share, observed)
 
     def _observed(
@@ -126,21 +129,19 @@ class DryRun:
         """Return what the user's own step told, compared with what they said themselves."""
         if seen is None:
             return None
-        config, found, failure, differences = self.config, None, seen.failure, list[str]()
+        config, found, failure = self.config, None, seen.failure
 
         def evaluator_of(predict: Predict) -> Evaluator:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
         try:
             given = None if config.predict is None else evaluator_of(config.predict)
-            differences = differences_from_given(seen, trial, given, config)
+            self._differences = differences_from_given(seen, trial, given, config)
             found = settle(seen, module, trial, evaluator_of, config.target) if given is None else None
         except ConfigurationError:
             raise
         except Exception as error:  # a step in a style that nobody thought of costs what it would tell, no more
             failure = describe_error(error)
-        for difference in differences:
-            warnings.warn(difference, MonitorWarning, stacklevel=2)
         if found is None and config.predict is None:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
         return found
