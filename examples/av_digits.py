@@ -132,7 +132,6 @@ def make_monitor() -> MultimodalMonitor:
     """Say where picture and sound are, and ask for explanations."""
     return MultimodalMonitor(
         modalities={"image": "image", "sound": Modality("sound", kind="audio")},
-        target="label",
         class_names=[str(digit) for digit in range(10)],
         explainers=[DIME(num_examples=3), UnimodalImportance(num_examples=3)],
     )

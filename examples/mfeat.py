@@ -96,7 +96,7 @@ def make_monitor() -> MultimodalMonitor:
             "zernike": "zernike",
             "morphology": Modality("morphology", feature_names=MORPHOLOGY),
         },
-        target="label",
+        target="label",  # optional: without it, the labels of the validation step
         class_names=[str(digit) for digit in range(10)],
         explainers=[DIME(num_examples=3), MultimodalRepresentation(), ErrorAnalysis()],
     )

@@ -252,7 +252,6 @@ def make_monitor(data: OpenMojiData, explainers: Sequence[Explainer]) -> Multimo
             "image": Modality("image", mean=data.mean, std=data.std),
             "text": Modality("tokens", mask="mask", decode=data.vocabulary.words),
         },
-        target="label",
         class_names=data.class_names,
         explainers=explainers,
         pin=PIN,

@@ -37,6 +37,7 @@ FOREIGN = {
     "engine/held_state.py": "puts what the user's own module holds back as it was",
     "engine/write_guard.py": "puts the user's own weights back as they were",
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
+    "observation/own_score.py": "tells its copy of the user's metric not to gather",
     "callbacks/trainer_facts.py": "shows a replayed step a validation, and puts the trainer's stage back",
     "batch/tree.py": "fills a copy of a frozen dataclass of the user's",
 }

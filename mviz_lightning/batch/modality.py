@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+from torch import Tensor
+
 from mviz_lightning.errors import ConfigurationError, at_least, renamed_arguments, require_name
 
 
@@ -17,10 +19,11 @@ class Modality:
 
     Attributes:
         values: Path of the leaf that holds the content, or of a container whose leaves all belong to the modality.
-        mask: Path of the leaf that is 1 at real entries and 0 at padding.
+        mask: Path of the leaf that is 1 at real entries and 0 at padding. Where the data show that it is the other way
+            round, as PyTorch's own ``key_padding_mask`` is, it is read that way, and the log says so.
         companions: Paths of further leaves: token types, positions.
-        pad_value: Value with which examples of different shapes are padded. By default the most frequent value where
-            the user's own mask is 0; 0 without a mask.
+        pad_value: Value with which examples of different shapes are padded. By default the most frequent value at the
+            padding of the user's own mask; 0 without a mask.
         kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the
             name of your own type, or the dotted path of its class. By default guessed from data type and rank.
         max_segments: Largest number of segments, which are masked one by one.
@@ -38,9 +41,12 @@ class Modality:
         rate: Series, audio, video: time steps per second, to label the time axis.
         sample_rate: Audio: samples per second of waveforms. With it, loggers play the waveforms; without, they show
             them as curves only.
+        padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``; taken as
+            it is said.
 
     Raises:
-        ConfigurationError: ``values`` is not a path, a number is out of range, or an argument is still ``...``.
+        ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
+            ``mask`` and ``padding_mask`` are given.
     """
 
     values: str
@@ -61,6 +67,7 @@ class Modality:
     time_axis: int | None = None
     rate: float | None = None
     sample_rate: int | None = None
+    padding_mask: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.values, int):
@@ -70,6 +77,11 @@ class Modality:
                 f"Modality(values={self.values!r}): give the path of one leaf, for example 'pixel_values'."
             )
         self._refuse_placeholders()
+        if self.mask is not None and self.padding_mask is not None:
+            raise ConfigurationError(
+                f"Modality({self.values!r}, mask={self.mask!r}, padding_mask={self.padding_mask!r}): give one of them, "
+                "mask= if it is 1 at real entries, padding_mask= if it is True at padding."
+            )
         for name in ("max_segments", "sample_rate"):
             value = getattr(self, name)
             if value is not None:
@@ -83,9 +95,28 @@ class Modality:
                 raise ConfigurationError(f"{name} of {self.values!r} is still `...`: put your {own} there.")
 
     @property
+    def mask_leaf(self) -> str | None:
+        """Path of the mask, whichever way round it is; None without one."""
+        return self.mask if self.padding_mask is None else self.padding_mask
+
+    @property
+    def hiding(self) -> int:
+        """What the mask holds at padding: 0, or 1 where it is a ``padding_mask``."""
+        return 0 if self.padding_mask is None else 1
+
+    def real_entries(self, leaves: Mapping[str, Any]) -> Tensor | None:
+        """Return the mask as booleans, True at real entries and False at padding; None without a mask.
+
+        Args:
+            leaves: Path -> leaf of any number of examples.
+        """
+        mask = leaves.get(self.mask_leaf or "")
+        return (mask == 0 if self.hiding else mask != 0) if isinstance(mask, Tensor) else None
+
+    @property
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
-        named = [self.values, *([] if self.mask is None else [self.mask]), *self.companions]
+        named = [self.values, *([] if self.mask_leaf is None else [self.mask_leaf]), *self.companions]
         return named if self.boxes is None or self.boxes in named else [*named, self.boxes]
 
 

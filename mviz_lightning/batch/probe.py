@@ -2,9 +2,9 @@
 
 import hashlib
 import math
-import warnings
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch.masking import Maskable
-from mviz_lightning.batch.modality import Modality
-from mviz_lightning.batch.reservoir import Example
-from mviz_lightning.batch.rows import describe_leaf, is_ragged, join_leaves, kept_copy, leaf_bytes
+from mviz_lightning.batch.padding import with_masks_read, within_bounds_of
+from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sample
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, renamed_attributes
+from mviz_lightning.errors import ConfigurationError, renamed_attributes
+
+NO_GROUPS = torch.empty(0, 0, dtype=torch.long)
+"""The groups of examples that are not recombined."""
 
 
 @renamed_attributes(units="segments", layout="schema")
@@ -33,6 +35,11 @@ class Probe:
         label_names: All labels of the validation set in sorted order, where they are strings.
         labels: ``(N, ...)`` labels where they are no leaf of the batch as it is, ``batch["y"] - 1`` for example, or as
             they are read; None before that, then the target's leaf counts.
+        bounds: Path of a leaf that was padded, since its examples have different shapes -> ``(N, D, 2)`` long: where
+            each example's own entries start and stop along each dimension but the first. They hold the padding of the
+            user's own batch.
+        own_shapes: Whether batches of rows are cut to these bounds, so that the model never sees an example padded
+            further than the user's own batch padded it. All rows of a batch must then have the same shapes.
     """
 
     schema: BatchSchema
@@ -41,6 +48,8 @@ class Probe:
     segments: Mapping[str, Maskable] = field(default_factory=dict)
     label_names: Sequence[str] = ()
     labels: Tensor | None = None
+    bounds: Mapping[str, Tensor] = field(default_factory=dict)
+    own_shapes: bool = False
 
     @property
     def size(self) -> int:
@@ -57,8 +66,9 @@ class Probe:
     def part(self, examples: Tensor) -> "Probe":
         """Return a probe of some examples ``(R,)``, without groups."""
         leaves = {path: kept_copy(leaf, examples) for path, leaf in self.leaves.items()}
+        bounds = {path: found[examples] for path, found in self.bounds.items()}
         labels = None if self.labels is None else self.labels[examples]
-        return replace(self, leaves=leaves, labels=labels, segments={}, groups=torch.empty(0, 0, dtype=torch.long))
+        return replace(self, leaves=leaves, bounds=bounds, labels=labels, segments={}, groups=NO_GROUPS)
 
     def batch(
         self,
@@ -86,7 +96,72 @@ class Probe:
                 continue
             column = sources[:, self.schema.names.index(name)]
             leaves[segments.leaf] = segments.mask(leaves[segments.leaf], kept, column)
+        for path in self.bounds if self.own_shapes else ():
+            column = sources[:, self.schema.owners[path]]
+            # Leaves whose values do not matter may come from rows of several shapes.
+            leaves[path] = self.cut(path, leaves[path], column if needed is None or path in needed else column[:1])
         return self.schema.build(leaves, device)
+
+    @cached_property
+    def shape_numbers(self) -> Tensor:
+        """``(N, M)`` long: examples with the same number have leaves of the same shapes in this modality."""
+        columns = [torch.zeros(self.size, 1, dtype=torch.long) for _ in self.schema.names]
+        for path, bounds in self.bounds.items():
+            owner = self.schema.owners[path]
+            columns[owner] = torch.cat([columns[owner], bounds.flatten(1)], 1)
+        return torch.stack([torch.unique(column, dim=0, return_inverse=True)[1] for column in columns], 1)
+
+    def shapes_of(self, sources: Tensor) -> Tensor:
+        """Return ``(R, M)`` long: the number of the shape of each modality of each row; 0 where all are padded."""
+        return self.shape_numbers.gather(0, sources) if self.own_shapes else torch.zeros_like(sources)
+
+    def cut(self, path: str, rows: Any, sources: Tensor) -> Any:
+        """Return rows of a leaf without the padding that made all examples equal in shape.
+
+        Args:
+            path: Path of the leaf.
+            rows: ``(R, ...)`` in the shape of the padded leaf; dimensions of size 1 stay.
+            sources: ``(R,)`` or ``(1,)`` the example of each row; all have the same shape.
+
+        Raises:
+            ValueError: They differ in shape.
+        """
+        if path not in self.bounds or not self.own_shapes:
+            return rows
+        bounds = self.bounds[path][sources]
+        if bool((bounds != bounds[:1]).any()):
+            raise ValueError(f"rows of one batch differ in the shape of {path!r}.")
+        whole = self.leaves[path].shape[1:]
+        kept = [
+            slice(*bound) if size == full else slice(None)
+            for bound, size, full in zip(bounds[0].tolist(), rows.shape[1:], whole, strict=True)
+        ]
+        index = (slice(None), *kept)
+        cut = rows[index]
+        return cut.contiguous() if isinstance(cut, Tensor) else cut.copy()
+
+    def restore(self, path: str, rows: Tensor, sources: Tensor) -> Tensor:
+        """Return rows that :meth:`cut` made shorter in the shape of the padded leaf again, with 0 at the padding."""
+        if path not in self.bounds or not self.own_shapes:
+            return rows
+        whole = rows.new_zeros(len(rows), *self.leaves[path].shape[1:])
+        kept = [slice(*bound) for bound in self.bounds[path][sources[0]].tolist()]
+        index = (slice(None), *kept)
+        whole[index] = rows
+        return whole
+
+    def own_entries(self, path: str) -> Tensor | None:
+        """Return ``(N, ...)`` bool, False where a leaf was padded to make all examples equal; None where none was."""
+        return within_bounds_of(self.bounds[path], self.leaves[path].shape[1:]) if path in self.bounds else None
+
+    def real_entries(self, name: str) -> Tensor | None:
+        """Return ``(N, ...)`` bool, True at the real entries of a modality, False at padding.
+
+        The modality's mask tells; without one, the padding of the user's own batches is not known and counts as real.
+        None where nothing is known to be padded.
+        """
+        real = self.schema.modalities[name].real_entries(self.leaves)
+        return self.own_entries(self.schema.values[name][0]) if real is None else real
 
 
 def as_labels(leaf: Any, names: Sequence[str] = ()) -> Tensor | None:
@@ -113,60 +188,6 @@ def strings_of(leaf: Any) -> list[str] | None:
     entries = leaf.tolist() if isinstance(leaf, np.ndarray) else leaf
     strings = isinstance(entries, list | tuple) and len(entries) > 0 and all(isinstance(one, str) for one in entries)
     return list(entries) if strings else None
-
-
-def collate(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
-    """Join examples to leaves.
-
-    Examples of different shapes are padded to the largest one, once, so that they are the same in every chunk. The
-    padding is in front of the values if the modality's masks show that the user's own batches are padded in front, else
-    behind them.
-
-    Args:
-        schema: The batch's schema.
-        rows: The examples.
-    """
-    return {path: _collate_leaf(schema, path, rows) for path in schema.owners}
-
-
-def _collate_leaf(schema: BatchSchema, path: str, rows: Sequence[Example]) -> Any:
-    column = [row[path] for row in rows]
-    if not is_ragged(column):
-        return join_leaves(column)
-    modality = schema.modalities[schema.names[schema.owners[path]]] if path not in schema.unowned else None
-    return join_leaves(column, _pad_value(path, modality, rows), in_front=_padded_in_front(modality, rows))
-
-
-def _padded_in_front(modality: Modality | None, rows: Sequence[Example]) -> bool:
-    """Tell whether the user's own batches are padded in front, as is usual for decoders that read the last position."""
-    if modality is None or modality.mask is None:
-        return False
-    masks = [mask.flatten() for row in rows if isinstance(mask := row[modality.mask], Tensor)]
-    padded = [mask for mask in masks if len(mask) and bool((mask == 0).any()) and bool((mask != 0).any())]
-    return bool(padded) and all(bool(mask[0] == 0) and bool(mask[-1] != 0) for mask in padded)
-
-
-def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) -> float:
-    """Return the value with which the user's own batches are padded: the most frequent one where the mask is 0."""
-    if modality is None or path == modality.mask:
-        return 0
-    if modality.pad_value is not None and path == modality.values:
-        return modality.pad_value
-    if modality.mask is None:
-        warnings.warn(
-            f"the leaf {path!r} has examples of different shapes; they are padded with 0 at the end. "
-            f"If 0 has a meaning for your model, pass Modality({modality.values!r}, mask=..., pad_value=...).",
-            MonitorWarning,
-            stacklevel=2,
-        )
-        return 0
-    padding = [
-        row[path][row[modality.mask] == 0].flatten()
-        for row in rows
-        if row[path].shape[: row[modality.mask].dim()] == row[modality.mask].shape
-    ]
-    seen = torch.cat(padding) if padding else torch.zeros(0)
-    return float(seen.mode().values) if len(seen) else 0
 
 
 def draw_groups(target: Tensor | None, count: int, examples: int, size: int, seed: int) -> Tensor:
@@ -209,7 +230,14 @@ def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
     leaves = schema.leaves(batch)
     rows = torch.arange(min(count, schema.size(leaves)))
     some = {path: kept_copy(leaf, rows) for path, leaf in leaves.items()}
-    return Probe(schema, some, torch.empty(0, 0, dtype=torch.long))
+    return with_masks_told(Probe(schema, some, NO_GROUPS))
+
+
+def with_masks_told(probe: Probe) -> Probe:
+    """Return the probe with each mask read as its examples show: :func:`with_masks_read`."""
+    tensors = {path: leaf for path, leaf in probe.leaves.items() if isinstance(leaf, Tensor)}
+    rows = [{path: leaf[k : k + 1] for path, leaf in tensors.items()} for k in range(probe.size)]
+    return replace(probe, schema=with_masks_read(probe.schema, rows))
 
 
 def known_target(probe: Probe) -> Tensor | None:

@@ -9,7 +9,7 @@ from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer
-from mviz_lightning.session.agreement_check import DisagreementError
+from mviz_lightning.session.agreement_check import WithheldError
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 
@@ -92,7 +92,7 @@ class MeasurementRun:
             with self.time_budget.timed(SHARES):
                 self.session.complete()
                 measured = self.session.run()
-        except DisagreementError as error:
+        except WithheldError as error:
             self.error_policy.warn(str(error))
             return RunResult(note=str(error))
         except Exception as error:

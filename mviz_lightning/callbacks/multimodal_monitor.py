@@ -42,8 +42,9 @@ class MultimodalMonitor(Remembering):
     * ``interaction``: what only the combination explains. All contributions and the interaction add up to 1.
     * ``total/<m>``: what would be lost without m: its contribution and all interactions with it.
 
-    With ``target`` it logs scores too. ``explainers`` add explanations of single examples, such as DIME. The training
-    ends with the same bits as without the monitor.
+    One call of your ``validation_step`` shows how the model is called, which outputs are the scores, where the labels
+    are and what the task is. With labels it logs scores too. ``explainers`` add explanations of single examples, such
+    as DIME. The training ends with the same bits as without the monitor.
 
     Limits: recombined examples may be unlike any real one. A shortcut that training and validation data share cannot be
     seen.
@@ -54,13 +55,14 @@ class MultimodalMonitor(Remembering):
             ``{"image": "pixel_values", "text": ["ids", "mask"]}``; for nested tuples:
             ``{"image": "0.0", "text": "0.1"}``.
         target: Path of the labels: numbers, or strings that name classes; -100 marks an example without a label. By
-            default no scores are logged.
-        task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``. By default it is guessed from labels
-            and outputs, and the log names the guess.
-        predict: ``(module, batch) -> outputs``, a function or its dotted path, for a model whose ``forward`` cannot be
-            called with the batch, or returns no scores. By default the monitor finds the call.
-        score: A torchmetric of predictions and targets. By default accuracy of classes, label-ranking average precision
-            of labels, the target's value at the highest output for soft labels, R² for a regression.
+            default the labels that your step's loss or metric gets; without any, no scores are logged.
+        task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``. By default what your step's loss or
+            metric tells, else a guess from labels and outputs, which the log names.
+        predict: ``(module, batch) -> outputs``, a function or its dotted path, to measure other scores than those that
+            your step gives to its loss. By default the monitor finds the call.
+        score: A torchmetric of predictions and targets. By default the one that your step updates, else accuracy of
+            classes, label-ranking average precision of labels, the target's value at the highest output for soft
+            labels, R² for a regression.
         num_examples: Number of validation examples that are recombined. By default 128, or 256 where encodings are
             reused and the fusion is cheap.
         group_size: Number of examples that are recombined with one another. By default 16 for up to four modalities,

@@ -121,8 +121,7 @@ def _folds(things: Tensor, columns: int, seed: int) -> Tensor | None:
 def _features(probe: Probe, name: str) -> Tensor | None:
     """Return a modality's raw numbers; None where it has none."""
     modality, values = probe.schema.modalities[name], probe.leaves[probe.schema.values[name][0]]
-    mask = probe.leaves.get(modality.mask or "")
     try:
-        return modality_type_of(modality, values).features(values, mask.bool() if isinstance(mask, Tensor) else None)
+        return modality_type_of(modality, values).features(values, probe.real_entries(name))
     except ConfigurationError:
         return None

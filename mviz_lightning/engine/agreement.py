@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional.outputs import masked_classes
+from mviz_lightning.functional.outputs import masked_entries
 from mviz_lightning.functional.rounding import ROUNDED
 
 NARROW, WIDE = 2e-2, 1e-3
@@ -72,7 +72,7 @@ def deviation(left: Tensor, right: Tensor) -> float:
     for their spread.
 
     Args:
-        left: ``(R, C)`` outputs. Masked classes, and entries that are NaN or infinite, do not count.
+        left: ``(R, C)`` outputs. Masked entries, and those that are NaN or infinite, do not count.
         right: Outputs of the same rows.
 
     Returns:
@@ -81,7 +81,8 @@ def deviation(left: Tensor, right: Tensor) -> float:
     left, right = left.cpu(), right.cpu()  # float64 is not known everywhere
     if left.shape != right.shape or not torch.equal(left.isfinite(), right.isfinite()):
         return math.inf
-    differences = (left.double() - right.double()).abs().where(_counted(left), 0.0).amax(0)
+    counted = _counted(left) | _counted(right)  # a mask that only one of them has is a difference
+    differences = (left.double() - right.double()).abs().where(counted, 0.0).amax(0)
     rounding = ROUNDINGS[tolerance(left)] * _eps(left) * _size(left)
     return float(((differences - rounding).clamp(min=0) / _scale(left)).max())
 
@@ -90,7 +91,7 @@ def spread(outputs: Tensor) -> Tensor:
     """Return ``(C,)`` float64: the standard deviation of each output over the rows, at least 1 % of the largest.
 
     Args:
-        outputs: ``(R, C)``. Masked classes, and entries that are NaN or infinite, do not count.
+        outputs: ``(R, C)``. Masked entries, and those that are NaN or infinite, do not count.
     """
     outputs = outputs.cpu()
     counted = _counted(outputs)
@@ -129,4 +130,4 @@ def number_type(outputs: Tensor) -> torch.dtype:
 
 def _counted(outputs: Tensor) -> Tensor:
     """Return ``(R, C)`` bool: the entries that are compared."""
-    return outputs.isfinite() & ~masked_classes(outputs, "multilabel")
+    return outputs.isfinite() & ~masked_entries(outputs, "multilabel")

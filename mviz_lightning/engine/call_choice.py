@@ -1,7 +1,7 @@
 """Find out how the user's model is called, without a line of the user's code where that is possible."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,13 @@ from mviz_lightning.engine.submodule_calls import child_calls
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 
 
-def choose_call(module: nn.Module, schema: BatchSchema, batch: Any, predict: Predict | None) -> ModelCall:
+def choose_call(
+    module: nn.Module,
+    schema: BatchSchema,
+    batch: Any,
+    predict: Predict | None,
+    called: Container[str] | None = None,
+) -> ModelCall:
     """Return the first call for which the model returns scores.
 
     Scores that change with the labels are taken only from a model that gets the whole batch, and only if no other call
@@ -27,6 +33,8 @@ def choose_call(module: nn.Module, schema: BatchSchema, batch: Any, predict: Pre
         schema: Where the modalities live in the batch.
         batch: A few examples.
         predict: The user's own call; the only one that is tried if it is given.
+        called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
+            known.
 
     Raises:
         ConfigurationError: No call works; the message says what to write.
@@ -38,7 +46,7 @@ def choose_call(module: nn.Module, schema: BatchSchema, batch: Any, predict: Pre
         found, failures = _first(trial, candidate_calls(module, schema))
     children: list[ModelCall] = []
     if found is None and unwritten(module, failures):
-        children = list(child_calls(module, schema, trial.works))
+        children = list(child_calls(module, schema, trial.works, called))
         found = _only(trial, children) if predict is None else None
     if found is None:
         raise ConfigurationError(failure_message(trial, failures, children))

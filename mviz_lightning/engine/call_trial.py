@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from mviz_lightning.batch.schema import BatchSchema
+from mviz_lightning.engine.devices import is_sharded
 from mviz_lightning.engine.dual_encoders import features_message
-from mviz_lightning.engine.evaluator import is_sharded
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import ModelCall

@@ -13,7 +13,7 @@ from mviz_lightning.engine.dependency_tags import DependencyMode, EscapeMode, Ta
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
-from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.shape_buckets import alike
 
 JOINTS = frozenset({torch.ops.aten.cat, torch.ops.aten.stack})
 """Operations that put tensors next to one another without computing with both."""
@@ -101,9 +101,8 @@ def trace_rows(
     replayed: Any = (),
     untracked: Tags = 0,
 ) -> Trace:
-    """Trace a forward of the first ``size`` examples; leaf k is the k-th of the schema's owners."""
-    query = Query.aligned(torch.arange(size), len(probe.schema.names))
-    batch = probe.batch(query.sources, {}, device)
+    """Trace a forward of ``size`` examples, the first ones of one shape; leaf k is the k-th of the schema's owners."""
+    batch = probe.batch(alike(probe, size).sources, {}, device)
     leaves = probe.schema.leaves(batch)
     ordered = {path: leaves[path] for path in probe.schema.owners}
     return trace(module, lambda: scores(predict(module, batch)), ordered, replayed, untracked)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,6 +19,7 @@ from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.query import Derivative, Query, join, row_numbers
 from mviz_lightning.engine.reuse_plan import Plan
 from mviz_lightning.engine.row_runs import WORTHWHILE, RowRun, row_runs
+from mviz_lightning.engine.shape_buckets import in_buckets
 
 TOLERANCE = 1e-3
 """Largest difference between derivatives with reused encodings and plain ones, as a fraction of the largest plain one.
@@ -147,9 +149,8 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
 
 
 def input_point_of(evaluator: Evaluator, probe: Probe, rows: Query, modality: str) -> InputPoint:
-    """Find where a modality enters the model with a forward of two rows. Call it inside ``isolated``."""
-    two = rows[torch.arange(2).clamp(max=len(rows) - 1)]
-    batch = probe.batch(two.sources, {}, evaluator.device)
+    """Find where a modality enters the model with a forward of a row, doubled. Call it inside ``isolated``."""
+    batch = probe.batch(rows.sources[:1].expand(2, -1), {}, evaluator.device)
     return InputPoint.find(evaluator.module, evaluator.predict, probe, modality, batch)
 
 
@@ -174,17 +175,24 @@ class _Derivation:
 
     def at(self, points: Points, plan: Plan | None) -> Tensor:
         """Return ``(P, ...)`` derivatives; the plan's calls are replayed."""
-        runs = row_runs(points.rows, self.probe.schema.names, self.evaluator.chunk_size)
-        return torch.cat([part for run in runs for part in self._run(points[run.rows], run, plan)])
+
+        def run_all(rows: Tensor) -> Tensor:
+            own = points[rows]
+            runs = row_runs(own.rows, self.probe.schema.names, self.evaluator.chunk_size)
+            return torch.cat([part for run in runs for part in self._run(own[run.rows], run, plan)])
+
+        return in_buckets(self.probe.shapes_of(points.rows.sources), run_all)
 
     def _run(self, points: Points, run: RowRun, plan: Plan | None) -> list[Tensor]:
         evaluator = self.evaluator
         if plan is None or not run.worthwhile:
             return evaluator.in_chunks(len(points), lambda rows: self._forward(points[rows]), evaluator.cached_rows)
-        recording, index = evaluator.record(plan, self.probe, run.distinct), run.index.to(evaluator.device)
+        recording = evaluator.record(plan, self.probe, run.distinct)
+        shapes = self.probe.shapes_of(points.rows.sources[:1])[0]
 
         def replayed(rows: slice) -> Tensor:
-            return recording.replay(evaluator.module, index[rows], lambda: self._forward(points[rows], plan.needed))
+            forward = partial(self._forward, points[rows], plan.needed)
+            return recording.replay(evaluator.module, run.index[rows], shapes, forward)
 
         return evaluator.in_chunks(len(points), replayed)
 
@@ -201,7 +209,7 @@ class _Derivation:
         with torch.enable_grad(), self.input_point.open(model, self.probe, batch, masked, twice.shares) as entered:
             outputs = scores(evaluator.predict(model, entered))
             chosen = outputs.gather(1, twice.outputs.to(outputs.device).unsqueeze(1))
-            return self.input_point.derive(chosen)[:count]
+            return self.probe.restore(self.input_point.path, self.input_point.derive(chosen)[:count], own)
 
     def check(self, points: Points, plan: Plan | None) -> None:
         """If a plan was used, derive some points plainly too.

@@ -70,6 +70,8 @@ def _sentence(facts: Mapping[str, str], count: int) -> str:
 
 def _output_advice(call: ModelCall, output: str) -> str:
     """Return what to write so that this output is read as the scores."""
+    if call.observed:
+        return "These are the scores that your own step computes: the model does not use this input, or not yet."
     if output:
         return f"To choose an output yourself, {call.advice(output)}."
     return (

@@ -4,7 +4,6 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -12,17 +11,19 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.agreement import DisagreementError
+from mviz_lightning.engine.chunks import at_least_two, next_chunk
+from mviz_lightning.engine.devices import device_of, is_sharded
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import free_gpu_memory, ran_out
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.model_outputs import require_a_row_each, scores
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
 from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
 from mviz_lightning.engine.replay_failures import RETRIES, dropped_with, failed_modules, warn_of_failure
 from mviz_lightning.engine.reuse_plan import Plan, find_plan
 from mviz_lightning.engine.row_runs import RowRun, row_runs
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.engine.shape_buckets import in_buckets
 from mviz_lightning.functional.outputs import Head
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Evaluator:
     head: Head | None = None
     rows: int = 0
     _plan: Plan | None = None
-    _planned: bool = False
+    _planned_for: bool | None = None
     _dropped: frozenset[str] = frozenset()
 
     def __call__(self, probe: Probe, queries: Sequence[Query], at_least: int = 0) -> list[Tensor]:
@@ -115,7 +116,8 @@ class Evaluator:
             return self._plain(probe, query)
 
     def _plain(self, probe: Probe, query: Query) -> Tensor:
-        return torch.cat(self.in_chunks(len(query), lambda rows: self._forward(probe, query[rows]), self.cached_rows))
+        shapes = probe.shapes_of(query.sources)
+        return self.by_shape(shapes, lambda rows: self._forward(probe, query[rows]), self.cached_rows)
 
     @property
     def cached_rows(self) -> int:
@@ -140,7 +142,8 @@ class Evaluator:
         """Return the outputs of rows, or why a replay failed."""
         with isolated(self.module, seed=self.seed), self.precision():
             plan = None if self.all_pairs else self.plan_for(probe)
-            nothing = not self.reuse or (plan is None and self.all_pairs is None)
+            # Scores of all pairs are not made of pairs of one shape alone.
+            nothing = not self.reuse or (plan is None and (self.all_pairs is None or probe.own_shapes))
             if nothing or not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
                 return self._plain(probe, query), None
             try:
@@ -153,9 +156,9 @@ class Evaluator:
             return outputs, None
 
     def plan_for(self, probe: Probe) -> Plan | None:
-        """Return what can be replayed; None if nothing can, or if the model cannot be traced. Searched once."""
-        if not self._planned and self.reuse:
-            self._planned = True
+        """Return what can be replayed, searched once, and anew in own shapes; None if nothing can or no trace works."""
+        if self._planned_for is not probe.own_shapes and self.reuse:
+            self._plan, self._planned_for = None, probe.own_shapes
             with suppress(Exception):  # running out of memory included: the trace keeps all that a few rows make
                 # Processes that share a sharded model have different distinct inputs, so they would run different
                 # numbers of forwards.
@@ -188,24 +191,28 @@ class Evaluator:
 
     def record(self, plan: Plan, probe: Probe, distinct: Query) -> Recording:
         """Run a plan's calls on every distinct input and return their recorded outputs."""
-        recording = Recording(plan)
-        self.in_chunks(
-            len(distinct),
-            lambda rows: recording.record(self.module, lambda: self._forward(probe, distinct[rows])),
-            self.cached_rows,
-        )
+        recording, shapes = Recording(plan), probe.shapes_of(distinct.sources)
+
+        def record(rows: Tensor) -> Tensor:
+            recording.record(self.module, rows, shapes[rows[0]], lambda: self._forward(probe, distinct[rows]))
+            return rows
+
+        self.by_shape(shapes, record, self.cached_rows)
         recording.close(len(distinct))
         return recording
 
     def replay(self, plan: Plan, recording: Recording, probe: Probe, query: Query, index: Tensor) -> Tensor:
         """Return ``(R, C)`` outputs of rows in which a plan's calls are replayed; see :meth:`Recording.replay`."""
-        device = self.device
+        # Of a modality that enters the replayed rows by encodings of one shape alone, its own shape does not matter.
+        ragged = recording.ragged | {probe.schema.owners[path] for path in plan.needed & probe.bounds.keys()}
+        shapes = probe.shapes_of(query.sources)
+        shapes[:, [m for m in range(shapes.shape[1]) if m not in ragged]] = 0
 
-        def forward(rows: slice) -> Tensor:
+        def forward(rows: Tensor) -> Tensor:
             run = partial(self._forward, probe, query[rows], plan.needed)
-            return recording.replay(self.module, index[rows].to(device), run)
+            return recording.replay(self.module, at_least_two(index[rows]), shapes[rows[0]], run)
 
-        return torch.cat(self.in_chunks(len(query), forward, scale=self._scale(probe, recording)))
+        return self.by_shape(shapes, forward, scale=self._scale(probe, recording))
 
     def _scale(self, probe: Probe, recording: Recording) -> int:
         """Return how many chunks of rows with replayed encodings fit into the memory of one plain chunk."""
@@ -225,7 +232,7 @@ class Evaluator:
 
     def _drop(self, modules: Sequence[str], error: Exception) -> None:
         """Replay these modules no longer, and warn with the reason; what else can be replayed is searched anew."""
-        self._plan, self._planned = None, False
+        self._plan, self._planned_for = None, None
         self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
 
@@ -235,25 +242,32 @@ class Evaluator:
         what = "scores of all pairs" if plan is None else f"encodings of {', '.join(plan.modules)}"
         warn_of_failure(what, "every row is evaluated plainly", error)
 
+    def by_shape(
+        self, shapes: Tensor, forward: Callable[[Tensor], Tensor], most: int | None = None, *, scale: int = 1
+    ) -> Tensor:
+        """Run a function on the places of all rows, shape by shape and chunk by chunk; results in the rows' order."""
+
+        def run(rows: Tensor) -> Tensor:
+            return torch.cat(self.in_chunks(len(rows), lambda some: forward(rows[some]), most, scale=scale))
+
+        return in_buckets(shapes, run)
+
     def in_chunks(
         self, count: int, forward: Callable[[slice], T], most: int | None = None, *, scale: int = 1
     ) -> list[T]:
-        """Run a function on all rows, chunk by chunk; chunks become smaller when memory runs out.
+        """Return a function's results on all rows, chunk by chunk; chunks become smaller when memory runs out.
 
         Args:
             count: Number of rows.
             forward: Runs a slice of the rows.
             most: Largest number of rows at a time; the chunk size by default.
             scale: Multiple of the chunk size that fits into memory.
-
-        Returns:
-            The function's result for each chunk, in order.
         """
         found: list[T] = []
         done = 0
         while done < count:
             usual = scale * self.chunk_size
-            rows = _next_chunk(count - done, usual if most is None else min(most, usual))
+            rows = next_chunk(count - done, usual if most is None else min(most, usual))
             chunk = self._or_fewer(partial(forward, slice(done, done + rows)), rows)
             found += chunk
             done += rows * len(chunk)
@@ -271,33 +285,10 @@ class Evaluator:
         return []
 
     def _forward(self, probe: Probe, query: Query, needed: Container[str] | None = None) -> Tensor:
-        """Return ``(R, C)``. A single row is doubled: a model that squeezes would lose its batch dimension."""
-        rows = len(query)
-        sources = query.sources.expand(max(rows, 2), -1)
-        masks = {name: kept.expand(max(rows, 2), -1) for name, kept in query.masks.items()}
+        """Return ``(R, C)``; a single row is evaluated twice."""
+        rows, sources = len(query), at_least_two(query.sources)
+        masks = {name: at_least_two(kept) for name, kept in query.masks.items()}
         batch = probe.batch(sources, masks, self.device, needed)
         outputs = scores(self.predict(self.module, batch))
-        if len(outputs) != len(sources):
-            raise ConfigurationError(
-                f"the model returned {len(outputs)} rows of scores for {len(sources)} examples; allowed is one row per "
-                "example. Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
-            )
+        require_a_row_each(outputs, len(sources))
         return outputs[:rows].detach()
-
-
-def _next_chunk(remaining: int, limit: int) -> int:
-    """Return the next chunk's number of rows: the limit, or one more if a single row would be left over."""
-    if remaining <= limit:
-        return remaining
-    return limit if remaining - limit > 1 else limit + 1
-
-
-def is_sharded(module: nn.Module) -> bool:
-    """Tell whether this process holds only a part of the weights."""
-    return any(hasattr(parameter, "placements") for parameter in module.parameters())
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Return a model's device; the CPU if it has no parameters and no buffers."""
-    tensor = next(chain(module.parameters(), module.buffers()), None)
-    return torch.device("cpu") if tensor is None else tensor.device

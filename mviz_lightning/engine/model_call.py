@@ -27,6 +27,7 @@ class ModelCall:
         child: Python code from the model to the submodule that is called: ``.net``; empty for the model itself.
         remark: A line for the log that says what is unusual about the call; mostly empty.
         outputs: What the model returned when the call was tried.
+        observed: Whether these are the scores that the user's own step gives to its loss or metric.
     """
 
     description: str
@@ -37,6 +38,7 @@ class ModelCall:
     child: str = ""
     remark: str = ""
     outputs: ModelOutputs = NO_OUTPUTS
+    observed: bool = False
 
     @property
     def whole(self) -> bool:

@@ -207,3 +207,16 @@ def is_loss(output: Any) -> bool:
 
 def _can_be_scores(found: Any) -> bool:
     return is_floating(found) and found.dim() <= 2
+
+
+def require_a_row_each(outputs: Tensor, examples: int) -> None:
+    """Check that a model returned one row of scores per example.
+
+    Raises:
+        ConfigurationError: It did not.
+    """
+    if len(outputs) != examples:
+        raise ConfigurationError(
+            f"the model returned {len(outputs)} rows of scores for {examples} examples; allowed is one row per "
+            "example. Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
+        )

@@ -19,7 +19,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
-from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.shape_buckets import alike
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head, logits_of, sums_to_one, within_bounds
 
@@ -122,8 +122,7 @@ def last_operation(evaluator: Evaluator, probe: Probe) -> Reading | None:
         ``"softmax"``, ``"sigmoid"``, ``"mixture"``, or None if there is none or the forward cannot be traced.
     """
     with suppress(Exception), isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-        rows = Query.aligned(torch.arange(min(2, probe.size)), len(probe.schema.names))
-        batch, mode = probe.batch(rows.sources, {}, evaluator.device), _HeadMode()
+        batch, mode = probe.batch(alike(probe, 2).sources, {}, evaluator.device), _HeadMode()
         with mode:
             outputs = scores(evaluator.predict(evaluator.module, batch))
         made = mode.made(outputs)

@@ -1,6 +1,7 @@
 """Record the outputs of a plan's calls on the distinct inputs of each modality, and replay them by row."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -26,6 +27,78 @@ class MissingCallsError(RuntimeError):
         self.modules = list(dict.fromkeys(name for name, _ in calls))
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What one call returned for some inputs of one shape.
+
+    Attributes:
+        rows: ``(B,)`` their places among the distinct inputs.
+        shape: Number of the shape of their modality.
+        tensors: Keys of a tensor in the call's outputs -> its entries for these inputs.
+    """
+
+    rows: Tensor
+    shape: int
+    tensors: dict[tree.Keys, Tensor]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What one call returned for every distinct input.
+
+    Attributes:
+        place: ``(K,)`` where each of the K inputs is in the tensors of its shape.
+        tensors: Number of a shape -> keys of a tensor -> its entries. One shape for all inputs where the call returns
+            tensors of one shape for all of them.
+    """
+
+    place: Tensor
+    tensors: dict[int, dict[tree.Keys, Tensor]]
+
+    def of(self, shape: int) -> dict[tree.Keys, Tensor]:
+        """Return the tensors of inputs of a shape."""
+        return self.tensors[shape] if len(self.tensors) > 1 else next(iter(self.tensors.values()))
+
+
+@dataclass(frozen=True)
+class _Returned:
+    """What a plan's calls return in one forward.
+
+    Attributes:
+        plan: The plan.
+        calls: All calls of its modules.
+        shells: Call of the plan -> its outputs without their tensors.
+        copies: Call of the plan -> keys of a tensor in its outputs -> a copy.
+    """
+
+    plan: Plan
+    calls: set[CallKey] = field(default_factory=set)
+    shells: dict[CallKey, Any] = field(default_factory=dict)
+    copies: dict[CallKey, dict[tree.Keys, Tensor]] = field(default_factory=dict)
+
+    def wrap(self, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the submodule's forward, noted down."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outputs = original(*args, **kwargs)
+            self.calls.add(key)
+            if key in self.plan.modality:
+                self._note(key, outputs)
+            return outputs
+
+        return call
+
+    def _note(self, key: CallKey, outputs: Any) -> None:
+        ways, used = self.plan.axes[key], self.plan.used[key]
+        self.shells[key] = tree.copied(tree.replace(outputs, dict.fromkeys(ways)))
+        # Copies, since later operations may change them in place. One row of an unused tensor is enough.
+        self.copies[key] = {
+            way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
+            for way in ways
+            for found in [tree.get(outputs, way)]
+        }
+
+
 class Recording:
     """Outputs of a plan's calls, for every distinct input.
 
@@ -36,43 +109,41 @@ class Recording:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._shells: dict[CallKey, Any] = {}
-        self._parts: dict[CallKey, dict[tree.Keys, list[Tensor]]] = {}
-        self._tables: dict[CallKey, dict[tree.Keys, Tensor]] = {}
+        self._calls: set[CallKey] | None = None
+        self._parts: dict[CallKey, list[_Part]] = {}
+        self._tables: dict[CallKey, _Table] = {}
 
-    def record(self, module: nn.Module, run: Callable[[], Any]) -> None:
-        """Run a forward on the next distinct inputs and keep copies of what the calls return.
+    def record(self, module: nn.Module, rows: Tensor, shapes: Tensor, run: Callable[[], Any]) -> None:
+        """Run a forward on some distinct inputs and keep copies of what the calls return.
 
         Args:
             module: The model.
+            rows: ``(B,)`` places of these inputs among the distinct inputs.
+            shapes: ``(M,)`` number of the shape of each modality in these rows.
             run: Calls the model on these inputs.
         """
-        copies: dict[CallKey, dict[tree.Keys, Tensor]] = {}
-
-        def wrap(key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                outputs = original(*args, **kwargs)
-                if key in self._plan.modality:
-                    ways, used = self._plan.axes[key], self._plan.used[key]
-                    self._shells.setdefault(key, tree.copied(tree.replace(outputs, dict.fromkeys(ways))))
-                    # Copies, since later operations may change them in place. One row of an unused tensor is enough.
-                    copies[key] = {
-                        way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()
-                        for way in ways
-                        for found in [tree.get(outputs, way)]
-                    }
-                return outputs
-
-            return call
-
-        with wrapped_calls(module, wrap, self._plan.modules):
+        returned = _Returned(self._plan)
+        with wrapped_calls(module, returned.wrap, self._plan.modules):
             run()
-        self._keep(copies)  # only after the whole forward: if memory runs out on the way, nothing is kept
+        # Only after the whole forward: if memory runs out on the way, nothing is kept.
+        if self._calls is not None and returned.calls != self._calls:
+            raise MissingCallsError(sorted(returned.calls ^ self._calls))
+        self._calls = returned.calls
+        for key, found in returned.copies.items():
+            self._require_same_constants(key, returned.shells[key])
+            self._parts.setdefault(key, []).append(self._part(key, found, rows, shapes))
 
-    def _keep(self, copies: Mapping[CallKey, Mapping[tree.Keys, Tensor]]) -> None:
-        for key, found in copies.items():
-            parts = self._parts.setdefault(key, {way: [] for way in found})
-            for way, copy in found.items():
-                parts[way].append(copy)
+    def _require_same_constants(self, key: CallKey, shell: Any) -> None:
+        if _constants(self._shells.setdefault(key, shell)) != _constants(shell):
+            raise RuntimeError(f"call {key[1] + 1} of {key[0]!r} returns other numbers for other shapes")
+
+    def _part(self, key: CallKey, found: dict[tree.Keys, Tensor], rows: Tensor, shapes: Tensor) -> _Part:
+        axes, used = self._plan.axes[key], self._plan.used[key]
+        expected = max(len(rows), 2)  # the evaluator doubles a single row
+        if any(tensor.shape[axes[way]] != expected for way, tensor in found.items() if way in used):
+            raise MissingCallsError([key])
+        own = {way: found[way].narrow(axes[way], 0, len(rows)) for way in used}
+        return _Part(rows, int(shapes[self._plan.modality[key]]), found | own)
 
     def close(self, count: int) -> None:
         """Join the chunks of the recording.
@@ -86,32 +157,53 @@ class Recording:
         """
         missing = []
         for key, parts in self._parts.items():
-            axes, used = self._plan.axes[key], self._plan.used[key]
-            self._tables[key] = {way: torch.cat(found, axes[way]) for way, found in parts.items()}
-            expected = max(count, 2)  # the evaluator doubles a single row
-            if any(table.shape[axes[way]] != expected for way, table in self._tables[key].items() if way in used):
+            if sum(len(part.rows) for part in parts) == count:
+                self._tables[key] = self._joined(key, parts, count)
+            else:
                 missing.append(key)
         self._parts.clear()
         if missing:
             raise MissingCallsError(missing)
 
+    def _joined(self, key: CallKey, parts: Sequence[_Part], count: int) -> _Table:
+        """Join the parts of one call: all of them where their tensors fit together, else those of each shape."""
+        axes, used = self._plan.axes[key], self._plan.used[key]
+        fits = all(len({_without(part.tensors[way].shape, axes[way]) for part in parts}) == 1 for way in used)
+        place, tensors = torch.zeros(count, dtype=torch.long), {}
+        for shape in {0} if fits else {part.shape for part in parts}:
+            own = [part for part in parts if fits or part.shape == shape]
+            rows = torch.cat([part.rows for part in own])
+            place[rows] = torch.arange(len(rows))
+            tensors[shape] = {
+                way: torch.cat([part.tensors[way] for part in own], axes[way]) if way in used else first
+                for way, first in own[0].tensors.items()
+            }
+        return _Table(place, tensors)
+
+    @property
+    def ragged(self) -> set[int]:
+        """Positions of the modalities whose shape decides on the shape of what was recorded."""
+        return {self._plan.modality[key] for key, table in self._tables.items() if len(table.tensors) > 1}
+
     @property
     def row_bytes(self) -> float:
-        """Bytes that the recorded outputs of one row take."""
-        sizes = (
-            table.nbytes / table.shape[self._plan.axes[key][way]]
-            for key, tables in self._tables.items()
-            for way, table in tables.items()
-            if way in self._plan.used[key]
+        """Bytes that the recorded outputs of one row take; those of the largest shape."""
+        return sum(
+            max(self._row_bytes(key, tensors) for tensors in table.tensors.values())
+            for key, table in self._tables.items()
         )
-        return sum(sizes)
 
-    def replay(self, module: nn.Module, index: Tensor, run: Callable[[], T]) -> T:
+    def _row_bytes(self, key: CallKey, tensors: Mapping[tree.Keys, Tensor]) -> float:
+        axes = self._plan.axes[key]
+        return sum(tensors[way].nbytes / tensors[way].shape[axes[way]] for way in self._plan.used[key])
+
+    def replay(self, module: nn.Module, index: Tensor, shapes: Tensor, run: Callable[[], T]) -> T:
         """Run a forward in which the calls return what was recorded.
 
         Args:
             module: The model.
             index: ``(R, M)``: for each row and modality, the position of its input among the distinct inputs.
+            shapes: ``(M,)`` number of the shape of each modality in these rows; of the ragged ones alone it counts.
             run: Calls the model on R rows.
 
         Returns:
@@ -119,22 +211,37 @@ class Recording:
         """
 
         def wrap(key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-            return self._replayed(key, index) if key in self._tables else original
+            return self._replayed(key, index, shapes) if key in self._tables else original
 
         with wrapped_calls(module, wrap, self._plan.modules):
             return run()
 
-    def _replayed(self, key: CallKey, index: Tensor) -> Callable[..., Any]:
-        rows, axes, used = index[:, self._plan.modality[key]], self._plan.axes[key], self._plan.used[key]
+    def _replayed(self, key: CallKey, index: Tensor, shapes: Tensor) -> Callable[..., Any]:
+        modality, axes, used = self._plan.modality[key], self._plan.axes[key], self._plan.used[key]
+        table = self._tables[key]
+        tensors, rows = table.of(int(shapes[modality])), table.place[index[:, modality].cpu()]
 
         def call(*_: Any, **__: Any) -> Any:
             taken = {
-                way: table.index_select(axes[way], rows) if way in used else _repeated(table, axes[way], len(rows))
-                for way, table in self._tables[key].items()
+                way: _picked(tensor, axes[way], rows) if way in used else _repeated(tensor, axes[way], len(rows))
+                for way, tensor in tensors.items()
             }
             return tree.copied(tree.replace(self._shells[key], taken))  # the caller may assign into containers
 
         return call
+
+
+def _constants(shell: Any) -> list[tuple[tree.Keys, Any]]:
+    """Return what a call returned beside tensors."""
+    return [(keys, node) for keys, node in tree.nodes(shell) if isinstance(node, bool | int | float | str)]
+
+
+def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def _picked(table: Tensor, axis: int, rows: Tensor) -> Tensor:
+    return table.index_select(axis, rows.to(table.device))
 
 
 def _repeated(table: Tensor, axis: int, rows: int) -> Tensor:

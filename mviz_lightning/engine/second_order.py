@@ -47,7 +47,7 @@ def second_derivatives(evaluator: Evaluator, probe: Probe, derivative: Derivativ
         names = (derivative.modality, derivative.against)
         points = [input_point_of(evaluator, probe, derivative.rows, name) for name in names]
         derivation = _SecondDerivation(evaluator, probe, derivative, points)
-        return torch.cat(evaluator.in_chunks(len(derivative.rows), derivation.at))
+        return evaluator.by_shape(probe.shapes_of(derivative.rows.sources), derivation.at)
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,8 @@ class _SecondDerivation:
     derivative: Derivative
     input_points: list[InputPoint]
 
-    def at(self, rows: slice) -> Tensor:
+    def at(self, places: Tensor) -> Tensor:
         """Return ``(R, S, T)``. A single row is doubled: a model that squeezes would lose its batch dimension."""
-        places = torch.arange(len(self.derivative.rows))[rows]
         twice = places[torch.arange(max(len(places), 2)).clamp(max=len(places) - 1)]
         sources, evaluator = self.derivative.rows.sources[twice], self.evaluator
         counts = [self._largest_count(point.modality) for point in self.input_points]
@@ -89,7 +88,8 @@ class _SecondDerivation:
                 name = input_point.modality
                 masked = probe.batch(sources, {name: torch.zeros(scale.shape, dtype=torch.bool)}, evaluator.device)
                 own = sources[:, probe.schema.names.index(name)]
-                shares = scale_per_entry(scale, cast("Segments", probe.segments[name]).index, own)
+                segments = cast("Segments", probe.segments[name])
+                shares = probe.cut(segments.leaf, scale_per_entry(scale, segments.index, own), own)
                 entered = input_point.open(evaluator.module, probe, batch, masked, shares)
                 batch = stack.enter_context(entered)
             yield batch

@@ -98,4 +98,6 @@ def _with_swapped(probe: Probe, path: str, rows: Tensor) -> Probe:
     """Return a probe in which some examples have the leaf of others."""
     index = torch.arange(probe.size)
     index[rows] = donors_of(probe, [path], rows)
-    return replace(probe, leaves={**probe.leaves, path: take_examples(probe.leaves[path], index)})
+    leaves = {**probe.leaves, path: take_examples(probe.leaves[path], index)}
+    bounds = {known: found[index] if known == path else found for known, found in probe.bounds.items()}
+    return replace(probe, leaves=leaves, bounds=bounds)

@@ -1,6 +1,6 @@
 """Models whose ``forward`` is not written, because their steps call a submodule: which one can be called."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,9 @@ def has_forward(module: nn.Module) -> bool:
     return getattr(module.forward, "__qualname__", "") not in ("_forward_unimplemented", "LightningModule.forward")
 
 
-def child_calls(module: nn.Module, schema: BatchSchema, attempt: Try) -> Iterator[ModelCall]:
+def child_calls(
+    module: nn.Module, schema: BatchSchema, attempt: Try, called: Container[str] | None = None
+) -> Iterator[ModelCall]:
     """Yield the first call that works of each child that returns scores.
 
     A child without parameters is no model: a loss or a distance also accepts two modalities.
@@ -28,9 +30,12 @@ def child_calls(module: nn.Module, schema: BatchSchema, attempt: Try) -> Iterato
         module: The model.
         schema: Where the modalities live in the batch.
         attempt: Tries a call.
+        called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
+            known.
     """
     for name, child in module.named_children():
-        calls = candidate_calls(child, schema) if any(True for _ in child.parameters()) else []
+        may_be = any(True for _ in child.parameters()) and (called is None or name in called)
+        calls = candidate_calls(child, schema) if may_be else []
         working = (attempt(_of_child(call, name)) for call in calls)
         found = next((call for call in working if call is not None), None)
         yield from [] if found is None else [found]

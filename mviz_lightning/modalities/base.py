@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Modality, Probe
+from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import (
     ConfigurationError,
     MonitorWarning,
@@ -41,6 +42,8 @@ class ModalityType(ABC):
         modality: The user's description of the modality.
         leaves: All examples: tensors (or lists of strings) by path, on the CPU.
         values: Path of the leaf that holds the content.
+        own: ``(N, ...)`` in the shape of the content, False where an example was padded to the shape of the largest;
+            None where all examples have one shape.
 
     Attributes:
         segments: The segments that queries mask.
@@ -59,8 +62,8 @@ class ModalityType(ABC):
             REGISTRY.pop(cls.name, None)  # the newest is tried first
             REGISTRY[cls.name] = cls
 
-    def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str) -> None:
-        self.modality, self.leaves, self.path = modality, leaves, values
+    def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str, own: Tensor | None = None) -> None:
+        self.modality, self.leaves, self.path, self.own = modality, leaves, values, own
         self.segments: Maskable = self.cut()
 
     @classmethod
@@ -76,8 +79,19 @@ class ModalityType(ABC):
     @property
     def mask(self) -> Tensor | None:
         """``(N, ...)`` boolean: True at real entries, False at padding. None without a mask."""
-        mask = self.leaves.get(self.modality.mask or "")
-        return None if mask is None else mask.bool()
+        return self.modality.real_entries(self.leaves)
+
+    def real_entries(self, axis: int = 1) -> Tensor | None:
+        """Return which of the L entries along an axis of the content are not padding, ``(N, L)`` boolean.
+
+        None where none is known to be padding.
+        """
+        length = self.values.shape[axis]
+        real = real_along(self.mask, length)
+        if self.own is None:
+            return real
+        own = self.own.movedim(axis, 1).reshape(len(self.own), length, -1).any(2)
+        return own if real is None else real & own
 
     @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
@@ -193,7 +207,7 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
                 raise
             warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
             continue
-        found[name] = modality_type(modality, probe.leaves, path)
+        found[name] = modality_type(modality, probe.leaves, path, probe.own_entries(path))
     return found
 
 

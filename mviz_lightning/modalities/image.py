@@ -1,6 +1,7 @@
 """Images: a grid of patches, or superpixels."""
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ class Image(ModalityType):
     """Images ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)`` with any number of channels.
 
     A segment is a patch of a grid, or a superpixel (``Modality(superpixels=True)``). Figures show 1 channel as grey, 3
-    or 4 channels as colours, and any other number as its mean.
+    or 4 channels as colours, and any other number as its mean. Of images of several sizes, each is divided and drawn in
+    its own; their padding belongs to no segment.
     """
 
     name = "image"
@@ -47,7 +49,7 @@ class Image(ModalityType):
                 f"kind='image' of {self.path!r}: expected (N, C, H, W), (N, H, W, C) or (N, H, W); found "
                 f"{tuple(getattr(values, 'shape', ()))}."
             )
-        index = self._superpixels() if self.modality.superpixels else self._patches()
+        index = self._placed(self._superpixels if self.modality.superpixels else self._patches)
         return Segments(self.path, index if values.dim() == 3 else index.unsqueeze(self._channel_axis), self._fill())
 
     @cached_property
@@ -61,37 +63,68 @@ class Image(ModalityType):
         values: Tensor = self.values
         return values.unsqueeze(1) if values.dim() == 3 else values.movedim(self._channel_axis, 1)
 
-    def _patches(self) -> Tensor:
-        """Return the patch of every pixel, ``(1, H, W)``."""
-        height, width = self._channels_first.shape[2:]
-        rows, columns = self._grid
-        return (blocks(height, rows)[:, None] * columns + blocks(width, columns)).unsqueeze(0)
-
     @cached_property
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of the grid of patches."""
-        height, width = self._channels_first.shape[2:]
-        return grid(height, width, self.modality.max_segments)
+    def _real(self) -> Tensor | None:
+        """``(N, H, W)`` True at pixels that are not padding; None where none is known to be."""
+        mask, size = self.mask, self._channels_first.shape[2:]
+        if mask is not None and mask.shape[1:] == size:
+            return mask
+        if self.own is None:
+            return None
+        return self.own if self.own.dim() == 3 else self.own.any(self._channel_axis)
 
-    def _superpixels(self) -> Tensor:
-        """Return the superpixel of every pixel, ``(N, H, W)``."""
+    def _area(self, example: int) -> tuple[slice, slice]:
+        """Return the rows and columns of an image without its padding; all of them where all is padding."""
+        if self._real is None or not self._real[example].any():
+            return slice(None), slice(None)
+        real = self._real[example]
+        first, last = real.nonzero().amin(0).tolist(), real.nonzero().amax(0).tolist()
+        return slice(first[0], last[0] + 1), slice(first[1], last[1] + 1)
+
+    def _size(self, example: int) -> tuple[int, int]:
+        """Return height and width of an image without its padding."""
+        height, width = self._channels_first[example, 0][self._area(example)].shape
+        return height, width
+
+    def _placed(self, segments_of: Callable[[int], Tensor]) -> Tensor:
+        """Return the segment of every pixel, ``(N or 1, H, W)``, from those of each image without its padding."""
+        if self._real is None and not self.modality.superpixels:
+            return segments_of(0).unsqueeze(0)
+        images = self._channels_first
+        index = torch.full((len(images), *images.shape[2:]), -1)
+        for example, placed in enumerate(index):
+            placed[self._area(example)] = segments_of(example)
+        return index
+
+    def _patches(self, example: int) -> Tensor:
+        """Return the patch of every pixel of an image, ``(h, w)``."""
+        (height, width), (rows, columns) = self._size(example), self._grid(example)
+        return blocks(height, rows)[:, None] * columns + blocks(width, columns)
+
+    def _grid(self, example: int) -> tuple[int, int]:
+        """Return rows and columns of the grid of patches of an image."""
+        return grid(*self._size(example), self.modality.max_segments)
+
+    def _superpixels(self, example: int) -> Tensor:
+        """Return the superpixel of every pixel of an image, ``(h, w)``."""
         try:
             from skimage.segmentation import slic
         except ImportError:
             raise ConfigurationError(
                 f"superpixels=True of {self.path!r} needs scikit-image; pip install 'mviz-lightning[superpixels]'."
             ) from None
-        images = map(self.pixels, range(len(self.values)))
-        index = [slic(image, n_segments=self.modality.max_segments, start_label=0) for image in images]
+        index = slic(self.pixels(example), n_segments=self.modality.max_segments, start_label=0)
         # SLIC may return a few more superpixels than requested.
-        return torch.from_numpy(np.stack(index)).long().clamp(max=self.modality.max_segments - 1)
+        return torch.from_numpy(index).long().clamp(max=self.modality.max_segments - 1)
 
     def _fill(self) -> Tensor:
         if self.modality.baseline == "blur":
             return self._blurred()
         dims = [0, 1, 2, 3]
         dims.remove(self._channel_axis if self.values.dim() == 4 else 3)
-        return fill(self, self.values, dims[: self.values.dim()])
+        real = self._real
+        counted = real if real is None or self.values.dim() == 3 else real.unsqueeze(self._channel_axis)
+        return fill(self, self.values, dims[: self.values.dim()], counted)
 
     def _blurred(self) -> Tensor:
         """Return the images blurred: means over squares of 1/8 of the shorter side, interpolated."""
@@ -104,11 +137,12 @@ class Image(ModalityType):
         return restored.to(self.values.dtype)
 
     def pixels(self, example: int) -> npt.NDArray[np.uint8]:
-        """Return an image for display, ``(H, W, 3)`` in 0..255.
+        """Return an image without its padding for display, ``(h, w, 3)`` in 0..255.
 
         ``Modality(mean=..., std=...)`` undo the normalisation. Without them, values outside 0..1 are rescaled to 0..1.
         """
-        return self._as_pixels(self._channels_first[example])
+        rows, columns = self._area(example)
+        return self._as_pixels(self._channels_first[example, :, rows, columns])
 
     def _as_pixels(self, image: Tensor) -> npt.NDArray[np.uint8]:
         """Return ``(H, W, 3)`` in 0..255 for an image ``(C, H, W)``."""
@@ -134,14 +168,14 @@ class Image(ModalityType):
         """Return the row and column of every patch, counted from 1 at the top left."""
         if self.modality.superpixels:
             return [f"superpixel {segment + 1}" for segment in range(self.segments.count(example))]
-        rows, columns = self._grid
+        rows, columns = self._grid(example)
         return [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of the images."""
         if self.modality.superpixels and not inputs:
             return cells_aspect(self.segments.count(example))
-        height, width = self._channels_first.shape[2:]
+        height, width = self._size(example)
         return height / width
 
     def draw(self, axes: "Axes", example: int) -> None:
@@ -161,10 +195,11 @@ class Image(ModalityType):
         axes.imshow(blend(painted, grey), interpolation="nearest")
 
     def _index(self, example: int) -> npt.NDArray[Any]:
-        """Return the segment of every pixel, ``(H, W)``."""
+        """Return the segment of every pixel of an image without its padding, ``(h, w)``."""
         index = self.segments.index  # type: ignore[attr-defined]
         row = index[example if len(index) > 1 else 0]
-        pixels: npt.NDArray[Any] = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row).numpy()
+        shown = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row)[self._area(example)]
+        pixels: npt.NDArray[Any] = shown.numpy()
         return pixels
 
 

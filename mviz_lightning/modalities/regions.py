@@ -13,7 +13,6 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.image import Image
-from mviz_lightning.modalities.segmentation import real_entries
 from mviz_lightning.plotting.canvas import colour_limit
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 from mviz_lightning.plotting.text_fitting import text_colour_on, write
@@ -74,7 +73,7 @@ class Regions(ModalityType):
     @cached_property
     def _real(self) -> Tensor | None:
         """``(N, R)`` False at padding."""
-        return real_entries(self.mask, self.values.shape[1])
+        return self.real_entries()
 
     @cached_property
     def _chosen(self) -> Tensor:
@@ -102,7 +101,7 @@ class Regions(ModalityType):
         path = self.modality.picture
         if path is None:
             return None
-        plain = replace(self.modality, values=path, mask=None, baseline="zero", superpixels=False)
+        plain = replace(self.modality, values=path, mask=None, padding_mask=None, baseline="zero", superpixels=False)
         return Image(plain, self.leaves, path)
 
     @cached_property

@@ -31,20 +31,3 @@ def runs(starts: Tensor, count: int) -> Tensor:
     number = starts.clamp(min=0).cumsum(1) - 1
     items = number.max(1, keepdim=True).values + 1
     return (number * items.clamp(max=count) // items.clamp(min=1)).where(starts >= 0, -1)
-
-
-def real_entries(mask: Tensor | None, length: int) -> Tensor | None:
-    """Return which entries are not padding.
-
-    Args:
-        mask: ``(N, length)``, with or without further axes of size 1, or ``(N, ..., length)`` with one mask per query.
-        length: Entries of an example.
-
-    Returns:
-        ``(N, length)`` boolean; None without a mask, or where the mask has another length.
-    """
-    if mask is None or mask.dim() < 2:
-        return None
-    if mask[0].numel() == length:
-        return mask.bool().flatten(1)
-    return mask.bool().flatten(1, -2).any(1) if mask.shape[-1] == length else None

@@ -13,7 +13,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.image import blend
 from mviz_lightning.modalities.segment_names import feature_names, time_span
-from mviz_lightning.modalities.segmentation import blocks, real_entries, runs
+from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.plotting.text_fitting import shortened, text_capacity, write
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Series(ModalityType):
     def cut(self) -> Segments:
         """Divide every lane into blocks of time."""
         self._check()
-        real = real_entries(self.mask, self._length)
+        real = self.real_entries(self._time)
         self._real = torch.ones(1, self._length, dtype=torch.bool) if real is None else real
         self._lane_labels = self._named_lanes()
         self._index = self._numbered()

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Maskable, Segments, WordSegments
+from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType
-from mviz_lightning.modalities.segmentation import blocks, real_entries, runs
+from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.vocabulary import Vocabulary
 from mviz_lightning.plotting.text_wrapping import SegmentedWord, draw_note, draw_words, strongest_first, wrap_words
 
@@ -47,7 +48,7 @@ class Text(ModalityType):
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
         """Return ``log(1 + count)`` of every token or word, ``(N, V)``: the ids themselves have no numeric meaning."""
         if isinstance(values, Tensor):
-            real = real_entries(mask, values.shape[1])
+            real = real_along(mask, values.shape[1])
             kept = values.new_ones(values.shape, dtype=torch.bool) if real is None else real
             return _counts([row[stays].tolist() for row, stays in zip(values, kept, strict=True)])
         return _counts([text.lower().split() for text in values]) if _are_strings(values) else None
@@ -81,18 +82,24 @@ class Text(ModalityType):
 
     def _token_segments(self) -> Segments:
         index = runs(self._word_starts, self.modality.max_segments)
-        if self.modality.mask is None or not self._hides:
+        path = self.modality.mask_leaf
+        if path is None or not self._hides:
             return Segments(self.path, index, float(self._baseline_id))
-        mask = self.leaves[self.modality.mask]
-        # A mask (N, T, 1) has one entry per token, (N, T, T) one per query and key: a masked key is 0 for all queries.
+        mask = self.leaves[path]
+        # A mask (N, T, 1) has one entry per token, (N, T, T) one per query and key: a masked key is hidden from all.
         between = [1] * (mask.dim() - 2)
         shape = mask.shape if mask[0].numel() == index.shape[1] else (len(mask), *between, mask.shape[-1])
-        return Segments(self.modality.mask, index.view(shape), 0)
+        return Segments(path, index.view(shape), self.modality.hiding)
 
     @cached_property
     def _hides(self) -> bool:
-        """Whether a masked word has attention mask 0."""
-        return self.modality.baseline is None and real_entries(self.mask, self.values.shape[1]) is not None
+        """Whether the attention mask hides a masked word."""
+        return self.modality.baseline is None and self._shown is not None
+
+    @cached_property
+    def _shown(self) -> Tensor | None:
+        """``(N, T)`` True where the attention mask shows a token; None without such a mask."""
+        return real_along(self.mask, self.values.shape[1])
 
     @cached_property
     def _baseline_id(self) -> int:
@@ -114,11 +121,11 @@ class Text(ModalityType):
     @cached_property
     def _real(self) -> Tensor:
         """``(N, T)`` False at padding."""
-        real = real_entries(self.mask, self.values.shape[1])
-        if real is not None:
-            return real
+        if self._shown is not None:
+            return self._shown
+        real = torch.ones_like(self.values, dtype=torch.bool) if self.own is None else self.own
         padding = self._vocabulary.padding if self.modality.pad_value is None else self.modality.pad_value
-        return torch.ones_like(self.values, dtype=torch.bool) if padding is None else self.values != padding
+        return real if padding is None else real & (self.values != padding)
 
     @cached_property
     def _word_starts(self) -> Tensor:
@@ -136,7 +143,7 @@ class Text(ModalityType):
         if isinstance(self.segments, WordSegments):
             return "left out"
         if self._hides:
-            return "left out (attention mask 0)"
+            return f"left out (attention mask {self.modality.hiding})"
         # Named only where the user gave it: the name of another token would reveal which tokens occur.
         chosen = isinstance(self.modality.baseline, int | float)
         known = self._vocabulary.tokens.get(self._baseline_id) if chosen else None

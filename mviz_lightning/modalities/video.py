@@ -13,7 +13,7 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import fill
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, blend, grid
-from mviz_lightning.modalities.segmentation import blocks, real_entries, runs
+from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.plotting.text_fitting import text_capacity, text_colour_on, write
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Video(Image):
         """Divide every block of time into a grid of patches."""
         self._check()
         length, height, width = (self._frames.shape[axis] for axis in (1, 3, 4))
-        real = real_entries(self.mask, length)
+        real = self.real_entries(self._time)
         self._block = runs((torch.ones(1, length) if real is None else real).long() * 2 - 1, self._shape[0])
         _, rows, columns = self._shape
         self._patch = blocks(height, rows)[:, None] * columns + blocks(width, columns)

@@ -1,5 +1,6 @@
 """Heads: which scores a step computes, and the target and the task of each, derived from where the scores went."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,8 +9,8 @@ from torchmetrics import Metric
 
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
-from mviz_lightning.observation.meetings import PRODUCT, strength
-from mviz_lightning.observation.provenance import Leaf, Made, Node
+from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, strength
+from mviz_lightning.observation.provenance import Leaf, Made, Node, ancestors
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import is_numbering, task_of
 
@@ -165,7 +166,8 @@ def _is_same_leaf(left: Node, right: Node) -> bool:
 def _whole(head: ObservedHead) -> ObservedHead:
     """Return the head of the whole tensor, of which each event got a part."""
     whole = replace(head, scores=len(head.event.scores) - 1, target=len(head.event.target) - 1)
-    return replace(whole, task=task_of(head.event, whole.rows, whole.labels))
+    differences = head.event.kind == "meeting" and head.event.name in SUBTRACTIONS
+    return replace(whole, task="regression" if differences else task_of(head.event, whole.rows, whole.labels))
 
 
 def _joined(found: list[ObservedHead], head: ObservedHead) -> list[ObservedHead]:
@@ -187,10 +189,13 @@ def _same_scores(left: Node, right: Node) -> bool:
 
 
 def _single_line(node: Node) -> Iterable[Node]:
-    """Yield the tensors that one was made from, as long as each operation had a single operand."""
-    while isinstance(node, Made) and len(node.inputs) == 1:
-        node = node.inputs[0]
-        yield node
+    """Yield the tensors that one was made from alone: by operations with one operand, or with two made from one."""
+    waiting = [node]
+    while waiting and all(isinstance(one, Made) for one in waiting):
+        latest = max(waiting, key=lambda one: len(list(ancestors(one))))
+        waiting = list({id(one): one for one in (*waiting, *latest.inputs) if one is not latest}.values())
+        if len(waiting) == 1:
+            yield waiting[0]
 
 
 def _same_target(left: ObservedHead, right: ObservedHead) -> bool:
@@ -200,13 +205,16 @@ def _same_target(left: ObservedHead, right: ObservedHead) -> bool:
 
 
 def is_doubtful(head: ObservedHead) -> bool:
-    """Tell whether scores and labels meet in an operation that may mean anything: a product without probabilities."""
+    """Tell whether scores and labels meet in an operation that may mean anything.
+
+    That is a product without probabilities, or one value an example that meets several scores in no lookup.
+    """
+    if head.event.kind != "meeting":
+        return False
     names = {name_at(link.node) for link in head.event.scores}
-    return (
-        head.event.kind == "meeting"
-        and strength(head.event.name) == PRODUCT
-        and not names & {*PROBABILITIES, LOGARITHM}
-    )
+    product = strength(head.event.name) == PRODUCT and not names & {*PROBABILITIES, LOGARITHM}
+    one, several = math.prod(head.label.shape[1:]) == 1, math.prod(head.root.shape[1:]) > 1
+    return product or (head.task is None and one and several and not names & DECISIONS)
 
 
 def main_head(heads: Sequence[ObservedHead], record: StepRecord, target: str | None) -> list[ObservedHead]:
@@ -222,7 +230,7 @@ def main_head(heads: Sequence[ObservedHead], record: StepRecord, target: str | N
     for head in ranked[1:]:
         first = best[0]
         alike = _rank(head, record, target) == _rank(first, record, target)
-        if alike and _same_target(head, first):
+        if alike and _same_target(head, first) and not first.contrastive:  # of several grids the first counts
             best.append(head)
     return best
 
@@ -239,6 +247,13 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         KINDS.index(head.event.kind),
         strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )
+
+
+def row_picks(node: Node) -> set[Node]:
+    """Return the masks and the indices with which rows of leaves were picked or sorted on the way to a tensor."""
+    picked = (one for one in ancestors(node) if isinstance(one, Made) and one.name == "__getitem__")
+    found = [(one.arguments[0][0], one.arguments[0][1]) for one in picked]
+    return {index for source, index in found if isinstance(source, Leaf) and isinstance(index, Node)}
 
 
 def row_mask(links: Sequence[Link], place: int) -> Node | None:

@@ -8,7 +8,10 @@ from mviz_lightning.observation.step_record import StepRecord
 LOOKUPS = {"gather", "__getitem__", "take_along_dim", "index_select", "index_put", "scatter"}
 """Operations that look up the scores of labels."""
 
-DIFFERENCES = {"sub", "__rsub__", "rsub", "eq", "ne", "__eq__", "__ne__", "__sub__", "isclose"}
+SUBTRACTIONS = {"sub", "__rsub__", "rsub", "__sub__"}
+"""Operations that compute errors."""
+
+DIFFERENCES = SUBTRACTIONS | {"eq", "ne", "__eq__", "__ne__", "isclose"}
 """Operations that compare scores with labels."""
 
 PRODUCTS = {"mul", "__mul__", "__rmul__", "where", "einsum", "matmul", "add"}

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mviz_lightning.batch import BatchSchema, Probe
-from mviz_lightning.engine.evaluator import ContextFactory, device_of
+from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import describe_error
@@ -23,18 +25,36 @@ class ObservedStep:
 
     Attributes:
         step: The step: the name of a method, or a function ``(module, batch) -> anything``.
-        record: What it showed; None if it gave no scores away.
+        watched: What it showed; None if no call of it ended.
         failure: Why it showed nothing; ``""`` where nothing failed.
     """
 
     step: StepFunction
-    record: StepRecord | None
+    watched: StepRecord | None
     failure: str = ""
+
+    @property
+    def record(self) -> StepRecord | None:
+        """What the step showed; None if it gave no scores away."""
+        return self.watched if self.watched is not None and self.watched.events else None
+
+    @property
+    def callable(self) -> frozenset[str] | None:
+        """Names of the submodules that may stand for the model: the only one that returns what the step computes last.
+
+        Where nothing that the step computes depends on all modalities, those that it calls; None where it calls none,
+        or did not come to its end.
+        """
+        if self.watched is None or not self.watched.ended or not self.watched.called:
+            return None
+        last = self.watched.last
+        returning = [{call.name for call, _ in node.results if call.name is not None} for node in last]
+        return frozenset(set[str].intersection(*returning) if last else self.watched.called)
 
     @classmethod
     def recorded(cls, step: StepFunction, record: StepRecord) -> "ObservedStep":
         """Return a step with the record of one call."""
-        return cls(step, record if record.events else None, record.failure)
+        return cls(step, record, record.failure)
 
     @classmethod
     def replayed(cls, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> "ObservedStep":
@@ -63,7 +83,7 @@ class StepObserver:
     """Watches the next call of a module's step, once, and leaves nothing on the module.
 
     Attributes:
-        record: What the call showed; None before it, and if it gave no scores away and recording did not fail.
+        record: What the call showed; None before it.
     """
 
     def __init__(self) -> None:
@@ -80,6 +100,8 @@ class StepObserver:
             schema: Where the modalities live in it.
         """
         self.release()
+        if any(map(is_lazy, module.parameters())):
+            return  # their first forward makes them
         original, recorder = getattr(module, step), StepRecorder(module, batch, schema)
 
         @wraps(original)  # the trainer reads the signature
@@ -89,14 +111,13 @@ class StepObserver:
                 with recorder.watching():
                     return original(*args, **kwargs)
             finally:
-                found = recorder.record
-                self.record = found if found.events or found.failure else None
+                self.record = recorder.record
 
         self._shadowed = (module, step, vars(module).get(step))
         vars(module)[step] = watched
 
     def pop_record(self) -> StepRecord | None:
-        """Return, once, what the call showed; None if no call was watched, or it gave no scores away."""
+        """Return, once, what the call showed; None if no call was watched."""
         record, self.record = self.record, None
         return record
 

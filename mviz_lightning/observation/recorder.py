@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
-from mviz_lightning.engine.snapshots import CONTAINERS
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
+from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class StepRecorder(TorchFunctionMode):
         for owner, child in module.named_modules():
             held = {**vars(child), **child._parameters, **child._buffers}
             for attribute, value in held.items():
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) and not is_lazy(value):
                     learned = isinstance(value, nn.Parameter)
                     node = Held(0, learned, tuple(value.shape), owner=owner, attribute=attribute)
                     self._provenance.put(value, node)
@@ -78,14 +79,15 @@ class StepRecorder(TorchFunctionMode):
         with ExitStack() as stack:
             self._recorded(self._enter, stack)
             yield
+            self.record.note_end()
 
     def _enter(self, stack: ExitStack) -> None:
         stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
         leave = register_module_forward_hook(self._leave_call, with_kwargs=True, always_call=True)
         stack.callback(leave.remove)
-        stack.enter_context(_shadowed(self._module, "forward", self._direct_forward))
-        for metric in _metrics(self._module):
-            stack.enter_context(_shadowed(metric, "update", partial(self._updated, metric)))
+        stack.enter_context(shadowed(self._module, "forward", self._direct_forward))
+        for metric in metrics_of(self._module):
+            stack.enter_context(shadowed(metric, "update", partial(self._updated, metric)))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(self)
         stack.callback(self._recorded, self._note_weights, _versions(self._module))
@@ -146,6 +148,8 @@ class StepRecorder(TorchFunctionMode):
             if name in KEPT_ALIVE and given and not changes:
                 self._provenance.keep(tensor, given[0])
             self._met(node, operands, args)
+            if tensor.is_floating_point() and not self._open:
+                self.record.note_rows(node)
 
     # -- Modules -------------------------------------------------------------------------------------------------------
 
@@ -157,11 +161,14 @@ class StepRecorder(TorchFunctionMode):
         name = self._names.get(id(module))
         place, self._calls[id(module), direct] = self._calls[id(module), direct], self._calls[id(module), direct] + 1
         call = Call(module, name, self._template(args, kwargs), within, self._escapes, direct, place)
+        self.record.note_call(name)
         self._open.append(call)
         return call
 
-    def _leave_call(self, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
-        self._recorded(self._end, module, kwargs, outputs)
+    def _leave_call(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        # Of a forward that raised, PyTorch passes no named arguments.
+        *named, outputs = rest
+        self._recorded(self._end, module, named[0] if named else {}, outputs)
 
     def _end(self, module: nn.Module, kwargs: Any, outputs: Any) -> None:
         if self._open and self._open[-1].module is module:
@@ -178,6 +185,8 @@ class StepRecorder(TorchFunctionMode):
                 node = self._provenance.of(tensor)
                 learned = isinstance(node, Made) and has_weights(call.module)
                 node.returned_by(call, keys, learned=learned)
+                if tensor.is_floating_point() and not self._open:
+                    self.record.note_rows(node)
 
     def _direct_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return the model's ``forward``, recorded where the step calls it and not the model."""
@@ -242,9 +251,9 @@ class StepRecorder(TorchFunctionMode):
 
 
 def _versions(module: nn.Module) -> list[tuple[int, int]]:
-    """Return where the weights are and how often each was written to; sharded ones do not tell."""
-    plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter and not weight.is_inference())
-    return [(weight.data_ptr(), weight._version) for weight in plain]
+    """Return where the weights are and how often each was written to; sharded and lazy ones do not tell."""
+    plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter)
+    return [(weight.data_ptr(), weight._version) for weight in plain if not weight.is_inference()]
 
 
 def _union(nodes: list[Node]) -> tuple[Tags, bool]:
@@ -270,29 +279,3 @@ def _predictions_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, 
     scores = args[0] if args else kwargs.get("preds")
     target = args[1] if len(args) > 1 else kwargs.get("target")
     return scores, target
-
-
-@contextmanager
-def _shadowed(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[None]:
-    """Replace a method of one object in the block, and put back exactly what was there."""
-    own = vars(owner)
-    had, before = name in own, own.get(name)
-    own[name] = wrapped(getattr(owner, name))
-    try:
-        yield
-    finally:
-        if had:
-            own[name] = before
-        else:
-            own.pop(name, None)
-
-
-def _metrics(module: nn.Module) -> list[Metric]:
-    """Return the metrics of a model, those in its plain containers too."""
-    found = {id(child): child for child in module.modules() if isinstance(child, Metric)}
-    for child in module.modules():
-        for value in vars(child).values():
-            if isinstance(value, CONTAINERS):
-                held = value.values() if isinstance(value, dict) else value
-                found |= {id(one): one for one in held if isinstance(one, Metric)}
-    return list(found.values())

@@ -64,8 +64,8 @@ class ObservedModel:
         """Return a probe with the step's own labels."""
         if self.target is None:
             return probe
-        schema = replace(probe.schema, target=self.target.path)
-        return replace(probe, schema=schema, labels=self._widened(self.target.of(module, probe)))
+        schema, padded = replace(probe.schema, target=self.target.path), replace(probe, own_shapes=False)
+        return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
 
     def _widened(self, labels: Tensor) -> Tensor:
         """Return labels, one for each output where several outputs predict the same value: its quantiles."""
@@ -115,7 +115,7 @@ def settle(
         raise ConfigurationError(wording.without_rows(head, record))
     found, tried = first_agreeing(ways_of(head, record, module, step), head.rows, trial, evaluator_of)
     if found is None:
-        raise ConfigurationError(wording.disagreeing(head, tried))
+        raise ConfigurationError(wording.disagreeing(head, tried, record))
     own = None if head.contrastive else target_of(head, record, module, step)
     further = [other for other in heads if other is not head]
     line = wording.line(found.way, head, own, further, record)

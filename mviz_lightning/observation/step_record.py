@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.errors import describe_error
 from mviz_lightning.observation.events import Event
-from mviz_lightning.observation.provenance import Tags
+from mviz_lightning.observation.provenance import Node, Tags, ancestors
 
 
 @dataclass
@@ -18,6 +18,9 @@ class StepRecord:
         count: Number of examples in the batch.
         leaves: Keys of the batch's tensors -> their tags.
         events: Where the step gave scores away, in order.
+        called: Names of the submodules that the step called.
+        fused: Where rows of scores come from that depend on all modalities, weights, and no other leaf, in order.
+        ended: Whether the step came to its end.
         rewritten: Whether the step wrote into weights, as one that adapts or averages them does.
         failure: Why recording ended early; ``""`` if it did not.
     """
@@ -26,6 +29,9 @@ class StepRecord:
     count: int
     leaves: dict[tree.Keys, Tags] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    called: set[str] = field(default_factory=set)
+    fused: list[Node] = field(default_factory=list)
+    ended: bool = False
     rewritten: bool = False
     failure: str = ""
 
@@ -37,6 +43,20 @@ class StepRecord:
     def note_weights(self, *, rewritten: bool) -> None:
         """Note whether the step wrote into weights."""
         self.rewritten = rewritten
+
+    def note_call(self, name: str | None) -> None:
+        """Note that the step called a submodule; None is one that is no part of the model."""
+        if name is not None:
+            self.called.add(name)
+
+    def note_rows(self, node: Node) -> None:
+        """Note a tensor that the step itself made, or got from a module, if it may be scores."""
+        if self.is_fused(node):
+            self.fused.append(node)
+
+    def note_end(self) -> None:
+        """Note that the step came to its end."""
+        self.ended = True
 
     def tags_of(self, paths: Iterable[str]) -> Tags:
         """Return the tags of some leaves."""
@@ -50,6 +70,22 @@ class StepRecord:
     def modalities(self) -> dict[str, Tags]:
         """Modality -> the tags of its leaves."""
         return {name: self.tags_of(paths) for name, paths in self.schema.values.items()}
+
+    def is_fused(self, node: Node) -> bool:
+        """Tell whether a tensor is a row of each example that depends on all modalities, weights, and no other leaf."""
+        rows = len(node.shape) in (1, 2) and node.shape[0] == self.count and node.learned
+        return rows and not node.tags & self.others and all(node.tags & tags for tags in self.modalities.values())
+
+    @property
+    def last(self) -> list[Node]:
+        """The rows of all modalities that no others are made from, the latest first."""
+        found: list[Node] = []
+        before: set[int] = set()
+        for node in reversed(self.fused):
+            if id(node) not in before:
+                found.append(node)
+            before.update(map(id, ancestors(node)))
+        return found
 
     @property
     def others(self) -> Tags:

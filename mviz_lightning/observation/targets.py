@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.evaluator import device_of
+from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.heads import ObservedHead, row_mask

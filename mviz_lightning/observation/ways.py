@@ -63,11 +63,11 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
     call = recipe.call
     if call is None:
         text = Speller(record.code).tensor(head.root)
-        return Way("call", ModelCall(text, scores_by(recipe), None))
+        return Way("call", ModelCall(text, scores_by(recipe), observed=True))
     keys = next(keys for found, keys in head.root.results if found is call)
     name: WayName = "forward" if call.name == "" else "call"
     watched = None if call.direct else call.name
-    model_call = ModelCall(Speller(record.code).call(call, keys), scores_by(recipe), None)
+    model_call = ModelCall(Speller(record.code).call(call, keys), scores_by(recipe), observed=True)
     return Way(name, model_call, watched, keys, call.ordinal)
 
 
@@ -75,7 +75,7 @@ def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Wa
     """Return the way that replays the step until it gives the scores away."""
     replayed = ReplayedStep(step, record.schema, wanted_of(head))
     text = f"what {head.event.name} is given in {name_of_step(step)}, which is replayed without logging"
-    return Way("replay", ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), None))
+    return Way("replay", ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), observed=True))
 
 
 def wanted_of(head: ObservedHead) -> Wanted:

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from mviz_lightning.observation.heads import ObservedHead
+from mviz_lightning.observation.heads import ObservedHead, row_picks
 from mviz_lightning.observation.native_check import CheckedWay
+from mviz_lightning.observation.offers import offer, offered_rows
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget
@@ -35,18 +36,23 @@ def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
     places = "\n".join(f"  {_scores(head, record)}" for head in heads)
     return (
         f"{len(heads)} outputs are compared with the same labels, and nothing tells which of them is the prediction:\n"
-        f"{places}\nGive the prediction to a torchmetric in your step, or pass the call yourself:\n"
-        f"    predict=lambda module, batch: {_pasted(heads[0], record)}"
+        f"{places}\nGive the prediction to a torchmetric in your step, or say which it is{offer(heads[0], record)}"
     )
 
 
 def doubtful(head: ObservedHead, record: StepRecord) -> str:
-    """Return the question whether scores that are multiplied by a leaf are the prediction."""
+    """Return the question whether scores that meet a leaf in an operation of any meaning are the prediction."""
     return (
-        f"your step multiplies {_scores(head, record)} by {_target(head, record)}, and no "
-        "loss or metric of PyTorch or torchmetrics tells what they are. If these are the scores, say so:\n"
-        f"    predict=lambda module, batch: {_pasted(head, record)}, with target= and task="
+        f"your step has {_scores(head, record)} and {_target(head, record)} meet in {head.event.name}, and no "
+        "loss or metric of PyTorch or torchmetrics tells what they are. If these are the scores, say "
+        f"so{offer(head, record)}"
     )
+
+
+def unseen(record: StepRecord) -> str:
+    """Return which rows of scores a step computes that gives none to a loss or a metric; ``""`` if it computes none."""
+    found = offered_rows(record)
+    return found and f"\nYour step computes rows from all modalities. If these are the scores, say so:\n    {found}"
 
 
 def without_rows(head: ObservedHead, record: StepRecord) -> str:
@@ -63,24 +69,26 @@ def target_in_modality(head: ObservedHead, record: StepRecord) -> str:
     return (
         f"{_scores(head, record)} is compared by {head.event.name} with "
         f"{_target(head, record)}, which modalities= names: it is an input, and no label. "
-        f"{PREDICT}, and target= with the path of the labels, if there are any."
+        f"Say which scores are measured, and the labels, if there are any{offer(head, record)}"
     )
 
 
 def depends_on_target(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores that are computed from their own target cannot be measured."""
     return (
-        f"{_scores(head, record)} is computed from the labels that {head.event.name} compares it with. {PREDICT} "
-        "without the labels."
+        f"{_scores(head, record)} is computed from the labels that {head.event.name} compares it with. Say "
+        f"which scores are computed without them{offer(head, record)}"
     )
 
 
-def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay]) -> str:
+def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRecord) -> str:
     """Return why no way of computing the scores was accepted."""
     found = "\n".join(f"  {_outcome(one)}" for one in tried)
+    picked = f"Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"
+    advice = picked if row_picks(head.root) else f"{PREDICT}."
     return (
         f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
-        f"{found}\nAllowed are scores that depend on their own example alone, and on no random number. {PREDICT}."
+        f"{found}\nAllowed are scores that depend on their own example alone, and on no random number. {advice}"
     )
 
 
@@ -97,7 +105,3 @@ def _scores(head: ObservedHead, record: StepRecord) -> str:
 
 def _target(head: ObservedHead, record: StepRecord) -> str:
     return Speller(record.code, calls=False).tensor(head.label)
-
-
-def _pasted(head: ObservedHead, record: StepRecord) -> str:
-    return Speller(record.code, model="module").tensor(head.root)

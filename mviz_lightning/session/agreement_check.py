@@ -22,7 +22,7 @@ REPORTED_ROWS = 128
 """Number of rows that are compared once where the first ones disagree."""
 
 
-class DisagreementError(RuntimeError):
+class WithheldError(RuntimeError):
     """The monitor's outputs are not the user's own, so what is computed from them is withheld."""
 
     def __init__(self, agreement: Agreement) -> None:
@@ -133,4 +133,4 @@ def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
 def _part(probe: Probe, count: int) -> Probe:
     """Return the first examples of a probe that are recombined."""
     rows = probe.groups.flatten()[:count]
-    return probe.part(rows)
+    return replace(probe.part(rows), own_shapes=False)

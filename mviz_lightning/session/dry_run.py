@@ -1,6 +1,7 @@
 """The first contact with a model: how it is called, and whether it can be measured at all."""
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -9,7 +10,8 @@ from torch import nn
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.evaluator import ContextFactory, Evaluator, device_of
+from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
@@ -18,6 +20,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.observation import wording
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
@@ -78,7 +81,6 @@ class DryRun:
     remarks: Remarks
     call: str = ""
     named: set[str] = field(default_factory=set)
-    _differences: list[str] = field(default_factory=list)
 
     def run(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None = None
@@ -95,8 +97,20 @@ class DryRun:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
         refuse_placeholders(module, trial)
+        try:
+            return self._tried(module, trial, precision, seen)
+        except ConfigurationError as error:
+            guessed = seen is not None and seen.record is None and self.config.predict is None
+            hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
+            if not hint:
+                raise
+            raise ConfigurationError(f"{error}{hint}") from error
+
+    def _tried(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+    ) -> TriedModel:
         observed = self._observed(module, trial, precision, seen)
-        call, evaluator = self._called(module, trial, precision, observed)
+        call, evaluator = self._called(module, trial, precision, seen, observed)
         if observed is not None:
             trial = observed.labelled(trial, module) if self.config.target is None else trial
             score = self.config.score_of(observed.score, observed.task)
@@ -108,9 +122,11 @@ class DryRun:
             self.remarks.say(call.remark, noted=False)
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
-        self.call = call.description
+        first, self.call = not self.call, call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
+        if seen is not None and first:
+            self._say_differences(seen, trial, evaluator)
         if self.config.explainers:
             dry_run_checks.try_segments(
                 evaluator,
@@ -119,8 +135,6 @@ class DryRun:
             )
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
-        for difference in self._differences:  # not in front of an error that tells the cause
-            warnings.warn(difference, MonitorWarning, stacklevel=2)
         return TriedModel(evaluator, call, outputs.shape[1], reused, fusion_share, observed)
 
     def _observed(
@@ -130,28 +144,41 @@ class DryRun:
         if seen is None:
             return None
         config, found, failure = self.config, None, seen.failure
+        if config.predict is not None:
+            return None
 
         def evaluator_of(predict: Predict) -> Evaluator:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
         try:
-            given = None if config.predict is None else evaluator_of(config.predict)
-            self._differences = differences_from_given(seen, trial, given, config)
-            found = settle(seen, module, trial, evaluator_of, config.target) if given is None else None
+            found = settle(seen, module, trial, evaluator_of, config.target)
         except ConfigurationError:
             raise
         except Exception as error:  # a step in a style that nobody thought of costs what it would tell, no more
             failure = describe_error(error)
-        if found is None and config.predict is None:
+        if found is None:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
         return found
 
+    def _say_differences(self, seen: ObservedStep, trial: Probe, evaluator: Evaluator) -> None:
+        """Warn where the user's arguments say something else than their step."""
+        given, differences = None if self.config.predict is None else evaluator, list[str]()
+        with suppress(Exception):  # a comparison that fails costs itself
+            differences = differences_from_given(seen, trial, given, self.config)
+        for difference in differences:
+            warnings.warn(difference, MonitorWarning, stacklevel=2)
+
     def _called(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        seen: ObservedStep | None,
+        observed: ObservedModel | None,
     ) -> tuple[ModelCall, Evaluator]:
         """Return the call that works, and the evaluator that makes it."""
         config = self.config
-        call = self._guessed(module, trial, precision) if observed is None else observed.way.call
+        call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
         evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
         if pairs is None:
@@ -159,9 +186,12 @@ class DryRun:
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
 
-    def _guessed(self, module: nn.Module, trial: Probe, precision: ContextFactory) -> ModelCall:
+    def _guessed(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+    ) -> ModelCall:
         """Return the first call that works, or the user's own."""
         rows = Query.aligned(torch.arange(trial.size), len(trial.schema.names)).sources
         with isolated(module, seed=self.config.seed), precision():
             batch = trial.batch(rows, {}, device_of(module))
-            return choose_call(module, trial.schema, batch, self.config.predict)
+            called = None if seen is None else seen.callable
+            return choose_call(module, trial.schema, batch, self.config.predict, called)

@@ -70,12 +70,12 @@ class ExampleSelection:
         )
         examples, target = self.probe_context.probe.groups.flatten(), self.probe_context.target
         labels = None if target is None else target[examples]
-        spreading = spread(outputs, labels, examples, self.probe_context.task, len(examples))
-        others = [example for example in spreading if example not in pinned]
+        in_turn = classes_in_turn(outputs, labels, examples, self.probe_context.task, len(examples))
+        others = [example for example in in_turn if example not in pinned]
         return pinned + others[: max(0, explainer.num_examples - len(pinned))]
 
 
-def spread(outputs: Tensor, target: Tensor | None, examples: Tensor, task: Task, count: int) -> list[int]:
+def classes_in_turn(outputs: Tensor, target: Tensor | None, examples: Tensor, task: Task, count: int) -> list[int]:
     """Choose examples from all classes in turn, mistakes first.
 
     Args:

@@ -127,8 +127,9 @@ def explain(
         step: ``(model, batch) -> anything``, a function of your own that computes a loss or a metric, or the name of a
             method of the model such as ``"validation_step"``. One call of it tells how the model is called, which
             outputs are the scores, where the labels are and what the task is.
-        score: A torchmetric of predictions and targets; by default accuracy of classes, label-ranking average precision
-            of labels, the target's value at the highest output for soft labels, R2 for a regression.
+        score: A torchmetric of predictions and targets; by default the one that ``step`` updates, else accuracy of
+            classes, label-ranking average precision of labels, the target's value at the highest output for soft
+            labels, R2 for a regression.
         num_examples: Number of examples that are recombined; by default 128, or 256 if encodings are reused and the
             fusion is cheap.
         group_size: Number of examples recombined with one another; by default 16, or 32 under the same condition.

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.features import find_layer, require_layer, with_features
 from mviz_lightning.engine.isolation import isolated
-from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.shape_buckets import alike
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, ProbeContext
 
@@ -51,19 +49,14 @@ class FeatureEvaluators:
             raise ConfigurationError("a model that scores all pairs has no fused features; leave this explainer out.")
         if layer is None:
             with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-                batch = probe.batch(self._few.sources, {}, evaluator.device)
+                batch = probe.batch(alike(probe, TRIED).sources, {}, evaluator.device)
                 layer = find_layer(evaluator.module, evaluator.predict, batch)
         require_layer(evaluator.module, layer)
         # With its own search for what can be reused: the features are outputs too.
         predict = with_features(evaluator.predict, layer)
-        found = replace(evaluator, predict=predict, rows=0, _plan=None, _planned=False)
+        found = replace(evaluator, predict=predict, rows=0, _plan=None, _planned_for=None)
         with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
             plan = found.plan_for(probe)
         # A layer inside of what is replayed would not be called.
         hidden = plan is not None and any(layer.startswith(f"{name}.") for name in plan.modules)
         return replace(found, reuse=found.reuse and not hidden)
-
-    @property
-    def _few(self) -> Query:
-        probe = self.probe_context.probe
-        return Query.aligned(torch.arange(min(TRIED, probe.size)), len(probe.schema.names))

@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.batch.padding import read_as_padding_masks
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.engine.shape_choice import ShapeChoice
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.observed_step import ObservedStep, StepObserver
 from mviz_lightning.observation.own_outputs import OwnOutputs
@@ -49,6 +51,7 @@ class Preparation:
     _dry_run: DryRun = field(init=False)
     _observer: StepObserver = field(default_factory=StepObserver)
     _own_outputs: OwnOutputs = field(default_factory=OwnOutputs)
+    _shape_choice: ShapeChoice = field(default_factory=ShapeChoice)
     _tried: TriedModel | None = None
     _collected: Collected | None = None
     _renewed: bool = False
@@ -196,7 +199,7 @@ class Preparation:
 
     def _seen(self, module: nn.Module, trial: Probe, precision: ContextFactory, step: StepFunction) -> ObservedStep:
         record = self._observer.pop_record()
-        if record is None:
+        if record is None or not (record.events or record.failure):  # a step may return at once in the sanity check
             return ObservedStep.replayed(module, step, trial, precision)
         return ObservedStep.recorded(step, record)
 
@@ -234,6 +237,19 @@ class Preparation:
         collected, _ = self._ready()
         restored = all(self.ranks.gather(collected.restored))
         self._collected = collected if restored == collected.restored else replace(collected, restored=restored)
+        self.remarks.say(read_as_padding_masks(self.config.modalities, collected.probe.schema))
+
+    def fit_shapes(self) -> None:
+        """Evaluate examples in the shapes of their own batches from now on if padding changes what the model returns.
+
+        Raises:
+            RuntimeError: The model failed; on all processes alike.
+        """
+        collected, tried = self._ready()
+        probe, line = self._shape_choice.of(tried.evaluator, collected.probe, self.ranks)
+        self.remarks.say(line)
+        if probe is not collected.probe:
+            self._collected = replace(collected, probe=probe)
 
     def _label(self) -> None:
         """Give the examples of a checkpoint the labels that the user's own step tells."""

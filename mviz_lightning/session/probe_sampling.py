@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
-from mviz_lightning.batch.probe import collate, draw_groups, fingerprint, first_examples, strings_of
+from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
+from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, first_examples, strings_of, with_masks_told
 from mviz_lightning.batch.reservoir import Example, lowest
-from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
@@ -127,8 +127,10 @@ class ProbeSampler:
             raise RuntimeError("no batch was collected.")
         grouping = self._grouping(pool, fusion_share)  # fails where there are too few examples to join
         # Pinned examples are not part of what is measured; a long one would pad all others.
-        digest = fingerprint(collate(self.schema, rows[:pool]))
-        return self._grouped(self.schema, collate(self.schema, rows), pool, grouping), digest
+        schema = with_masks_read(self.schema, rows[:pool])
+        digest = fingerprint(collate(schema, rows[:pool]))
+        probe = Probe(schema, collate(schema, rows), NO_GROUPS, bounds=own_bounds(schema, rows))
+        return self._grouped(probe, pool, grouping), digest
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:
         """Compare a drawn probe with the checkpoint and with the configuration."""
@@ -146,7 +148,8 @@ class ProbeSampler:
         whole = None if self.schema is None else self.saved.usable(self.schema, self.config.pin)
         if self.schema is None or whole is None or self.saved.drawn is None:
             return None
-        probe = self._grouped(self.schema, whole.leaves, whole.pool, self._grouping(whole.pool, 1.0))
+        kept = Probe(self.schema, whole.leaves, NO_GROUPS, bounds=whole.bounds, own_shapes=whole.own_shapes)
+        probe = self._grouped(with_masks_told(kept), whole.pool, self._grouping(whole.pool, 1.0))
         probe = replace(probe, label_names=whole.label_names)
         same = torch.equal(probe.groups, whole.groups)
         if self.config.target is None and probe.groups.shape == whole.groups.shape:
@@ -169,21 +172,14 @@ class ProbeSampler:
         pool = sum(example < collected.pool for example in kept)
         if pool < 2 * smallest_group(len(self.config.modalities)):
             return None
-        index = torch.tensor(kept)
-        leaves = {path: take_examples(leaf, index) for path, leaf in probe.leaves.items()}
-        groups = self._grouped(probe.schema, leaves, pool, self._grouping(pool, fusion_share)).groups
-        labels = None if probe.labels is None else probe.labels[index]
-        smaller = replace(probe, leaves=leaves, groups=groups, labels=labels)
-        return replace(
-            collected, probe=smaller, positions=[collected.positions[example] for example in kept], pool=pool
-        )
+        rest = self._grouped(probe.part(torch.tensor(kept)), pool, self._grouping(pool, fusion_share))
+        return replace(collected, probe=rest, positions=[collected.positions[example] for example in kept], pool=pool)
 
-    def _grouped(self, schema: BatchSchema, leaves: Mapping[str, Any], pool: int, grouping: Grouping) -> Probe:
+    def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""
-        probe = Probe(schema, leaves, torch.empty(0, 0, dtype=torch.long))
-        probe = probe if self._labelled is None else self._labelled(probe)
-        target = probe.target
-        examples = self.config.affordable_groups(grouping) * grouping.size
+        if self._labelled is not None and probe.labels is None:
+            probe = self._labelled(probe)
+        target, examples = probe.target, self.config.affordable_groups(grouping) * grouping.size
         groups = draw_groups(None if target is None else target[:pool], pool, examples, grouping.size, self.config.seed)
         return replace(probe, groups=groups)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.processes import Ranks
@@ -105,6 +106,14 @@ class Runner:
         before = self.rows
         result, notes = self.explain(explainer, self.selection.examples(explainer, own), budget, moment)
         return MethodRun(explainer, result, self.rows - before, notes=notes)
+
+    def on(self, probe: Probe) -> "Runner":
+        """Return a runner that remembers the same and evaluates the same examples in the shapes of this probe."""
+        context, known = self.probe_context, self.probe_context.probe
+        if known.own_shapes is probe.own_shapes:
+            return self
+        context = replace(context, probe=replace(known, own_shapes=probe.own_shapes))
+        return Runner(context, self.evaluators.evaluator, self.ranks, self.outputs, self.selection.pin, self.state)
 
     @property
     def rows(self) -> int:

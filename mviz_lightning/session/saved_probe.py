@@ -41,17 +41,24 @@ class Collected:
         state: dict[str, Any] = {"fingerprint": self.digest, "group_size": self.probe.groups.shape[1]}
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
-            state |= {"positions": list(self.positions), "pool": self.pool, "content": self._content}
-            state |= {"label_names": list(self.probe.label_names)}
+            state |= {"positions": list(self.positions), "pool": self.pool}
+            state |= {"label_names": list(self.probe.label_names), "content": self._content}
+            state |= {"bounds": dict(self.probe.bounds), "own_shapes": self.probe.own_shapes}
         return state
 
     @cached_property
     def _content(self) -> str:
-        return content_of(self.probe.leaves, self.probe.groups, self.positions, self.pool, self.probe.label_names)
+        probe = self.probe
+        return content_of(probe.leaves, probe.groups, self.positions, self.pool, probe.label_names, probe.bounds)
 
 
 def content_of(
-    leaves: Mapping[str, Any], groups: Tensor, positions: Sequence[int], pool: int, label_names: Sequence[str]
+    leaves: Mapping[str, Any],
+    groups: Tensor,
+    positions: Sequence[int],
+    pool: int,
+    label_names: Sequence[str],
+    bounds: Mapping[str, Tensor],
 ) -> str:
     """Return a digest of all that a checkpoint holds of the examples; it shows whether they are those that were saved.
 
@@ -61,8 +68,9 @@ def content_of(
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
         label_names: All labels of the validation set, where they are strings.
+        bounds: Path -> where the examples' own entries are in a padded leaf.
     """
-    whole = fingerprint(leaves), groups.tolist(), list(positions), pool, list(label_names)
+    whole = fingerprint(leaves), groups.tolist(), list(positions), pool, list(label_names), fingerprint(bounds)
     return fingerprint({"examples": [str(whole)]})
 
 
@@ -89,8 +97,9 @@ class Whole:
         positions: Position of each example in the data set.
         pool: Number of examples, from the first on, from which groups are drawn.
         label_names: All labels of the validation set, where they are strings.
-        content: Digest of the five above. Where older versions wrote none, or one of the leaves alone, the examples
-            are drawn anew.
+        bounds: Path of a padded leaf -> ``(N, D, 2)`` where the examples' own entries are in it.
+        own_shapes: Whether the examples were evaluated in their own shapes.
+        content: Digest of all above but the last. Where an older version wrote less, the examples are drawn anew.
 
     Raises:
         ValueError: The entries do not fit one another.
@@ -101,6 +110,8 @@ class Whole:
     positions: list[int]
     pool: int
     label_names: list[str]
+    bounds: dict[str, Tensor]
+    own_shapes: bool
     content: str
 
     def __post_init__(self) -> None:
@@ -110,7 +121,9 @@ class Whole:
             raise ValueError(f"pool={self.pool} of {len(self.positions)} examples")
         if not self._grouped():
             raise ValueError("the groups are not rows of indices of the examples")
-        if self.content != content_of(self.leaves, self.groups, self.positions, self.pool, self.label_names):
+        if self.content != content_of(
+            self.leaves, self.groups, self.positions, self.pool, self.label_names, self.bounds
+        ):
             raise ValueError("the examples are not those that were saved")
 
     def _grouped(self) -> bool:

@@ -21,7 +21,7 @@ from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
-from mviz_lightning.session.agreement_check import AgreementCheck, DisagreementError
+from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
@@ -79,6 +79,7 @@ class Session(Preparation):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
+        self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
             self._read()
         agreement = self._agreement()
@@ -106,7 +107,7 @@ class Session(Preparation):
 
         Raises:
             ConfigurationError: The outputs of a row depend on other rows.
-            DisagreementError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
+            WithheldError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
         check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks)
@@ -121,8 +122,8 @@ class Session(Preparation):
             dry_run_checks.check_independence(without_logits(tried.evaluator), probe)
         found = check.reported(found, tried, probe)
         if self.config.on_disagreement == "withhold":
-            raise DisagreementError(found)
-        self.remarks.say(str(DisagreementError(found)))
+            raise WithheldError(found)
+        self.remarks.say(str(WithheldError(found)))
         return found
 
     def _follow(self, model: TriedModel) -> None:
@@ -208,6 +209,7 @@ class Session(Preparation):
             with self.ranks.raise_on_all_ranks():
                 methods = self._prepared()
             self._runner = methods  # on all processes or on none
+        self._runner = self._runner.on(self._ready()[0].probe)
         with random_states():  # a method of the user's own may draw random numbers
             explained = self._runner.run(method, self._own, self.config.left(spent), moment)
         self.remarks.note(*explained.notes)

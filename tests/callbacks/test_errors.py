@@ -5,7 +5,7 @@ import logging
 
 import pytest
 import torch
-from helpers.toy import Toy, examples, fit, loader, monitor, trainer
+from helpers.toy import Toy, Unseen, examples, fit, loader, monitor, trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
@@ -45,7 +45,6 @@ def test_impossible_arguments_are_refused_at_once(settings, message):
             r"no leaf '7' in the batch; leaves found: 0 \(16, 4\), 1 \(16, 3\)",
         ),
         ({"target": "labels"}, "target: no leaf 'labels' in the batch"),
-        ({"target": None}, "neither task= nor target= tells what they stand for"),
         ({"task": "ranking"}, "task='ranking': choose one of 'multiclass'"),
         ({"target": "0", "modalities": {"a": "0", "b": "1"}, "task": "multiclass"}, "targets of 1 value"),
         ({"predict": lambda module, batch: "a caption"}, "the model returned 'str'"),
@@ -161,10 +160,18 @@ def test_a_logger_that_raises_costs_its_pictures_only(tmp_path):
     assert next(tmp_path.rglob("shares.png")).exists()
 
 
+def test_a_task_that_nothing_tells_is_asked_for_before_the_training(tmp_path):
+    with pytest.raises(ConfigurationError, match="neither task= nor target= tells what they stand for"):
+        fit(tmp_path, monitor(target=None), module=Unseen())
+
+
 def test_how_the_model_is_called_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         fit(tmp_path, monitor())
-    assert "the model is called as forward(0, 1). Run once per distinct input, not once per row: " in caplog.text
+    assert (
+        "the model is called as self(batch[0], batch[1]). Run once per distinct input, not once per row: "
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize(

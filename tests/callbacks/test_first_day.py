@@ -5,18 +5,11 @@ import warnings
 from typing import Any
 
 import pytest
-from helpers.toy import Toy, fit, loader, monitor, trainer
+from helpers.toy import Toy, Unseen, fit, loader, monitor, trainer
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from mviz_lightning import ConfigurationError, MonitorWarning
-
-
-class Unseen(Toy):
-    """Gives its scores to no loss and to no metric in a validation, so that its call is guessed."""
-
-    def validation_step(self, batch: Any, _: int) -> None:
-        self.log("val_loss", 0.0, batch_size=len(batch[0]))
 
 
 class Ailing(Unseen):

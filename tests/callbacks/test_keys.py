@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers.toy import MODALITIES, Toy, examples, fit, loader, monitor, trainer
+from helpers.toy import MODALITIES, Toy, Unseen, examples, fit, loader, monitor, trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,7 +17,7 @@ THREE = {"image": "0", "text": "1", "audio": "2"}
 COST = {"mviz/seconds", "mviz/rows", "mviz/overhead"}
 
 
-def documented(modalities, *, scored=True, pairs=(), decides=True):
+def documented(modalities, *, scored=True, pairs=(), decides=True, observed=True):
     """The table of keys in the documentation, written out."""
     bounded = [f"contribution/{m}" for m in modalities] + [f"total/{m}" for m in modalities]
     bounded += ["interaction", *(f"interaction/{pair}" for pair in pairs)]
@@ -26,6 +26,7 @@ def documented(modalities, *, scored=True, pairs=(), decides=True):
         kind, _, of = key.partition("/")
         keys |= {f"mviz/{kind}_{side}{of and '/' + of}" for side in ("low", "high")}
     keys |= {f"mviz/flips/{m}" for m in modalities} if decides else set()
+    keys |= {"mviz/agreement"} if observed else set()
     if scored:
         keys |= {"mviz/score", "mviz/emap_score", "mviz/emap_gap"} | {f"mviz/perceptual/{m}" for m in modalities}
     return keys
@@ -40,8 +41,12 @@ def test_two_modalities_with_labels_log_the_documented_keys(tmp_path):
 
 
 def test_without_labels_the_score_keys_are_absent(tmp_path):
-    chosen = fit(tmp_path, monitor(target=None, task="multiclass"))
-    assert logged(chosen) == documented(MODALITIES, scored=False)
+    chosen = fit(tmp_path, monitor(target=None, task="multiclass"), module=Unseen())
+    assert logged(chosen) == documented(MODALITIES, scored=False, observed=False)
+
+
+def test_labels_that_only_the_step_names_are_scored(tmp_path):
+    assert logged(fit(tmp_path, monitor(target=None))) == documented(MODALITIES)
 
 
 def test_three_modalities_log_their_pairs_in_declared_order(tmp_path):
@@ -102,7 +107,7 @@ def test_binary_and_regression_targets_are_told_apart(tmp_path, outputs, label):
     data.tensors = (*data.tensors[:2], label(data.tensors[2]))
     loaders = [DataLoader(data, batch_size=16)] * 2
     watch = monitor()
-    trainer(tmp_path, watch).fit(Toy(outputs=outputs), *loaders)
+    trainer(tmp_path, watch).fit(Unseen(outputs=outputs), *loaders)
     assert watch._run.session._shares.task == ("binary" if set(data.tensors[2].tolist()) == {0, 1} else "regression")
     assert "score" in watch.history[-1].values
 

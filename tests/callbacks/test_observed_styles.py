@@ -85,6 +85,10 @@ def test_the_truth_of_a_case_holds_where_the_monitor_is_told(name):
 TOLD = replace(CASES["leaves by name"], target=None)
 
 
+def plain(module, batch):
+    return module.net(batch["image"], batch["text"])
+
+
 def scaled(module, batch):
     return 1.001 * module.net(batch["image"], batch["text"])
 
@@ -102,7 +106,7 @@ def scaled(module, batch):
     ],
 )
 def test_what_differs_from_the_truth_would_be_found(changed, arguments, why):
-    found = run(replace(TOLD, **changed), task="multiclass", **arguments)
+    found = run(replace(TOLD, **changed), predict=plain, task="multiclass", **arguments)
     assert (found.verdict, found.why) == ("wrong", why)
     assert not found.allowed
 
@@ -115,15 +119,15 @@ def test_what_differs_from_the_truth_would_be_found(changed, arguments, why):
     ],
 )
 def test_what_is_missing_is_told_apart(changed, why):
-    found = run(replace(TOLD, **changed), task="multiclass")
+    found = run(replace(TOLD, **changed), predict=plain, task="multiclass")
     assert (found.verdict, found.why) == ("incomplete", why)
     assert not found.allowed
 
 
 def test_logits_that_differ_by_a_shift_over_the_classes_are_right():
     shifted = replace(TOLD, scores=lambda module, batch: scaled(module, batch) / 1.001 + batch["image"].sum())
-    assert run(shifted, task="multiclass").verdict == "right"
-    assert run(replace(shifted, task="regression"), task="regression").verdict == "wrong"
+    assert run(shifted, predict=plain, task="multiclass").verdict == "right"
+    assert run(replace(shifted, task="regression"), predict=plain, task="regression").verdict == "wrong"
 
 
 def test_an_error_of_the_users_own_is_no_refusal():

@@ -53,6 +53,7 @@ def questions(count: int, seed: int) -> TensorDataset:
     return TensorDataset(image, nn.functional.one_hot(kind, 4).float(), target)
 
 
+@pytest.mark.filterwarnings("ignore:swapping:mviz_lightning.errors.MonitorWarning")
 @pytest.mark.parametrize(("task", "soft"), [(None, False), ("multiclass", True)], ids=["bce", "cross_entropy"])
 @pytest.mark.parametrize("blind", [True, False], ids=["blind", "seeing"])
 def test_the_alarm_fires_for_a_model_that_ignores_its_pictures(

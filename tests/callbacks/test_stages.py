@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from helpers.toy import MODALITIES, SMALL, Toy, examples, fit, loader, monitor, trainer
+from helpers.toy import MODALITIES, SMALL, Toy, Unseen, examples, fit, loader, monitor, trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
@@ -254,7 +254,7 @@ def test_the_history_prints_a_row_for_each_run(tmp_path):
 def test_a_combined_loader_whose_other_half_ends_early_is_watched(tmp_path):
     from lightning.pytorch.utilities import CombinedLoader
 
-    class Half(Toy):
+    class Half(Unseen):
         def validation_step(self, batch, batch_idx, dataloader_idx=0):
             super().validation_step(batch["p"], batch_idx)
 
@@ -317,6 +317,7 @@ def test_a_loader_that_does_not_exist_is_said_without_a_sanity_check_too(tmp_pat
         fit(tmp_path, monitor(dataloader_idx=1), num_sanity_val_steps=0)
 
 
+@pytest.mark.filterwarnings("ignore:swapping:mviz_lightning.errors.MonitorWarning")
 def test_another_model_in_the_same_trainer_is_measured_itself(tmp_path):
     watch = monitor()
     chosen = fit(tmp_path, watch)
@@ -398,6 +399,7 @@ def test_lazy_layers_are_tried_after_the_first_step_has_made_them(tmp_path):
     assert all(row.values for row in watch.history)
 
 
+@pytest.mark.filterwarnings("ignore:swapping:mviz_lightning.errors.MonitorWarning")
 def test_a_model_whose_outputs_do_not_vary_is_qualified(tmp_path):
     module, watch = Toy(), monitor()
     torch.nn.init.zeros_(module.head.weight)

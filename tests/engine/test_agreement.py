@@ -64,6 +64,20 @@ def test_masked_classes_do_not_count():
     assert deviation(masked, masked + 0.1 * OTHER) == pytest.approx(expected, rel=1e-4)
 
 
+def test_classes_that_some_rows_mask_count_in_the_others():
+    masked = OUTPUTS.clone()
+    masked[:4, 1] = -1e9
+    torch.testing.assert_close(spread(masked)[1], OUTPUTS[4:, 1].double().std(correction=0))
+    assert agree(masked, masked)
+    assert not agree(masked, masked + torch.tensor([0.0, 0.1, 0.0]))
+
+
+def test_a_mask_that_one_evaluation_lacks_is_a_deviation():
+    masked = OUTPUTS.clone()
+    masked[:4, 1] = -1e9
+    assert min(deviation(masked, OUTPUTS), deviation(OUTPUTS, masked)) > 1e8
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_counts_only_where_it_changes_place(value):
     broken, finite = OUTPUTS.clone(), torch.arange(16) != 3

@@ -29,7 +29,7 @@ from mviz_lightning.batch import Probe, Segments
 from mviz_lightning.batch import rows as leaves
 from mviz_lightning.engine import Evaluator, Query, join
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.evaluator import device_of
+from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.model_outputs import scores
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())

@@ -261,7 +261,7 @@ def test_no_more_modalities_are_shown_than_there_is_room_for() -> None:
 
 def planted_kinds():
     batch = {**planted.errors("binary")[0], "table": torch.rand(planted.COUNT, 3)}
-    module = planted.Pair(*(torch.zeros(planted.COUNT, 1) for _ in range(2)))
+    module = planted.Pair(torch.linspace(-1, 1, planted.COUNT).unsqueeze(1), torch.zeros(planted.COUNT, 1))
 
     class Three(planted.Pair):
         def forward(self, image, text, table):

@@ -400,6 +400,7 @@ def test_a_layer_before_the_fusion_is_told() -> None:
     assert result_of(session(seeded(Planted))).unfused is None
 
 
+@pytest.mark.filterwarnings("ignore:swapping 'image' among 16 examples leaves the scores the same")
 def test_a_model_that_follows_one_modality_is_not_told_of_another_layer() -> None:
     class TextOnly(Planted):
         def forward(self, image: Tensor, text: Tensor) -> Tensor:

@@ -240,6 +240,7 @@ def test_lime_tells_how_well_it_foretells_masks_and_others_do_not(power: int, tr
                 assert part.r2 is None
 
 
+@pytest.mark.filterwarnings("ignore:swapping 'b' among 16 examples leaves the scores the same")
 @pytest.mark.parametrize("hearing", [0.0, 1e-8], ids=["not at all", "within rounding"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_modality_that_is_not_used_adds_nothing(method: str, hearing: float) -> None:

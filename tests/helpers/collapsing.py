@@ -58,7 +58,7 @@ class Known(LightningModule):
         columns = {
             "multiclass": [self.cut - score, score - self.cut],
             "binary": [score - self.cut],
-            "multilabel": [score + 0.5, score - 0.5],
+            "multilabel": [score + 0.5, 0.5 - score],
             "regression": [score],
         }
         return torch.stack(columns[self.kind], 1)
@@ -87,7 +87,7 @@ def data(count: int = 256, kind: str = "multiclass", weights: Any = WEIGHTS, cut
     labels = {
         "multiclass": (score > cut).long(),
         "binary": (score > cut).float(),
-        "multilabel": torch.stack([score > -0.5, score > 0.5], 1).long(),
+        "multilabel": torch.stack([score > -0.5, score < 0.5], 1).long(),
         "regression": score,
     }
     return DataLoader(TensorDataset(*modalities, labels[kind]), batch_size=count // 4)

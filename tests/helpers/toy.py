@@ -46,6 +46,13 @@ class Toy(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class Unseen(Toy):
+    """Gives its scores to no loss and to no metric in a validation, so that its call is guessed."""
+
+    def validation_step(self, batch: Any, _: int, dataloader_idx: int = 0) -> None:
+        self.log("val_loss", 0.0, batch_size=1, add_dataloader_idx=dataloader_idx > 0)
+
+
 def examples(count: int = 64, sizes: tuple[int, ...] = (4, 3), classes: int = 3, seed: int = 0) -> TensorDataset:
     generator = torch.Generator().manual_seed(seed)
     modalities = [torch.randn(count, size, generator=generator) for size in sizes]

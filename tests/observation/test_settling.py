@@ -169,6 +169,44 @@ def test_two_losses_on_one_head_are_one_head() -> None:
     assert list(found.further) == []
 
 
+def test_sums_of_one_output_are_one_head() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z, y = m(b["image"], b["text"]), (b["y"][:, None] > torch.arange(5)).float()
+        return -(functional.logsigmoid(z) * y + (functional.logsigmoid(z) - z) * (1 - y)).mean()
+
+    found, module = run(step)
+
+    assert list(found.further) == []
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
+
+
+def test_columns_from_which_one_value_is_taken_off_are_quantiles() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z = m(b["image"], b["text"])
+        errors = torch.stack([b["y"] - z[:, column] for column in range(3)])
+        return torch.maximum(0.9 * errors, -0.1 * errors).mean()
+
+    found, module = run(step, outputs=3)
+
+    assert found.task == "regression"
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
+
+
+def test_of_several_contrasts_the_first_grid_counts() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        image, text, both = m.image_net(b["image"]), m.text_net(b["text"]), m(b["image"], b["text"])
+        own = torch.arange(len(image))
+        return functional.cross_entropy(image @ text.T, own) + functional.cross_entropy(text @ both.T, own)
+
+    found, module = run(step)
+    data = other()
+
+    assert len(found.further) == 1
+    with torch.no_grad():
+        grid = module.image_net(data["image"]) @ module.text_net(data["text"]).T
+    torch.testing.assert_close(scores_of(found, module, data), grid)
+
+
 def test_the_head_of_all_modalities_is_the_main_one() -> None:
     def step(m: Any, b: Any) -> Tensor:
         alone = functional.cross_entropy(m.image_net(b["image"]), b["y"])

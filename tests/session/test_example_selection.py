@@ -20,7 +20,7 @@ from mviz_lightning.engine.processes import OtherRankError, Ranks
 from mviz_lightning.explainers import DIME, Explainer, Explanation, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import Task, design
-from mviz_lightning.session.example_selection import spread
+from mviz_lightning.session.example_selection import classes_in_turn
 from mviz_lightning.session.runner import Runner
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import Record
@@ -87,9 +87,9 @@ def test_examples_come_from_all_classes_in_turn_mistakes_first(
 ) -> None:
     examples = torch.arange(len(outputs)) + 50
 
-    assert spread(outputs, target, examples, task, len(outputs)) == [50 + k for k in expected]
-    assert spread(outputs, target, examples, task, 2) == [50 + k for k in expected[:2]]
-    assert spread(outputs, target, examples, task, 0) == []
+    assert classes_in_turn(outputs, target, examples, task, len(outputs)) == [50 + k for k in expected]
+    assert classes_in_turn(outputs, target, examples, task, 2) == [50 + k for k in expected[:2]]
+    assert classes_in_turn(outputs, target, examples, task, 0) == []
 
 
 # -- Explained by one process and by several ---------------------------------------------------------------------------

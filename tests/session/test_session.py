@@ -567,6 +567,7 @@ def test_a_probe_that_is_too_large_leaves_its_fingerprint_only() -> None:
     first = completed(config(target="multiclass"), model(TWO, 3))
     size = sum(leaf.nbytes for leaf in first.probe.leaves.values())
     whole = {"fingerprint", "group_size", "leaves", "groups", "positions", "pool", "label_names", "content"}
+    whole |= {"bounds", "own_shapes"}
     assert set(first.state(size)) == whole
     assert set(first.state(size - 1)) == {"fingerprint", "group_size"}
     assert set(first.state(0)) == {"fingerprint", "group_size"}

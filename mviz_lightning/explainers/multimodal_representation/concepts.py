@@ -139,7 +139,8 @@ def texts(probe: Probe) -> dict[str, ModalityType]:
             try:
                 modality_type = modality_type_of(modality, probe.leaves[path])
                 if issubclass(modality_type, Text):
-                    found[name] = modality_type(replace(modality, max_segments=EVERY_WORD), probe.leaves, path)
+                    every = replace(modality, max_segments=EVERY_WORD)
+                    found[name] = modality_type(every, probe.leaves, path, probe.own_entries(path))
             except ConfigurationError:
                 continue
     return found

@@ -1,0 +1,192 @@
+"""Padding: how examples of different shapes become one leaf, and which entries of it are real."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.reservoir import Example
+from mviz_lightning.batch.rows import is_ragged, join_leaves
+from mviz_lightning.batch.schema import BatchSchema
+
+FEWEST_VOTES = 2
+"""Smallest number of examples that can tell that a mask is the other way round."""
+
+
+def collate(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
+    """Join examples to leaves.
+
+    Examples of different shapes are padded to the largest one, once, so that they are the same in every chunk. The
+    padding is in front of the values if the modality's masks show that the user's own batches are padded in front, else
+    behind them.
+
+    Args:
+        schema: The batch's schema.
+        rows: The examples.
+    """
+    return {path: _collate_leaf(schema, path, rows) for path in schema.owners}
+
+
+def _collate_leaf(schema: BatchSchema, path: str, rows: Sequence[Example]) -> Any:
+    column = [row[path] for row in rows]
+    if not is_ragged(column):
+        return join_leaves(column)
+    modality = _modality_of(schema, path)
+    return join_leaves(column, _pad_value(path, modality, rows), in_front=_padded_in_front(modality, rows))
+
+
+def own_bounds(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Tensor]:
+    """Return where the examples' own entries are in leaves that :func:`collate` pads.
+
+    Args:
+        schema: The batch's schema.
+        rows: The examples.
+
+    Returns:
+        Path -> ``(N, D, 2)`` long: where the entries of each example start and stop along each of the D dimensions
+        behind the first. Leaves whose examples have one shape are absent.
+    """
+    columns = {path: [row[path] for row in rows] for path in schema.owners}
+    return {
+        path: _bounds(column, in_front=_padded_in_front(_modality_of(schema, path), rows))
+        for path, column in columns.items()
+        if is_ragged(column)
+    }
+
+
+def _bounds(column: Sequence[Any], *, in_front: bool) -> Tensor:
+    shapes = torch.tensor([leaf.shape[1:] for leaf in column])
+    starts = torch.zeros_like(shapes)
+    if in_front:
+        starts[:, 0] = shapes[:, 0].max() - shapes[:, 0]
+    return torch.stack([starts, starts + shapes], -1)
+
+
+def within_bounds_of(bounds: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return ``(N, *shape)`` bool, True at the examples' own entries.
+
+    Args:
+        bounds: ``(N, D, 2)`` where they start and stop along each dimension.
+        shape: The D sizes of the padded leaf behind its first.
+    """
+    inside = torch.ones(len(bounds), *shape, dtype=torch.bool)
+    for axis, size in enumerate(shape):
+        start, stop = (bound.view(-1, *[1] * len(shape)) for bound in bounds[:, axis].unbind(-1))
+        place = torch.arange(size).view(-1, *[1] * (len(shape) - axis - 1))
+        inside &= (place >= start) & (place < stop)
+    return inside
+
+
+def _modality_of(schema: BatchSchema, path: str) -> Modality | None:
+    return None if path in schema.unowned else schema.modalities[schema.names[schema.owners[path]]]
+
+
+def _padded_in_front(modality: Modality | None, rows: Sequence[Example]) -> bool:
+    """Tell whether the user's own batches are padded in front, as is usual for decoders that read the last position."""
+    if modality is None:
+        return False
+    masks = [real.flatten() for row in rows if (real := modality.real_entries(row)) is not None]
+    padded = [real for real in masks if bool(real.any()) and not bool(real.all())]
+    return bool(padded) and all(not real[0] and bool(real[-1]) for real in padded)
+
+
+def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) -> float:
+    """Return the value with which the user's own batches are padded: the most frequent one at the mask's padding."""
+    if modality is None:
+        return 0
+    if path == modality.mask_leaf:
+        return modality.hiding
+    if modality.pad_value is not None and path == modality.values:
+        return modality.pad_value
+    padding = [found[~real].flatten() for row in rows for found, real in _with_mask(modality, row, path)]
+    seen = torch.cat(padding) if padding else torch.zeros(0)
+    return float(seen.mode().values) if len(seen) else 0
+
+
+def _with_mask(modality: Modality, row: Example, path: str) -> Iterable[tuple[Tensor, Tensor]]:
+    """Yield a leaf's ``(P, D)`` entries with ``(P,)`` bool, True at real ones, if the mask has an entry for each."""
+    real, leaf = modality.real_entries(row), row.get(path)
+    if real is None or not isinstance(leaf, Tensor):
+        return
+    if real.dim() > 1 and real.shape == leaf.shape[: real.dim()]:
+        yield leaf.reshape(real.numel(), -1), real.flatten()
+    elif real.dim() > 1 and real.shape[1:] == leaf.shape[leaf.dim() - real.dim() + 1 :]:  # pixels, below channels
+        yield leaf.reshape(-1, real.numel()).T, real.flatten()
+    elif leaf.dim() > 1 and (along := real_along(real, leaf.shape[1])) is not None:
+        yield leaf.reshape(along.numel(), -1), along.flatten()
+
+
+def real_along(real: Tensor | None, length: int) -> Tensor | None:
+    """Return which entries along one axis are not padding.
+
+    Args:
+        real: Booleans, True at real entries: ``(N, length)``, with or without further axes of size 1, or
+            ``(N, ..., length)`` with one mask per query.
+        length: Entries of an example.
+
+    Returns:
+        ``(N, length)`` boolean; None without a mask, or where the mask has another length.
+    """
+    if real is None or real.dim() < 2:
+        return None
+    if real[0].numel() == length:
+        return real.flatten(1)
+    return real.flatten(1, -2).any(1) if real.shape[-1] == length else None
+
+
+def with_masks_read(schema: BatchSchema, rows: Sequence[Mapping[str, Any]]) -> BatchSchema:
+    """Return the schema with each ``mask`` read as the examples show: as a ``padding_mask`` where it is one.
+
+    What stands at padding is constant in an example, and what stands at real entries is not. Where that decides
+    nothing, the mask is read as it was declared.
+
+    Args:
+        schema: The batch's schema.
+        rows: Some examples, each a path -> leaf with one entry.
+    """
+    read = {name: _read(modality, schema.values[name][0], rows) for name, modality in schema.modalities.items()}
+    return replace(schema, modalities=read)
+
+
+def _read(modality: Modality, values: str, rows: Sequence[Mapping[str, Any]]) -> Modality:
+    if modality.mask is None:
+        return modality
+    turned = replace(modality, mask=None, padding_mask=modality.mask)
+    declared, inverted = (sum(_separates(way, row, values) for row in rows) for way in (modality, turned))
+    return turned if inverted >= FEWEST_VOTES and inverted > declared else modality
+
+
+def _separates(modality: Modality, row: Mapping[str, Any], values: str) -> bool:
+    """Tell whether, in one example, the real entries vary and the padding does not; a single entry cannot vary."""
+    return any(
+        _varies(found[real]) and (~real).sum() != 1 and not _varies(found[~real])
+        for found, real in _with_mask(modality, row, values)
+    )
+
+
+def _varies(entries: Tensor) -> bool:
+    known = entries.nan_to_num() if entries.is_floating_point() else entries
+    return bool((known != known[:1]).any())
+
+
+def read_as_padding_masks(declared: Mapping[str, Modality], schema: BatchSchema) -> str:
+    """Return one line that names the masks that are read the other way round than declared; empty if none is.
+
+    Args:
+        declared: Name -> modality as the user gave it.
+        schema: The schema that :func:`with_masks_read` returned.
+    """
+    turned = [
+        f"{modality.padding_mask!r} of {name}"
+        for name, modality in schema.modalities.items()
+        if modality.padding_mask is not None and declared[name].padding_mask is None
+    ]
+    if not turned:
+        return ""
+    return (
+        f"the mask {', '.join(turned)} is True at padding, as PyTorch's key_padding_mask is: what stands there is "
+        "constant, and what stands at False is not. It is read that way; padding_mask= in place of mask= says so."
+    )

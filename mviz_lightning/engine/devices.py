@@ -1,0 +1,17 @@
+"""Where a model's weights are: on which device, and whether each process holds only a part of them."""
+
+from itertools import chain
+
+import torch
+from torch import nn
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return a model's device; the CPU if it has no parameters and no buffers."""
+    tensor = next(chain(module.parameters(), module.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Tell whether this process holds only a part of the weights."""
+    return any(hasattr(parameter, "placements") for parameter in module.parameters())
