@@ -14,7 +14,6 @@ from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import describe_error
-from mviz_lightning.observation.heads import heads_of
 from mviz_lightning.observation.recorder import StepRecorder
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.ways import StepFunction
@@ -37,7 +36,7 @@ class ObservedStep:
     @property
     def record(self) -> StepRecord | None:
         """What the step showed; None if it gave no scores away."""
-        return self.watched if self.watched is not None and heads_of(self.watched) else None
+        return self.watched if self.watched is not None and self.watched.events else None
 
     @property
     def callable(self) -> frozenset[str] | None:

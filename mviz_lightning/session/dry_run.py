@@ -97,19 +97,24 @@ class DryRun:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
         refuse_placeholders(module, trial)
+        observed = self._observed(module, trial, precision, seen)
         try:
-            return self._tried(module, trial, precision, seen)
+            return self._tried(module, trial, precision, seen, observed)
         except ConfigurationError as error:
-            guessed = seen is not None and seen.record is None and self.config.predict is None
+            guessed = seen is not None and observed is None and self.config.predict is None
             hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
             if not hint:
                 raise
             raise ConfigurationError(f"{error}{hint}") from error
 
     def _tried(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        seen: ObservedStep | None,
+        observed: ObservedModel | None,
     ) -> TriedModel:
-        observed = self._observed(module, trial, precision, seen)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if observed is not None:
             trial = observed.labelled(trial, module) if self.config.target is None else trial
