@@ -120,7 +120,7 @@ def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> b
     return True
 
 
-def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
+def fill_absent_keys(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
     """Give callbacks that monitor a key a value where the run gave none; the curves keep their gap.
 
     EarlyStopping and ModelCheckpoint fail on an absent or NaN value. Every key keeps its last value; before the first,

@@ -193,7 +193,9 @@ class TrainerRun:
         values, sync = {} if row is None else row.values, self.session.ranks.count > 1
         log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync)
         if not values or not self.error_policy.guard(log, otherwise=False):
-            self.error_policy.guard(partial(trainer_facts.stand_in, trainer, self.name, self.keys, self.history))
+            self.error_policy.guard(
+                partial(trainer_facts.fill_absent_keys, trainer, self.name, self.keys, self.history)
+            )
         if row is None:
             return None
         self.error_policy.guard(partial(self.reporter.write, row))

@@ -51,7 +51,7 @@ AVERAGING_OPERATIONS = {ATEN.mean, ATEN.sum, ATEN.bmm, ATEN.mm}
 Reading: TypeAlias = Head | Literal["mixture"]
 """How probabilities are read: as what a softmax or sigmoid made of logits, or as an average that has no logits."""
 
-Made: TypeAlias = Reading | Literal["part"]
+Content: TypeAlias = Reading | Literal["part"]
 """What a tensor of a forward holds: probabilities, an average of such, or a part of an average."""
 
 
@@ -60,10 +60,10 @@ class _HeadMode(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._made: dict[int, Made | None] = {}
+        self._made: dict[int, Content | None] = {}
         self._kept: list[Any] = []  # a storage's address identifies it only while it lives
 
-    def made(self, tensor: Tensor) -> Made | None:
+    def made(self, tensor: Tensor) -> Content | None:
         """Return what a tensor of probabilities holds; None if it holds none."""
         return self._made.get(tensor.untyped_storage()._cdata)
 
@@ -84,7 +84,7 @@ class _HeadMode(TorchDispatchMode):
         return outputs
 
 
-def _made(operation: Any, given: Sequence[Tensor], before: Sequence[Made | None], output: Tensor) -> Made | None:
+def _made(operation: Any, given: Sequence[Tensor], before: Sequence[Content | None], output: Tensor) -> Content | None:
     """Return what the output of an operation holds, given what its inputs hold."""
     if operation in PRESERVING_OPERATIONS and len(set(before)) == 1:
         return before[0]
@@ -98,7 +98,7 @@ def _made(operation: Any, given: Sequence[Tensor], before: Sequence[Made | None]
     return None
 
 
-def _weighted(given: Sequence[Tensor], before: Sequence[Made | None], output: Tensor) -> Made | None:
+def _weighted(given: Sequence[Tensor], before: Sequence[Content | None], output: Tensor) -> Content | None:
     """Return what probabilities times weights hold. Weights have no entry of their own for each output.
 
     Probabilities times probabilities of the same outputs are a product of experts, of which the logits exist.

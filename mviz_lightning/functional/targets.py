@@ -60,7 +60,7 @@ def within_unit(target: Tensor) -> bool:
     return bool(((target >= -ROUNDED) & (target <= 1 + ROUNDED)).all())
 
 
-def whole(target: Tensor) -> bool:
+def whole_numbers(target: Tensor) -> bool:
     """Tell whether all targets are whole numbers."""
     return not target.is_floating_point() or bool((target == target.round()).all())
 
@@ -107,7 +107,7 @@ def _classes(rows: Tensor, known: Tensor, target: Tensor) -> Tensor:
     if rows.shape[1] > 1:
         soft = rows.double().masked_fill(~known.unsqueeze(1), IGNORED)
         return soft.argmax(1).masked_fill(~known, IGNORED) if one_each(rows[known]) else soft
-    return rows[:, 0].nan_to_num(IGNORED).long().masked_fill(~known, IGNORED) if whole(rows[known]) else target
+    return rows[:, 0].nan_to_num(IGNORED).long().masked_fill(~known, IGNORED) if whole_numbers(rows[known]) else target
 
 
 def _from_zero(classes: Tensor, outputs: int) -> Tensor:
@@ -118,7 +118,7 @@ def _from_zero(classes: Tensor, outputs: int) -> Tensor:
 def count_from_one(classes: Tensor, outputs: int) -> bool:
     """Tell whether the known class indices are 1 to C: C occurs, and neither 0 nor a number above C."""
     known = rows_of(classes)[labelled(classes)]
-    single = known.shape[1] == 1 and len(known) > 0 and whole(known)
+    single = known.shape[1] == 1 and len(known) > 0 and whole_numbers(known)
     return single and bool((known.min() >= 1) & (known.max() == outputs))
 
 
@@ -127,7 +127,7 @@ def _labels(rows: Tensor, known: Tensor) -> Tensor:
     signs = bool((found == -1).any()) and bool((found.abs() == 1).all())
     values = (found.double() + 1) / 2 if signs else found.double()
     values = values.clamp(0, 1) if within_unit(values) else values
-    form = values if bool(((values > 0) & (values < 1)).any()) or not whole(values) else values.long()
+    form = values if bool(((values > 0) & (values < 1)).any()) or not whole_numbers(values) else values.long()
     return form.new_full(rows.shape, IGNORED).masked_scatter(known.unsqueeze(1), form)
 
 

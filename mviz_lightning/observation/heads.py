@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
-from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, strength
+from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_rank
 from mviz_lightning.observation.provenance import Leaf, Made, Node, ancestors
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import is_numbering, task_of
@@ -212,7 +212,7 @@ def is_doubtful(head: ObservedHead) -> bool:
     if head.event.kind != "meeting":
         return False
     names = {name_at(link.node) for link in head.event.scores}
-    product = strength(head.event.name) == PRODUCT and not names & {*PROBABILITIES, LOGARITHM}
+    product = meeting_rank(head.event.name) == PRODUCT and not names & {*PROBABILITIES, LOGARITHM}
     one, several = math.prod(head.label.shape[1:]) == 1, math.prod(head.root.shape[1:]) > 1
     return product or (head.task is None and one and several and not names & DECISIONS)
 
@@ -245,7 +245,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         -sum(bool(head.root.tags & tags) for tags in modal),
         int(not head.metrics),
         KINDS.index(head.event.kind),
-        strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
+        meeting_rank(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )
 
 

@@ -19,7 +19,7 @@ PRODUCTS = {"mul", "__mul__", "__rmul__", "where", "einsum", "matmul", "add"}
 
 
 PRODUCT = 2
-"""Strength of a meeting in a product, the weakest."""
+"""Rank of a meeting in a product, which tells least surely."""
 
 
 def meeting_of(
@@ -29,7 +29,7 @@ def meeting_of(
 
     A submodule with weights that reads another leaf of the batch is part of the model, no loss.
     """
-    if strength(made.name) is None or any(has_weights(call.module) for call in open_calls if _is_part(call)):
+    if meeting_rank(made.name) is None or any(has_weights(call.module) for call in open_calls if _is_part(call)):
         return None
     if made.name == "__getitem__" and not isinstance(made.arguments[0][1], tuple):
         return None  # rows that are chosen or sorted by a label
@@ -39,7 +39,7 @@ def meeting_of(
     return (scores[0], targets[0]) if scores and targets else None
 
 
-def strength(name: str) -> int | None:
+def meeting_rank(name: str) -> int | None:
     """Return how surely the operation of a meeting tells labels: 0 looks labels up, 1 compares, 2 weighs."""
     for rank, names in enumerate((LOOKUPS, DIFFERENCES, PRODUCTS)):
         if name in names:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.targets import distributions, labelled, whole, within_unit
+from mviz_lightning.functional.targets import distributions, labelled, whole_numbers, within_unit
 from mviz_lightning.observation.heads import ObservedHead, row_picks
 from mviz_lightning.observation.provenance import Leaf, Node, ancestors
 from mviz_lightning.observation.spelling import NotSpellableError, Speller
@@ -95,7 +95,7 @@ def _task(head: ObservedHead) -> Task | None:
     outputs, labels = math.prod(head.root.shape[1:]), head.labels.cpu()
     known: Tensor = labels[labelled(labels)]
     if outputs > 1 and known[:1].numel() == 1:
-        return "multiclass" if whole(known) else None
+        return "multiclass" if whole_numbers(known) else None
     if outputs > 1 and distributions(known):
         return "multiclass"
     two = len(torch.unique(known)) <= 2 or within_unit(known)

@@ -14,10 +14,11 @@ from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
 
 from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.engine.dependency_tags import Tags
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
-from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
+from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, nodes_in
 from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
 

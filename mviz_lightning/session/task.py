@@ -13,7 +13,7 @@ from mviz_lightning.functional.targets import (
     labelled,
     one_each,
     standard_form,
-    whole,
+    whole_numbers,
     within_unit,
 )
 
@@ -61,7 +61,7 @@ def _guess(outputs: int, target: Tensor | None) -> Task:
             )
         return "regression"
     values, known = target[:1].numel(), target[labelled(target)]
-    if outputs > 1 and (distributions(known) if values == outputs else values == 1 and whole(known)):
+    if outputs > 1 and (distributions(known) if values == outputs else values == 1 and whole_numbers(known)):
         return "multiclass"
     if outputs == 1:
         return "binary" if bool(((known == 0) | (known == 1)).all()) else "regression"
@@ -122,7 +122,7 @@ def _require_fit(task: Task, outputs: int, target: Tensor) -> None:
             f"task={task!r} with {outputs} outputs needs targets of {expected} value(s) an example; they have {shape}. "
             "Say task= if it was guessed wrong, or target= with the path of the right leaf."
         )
-    if task == "multiclass" and not soft and not whole(target):
+    if task == "multiclass" and not soft and not whole_numbers(target):
         raise ConfigurationError(
             f'task="multiclass" needs class indices as target; they are {target.dtype}. Say task= or another target=.'
         )

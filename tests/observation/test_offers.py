@@ -114,7 +114,9 @@ class Fused(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("step", "names"), CALLED.values(), ids=CALLED)
-def test_only_what_ends_the_step_may_stand_for_the_model(step: Callable[[Any, Any], Any], names: set[str] | None) -> None:
+def test_only_what_ends_the_step_may_stand_for_the_model(
+    step: Callable[[Any, Any], Any], names: set[str] | None
+) -> None:
     module = TwoNets(step)
     module.nets, module.head = torch.nn.ModuleList(Fused() for _ in range(3)), torch.nn.Linear(5, 2)
     try:
