@@ -65,7 +65,7 @@ def at_least(least: int, name: str, value: int, place: str = "{}") -> int:
     return value
 
 
-def whole(name: str, value: int, example: int = 0) -> int:
+def whole_number(name: str, value: int, example: int = 0) -> int:
     """Return a whole number.
 
     Args:

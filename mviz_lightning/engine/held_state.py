@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mviz_lightning.engine.inert import stand_in
+from mviz_lightning.engine.inert import inert_in_place
 from mviz_lightning.engine.reach import (
     attributes_of,
     cell_content,
@@ -58,7 +58,7 @@ class HeldState:
         """Replace loggers, files and iterators by what does not change them. The snapshots bring them back."""
         for holder in self._holders:
             for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-                found = stand_in(value)
+                found = inert_in_place(value)
                 if found is not value:
                     (dict if isinstance(holder, dict) else list).__setitem__(holder, key, found)
 

@@ -134,7 +134,7 @@ COPYABLE = tuple(map(type, (iter([]), iter(()), iter(range(0)), count())))
 """Types of iterators of which a copy goes on by itself."""
 
 
-def stand_in(value: Any) -> Any:
+def inert_in_place(value: Any) -> Any:
     """Return what takes a value's place while nothing may change it; the value itself if it may stay.
 
     Loggers and files that are open for writing become inert. Of an iterator, a copy goes on; where no copy would go on

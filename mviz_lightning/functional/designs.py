@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import whole
+from mviz_lightning.errors import whole_number
 from mviz_lightning.functional import anova, uc_and_mi
 
 
@@ -69,7 +69,7 @@ def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int =
     Raises:
         ValueError: Too few modalities, too small a group, or a seed that is no whole number.
     """
-    whole("seed", seed)
+    whole_number("seed", seed)
     if modalities < 2:
         raise ValueError(f"modalities={modalities}: contribution shares compare modalities; give 2 or more.")
     if size < smallest_group(modalities):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as losses
 from torchmetrics import Metric
 
-from mviz_lightning.observation.provenance import Call, Made, Node, Provenance, nodes_in
+from mviz_lightning.observation.provenance import Call, Computed, Node, Provenance, nodes_in
 
 Takes: TypeAlias = Literal["logits", "log_probabilities", "probabilities", "values", "anything"]
 """What a loss or a metric is given: anything is logits, probabilities or predicted classes."""
@@ -136,12 +136,12 @@ class ChainWalk:
         while found is not None:
             yield found
             node = self.provenance.of(found)
-            passes = isinstance(node, Made) and node.name in through and self._open(node) and _single(node)
+            passes = isinstance(node, Computed) and node.name in through and self._open(node) and _single(node)
             if passes and name_at(node) == LOGARITHM:
                 through = through | SMOOTHING  # under a logarithm, what is added is no prior
             found = self.provenance.source(found) if passes else None
 
-    def _open(self, node: Made) -> bool:
+    def _open(self, node: Computed) -> bool:
         return node.within is None or node.within in self.open_calls
 
     def _rows(self, tensor: Tensor) -> Tensor | None:
@@ -153,10 +153,10 @@ class ChainWalk:
 
 def name_at(node: Node) -> str:
     """Return the name of the operation that made a tensor; ``""`` if none did."""
-    return node.name if isinstance(node, Made) else ""
+    return node.name if isinstance(node, Computed) else ""
 
 
-def _single(node: Made) -> bool:
+def _single(node: Computed) -> bool:
     """Tell whether an operation has one tensor operand, apart from the mask or the indices of a selection."""
     operands = list(nodes_in(node.arguments))
     return len(operands) == 1 or (node.name == "__getitem__" and not any(operand.learned for operand in operands[1:]))

@@ -9,8 +9,8 @@ from torchmetrics import Metric
 
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
-from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, strength
-from mviz_lightning.observation.provenance import Leaf, Made, Node, ancestors
+from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_strength
+from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import is_numbering, task_of
 
@@ -121,7 +121,7 @@ def _first_by_example(links: Sequence[Link]) -> int:
 
 def _selects(node: Node) -> bool:
     """Tell whether an operation selects a part of every row."""
-    if name_at(node) not in SELECTIONS or not isinstance(node, Made):
+    if name_at(node) not in SELECTIONS or not isinstance(node, Computed):
         return False
     return not (node.name == "__getitem__" and isinstance(node.arguments[0][1], Node))
 
@@ -191,7 +191,7 @@ def _same_scores(left: Node, right: Node) -> bool:
 def _single_line(node: Node) -> Iterable[Node]:
     """Yield the tensors that one was made from alone: by operations with one operand, or with two made from one."""
     waiting = [node]
-    while waiting and all(isinstance(one, Made) for one in waiting):
+    while waiting and all(isinstance(one, Computed) for one in waiting):
         latest = max(waiting, key=lambda one: len(list(ancestors(one))))
         waiting = list({id(one): one for one in (*waiting, *latest.inputs) if one is not latest}.values())
         if len(waiting) == 1:
@@ -212,7 +212,7 @@ def is_doubtful(head: ObservedHead) -> bool:
     if head.event.kind != "meeting":
         return False
     names = {name_at(link.node) for link in head.event.scores}
-    product = strength(head.event.name) == PRODUCT and not names & {*PROBABILITIES, LOGARITHM}
+    product = meeting_strength(head.event.name) == PRODUCT and not names & {*PROBABILITIES, LOGARITHM}
     one, several = math.prod(head.label.shape[1:]) == 1, math.prod(head.root.shape[1:]) > 1
     return product or (head.task is None and one and several and not names & DECISIONS)
 
@@ -245,13 +245,13 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         -sum(bool(head.root.tags & tags) for tags in modal),
         int(not head.metrics),
         KINDS.index(head.event.kind),
-        strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
+        meeting_strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )
 
 
 def row_picks(node: Node) -> set[Node]:
     """Return the masks and the indices with which rows of leaves were picked or sorted on the way to a tensor."""
-    picked = (one for one in ancestors(node) if isinstance(one, Made) and one.name == "__getitem__")
+    picked = (one for one in ancestors(node) if isinstance(one, Computed) and one.name == "__getitem__")
     found = [(one.arguments[0][0], one.arguments[0][1]) for one in picked]
     return {index for source, index in found if isinstance(source, Leaf) and isinstance(index, Node)}
 
@@ -260,6 +260,6 @@ def row_mask(links: Sequence[Link], place: int) -> Node | None:
     """Return the mask or the indices with which the step picks rows of a tensor; None if it picks none."""
     for link in links[:place]:
         node = link.node
-        if isinstance(node, Made) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):
+        if isinstance(node, Computed) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):
             return node.arguments[0][1]
     return None

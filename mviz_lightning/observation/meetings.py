@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mviz_lightning.observation.provenance import Call, Made, Node
+from mviz_lightning.observation.provenance import Call, Computed, Node
 from mviz_lightning.observation.step_record import StepRecord
 
 LOOKUPS = {"gather", "__getitem__", "take_along_dim", "index_select", "index_put", "scatter"}
@@ -23,13 +23,13 @@ PRODUCT = 2
 
 
 def meeting_of(
-    made: Made, operands: list[Node], record: StepRecord, open_calls: list[Call]
+    made: Computed, operands: list[Node], record: StepRecord, open_calls: list[Call]
 ) -> tuple[Node, Node] | None:
     """Return the scores and the label that meet in an operation for the first time; None if none do.
 
     A submodule with weights that reads another leaf of the batch is part of the model, no loss.
     """
-    if strength(made.name) is None or any(has_weights(call.module) for call in open_calls if _is_part(call)):
+    if meeting_strength(made.name) is None or any(has_weights(call.module) for call in open_calls if _is_part(call)):
         return None
     if made.name == "__getitem__" and not isinstance(made.arguments[0][1], tuple):
         return None  # rows that are chosen or sorted by a label
@@ -39,7 +39,7 @@ def meeting_of(
     return (scores[0], targets[0]) if scores and targets else None
 
 
-def strength(name: str) -> int | None:
+def meeting_strength(name: str) -> int | None:
     """Return how surely the operation of a meeting tells labels: 0 looks labels up, 1 compares, 2 weighs."""
     for rank, names in enumerate((LOOKUPS, DIFFERENCES, PRODUCTS)):
         if name in names:

@@ -11,7 +11,7 @@ from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import distributions, labelled, whole, within_unit
 from mviz_lightning.observation.events import DECISIONS, PROBABILITIES
 from mviz_lightning.observation.heads import ObservedHead, row_picks
-from mviz_lightning.observation.provenance import Leaf, Made, Node, ancestors
+from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
 from mviz_lightning.observation.spelling import NotSpellableError, Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import task_of
@@ -47,7 +47,7 @@ def offered_rows(record: StepRecord) -> str:
 
 def _before_summary(node: Node, record: StepRecord) -> Node:
     """Return the rows of which others are probabilities, predictions or one number each."""
-    while isinstance(node, Made) and not node.results and node.name in SUMMARIES:
+    while isinstance(node, Computed) and not node.results and node.name in SUMMARIES:
         before = [one for one in node.inputs if record.is_fused(one)]
         if len(before) != 1:
             break

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mviz_lightning.batch import tree
-
-Tags: TypeAlias = int
-"""Bit set of the batch's leaves that reached a tensor."""
+from mviz_lightning.engine.dependency_tags import Tags
 
 
 @dataclass(eq=False)
@@ -76,7 +74,7 @@ class Foreign(Node):
 
 
 @dataclass(eq=False)
-class Made(Node):
+class Computed(Node):
     """What an operation returned.
 
     Attributes:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import tree
 from mviz_lightning.engine.isolation import isolated
-from mviz_lightning.observation.provenance import BatchPart, Call, Held, Leaf, Made, Node
+from mviz_lightning.observation.provenance import BatchPart, Call, Computed, Held, Leaf, Node
 from mviz_lightning.observation.step_record import StepRecord
 
 MOST_OPERATIONS = 12
@@ -39,7 +39,7 @@ class Evaluation:
     done: dict[int, Any] = field(default_factory=dict)
 
 
-Step: TypeAlias = Callable[[Evaluation], Any]
+RecipeStep: TypeAlias = Callable[[Evaluation], Any]
 """One step of a recipe."""
 
 
@@ -53,7 +53,7 @@ class Recipe:
         size: ``batch -> number of examples``.
     """
 
-    step: Step
+    step: RecipeStep
     call: Call | None
     size: Callable[[Any], int]
 
@@ -87,7 +87,7 @@ class RecipeWriter:
         if step is not None:
             yield Recipe(step, None, self._size)
 
-    def _tried(self, write: Callable[[], Step]) -> Step | None:
+    def _tried(self, write: Callable[[], RecipeStep]) -> RecipeStep | None:
         self._operations = 0
         try:
             return write()
@@ -97,7 +97,7 @@ class RecipeWriter:
     def _size(self, batch: Any) -> int:
         return self.record.schema.size(self.record.schema.leaves(batch))
 
-    def _node(self, node: Node) -> Step:
+    def _node(self, node: Node) -> RecipeStep:
         """Return the step of a tensor: of the outermost call that can be repeated, else of its operation."""
         for call, keys in reversed(node.results if self.learned else []):
             try:
@@ -106,18 +106,18 @@ class RecipeWriter:
                 continue
         return self._made(node)
 
-    def _made(self, node: Node) -> Step:
+    def _made(self, node: Node) -> RecipeStep:
         if isinstance(node, Leaf):
             keys = node.keys
             return lambda run: tree.get(run.batch, keys)
         if isinstance(node, Held) and self.learned:
             owner, attribute = node.owner, node.attribute
             return lambda run: getattr(run.module.get_submodule(owner), attribute)
-        if isinstance(node, Made):
+        if isinstance(node, Computed):
             return self._operation(node)
         raise NotRepeatableError("a tensor of the step was made outside PyTorch or before the step")
 
-    def _operation(self, node: Made) -> Step:
+    def _operation(self, node: Computed) -> RecipeStep:
         self._operations += 1
         if self._operations > MOST_OPERATIONS:
             raise NotRepeatableError(f"more than {MOST_OPERATIONS} operations stand outside modules")
@@ -135,7 +135,7 @@ class RecipeWriter:
 
         return _Once(node, operate)
 
-    def _result(self, call: Call, keys: tree.Keys) -> Step:
+    def _result(self, call: Call, keys: tree.Keys) -> RecipeStep:
         """Return the step that calls a module and takes a tensor from what it returns."""
         given = _Arguments(self, call.after)(call.arguments)
         name, module, direct = call.name, call.module, call.direct
@@ -164,7 +164,7 @@ class _Once:
     """
 
     owner: object
-    compute: Step
+    compute: RecipeStep
 
     def __call__(self, run: Evaluation) -> Any:
         """Return the value."""
@@ -188,7 +188,7 @@ class _Arguments:
     after: int
     sized: bool = False
 
-    def __call__(self, template: Any) -> Step:
+    def __call__(self, template: Any) -> RecipeStep:
         """Return a step that returns the arguments."""
         if isinstance(template, Node):
             return self._tensor(template)
@@ -200,12 +200,12 @@ class _Arguments:
             return lambda run: tree.replace(template, {keys: step(run) for keys, step in steps.items()})
         return self._constant(template)
 
-    def _tensor(self, node: Node) -> Step:
-        if self.after and isinstance(node, Made) and not node.learned:
+    def _tensor(self, node: Node) -> RecipeStep:
+        if self.after and isinstance(node, Computed) and not node.learned:
             raise NotRepeatableError("values left PyTorch before the call, which may be among its arguments")
         return self.writer._node(node)
 
-    def _constant(self, value: Any) -> Step:
+    def _constant(self, value: Any) -> RecipeStep:
         if isinstance(value, list | tuple) and value:
             if len(value) == self.writer.record.count > 1:
                 raise NotRepeatableError("a list has one entry for each example")
@@ -215,7 +215,7 @@ class _Arguments:
             return self._number(value)
         return lambda _: value
 
-    def _number(self, value: float) -> Step:
+    def _number(self, value: float) -> RecipeStep:
         if isinstance(value, float) and (value in self.writer.numbers or self.after):
             raise NotRepeatableError(f"the number {value:g} may be another one at the next validation")
         if self.sized and value == self.writer.record.count:

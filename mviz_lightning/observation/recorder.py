@@ -14,11 +14,12 @@ from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
 
 from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.engine.dependency_tags import Tags
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.pairs import scores_of_pairs
-from mviz_lightning.observation.provenance import BatchParts, Call, Held, Leaf, Made, Node, Provenance, Tags, nodes_in
+from mviz_lightning.observation.provenance import BatchParts, Call, Computed, Held, Leaf, Node, Provenance, nodes_in
 from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
 
@@ -147,7 +148,7 @@ class StepRecorder(TorchFunctionMode):
         for keys, tensor in tree.nodes(outputs):
             if not isinstance(tensor, Tensor) or (not changes and any(tensor is one for one in given)):
                 continue
-            node = Made(tags, learned, tuple(tensor.shape), [], func, template, keys, within, self._escapes)
+            node = Computed(tags, learned, tuple(tensor.shape), [], func, template, keys, within, self._escapes)
             self._provenance.put(tensor, node)
             if name in KEPT_ALIVE and given and not changes:
                 self._provenance.keep(tensor, given[0])
@@ -187,7 +188,7 @@ class StepRecorder(TorchFunctionMode):
                 if not self._provenance.known(tensor):  # of a scripted module, whose operations no mode sees
                     self._provenance.put(tensor, Node(tags, has_weights(call.module), tuple(tensor.shape)))
                 node = self._provenance.of(tensor)
-                learned = isinstance(node, Made) and has_weights(call.module)
+                learned = isinstance(node, Computed) and has_weights(call.module)
                 node.returned_by(call, keys, learned=learned)
                 if tensor.is_floating_point() and not self._open:
                     self.record.note_rows(node)
@@ -224,7 +225,7 @@ class StepRecorder(TorchFunctionMode):
 
         return recorded
 
-    def _met(self, node: Made, operands: list[Node], args: Any) -> None:
+    def _met(self, node: Computed, operands: list[Node], args: Any) -> None:
         """Record a first meeting of scores and labels."""
         found = meeting_of(node, operands, self.record, self._open)
         if found is not None:

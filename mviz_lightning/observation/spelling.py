@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mviz_lightning.batch import tree
 from mviz_lightning.observation.operators import ATOM, OPERATORS, UNARY, enclosed, pure
-from mviz_lightning.observation.provenance import BatchPart, Call, Held, Leaf, Made, Node
+from mviz_lightning.observation.provenance import BatchPart, Call, Computed, Held, Leaf, Node
 
 LeafCode: TypeAlias = Callable[[tree.Keys], str]
 """The keys of a leaf -> code: ``batch["image"]``."""
@@ -93,12 +93,12 @@ class Speller:
             return self.call(*node.results[-1], depth), ATOM
         if isinstance(node, Held):
             return self._path(node.owner, node.attribute), ATOM
-        return self._operation(node, depth) if isinstance(node, Made) else self._foreign()
+        return self._operation(node, depth) if isinstance(node, Computed) else self._foreign()
 
     def _foreign(self) -> Spelled:
         return self._only_for_people("a tensor of the step"), ATOM
 
-    def _operation(self, node: Made, depth: int) -> Spelled:
+    def _operation(self, node: Computed, depth: int) -> Spelled:
         positional, named = node.arguments
         name = pure(node.name)
         if named or name not in (OPERATORS, UNARY)[len(positional) == 1]:
@@ -111,7 +111,7 @@ class Speller:
         code = f"{enclosed(left, operator.binds)} {operator.symbol} {enclosed(right, operator.binds + 1)}"
         return code, operator.binds
 
-    def _function(self, node: Made, name: str, depth: int) -> str:
+    def _function(self, node: Computed, name: str, depth: int) -> str:
         """Return the code of an operation that has no operator of its own; of one that returns several, its place."""
         positional, named = node.arguments
         places = "".join(f"[{key!r}]" for key in node.keys)
@@ -128,7 +128,7 @@ class Speller:
             return self._only_for_people(owner)
         return f"{owner}.{name}({self._listed(positional[1:], named, depth)}){places}"
 
-    def _free(self, node: Made) -> str:
+    def _free(self, node: Computed) -> str:
         """Return the name of a function that is no method of tensors."""
         for home, found in (("torch", torch), ("torch.linalg", torch.linalg)):
             if hasattr(found, node.name):
@@ -174,7 +174,7 @@ class Speller:
         return text if self.whole or len(text) <= LONGEST else CUT, binds
 
 
-def _is_method(node: Made, name: str) -> bool:
+def _is_method(node: Computed, name: str) -> bool:
     """Tell whether an operation is called on its first argument, a tensor: ``x.softmax(1)``."""
     return isinstance(node.arguments[0][0], Node) and (
         name in ("getitem", "setitem") or getattr(node.function, "__name__", "") == "__get__" or hasattr(Tensor, name)

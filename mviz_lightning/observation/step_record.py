@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.engine.dependency_tags import Tags
 from mviz_lightning.errors import describe_error
 from mviz_lightning.observation.events import Event
-from mviz_lightning.observation.provenance import Node, Tags, ancestors
+from mviz_lightning.observation.provenance import Node, ancestors
 
 
 @dataclass

@@ -11,7 +11,7 @@ from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.observation.heads import ObservedHead
-from mviz_lightning.observation.provenance import Made
+from mviz_lightning.observation.provenance import Computed
 from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
 from mviz_lightning.observation.recorder import StepRecorder
 from mviz_lightning.observation.spelling import Speller
@@ -131,4 +131,4 @@ def name_of_step(step: StepFunction) -> str:
 
 def is_made(head: ObservedHead) -> bool:
     """Tell whether an operation of the step itself made the scores."""
-    return isinstance(head.root, Made) and not head.root.results
+    return isinstance(head.root, Computed) and not head.root.results

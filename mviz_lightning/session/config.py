@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError, at_least, listed, whole
+from mviz_lightning.errors import ConfigurationError, at_least, listed, whole_number
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
@@ -109,7 +109,7 @@ class SessionConfig:
         chosen = {name: least[name] for name in least if getattr(self, name) is not None}
         for name, bound in {**chosen, "reference": 2, "chunk_size": 2}.items():
             at_least(bound, name, getattr(self, name))
-        whole("seed", self.seed)
+        whole_number("seed", self.seed)
 
     def _require_groups(self) -> None:
         least = smallest_group(len(self.modalities))

@@ -199,7 +199,7 @@ class Bench:
         self.step()
         with stopwatch:
             own.release()
-            found = AgreementCheck(own, Ranks()).check(tried, "multiclass")
+            found = AgreementCheck.of(own, self.trial, "multiclass", Ranks()).check(tried)
         assert found is not None
         assert found.holds
         return stopwatch.seconds

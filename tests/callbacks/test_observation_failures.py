@@ -57,7 +57,7 @@ PARTS = [
     *((Provenance, name) for name in ("of", "put", "keep", "template", "known")),
     (WeakTensorKeyDictionary, "__setitem__"),
     (observed_step, "muted"),
-    (recorder, "_metrics"),
+    (recorder, "metrics_of"),
     (recorder, "meeting_of"),
     (settling, "heads_of"),
     (heads, "task_of"),
