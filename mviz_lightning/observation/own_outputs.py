@@ -40,6 +40,12 @@ class Agreement:
     deviation: float
     allowed: float
 
+    def __str__(self) -> str:
+        return (
+            f"the model's own predictions and the monitor's agree in {self.predictions:.0%} of {self.rows} examples "
+            f"(largest difference {self.deviation:.2g} of the outputs' spread)"
+        )
+
     @property
     def holds(self) -> bool:
         """Whether the outputs are the same, up to rounding."""

@@ -123,7 +123,7 @@ class Session(Preparation):
         found = check.reported(found, tried, probe)
         if self.config.on_disagreement == "withhold":
             raise WithheldError(found)
-        self.remarks.say(str(WithheldError(found)))
+        self.remarks.say(f"{found}, and the shares are logged all the same, since on_disagreement='log'")
         return found
 
     def _follow(self, model: TriedModel) -> None:
