@@ -42,8 +42,8 @@ class Collected:
         if plain_bytes(self.probe.leaves) <= limit:
             state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
             state |= {"positions": list(self.positions), "pool": self.pool}
-            state |= {"label_names": list(self.probe.label_names), "content": self._content}
-            state |= {"bounds": dict(self.probe.bounds), "own_shapes": self.probe.own_shapes}
+            state |= {"label_names": list(self.probe.label_names), "bounds": dict(self.probe.bounds)}
+            state |= {"own_shapes": self.probe.own_shapes, "content": self._content}
         return state
 
     @cached_property

@@ -205,7 +205,7 @@ def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
         ("Schedule", "count"),
         ("UnimodalCollapse", "judge"), ("UnimodalCollapse", "announce"), ("TrainerRun", "publish"),
         ("trainer_facts", "log"), ("trainer_facts", "step"), ("trainer_facts", "is_last_batch"),
-        ("History", "state"), ("Preparation", "collect"),
+        ("History", "state"), ("Session", "collect"),
     }  # fmt: skip
 
 
