@@ -114,7 +114,7 @@ class Spoil:
 
     def __init__(self, where: Any, name: str, error: type[Exception]) -> None:
         self.where, self.name, self.error, self.hits = where, name, error, 0
-        self.original = inspect.getattr_static(where, name)
+        self.original, self.inherited = inspect.getattr_static(where, name), name not in vars(where)
 
     def __enter__(self) -> "Spoil":  # noqa: PYI034
         def failing(*_: Any, **__: Any) -> Any:
@@ -125,7 +125,10 @@ class Spoil:
         return self
 
     def __exit__(self, *_: object) -> None:
-        setattr(self.where, self.name, self.original)
+        if self.inherited:
+            delattr(self.where, self.name)
+        else:
+            setattr(self.where, self.name, self.original)
 
 
 def inner() -> list[tuple[Any, str]]:
@@ -205,7 +208,7 @@ def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
         ("Schedule", "count"),
         ("UnimodalCollapse", "judge"), ("UnimodalCollapse", "announce"), ("TrainerRun", "publish"),
         ("trainer_facts", "log"), ("trainer_facts", "step"), ("trainer_facts", "is_last_batch"),
-        ("History", "state"), ("Session", "collect"),
+        ("History", "state"), ("Preparation", "collect"),
     }  # fmt: skip
 
 
