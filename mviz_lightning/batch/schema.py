@@ -107,13 +107,20 @@ class BatchSchema:
             ConfigurationError: The batch lacks one of them.
         """
         try:
-            return {path: tree.get(batch, keys) for path, keys in self.keys.items()}
+            found = {path: tree.get(batch, keys) for path, keys in self.keys.items()}
         except (KeyError, IndexError) as error:
             raise ConfigurationError(
                 f"a batch has no leaf {message_of(error)}, but the first one had; leaves of this batch: "
                 f"{describe_leaves(batch)}. "
                 "Give all batches of the validation loader the same leaves."
             ) from None
+        for path, leaf in found.items():
+            if leaf is None:
+                raise ConfigurationError(
+                    f"a batch holds None at the leaf {path!r}; allowed are leaves of the kind that the first batch had. "
+                    "Leave batches without a modality out of the validation loader."
+                )
+        return found
 
     def settled(self, batch: Any) -> "BatchSchema":
         """Return the schema without leaves of no modality that turn out not to hold one entry per example.

@@ -8,7 +8,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import (
+    _global_forward_hooks_with_kwargs,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
@@ -27,6 +31,12 @@ T = TypeVar("T")
 
 ESCAPES = {"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"}
 """Operations whose results leave PyTorch."""
+
+SHAPED = {
+    *("ones_like", "zeros_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like"),
+    *("new_ones", "new_zeros", "new_full", "new_empty", "new_tensor"),
+}
+"""Operations that take the shape of their operand and none of its values."""
 
 KEPT_ALIVE = passed("anything") | SMOOTHING
 """Operations whose operand is kept alive as long as their result."""
@@ -87,6 +97,8 @@ class StepRecorder(TorchFunctionMode):
         stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
         leave = register_module_forward_hook(self._leave_call, with_kwargs=True, always_call=True)
         stack.callback(leave.remove)
+        # Removing the hook leaves this entry behind, and torch.compile warns of it from then on.
+        stack.callback(_global_forward_hooks_with_kwargs.pop, leave.id, None)
         stack.enter_context(shadowed(self._module, "forward", self._direct_forward))
         for metric in metrics_of(self._module):
             stack.enter_context(shadowed(metric, "update", partial(self._updated, metric)))
@@ -144,7 +156,7 @@ class StepRecorder(TorchFunctionMode):
         outputs = args[0] if name == "__setitem__" else outputs
         within = self._open[-1] if self._open else None
         operands = list(nodes_in(template))
-        tags, learned = _union(operands)
+        tags, learned = (0, False) if name in SHAPED else _union(operands)
         for keys, tensor in tree.nodes(outputs):
             if not isinstance(tensor, Tensor) or (not changes and any(tensor is one for one in given)):
                 continue

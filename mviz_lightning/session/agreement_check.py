@@ -27,8 +27,8 @@ class WithheldError(RuntimeError):
 
     def __init__(self, agreement: Agreement) -> None:
         super().__init__(
-            f"{agreement}, so the shares are withheld. Pass on_disagreement='log' to log them all the same, or predict= "
-            "with the call of your step"
+            f"{agreement}, so the shares are withheld. Pass on_disagreement='log' to log them all the same, or "
+            "predict= with the call of your step"
         )
         self.agreement = agreement
 

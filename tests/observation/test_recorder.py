@@ -12,8 +12,8 @@ from mviz_lightning.observation.observed_step import StepObserver
 from mviz_lightning.observation.recorder import StepRecorder
 
 
-def global_hooks() -> tuple[int, int]:
-    return len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks)
+def global_hooks() -> list[int]:
+    return [len(held) for name, held in vars(hooks).items() if name.startswith("_global") and isinstance(held, dict)]
 
 
 def step(m: Any, b: Any) -> Any:

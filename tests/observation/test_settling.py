@@ -244,6 +244,19 @@ def test_two_heads_for_one_label_are_asked_about() -> None:
         run(step)
 
 
+def test_a_constant_of_the_labels_shape_is_no_label() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z = m(b["image"], b["text"])
+        real = m.image_net(b["image"]) + m.text_net(b["text"])
+        smooth = torch.full_like(b["y"].float(), 0.9)
+        adversarial = functional.binary_cross_entropy_with_logits(real[:, 0], smooth)
+        return functional.cross_entropy(z, b["y"]) + adversarial
+
+    found, module = run(step)
+
+    torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
+
+
 def test_scores_for_every_position_are_refused() -> None:
     def step(m: Any, b: Any) -> Tensor:
         z = m(b["image"], b["text"]).unsqueeze(2).expand(-1, -1, 4).clone()
