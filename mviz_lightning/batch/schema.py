@@ -117,7 +117,7 @@ class BatchSchema:
         for path, leaf in found.items():
             if leaf is None:
                 raise ConfigurationError(
-                    f"a batch holds None at the leaf {path!r}; allowed are leaves of the kind that the first batch had. "
+                    f"a batch holds None at the leaf {path!r}; allowed are leaves of the kind of the first batch's. "
                     "Leave batches without a modality out of the validation loader."
                 )
         return found

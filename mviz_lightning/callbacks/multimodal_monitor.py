@@ -30,6 +30,9 @@ from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord
 
+UNRELEASED = "the user's step could not be put back"
+"""What is said if the hooks of the observation cannot be removed."""
+
 
 @renamed_attributes(album="explanation_history")
 class MultimodalMonitor(Remembering):
@@ -210,7 +213,7 @@ class MultimodalMonitor(Remembering):
         dataloader_idx: int = 0,
     ) -> None:
         """Measure at the last batch: callbacks that average weights put the others back when the epoch ends."""
-        self._run.release()
+        self._error_policy.guard(self._run.release, failed=UNRELEASED)
         if not self._run.disabled:
             self._run.dry_run(trainer, pl_module)
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
@@ -251,5 +254,5 @@ class MultimodalMonitor(Remembering):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
-        self._run.release()
+        self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
         self._run.break_off()
