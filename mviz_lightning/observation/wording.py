@@ -52,13 +52,9 @@ def doubtful(head: ObservedHead, record: StepRecord) -> str:
 def unseen(record: StepRecord) -> str:
     """Return which rows of scores a step computes that gives none to a loss or a metric; ``""`` if it computes none."""
     found = offered_rows(record)
-    labels = [path for path in record.schema.unowned if path != record.schema.target]
-    where = (
-        f" If the labels are in the batch, add target={labels[0]!r}, or another leaf of no modality." if labels else ""
-    )
-    return (
-        found and f"\nYour step computes rows from all modalities.{where} If these are the scores, say so:\n    {found}"
-    )
+    leaves = ", ".join(path for path in record.schema.unowned if path != record.schema.target)
+    where = f" If one of the leaves {leaves} holds the labels, name it as the target too." if leaves else ""
+    return found and f"\nYour step computes rows from all modalities.{where} If they are scores, say so:\n    {found}"
 
 
 def without_rows(head: ObservedHead, record: StepRecord) -> str:
