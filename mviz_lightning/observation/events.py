@@ -33,15 +33,6 @@ LOSSES: dict[Callable[..., Any], Takes] = {
 }
 """Loss functions, whose first arguments are the scores and the target; the modules of ``torch.nn`` call them."""
 
-EMBEDDING_LOSSES = {
-    losses.cosine_embedding_loss,
-    losses.triplet_margin_loss,
-    losses.triplet_margin_with_distance_loss,
-    losses.margin_ranking_loss,
-    losses.hinge_embedding_loss,
-}
-"""Losses of embeddings, of which none is a score."""
-
 VIEWS = {
     *("view", "reshape", "squeeze", "unsqueeze", "flatten", "ravel", "view_as", "reshape_as", "unflatten"),
     *("T", "mT", "t", "transpose", "permute", "movedim", "swapaxes", "contiguous", "clone", "detach", "data"),

@@ -1,7 +1,6 @@
 """Compare a way of calling the model with the scores that the user's own step computed for the same examples."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,11 +89,3 @@ def _recombined(count: int, probe: Probe) -> Query:
 
 def _columns(outputs: Tensor) -> Tensor:
     return outputs.unsqueeze(1) if outputs.dim() == 1 else outputs
-
-
-def compared(evaluator: Evaluator, own: Tensor, probe: Probe) -> float | None:
-    """Return the deviation of the evaluator's scores from the user's own; None if they cannot be compared."""
-    with suppress(Exception):
-        found = _columns(_raw(evaluator, probe, _aligned(torch.arange(min(len(own), probe.size)), probe)))
-        return deviation(_columns(own[: len(found)].cpu()), found.cpu())
-    return None

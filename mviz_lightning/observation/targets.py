@@ -12,7 +12,7 @@ from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.heads import ObservedHead, row_mask
-from mviz_lightning.observation.provenance import Leaf, Node
+from mviz_lightning.observation.provenance import Node
 from mviz_lightning.observation.recipe import RecipeWriter, numbers_of
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
@@ -97,8 +97,3 @@ def _path_of(label: Node, record: StepRecord) -> str | None:
     """Return the path of the only leaf that reached a target."""
     paths = [path for path, keys in record.schema.keys.items() if record.leaves.get(keys, 0) & label.tags]
     return paths[0] if len(paths) == 1 else None
-
-
-def is_plain(head: ObservedHead) -> bool:
-    """Tell whether a target is a leaf of the batch as it is, or a view of one."""
-    return isinstance(head.event.target[-1].node, Leaf)

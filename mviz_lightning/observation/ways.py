@@ -11,7 +11,6 @@ from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.observation.heads import ObservedHead
-from mviz_lightning.observation.provenance import Computed
 from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
 from mviz_lightning.observation.recorder import StepRecorder
 from mviz_lightning.observation.spelling import Speller
@@ -127,8 +126,3 @@ def scores_by(compute: Callable[[nn.Module, Any], Tensor]) -> Predict:
 def name_of_step(step: StepFunction) -> str:
     """Return a step's name, for messages: ``validation_step``."""
     return step if isinstance(step, str) else str(getattr(step, "__name__", type(step).__name__))
-
-
-def is_made(head: ObservedHead) -> bool:
-    """Tell whether an operation of the step itself made the scores."""
-    return isinstance(head.root, Computed) and not head.root.results
