@@ -70,7 +70,8 @@ def target_in_modality(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores whose target belongs to a modality cannot be measured."""
     return (
         f"{_scores(head, record)} is compared by {head.event.name} with "
-        f"{_target(head, record)}, which modalities= names: it is an input, and no label. "
+        f"{_target(head, record)}, which modalities= names: it is an input, and no label. If it "
+        "holds the labels, leave it out of modalities=. "
         f"Say which scores are measured, and the labels, if there are any{offer(head, record)}"
     )
 
