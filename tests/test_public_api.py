@@ -26,9 +26,9 @@ PUBLIC = {
         "Design", "GridDesign", "TupleDesign", "contribution_shares", "decomposable", "design", "half_splits",
         "share_ratios", "split_components", "two_way_components",
         # intervals
-        "Estimate", "jackknife",
+        "EMAPScores", "Estimate", "jackknife",
         # single predictions
-        "emap", "multimodal_interaction", "unimodal_contribution",
+        "donor_error", "emap", "multimodal_interaction", "unimodal_contribution",
         # scores and decisions
         "Task", "decision_margins", "emap_gap", "failure_categories", "failure_category_names",
         "graded_accuracy", "label_ranking_average_precision", "perceptual_score", "prediction_flips",
