@@ -147,7 +147,7 @@ class Session(Preparation):
             self._shares = Shares(probe.schema.names, found.task, size, config.pairs, score, config.seed)
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(
-                    f"emap_gap, emap_score and errors/* read high with {len(probe.schema.names)} modalities, above all "
+                    f"emap_gap and errors/rescued read high with {len(probe.schema.names)} modalities, above all "
                     "where these are correlated: the unimodal contributions are noisy; compare epochs, not models"
                 )
         return collected.probe, self._shares, tried
