@@ -1,5 +1,6 @@
 """The estimators as torchmetrics. Knows: functional."""
 
+from mviz_lightning.metrics.coalitions import InterSHAP, ModalityShapley
 from mviz_lightning.metrics.example_scores import GradedAccuracy, LabelRankingAveragePrecision
 from mviz_lightning.metrics.flips import PredictionFlips
 from mviz_lightning.metrics.scores import EMAPGap, PerceptualScore, default_score
@@ -9,7 +10,9 @@ __all__ = [
     "ContributionShares",
     "EMAPGap",
     "GradedAccuracy",
+    "InterSHAP",
     "LabelRankingAveragePrecision",
+    "ModalityShapley",
     "PerceptualScore",
     "PredictionFlips",
     "default_score",

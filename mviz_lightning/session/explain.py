@@ -111,6 +111,7 @@ def explain(
     class_names: Sequence[str] | None = None,
     pin: Sequence[int] = (),
     seed: int = 0,
+    measures: Sequence[str] = (),
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -141,6 +142,7 @@ def explain(
         class_names: Names of the outputs, for pictures and tables.
         pin: Indices of examples that are always explained.
         seed: Seed of all random draws.
+        measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -172,6 +174,7 @@ def explain(
         class_names=class_names,
         pin=pin,
         seed=seed,
+        measures=measures,
     )
     session = Session(config)
     try:

@@ -141,7 +141,9 @@ class Session(Preparation):
             self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
             observed, size = tried.observed, probe.groups.shape[1]
             score = config.score if observed is None else config.score_of(observed.score, observed.task)
-            self._shares = Shares(probe.schema.names, found.task, size, config.pairs, score, config.seed)
+            self._shares = Shares(
+                probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
+            )
         return collected.probe, self._shares, tried
 
     def _leave_out_broken_examples(self) -> None:
