@@ -50,7 +50,8 @@ class ValuedCoalitions(CoalitionDesign, Protocol):
 def full_coalition_design(modalities: int, size: int, *, budget: int = BUDGET, seed: int = 0) -> ValuedCoalitions:
     """Return the design that evaluates all coalitions.
 
-    Two modalities: the grid of :func:`design`, so no further rows. M of them: ``2^M - 1`` rows per example and draw, at
+    Evaluate the model on its ``tuples``, ``(T, M)`` positions inside each group, and pass the ``(G, T, C)`` outputs to
+    its methods. Two modalities: the grid of :func:`design`, so no further rows. M of them: ``2^M - 1`` rows per example and draw, at
     least 2 draws and as many as the budget allows. All coalitions of a draw have the same donors, so that interactions
     of an additive model are exactly 0.
 
@@ -178,11 +179,11 @@ class PermutationCoalitions:
         return outputs[..., : self.size, :]
 
     def shapley(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., g, J, M, C)``: an estimate of the Shapley values of every example by each order and reverse."""
+        """Return ``(..., g, J, M, C)``: for every example an estimate by each order and its reverse."""
         shape = (2 * self.modalities - 1, self._pairs, self.size, outputs.shape[-1])
         values = outputs[..., self.size :, :].reshape(*outputs.shape[:-2], *shape)
         full = self.own(outputs)[..., None, None, :, :].expand(*values.shape[:-4], 1, *shape[1:])
-        empty, forward, backward = values.split([1, self.modalities - 1, self.modalities - 1], -4)
+        empty, forward, backward = torch.split(values, [1, self.modalities - 1, self.modalities - 1], -4)
         chains = (torch.cat([empty, part, full], -4).movedim(-4, -2) for part in (forward, backward))
         orders = (self._order, self._order.flip(-1))
         gains = [permutation_gains(chain, order) for chain, order in zip(chains, orders, strict=True)]
@@ -190,8 +191,15 @@ class PermutationCoalitions:
 
 
 def draw_shifts(modalities: int, size: int, draws: int, generator: torch.Generator) -> Tensor:
-    """Return ``(J, M)`` shifts modulo the size of a group: in a draw all differ, and none is 0."""
-    return torch.stack([1 + torch.randperm(size - 1, generator=generator)[:modalities] for _ in range(draws)])
+    """Return ``(J, M)`` shifts modulo the size of a group: in a draw all differ, and none is 0.
+
+    Of one modality all draws have other shifts, until every other example was its donor: draws with donors in common
+    would be less independent than their spread tells.
+    """
+    rounds = -(-draws // (size - 1))
+    orders = torch.stack([1 + torch.randperm(size - 1, generator=generator) for _ in range(rounds)])
+    places = (torch.arange(size - 1)[:, None] + torch.arange(modalities)) % (size - 1)
+    return orders[:, places].flatten(0, 1)[:draws]
 
 
 def _own_tuples(size: int, modalities: int) -> Tensor:

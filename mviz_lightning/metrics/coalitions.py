@@ -10,7 +10,19 @@ from torchmetrics import Metric
 from mviz_lightning.functional import Task, decomposable, intershap, jackknife, shapley_interactions, shapley_shares
 from mviz_lightning.functional.coalition_designs import BUDGET, CoalitionDesign, coalition_design, full_coalition_design
 from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.prediction_values import of_prediction, prediction_scores
+from mviz_lightning.functional.rounding import ROUNDED
+
+
+def rounding_floor_of(outputs: Tensor, task: Task) -> float:
+    """Return the size up to which differences of ``(R, C)`` outputs may be rounding of their number type."""
+    return ROUNDED * torch.finfo(outputs.dtype).eps * largest_output(outputs, task)
+
+
+def beyond(values: Tensor, floor: float) -> Tensor:
+    """Return values with 0 in place of rounding, whose ratios mean nothing."""
+    return values.where(values.abs() > floor, 0.0)
 
 
 class _CoalitionMetric(Metric):
@@ -128,7 +140,7 @@ class ModalityShapley(_CoalitionMetric):
     def _of_group(self, outputs: Tensor) -> Tensor:
         values = decomposable(outputs, self.task, self.scale)
         phi = of_prediction(self.design.shapley(values), self.design.own(values), self.task).mean(-3)
-        return phi.abs().sum(-1).mean(0)
+        return beyond(phi, rounding_floor_of(outputs, self.task)).abs().sum(-1).mean(0)
 
     def _width(self, outputs: int) -> int:
         return len(self.modalities)
@@ -191,11 +203,12 @@ class InterSHAP(_CoalitionMetric):
     def _of_group(self, outputs: Tensor) -> Tensor:
         scores = prediction_scores(outputs, self.task, self.scale)
         values = of_prediction(self._valued.values(scores), self.design.own(scores), self.task)
-        return shapley_interactions(values.mean(-3)).mean(0)
+        floor = max(rounding_floor_of(outputs, self.task), rounding_floor_of(scores, "regression"))
+        return beyond(shapley_interactions(values.mean(-3)), floor).mean(0)
 
     def _width(self, outputs: int) -> int:
         return len(self.modalities) ** 2 * (outputs if self.task == "regression" else 1)
 
     def _statistic(self, mean: Tensor) -> Tensor:
-        square = (len(self.modalities), len(self.modalities))
-        return intershap(mean.unflatten(-1, (*square, -1))).unsqueeze(-1)
+        count = len(self.modalities)
+        return intershap(mean.reshape(*mean.shape[:-1], count, count, -1)).unsqueeze(-1)

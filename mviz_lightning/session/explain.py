@@ -193,7 +193,7 @@ def _report(session: Session) -> ShareReport:
         runs.append(session.explain(explainer, found.rows + sum(run.rows for run in runs)))
     costs: list[Measurement | MethodRun] = [found, *runs]
     return ShareReport(
-        found.values,
+        found.values | _measured(config, runs),
         list(config.modalities),
         session.probe.groups.numel() if session.probe else 0,
         sum(cost.rows for cost in costs),
@@ -204,6 +204,17 @@ def _report(session: Session) -> ShareReport:
         runs,
         DrawingContext(session.modality_types, Labels(session.task, config.class_names)),
     )
+
+
+def _measured(config: SessionConfig, runs: Sequence[MethodRun]) -> dict[str, float]:
+    """Return the values of the measures that run as methods, by the names that the monitor logs."""
+    named = [(run.explainer.name, run.result) for run in runs if run.result is not None]
+    return {
+        f"{name}/{key}": value
+        for name, result in named
+        if name in config.measures
+        for key, value in result.values.items()
+    }
 
 
 def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None) -> None:

@@ -119,7 +119,7 @@ def relabelled(draw: Draw) -> Draw:
     return lambda generator: (draw(generator)[0], torch.randint(2, (EXAMPLES,), generator=generator))
 
 
-def products(redundant: bool) -> Draw:  # noqa: FBT001 - two draws
+def products(*, redundant: bool) -> Draw:
     """Return the draw of an older version: the label is the sign of an inner product of unit vectors, 0.1 or more.
 
     120 entries are a modality's own and 80 are common to both. Synergy multiplies the modalities' own entries,

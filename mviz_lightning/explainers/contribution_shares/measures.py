@@ -12,7 +12,12 @@ from mviz_lightning.errors import ConfigurationError, listed
 from mviz_lightning.explainers.base import Explainer
 from mviz_lightning.explainers.mm_shap.explainer import MMShap
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.coalition_designs import LARGEST, CoalitionDesign, coalition_design, full_coalition_design
+from mviz_lightning.functional.coalition_designs import (
+    LARGEST,
+    CoalitionDesign,
+    coalition_design,
+    full_coalition_design,
+)
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.metrics.coalitions import InterSHAP, ModalityShapley
 

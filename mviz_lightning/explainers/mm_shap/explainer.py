@@ -41,7 +41,9 @@ class MMShap(Explainer):
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         """Ask for each example as it is, with nothing, and with some segments of all modalities."""
-        return Request([_masked(probe_context, one, self._masks(probe_context, one)) for one in self._of(probe_context)])
+        return Request(
+            [_masked(probe_context, one, self._masks(probe_context, one)) for one in self._of(probe_context)]
+        )
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
         """Return ``<m>``: the mean share of modality m."""
@@ -72,7 +74,7 @@ class MMShap(Explainer):
         counts = _counts(probe_context, example)
         seed, segments = probe_context.seed, sum(counts)
         found = perturbation_attribution("shap", masked, whole[0], nothing[0], segments, self.samples, seed)
-        return mm_shap(found.of(0).weights.split(counts))
+        return mm_shap(torch.split(found.of(0).weights, counts))
 
 
 def _counts(probe_context: ProbeContext, example: int) -> list[int]:
@@ -83,5 +85,5 @@ def _counts(probe_context: ProbeContext, example: int) -> list[int]:
 def _masked(probe_context: ProbeContext, example: int, masks: Tensor) -> Query:
     """Ask for an example with ``(R, U)`` segments of all modalities kept."""
     names = probe_context.probe.segments
-    kept = dict(zip(names, masks.split(_counts(probe_context, example), 1), strict=True))
+    kept = dict(zip(names, torch.split(masks, _counts(probe_context, example), 1), strict=True))
     return Query(Query.aligned(torch.full((len(masks),), example), len(names)).sources, kept)
