@@ -51,9 +51,9 @@ def full_coalition_design(modalities: int, size: int, *, budget: int = BUDGET, s
     """Return the design that evaluates all coalitions.
 
     Evaluate the model on its ``tuples``, ``(T, M)`` positions inside each group, and pass the ``(G, T, C)`` outputs to
-    its methods. Two modalities: the grid of :func:`design`, so no further rows. M of them: ``2^M - 1`` rows per example and draw, at
-    least 2 draws and as many as the budget allows. All coalitions of a draw have the same donors, so that interactions
-    of an additive model are exactly 0.
+    its methods. Two modalities: the grid of :func:`design`, so no further rows. M of them: ``2^M - 1`` rows per example
+    and draw, at least 2 draws and as many as the budget allows. All coalitions of a draw have the same donors, so that
+    interactions of an additive model are exactly 0.
 
     Args:
         modalities: Number of modalities, M, 2 to 8.
