@@ -347,7 +347,12 @@ def trained(folder: Path, *, values: bool) -> Trainer:
     """Train with everything that logs, at two validations."""
     explainers = [*([] if values else TASKLESS), MultimodalPrediction(**FEW), ErrorAnalysis(**FEW)]
     monitor = MultimodalMonitor(
-        dict(zip(NAMES, "012", strict=True)), target="3", num_examples=24, group_size=12, explainers=explainers
+        dict(zip(NAMES, "012", strict=True)),
+        target="3",
+        num_examples=24,
+        group_size=12,
+        explainers=explainers,
+        measures=["shapley", "intershap", "mm_shap"],
     )
     torch.manual_seed(0)
     loader = DataLoader(Three(values=values), batch_size=32)

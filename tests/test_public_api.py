@@ -29,6 +29,10 @@ PUBLIC = {
         "EMAPScores", "Estimate", "jackknife",
         # single predictions
         "donor_error", "emap", "multimodal_interaction", "unimodal_contribution",
+        # measures of other papers
+        "CoalitionDesign", "ShapleyValues", "all_coalitions", "coalition_design", "full_coalition_design", "intershap",
+        "mm_shap", "modality_shapley", "permutation_gains", "shapley_estimate", "shapley_interactions",
+        "shapley_shares",
         # scores and decisions
         "Task", "decision_margins", "emap_gap", "failure_categories", "failure_category_names",
         "graded_accuracy", "label_ranking_average_precision", "perceptual_score", "prediction_flips",
@@ -45,8 +49,8 @@ PUBLIC = {
         "Audio", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill",
     },
     "mviz_lightning.metrics": {
-        "ContributionShares", "EMAPGap", "GradedAccuracy", "LabelRankingAveragePrecision", "PerceptualScore",
-        "PredictionFlips", "default_score",
+        "ContributionShares", "EMAPGap", "GradedAccuracy", "InterSHAP", "LabelRankingAveragePrecision",
+        "ModalityShapley", "PerceptualScore", "PredictionFlips", "default_score",
     },
     "mviz_lightning.sinks": {"FileSink", "Sink", "SinkError", "TensorBoardSink", "WandbSink", "sinks_for"},
 }  # fmt: skip
@@ -62,7 +66,9 @@ METRICS = {
     "ContributionShares": "contribution_shares",
     "EMAPGap": "emap_gap",
     "GradedAccuracy": "graded_accuracy",
+    "InterSHAP": "intershap",
     "LabelRankingAveragePrecision": "label_ranking_average_precision",
+    "ModalityShapley": "shapley_shares",
     "PerceptualScore": "perceptual_score",
     "PredictionFlips": "prediction_flips",
 }

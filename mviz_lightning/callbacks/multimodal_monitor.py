@@ -94,6 +94,8 @@ class MultimodalMonitor(Remembering):
         name: Prefix of the logged keys, and name of the folder of files.
         on_error: What an error after the start of the training costs: ``"warn"`` the result that failed, with a
             warning; ``"raise"`` the training.
+        measures: Measures of other papers that are logged beside the shares: ``"shapley"``, ``"intershap"``,
+            ``"mm_shap"``. For two modalities the first two take no further rows. By default none.
         on_disagreement: What is done where the monitor's outputs of a few validation examples are not those that your
             own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
 
@@ -139,6 +141,7 @@ class MultimodalMonitor(Remembering):
         name: str = "mviz",
         on_error: Literal["warn", "raise"] = "warn",
         on_disagreement: Literal["withhold", "log"] = "withhold",
+        measures: Sequence[str] = (),
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -158,6 +161,7 @@ class MultimodalMonitor(Remembering):
             pin=pin,
             seed=seed,
             on_disagreement=on_disagreement,
+            measures=measures,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()

@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.errors import moved_names
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
+from mviz_lightning.functional.coalition_designs import CoalitionDesign, coalition_design, full_coalition_design
+from mviz_lightning.functional.coalitions import (
+    ShapleyValues,
+    all_coalitions,
+    intershap,
+    modality_shapley,
+    permutation_gains,
+    shapley_estimate,
+    shapley_interactions,
+    shapley_shares,
+)
 from mviz_lightning.functional.contribution import contribution_shares, share_ratios
 from mviz_lightning.functional.designs import Design, design
 from mviz_lightning.functional.emap_scores import EMAPScores, emap_gap
@@ -23,6 +34,7 @@ from mviz_lightning.functional.flips import prediction_flips
 from mviz_lightning.functional.grid_design import GridDesign
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.functional.jackknife import Estimate, jackknife
+from mviz_lightning.functional.mm_shap import mm_shap
 from mviz_lightning.functional.outputs import Task, decomposable
 from mviz_lightning.functional.proximal import Family
 from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
@@ -46,6 +58,7 @@ from mviz_lightning.functional.tuple_design import TupleDesign
 from mviz_lightning.functional.uc_and_mi import donor_error, emap, multimodal_interaction, unimodal_contribution
 
 __all__ = [
+    "CoalitionDesign",
     "Design",
     "EMAPScores",
     "Estimate",
@@ -54,12 +67,15 @@ __all__ = [
     "Perturbation",
     "SegmentWeights",
     "ShapleyMasks",
+    "ShapleyValues",
     "SparseLinear",
     "Surrogate",
     "Task",
     "TupleDesign",
+    "all_coalitions",
     "benjamini_hochberg",
     "classify_features",
+    "coalition_design",
     "contribution_shares",
     "decision_margins",
     "decomposable",
@@ -73,22 +89,30 @@ __all__ = [
     "failure_categories",
     "failure_category_names",
     "feature_components",
+    "full_coalition_design",
     "gaussian_kernel",
     "graded_accuracy",
     "half_splits",
+    "intershap",
     "jackknife",
     "kernel_ridge_predictions",
     "label_ranking_average_precision",
     "main_effects",
     "mixed_differences",
+    "mm_shap",
+    "modality_shapley",
     "multimodal_interaction",
     "over_represented",
     "pair_masks",
     "perceptual_score",
+    "permutation_gains",
     "perturbation_attribution",
     "perturbation_masks",
     "prediction_flips",
+    "shapley_estimate",
+    "shapley_interactions",
     "shapley_masks",
+    "shapley_shares",
     "shapley_values",
     "share_ratios",
     "sparse_linear",

@@ -1,5 +1,6 @@
 """The estimators as torchmetrics. Knows: functional."""
 
+from mviz_lightning.metrics.coalitions import InterSHAP, ModalityShapley
 from mviz_lightning.metrics.emap import EMAPGap
 from mviz_lightning.metrics.example_scores import GradedAccuracy, LabelRankingAveragePrecision
 from mviz_lightning.metrics.flips import PredictionFlips
@@ -10,7 +11,9 @@ __all__ = [
     "ContributionShares",
     "EMAPGap",
     "GradedAccuracy",
+    "InterSHAP",
     "LabelRankingAveragePrecision",
+    "ModalityShapley",
     "PerceptualScore",
     "PredictionFlips",
     "default_score",

@@ -12,6 +12,7 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.errors import ConfigurationError, at_least, listed, whole_number
 from mviz_lightning.explainers import Explainer
+from mviz_lightning.explainers.contribution_shares.measures import Measures, checked_measures, measure_explainers
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
 
@@ -62,6 +63,7 @@ class SessionConfig:
     class_names: Sequence[str] | None = None
     seed: int = 0
     on_disagreement: Literal["withhold", "log"] = "withhold"
+    measures: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
@@ -71,6 +73,8 @@ class SessionConfig:
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
         self._require_groups()
+        object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
+        object.__setattr__(self, "explainers", (*self.explainers, *measure_explainers(self.measures)))
         names = [explainer.name for explainer in self.explainers]
         if len(set(names)) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
@@ -194,7 +198,8 @@ class SessionConfig:
 
     def _rows(self, size: int) -> int:
         tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples
-        return len(torch.unique(tuples, dim=0))
+        measured = Measures(self.measures, list(self.modalities), size, self.seed).tuples
+        return len(torch.unique(torch.cat([tuples, measured]), dim=0))
 
     @property
     def keys(self) -> list[str]:
@@ -223,6 +228,7 @@ class SessionConfig:
         plan = design(len(names), self.group, pairs=self.pairs, seed=self.seed)
         found = list(contribution_shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
         found += [] if task == "regression" else [f"flips/{name}" for name in names]
+        found += Measures(self.measures, names, self.group, self.seed).keys
         values = [
             "score",
             "emap_score",

@@ -111,6 +111,7 @@ def explain(
     class_names: Sequence[str] | None = None,
     pin: Sequence[int] = (),
     seed: int = 0,
+    measures: Sequence[str] = (),
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -141,6 +142,7 @@ def explain(
         class_names: Names of the outputs, for pictures and tables.
         pin: Indices of examples that are always explained.
         seed: Seed of all random draws.
+        measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -172,6 +174,7 @@ def explain(
         class_names=class_names,
         pin=pin,
         seed=seed,
+        measures=measures,
     )
     session = Session(config)
     try:
@@ -190,7 +193,7 @@ def _report(session: Session) -> ShareReport:
         runs.append(session.explain(explainer, found.rows + sum(run.rows for run in runs)))
     costs: list[Measurement | MethodRun] = [found, *runs]
     return ShareReport(
-        found.values,
+        found.values | _measured(config, runs),
         list(config.modalities),
         session.probe.groups.numel() if session.probe else 0,
         sum(cost.rows for cost in costs),
@@ -201,6 +204,17 @@ def _report(session: Session) -> ShareReport:
         runs,
         DrawingContext(session.modality_types, Labels(session.task, config.class_names)),
     )
+
+
+def _measured(config: SessionConfig, runs: Sequence[MethodRun]) -> dict[str, float]:
+    """Return the values of the measures that run as methods, by the names that the monitor logs."""
+    named = [(run.explainer.name, run.result) for run in runs if run.result is not None]
+    return {
+        f"{name}/{key}": value
+        for name, result in named
+        if name in config.measures
+        for key, value in result.values.items()
+    }
 
 
 def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None) -> None:

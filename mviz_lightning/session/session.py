@@ -174,7 +174,9 @@ class Session(Preparation):
             self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
             observed, size = tried.observed, probe.groups.shape[1]
             score = config.score if observed is None else config.score_of(observed.score, observed.task)
-            self._shares = Shares(probe.schema.names, found.task, size, config.pairs, score, config.seed)
+            self._shares = Shares(
+                probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
+            )
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(
                     f"emap_gap and errors/rescued read high with {len(probe.schema.names)} modalities, above all "

@@ -58,13 +58,15 @@ ALL_METHODS = [
     ErrorAnalysis(num_examples=1),
 ]
 
+MEASURES = ["shapley", "intershap", "mm_shap"]
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "explained": {"explainers": EXPLAINED, "pin": [50]},
-    "all_methods": {"explainers": ALL_METHODS},
-    "plain": {},
+    "all_methods": {"explainers": ALL_METHODS, "measures": MEASURES},
+    "plain": {"measures": MEASURES[:2]},
     "uneven": {},
-    "one_group_each": {"num_examples": 24},  # three groups for two ranks
-    "idle": {"num_examples": 16},  # two groups for three ranks
+    "one_group_each": {"num_examples": 24, "measures": MEASURES[:2]},  # three groups for two ranks
+    "idle": {"num_examples": 16, "measures": MEASURES[:2]},  # two groups for three ranks
     "idle_auroc": {"num_examples": 16, "score": MulticlassAUROC(3)},
     "empty": {},
     "raises": {"predict": broken_on_second_rank},

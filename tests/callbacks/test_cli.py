@@ -33,6 +33,7 @@ CONFIG = {
                     "num_examples": 32,
                     "group_size": 8,
                     "max_overhead": 0.05,
+                    "measures": ["shapley", "intershap"],
                     "predict": "helpers.cli_predict.predict",
                     "score": {
                         "class_path": "torchmetrics.classification.MulticlassF1Score",
@@ -70,7 +71,7 @@ def built(folder, monkeypatch, init_args=None, model=Toy):
 def test_the_monitor_is_built_from_yaml(tmp_path, monkeypatch):
     cli = built(tmp_path, monkeypatch)
     cli.trainer.fit(cli.model, loader(), loader(seed=1))
-    assert "mviz/emap_gap" in cli.trainer.callback_metrics
+    assert {"mviz/emap_gap", "mviz/shapley/image", "mviz/intershap"} <= set(cli.trainer.callback_metrics)
     (watch,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, MultimodalMonitor))
     assert watch._run.measurement_run.time_budget.limit == 0.05
 

@@ -27,6 +27,9 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Dash
     if "score" in keys:
         charts.append(Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]))
         charts.append(Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]))
+    shapley = [f"shapley/{modality}" for modality in modalities]
+    charts += [Chart("Shapley shares", shapley)] if set(shapley) <= set(keys) else []
+    charts += [Chart("InterSHAP", ["intershap"])] if "intershap" in keys else []
     states = [f"collapse/{modality}" for modality in modalities]
     if set(states) <= set(keys):
         charts.append(Chart("0 used, 1 unused, 2 collapsed, 3 redundant", states))

@@ -16,6 +16,7 @@ from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.collapse.skill import Skill, measured_skill
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.explainers.contribution_shares.measures import Measures
 from mviz_lightning.functional import Design, Task, decomposable, design
 from mviz_lightning.functional.output_totals import most_decided, output_components
 from mviz_lightning.functional.outputs import decisions
@@ -43,6 +44,7 @@ class Shares:
         pairs: Whether to measure the share of each pair; by default with three and four modalities.
         score: A torchmetric for the score; by default what :func:`default_score` says.
         seed: Seed of the design.
+        measures: Names of measures of other papers that are computed beside the shares.
     """
 
     modalities: Sequence[str]
@@ -51,14 +53,24 @@ class Shares:
     pairs: bool | None = None
     score: Metric | None = None
     seed: int = 0
+    measures: Sequence[str] = ()
 
     @property
     def design(self) -> Design:
         """The recombinations inside a group."""
         return design(len(self.modalities), self.group_size, pairs=self.pairs, seed=self.seed)
 
+    @property
+    def _measures(self) -> Measures:
+        return Measures(self.measures, self.modalities, self.group_size, self.seed)
+
+    @property
+    def tuples(self) -> Tensor:
+        """``(T, M)`` positions in a group: the design's, then those of the measures."""
+        return torch.cat([self.design.tuples, self._measures.tuples])
+
     def plan(self, groups: Tensor) -> Query:
-        """Ask for the design's tuples in every group.
+        """Ask for the tuples of design and measures in every group.
 
         Args:
             groups: ``(G, g)`` examples of the probe.
@@ -66,7 +78,7 @@ class Shares:
         Returns:
             ``G * T`` rows, group by group.
         """
-        return Query(groups[:, self.design.tuples].flatten(0, 1))
+        return Query(groups[:, self.tuples].flatten(0, 1))
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(G, g, C)``: the outputs of the real examples among the responses to :meth:`plan`."""
@@ -88,12 +100,15 @@ class Shares:
         Returns:
             Metrics whose ``compute`` returns values by the names under which they are logged.
         """
-        by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
+        everything, target = self._everything(outputs)[: len(groups)], self.target(probe)
+        by_group = everything[:, : len(self.design.tuples)]
         kept = by_group if left_out is None else by_group[..., ~left_out.to(outputs.device)]
         decides = "multiclass" if self._graded(target) and self.task == "multilabel" else self.task
-        unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), decides, sync=sync)
+        scale = self.scale(probe, outputs.shape[-1])
+        unlabelled = self._unlabelled(scale, decides, sync=sync)
         for metric in unlabelled:
             metric.to(outputs.device).update(kept if isinstance(metric, ContributionShares) else by_group)
+        unlabelled += self._measures.metrics(everything, self.task, scale, left_out, sync=sync)
         if target is None:
             return unlabelled
         score = self._score(outputs.shape[-1], target)
@@ -245,8 +260,11 @@ class Shares:
             )
         return {name: float(value) for name, value in values.items()}
 
+    def _everything(self, outputs: Tensor) -> Tensor:
+        return outputs.view(-1, len(self.tuples), outputs.shape[-1])
+
     def _by_group(self, outputs: Tensor) -> Tensor:
-        return outputs.view(-1, len(self.design.tuples), outputs.shape[-1])
+        return self._everything(outputs)[:, : len(self.design.tuples)]
 
     def target(self, probe: Probe) -> Tensor | None:
         """Return ``(N, ...)`` labels as scores take them; None where no example that is recombined has one."""

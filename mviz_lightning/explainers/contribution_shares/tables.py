@@ -7,6 +7,9 @@ from mviz_lightning.sinks.records import RunRecord, State
 
 Cells = Sequence[Sequence[str]]
 
+MEASURE_TITLES = {"shapley": "Shapley", "intershap": "InterSHAP", "mm_shap": "MM-SHAP"}
+"""First part of the keys of a measure of another paper -> its name in tables."""
+
 
 def align(table: Cells) -> str:
     """Lay cells out in columns: the first to the left, the others to the right."""
@@ -41,8 +44,22 @@ def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
     if scored:
         header.append("score lost when swapped")
         rows = [[*row, format_number(values.get(f"perceptual/{row[0]}"))] for row in rows]
-    text = align([header, *rows])
-    return f"{text}\n{_score_line(values)}" if scored else text
+    lines = [align([header, *rows]), *([_score_line(values)] if scored else []), *_measure_lines(values)]
+    return "\n".join(lines)
+
+
+def _measure_lines(values: Mapping[str, float]) -> list[str]:
+    """Return a line for each measure of another paper."""
+    lines = []
+    for measure, title in MEASURE_TITLES.items():
+        keys = [key for key in values if key.partition("/")[0] == measure]
+        parts = [f"{key.partition('/')[2]} {_with_interval(values, key)}".strip() for key in keys]
+        lines += [f"{title}: {', '.join(parts)}"] if parts else []
+    return lines
+
+
+def _with_interval(values: Mapping[str, float], name: str) -> str:
+    return interval(values, name) if bound_name(name, "low") in values else format_number(values[name])
 
 
 def _score_line(values: Mapping[str, float]) -> str:
@@ -58,11 +75,20 @@ def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
     header = ["epoch", "step", *(f"{name} alone" for name in modalities), "interaction"]
     header += [f"{name} total [95 %]" for name in modalities] + (["score", "EMAP score"] if scored else [])
     cells = [_history_cells(row, modalities, scored=scored) for row in rows]
+    for key in measured_keys(rows):
+        header.append(f"{key.partition('/')[2]} {MEASURE_TITLES[key.partition('/')[0]]}".strip())
+        cells = [[*line, format_number(row.values.get(key))] for line, row in zip(cells, rows, strict=True)]
     if any(f"collapse/{name}" in row.values for row in rows for name in modalities):
         header.append("not used")
         cells = [[*line, _not_used(row, modalities)] for line, row in zip(cells, rows, strict=True)]
     table = align([header, *cells])
     return "\n".join([table, *(f"{row.phase}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
+
+
+def measured_keys(rows: Sequence[RunRecord]) -> list[str]:
+    """Return the keys of measures of other papers that some run has, measure by measure."""
+    keys = dict.fromkeys(key for row in rows for key in row.values)
+    return [key for measure in MEASURE_TITLES for key in keys if key.partition("/")[0] == measure]
 
 
 def _history_cells(row: RunRecord, modalities: Sequence[str], *, scored: bool) -> list[str]:
