@@ -62,11 +62,14 @@ class SessionConfig:
     class_names: Sequence[str] | None = None
     seed: int = 0
     on_disagreement: Literal["withhold", "log"] = "withhold"
+    by_class: bool = False
+    subgroups: str | None = None
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
             raise ConfigurationError(f"on_disagreement={self.on_disagreement!r}: choose 'withhold' or 'log'.")
         self._require_types()
+        self._require_subsets()
         self._require_numbers()
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
@@ -102,6 +105,16 @@ class SessionConfig:
                     "for example [DIME()]."
                 )
 
+    def _require_subsets(self) -> None:
+        if not isinstance(self.by_class, bool):
+            raise ConfigurationError(f"by_class={self.by_class!r}: give True or False.")
+        if type(self.subgroups) is int:
+            object.__setattr__(self, "subgroups", str(self.subgroups))  # as modalities may be given
+        if not isinstance(self.subgroups, str | None):
+            raise ConfigurationError(
+                f"subgroups={self.subgroups!r}: give the path of one leaf, for example 'metadata.site'."
+            )
+
     def _require_numbers(self) -> None:
         if not all(isinstance(position, Integral) for position in self.pin):
             raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
@@ -132,6 +145,11 @@ class SessionConfig:
     def group(self) -> int:
         """Number of examples in a group, before groups grow."""
         return usual_group(len(self.modalities)) if self.group_size is None else self.group_size
+
+    @property
+    def asks_for_subsets(self) -> bool:
+        """Whether shares within classes or subgroups are measured."""
+        return self.by_class or self.subgroups is not None
 
     @property
     def base_grouping(self) -> "Grouping":

@@ -14,6 +14,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.subset_shares.tables import with_subset_tables
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.plotting.labels import Labels
@@ -86,7 +87,7 @@ class ShareReport:
         return [*drawn, *drawing.sounds([one for _, result in found for one in result.examples]).values()]
 
     def __str__(self) -> str:
-        table = share_table(self.values, self.modalities)
+        table = with_subset_tables(share_table(self.values, self.modalities), self.values, self.modalities)
         notes = f"\n{self.notes}" if self.notes else ""
         return f"{table}\n{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s{notes}"
 
@@ -109,6 +110,8 @@ def explain(
     reuse: bool = True,
     explainers: Sequence[Explainer] = (),
     class_names: Sequence[str] | None = None,
+    by_class: bool = False,
+    subgroups: str | None = None,
     pin: Sequence[int] = (),
     seed: int = 0,
 ) -> ShareReport:
@@ -139,6 +142,9 @@ def explain(
         reuse: Whether to run what depends on one modality once for each distinct input.
         explainers: Methods that explain predictions, for example ``[DIME()]``.
         class_names: Names of the outputs, for pictures and tables.
+        by_class: Whether total effects are also measured within each class of the labels.
+        subgroups: Path of a leaf whose values name groups of examples, for example ``"metadata.site"``; total effects
+            are also measured within each group.
         pin: Indices of examples that are always explained.
         seed: Seed of all random draws.
 
@@ -170,6 +176,8 @@ def explain(
         reuse=reuse,
         explainers=explainers,
         class_names=class_names,
+        by_class=by_class,
+        subgroups=subgroups,
         pin=pin,
         seed=seed,
     )

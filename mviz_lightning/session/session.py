@@ -16,6 +16,7 @@ from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
+from mviz_lightning.explainers.subset_shares.keys import KINDS, SubsetKind
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
@@ -26,6 +27,15 @@ from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
+from mviz_lightning.session.subsets import (
+    Subset,
+    class_parts,
+    left_out_line,
+    measured,
+    subset_keys,
+    subset_values,
+    subsets_of,
+)
 from mviz_lightning.session.trained_check import TrainedCheck
 
 T = TypeVar("T")
@@ -98,9 +108,49 @@ class Session(Preparation):
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
         values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
+        values |= self._within_subsets(outputs, len(groups))
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         return Measurement(values, rows, time.perf_counter() - started, floor)
+
+    def _within_subsets(self, outputs: Tensor, groups: int) -> dict[str, float]:
+        """Return the shares within classes and subgroups; none where the user asked for none.
+
+        Args:
+            outputs: ``(R, C)`` outputs of this process's rows.
+            groups: How many of its groups count.
+        """
+        if not self.config.asks_for_subsets:
+            return {}
+        probe, shares, _ = self._read()
+        with self.ranks.raise_on_all_ranks():
+            effects = shares.swap_effects(probe, outputs, self._reading.left_out)[:groups].cpu()
+        return subset_values(self._subsets, probe.groups, torch.cat(self.ranks.gather(effects)), shares.modalities)
+
+    @property
+    def _subsets(self) -> Sequence[Subset]:
+        """The classes and subgroups with enough examples; those that are left out are said once."""
+        probe, shares, tried = self._read()
+        found = subsets_of(self.config, probe, shares.task, tried.outputs)
+        for kind in KINDS:
+            self.remarks.say(left_out_line(found, probe.groups, kind))
+        return measured(found, probe.groups)
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the values of a run, without prefix, as far as they are known before it."""
+        return [*super().keys, *subset_keys(self._named_subsets, list(self.config.modalities))]
+
+    @property
+    def _named_subsets(self) -> list[tuple[SubsetKind, str]]:
+        """Kind and name of the subsets: those that are measured, before the first run all classes."""
+        if not self.config.asks_for_subsets or self._tried is None:
+            return []
+        if self._shares is not None:
+            return [(subset.kind, subset.name) for subset in self._subsets]
+        outputs, task, _ = self._tried.facts
+        named = class_parts(self.config, self.config.task or task or "multiclass", outputs)
+        return [("class", name) for name in named] if self.config.by_class else []
 
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mviz_lightning.explainers.subset_shares.keys import subset_charts
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart, Dashboard
 
@@ -27,6 +28,7 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Dash
     if "score" in keys:
         charts.append(Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]))
         charts.append(Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]))
+    charts += subset_charts(modalities, keys)
     states = [f"collapse/{modality}" for modality in modalities]
     if set(states) <= set(keys):
         charts.append(Chart("0 used, 1 unused, 2 collapsed", states))

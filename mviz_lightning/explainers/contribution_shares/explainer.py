@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -12,8 +13,9 @@ from mviz_lightning.collapse.raw_input_proof import RawInputProof, encoded, fit_
 from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional import Design, Task, design
+from mviz_lightning.functional import Design, Task, decomposable, design
 from mviz_lightning.functional.rounding import beyond_rounding
+from mviz_lightning.functional.subsets import swap_effects
 from mviz_lightning.functional.targets import decided, graded, labelled
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 from mviz_lightning.metrics.score_forms import fitted
@@ -59,6 +61,20 @@ class Shares:
         """Return ``(G, g, C)``: the outputs of the real examples among the responses to :meth:`plan`."""
         return self.design.own(self._by_group(outputs))
 
+    def swap_effects(self, probe: Probe, outputs: Tensor, left_out: Tensor | None = None) -> Tensor:
+        """Return ``(G, g, 1 + M)``: how far each example's outputs move when its modalities are swapped.
+
+        Args:
+            probe: The examples.
+            outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
+            left_out: ``(C,)`` bool: classes that shares leave out, as for :meth:`metrics`.
+        """
+        scale, by_group = self.scale(probe, outputs.shape[-1]), self._by_group(self._kept(outputs, left_out))
+        return torch.stack([swap_effects(decomposable(one, self.task, scale), self.design) for one in by_group])
+
+    def _kept(self, outputs: Tensor, left_out: Tensor | None) -> Tensor:
+        return outputs if left_out is None else outputs[..., ~left_out.to(outputs.device)]
+
     def metrics(
         self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
     ) -> list[Metric]:
@@ -76,7 +92,7 @@ class Shares:
             Metrics whose ``compute`` returns values by the names under which they are logged.
         """
         by_group, target = self._by_group(outputs)[: len(groups)], self.target(probe)
-        kept = by_group if left_out is None else by_group[..., ~left_out.to(outputs.device)]
+        kept = self._kept(by_group, left_out)
         decides = "multiclass" if self._graded(target) and self.task == "multilabel" else self.task
         unlabelled = self._unlabelled(self.scale(probe, outputs.shape[-1]), decides, sync=sync)
         for metric in unlabelled:
