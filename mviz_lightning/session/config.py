@@ -108,7 +108,7 @@ class SessionConfig:
     def _require_subsets(self) -> None:
         if not isinstance(self.by_class, bool):
             raise ConfigurationError(f"by_class={self.by_class!r}: give True or False.")
-        if type(self.subgroups) is int:
+        if isinstance(self.subgroups, int) and not isinstance(self.subgroups, bool):
             object.__setattr__(self, "subgroups", str(self.subgroups))  # as modalities may be given
         if not isinstance(self.subgroups, str | None):
             raise ConfigurationError(

@@ -14,6 +14,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.subset_shares.figure import subset_pictures
 from mviz_lightning.explainers.subset_shares.tables import with_subset_tables
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import StepFunction
@@ -81,9 +82,10 @@ class ShareReport:
         if drawing is None:
             return []
         found = [(run.explainer, run.result) for run in self._runs if run.result is not None]
-        drawn = [record for explainer, result in found for record in explainer.draw(result, drawing, "")]
+        drawn: list[Record] = [record for explainer, result in found for record in explainer.draw(result, drawing, "")]
         for failure in drawing.pop_failures():
             raise failure
+        drawn += subset_pictures(self.values, self.modalities, "")
         return [*drawn, *drawing.sounds([one for _, result in found for one in result.examples]).values()]
 
     def __str__(self) -> str:
