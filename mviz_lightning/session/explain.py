@@ -19,6 +19,7 @@ from mviz_lightning.explainers.subset_shares.tables import with_subset_tables
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.session.comparison import ShareComparison
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.remarks import write_log
 from mviz_lightning.session.runner import MethodRun
@@ -66,6 +67,27 @@ class ShareReport:
     def findings(self) -> dict[str, Result]:
         """Name of an explainer that looks at all examples at once -> what it found."""
         return {name: result for name, result in self.results.items() if name not in self.explanations}
+
+    def compared_with(
+        self, other: "ShareReport", names: tuple[str, str] = ("validation", "training")
+    ) -> ShareComparison:
+        """Return this report beside that of other examples, with the differences; prints as a table.
+
+        Measure the same model on training and validation examples: what it relies on in both, generalises.
+
+        Args:
+            other: Report of the same model or another one with the same modalities.
+            names: What this report and the other were measured on.
+
+        Raises:
+            ConfigurationError: The reports have other modalities.
+        """
+        if list(self.modalities) != list(other.modalities):
+            raise ConfigurationError(
+                f"other: its modalities are {', '.join(other.modalities)}, and this report has "
+                f"{', '.join(self.modalities)}; compare reports of the same modalities."
+            )
+        return ShareComparison(names, self.values, other.values)
 
     def pictures(self) -> list[Picture]:
         """Return all pictures; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""

@@ -100,5 +100,5 @@ def _finish(axes: "Axes", rows: int) -> None:
 
 
 def _add_legend(canvas: Canvas, axes: "Axes", columns: int) -> None:
-    place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": canvas.figure.transFigure}
-    axes.legend(ncols=columns, frameon=False, fontsize=8.5, **place)
+    below: dict[str, Any] = {"bbox_to_anchor": (0.5, 0.0), "bbox_transform": canvas.figure.transFigure}
+    axes.legend(ncols=columns, frameon=False, fontsize=8.5, loc="lower center", **below)

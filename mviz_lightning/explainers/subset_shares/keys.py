@@ -28,8 +28,14 @@ def total_name(kind: SubsetKind, subset: str, modality: str, side: Side | None =
         modality: Name of the modality.
         side: The bound; None for the value.
     """
-    total = f"total/{modality}"
-    return f"{kind}/{subset}/{total if side is None else bound_name(total, side)}"
+    total = f"{kind}/{subset}/total/{modality}"
+    return total if side is None else bound_of(total, side)
+
+
+def bound_of(name: str, side: Side) -> str:
+    """Return the name of a bound of a value of all examples or of a subset: ``class/<c>/total_low/<m>``."""
+    before, total, modality = name.rpartition("/total/")
+    return f"{before}/{bound_name(f'total/{modality}', side)}" if total else bound_name(name, side)
 
 
 def key_parts(names: Iterable[str]) -> list[str]:
