@@ -46,9 +46,12 @@ def _everything_swapped(outputs: Tensor, own: Tensor, design: Design) -> Tensor:
 
 def _strangers(design: Design) -> Tensor:
     """Return ``(g, T)`` bool: the tuples of distinct examples none of which is the given one."""
-    ordered = design.tuples.sort(-1).values
-    distinct = (ordered.diff(dim=-1) != 0).all(-1)
-    return distinct & (design.tuples != torch.arange(design.size).view(-1, 1, 1)).all(-1)
+    return distinct_members(design.tuples) & (design.tuples != torch.arange(design.size).view(-1, 1, 1)).all(-1)
+
+
+def distinct_members(tuples: Tensor) -> Tensor:
+    """Return ``(T,)`` bool: the tuples ``(T, M)`` in which no example occurs twice."""
+    return (tuples.sort(-1).values.diff(dim=-1) != 0).all(-1)
 
 
 def subset_totals(effects: Tensor, members: Tensor) -> Estimate:
