@@ -9,6 +9,7 @@ from mviz_lightning.errors import moved_names
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
 from mviz_lightning.functional.contribution import contribution_shares, share_ratios
 from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design
+from mviz_lightning.functional.example_drivers import ExampleEffects, example_effects
 from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
 from mviz_lightning.functional.features import (
     benjamini_hochberg,
@@ -40,12 +41,14 @@ from mviz_lightning.functional.segment_attribution import (
     shapley_values,
 )
 from mviz_lightning.functional.sparse import SparseLinear, elastic_net, sparse_linear
+from mviz_lightning.functional.subsets import subset_totals, swap_effects
 from mviz_lightning.functional.surrogate import Surrogate, draw_masks, surrogate
 from mviz_lightning.functional.uc_and_mi import emap, multimodal_interaction, unimodal_contribution
 
 __all__ = [
     "Design",
     "Estimate",
+    "ExampleEffects",
     "Family",
     "GridDesign",
     "Perturbation",
@@ -66,6 +69,7 @@ __all__ = [
     "elastic_net",
     "emap",
     "emap_gap",
+    "example_effects",
     "failure_categories",
     "failure_category_names",
     "feature_components",
@@ -90,7 +94,9 @@ __all__ = [
     "sparse_linear",
     "split_components",
     "standardised_kernel",
+    "subset_totals",
     "surrogate",
+    "swap_effects",
     "two_way_components",
     "unimodal_contribution",
 ]

@@ -1,7 +1,7 @@
 """Which classes and subgroups there are among the fixed examples, and the shares within them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -155,12 +155,18 @@ def left_out_line(subsets: Sequence[Subset], groups: Tensor, kind: SubsetKind) -
     listed = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:LISTED])
     more = f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
     plural = "classes" if kind == "class" else "subgroups"
-    fewest = min((count for count in counts.values() if count), default=0)
-    wanted = f"; num_examples={math.ceil(groups.numel() * LEAST / fewest)} would do" if fewest else ""
     return (
         f"{len(counts)} of {len(mine)} {plural} have fewer than {LEAST} recombined examples and get no shares of their "
-        f"own: {listed}{more}{wanted}"
+        f"own: {listed}{more}{_advice(kind, counts, groups.numel())}"
     )
+
+
+def _advice(kind: SubsetKind, counts: Mapping[str, int], examples: int) -> str:
+    """Return the next step for subsets with too few of the recombined examples."""
+    some = [count for count in counts.values() if count]
+    if kind == "subgroup" and some and max(some) == 1:  # a number of each example, or a real number that was rounded
+        return "; give a leaf with fewer different values"
+    return f"; num_examples={math.ceil(examples * LEAST / min(some))} would do" if some else ""
 
 
 def subset_keys(subsets: Sequence[tuple[SubsetKind, str]], names: Sequence[str]) -> list[str]:
