@@ -139,18 +139,21 @@ class Session(Preparation):
     @property
     def keys(self) -> list[str]:
         """Names of the values of a run, without prefix, as far as they are known before it."""
-        return [*super().keys, *subset_keys(self._named_subsets, list(self.config.modalities))]
+        subsets = self._subsets if self.config.asks_for_subsets and self._shares is not None else []
+        return [*super().keys, *subset_keys([(one.kind, one.name) for one in subsets], list(self.config.modalities))]
 
     @property
-    def _named_subsets(self) -> list[tuple[SubsetKind, str]]:
-        """Kind and name of the subsets: those that are measured, before the first run all classes."""
+    def unmeasured_keys(self) -> list[str]:
+        """Names of the values of classes and subgroups that may be asked for in vain, since they are left out."""
         if not self.config.asks_for_subsets or self._tried is None:
             return []
-        if self._shares is not None:
-            return [(subset.kind, subset.name) for subset in self._subsets]
         outputs, task, _ = self._tried.facts
         named = class_parts(self.config, self.config.task or task or "multiclass", outputs)
-        return [("class", name) for name in named] if self.config.by_class else []
+        subsets: list[tuple[SubsetKind, str]] = [("class", name) for name in named] if self.config.by_class else []
+        if self._shares is not None:
+            probe, shares, tried = self._read()
+            subsets = [(one.kind, one.name) for one in subsets_of(self.config, probe, shares.task, tried.outputs)]
+        return [key for key in subset_keys(subsets, list(self.config.modalities)) if key not in self.keys]
 
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
