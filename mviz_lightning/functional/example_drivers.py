@@ -9,6 +9,7 @@ from torch import Tensor
 from mviz_lightning.functional.additive_fit import AdditiveFit, additive_fit
 from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.subsets import distinct_members
+from mviz_lightning.functional.uc_and_mi import donor_error
 
 DOMINANT = 2.0
 """How many times as large as all other effects together (root of their squares) the effect of a driver is: it is then
@@ -58,9 +59,9 @@ def example_effects(outputs: Tensor, design: Design, chosen: Tensor) -> ExampleE
     deleted = torch.stack(list(_without_each_donor(rows, own, tuples, design.size)))
     largest = value.abs().argmax(-1, keepdim=True)
     margin, moved = _margin(value, largest), _margin(deleted, largest.expand(*deleted.shape[:-1], 1))
-    sureness = (margin.abs() / _donor_error(moved.unsqueeze(-1)).squeeze(-1)).nan_to_num(0.0, MOST_SURE)
+    sureness = (margin.abs() / _error(moved.unsqueeze(-1)).squeeze(-1)).nan_to_num(0.0, MOST_SURE)
     driver = largest.squeeze(-1).masked_fill(margin < 0, value.shape[-1])
-    return ExampleEffects(value, _donor_error(deleted), driver, sureness.clamp(max=MOST_SURE))
+    return ExampleEffects(value, _error(deleted), driver, sureness.clamp(max=MOST_SURE))
 
 
 def _without_each_donor(rows: Tensor, own: Tensor, tuples: Tensor, size: int) -> Iterator[Tensor]:
@@ -106,13 +107,11 @@ def _margin(effects: Tensor, largest: Tensor) -> Tensor:
     return leading.abs() - DOMINANT * others
 
 
-def _donor_error(deleted: Tensor) -> Tensor:
-    """Return ``(G, g, K)`` standard errors of values ``(g, G, g, K)`` without each example in turn.
+def _error(deleted: Tensor) -> Tensor:
+    """Return the ``(G, g, K)`` standard errors of values ``(g, G, g, K)`` without each example in turn.
 
     An example is no donor of its own: the value without itself does not count.
     """
-    size = len(deleted)
-    donors = ~torch.eye(size, dtype=torch.bool, device=deleted.device).view(size, 1, size, 1)
-    mean = (deleted * donors).sum(0) / (size - 1)
-    spread = ((deleted - mean).square() * donors).sum(0)
-    return ((size - 2) / (size - 1) * spread).sqrt()
+    size, others = len(deleted), ~torch.eye(len(deleted), dtype=torch.bool)
+    by_example = deleted.permute(1, 2, 0, 3)
+    return donor_error(by_example[:, others].view(-1, size, size - 1, deleted.shape[-1]))

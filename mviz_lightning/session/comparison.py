@@ -12,7 +12,7 @@ SCORES = ("score", "emap_score", "emap_gap", "perceptual", "flips")
 
 
 @dataclass(frozen=True)
-class Difference:
+class ShareDifference:
     """A difference with its 95 % interval; the bounds are NaN where the values have none.
 
     Attributes:
@@ -46,7 +46,7 @@ class ShareComparison:
     second: Mapping[str, float]
 
     @property
-    def differences(self) -> dict[str, Difference]:
+    def differences(self) -> dict[str, ShareDifference]:
         """Name of a share or score that both reports have -> their difference.
 
         The examples are independent, so the squares of the half-widths add up. Student's t is taken for granted with
@@ -58,13 +58,13 @@ class ShareComparison:
     def _is_compared(self, name: str) -> bool:
         return bound_of(name, "low") in self.first or name.partition("/")[0] in SCORES
 
-    def _difference(self, name: str) -> Difference:
+    def _difference(self, name: str) -> ShareDifference:
         value = self.first[name] - self.second[name]
         low, high = (bound_of(name, "low"), bound_of(name, "high"))
         if not {low, high} <= self.first.keys() & self.second.keys():
-            return Difference(value, math.nan, math.nan)
+            return ShareDifference(value, math.nan, math.nan)
         half = math.hypot(*((values[high] - values[low]) / 2 for values in (self.first, self.second)))
-        return Difference(value, value - half, value + half)
+        return ShareDifference(value, value - half, value + half)
 
     def __str__(self) -> str:
         header = ["", *self.names, "difference [95 %]", ""]
@@ -75,11 +75,11 @@ class ShareComparison:
         return align([header, *rows])
 
 
-def _interval(found: Difference) -> str:
+def _interval(found: ShareDifference) -> str:
     if math.isnan(found.low):
         return f"{found.value:+.3f}"
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
-def _mark(found: Difference) -> str:
+def _mark(found: ShareDifference) -> str:
     return "differs" if found.is_clear else ""

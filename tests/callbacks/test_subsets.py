@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.toy import Toy, examples, fit, loader, monitor, trainer
+from helpers.toy import Toy, examples, fit, monitor, trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -68,9 +68,9 @@ def test_what_is_left_out_is_said_once_and_noted_in_the_first_row(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subgroups": "metadata.site"}, r"subgroups='metadata.site': no such leaf .*: 2 \(8,\), 3 \(8,\)"),
-        ({"subgroups": "0"}, r"subgroups='0': the leaf \(8, 4\) holds several values"),
-        ({"by_class": True, "task": "regression", "target": "0"}, r"by_class=True: the task is 'regression'"),
+        ({"subgroups": "metadata.site"}, r"subgroups='metadata.site': no such leaf .*: 2 \(16,\), 3 \(16,\)"),
+        ({"subgroups": "0"}, r"subgroups='0': the leaf \(16, 4\) holds several values"),
+        ({"by_class": True, "target": None}, r"by_class=True: the task is 'regression'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_training(tmp_path, settings, message):
@@ -81,7 +81,7 @@ def test_what_cannot_be_is_refused_before_the_training(tmp_path, settings, messa
             seen.append(batch_idx)
 
     with pytest.raises(ConfigurationError, match=message):
-        trainer(tmp_path, monitor(**settings)).fit(Watched(), with_sites(0), with_sites(1))
+        trainer(tmp_path, monitor(**settings)).fit(Watched(outputs=1), with_sites(0), with_sites(1))
     assert not seen
 
 
@@ -110,10 +110,10 @@ def test_the_ranking_logs_fractions_and_writes_a_table(tmp_path):
     assert [row.note for row in watch.history] == ["", ""]
 
 
-def test_the_class_keys_are_in_the_stand_in_before_the_first_run():
+def test_a_class_that_is_left_out_and_monitored_does_not_end_the_training(tmp_path):
+    stop = EarlyStopping("mviz/class/0/total/text", patience=5, check_on_train_epoch_end=False)
     watch = monitor(by_class=True)
-    session = watch._run.session
-    batch = next(iter(loader()))
-    session.collect(batch, lambda count: range(count))
-    session.dry_run(Toy())
-    assert {"class/0/total/image", "class/2/total_high/text"} < set(session.keys)
+    chosen = fit(tmp_path, watch, stop)
+    assert "class/0/total/text" not in watch.history[0].values
+    assert chosen.callback_metrics["mviz/class/0/total/text"] == stop.best_score
+    assert "mviz/class/0/total/image" not in chosen.callback_metrics

@@ -54,10 +54,9 @@ class Marks(nn.Module):
 def test_drivers_are_those_of_the_classes():
     label = torch.arange(192) % 8  # most examples belong to no marked class
     image, text = (label.where((label == k) | (label == 2), 9).float().unsqueeze(1) for k in (0, 1))
-    report = explain(
-        Marks(), [{"image": image, "text": text, "y": label.clamp(max=3)}], modalities={"image": "image", "text": "text"},
-        target="y", explainers=[ExampleRanking()],
-    )  # fmt: skip
+    batch = {"image": image, "text": text, "y": label.clamp(max=3)}
+    modalities = {"image": "image", "text": "text"}
+    report = explain(Marks(), [batch], modalities=modalities, target="y", explainers=[ExampleRanking()])
     found = report.results["ranking"]
     sure = [one for one in found.ranked if one.is_sure]
     assert {one.driver for one in sure} >= {"image only", "text only"}

@@ -10,6 +10,7 @@ from torch import Tensor
 from mviz_lightning.functional import design, unimodal_contribution
 from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.example_drivers import example_effects
+from mviz_lightning.functional.uc_and_mi import donor_error
 
 SHAPES = [(2, 8), (2, 9), (3, 12), (4, 16)]
 
@@ -81,6 +82,15 @@ def test_mi_of_two_modalities_is_that_of_the_formula() -> None:
     found = example_effects(outputs, plan, torch.zeros(2, 8, dtype=torch.long))
     interaction = plan.own(outputs) - unimodal_contribution(outputs.view(2, 8, 8, 1))
     torch.testing.assert_close(found.value[..., 2], interaction[..., 0], atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(("modalities", "size"), SHAPES)
+def test_the_error_of_mi_is_that_of_uc(modalities: int, size: int) -> None:
+    (outputs, chosen), plan = drawn(modalities, size), design(modalities, size)
+    found = example_effects(outputs, plan, chosen).error[..., -1]
+    for i in range(size):
+        errors = donor_error(plan.unimodal_without_donors(outputs, i))
+        torch.testing.assert_close(found[:, i], errors.gather(-1, chosen[:, i : i + 1]).squeeze(-1), atol=1e-8, rtol=0)
 
 
 @given(st.integers(0, 1000), st.sampled_from(SHAPES))
