@@ -195,7 +195,9 @@ class TrainerRun:
         if not values or not self.error_policy.guard(log, otherwise=False):
             self.error_policy.guard(partial(trainer_facts.stand_in, trainer, self.name, self.keys, self.history))
         self.error_policy.guard(
-            lambda: trainer_facts.stand_in_monitored(trainer, self.name, self.session.unmeasured_keys, self.history)
+            lambda: trainer_facts.stand_in_monitored(
+                trainer, self.name, self.session.subsets.unmeasured_keys, self.history
+            )
         )
         if row is None:
             return None

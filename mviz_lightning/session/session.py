@@ -16,7 +16,6 @@ from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
-from mviz_lightning.explainers.subset_shares.keys import KINDS, SubsetKind
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
@@ -27,15 +26,7 @@ from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
-from mviz_lightning.session.subsets import (
-    Subset,
-    class_parts,
-    left_out_line,
-    measured,
-    subset_keys,
-    subset_values,
-    subsets_of,
-)
+from mviz_lightning.session.subsets import Subsets
 from mviz_lightning.session.trained_check import TrainedCheck
 
 T = TypeVar("T")
@@ -125,35 +116,26 @@ class Session(Preparation):
         probe, shares, _ = self._read()
         with self.ranks.raise_on_all_ranks():
             effects = shares.swap_effects(probe, outputs, self._reading.left_out)[:groups].cpu()
-        return subset_values(self._subsets, probe.groups, torch.cat(self.ranks.gather(effects)), shares.modalities)
+        found = self.subsets
+        for line in found.lines:
+            self.remarks.say(line)
+        return found.values(torch.cat(self.ranks.gather(effects)))
 
     @property
-    def _subsets(self) -> Sequence[Subset]:
-        """The classes and subgroups with enough examples; those that are left out are said once."""
+    def subsets(self) -> Subsets:
+        """The classes and subgroups that the user asked for, as far as they are known."""
+        if not self.config.asks_for_subsets or self._tried is None:
+            return Subsets([], [])
+        if self._shares is None:
+            outputs, task, _ = self._tried.facts
+            return Subsets.expected(self.config, self.config.task or task or "multiclass", outputs)
         probe, shares, tried = self._read()
-        found = subsets_of(self.config, probe, shares.task, tried.outputs)
-        for kind in KINDS:
-            self.remarks.say(left_out_line(found, probe.groups, kind))
-        return measured(found, probe.groups)
+        return Subsets.of(self.config, probe, shares.task, tried.outputs)
 
     @property
     def keys(self) -> list[str]:
         """Names of the values of a run, without prefix, as far as they are known before it."""
-        subsets = self._subsets if self.config.asks_for_subsets and self._shares is not None else []
-        return [*super().keys, *subset_keys([(one.kind, one.name) for one in subsets], list(self.config.modalities))]
-
-    @property
-    def unmeasured_keys(self) -> list[str]:
-        """Names of the values of classes and subgroups that may be asked for in vain, since they are left out."""
-        if not self.config.asks_for_subsets or self._tried is None:
-            return []
-        outputs, task, _ = self._tried.facts
-        named = class_parts(self.config, self.config.task or task or "multiclass", outputs)
-        subsets: list[tuple[SubsetKind, str]] = [("class", name) for name in named] if self.config.by_class else []
-        if self._shares is not None:
-            probe, shares, tried = self._read()
-            subsets = [(one.kind, one.name) for one in subsets_of(self.config, probe, shares.task, tried.outputs)]
-        return [key for key in subset_keys(subsets, list(self.config.modalities)) if key not in self.keys]
+        return [*super().keys, *self.subsets.keys]
 
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.

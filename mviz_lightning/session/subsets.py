@@ -1,8 +1,9 @@
 """Which classes and subgroups there are among the fixed examples, and the shares within them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.categories import categories_of
 from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers.subset_shares.keys import SIDES, SubsetKind, key_parts, total_name
+from mviz_lightning.explainers.subset_shares.keys import KINDS, SIDES, SubsetKind, key_parts, total_name
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.subsets import LEAST, subset_totals
 from mviz_lightning.functional.targets import decided, labelled, rows_of
@@ -23,17 +24,93 @@ LISTED = 6
 
 @dataclass(frozen=True)
 class Subset:
-    """Some of the fixed examples.
+    """Some of the recombined examples.
 
     Attributes:
         kind: Whether they share a label or the value of a leaf.
         name: Its part of the logged keys.
-        members: ``(N,)`` bool.
+        members: ``(G, g)`` bool, by the groups of the probe.
     """
 
     kind: SubsetKind
     name: str
     members: Tensor
+
+    @cached_property
+    def count(self) -> int:
+        """Number of its recombined examples."""
+        return int(self.members.sum())
+
+    @cached_property
+    def is_measured(self) -> bool:
+        """Whether there are enough of them, in two groups or more."""
+        return self.count >= LEAST and int(self.members.any(1).sum()) > 1
+
+    def keys(self, names: Sequence[str]) -> list[str]:
+        """Return the names of its values: of the total effects of modalities, and of their bounds."""
+        return [total_name(self.kind, self.name, name, side) for side in SIDES for name in names]
+
+    def values(self, effects: Tensor, names: Sequence[str]) -> dict[str, float]:
+        """Return the total effects of the modalities within it, and their bounds, by name.
+
+        Args:
+            effects: ``(G, g, 1 + M)`` of :func:`swap_effects`.
+            names: Names of the modalities.
+        """
+        return dict(zip(self.keys(names), torch.cat(subset_totals(effects, self.members)).tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """The classes and subgroups that the user asked for; several labels of an example put it into several.
+
+    Attributes:
+        everything: All of them.
+        names: Names of the modalities.
+    """
+
+    everything: Sequence[Subset]
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, config: SessionConfig, probe: Probe, task: Task, outputs: int) -> "Subsets":
+        """Return those of the fixed examples.
+
+        Args:
+            config: What is measured.
+            probe: The fixed examples, with labels in standard form.
+            task: What the outputs stand for.
+            outputs: Number of outputs of one example, C.
+        """
+        found = [*_classes(config, probe, task, outputs), *_subgroups(config, probe)]
+        return cls(found, list(config.modalities))
+
+    @classmethod
+    def expected(cls, config: SessionConfig, task: Task, outputs: int) -> "Subsets":
+        """Return those that are known before there are examples: the classes, without members."""
+        classes = class_parts(config, task, outputs) if config.by_class and task != "regression" else []
+        nobody = torch.zeros(0, 0, dtype=torch.bool)
+        return cls([Subset("class", name, nobody) for name in classes], list(config.modalities))
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the values of those with enough examples."""
+        return [key for subset in self.everything if subset.is_measured for key in subset.keys(self.names)]
+
+    @property
+    def unmeasured_keys(self) -> list[str]:
+        """Names of the values that the others would have."""
+        return [key for subset in self.everything if not subset.is_measured for key in subset.keys(self.names)]
+
+    def values(self, effects: Tensor) -> dict[str, float]:
+        """Return the values of those with enough examples, by name; arguments as for :meth:`Subset.values`."""
+        measured = (subset for subset in self.everything if subset.is_measured)
+        return {name: value for subset in measured for name, value in subset.values(effects, self.names).items()}
+
+    @property
+    def lines(self) -> list[str]:
+        """What there is to say of those with too few examples, a line for each kind."""
+        return [line for kind in KINDS if (line := _left_out([one for one in self.everything if one.kind == kind]))]
 
 
 def check_subsets(config: SessionConfig, trial: Probe, task: Task) -> None:
@@ -78,18 +155,6 @@ def _names_groups(leaf: object) -> bool:
         return False
 
 
-def subsets_of(config: SessionConfig, probe: Probe, task: Task, outputs: int) -> list[Subset]:
-    """Return all classes and subgroups that the user asked for; several labels of an example put it into several.
-
-    Args:
-        config: What is measured.
-        probe: The fixed examples, with labels in standard form.
-        task: What the outputs stand for.
-        outputs: Number of outputs of one example, C.
-    """
-    return [*_classes(config, probe, task, outputs), *_subgroups(config, probe)]
-
-
 def _classes(config: SessionConfig, probe: Probe, task: Task, outputs: int) -> Iterator[Subset]:
     target = probe.target
     if not config.by_class or target is None or task == "regression":
@@ -98,7 +163,7 @@ def _classes(config: SessionConfig, probe: Probe, task: Task, outputs: int) -> I
     truth, known = rows_of(decided(target, task)), labelled(target, task)
     for place, name in enumerate(names):
         having = truth[:, place] == 1 if task == "multilabel" else truth[:, 0] == place
-        yield Subset("class", name, having & known)
+        yield Subset("class", name, (having & known)[probe.groups])
 
 
 def class_parts(config: SessionConfig, task: Task, outputs: int, label_names: Sequence[str] = ()) -> list[str]:
@@ -119,9 +184,10 @@ def _subgroups(config: SessionConfig, probe: Probe) -> Iterator[Subset]:
     if config.subgroups is None:
         return
     found = _categories(config.subgroups, probe)
-    values = sorted({value for value in found if value is not None}, key=_natural)
+    recombined = {found[example] for example in probe.groups.flatten().tolist()}
+    values = sorted((value for value in recombined if value is not None), key=_natural)
     for value, name in zip(values, key_parts(values), strict=True):
-        yield Subset("subgroup", name, torch.tensor([one == value for one in found]))
+        yield Subset("subgroup", name, torch.tensor([one == value for one in found])[probe.groups])
 
 
 def _natural(value: str) -> tuple[bool, int, str]:
@@ -130,67 +196,24 @@ def _natural(value: str) -> tuple[bool, int, str]:
     return not number, int(value) if number else 0, value
 
 
-def measured(subsets: Sequence[Subset], groups: Tensor) -> list[Subset]:
-    """Return the subsets with enough recombined examples, in two groups or more.
-
-    Args:
-        subsets: All subsets.
-        groups: ``(G, g)`` the recombined examples.
-    """
-    enough = (subset.members[groups] for subset in subsets)
-    return [
-        subset
-        for subset, members in zip(subsets, enough, strict=True)
-        if int(members.sum()) >= LEAST and int(members.any(1).sum()) > 1
-    ]
-
-
-def left_out_line(subsets: Sequence[Subset], groups: Tensor, kind: SubsetKind) -> str:
+def _left_out(subsets: Sequence[Subset]) -> str:
     """Say which subsets of a kind have too few recombined examples; ``""`` where all have enough."""
-    mine = [subset for subset in subsets if subset.kind == kind]
-    kept = {subset.name for subset in measured(mine, groups)}
-    counts = {one.name: int(one.members[groups].sum()) for one in mine if one.name not in kept}
-    if not counts:
+    few = [subset for subset in subsets if not subset.is_measured]
+    if not few:
         return ""
-    listed = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:LISTED])
-    more = f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-    plural = "classes" if kind == "class" else "subgroups"
+    listed = ", ".join(f"{subset.name} ({subset.count})" for subset in few[:LISTED])
+    more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
+    plural = "classes" if few[0].kind == "class" else "subgroups"
     return (
-        f"{len(counts)} of {len(mine)} {plural} have fewer than {LEAST} recombined examples and get no shares of their "
-        f"own: {listed}{more}{_advice(kind, counts, groups.numel())}"
+        f"{len(few)} of {len(subsets)} {plural} have fewer than {LEAST} recombined examples and get no shares of their "
+        f"own: {listed}{more}{_advice(few)}"
     )
 
 
-def _advice(kind: SubsetKind, counts: Mapping[str, int], examples: int) -> str:
+def _advice(few: Sequence[Subset]) -> str:
     """Return the next step for subsets with too few of the recombined examples."""
-    some = [count for count in counts.values() if count]
-    if kind == "subgroup" and some and max(some) == 1:  # a number of each example, or a real number that was rounded
+    counts = [subset.count for subset in few if subset.count]
+    if few[0].kind == "subgroup" and counts and max(counts) == 1:  # a number of each example
         return "; give a leaf with fewer different values"
-    return f"; num_examples={math.ceil(examples * LEAST / min(some))} would do" if some else ""
-
-
-def subset_keys(subsets: Sequence[tuple[SubsetKind, str]], names: Sequence[str]) -> list[str]:
-    """Return the names of the values within subsets.
-
-    Args:
-        subsets: Kind and name of each.
-        names: Names of the modalities.
-    """
-    return [total_name(*subset, name, side) for subset in subsets for side in SIDES for name in names]
-
-
-def subset_values(subsets: Sequence[Subset], groups: Tensor, effects: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Return the total effects within subsets and their bounds, by the names under which they are logged.
-
-    Args:
-        subsets: Those with enough examples.
-        groups: ``(G, g)`` the recombined examples.
-        effects: ``(G, g, 1 + M)`` of :func:`swap_effects`.
-        names: Names of the modalities.
-    """
-    return {
-        total_name(subset.kind, subset.name, name, side): number
-        for subset in subsets
-        for side, bounds in zip(SIDES, subset_totals(effects, subset.members[groups]), strict=True)
-        for name, number in zip(names, bounds.tolist(), strict=True)
-    }
+    examples = few[0].members.numel()
+    return f"; num_examples={math.ceil(examples * LEAST / min(counts))} would do" if counts else ""
