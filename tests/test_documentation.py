@@ -20,6 +20,7 @@ from mviz_lightning.explainers import (
     DIME,
     CrossModalInteraction,
     ErrorAnalysis,
+    ExampleRanking,
     MultimodalPrediction,
     MultimodalRepresentation,
     UnimodalImportance,
@@ -339,6 +340,7 @@ TASKLESS = [
     UnimodalImportance(steps=2, num_totals=4, **FEW),
     CrossModalInteraction(**FEW),
     MultimodalRepresentation(features_shown=1, examples_shown=2, every_n_validations=1),
+    ExampleRanking(every_n_validations=1),
 ]
 """They log the same whatever the task."""
 
@@ -353,6 +355,8 @@ def trained(folder: Path, *, values: bool) -> Trainer:
         group_size=12,
         explainers=explainers,
         measures=["shapley", "intershap", "mm_shap"],
+        by_class=not values,
+        subgroups=None if values else "3",
     )
     torch.manual_seed(0)
     loader = DataLoader(Three(values=values), batch_size=32)
@@ -369,6 +373,7 @@ def expanded(key: str) -> set[str]:
     """Return the keys that a documented one stands for."""
     if "<a>+<b>" in key:
         return {key.replace("<a>+<b>", f"{first}+{second}") for first, second in itertools.combinations(NAMES, 2)}
+    key = key.replace("<c>", "0").replace("<s>", "0")  # the only class with enough examples
     return {key.replace("<m>", name) for name in NAMES}
 
 
@@ -395,7 +400,7 @@ def test_the_table_of_scalars_is_what_a_classifier_logs(classified):
 
 def test_the_table_of_scalars_is_what_a_regression_logs(tmp_path):
     unused = [type(explainer).__name__ for explainer in TASKLESS]
-    assert logged(trained(tmp_path, values=True)) == documented("classification", *unused)
+    assert logged(trained(tmp_path, values=True)) == documented("classification", "subgroups", *unused)
 
 
 def test_the_table_of_files_is_what_lies_in_the_folder(classified):

@@ -25,6 +25,8 @@ PUBLIC = {
         # contribution shares
         "Design", "GridDesign", "TupleDesign", "contribution_shares", "decomposable", "design", "half_splits",
         "share_ratios", "split_components", "two_way_components",
+        # classes, subgroups and single examples
+        "ExampleEffects", "example_effects", "subset_totals", "swap_effects",
         # intervals
         "EMAPScores", "Estimate", "jackknife",
         # single predictions
@@ -56,7 +58,8 @@ PUBLIC = {
 }  # fmt: skip
 
 EXPLAINERS = {
-    "DIME", "CrossModalInteraction", "ErrorAnalysis", "MultimodalPrediction", "MultimodalRepresentation",
+    "DIME", "CrossModalInteraction", "ErrorAnalysis", "ExampleRanking", "MultimodalPrediction",
+    "MultimodalRepresentation",
     "UnimodalImportance",
 }  # fmt: skip
 

@@ -79,6 +79,10 @@ class MultimodalMonitor(Remembering):
             The monitor checks that the outputs are the same, and evaluates every row where they are not.
         explainers: Methods of ``mviz_lightning.explainers``, for example ``[DIME()]``, each with its own cadence.
         class_names: Name of each output, for pictures and tables.
+        by_class: Whether total effects are also measured within each class of the labels: ``class/<c>/total/<m>``. They
+            take no further rows. Classes with fewer than 12 recombined examples are left out.
+        subgroups: Path of a leaf whose values name groups of examples, for example ``"metadata.site"``; total effects
+            are also measured within each group: ``subgroup/<s>/total/<m>``.
         pin: Indices of validation examples that are always explained.
         show_inputs: Whether pictures and tables may show your data; if not, they show attributions alone.
         every_n_validations: Validations from one run to the next. EarlyStopping counts a validation without a run as
@@ -130,6 +134,8 @@ class MultimodalMonitor(Remembering):
         reuse: bool = True,
         explainers: Sequence[Explainer] = (),
         class_names: Sequence[str] | None = None,
+        by_class: bool = False,
+        subgroups: str | None = None,
         pin: Sequence[int] = (),
         show_inputs: bool = True,
         every_n_validations: int = 1,
@@ -158,6 +164,8 @@ class MultimodalMonitor(Remembering):
             reuse=reuse,
             explainers=explainers,
             class_names=class_names,
+            by_class=by_class,
+            subgroups=subgroups,
             pin=pin,
             seed=seed,
             on_disagreement=on_disagreement,

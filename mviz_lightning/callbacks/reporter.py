@@ -9,12 +9,13 @@ from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.figure import share_curves
 from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.subset_shares.figure import subset_pictures
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
-from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Record, RunRecord, Sound
+from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -93,11 +94,15 @@ class Reporter:
             return
         self._drawn = len(rows)
         with self.time_budget.timed(SHARES, more=True):
-            _raise_first(
-                self._put(
-                    [share_curves(rows, self.history.modalities)], rows[-1].step, with_trainer_row=with_trainer_row
-                )
-            )
+            _raise_first(self._put(self._curves(rows), rows[-1].step, with_trainer_row=with_trainer_row))
+
+    def _curves(self, rows: Sequence[RunRecord]) -> list[Picture]:
+        """Return the curves of all runs, and the classes and subgroups of the last one."""
+        last, names = rows[-1], self.history.modalities
+        return [
+            share_curves(rows, names),
+            *subset_pictures(last.values, names, f"epoch {last.epoch} (step {last.step})"),
+        ]
 
     def tell(self, alerts: Sequence[Alert], step: int) -> None:
         """Write alerts, in the row that the trainer logs right after this."""

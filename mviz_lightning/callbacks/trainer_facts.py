@@ -132,6 +132,12 @@ def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> 
         trainer.callback_metrics.setdefault(f"{name}/{key}", torch.tensor(value))
 
 
+def stand_in_monitored(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
+    """Give a value to those of some keys without one that a callback monitors: it would end the training."""
+    monitored = {getattr(callback, "monitor", None) for callback in trainer.callbacks}
+    stand_in(trainer, name, [key for key in keys if f"{name}/{key}" in monitored], history)
+
+
 def _worst(trainer: Any, key: str) -> float:
     modes = {callback.mode for callback in trainer.callbacks if getattr(callback, "monitor", None) == key}
     return LARGEST if modes == {"min"} else -LARGEST if modes == {"max"} else 0.0

@@ -195,6 +195,11 @@ class TrainerRun:
         log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync)
         if not values or not self.error_policy.guard(log, otherwise=False):
             self.error_policy.guard(partial(trainer_facts.stand_in, trainer, self.name, self.keys, self.history))
+        self.error_policy.guard(
+            lambda: trainer_facts.stand_in_monitored(
+                trainer, self.name, self.session.subsets.unmeasured_keys, self.history
+            )
+        )
         if row is None:
             return None
         self.error_policy.guard(partial(self.reporter.write, row))

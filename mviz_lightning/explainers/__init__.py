@@ -9,6 +9,7 @@ from mviz_lightning.explainers.cross_modal_interaction.explainer import CrossMod
 from mviz_lightning.explainers.dime.explainer import DIME
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.error_analysis.explainer import ErrorAnalysis
+from mviz_lightning.explainers.example_ranking.explainer import ExampleRanking
 from mviz_lightning.explainers.multimodal_prediction.explainer import MultimodalPrediction
 from mviz_lightning.explainers.multimodal_representation.explainer import MultimodalRepresentation
 from mviz_lightning.explainers.unimodal_importance.explainer import UnimodalImportance
@@ -18,6 +19,7 @@ __all__ = [
     "Attribution",
     "CrossModalInteraction",
     "ErrorAnalysis",
+    "ExampleRanking",
     "Explainer",
     "Explanation",
     "Fallback",

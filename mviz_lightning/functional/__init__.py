@@ -21,6 +21,7 @@ from mviz_lightning.functional.coalitions import (
 from mviz_lightning.functional.contribution import contribution_shares, share_ratios
 from mviz_lightning.functional.designs import Design, design
 from mviz_lightning.functional.emap_scores import EMAPScores, emap_gap
+from mviz_lightning.functional.example_drivers import ExampleEffects, example_effects
 from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
 from mviz_lightning.functional.features import (
     benjamini_hochberg,
@@ -53,6 +54,7 @@ from mviz_lightning.functional.segment_attribution import (
     shapley_values,
 )
 from mviz_lightning.functional.sparse import SparseLinear, elastic_net, sparse_linear
+from mviz_lightning.functional.subsets import subset_totals, swap_effects
 from mviz_lightning.functional.surrogate import Surrogate, draw_masks, surrogate
 from mviz_lightning.functional.tuple_design import TupleDesign
 from mviz_lightning.functional.uc_and_mi import donor_error, emap, multimodal_interaction, unimodal_contribution
@@ -62,6 +64,7 @@ __all__ = [
     "Design",
     "EMAPScores",
     "Estimate",
+    "ExampleEffects",
     "Family",
     "GridDesign",
     "Perturbation",
@@ -86,6 +89,7 @@ __all__ = [
     "elastic_net",
     "emap",
     "emap_gap",
+    "example_effects",
     "failure_categories",
     "failure_category_names",
     "feature_components",
@@ -118,7 +122,9 @@ __all__ = [
     "sparse_linear",
     "split_components",
     "standardised_kernel",
+    "subset_totals",
     "surrogate",
+    "swap_effects",
     "two_way_components",
     "unimodal_contribution",
 ]

@@ -64,11 +64,14 @@ class SessionConfig:
     seed: int = 0
     on_disagreement: Literal["withhold", "log"] = "withhold"
     measures: Sequence[str] = ()
+    by_class: bool = False
+    subgroups: str | None = None
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
             raise ConfigurationError(f"on_disagreement={self.on_disagreement!r}: choose 'withhold' or 'log'.")
         self._require_types()
+        self._require_subsets()
         self._require_numbers()
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
@@ -106,6 +109,16 @@ class SessionConfig:
                     "for example [DIME()]."
                 )
 
+    def _require_subsets(self) -> None:
+        if not isinstance(self.by_class, bool):
+            raise ConfigurationError(f"by_class={self.by_class!r}: give True or False.")
+        if isinstance(self.subgroups, int) and not isinstance(self.subgroups, bool):
+            object.__setattr__(self, "subgroups", str(self.subgroups))  # as modalities may be given
+        if not isinstance(self.subgroups, str | None):
+            raise ConfigurationError(
+                f"subgroups={self.subgroups!r}: give the path of one leaf, for example 'metadata.site'."
+            )
+
     def _require_numbers(self) -> None:
         if not all(isinstance(position, Integral) for position in self.pin):
             raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
@@ -138,6 +151,11 @@ class SessionConfig:
         if self.group_size is not None:
             return self.group_size
         return usual_group(len(self.modalities), self.num_examples or EXAMPLES)
+
+    @property
+    def asks_for_subsets(self) -> bool:
+        """Whether shares within classes or subgroups are measured."""
+        return self.by_class or self.subgroups is not None
 
     @property
     def base_grouping(self) -> "Grouping":

@@ -28,6 +28,7 @@ from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.given_and_observed import differences_from_given
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
+from mviz_lightning.session.subsets import check_subsets
 
 UNSEEN = (
     "no loss and no metric with scores of the model was seen in the step, so the call, the outputs and the task are "
@@ -130,6 +131,8 @@ class DryRun:
         first, self.call = not self.call, call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
         self.config.check_outputs(outputs.shape[1])
+        if self.config.asks_for_subsets:
+            check_subsets(self.config, trial, self.reading.labels.read(trial, outputs.shape[1], everything=False).task)
         if seen is not None and first:
             self._say_differences(seen, trial, evaluator)
         if self.config.explainers:

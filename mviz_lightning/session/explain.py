@@ -14,9 +14,12 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.subset_shares.figure import subset_pictures
+from mviz_lightning.explainers.subset_shares.tables import with_subset_tables
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.session.comparison import ShareComparison
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.remarks import write_log
 from mviz_lightning.session.runner import MethodRun
@@ -65,6 +68,27 @@ class ShareReport:
         """Name of an explainer that looks at all examples at once -> what it found."""
         return {name: result for name, result in self.results.items() if name not in self.explanations}
 
+    def compared_with(
+        self, other: "ShareReport", names: tuple[str, str] = ("validation", "training")
+    ) -> ShareComparison:
+        """Return this report beside that of other examples, with the differences; prints as a table.
+
+        Measure the same model on training and validation examples: what it relies on in both, generalises.
+
+        Args:
+            other: Report of the same model or another one with the same modalities.
+            names: What this report and the other were measured on.
+
+        Raises:
+            ConfigurationError: The reports have other modalities.
+        """
+        if list(self.modalities) != list(other.modalities):
+            raise ConfigurationError(
+                f"other: its modalities are {', '.join(other.modalities)}, and this report has "
+                f"{', '.join(self.modalities)}; compare reports of the same modalities."
+            )
+        return ShareComparison(names, self.values, other.values)
+
     def pictures(self) -> list[Picture]:
         """Return all pictures; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
         return [record for record in self._records() if isinstance(record, Picture)]
@@ -80,13 +104,14 @@ class ShareReport:
         if drawing is None:
             return []
         found = [(run.explainer, run.result) for run in self._runs if run.result is not None]
-        drawn = [record for explainer, result in found for record in explainer.draw(result, drawing, "")]
+        drawn: list[Record] = [record for explainer, result in found for record in explainer.draw(result, drawing, "")]
         for failure in drawing.pop_failures():
             raise failure
+        drawn += subset_pictures(self.values, self.modalities, "")
         return [*drawn, *drawing.sounds([one for _, result in found for one in result.examples]).values()]
 
     def __str__(self) -> str:
-        table = share_table(self.values, self.modalities)
+        table = with_subset_tables(share_table(self.values, self.modalities), self.values, self.modalities)
         notes = f"\n{self.notes}" if self.notes else ""
         return f"{table}\n{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s{notes}"
 
@@ -109,6 +134,8 @@ def explain(
     reuse: bool = True,
     explainers: Sequence[Explainer] = (),
     class_names: Sequence[str] | None = None,
+    by_class: bool = False,
+    subgroups: str | None = None,
     pin: Sequence[int] = (),
     seed: int = 0,
     measures: Sequence[str] = (),
@@ -140,6 +167,9 @@ def explain(
         reuse: Whether to run what depends on one modality once for each distinct input.
         explainers: Methods that explain predictions, for example ``[DIME()]``.
         class_names: Names of the outputs, for pictures and tables.
+        by_class: Whether total effects are also measured within each class of the labels.
+        subgroups: Path of a leaf whose values name groups of examples, for example ``"metadata.site"``; total effects
+            are also measured within each group.
         pin: Indices of examples that are always explained.
         seed: Seed of all random draws.
         measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
@@ -172,6 +202,8 @@ def explain(
         reuse=reuse,
         explainers=explainers,
         class_names=class_names,
+        by_class=by_class,
+        subgroups=subgroups,
         pin=pin,
         seed=seed,
         measures=measures,

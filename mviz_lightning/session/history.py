@@ -6,6 +6,7 @@ from typing import Any
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers.contribution_shares.tables import history_table
+from mviz_lightning.explainers.subset_shares.tables import with_subset_tables
 from mviz_lightning.sinks.records import RunRecord
 
 
@@ -51,7 +52,8 @@ class History(Sequence[RunRecord]):
         return iter(self._rows)
 
     def __str__(self) -> str:
-        return history_table(self._rows, self.modalities)
+        last = next((row.values for row in reversed(self._rows) if row.values), {})
+        return with_subset_tables(history_table(self._rows, self.modalities), last, self.modalities)
 
     def state(self) -> dict[str, Any]:
         """Return plain types, for checkpoints."""

@@ -30,6 +30,7 @@ from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
+from mviz_lightning.session.subsets import Subsets
 from mviz_lightning.session.trained_check import TrainedCheck
 
 T = TypeVar("T")
@@ -107,6 +108,7 @@ class Session(Preparation):
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
         values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
+        values |= self._within_subsets(outputs, len(groups))
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
@@ -134,6 +136,39 @@ class Session(Preparation):
             self.remarks.say(f"the score of all {pool} fixed examples is unknown: {message_of(error)}")
             return {}, 0
         return evidence | shares.single_outputs(torch.stack(self.ranks.gather(parts)).sum(0)), found.rows
+
+    def _within_subsets(self, outputs: Tensor, groups: int) -> dict[str, float]:
+        """Return the shares within classes and subgroups; none where the user asked for none.
+
+        Args:
+            outputs: ``(R, C)`` outputs of this process's rows.
+            groups: How many of its groups count.
+        """
+        if not self.config.asks_for_subsets:
+            return {}
+        probe, shares, _ = self._read()
+        with self.ranks.raise_on_all_ranks():
+            effects = shares.swap_effects(probe, outputs, self._reading.left_out)[:groups].cpu()
+        found = self.subsets
+        for line in found.lines:
+            self.remarks.say(line)
+        return found.values(torch.cat(self.ranks.gather(effects)))
+
+    @property
+    def subsets(self) -> Subsets:
+        """The classes and subgroups that the user asked for, as far as they are known."""
+        if not self.config.asks_for_subsets or self._tried is None:
+            return Subsets([], [])
+        if self._shares is None:
+            outputs, task, _ = self._tried.facts
+            return Subsets.expected(self.config, self.config.task or task or "multiclass", outputs)
+        probe, shares, tried = self._read()
+        return Subsets.of(self.config, probe, shares.task, tried.outputs)
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the values of a run, without prefix, as far as they are known before it."""
+        return [*super().keys, *self.subsets.keys]
 
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.

@@ -11,6 +11,7 @@ METHODS = [
     explainers.DIME,
     explainers.CrossModalInteraction,
     explainers.ErrorAnalysis,
+    explainers.ExampleRanking,
     explainers.MultimodalPrediction,
     explainers.MultimodalRepresentation,
     explainers.UnimodalImportance,

@@ -131,6 +131,7 @@ STAGES = {
     "MultimodalRepresentation": {"layer": "head", "every_n_validations": 2},
     "MultimodalPrediction": {"num_examples": 1, "layer": "head"},
     "ErrorAnalysis": {"num_examples": 3, "name": "mistakes"},
+    "ExampleRanking": {"every_n_validations": 2},
 }
 
 
@@ -143,7 +144,7 @@ def test_all_stages_are_built_from_yaml_and_conducted(tmp_path, monkeypatch):
     (watch,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, MultimodalMonitor))
     assert list(watch.config.explainers) == [getattr(explainers, name)(**options) for name, options in STAGES.items()]
     cli.trainer.fit(cli.model, loader(), loader(seed=1))
-    names = ("importance", "cross_modal", "representation", "prediction", "mistakes")
+    names = ("importance", "cross_modal", "representation", "prediction", "mistakes", "ranking")
     logged = [key.split("/")[1] for key in cli.trainer.callback_metrics if key.count("/") > 1]
     assert set(logged) >= set(names)
 

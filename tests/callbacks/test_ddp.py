@@ -14,8 +14,8 @@ COST = ("seconds", "rows", "overhead")
 
 
 TOGETHER = (
-    (1, ("plain", "explained")),
-    (2, ("plain", "explained", "empty", "raises", "unprintable", "unobserved", "observed")),
+    (1, ("plain", "explained", "subsets")),
+    (2, ("plain", "explained", "subsets", "empty", "raises", "unprintable", "unobserved", "observed")),
     (2, ("observed_uneven", "observed_replay")),
     (1, ("all_methods", "uneven", "one_group_each", "idle")),
     (2, ("all_methods", "uneven", "one_group_each")),
@@ -59,6 +59,7 @@ SLOW = pytest.mark.slow
     ("scenario", "devices"),
     [
         ("plain", 2),
+        ("subsets", 2),
         pytest.param("all_methods", 2, marks=SLOW),
         pytest.param("uneven", 2, marks=SLOW),
         pytest.param("one_group_each", 2, marks=SLOW),
@@ -72,6 +73,8 @@ def test_several_processes_give_the_values_of_one(ran, scenario, devices):
     expected = without_cost(alone["validated"][0])
     if scenario != "uneven":
         assert set(expected) > {"shapley/image", "shapley_low/image", "intershap"}
+    if scenario == "subsets":
+        assert {"class/1/total/image", "subgroup/1/total_low/text", "ranking/mixed"} <= set(expected)
     if scenario == "all_methods":  # other chunks, in which derivatives are rounded otherwise
         assert set(expected) > {"importance/share/image", "bent/total/image+text", "errors/spoiled", "mm_shap/text"}
         expected = pytest.approx(expected, rel=1e-5, abs=1e-6)

@@ -24,6 +24,7 @@ from mviz_lightning.explainers import (
     DIME,
     CrossModalInteraction,
     ErrorAnalysis,
+    ExampleRanking,
     MultimodalPrediction,
     MultimodalRepresentation,
     UnimodalImportance,
@@ -79,6 +80,7 @@ def callbacks() -> tuple[MultimodalMonitor, UnimodalCollapse]:
             MultimodalRepresentation(features=[0, 3]),
             MultimodalPrediction(),
             ErrorAnalysis(),
+            ExampleRanking(),
         ],
     )
     return monitor, UnimodalCollapse("stop", expected=["image"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mviz_lightning.explainers.subset_shares.keys import subset_charts
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart, Dashboard
 
@@ -30,6 +31,7 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Dash
     shapley = [f"shapley/{modality}" for modality in modalities]
     charts += [Chart("Shapley shares", shapley)] if set(shapley) <= set(keys) else []
     charts += [Chart("InterSHAP", ["intershap"])] if "intershap" in keys else []
+    charts += subset_charts(modalities, keys)
     states = [f"collapse/{modality}" for modality in modalities]
     if set(states) <= set(keys):
         charts.append(Chart("0 used, 1 unused, 2 collapsed, 3 redundant", states))

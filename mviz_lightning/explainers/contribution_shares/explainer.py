@@ -22,6 +22,7 @@ from mviz_lightning.functional.output_totals import most_decided, output_compone
 from mviz_lightning.functional.outputs import decisions
 from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.functional.scores import comparable, labelled_predictions
+from mviz_lightning.functional.subsets import swap_effects
 from mviz_lightning.functional.targets import decided, graded, labelled
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 from mviz_lightning.metrics.score_forms import fitted
@@ -84,6 +85,20 @@ class Shares:
         """Return ``(G, g, C)``: the outputs of the real examples among the responses to :meth:`plan`."""
         return self.design.own(self._by_group(outputs))
 
+    def swap_effects(self, probe: Probe, outputs: Tensor, left_out: Tensor | None = None) -> Tensor:
+        """Return ``(G, g, 1 + M)``: how far each example's outputs move when its modalities are swapped.
+
+        Args:
+            probe: The examples.
+            outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
+            left_out: ``(C,)`` bool: classes that shares leave out, as for :meth:`metrics`.
+        """
+        scale, by_group = self.scale(probe, outputs.shape[-1]), self._by_group(self._kept(outputs, left_out))
+        return torch.stack([swap_effects(decomposable(one, self.task, scale), self.design) for one in by_group])
+
+    def _kept(self, outputs: Tensor, left_out: Tensor | None) -> Tensor:
+        return outputs if left_out is None else outputs[..., ~left_out.to(outputs.device)]
+
     def metrics(
         self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
     ) -> list[Metric]:
@@ -102,7 +117,7 @@ class Shares:
         """
         everything, target = self._everything(outputs)[: len(groups)], self.target(probe)
         by_group = everything[:, : len(self.design.tuples)]
-        kept = by_group if left_out is None else by_group[..., ~left_out.to(outputs.device)]
+        kept = self._kept(by_group, left_out)
         decides = "multiclass" if self._graded(target) and self.task == "multilabel" else self.task
         scale = self.scale(probe, outputs.shape[-1])
         unlabelled = self._unlabelled(scale, decides, sync=sync)

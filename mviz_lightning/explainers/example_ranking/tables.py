@@ -1,0 +1,56 @@
+"""The ranking of examples as a table and as text."""
+
+from mviz_lightning.explainers.contribution_shares.tables import align
+from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.example_ranking.result import RankedExample, RankingResult
+from mviz_lightning.sinks.records import Table
+
+LISTED = 500
+"""Largest number of examples in the table: the surest."""
+
+SHOWN = 3
+"""Number of examples of each driver that are printed."""
+
+
+def ranking_table(result: RankingResult, key: str, drawing: DrawingContext, when: str) -> Table:
+    """List the examples, the surest first.
+
+    Args:
+        result: The ranking.
+        key: Key of the table.
+        drawing: Names of the classes.
+        when: Moment of the training in words.
+    """
+    names = list(result.ranked[0].effects) if result.ranked else []
+    effects = [column for name in [*names, "MI"] for column in (name, f"{name} error")]
+    columns = ["when", "example", "driver", "sureness", "target", "predicted", "output", "value", *effects]
+    return Table(key, columns, [[when, *_cells(one, drawing)] for one in result.ranked[:LISTED]])
+
+
+def _cells(one: RankedExample, drawing: DrawingContext) -> list[str | float]:
+    said = [drawing.labels.outcome(one.target), drawing.labels.outcome(one.predicted)]
+    effects = [number for name in one.effects for number in (one.effects[name], one.errors[name])]
+    what: list[str | float] = [one.position, one.driver, one.sureness, *said, drawing.labels.output(one.output)]
+    return [*what, one.value, *effects, one.interaction, one.interaction_error]
+
+
+def ranking_text(result: RankingResult) -> str:
+    """Return the surest examples of each driver, and how many there are."""
+    if not result.ranked:
+        return "no example was ranked"
+    names = list(result.ranked[0].effects)
+    header = ["driver", "example", "standard errors from another driver", *(f"{name} alone" for name in names), "MI"]
+    rows = [_line(one, names) for driver in result.drivers for one in result.driven_by(driver)[:SHOWN]]
+    counts = ", ".join(f"{driver} {len(result.driven_by(driver))}" for driver in result.drivers)
+    sure = sum(one.is_sure for one in result.ranked)
+    return f"{align([header, *rows])}\n{len(result.ranked)} examples: {counts}; {sure} of them are sure (2 or more)"
+
+
+def _line(one: RankedExample, names: list[str]) -> list[str]:
+    effects = [_with_error(one.effects[name], one.errors[name]) for name in names]
+    mi = _with_error(one.interaction, one.interaction_error)
+    return [one.driver, str(one.position), f"{one.sureness:.1f}", *effects, mi]
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:+.3g} ± {error:.2g}"

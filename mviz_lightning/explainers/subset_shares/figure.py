@@ -1,0 +1,104 @@
+"""Total effects within classes and subgroups as a picture: a row for each, a dot for each modality."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mviz_lightning.explainers.subset_shares.keys import KINDS, SIDES, SubsetKind, subsets_named, total_name
+from mviz_lightning.plotting.canvas import WIDTH, Canvas
+from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN
+from mviz_lightning.plotting.text_fitting import shortened
+from mviz_lightning.sinks.records import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHOWN = 24
+"""Largest number of rows: of more subsets, those with the largest and the smallest effect of the first modality."""
+
+ROW, NAMES, LETTERS = 0.24, 1.75, 24
+"""Height of a row of two modalities and width of its name, in inches; letters that fit in there."""
+
+DOT = 0.1
+"""Inches between the dots of two modalities in a row."""
+
+MARKERS = "osD^vPX"
+"""Marker of each modality, so that the dots differ in grey too."""
+
+NOTE = "0: not used. 1: swapping it alone changes the outputs as much as swapping everything."
+
+Row = tuple[str, Sequence[Sequence[float]]]
+"""Name of a subset, and value, low and high of every modality."""
+
+
+def subset_pictures(values: Mapping[str, float], modalities: Sequence[str], when: str) -> list[Picture]:
+    """Draw the total effects within classes, and within subgroups; nothing where there are none.
+
+    Args:
+        values: Values of one run, by name without prefix.
+        modalities: Names, in declared order.
+        when: Moment of the training in words; empty outside a training.
+    """
+    found = {kind: _rows(values, modalities, kind) for kind in KINDS}
+    return [_picture(kind, rows, modalities, when) for kind, rows in found.items() if rows]
+
+
+def _rows(values: Mapping[str, float], modalities: Sequence[str], kind: SubsetKind) -> list[Row]:
+    """Return the subsets in the order of the first modality's total effect, the largest first."""
+    nan = float("nan")
+    rows: list[Row] = [
+        (subset, [[values.get(total_name(kind, subset, name, side), nan) for side in SIDES] for name in modalities])
+        for subset in subsets_named(values, kind)
+    ]
+    return sorted(rows, key=lambda row: -row[1][0][0])
+
+
+def _picture(kind: SubsetKind, rows: Sequence[Row], modalities: Sequence[str], when: str) -> Picture:
+    shown, title = rows, f"Total effect by {kind}{when and ', ' + when}"
+    note = NOTE
+    if len(rows) > SHOWN:
+        shown = [*rows[: SHOWN // 2], *rows[-SHOWN // 2 :]]
+        note += f"\nOf {len(rows)}, the {SHOWN // 2} with the largest and with the smallest effect of {modalities[0]}."
+    top, step = 0.2 + LINE * (2 + note.count("\n")), ROW + DOT * max(0, len(modalities) - 2)
+    columns = max(1, min(len(modalities), int((WIDTH - 2 * MARGIN) / (0.5 + 0.075 * max(map(len, modalities))))))
+    canvas = Canvas(top + step * len(shown) + 0.4 + LINE * -(-len(modalities) // columns))
+    canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
+    canvas.text(MARGIN, 0.1 + LINE, note, fontsize=8.5)
+    axes = canvas.panel(MARGIN + NAMES, top, WIDTH - MARGIN - NAMES - 0.2, step * len(shown))
+    for place, (name, _) in enumerate(shown):
+        canvas.text(MARGIN, top + (place + 0.5) * step, shortened(name, LETTERS), fontsize=8.5, va="center")
+    _draw(axes, shown, modalities, step)
+    _add_legend(canvas, axes, columns)
+    return Picture(f"by_{kind}", canvas.pixels(), f"{title}. {NOTE} Bars: 95 % intervals.")
+
+
+def _draw(axes: "Axes", rows: Sequence[Row], modalities: Sequence[str], step: float) -> None:
+    for number, modality in enumerate(modalities):
+        offset = (number - (len(modalities) - 1) / 2) * DOT / step
+        _draw_dots(axes, [row[number] for _, row in rows], offset, modality, number)
+    _finish(axes, len(rows))
+
+
+def _draw_dots(axes: "Axes", bounds: Sequence[Sequence[float]], offset: float, modality: str, number: int) -> None:
+    value, low, high = zip(*bounds, strict=True)
+    places, colour = [place + offset for place in range(len(bounds))], COLOURS[number % len(COLOURS)]
+    axes.hlines(places, low, high, color=colour, linewidth=1.8, alpha=0.75)
+    marker = MARKERS[number % len(MARKERS)]
+    axes.plot(value, places, color=colour, marker=marker, markersize=5.5, linestyle="", label=modality)
+
+
+def _finish(axes: "Axes", rows: int) -> None:
+    """Draw lines between the rows, 0, and ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_ylim(rows - 0.5, -0.5)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(-0.02, low), max(1.02, high))
+    axes.hlines([place - 0.5 for place in range(1, rows)], *axes.get_xlim(), color="#e8e8e8", linewidth=0.8, zorder=0)
+    axes.axvline(0, color="#444444", linewidth=0.8, zorder=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def _add_legend(canvas: Canvas, axes: "Axes", columns: int) -> None:
+    below: dict[str, Any] = {"bbox_to_anchor": (0.5, 0.0), "bbox_transform": canvas.figure.transFigure}
+    axes.legend(ncols=columns, frameon=False, fontsize=8.5, loc="lower center", **below)
