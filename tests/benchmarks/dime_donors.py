@@ -2,14 +2,14 @@
 
     PYTHONPATH=tests:examples python tests/benchmarks/dime_donors.py [--seeds 2] [--examples 8] [--tasks digits ...]
 
-DIME evaluates ``S * (J + 1)`` rows for S masks and J donors. For each example and modality one large table of outputs is
-computed, and each pair (S, J) explains its first S masks and J donors. Tasks:
+DIME evaluates ``S * (J + 1)`` rows for S masks and J donors. For each example and modality one large table of outputs
+is computed, and each pair (S, J) explains its first S masks and J donors. Tasks:
 
 - ``synthetic``: the data of tests/benchmarks/dime_synthetic.py, 10 segments a modality; the truth is known.
 - ``digits``: the network of examples/mfeat.py: three modalities of 76, 47 and 6 segments.
 - ``emojis``: the network of examples/openmoji.py: 49 patches, and names of 2 to 8 words.
 
-The truth of the last two is DIME with 1,536 masks (all, for few segments) and all other validation examples as donors.
+The truth of the last two is DIME with 1,024 masks (all, for few segments) and 255 donors.
 Explained is the logit of the true class (of class 1 for ``synthetic``). A row of the table holds, by numbers of masks
 and donors, the correlation (Pearson) of an example's weights with the truth, for UC and for MI, and the leave-one-out
 R2 of both: means over examples, modalities and seeds, with the standard error of the correlations.
@@ -37,10 +37,10 @@ from mviz_lightning.explainers.dime.explainer import attributions
 from mviz_lightning.functional import draw_masks
 from mviz_lightning.functional.surrogate import ALPHA
 
-TRUE_MASKS, AT_ONCE = 1536, 64
-"""Masks of the truth; masks of one forward."""
+TRUE_MASKS, TRUE_DONORS, AT_ONCE = 1024, 255, 64
+"""Masks and donors of the truth; masks of one forward."""
 
-DONORS = (7, 15, 31, 47, 63, 95, 127)
+DONORS = (7, 15, 20, 31, 63, 127)
 MASKS_PER_SEGMENT = (1.5, 2, 3, 4, 6)
 
 Truth = Callable[[int, str], tuple[Tensor, Tensor]]
@@ -70,7 +70,7 @@ class Task:
         """Return ``(S, 1 + J)``: each mask beside the own partner, and beside each donor."""
         probe, names = self.context.probe, self.context.probe.schema.names
         own = torch.full((1, len(names)), example)
-        beside = torch.cat([own, DIME(donors=donors).partners(self.context, example)])
+        beside = torch.cat([own, DIME(donors=donors).partners(self.context, example, masks.shape[1])])
         masked = self.encode[name](probe.batch(own.expand(len(masks), -1), {name: masks}))
         others = {other: self.encode[other](probe.batch(beside, {})) for other in names if other != name}
         found = [self._fused(names, name, part, others) for part in masked.split(AT_ONCE)]
@@ -107,7 +107,7 @@ def measured(task: Task, examples: Sequence[int], seed: int) -> Iterator[tuple[t
             count = segments.count(example)
             if count < 2:
                 continue
-            sizes = sorted({max(32, round(count * factor)) for factor in MASKS_PER_SEGMENT} | {64})
+            sizes = sorted({max(48, round(count * factor)) for factor in MASKS_PER_SEGMENT} | {64})
             masks = draw_masks(count, sizes[-1], seed)
             outputs, true = task.outputs(example, name, masks, DONORS[-1]), _true(task, example, name, count, seed)
             for size in sizes:
@@ -129,7 +129,7 @@ def _true(task: Task, example: int, name: str, count: int, seed: int) -> tuple[T
     if task.truth is not None:
         return task.truth(example, name)
     masks = draw_masks(count, TRUE_MASKS, 10_000 + seed)
-    outputs = task.outputs(example, name, masks, task.context.probe.groups.numel() - 1)
+    outputs = task.outputs(example, name, masks, TRUE_DONORS)
     found = explained(outputs, masks, TRUE_MASKS)
     return found.unimodal, found.interaction
 

@@ -102,7 +102,9 @@ def exact(model: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     for u in range(ENTRIES):
         for v in range(ENTRIES, players):
             beside = codes[(codes >> u & 1 | codes >> v & 1) == 0]
-            weights = torch.tensor([1 / comb(players - 2, size) / (players - 1) for size in present[beside].sum(1).tolist()])
+            weights = torch.tensor(
+                [1 / comb(players - 2, size) / (players - 1) for size in present[beside].sum(1).tolist()]
+            )
             change = values[beside + 2**u + 2**v] - values[beside + 2**u] - values[beside + 2**v] + values[beside]
             found[u, v - ENTRIES] = weights.double() @ change
     return found

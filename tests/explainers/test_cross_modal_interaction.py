@@ -102,7 +102,9 @@ class Game:
         self, first: int, second: int, seed: int, allowed: Callable[[int, int], bool] = lambda one, other: True
     ) -> None:
         self.first, self.second = first, second
-        terms = [set(units) for size in range(first + second + 1) for units in combinations(range(first + second), size)]
+        terms = [
+            set(units) for size in range(first + second + 1) for units in combinations(range(first + second), size)
+        ]
         weights = floats(len(terms), seed=seed).tolist()
         kept = [allowed(sum(k < first for k in units), sum(k >= first for k in units)) for units in terms]
         self.terms = [(units, weight) for units, weight, keep in zip(terms, weights, kept, strict=True) if keep]

@@ -43,7 +43,7 @@ def mixed_difference(play: Play, first: int, second: int, corners: int = 1) -> A
 
 
 def shapley_interaction_index(play: Play, first: int, second: int) -> Array:
-    """Return ``(U, V)`` the index of Grabisch & Roubens (1999), by all sets of the other n - 2 units of both modalities.
+    """Return ``(U, V)`` the index of Grabisch & Roubens (1999), by all sets of the other n - 2 units.
 
     ``I(u, v) = sum over S of |S|! (n - 2 - |S|)! / (n - 1)! (difference beside S)``.
     """
