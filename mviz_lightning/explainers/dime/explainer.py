@@ -29,8 +29,8 @@ MASKS_PER_SEGMENT = 3
 """Default number of masks for each segment."""
 
 FEWEST_DONORS = 20
-"""Smallest default number of donors. At equal rows, 20 donors and 3 masks for each segment find MI better than 15 and 4,
-and UC as well (tests/benchmarks/dime_donors.py)."""
+"""Smallest default number of donors. At equal rows, 20 donors and 3 masks for each segment find MI better than 15 and 4
+do, and UC as well (tests/benchmarks/dime_donors.py)."""
 
 CHEAP_ROWS = 1024
 """Number of rows up to which a modality with few possible masks has more donors by default."""
