@@ -1,41 +1,73 @@
-"""How segments of two modalities act together: mixed differences of an output."""
+"""How segments of two modalities act together: mixed differences of an output, averaged over what else is present."""
+
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+Corners: TypeAlias = Literal[1, 2, 4]
+"""Number of contexts that mixed differences are averaged over."""
 
-def pair_masks(first: int, second: int) -> tuple[Tensor, Tensor]:
+CONTEXTS = ((True, True), (False, False), (True, False), (False, True))
+"""Whether the other segments of the first and of the second modality are present; ``corners=k`` takes the first k."""
+
+WEIGHTS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (1 / 2, 1 / 2), 4: (1 / 3, 1 / 3, 1 / 6, 1 / 6)}
+"""Number of corners -> weight of each. Integrals over 0 <= p <= 1: of 1 - p and p for two; of (1 - p)^2, p^2 and twice
+p (1 - p) for four."""
+
+
+def pair_masks(first: int, second: int, corners: Corners = 2) -> tuple[Tensor, Tensor]:
     """Return the masks for :func:`mixed_differences`, True where a segment stays.
 
     Args:
         first: Segments of the first modality, U.
         second: Segments of the second modality, V.
+        corners: Number of contexts, K.
 
     Returns:
-        ``((1 + U) * (1 + V), U)`` and ``((1 + U) * (1 + V), V)``: none or one of U masked, with none or one of V.
+        ``(K * (1 + U) * (1 + V), U)`` and ``(K * (1 + U) * (1 + V), V)``: in each context none or one of U segments
+        changed, with none or one of V. Some rows are equal if a modality has one or two segments.
     """
-    return _one_by_one(first).repeat_interleave(1 + second, 0), _one_by_one(second).repeat(1 + first, 1)
+    contexts = CONTEXTS[:corners]
+    one = [_one_by_one(first, present=present).repeat_interleave(1 + second, 0) for present, _ in contexts]
+    other = [_one_by_one(second, present=present).repeat(1 + first, 1) for _, present in contexts]
+    return torch.cat(one), torch.cat(other)
 
 
-def _one_by_one(segments: int) -> Tensor:
-    return torch.cat([torch.ones(1, segments, dtype=torch.bool), ~torch.eye(segments, dtype=torch.bool)])
+def _one_by_one(segments: int, *, present: bool) -> Tensor:
+    """Return ``(1 + U, U)``: all segments masked, then each alone present; or all present, then each alone masked."""
+    alone = torch.cat([torch.zeros(1, segments), torch.eye(segments)]).bool()
+    return ~alone if present else alone
 
 
-def mixed_differences(outputs: Tensor, first: int, second: int) -> Tensor:
+def mixed_differences(outputs: Tensor, first: int, second: int, corners: Corners = 2) -> Tensor:
     """Return the pairwise interactions of segments of two modalities (second-order mixed differences).
 
-    ``f(x) - f(x without u) - f(x without v) + f(x without both)``, with all other segments present: the discrete
-    derivative of Grabisch & Roubens (1999) at the full coalition, and MultiViz's second-order interaction
-    (Liang et al. 2023, section 3.2) as a finite difference. It is 0 if f is additive over the two modalities, and
-    ``x_u W_uv x_v`` if f is bilinear and masked segments are 0.
+    ``f(u, v) - f(v) - f(u) + f()``, where u and v are present or masked: the discrete derivative of Grabisch & Roubens
+    (1999), and MultiViz's second-order interaction (Liang et al. 2023, section 3.2) as a finite difference. It depends
+    on which other segments are present. The Shapley interaction index (Grabisch & Roubens 1999) averages it over all
+    sets of other segments; with each of them present with probability p, over p from 0 to 1 (Owen 1972).
+
+    - 1 corner: all other segments are present. It describes this very input.
+    - 2 corners: the mean of that and of the difference with all others masked, the trapezoid rule for the index. Equal
+      to the index if f has interactions of up to three segments.
+    - 4 corners: also with the others of only one modality present. Equal to the index if f has interactions of up to
+      two segments of each modality.
+
+    All are 0 if f is additive over the two modalities, and ``x_u W_uv x_v`` if f is bilinear and masked segments are 0.
 
     Args:
-        outputs: ``((1 + U) * (1 + V), K)`` outputs for the masks of :func:`pair_masks`.
+        outputs: ``(K * (1 + U) * (1 + V), C)`` outputs for the masks of :func:`pair_masks`.
         first: Segments of the first modality, U.
         second: Segments of the second modality, V.
+        corners: Number of contexts, K, as for the masks.
 
     Returns:
-        ``(U, V, K)`` in float64.
+        ``(U, V, C)`` in float64.
     """
-    found = outputs.double().view(1 + first, 1 + second, -1)
-    return found[:1, :1] - found[1:, :1] - found[:1, 1:] + found[1:, 1:]
+    found = outputs.double().view(corners, 1 + first, 1 + second, -1)
+    differences = found[:, :1, :1] - found[:, 1:, :1] - found[:, :1, 1:] + found[:, 1:, 1:]
+    # In a mixed context u is taken away where v is added: the sign turns.
+    signs = [1 if one == other else -1 for one, other in CONTEXTS[:corners]]
+    weights = [sign * weight for sign, weight in zip(signs, WEIGHTS[corners], strict=True)]
+    return torch.einsum("k,kuvc->uvc", found.new_tensor(weights), differences)

@@ -47,7 +47,7 @@ Correlations: TypeAlias = Mapping[tuple[str, str], float]
 """By explanation and truth."""
 
 PAPER = DIME(num_examples=0, donors=100, masks=100, outputs=(LAST,))
-DEFAULTS = DIME(num_examples=0, donors=GROUP - 1, masks=64, outputs=(LAST,))
+DEFAULTS = DIME(num_examples=0, donors=20, masks=48, outputs=(LAST,))
 PROCEDURES = {"the paper's": PAPER, "our defaults": DEFAULTS}
 
 

@@ -68,7 +68,8 @@ def swap(
     """
     example, other = pair
     dime, names = DIME(), probe_context.probe.schema.names
-    masks, partners = dime.masks_of(probe_context, example, stays), dime.partners(probe_context, example)
+    masks = dime.masks_of(probe_context, example, stays)
+    partners = dime.partners(probe_context, example, masks.shape[1])
     own = torch.full((len(names),), example)
     exchanged = own.clone()
     exchanged[names.index(swapped)] = other

@@ -1,6 +1,8 @@
 """What units of two modalities add together, on models whose interactions are known."""
 
+from collections.abc import Callable
 from copy import deepcopy
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -76,26 +78,88 @@ def pairs_of(result: CrossModalResult) -> list[tuple[int, int, PairInteraction]]
 # -- The mathematics ---------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 100))
-def test_mixed_differences_are_those_of_one_pair_at_a_time(first: int, second: int, seed: int) -> None:
-    masks = pair_masks(first, second)
-    values = floats((1 + first) * (1 + second), seed=seed).double()
-    table = {
-        (tuple(one.tolist()), tuple(other.tolist())): float(value)
-        for one, other, value in zip(*masks, values, strict=True)
-    }
-
-    def play(one: set[int], other: set[int]) -> float:
-        return table[tuple(u in one for u in range(first)), tuple(v in other for v in range(second))]
-
-    expected = slow.mixed_difference(play, first, second)
-    np.testing.assert_allclose(mixed_differences(values.unsqueeze(1), first, second)[..., 0], expected, atol=1e-12)
+CORNERS = (1, 2, 4)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_of_a_bilinear_model_both_methods_find_its_weights(method: str) -> None:
-    module = seeded(Bilinear)
-    for example, output, pair in pairs_of(found(module, method=method, outputs=[0, 1])):
+@given(st.integers(1, 5), st.integers(1, 4), st.sampled_from(CORNERS), st.integers(0, 100))
+def test_mixed_differences_are_those_of_one_pair_at_a_time(first: int, second: int, corners: Any, seed: int) -> None:
+    game = Game(first, second, seed)
+    expected = slow.mixed_difference(game.play, first, second, corners)
+    np.testing.assert_allclose(game.found(corners), expected, atol=1e-12)
+
+
+class Game:
+    """A function of what stays of two modalities: the Moebius transform of random numbers.
+
+    Args:
+        first: Units of the first modality.
+        second: Units of the second modality.
+        seed: Of the numbers.
+        allowed: Tells, by how many units it holds of each modality, which terms there are.
+    """
+
+    def __init__(
+        self, first: int, second: int, seed: int, allowed: Callable[[int, int], bool] = lambda one, other: True
+    ) -> None:
+        self.first, self.second = first, second
+        terms = [
+            set(units) for size in range(first + second + 1) for units in combinations(range(first + second), size)
+        ]
+        weights = floats(len(terms), seed=seed).tolist()
+        kept = [allowed(sum(k < first for k in units), sum(k >= first for k in units)) for units in terms]
+        self.terms = [(units, weight) for units, weight, keep in zip(terms, weights, kept, strict=True) if keep]
+
+    def play(self, one: set[int], other: set[int]) -> float:
+        present = one | {self.first + v for v in other}
+        return sum(weight for units, weight in self.terms if units <= present)
+
+    def found(self, corners: Any) -> np.ndarray:
+        rows = zip(*pair_masks(self.first, self.second, corners), strict=True)
+        values = [self.play(*({k for k, stays in enumerate(mask.tolist()) if stays} for mask in row)) for row in rows]
+        outputs = torch.tensor(values, dtype=torch.float64).unsqueeze(1)
+        return mixed_differences(outputs, self.first, self.second, corners)[..., 0].numpy()
+
+    def exact(self) -> np.ndarray:
+        return slow.shapley_interaction_index(self.play, self.first, self.second)
+
+
+ORDERS: dict[str, tuple[Callable[[int, int], bool], set[int]]] = {
+    "two units": (lambda one, other: one + other <= 2, {1, 2, 4}),
+    "three units": (lambda one, other: one + other <= 3, {2, 4}),
+    "two units of each modality": (lambda one, other: one <= 2 and other <= 2, {4}),
+    "any": (lambda one, other: True, set()),
+}
+"""Which interactions a game has -> with how many corners the Shapley interaction index is exact."""
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("corners", CORNERS)
+def test_of_games_of_low_order_corners_give_the_shapley_interaction_index(corners: int, order: str) -> None:
+    allowed, right = ORDERS[order]
+    games = [Game(4, 3, seed, allowed) for seed in range(3)]
+    off = [np.abs(game.found(corners) - game.exact()).max() for game in games]
+    assert max(off) < 1e-12 if corners in right else min(off) > 0.1
+
+
+def test_the_slow_shapley_interaction_index_is_that_of_shapiq() -> None:
+    shapiq = pytest.importorskip("shapiq", exc_type=ImportError)
+    game = Game(3, 4, seed=1)
+
+    def play(present: np.ndarray) -> np.ndarray:
+        return np.array([game.play({*np.flatnonzero(row[:3])}, {*np.flatnonzero(row[3:])}) for row in present])
+
+    theirs = shapiq.ExactComputer(play, n_players=7)("SII", order=2)
+    expected = np.array([[theirs[u, 3 + v] for v in range(4)] for u in range(3)])
+    np.testing.assert_allclose(game.exact(), expected, atol=1e-10)
+    assert np.abs(expected).max() > 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"method": "second_order"}, *({"corners": corners} for corners in CORNERS)], ids=str
+)
+def test_of_a_bilinear_model_all_methods_find_its_weights(options: dict[str, Any]) -> None:
+    module, method = seeded(Bilinear), options.get("method", "difference")
+    for example, output, pair in pairs_of(found(module, outputs=[0, 1], **options)):
         expected = X[example, :, None] * module.weight[output].detach() * Y[example]
         torch.testing.assert_close(pair.weights.float(), expected, rtol=1e-4, atol=1e-5)
         assert (pair.method, pair.reason) == (method, "")
@@ -115,16 +179,18 @@ def test_second_derivatives_are_the_maps_of_multiviz_but_for_the_sign_of_the_imp
             np.testing.assert_allclose(pair.of(name).numpy(), maps * signs[:, None], rtol=1e-3, atol=1e-6)
 
 
-def test_differences_are_those_of_the_model_asked_one_row_at_a_time() -> None:
-    module = seeded(Smooth)
-    for example, output, pair in pairs_of(found(module, outputs=[1])):
+@pytest.mark.parametrize("options", [{}, *({"corners": corners} for corners in CORNERS)], ids=str)
+def test_differences_are_those_of_the_model_asked_one_row_at_a_time(options: dict[str, Any]) -> None:
+    module, corners = seeded(Smooth), options.get("corners", 2)
+    for example, output, pair in pairs_of(found(module, outputs=[1], **options)):
 
         def play(one: set[int], other: set[int], example: int = example, output: int = output) -> float:
             kept = [torch.tensor([float(k in part) for k in range(n)]) for part, n in ((one, 4), (other, 3))]
             with torch.no_grad():
                 return float(module((X[example] * kept[0])[None], (Y[example] * kept[1])[None])[0, output])
 
-        np.testing.assert_allclose(pair.weights.numpy(), slow.mixed_difference(play, 4, 3), atol=1e-5)
+        np.testing.assert_allclose(pair.weights.numpy(), slow.mixed_difference(play, 4, 3, corners), atol=1e-5)
+        assert pair.corners == corners
 
 
 class Additive(nn.Module):
@@ -285,6 +351,7 @@ def test_strings_are_masked_instead_and_so_is_what_is_detached() -> None:
         ({"every_n_validations": 0}, "every_n_validations=0"),
         ({"top_segments": 0}, "top_segments=0"),
         ({"method": "gradient"}, "method='gradient'\\): choose one of difference, second_order"),
+        ({"corners": 3}, r"corners=3\): choose one of 1, 2, 4\.$"),
         ({"outputs": []}, "outputs=\\[\\]"),
     ],
 )
@@ -394,11 +461,13 @@ def test_rows_are_those_of_the_documentation_and_a_budget_is_kept() -> None:
         return explain(seeded(Smooth), [batch()], **settings, **options).rows
 
     alone = rows()
-    assert rows(explainers=[CrossModalInteraction(num_examples=3)]) - alone == 3 * 5 * 4
+    for corners in CORNERS:
+        asked = CrossModalInteraction(num_examples=3, corners=corners, segments={"image": [0]})
+        assert rows(explainers=[asked]) - alone == 3 * corners * 5 * 4
     second = rows(explainers=[CrossModalInteraction(num_examples=3, method="second_order")]) - alone
     assert second == 3 + 3 * 3  # the masks were not needed
-    assert rows(explainers=[CrossModalInteraction(num_examples=3)], budget=alone + 60) == alone + 60
-    assert rows(explainers=[CrossModalInteraction(num_examples=3)], budget=alone + 59) == alone
+    assert rows(explainers=[CrossModalInteraction(num_examples=3)], budget=alone + 120) == alone + 120
+    assert rows(explainers=[CrossModalInteraction(num_examples=3)], budget=alone + 119) == alone
 
 
 # -- Pictures ----------------------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.dime_synthetic import context_of
 from helpers.batches import floats, integers, probe_of, same, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import slow
 from torch import Tensor, nn
 
-from mviz_lightning import ConfigurationError, MonitorWarning
+from mviz_lightning import ConfigurationError, Modality, MonitorWarning
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine import Evaluator, Query
 from mviz_lightning.explainers import DIME, Explanation, ProbeContext, Responses
@@ -124,10 +125,10 @@ def masked_inputs(found: ProbeContext, example: int, name: str, masks: np.ndarra
     return [np.array([own[k] if u < 0 or mask[u] else BASELINE[name] for k, u in enumerate(entries)]) for mask in masks]
 
 
-def slow_dime(found: ProbeContext, module: nn.Module, example: int, name: str, samples: int = 64) -> Any:
+def slow_dime(found: ProbeContext, module: nn.Module, example: int, name: str, samples: int = 48) -> Any:
     modality = found.probe.schema.names.index(name)
     masks = draw_masks(1 + max(INDEX[name]), samples, found.seed).double().numpy()
-    partners = DIME().partners(found, example).tolist()
+    partners = DIME().partners(found, example, masks.shape[1]).tolist()
     donors = [[inputs_of(found, donor)[m] for m, donor in enumerate(row)] for row in partners]
     masked = modality, masked_inputs(found, example, name, masks)
     alpha = len(masks) / samples
@@ -213,12 +214,12 @@ def test_donors_are_other_examples_and_the_same_for_all_masks(
 ) -> None:
     found = probe_context(modalities)
     example %= found.probe.size
-    size = found.probe.groups.shape[1]
-    expected = size - 1 if donors is None else donors
+    size, everyone = found.probe.groups.shape[1], found.probe.groups.flatten().tolist()
 
     for name, query in masked_parts(found, example, donors=donors).items():
         modality = modalities.index(name)
-        masks = 4 if name != "image" else 64
+        masks, default = (48, 20) if name == "image" else (4, 255)
+        expected = min(donors or default, len(set(everyone) - {example}))
         assert len(query) == masks * (1 + expected)
         by_mask = query.sources.view(masks, 1 + expected, len(modalities))
         assert torch.equal(by_mask, by_mask[:1].expand_as(by_mask))
@@ -240,13 +241,45 @@ def test_few_donors_are_different_examples_for_each_modality_too(donors: int) ->
             assert len(set(others)) == len(others)
 
 
+def test_by_default_a_modality_with_few_masks_has_more_donors() -> None:
+    tables = {"wide": floats(320, 10), "narrow": floats(320, 4, seed=1), "small": floats(320, 2, seed=2)}
+    read = {name: Modality(name, kind="tabular") for name in tables}
+    found = context_of(tables, read, task="regression")
+
+    rows = {name: len(query) for name, query in masked_parts(found, 3).items()}
+    assert rows == {"wide": 48 * (1 + 20), "narrow": 16 * (1 + 63), "small": 4 * (1 + 255)}
+    assert {name: len(query) for name, query in masked_parts(found, 3, donors=15).items()} == {
+        "wide": 48 * (1 + 15), "narrow": 16 * (1 + 15), "small": 4 * (1 + 15),
+    }  # fmt: skip
+
+
+def test_donors_of_another_group_are_as_good() -> None:
+    # f = a * b: what a adds is a times the donors' mean of b, which comes from the groups of all.
+    tables = {"a": floats(64, 2), "b": floats(64, 2, seed=1) + 1}
+    found = context_of(
+        tables, {name: Modality(name, kind="tabular", baseline=0.0) for name in tables}, task="regression"
+    )
+
+    def product(module: nn.Module, batch: Any) -> Tensor:
+        return (batch["a"].sum(1) * batch["b"].sum(1)).unsqueeze(1)
+
+    for donors in (15, 31, 63):
+        part = explained(found, nn.Identity(), 40, product, donors=donors).outputs[0].parts["a"]
+        others = [k for k in (*range(32, 48), *range(32), *range(48, 64)) if k != 40][:donors]
+        mean = float(tables["b"][others].sum(1).mean())
+        ratio = part.unimodal / (part.unimodal + part.interaction)
+        torch.testing.assert_close(
+            ratio, torch.full_like(ratio, mean / float(tables["b"][40].sum())), rtol=1e-4, atol=0
+        )
+
+
 def test_more_donors_than_there_are_is_said() -> None:
     with pytest.warns(MonitorWarning, match=r"DIME\(donors=20\): there are 9 other examples; raise num_examples"):
         query = masked_parts(probe_context(), 3, donors=20)["text"]
     assert len(query) == 4 * (1 + 9)
 
 
-@pytest.mark.parametrize(("masks", "expected"), [(None, {"image": 64, "text": 4}), (16, {"image": 16, "text": 4})])
+@pytest.mark.parametrize(("masks", "expected"), [(None, {"image": 48, "text": 4}), (16, {"image": 16, "text": 4})])
 def test_masks_may_be_said(masks: int | None, expected: dict[str, int]) -> None:
     found = masked_parts(probe_context(), 3, masks=masks, donors=2)
     assert {name: len(query) // 3 for name, query in found.items()} == expected
@@ -258,9 +291,9 @@ def with_units(found: ProbeContext, **segments: Segments) -> ProbeContext:
     return replace(found, probe=replace(found.probe, segments=segments))
 
 
-def test_large_modalities_get_four_masks_for_each_unit() -> None:
+def test_large_modalities_get_three_masks_for_each_unit() -> None:
     wide = with_units(probe_context(), image=Segments("image", torch.arange(30).unsqueeze(0)))
-    assert len(masked_parts(wide, 3, donors=1)["image"]) == 2 * 120
+    assert len(masked_parts(wide, 3, donors=1)["image"]) == 2 * 90
 
 
 @pytest.mark.parametrize(

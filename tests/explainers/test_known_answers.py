@@ -155,7 +155,8 @@ def test_units_of_a_product_count_as_much_as_the_donors_say(example: int) -> Non
         assert_close(found.unimodal, (values[name][example] * donors).double(), rtol=1e-4, atol=1e-4)
         assert_close(found.interaction, (values[name][example] * (own - donors)).double(), rtol=1e-4, atol=1e-4)
 
-        part = explained(evaluator, probe_context, example).outputs[0].parts[name]  # shrunk by the ridge, both alike
+        found = explained(evaluator, probe_context, example, donors=len(others)).outputs[0]
+        part = found.parts[name]  # shrunk by the ridge, both alike
         assert_close(part.interaction * donors, part.unimodal * (own - donors), rtol=1e-4, atol=1e-4)
         assert part.unimodal_r2 > 0.9
 

@@ -21,7 +21,7 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
     PairInteraction,
 )
 from mviz_lightning.explainers.predictions import Outcome, outcome
-from mviz_lightning.functional.interactions import mixed_differences, pair_masks
+from mviz_lightning.functional.interactions import Corners, mixed_differences, pair_masks
 from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.surrogate import rounding
 from mviz_lightning.sinks.records import Record
@@ -49,9 +49,9 @@ class _Pair:
         segments = self.probe_context.probe.segments
         return segments[self.first].count(example), segments[self.second].count(example)
 
-    def masked(self, example: int) -> Query:
-        """Ask for the example with none or one segment of each masked."""
-        kept = dict(zip((self.first, self.second), pair_masks(*self.counts(example)), strict=True))
+    def masked(self, example: int, corners: Corners) -> Query:
+        """Ask for the rows of an example whose mixed differences are taken."""
+        kept = dict(zip((self.first, self.second), pair_masks(*self.counts(example), corners), strict=True))
         rows = torch.full((len(kept[self.first]),), example)
         return Query(Query.aligned(rows, len(self.probe_context.probe.schema.names)).sources, kept)
 
@@ -61,9 +61,10 @@ class _Pair:
 class CrossModalInteraction(Explainer):
     """Which segments of two modalities act together on an output of an example: a word and the patches it names.
 
-    For segments u of one modality and v of another, with everything else unchanged:
+    For segments u of one modality and v of another:
 
-    - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``; it works for every model.
+    - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``, averaged over what else is
+      present (``corners``); it works for every model. It approximates the Shapley interaction index.
     - ``"second_order"``: the second derivative ``(x_u - baseline) H (x_v - baseline)`` (MultiViz, section 3.2). Its
       sign is that of the output's change, not of u's importance, so that the weight is the same from both sides. It
       describes infinitely small changes of the inputs. A piecewise-linear network (ReLU) has no second derivatives.
@@ -73,8 +74,9 @@ class CrossModalInteraction(Explainer):
     The two are equal on a bilinear model. In scenes with a question, the strongest patch of a word lies on its object
     more often with the difference (``tests/benchmarks/pointing.py``).
 
-    Number of rows, for each example and pair of modalities with U and V segments: ``(1 + U) * (1 + V)``, with U + V
-    encodings where encodings are reused; about ``min(U, V)`` for each output with second derivatives.
+    Number of rows, for each example and pair of modalities with U and V segments: ``corners * (1 + U) * (1 + V)``, with
+    about ``2 * (U + V)`` encodings where encodings are reused; about ``min(U, V)`` for each output with second
+    derivatives.
 
     It logs ``total/<a>+<b>``, the sum of absolute weights over all pairs of segments, averaged over the examples.
 
@@ -83,6 +85,10 @@ class CrossModalInteraction(Explainer):
             examples are drawn.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
         method: One of the methods above.
+        corners: Number of contexts that differences are averaged over. 1: all other segments are present, so that the
+            map describes this very input. 2: all others present, and all others of the two modalities masked; it
+            ranks pairs of segments nearly as the exact index does (``tests/benchmarks/segment_interactions.py``). 4:
+            also the others of only one of the two modalities. Further modalities stay as they are.
         segments: Modality -> names or numbers (from 0) of the segments whose maps are drawn, ``{"text": ["red"]}``. By
             default those that act together most.
         top_segments: Number of segments whose maps are drawn by default.
@@ -97,6 +103,7 @@ class CrossModalInteraction(Explainer):
     num_examples: int = 4
     every_n_validations: int = 5
     method: How = "difference"
+    corners: Corners = 2
     segments: Mapping[str, Sequence[int | str]] | None = None
     top_segments: int = 2
     outputs: Sequence[int] | None = None
@@ -104,10 +111,12 @@ class CrossModalInteraction(Explainer):
 
     def __post_init__(self) -> None:
         require_least(self, {"num_examples": 0, "every_n_validations": 1, "top_segments": 1})
-        if self.method not in get_args(How):
-            raise ConfigurationError(
-                f"CrossModalInteraction(method={self.method!r}): choose one of {', '.join(get_args(How))}."
-            )
+        for name, allowed in {"method": get_args(How), "corners": get_args(Corners)}.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigurationError(
+                    f"CrossModalInteraction({name}={getattr(self, name)!r}): choose one of "
+                    f"{', '.join(map(str, allowed))}."
+                )
         if self.outputs is not None and not self.outputs:
             raise ConfigurationError(
                 "CrossModalInteraction(outputs=[]): name at least one output, or leave outputs= out to "
@@ -132,7 +141,7 @@ class CrossModalInteraction(Explainer):
             return Request()
         queries, attempts = [self._aligned(probe_context, examples)], []
         for pair in self._pairs(probe_context):
-            masked = [pair.masked(example) for example in examples]
+            masked = [pair.masked(example, self.corners) for example in examples]
             if self._derives(pair):
                 attempts.append(self._attempt(pair, examples, masked))
             else:
@@ -238,13 +247,13 @@ class CrossModalInteraction(Explainer):
             counts = pair.counts(example)
             roles = list(self._outcome(pair.probe_context, example, outputs).roles)
             if derived is None:
-                matrices = mixed_differences(masked[k][:, roles], *counts).unbind(-1)
+                matrices = mixed_differences(masked[k][:, roles], *counts, self.corners).unbind(-1)
+                floor = precision * largest_output(masked[k], pair.probe_context.task)
             else:
-                matrices = tuple(next(given)[: counts[0], : counts[1]] for _ in roles)
-            method = "difference" if derived is None else self.method
-            floor = 0.0 if method == "second_order" else precision * largest_output(outputs, pair.probe_context.task)
+                matrices, floor = tuple(next(given)[: counts[0], : counts[1]] for _ in roles), 0.0
+            how = "difference" if derived is None else self.method, self.corners
             for output, matrix in zip(roles, matrices, strict=True):
-                found[example, output] = PairInteraction(pair.first, pair.second, matrix, method, reason, floor)
+                found[example, output] = PairInteraction(pair.first, pair.second, matrix, *how, reason, floor)
         return found
 
     def _of_example(

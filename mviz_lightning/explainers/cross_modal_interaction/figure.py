@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 METHODS = {"difference": "difference of masks", "second_order": "second derivative"}
 
+AS_IT_IS = "all else as it is"
+"""What a second derivative holds fixed, in words."""
+
+CONTEXTS: dict[int, str] = {
+    1: AS_IT_IS,
+    2: "with the other parts of both modalities present and masked, averaged",
+    4: "with the other parts of each modality present and masked, averaged",
+}
+"""Number of corners -> what else was present, in words."""
+
 NAMED = 12
 """Largest number of segments that are named at the side of the matrix; more are numbered."""
 
@@ -87,8 +97,9 @@ class _Picture:
             f"{name}: {self.drawing.modality_types[name].baseline}" for name in (pair.first, pair.second)
         )
         because = f" ({pair.reason})" if pair.reason else ""
+        beside = CONTEXTS[pair.corners] if pair.method == "difference" else AS_IT_IS
         return wrapped(
-            "What two parts add together, beyond what each adds by itself, all else as it is. Red raises the output, "
+            f"What two parts add together, beyond what each adds by itself, {beside}. Red raises the output, "
             f"blue lowers it. By {METHODS[pair.method]}{because}. Masked parts become: {masked}.",
             112,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from mviz_lightning.explainers.base import Result
+from mviz_lightning.functional.interactions import Corners
 from mviz_lightning.sinks.records import PredictionRecord
 
 
@@ -18,6 +19,7 @@ class PairInteraction:
         second: The other.
         weights: ``(U, V)`` in the output's own unit, beyond what each segment adds by itself.
         method: The method that found them.
+        corners: Number of contexts that differences were averaged over; of no meaning for derivatives.
         reason: Why another method was used than requested; empty if it was not.
         floor: Largest weight that may be rounding.
     """
@@ -26,6 +28,7 @@ class PairInteraction:
     second: str
     weights: Tensor
     method: str
+    corners: Corners = 1
     reason: str = ""
     floor: float = 0.0
 
