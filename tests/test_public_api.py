@@ -26,7 +26,7 @@ PUBLIC = {
         "Design", "GridDesign", "TupleDesign", "contribution_shares", "decomposable", "design", "half_splits",
         "share_ratios", "split_components", "two_way_components",
         # intervals
-        "Estimate", "jackknife",
+        "Deletions", "Estimate", "jackknife",
         # single predictions
         "emap", "multimodal_interaction", "unimodal_contribution",
         # scores and decisions

@@ -20,7 +20,7 @@ from mviz_lightning.functional.features import (
 )
 from mviz_lightning.functional.flips import prediction_flips
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
-from mviz_lightning.functional.jackknife import Estimate, jackknife
+from mviz_lightning.functional.jackknife import Deletions, Estimate, jackknife
 from mviz_lightning.functional.outputs import Task, decomposable
 from mviz_lightning.functional.proximal import Family
 from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
@@ -44,6 +44,7 @@ from mviz_lightning.functional.surrogate import Surrogate, draw_masks, surrogate
 from mviz_lightning.functional.uc_and_mi import emap, multimodal_interaction, unimodal_contribution
 
 __all__ = [
+    "Deletions",
     "Design",
     "Estimate",
     "Family",

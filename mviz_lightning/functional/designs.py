@@ -23,15 +23,20 @@ class Design(Protocol):
         modalities: Number of modalities, M.
         pairs: The P pairs of modalities whose components are estimated.
         tuples: ``(T, M)`` positions inside the group: row t takes modality m from example ``tuples[t, m]``.
+        inflation: Largest factor by which the jackknife over :meth:`without_each` overestimates the variance.
     """
 
     size: int
     modalities: int
     pairs: tuple[tuple[int, int], ...]
     tuples: Tensor
+    inflation: float
 
     def components(self, outputs: Tensor) -> Tensor:
         """Return ``(..., 2 + 2 M + P)`` components: Var f, M first-order, M total, P pairs, all interactions."""
+
+    def without_each(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the outputs of the real examples."""
@@ -87,6 +92,7 @@ class GridDesign:
 
     modalities = 2
     pairs: tuple[tuple[int, int], ...] = ()  # the one pair is the interaction
+    inflation = 2.0  # the interaction of two examples changes with either of them (Efron & Stein 1981)
 
     def __init__(self, size: int, *, splits: int = 16, seed: int = 0) -> None:
         self.size = size
@@ -100,7 +106,17 @@ class GridDesign:
 
     def components(self, outputs: Tensor) -> Tensor:
         """Return ``(..., 2 + 2 M + P)`` components."""
-        first, second, both = anova.split_components(self._grid(outputs), self._splits).unbind(-1)
+        return self._listed(anova.split_components(self._grid(outputs), self._splits))
+
+    def without_each(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
+        if self.size < 6:  # a half of two examples has no interaction without one of them
+            return self.components(outputs).unsqueeze(-2).expand(*outputs.shape[:-2], self.size, 6)
+        return self._listed(anova.split_components_without_each(self._grid(outputs), self._splits))
+
+    @staticmethod
+    def _listed(parts: Tensor) -> Tensor:
+        first, second, both = parts.unbind(-1)
         return torch.stack([first + second + both, first, second, first + both, second + both, both], -1)
 
     def own(self, outputs: Tensor) -> Tensor:
@@ -196,22 +212,41 @@ class TupleDesign:
 
     def components(self, outputs: Tensor) -> Tensor:
         """Return ``(..., 2 + 2 M + P)`` components."""
+        return self._terms(outputs).mean(-1)
+
+    def without_each(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
+        held = self._marked(torch.cat([self._u, self._v], -1).flatten(0, 1)).to(outputs)
+        return (self._terms(outputs) @ ((1 - held) / (1 - held).sum(0))).transpose(-2, -1)
+
+    @property
+    def inflation(self) -> float:
+        """Largest factor by which the jackknife overestimates the variance: where draws vary by chance alone.
+
+        Without one example, 2 M of g draws are missing, and this happens g times.
+        """
+        missing = 2 * self.modalities / self.size
+        return (self.size - 1) * missing / (1 - missing)
+
+    def _terms(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., 2 + 2 M + P, draws * g)``: what each draw adds to the means that are the components."""
         u, v = self._block(outputs, "u"), self._block(outputs, "v")
         swaps = [self._block(outputs, m) for m in range(self.modalities)]
-        variance = anova.half_squared_distance(u, v)
-        total = [anova.half_squared_distance(u, swap) for swap in swaps]
+        variance = anova.half_squared_distances(u, v)
+        total = [anova.half_squared_distances(u, swap) for swap in swaps]
         first = [self._covariance(outputs, self._centring[m], swap - u) for m, swap in enumerate(swaps)]
         contrast = v - u - torch.stack([swap - u for swap in swaps]).sum(0)
         interaction = self._covariance(outputs, self._centring_all, contrast)
         pair = [
-            variance - anova.half_squared_distance(u, self._block(outputs, (a, b))) - first[a] - first[b]
+            variance - anova.half_squared_distances(u, self._block(outputs, (a, b))) - first[a] - first[b]
             for a, b in self.pairs
         ]
-        return torch.stack([variance, *first, *total, *pair, interaction], -1)
+        return torch.stack([variance, *first, *total, *pair, interaction], -2)
 
     def _covariance(self, outputs: Tensor, centring: Tensor, difference: Tensor) -> Tensor:
-        """Return ``E[(f(v) - centre) difference]``, which no offset of the outputs changes.
+        """Return ``(..., draws * g)``, of which the mean is ``E[(f(v) - centre) difference]``.
 
+        No offset of the outputs changes it.
         Of ``f(u with m from v) - f(u)`` it is the first-order component of m; of what the single swaps leave of
         ``f(v) - f(u)`` it is the component of all interactions, and exactly zero for additive models.
         """
@@ -219,10 +254,9 @@ class TupleDesign:
         allowed = centring.to(outputs)
         count = allowed.sum(-1, keepdim=True)
         centre = allowed @ torch.cat([u, v], -2) / count.clamp(min=1)
-        products = ((v - centre) * difference).sum(-1)
         # With a dozen modalities a base may leave none: it has no centre, and no part in the covariance.
         centred = (count > 0).squeeze(-1).to(outputs)
-        return (products * centred).sum(-1) / centred.sum()
+        return ((v - centre) * difference).sum(-1) * (centred / centred.mean())
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the outputs of the real examples."""
