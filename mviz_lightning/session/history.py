@@ -17,11 +17,13 @@ class History(Sequence[RunRecord]):
 
     Attributes:
         score_reference: What the scores of these runs are measured against; None until an alarm has measured it.
+        advice: How many examples narrower intervals than those of the last run need.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
         self.modalities = list(modalities)
         self.score_reference: ScoreReference | None = None
+        self.advice = ""
         self._rows: list[RunRecord] = []
 
     def add(self, row: RunRecord) -> None:
@@ -34,7 +36,7 @@ class History(Sequence[RunRecord]):
 
     def clear(self) -> None:
         """Remove all runs: another training begins."""
-        self._rows, self.score_reference = [], None
+        self._rows, self.score_reference, self.advice = [], None, ""
 
     @property
     def fitted(self) -> list[RunRecord]:
@@ -51,7 +53,7 @@ class History(Sequence[RunRecord]):
         return iter(self._rows)
 
     def __str__(self) -> str:
-        return history_table(self._rows, self.modalities)
+        return "\n".join(filter(None, (history_table(self._rows, self.modalities), self.advice)))
 
     def state(self) -> dict[str, Any]:
         """Return plain types, for checkpoints."""

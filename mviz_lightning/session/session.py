@@ -24,6 +24,7 @@ from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
 from mviz_lightning.session.trained_check import TrainedCheck
@@ -40,12 +41,14 @@ class Measurement:
         rows: Number of rows evaluated, over all processes.
         seconds: Wall time.
         noise_floor: Share of variance below which a share may be rounding of the model's own number type.
+        advice: How many examples narrower intervals need; ``""`` where they are narrow.
     """
 
     values: dict[str, float]
     rows: int
     seconds: float
     noise_floor: float
+    advice: str = ""
 
 
 @dataclass
@@ -100,7 +103,9 @@ class Session(Preparation):
         values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
-        return Measurement(values, rows, time.perf_counter() - started, floor)
+        advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
+        self.remarks.say(advice, noted=False, once="precision")
+        return Measurement(values, rows, time.perf_counter() - started, floor, advice)
 
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
