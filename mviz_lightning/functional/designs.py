@@ -151,6 +151,9 @@ class TupleDesign:
 
     def __init__(self, modalities: int, size: int, *, draws: int = 8, donors: int = 4, pairs: bool, seed: int) -> None:
         self.size, self.modalities, self._draws = size, modalities, draws
+        # Where draws vary by chance alone: without one example, 2 M of g draws are missing, and this happens g times.
+        missing = 2 * modalities / size
+        self.inflation = (size - 1) * missing / (1 - missing)
         self.pairs = tuple(combinations(range(modalities), 2)) if pairs else ()
         generator = torch.Generator().manual_seed(seed)
         drawn = [_shifts(modalities, size, generator) for _ in range(draws)]
@@ -218,15 +221,6 @@ class TupleDesign:
         """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
         held = self._marked(torch.cat([self._u, self._v], -1).flatten(0, 1)).to(outputs)
         return (self._terms(outputs) @ ((1 - held) / (1 - held).sum(0))).transpose(-2, -1)
-
-    @property
-    def inflation(self) -> float:
-        """Largest factor by which the jackknife overestimates the variance: where draws vary by chance alone.
-
-        Without one example, 2 M of g draws are missing, and this happens g times.
-        """
-        missing = 2 * self.modalities / self.size
-        return (self.size - 1) * missing / (1 - missing)
 
     def _terms(self, outputs: Tensor) -> Tensor:
         """Return ``(..., 2 + 2 M + P, draws * g)``: what each draw adds to the means that are the components."""
