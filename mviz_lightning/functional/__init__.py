@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from mviz_lightning.errors import moved_names
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
 from mviz_lightning.functional.contribution import contribution_shares, share_ratios
-from mviz_lightning.functional.designs import Design, GridDesign, TupleDesign, design
+from mviz_lightning.functional.designs import Design, design
+from mviz_lightning.functional.emap_scores import EMAPScores, emap_gap
 from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
 from mviz_lightning.functional.features import (
     benjamini_hochberg,
@@ -19,13 +20,13 @@ from mviz_lightning.functional.features import (
     over_represented,
 )
 from mviz_lightning.functional.flips import prediction_flips
+from mviz_lightning.functional.grid_design import GridDesign
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.functional.jackknife import Deletions, Estimate, jackknife
 from mviz_lightning.functional.outputs import Task, decomposable
 from mviz_lightning.functional.proximal import Family
 from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
 from mviz_lightning.functional.scores import (
-    emap_gap,
     graded_accuracy,
     label_ranking_average_precision,
     perceptual_score,
@@ -41,11 +42,13 @@ from mviz_lightning.functional.segment_attribution import (
 )
 from mviz_lightning.functional.sparse import SparseLinear, elastic_net, sparse_linear
 from mviz_lightning.functional.surrogate import Surrogate, draw_masks, surrogate
-from mviz_lightning.functional.uc_and_mi import emap, multimodal_interaction, unimodal_contribution
+from mviz_lightning.functional.tuple_design import TupleDesign
+from mviz_lightning.functional.uc_and_mi import donor_error, emap, multimodal_interaction, unimodal_contribution
 
 __all__ = [
     "Deletions",
     "Design",
+    "EMAPScores",
     "Estimate",
     "Family",
     "GridDesign",
@@ -62,6 +65,7 @@ __all__ = [
     "decision_margins",
     "decomposable",
     "design",
+    "donor_error",
     "draw_masks",
     "effective_rank",
     "elastic_net",

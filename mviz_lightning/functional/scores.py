@@ -20,29 +20,6 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A score of predictions and targets, such as ``torchmetrics.functional.classification.binary_accuracy``."""
 
 
-def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, score: Score) -> Tensor:
-    """Return how much the score falls without interactions (Hessel & Lee 2020).
-
-    ``score(f) - score(UC)``: the model's score, less that of its unimodal contributions alone. Donors of an example are
-    the other examples of its group. Interactions that leave the decision unchanged do not count; read the gap beside
-    the shares.
-
-    Args:
-        outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
-        target: ``(G, g, ...)`` labels. -100, or NaN in a regression, means no label; such examples do not count.
-        design: The tuples.
-        task: What the outputs stand for.
-        score: Function of ``(n, C)`` or ``(n,)`` predictions (probabilities, or values) and their targets.
-
-    Returns:
-        ``()``. Mirrored by :class:`~mviz_lightning.metrics.EMAPGap`.
-    """
-    outputs = comparable(outputs, task)
-    parts = design.own(outputs), design.unimodal(outputs)
-    full, additive = (score(*labelled_predictions(part, target, task)) for part in parts)
-    return full - additive
-
-
 def perceptual_score(outputs: Tensor, target: Tensor, design: Design, *, task: Task, score: Score) -> Tensor:
     """Return how much the score falls when one modality is taken from other examples (Gat et al. 2021).
 
@@ -51,10 +28,10 @@ def perceptual_score(outputs: Tensor, target: Tensor, design: Design, *, task: T
 
     Args:
         outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
-        target: ``(G, g, ...)`` labels, as in :func:`emap_gap`.
+        target: ``(G, g, ...)`` labels. -100, or NaN in a regression, means no label; such examples do not count.
         design: The tuples.
         task: What the outputs stand for.
-        score: As in :func:`emap_gap`.
+        score: Function of ``(n, C)`` or ``(n,)`` predictions (probabilities, or values) and their targets.
 
     Returns:
         ``(M,)``. Mirrored by :class:`~mviz_lightning.metrics.PerceptualScore`.

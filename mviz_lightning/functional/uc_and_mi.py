@@ -1,5 +1,6 @@
 """Unimodal contributions and multimodal interactions of single predictions (DIME eq. 2-8; EMAP)."""
 
+import torch
 from torch import Tensor
 
 
@@ -36,11 +37,78 @@ def unimodal_contribution(grid: Tensor) -> Tensor:
     Returns:
         ``(..., N, C)``.
     """
-    n = grid.shape[-2]
-    diagonal = own(grid)
-    rows, columns = grid.sum(-2), grid.sum(-3)
-    rest = rows.sum(-2, keepdim=True) - diagonal.sum(-2, keepdim=True) - rows - columns + 2 * diagonal
-    return (rows + columns - 2 * diagonal) / (n - 1) - rest / ((n - 1) * (n - 2))
+    return unimodal_contribution_of_donors(grid, torch.ones(1, grid.shape[-2])).squeeze(-3)
+
+
+def unimodal_contribution_of_donors(grid: Tensor, donors: Tensor) -> Tensor:
+    """Return the unimodal contribution (UC) of every example from some donors of :func:`unimodal_contribution`.
+
+    Args:
+        grid: ``(..., N, N, C)`` as there.
+        donors: ``(D, N)`` bool: which examples may be donors, for each of D estimates. An example is never its own
+            donor and needs two others.
+
+    Returns:
+        ``(..., D, N, C)``.
+    """
+    first, second, pairs = _donor_means(grid, donors)
+    return first + second - pairs
+
+
+def grid_main_effects(grid: Tensor) -> Tensor:
+    """Return what each modality of every example adds to the mean output, ``E[f | x_m] - E[f]`` (Sobol' 1993).
+
+    Donors are those of :func:`unimodal_contribution`, which is the sum of the main effects and of the mean output.
+
+    Args:
+        grid: ``(..., N, N, C)`` as there.
+
+    Returns:
+        ``(..., 2, N, C)``.
+    """
+    first, second, pairs = _donor_means(grid, torch.ones(1, grid.shape[-2]))
+    return torch.cat([first - pairs, second - pairs], -3)
+
+
+def _donor_means(grid: Tensor, donors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the means that a unimodal contribution consists of.
+
+    Args:
+        grid: ``(..., N, N, C)`` outputs.
+        donors: ``(D, N)`` 1 for each donor, else 0.
+
+    Returns:
+        Three times ``(..., D, N, C)``: the first modality of an example beside its donors, the second one, and pairs
+        of its donors.
+    """
+    others, chosen = _without_diagonal(grid), donors.to(grid)
+    first, second = (torch.einsum(how, chosen, others) for how in ("dj,...ijc->...dic", "dj,...jic->...dic"))
+    everyone, itself = torch.einsum("di,...dic->...dc", chosen, first).unsqueeze(-2), chosen.unsqueeze(-1)
+    count = chosen.sum(-1, keepdim=True).unsqueeze(-1) - itself
+    return first / count, second / count, (everyone - itself * (first + second)) / (count * (count - 1))
+
+
+def _without_diagonal(grid: Tensor) -> Tensor:
+    return grid.masked_fill(torch.eye(grid.shape[-2], dtype=torch.bool, device=grid.device).unsqueeze(-1), 0.0)
+
+
+def unimodal_contribution_without_donors(grid: Tensor, place: int) -> Tensor:
+    """Return the unimodal contribution (UC) of one example without each of its donors in turn.
+
+    Args:
+        grid: ``(..., N, N, C)`` as in :func:`unimodal_contribution`, N 4 or more.
+        place: The example, i.
+
+    Returns:
+        ``(..., N - 1, C)``, for the donors in order.
+    """
+    others, count = _without_diagonal(grid), grid.shape[-2] - 2
+    first, second = others[..., place, :, :], others[..., place, :]
+    rows = others.sum(-2) + others.sum(-3)  # of each example, the pairs that it is in
+    pairs = others.sum((-3, -2)).unsqueeze(-2) - rows[..., [place], :] - rows + first + second
+    single = (first + second).sum(-2, keepdim=True) - first - second
+    found = single / count - pairs / (count * (count - 1))
+    return torch.cat([found[..., :place, :], found[..., place + 1 :, :]], -2)
 
 
 def multimodal_interaction(grid: Tensor) -> Tensor:
@@ -55,3 +123,21 @@ def multimodal_interaction(grid: Tensor) -> Tensor:
         ``(..., N, C)``.
     """
     return own(grid) - unimodal_contribution(grid)
+
+
+def donor_error(left_out: Tensor) -> Tensor:
+    """Return the standard error of an example's UC or MI, or of a function of it (jackknife over donors; Tukey 1958).
+
+    ``se^2 = (J - 1) / J * sum_j (value_(-j) - mean)^2``, with ``value_(-j)`` the value without donor j. UC and MI have
+    the same error, because the model's own output has none. The spread over masks or draws is up to seven times too
+    small: the donors limit UC.
+
+    Args:
+        left_out: ``(..., J, C)`` values, each without one of the J donors: :meth:`Design.unimodal_without_donors`.
+
+    Returns:
+        ``(..., C)``, in the unit of the values.
+    """
+    donors = left_out.shape[-2]
+    deviation = left_out - left_out.mean(-2, keepdim=True)
+    return ((donors - 1) / donors * deviation.square().sum(-2)).sqrt()

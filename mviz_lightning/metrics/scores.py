@@ -1,4 +1,4 @@
-"""The score side: what recombination costs in accuracy (EMAP gap, perceptual score)."""
+"""The score side: what recombination costs in accuracy (perceptual score)."""
 
 from collections.abc import Sequence
 from operator import methodcaller
@@ -35,8 +35,12 @@ def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
     return BinaryAccuracy() if task == "binary" else LabelRankingAveragePrecision()
 
 
-class _GroupScore(WrapperMetric):
-    """A score of the real examples, and the same score of their recombinations."""
+class PerceptualScore(WrapperMetric):
+    """How much the score falls when one modality is taken from other examples (Gat et al. 2021).
+
+    The metric of :func:`mviz_lightning.functional.perceptual_score`, which has the formula. Arguments and ``update``
+    are those of :class:`~mviz_lightning.metrics.EMAPGap`.
+    """
 
     full_state_update = False
     is_differentiable = False
@@ -56,33 +60,26 @@ class _GroupScore(WrapperMetric):
         self.modalities = tuple(modalities)
         self.task: Task = task
         self.score = score.clone()
-        self.recombined = nn.ModuleList(score.clone() for _ in range(self._recombinations))
+        self.swapped = nn.ModuleList(score.clone() for _ in modalities)
         self._design = design(len(self.modalities), group_size, pairs=pairs, seed=seed)
-
-    @property
-    def _recombinations(self) -> int:
-        """Number of scores beside that of the real examples."""
-        return 1
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Add groups."""
         outputs = comparable(outputs, self.task)
         self._add(self.score, self._design.own(outputs), target)
-        for position, metric in enumerate(self.recombined):
-            self._add(metric, *self._recombine(position, outputs, target))
-
-    def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return outputs ``(G, ..., C)`` of recombined examples with their targets ``(G, ..., ...)``."""
-        raise NotImplementedError
+        for modality, metric in enumerate(self.swapped):
+            self._add(metric, *swapped_examples(outputs, target, self._design, modality))
 
     def _add(self, metric: nn.Module, outputs: Tensor, target: Tensor) -> None:
         predicted, truth = labelled_predictions(outputs, target, self.task)
         if len(truth):  # a process may have no group, and most metrics refuse to add nothing
             cast("Metric", metric).update(predicted, truth)
 
-    def _scores(self) -> tuple[Tensor, list[Tensor]]:
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``perceptual/<m>`` for every modality."""
         value = methodcaller("compute") if self.sync_on_compute else local_value
-        return value(self.score), [value(cast("Metric", metric)) for metric in self.recombined]
+        score, *swapped = (value(metric) for metric in (self.score, *self.swapped))
+        return {f"perceptual/{name}": score - lost for name, lost in zip(self.modalities, swapped, strict=True)}
 
     def reset(self) -> None:
         """Forget all groups."""
@@ -90,52 +87,3 @@ class _GroupScore(WrapperMetric):
         for metric in self.modules():
             if isinstance(metric, Metric) and metric is not self:
                 metric.reset()
-
-
-class EMAPGap(_GroupScore):
-    """The score, the score of the unimodal contributions alone, and their difference (Hessel & Lee 2020).
-
-    The metric of :func:`mviz_lightning.functional.emap_gap`, which has the formula. Interactions that leave the
-    decision unchanged do not count; read the gap beside the shares. Donors of an example are the other examples of its
-    group.
-
-    ``update`` takes ``(G, T, C)`` outputs of the design's T tuples in G groups, and ``(G, g, ...)`` targets. A target
-    of -100, or NaN in a regression, means no label; such examples do not count.
-
-    Args:
-        modalities: Names, two or more.
-        task: What the outputs stand for.
-        score: A torchmetric of predictions (probabilities or values) and targets.
-        group_size: Examples recombined with one another.
-        pairs: As for ``ContributionShares``, whose rows these are.
-        seed: Seed of the design.
-        sync_on_compute: Whether ``compute`` gathers from all processes.
-    """
-
-    def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return self._design.unimodal(outputs), target
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return ``score``, ``emap_score`` and ``emap_gap``."""
-        score, (emap_score,) = self._scores()
-        return {"score": score, "emap_score": emap_score, "emap_gap": score - emap_score}
-
-
-class PerceptualScore(_GroupScore):
-    """How much the score falls when one modality is taken from other examples (Gat et al. 2021).
-
-    The metric of :func:`mviz_lightning.functional.perceptual_score`, which has the formula. Arguments and ``update``
-    are those of :class:`EMAPGap`.
-    """
-
-    @property
-    def _recombinations(self) -> int:
-        return len(self.modalities)
-
-    def _recombine(self, position: int, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return swapped_examples(outputs, target, self._design, position)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return ``perceptual/<m>`` for every modality."""
-        score, swapped = self._scores()
-        return {f"perceptual/{name}": score - lost for name, lost in zip(self.modalities, swapped, strict=True)}

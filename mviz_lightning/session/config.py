@@ -131,7 +131,9 @@ class SessionConfig:
     @property
     def group(self) -> int:
         """Number of examples in a group, before groups grow."""
-        return usual_group(len(self.modalities)) if self.group_size is None else self.group_size
+        if self.group_size is not None:
+            return self.group_size
+        return usual_group(len(self.modalities), self.num_examples or EXAMPLES)
 
     @property
     def base_grouping(self) -> "Grouping":
@@ -146,9 +148,8 @@ class SessionConfig:
     def grouping(self, fusion_share: float) -> "Grouping":
         """Return the groups: twice as large, of twice as many examples, where that is cheap and no size was chosen.
 
-        The standard errors are then smaller by a third, and by half where all is interaction. For two modalities, more
-        groups of the same examples gain next to nothing; three and more gain from the further draws of larger groups
-        (``tests/benchmarks/coverage.py --growth``).
+        The standard errors are then smaller by a third, and by half where all is interaction. More groups of the same
+        examples gain next to nothing (``tests/benchmarks/coverage.py --growth``).
 
         Args:
             fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain
@@ -222,5 +223,12 @@ class SessionConfig:
         plan = design(len(names), self.group, pairs=self.pairs, seed=self.seed)
         found = list(contribution_shares(torch.zeros(2, 2 + 2 * len(names) + len(plan.pairs)), names, plan.pairs))
         found += [] if task == "regression" else [f"flips/{name}" for name in names]
-        values = ["score", "emap_score", "emap_gap", *(f"perceptual/{name}" for name in names)]
+        values = [
+            "score",
+            "emap_score",
+            "emap_gap",
+            "emap_gap_low",
+            "emap_gap_high",
+            *(f"perceptual/{name}" for name in names),
+        ]
         return found + (values if scored else [])

@@ -43,7 +43,6 @@ def test_a_probability_of_one_output_is_decided_at_one_half(head: Callable[[Tens
 CLASSES: dict[str, Callable[[Tensor], Tensor]] = {
     "percent": lambda z: 100 * z.softmax(1),
     "a temperature": lambda z: (z / 0.5).softmax(1),
-    "rounded to six digits": lambda z: (2 * z).softmax(1).round(decimals=6),
     "clamped and normalised": lambda z: functional.normalize(z.softmax(1).clamp(1e-7), p=1, dim=1),
 }
 

@@ -1,7 +1,7 @@
 """The simulation of tests/benchmarks/coverage.py, in a quick form, held to the bounds of the package's promises."""
 
 import dataclasses
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from benchmarks.coverage import (
     Simulation,
     across,
     across_components,
-    drawn_components,
     gaussian,
     package_components,
     report,
@@ -153,15 +152,3 @@ def test_of_two_modalities_more_examples_gain_and_more_cells_of_the_same_do_not(
 
     assert totals(across(TWO[1], 0.0, REPEATS, 7), 2) > 0.9 * before
     assert totals(simulate(TWO[1], 0.0, REPEATS, size=32), 2) < 0.8 * before
-
-
-@pytest.mark.parametrize(("model", "correlation"), [(THREE[1], 0.0), (THREE[2], 0.9)])
-def test_of_three_modalities_more_draws_of_the_same_examples_gain(model: Model, correlation: float) -> None:
-    few, more = (
-        simulate(model, correlation, 100, size=32, components=components)
-        for components in (partial(drawn_components, draws=8), package_components)
-    )
-
-    assert totals(more, 3) < 0.93 * totals(few, 3)
-    assert unbiased(more)
-    assert covering(more)

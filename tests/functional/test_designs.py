@@ -62,13 +62,19 @@ def test_two_modalities_get_the_full_grid_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("modalities", [3, 4, 6])
-@pytest.mark.parametrize("pairs", [True, False])
-def test_groups_of_twice_the_usual_size_take_twice_the_draws(modalities: int, *, pairs: bool) -> None:
-    usual = usual_group(modalities)
+def test_rows_of_an_example_do_not_depend_on_the_size_of_its_group(modalities: int) -> None:
+    counts = {len(design(modalities, size).tuples) / size for size in (24, 32, 48)}
 
-    for size, draws in ((usual, 8), (2 * usual - 1, 8), (2 * usual, 16), (3 * usual, 16)):
-        expected = TupleDesign(modalities, size, draws=draws, pairs=pairs, seed=0)
-        assert torch.equal(design(modalities, size, pairs=pairs).tuples, expected.tuples)
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize(
+    ("modalities", "examples", "size"), [(2, 1024, 16), (3, 128, 16), (3, 255, 16), (3, 256, 32), (9, 0, 36)]
+)
+def test_groups_of_three_modalities_are_larger_where_eight_of_them_are_filled(
+    modalities: int, examples: int, size: int
+) -> None:
+    assert usual_group(modalities, examples) == size
 
 
 @pytest.mark.parametrize("modalities", [3, 4, 5, 6, 8])
@@ -209,13 +215,79 @@ def test_the_unimodal_contribution_of_a_grid_equals_the_loops(size: int, seed: i
     )
 
 
-@given(st.sampled_from([(3, 12), (4, 16)]), seeds)
-def test_the_unimodal_contribution_of_tuples_equals_the_loops(shape: tuple[int, int], seed: int) -> None:
-    plan = TupleDesign(*shape, draws=3, pairs=False, seed=seed)
-    outputs = random_outputs(plan, seed)
-    u, v = slow.bases(plan.tuples.numpy(), plan.size, 3)
+def drawn(plan: TupleDesign) -> Tensor:
+    """Return the tuples that hold no example twice and are no real example with a single swap."""
+    real = len(plan.tuples) - plan.size * (1 + 4 * plan.modalities)
+    return plan.tuples[:real]
 
-    np.testing.assert_allclose(plan.unimodal(outputs), slow.tuple_unimodal(responses(plan, outputs), u, v), atol=1e-12)
+
+@pytest.mark.parametrize("shape", [(3, 12), (4, 16), (3, 32)])
+def test_the_unimodal_contribution_of_tuples_is_the_least_squares_fit_to_the_drawn_ones(shape: tuple[int, int]) -> None:
+    plan = design(*shape)
+    outputs, rows = random_outputs(plan, 7), drawn(plan)
+
+    expected = slow.additive_fit(rows.numpy(), outputs[: len(rows)].numpy(), plan.size)
+    np.testing.assert_allclose(plan.unimodal(outputs), expected, atol=1e-10)
+
+
+def test_on_all_pairs_of_two_modalities_the_least_squares_fit_is_the_formula_of_dime() -> None:
+    plan = GridDesign(9)
+    outputs = random_outputs(plan, 3)
+    apart = plan.tuples[:, 0] != plan.tuples[:, 1]
+
+    expected = slow.additive_fit(plan.tuples[apart].numpy(), outputs[apart].numpy(), 9)
+    np.testing.assert_allclose(plan.unimodal(outputs), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (3, 12), (4, 32)])
+def test_without_a_donor_no_tuple_that_holds_it_counts(shape: tuple[int, int]) -> None:
+    plan = design(*shape)
+    outputs, place = random_outputs(plan, 5), 3
+    rows = drawn(plan) if isinstance(plan, TupleDesign) else plan.tuples
+    apart = torch.tensor([len(set(row)) == plan.modalities for row in rows.tolist()])  # no example is its own donor
+
+    found = plan.unimodal_without_donors(outputs, place)
+    for donor, values in zip([k for k in range(plan.size) if k != place], found, strict=True):
+        used = apart & (rows != donor).all(1)
+        fit = slow.additive_fit(rows[used].numpy(), outputs[: len(rows)][used].numpy(), plan.size)
+        np.testing.assert_allclose(values, fit[place], atol=1e-9)
+        if donor > 5:
+            break
+
+
+@pytest.mark.parametrize("size", [6, 9])
+def test_halves_of_a_grid_use_half_of_the_donors(size: int) -> None:
+    plan = GridDesign(size)
+    outputs = random_outputs(plan, 11)
+    found = plan.unimodal_halves(outputs)
+    splits = half_splits(size, 4, 0).flatten(0, 1)
+
+    for values, half in zip(found, splits.tolist(), strict=True):
+        for place in range(size):
+            donors = [k for k in half if k != place]
+            kept = [place, *donors]
+            grid = outputs.view(size, size, 2)[kept][:, kept].numpy()
+            np.testing.assert_allclose(values[place], slow.unimodal_contribution(grid)[0], atol=1e-12)
+
+
+def test_too_few_donors_are_not_halved() -> None:
+    assert GridDesign(5).unimodal_halves(random_outputs(GridDesign(5), 0)).shape == (0, 5, 2)
+
+
+@given(shapes, seeds)
+def test_parts_of_additive_models_are_what_was_planted(shape: tuple[int, int], seed: int) -> None:
+    plan, examples = design(*shape), normal(seed, shape[0], shape[1], 2)
+    outputs = examples[torch.arange(shape[0]), plan.tuples].sum(1)
+    planted = examples - examples.mean(1, keepdim=True)
+    found, real = plan.main_effects(outputs), examples.sum(0)
+    if isinstance(plan, GridDesign):  # relative to the mean of the donors, which an example is not
+        planted = planted * shape[1] / (shape[1] - 1)
+
+    torch.testing.assert_close(found, planted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(plan.unimodal_halves(outputs), real.expand_as(plan.unimodal_halves(outputs)))
+    torch.testing.assert_close(
+        plan.unimodal_without_donors(outputs, 1), real[1].expand(shape[1] - 1, 2), rtol=0, atol=1e-9
+    )
 
 
 @given(shapes, seeds)

@@ -7,7 +7,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryAccuracy
 
 from mviz_lightning.collapse.score_reference import anchors
-from mviz_lightning.metrics import EMAPGap
+from mviz_lightning.metrics import PerceptualScore
 from mviz_lightning.metrics.local import local_value
 
 
@@ -52,7 +52,7 @@ def test_chance_and_perfection_are_found_on_this_process(score: Metric) -> None:
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_scores_gather_when_they_are_told_to(score: Metric, *, sync: bool) -> None:
-    metric = EMAPGap(["a", "b"], task="binary", score=score, group_size=4, sync_on_compute=sync)
+    metric = PerceptualScore(["a", "b"], task="binary", score=score, group_size=4, sync_on_compute=sync)
     outputs = torch.randn(2, len(metric._design.tuples), 1, generator=torch.Generator().manual_seed(0))
     metric.update(outputs, torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0]]))
     metric.compute()

@@ -16,7 +16,7 @@ from torchmetrics import MeanSquaredError, Metric, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from mviz_lightning.explainers import Shares
-from mviz_lightning.functional import Deletions, Task, contribution_shares, design, emap
+from mviz_lightning.functional import Deletions, Task, contribution_shares, design, emap, half_splits
 from mviz_lightning.metrics import (
     ContributionShares,
     EMAPGap,
@@ -207,20 +207,34 @@ def test_the_emap_gap_of_two_modalities_equals_the_loops(seed: int) -> None:
     metric.update(outputs, target)
     found = {name: float(value) for name, value in metric.compute().items()}
 
-    grids = outputs.view(3, 6, 6, 3)
-    real = slow.accuracy(grids.diagonal(dim1=1, dim2=2).movedim(-1, 1).flatten(0, 1).numpy(), target.flatten().tolist())
-    unimodal = slow.emap_score(grids.numpy(), target.numpy())
-    assert found == pytest.approx({"score": real, "emap_score": unimodal, "emap_gap": real - unimodal}, abs=1e-6)
+    grids, halves = outputs.view(3, 6, 6, 3).numpy(), half_splits(6, 4, 0).flatten(0, 1).tolist()
+
+    def scores(groups: list[int]) -> tuple[float, float]:
+        real = [grid[i, i] for grid in grids[groups] for i in range(6)]
+        unimodal = slow.extrapolated_emap_score(grids[groups], target[groups].numpy(), halves)
+        return slow.accuracy(real, target[groups].flatten().tolist()), unimodal
+
+    real, unimodal = scores([0, 1, 2])
+    deleted = [full - additive for full, additive in map(scores, ([1, 2], [0, 2], [0, 1]))]
+    half = 4.302652729911275 * (2 / 3 * sum((gap - np.mean(deleted)) ** 2 for gap in deleted)) ** 0.5  # t(2) at 0.975
+    gap = real - unimodal
+    expected = {"score": real, "emap_score": unimodal, "emap_gap": gap}
+    assert found == pytest.approx(expected | {"emap_gap_low": gap - half, "emap_gap_high": gap + half}, abs=1e-6)
 
 
 def test_the_emap_gap_of_three_modalities_equals_the_loops() -> None:
     plan, outputs, target = design(3, 12), rows(3, 12, 2, seed=1), labels(1, 2, 12)
     metric = classification(EMAPGap, 3, 12)
     metric.update(outputs, target)
-    u, v = slow.bases(plan.tuples.numpy(), 12, 8)
+    count = 8 * (2 + 3 + 3)  # draws of u, v, three single swaps and three pairs, each of them a tuple an example
+    tuples, draw = plan.tuples[: count * 12], torch.arange(8).repeat_interleave(12).repeat(2 + 3 + 3)
 
-    contributions = np.concatenate([slow.tuple_unimodal(responses(plan, group), u, v) for group in outputs])
-    expected = slow.accuracy(contributions, target.flatten().tolist())
+    def accuracy(used: Tensor) -> float:
+        fits = [slow.additive_fit(tuples[used].numpy(), group[: len(tuples)][used].numpy(), 12) for group in outputs]
+        return slow.accuracy(np.concatenate(fits), target.flatten().tolist())
+
+    halves = half_splits(8, 4, 0).flatten(0, 1)
+    expected = 2 * accuracy(draw >= 0) - np.mean([accuracy(torch.isin(draw, half)) for half in halves])
     assert float(metric.compute()["emap_score"]) == pytest.approx(expected, abs=1e-6)
 
 
@@ -326,7 +340,7 @@ def test_an_additive_model_has_no_gap_and_loses_by_every_modality() -> None:
     for metric in (gap, perceptual):
         metric.update(outputs, real)
 
-    assert gap.compute() == {"score": 1, "emap_score": 1, "emap_gap": 0}
+    assert gap.compute() == {"score": 1, "emap_score": 1, "emap_gap": 0, "emap_gap_low": 0, "emap_gap_high": 0}
     assert all(value > 0.1 for value in perceptual.compute().values())
 
 

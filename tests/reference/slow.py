@@ -183,29 +183,15 @@ def mixed(u: Indices, v: Indices, from_v: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(v[m]) if m in from_v else int(u[m]) for m in range(len(u)))
 
 
-def tuple_unimodal(answers: Responses, u: Indices, v: Indices) -> Array:
-    """UC of every example, ``(g, C)``: a donor tuple, and what each modality of the example changes in a base tuple.
-
-    Args:
-        answers: Outputs by tuple.
-        u: ``(draws, g, M)`` base tuples.
-        v: ``(draws, g, M)`` donor tuples.
-    """
-    draws, size, modalities = u.shape
-    contributions = []
-    for i in range(size):
-        found = []
-        for draw in range(draws):
-            # The base tuples in which i stands in for one modality, and the examples it replaces there.
-            at = [next(b for b in range(size) if v[draw, b, m] == i) for m in range(modalities)]
-            replaced = tuple(int(u[draw, at[m], m]) for m in range(modalities))
-            contribution = answers[replaced].copy()
-            for m in range(modalities):
-                base = u[draw, at[m]]
-                contribution += answers[mixed(base, v[draw, at[m]], [m])] - answers[tuple(base.tolist())]
-            found.append(contribution)
-        contributions.append(np.mean(found, axis=0))
-    return np.array(contributions)
+def additive_fit(tuples: Indices, values: Array, size: int) -> Array:
+    """The additive model that is nearest to ``(T, C)`` values of tuples, at every real example: ``(g, C)``."""
+    one_hot = np.eye(size)
+    cells = np.array([np.concatenate([[1.0], *(one_hot[k] for k in row)]) for row in tuples])
+    weights = np.linalg.lstsq(cells, values, rcond=None)[0]
+    examples = np.array(
+        [np.concatenate([[1.0], *(one_hot[i] for _ in row)]) for i in range(size) for row in tuples[:1]]
+    )
+    return examples @ weights
 
 
 def centre(answers: Responses, pool: Indices, examples: Sequence[int], shared: int) -> Array:
@@ -308,6 +294,18 @@ def emap_score(grids: Array, targets: Indices) -> float:
     """The accuracy of UC alone over ``(G, g, g, C)`` grids and ``(G, g)`` targets."""
     logits = [uc for grid in grids for uc in unimodal_contribution(grid)]
     return accuracy(logits, targets.ravel().tolist())
+
+
+def extrapolated_emap_score(grids: Array, targets: Indices, halves: Sequence[Sequence[int]]) -> float:
+    """Twice the accuracy of UC, less that of UC from half of the donors, on average over the halves."""
+    found = []
+    for half in halves:
+        for grid, target in zip(grids, targets, strict=True):
+            for i in range(len(grid)):
+                kept = [i, *(k for k in half if k != i)]
+                uc = unimodal_contribution(grid[np.ix_(kept, kept)])[0]
+                found.append(int(np.argmax(uc)) == int(target[i]))
+    return 2 * emap_score(grids, targets) - sum(found) / len(found)
 
 
 def perceptual_score(grids: Array, targets: Indices, modality: int) -> float:

@@ -1,0 +1,83 @@
+"""The score of the unimodal contributions alone, and what the interactions add to it (EMAP)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.functional.designs import Design
+from mviz_lightning.functional.jackknife import jackknife_blocks
+from mviz_lightning.functional.outputs import Task
+from mviz_lightning.functional.scores import Score, comparable, labelled_predictions
+from mviz_lightning.functional.targets import labelled
+
+
+class EMAPScores(NamedTuple):
+    """Scores, each ``()``; the bounds are NaN where fewer than two groups have labels.
+
+    Attributes:
+        score: Score of the model.
+        emap_score: Score of its unimodal contributions alone, ``score - emap_gap``.
+        emap_gap: What the interactions add to the score.
+        low: Lower bound of the 95 % interval of the gap.
+        high: Upper bound.
+    """
+
+    score: Tensor
+    emap_score: Tensor
+    emap_gap: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, score: Score) -> EMAPScores:
+    """Return how much the score falls without interactions (Hessel & Lee 2020), with a 95 % interval.
+
+    ``score(f) - score(UC)``: the model's score, less that of its unimodal contributions alone. Interactions that leave
+    the decision unchanged do not count; read the gap beside the shares. Donors of an example are the other examples of
+    its group. Their number is finite, so UC is noisy, and noise flips decisions: the plain difference reads high.
+    With half of the donors (two modalities) or of the draws (more) the noise has twice the variance. So the score of UC
+    is extrapolated: ``2 score(UC) - mean of score(UC of a half)``. With five and more modalities, and where modalities
+    are correlated, the gap still reads high (``tests/benchmarks/coverage.py``).
+
+    Args:
+        outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
+        target: ``(G, g, ...)`` labels. -100, or NaN in a regression, means no label; such examples do not count.
+        design: The tuples.
+        task: What the outputs stand for.
+        score: Function of ``(n, C)`` or ``(n,)`` predictions (probabilities, or values) and their targets.
+
+    Returns:
+        Scores ``()``. Mirrored by :class:`~mviz_lightning.metrics.EMAPGap`.
+    """
+    return scores_of_parts(additive_parts(outputs, design, task), target, task=task, score=score)
+
+
+def additive_parts(outputs: Tensor, design: Design, task: Task) -> Tensor:
+    """Return ``(G, 2 + H, g, C)`` in float64: the model's outputs, UC, and UC from H halves of donors or draws."""
+    outputs = comparable(outputs, task)
+    whole = torch.stack([design.own(outputs), design.unimodal(outputs)], -3)
+    return torch.cat([whole, design.unimodal_halves(outputs)], -3)
+
+
+def scores_of_parts(parts: Tensor, target: Tensor, *, task: Task, score: Score) -> EMAPScores:
+    """Return the scores of :func:`emap_gap` from the ``(G, 2 + H, g, C)`` :func:`additive_parts`."""
+
+    def scores(groups: Tensor) -> Tensor:
+        truth = target[groups]
+        full, additive, *halves = (
+            _score_of(parts[groups, part], truth.unsqueeze(1), task, score)
+            for part in (slice(0, 1), slice(1, 2), slice(2, None))[: 2 + (parts.shape[1] > 2)]
+        )
+        gap = full - (2 * additive - halves[0] if halves else additive)
+        return torch.stack([full, gap])
+
+    known = labelled(target.flatten(0, 1), task).view(target.shape[:2]).any(1).nonzero().flatten()
+    (full, gap), (_, low), (_, high) = jackknife_blocks(len(known), lambda chosen: scores(known[chosen]))
+    return EMAPScores(full, full - gap, gap, low, high)
+
+
+def _score_of(outputs: Tensor, target: Tensor, task: Task, score: Score) -> Tensor:
+    """Return the score of ``(G, H, g, C)`` outputs with ``(G, 1, g, ...)`` targets, as one set of examples."""
+    truth = target.expand(*outputs.shape[:2], *target.shape[2:])
+    return score(*labelled_predictions(outputs, truth, task)).double()
