@@ -63,7 +63,11 @@ def jackknife(
     value = statistic(groups.mean(0))
     if count < 2:
         return Estimate(value, value * float("nan"), value * float("nan"))
-    return _estimate(value, statistic((groups.sum(0) - groups) / (count - 1)), level)
+    found = _estimate(value, statistic((groups.sum(0) - groups) / (count - 1)), level)
+    if deletions is None:
+        return found
+    half = torch.maximum(found.high - value, _least_half_width(groups, statistic, deletions, level))
+    return Estimate(value, value - half, value + half)
 
 
 def jackknife_blocks(count: int, statistic: Callable[[Tensor], Tensor], level: float = 0.95) -> Estimate:
@@ -91,9 +95,6 @@ def _estimate(value: Tensor, deleted: Tensor, level: float) -> Estimate:
     count = len(deleted)
     error = ((count - 1) / count * (deleted - deleted.mean(0)).square().sum(0)).sqrt()
     half = error * float(stdtrit(count - 1, (1 + level) / 2))
-    if deletions is not None:
-        # Written so that NaN stays NaN.
-        half = torch.maximum(half, _least_half_width(groups, statistic, deletions, level))
     return Estimate(value, value - half, value + half)
 
 

@@ -147,3 +147,13 @@ def test_a_regression_between_0_and_1_is_told_by_its_task_and_stays(caplog: pyte
     )
     assert found.notes == shifted.notes == ""
     assert caplog.text.count("the outputs lie between 0 and 1 and are decomposed as values") == 1
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize(("task", "outputs"), [("multiclass", 3), ("binary", 1), ("multilabel", 3)])
+def test_scores_and_shares_do_not_depend_on_the_size_of_the_logits(task: str, outputs: int, scale: float) -> None:
+    found, expected = report(lambda z: scale * z, task, outputs), report(plain, task, outputs)
+
+    for name in expected.values:
+        if name.startswith(("contribution", "total", "interaction", "flips", "score", "emap", "perceptual")):
+            assert found.values[name] == pytest.approx(expected.values[name], abs=1e-5), name
