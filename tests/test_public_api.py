@@ -28,7 +28,7 @@ PUBLIC = {
         # classes, subgroups and single examples
         "ExampleEffects", "example_effects", "subset_totals", "swap_effects",
         # intervals
-        "EMAPScores", "Estimate", "jackknife",
+        "Deletions", "EMAPScores", "Estimate", "jackknife",
         # single predictions
         "donor_error", "emap", "multimodal_interaction", "unimodal_contribution",
         # measures of other papers

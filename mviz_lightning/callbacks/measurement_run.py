@@ -30,6 +30,7 @@ class RunResult:
         explained: Name of every method that was applied -> its result.
         put_off: Whether the time budget put the run off.
         evidence: Name -> what the alarm reads beside the values.
+        advice: How many examples narrower intervals need.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class RunResult:
     explained: Mapping[str, MethodRun] = field(default_factory=dict)
     put_off: bool = False
     evidence: Mapping[str, float] = field(default_factory=dict)
+    advice: str = ""
 
 
 @dataclass
@@ -115,7 +117,8 @@ class MeasurementRun:
         explained = self._apply(due, moment, measured.rows)
         rows = measured.rows + sum(found.rows for found in explained.values())
         values = {**measured.values, **_values_of(explained), **self._cost(rows)}
-        return RunResult(values, self.session.pop_notes(), explained, evidence=measured.evidence)
+        told = {"evidence": measured.evidence, "advice": measured.advice}
+        return RunResult(values, self.session.pop_notes(), explained, **told)
 
     def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Explain the model as it is now, after a run, whatever the time budget says.

@@ -180,6 +180,8 @@ class TrainerRun:
         if self.session.pop_renewed():  # explanations and score reference are those of other examples
             self.explanation_history.clear()
             self.history.measure_against(None)
+        if results.values:
+            self.history.advice = results.advice
         for found in results.explained.values():
             if found.result is not None:
                 self.entries.append(TimedResult(found.explainer, found.result, self.phase, epoch, step))

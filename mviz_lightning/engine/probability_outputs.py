@@ -1,7 +1,8 @@
 """Models that return probabilities: find the operation that made them, and evaluate the logits instead.
 
 Probabilities that are averaged after their softmax have no logits: the logarithm of an average is no sum of what the
-modalities say, and would show interactions of a model that has none. They are decomposed as they are.
+modalities say, and would show interactions of a model that has none. They are decomposed as they are, and so are those
+with exact zeros beside none that are nearly 0, as sparsemax makes them.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,19 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.output_range import RangeMode
 from mviz_lightning.engine.shape_buckets import alike
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.outputs import Head, logits_of, sums_to_one, within_bounds
+from mviz_lightning.functional.outputs import (
+    Head,
+    has_bare_bounds,
+    logits_of,
+    reaches_bounds,
+    sums_to_one,
+    sums_to_percent,
+    within_bounds,
+)
+from mviz_lightning.functional.targets import WHOLE
 
 ATEN = torch.ops.aten
 
@@ -48,10 +59,14 @@ ADDING_OPERATIONS = {ATEN.add, ATEN.add_, ATEN.lerp}
 AVERAGING_OPERATIONS = {ATEN.mean, ATEN.sum, ATEN.bmm, ATEN.mm}
 """Operations that return an average of the entries of their last input if these are probabilities or parts."""
 
-Reading: TypeAlias = Head | Literal["mixture"]
-"""How probabilities are read: as what a softmax or sigmoid made of logits, or as an average that has no logits."""
+Last: TypeAlias = Head | Literal["mixture", "bounded"]
+"""How a forward ends: with a softmax or sigmoid, with their average, or with any operation that gives 0..1."""
 
-Made: TypeAlias = Reading | Literal["part"]
+Reading: TypeAlias = Head | Literal["mixture", "sparse"]
+"""How probabilities are read: as what a softmax or sigmoid made of logits, or as an average, or as what sparsemax or
+rounding made, which have no logits."""
+
+Made: TypeAlias = Head | Literal["mixture", "part"]
 """What a tensor of a forward holds: probabilities, an average of such, or a part of an average."""
 
 
@@ -109,8 +124,10 @@ def _weighted(given: Sequence[Tensor], before: Sequence[Made | None], output: Te
     return "mixture" if whole[0] == "mixture" else "part"
 
 
-def last_operation(evaluator: Evaluator, probe: Probe) -> Reading | None:
+def last_operation(evaluator: Evaluator, probe: Probe) -> Last | None:
     """Return the softmax or sigmoid with which the model's forward ends, or whether it averages their probabilities.
+
+    Where another operation ends it, interval arithmetic tells whether its outputs always lie between 0 and 1.
 
     The outputs alone do not prove it: the logits of an untrained model may lie between 0 and 1 too.
 
@@ -119,37 +136,59 @@ def last_operation(evaluator: Evaluator, probe: Probe) -> Reading | None:
         probe: Some examples.
 
     Returns:
-        ``"softmax"``, ``"sigmoid"``, ``"mixture"``, or None if there is none or the forward cannot be traced.
+        ``"softmax"``, ``"sigmoid"``, ``"mixture"``, ``"bounded"``, or None if there is none or the forward cannot be
+        traced.
     """
     with suppress(Exception), isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-        batch, mode = probe.batch(alike(probe, 2).sources, {}, evaluator.device), _HeadMode()
-        with mode:
+        batch, mode, ranges = probe.batch(alike(probe, 2).sources, {}, evaluator.device), _HeadMode(), RangeMode()
+        with mode, ranges:
             outputs = scores(evaluator.predict(evaluator.module, batch))
-        made = mode.made(outputs)
-        return None if made == "part" else made
+        made, (low, high) = mode.made(outputs), ranges.range_of(outputs)
+        if made is None or made == "part":
+            return "bounded" if low >= 0 and high <= 1 else None
+        return made
     return None
 
 
-def head_of(outputs: Tensor, task: Task, last: Reading | None) -> Reading | None:
+def head_of(outputs: Tensor, task: Task, last: Last | None, *, untold: bool = False) -> Reading | None:
     """Decide whether outputs are probabilities, and of which operation.
+
+    A regression is none, whatever its range: the loss, the metric, ``task=`` or the labels tell it.
 
     Args:
         outputs: ``(R, C)`` outputs of all rows evaluated so far.
         task: What the outputs stand for.
         last: The result of :func:`last_operation`.
+        untold: Whether no loss and no metric of the user's tells what the outputs are.
 
     Returns:
-        ``"softmax"``, ``"sigmoid"``, ``"mixture"`` for averaged probabilities, or None for logits and for values.
+        ``"softmax"``, ``"sigmoid"``, ``"mixture"`` for averaged probabilities, ``"sparse"`` for those with zeros or
+        ones that no logits give, or None for logits and for values.
     """
+    if task == "multiclass" and sums_to_percent(outputs):
+        return "softmax"
     if task == "regression" or not within_bounds(outputs):
         return None
     if last == "mixture":
         return "mixture"
-    # After softmax, half precision may have been widened to float32. Constant outputs may sum to 1 by chance.
-    sure = sums_to_one(outputs) and bool((outputs != outputs[0]).any())
-    if sure or (last == "softmax" and sums_to_one(outputs, torch.bfloat16)):
-        return "softmax" if task == "multiclass" else "sigmoid"
-    return "sigmoid" if last == "sigmoid" else None
+    made = last if last in ("softmax", "sigmoid") else None
+    if made is None and _distributed(outputs):
+        made = "softmax"
+    # Of thousands of logits some would be negative, or none would come close to 0 and to 1.
+    elif made is None and (last == "bounded" or (untold and task != "multiclass" and reaches_bounds(outputs))):
+        made = "sigmoid"
+    if made is not None and last != made and has_bare_bounds(outputs, exclusive=made == "softmax"):
+        return "sparse"
+    return "sigmoid" if made == "softmax" and task != "multiclass" else made
+
+
+def _distributed(outputs: Tensor) -> bool:
+    """Tell whether rows sum to 1 and are not all the same: constant outputs may sum to 1 by chance.
+
+    Rounding to some digits leaves sums that are nearly 1. That counts where outputs come close to 0 and to 1.
+    """
+    varied = bool((outputs != outputs[0]).any())
+    return varied and (sums_to_one(outputs) or (reaches_bounds(outputs) and sums_to_one(outputs, within=WHOLE)))
 
 
 def decomposed(outputs: Tensor, task: Task, reading: Reading | None) -> Tensor:
@@ -161,12 +200,18 @@ def decomposed(outputs: Tensor, task: Task, reading: Reading | None) -> Tensor:
         reading: The result of :func:`head_of`.
 
     Returns:
-        Logits for the probabilities of a softmax or sigmoid; averaged probabilities as they are, and those of labels
+        Logits for the probabilities of a softmax or sigmoid; averaged and sparse ones as they are, and those of labels
         less 0.5, so that what is positive is decided for, as with logits; other outputs as they are.
     """
-    if reading == "mixture":
-        return outputs if task == "multiclass" else outputs - 0.5
-    return outputs if reading is None else logits_of(outputs, reading)
+    head = head_in(reading)
+    if head is not None:
+        return logits_of(outputs, head)
+    return outputs if reading is None or task == "multiclass" else outputs - 0.5
+
+
+def head_in(reading: Reading | None) -> Head | None:
+    """Return the operation whose logits are decomposed; None where there are none."""
+    return None if reading is None or reading in ("mixture", "sparse") else reading
 
 
 def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None) -> Evaluator:
@@ -180,8 +225,9 @@ def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None) -
     if reading is None:
         return evaluator
     pairs = None if evaluator.all_pairs is None else _Decomposed(evaluator.all_pairs, task, reading)
-    head = None if reading == "mixture" else reading
-    return replace(evaluator, predict=_Decomposed(evaluator.predict, task, reading), all_pairs=pairs, head=head)
+    return replace(
+        evaluator, predict=_Decomposed(evaluator.predict, task, reading), all_pairs=pairs, head=head_in(reading)
+    )
 
 
 def without_logits(evaluator: Evaluator) -> Evaluator:

@@ -34,7 +34,7 @@ from mviz_lightning.functional.features import (
 from mviz_lightning.functional.flips import prediction_flips
 from mviz_lightning.functional.grid_design import GridDesign
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
-from mviz_lightning.functional.jackknife import Estimate, jackknife
+from mviz_lightning.functional.jackknife import Deletions, Estimate, jackknife
 from mviz_lightning.functional.mm_shap import mm_shap
 from mviz_lightning.functional.outputs import Task, decomposable
 from mviz_lightning.functional.proximal import Family
@@ -61,6 +61,7 @@ from mviz_lightning.functional.uc_and_mi import donor_error, emap, multimodal_in
 
 __all__ = [
     "CoalitionDesign",
+    "Deletions",
     "Design",
     "EMAPScores",
     "Estimate",

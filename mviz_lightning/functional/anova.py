@@ -38,12 +38,43 @@ def two_way_components(grid: Tensor) -> Tensor:
         ``(..., 3)``: V_1, V_2 and V_12, summed over the outputs. Negative estimates are not clipped.
     """
     k = grid.shape[-2]
-    grid = grid - grid.mean((-3, -2), keepdim=True)
-    rows, columns = grid.mean(-2), grid.mean(-3)
-    residual = grid - rows.unsqueeze(-2) - columns.unsqueeze(-3)
+    rows, columns, residual = _effects(grid)
     interaction = residual.square().sum((-3, -2, -1)) / (k - 1) ** 2
     first = [means.square().sum((-2, -1)) / (k - 1) - interaction / k for means in (rows, columns)]
     return torch.stack([*first, interaction], -1)
+
+
+def _effects(grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ``(..., k, C)`` effects of rows and of columns, and the ``(..., k, k, C)`` residual."""
+    grid = grid - grid.mean((-3, -2), keepdim=True)
+    rows, columns = grid.mean(-2), grid.mean(-3)
+    return rows, columns, grid - rows.unsqueeze(-2) - columns.unsqueeze(-3)
+
+
+def without_each_row(grid: Tensor) -> Tensor:
+    """Return the components of :func:`two_way_components` of a grid without each of its rows.
+
+    With residuals e, row effects r and column effects c of the whole grid, without row i::
+
+        SS_residual - k / (k - 1) sum_j e_ij^2
+        SS_rows     - k / (k - 1) r_i^2
+        SS_columns  = sum_j (c_j - e_ij / (k - 1))^2
+
+    Args:
+        grid: ``(..., k, k, C)`` as there, k 3 or more.
+
+    Returns:
+        ``(..., k, 3)``: V_1 of the rows, V_2 of the columns and V_12.
+    """
+    k = grid.shape[-2]
+    rows, columns, residual = _effects(grid)
+    own = torch.einsum("...ijc,...ijc->...i", residual, residual)
+    across = torch.einsum("...ijc,...jc->...i", residual, columns)
+    squares = [part.square().sum((-2, -1)).unsqueeze(-1) for part in (rows, columns)]
+    interaction = (own.sum(-1, keepdim=True) - k / (k - 1) * own) / ((k - 2) * (k - 1))
+    first = (squares[0] - k / (k - 1) * rows.square().sum(-1)) / (k - 2) - interaction / k
+    second = (squares[1] - 2 / (k - 1) * across + own / (k - 1) ** 2) / (k - 1) - interaction / (k - 1)
+    return torch.stack([first, second, interaction], -1)
 
 
 def split_components(grid: Tensor, splits: Tensor) -> Tensor:
@@ -60,12 +91,38 @@ def split_components(grid: Tensor, splits: Tensor) -> Tensor:
     Returns:
         ``(..., 3)``: V_1, V_2 and V_12, averaged over splits and orientations.
     """
+    return two_way_components(_halves(grid, splits)).mean(-2)
+
+
+def split_components_without_each(grid: Tensor, splits: Tensor) -> Tensor:
+    """Return the components of :func:`split_components` of a group without each of its examples.
+
+    An example leaves the half that it is in; splits that leave it out stay as they are.
+
+    Args:
+        grid: ``(..., g, g, C)`` as there, g 6 or more.
+        splits: As there.
+
+    Returns:
+        ``(..., g, 3)``.
+    """
+    halves = _halves(grid, splits)
+    whole = two_way_components(halves)
+    without = [without_each_row(halves), without_each_row(halves.transpose(-3, -2))[..., [1, 0, 2]]]
+    changes = torch.cat([(part - whole.unsqueeze(-2)).flatten(-3, -2) for part in without], -2)
+    examples = torch.cat([splits, splits.flip(1)]).transpose(0, 1).flatten().to(grid.device)
+    mean = whole.mean(-2, keepdim=True).expand(*grid.shape[:-2], 3)
+    return mean.index_add(-2, examples, changes / whole.shape[-2])
+
+
+def _halves(grid: Tensor, splits: Tensor) -> Tensor:
+    """Return ``(..., 2 S, k, k, C)``: each half in the rows, and the other in the columns."""
     rows, columns = torch.cat([splits, splits.flip(1)]).unbind(1)
-    return two_way_components(grid[..., rows[:, :, None], columns[:, None, :], :]).mean(-2)
+    return grid[..., rows[:, :, None], columns[:, None, :], :]
 
 
-def half_squared_distance(left: Tensor, right: Tensor) -> Tensor:
-    """Return half the mean squared difference, summed over the outputs (Jansen 1999).
+def half_squared_distances(left: Tensor, right: Tensor) -> Tensor:
+    """Return half the squared difference of each row, summed over the outputs (Jansen 1999).
 
     If left and right rows share the modalities A and nothing else, its expectation is ``Var f - Var E[f | x_A]``.
 
@@ -74,6 +131,6 @@ def half_squared_distance(left: Tensor, right: Tensor) -> Tensor:
         right: ``(..., R, C)`` outputs.
 
     Returns:
-        ``(...)``.
+        ``(..., R)``.
     """
-    return (left - right).square().sum(-1).mean(-1) / 2
+    return (left - right).square().sum(-1) / 2

@@ -28,15 +28,20 @@ class Design(Protocol):
         modalities: Number of modalities, M.
         pairs: The P pairs of modalities whose components are estimated.
         tuples: ``(T, M)`` positions inside the group: row t takes modality m from example ``tuples[t, m]``.
+        inflation: Largest factor by which the jackknife over :meth:`without_each` overestimates the variance.
     """
 
     size: int
     modalities: int
     pairs: tuple[tuple[int, int], ...]
     tuples: Tensor
+    inflation: float
 
     def components(self, outputs: Tensor) -> Tensor:
         """Return ``(..., 2 + 2 M + P)`` components: Var f, M first-order, M total, P pairs, all interactions."""
+
+    def without_each(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the outputs of the real examples."""

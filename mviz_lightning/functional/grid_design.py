@@ -14,6 +14,7 @@ class GridDesign:
 
     modalities = 2
     pairs: tuple[tuple[int, int], ...] = ()  # the one pair is the interaction
+    inflation = 2.0  # the interaction of two examples changes with either of them (Efron & Stein 1981)
 
     def __init__(self, size: int, *, splits: int = 16, seed: int = 0) -> None:
         self.size = size
@@ -29,7 +30,17 @@ class GridDesign:
 
     def components(self, outputs: Tensor) -> Tensor:
         """Return ``(..., 2 + 2 M + P)`` components."""
-        first, second, both = anova.split_components(self._grid(outputs), self._splits).unbind(-1)
+        return self._listed(anova.split_components(self._grid(outputs), self._splits))
+
+    def without_each(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
+        if self.size < SMALLEST_SPLIT:  # a half of two examples has no interaction without one of them
+            return self.components(outputs).unsqueeze(-2).expand(*outputs.shape[:-2], self.size, 6)
+        return self._listed(anova.split_components_without_each(self._grid(outputs), self._splits))
+
+    @staticmethod
+    def _listed(parts: Tensor) -> Tensor:
+        first, second, both = parts.unbind(-1)
         return torch.stack([first + second + both, first, second, first + both, second + both, both], -1)
 
     def own(self, outputs: Tensor) -> Tensor:

@@ -21,6 +21,15 @@ NEVER = -(2.0**13)
 SUMMED = 8
 """Largest error of a sum of probabilities, in roundings (eps) of its type, less the square root of their number."""
 
+BARE = 0.01
+"""Smallest share of exact zeros or ones that shows that no softmax or sigmoid made them."""
+
+SMALL, NEAR = 1e-6, 16
+"""Largest distance to 0 that is nearly 0 (half precision's smallest number is 6e-8); to 1, in eps if that is more."""
+
+OVER = 1e-5
+"""Largest excess over 1 that is rounding: of a difference of logits of up to 100 in float32."""
+
 NEARLY = 0.999
 """Fraction of a limit that counts as reaching it, because its logarithm is rounded."""
 
@@ -139,17 +148,44 @@ def largest_output(outputs: Tensor, task: Task) -> float:
     return float(outputs[..., ~masked_classes(outputs, task)].abs().max())
 
 
-def sums_to_one(outputs: Tensor, dtype: torch.dtype | None = None) -> bool:
-    """Tell whether rows ``(R, C)`` are probabilities of classes, up to rounding of ``dtype`` (by default their own)."""
+def sums_to_one(outputs: Tensor, *, within: float | None = None) -> bool:
+    """Tell whether rows ``(R, C)`` are probabilities of classes: up to rounding of their type, or to a deviation."""
     if outputs.shape[1] < 2 or not within_bounds(outputs):
         return False
-    rounding = (SUMMED + math.sqrt(outputs.shape[1])) * torch.finfo(dtype or outputs.dtype).eps
-    return float((outputs.double().sum(1) - 1).abs().max()) <= rounding
+    rounding = (SUMMED + math.sqrt(outputs.shape[1])) * torch.finfo(outputs.dtype).eps
+    return float((outputs.double().sum(1) - 1).abs().max()) <= (rounding if within is None else within)
+
+
+def sums_to_percent(outputs: Tensor) -> bool:
+    """Tell whether rows ``(R, C)`` are probabilities of classes in percent: their logits are those up to a shift."""
+    varied = len(outputs) > 1 and bool((outputs != outputs[0]).any())
+    return varied and bool((outputs > 1).any()) and sums_to_one(outputs / 100)
+
+
+def has_bare_bounds(probabilities: Tensor, *, exclusive: bool) -> bool:
+    """Tell whether probabilities ``(R, C)`` are exactly 0 (or 1) in some rows, and none is nearly so.
+
+    Sparsemax, a hard sigmoid, argmax and rounding to some digits make such ones. A softmax or sigmoid rounds to 0 and 1
+    only what is closer than the number type can tell, and then others are nearly as close.
+
+    Args:
+        probabilities: In 0..1.
+        exclusive: Whether they are those of classes, of which 1 follows from zeros.
+    """
+    near = max(SMALL, NEAR * torch.finfo(probabilities.dtype).eps)
+    return _bare(probabilities, SMALL) or (not exclusive and _bare(1 - probabilities, near))
+
+
+def _bare(probabilities: Tensor, small: float) -> bool:
+    """Tell whether there are zeros in classes that are not 0 in all rows, and no number of up to ``small``."""
+    some = probabilities[:, (probabilities > 0).any(0)]
+    zeros = some == 0
+    return float(zeros.double().mean()) > BARE and float(some[~zeros].min()) > small
 
 
 def within_bounds(outputs: Tensor) -> bool:
-    """Tell whether there are outputs ``(R, C)`` and all lie in 0..1."""
-    return outputs.numel() > 0 and bool(((outputs >= 0) & (outputs <= 1)).all())
+    """Tell whether there are outputs ``(R, C)`` and all lie in 0..1, up to rounding of the numbers before."""
+    return outputs.numel() > 0 and bool(((outputs >= 0) & (outputs <= 1 + OVER)).all())
 
 
 def reaches_bounds(outputs: Tensor) -> bool:

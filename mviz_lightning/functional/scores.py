@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.outputs import Task, levelled
+from mviz_lightning.functional.probabilities import class_probabilities, label_probabilities
 from mviz_lightning.functional.targets import labelled
 
 FEW = 32
@@ -154,6 +155,6 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
         ``(n, C)`` for several classes or labels, ``(n,)`` for one output.
     """
     if task == "multiclass":
-        return outputs.softmax(-1)
-    values = outputs.sigmoid() if task in ("binary", "multilabel") else outputs
+        return class_probabilities(outputs)
+    values = label_probabilities(outputs) if task in ("binary", "multilabel") else outputs
     return values.squeeze(-1) if values.shape[-1] == 1 and task != "multilabel" else values

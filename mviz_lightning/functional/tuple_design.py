@@ -32,6 +32,9 @@ class TupleDesign:
     def __init__(self, modalities: int, size: int, *, draws: int = 8, donors: int = 4, pairs: bool, seed: int) -> None:
         at_least(2, "draws", draws)
         self.size, self.modalities, self._draws, self._seed = size, modalities, draws, seed
+        # Where draws vary by chance alone: without one example, 2 M of g draws are missing, and this happens g times.
+        missing = 2 * modalities / size
+        self.inflation = (size - 1) * missing / (1 - missing)
         self.pairs = tuple(combinations(range(modalities), 2)) if pairs else ()
         generator = torch.Generator().manual_seed(seed)
         drawn = [_shifts(modalities, size, generator) for _ in range(draws)]
@@ -93,22 +96,32 @@ class TupleDesign:
 
     def components(self, outputs: Tensor) -> Tensor:
         """Return ``(..., 2 + 2 M + P)`` components."""
+        return self._terms(outputs).mean(-1)
+
+    def without_each(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
+        kept = 1 - self._marked(torch.cat([self._u, self._v], -1).flatten(0, 1)).to(outputs)
+        return (self._terms(outputs) @ (kept / kept.sum(0))).transpose(-2, -1)
+
+    def _terms(self, outputs: Tensor) -> Tensor:
+        """Return ``(..., 2 + 2 M + P, draws * g)``: what each draw adds to the means that are the components."""
         u, v = self._block(outputs, "u"), self._block(outputs, "v")
         swaps = [self._block(outputs, m) for m in range(self.modalities)]
-        variance = anova.half_squared_distance(u, v)
-        total = [anova.half_squared_distance(u, swap) for swap in swaps]
+        variance = anova.half_squared_distances(u, v)
+        total = [anova.half_squared_distances(u, swap) for swap in swaps]
         first = [self._covariance(outputs, self._centring[m], swap - u) for m, swap in enumerate(swaps)]
         contrast = v - u - torch.stack([swap - u for swap in swaps]).sum(0)
         interaction = self._covariance(outputs, self._centring_all, contrast)
         pair = [
-            variance - anova.half_squared_distance(u, self._block(outputs, (a, b))) - first[a] - first[b]
+            variance - anova.half_squared_distances(u, self._block(outputs, (a, b))) - first[a] - first[b]
             for a, b in self.pairs
         ]
-        return torch.stack([variance, *first, *total, *pair, interaction], -1)
+        return torch.stack([variance, *first, *total, *pair, interaction], -2)
 
     def _covariance(self, outputs: Tensor, centring: Tensor, difference: Tensor) -> Tensor:
-        """Return ``E[(f(v) - centre) difference]``, which no offset of the outputs changes.
+        """Return ``(..., draws * g)``, of which the mean is ``E[(f(v) - centre) difference]``.
 
+        No offset of the outputs changes it.
         Of ``f(u with m from v) - f(u)`` it is the first-order component of m; of what the single swaps leave of
         ``f(v) - f(u)`` it is the component of all interactions, and exactly zero for additive models.
         """
@@ -116,10 +129,9 @@ class TupleDesign:
         allowed = centring.to(outputs)
         count = allowed.sum(-1, keepdim=True)
         centre = allowed @ torch.cat([u, v], -2) / count.clamp(min=1)
-        products = ((v - centre) * difference).sum(-1)
         # With a dozen modalities a base may leave none: it has no centre, and no part in the covariance.
         centred = (count > 0).squeeze(-1).to(outputs)
-        return (products * centred).sum(-1) / centred.sum()
+        return ((v - centre) * difference).sum(-1) * (centred / centred.mean())
 
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, C)``: the outputs of the real examples."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mviz_lightning.functional import Design, Task, contribution_shares, decomposable, design
+from mviz_lightning.functional import Deletions, Design, Task, contribution_shares, decomposable, design
 
 
 class ContributionShares(Metric):
@@ -39,6 +39,7 @@ class ContributionShares(Metric):
     full_state_update = False
     is_differentiable = False
     components: list[Tensor]
+    without: list[Tensor]
 
     def __init__(
         self,
@@ -56,7 +57,8 @@ class ContributionShares(Metric):
         self.task: Task = task
         self.scale = scale
         self.design: Design = design(len(self.modalities), group_size, pairs=pairs, seed=seed)
-        self.add_state("components", default=[], dist_reduce_fx="cat")
+        for state in ("components", "without"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, outputs: Tensor) -> None:
         """Add groups.
@@ -74,9 +76,12 @@ class ContributionShares(Metric):
             )
         # Group by group: the half-splits of all groups at once would take tens of times the memory of the outputs.
         for group in outputs:
-            self.components.append(self.design.components(decomposable(group, self.task, self.scale)).unsqueeze(0))
+            scaled = decomposable(group, self.task, self.scale).unsqueeze(0)
+            self.components.append(self.design.components(scaled))
+            self.without.append(self.design.without_each(scaled))
         if not len(outputs):
             self.components.append(outputs.new_zeros(0, self._width, dtype=torch.float64))
+            self.without.append(outputs.new_zeros(0, self.design.size, self._width, dtype=torch.float64))
 
     @property
     def _width(self) -> int:
@@ -84,5 +89,8 @@ class ContributionShares(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Return the shares with their intervals, by the names under which they are logged."""
-        components = self.components if isinstance(self.components, Tensor) else torch.cat(self.components)
-        return contribution_shares(components, self.modalities, self.design.pairs)
+        components, without = (
+            state if isinstance(state, Tensor) else torch.cat(state) for state in (self.components, self.without)
+        )
+        deletions = Deletions(without, self.design.inflation)
+        return contribution_shares(components, self.modalities, self.design.pairs, deletions)

@@ -41,6 +41,7 @@ class ShareReport:
         noise_floor: Share of variance that rounding of the model's number type can cause; smaller shares are noise.
         results: Name of an explainer -> what it found.
         notes: What the budget left out, what failed, and other remarks.
+        advice: How many examples narrower intervals need; ``""`` where they are narrow.
     """
 
     values: dict[str, float]
@@ -51,6 +52,7 @@ class ShareReport:
     noise_floor: float
     results: Mapping[str, Result] = field(default_factory=dict)
     notes: str = ""
+    advice: str = ""
     _runs: Sequence[MethodRun] = ()
     _drawing: DrawingContext | None = None
 
@@ -112,8 +114,8 @@ class ShareReport:
 
     def __str__(self) -> str:
         table = with_subset_tables(share_table(self.values, self.modalities), self.values, self.modalities)
-        notes = f"\n{self.notes}" if self.notes else ""
-        return f"{table}\n{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s{notes}"
+        cost = f"{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s"
+        return "\n".join(filter(None, (table, cost, self.advice, self.notes)))
 
 
 def explain(
@@ -233,6 +235,7 @@ def _report(session: Session) -> ShareReport:
         found.noise_floor,
         {run.explainer.name: run.result for run in runs if run.result is not None},
         session.pop_notes(),
+        found.advice,
         runs,
         DrawingContext(session.modality_types, Labels(session.task, config.class_names)),
     )

@@ -18,11 +18,13 @@ class History(Sequence[RunRecord]):
 
     Attributes:
         score_reference: What the scores of these runs are measured against; None until an alarm has measured it.
+        advice: How many examples narrower intervals than those of the last run need.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
         self.modalities = list(modalities)
         self.score_reference: ScoreReference | None = None
+        self.advice = ""
         self._rows: list[RunRecord] = []
 
     def add(self, row: RunRecord) -> None:
@@ -35,7 +37,7 @@ class History(Sequence[RunRecord]):
 
     def clear(self) -> None:
         """Remove all runs: another training begins."""
-        self._rows, self.score_reference = [], None
+        self._rows, self.score_reference, self.advice = [], None, ""
 
     @property
     def fitted(self) -> list[RunRecord]:
@@ -53,7 +55,8 @@ class History(Sequence[RunRecord]):
 
     def __str__(self) -> str:
         last = next((row.values for row in reversed(self._rows) if row.values), {})
-        return with_subset_tables(history_table(self._rows, self.modalities), last, self.modalities)
+        tables = with_subset_tables(history_table(self._rows, self.modalities), last, self.modalities)
+        return "\n".join(filter(None, (tables, self.advice)))
 
     def state(self) -> dict[str, Any]:
         """Return plain types, for checkpoints."""

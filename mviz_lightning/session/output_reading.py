@@ -7,7 +7,15 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.probability_outputs import Reading, decomposed, head_of, last_operation, with_decomposed
+from mviz_lightning.engine.probability_outputs import (
+    Last,
+    Reading,
+    decomposed,
+    head_in,
+    head_of,
+    last_operation,
+    with_decomposed,
+)
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
@@ -42,8 +50,7 @@ class OutputReading:
     Attributes:
         labels: Reads the labels.
         remarks: Takes lines for the log and notes for the history.
-        last: Last operation of the model's forward if it makes probabilities: ``"softmax"`` or ``"sigmoid"``, or
-            ``"mixture"`` if it averages them.
+        last: How the model's forward ends if that makes probabilities: the result of :func:`last_operation`.
         reading: How probabilities are read; None where the model returns logits or values.
         made_by: The operation that, as the user's own step told, makes the probabilities that the model returns.
         left_out: ``(C,)`` bool: the classes that some row masks, which no share counts; None if no row masks any.
@@ -51,11 +58,12 @@ class OutputReading:
 
     labels: LabelReader = field(default_factory=LabelReader)
     remarks: Remarks = field(default_factory=Remarks)
-    last: Reading | None = None
+    last: Last | None = None
     reading: Reading | None = None
     made_by: Head | None = None
     left_out: Tensor | None = None
     _settled: bool = False
+    _observed: bool = False
 
     def take(self, task: Task | None, made_by: Head | None, line: str, score: str = "") -> None:
         """Take what the user's own step told of its outputs; what the user said themselves stays.
@@ -67,6 +75,7 @@ class OutputReading:
             score: Name of the step's own metric that is the score; ``""`` if none is.
         """
         scored = self.labels.scored or bool(score)
+        self._observed = True
         self.labels, self.made_by = replace(self.labels, given=self.labels.given or task, scored=scored), made_by
         self.remarks.say(line, noted=False)
         if score:
@@ -110,7 +119,7 @@ class OutputReading:
             What is decomposed, and the evaluator that returns that from now on.
         """
         if not self._settled:
-            readings = ranks.gather(head_of(outputs, task, self.last))
+            readings = ranks.gather(head_of(outputs, task, self.last, untold=not self._observed))
             self.reading = readings[0] if len(set(readings)) == 1 else None
             self._settled, evaluator = True, with_decomposed(evaluator, task, self.reading)
             outputs = outputs if self.reading is None else levelled(decomposed(outputs, task, self.reading), task)
@@ -120,7 +129,7 @@ class OutputReading:
     @property
     def head(self) -> Head | None:
         """What turned logits into probabilities; None where the outputs are no such probabilities."""
-        return None if self.reading == "mixture" else self.reading
+        return head_in(self.reading)
 
     def leave_out(self, outputs: Tensor, task: Task, ranks: Ranks) -> None:
         """Leave the classes that some row masks out of the shares, and name them; all processes leave out the same.
@@ -142,7 +151,10 @@ class OutputReading:
         self._say_masked(some & ~everywhere, "some")
         cut = 0.0 if self.head is None else saturated(outputs[:, ~some.to(outputs.device)], self.head)
         if cut > NOTICED:
-            self.remarks.note(f"{cut:.0%} of the probabilities are 0 or 1 to the last digit, their logits cut off")
+            self.remarks.note(
+                f"{cut:.0%} of the probabilities are 0 or 1 to the last digit, their logits cut off: the shares may "
+                "show interactions that the model does not have"
+            )
 
     def _require_common(self, some: Tensor, everywhere: Tensor, task: Task) -> None:
         """Raise a RuntimeError where the rows have too few classes in common: one alone has no centred logit."""
@@ -160,6 +172,19 @@ class OutputReading:
                 "the model averages probabilities, so there are no logits of its outputs: the shares are those of the "
                 "probabilities themselves, in which an average of unimodal probabilities has no interaction. Pictures "
                 "and metrics get the softmax or sigmoid of these outputs as probabilities"
+            )
+        elif self.reading == "sparse":
+            self.remarks.say(
+                "the model returns probabilities that are exactly 0 or 1 beside none that are nearly so, as sparsemax, "
+                "a hard sigmoid, argmax and rounding make them, so there are no logits: the shares are those of the "
+                "probabilities themselves, and cut values count as interaction. For exact shares return what the last "
+                "layer gives, from forward or predict="
+            )
+        elif task == "regression" and self.last is not None and within_bounds(outputs):
+            self.remarks.say(
+                "task='regression': the outputs lie between 0 and 1 and are decomposed as values. If they are "
+                "probabilities, set task='binary', 'multilabel' or 'multiclass'",
+                noted=False,
             )
         elif self.head is not None:
             self.remarks.say(

@@ -38,6 +38,7 @@ class ProbeSampler:
         trial: Copies of the first batch's first examples; None before the first batch and after the dry run.
         schema: Where everything lies in a batch; None until the first.
         kin: Path of the leaf that tells which examples are kin; None where none is asked for.
+        available: Number of validation examples, if all of them were kept; None where there may be more.
     """
 
     config: SessionConfig
@@ -45,6 +46,7 @@ class ProbeSampler:
     trial: Probe | None = None
     schema: BatchSchema | None = None
     kin: str | None = None
+    available: int | None = None
     _reservoir: Reservoir | None = None
     _labelled: Callable[[Probe], Probe] | None = None
     _label_names: set[str] = field(default_factory=set)
@@ -139,6 +141,7 @@ class ProbeSampler:
         reservoir = self._reservoir or self._new_reservoir(capacity)
         seen = [position for found in ranks.gather(reservoir.positions()) for position in found]
         chosen = lowest(self.config.seed, seen, capacity)
+        self.available = len(chosen) if len(chosen) < capacity else None
         wanted = [*chosen, *sorted(set(self.config.pin) - set(chosen))]
         return chosen, {place: row for found in ranks.gather(reservoir.rows(wanted)) for place, row in found.items()}
 

@@ -24,16 +24,17 @@ class Remarks:
         """Add notes for the next row of the history."""
         self._notes.extend(notes)
 
-    def say(self, line: str, *, noted: bool = True) -> None:
+    def say(self, line: str, *, noted: bool = True, once: str = "") -> None:
         """Add a line for the log, once; an empty line and a repeated one are ignored.
 
         Args:
             line: Text of the line, without a prefix.
             noted: Whether the line is a note for the history too.
+            once: What the line is about, where its numbers change and one line about it is enough.
         """
-        if not line or line in self._said:
+        if not line or (once or line) in self._said:
             return
-        self._said.add(line)
+        self._said.add(once or line)
         self._lines.append(PREFIX + line)
         self._notes += [line] if noted else []
 

@@ -27,6 +27,7 @@ from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
@@ -49,6 +50,7 @@ class Measurement:
         seconds: Wall time.
         noise_floor: Share of variance below which a share may be rounding of the model's own number type.
         evidence: Name -> what an alarm reads beside the values, ``RunRecord.evidence``; empty without an alarm.
+        advice: How many examples narrower intervals need; ``""`` where they are narrow.
     """
 
     values: dict[str, float]
@@ -56,6 +58,7 @@ class Measurement:
     seconds: float
     noise_floor: float
     evidence: Mapping[str, float] = field(default_factory=dict)
+    advice: str = ""
 
 
 @dataclass
@@ -112,7 +115,10 @@ class Session(Preparation):
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
-        return Measurement(values, rows + further, time.perf_counter() - started, floor, evidence)
+        advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
+        self.remarks.say(advice, noted=False, once="precision")
+        seconds = time.perf_counter() - started
+        return Measurement(values, rows + further, seconds, floor, evidence, advice)
 
     def _evidence(self, outputs: Tensor, groups: Tensor, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
         """Return what an alarm reads beside the values, and how many rows that took; nothing without an alarm.

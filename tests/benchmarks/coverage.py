@@ -1,80 +1,25 @@
 """Bias, error and coverage of the contribution shares on models whose shares are known.
 
-    python tests/benchmarks/coverage.py [--repeats 2000] [--growth]
+    PYTHONPATH=tests python tests/benchmarks/coverage.py [--repeats 2000] [--held-out | --growth]
 
-Prints a table and asserts nothing; tests/functional/test_coverage.py holds a short run to its bounds.
+``--held-out`` takes functions on which no estimator was chosen, with fewer and more examples.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 
 import torch
+from benchmarks.known_shares import HELD_OUT, RARE, THREE, TWO, Model
 from scipy.special import stdtrit
 from torch import Tensor
 
-from mviz_lightning.functional import TupleDesign, anova, design, jackknife, share_ratios
-from mviz_lightning.functional.contribution import share_names
+from mviz_lightning.functional import Deletions, TupleDesign, anova, design, jackknife, share_ratios
 
-NAMES = "abc"
 BATCH = 50
 """Repeats evaluated at once; the half-splits of 50 take about 15 MB."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A function of modalities with unit normal values, and the variance that each set of them explains.
-
-    Attributes:
-        name: As printed.
-        function: From ``(..., M)`` values to ``(...)`` outputs.
-        variances: Of modalities ("a") and interactions ("ab").
-        modalities: M.
-    """
-
-    name: str
-    function: Callable[[Tensor], Tensor]
-    variances: Mapping[str, float]
-    modalities: int = 2
-
-    @property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        return design(self.modalities, 16).pairs
-
-    @property
-    def names(self) -> list[str]:
-        """The shares, in the order of all tensors here."""
-        return share_names(NAMES[: self.modalities], self.pairs)
-
-    @property
-    def truth(self) -> Tensor:
-        """``(K,)`` the exact shares."""
-        letters = NAMES[: self.modalities]
-        alone = [self.variances.get(name, 0.0) for name in letters]
-        total = [sum(value for names, value in self.variances.items() if name in names) for name in letters]
-        both = [self.variances.get(NAMES[a] + NAMES[b], 0.0) for a, b in self.pairs]
-        everything = sum(self.variances.values())
-        return torch.tensor([*alone, *total, *both, everything - sum(alone)], dtype=torch.float64) / everything
-
-
-TWO = (
-    Model("additive: 2a + b", lambda x: 2 * x[..., 0] + x[..., 1], {"a": 4, "b": 1}),
-    Model("mixed: a + b + ab", lambda x: x.sum(-1) + x.prod(-1), {"a": 1, "b": 1, "ab": 1}),
-    Model("square: (a - b)^2", lambda x: (x[..., 0] - x[..., 1]) ** 2, {"a": 2, "b": 2, "ab": 4}),
-    Model("product: ab", lambda x: x.prod(-1), {"ab": 1}),
-)
-THREE = (
-    Model("additive: a + b + c", lambda x: x.sum(-1), {"a": 1, "b": 1, "c": 1}, 3),
-    Model("a + bc + abc", lambda x: x[..., 0] + x[..., 1:].prod(-1) + x.prod(-1), {"a": 1, "bc": 1, "abc": 1}, 3),
-    Model(
-        "a + b + c + ab + abc",
-        lambda x: x.sum(-1) + x[..., :2].prod(-1) + x.prod(-1),
-        {"a": 1, "b": 1, "c": 1, "ab": 1, "abc": 1},
-        3,
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -125,8 +70,19 @@ def gaussian(shape: tuple[int, ...], modalities: int, correlation: float, genera
 def package_components(model: Model, examples: Tensor) -> Tensor:
     """Turn ``(groups, g, M)`` examples into ``(groups, S)`` components with the package's own design."""
     plan = design(model.modalities, examples.shape[1])
-    rows = examples[:, plan.tuples, torch.arange(model.modalities)]
-    return plan.components(model.function(rows).unsqueeze(-1))
+    return plan.components(recombined(model, examples))
+
+
+def package_deletions(model: Model, examples: Tensor) -> Tensor:
+    """Turn ``(groups, g, M)`` examples into ``(groups, g, S)`` components without each of them."""
+    plan = design(model.modalities, examples.shape[1])
+    return plan.without_each(recombined(model, examples))
+
+
+def recombined(model: Model, examples: Tensor) -> Tensor:
+    """Return ``(groups, T, 1)`` outputs of the package's own design."""
+    plan = design(model.modalities, examples.shape[1])
+    return model.function(examples[:, plan.tuples, torch.arange(model.modalities)]).unsqueeze(-1)
 
 
 def simulate(
@@ -135,23 +91,28 @@ def simulate(
     repeats: int,
     *,
     components: Callable[[Model, Tensor], Tensor] = package_components,
+    deletions: Callable[[Model, Tensor], Tensor] | None = package_deletions,
     size: int = 16,
     groups: int = 8,
 ) -> Simulation:
-    """Estimate the shares again and again, on new examples every time."""
+    """Estimate the shares again and again, on new examples every time; without deletions from the groups alone."""
     generator = torch.Generator().manual_seed(0)
-    measured = []
+    inflation = design(model.modalities, size).inflation
+    estimates = []
     for start in range(0, repeats, BATCH):
         count = min(BATCH, repeats - start)
         examples = gaussian((count * groups, size), model.modalities, correlation, generator)
-        measured += components(model, examples).unflatten(0, (count, groups))
-    estimates = [jackknife(repeat, lambda mean: share_ratios(mean, model.modalities)) for repeat in measured]
+        measured = components(model, examples).unflatten(0, (count, groups))
+        without = [None] * count if deletions is None else deletions(model, examples).unflatten(0, (count, groups))
+        for repeat, left in zip(measured, without, strict=True):
+            given = None if left is None else Deletions(left, inflation)
+            estimates.append(jackknife(repeat, lambda mean: share_ratios(mean, model.modalities), deletions=given))
     return Simulation(model.truth, *map(torch.stack, zip(*estimates, strict=True)))
 
 
 def report(model: Model, correlation: float, repeats: int) -> str:
     """Return the table's rows of one model."""
-    found = simulate(model, correlation, repeats)
+    found = simulate(model, correlation, repeats, size=model.group)
     columns = (found.truth, found.bias, found.bias_error, found.rmse, found.coverage, found.coverage_error)
     values = torch.stack([*columns, found.half_width], 1).tolist()
     return "\n".join(
@@ -159,6 +120,34 @@ def report(model: Model, correlation: float, repeats: int) -> str:
         + "{:>7.3f} {:>+8.4f} ({:.4f}) {:>6.3f} {:>6.3f} ({:.3f}) {:>6.3f}".format(*row)
         for name, row in zip(model.names, values, strict=True)
     )
+
+
+SIZES = (4, 8)
+"""Numbers of groups: 64 and 128 examples in groups of 16."""
+
+
+def held_out(repeats: int) -> None:
+    """Print, for each function, the largest bias and the smallest coverage, from the groups alone and as shown."""
+    print(f"{repeats} repeats; standard errors in brackets; the worst share of each function")
+    print(f"{'function':<20} corr examples  |bias|           cover: groups alone, as shown    half-width of totals")
+    for model, correlation, groups in product((TWO[3], *RARE, *HELD_OUT), (0.0, 0.9), SIZES):
+        before, after = (
+            simulate(model, correlation, repeats, deletions=deletions, size=model.group, groups=groups)
+            for deletions in (None, package_deletions)
+        )
+        row = compared(before, after, model.modalities)
+        print(f"{model.name:<20} {correlation:>4.1f} {groups * model.group:>8}  {row}", flush=True)
+
+
+def compared(before: Simulation, after: Simulation, modalities: int) -> str:
+    """Return a row: the largest bias, the smallest coverages, and the mean half-widths of the totals."""
+    worst, totals = int(after.bias.abs().argmax()), slice(modalities, 2 * modalities)
+    parts = [f"{float(after.bias[worst].abs()):.4f} ({float(after.bias_error[worst]):.4f})"]
+    for found in (before, after):
+        least = int(found.coverage.argmin())
+        parts.append(f"{float(found.coverage[least]):.3f} ({float(found.coverage_error[least]):.3f})")
+    widths = [f"{float(found.half_width[totals].mean()):.3f}" for found in (before, after)]
+    return "   ".join(parts) + "   " + " -> ".join(widths)
 
 
 def across_components(examples: Tensor, model: Model, reach: int) -> Tensor:
@@ -220,7 +209,9 @@ def grids(model: Model, correlation: float, repeats: int) -> Iterator[tuple[str,
 def more_draws(model: Model, correlation: float, repeats: int) -> Iterator[tuple[str, int, Simulation]]:
     """Estimate the shares of three modalities as :func:`grids` does of two."""
     for size, draws in product((16, 32), (8, 16, 32)):
-        found = simulate(model, correlation, repeats, components=partial(drawn_components, draws=draws), size=size)
+        found = simulate(
+            model, correlation, repeats, components=partial(drawn_components, draws=draws), deletions=None, size=size
+        )
         rows = 8 * len(torch.unique(drawn(model.modalities, size, draws).tuples, dim=0))
         yield f"8 groups of {size}, {draws} draws" + (", 256 examples" if size == 32 else ""), rows, found
 
@@ -249,11 +240,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--held-out", action="store_true", help="functions on which no estimator was chosen")
     parser.add_argument("--growth", action="store_true", help="compare more cells, draws and examples instead")
     arguments = parser.parse_args()
     repeats = arguments.repeats
-    if arguments.growth:
-        growth(repeats)
+    if arguments.growth or arguments.held_out:
+        (growth if arguments.growth else held_out)(repeats)
         return
     print(f"{repeats} repeats, 8 groups of 16 examples; standard errors in brackets; nominal coverage 0.95")
     print(f"{'model':<22} corr {'share':<16}  truth     bias            RMSE  cover           half")

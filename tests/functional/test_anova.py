@@ -10,7 +10,7 @@ from reference.worlds import World, deviation
 from torch import Tensor
 
 from mviz_lightning.functional import half_splits, split_components, two_way_components
-from mviz_lightning.functional.anova import half_squared_distance
+from mviz_lightning.functional.anova import half_squared_distances, split_components_without_each
 
 seeds = st.integers(0, 10_000)
 
@@ -106,11 +106,24 @@ def test_half_splits_draw_from_no_global_generator() -> None:
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 3))
-def test_half_squared_distance_equals_its_loop(seed: int, rows: int, outputs: int) -> None:
+def test_half_squared_distances_equal_their_loop(seed: int, rows: int, outputs: int) -> None:
     left, right = torch.randn(2, rows, outputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     distances = [sum((left[r, c] - right[r, c]) ** 2 for c in range(outputs)) for r in range(rows)]
 
-    torch.testing.assert_close(half_squared_distance(left, right), sum(distances) / rows / 2)
+    torch.testing.assert_close(half_squared_distances(left, right).mean(-1), sum(distances) / rows / 2)
+
+
+@given(seeds, st.integers(6, 9), st.integers(1, 3))
+def test_without_each_example_the_components_are_those_of_smaller_halves(seed: int, size: int, outputs: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    grid = torch.randn(2, size, size, outputs, generator=generator, dtype=torch.float64)
+    splits = half_splits(size, 3, seed)
+
+    found = split_components_without_each(grid, splits)
+    expected = [
+        [slow.split_components(one.numpy(), splits.numpy(), example) for example in range(size)] for one in grid
+    ]
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-12)
 
 
 def world_grids(*, same_examples: bool) -> tuple[Tensor, Tensor]:

@@ -379,6 +379,50 @@ def test_the_components_of_tuples_equal_the_loops(modalities: int, size: int, se
     np.testing.assert_allclose(plan.components(outputs), expected, atol=1e-12)
 
 
+@given(st.integers(6, 9), seeds)
+def test_the_components_of_a_grid_without_an_example_follow_from_its_anova(size: int, seed: int) -> None:
+    plan, outputs = GridDesign(size, splits=3, seed=seed), random_outputs(GridDesign(size), seed)
+    grid, splits = outputs.view(size, size, 2).numpy(), half_splits(size, 3, seed).numpy()
+
+    for example, found in enumerate(plan.without_each(outputs)):
+        first, second, both = slow.split_components(grid, splits, example)
+        expected = [first + second + both, first, second, first + both, second + both, both]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_groups_of_five_are_too_small_to_lose_an_example() -> None:
+    plan, outputs = GridDesign(5), random_outputs(GridDesign(5), 0)
+
+    assert torch.equal(plan.without_each(outputs), plan.components(outputs).expand(5, 6))
+
+
+@pytest.mark.parametrize(("modalities", "size"), [(3, 12), (4, 16)])
+def test_the_components_of_tuples_without_an_example_equal_the_loops(modalities: int, size: int) -> None:
+    plan = TupleDesign(modalities, size, draws=3, pairs=True, seed=1)
+    outputs = random_outputs(plan, 1)
+    u, v = slow.bases(plan.tuples.numpy(), size, 3)
+
+    for example in (0, 5, size - 1):
+        expected = slow.tuple_components(responses(plan, outputs), u, v, plan.pairs, without=example)
+        np.testing.assert_allclose(plan.without_each(outputs)[example], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("modalities", "size"), [(2, 16), (3, 16), (3, 32), (4, 16), (6, 24)])
+def test_the_jackknife_over_examples_overestimates_the_variance_by_no_more_than_it_says(
+    modalities: int, size: int
+) -> None:
+    plan = design(modalities, size)
+    examples = normal(0, 600, size, modalities)
+    outputs = examples[:, plan.tuples, torch.arange(modalities)].prod(-1, keepdim=True)  # the highest order alone
+
+    variance = plan.components(outputs).var(0)
+    without = plan.without_each(outputs)
+    found = (size - 1) / size * (without - without.mean(1, keepdim=True)).square().sum(1).mean(0)
+    ratios = (found / variance)[1 : 1 + modalities]
+    assert bool((ratios > 0.9).all())
+    assert bool((ratios < 1.25 * plan.inflation).all())
+
+
 @given(shapes, seeds)
 def test_additive_models_have_no_interaction(shape: tuple[int, int], seed: int) -> None:
     plan = design(*shape)

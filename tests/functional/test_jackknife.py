@@ -11,7 +11,7 @@ from reference import slow
 from scipy import stats
 from torch import Tensor
 
-from mviz_lightning.functional import jackknife
+from mviz_lightning.functional import Deletions, jackknife
 
 seeds = st.integers(0, 10_000)
 counts = st.integers(2, 9)
@@ -44,6 +44,34 @@ def test_the_interval_of_a_mean_is_students(seed: int, groups: int) -> None:
     low, high = stats.t.interval(0.95, groups - 1, loc=components.mean(0).numpy(), scale=error)
     np.testing.assert_allclose(found.low, low)
     np.testing.assert_allclose(found.high, high)
+
+
+@given(seeds, counts, st.integers(2, 5), st.sampled_from([1.0, 2.0, 9.0]))
+def test_with_deletions_no_interval_is_narrower_than_the_bound_in_loops(
+    seed: int, groups: int, size: int, inflation: float
+) -> None:
+    components = random_groups(seed, groups)
+    noise = random_groups(seed + 1, groups * size).view(groups, size, 3)
+    deletions = Deletions(components.unsqueeze(1) + 0.3 * (noise - 1.5), inflation)
+
+    found, plain = jackknife(components, ratio, deletions=deletions), jackknife(components, ratio)
+    least = slow.least_half_width(
+        components.numpy(), deletions.components.numpy(), inflation, lambda mean: mean[1:] / mean[0]
+    )
+    np.testing.assert_allclose(
+        found.high - found.value, np.maximum((plain.high - plain.value).numpy(), least), rtol=1e-9
+    )
+    assert torch.equal(found.value, plain.value)
+
+
+def test_deletions_that_change_nothing_change_no_interval() -> None:
+    components = random_groups(0, 4)
+    unchanged = Deletions(components.unsqueeze(1).expand(4, 5, 3), 2.0)
+
+    for found, plain in zip(
+        jackknife(components, ratio, deletions=unchanged), jackknife(components, ratio), strict=True
+    ):
+        torch.testing.assert_close(found, plain)
 
 
 def test_groups_that_agree_leave_no_doubt() -> None:

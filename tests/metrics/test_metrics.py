@@ -16,7 +16,7 @@ from torchmetrics import MeanSquaredError, Metric, R2Score
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from mviz_lightning.explainers import Shares
-from mviz_lightning.functional import Task, contribution_shares, design, emap, half_splits
+from mviz_lightning.functional import Deletions, Task, contribution_shares, design, emap, half_splits
 from mviz_lightning.metrics import (
     ContributionShares,
     EMAPGap,
@@ -89,8 +89,10 @@ def test_shares_are_those_of_the_components_of_all_groups(modalities: int, size:
     outputs = rows(modalities, size, 4, seed=0)
     metric.update(outputs)
 
-    components = metric.design.components(outputs - outputs.mean(-1, keepdim=True))
-    expected = contribution_shares(components, NAMES[:modalities], metric.design.pairs)
+    centred = outputs - outputs.mean(-1, keepdim=True)
+    deletions = Deletions(metric.design.without_each(centred), metric.design.inflation)
+    components = metric.design.components(centred)
+    expected = contribution_shares(components, NAMES[:modalities], metric.design.pairs, deletions)
     found = metric.compute()
     assert found.keys() == expected.keys()
     assert all(torch.isclose(found[name], expected[name]) for name in expected)

@@ -72,31 +72,35 @@ def multimodal_interaction(grid: Array) -> Array:
 
 
 def two_way_components(grid: Array) -> Array:
-    """Two-way ANOVA without replication on ``(k, k, C)``: V_1, V_2 and V_12, summed over the outputs."""
-    k = len(grid)
+    """Two-way ANOVA without replication on ``(k, l, C)``: V_1, V_2 and V_12, summed over the outputs."""
+    k, m = grid.shape[:2]
     components = np.zeros(3)
     for values in np.moveaxis(grid, -1, 0):
         grand = values.mean()
         rows = [values[i].mean() for i in range(k)]
-        columns = [values[:, j].mean() for j in range(k)]
+        columns = [values[:, j].mean() for j in range(m)]
         residual = 0.0
         for i in range(k):
-            for j in range(k):
+            for j in range(m):
                 residual += (values[i, j] - rows[i] - columns[j] + grand) ** 2
-        interaction = residual / (k - 1) ** 2
+        interaction = residual / ((k - 1) * (m - 1))
         first = [
-            (k * sum((mean - grand) ** 2 for mean in means) / (k - 1) - interaction) / k for means in (rows, columns)
+            sum((mean - grand) ** 2 for mean in means) / (len(means) - 1) - interaction / across
+            for means, across in ((rows, m), (columns, k))
         ]
         components += [*first, interaction]
     return components
 
 
-def split_components(grid: Array, splits: Indices) -> Array:
-    """ANOVA on P x Q and on Q x P, averaged over the half-splits ``(S, 2, k)`` of a ``(g, g, C)`` grid."""
+def split_components(grid: Array, splits: Indices, without: int = -1) -> Array:
+    """ANOVA on P x Q and on Q x P, averaged over the half-splits ``(S, 2, k)`` of a ``(g, g, C)`` grid.
+
+    An example ``without`` is in no half.
+    """
     found = []
     for one, other in splits:
         for rows, columns in ((one, other), (other, one)):
-            block = np.array([[grid[i, j] for j in columns] for i in rows])
+            block = np.array([[grid[i, j] for j in columns if j != without] for i in rows if i != without])
             found.append(two_way_components(block))
     return np.mean(found, axis=0)
 
@@ -198,14 +202,25 @@ def centre(answers: Responses, pool: Indices, examples: Sequence[int], shared: i
 
 
 def tuple_components(
-    answers: Responses, u: Indices, v: Indices, pairs: Sequence[tuple[int, int]], *, centred: bool = True
+    answers: Responses,
+    u: Indices,
+    v: Indices,
+    pairs: Sequence[tuple[int, int]],
+    *,
+    centred: bool = True,
+    without: int = -1,
 ) -> Array:
-    """Jansen's totals and Saltelli's first orders on base and donor tuples ``(draws, g, M)`` of one group."""
+    """Jansen's totals and Saltelli's first orders on base and donor tuples ``(draws, g, M)`` of one group.
+
+    Means are over the pairs of tuples that do not hold the example ``without``.
+    """
     modalities = u.shape[-1]
     pool = np.concatenate([u.reshape(-1, modalities), v.reshape(-1, modalities)])
     everything = range(modalities)
     found = []
     for base, donor in zip(u.reshape(-1, modalities), v.reshape(-1, modalities), strict=True):
+        if without in (*base, *donor):
+            continue
         f_u, f_v = answers[tuple(base.tolist())], answers[tuple(donor.tolist())]
         swaps = [answers[mixed(base, donor, [m])] for m in everything]
         variance = ((f_u - f_v) ** 2).sum() / 2
@@ -247,6 +262,23 @@ def jackknife(groups: Array, statistic: Callable[[Array], Array], level: float =
     variance = (count - 1) / count * sum((value - middle) ** 2 for value in deleted)
     half = np.sqrt(variance) * stats.t.ppf((1 + level) / 2, count - 1)
     return estimate, estimate - half, estimate + half
+
+
+def least_half_width(
+    groups: Array, deleted: Array, inflation: float, statistic: Callable[[Array], Array], level: float = 0.95
+) -> Array:
+    """The half-width from deleting one example at a time, ``(K,)``: ``deleted`` is ``(G, g, S)``."""
+    count, size = deleted.shape[:2]
+    squares = []
+    for group in range(count):
+        found = []
+        for example in range(size):
+            changed = [deleted[group, example] if h == group else groups[h] for h in range(count)]
+            found.append(statistic(np.mean(changed, axis=0)))
+        squares += [(value - np.mean(found, axis=0)) ** 2 for value in found]
+    total, fourth = np.sum(squares, axis=0), np.sum(np.square(squares), axis=0)
+    freedom = np.maximum(total**2 / fourth, count - 1)
+    return np.sqrt((size - 1) / size * total / inflation) * stats.t.ppf((1 + level) / 2, freedom)
 
 
 # -- Scores ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,60 @@
+"""Probabilities for scores: logits of any size keep their order and their decisions.
+
+In float64, logits of 1e-30 all have a sigmoid of exactly 0.5, and logits above 37 one of exactly 1: accuracy and AUROC
+would not tell them apart. Such logits are stretched or compressed first; no probability changes by more than 3e-7.
+"""
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.functional.outputs import NEVER
+
+TINY = 1e-6
+"""Size to which smaller logits are stretched: their probabilities stay within 2.5e-7 of 0.5."""
+
+SURE, SUREST = 15.0, 30.0
+"""Logits whose size is compressed begin at 15 (a probability of 3e-7 or 1 - 3e-7), and end at 30, of which float64
+tells the probability from 1 in 800 steps for each unit."""
+
+
+def label_probabilities(logits: Tensor) -> Tensor:
+    """Return the sigmoid of ``(..., C)`` logits in float64, which tells apart what the logits tell apart."""
+    return _resolved(logits).sigmoid()
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Return the softmax of ``(..., C)`` logits in float64, which tells apart what the logits tell apart.
+
+    A class's probability is the sigmoid of its margin, the logit less the logarithm of the sum of the others'
+    exponentials. Only where margins are tiny or huge are they used, because rows then sum to 1 up to 1e-6 alone.
+    """
+    kept = logits != NEVER
+    spread = logits - logits.masked_fill(~kept, -torch.inf).amax(-1, keepdim=True)
+    largest = float(spread[kept].abs().amax()) if bool(kept.any()) else 0.0
+    if 0 < largest < TINY:
+        return (spread * (TINY / largest)).masked_fill(~kept, NEVER).softmax(-1)
+    if largest <= SUREST or logits.shape[-1] < 2:
+        return logits.softmax(-1)
+    return _resolved(_margins(logits).masked_fill(~kept, NEVER)).sigmoid().masked_fill(~kept, 0.0)
+
+
+def _margins(logits: Tensor) -> Tensor:
+    """Return each logit less the logarithm of the sum of the exponentials of the others of its row."""
+    leads = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
+    rest = logits.masked_fill(leads, -torch.inf).logsumexp(-1, keepdim=True)
+    everyone = logits.logsumexp(-1, keepdim=True)
+    # Without a class that is not the largest, the sum is that of all, up to its own part.
+    others = torch.where(leads, rest, everyone + torch.log1p(-(logits - everyone).exp().clamp(max=0.5)))
+    return logits - others
+
+
+def _resolved(logits: Tensor) -> Tensor:
+    """Return logits that are stretched if all are tiny, and compressed where they are huge."""
+    sizes = logits.abs().where(logits != NEVER, 0.0)
+    largest = float(sizes.amax()) if logits.numel() else 0.0
+    if 0 < largest < TINY:
+        return logits * (TINY / largest)
+    if largest <= SUREST:
+        return logits
+    compressed = SURE + (SUREST - SURE) * (logits.abs() - SURE) / (largest - SURE)
+    return torch.where(logits.abs() > SURE, compressed * logits.sign(), logits)

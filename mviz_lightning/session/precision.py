@@ -1,0 +1,70 @@
+"""How many examples narrower intervals need, and what the intervals cannot know."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mviz_lightning.functional.contribution import bound_name
+
+WANTED = 0.05
+"""Half-width of an interval of a share up to which no more examples are advised."""
+
+RARE = 0.03
+"""Fraction of the examples whose effect an interval should know: what is rarer is said."""
+
+UNSEEN = 3
+"""Mean number of examples of a kind at which a sample holds none of them in 5 % of all draws (``exp(-3)``)."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How sure the shares of a run are.
+
+    Attributes:
+        examples: Number of examples that were recombined, N.
+        group: Number of examples in a group, for which N is rounded up.
+        available: Number of validation examples; None where there may be more than were kept.
+    """
+
+    examples: int
+    group: int
+    available: int | None = None
+
+    def advice(self, values: Mapping[str, float]) -> str:
+        """Return in words what would make the widest interval narrow; ``""`` where it is.
+
+        A half-width h shrinks with the square root of the number of examples: ``N (h / 0.05)^2`` give 0.05.
+
+        Args:
+            values: Shares and their bounds, by name.
+        """
+        widths = {name: half_width(values, name) for name in values}
+        widths = {name: width for name, width in widths.items() if width > WANTED}
+        lines = []
+        if widths:
+            name = max(widths, key=lambda name: widths[name])
+            lines.append(f"the widest interval is {name} +-{widths[name]:.2f}; {self._enough(widths[name])}")
+        if UNSEEN / self.examples > RARE:
+            lines.append(
+                f"{self.examples} examples may hold none of a kind that is rarer than 1 in "
+                f"{self.examples // UNSEEN}: intervals cover less than 95 % for what matters only there"
+            )
+        return "; ".join(lines)
+
+    def _enough(self, width: float) -> str:
+        count = self._rounded(self.examples * (width / WANTED) ** 2)
+        wanted = f"for +-{WANTED} set num_examples to about {count:,}"
+        if self.available is None or count <= self.available:
+            return wanted
+        return f"{wanted}, but the validation set has {self.available:,} examples"
+
+    def _rounded(self, count: float) -> int:
+        return math.ceil(count / self.group - 1e-9) * self.group  # 9,216 and a rounding are no further group
+
+
+def half_width(values: Mapping[str, float], name: str) -> float:
+    """Return half the width of a value's interval; 0 for a value without one, and where the bounds are NaN."""
+    low, high = (values.get(bound_name(name, "low")), values.get(bound_name(name, "high")))
+    if low is None or high is None or not math.isfinite(high - low):
+        return 0.0
+    return (high - low) / 2
