@@ -13,6 +13,7 @@ from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import dry_run_checks
+from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
@@ -185,6 +186,13 @@ class Session(Preparation):
     def fit_raw_input_proof(self) -> dict[str, RawInputProof]:
         """Predict the labels from the raw inputs of each modality, without the model; all processes get the same."""
         return self._agreed(Shares.fit_raw_input_proof)
+
+    def encoders(self) -> dict[str, list[str]]:
+        """Return modality -> submodules that serve it alone, as a trace shows; all processes get the same."""
+        with self.ranks.raise_on_all_ranks():
+            probe, _, tried = self._read()
+            found = find_encoders(tried.evaluator, probe)
+        return self.ranks.gather(found)[0]
 
     def _agreed(self, compute: Callable[[Shares, Probe, int], T]) -> T:
         with self.ranks.raise_on_all_ranks():
