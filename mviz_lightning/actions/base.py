@@ -117,7 +117,7 @@ def generator_of(*seeds: int, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def require_number(given: str, value: Any, most: float, example: float) -> float:
+def require_number(given: str, value: float, most: float, example: float) -> float:
     """Return a number from 0 to ``most``.
 
     Args:

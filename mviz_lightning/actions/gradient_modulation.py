@@ -11,8 +11,9 @@ from torch.optim import Optimizer
 from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
 from mviz_lightning.actions.encoders import Encoders, encoder_parameters, parse_encoders, require_encoders
 
-LEAST = 1e-4
-"""Total effect that stands for smaller ones: a hundredth of the outputs' standard deviation."""
+LEAST = 0.01
+"""Total effect that stands for smaller ones. It keeps rho below 10, which is about the paper's range: a ratio of
+confidences is at most the number of classes."""
 
 
 class GradientModulation(Action):
@@ -27,7 +28,8 @@ class GradientModulation(Action):
     The paper measures rho by the softmax confidence in the right class that each modality's part of a linear fusion
     has in the mini-batch. A general model has no such parts. Here rho is the ratio of the outputs' standard deviations
     that the modalities account for at the latest check, ``sqrt(total/u / mean of the others' total)``. It works for
-    every task and fusion, and is constant from one check to the next. Totals below 0.0001 count as 0.0001.
+    every task and fusion, and is constant from one check to the next. Totals below 0.01 count as 0.01, which keeps rho
+    below 10.
 
     The paper trains with SGD. Adam divides a gradient by its size, so that k alone changes little there; with the noise
     the encoder is held back all the same, since its updates then follow the noise the more, the smaller k is.
@@ -91,7 +93,8 @@ class GradientModulation(Action):
         }
         for place, (parameter, factor) in enumerate(factors.items()):
             if parameter in stepped and parameter.grad is not None:
-                parameter.grad.mul_(factor).add_(self._noise(parameter.grad, number, place))
+                noise = self._noise(parameter.grad, number, place)
+                parameter.grad.mul_(factor).add_(noise)
         yield
 
     def _noise(self, gradient: Tensor, number: int, place: int) -> Tensor | float:
