@@ -23,6 +23,9 @@ Function: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
 
 OneAction: TypeAlias = str | Action | Function
 
+Actions: TypeAlias = Sequence[OneAction] | OneAction
+"""In this order: LightningCLI reads a list as a string where the string comes first."""
+
 
 class ActingAlarm(Alarm):
     """An alarm with actions: what stands follows from the history, so a resumed training goes on with them.

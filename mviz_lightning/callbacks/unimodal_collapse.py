@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from mviz_lightning.batch import Modality
-from mviz_lightning.callbacks.acting_alarm import ActingAlarm, OneAction, resolved
+from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
 from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.collapse.messages import alert, headline
@@ -80,7 +80,7 @@ class UnimodalCollapse(ActingAlarm):
 
     def __init__(
         self,
-        action: OneAction | Sequence[OneAction] = "warn",
+        action: Actions = "warn",
         *,
         patience: int = 2,
         expected: Sequence[str] | None = None,

@@ -156,7 +156,8 @@ def test_a_training_that_resumes_with_an_alarm_ends_with_the_same_bits(tmp_path,
 
 
 def test_several_modalities_in_alarm_at_once(tmp_path):
-    module, _ = planned(tmp_path, ModalityDropout(1), Planned("- text text,image text,image -", count=3))
+    module = Planned("- text text,image text,image -", count=3)
+    planned(tmp_path, ModalityDropout(1), module, expected=["image", "text", "audio"])
     found = {name: [row.values[f"collapse/{name}"] for row in module.history] for name in ("image", "text", "audio")}
     assert found == {"image": [0, 0, 0, 2, 0], "text": [0, 0, 2, 2, 0], "audio": [0] * 5}
     hidden = [[bool(module.hidden(epoch, place).all()) for place in range(3)] for epoch in range(5)]

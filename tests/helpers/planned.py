@@ -75,14 +75,26 @@ class Planned(Known):
 
 
 def planned(
-    folder: Path, action: Any, module: Planned | None = None, *callbacks: Callback, path: Any = None, **settings: Any
+    folder: Path,
+    action: Any,
+    module: Planned | None = None,
+    *callbacks: Callback,
+    path: Any = None,
+    expected: Any = None,
+    **settings: Any,
 ) -> tuple[Planned, Trainer]:
     """Train for as many epochs as the plan has validations."""
     torch.manual_seed(0)
     module = module or Planned()
     known = {"weights": module.weights}
     watch = watching(len(module.weights), group_size=4 * len(module.weights))
-    chosen = trainer(folder, watch, alarm(action=action), *callbacks, **({"max_epochs": len(module.plan)} | settings))
+    chosen = trainer(
+        folder,
+        watch,
+        alarm(action=action, expected=expected),
+        *callbacks,
+        **({"max_epochs": len(module.plan)} | settings),
+    )
     chosen.fit(module, data(64, **known), data(seed=1, **known), ckpt_path=path)
     module.history = watch.history  # type: ignore[assignment]
     return module, chosen
