@@ -1,6 +1,7 @@
 """What the alarm does besides its warning: hooks of the trainer that call its actions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from lightning.pytorch import LightningModule, Trainer
@@ -84,7 +85,11 @@ class ActingAlarm(Alarm):
         if verdict.state is not State.COLLAPSED or row.phase != "fit":
             return ""
         alarms = self._alarms(trainer, trainer.lightning_module, row, [verdict.modality])
-        return "\n".join(filter(None, (action.announce(alarms) for action in self._objects)))
+        said = (
+            self._error_policy.guard(partial(action.announce, alarms), failed=f"{type(action).__name__} says nothing")
+            for action in self._objects
+        )
+        return "\n".join(filter(None, said))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the actions' arguments, and go on with the alarms that stand where a training continues."""
