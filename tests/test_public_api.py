@@ -17,6 +17,10 @@ PUBLIC = {
         "CollapseWarning", "ConfigurationError", "Modality", "MonitorWarning", "MultimodalMonitor", "ShareReport",
         "UnimodalCollapse", "explain",
     },
+    "mviz_lightning.actions": {
+        "Action", "Alarms", "EncoderLearningRate", "GradientModulation", "ModalityDropout", "SaveCheckpoint",
+        "StopTraining",
+    },
     "mviz_lightning.batch": {
         "BatchSchema", "Maskable", "Modalities", "Modality", "Probe", "Reservoir", "Segments", "WordSegments",
         "parse_modalities",

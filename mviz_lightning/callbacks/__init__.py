@@ -1,4 +1,4 @@
-"""The room that knows the Trainer: hooks that decide when, and delegate. Knows: session."""
+"""The room that knows the Trainer: hooks that decide when, and delegate. Knows: session, actions."""
 
 from mviz_lightning.callbacks.multimodal_monitor import MultimodalMonitor
 from mviz_lightning.callbacks.unimodal_collapse import UnimodalCollapse

@@ -1,12 +1,13 @@
 """How a monitor and its alarm find each other among the trainer's callbacks, in either order."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lightning.pytorch import LightningModule, Trainer
 
+from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.portable import Portable
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.errors import ConfigurationError
@@ -70,8 +71,8 @@ class Alarm(Portable):
         return self.monitor in (None, monitor)
 
     @abstractmethod
-    def begin(self, modalities: Sequence[str]) -> None:
-        """Begin to watch these modalities."""
+    def begin(self, modalities: Mapping[str, Modality], history: History) -> None:
+        """Begin to watch these modalities in the runs of a history."""
 
     @abstractmethod
     def judge(self, row: RunRecord, history: History, session: Session, guard: Guard) -> Judgement:
@@ -95,13 +96,14 @@ def monitors(trainer: Any) -> list[str]:
     return [callback.name for callback in trainer.callbacks if isinstance(callback, Monitor)]
 
 
-def alarm_of(trainer: Any, monitor: str, modalities: Sequence[str]) -> Alarm | None:
+def alarm_of(trainer: Any, monitor: str, modalities: Mapping[str, Modality], history: History) -> Alarm | None:
     """Return the alarm that reads a monitor, and let it begin; None where there is none.
 
     Args:
         trainer: The trainer; the alarm may stand anywhere among its callbacks.
         monitor: Name of the monitor.
-        modalities: Names of the monitor's modalities.
+        modalities: The monitor's modalities by name.
+        history: The monitor's runs.
 
     Raises:
         ConfigurationError: Several alarms read this monitor.
@@ -113,5 +115,5 @@ def alarm_of(trainer: Any, monitor: str, modalities: Sequence[str]) -> Alarm | N
             f"{len(found)} UnimodalCollapse read the monitor {monitor!r} and would log the same keys; keep one."
         )
     for alarm in found:
-        alarm.begin(modalities)
+        alarm.begin(modalities, history)
     return found[0] if found else None

@@ -64,6 +64,11 @@ def step(trainer: Any) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
+def batch_number(trainer: Any) -> int:
+    """Return the number of the running training batch over all epochs and processes."""
+    return int(trainer.fit_loop.epoch_loop.total_batch_idx * trainer.world_size + trainer.global_rank)
+
+
 def end(trainer: Any) -> tuple[int, int]:
     """Return the last epoch and its step at the end of the training; the trainer's own counts are one further."""
     return max(0, trainer.current_epoch - 1), max(0, step(trainer) - 1)

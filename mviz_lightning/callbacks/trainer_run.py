@@ -96,7 +96,7 @@ class TrainerRun:
         self.session.share_among(ranks)
         folder = trainer_facts.run_folder(trainer, self.name)
         with ranks.raise_on_all_ranks():
-            self.alarm = alarm_of(trainer, self.name, self.history.modalities)
+            self.alarm = alarm_of(trainer, self.name, self.session.config.modalities, self.history)
             self.session.judge_by(judged=self.alarm is not None, kin=None if self.alarm is None else self.alarm.kin)
             self.keys = self._named_keys()
             sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []

@@ -1,28 +1,25 @@
 """The alarm: a callback that judges, run by run, whether the model still uses every modality."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Real
-from typing import Any, TypeAlias
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from mviz_lightning.callbacks import trainer_facts
-from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard, Judgement, monitors
+from mviz_lightning.batch import Modality
+from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
+from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.collapse.messages import alert, headline
 from mviz_lightning.collapse.rule import CollapseRule, Verdict, state_names
 from mviz_lightning.collapse.score_reference import ScoreReference
-from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
-from mviz_lightning.sinks.records import Alert, RunRecord, State
-
-Action: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
+from mviz_lightning.sinks.records import Alert, RunRecord
 
 WITHOUT_LABELS = (
     "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
@@ -36,10 +33,9 @@ NEVER_LEARNED = (
     "no modality was judged: the score never got {0:.0%} of the way from chance to a perfect score (min_skill={0:g}). "
     "Train longer, or lower min_skill."
 )
-STOPS = {True: "The training is stopped (action='stop').", False: "The training stops when min_epochs/min_steps allow."}
 
 
-class UnimodalCollapse(Alarm):
+class UnimodalCollapse(ActingAlarm):
     """Raises an alarm when the model stops using a modality that carries information, or never begins to use it.
 
     It reads what a :class:`MultimodalMonitor` of the same trainer measures; the order of the two callbacks does not
@@ -59,8 +55,10 @@ class UnimodalCollapse(Alarm):
 
     Args:
         action: What an alarm does besides the warning. ``"warn"``: nothing more. ``"stop"``: the training ends as soon
-            as ``min_epochs`` and ``min_steps`` allow. A function or its dotted path: every process calls it as
-            ``action(trainer, pl_module, verdict)`` when a modality collapses; an error in it ends the training.
+            as ``min_epochs`` and ``min_steps`` allow. An action of ``mviz_lightning.actions``, such as
+            ``ModalityDropout()``: what it changes it undoes when the alarm ends. A function or its dotted path: every
+            process calls it as ``action(trainer, pl_module, verdict)`` when a modality collapses; an error in it ends
+            the training. A list: all of them.
         patience: Number of checks in a row that must find a modality unused.
         expected: Names of modalities that are known to be informative. They count as collapsed when they are unused,
             and no other modality raises an alarm. By default every modality counts whose raw inputs predict the labels
@@ -98,7 +96,7 @@ class UnimodalCollapse(Alarm):
 
     def __init__(
         self,
-        action: str | Action = "warn",
+        action: Actions = "warn",
         *,
         patience: int = 2,
         expected: Sequence[str] | None = None,
@@ -114,7 +112,7 @@ class UnimodalCollapse(Alarm):
         max_single: float = CollapseRule.max_single,
         wait: int = CollapseRule.wait,
     ) -> None:
-        self.action = _resolved(action)
+        self.action = resolved(action)
         self.monitor, self.kin = monitor, str(kin) if isinstance(kin, int) else kin  # as a target may be given
         if not isinstance(self.kin, str | None):
             raise ConfigurationError(f"kin={kin!r}: give the path of one leaf of the batch, such as 'patient'.")
@@ -151,8 +149,8 @@ class UnimodalCollapse(Alarm):
             )
             self._error_policy.absorb(refused, fatal=True)
 
-    def begin(self, modalities: Sequence[str]) -> None:
-        """Begin to watch these modalities.
+    def begin(self, modalities: Mapping[str, Modality], history: History) -> None:
+        """Begin to watch these modalities in the runs of a history.
 
         Raises:
             ConfigurationError: ``expected`` names another modality.
@@ -161,6 +159,7 @@ class UnimodalCollapse(Alarm):
         if unknown:
             raise ConfigurationError(f"expected={unknown}: choose among the modalities {list(modalities)}.")
         self.verdicts, self._changed, self._said, self._fresh = {}, [], set(), True
+        self._prepare(modalities, history)
 
     def judge(self, row: RunRecord, history: History, session: Session, guard: Guard) -> Judgement:
         """Judge a run; one without values stays as it is.
@@ -184,6 +183,7 @@ class UnimodalCollapse(Alarm):
         judged = replace(row, values=row.values | dict(zip(state_names(history.modalities), states, strict=True)))
         if not fits:
             return Judgement(judged, history.score_reference)
+        self._find_encoders(self.verdicts, session, guard)
         self._fresh = measured is None
         return Judgement(judged, None if measured is None else reference)
 
@@ -222,7 +222,7 @@ class UnimodalCollapse(Alarm):
 
     def announce(self, trainer: Trainer, row: RunRecord) -> list[Alert]:
         """Report on the console what changed with a run; return what the loggers show."""
-        alerts = [alert(verdict, self._footer(trainer, verdict, row)) for verdict in self._changed]
+        alerts = [alert(verdict, self._announced(trainer, verdict, row)) for verdict in self._changed]
         for said in alerts:
             _say(said)
         return alerts
@@ -230,23 +230,8 @@ class UnimodalCollapse(Alarm):
     def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, guard: Guard) -> None:
         """Do what ``action`` says when a modality collapses during the fit; the user's function may raise."""
         changed, self._changed = self._changed, []
-        if row.phase != "fit":
-            return
-        if callable(self.action):
-            for verdict in changed:
-                if verdict.state is State.COLLAPSED:
-                    self.action(trainer, pl_module, verdict)
-        elif self.action == "stop":
-            guard(partial(self._stop, trainer, row), None)
-
-    def _stop(self, trainer: Trainer, row: RunRecord) -> None:
-        collapsed = any(row.values.get(name) == State.COLLAPSED for name in state_names(list(self.verdicts)))
-        if collapsed and trainer_facts.may_stop(trainer):
-            trainer.should_stop = True
-
-    def _footer(self, trainer: Trainer, verdict: Verdict, row: RunRecord) -> str:
-        stops = self.action == "stop" and verdict.state is State.COLLAPSED and row.phase == "fit"
-        return STOPS[trainer_facts.may_stop(trainer)] if stops else ""
+        if row.phase == "fit":
+            self._act(trainer, pl_module, row, changed)
 
     def conclude(self, history: History) -> str:
         """Return the state of every modality at the end of the fit, one line each; ``""`` where none was judged."""
@@ -268,18 +253,3 @@ def _say(said: Alert) -> None:
         rank_zero_warn(message, category=CollapseWarning)
     else:
         rank_zero_info(message)
-
-
-def _resolved(action: Any) -> Any:
-    """Return ``"warn"``, ``"stop"`` or a function.
-
-    Raises:
-        ConfigurationError: The argument is none of them.
-    """
-    if action in ("warn", "stop") or callable(action):
-        return action
-    if isinstance(action, str) and "." in action:
-        return resolve_function(action, "action")
-    raise ConfigurationError(
-        f"action={action!r}: choose 'warn' or 'stop', or give a function of (trainer, pl_module, verdict) or its path."
-    )

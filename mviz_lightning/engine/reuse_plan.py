@@ -81,18 +81,11 @@ def find_plan(
     Returns:
         The plan; None if no submodule depends on one modality alone, or if there are fewer examples.
     """
-    paths, modalities = list(probe.schema.owners), len(probe.schema.names)
     if probe.size < max(TRACED_ROWS):
         return None
-    masks = [
-        sum(1 << bit for bit, path in enumerate(paths) if probe.schema.owners[path] == m) for m in range(modalities)
-    ]
-    large = trace_rows(module, predict, probe, TRACED_ROWS[0], device)
-    owned = sum(masks) & ~sum(1 << bit for bit, path in enumerate(paths) if path in probe.schema.unowned)
-    # If the trace loses a leaf of a modality on its way to the outputs (strings, NumPy), any tensor that no traced
-    # operation made may hold its values; a call that uses such a tensor does not count as one modality's alone.
-    untracked = 1 << len(paths) if owned & ~large.outputs else 0
-    large, small = (trace_rows(module, predict, probe, size, device, (), untracked) for size in TRACED_ROWS)
+    paths, masks = list(probe.schema.owners), modality_masks(probe)
+    large, untracked = trace_followed(module, predict, probe, device)
+    small = trace_rows(module, predict, probe, TRACED_ROWS[1], device, (), untracked)
     allowed = (key for key in large.frames if key[0] not in without)
     found = {key: fit for key in allowed if (fit := _fitting(key, large, small, masks)) is not None}
     calls, rest = _without_side_outputs(
@@ -109,6 +102,30 @@ def find_plan(
     }
     modality = {key: fit[0] for key, fit in calls.items()}
     return Plan(modality, axes, needed, used, rest.work / large.work, large.largest / TRACED_ROWS[0])
+
+
+def modality_masks(probe: Probe) -> list[Tags]:
+    """Return, for each modality, the bits of its leaves in a trace of rows."""
+    schema = probe.schema
+    return [
+        sum(1 << bit for bit, path in enumerate(schema.owners) if schema.owners[path] == m)
+        for m in range(len(schema.names))
+    ]
+
+
+def trace_followed(module: nn.Module, predict: Predict, probe: Probe, device: torch.device) -> tuple[Trace, Tags]:
+    """Trace a forward of 6 rows.
+
+    Returns:
+        The trace, and the tag of what no traced operation made; 0 where the trace loses no leaf. If it loses a leaf of
+        a modality on its way to the outputs (strings, NumPy), any tensor that no traced operation made may hold its
+        values; a call that uses such a tensor does not count as one modality's alone.
+    """
+    schema, bits = probe.schema, 1 << len(probe.schema.owners)
+    owned = sum(1 << bit for bit, path in enumerate(schema.owners) if path not in schema.unowned)
+    found = trace_rows(module, predict, probe, TRACED_ROWS[0], device)
+    untracked = bits if owned & ~found.outputs else 0
+    return trace_rows(module, predict, probe, TRACED_ROWS[0], device, (), untracked), untracked
 
 
 def _without_side_outputs(

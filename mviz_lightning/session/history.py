@@ -19,12 +19,14 @@ class History(Sequence[RunRecord]):
     Attributes:
         score_reference: What the scores of these runs are measured against; None until an alarm has measured it.
         advice: How many examples narrower intervals than those of the last run need.
+        encoders: Modality -> names of the model's submodules that serve it alone; empty until an alarm asks for them.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
         self.modalities = list(modalities)
         self.score_reference: ScoreReference | None = None
         self.advice = ""
+        self.encoders: dict[str, list[str]] = {}
         self._rows: list[RunRecord] = []
 
     def add(self, row: RunRecord) -> None:
@@ -35,9 +37,13 @@ class History(Sequence[RunRecord]):
         """Keep what the scores are measured against from now on; None where the examples are others."""
         self.score_reference = score_reference
 
+    def keep_encoders(self, encoders: Mapping[str, Sequence[str]]) -> None:
+        """Keep the encoders of the model that is trained; a training that resumes with an alarm needs them at once."""
+        self.encoders = {name: list(parts) for name, parts in encoders.items()}
+
     def clear(self) -> None:
         """Remove all runs: another training begins."""
-        self._rows, self.score_reference, self.advice = [], None, ""
+        self._rows, self.score_reference, self.encoders, self.advice = [], None, {}, ""
 
     @property
     def fitted(self) -> list[RunRecord]:
@@ -61,10 +67,12 @@ class History(Sequence[RunRecord]):
     def state(self) -> dict[str, Any]:
         """Return plain types, for checkpoints."""
         score_reference = None if self.score_reference is None else self.score_reference.state()
-        return {"rows": [row.state() for row in self._rows], "yardstick": score_reference}
+        encoders = {"encoders": self.encoders} if self.encoders else {}
+        return {"rows": [row.state() for row in self._rows], "yardstick": score_reference, **encoders}
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
         """Take the runs of a checkpoint; damaged runs are left out, and entries of other versions ignored."""
         saved = Saved.of(state)
         self._rows = saved["rows"].every(RunRecord)
         self.score_reference = saved["yardstick"].read(ScoreReference | None)
+        self.encoders = saved["encoders"].read(dict[str, list[str]], {}) if saved.holds("encoders") else {}

@@ -15,6 +15,7 @@ from mviz_lightning.collapse.proofs import Proofs
 from mviz_lightning.collapse.raw_inputs import kin_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import dry_run_checks
+from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.errors import message_of
@@ -269,6 +270,13 @@ class Session(Preparation):
 
     def _proofs(self, shares: Shares, probe: Probe, outputs: int, kin: str | None) -> Proofs:
         return shares.fit_proofs(probe, outputs, None if kin is None else kin_numbers(probe.leaves[kin]))
+
+    def encoders(self) -> dict[str, list[str]]:
+        """Return modality -> submodules that serve it alone, as a trace shows; all processes get the same."""
+        with self.ranks.raise_on_all_ranks():
+            probe, _, tried = self._read()
+            found = find_encoders(tried.evaluator, probe)
+        return self.ranks.gather(found)[0]
 
     def _agreed(self, compute: Callable[[Shares, Probe, int], T]) -> T:
         with self.ranks.raise_on_all_ranks():

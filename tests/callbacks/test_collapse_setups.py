@@ -30,6 +30,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 
 from mviz_lightning import ConfigurationError, MonitorWarning, MultimodalMonitor, UnimodalCollapse
+from mviz_lightning.actions import Action
 
 
 @pytest.fixture(autouse=True)
@@ -267,6 +268,32 @@ def test_yaml_builds_the_alarm(tmp_path, monkeypatch, action):
     fit(cli.trainer, cli.model)
     assert cli.trainer.current_epoch == (4 if action == "stop" else 5)
     assert len(noted.calls) == (action == "helpers.collapsing.noted")
+
+
+def ready(name, **said):
+    return {"class_path": f"mviz_lightning.actions.{name}", "init_args": said}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (ready("ModalityDropout", p=0.25), [{"p": 0.25, "seed": 0}]),
+        (
+            [ready("EncoderLearningRate", factor=3, encoders={"image": "learned"}), "stop"],
+            [{"factor": 3.0, "others": 1.0, "encoders": {"image": ["learned"]}}, "stop"],
+        ),
+        (
+            [ready("SaveCheckpoint", path="at"), ready("StopTraining"), "helpers.collapsing.noted"],
+            [{"path": "at"}, {}, noted],
+        ),
+    ],
+)
+def test_yaml_builds_actions(tmp_path, monkeypatch, action, expected):
+    cli = built(tmp_path, monkeypatch, action=action)
+    (tell,) = [callback for callback in cli.trainer.callbacks if isinstance(callback, UnimodalCollapse)]
+    found = tell.action if isinstance(tell.action, list) else [tell.action]
+    assert [vars(one) if isinstance(one, Action) else one for one in found] == expected
 
 
 @pytest.mark.filterwarnings("ignore")

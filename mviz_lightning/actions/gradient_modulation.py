@@ -1,0 +1,106 @@
+"""Hold back the gradients of the encoders that run ahead."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
+from mviz_lightning.actions.encoders import Encoders, encoder_parameters, parse_encoders, require_encoders
+
+LEAST = 0.01
+"""Total effect that stands for smaller ones. It keeps rho below 10, which is about the paper's range: a ratio of
+confidences is at most the number of classes."""
+
+
+class GradientModulation(Action):
+    r"""Holds back the gradients of the encoders that run ahead, and adds noise to those of all encoders (OGM-GE).
+
+    After Peng, Wei, Deng, Wang and Hu, "Balanced multimodal learning via on-the-fly gradient modulation" (CVPR 2022).
+    The gradient g of the encoder of modality u becomes k g + h:
+
+    * k = 1 - tanh(alpha * rho) where rho, the discrepancy ratio of u to the other modalities, exceeds 1; else k = 1;
+    * h is Gaussian noise with the standard deviation of the entries of g, for weights (two axes or more).
+
+    The paper measures rho by the softmax confidence in the right class that each modality's part of a linear fusion
+    has in the mini-batch. A general model has no such parts. Here rho is the ratio of the outputs' standard deviations
+    that the modalities account for at the latest check, ``sqrt(total/u / mean of the others' total)``. It works for
+    every task and fusion, and is constant from one check to the next. Totals below 0.01 count as 0.01, which keeps rho
+    below 10.
+
+    The paper trains with SGD. Adam divides a gradient by its size, so that k alone changes little there; with the noise
+    the encoder is held back all the same, since its updates then follow the noise the more, the smaller k is.
+
+    Args:
+        alpha: How strongly an encoder that runs ahead is held back; the paper's values lie between 0.1 and 1.
+        noise: Whether noise is added (OGM-GE) or not (OGM).
+        encoders: Modality -> name of its encoder in the model, ``{"image": "vision_tower"}``, or a list of names. By
+            default the submodules whose parameters serve one modality alone, as a traced forward shows them.
+        seed: Seed of the noise, which is the same on all processes; torch's own generators are not touched.
+
+    Raises:
+        ConfigurationError: An argument has a value that it cannot have.
+
+    Example:
+        >>> from mviz_lightning import UnimodalCollapse
+        >>> from mviz_lightning.actions import GradientModulation
+        >>> alarm = UnimodalCollapse(action=GradientModulation(alpha=0.3))
+    """
+
+    uses_encoders = True
+
+    def __init__(
+        self, alpha: float = 0.1, *, noise: bool = True, encoders: Encoders | None = None, seed: int = 0
+    ) -> None:
+        self.alpha = require_number(f"GradientModulation(alpha={alpha!r})", alpha, math.inf, 0.1)
+        self.noise, self.seed = noise, seed
+        self.encoders = parse_encoders("GradientModulation", encoders)
+
+    def announce(self, alarms: Alarms) -> str:
+        """Say what the gradients are multiplied by."""
+        factors = [f"{name} by {k:.2g}" for name, k in self.coefficients(alarms).items() if k != 1]
+        return f"Until the alarm ends, gradients are multiplied, those of the encoder of {', '.join(factors)}."
+
+    def require(self, alarms: Alarms) -> None:
+        """Check the names of ``encoders``."""
+        require_encoders("GradientModulation", self.encoders, alarms)
+
+    def coefficients(self, alarms: Alarms) -> dict[str, float]:
+        """Return modality -> k."""
+        totals = {name: max(alarms.values[f"total/{name}"], LEAST) for name in alarms.modalities}
+        found = {}
+        for name, total in totals.items():
+            rest = [value for other, value in totals.items() if other != name]
+            ratio = math.sqrt(total / (sum(rest) / len(rest)))
+            found[name] = 1 - math.tanh(self.alpha * ratio) if ratio > 1 and name not in alarms.silent else 1.0
+        return found
+
+    @contextmanager
+    def during_step(self, optimizer: Optimizer, alarms: Alarms, number: int) -> Iterator[None]:
+        """Multiply the gradients, and add noise.
+
+        Raises:
+            ConfigurationError: An encoder is not known or frozen.
+        """
+        stepped = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        factors = {
+            parameter: factor
+            for name, factor in self.coefficients(alarms).items()
+            for parameter in encoder_parameters("GradientModulation", name, self.encoders, alarms)
+        }
+        for place, (parameter, factor) in enumerate(factors.items()):
+            if parameter in stepped and parameter.grad is not None:
+                noise = self._noise(parameter.grad, number, place)
+                parameter.grad.mul_(factor).add_(noise)
+        yield
+
+    def _noise(self, gradient: Tensor, number: int, place: int) -> Tensor | float:
+        """Return noise of the gradient's own spread; 0 for biases, and for sparse gradients."""
+        if not self.noise or gradient.dim() < 2 or gradient.layout != torch.strided:
+            return 0.0
+        generator = generator_of(self.seed, number, place, device=gradient.device)
+        drawn = torch.randn(gradient.shape, generator=generator, device=gradient.device, dtype=gradient.dtype)
+        return drawn * gradient.std()

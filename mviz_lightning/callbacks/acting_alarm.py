@@ -1,0 +1,157 @@
+"""What the alarm does besides its warning: hooks of the trainer that call its actions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from mviz_lightning.actions import Action, Alarms, StopTraining
+from mviz_lightning.batch import Modality
+from mviz_lightning.callbacks import trainer_facts
+from mviz_lightning.callbacks.acting import Acting
+from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard
+from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.collapse.rule import Verdict
+from mviz_lightning.engine.model_call import resolve_function
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.session.history import History
+from mviz_lightning.session.session import Session
+from mviz_lightning.sinks.records import RunRecord, State
+
+Function: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
+
+OneAction: TypeAlias = str | Action | Function
+
+Actions: TypeAlias = Sequence[OneAction] | OneAction
+"""In this order: LightningCLI reads a list as a string where the string comes first."""
+
+
+class ActingAlarm(Alarm):
+    """An alarm with actions: what stands follows from the history, so a resumed training goes on with them.
+
+    Attributes:
+        action: What the user gave.
+    """
+
+    RUNNING = Alarm.RUNNING | {"_acting", "_history", "_modalities"}
+
+    action: Any
+    _error_policy: ErrorPolicy
+    _acting: Acting | None = None
+    _history: History
+    _modalities: Mapping[str, Modality]
+
+    def _prepare(self, modalities: Mapping[str, Modality], history: History) -> None:
+        """Take the modalities and the history of the monitor; let the actions of a fit before leave."""
+        if self._acting is not None:
+            self._acting.leave()
+        self._modalities, self._history, self._acting = modalities, history, None
+
+    @property
+    def _objects(self) -> list[Action]:
+        return [one for one in actions_of(self.action) if isinstance(one, Action)]
+
+    def _find_encoders(self, verdicts: Mapping[str, Verdict], session: Session, guard: Guard) -> None:
+        """Find the encoders at the first alarm, on all processes, where an action asks for them."""
+        collapsed = any(verdict.state is State.COLLAPSED for verdict in verdicts.values())
+        if collapsed and not self._history.encoders and any(action.uses_encoders for action in self._objects):
+            found = guard(session.encoders, {}) or {}
+            self._history.keep_encoders(found)
+            named = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in found.items())
+            rank_zero_info(f"UnimodalCollapse: submodules that serve one modality alone: {named or 'none'}")
+
+    def _act(self, trainer: Trainer, module: LightningModule, row: RunRecord, changed: Sequence[Verdict]) -> None:
+        """Act on a check of the fit; a function of the user's may raise."""
+        began = [verdict for verdict in changed if verdict.state is State.COLLAPSED]
+        for function in actions_of(self.action):
+            for verdict in () if isinstance(function, Action) else began:
+                function(trainer, module, verdict)
+        if self._acting is not None and row.values:  # else the alarms of the check before stand
+            names = [verdict.modality for verdict in began]
+            self._acting.stand(self._alarms(trainer, module, row, names), checked=True)
+
+    def _alarms(
+        self, trainer: Trainer, module: LightningModule, row: RunRecord | None, began: Sequence[str] = ()
+    ) -> Alarms:
+        values = {} if row is None else row.values
+        silent = [name for name in self._modalities if values.get(f"collapse/{name}") == State.COLLAPSED]
+        stops = trainer_facts.may_stop(trainer)
+        return Alarms(trainer, module, self._modalities, silent, began, values, self._history.encoders, stops)
+
+    def _announced(self, trainer: Trainer, verdict: Verdict, row: RunRecord) -> str:
+        """Return what the actions say about an alarm that begins, a line each."""
+        if verdict.state is not State.COLLAPSED or row.phase != "fit":
+            return ""
+        alarms = self._alarms(trainer, trainer.lightning_module, row, [verdict.modality])
+        said = (
+            self._error_policy.guard(partial(action.announce, alarms), failed=f"{type(action).__name__} says nothing")
+            for action in self._objects
+        )
+        return "\n".join(filter(None, said))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the actions' arguments, and go on with the alarms that stand where a training continues."""
+        self._acting = Acting(self._objects, self._error_policy)
+        try:
+            self._acting.require(self._alarms(trainer, pl_module, None))
+        except ConfigurationError as error:
+            self._error_policy.absorb(error, fatal=True)
+        last = self._history.fitted[-1] if self._history.fitted else None
+        self._acting.stand(self._alarms(trainer, pl_module, last), checked=False)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Let actions change the batch that the training step gets."""
+        if self._acting is not None:
+            self._acting.begin_batch(trainer_facts.batch_number(trainer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Put the model back as it was."""
+        if self._acting is not None:
+            self._acting.end_batch()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let actions act on the check of this validation, when all other callbacks have seen its values."""
+        if self._acting is not None and not trainer.sanity_checking:
+            self._acting.after_validation()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Undo everything that lasts."""
+        if self._acting is not None:
+            self._acting.leave()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Undo everything that lasts."""
+        if self._acting is not None:
+            self._acting.leave()
+
+
+def resolved(action: Any) -> Any:
+    """Return ``action=`` with every dotted path imported.
+
+    Raises:
+        ConfigurationError: The argument is none of what it may be.
+    """
+    return [_resolved(one) for one in action] if isinstance(action, list | tuple) else _resolved(action)
+
+
+def actions_of(action: Any) -> list[Any]:
+    """Return the actions and functions that ``action=`` stands for; none for ``"warn"``."""
+    listed = action if isinstance(action, list | tuple) else [action]
+    return [StopTraining() if one == "stop" else one for one in listed if one != "warn"]
+
+
+def _resolved(action: Any) -> Any:
+    if isinstance(action, type) and issubclass(action, Action):
+        raise ConfigurationError(f"action={action.__name__}: give an object, {action.__name__}().")
+    if action in ("warn", "stop") or isinstance(action, Action) or callable(action):
+        return action
+    if isinstance(action, str) and "." in action:
+        return resolve_function(action, "action")
+    raise ConfigurationError(
+        f"action={action!r}: choose 'warn' or 'stop', or give a function of (trainer, pl_module, verdict) or its path, "
+        "an action such as mviz_lightning.actions.ModalityDropout(), or a list of them."
+    )
