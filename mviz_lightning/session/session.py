@@ -18,7 +18,7 @@ from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
-from mviz_lightning.errors import message_of
+from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
@@ -140,7 +140,7 @@ class Session(Preparation):
                 evidence = shares.evidence(probe, found.examples, found.outputs)
                 parts = shares.output_components(probe, outputs, len(groups), self._reading.left_out)
         except Exception as error:  # on all ranks or on none
-            self.remarks.say(f"the score of all {pool} fixed examples is unknown: {message_of(error)}")
+            self.remarks.say(f"the score of all {pool} fixed examples is unknown: {describe_error(error)}")
             return {}, 0
         return evidence | shares.single_outputs(torch.stack(self.ranks.gather(parts)).sum(0)), found.rows
 
