@@ -26,9 +26,9 @@ PUBLIC = {
         "Design", "GridDesign", "TupleDesign", "contribution_shares", "decomposable", "design", "half_splits",
         "share_ratios", "split_components", "two_way_components",
         # intervals
-        "Estimate", "jackknife",
+        "EMAPScores", "Estimate", "jackknife",
         # single predictions
-        "emap", "multimodal_interaction", "unimodal_contribution",
+        "donor_error", "emap", "multimodal_interaction", "unimodal_contribution",
         # measures of other papers
         "CoalitionDesign", "ShapleyValues", "all_coalitions", "coalition_design", "full_coalition_design", "intershap",
         "mm_shap", "modality_shapley", "permutation_gains", "shapley_estimate", "shapley_interactions",

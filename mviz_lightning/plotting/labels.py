@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mviz_lightning.functional import Task
+from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import PredictionRecord
 
 LETTERS = 84
 """Of a line across a picture."""
-
-
-INTERVAL = 1.96
-"""Half the width of a 95 % interval, in standard errors."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
+from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
-from mviz_lightning.plotting.labels import INTERVAL, Labels
+from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Table

@@ -25,7 +25,7 @@ from mviz_lightning.functional.failures import (
 from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.rounding import ROUNDED
 from mviz_lightning.functional.targets import labelled
-from mviz_lightning.plotting.labels import INTERVAL
+from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
