@@ -28,9 +28,9 @@ PUBLIC = {
         # classes, subgroups and single examples
         "ExampleEffects", "example_effects", "subset_totals", "swap_effects",
         # intervals
-        "Estimate", "jackknife",
+        "EMAPScores", "Estimate", "jackknife",
         # single predictions
-        "emap", "multimodal_interaction", "unimodal_contribution",
+        "donor_error", "emap", "multimodal_interaction", "unimodal_contribution",
         # scores and decisions
         "Task", "decision_margins", "emap_gap", "failure_categories", "failure_category_names",
         "graded_accuracy", "label_ranking_average_precision", "perceptual_score", "prediction_flips",

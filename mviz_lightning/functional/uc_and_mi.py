@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+INTERVAL = 1.96
+"""Half the width of a 95 % interval, in standard errors."""
+
 
 def emap(grid: Tensor) -> Tensor:
     """Project a model onto its additive part, in the published form of EMAP (Hessel & Lee 2020, algorithm 1).

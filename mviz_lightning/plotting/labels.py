@@ -1,10 +1,12 @@
 """Classes, values and units in words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mviz_lightning.functional import Task
+from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import PredictionRecord
 
@@ -64,10 +66,22 @@ class Labels:
             return ""
         return " - right" if record.predicted == record.target else " - wrong"
 
-    def decomposition(self, index: int, role: str, unimodal: float, interaction: float, value: float) -> str:
-        """Write an output as the sum of its unimodal contribution (UC) and its interaction (MI), in one line."""
+    def decomposition(
+        self, index: int, role: str, unimodal: float, interaction: float, value: float, error: float = math.nan
+    ) -> str:
+        """Write an output as the sum of its unimodal contribution (UC) and its interaction (MI), in one line.
+
+        Args:
+            index: Index of the output.
+            role: Why it is explained.
+            unimodal: UC.
+            interaction: MI.
+            value: Their sum.
+            error: Standard error of UC and MI; NaN where it is not known.
+        """
         sign = "+" if interaction >= 0 else "-"
-        split = f"UC {self._number(unimodal)} {sign} MI {self._number(abs(interaction))}"
+        bound = "" if math.isnan(error) else f" (±{self._number(INTERVAL * error)})"
+        split = f"UC {self._number(unimodal)} {sign} MI {self._number(abs(interaction))}{bound}"
         return self.valued(index, role, value, f" = {split}")
 
     def valued(self, index: int, role: str, value: float, split: str = "") -> str:

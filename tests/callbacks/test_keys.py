@@ -28,7 +28,8 @@ def documented(modalities, *, scored=True, pairs=(), decides=True, observed=True
     keys |= {f"mviz/flips/{m}" for m in modalities} if decides else set()
     keys |= {"mviz/agreement"} if observed else set()
     if scored:
-        keys |= {"mviz/score", "mviz/emap_score", "mviz/emap_gap"} | {f"mviz/perceptual/{m}" for m in modalities}
+        keys |= {f"mviz/{key}" for key in ("score", "emap_score", "emap_gap", "emap_gap_low", "emap_gap_high")}
+        keys |= {f"mviz/perceptual/{m}" for m in modalities}
     return keys
 
 

@@ -80,6 +80,31 @@ def explained(
     return method.explain(found, [example], Responses(responses)).examples[0]
 
 
+@pytest.mark.parametrize(("task", "outputs"), TASKS)
+def test_the_error_of_an_interaction_is_its_spread_without_each_donor(task: str, outputs: int) -> None:
+    found, module = probe_context(TWO, task, outputs), net(TWO, outputs)
+    example = int(found.probe.groups[0, 2])
+    group = found.probe.groups[0]
+    pairs = torch.cartesian_prod(group, group)
+    values = module(*(found.probe.leaves[name][pairs[:, k]] for k, name in enumerate(TWO)))
+    grid = found.decomposable(values).view(5, 5, -1).numpy()
+    kept = [[2, *(k for k in range(5) if k not in (2, donor))] for donor in (0, 1, 3, 4)]
+    without = np.array([slow.unimodal_contribution(grid[np.ix_(rows, rows)])[0] for rows in kept])
+
+    for output in explained(found, module, example).outputs:
+        unit = found.unit(output.output)
+        expected = unit * np.sqrt(3 / 4 * ((without - without.mean(0)) ** 2).sum(0)[output.output])
+        assert output.error == pytest.approx(expected, rel=1e-6)
+        assert output.error > 0
+
+
+def test_an_additive_model_has_no_error() -> None:
+    found = probe_context(THREE)
+    outputs = explained(found, net(THREE, 3, additive=True), int(found.probe.groups[0, 0])).outputs
+
+    assert [output.error for output in outputs] == pytest.approx([0] * len(outputs), abs=1e-9)
+
+
 def centred(found: ProbeContext, module: nn.Module) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
     """The plain model for a single row, centred over classes; values are in their own unit."""
 

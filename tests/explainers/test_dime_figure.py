@@ -182,7 +182,7 @@ def test_a_table_names_what_drives_and_every_column_is_of_one_type():
     table = table_of(found, drawn, "epoch 1")
     assert (table.key, len(table.rows), {len(row) for row in table.rows}) == ("dime/examples", 3, {len(table.columns)})
     kinds = {name: {type(row[k]) for row in table.rows} for k, name in enumerate(table.columns)}
-    others = {"example": {int}, "picture": {np.ndarray}, "UC": {float}, "MI": {float}}
+    others = {"example": {int}, "picture": {np.ndarray}, "UC": {float}, "MI": {float}, "error of MI": {float}}
     assert kinds == {name: {str} for name in table.columns} | others
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["target"], row["predicted"], row["output"], row["when"]) == ("cat", "owl", "cat", "epoch 1")
@@ -336,7 +336,7 @@ def test_long_names_of_outputs_give_way_to_numbers_and_small_values_have_digits(
     found = drawing(patches())
     small = output(image=part([3e-5, 0, 0, 0]))
     table = table_of(found, [(explained(small), picture(found, explained(small)))])
-    assert "+3e-5" in table.rows[0][8]
+    assert "+3e-5" in table.rows[0][9]
 
 
 def test_pictures_of_all_kinds_on_used_panels_are_those_on_new_ones():

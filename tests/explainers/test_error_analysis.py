@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from reference import errors as slow
+from reference.slow import unimodal_contribution
 from torch import nn
 
 from mviz_lightning import ConfigurationError
 from mviz_lightning.explainers import ErrorAnalysis, Explainer
 from mviz_lightning.explainers.error_analysis.explainer import LONGEST, thinned_history
 from mviz_lightning.explainers.error_analysis.result import ErrorResult
-from mviz_lightning.functional import decomposable
+from mviz_lightning.functional import decomposable, half_splits
 from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
 
 TASKS = [("multiclass", 3), ("multiclass", 2), ("binary", 1), ("multilabel", 3), ("regression", 1), ("regression", 2)]
@@ -183,7 +184,7 @@ def test_categories_are_those_of_slow_loops(task, outputs) -> None:
     module = seeded(lambda: LateFusion(outputs=outputs))
     batch = {"image": 3 * floats(64, 4), "text": 3 * floats(64, 3, seed=1), "label": labels(task, outputs)}
     found = planted.session(module, batch, ["image", "text"], task=task, num_examples=64)
-    probe, seen = found.probe, []
+    probe, seen, with_halves = found.probe, [], []
     target = probe.target.view(64, -1).double()
     scale = target.std(0) if (task, outputs) == ("regression", 2) else torch.ones(outputs)
     for group in probe.groups:
@@ -191,10 +192,53 @@ def test_categories_are_those_of_slow_loops(task, outputs) -> None:
         values = module(probe.leaves["image"][rows[:, 0]], probe.leaves["text"][rows[:, 1]]).detach().double()
         known = probe.target[group].tolist() if task == "multiclass" else (target[group] / scale).numpy()
         grid = values / scale if task == "regression" else values
-        seen += slow.sorted_out(grid.view(8, 8, outputs).numpy(), known, task)
-    expected = Counter(kind for row in seen for kind in row)
-    assert result_of(found).counts == {name: expected[name] for name in failure_category_names(task)}
+        grid = grid.view(8, 8, outputs).numpy()
+        seen += slow.sorted_out(grid, known, task)
+        for half in half_splits(8, 4, 0).flatten(0, 1).tolist():
+            for i in range(8):
+                kept = [i, *(k for k in half if k != i)]
+                with_halves.append(slow.sorted_out(grid[np.ix_(kept, kept)], np.asarray(known)[kept], task)[0])
+    expected, of_halves = (Counter(kind for row in rows for kind in row) for rows in (seen, with_halves))
+    names, result = failure_category_names(task), result_of(found)
+    assert result.counts == {name: expected[name] for name in names}
     assert len(+expected) > 2
+    corrected = {k: 2 * expected[k] / expected.total() - of_halves[k] / of_halves.total() for k in names[1:]}
+    assert result.values == pytest.approx(corrected)
+    assert result.values != pytest.approx({k: expected[k] / expected.total() for k in names[1:]})
+
+
+def test_decisions_whose_gain_is_certain_come_first() -> None:
+    module = seeded(lambda: LateFusion(outputs=3))
+    batch = {"image": 3 * floats(64, 4), "text": 3 * floats(64, 3, seed=1)}
+    batch["label"] = module(batch["image"], batch["text"]).argmax(1)  # all are right, so more are rescued
+    found = planted.session(module, batch, ["image", "text"], task="multiclass", num_examples=64)
+    probe, result = found.probe, result_of(found, num_examples=50)
+    lower = []
+    for one in result.rescued:
+        group = next(group for group in probe.groups if one.example in group)
+        place = group.tolist().index(one.example)
+        grid = module(
+            *(
+                probe.leaves[m][rows]
+                for m, rows in zip(("image", "text"), torch.cartesian_prod(group, group).T, strict=True)
+            )
+        )
+        grid = grid.detach().double().view(8, 8, 3).numpy()
+        others = [k for k in range(8) if k != place]
+        without = [[place, *(k for k in others if k != donor)] for donor in others]
+        left_out = np.array([unimodal_contribution(grid[np.ix_(kept, kept)])[0] for kept in without])
+        centred = left_out - left_out.mean(1, keepdims=True)
+        assert one.error == pytest.approx(np.sqrt(6 / 7 * 7 * centred[:, one.output].var()), rel=1e-4)
+        lead = left_out[:, one.output] - np.delete(left_out, one.output, 1).max(1)
+        value, alone = grid[place, place], unimodal_contribution(grid)[place]
+        gain = margin_of(value, one.output) - margin_of(alone, one.output)
+        lower.append(gain - 1.96 * np.sqrt(6 / 7 * 7 * lead.var()))
+    assert len(lower) > 5
+    assert lower == sorted(lower, reverse=True)
+
+
+def margin_of(logits, label):
+    return logits[label] - np.delete(logits, label).max()
 
 
 def labels(task, outputs):

@@ -184,3 +184,14 @@ def test_explain_grows_too() -> None:
     torch.manual_seed(0)
     report = explain(Heavy(), [batch()], modalities={"a": "0", "b": "1"}, task="multiclass")
     assert (report.examples, report.rows) == (256, 8192)
+
+
+@pytest.mark.parametrize(("modalities", "said"), [(4, False), (5, True)])
+def test_of_five_modalities_a_note_says_that_the_gap_reads_high(
+    modalities: int, caplog: pytest.LogCaptureFixture, *, said: bool
+) -> None:
+    names = {"abcdef"[m]: str(m) for m in range(modalities)}
+    batches = [(*batch(modalities, 48), torch.arange(48) % 2)]
+    explain(Heavy(modalities=modalities), batches, modalities=names, target=str(modalities), task="multiclass")
+
+    assert (f"emap_gap and errors/rescued read high with {modalities} modalities" in caplog.text) is said

@@ -110,7 +110,7 @@ def completed(settings: SessionConfig, module: nn.Module, passed: Any = None, **
     return found
 
 
-SCORES = {"score", "emap_score", "emap_gap"}
+SCORES = {"score", "emap_score", "emap_gap", "emap_gap_low", "emap_gap_high"}
 
 
 def score_keys(modalities: Sequence[str]) -> set[str]:

@@ -46,8 +46,8 @@ def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
 
 
 def _score_line(values: Mapping[str, float]) -> str:
-    score, additive, gap = (format_number(values[name]) for name in ("score", "emap_score", "emap_gap"))
-    return f"score {score}; of the unimodal contributions alone (EMAP) {additive}; gap {gap}"
+    score, additive = (format_number(values[name]) for name in ("score", "emap_score"))
+    return f"score {score}; of the unimodal contributions alone (EMAP) {additive}; gap {interval(values, 'emap_gap')}"
 
 
 def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:

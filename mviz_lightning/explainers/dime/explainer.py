@@ -1,7 +1,7 @@
 """DIME: local explanations of unimodal contributions and multimodal interactions (Lyu et al. 2022)."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +14,7 @@ from mviz_lightning.explainers.argument_checks import require_least, require_out
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
 from mviz_lightning.explainers.predictions import outcome
-from mviz_lightning.functional import draw_masks, surrogate
+from mviz_lightning.functional import donor_error, draw_masks, surrogate
 from mviz_lightning.functional.rounding import ROUNDED
 from mviz_lightning.functional.surrogate import ALPHA
 from mviz_lightning.sinks.records import Record
@@ -141,10 +141,17 @@ class DIME(Explainer):
         found = outcome(design.own(raw[0].double())[place], probe_context.label(example), probe_context.task)
         roles = found.roles if self.outputs is None else dict.fromkeys(self.outputs, "output")
         parts = self._parts(probe_context, example, masked, list(roles), torch.finfo(raw[0].dtype).eps)
+        errors = donor_error(design.unimodal_without_donors(recombined[:, list(roles)], place)).tolist()
         outputs = [
-            _output(output, role, value, unimodal, {name: part[k] for name, part in parts.items()}).times(
-                probe_context.unit(output)
-            )
+            OutputExplanation(
+                output,
+                role,
+                float(value[output]),
+                float(unimodal[output]),
+                float(value[output] - unimodal[output]),
+                {name: part[k] for name, part in parts.items()},
+                errors[k],
+            ).times(probe_context.unit(output))
             for k, (output, role) in enumerate(roles.items())
         ]
         return DIMEResult(examples=[Explanation(**vars(probe_context.prediction(example, found)), outputs=outputs)])
@@ -184,14 +191,6 @@ class DIME(Explainer):
         return [
             picture_over_epochs(moments, drawing, f"{self.name}/example_{moments[0].explanation.position}_over_epochs")
         ]
-
-
-def _output(
-    output: int, role: str, value: Tensor, unimodal: Tensor, parts: Mapping[str, Attribution]
-) -> OutputExplanation:
-    """Explain one output, from ``(C,)`` values and unimodal contributions on the decomposed scale."""
-    interaction = float(value[output] - unimodal[output])
-    return OutputExplanation(output, role, float(value[output]), float(unimodal[output]), interaction, parts)
 
 
 def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, masks: Tensor) -> Query:

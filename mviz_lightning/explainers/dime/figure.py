@@ -62,6 +62,7 @@ class ExplanationFigure:
         )
         return (
             "UC: what a part adds by itself. MI: what it adds together with the other modalities of this example. "
+            "±: 95 % interval of UC and MI. "
             f"Red raises the output, blue lowers it. Masked parts become: {masked}."
         )
 
@@ -72,7 +73,7 @@ class ExplanationFigure:
             MARGIN,
             top,
             self.drawing.labels.decomposition(
-                output.output, output.role, output.unimodal, output.interaction, output.value
+                output.output, output.role, output.unimodal, output.interaction, output.value, output.error
             ),
             fontsize=9.5,
             color="#222222",
@@ -105,7 +106,8 @@ class ExplanationFigure:
 
     def table(self, drawn: Sequence[tuple[Explanation, Picture]]) -> Table:
         """List explanations with their pictures."""
-        columns = ["when", "example", "picture", "target", "predicted", "output", "UC", "MI", "drives UC", "drives MI"]
+        columns = ["when", "example", "picture", "target", "predicted", "output", "UC", "MI", "error of MI"]
+        columns += ["drives UC", "drives MI"]
         rows: list[list[str | float | Pixels]] = [
             [
                 self.when,
@@ -116,6 +118,7 @@ class ExplanationFigure:
                 self.drawing.labels.output(output.output),
                 output.unimodal,
                 output.interaction,
+                output.error,
                 self._top_segments(explanation.example, output, "unimodal"),
                 self._top_segments(explanation.example, output, "interaction"),
             ]

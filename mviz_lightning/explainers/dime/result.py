@@ -1,5 +1,6 @@
 """DIME's explanation of single predictions, as plain data."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -49,6 +50,7 @@ class OutputExplanation:
         unimodal: Unimodal contribution (UC).
         interaction: Multimodal interaction (MI); UC and MI add up to the value.
         parts: Modality -> what its segments add.
+        error: Standard error of UC and of MI, from the donors; NaN where there are fewer than three.
     """
 
     output: int
@@ -57,6 +59,7 @@ class OutputExplanation:
     unimodal: float
     interaction: float
     parts: Mapping[str, Attribution]
+    error: float = math.nan
 
     def times(self, unit: float) -> "OutputExplanation":
         """Return the explanation in another unit."""
@@ -66,6 +69,7 @@ class OutputExplanation:
             unimodal=unit * self.unimodal,
             interaction=unit * self.interaction,
             parts={name: part.times(unit) for name, part in self.parts.items()},
+            error=abs(unit) * self.error,
         )
 
 

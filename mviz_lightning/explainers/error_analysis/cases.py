@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
+from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import Labels
@@ -63,12 +64,13 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
     sign = "+" if case.interaction >= 0 else "-"
     measure = "absolute error" if labels.task == "regression" else "loss"
     chance = "" if case.probability is None else f" ({case.probability:.2f})"
-    numbers = [_number(value, labels) for value in (case.value, case.unimodal, abs(case.interaction))]
+    shown = (case.value, case.unimodal, abs(case.interaction), INTERVAL * case.error)
+    numbers = [_number(value, labels) for value in shown]
     what, cost = f"Example {case.position}: {case.category}", f"{measure} {case.loss:.3g}"
     return [
         *([f"{what}, {cost}"] if len(what) + 2 + len(cost) <= letters else [what, cost]),
         _line("target ", labels.outcome(case.target), "", letters),
-        _line("", its_output(case, labels), f": {numbers[0]} = UC {numbers[1]} {sign} MI {numbers[2]}", letters),
+        _line("", its_output(case, labels), ": {} = UC {} {sign} MI {} (±{})".format(*numbers, sign=sign), letters),
         _line("predicted ", labels.outcome(case.predicted), chance, letters),
         _line("UC alone predicts ", labels.outcome(case.alone), "", letters),
     ]
@@ -105,12 +107,12 @@ def case_table(
         for name, listed in cases.items()
         for place, case in enumerate(listed)
     ]
-    return Table(key, [*columns, "UC", "MI", *(["inputs"] if sheets else [])], rows)
+    return Table(key, [*columns, "UC", "MI", "error of MI", *(["inputs"] if sheets else [])], rows)
 
 
 def _cells(case: Case, labels: Labels) -> list[str | float]:
     said = [labels.outcome(outcome) for outcome in (case.target, case.predicted, case.alone)]
-    split = [case.value, case.unimodal, case.interaction]
+    split = [case.value, case.unimodal, case.interaction, case.error]
     return [case.position, case.category, case.loss, *said, labels.output(case.output), *split]
 
 

@@ -1,6 +1,6 @@
 """Error analysis: what failed where the model is wrong, a modality alone or their interaction (MultiViz)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -14,7 +14,7 @@ from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, ErrorResult
 from mviz_lightning.explainers.predictions import outcome
-from mviz_lightning.functional import Task
+from mviz_lightning.functional import Task, donor_error
 from mviz_lightning.functional.failures import (
     FAILED,
     GAINED,
@@ -25,6 +25,7 @@ from mviz_lightning.functional.failures import (
 from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.rounding import ROUNDED
 from mviz_lightning.functional.targets import labelled
+from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ QUARTERS = 4
 
 LONGEST = 200
 """Largest number of runs that are remembered; beyond it every second run is dropped, never the first or the last."""
+
+CANDIDATES = 8
+"""Decisions whose gain gets an error, for each one that is shown."""
 
 T = TypeVar("T")
 
@@ -57,12 +61,14 @@ class ErrorAnalysis(Explainer):
     right or wrong: their scalars are ``lowered`` and ``raised``, where MI changes the absolute error of UC by a tenth
     or more, and every output counts.
 
-    UC is estimated from the recombinations of the example's group, so that close decisions of UC are uncertain. Costs
-    the forwards that contribution shares cost; needs labels.
+    UC is estimated from the recombinations of the example's group, so close decisions of UC are uncertain. The scalars
+    are corrected for that as ``emap_gap`` is: twice the share, less the share where UC comes from half of the donors or
+    draws. Pictures and tables count the decisions as they were estimated, and show the error of single ones. Costs the
+    forwards that contribution shares cost; needs labels.
 
     Args:
-        num_examples: Number of mistakes (largest loss first) and number of rescued decisions (largest gain first) that
-            are shown with their inputs. They change with the model.
+        num_examples: Number of mistakes (largest loss first) and number of rescued decisions (largest certain gain
+            first: the lower end of its 95 % interval) that are shown with their inputs. They change with the model.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
         name: First part of the keys of its scalars and pictures. Give each one a name of its own.
 
@@ -104,7 +110,7 @@ class ErrorAnalysis(Explainer):
             for places in (found.worst(self.num_examples), found.rescued(self.num_examples))
         )
         return ErrorResult(
-            values={name: counts[name] / found.category.numel() for name in names[1:]},
+            values={name: found.share(place) for place, name in enumerate(names) if place},
             memory={"history": history},
             counts=counts,
             classes=_classes(found, names),
@@ -137,7 +143,9 @@ class Decisions:
         value: ``(N, C)`` on the scale on which they are decomposed.
         unimodal: ``(N, C)`` UC.
         truth: ``(N, K)`` true class, labels, or values on the same scale.
-        category: ``(N, K)`` long, into the names of :func:`categories_of`.
+        category: ``(N, K)`` long, into the names of :func:`failure_category_names`.
+        of_halves: ``(H, N, K)`` the same with UC from half of the donors or draws.
+        without_donors: Row -> ``(g - 1, C)`` its UC without each of its donors in turn.
     """
 
     task: Task
@@ -147,6 +155,8 @@ class Decisions:
     unimodal: Tensor
     truth: Tensor
     category: Tensor
+    of_halves: Tensor
+    without_donors: Callable[[int], Tensor]
 
     @classmethod
     def of(cls, probe_context: ProbeContext, responses: Tensor) -> "Decisions":
@@ -166,9 +176,34 @@ class Decisions:
         truth = probe_context.decomposable(truth) if task == "regression" else truth
         rounded = scaled if task == "regression" else responses  # centring takes an offset away, not its rounding
         floor = ROUNDED * torch.finfo(responses.dtype).eps * largest_output(rounded, task)
-        return cls(
-            task, examples, outputs, value, unimodal, truth, failure_categories(value, unimodal, truth, task, floor)
-        )
+
+        def category(unimodal: Tensor) -> Tensor:
+            return failure_categories(value, unimodal, truth, task, floor)
+
+        halves = [category(half.flatten(0, 1)[known]) for half in design.unimodal_halves(scaled).unbind(1)]
+        of_halves = torch.stack(halves) if halves else category(unimodal).unsqueeze(0)
+        places = known.nonzero().flatten().tolist()
+
+        def without_donors(row: int) -> Tensor:
+            group, place = divmod(places[row], design.size)
+            return design.unimodal_without_donors(scaled[group], place)
+
+        return cls(task, examples, outputs, value, unimodal, truth, category(unimodal), of_halves, without_donors)
+
+    def share(self, place: int) -> float:
+        """Return the share of decisions in a category, extrapolated to unimodal contributions without noise."""
+        whole, half = ((found == place).double().mean() for found in (self.category, self.of_halves))
+        return float(2 * whole - half)
+
+    def error(self, row: int, column: int) -> float:
+        """Return the standard error of UC of one output."""
+        return float(donor_error(self.without_donors(row)[:, [column]]))
+
+    def _gain_error(self, row: int, column: int) -> float:
+        """Return the standard error of what MI adds to the margin of one decision."""
+        left_out = self.without_donors(row)
+        margins = decision_margins(left_out, self.truth[[row]].expand(len(left_out), -1), self.task)
+        return float(donor_error(margins[:, [column]]))
 
     @property
     def loss(self) -> Tensor:
@@ -185,9 +220,15 @@ class Decisions:
         return self._first(wrong, self.loss, count)
 
     def rescued(self, count: int) -> list[tuple[int, int]]:
-        """Return ``(row, column)`` of the decisions that MI made right, or whose error it lowered, most gain first."""
+        """Return ``(row, column)`` of the decisions that MI made right, or whose error it lowered.
+
+        The largest certain gain comes first: the lower end of its 95 % interval, of the largest ``8 * count`` gains.
+        """
         before, after = (decision_margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
-        return self._first(self.category == GAINED, after - before, count)
+        gain = after - before
+        largest = self._first(self.category == GAINED, gain, CANDIDATES * count)
+        certain = {place: float(gain[place]) - INTERVAL * self._gain_error(*place) for place in largest}
+        return sorted(largest, key=lambda place: -certain[place])[:count]
 
     def _first(self, among: Tensor, key: Tensor, count: int) -> list[tuple[int, int]]:
         order = torch.where(among, key, -torch.inf).flatten().argsort(descending=True, stable=True)
@@ -235,6 +276,7 @@ def _case(probe_context: ProbeContext, found: Decisions, place: tuple[int, int])
         value=float(value[output]),
         unimodal=float(unimodal[output]),
         interaction=float(value[output] - unimodal[output]),
+        error=found.error(row, output) * float(scale[output]),
         category=failure_category_names(task)[int(found.category[row, column])],
         loss=float(found.loss[row, column] * (scale[column] if task == "regression" else 1)),
     )

@@ -36,6 +36,7 @@ class Case(PredictionRecord):
         value: The output, centred over the classes where they exclude one another.
         unimodal: Its unimodal contribution, UC.
         interaction: Its multimodal interaction, MI; both add up to the value.
+        error: Standard error of UC and of MI.
         category: What failed, or was gained.
         loss: Cross-entropy; of values, the absolute error.
     """
@@ -45,6 +46,7 @@ class Case(PredictionRecord):
     value: float
     unimodal: float
     interaction: float
+    error: float
     category: str
     loss: float
 
