@@ -215,5 +215,5 @@ def _advice(few: Sequence[Subset]) -> str:
     counts = [subset.count for subset in few if subset.count]
     if few[0].kind == "subgroup" and counts and max(counts) == 1:  # a number of each example
         return "; give a leaf with fewer different values"
-    examples = few[0].members.numel()
-    return f"; num_examples={math.ceil(examples * LEAST / min(counts))} would do" if counts else ""
+    groups, size = few[0].members.shape
+    return f"; num_examples={size * math.ceil(groups * LEAST / min(counts))} would do" if counts else ""

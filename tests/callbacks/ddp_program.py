@@ -182,7 +182,7 @@ def main(scenario: str, folder: Path, devices: int) -> None:
         validation = DataLoader(Sharded(), batch_size=8)
     try:
         module = MODULES.get(scenario, Toy)()
-        if scenario in ("plain", "explained", "all_methods", "uneven", "one_group_each", "idle"):
+        if scenario in ("plain", "explained", "all_methods", "uneven", "one_group_each", "idle", "subsets"):
             chosen.validate(module, validation, verbose=False)
         chosen.fit(module, loader(), validation)
     except Exception as error:
