@@ -117,8 +117,8 @@ class MeasurementRun:
         explained = self._apply(due, moment, measured.rows)
         rows = measured.rows + sum(found.rows for found in explained.values())
         values = {**measured.values, **_values_of(explained), **self._cost(rows)}
-        told = {"evidence": measured.evidence, "advice": measured.advice}
-        return RunResult(values, self.session.pop_notes(), explained, **told)
+        notes = self.session.pop_notes()
+        return RunResult(values, notes, explained, evidence=measured.evidence, advice=measured.advice)
 
     def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Explain the model as it is now, after a run, whatever the time budget says.

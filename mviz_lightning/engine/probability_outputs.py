@@ -211,7 +211,11 @@ def decomposed(outputs: Tensor, task: Task, reading: Reading | None) -> Tensor:
 
 def head_in(reading: Reading | None) -> Head | None:
     """Return the operation whose logits are decomposed; None where there are none."""
-    return None if reading is None or reading in ("mixture", "sparse") else reading
+    match reading:
+        case "softmax" | "sigmoid":
+            return reading
+        case _:
+            return None
 
 
 def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None) -> Evaluator:
