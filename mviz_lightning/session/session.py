@@ -1,44 +1,30 @@
 """The runs of one validation set: what is measured on its fixed examples, and the explanations of single ones."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.collapse.proofs import Proofs
-from mviz_lightning.collapse.raw_inputs import kin_numbers
-from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import dry_run_checks
-from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.errors import describe_error
-from mviz_lightning.explainers import Explainer, ProbeContext, Shares
-from mviz_lightning.functional import Task
+from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
-from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.labelled_session import LabelledSession
 from mviz_lightning.session.precision import Precision
-from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
-from mviz_lightning.session.subsets import Subsets
 from mviz_lightning.session.trained_check import TrainedCheck
-
-T = TypeVar("T")
-
-MANY_MODALITIES = 5
-"""Number of modalities from which the EMAP gap reads high: by up to 0.15 with six at a correlation of 0.9."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ class Measurement:
 
 
 @dataclass
-class Session(Preparation):
+class Session(LabelledSession):
     """The fixed examples of one validation set, and everything measured on them, again and again.
 
     Once :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` follow as often as wanted.
@@ -74,8 +60,6 @@ class Session(Preparation):
 
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _trained_check: TrainedCheck = field(init=False)
-    _shares: Shares | None = None
-    _checked_examples: bool = False
     _own: Tensor | None = None
     _runner: Runner | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
@@ -161,22 +145,6 @@ class Session(Preparation):
             self.remarks.say(line)
         return found.values(torch.cat(self.ranks.gather(effects)))
 
-    @property
-    def subsets(self) -> Subsets:
-        """The classes and subgroups that the user asked for, as far as they are known."""
-        if not self.config.asks_for_subsets or self._tried is None:
-            return Subsets([], [])
-        if self._shares is None:
-            outputs, task, _ = self._tried.facts
-            return Subsets.expected(self.config, self.config.task or task or "multiclass", outputs)
-        probe, shares, tried = self._read()
-        return Subsets.of(self.config, probe, shares.task, tried.outputs)
-
-    @property
-    def keys(self) -> list[str]:
-        """Names of the values of a run, without prefix, as far as they are known before it."""
-        return [*super().keys, *self.subsets.keys]
-
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
 
@@ -207,82 +175,10 @@ class Session(Preparation):
         if model.observed is not None:
             self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
 
-    def _read(self) -> tuple[Probe, Shares, TriedModel]:
-        """Return the fixed examples with their labels and the task, which are read once, and the model."""
-        collected, tried = self._ready()
-        if self._shares is None:
-            config, probe = self.config, collected.probe
-            found = self._reading.read_labels(probe, tried.outputs)
-            self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
-            observed, size = tried.observed, probe.groups.shape[1]
-            score = config.score if observed is None else config.score_of(observed.score, observed.task)
-            self._shares = Shares(
-                probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
-            )
-            if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
-                self.remarks.say(
-                    f"emap_gap and errors/rescued read high with {len(probe.schema.names)} modalities, above all "
-                    "where these are correlated: the unimodal contributions are noisy; compare epochs, not models"
-                )
-        return collected.probe, self._shares, tried
-
-    def _leave_out_broken_examples(self) -> None:
-        """Leave out, once, the examples whose own outputs are NaN or infinite; where most are, the model is broken."""
-        if self._checked_examples:
-            return
-        probe, shares, tried = self._read()
-        everyone = torch.arange(probe.size)
-        examples = everyone if self.config.explainers else probe.groups.flatten()
-        broken = broken_examples(probe, tried.evaluator, self.ranks, examples, shares.task)
-        if 2 * len(broken) >= len(examples):
-            return
-        if broken and len(examples) < len(everyone):  # one of these may take the place
-            broken = broken_examples(probe, tried.evaluator, self.ranks, everyone, shares.task)
-        self._checked_examples = True
-        if broken:
-            self._leave_out(broken, max(self.ranks.gather(tried.fusion_share)))
-
-    def _leave_out(self, examples: Sequence[int], fusion_share: float) -> None:
-        collected, shares = self._ready()[0], self._read()[1]
-        rest = self._sampler.without(collected, examples, fusion_share)
-        if rest is not None:
-            self._collected = rest
-            self._shares = replace(shares, group_size=rest.probe.groups.shape[1])
-            self.remarks.say(left_out([collected.positions[example] for example in examples]))
-
     @property
     def explainable(self) -> bool:
         """Whether examples can be explained: a run was made."""
         return self._own is not None
-
-    @property
-    def task(self) -> Task:
-        """What the outputs stand for."""
-        return self._read()[1].task
-
-    def score_reference(self) -> ScoreReference:
-        """Return what the score is measured against; all processes get the same."""
-        return self._agreed(Shares.score_reference)
-
-    def fit_proofs(self) -> Proofs:
-        """Predict the labels from the raw inputs of the modalities, without the model; all processes get the same."""
-        return self._agreed(partial(self._proofs, kin=self._sampler.kin))
-
-    def _proofs(self, shares: Shares, probe: Probe, outputs: int, kin: str | None) -> Proofs:
-        return shares.fit_proofs(probe, outputs, None if kin is None else kin_numbers(probe.leaves[kin]))
-
-    def encoders(self) -> dict[str, list[str]]:
-        """Return modality -> submodules that serve it alone, as a trace shows; all processes get the same."""
-        with self.ranks.raise_on_all_ranks():
-            probe, _, tried = self._read()
-            found = find_encoders(tried.evaluator, probe)
-        return self.ranks.gather(found)[0]
-
-    def _agreed(self, compute: Callable[[Shares, Probe, int], T]) -> T:
-        with self.ranks.raise_on_all_ranks():
-            probe, shares, tried = self._read()
-            found = compute(shares, probe, tried.outputs)
-        return self.ranks.gather(found)[0]
 
     def explain(self, method: Explainer, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
         """Apply a method to the outputs of the last run; all processes get the whole result.
