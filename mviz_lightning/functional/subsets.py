@@ -7,7 +7,7 @@ from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.jackknife import Estimate, jackknife
 
 LEAST = 12
-"""Smallest number of examples of a subset. From 12 on, the nominal 95 % interval covers 0.86 to 0.97; with 8 it covers
+"""Smallest number of examples of a subset. From 12 on, the nominal 95 % interval covers 0.86 to 0.98; with 8 it covers
 down to 0.67 where the outputs are a product (``python tests/benchmarks/subset_coverage.py``)."""
 
 
