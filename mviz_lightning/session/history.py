@@ -34,6 +34,10 @@ class History(Sequence[RunRecord]):
         """Keep what the scores are measured against from now on; None where the examples are others."""
         self.score_reference = score_reference
 
+    def advise(self, advice: str) -> None:
+        """Keep how many examples narrower intervals than those of the last run need; it ends the printed table."""
+        self.advice = advice
+
     def clear(self) -> None:
         """Remove all runs: another training begins."""
         self._rows, self.score_reference, self.advice = [], None, ""
