@@ -181,7 +181,7 @@ class TrainerRun:
             self.explanation_history.clear()
             self.history.measure_against(None)
         if results.values:
-            self.history.advice = results.advice
+            self.history.advise(results.advice)
         for found in results.explained.values():
             if found.result is not None:
                 self.entries.append(TimedResult(found.explainer, found.result, self.phase, epoch, step))

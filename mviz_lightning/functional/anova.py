@@ -37,8 +37,11 @@ def two_way_components(grid: Tensor) -> Tensor:
     Returns:
         ``(..., 3)``: V_1, V_2 and V_12, summed over the outputs. Negative estimates are not clipped.
     """
-    k = grid.shape[-2]
-    rows, columns, residual = _effects(grid)
+    return _components(*_effects(grid))
+
+
+def _components(rows: Tensor, columns: Tensor, residual: Tensor) -> Tensor:
+    k = residual.shape[-2]
     interaction = residual.square().sum((-3, -2, -1)) / (k - 1) ** 2
     first = [means.square().sum((-2, -1)) / (k - 1) - interaction / k for means in (rows, columns)]
     return torch.stack([*first, interaction], -1)
@@ -51,7 +54,7 @@ def _effects(grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return rows, columns, grid - rows.unsqueeze(-2) - columns.unsqueeze(-3)
 
 
-def without_each_row(grid: Tensor) -> Tensor:
+def _without_each_row(rows: Tensor, columns: Tensor, residual: Tensor) -> Tensor:
     """Return the components of :func:`two_way_components` of a grid without each of its rows.
 
     With residuals e, row effects r and column effects c of the whole grid, without row i::
@@ -61,13 +64,14 @@ def without_each_row(grid: Tensor) -> Tensor:
         SS_columns  = sum_j (c_j - e_ij / (k - 1))^2
 
     Args:
-        grid: ``(..., k, k, C)`` as there, k 3 or more.
+        rows: ``(..., k, C)`` effects, k 3 or more.
+        columns: ``(..., k, C)`` effects.
+        residual: ``(..., k, k, C)``.
 
     Returns:
         ``(..., k, 3)``: V_1 of the rows, V_2 of the columns and V_12.
     """
-    k = grid.shape[-2]
-    rows, columns, residual = _effects(grid)
+    k = residual.shape[-2]
     own = torch.einsum("...ijc,...ijc->...i", residual, residual)
     across = torch.einsum("...ijc,...jc->...i", residual, columns)
     squares = [part.square().sum((-2, -1)).unsqueeze(-1) for part in (rows, columns)]
@@ -106,9 +110,10 @@ def split_components_without_each(grid: Tensor, splits: Tensor) -> Tensor:
     Returns:
         ``(..., g, 3)``.
     """
-    halves = _halves(grid, splits)
-    whole = two_way_components(halves)
-    without = [without_each_row(halves), without_each_row(halves.transpose(-3, -2))[..., [1, 0, 2]]]
+    rows, columns, residual = _effects(_halves(grid, splits))
+    whole = _components(rows, columns, residual)
+    across = _without_each_row(columns, rows, residual.transpose(-3, -2))[..., [1, 0, 2]]
+    without = [_without_each_row(rows, columns, residual), across]
     changes = torch.cat([(part - whole.unsqueeze(-2)).flatten(-3, -2) for part in without], -2)
     examples = torch.cat([splits, splits.flip(1)]).transpose(0, 1).flatten().to(grid.device)
     mean = whole.mean(-2, keepdim=True).expand(*grid.shape[:-2], 3)

@@ -8,6 +8,9 @@ from mviz_lightning.functional import anova, uc_and_mi
 SMALLEST_SPLIT = 6
 """Smallest group whose donors are halved: each example then has two or more donors in a half."""
 
+OUTPUTS = 64
+"""Outputs whose half-splits are held at once: 4 MiB for a group of 32."""
+
 
 class GridDesign:
     """Two modalities: every pairing inside the group, ``g * g`` tuples, row by row (EMAP's grid, in groups)."""
@@ -36,7 +39,8 @@ class GridDesign:
         """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
         if self.size < SMALLEST_SPLIT:  # a half of two examples has no interaction without one of them
             return self.components(outputs).unsqueeze(-2).expand(*outputs.shape[:-2], self.size, 6)
-        return self._listed(anova.split_components_without_each(self._grid(outputs), self._splits))
+        parts = torch.split(self._grid(outputs), OUTPUTS, -1)  # components are sums over the outputs
+        return self._listed(sum(anova.split_components_without_each(part, self._splits) for part in parts))
 
     @staticmethod
     def _listed(parts: Tensor) -> Tensor:

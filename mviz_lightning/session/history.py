@@ -41,6 +41,10 @@ class History(Sequence[RunRecord]):
         """Keep the encoders of the model that is trained; a training that resumes with an alarm needs them at once."""
         self.encoders = {name: list(parts) for name, parts in encoders.items()}
 
+    def advise(self, advice: str) -> None:
+        """Keep how many examples narrower intervals than those of the last run need; it ends the printed table."""
+        self.advice = advice
+
     def clear(self) -> None:
         """Remove all runs: another training begins."""
         self._rows, self.score_reference, self.encoders, self.advice = [], None, {}, ""
