@@ -74,7 +74,7 @@ def outcomes(spec: RunSpec, actions: Sequence[Any]) -> list[Outcome]:
 
 def outcome(spec: RunSpec, action: Any) -> Outcome:
     """Train once."""
-    record = train(spec, partial(_alarm, action))
+    record = train(spec, partial(_alarm, action, spec.views))
     states = [epoch["values"].get(f"collapse/{spec.weak}", 0) for epoch in record["epochs"]]
     collapsed = [state == State.COLLAPSED for state in states]
     begins = [now and not before for before, now in zip([False, *collapsed], collapsed, strict=False)]
@@ -86,8 +86,8 @@ def outcome(spec: RunSpec, action: Any) -> Outcome:
     return found
 
 
-def _alarm(action: Any) -> list[UnimodalCollapse]:
-    return [UnimodalCollapse(action)]
+def _alarm(action: Any, views: Sequence[str]) -> list[UnimodalCollapse]:
+    return [UnimodalCollapse(action, expected=views)]  # a leak makes the weak one redundant otherwise
 
 
 def specs(pairs: Sequence[tuple[str, str]], seeds: range, epochs: int) -> list[RunSpec]:
