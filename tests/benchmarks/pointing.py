@@ -9,7 +9,7 @@ lies inside the object's box. Cross-modal maps are those of the colour's word an
 other methods explain the image as a whole, and know of no words. Captum's integrated gradients run on the same model
 and baseline, their pixels summed up by patch.
 
-Two to three minutes on a core. Needs captum. Prints a table and asserts nothing; tests/explainers/test_pointing.py
+Four minutes on a core. Needs captum. Prints a table and asserts nothing; tests/explainers/test_pointing.py
 plays a short game.
 """
 
@@ -28,6 +28,14 @@ from mviz_lightning.explainers import CrossModalInteraction, Explainer, Unimodal
 from mviz_lightning.functional.segment_attribution import segment_sums
 
 YES = 1
+CROSS_MODAL = {
+    "difference": {},
+    "difference, corners=1": {"corners": 1},
+    "difference, corners=4": {"corners": 4},
+    "second_order": {"method": "second_order"},
+}
+"""Name of a way to find cross-modal maps -> arguments."""
+
 READ = {"image": Modality("image"), "question": Modality("words", mask="mask", decode=list(VOCABULARY))}
 
 
@@ -98,9 +106,9 @@ def games(model: SceneNet, scenes: Scenes) -> Iterator[tuple[str, Tensor, Tensor
     """Yield each method and its ``(N, U)`` weights for the game of the colour's word and of the shape's."""
     count, words = len(scenes.label), [word_at(scenes, COLOURS), word_at(scenes, SHAPES)]
     options = {"num_examples": count, "outputs": [YES]}
-    for method in ("difference", "second_order"):
-        maps = weights_of(model, scenes, CrossModalInteraction(method=method, **options))
-        yield f"cross-modal, {method}", *(_rows(maps, word) for word in words)
+    for name, how in CROSS_MODAL.items():
+        maps = weights_of(model, scenes, CrossModalInteraction(**how, **options))
+        yield f"cross-modal, {name}", *(_rows(maps, word) for word in words)
     for method in ("gradient", "lime", "integrated_gradients"):
         maps = weights_of(model, scenes, UnimodalImportance(method=method, num_totals=0, **options))
         whole = torch.stack([maps[k] for k in range(count)])

@@ -4,7 +4,7 @@
 
 A network answers questions on scenes of coloured shapes (tests/reference/scenes.py), such as "is there a red circle".
 For pairs of scenes i and k, k's question asking for another object that image i shows, explained is (image i,
-question i) and (image i, question k), with the same masks and donors, i and k not among them; then the other way
+question i) and (image i, question k), with the same masks and donors, i not among them; then the other way
 round, (image i, question i) and (image k, question i). The modality that stayed keeps its UC up to rounding of the
 network, which is asked anew; MI, and LIME with it, change. Explained is the logit of "yes", masked with all defaults.
 
@@ -62,7 +62,7 @@ def swap(
         evaluator: Asks the model; for each of the two anew.
         probe_context: The examples.
         stays: The modality that is explained.
-        pair: The example, and another one of another group, so that neither is a donor.
+        pair: The example, and another one of another group.
         swapped: The modality that is taken from the other one.
         output: Which is explained.
     """

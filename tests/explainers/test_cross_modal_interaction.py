@@ -509,6 +509,20 @@ def test_a_picture_has_the_matrix_and_a_map_for_each_of_the_top_segments(words: 
     assert "By second derivative" in " ".join(words)
 
 
+@pytest.mark.parametrize(
+    ("options", "beside"),
+    [
+        ({"corners": 1}, "all else as it is"),
+        ({}, "with the other parts of both modalities present and masked, averaged"),
+        ({"corners": 4}, "with the other parts of each modality present and masked, averaged"),
+        ({"method": "second_order"}, "all else as it is"),
+    ],
+)
+def test_a_picture_says_what_else_was_present(options: dict[str, Any], beside: str, words: list[str]) -> None:
+    drawn(seeded(Bilinear), batch(), ZERO, **options)
+    assert f"beyond what each adds by itself, {beside}. Red raises" in " ".join(words).replace("\n", " ")
+
+
 def test_three_modalities_have_a_picture_for_every_pair() -> None:
     given = {**batch(), "z": floats(COUNT, 2, seed=3)}
     read = {**ZERO, "sound": Modality("z", kind="tabular", baseline=0.0)}
