@@ -40,7 +40,8 @@ class GridDesign:
         if self.size < SMALLEST_SPLIT:  # a half of two examples has no interaction without one of them
             return self.components(outputs).unsqueeze(-2).expand(*outputs.shape[:-2], self.size, 6)
         parts = torch.split(self._grid(outputs), OUTPUTS, -1)  # components are sums over the outputs
-        return self._listed(sum(anova.split_components_without_each(part, self._splits) for part in parts))
+        found = torch.stack([anova.split_components_without_each(part, self._splits) for part in parts])
+        return self._listed(found.sum(0))
 
     @staticmethod
     def _listed(parts: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def class_probabilities(logits: Tensor) -> Tensor:
     """
     kept = logits != NEVER
     spread = logits - logits.masked_fill(~kept, -torch.inf).amax(-1, keepdim=True)
-    largest = float(spread[kept].abs().amax()) if bool(kept.any()) else 0.0
+    largest = float(spread.detach()[kept].abs().amax()) if bool(kept.any()) else 0.0
     if 0 < largest < TINY:
         return (spread * (TINY / largest)).masked_fill(~kept, NEVER).softmax(-1)
     if largest <= SUREST or logits.shape[-1] < 2:
