@@ -51,7 +51,7 @@ def _margins(logits: Tensor) -> Tensor:
 def _resolved(logits: Tensor) -> Tensor:
     """Return logits that are stretched if all are tiny, and compressed where they are huge."""
     sizes = logits.abs().where(logits != NEVER, 0.0)
-    largest = float(sizes.amax()) if logits.numel() else 0.0
+    largest = float(sizes.detach().amax()) if logits.numel() else 0.0
     if 0 < largest < TINY:
         return logits * (TINY / largest)
     if largest <= SUREST:
