@@ -2,8 +2,8 @@
 
 Each example is a handwritten digit under noise, as a bad camera gives it, and the same digit spoken clearly. The spoken
 word says nearly everything, so the picture is learned slowly, and left out for good if nobody looks: the score does not
-tell. A `MultimodalMonitor` shows it, and a `UnimodalCollapse` acts at its alarm: until the alarm ends the model gets no
-word in half of the training examples, and has to look, and the picture's encoder learns ten times as fast.
+tell. A `MultimodalMonitor` shows it, and a `UnimodalCollapse` acts at its alarm: from then on the model gets no word in
+half of the examples, and has to look.
 
     python examples/av_digits.py                  repairs itself at the alarm
     python examples/av_digits.py --leave-alone    is only warned
@@ -18,6 +18,7 @@ import logging
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,8 +29,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mviz_lightning import Modality, MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.actions import EncoderLearningRate, ModalityDropout
 from mviz_lightning.explainers import DIME, UnimodalImportance
+
+if TYPE_CHECKING:
+    from mviz_lightning.collapse.rule import Verdict
 
 DATA = Path(__file__).parent / "data" / "av_digits.npz"
 NOISE = 1.0  # standard deviation, beside ink of 1
@@ -75,19 +78,27 @@ class Encoder(nn.Sequential):
 
 
 class DigitClassifier(LightningModule):
-    """Late fusion of two encoders."""
+    """Late fusion, with a modality dropout that can be switched on at any time.
+
+    Attributes:
+        neglected: The modality that is learned alone in half of the training examples; none at first.
+    """
 
     def __init__(self, width: int = 48, learning_rate: float = 2e-3, image_rate: float = 2e-4) -> None:
         """Make both encoders, `width` features each, and the fusion MLP; pictures have a rate of their own."""
         super().__init__()
         self.learning_rate, self.image_rate = learning_rate, image_rate
+        self.neglected: str | None = None
         self.encoders = nn.ModuleDict({"image": Encoder(width), "sound": Encoder(width)})
         self.fusion = nn.Sequential(nn.Linear(2 * width, 64), nn.ReLU(), nn.Linear(64, 10))
 
     def forward(self, image: Tensor, sound: Tensor) -> Tensor:
         """Return logits ``(B, 10)``."""
-        features = [self.encoders["image"](image), self.encoders["sound"](sound)]
-        logits: Tensor = self.fusion(torch.cat(features, dim=1))
+        features = {"image": self.encoders["image"](image), "sound": self.encoders["sound"](sound)}
+        if self.training and self.neglected:
+            stays = torch.rand(len(image), 1, device=self.device) < 1 / 2
+            features = {name: x if name == self.neglected else x * stays for name, x in features.items()}
+        logits: Tensor = self.fusion(torch.cat(list(features.values()), dim=1))
         return logits
 
     def training_step(self, batch: Batch) -> Tensor:
@@ -108,6 +119,13 @@ class DigitClassifier(LightningModule):
         slow = {"params": list(self.encoders["image"].parameters()), "lr": self.image_rate}
         rest = [*self.encoders["sound"].parameters(), *self.fusion.parameters()]
         return torch.optim.AdamW([slow, {"params": rest, "lr": self.learning_rate}])
+
+
+def bring_back(trainer: Trainer, module: LightningModule, verdict: Verdict) -> None:
+    """Hide the others from here on in half of the examples, and let all encoders learn alike."""
+    module.neglected = verdict.modality  # type: ignore[assignment]
+    for group in trainer.optimizers[0].param_groups:
+        group["lr"] = max(other["lr"] for other in trainer.optimizers[0].param_groups)
 
 
 def make_monitor() -> MultimodalMonitor:
@@ -133,7 +151,6 @@ def main() -> None:
     with np.load(DATA, allow_pickle=False) as file:
         arrays = dict(file)
     logger = TensorBoardLogger(arguments.output, name="")
-    bring_back = [ModalityDropout(p=0.5), EncoderLearningRate(factor=10)]  # while the alarm stands
     # Both must be used: a regression on raw pixels under noise sees nothing in them that the sound does not tell.
     alarm = UnimodalCollapse("warn" if arguments.leave_alone else bring_back, expected=["image", "sound"])
     monitor = make_monitor()
