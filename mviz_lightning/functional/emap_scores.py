@@ -1,5 +1,6 @@
 """The score of the unimodal contributions alone, and what the interactions add to it (EMAP)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -62,22 +63,30 @@ def additive_parts(outputs: Tensor, design: Design, task: Task) -> Tensor:
 
 def scores_of_parts(parts: Tensor, target: Tensor, *, task: Task, score: Score) -> EMAPScores:
     """Return the scores of :func:`emap_gap` from the ``(G, 2 + H, g, C)`` :func:`additive_parts`."""
+    known = labelled(target.flatten(0, 1), task).view(target.shape[:2]).any(1)
+    found = [_predicted(part, target[known], task) for part in _whole_and_halves(parts[known])]
 
     def scores(groups: Tensor) -> Tensor:
-        truth = target[groups]
-        full, additive, *halves = (
-            _score_of(parts[groups, part], truth.unsqueeze(1), task, score)
-            for part in (slice(0, 1), slice(1, 2), slice(2, None))[: 2 + (parts.shape[1] > 2)]
-        )
-        gap = full - (2 * additive - halves[0] if halves else additive)
-        return torch.stack([full, gap])
+        full, additive, *halves = (_score_of(by_group, groups, score) for by_group in found)
+        return torch.stack([full, full - (2 * additive - halves[0] if halves else additive)])
 
-    known = labelled(target.flatten(0, 1), task).view(target.shape[:2]).any(1).nonzero().flatten()
-    (full, gap), (_, low), (_, high) = jackknife_blocks(len(known), lambda chosen: scores(known[chosen]))
+    (full, gap), (_, low), (_, high) = jackknife_blocks(int(known.sum()), scores)
     return EMAPScores(full, full - gap, gap, low, high)
 
 
-def _score_of(outputs: Tensor, target: Tensor, task: Task, score: Score) -> Tensor:
-    """Return the score of ``(G, H, g, C)`` outputs with ``(G, 1, g, ...)`` targets, as one set of examples."""
-    truth = target.expand(*outputs.shape[:2], *target.shape[2:])
-    return score(*labelled_predictions(outputs, truth, task)).double()
+def _whole_and_halves(parts: Tensor) -> list[Tensor]:
+    """Split ``(G, 2 + H, g, C)`` parts into the model's outputs, UC, and UC from halves where there are any."""
+    full, additive, halves = parts.tensor_split((1, 2), 1)
+    return [full, additive, halves] if halves.shape[1] else [full, additive]
+
+
+def _predicted(outputs: Tensor, target: Tensor, task: Task) -> list[tuple[Tensor, Tensor]]:
+    """Return the predictions and targets of every group, from ``(G, H, g, C)`` outputs and ``(G, g, ...)`` targets."""
+    truth = target.unsqueeze(1).expand(*outputs.shape[:3], *target.shape[2:])
+    return [labelled_predictions(*group, task) for group in zip(outputs, truth, strict=True)]
+
+
+def _score_of(by_group: Sequence[tuple[Tensor, Tensor]], groups: Tensor, score: Score) -> Tensor:
+    """Return the score of some groups as one set of examples."""
+    predicted, truth = (torch.cat(parts) for parts in zip(*(by_group[group] for group in groups), strict=True))
+    return score(predicted, truth).double()

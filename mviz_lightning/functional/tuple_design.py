@@ -143,7 +143,8 @@ class TupleDesign:
 
     def unimodal_halves(self, outputs: Tensor) -> Tensor:
         """Return ``(..., H, g, C)``: UC from half of the draws, H times."""
-        return self._half_weights.to(outputs) @ self._drawn(outputs).unsqueeze(-3)
+        drawn = self._drawn(outputs)
+        return torch.stack([weights.to(outputs) @ drawn[..., rows, :] for rows, weights in self._halves], -3)
 
     def unimodal_without_donors(self, outputs: Tensor, place: int) -> Tensor:
         """Return ``(..., g - 1, C)``: UC of one example without each of its donors in turn."""
@@ -171,12 +172,12 @@ class TupleDesign:
         return additive_fit(self.tuples[: self._rows], self.size)
 
     @cached_property
-    def _half_weights(self) -> Tensor:
-        """``(H, g, R)`` weights of UC from half of the draws."""
+    def _halves(self) -> list[tuple[Tensor, Tensor]]:
+        """Rows of half of the draws, and ``(g, R / 2)`` weights of UC from these; eight times."""
         draw = torch.arange(self._draws).repeat_interleave(self.size).repeat(len(self._blocks))
         halves = anova.half_splits(self._draws, 4, self._seed).flatten(0, 1)
-        chosen = [torch.isin(draw, half) for half in halves]
-        return torch.stack([additive_fit(self.tuples[: self._rows], self.size, among).unimodal for among in chosen])
+        chosen = [torch.isin(draw, half).nonzero()[:, 0] for half in halves]
+        return [(rows, additive_fit(self.tuples[rows], self.size).unimodal) for rows in chosen]
 
     @cached_property
     def _without_first(self) -> Tensor:
