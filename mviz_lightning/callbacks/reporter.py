@@ -8,8 +8,8 @@ from typing import TypeVar
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.figure import share_curves
+from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.explainers.subset_shares.figure import subset_pictures
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History

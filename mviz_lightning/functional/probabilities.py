@@ -28,14 +28,17 @@ def class_probabilities(logits: Tensor) -> Tensor:
     A class's probability is the sigmoid of its margin, the logit less the logarithm of the sum of the others'
     exponentials. Only where margins are tiny or huge are they used, because rows then sum to 1 up to 1e-6 alone.
     """
-    kept = logits != NEVER
+    kept = (logits != NEVER) & (logits != -torch.inf)
     spread = logits - logits.masked_fill(~kept, -torch.inf).amax(-1, keepdim=True)
     largest = float(spread.detach()[kept].abs().amax()) if bool(kept.any()) else 0.0
     if 0 < largest < TINY:
         return (spread * (TINY / largest)).masked_fill(~kept, NEVER).softmax(-1)
     if largest <= SUREST or logits.shape[-1] < 2:
         return logits.softmax(-1)
-    return _resolved(_margins(logits).masked_fill(~kept, NEVER)).sigmoid().masked_fill(~kept, 0.0)
+    margins = _margins(logits).masked_fill(~kept, NEVER)
+    if not bool(margins.isfinite().all()):  # all other classes of a row are masked
+        return logits.softmax(-1)
+    return _resolved(margins).sigmoid().masked_fill(~kept, 0.0)
 
 
 def _margins(logits: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Classes, values and units in words."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +66,7 @@ class Labels:
         return " - right" if record.predicted == record.target else " - wrong"
 
     def decomposition(
-        self, index: int, role: str, unimodal: float, interaction: float, value: float, error: float = math.nan
+        self, index: int, role: str, unimodal: float, interaction: float, value: float, error: float | None = None
     ) -> str:
         """Write an output as the sum of its unimodal contribution (UC) and its interaction (MI), in one line.
 
@@ -77,10 +76,10 @@ class Labels:
             unimodal: UC.
             interaction: MI.
             value: Their sum.
-            error: Standard error of UC and MI; NaN where it is not known.
+            error: Standard error of UC and MI; None where it is not known.
         """
         sign = "+" if interaction >= 0 else "-"
-        bound = "" if math.isnan(error) else f" (±{self._number(INTERVAL * error)})"
+        bound = "" if error is None else f" (±{self._number(INTERVAL * error)})"
         split = f"UC {self._number(unimodal)} {sign} MI {self._number(abs(interaction))}{bound}"
         return self.valued(index, role, value, f" = {split}")
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mviz_lightning.explainers.contribution_shares.subset_keys import bound_of
 from mviz_lightning.explainers.contribution_shares.tables import align, format_number
-from mviz_lightning.explainers.subset_shares.keys import bound_of
 
 SCORES = ("score", "emap_score", "emap_gap", "perceptual", "flips")
 """Kinds of values without an interval that are compared too."""

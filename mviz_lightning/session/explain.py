@@ -12,10 +12,10 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation, Result
+from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
+from mviz_lightning.explainers.contribution_shares.subset_tables import with_subset_tables
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.explainers.subset_shares.figure import subset_pictures
-from mviz_lightning.explainers.subset_shares.tables import with_subset_tables
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.plotting.labels import Labels

@@ -5,8 +5,8 @@ from typing import Any
 
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.explainers.contribution_shares.subset_tables import with_subset_tables
 from mviz_lightning.explainers.contribution_shares.tables import history_table
-from mviz_lightning.explainers.subset_shares.tables import with_subset_tables
 from mviz_lightning.sinks.records import RunRecord
 
 

@@ -12,7 +12,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.categories import categories_of
 from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers.subset_shares.keys import KINDS, SIDES, SubsetKind, key_parts, total_name
+from mviz_lightning.explainers.contribution_shares.subset_keys import KINDS, SIDES, SubsetKind, key_parts, total_name
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.subsets import LEAST, subset_totals
 from mviz_lightning.functional.targets import decided, labelled, rows_of

@@ -65,7 +65,7 @@ def test_by_default_there_are_none(tmp_path):
 def test_the_history_and_the_summary_show_them(tmp_path):
     watch = monitor(measures=["intershap", "shapley"])
     fit(tmp_path, watch, max_epochs=1)
-    header, line = str(watch.history).splitlines()
+    header, line, _ = str(watch.history).splitlines()
     for title in ("InterSHAP", "image Shapley", "text Shapley"):
         assert title in header
     assert f"{watch.history[0].values['intershap']:.3f}" in line

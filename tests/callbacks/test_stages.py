@@ -247,7 +247,8 @@ def test_the_history_prints_a_row_for_each_run(tmp_path):
     fit(tmp_path, watch)
     lines = str(watch.history).splitlines()
     assert lines[0].split()[:2] == ["epoch", "step"]
-    assert len(lines) == 3
+    assert len(lines) == 4
+    assert "for +-0.05 set num_examples to about" in lines[3]
     assert re.match(r"0 +3 ", lines[1])
 
 

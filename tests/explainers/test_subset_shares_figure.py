@@ -6,8 +6,8 @@ from helpers.pictured import seen, undrawn
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from mviz_lightning.explainers.subset_shares.figure import SHOWN, subset_pictures
-from mviz_lightning.explainers.subset_shares.keys import subset_charts, total_name
+from mviz_lightning.explainers.contribution_shares.subset_figure import SHOWN, subset_pictures
+from mviz_lightning.explainers.contribution_shares.subset_keys import subset_charts, total_name
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.panels import COLOURS
 

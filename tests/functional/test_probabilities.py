@@ -83,3 +83,20 @@ def test_masked_classes_stay_impossible() -> None:
 def test_logits_that_are_all_the_same_give_equal_probabilities() -> None:
     assert torch.equal(class_probabilities(torch.full((3, 4), 7.0).double()), torch.full((3, 4), 0.25).double())
     assert torch.equal(label_probabilities(torch.zeros(3, 1).double()), torch.full((3, 1), 0.5).double())
+
+
+@pytest.mark.parametrize("masked", [-torch.inf, NEVER])
+def test_a_masked_class_has_no_probability_and_is_never_the_largest(masked: float) -> None:
+    for others in ([1.0, 2.0], [40.0, -35.0], [1e-30, 3e-30], [1e30, -1e30]):
+        logits = torch.tensor([[others[0], masked, others[1]]], dtype=torch.float64)
+        found = class_probabilities(logits)
+
+        assert float(found[0, 1]) == 0
+        assert int(found.argmax()) == int(logits.argmax())
+        assert bool(found.isfinite().all())
+
+
+def test_a_row_with_a_single_class_is_sure_of_it() -> None:
+    logits = torch.tensor([[-torch.inf, 50.0, -torch.inf], [1.0, 90.0, 2.0]], dtype=torch.float64)
+
+    assert class_probabilities(logits)[0].tolist() == [0, 1, 0]

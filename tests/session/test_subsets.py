@@ -10,7 +10,7 @@ from torch import nn
 
 from mviz_lightning import ConfigurationError, explain
 from mviz_lightning.batch.categories import categories_of
-from mviz_lightning.explainers.subset_shares.keys import key_parts
+from mviz_lightning.explainers.contribution_shares.subset_keys import key_parts
 
 COUNT = 96
 

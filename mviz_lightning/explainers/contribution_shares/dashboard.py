@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mviz_lightning.explainers.subset_shares.keys import subset_charts
+from mviz_lightning.explainers.contribution_shares.subset_keys import subset_charts
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart, Dashboard
 

@@ -118,7 +118,7 @@ class ExplanationFigure:
                 self.drawing.labels.output(output.output),
                 output.unimodal,
                 output.interaction,
-                output.error,
+                math.nan if output.error is None else output.error,
                 self._top_segments(explanation.example, output, "unimodal"),
                 self._top_segments(explanation.example, output, "interaction"),
             ]

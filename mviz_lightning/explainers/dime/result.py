@@ -1,6 +1,5 @@
 """DIME's explanation of single predictions, as plain data."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -50,7 +49,7 @@ class OutputExplanation:
         unimodal: Unimodal contribution (UC).
         interaction: Multimodal interaction (MI); UC and MI add up to the value.
         parts: Modality -> what its segments add.
-        error: Standard error of UC and of MI, from the donors; NaN where there are fewer than three.
+        error: Standard error of UC and of MI, from the donors; None in explanations of older checkpoints.
     """
 
     output: int
@@ -59,7 +58,7 @@ class OutputExplanation:
     unimodal: float
     interaction: float
     parts: Mapping[str, Attribution]
-    error: float = math.nan
+    error: float | None = None
 
     def times(self, unit: float) -> "OutputExplanation":
         """Return the explanation in another unit."""
@@ -69,7 +68,7 @@ class OutputExplanation:
             unimodal=unit * self.unimodal,
             interaction=unit * self.interaction,
             parts={name: part.times(unit) for name, part in self.parts.items()},
-            error=abs(unit) * self.error,
+            error=None if self.error is None else abs(unit) * self.error,
         )
 
 

@@ -2,8 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from mviz_lightning.explainers.contribution_shares.subset_keys import (
+    KINDS,
+    SIDES,
+    SubsetKind,
+    subsets_named,
+    total_name,
+)
 from mviz_lightning.explainers.contribution_shares.tables import align, format_number
-from mviz_lightning.explainers.subset_shares.keys import KINDS, SIDES, SubsetKind, subsets_named, total_name
 
 
 def with_subset_tables(table: str, values: Mapping[str, float], modalities: Sequence[str]) -> str:

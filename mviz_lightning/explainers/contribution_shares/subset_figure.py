@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mviz_lightning.explainers.subset_shares.keys import KINDS, SIDES, SubsetKind, subsets_named, total_name
+from mviz_lightning.explainers.contribution_shares.subset_keys import (
+    KINDS,
+    SIDES,
+    SubsetKind,
+    subsets_named,
+    total_name,
+)
 from mviz_lightning.plotting.canvas import WIDTH, Canvas
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened

@@ -1,1 +1,0 @@
-"""Total effects within classes and subgroups: for whom the model uses a modality."""
