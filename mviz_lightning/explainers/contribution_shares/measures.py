@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.errors import ConfigurationError, listed
 from mviz_lightning.explainers.base import Explainer
-from mviz_lightning.explainers.mm_shap.explainer import MMShap
+from mviz_lightning.explainers.contribution_shares.mm_shap import MMShap
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.coalition_designs import (
     LARGEST,

@@ -9,7 +9,8 @@ from mviz_lightning.explainers.contribution_shares.subset_keys import (
     subsets_named,
     total_name,
 )
-from mviz_lightning.explainers.contribution_shares.tables import align, format_number
+from mviz_lightning.explainers.contribution_shares.tables import format_number
+from mviz_lightning.explainers.text_tables import align
 
 
 def with_subset_tables(table: str, values: Mapping[str, float], modalities: Sequence[str]) -> str:

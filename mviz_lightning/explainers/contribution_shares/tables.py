@@ -2,23 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from mviz_lightning.explainers.text_tables import align
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import RunRecord, State
 
-Cells = Sequence[Sequence[str]]
-
 MEASURE_TITLES = {"shapley": "Shapley", "intershap": "InterSHAP", "mm_shap": "MM-SHAP"}
 """First part of the keys of a measure of another paper -> its name in tables."""
-
-
-def align(table: Cells) -> str:
-    """Lay cells out in columns: the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = (
-        [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        for row in table
-    )
-    return "\n".join("   ".join(line).rstrip() for line in lines)
 
 
 def format_number(value: float | None) -> str:

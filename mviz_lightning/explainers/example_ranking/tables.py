@@ -1,8 +1,8 @@
 """The ranking of examples as a table and as text."""
 
-from mviz_lightning.explainers.contribution_shares.tables import align
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.example_ranking.result import RankedExample, RankingResult
+from mviz_lightning.explainers.text_tables import align
 from mviz_lightning.sinks.records import Table
 
 LISTED = 500

@@ -1,0 +1,15 @@
+"""Tables as text, in columns."""
+
+from collections.abc import Sequence
+
+Cells = Sequence[Sequence[str]]
+
+
+def align(table: Cells) -> str:
+    """Lay cells out in columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = (
+        [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        for row in table
+    )
+    return "\n".join("   ".join(line).rstrip() for line in lines)
