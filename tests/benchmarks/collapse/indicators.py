@@ -70,7 +70,7 @@ def with_twins(runs: Sequence[Record]) -> Indicator:
 
     scores: dict[tuple[Any, ...], list[list[float]]] = {}
     for run in runs:
-        if run["outcome"] == "healthy" and run["recipe"] in ("plain", "dropout"):
+        if run["outcome"] == "used" and run["recipe"] in ("plain", "dropout"):
             scores.setdefault(twin_of(run), []).append([found["truth"]["score"] for found in run["epochs"]])
 
     def indicator(record: Record, epoch: int, modality: str) -> float | None:

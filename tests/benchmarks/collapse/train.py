@@ -18,11 +18,13 @@ from typing import Any
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[3] / "examples")]
 
+import later_recipes  # noqa: F401  its parts
 import torch
 from data import Data, load
 from lightning.pytorch import Callback, Trainer
 from model import LateFusion
 from recipes import PARTS, RunSpec
+from reference_set import ReferenceScores
 from runs import read
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -51,8 +53,9 @@ class Columns(Dataset[dict[str, Tensor]]):
 
 
 def loader(columns: Any, *, shuffle: bool) -> DataLoader[Any]:
-    """Return batches of 64."""
-    return DataLoader(Columns(dict(columns)), 64, shuffle=shuffle, collate_fn=lambda batch: batch)
+    """Return batches of 64; of fewer where an epoch would have too few."""
+    size = min(64, max(8, len(columns["label"]) // 12))
+    return DataLoader(Columns(dict(columns)), size, shuffle=shuffle, collate_fn=lambda batch: batch)
 
 
 def monitor_of(data: Data) -> MultimodalMonitor:
@@ -76,11 +79,12 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
     torch.manual_seed(spec.seed)
     data = load(spec)
     model, monitor, truth = LateFusion(spec, data), monitor_of(data), Truth(data, spec.seed)
+    scores = ReferenceScores(monitor, data)
     folder = tempfile.TemporaryDirectory()
     trainer = Trainer(
         default_root_dir=folder.name,
         max_epochs=spec.epochs,
-        callbacks=[monitor, truth, *callbacks()],
+        callbacks=[monitor, scores, truth, *callbacks()],
         logger=False,
         accelerator="cpu",
         enable_checkpointing=False,
@@ -90,10 +94,13 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
     )
     with folder:
         trainer.fit(model, loader(data.train, shuffle=True), loader(data.validation, shuffle=True))
-    epochs = [{**epoch, "values": row.values} for epoch, row in zip(truth.epochs, monitor.history.fitted, strict=True)]
+    epochs = [
+        {**epoch, "values": row.values, "reference_score": score}
+        for epoch, row, score in zip(truth.epochs, monitor.history.fitted, scores.scores, strict=True)
+    ]
     # A loader that mixes up training pairs takes nothing from what the modality could tell.
     intact = load(replace(spec, recipe="plain")) if spec.recipe == "shuffled" else data
-    told = {"alone": alone(intact), "yardstick": _yardstick(monitor)}
+    told = {"alone": alone(intact), "yardstick": _yardstick(monitor), "reference": scores.indices()}
     return asdict(spec) | told | {"epochs": epochs, "seconds": time.perf_counter() - started}
 
 

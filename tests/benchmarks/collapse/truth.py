@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from data import Data
+from data import LEAKS, Data
 from lightning.pytorch import Callback, LightningModule, Trainer
 from model import LateFusion
 from sklearn.linear_model import Ridge, RidgeClassifier
@@ -14,6 +14,12 @@ from torch import Tensor
 
 EXAMPLES = 1000
 DERANGEMENTS = 2
+LEARNED, USED, SILENT, MISUSED = 0.05, 0.1, 0.05, 0.3
+"""Skill of a model that has learned; reliance on a modality in use, and on a silent one; flips that are misuse."""
+INFORMATIVE, ADDS = 0.1, 0.02
+"""Skill that raw inputs reach alone, and that a healthy twin loses without them, from which they count."""
+COMMON = 0.1
+"""Share of the rarer answer, and skill, from which a single label of several is looked at by itself."""
 
 
 def decided(outputs: Tensor, task: str) -> Tensor:
@@ -86,9 +92,9 @@ def measure(module: LateFusion, part: Mapping[str, Tensor], data: Data, seed: in
     generator = torch.Generator().manual_seed(seed)
     own, label = decided(module(dict(part)), data.task), part["label"]
     base, least = score(own, label, data.task), chance(label, data.task)
-    reliance, flips = {}, {}
+    reliance, flips, single = {}, {}, {}
     for name in data.modalities:
-        scores, changed = [], []
+        scores, changed, alike = [], [], []
         for _ in range(DERANGEMENTS):
             order = torch.randperm(len(label), generator=generator)
             others = torch.empty_like(order)
@@ -96,10 +102,25 @@ def measure(module: LateFusion, part: Mapping[str, Tensor], data: Data, seed: in
             swapped = decided(module({**part, name: part[name][others]}), data.task)
             scores.append(score(swapped, label, data.task))
             changed.append(_changed(own, swapped, data.task))
+            alike.append(_by_label(swapped, label, data.task))
         skill = base - least
         reliance[name] = (base - sum(scores) / DERANGEMENTS) / skill if skill > 0.02 else float("nan")
         flips[name] = sum(changed) / DERANGEMENTS
-    return {"score": base, "chance": least, "reliance": reliance, "flips": flips}
+        single[name] = _largest_drop(_by_label(own, label, data.task), sum(alike) / DERANGEMENTS, label)
+    return {"score": base, "chance": least, "reliance": reliance, "flips": flips, "single": single}
+
+
+def _by_label(predicted: Tensor, label: Tensor, task: str) -> Tensor:
+    """Return the accuracy of every label; nothing in other tasks."""
+    return (predicted == label).float().mean(0) if task == "multilabel" else torch.zeros(0)
+
+
+def _largest_drop(own: Tensor, swapped: Tensor, label: Tensor) -> float:
+    """Return the reliance of that one label which relies most, among labels that are not rare and that are learned."""
+    share = label.float().mean(0)
+    usual = torch.maximum(share, 1 - share)
+    counts = (usual < 1 - COMMON) & (own - usual > COMMON) if len(own) else torch.zeros(0, dtype=torch.bool)
+    return float(((own - swapped) / (own - usual))[counts].max()) if bool(counts.any()) else 0.0
 
 
 def _changed(own: Tensor, swapped: Tensor, task: str) -> float:
@@ -147,18 +168,35 @@ def _raw(values: Tensor, training: Tensor) -> Any:
 def state_at(record: Mapping[str, Any], modality: str, epoch: int = -1) -> str:
     """Return what a modality really is at an epoch.
 
-    ``collapsed``: informative, and hardly any skill and hardly a prediction rests on it; ``healthy``: more than a tenth
-    of the skill does; ``misused``: predictions rest on it, but no skill; ``uninformative``: unused, and raw inputs tell
-    nothing; ``between`` otherwise, and ``unlearned`` where there is no skill.
+    ``used``: more than a tenth of the skill rests on it, or of the skill on one label of several; ``misused``:
+    predictions rest on it, but no skill, or they are worse for it; ``between``: little skill does; ``unlearned``: there
+    is no skill. Where hardly any skill and hardly a prediction rests on it, :func:`silent_state` tells the rest.
     """
     truth = record["epochs"][epoch]["truth"]
     reliance, flips = truth["reliance"][modality], truth["flips"][modality]
-    if math.isnan(reliance) or truth["score"] - truth["chance"] < 0.05 * (1 - truth["chance"]):
+    if math.isnan(reliance) or truth["score"] - truth["chance"] < LEARNED * (1 - truth["chance"]):
         return "unlearned"
-    if reliance > 0.1:
-        return "healthy"
-    if reliance < 0.05:
-        if flips > 0.3:
-            return "misused"
-        return "collapsed" if record["alone"][modality] > 0.1 else "uninformative"
+    if max(reliance, truth.get("single", {}).get(modality, 0.0)) > USED:
+        return "used"
+    if reliance < SILENT:
+        misused = flips > MISUSED or reliance < -SILENT
+        return "misused" if misused else silent_state(record, modality)
     return "between"
+
+
+def silent_state(record: Mapping[str, Any], modality: str) -> str:
+    """Return what a modality is that the model does not use, by what it is worth to a healthy twin, and alone.
+
+    ``collapsed``: the twin loses skill without it; ``leaked``: so it would, but the labels are written into another
+    modality, which makes up for it; ``redundant``: it tells of the labels, and the twin loses nothing; ``unused``: it
+    tells nothing; ``open``: what the twin loses may be nothing, or the modality has no twin.
+    """
+    worth, told = record.get("worth"), record["alone"][modality] > INFORMATIVE
+    if worth is None or modality != record["views"][-1]:
+        return "open" if told else "unused"
+    sure = worth["gain"] > 2 * worth["error"]
+    if worth["gain"] > ADDS and sure:
+        return "leaked" if record["recipe"] in LEAKS else "collapsed"
+    if worth["gain"] > ADDS or (sure and worth["gain"] > ADDS / 2):
+        return "open"
+    return "redundant" if told else "unused"
