@@ -29,12 +29,14 @@ class RunResult:
         note: What a reader of the history has to know.
         explained: Name of every method that was applied -> its result.
         put_off: Whether the time budget put the run off.
+        evidence: Name -> what the alarm reads beside the values.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     explained: Mapping[str, MethodRun] = field(default_factory=dict)
     put_off: bool = False
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -113,7 +115,7 @@ class MeasurementRun:
         explained = self._apply(due, moment, measured.rows)
         rows = measured.rows + sum(found.rows for found in explained.values())
         values = {**measured.values, **_values_of(explained), **self._cost(rows)}
-        return RunResult(values, self.session.pop_notes(), explained)
+        return RunResult(values, self.session.pop_notes(), explained, evidence=measured.evidence)
 
     def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Explain the model as it is now, after a run, whatever the time budget says.

@@ -97,6 +97,7 @@ class TrainerRun:
         folder = trainer_facts.run_folder(trainer, self.name)
         with ranks.raise_on_all_ranks():
             self.alarm = alarm_of(trainer, self.name, self.history.modalities)
+            self.session.judge_by(judged=self.alarm is not None)
             self.keys = self._named_keys()
             sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
             self._arrange(sinks, TimeBudget(max_overhead if self.fits else None))
@@ -160,7 +161,7 @@ class TrainerRun:
             results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
             self._rearrange()
         self._keep(results, *moment)
-        self.row = RunRecord(self.phase, *moment, dict(results.values), results.note)
+        self.row = RunRecord(self.phase, *moment, dict(results.values), results.note, dict(results.evidence))
         self.row = self._judged(self.row)
 
     def _judged(self, row: RunRecord) -> RunRecord:

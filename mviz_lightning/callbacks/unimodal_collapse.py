@@ -49,6 +49,10 @@ class UnimodalCollapse(Alarm):
     * 1: unused. Swapping m among examples changes next to nothing, and no evidence shows that m could help. A notice.
     * 2: collapsed. Unused, although m carries information about the label. An alarm with its evidence and what to try:
       as a warning on the console, in the loggers, and as an alert in W&B.
+    * 3: redundant. Unused; m carries information, and the other modalities carry the same, as far as a regression can
+      see. A notice: the model may do without m, or the others hold a leaked label.
+
+    A modality whose total effect still rises towards the limit is 1 (unused) with a notice that it is not yet learned.
 
     Limits: it cannot see a shortcut that training and validation data share. It cannot see information that only a deep
     network finds in the raw inputs, for example in photographs; name such modalities in ``expected``.
@@ -59,15 +63,22 @@ class UnimodalCollapse(Alarm):
             ``action(trainer, pl_module, verdict)`` when a modality collapses; an error in it ends the training.
         patience: Number of checks in a row that must find a modality unused.
         expected: Names of modalities that are known to be informative. They count as collapsed when they are unused,
-            and no other modality raises an alarm. By default every modality counts if a regression on its raw inputs
-            predicts the labels.
+            and no other modality raises an alarm. By default every modality counts whose raw inputs predict the labels
+            in a regression, unless the others' raw inputs tell the same.
         monitor: Name of the monitor to read, where the trainer has several.
         max_total: Total effect, a share of the outputs' variance, below which a modality does not matter to the
             outputs.
         max_flips: Share of changed predictions (``flips/<m>``) below which it does not matter to the decisions.
-        max_drop: Loss of skill when it is swapped, below which it does not matter to the score.
-        min_skill: Skill from which the model is judged; 0 is the score of a constant answer, 1 a perfect score.
-        min_alone: Share of the labels' variance, from 0 to 1, that the raw inputs of an informative modality explain.
+        max_drop: Loss of skill when it is swapped, below which it does not matter to the score; less in proportion
+            where the skill is below ``min_skill``.
+        min_skill: Skill from which the model is judged, or three of its standard errors where these are less; 0 is the
+            score of a constant answer, 1 a perfect score. It is the skill on all examples that the monitor keeps.
+        min_alone: Share of the labels' variance, from 0 to 1, that the raw inputs of an informative modality explain
+            alone; and at least three standard errors.
+        min_gain: Share of it that they explain beyond the others; and at least three standard errors.
+        max_gain: Gain beyond the others, with two standard errors, below which the modality is redundant.
+        wait: Number of checks within which a rising total must reach the limit to count as not yet learned; 0 for no
+            waiting.
 
     Attributes:
         verdicts: Modality -> verdict of the latest check; empty before the first check.
@@ -92,18 +103,21 @@ class UnimodalCollapse(Alarm):
         max_drop: float = CollapseRule.max_drop,
         min_skill: float = CollapseRule.min_skill,
         min_alone: float = CollapseRule.min_alone,
+        min_gain: float = CollapseRule.min_gain,
+        max_gain: float = CollapseRule.max_gain,
+        wait: int = CollapseRule.wait,
     ) -> None:
         self.action = _resolved(action)
         self.monitor = monitor
         shares = {"max_total": max_total, "max_flips": max_flips, "max_drop": max_drop}
-        shares |= {"min_skill": min_skill, "min_alone": min_alone}
+        shares |= {"min_skill": min_skill, "min_alone": min_alone, "min_gain": min_gain, "max_gain": max_gain}
         for name, value in shares.items():
             if not isinstance(value, Real) or not math.isfinite(value) or (value < 0 and name != "min_skill"):
                 raise ConfigurationError(f"{name}={value!r}: give a share, such as the default.")
         if isinstance(expected, str):
             raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
         named = None if expected is None else tuple(expected)
-        self.rule = CollapseRule(named, at_least(1, "patience", patience), **shares)
+        self.rule = CollapseRule(named, at_least(1, "patience", patience), wait=at_least(0, "wait", wait), **shares)
         self.verdicts: dict[str, Verdict] = {}
         self._changed: list[Verdict] = []
         self._said: set[str] = set()
@@ -169,17 +183,17 @@ class UnimodalCollapse(Alarm):
         if not self._fresh:
             return known
         found: ScoreReference | None = guard(session.score_reference, None)
-        return found and replace(found, alone=known.alone if known else None)
+        return found and (replace(found, alone=known.alone, beyond=known.beyond) if known else found)
 
     def _proven(
         self, row: RunRecord, history: History, reference: ScoreReference, session: Session, guard: Guard
     ) -> tuple[ScoreReference, dict[str, Verdict]]:
-        """Return the verdicts; where a modality is unused, fit the proof from the raw inputs, once, and judge by it."""
+        """Return the verdicts. Where a modality is not used, fit the proofs from the raw inputs, once."""
         verdicts = self._judged(row, history, reference)
-        unproven = reference.alone is None and any(verdict.state for verdict in verdicts.values())
+        unproven = not reference.proven and any(verdict.state for verdict in verdicts.values())
         if not any(session.ranks.gather(unproven)):  # all processes fit the proof, or none
             return reference, verdicts
-        reference = replace(reference, alone=guard(session.fit_raw_input_proof, None))
+        reference = reference.with_proofs(guard(session.fit_proofs, None))
         return reference, self._judged(row, history, reference)
 
     def _judged(self, row: RunRecord, history: History, reference: ScoreReference) -> dict[str, Verdict]:

@@ -12,6 +12,10 @@ REMEDIES = (
     "modality dropout: hide {rest} in some training examples, so that {name} has to answer alone",
     "a larger learning rate for the encoder of {name}, or a smaller one for {rest}; nothing frozen or detached",
 )
+TOLD_BY_OTHERS = (
+    "What {name} tells, {rest} tell{s} too, as far as a regression can see: the model may well do without it.",
+    "If {rest} hold{s} a leaked label, it looks the same: look for one. If {name} must be used, name it in expected=.",
+)
 PERFECT = 0.95
 """Skill above which there is little to gain from a modality that is not used."""
 
@@ -38,6 +42,11 @@ def alert(verdict: Verdict, footer: str = "") -> Alert:
 def _advice(verdict: Verdict) -> list[str]:
     name = verdict.modality
     rest = " and ".join(verdict.rest) if len(verdict.rest) <= NAMED else "the others"
+    if verdict.rose_from is not None:
+        return [f"No alarm while it rises by so much that {name} soon counts as used: nothing to do yet."]
+    if verdict.state is State.REDUNDANT:
+        ending = "s" * (len(verdict.rest) == 1)
+        return [line.format(name=name, rest=rest, s=ending) for line in TOLD_BY_OTHERS]
     if verdict.state is State.UNUSED:
         return [f"That is as it should be if {name} has nothing to add; otherwise name it in expected=."]
     if verdict.state is State.USED:
@@ -58,8 +67,12 @@ def headline(verdict: Verdict) -> str:
         return f"{verdict.modality}: used{since}"
     relied = "has hardly relied on it so far" if verdict.from_start else "no longer relies on it"
     relied = relied if since else "hardly relies on it"
-    proven = ", though it is informative" if verdict.state is State.COLLAPSED else ""
-    return f"{verdict.modality}: {verdict.state.name.lower()}{since}; the model {relied}{proven}"
+    told = {
+        State.COLLAPSED: ", though it is informative",
+        State.REDUNDANT: ", and the others tell the same",
+        State.UNUSED: "" if verdict.rose_from is None else "; not yet learned, its total still rises",
+    }
+    return f"{verdict.modality}: {verdict.state.name.lower()}{since}; the model {relied}{told[verdict.state]}"
 
 
 def evidence(verdict: Verdict) -> list[str]:
@@ -76,7 +89,22 @@ def evidence(verdict: Verdict) -> list[str]:
         swapped = values["score"] - values[f"perceptual/{verdict.modality}"]
         lost = f"{verdict.drop:.1%} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
         lines.append(f"the score is {values['score']:.3f}, and {swapped:.3f} when it is swapped: {lost}")
-    return [*lines, *_proof(verdict)]
+    if verdict.rose_from is not None:
+        lines.append(f"its total rose from {verdict.rose_from:.1%} to {values[key]:.1%} since the check before")
+    return [*lines, *_proof(verdict), *_gain(verdict)]
+
+
+def _gain(verdict: Verdict) -> list[str]:
+    """Return what the raw inputs add to those of the others, and on which outputs; nothing where that is not known."""
+    proof = verdict.beyond
+    if proof is None:
+        return []
+    adds = f"with the raw inputs of the others, it adds {proof.gain:.1%} +- {proof.error:.1%} (standard error)"
+    lines = [f"{adds} of the labels' variance beyond the others"]
+    if proof.outputs:
+        named = ", ".join(f"{one.output} ({one.gain:.0%} +- {one.error:.0%})" for one in proof.outputs)
+        lines.append(f"of the variance of single outputs' labels, it adds most to output {named}")
+    return lines
 
 
 def _proof(verdict: Verdict) -> list[str]:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
+from mviz_lightning.collapse.beyond_others_proof import SURE, BeyondOthersProof
 from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import RunRecord, State
 
 WARM_UP = 2
@@ -15,9 +17,6 @@ WARM_UP = 2
 LOOSE = 2
 """Factor on ``max_total`` below which a modality that changes few decisions still counts as silent."""
 
-SURE = 3.0
-"""Number of standard errors by which the share explained by the raw inputs must exceed 0."""
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -25,14 +24,18 @@ class Verdict:
 
     Attributes:
         modality: Name of the modality.
-        state: Used, unused, or collapsed.
+        state: Used, unused, collapsed, or redundant.
         since: First check of the state; None where every check found the modality used.
         row: The latest check that could be judged; None before there is one.
         rest: Names of the other modalities.
-        skill: Skill of the model at that check, 0 at chance and 1 at perfection; None without labels or scale.
+        skill: Skill of the model at that check, 0 at chance and 1 at perfection, on all fixed examples where it was
+            measured; None without labels or scale.
         drop: Skill lost at that check when the modality is swapped; None without labels or scale.
         alone: Proof from its raw inputs; None where it was not fitted or could not be.
         from_start: Whether no check found the modality used.
+        beyond: Proof of what its raw inputs add to those of the others; None where it was not fitted or could not be.
+        rose_from: Total effect at the check before, where the modality would be collapsed if its total did not rise:
+            it is not yet learned. None otherwise.
     """
 
     modality: str
@@ -44,33 +47,44 @@ class Verdict:
     drop: float | None = None
     alone: RawInputProof | None = None
     from_start: bool = False
+    beyond: BeyondOthersProof | None = None
+    rose_from: float | None = None
 
 
 @dataclass(frozen=True)
 class CollapseRule:
-    """When a modality counts as unused, and when as collapsed.
+    """When a modality counts as unused, collapsed or redundant.
 
     A check is *silent* on a modality when swapping it changes neither the outputs (or little of them, and few
     decisions) nor the score:
     ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and drop < max_drop``.
     Without labels there is no ``drop``, and ``total < 2 * max_total and flips < max_flips`` decides; in a regression,
-    and where all decisions are equal, ``total < max_total``. With M modalities ``max_total`` is multiplied by
-    ``2 / M``.
+    and where all decisions are equal, flips tell nothing. With M modalities ``max_total`` is multiplied by ``2 / M``.
 
-    * Checks count from a skill above ``min_skill`` on: before a model has learned, shares mean nothing.
-    * A modality is *unused* while the last ``patience`` checks are silent on it.
-    * It is *collapsed* if it is unused and informative: it is named in ``expected``, or, without ``expected``, a
-      regression on its raw inputs explains more than ``min_alone`` of the labels' variance and more than three
-      standard errors.
+    * Checks count from a skill above ``min_skill`` on, or above three of its standard errors where these are less, as
+      with 100 classes and more: before a model has learned, shares mean nothing. Below ``min_skill``, ``max_drop`` is
+      smaller in proportion.
+    * While the last ``patience`` checks are silent on it, a modality is not used. Then it is
+    * *collapsed*, if it is named in ``expected``, or its raw inputs explain more than ``min_gain`` of the labels'
+      variance beyond the others and more than three standard errors, or more than ``min_alone`` alone and more than
+      three standard errors, unless it is redundant. With ``expected``, no other modality is collapsed;
+    * *redundant*, if its raw inputs are proven to explain the labels alone, no gain beyond the others is proven, and
+      the gain plus two standard errors is below ``max_gain``;
+    * *unused* otherwise, and also instead of collapsed while it is not yet learned: at every check so far its total
+      has risen, beyond the interval of the new one, the score has not fallen, and with the same steps of the square
+      root of the total it is above the limit within ``wait`` checks.
 
     Attributes:
-        expected: Names of the modalities that must be used; None for all that the regression shows to be informative.
+        expected: Names of the modalities that must be used; None for all that regressions show to be informative.
         patience: Number of silent checks in a row.
         max_total: Total effect, as a share of the outputs' variance, for two modalities.
         max_flips: Share of changed predictions, ``flips/<m>``.
         max_drop: Skill lost when the modality is swapped.
-        min_skill: Skill above which a model has learned.
-        min_alone: Share of the labels' variance, from 0 to 1.
+        min_skill: Skill above which a model has learned, whatever its standard error.
+        min_alone: Share of the labels' variance, from 0 to 1, that an informative modality explains alone.
+        min_gain: Share of it that an informative modality explains beyond the others.
+        max_gain: Share of it up to which a modality counts as redundant.
+        wait: Number of checks; 0 for no waiting.
     """
 
     expected: Sequence[str] | None = None
@@ -79,7 +93,10 @@ class CollapseRule:
     max_flips: float = 0.1
     max_drop: float = 0.05
     min_skill: float = 0.1
-    min_alone: float = 0.05
+    min_alone: float = 0.005
+    min_gain: float = 0.005
+    max_gain: float = 0.01
+    wait: int = 4
 
     def judge(
         self, rows: Sequence[RunRecord], score_reference: ScoreReference, modalities: Sequence[str]
@@ -99,52 +116,120 @@ class CollapseRule:
         return {name: self._verdict(name, of[name], score_reference, modalities) for name in modalities}
 
     def _learned(self, row: RunRecord, number: int, score_reference: ScoreReference) -> bool:
-        skill = skill_of(row, score_reference)
+        skill, error = learned_skill(row, score_reference)
         settled = number >= WARM_UP or row.phase != "fit"
-        return settled if skill is None else skill > self.min_skill
+        return settled if skill is None else skill > min(self.min_skill, SURE * error)
 
     def _verdict(
         self, name: str, rows: Sequence[RunRecord], score_reference: ScoreReference, modalities: Sequence[str]
     ) -> Verdict:
-        share = 2 / len(modalities)
-        silent_at = [self._silent(row, name, score_reference, self.max_total * share) for row in rows]
+        limit = self.max_total * 2 / len(modalities)
+        silent_at = [self._silent(row, name, score_reference, limit) for row in rows]
         marked = groupby(zip(silent_at, rows, strict=True), lambda pair: pair[0])
         runs = [(silent, [row for _, row in run]) for silent, run in marked]
         spells = [place for place, (silent, run) in enumerate(runs) if silent and len(run) >= self.patience]
         unused = bool(spells) and spells[-1] == len(runs) - 1
-        # The first check of the last silent spell, or of the checks that ended it.
-        since = runs[spells[-1] + (not unused)][1][0] if spells else None
-        alone = (score_reference.alone or {}).get(name)
-        return Verdict(
+        verdict = Verdict(
             modality=name,
-            state=State.USED if not unused else State.COLLAPSED if self._informative(name, alone) else State.UNUSED,
-            since=since,
+            # The first check of the last silent spell, or of the checks that ended it.
+            since=runs[spells[-1] + (not unused)][1][0] if spells else None,
             row=rows[-1] if rows else None,
             rest=[other for other in modalities if other != name],
-            skill=skill_of(rows[-1], score_reference) if rows else None,
+            skill=learned_skill(rows[-1], score_reference)[0] if rows else None,
             drop=drop_of(rows[-1], name, score_reference) if rows else None,
-            alone=alone,
+            alone=(score_reference.alone or {}).get(name),
+            beyond=(score_reference.beyond or {}).get(name),
             from_start=all(silent for silent, _ in runs),
         )
+        if not unused:
+            return verdict
+        state = self._state(name, verdict.alone, verdict.beyond)
+        if state is State.COLLAPSED and self._rises(rows, len(runs[-1][1]), name, score_reference, limit):
+            return replace(verdict, state=State.UNUSED, rose_from=rows[-2].values[f"total/{name}"])
+        return replace(verdict, state=state)
 
     def _silent(self, row: RunRecord, name: str, score_reference: ScoreReference, max_total: float) -> bool:
         """Return whether a check is silent on a modality."""
         drop, total = drop_of(row, name, score_reference), row.values[f"total/{name}"]
         undecided = row.values.get(f"flips/{name}", math.inf) < self.max_flips and total < LOOSE * max_total
-        if drop is not None:
-            return (undecided or total < max_total) and drop < self.max_drop
         # The decisions of a model that always decides the same show nothing.
+        undecided = undecided and row.evidence.get("decides", 1.0) > 0
+        if drop is not None:
+            return (undecided or total < max_total) and drop < self._max_drop(row, score_reference)
         return undecided if _decides(row) else total < max_total
 
-    def _informative(self, name: str, alone: RawInputProof | None) -> bool:
-        if self.expected is not None:
-            return name in self.expected
-        return alone is not None and alone.explained > max(self.min_alone, SURE * alone.error)
+    def _max_drop(self, row: RunRecord, score_reference: ScoreReference) -> float:
+        """Return the loss of skill below which a check is silent: of a small skill it is a share."""
+        skill = learned_skill(row, score_reference)[0]
+        small = skill is not None and 0 < skill < self.min_skill
+        return self.max_drop * skill / self.min_skill if small and skill is not None else self.max_drop
+
+    def _state(self, name: str, alone: RawInputProof | None, beyond: BeyondOthersProof | None) -> State:
+        """Return the state of a modality that is not used, by what is proven of it."""
+        tells = alone is not None and alone.explained > max(self.min_alone, SURE * alone.error)
+        adds = beyond is not None and beyond.gain > max(self.min_gain, SURE * beyond.error)
+        nothing = beyond is not None and not adds and beyond.gain + 2 * beyond.error < self.max_gain
+        collapsed = adds or (tells and not nothing) if self.expected is None else name in self.expected
+        return State.COLLAPSED if collapsed else State.REDUNDANT if tells and nothing else State.UNUSED
+
+    def _rises(
+        self, rows: Sequence[RunRecord], silent: int, name: str, score_reference: ScoreReference, limit: float
+    ) -> bool:
+        """Return whether a total has risen at every silent check that could have raised the alarm.
+
+        Args:
+            rows: The checks that were judged.
+            silent: Number of silent ones at their end.
+            name: The modality.
+            score_reference: What scores are measured against.
+            limit: The total from which the modality counts as used.
+        """
+        first = len(rows) - silent + self.patience - 1
+        pairs = [(rows[place - 1], rows[place]) for place in range(max(1, first), len(rows))]
+        found = [rises(*pair, name, limit, self.wait) and not falls(*pair, score_reference) for pair in pairs]
+        return first > 0 and all(found)
+
+
+def rises(before: RunRecord, now: RunRecord, name: str, limit: float, checks: int) -> bool:
+    """Return whether a total rises beyond its interval, and fast enough to reach a limit within some checks.
+
+    The square root of the total is proportional to the weight of the modality in the outputs, so it is what a training
+    changes step by step.
+
+    Args:
+        before: The check before.
+        now: The latest check.
+        name: The modality.
+        limit: The total to reach.
+        checks: Number of further checks.
+    """
+    key = f"total/{name}"
+    first, last, low = before.values[key], now.values[key], now.values.get(bound_name(key, "low"), math.nan)
+    old, new = math.sqrt(max(0.0, first)), math.sqrt(max(0.0, last))
+    return first < low and new + checks * (new - old) >= math.sqrt(limit)
+
+
+def falls(before: RunRecord, now: RunRecord, score_reference: ScoreReference) -> bool:
+    """Return whether the skill has fallen by more than its standard error."""
+    (first, _), (last, error) = learned_skill(before, score_reference), learned_skill(now, score_reference)
+    return first is not None and last is not None and last < first - (0.0 if math.isinf(error) else error)
 
 
 def _decides(row: RunRecord) -> bool:
     """Return whether swapping some modality changed some prediction."""
-    return any(value > 0 for name, value in row.values.items() if name.startswith("flips/"))
+    return row.evidence.get("decides", 1.0) > 0 and any(
+        value > 0 for name, value in row.values.items() if name.startswith("flips/")
+    )
+
+
+def learned_skill(row: RunRecord, score_reference: ScoreReference) -> tuple[float | None, float]:
+    """Return the skill on all fixed examples with its standard error; on the recombined ones, without, where unknown.
+
+    The error is infinite where it is unknown; the skill is None without labels or scale.
+    """
+    if "skill" in row.evidence:
+        return row.evidence["skill"], row.evidence.get("skill_error", math.inf)
+    return skill_of(row, score_reference), math.inf
 
 
 def skill_of(row: RunRecord, score_reference: ScoreReference) -> float | None:

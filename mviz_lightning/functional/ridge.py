@@ -1,6 +1,7 @@
 """How well raw inputs predict the labels without the user's model: kernel ridge regression on held-out examples."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -85,6 +86,31 @@ def gaussian_kernel(kernel: Tensor) -> Tensor:
     return torch.exp(-distances / width) if width > 0 else torch.zeros_like(kernel)
 
 
+@dataclass(frozen=True)
+class KernelChoice:
+    """Which kernels a regression may choose from, and for what.
+
+    Attributes:
+        count: Number of kernels, from the first on.
+        each: Whether every target has a kernel and a penalty of its own; otherwise all targets share them.
+    """
+
+    count: int
+    each: bool = False
+
+    def best(self, errors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the kernel and the penalty of every target, ``(K,)`` each, by the smallest leave-one-out error.
+
+        Args:
+            errors: ``(kernels, penalties, K)`` squared errors.
+        """
+        found = errors[: self.count].nan_to_num(torch.inf)
+        found = found if self.each else found.sum(-1, keepdim=True)
+        # NumPy takes the first of equals: where further kernels tell nothing more, they are not chosen.
+        first = torch.from_numpy(found.flatten(0, 1).numpy().argmin(0)).expand(errors.shape[-1])
+        return first // errors.shape[1], first % errors.shape[1]
+
+
 def kernel_ridge_predictions(kernels: Sequence[Tensor], targets: Tensor, folds: Tensor) -> Tensor:
     """Predict every fold from the other folds by kernel ridge regression (Saunders et al. 1998).
 
@@ -100,13 +126,41 @@ def kernel_ridge_predictions(kernels: Sequence[Tensor], targets: Tensor, folds: 
     Returns:
         ``(N, K)`` predictions.
     """
-    predicted = torch.empty_like(targets)
+    return chosen_predictions(kernels, [KernelChoice(len(kernels))], targets, folds)[0]
+
+
+def chosen_predictions(
+    kernels: Sequence[Tensor], choices: Sequence[KernelChoice], targets: Tensor, folds: Tensor
+) -> list[Tensor]:
+    """Return :func:`kernel_ridge_predictions` for several choices among the same kernels, each fitted once.
+
+    Args:
+        kernels: Kernels, each ``(N, N)``; zeros predict the mean.
+        choices: Which of them each regression may choose.
+        targets: ``(N, K)`` float64.
+        folds: ``(N,)`` fold of every example.
+
+    Returns:
+        ``(N, K)`` predictions for each choice.
+    """
+    predicted = [torch.empty_like(targets) for _ in choices]
     for fold in torch.unique(folds):
         inside, outside = (folds != fold).nonzero()[:, 0], (folds == fold).nonzero()[:, 0]
         mean = targets[inside].mean(0)
-        fits = [_fitted(_centred(kernel, inside, outside), targets[inside] - mean) for kernel in kernels]
-        predicted[outside] = mean + min(fits, key=lambda fit: fit[0])[1]
+        fits = [_Fit.of(*_centred(kernel, inside, outside), targets[inside] - mean) for kernel in kernels]
+        errors = torch.stack([fit.errors for fit in fits])
+        for choice, found in zip(choices, predicted, strict=True):
+            found[outside] = mean + _predicted(fits, *choice.best(errors))
     return predicted
+
+
+def _predicted(fits: Sequence["_Fit"], kernels: Tensor, penalties: Tensor) -> Tensor:
+    """Return ``(n, K)`` held-out predictions of every target by its own kernel and penalty."""
+    found = torch.empty(len(fits[0].across), len(kernels), dtype=torch.float64)
+    for kernel in torch.unique(kernels).tolist():
+        some = (kernels == kernel).nonzero()[:, 0]
+        found[:, some] = fits[kernel].held_out(some, penalties[some])
+    return found
 
 
 def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,18 +175,43 @@ def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, T
     return centred.where(centred.abs() > rounding, 0.0), across - means  # what is multiplied by it adds up to 0
 
 
-def _fitted(parts: tuple[Tensor, Tensor], targets: Tensor) -> tuple[float, Tensor]:
-    """Return the smallest leave-one-out error over the penalties, and the held-out predictions at that penalty."""
-    within, across = parts
-    values, vectors = torch.linalg.eigh(within)
-    values = values.clamp(min=0)
-    along, scale = vectors.T @ targets, float(values.mean()) or 1.0
-    best = (float("inf"), torch.zeros(len(across), targets.shape[1], dtype=targets.dtype))
-    for penalty in PENALTIES:
-        shrunk = values / (values + penalty * scale)
-        leverage = 1 / len(targets) + (vectors.square() @ shrunk)
-        residual = (targets - vectors @ (shrunk[:, None] * along)) / (1 - leverage).clamp(min=1e-6)[:, None]
-        error = float(residual.square().sum())
-        if error < best[0]:
-            best = (error, across @ (vectors @ (along / (values + penalty * scale)[:, None])))
-    return best
+@dataclass(frozen=True)
+class _Fit:
+    """The regressions on one kernel in one training part, at every penalty.
+
+    Attributes:
+        values: ``(n,)`` eigenvalues of the training part's kernel.
+        vectors: ``(n, n)`` its eigenvectors.
+        along: ``(n, K)`` the targets in their coordinates.
+        across: ``(m, n)`` the held-out part's kernel with the training part.
+        errors: ``(penalties, K)`` squared leave-one-out errors in the training part.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    along: Tensor
+    across: Tensor
+    errors: Tensor
+
+    @classmethod
+    def of(cls, within: Tensor, across: Tensor, targets: Tensor) -> "_Fit":
+        values, vectors = torch.linalg.eigh(within)
+        values = values.clamp(min=0)
+        along, squares = vectors.T @ targets, vectors.square()
+        errors = []
+        for penalty in _penalties(values):
+            shrunk = values / (values + penalty)
+            leverage = 1 / len(targets) + squares @ shrunk
+            residual = (targets - vectors @ (shrunk[:, None] * along)) / (1 - leverage).clamp(min=1e-6)[:, None]
+            errors.append(residual.square().sum(0))
+        return cls(values, vectors, along, across, torch.stack(errors))
+
+    def held_out(self, targets: Tensor, penalties: Tensor) -> Tensor:
+        """Return ``(m, k)`` held-out predictions of some targets, ``(k,)``, each at its own penalty."""
+        shrunk = self.along[:, targets] / (self.values[:, None] + _penalties(self.values)[penalties])
+        return self.across @ (self.vectors @ shrunk)
+
+
+def _penalties(values: Tensor) -> Tensor:
+    """Return the penalties that are tried, for a kernel with these eigenvalues."""
+    return torch.tensor(PENALTIES, dtype=values.dtype) * (float(values.mean()) or 1.0)

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from mviz_lightning.functional.scores import graded_accuracy, label_ranking_average_precision
 
 
-class _ExampleMean(Metric):
+class ExampleMean(Metric):
     """The mean of a value of each example."""
 
     full_state_update = False
@@ -37,7 +37,7 @@ class _ExampleMean(Metric):
         return self.total / self.count
 
 
-class GradedAccuracy(_ExampleMean):
+class GradedAccuracy(ExampleMean):
     """Mean target of the label with the largest prediction: the accuracy of VQA (Antol et al. 2015).
 
     The metric of :func:`mviz_lightning.functional.graded_accuracy`, which has the formula. ``update`` takes ``(n, C)``
@@ -49,7 +49,7 @@ class GradedAccuracy(_ExampleMean):
         return graded_accuracy(preds, target)
 
 
-class LabelRankingAveragePrecision(_ExampleMean):
+class LabelRankingAveragePrecision(ExampleMean):
     """How far up the true labels of an example rank, from 0 to 1; mean over examples (Tsoumakas et al. 2010).
 
     The metric of :func:`mviz_lightning.functional.label_ranking_average_precision`, which has the formula. ``update``

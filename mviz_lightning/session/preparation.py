@@ -41,11 +41,13 @@ class Preparation:
         config: What is measured; never changed.
         ranks: The processes that share the work.
         remarks: Lines for the log, and notes for the next row of the history.
+        judged: Whether an alarm reads the runs; they then measure the score on all fixed examples too.
     """
 
     config: SessionConfig
     ranks: Ranks = field(default_factory=Ranks)
     remarks: Remarks = field(default_factory=Remarks)
+    judged: bool = False
     _sampler: ProbeSampler = field(init=False)
     _reading: OutputReading = field(init=False)
     _dry_run: DryRun = field(init=False)
@@ -67,6 +69,10 @@ class Preparation:
     def share_among(self, ranks: Ranks) -> None:
         """Share the work among these processes from now on."""
         self.ranks = ranks
+
+    def judge_by(self, *, judged: bool) -> None:
+        """Measure what an alarm reads from now on, or no longer."""
+        self.judged = judged
 
     def pop_notes(self) -> str:
         """Return what a reader of the next row has to know; each note is returned once."""

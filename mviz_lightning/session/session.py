@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.collapse.raw_input_proof import RawInputProof
+from mviz_lightning.collapse.proofs import Proofs
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
+from mviz_lightning.errors import message_of
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
@@ -25,6 +26,7 @@ from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
+from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
 from mviz_lightning.session.trained_check import TrainedCheck
 
@@ -40,12 +42,14 @@ class Measurement:
         rows: Number of rows evaluated, over all processes.
         seconds: Wall time.
         noise_floor: Share of variance below which a share may be rounding of the model's own number type.
+        evidence: Name -> what an alarm reads beside the values, ``RunRecord.evidence``; empty without an alarm.
     """
 
     values: dict[str, float]
     rows: int
     seconds: float
     noise_floor: float
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,7 +104,28 @@ class Session(Preparation):
         values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
-        return Measurement(values, rows, time.perf_counter() - started, floor)
+        evidence, further = self._evidence(own, rows)
+        return Measurement(values, rows + further, time.perf_counter() - started, floor, evidence)
+
+    def _evidence(self, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
+        """Return what an alarm reads beside the values, and how many rows that took; nothing without an alarm.
+
+        Args:
+            own: ``(K, C)`` outputs of this process's share of the recombined examples.
+            spent: Rows of the budget that were evaluated already.
+        """
+        if not self.judged:
+            return {}, 0
+        (probe, shares, tried), pool = self._read(), self._ready()[0].pool
+        try:
+            further = further_examples(probe, shares.target(probe), pool, shares.task, self.config.left(spent))
+            found = reference_outputs(probe, own, further, tried.evaluator, self.ranks, shares.task)
+            with self.ranks.raise_on_all_ranks():
+                evidence = shares.evidence(probe, found.examples, found.outputs)
+        except Exception as error:  # on all ranks or on none
+            self.remarks.say(f"the score of all {probe.size} fixed examples is unknown: {message_of(error)}")
+            return {}, 0
+        return evidence, found.rows
 
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
@@ -182,9 +207,9 @@ class Session(Preparation):
         """Return what the score is measured against; all processes get the same."""
         return self._agreed(Shares.score_reference)
 
-    def fit_raw_input_proof(self) -> dict[str, RawInputProof]:
-        """Predict the labels from the raw inputs of each modality, without the model; all processes get the same."""
-        return self._agreed(Shares.fit_raw_input_proof)
+    def fit_proofs(self) -> Proofs:
+        """Predict the labels from the raw inputs of the modalities, without the model; all processes get the same."""
+        return self._agreed(Shares.fit_proofs)
 
     def _agreed(self, compute: Callable[[Shares, Probe, int], T]) -> T:
         with self.ranks.raise_on_all_ranks():

@@ -136,6 +136,8 @@ class State(IntEnum):
     """Swapping the modality changes almost nothing, and no information about the labels is found in it."""
     COLLAPSED = 2
     """Swapping the modality changes almost nothing, although it carries information about the labels."""
+    REDUNDANT = 3
+    """Swapping the modality changes almost nothing; it carries information, and the others carry the same."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,9 @@ class RunRecord:
         step: Step on the x-axis of the loggers.
         values: Name without prefix -> value, such as ``{"interaction": 0.2}``; empty when the run failed.
         note: What a reader of the curve has to know: an error, or that the probe was drawn anew.
+        evidence: Name -> what the alarm reads beside the values; files and checkpoints keep it, loggers do not get it.
+            ``skill`` and ``skill_error``: the model's skill on all fixed examples, 0 at chance and 1 at perfection, and
+            its standard error. ``decides``: 1 if the decisions on these examples differ, 0 if all are the same.
 
     Raises:
         ValueError: A value of ``collapse/<m>`` is no :class:`State`.
@@ -186,6 +191,7 @@ class RunRecord:
     step: int
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    evidence: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in self.values.items():
@@ -199,7 +205,8 @@ class RunRecord:
 
     def state(self) -> dict[str, Any]:
         """Return plain types, for files and checkpoints."""
-        return {entry.metadata.get("key", entry.name): getattr(self, entry.name) for entry in fields(self)}
+        state = {entry.metadata.get("key", entry.name): getattr(self, entry.name) for entry in fields(self)}
+        return state if self.evidence else {name: found for name, found in state.items() if name != "evidence"}
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def main(folder: Path) -> None:
     reporter.share_curves = blank
     found = {"acts": Case(folder).run(), "stops": Case(folder, action="stop").run()}
     if rank == 1:
-        Shares.fit_raw_input_proof = broken
+        Shares.fit_proofs = broken
     found["fails"] = Case(folder, action="stop", max_epochs=4).run()
     (folder / f"rank{rank}.json").write_text(json.dumps(found))
 

@@ -130,8 +130,8 @@ def test_an_alarm_that_stood_at_the_checkpoint_is_not_told_again(tmp_path, then,
 
 @same_folder
 def test_raw_inputs_are_asked_once_also_by_a_training_that_is_resumed(tmp_path, monkeypatch):
-    calls, whole = [], Shares.fit_raw_input_proof
-    monkeypatch.setattr(Shares, "fit_raw_input_proof", lambda *given: (calls.append(given), whole(*given))[1])
+    calls, whole = [], Shares.fit_proofs
+    monkeypatch.setattr(Shares, "fit_proofs", lambda *given: (calls.append(given), whole(*given))[1])
     with unheard():
         resumed(tmp_path, "- text text - text text", "- text text", (watching(), alarm()), (watching(), alarm()))
     assert len(calls) == 1
@@ -253,7 +253,7 @@ def test_scores_of_the_user_s_own(tmp_path, caplog, kind, score, expected):
     assert len(said) == refuses_constants
 
 
-@pytest.mark.parametrize("method", ["score_reference", "fit_raw_input_proof"])
+@pytest.mark.parametrize("method", ["score_reference", "fit_proofs"])
 def test_an_error_in_judging_costs_the_judgement_and_not_the_training(tmp_path, monkeypatch, method):
     monkeypatch.setattr(Shares, method, broken)
     watch, seen = watching(), Seen()
@@ -270,7 +270,7 @@ def broken(*_):
 
 
 def test_without_the_raw_inputs_an_expected_modality_still_collapses(tmp_path, monkeypatch):
-    monkeypatch.setattr(Shares, "fit_raw_input_proof", broken)
+    monkeypatch.setattr(Shares, "fit_proofs", broken)
     watch = watching()
     with pytest.warns(MonitorWarning, match="no such luck"):
         train(tmp_path, "text text text", watch, alarm(expected=["text"]))
@@ -278,21 +278,21 @@ def test_without_the_raw_inputs_an_expected_modality_still_collapses(tmp_path, m
 
 
 def test_a_training_is_not_stopped_without_a_word(tmp_path, monkeypatch):
-    monkeypatch.setattr(Shares, "fit_raw_input_proof", broken)
+    monkeypatch.setattr(Shares, "fit_proofs", broken)
     chosen = trainer(tmp_path, watching(), alarm(expected=["text"], action="stop"), max_epochs=4)
     with heard() as alarms, pytest.warns(MonitorWarning, match="no such luck"):
         fit(chosen, Known("text"))
     assert (chosen.current_epoch < 4) == bool(alarms)
 
 
-@pytest.mark.parametrize("method", ["score_reference", "fit_raw_input_proof"])
+@pytest.mark.parametrize("method", ["score_reference", "fit_proofs"])
 def test_errors_in_judging_can_be_asked_for(tmp_path, monkeypatch, method):
     monkeypatch.setattr(Shares, method, broken)
     with pytest.raises(KeyError, match="no such luck"):
         train(tmp_path, "text text", watching(on_error="raise"), alarm())
 
 
-@pytest.mark.parametrize("method", ["score_reference", "fit_raw_input_proof"])
+@pytest.mark.parametrize("method", ["score_reference", "fit_proofs"])
 def test_what_fails_once_is_asked_again(tmp_path, monkeypatch, method):
     asked, real = [], getattr(Shares, method)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mviz_lightning import Modality
 from mviz_lightning.batch import BatchSchema, Probe
-from mviz_lightning.collapse.raw_input_proof import FEWEST, FOLDS, RawInputProof, encoded, fit_raw_input_proof
+from mviz_lightning.collapse.raw_input_proof import RawInputProof, fit_raw_input_proof
+from mviz_lightning.collapse.raw_inputs import FEWEST, FOLDS, encoded
 from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.functional import Task
 from mviz_lightning.modalities import modality_type_of

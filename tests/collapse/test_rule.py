@@ -76,8 +76,8 @@ def verdict(
 def states(
     rows: Sequence[RunRecord], found: CollapseRule | None = None, score_reference: ScoreReference = ACCURACY
 ) -> str:
-    """The states after every check: . used, U unused, C collapsed."""
-    return "".join(".UC"[verdict(rows[: last + 1], found, score_reference).state] for last in range(len(rows)))
+    """The states after every check: . used, U unused, C collapsed, R redundant."""
+    return "".join(".UCR"[verdict(rows[: last + 1], found, score_reference).state] for last in range(len(rows)))
 
 
 # -- Patience ----------------------------------------------------------------------------------------------------------
@@ -405,8 +405,8 @@ def test_each_of_three_modalities_has_its_own_verdict() -> None:
     assert [verdict.modality for verdict in found.values()] == ["a", "b", "c"] == list(found)
 
 
-def test_states_are_numbers_that_rise_with_what_is_wrong() -> None:
-    assert [int(state) for state in (USED, UNUSED, COLLAPSED)] == [0, 1, 2]
+def test_states_are_numbers() -> None:
+    assert [int(state) for state in (USED, UNUSED, COLLAPSED, State.REDUNDANT)] == [0, 1, 2, 3]
     assert state_names(("a", "b")) == ["collapse/a", "collapse/b"]
 
 
@@ -564,8 +564,8 @@ def test_nothing_is_marked_where_everything_is_used(rows: list[RunRecord]) -> No
 def test_states_are_a_diagram_of_their_own() -> None:
     titles = {chart.title: chart.keys for chart in dashboard("mviz", ("a", "b"), state_names("ab")).charts}
 
-    assert titles["0 used, 1 unused, 2 collapsed"] == ["mviz/collapse/a", "mviz/collapse/b"]
-    assert "0 used, 1 unused, 2 collapsed" not in {
+    assert titles["0 used, 1 unused, 2 collapsed, 3 redundant"] == ["mviz/collapse/a", "mviz/collapse/b"]
+    assert "0 used, 1 unused, 2 collapsed, 3 redundant" not in {
         chart.title for chart in dashboard("mviz", ("a", "b"), state_names("a")).charts
     }
 

@@ -19,7 +19,8 @@ from torchmetrics.classification import (
     MultilabelAveragePrecision,
 )
 
-from mviz_lightning.collapse.raw_input_proof import RawInputProof, encoded, fit_raw_input_proof
+from mviz_lightning.collapse.raw_input_proof import RawInputProof, fit_raw_input_proof
+from mviz_lightning.collapse.raw_inputs import encoded
 from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.functional import Task
 from mviz_lightning.metrics import GradedAccuracy, LabelRankingAveragePrecision, default_score

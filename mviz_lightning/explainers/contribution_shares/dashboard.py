@@ -29,5 +29,5 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Dash
         charts.append(Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]))
     states = [f"collapse/{modality}" for modality in modalities]
     if set(states) <= set(keys):
-        charts.append(Chart("0 used, 1 unused, 2 collapsed", states))
+        charts.append(Chart("0 used, 1 unused, 2 collapsed, 3 redundant", states))
     return Dashboard(name, [Chart(c.title, [f"{name}/{key}" for key in c.keys], c.band) for c in charts])

@@ -8,12 +8,16 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.collapse.raw_input_proof import RawInputProof, encoded, fit_raw_input_proof
+from mviz_lightning.collapse.proofs import Proofs, fit_proofs
+from mviz_lightning.collapse.raw_inputs import encoded
 from mviz_lightning.collapse.score_reference import ScoreReference, anchors
+from mviz_lightning.collapse.skill import Skill, measured_skill
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Design, Task, design
+from mviz_lightning.functional.outputs import decisions
 from mviz_lightning.functional.rounding import beyond_rounding
+from mviz_lightning.functional.scores import comparable, labelled_predictions
 from mviz_lightning.functional.targets import decided, graded, labelled
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 from mviz_lightning.metrics.score_forms import fitted
@@ -130,10 +134,45 @@ class Shares:
         known = scored[labelled(scored, self.task)]
         return anchors(self._score(outputs, target), self.task, known, outputs)
 
-    def fit_raw_input_proof(self, probe: Probe, outputs: int) -> dict[str, RawInputProof]:
-        """Return what the raw inputs of every modality tell about the labels; nothing without labels."""
+    def evidence(self, probe: Probe, examples: Tensor, outputs: Tensor) -> dict[str, float]:
+        """Return what an alarm reads beside the values, by name; see ``RunRecord.evidence``.
+
+        Args:
+            probe: The examples.
+            examples: ``(n,)`` long: indices in the probe.
+            outputs: ``(n, C)`` their outputs.
+        """
+        found = self.skill(probe, examples, outputs)
+        told = {} if found is None else found.evidence
+        if self.task == "regression":
+            return told
+        choices = decisions(comparable(outputs, self.task), self.task)
+        return told | {"decides": float((choices != choices[:1]).any())}
+
+    def skill(self, probe: Probe, examples: Tensor, outputs: Tensor) -> Skill | None:
+        """Return the model's skill on real examples; None without labels, or where the score has no scale.
+
+        Args:
+            probe: The examples.
+            examples: ``(n,)`` long: indices in the probe.
+            outputs: ``(n, C)`` their outputs.
+        """
         target = self.target(probe)
-        return {} if target is None else fit_raw_input_proof(probe, target, self.task, outputs, self.seed)
+        if target is None:
+            return None
+        predicted, known = labelled_predictions(comparable(outputs, self.task), target[examples], self.task)
+        return measured_skill(self._score(outputs.shape[1], target), self.task, predicted, known, outputs.shape[1])
+
+    def fit_proofs(self, probe: Probe, outputs: int, kin: Tensor | None = None) -> Proofs:
+        """Return what the raw inputs of every modality tell about the labels; nothing without labels.
+
+        Args:
+            probe: The examples.
+            outputs: Scores of one example, C.
+            kin: ``(N,)`` long: examples with the same number are kin; None where no two are.
+        """
+        target = self.target(probe)
+        return Proofs() if target is None else fit_proofs(probe, target, self.task, outputs, self.seed, kin)
 
     def _score(self, outputs: int, target: Tensor) -> Metric:
         if self.score is None:

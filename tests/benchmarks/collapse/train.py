@@ -107,9 +107,7 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
 def _yardstick(monitor: MultimodalMonitor) -> dict[str, Any]:
     """Return what the alarm measures scores and modalities against, as it would if it had to."""
     session = monitor._run.session
-    return session.score_reference().state() | {
-        "alone": {name: vars(told) for name, told in session.fit_raw_input_proof().items()}
-    }
+    return session.score_reference().with_proofs(session.fit_proofs()).state()
 
 
 def key(found: Any) -> str:

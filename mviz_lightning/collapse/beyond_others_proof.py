@@ -1,0 +1,117 @@
+"""Whether a modality tells what the others do not: regressions of the labels with and without its raw inputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import log, sqrt
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.collapse.raw_inputs import RawInputs
+from mviz_lightning.functional import gaussian_kernel
+from mviz_lightning.functional.ridge import KernelChoice, chosen_predictions
+
+NAMED_OUTPUTS = 8
+"""Largest number of single outputs that a proof names, those with the largest gain."""
+
+SURE = 3.0
+"""Number of standard errors by which a share of variance must exceed 0 to count as proven."""
+
+
+@dataclass(frozen=True)
+class OutputGain:
+    """What a modality adds to the prediction of one output's label.
+
+    Attributes:
+        output: Number of the output, from 0.
+        gain: Share of this label's variance.
+        error: Standard error of ``gain``.
+    """
+
+    output: int
+    gain: float
+    error: float
+
+
+@dataclass(frozen=True)
+class BeyondOthersProof:
+    """How much of the labels' variance a modality's raw inputs explain beyond those of the others, held out.
+
+    Attributes:
+        gain: Share of the labels' variance, classes as one-hot; 0 or below where the modality adds nothing.
+        error: Standard error of ``gain``.
+        examples: Number of held-out examples.
+        outputs: The outputs on which a gain is proven, by more standard errors the more outputs there are; the largest
+            gains first.
+    """
+
+    gain: float
+    error: float
+    examples: int
+    outputs: Sequence[OutputGain] = field(default_factory=list)
+
+
+def prove_beyond_others(inputs: RawInputs, name: str) -> BeyondOthersProof | None:
+    """Return what the raw inputs of a modality add to those of the others; None where no other has numbers.
+
+    Kernel ridge regression of the labels on (others and m) against (others). With ``K`` the kernel of m and ``o`` the
+    mean kernel of the others, each with a mean diagonal of 1, and ``G`` the Gaussian kernel of a kernel: the others
+    choose among the mean, ``o``, ``G(o)``, ``(1 + o)^2`` and ``G(o)^2 + 2 G(o)``; both among these and ``o + K``,
+    ``G(o + K)``, ``G(o) + G(K)``, ``(1 + o)(1 + K)`` and ``G(o) G(K) + G(o) + G(K)``, all by the leave-one-out error
+    inside the training part. A copy of the others adds no kernel to theirs, so it gains 0; partners of an XOR gain.
+
+    Args:
+        inputs: The labelled examples.
+        name: The modality, m.
+    """
+    others = [other for other in inputs.kernels if other != name]
+    if not others:
+        return None
+    kernels, folds = nested_kernels(inputs, name, others), inputs.folds(name)
+    choices = [KernelChoice(OTHERS), KernelChoice(len(kernels))]
+    choices += [KernelChoice(choice.count, each=True) for choice in choices if inputs.wanted.shape[1] > 1]
+    squares = [(inputs.wanted - found).square() for found in chosen_predictions(kernels, choices, inputs.wanted, folds)]
+    gained = squares[0] - squares[1]
+    variance = (inputs.wanted - inputs.usual(folds)).square().mean(0)
+    mean, error = inputs.mean_and_error(gained.sum(1), name)
+    single = _of_outputs(inputs, name, squares[2] - squares[3], variance) if len(squares) > 2 else []
+    return BeyondOthersProof(
+        float(mean / variance.sum()), float(error / variance.sum()), len(gained), single[:NAMED_OUTPUTS]
+    )
+
+
+OTHERS = 5
+"""Number of kernels of the others alone, the first of :func:`nested_kernels`."""
+
+
+def nested_kernels(inputs: RawInputs, name: str, others: Sequence[str]) -> list[Tensor]:
+    """Return the kernels of the others alone, then those of the others together with a modality, ``(n, n)`` each."""
+    unit = {other: _unit(kernel) for other, kernel in inputs.kernels.items()}
+    rest, own = torch.stack([unit[other] for other in others]).mean(0), unit[name]
+    bent, own_bent = gaussian_kernel(rest), gaussian_kernel(own)
+    alone = [torch.zeros_like(rest), rest, bent, (1 + rest).square(), bent * bent + 2 * bent]
+    summed = bent + own_bent
+    both = [rest + own, gaussian_kernel(rest + own), summed, (1 + rest) * (1 + own), bent * own_bent + summed]
+    return [*alone, *both]
+
+
+def _unit(kernel: Tensor) -> Tensor:
+    """Return a kernel with a mean diagonal of 1; zeros where the inputs do not vary."""
+    size = kernel.diagonal().mean()
+    return kernel / size if size > 0 else kernel
+
+
+def _of_outputs(inputs: RawInputs, name: str, gained: Tensor, variance: Tensor) -> list[OutputGain]:
+    """Return the outputs on which a gain is proven, the largest gains first."""
+    mean, error = (found / variance for found in inputs.mean_and_error(gained, name))
+    proven = (mean > sure_of(len(variance)) * error).nonzero()[:, 0]
+    order = proven[mean[proven].argsort(descending=True)].tolist()
+    return [OutputGain(int(inputs.columns[place]), float(mean[place]), float(error[place])) for place in order]
+
+
+def sure_of(count: int) -> float:
+    """Return how many standard errors prove one of several values: the largest of C normal numbers is rarely larger.
+
+    ``sqrt(9 + 2 ln C)``: a normal number exceeds it with a probability below ``exp(-4.5) / C``.
+    """
+    return sqrt(SURE**2 + 2 * log(count))

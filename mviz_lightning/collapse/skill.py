@@ -1,0 +1,84 @@
+"""The model's skill on all fixed examples, with its standard error: whether it has begun to learn."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
+
+from mviz_lightning.collapse.score_reference import anchors, scored
+from mviz_lightning.functional import Task
+from mviz_lightning.metrics.example_scores import ExampleMean
+from mviz_lightning.metrics.score_forms import FittedScore
+
+PARTS = 16
+"""Parts of the examples that the jackknife leaves out, one at a time."""
+
+
+@dataclass(frozen=True)
+class Skill:
+    """Where a score lies between chance (0) and perfection (1).
+
+    Attributes:
+        value: The skill.
+        error: Its standard error; infinite where the score gives no number on parts of the examples.
+    """
+
+    value: float
+    error: float
+
+    @property
+    def evidence(self) -> dict[str, float]:
+        """What a run keeps: finite numbers by name."""
+        named = {"skill": self.value, "skill_error": self.error}
+        return {name: number for name, number in named.items() if math.isfinite(number)}
+
+
+def measured_skill(score: Metric, task: Task, predicted: Tensor, target: Tensor, outputs: int) -> Skill | None:
+    """Return the skill of predictions; None where the score does not tell chance from perfection.
+
+    Args:
+        score: A torchmetric of predictions and targets; larger may be better or worse.
+        task: What the outputs stand for.
+        predicted: ``(n, C)`` or ``(n,)`` predictions (probabilities or values) of labelled examples.
+        target: ``(n, ...)`` their labels in the shape that metrics take.
+        outputs: Scores of one example, C.
+    """
+    with warnings.catch_warnings():  # parts of the examples may lack a class
+        warnings.simplefilter("ignore")
+        reference = anchors(score, task, target, outputs)
+        value = scored(score, predicted, target, task)
+        skill = None if value is None else reference.skill(value)
+        if value is None or skill is None or reference.chance is None or reference.perfect is None:
+            return None
+        error = standard_error(score, value, predicted, target, task)
+    return Skill(skill, error / abs(reference.perfect - reference.chance))
+
+
+def standard_error(score: Metric, value: float, predicted: Tensor, target: Tensor, task: Task) -> float:
+    """Return the standard error of a score of n examples.
+
+    Shares of right answers: ``sqrt(s (1 - s) / n)``. Means of a value of each example: the values' standard deviation
+    over ``sqrt(n)``. All others (R2, AUROC, a metric of the user's own): the jackknife that leaves out each of 16
+    random parts, ``sqrt((G - 1) / G * sum_j (s_(j) - mean)^2)``; infinite where a part gives no number.
+    """
+    inner = score.score if isinstance(score, FittedScore) else score
+    if isinstance(inner, BinaryAccuracy) or (isinstance(inner, MulticlassAccuracy) and inner.average == "micro"):
+        return math.sqrt(max(0.0, value * (1 - value)) / len(target))
+    if isinstance(inner, ExampleMean):
+        given = score.form(predicted, target) if isinstance(score, FittedScore) else (predicted, target)
+        return float(inner.values(*given).std() / math.sqrt(len(target)))
+    return _jackknifed(lambda kept: scored(score, predicted[kept], target[kept], task), len(target))
+
+
+def _jackknifed(statistic: Callable[[Tensor], float | None], count: int) -> float:
+    """Return the standard error of a statistic of examples, without one of 16 parts at a time."""
+    parts = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % PARTS
+    found = [statistic((parts != part).nonzero()[:, 0]) for part in range(PARTS)]
+    values = torch.tensor([math.nan if one is None else one for one in found], dtype=torch.float64)
+    error = float(((PARTS - 1) / PARTS * (values - values.mean()).square().sum()).sqrt())
+    return error if math.isfinite(error) else math.inf
