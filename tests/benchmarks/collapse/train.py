@@ -24,13 +24,13 @@ from data import Data, load
 from lightning.pytorch import Callback, Trainer
 from model import LateFusion
 from recipes import PARTS, RunSpec
-from reference_set import ReferenceScores
+from reference_set import reference_indices
 from runs import read
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from truth import Truth, alone
 
-from mviz_lightning import Modality, MultimodalMonitor
+from mviz_lightning import Modality, MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.sinks.files import append_line
 
 
@@ -79,12 +79,11 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
     torch.manual_seed(spec.seed)
     data = load(spec)
     model, monitor, truth = LateFusion(spec, data), monitor_of(data), Truth(data, spec.seed)
-    scores = ReferenceScores(monitor, data)
     folder = tempfile.TemporaryDirectory()
     trainer = Trainer(
         default_root_dir=folder.name,
         max_epochs=spec.epochs,
-        callbacks=[monitor, scores, truth, *callbacks()],
+        callbacks=[monitor, truth, *(callbacks() or [UnimodalCollapse()])],
         logger=False,
         accelerator="cpu",
         enable_checkpointing=False,
@@ -95,12 +94,12 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
     with folder:
         trainer.fit(model, loader(data.train, shuffle=True), loader(data.validation, shuffle=True))
     epochs = [
-        {**epoch, "values": row.values, "reference_score": score}
-        for epoch, row, score in zip(truth.epochs, monitor.history.fitted, scores.scores, strict=True)
+        {**epoch, "values": row.values, "evidence": row.evidence}
+        for epoch, row in zip(truth.epochs, monitor.history.fitted, strict=True)
     ]
     # A loader that mixes up training pairs takes nothing from what the modality could tell.
     intact = load(replace(spec, recipe="plain")) if spec.recipe == "shuffled" else data
-    told = {"alone": alone(intact), "yardstick": _yardstick(monitor), "reference": scores.indices()}
+    told = {"alone": alone(intact), "yardstick": _yardstick(monitor), "reference": reference_indices(monitor, data)}
     return asdict(spec) | told | {"epochs": epochs, "seconds": time.perf_counter() - started}
 
 

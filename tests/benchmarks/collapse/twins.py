@@ -22,7 +22,7 @@ from model import LateFusion
 from recipes import PARTS, RunSpec
 from runs import read
 from torch import Tensor
-from truth import COMMON, chance, decided
+from truth import COMMON, chance, is_rare, right
 
 from mviz_lightning.sinks.files import append_line
 
@@ -41,7 +41,7 @@ def world(found: Any) -> dict[str, Any]:
 
 
 def errors(spec: RunSpec, data: Data) -> Tensor:
-    """Return ``(N, L)`` errors of a model on the validation examples, one column for each label."""
+    """Return ``(N, L)`` errors of a model on the validation examples, as parts of :func:`truth.right`."""
     torch.manual_seed(spec.seed)
     model, label = LateFusion(spec, data), data.train["label"]
     optimizer = torch.optim.AdamW(model.parameters(), spec.rate)
@@ -54,10 +54,7 @@ def errors(spec: RunSpec, data: Data) -> Tensor:
             optimizer.step()
     model.eval()
     with torch.no_grad():
-        predicted = decided(model(dict(data.validation)), data.task)
-    told = data.validation["label"].reshape(len(predicted), -1)
-    predicted = predicted.reshape(len(told), -1)
-    return (predicted - told).square() if data.task == "regression" else (predicted != told).float()
+        return 1 - right(model(dict(data.validation)), data.validation["label"], data.task)
 
 
 def gains(spec: RunSpec, seed: int) -> tuple[Tensor, Tensor]:
@@ -76,14 +73,11 @@ def _parts(data: Data) -> dict[str, Any]:
 
 
 def _by_chance(data: Data) -> Tensor:
-    """Return the error of the best constant answer, for every label."""
+    """Return the error of the best constant answer: of every label, or of all together."""
     label = data.validation["label"]
-    if data.task == "regression":
-        return label.var(correction=0).reshape(1)
-    columns = label.reshape(len(label), -1).T
-    return torch.tensor(
-        [1 - chance(column, "multiclass" if data.task != "multilabel" else data.task) for column in columns]
-    )
+    if data.task != "multilabel" or is_rare(label):
+        return torch.tensor([1 - chance(label, data.task)])
+    return torch.tensor([1 - chance(column, "binary") for column in label.T])
 
 
 def worth(key: dict[str, Any]) -> dict[str, Any]:
