@@ -97,7 +97,7 @@ class TrainerRun:
         folder = trainer_facts.run_folder(trainer, self.name)
         with ranks.raise_on_all_ranks():
             self.alarm = alarm_of(trainer, self.name, self.history.modalities)
-            self.session.judge_by(judged=self.alarm is not None)
+            self.session.judge_by(judged=self.alarm is not None, kin=None if self.alarm is None else self.alarm.kin)
             self.keys = self._named_keys()
             sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
             self._arrange(sinks, TimeBudget(max_overhead if self.fits else None))

@@ -66,6 +66,9 @@ class UnimodalCollapse(Alarm):
             and no other modality raises an alarm. By default every modality counts whose raw inputs predict the labels
             in a regression, unless the others' raw inputs tell the same.
         monitor: Name of the monitor to read, where the trainer has several.
+        kin: Path of a leaf of the batch that tells which examples belong together, for example ``"metadata.patient"``:
+            one string or number per example, such as a patient, a video or a site. The proofs from raw inputs never
+            predict an example from its kin.
         max_total: Total effect, a share of the outputs' variance, below which a modality does not matter to the
             outputs.
         max_flips: Share of changed predictions (``flips/<m>``) below which it does not matter to the decisions.
@@ -77,6 +80,8 @@ class UnimodalCollapse(Alarm):
             alone; and at least three standard errors.
         min_gain: Share of it that they explain beyond the others; and at least three standard errors.
         max_gain: Gain beyond the others, with two standard errors, below which the modality is redundant.
+        max_single: Share of one output's variance from which a modality counts as used, where there are more than 16
+            outputs: it may decide one of forty labels.
         wait: Number of checks within which a rising total must reach the limit to count as not yet learned; 0 for no
             waiting.
 
@@ -98,6 +103,7 @@ class UnimodalCollapse(Alarm):
         patience: int = 2,
         expected: Sequence[str] | None = None,
         monitor: str | None = None,
+        kin: str | None = None,
         max_total: float = CollapseRule.max_total,
         max_flips: float = CollapseRule.max_flips,
         max_drop: float = CollapseRule.max_drop,
@@ -105,12 +111,16 @@ class UnimodalCollapse(Alarm):
         min_alone: float = CollapseRule.min_alone,
         min_gain: float = CollapseRule.min_gain,
         max_gain: float = CollapseRule.max_gain,
+        max_single: float = CollapseRule.max_single,
         wait: int = CollapseRule.wait,
     ) -> None:
         self.action = _resolved(action)
-        self.monitor = monitor
+        self.monitor, self.kin = monitor, str(kin) if isinstance(kin, int) else kin  # as a target may be given
+        if not isinstance(self.kin, str | None):
+            raise ConfigurationError(f"kin={kin!r}: give the path of one leaf of the batch, such as 'patient'.")
         shares = {"max_total": max_total, "max_flips": max_flips, "max_drop": max_drop}
         shares |= {"min_skill": min_skill, "min_alone": min_alone, "min_gain": min_gain, "max_gain": max_gain}
+        shares["max_single"] = max_single
         for name, value in shares.items():
             if not isinstance(value, Real) or not math.isfinite(value) or (value < 0 and name != "min_skill"):
                 raise ConfigurationError(f"{name}={value!r}: give a share, such as the default.")

@@ -89,6 +89,10 @@ def evidence(verdict: Verdict) -> list[str]:
         swapped = values["score"] - values[f"perceptual/{verdict.modality}"]
         lost = f"{verdict.drop:.1%} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
         lines.append(f"the score is {values['score']:.3f}, and {swapped:.3f} when it is swapped: {lost}")
+    single = verdict.row.evidence.get(f"single/{verdict.modality}")
+    if single is not None:
+        output = verdict.row.evidence.get(f"single_output/{verdict.modality}", math.nan)
+        lines.append(f"of single outputs, it changes most of output {output:g}: {max(0.0, single):.1%} of its variance")
     if verdict.rose_from is not None:
         lines.append(f"its total rose from {verdict.rose_from:.1%} to {values[key]:.1%} since the check before")
     return [*lines, *_proof(verdict), *_gain(verdict)]

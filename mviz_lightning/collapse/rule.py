@@ -61,13 +61,16 @@ class CollapseRule:
     Without labels there is no ``drop``, and ``total < 2 * max_total and flips < max_flips`` decides; in a regression,
     and where all decisions are equal, flips tell nothing. With M modalities ``max_total`` is multiplied by ``2 / M``.
 
+    With more than 16 outputs, a check is not silent on a modality that decides ``max_single`` of the variance of one.
+
     * Checks count from a skill above ``min_skill`` on, or above three of its standard errors where these are less, as
       with 100 classes and more: before a model has learned, shares mean nothing. Below ``min_skill``, ``max_drop`` is
       smaller in proportion.
     * While the last ``patience`` checks are silent on it, a modality is not used. Then it is
     * *collapsed*, if it is named in ``expected``, or its raw inputs explain more than ``min_gain`` of the labels'
-      variance beyond the others and more than three standard errors, or more than ``min_alone`` alone and more than
-      three standard errors, unless it is redundant. With ``expected``, no other modality is collapsed;
+      variance beyond the others and more than three standard errors, or surely something of a single output's label,
+      or more than ``min_alone`` alone and more than three standard errors, unless it is redundant. With ``expected``,
+      no other modality is collapsed;
     * *redundant*, if its raw inputs are proven to explain the labels alone, no gain beyond the others is proven, and
       the gain plus two standard errors is below ``max_gain``;
     * *unused* otherwise, and also instead of collapsed while it is not yet learned: at every check so far its total
@@ -84,6 +87,7 @@ class CollapseRule:
         min_alone: Share of the labels' variance, from 0 to 1, that an informative modality explains alone.
         min_gain: Share of it that an informative modality explains beyond the others.
         max_gain: Share of it up to which a modality counts as redundant.
+        max_single: Share of a single output's variance.
         wait: Number of checks; 0 for no waiting.
     """
 
@@ -96,6 +100,7 @@ class CollapseRule:
     min_alone: float = 0.005
     min_gain: float = 0.005
     max_gain: float = 0.01
+    max_single: float = 0.5
     wait: int = 4
 
     def judge(
@@ -150,6 +155,8 @@ class CollapseRule:
 
     def _silent(self, row: RunRecord, name: str, score_reference: ScoreReference, max_total: float) -> bool:
         """Return whether a check is silent on a modality."""
+        if row.evidence.get(f"single/{name}", 0.0) >= self.max_single:
+            return False
         drop, total = drop_of(row, name, score_reference), row.values[f"total/{name}"]
         undecided = row.values.get(f"flips/{name}", math.inf) < self.max_flips and total < LOOSE * max_total
         # The decisions of a model that always decides the same show nothing.
@@ -167,7 +174,7 @@ class CollapseRule:
     def _state(self, name: str, alone: RawInputProof | None, beyond: BeyondOthersProof | None) -> State:
         """Return the state of a modality that is not used, by what is proven of it."""
         tells = alone is not None and alone.explained > max(self.min_alone, SURE * alone.error)
-        adds = beyond is not None and beyond.gain > max(self.min_gain, SURE * beyond.error)
+        adds = beyond is not None and (beyond.gain > max(self.min_gain, SURE * beyond.error) or bool(beyond.outputs))
         nothing = beyond is not None and not adds and beyond.gain + 2 * beyond.error < self.max_gain
         collapsed = adds or (tells and not nothing) if self.expected is None else name in self.expected
         return State.COLLAPSED if collapsed else State.REDUNDANT if tells and nothing else State.UNUSED

@@ -70,9 +70,18 @@ class Preparation:
         """Share the work among these processes from now on."""
         self.ranks = ranks
 
-    def judge_by(self, *, judged: bool) -> None:
-        """Measure what an alarm reads from now on, or no longer."""
+    def judge_by(self, *, judged: bool, kin: str | None = None) -> None:
+        """Measure what an alarm reads from now on, or no longer.
+
+        Args:
+            judged: Whether an alarm reads the runs.
+            kin: Path of the leaf whose equal entries mark kin examples (a patient, a video); None where no two are.
+
+        Raises:
+            ConfigurationError: The batches have no such leaf.
+        """
         self.judged = judged
+        self._sampler.group_by(kin)
 
     def pop_notes(self) -> str:
         """Return what a reader of the next row has to know; each note is returned once."""

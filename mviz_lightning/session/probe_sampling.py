@@ -37,12 +37,14 @@ class ProbeSampler:
         saved: The probe of the checkpoint that was loaded.
         trial: Copies of the first batch's first examples; None before the first batch and after the dry run.
         schema: Where everything lies in a batch; None until the first.
+        kin: Path of the leaf that tells which examples are kin; None where none is asked for.
     """
 
     config: SessionConfig
     saved: SavedProbe = field(default_factory=SavedProbe)
     trial: Probe | None = None
     schema: BatchSchema | None = None
+    kin: str | None = None
     _reservoir: Reservoir | None = None
     _labelled: Callable[[Probe], Probe] | None = None
     _label_names: set[str] = field(default_factory=set)
@@ -57,8 +59,26 @@ class ProbeSampler:
             self.schema = BatchSchema.learn(batch, self.config.modalities, self.config.target)
             self.trial = first_examples(self.schema, batch, TRIAL_EXAMPLES)
         self.schema = self.schema.settled(batch)
+        self._require_kin(self.schema)
         leaves = self.schema.leaves(batch)
         return leaves, self.schema.size(leaves)
+
+    def group_by(self, kin: str | None) -> None:
+        """Keep the leaf that tells which examples are kin; None where none is asked for.
+
+        Raises:
+            ConfigurationError: The batches have no such leaf.
+        """
+        self.kin = kin
+        if self.schema is not None:
+            self._require_kin(self.schema)
+
+    def _require_kin(self, schema: BatchSchema) -> None:
+        if self.kin is not None and self.kin not in schema.owners:
+            raise ConfigurationError(
+                f"kin={self.kin!r}: no such leaf with one entry per example in the batch; leaves found: "
+                f"{', '.join(schema.paths)}."
+            )
 
     def label_by(self, labelled: Callable[[Probe], Probe]) -> None:
         """Give the examples their labels by a function from now on: they are no leaf that the user named."""

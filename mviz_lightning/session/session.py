@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.proofs import Proofs
+from mviz_lightning.collapse.raw_inputs import kin_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
-from mviz_lightning.errors import message_of
+from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Explainer, ProbeContext, Shares
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import levelled
@@ -104,14 +106,16 @@ class Session(Preparation):
         values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
-        evidence, further = self._evidence(own, rows)
+        evidence, further = self._evidence(outputs, groups, own, rows)
         return Measurement(values, rows + further, time.perf_counter() - started, floor, evidence)
 
-    def _evidence(self, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
+    def _evidence(self, outputs: Tensor, groups: Tensor, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
         """Return what an alarm reads beside the values, and how many rows that took; nothing without an alarm.
 
         Args:
-            own: ``(K, C)`` outputs of this process's share of the recombined examples.
+            outputs: Outputs of this process's share of the groups.
+            groups: ``(G', g)`` the groups that count, the first of them.
+            own: ``(K, C)`` outputs of the real examples of these groups.
             spent: Rows of the budget that were evaluated already.
         """
         if not self.judged:
@@ -122,10 +126,11 @@ class Session(Preparation):
             found = reference_outputs(probe, own, further, tried.evaluator, self.ranks, shares.task)
             with self.ranks.raise_on_all_ranks():
                 evidence = shares.evidence(probe, found.examples, found.outputs)
+                parts = shares.output_components(probe, outputs, len(groups), self._reading.left_out)
         except Exception as error:  # on all ranks or on none
-            self.remarks.say(f"the score of all {probe.size} fixed examples is unknown: {message_of(error)}")
+            self.remarks.say(f"the score of all {pool} fixed examples is unknown: {describe_error(error)}")
             return {}, 0
-        return evidence, found.rows
+        return evidence | shares.single_outputs(torch.stack(self.ranks.gather(parts)).sum(0)), found.rows
 
     def _agreement(self) -> Agreement | None:
         """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
@@ -209,7 +214,10 @@ class Session(Preparation):
 
     def fit_proofs(self) -> Proofs:
         """Predict the labels from the raw inputs of the modalities, without the model; all processes get the same."""
-        return self._agreed(Shares.fit_proofs)
+        return self._agreed(partial(self._proofs, kin=self._sampler.kin))
+
+    def _proofs(self, shares: Shares, probe: Probe, outputs: int, kin: str | None) -> Proofs:
+        return shares.fit_proofs(probe, outputs, None if kin is None else kin_numbers(probe.leaves[kin]))
 
     def _agreed(self, compute: Callable[[Shares, Probe, int], T]) -> T:
         with self.ranks.raise_on_all_ranks():

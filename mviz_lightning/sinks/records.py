@@ -181,6 +181,8 @@ class RunRecord:
         evidence: Name -> what the alarm reads beside the values; files and checkpoints keep it, loggers do not get it.
             ``skill`` and ``skill_error``: the model's skill on all fixed examples, 0 at chance and 1 at perfection, and
             its standard error. ``decides``: 1 if the decisions on these examples differ, 0 if all are the same.
+            ``single/<m>`` and ``single_output/<m>``, with more than 16 outputs: the largest share of a single output's
+            variance that is lost without m, and the number of this output.
 
     Raises:
         ValueError: A value of ``collapse/<m>`` is no :class:`State`.

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -14,13 +16,20 @@ from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.collapse.skill import Skill, measured_skill
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.functional import Design, Task, design
+from mviz_lightning.functional import Design, Task, decomposable, design
+from mviz_lightning.functional.output_totals import most_decided, output_components
 from mviz_lightning.functional.outputs import decisions
 from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.functional.scores import comparable, labelled_predictions
 from mviz_lightning.functional.targets import decided, graded, labelled
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
 from mviz_lightning.metrics.score_forms import fitted
+
+MANY_OUTPUTS = 16
+"""Number of outputs above which each is looked at by itself: of fewer, none is below 6 % of all on average."""
+
+NOTABLE = 0.1
+"""Smallest variance of an output that is looked at by itself, as a fraction of the mean over outputs."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,36 @@ class Shares:
             return told
         choices = decisions(comparable(outputs, self.task), self.task)
         return told | {"decides": float((choices != choices[:1]).any())}
+
+    def output_components(self, probe: Probe, outputs: Tensor, groups: int, left_out: Tensor | None) -> Tensor:
+        """Return ``(C, 1 + M)``: variance and total effects of every output, 0 of those that some row masks.
+
+        Of few outputs it returns none, ``(0, 1 + M)``.
+
+        Args:
+            probe: The examples.
+            outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
+            groups: Number of groups that count, from the first on.
+            left_out: ``(C,)`` bool: classes that some row masks; None if no row masks any.
+        """
+        count = outputs.shape[-1]
+        found = torch.zeros(count if count > MANY_OUTPUTS else 0, 1 + len(self.modalities), dtype=torch.float64)
+        if len(found):
+            kept = torch.ones(count, dtype=torch.bool) if left_out is None else ~left_out.cpu()
+            by_group = self._by_group(outputs)[:groups][..., kept.to(outputs.device)]
+            scale = self.scale(probe, count)
+            values = decomposable(by_group, self.task, None if scale is None else scale[kept])
+            found[kept] = output_components(values, self.design)
+        return found
+
+    def single_outputs(self, components: Tensor) -> dict[str, float]:
+        """Return the output that each modality decides most, and how much of it; see ``RunRecord.evidence``."""
+        if not len(components):
+            return {}
+        places, shares = (found.tolist() for found in most_decided(components, NOTABLE))
+        told = {f"single/{name}": share for name, share in zip(self.modalities, shares, strict=True)}
+        named = {f"single_output/{name}": float(place) for name, place in zip(self.modalities, places, strict=True)}
+        return {name: value for name, value in (told | named).items() if isfinite(value)}
 
     def skill(self, probe: Probe, examples: Tensor, outputs: Tensor) -> Skill | None:
         """Return the model's skill on real examples; None without labels, or where the score has no scale.
