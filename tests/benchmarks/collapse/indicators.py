@@ -66,7 +66,7 @@ def with_twins(runs: Sequence[Record]) -> Indicator:
     """Return the score less that of healthy runs on the same data at the same epoch: what a user rarely has."""
 
     def twin_of(run: Record) -> tuple[Any, ...]:
-        return run["family"], run["task"], tuple(sorted(run["views"])), run["noise"]
+        return run["family"], run["task"], tuple(sorted(run["views"])), run["noise"], len(run["epochs"])
 
     scores: dict[tuple[Any, ...], list[list[float]]] = {}
     for run in runs:

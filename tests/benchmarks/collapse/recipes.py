@@ -110,6 +110,8 @@ def small() -> Iterator[RunSpec]:
     """Return a run of every kind, seconds in all."""
     for recipe in ("plain", "dropout", "scaled", "shuffled", "noise"):
         yield RunSpec("small", "mfeat", ("kar", "zer"), recipe, 0.25 if recipe == "dropout" else 0.0, epochs=6)
+    yield RunSpec("small", "copies", ("kar", "kar_copy"), "scaled", epochs=4)
+    yield RunSpec("small", "pairs", ("kar", "fou"), "scaled", task="hundred", epochs=5)
 
 
 FUSIONS = ("linear", "mlp")

@@ -39,7 +39,7 @@ def line(run: Record) -> list[str]:
     last, worth = run["epochs"][-1]["truth"], run["worth"]
     rang = [epoch for epoch, state in enumerate(said) if state is State.COLLAPSED]
     first = str(run["epochs"][rang[0]]["epoch"]) if rang else "-"
-    lost = f"-{worth['gain']:.3f} +- {worth['error']:.3f}"
+    lost = f"{-worth['gain']:+.3f} +- {worth['error']:.3f}"
     old = by_old_rule(run)[-1]
     modalities = f"{', '.join(run['views'][:-1])}; {weak}"
     told = [run["task"], modalities, run["recipe"], f"{last['reliance'][weak]:.2f}", lost, run["outcome"]]

@@ -104,9 +104,11 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
 
 
 def _yardstick(monitor: MultimodalMonitor) -> dict[str, Any]:
-    """Return what the alarm measures scores and modalities against, as it would if it had to."""
-    session = monitor._run.session
-    return session.score_reference().with_proofs(session.fit_proofs()).state()
+    """Return what the alarm measures scores and modalities against, as it did or as it would if it had to."""
+    session, found = monitor._run.session, monitor.history.score_reference
+    if found is None or not found.proven:
+        found = session.score_reference().with_proofs(session.fit_proofs())
+    return found.state()
 
 
 def key(found: Any) -> str:
