@@ -114,7 +114,8 @@ def hundred(count=512):
 
 def test_a_collapse_among_a_hundred_classes_is_found(tmp_path):
     """A tenth of the answers is right: a skill below 0.1, many standard errors above chance."""
-    watch = MultimodalMonitor({"image": "0", "text": "1"}, target="2", task="multiclass", num_examples=64, group_size=8)
+    sizes = {"num_examples": 64, "group_size": 8, "reference": 320}
+    watch = MultimodalMonitor({"image": "0", "text": "1"}, target="2", task="multiclass", **sizes)
     chosen = trainer(tmp_path, watch, UnimodalCollapse(), max_epochs=2)
     with heard() as alarms:
         chosen.fit(Many(), hundred(), hundred())

@@ -27,7 +27,7 @@ CURVES = {
     "total effects": [f"total/{name}" for name in NAMES],
     "score, and that of unimodal contributions alone": ["score", "emap_score"],
     "score lost when swapped": [f"perceptual/{name}" for name in NAMES],
-    "0 used, 1 unused, 2 collapsed": [f"collapse/{name}" for name in NAMES],
+    "0 used, 1 unused, 2 collapsed, 3 redundant": [f"collapse/{name}" for name in NAMES],
 }
 BANDS = {
     f"total/{name} with 95 %": [f"{kind}/{name}" for kind in ("total", "total_low", "total_high")] for name in NAMES
