@@ -180,5 +180,6 @@ def delays(runs: Sequence[Record]) -> str:
         before = [epoch for epoch, state in enumerate(real) if state not in ("collapsed", "between")]
         onset = max(before, default=-1) + 1
         rang = [epoch for epoch, state in enumerate(said) if state is State.COLLAPSED and epoch >= onset]
-        found += [rang[0] - onset] * bool(rang)
+        if rang:
+            found.append(rang[0] - onset)
     return f"checks from onset to alarm: median {median(found)}, largest {max(found)}, of {len(found)} alarms"

@@ -219,6 +219,8 @@ def silent_state(record: Mapping[str, Any], modality: str) -> str:
     tells nothing; ``open``: what the twin loses may be nothing, or the modality has no twin.
     """
     worth, told = record.get("worth"), record["alone"][modality] > INFORMATIVE
+    if record["recipe"] == "noise" and modality == record["views"][-1]:
+        return "unused"
     if worth is None or modality != record["views"][-1]:
         return "open" if told else "unused"
     sure = worth["gain"] > 2 * worth["error"]
