@@ -9,10 +9,13 @@ from torch import Tensor
 
 from mviz_lightning.collapse.raw_inputs import RawInputs
 from mviz_lightning.functional import gaussian_kernel
-from mviz_lightning.functional.ridge import KernelChoice, chosen_predictions
+from mviz_lightning.functional.ridge import KernelChoice, chosen_predictions, kernel_ridge_predictions
 
 NAMED_OUTPUTS = 8
 """Largest number of single outputs that a proof names, those with the largest gain."""
+
+ROUNDED = 1e-9
+"""Eigenvalue of a kernel, as a fraction of the largest, that may be rounding."""
 
 SURE = 3.0
 """Number of standard errors by which a share of variance must exceed 0 to count as proven."""
@@ -43,12 +46,15 @@ class BeyondOthersProof:
         examples: Number of held-out examples.
         outputs: The outputs on which a gain is proven, by more standard errors the more outputs there are; the largest
             gains first.
+        foretold: Share of the variance of its raw inputs that a regression on those of the others predicts, held out; 1
+            for a copy and for a part of another modality, 0 for independent ones. None in proofs of an older version.
     """
 
     gain: float
     error: float
     examples: int
     outputs: Sequence[OutputGain] = field(default_factory=list)
+    foretold: float | None = None
 
 
 def prove_beyond_others(inputs: RawInputs, name: str) -> BeyondOthersProof | None:
@@ -75,9 +81,22 @@ def prove_beyond_others(inputs: RawInputs, name: str) -> BeyondOthersProof | Non
     variance = (inputs.wanted - inputs.usual(folds)).square().mean(0)
     mean, error = inputs.mean_and_error(gained.sum(1), name)
     single = _of_outputs(inputs, name, squares[2] - squares[3], variance) if len(squares) > 2 else []
-    return BeyondOthersProof(
-        float(mean / variance.sum()), float(error / variance.sum()), len(gained), single[:NAMED_OUTPUTS]
-    )
+    share, doubt = float(mean / variance.sum()), float(error / variance.sum())
+    return BeyondOthersProof(share, doubt, len(gained), single[:NAMED_OUTPUTS], foretold(inputs, name, others))
+
+
+def foretold(inputs: RawInputs, name: str, others: Sequence[str]) -> float:
+    """Return the share of a modality's variance that ridge regressions on the others' raw inputs predict, held out.
+
+    Where it is small, the modality shows something of its own, and a gain that is not found may have been missed. Where
+    it is nearly 1, the modality is a function of the others, and a gain is one of a better suited kernel alone.
+    """
+    rest = torch.stack([_unit(inputs.kernels[other]) for other in others]).mean(0)
+    values, vectors = torch.linalg.eigh(_unit(inputs.kernels[name]))
+    along = vectors * values.clamp(min=0).sqrt()  # points with the same distances as the inputs
+    along = along[:, values > ROUNDED * values.max()]
+    predicted = kernel_ridge_predictions([rest, gaussian_kernel(rest)], along, inputs.folds(name))
+    return 1 - float((along - predicted).square().sum() / (along - along.mean(0)).square().sum())
 
 
 OTHERS = 5

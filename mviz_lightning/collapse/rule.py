@@ -14,6 +14,9 @@ from mviz_lightning.sinks.records import RunRecord, State
 WARM_UP = 2
 """Number of first checks of a fit that are ignored where no labels show when the model has begun to learn."""
 
+SAME = 0.95
+"""Share of its own variance that the others predict from which a modality is a function of them."""
+
 LOOSE = 2
 """Factor on ``max_total`` below which a modality that changes few decisions still counts as silent."""
 
@@ -71,8 +74,9 @@ class CollapseRule:
       variance beyond the others and more than three standard errors, or surely something of a single output's label,
       or more than ``min_alone`` alone and more than three standard errors, unless it is redundant. With ``expected``,
       no other modality is collapsed;
-    * *redundant*, if its raw inputs are proven to explain the labels alone, no gain beyond the others is proven, and
-      the gain plus two standard errors is below ``max_gain``;
+    * *redundant*, if its raw inputs are proven to explain the labels alone, no gain beyond the others is proven, the
+      gain plus two standard errors is below ``max_gain``, and those of the others predict ``min_foretold`` of the
+      modality's own variance; or nearly all of it, whatever the gain: then it is a function of the others;
     * *unused* otherwise, and also instead of collapsed while it is not yet learned: at every check so far its total
       has risen, beyond the interval of the new one, the score has not fallen, and with the same steps of the square
       root of the total it is above the limit within ``wait`` checks.
@@ -88,6 +92,7 @@ class CollapseRule:
         min_gain: Share of it that an informative modality explains beyond the others.
         max_gain: Share of it up to which a modality counts as redundant.
         max_single: Share of a single output's variance.
+        min_foretold: Share of a redundant modality's own variance that the others' raw inputs predict, at the least.
         wait: Number of checks; 0 for no waiting.
     """
 
@@ -101,6 +106,7 @@ class CollapseRule:
     min_gain: float = 0.005
     max_gain: float = 0.01
     max_single: float = 0.5
+    min_foretold: float = 0.1
     wait: int = 4
 
     def judge(
@@ -174,10 +180,24 @@ class CollapseRule:
     def _state(self, name: str, alone: RawInputProof | None, beyond: BeyondOthersProof | None) -> State:
         """Return the state of a modality that is not used, by what is proven of it."""
         tells = alone is not None and alone.explained > max(self.min_alone, SURE * alone.error)
-        adds = beyond is not None and (beyond.gain > max(self.min_gain, SURE * beyond.error) or bool(beyond.outputs))
-        nothing = beyond is not None and not adds and beyond.gain + 2 * beyond.error < self.max_gain
+        adds = beyond is not None and not self._same(beyond) and self._gains(beyond)
+        nothing = beyond is not None and not adds and self._adds_nothing(beyond)
         collapsed = adds or (tells and not nothing) if self.expected is None else name in self.expected
         return State.COLLAPSED if collapsed else State.REDUNDANT if tells and nothing else State.UNUSED
+
+    @staticmethod
+    def _same(beyond: BeyondOthersProof) -> bool:
+        """Return whether a modality is a function of the others: it adds nothing, whatever a regression gains."""
+        return beyond.foretold is not None and beyond.foretold >= SAME
+
+    def _gains(self, beyond: BeyondOthersProof) -> bool:
+        return beyond.gain > max(self.min_gain, SURE * beyond.error) or bool(beyond.outputs)
+
+    def _adds_nothing(self, beyond: BeyondOthersProof) -> bool:
+        """Return whether no gain is found, and none was missed: the others tell much of the modality itself."""
+        if beyond.foretold is not None and beyond.foretold < self.min_foretold:
+            return False
+        return self._same(beyond) or beyond.gain + 2 * beyond.error < self.max_gain
 
     def _rises(
         self, rows: Sequence[RunRecord], silent: int, name: str, score_reference: ScoreReference, limit: float

@@ -21,7 +21,8 @@ def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("benchmark") / "runs.jsonl"
     command = [sys.executable, FOLDER / "train.py", "--part", "small", "--jobs", "1", "--out", out]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    return {run["recipe"]: run for run in map(json.loads, out.read_text().splitlines())}
+    made = list(map(json.loads, out.read_text().splitlines()))
+    return {run["recipe"] if run["family"] == "mfeat" else run["family"]: run for run in made}
 
 
 def test_a_line_that_a_crash_has_cut_is_left_out_with_a_word_and_made_again(tmp_path, capsys):
@@ -36,7 +37,8 @@ def test_a_line_that_a_crash_has_cut_is_left_out_with_a_word_and_made_again(tmp_
 
 def states(run):
     """Return what the rule says of both views, check by check."""
-    rows = [RunRecord("fit", number, number, found["values"]) for number, found in enumerate(run["epochs"])]
+    epochs = enumerate(run["epochs"])
+    rows = [RunRecord("fit", number, number, found["values"], evidence=found["evidence"]) for number, found in epochs]
     judge, score_reference = CollapseRule().judge, ScoreReference.load(run["yardstick"])
     judged = [judge(rows[: end + 1], score_reference, run["views"]) for end in range(len(rows))]
     return {view: [found[view].state for found in judged] for view in run["views"]}
@@ -61,3 +63,23 @@ def test_noise_is_unused_and_never_collapsed(runs):
     said = states(runs["noise"])
     assert said["zer"][-1] is State.UNUSED
     assert State.COLLAPSED not in said["zer"]
+
+
+def test_a_copy_of_another_modality_is_redundant_and_never_collapsed(runs):
+    said = states(runs["copies"])
+    assert runs["copies"]["epochs"][-1]["truth"]["reliance"]["kar_copy"] < 0.05
+    assert said["kar_copy"][-1] is State.REDUNDANT
+    assert State.COLLAPSED not in said["kar_copy"]
+
+
+def test_half_of_what_a_hundred_classes_need_is_collapsed_though_little_skill_is_left(runs):
+    run, said = runs["pairs"], states(runs["pairs"])
+    assert run["epochs"][-1]["evidence"]["skill"] < 0.1
+    assert run["epochs"][-1]["truth"]["reliance"]["fou"] < 0.05
+    assert said["fou"][-1] is State.COLLAPSED
+    assert set(said["kar"]) == {State.USED}
+
+
+def test_the_examples_of_a_run_can_be_found_again(runs):
+    for run in runs.values():
+        assert len(set(run["reference"])) == 512

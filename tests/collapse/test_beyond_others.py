@@ -21,6 +21,7 @@ from mviz_lightning.collapse.raw_input_proof import prove_alone
 from mviz_lightning.collapse.raw_inputs import FOLDS, RawInputs, connected, kin_numbers
 from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.functional import Task
+from mviz_lightning.functional.ridge import PENALTIES
 from mviz_lightning.sinks.records import State
 
 NAN = float("nan")
@@ -37,6 +38,35 @@ def digits(count: int = 256, classes: int = 4) -> tuple[Tensor, Tensor]:
     """Classes, and what a picture of each shows without noise."""
     target = draws(0, count, classes=classes)
     return target, normal(1, classes, 12)[target]
+
+
+@pytest.mark.parametrize(
+    ("own", "low", "high"), [(0.0, 0.99, 1.0), (1.0, 0.4, 0.55), (3.0, 0.02, 0.13), (None, -0.05, 0.02)]
+)
+def test_the_others_foretell_a_modality_as_far_as_it_is_a_function_of_them(
+    own: float | None, low: float, high: float
+) -> None:
+    others, noise = normal(2, 400, 6), normal(3, 400, 3)
+    mixed = others @ normal(4, 6, 3) / 6**0.5
+    modality = noise if own is None else mixed / mixed.std(0) + own * noise
+    found = added(draws(0, 400), "multiclass", 3, image=others, text=modality)["text"]
+
+    assert found.foretold is not None
+    assert low < found.foretold <= high  # 1 / (1 + own^2), less what 320 examples do not tell
+
+
+def test_the_share_that_is_foretold_is_that_of_the_loops() -> None:
+    others, modality = normal(2, 60, 3), normal(3, 60, 2)
+    modality[:, 0] += others[:, 0]
+    found = added(draws(0, 60), "multiclass", 3, seed=5, image=others, text=modality)["text"]
+
+    folds = (torch.randperm(60, generator=torch.Generator().manual_seed(5)) % FOLDS).numpy()
+    z, o = (((x - x.mean(0)) / x.std(0, correction=0)).double().numpy() for x in (modality, others))
+    kernel = o @ o.T / np.mean(np.diag(o @ o.T))
+    predicted = slow.held_out([kernel, slow.kernel_gaussian(kernel)], z, folds, PENALTIES)
+    assert found.foretold == pytest.approx(
+        1 - np.square(z - predicted).sum() / np.square(z - z.mean(0)).sum(), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("task", "modalities"), [("regression", 3), ("multiclass", 2), ("multilabel", 2)])

@@ -19,8 +19,8 @@ USED, UNUSED, COLLAPSED, REDUNDANT = State
 SURELY, HARDLY = RawInputProof(0.4, 0.02, 512), RawInputProof(0.004, 0.001, 512)
 
 
-def gain(value: float, error: float = 0.001) -> BeyondOthersProof:
-    return BeyondOthersProof(value, error, 512)
+def gain(value: float, error: float = 0.001, foretold: float | None = 0.8) -> BeyondOthersProof:
+    return BeyondOthersProof(value, error, 512, foretold=foretold)
 
 
 def known(alone: RawInputProof | None, beyond: BeyondOthersProof | None) -> ScoreReference:
@@ -40,6 +40,16 @@ def known(alone: RawInputProof | None, beyond: BeyondOthersProof | None) -> Scor
         (SURELY, gain(0.004, 0.0029), REDUNDANT),
         (SURELY, gain(0.004, 0.0031), COLLAPSED),  # it may add 1 %: two standard errors
         (SURELY, gain(0.02, 0.01), COLLAPSED),  # it may add something, and surely tells something
+        (
+            SURELY,
+            gain(0.0, 0.0, 0.09),
+            COLLAPSED,
+        ),  # nearly all of it is its own: a gain that is not found may be missed
+        (SURELY, gain(0.0, 0.0, 0.11), REDUNDANT),
+        (SURELY, gain(0.03, 0.004, 0.96), REDUNDANT),  # a part of another one: a better suited kernel, nothing new
+        (SURELY, gain(0.03, 0.004, 0.94), COLLAPSED),
+        (HARDLY, gain(0.03, 0.004, 0.96), UNUSED),
+        (SURELY, gain(0.0, 0.0, None), REDUNDANT),  # a proof of an older version
         (SURELY, None, COLLAPSED),  # no other modality has numbers
         (HARDLY, gain(0.09, 0.015), COLLAPSED),  # a partner of an XOR tells nothing alone
         (HARDLY, gain(0.09, 0.031), UNUSED),  # less than three standard errors

@@ -1,15 +1,17 @@
 """The benchmark's data: real digits and emojis in two or three modalities, spoiled as a recipe says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import shipped
 import torch
-from recipes import RunSpec
+from recipes import MISFED, RunSpec
 from torch import Tensor
 from torch.nn import functional
+from two_digits import OUTPUTS, two_digits
 
 from mviz_lightning.functional import Task
 
@@ -51,7 +53,7 @@ def arrays(name: str) -> dict[str, np.ndarray]:
 def load(spec: RunSpec) -> Data:
     """Return the data of a run, spoiled as its recipe says."""
     generator = torch.Generator().manual_seed(spec.seed)
-    made = {"mfeat": _mfeat, "openmoji": _openmoji, "av": _av}[spec.family](spec, generator)
+    made = FAMILIES[spec.family](spec, generator)
     spoiled = {
         split: _spoiled(spec, part, made, generator, trains=split == "train")
         for split, part in (("train", made.train), ("validation", made.validation))
@@ -61,14 +63,11 @@ def load(spec: RunSpec) -> Data:
 
 def _mfeat(spec: RunSpec, generator: torch.Generator) -> Data:
     """Views of handwritten digits; of two digits where their sum is asked for."""
-    found = arrays("mfeat")
-    labels = torch.from_numpy(found["labels"].astype(np.int64))
-    parts = {split: torch.from_numpy(found[split].astype(np.int64)) for split in ("train", "validation")}
+    labels, parts = _digits()
     if spec.task == "majority95":
         keep = torch.rand(len(labels), generator=generator) < torch.where(labels == 3, 0.5, 1.0)
         parts = {split: rows[keep[rows]] for split, rows in parts.items()}
-    views = {view: torch.from_numpy(found[view].astype(np.float32)) for view in (*spec.views, "fac")}
-    scaled = {view: (x - x[parts["train"]].mean(0)) / x[parts["train"]].std(0) for view, x in views.items()}
+    scaled = {view: _view(view, parts["train"]) for view in (*spec.views, "fac")}
     splits = {}
     for split, rows in parts.items():
         drawn = dict.fromkeys(spec.views, rows)
@@ -78,6 +77,39 @@ def _mfeat(spec: RunSpec, generator: torch.Generator) -> Data:
         label = _label(spec.task, digits, scaled["fac"][rows])
         splits[split] = {view: scaled[view][chosen] for view, chosen in drawn.items()} | {"label": label}
     return Data(splits["train"], splits["validation"], *TASKS[spec.task])
+
+
+def _digits() -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the labels of all handwritten digits, and the rows of both splits."""
+    found = arrays("mfeat")
+    labels = torch.from_numpy(found["labels"].astype(np.int64))
+    return labels, {split: torch.from_numpy(found[split].astype(np.int64)) for split in ("train", "validation")}
+
+
+PARTS_OF_VIEWS = {"copy": slice(None), "few": slice(8)}
+"""Ending of a modality's name -> the columns of the view that it repeats, such as ``kar_few``."""
+
+
+def _view(name: str, training: Tensor) -> Tensor:
+    """Return a view of all handwritten digits, standardised by the training part."""
+    view, _, part = name.partition("_")
+    values = torch.from_numpy(arrays("mfeat")[view].astype(np.float32))[:, PARTS_OF_VIEWS.get(part, slice(None))]
+    return (values - values[training].mean(0)) / values[training].std(0)
+
+
+def _pairs(spec: RunSpec, generator: torch.Generator) -> Data:
+    """Two digits, each in a view of its own."""
+    labels, parts = _digits()
+    views = {view: _view(view, parts["train"]) for view in spec.views}
+    splits = two_digits(views, labels, parts, spec.task, generator)
+    task: Task = "multilabel" if spec.task in ("rare", "one_of_40") else "multiclass"
+    return Data(splits["train"], splits["validation"], task, OUTPUTS[spec.task])
+
+
+def _shipped(spec: RunSpec, generator: torch.Generator) -> Data:
+    """Data that scikit-learn ships."""
+    splits, outputs = shipped.shipped(spec.task, spec.views, generator), shipped.outputs(spec.task)
+    return Data(splits["train"], splits["validation"], "multiclass" if outputs > 1 else "regression", outputs)
 
 
 TASKS: dict[str, tuple[Task, int]] = {
@@ -166,7 +198,7 @@ def _spoiled(
     if spec.recipe in LEAKS:
         loudness = LEAKS[spec.recipe]
         made[strong] = _leaked(made[strong], made["label"], data.outputs, spec.strength, generator, loudness)
-    elif spec.recipe == "scaled" and made[weak].is_floating_point():
+    elif spec.recipe in ("scaled", MISFED) and made[weak].is_floating_point():
         made[weak] = made[weak] / (spec.strength or 255**2)
     elif spec.recipe == "shuffled" and trains:
         made[weak] = made[weak][torch.randperm(rows, generator=generator)]
@@ -199,3 +231,13 @@ def _leaked(
     else:
         made[..., 0, : 2 * classes] = code.repeat_interleave(2, 1).unsqueeze(1)
     return made
+
+
+FAMILIES: dict[str, Callable[[RunSpec, torch.Generator], Data]] = {
+    "mfeat": _mfeat,
+    "openmoji": _openmoji,
+    "av": _av,
+    "copies": _mfeat,
+    "pairs": _pairs,
+    "shipped": _shipped,
+}

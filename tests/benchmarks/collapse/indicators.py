@@ -66,11 +66,11 @@ def with_twins(runs: Sequence[Record]) -> Indicator:
     """Return the score less that of healthy runs on the same data at the same epoch: what a user rarely has."""
 
     def twin_of(run: Record) -> tuple[Any, ...]:
-        return run["family"], run["task"], tuple(sorted(run["views"])), run["noise"]
+        return run["family"], run["task"], tuple(sorted(run["views"])), run["noise"], len(run["epochs"])
 
     scores: dict[tuple[Any, ...], list[list[float]]] = {}
     for run in runs:
-        if run["outcome"] == "healthy" and run["recipe"] in ("plain", "dropout"):
+        if run["outcome"] == "used" and run["recipe"] in ("plain", "dropout"):
             scores.setdefault(twin_of(run), []).append([found["truth"]["score"] for found in run["epochs"]])
 
     def indicator(record: Record, epoch: int, modality: str) -> float | None:

@@ -1,13 +1,16 @@
 """One late-fusion model for all tasks of the benchmark, and the ways in which a modality is lost on it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-from data import Data
+from data import Data, load
 from lightning.pytorch import LightningModule
-from recipes import RunSpec
+from recipes import MISFED, PRETRAINED, RunSpec
 from torch import Tensor, nn
 from torch.nn import functional
+
+from mviz_lightning.functional import Task
 
 WIDTH = 48
 TEXT_LENGTH = 8
@@ -37,6 +40,28 @@ def encoder(values: Tensor) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(288, WIDTH))
 
 
+def pretrain(part: nn.Module, data: Data, name: str, epochs: int = 8) -> None:
+    """Train an encoder on the task alone, and freeze it."""
+    head = nn.Linear(WIDTH, data.outputs)
+    optimizer = torch.optim.AdamW([*part.parameters(), *head.parameters()], 2e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(data.train["label"])).split(64):
+            loss = task_loss(data.task, head(part(data.train[name][rows]).relu()), data.train["label"][rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    part.requires_grad_(False)
+
+
+def task_loss(task: Task, outputs: Tensor, label: Tensor) -> Tensor:
+    """Return the loss that fits a task."""
+    if task == "multiclass":
+        return functional.cross_entropy(outputs, label)
+    if task == "regression":
+        return functional.mse_loss(outputs.squeeze(1), label)
+    return functional.binary_cross_entropy_with_logits(outputs, label.view_as(outputs))
+
+
 class LateFusion(LightningModule):
     """An encoder for each modality, then a linear layer or an MLP on all of them.
 
@@ -57,6 +82,8 @@ class LateFusion(LightningModule):
         self.fusion = nn.Linear(width, data.outputs) if spec.fusion == "linear" else nn.Sequential(*hidden)
         self.modality_dropout = spec.strength if spec.recipe == "dropout" else 0.0
         weak = self.encoders[spec.weak]
+        if spec.recipe in (PRETRAINED, MISFED):
+            pretrain(weak, load(replace(spec, recipe="plain")), spec.weak)
         if spec.recipe == "dead":
             nn.init.constant_(weak[-1].bias, spec.strength or -100.0)  # type: ignore[index,union-attr]
         if spec.recipe == "frozen":
@@ -81,11 +108,7 @@ class LateFusion(LightningModule):
 
     def loss(self, outputs: Tensor, label: Tensor) -> Tensor:
         """Return the task's loss."""
-        if self.task == "multiclass":
-            return functional.cross_entropy(outputs, label)
-        if self.task == "regression":
-            return functional.mse_loss(outputs.squeeze(1), label)
-        return functional.binary_cross_entropy_with_logits(outputs, label.view_as(outputs))
+        return task_loss(self.task, outputs, label)
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         return self.loss(self(batch), batch["label"])

@@ -1,6 +1,6 @@
 """Which runs the benchmark makes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -11,7 +11,7 @@ class RunSpec:
 
     Attributes:
         part: Of the benchmark.
-        family: ``mfeat``, ``openmoji`` or ``av``.
+        family: Of data: ``mfeat``, ``openmoji``, ``av``, ``copies``, ``pairs`` or ``shipped``.
         views: Modalities, the weak one last.
         recipe: What is done to the weak one, or to the others.
         strength: Of the recipe, where it has one.
@@ -41,6 +41,8 @@ class RunSpec:
         return self.views[-1]
 
 
+PRETRAINED, MISFED = "pretrained", "misfed"
+"""Recipes whose weak encoder was trained alone before, and is frozen; misfed, it gets its inputs on another scale."""
 SOFT = frozenset({"plain", "lr", "late", "leak", "loud", "decay"})
 """Recipes under which the modality stays intact and is merely not learned."""
 
@@ -108,6 +110,8 @@ def small() -> Iterator[RunSpec]:
     """Return a run of every kind, seconds in all."""
     for recipe in ("plain", "dropout", "scaled", "shuffled", "noise"):
         yield RunSpec("small", "mfeat", ("kar", "zer"), recipe, 0.25 if recipe == "dropout" else 0.0, epochs=6)
+    yield RunSpec("small", "copies", ("kar", "kar_copy"), "scaled", epochs=4)
+    yield RunSpec("small", "pairs", ("kar", "fou"), "scaled", task="hundred", epochs=5)
 
 
 FUSIONS = ("linear", "mlp")
@@ -140,4 +144,10 @@ def graded() -> Iterator[RunSpec]:
         yield RunSpec("graded", "av", views, recipe, strength, fusion=fusion, seed=9000 + number, noise=noise)
 
 
-PARTS = {"families": families, "extras": extras, "healthy": healthy, "graded": graded, "small": small}
+PARTS: dict[str, Callable[[], Iterator[RunSpec]]] = {
+    "families": families,
+    "extras": extras,
+    "healthy": healthy,
+    "graded": graded,
+    "small": small,
+}

@@ -18,17 +18,19 @@ from typing import Any
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[3] / "examples")]
 
+import later_recipes  # noqa: F401  its parts
 import torch
 from data import Data, load
 from lightning.pytorch import Callback, Trainer
 from model import LateFusion
 from recipes import PARTS, RunSpec
+from reference_set import reference_indices
 from runs import read
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from truth import Truth, alone
 
-from mviz_lightning import Modality, MultimodalMonitor
+from mviz_lightning import Modality, MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.sinks.files import append_line
 
 
@@ -51,8 +53,9 @@ class Columns(Dataset[dict[str, Tensor]]):
 
 
 def loader(columns: Any, *, shuffle: bool) -> DataLoader[Any]:
-    """Return batches of 64."""
-    return DataLoader(Columns(dict(columns)), 64, shuffle=shuffle, collate_fn=lambda batch: batch)
+    """Return batches of 64; of fewer where an epoch would have too few."""
+    size = min(64, max(8, len(columns["label"]) // 12))
+    return DataLoader(Columns(dict(columns)), size, shuffle=shuffle, collate_fn=lambda batch: batch)
 
 
 def monitor_of(data: Data) -> MultimodalMonitor:
@@ -80,7 +83,7 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
     trainer = Trainer(
         default_root_dir=folder.name,
         max_epochs=spec.epochs,
-        callbacks=[monitor, truth, *callbacks()],
+        callbacks=[monitor, truth, *(callbacks() or [UnimodalCollapse()])],
         logger=False,
         accelerator="cpu",
         enable_checkpointing=False,
@@ -90,17 +93,22 @@ def train(spec: RunSpec, callbacks: Callable[[], Sequence[Callback]] = tuple) ->
     )
     with folder:
         trainer.fit(model, loader(data.train, shuffle=True), loader(data.validation, shuffle=True))
-    epochs = [{**epoch, "values": row.values} for epoch, row in zip(truth.epochs, monitor.history.fitted, strict=True)]
+    epochs = [
+        {**epoch, "values": row.values, "evidence": row.evidence}
+        for epoch, row in zip(truth.epochs, monitor.history.fitted, strict=True)
+    ]
     # A loader that mixes up training pairs takes nothing from what the modality could tell.
     intact = load(replace(spec, recipe="plain")) if spec.recipe == "shuffled" else data
-    told = {"alone": alone(intact), "yardstick": _yardstick(monitor)}
+    told = {"alone": alone(intact), "yardstick": _yardstick(monitor), "reference": reference_indices(monitor, data)}
     return asdict(spec) | told | {"epochs": epochs, "seconds": time.perf_counter() - started}
 
 
 def _yardstick(monitor: MultimodalMonitor) -> dict[str, Any]:
-    """Return what the alarm measures scores and modalities against, as it would if it had to."""
-    session = monitor._run.session
-    return session.score_reference().with_proofs(session.fit_proofs()).state()
+    """Return what the alarm measures scores and modalities against, as it did or as it would if it had to."""
+    session, found = monitor._run.session, monitor.history.score_reference
+    if found is None or not found.proven:
+        found = session.score_reference().with_proofs(session.fit_proofs())
+    return found.state()
 
 
 def key(found: Any) -> str:

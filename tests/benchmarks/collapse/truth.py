@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from data import Data
+from data import LEAKS, Data
 from lightning.pytorch import Callback, LightningModule, Trainer
 from model import LateFusion
 from sklearn.linear_model import Ridge, RidgeClassifier
@@ -14,6 +14,25 @@ from torch import Tensor
 
 EXAMPLES = 1000
 DERANGEMENTS = 2
+LEARNED, USED, SILENT, MISUSED = 0.05, 0.1, 0.05, 0.3
+"""Skill of a model that has learned; reliance on a modality in use, and on a silent one; flips that are misuse."""
+INFORMATIVE, ADDS = 0.1, 0.02
+"""Skill that raw inputs reach alone, and that a healthy twin loses without them, from which they count."""
+COMMON = 0.1
+"""Share of the rarer answer, and skill, from which a single label of several is looked at by itself."""
+
+
+def is_rare(label: Tensor) -> bool:
+    """Tell whether labels are so rare that their accuracy is near 1 whatever a model says."""
+    return label.dim() > 1 and float(label.float().mean()) < COMMON
+
+
+def ranked(outputs: Tensor, label: Tensor) -> Tensor:
+    """Return ``(N,)`` how far up the true labels of every example rank: 1 where they are all on top."""
+    order = outputs.argsort(1, descending=True)
+    true = label.gather(1, order).float()
+    shares = true.cumsum(1) / torch.arange(1, label.shape[1] + 1)
+    return (shares * true).sum(1) / true.sum(1)
 
 
 def decided(outputs: Tensor, task: str) -> Tensor:
@@ -23,21 +42,37 @@ def decided(outputs: Tensor, task: str) -> Tensor:
     return outputs.squeeze(-1) if task == "regression" else (outputs > 0).long()
 
 
-def score(predicted: Tensor, label: Tensor, task: str) -> float:
-    """Return the accuracy (of all labels), or R2."""
+def right(outputs: Tensor, label: Tensor, task: str) -> Tensor:
+    """Return ``(N, L)`` how right outputs are, for every label: hits; ranks of rare labels; of values, parts of R2."""
     if task == "regression":
-        return float(1 - (predicted - label).square().mean() / (label - label.mean()).square().mean())
-    return float((predicted.reshape(len(label), -1) == label.reshape(len(label), -1)).float().mean())
+        wrong = (outputs.squeeze(1) - label).square() / label.var(correction=0)
+        return (1 - wrong)[:, None]
+    if is_rare(label):
+        return ranked(outputs, label)[:, None]
+    count = len(label)
+    return (decided(outputs, task).reshape(count, -1) == label.reshape(count, -1)).float()
 
 
 def chance(label: Tensor, task: str) -> float:
     """Return the score of the best constant answer."""
     if task == "regression":
         return 0.0
+    if is_rare(label):
+        return float(ranked(label.mean(0).expand_as(label), label).mean())
+    return _usual(label, task)
+
+
+def _usual(label: Tensor, task: str) -> float:
+    """Return the share of hits of the best constant answer."""
     if task == "multiclass":
         return float(label.bincount().max() / len(label))
     share = label.reshape(len(label), -1).mean(0)
     return float(torch.maximum(share, 1 - share).mean())
+
+
+def sure(base: float, least: float, count: int, limit: float = 0.02) -> float:
+    """Return how far above chance a score must be: three standard errors where this is less than the limit."""
+    return min(limit * (1 - least), 3 * math.sqrt(max(0.0, base * (1 - base)) / count))
 
 
 @dataclass
@@ -84,28 +119,39 @@ class Truth(Callback):
 def measure(module: LateFusion, part: Mapping[str, Tensor], data: Data, seed: int) -> dict[str, Any]:
     """Return score, chance, and for every modality its reliance and the predictions that swapping it changes."""
     generator = torch.Generator().manual_seed(seed)
-    own, label = decided(module(dict(part)), data.task), part["label"]
-    base, least = score(own, label, data.task), chance(label, data.task)
-    reliance, flips = {}, {}
+    own, label = module(dict(part)), part["label"]
+    base, least = float(right(own, label, data.task).mean()), chance(label, data.task)
+    reliance, flips, single = {}, {}, {}
     for name in data.modalities:
-        scores, changed = [], []
-        for _ in range(DERANGEMENTS):
-            order = torch.randperm(len(label), generator=generator)
-            others = torch.empty_like(order)
-            others[order] = order.roll(1)  # nobody keeps its own
-            swapped = decided(module({**part, name: part[name][others]}), data.task)
-            scores.append(score(swapped, label, data.task))
-            changed.append(_changed(own, swapped, data.task))
-        skill = base - least
-        reliance[name] = (base - sum(scores) / DERANGEMENTS) / skill if skill > 0.02 else float("nan")
-        flips[name] = sum(changed) / DERANGEMENTS
-    return {"score": base, "chance": least, "reliance": reliance, "flips": flips}
+        swapped = [module({**part, name: part[name][_derangement(len(label), generator)]}) for _ in range(DERANGEMENTS)]
+        lost = base - sum(float(right(one, label, data.task).mean()) for one in swapped) / DERANGEMENTS
+        reliance[name] = lost / (base - least) if base - least > sure(base, least, len(label)) else math.nan
+        flips[name] = sum(_changed(own, one, data.task) for one in swapped) / DERANGEMENTS
+        single[name] = _largest_drop(own, swapped, label) if data.task == "multilabel" else 0.0
+    return {"score": base, "chance": least, "reliance": reliance, "flips": flips, "single": single}
+
+
+def _derangement(count: int, generator: torch.Generator) -> Tensor:
+    """Return whom every example gets a modality from: nobody keeps its own."""
+    order = torch.randperm(count, generator=generator)
+    others = torch.empty_like(order)
+    others[order] = order.roll(1)
+    return others
+
+
+def _largest_drop(own: Tensor, swapped: list[Tensor], label: Tensor) -> float:
+    """Return the reliance of that one label which relies most, among labels that are not rare and that are learned."""
+    share = label.float().mean(0)
+    usual = torch.maximum(share, 1 - share)
+    hits, *others = (((outputs > 0) == label).float().mean(0) for outputs in (own, *swapped))
+    counts = (usual < 1 - COMMON) & (hits - usual > COMMON)
+    return float(((hits - sum(others) / len(others)) / (hits - usual))[counts].max()) if bool(counts.any()) else 0.0
 
 
 def _changed(own: Tensor, swapped: Tensor, task: str) -> float:
     if task == "regression":
         return float((own - swapped).square().mean() / own.var().clamp(min=1e-9) / 2)
-    return float((own != swapped).float().mean())
+    return float((decided(own, task) != decided(swapped, task)).float().mean())
 
 
 @torch.no_grad()
@@ -132,8 +178,9 @@ def _alone(data: Data, name: str) -> float:
         return float(Ridge(10.0).fit(inputs, target).score(told, label))
     columns = target.reshape(len(target), -1).long().T
     predicted = [RidgeClassifier(100.0).fit(inputs, column).predict(told) for column in columns]
-    least = chance(label, data.task)
-    return (score(torch.tensor(predicted).T, label, data.task) - least) / (1 - least)
+    hits = (label.reshape(len(label), -1) == torch.tensor(predicted).T).float().mean()
+    least = _usual(label, data.task)
+    return float(hits - least) / (1 - least)
 
 
 def _raw(values: Tensor, training: Tensor) -> Any:
@@ -147,18 +194,38 @@ def _raw(values: Tensor, training: Tensor) -> Any:
 def state_at(record: Mapping[str, Any], modality: str, epoch: int = -1) -> str:
     """Return what a modality really is at an epoch.
 
-    ``collapsed``: informative, and hardly any skill and hardly a prediction rests on it; ``healthy``: more than a tenth
-    of the skill does; ``misused``: predictions rest on it, but no skill; ``uninformative``: unused, and raw inputs tell
-    nothing; ``between`` otherwise, and ``unlearned`` where there is no skill.
+    ``used``: more than a tenth of the skill rests on it, or of the skill on one label of several; ``misused``:
+    predictions rest on it, but no skill, or they are worse for it; ``between``: little skill does; ``unlearned``: there
+    is no skill. Where hardly any skill and hardly a prediction rests on it, :func:`silent_state` tells the rest.
     """
     truth = record["epochs"][epoch]["truth"]
     reliance, flips = truth["reliance"][modality], truth["flips"][modality]
-    if math.isnan(reliance) or truth["score"] - truth["chance"] < 0.05 * (1 - truth["chance"]):
+    least = sure(truth["score"], truth["chance"], EXAMPLES, LEARNED)
+    if math.isnan(reliance) or truth["score"] - truth["chance"] < least:
         return "unlearned"
-    if reliance > 0.1:
-        return "healthy"
-    if reliance < 0.05:
-        if flips > 0.3:
-            return "misused"
-        return "collapsed" if record["alone"][modality] > 0.1 else "uninformative"
+    if max(reliance, truth.get("single", {}).get(modality, 0.0)) > USED:
+        return "used"
+    if reliance < SILENT:
+        misused = flips > MISUSED or reliance < -SILENT
+        return "misused" if misused else silent_state(record, modality)
     return "between"
+
+
+def silent_state(record: Mapping[str, Any], modality: str) -> str:
+    """Return what a modality is that the model does not use, by what it is worth to a healthy twin, and alone.
+
+    ``collapsed``: the twin loses skill without it; ``leaked``: so it would, but the labels are written into another
+    modality, which makes up for it; ``redundant``: it tells of the labels, and the twin loses nothing; ``unused``: it
+    tells nothing; ``open``: what the twin loses may be nothing, or the modality has no twin.
+    """
+    worth, told = record.get("worth"), record["alone"][modality] > INFORMATIVE
+    if record["recipe"] == "noise" and modality == record["views"][-1]:
+        return "unused"
+    if worth is None or modality != record["views"][-1]:
+        return "open" if told else "unused"
+    sure = worth["gain"] > 2 * worth["error"]
+    if worth["gain"] > ADDS and sure:
+        return "leaked" if record["recipe"] in LEAKS else "collapsed"
+    if worth["gain"] > ADDS or (sure and worth["gain"] > ADDS / 2):
+        return "open"
+    return "redundant" if told else "unused"
