@@ -252,10 +252,12 @@ def _decides(row: RunRecord) -> bool:
 def learned_skill(row: RunRecord, score_reference: ScoreReference) -> tuple[float | None, float]:
     """Return the skill on all fixed examples with its standard error; on the recombined ones, without, where unknown.
 
-    The error is infinite where it is unknown; the skill is None without labels or scale.
+    The error is infinite where it is unknown; the skill is None without labels or scale. In a regression it is infinite
+    too: R2 without noise rises from 0 long before the model has learned a modality, and its error is next to 0.
     """
     if "skill" in row.evidence:
-        return row.evidence["skill"], row.evidence.get("skill_error", math.inf)
+        decides = "decides" in row.evidence  # a regression has no decisions
+        return row.evidence["skill"], row.evidence.get("skill_error", math.inf) if decides else math.inf
     return skill_of(row, score_reference), math.inf
 
 
