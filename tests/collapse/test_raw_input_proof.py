@@ -1,11 +1,13 @@
 """What a regression on raw inputs proves of a modality, without a model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from collapse.test_rule import ACCURACY, history, verdict
 from helpers.draws import normal
 from reference import alarm as slow
 from torch import Tensor
@@ -19,9 +21,9 @@ from mviz_lightning.functional import Task
 from mviz_lightning.modalities import modality_type_of
 from mviz_lightning.modalities.base import REGISTRY, ModalityType
 from mviz_lightning.modalities.text import Text
+from mviz_lightning.sinks.records import State
 
 NAN, INF = float("nan"), float("inf")
-RULE = CollapseRule(None, 2, max_total=0.05, max_flips=0.1, max_drop=0.05, min_skill=0.1, min_alone=0.05)
 
 
 def draws(seed: int, *shape: int, classes: int = 3) -> Tensor:
@@ -42,7 +44,10 @@ def told(target: Tensor, task: Task, outputs: int, seed: int = 0, **leaves: obje
 
 
 def informative(alone: RawInputProof) -> bool:
-    return RULE._informative("text", alone)
+    """Whether the rule, with its own thresholds, calls a silent modality collapsed by this proof and no other."""
+    state = verdict(history("ss"), CollapseRule(), replace(ACCURACY, alone={"b": alone})).state
+    assert state in (State.COLLAPSED, State.UNUSED)
+    return state is State.COLLAPSED
 
 
 def test_a_modality_that_holds_the_label_is_told_from_one_that_does_not() -> None:

@@ -1,5 +1,7 @@
 """What inputs tell about labels without a model: against scikit-learn, in loops, and on data that tell nothing."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,15 @@ from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
 from mviz_lightning.functional import gaussian_kernel, kernel_ridge_predictions, ridge, standardised_kernel
-from mviz_lightning.functional.ridge import COLUMNS, PENALTIES, _centred, _fitted, near_duplicates
+from mviz_lightning.functional.ridge import (
+    COLUMNS,
+    PENALTIES,
+    KernelChoice,
+    _centred,
+    _Fit,
+    chosen_predictions,
+    near_duplicates,
+)
 
 seeds = st.integers(0, 10_000)
 NAN, INF = float("nan"), float("inf")
@@ -162,8 +172,10 @@ def test_what_is_constant_where_it_is_fitted_foretells_the_mean() -> None:
 
 def fitted(features: Tensor, targets: Tensor, inside: Tensor, outside: Tensor) -> tuple[float, Tensor]:
     mean = targets[inside].mean(0)
-    error, found = _fitted(_centred(features @ features.T, inside, outside), targets[inside] - mean)
-    return error, found + mean
+    fit = _Fit.of(*_centred(features @ features.T, inside, outside), targets[inside] - mean)
+    _, penalties = KernelChoice(1).best(fit.errors[None])
+    error = float(fit.errors[penalties[0]].sum())  # all targets share the penalty
+    return error, fit.held_out(torch.arange(targets.shape[1]), penalties) + mean
 
 
 def scale_of(features: Tensor) -> float:
@@ -216,6 +228,22 @@ def test_held_out_folds_are_predicted_as_by_the_loops(columns: int, outputs: int
     linear = standardised_kernel(features)
     found = kernel_ridge_predictions([linear, gaussian_kernel(linear)], targets, folds)
     close(found, slow.held_out(kernels, targets.numpy(), folds.numpy(), PENALTIES))
+
+
+def test_several_choices_among_the_same_kernels_are_each_the_loops_alone() -> None:
+    features = normal(20, 15, 4)
+    targets = torch.stack([features[:, 0], features[:, 1].square(), normal(21, 15)], 1)
+    folds, linear = parts(15), standardised_kernel(features)
+    scaled = slow.standardised(features.numpy())
+    loops = [scaled @ scaled.T, slow.gaussian(scaled)]
+    choices = [KernelChoice(count, each) for count in (1, 2) for each in (False, True)]
+    found = chosen_predictions([linear, gaussian_kernel(linear)], choices, targets, folds)
+
+    for choice, predicted in zip(choices, found, strict=True):
+        pieces = targets.numpy().T[:, :, None] if choice.each else [targets.numpy()]
+        expected = [slow.held_out(loops[: choice.count], piece, folds.numpy(), PENALTIES) for piece in pieces]
+        close(predicted, np.concatenate(expected, 1))
+    assert all(not torch.equal(one, other) for one, other in pairwise(found))
 
 
 def test_a_precomputed_kernel_and_its_features_are_one_regression() -> None:
