@@ -138,7 +138,7 @@ def test_a_proof_beyond_the_others_survives_a_checkpoint_and_old_ones_are_fitted
 
 def of_all(number: int, skill: float, error: float, **found: float) -> RunRecord:
     """A check that is silent on b, with the skill on all fixed examples."""
-    return replace(is_silent(number, **found), evidence={"skill": skill, "skill_error": error})
+    return replace(is_silent(number, **found), evidence={"skill": skill, "skill_error": error, "decides": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_what_is_not_yet_learned_says_so() -> None:
 def test_where_the_score_falls_nothing_is_learned() -> None:
     assert states(growing(0.004, 0.012, scores=(0.9, 0.8))) == ".C"
     noisy = [
-        replace(row, evidence={"skill": skill, "skill_error": 0.05})
+        replace(row, evidence={"skill": skill, "skill_error": 0.05, "decides": 1.0})
         for row, skill in zip(growing(0.004, 0.012), (0.8, 0.77), strict=True)
     ]
     assert states(noisy) == ".U"
@@ -260,3 +260,12 @@ def test_the_root_of_the_total_is_followed_in_a_straight_line(last: float, check
     before, now = growing(0.0036, last)
     assert rises(before, now, "b", 0.05, checks)
     assert not rises(before, now, "b", 0.05, checks - 1)
+
+
+def test_a_regression_has_learned_at_the_fixed_skill_however_small_its_error() -> None:
+    def row(**decided: float) -> RunRecord:
+        return replace(is_silent(0), evidence={"skill": 0.02, "skill_error": 0.001, **decided})
+
+    reference = ScoreReference(0.0, 1.0)
+    assert not CollapseRule()._learned(row(), 0, reference)
+    assert CollapseRule()._learned(row(decides=1.0), 0, reference)
