@@ -98,21 +98,28 @@ class Acting:
 
     @contextmanager
     def _step(self, optimizer: Optimizer, alarms: Alarms) -> Iterator[None]:
-        """Enter the actions' contexts of one step."""
+        """Enter the actions' contexts of one step, inside the user's own."""
         with ExitStack() as step:
-            for action in self._working:
-                self._enter(step, action, partial(action.during_step, optimizer, alarms, alarms.trainer.global_step))
+            enter = partial(self._enter_step, step, optimizer, alarms)
+            self._error_policy.guard(enter, failed="the actions could not change a step")
             yield
+
+    def _enter_step(self, step: ExitStack, optimizer: Optimizer, alarms: Alarms) -> None:
+        number = alarms.trainer.global_step
+        for action in self._working:
+            self._enter(step, action, partial(action.during_step, optimizer, alarms, number))
 
     def _enter(self, stack: ExitStack, action: Action, make: Callable[[], AbstractContextManager[Any]]) -> None:
         """Enter a context of an action; what fails then or when it is left is the action's failure."""
         self._try(action, lambda: stack.enter_context(_undone_safely(make(), partial(self._fail, action))))
 
     def leave(self) -> None:
-        """Undo everything that lasts."""
-        self._batch.close()
-        self._alarm.close()
+        """Undo everything that lasts; an error in one part keeps no other from being undone."""
         self.alarms, self._due = None, False
+        try:
+            self._batch.close()
+        finally:
+            self._alarm.close()
 
     def _try(self, action: Action, call: Callable[[], T], otherwise: T | None = None) -> T | None:
         """Call a part of an action; where it fails, the action does nothing from then on."""

@@ -1,8 +1,9 @@
 """What the alarm does besides its warning: hooks of the trainer that call its actions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+from functools import partial, wraps
+from types import MappingProxyType
+from typing import Any, TypeAlias, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
@@ -12,7 +13,7 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.acting import Acting
 from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard
-from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, Hook
 from mviz_lightning.collapse.rule import Verdict
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.errors import ConfigurationError
@@ -28,6 +29,18 @@ Actions: TypeAlias = Sequence[OneAction] | OneAction
 """In this order: LightningCLI reads a list as a string where the string comes first."""
 
 
+def undone_at_error(hook: Hook) -> Hook:
+    """Decorate a hook of an acting alarm: an error in it costs a warning, and what its actions changed is undone."""
+
+    @wraps(hook)
+    def safe(self: Any, *arguments: Any, **named: Any) -> None:
+        failed = f"{hook.__name__} failed, so no action acts until the next check"
+        if self._error_policy.guard(partial(hook, self, *arguments, **named), False, failed=failed) is False:
+            self._undo()
+
+    return cast("Hook", safe)
+
+
 class ActingAlarm(Alarm):
     """An alarm with actions: what stands follows from the history, so a resumed training goes on with them.
 
@@ -40,25 +53,29 @@ class ActingAlarm(Alarm):
     action: Any
     _error_policy: ErrorPolicy
     _acting: Acting | None = None
-    _history: History
-    _modalities: Mapping[str, Modality]
+    _history: History | None = None
+    _modalities: Mapping[str, Modality] = MappingProxyType({})
 
-    def _prepare(self, modalities: Mapping[str, Modality], history: History) -> None:
-        """Take the modalities and the history of the monitor; let the actions of a fit before leave."""
-        if self._acting is not None:
-            self._acting.leave()
+    def _prepare(self, modalities: Mapping[str, Modality], history: History | None) -> None:
+        """Take the modalities and the history of the monitor, None where no fit runs; let the actions before leave."""
+        self._undo()
         self._modalities, self._history, self._acting = modalities, history, None
+
+    def _undo(self) -> None:
+        """Undo everything that lasts."""
+        if self._acting is not None:
+            self._error_policy.guard(self._acting.leave, failed="what an action changed could not be undone")
 
     @property
     def _objects(self) -> list[Action]:
         return [one for one in actions_of(self.action) if isinstance(one, Action)]
 
-    def _find_encoders(self, verdicts: Mapping[str, Verdict], session: Session, guard: Guard) -> None:
+    def _find_encoders(self, verdicts: Mapping[str, Verdict], history: History, session: Session, guard: Guard) -> None:
         """Find the encoders at the first alarm, on all processes, where an action asks for them."""
         collapsed = any(verdict.state is State.COLLAPSED for verdict in verdicts.values())
-        if collapsed and not self._history.encoders and any(action.uses_encoders for action in self._objects):
+        if collapsed and not history.encoders and any(action.uses_encoders for action in self._objects):
             found = guard(session.encoders, {}) or {}
-            self._history.keep_encoders(found)
+            history.keep_encoders(found)
             named = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in found.items())
             rank_zero_info(f"UnimodalCollapse: submodules that serve one modality alone: {named or 'none'}")
 
@@ -68,17 +85,22 @@ class ActingAlarm(Alarm):
         for function in actions_of(self.action):
             for verdict in () if isinstance(function, Action) else began:
                 function(trainer, module, verdict)
+        self.act_on_check(trainer, module, row, [verdict.modality for verdict in began])
+
+    @undone_at_error
+    def act_on_check(self, trainer: Trainer, module: LightningModule, row: RunRecord, began: Sequence[str]) -> None:
+        """Let actions act on the alarms that stand, from a check on."""
         if self._acting is not None and row.values:  # else the alarms of the check before stand
-            names = [verdict.modality for verdict in began]
-            self._acting.stand(self._alarms(trainer, module, row, names), checked=True)
+            self._acting.stand(self._alarms(trainer, module, row, began), checked=True)
 
     def _alarms(
         self, trainer: Trainer, module: LightningModule, row: RunRecord | None, began: Sequence[str] = ()
     ) -> Alarms:
         values = {} if row is None else row.values
         silent = [name for name in self._modalities if values.get(f"collapse/{name}") == State.COLLAPSED]
+        encoders = {} if self._history is None else self._history.encoders
         stops = trainer_facts.may_stop(trainer)
-        return Alarms(trainer, module, self._modalities, silent, began, values, self._history.encoders, stops)
+        return Alarms(trainer, module, self._modalities, silent, began, values, encoders, stops)
 
     def _announced(self, trainer: Trainer, verdict: Verdict, row: RunRecord) -> str:
         """Return what the actions say about an alarm that begins, a line each."""
@@ -91,8 +113,11 @@ class ActingAlarm(Alarm):
         )
         return "\n".join(filter(None, said))
 
+    @undone_at_error
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the actions' arguments, and go on with the alarms that stand where a training continues."""
+        if self._history is None:  # no monitor could let the alarm begin
+            return
         self._acting = Acting(self._objects, self._error_policy)
         try:
             self._acting.require(self._alarms(trainer, pl_module, None))
@@ -101,11 +126,13 @@ class ActingAlarm(Alarm):
         last = self._history.fitted[-1] if self._history.fitted else None
         self._acting.stand(self._alarms(trainer, pl_module, last), checked=False)
 
+    @undone_at_error
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Let actions change the batch that the training step gets."""
         if self._acting is not None:
             self._acting.begin_batch(trainer_facts.batch_number(trainer))
 
+    @undone_at_error
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -113,20 +140,21 @@ class ActingAlarm(Alarm):
         if self._acting is not None:
             self._acting.end_batch()
 
+    @undone_at_error
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let actions act on the check of this validation, when all other callbacks have seen its values."""
         if self._acting is not None and not trainer.sanity_checking:
             self._acting.after_validation()
 
+    @undone_at_error
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Undo everything that lasts."""
-        if self._acting is not None:
-            self._acting.leave()
+        self._prepare({}, None)
 
+    @undone_at_error
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Undo everything that lasts."""
-        if self._acting is not None:
-            self._acting.leave()
+        self._prepare({}, None)
 
 
 def resolved(action: Any) -> Any:

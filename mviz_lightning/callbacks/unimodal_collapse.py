@@ -183,7 +183,7 @@ class UnimodalCollapse(ActingAlarm):
         judged = replace(row, values=row.values | dict(zip(state_names(history.modalities), states, strict=True)))
         if not fits:
             return Judgement(judged, history.score_reference)
-        self._find_encoders(self.verdicts, session, guard)
+        self._find_encoders(self.verdicts, history, session, guard)
         self._fresh = measured is None
         return Judgement(judged, None if measured is None else reference)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.spoil import Spoil
 from helpers.toy import Toy, fit, monitor
 from helpers.unprintable import UNPRINTABLE, NumericError, UnprintableError, UnprintableRuntimeError, WordyError
 from lightning.pytorch import Callback
@@ -14,7 +15,10 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from mviz_lightning import ConfigurationError, MonitorWarning, MultimodalMonitor, UnimodalCollapse
+from mviz_lightning.actions import Alarms, ModalityDropout
 from mviz_lightning.callbacks import trainer_facts
+from mviz_lightning.callbacks.acting import Acting
+from mviz_lightning.callbacks.acting_alarm import ActingAlarm
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun
 from mviz_lightning.callbacks.reporter import Reporter
@@ -41,13 +45,16 @@ INSIDE = (
     History,
     ExplanationHistory,
     UnimodalCollapse,
+    ActingAlarm,
+    Acting,
     MultimodalMonitor,
     TrainerRun,
 )
 """All that hooks delegate to, beside what is read off the trainer."""
 
-CREATED = {"__init__", "__post_init__", "_reset", "_arrange", "act"}
-"""Run when a callback is made, before there is a training; and what calls the function of a user's, which may raise."""
+CREATED = {"__init__", "__post_init__", "_reset", "_arrange", "act", "_act", "act_on_check"}
+"""Run when a callback is made, before there is a training; and what calls the function of a user's, which may raise, or
+holds the guard itself."""
 
 NO_HARM = {
     "keys", "group", "examples", "affordable_groups", "left", "check_outputs", "_rows", "base_grouping", "grouping",
@@ -77,8 +84,19 @@ def arguments(hook: Callable[..., Any]) -> dict[str, Any]:
 HOOKS = [(kind, name) for kind in (MultimodalMonitor, UnimodalCollapse) for name in hooks(kind) if name != "state_key"]
 
 
-def made(kind: type[Callback], **settings: Any) -> Any:
-    return monitor(**settings) if kind is MultimodalMonitor else UnimodalCollapse(**settings)
+def made(kind: type[Callback], hook: str) -> Any:
+    return monitor() if kind is MultimodalMonitor else standing(hook in ("on_train_batch_end", "on_train_end"))
+
+
+def standing(stuck: bool) -> UnimodalCollapse:
+    """Return an alarm that stands in a fit; perhaps what changed a batch cannot be undone."""
+    watch, alarm = monitor(), UnimodalCollapse(ModalityDropout())
+    alarm.begin(watch.config.modalities, watch.history)
+    alarm._acting = Acting(alarm._objects, alarm._error_policy)
+    alarm._acting.alarms = Alarms(Hostile(), torch.nn.Identity(), watch.config.modalities, ["text"])
+    if stuck:
+        alarm._acting._batch.callback(lambda: Hostile().undo)
+    return alarm
 
 
 def test_the_walk_meets_all_hooks() -> None:
@@ -87,13 +105,14 @@ def test_the_walk_meets_all_hooks() -> None:
         "on_validation_epoch_end", "on_test_batch_start", "on_train_end", "on_fit_end", "on_exception",
     }  # fmt: skip
     assert {name for kind, name in HOOKS if kind is UnimodalCollapse} == {
-        "on_fit_start", "on_validation_start", "on_test_start",
+        "on_fit_start", "on_validation_start", "on_test_start", "on_train_start", "on_train_batch_start",
+        "on_train_batch_end", "on_validation_end", "on_train_end", "on_exception",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "name"), HOOKS)
 def test_a_hook_that_fails_costs_no_more_than_a_warning(kind: type[Callback], name: str) -> None:
-    hook = getattr(made(kind), name)
+    hook = getattr(made(kind, name), name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         hook(**arguments(hook))
@@ -107,28 +126,6 @@ def test_a_user_who_wants_errors_gets_those_of_hooks_too(name: str) -> None:
     hook = getattr(monitor(on_error="raise"), name)
     with pytest.raises((UnprintableError, ValueError)):
         hook(**arguments(hook))
-
-
-class Spoil:
-    """Makes something raise."""
-
-    def __init__(self, where: Any, name: str, error: type[Exception]) -> None:
-        self.where, self.name, self.error, self.hits = where, name, error, 0
-        self.original, self.inherited = inspect.getattr_static(where, name), name not in vars(where)
-
-    def __enter__(self) -> "Spoil":  # noqa: PYI034
-        def failing(*_: Any, **__: Any) -> Any:
-            self.hits += 1
-            raise self.error
-
-        setattr(self.where, self.name, property(failing) if isinstance(self.original, property) else failing)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.inherited:
-            delattr(self.where, self.name)
-        else:
-            setattr(self.where, self.name, self.original)
 
 
 def inner() -> list[tuple[Any, str]]:

@@ -31,9 +31,9 @@ def test_the_alarm_is_found_on_either_side_and_begins() -> None:
         watch, alarm = monitor(), UnimodalCollapse()
         callbacks = (watch, alarm) if first else (alarm, watch)
         alarm.verdicts = {"image": None}  # type: ignore[dict-item]
-        assert alarm_of(of(*callbacks), watch.name, ["image", "text"]) is alarm
+        assert alarm_of(of(*callbacks), watch.name, watch.config.modalities, watch.history) is alarm
         assert alarm.verdicts == {}
-    assert alarm_of(of(watch), watch.name, ["image", "text"]) is None
+    assert alarm_of(of(watch), watch.name, watch.config.modalities, watch.history) is None
 
 
 def test_a_judgement_is_returned_and_not_written_into_the_history() -> None:
