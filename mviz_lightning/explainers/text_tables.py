@@ -13,3 +13,8 @@ def align(table: Cells) -> str:
         for row in table
     )
     return "\n".join("   ".join(line).rstrip() for line in lines)
+
+
+def format_number(value: float | None) -> str:
+    """Return a share or score with three decimals; nothing where there is none."""
+    return "" if value is None else f"{value:.3f}"

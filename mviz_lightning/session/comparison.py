@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mviz_lightning.explainers.contribution_shares.subset_keys import bound_of
-from mviz_lightning.explainers.contribution_shares.tables import format_number
-from mviz_lightning.explainers.text_tables import align
+from mviz_lightning.explainers.text_tables import align, format_number
 
 SCORES = ("score", "emap_score", "emap_gap", "perceptual", "flips")
 """Kinds of values without an interval that are compared too."""

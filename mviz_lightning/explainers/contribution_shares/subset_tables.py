@@ -9,8 +9,7 @@ from mviz_lightning.explainers.contribution_shares.subset_keys import (
     subsets_named,
     total_name,
 )
-from mviz_lightning.explainers.contribution_shares.tables import format_number
-from mviz_lightning.explainers.text_tables import align
+from mviz_lightning.explainers.text_tables import align, format_number
 
 
 def with_subset_tables(table: str, values: Mapping[str, float], modalities: Sequence[str]) -> str:

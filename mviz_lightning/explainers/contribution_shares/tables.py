@@ -2,17 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from mviz_lightning.explainers.text_tables import align
+from mviz_lightning.explainers.text_tables import align, format_number
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import RunRecord, State
 
 MEASURE_TITLES = {"shapley": "Shapley", "intershap": "InterSHAP", "mm_shap": "MM-SHAP"}
 """First part of the keys of a measure of another paper -> its name in tables."""
-
-
-def format_number(value: float | None) -> str:
-    """Return a share or score with three decimals; nothing where there is none."""
-    return "" if value is None else f"{value:.3f}"
 
 
 def interval(values: Mapping[str, float], name: str) -> str:
