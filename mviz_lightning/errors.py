@@ -98,7 +98,9 @@ def listed(name: str, given: Any) -> tuple[Any, ...]:
     Raises:
         ConfigurationError: The value is no list.
     """
-    if not isinstance(given, Iterable) or isinstance(given, str):
+    if isinstance(given, str):
+        raise ConfigurationError(f"{name}={given!r}: give a list, {name}=[{given!r}].")
+    if not isinstance(given, Iterable):
         raise ConfigurationError(f"{name}={given!r}: give a list; [x] for a single x, [] for none.")
     return tuple(given)
 

@@ -60,9 +60,11 @@ class GradientModulation(Action):
         self.encoders = parse_encoders("GradientModulation", encoders)
 
     def announce(self, alarms: Alarms) -> str:
-        """Say what the gradients are multiplied by."""
+        """Say what the gradients are multiplied by; where no encoder runs ahead, what is left to do."""
         factors = [f"{name} by {k:.2g}" for name, k in self.coefficients(alarms).items() if k != 1]
-        return f"Until the alarm ends, gradients are multiplied, those of the encoder of {', '.join(factors)}."
+        if factors:
+            return f"Until the alarm ends, gradients are multiplied, those of the encoder of {', '.join(factors)}."
+        return "Until the alarm ends, noise is added to the gradients of the encoders." * self.noise
 
     def require(self, alarms: Alarms) -> None:
         """Check the names of ``encoders``."""

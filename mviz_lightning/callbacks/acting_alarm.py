@@ -173,12 +173,12 @@ def actions_of(action: Any) -> list[Any]:
 
 
 def _resolved(action: Any) -> Any:
-    if isinstance(action, type) and issubclass(action, Action):
-        raise ConfigurationError(f"action={action.__name__}: give an object, {action.__name__}().")
-    if action in ("warn", "stop") or isinstance(action, Action) or callable(action):
-        return action
-    if isinstance(action, str) and "." in action:
-        return resolve_function(action, "action")
+    found = resolve_function(action, "action") if isinstance(action, str) and "." in action else action
+    if isinstance(found, type) and issubclass(found, Action):
+        given = repr(action) if isinstance(action, str) else found.__name__
+        raise ConfigurationError(f"action={given}: give an object, {found.__name__}().")
+    if found in ("warn", "stop") or isinstance(found, Action) or callable(found):
+        return found
     raise ConfigurationError(
         f"action={action!r}: choose 'warn' or 'stop', or give a function of (trainer, pl_module, verdict) or its path, "
         "an action such as mviz_lightning.actions.ModalityDropout(), or a list of them."

@@ -121,7 +121,8 @@ class UnimodalCollapse(ActingAlarm):
         shares["max_single"] = max_single
         for name, value in shares.items():
             if not isinstance(value, Real) or not math.isfinite(value) or (value < 0 and name != "min_skill"):
-                raise ConfigurationError(f"{name}={value!r}: give a share, such as the default.")
+                example = getattr(CollapseRule, name)
+                raise ConfigurationError(f"{name}={value!r}: give a share from 0 to 1, for example {name}={example:g}.")
         if isinstance(expected, str):
             raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
         named = None if expected is None else tuple(expected)

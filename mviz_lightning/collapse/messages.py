@@ -16,6 +16,9 @@ TOLD_BY_OTHERS = (
     "What {name} tells, {rest} tell{s} too, as far as a regression can see: the model may well do without it.",
     "If {rest} hold{s} a leaked label, it looks the same: look for one. If {name} must be used, name it in expected=.",
 )
+UNTESTED = (
+    "its raw inputs could not be tested: no table of numbers, too few examples or families of kin, or copies of few"
+)
 PERFECT = 0.95
 """Skill above which there is little to gain from a modality that is not used."""
 
@@ -103,7 +106,8 @@ def _gain(verdict: Verdict) -> list[str]:
     proof = verdict.beyond
     if proof is None:
         return []
-    adds = f"with the raw inputs of the others, it adds {proof.gain:.1%} +- {proof.error:.1%} (standard error)"
+    gain = round(proof.gain, 3) + 0.0  # never -0.0%
+    adds = f"with the raw inputs of the others, it adds {gain:.1%} +- {proof.error:.1%} (standard error)"
     lines = [f"{adds} of the labels' variance beyond the others"]
     if proof.outputs:
         named = ", ".join(f"{one.output} ({one.gain:.0%} +- {one.error:.0%})" for one in proof.outputs)
@@ -116,7 +120,7 @@ def _proof(verdict: Verdict) -> list[str]:
     told = verdict.alone
     if told is None:
         asked = verdict.state is not State.USED and verdict.skill is not None
-        return ["its raw inputs could not be tested: no table of numbers, too few examples, or copies of few"] * asked
+        return [UNTESTED] * asked
     found = (
         f"explains {told.explained:.0%} (standard error {told.error:.0%})" if told.explained > 0 else "explains none"
     )

@@ -172,6 +172,20 @@ def kin_numbers(leaf: object) -> Tensor:
     return torch.tensor([order[key] for key in keys])
 
 
+def require_single(path: str, leaf: object) -> None:
+    """Raise where a leaf of kin has several entries for each example: hardly two examples would ever be kin.
+
+    Raises:
+        ConfigurationError: The leaf has more than one column.
+    """
+    shape = tuple(getattr(leaf, "shape", ()))
+    if math.prod(shape[1:]) != 1:
+        raise ConfigurationError(
+            f"kin={path!r}: the leaf has the shape {shape}, several entries for each example; give the path of a leaf "
+            "with one string or number for each, such as a patient, or leave kin out."
+        )
+
+
 def _key(entry: object, place: int) -> tuple[object, ...]:
     """Return what equal entries have in common."""
     value = entry.tolist() if hasattr(entry, "tolist") else entry

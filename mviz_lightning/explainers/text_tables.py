@@ -17,4 +17,4 @@ def align(table: Cells) -> str:
 
 def format_number(value: float | None) -> str:
     """Return a share or score with three decimals; nothing where there is none."""
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else f"{round(value, 3) + 0.0:.3f}"  # never -0.000

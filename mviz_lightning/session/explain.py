@@ -82,8 +82,12 @@ class ShareReport:
             names: What this report and the other were measured on.
 
         Raises:
-            ConfigurationError: The reports have other modalities.
+            ConfigurationError: The reports have other modalities, or an argument is of another kind.
         """
+        if not isinstance(other, ShareReport):
+            raise ConfigurationError(f"other={other!r}: give a report, for example explain(model, train_loader, ...).")
+        if isinstance(names, str) or len(names) != 2:
+            raise ConfigurationError(f"names={names!r}: give two names, for example ('validation', 'training').")
         if list(self.modalities) != list(other.modalities):
             raise ConfigurationError(
                 f"other: its modalities are {', '.join(other.modalities)}, and this report has "

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.collapse.proofs import Proofs
-from mviz_lightning.collapse.raw_inputs import kin_numbers
+from mviz_lightning.collapse.raw_inputs import FEWEST_KIN, kin_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.explainers import Shares
@@ -20,6 +20,13 @@ from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.subsets import Subsets
 
 T = TypeVar("T")
+
+TOO_FEW_KIN = (
+    "kin={kin!r} has {families} distinct entries in {examples} examples, and the proofs from raw inputs need {least}: "
+    "without them only modalities named in UnimodalCollapse(expected=[...]) can be called collapsed. Give a leaf with "
+    "more entries, or leave kin out"
+)
+"""What is said where all examples are kin of a few."""
 
 MANY_MODALITIES = 5
 """Number of modalities from which the EMAP gap reads high: by up to 0.15 with six at a correlation of 0.9."""
@@ -44,6 +51,7 @@ class LabelledSession(Preparation):
             self._shares = Shares(
                 probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
             )
+            self._tell_of_few_kin(probe)
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(
                     f"emap_gap and errors/rescued read high with {len(probe.schema.names)} modalities, above all "
@@ -86,10 +94,23 @@ class LabelledSession(Preparation):
 
     def fit_proofs(self) -> Proofs:
         """Predict the labels from the raw inputs of the modalities, without the model; all processes get the same."""
-        return self._agreed(partial(self._proofs, kin=self._sampler.kin))
+        return self._agreed(self._proofs)
 
-    def _proofs(self, shares: Shares, probe: Probe, outputs: int, kin: str | None) -> Proofs:
-        return shares.fit_proofs(probe, outputs, None if kin is None else kin_numbers(probe.leaves[kin]))
+    def _proofs(self, shares: Shares, probe: Probe, outputs: int) -> Proofs:
+        return shares.fit_proofs(probe, outputs, self._kin(probe))
+
+    def _kin(self, probe: Probe) -> Tensor | None:
+        """Return ``(N,)`` long: the same number for examples that are kin; None where none are named."""
+        kin = self._sampler.kin
+        return None if kin is None else kin_numbers(probe.leaves[kin])
+
+    def _tell_of_few_kin(self, probe: Probe) -> None:
+        """Say, before an alarm is missed, that all examples are kin of a few."""
+        numbers = self._kin(probe)
+        families = FEWEST_KIN if numbers is None else len(torch.unique(numbers))
+        if families < FEWEST_KIN:
+            said = {"kin": self._sampler.kin, "families": families, "examples": probe.size, "least": FEWEST_KIN}
+            self.remarks.say(TOO_FEW_KIN.format(**said))
 
     def encoders(self) -> dict[str, list[str]]:
         """Return modality -> submodules that serve it alone, as a trace shows; all processes get the same."""

@@ -39,7 +39,7 @@ class Precision:
             values: Shares and their bounds, by name.
         """
         widths = {name: half_width(values, name) for name in values}
-        widths = {name: width for name, width in widths.items() if width > WANTED}
+        widths = {name: width for name, width in widths.items() if round(width, 2) > WANTED}  # as it is said
         lines = []
         if widths:
             name = max(widths, key=lambda name: widths[name])

@@ -13,6 +13,7 @@ from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
 from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, first_examples, strings_of, with_masks_told
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
+from mviz_lightning.collapse.raw_inputs import require_single
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
@@ -63,6 +64,8 @@ class ProbeSampler:
         self.schema = self.schema.settled(batch)
         self._require_kin(self.schema)
         leaves = self.schema.leaves(batch)
+        if self.kin is not None:
+            require_single(self.kin, leaves[self.kin])
         return leaves, self.schema.size(leaves)
 
     def group_by(self, kin: str | None) -> None:

@@ -216,4 +216,5 @@ def _advice(few: Sequence[Subset]) -> str:
     if few[0].kind == "subgroup" and counts and max(counts) == 1:  # a number of each example
         return "; give a leaf with fewer different values"
     groups, size = few[0].members.shape
-    return f"; num_examples={size * math.ceil(groups * LEAST / min(counts))} would do" if counts else ""
+    wanted = size * math.ceil(groups * LEAST / min(counts or [1]))
+    return f"; num_examples={wanted} would do, where the validation set has as many" if counts else ""

@@ -40,6 +40,15 @@ def test_nothing_is_held_back_that_does_not_run_ahead_and_nothing_that_is_silent
     assert set(GradientModulation().coefficients(both).values()) == {1}
 
 
+def test_where_nothing_runs_ahead_the_alarm_names_no_factor():
+    level = alarms({"image": 0.3, "text": 0.3})
+    assert GradientModulation().announce(level) == (
+        "Until the alarm ends, noise is added to the gradients of the encoders."
+    )
+    assert GradientModulation(noise=False).announce(level) == ""
+    assert GradientModulation(0.1).announce(alarms({"image": 0.81, "text": 0.01})).endswith("of image by 0.28.")
+
+
 def test_a_total_of_0_or_below_is_no_division_by_0():
     found = GradientModulation(0.1).coefficients(alarms({"image": 0.9, "text": -0.001}))
     assert found["image"] == pytest.approx(1 - math.tanh(0.1 * math.sqrt(0.9 / 0.01)))

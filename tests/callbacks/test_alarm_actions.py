@@ -282,6 +282,10 @@ def test_a_list_may_stop_the_training_too(tmp_path):
     ("action", "message"),
     [
         (ModalityDropout, "action=ModalityDropout: give an object, ModalityDropout()"),
+        (
+            "mviz_lightning.actions.ModalityDropout",
+            "action='mviz_lightning.actions.ModalityDropout': give an object, ModalityDropout()",
+        ),
         (["stop", 3], "action=3: choose 'warn' or 'stop'.*an action such as mviz_lightning.actions.ModalityDropout"),
         (
             EncoderLearningRate(encoders={"text": "tower"}),
@@ -297,7 +301,8 @@ def test_what_cannot_be_is_refused_before_the_training(tmp_path, action, message
     assert not module.met
 
 
-def test_alarms_say_what_is_done_and_the_log_names_the_encoders(tmp_path, caplog):
+def test_alarms_say_what_is_done_and_the_log_names_the_encoders(tmp_path, caplog, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the folder "at" lies there
     action = [*LASTING["all"], SaveCheckpoint("at"), StopTraining()]
     with caplog.at_level("INFO"), heard() as said:
         planned(tmp_path, action)

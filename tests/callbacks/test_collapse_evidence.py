@@ -200,6 +200,19 @@ def test_kin_that_are_not_there_are_refused_before_the_training(tmp_path):
         diagnosed(tmp_path, kin="patient")
 
 
+def test_kin_of_several_entries_are_refused_before_the_training(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"kin='image': the leaf has the shape \(\d+, \d+\), several entries"):
+        diagnosed(tmp_path, kin="image")
+
+
+def test_too_few_families_are_said_because_no_proof_is_left(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        watch, _ = diagnosed(tmp_path, kin="label")
+
+    assert states(watch) == [0, 1]
+    assert caplog.text.count("kin='label' has 2 distinct entries in") == 1
+
+
 def test_kin_is_one_path():
     with pytest.raises(ConfigurationError, match=r"kin=\['a'\]: give the path of one leaf"):
         UnimodalCollapse(kin=["a"])

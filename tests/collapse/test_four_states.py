@@ -110,6 +110,12 @@ def test_every_message_says_what_is_added_beyond_the_others(state: State) -> Non
     assert "it adds 15.2% +- 1.3% (standard error) of the labels' variance beyond the others" in text
 
 
+def test_a_gain_of_nothing_has_no_sign() -> None:
+    text = messages.alert(replace(said("ss"), state=REDUNDANT, beyond=gain(-0.0002, 0.001))).text
+
+    assert "it adds 0.0% +- 0.1%" in text
+
+
 def test_single_outputs_are_named() -> None:
     proof = replace(gain(0.02), outputs=[OutputGain(7, 0.66, 0.03), OutputGain(3, 0.1, 0.02)])
     text = messages.alert(replace(said("ss"), beyond=proof)).text

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from mviz_lightning.callbacks.reporter import Reporter
-from mviz_lightning.explainers.contribution_shares.figure import COLOURS, share_curves
+from mviz_lightning.explainers.contribution_shares.figure import COLOURS, NOT_USED, share_curves
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
-from mviz_lightning.sinks.records import Dashboard, RunRecord
+from mviz_lightning.sinks.records import Dashboard, RunRecord, State
 from mviz_lightning.testing import MemorySink
 
 
@@ -75,6 +75,15 @@ def test_all_that_is_written_lies_in_the_picture_and_apart(figures, names, state
         *marked,
         "score",
     }
+
+
+def test_an_alarm_is_drawn_above_a_redundant_modality_at_the_same_place(figures):
+    drawn = rows(["a", "b", "c"])
+    for row in drawn:
+        row.values.update({"total/a": 0.0, "total/b": 0.0, "collapse/a": 2.0, "collapse/b": 3.0, "collapse/c": 0.0})
+    share_curves(drawn, ["a", "b", "c"])
+    marks = [line.get_marker() for line in figures[0].axes[1].lines]
+    assert marks.index(NOT_USED[State.COLLAPSED]) > marks.index(NOT_USED[State.REDUNDANT])
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])

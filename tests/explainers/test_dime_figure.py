@@ -188,7 +188,7 @@ def test_a_table_names_what_drives_and_every_column_is_of_one_type():
     assert (row["target"], row["predicted"], row["output"], row["when"]) == ("cat", "owl", "cat", "epoch 1")
     image, text, columns = row["drives UC"].split("; ")
     assert (image, text) == ("image: row 1, col 2 -2.00, row 1, col 1 +1.00", "text: apple -1.50, red +0.50")
-    assert columns == "table: weight +3.00, height +1.00 (?)"
+    assert columns == "table: no effect"  # as in the picture; its weights are rounding
     assert re.match(r"image: row 2, col 2 \+3.00, row ., col . \+0.00 \(\?\); text: ", row["drives MI"])
     assert table.rows[1][table.columns.index("target")] == "unknown"
     np.testing.assert_array_equal(table.rows[2][2], drawn[1][1].pixels)

@@ -130,6 +130,16 @@ def test_numbers_outlast_long_names(case) -> None:
             assert lines[3].endswith(f"({one.probability:.2f})")
 
 
+def test_beside_three_modalities_there_is_no_stump_of_its_logit(case) -> None:
+    task, _, result = case
+    if task != "multiclass":
+        pytest.skip("only classes have an output without a name of its own")
+    one = replace(result.worst[0], value=3.61, unimodal=3.61, interaction=-0.001, error=0.0001)
+    split = "3.61 = UC 3.61 - MI 0.00 (±0.00)"
+    assert sentences(one, Labels(task), 37)[2] == split
+    assert sentences(one, Labels(task), 60)[2] == f"its logit: {split}"
+
+
 def test_the_loss_is_not_cut_off(case) -> None:
     task, _, result = case
     one = replace(result.worst[0], loss=0.00015449)

@@ -74,3 +74,17 @@ def test_reports_of_other_modalities_are_refused(reports):
     other = report(torch.arange(256), 3, modalities={"text": "text", "image": "image"})
     with pytest.raises(ConfigurationError, match=r"other: its modalities are text, image, and this report has image"):
         reports[0].compared_with(other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), r"^other=None: give a report"),
+        (("training",), r"^other='training': give a report"),
+        ((report(torch.arange(64), 3), ("a",)), r"^names=\('a',\): give two names"),
+        ((report(torch.arange(64), 3), "ab"), r"^names='ab': give two names"),
+    ],
+)
+def test_what_is_no_report_is_refused_by_name(arguments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        report(torch.arange(64), 3).compared_with(*arguments)

@@ -39,6 +39,7 @@ def test_the_widest_counts_and_a_narrow_one_is_no_reason() -> None:
 
     assert "contribution/text +-0.07" in Precision(128, 16).advice(values)
     assert Precision(128, 16).advice(bounds("total/image", 0.5, 0.049)) == ""
+    assert Precision(128, 16).advice(bounds("total/image", 0.5, 0.054)) == ""  # else "+-0.05; for +-0.05 ..."
 
 
 def test_a_small_validation_set_is_named() -> None:

@@ -114,7 +114,7 @@ def test_classes_with_too_few_examples_are_counted_named_and_left_out_once() -> 
     assert report.notes.count(line) == 1
     share = int(report.notes.partition(line)[2].partition(")")[0])
     wanted = 16 * math.ceil(4 * 12 / share)  # whole groups of 16
-    assert f"num_examples={wanted} would do" in report.notes
+    assert f"num_examples={wanted} would do, where the validation set has as many" in report.notes
     assert wanted * share / 64 >= 12
 
 

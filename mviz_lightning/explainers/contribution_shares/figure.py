@@ -13,7 +13,7 @@ from mviz_lightning.sinks.records import Picture, RunRecord, State
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NOT_USED = {State.UNUSED: "o", State.COLLAPSED: "X", State.REDUNDANT: "D"}
+NOT_USED = {State.UNUSED: "o", State.REDUNDANT: "D", State.COLLAPSED: "X"}
 """State of a modality -> marker of the runs with that state."""
 
 LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13

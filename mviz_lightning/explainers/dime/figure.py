@@ -134,12 +134,9 @@ class ExplanationFigure:
             weights = getattr(part, side)
             names = self.drawing.modality_types[name].names(example, inputs=self.drawing.show_inputs)
             top = weights.abs().argsort(descending=True)[:2].tolist()
-            doubt = "" if getattr(part, f"{side}_r2") >= TRUSTED else " (?)"
-            found += [
-                f"{name}: "
-                + ", ".join(f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in top)
-                + doubt
-            ]
+            r2 = getattr(part, f"{side}_r2")
+            listed = ", ".join(f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in top)
+            found.append(f"{name}: " + (verdict(r2)[0] if math.isnan(r2) else listed + " (?)" * (r2 < TRUSTED)))
         return "; ".join(found)
 
 

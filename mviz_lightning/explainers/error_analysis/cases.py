@@ -61,19 +61,26 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
         labels: How classes are called.
         letters: Largest number of letters of a line; if the first line is longer, the measure gets a line of its own.
     """
-    sign = "+" if case.interaction >= 0 else "-"
     measure = "absolute error" if labels.task == "regression" else "loss"
     chance = "" if case.probability is None else f" ({case.probability:.2f})"
-    shown = (case.value, case.unimodal, abs(case.interaction), INTERVAL * case.error)
-    numbers = [_number(value, labels) for value in shown]
     what, cost = f"Example {case.position}: {case.category}", f"{measure} {case.loss:.3g}"
     return [
         *([f"{what}, {cost}"] if len(what) + 2 + len(cost) <= letters else [what, cost]),
         _line("target ", labels.outcome(case.target), "", letters),
-        _line("", its_output(case, labels), ": {} = UC {} {sign} MI {} (±{})".format(*numbers, sign=sign), letters),
+        _split(case, labels, letters),
         _line("predicted ", labels.outcome(case.predicted), chance, letters),
         _line("UC alone predicts ", labels.outcome(case.alone), "", letters),
     ]
+
+
+def _split(case: Case, labels: Labels, letters: int) -> str:
+    """Say what UC and MI are; "its logit" is left out where there is no room, other names are shortened."""
+    sign = "+" if case.interaction >= 0 else "-"
+    shown = (case.value, case.unimodal, abs(case.interaction), INTERVAL * case.error)
+    numbers = "{} = UC {} {sign} MI {} (±{})".format(*(_number(value, labels) for value in shown), sign=sign)
+    name = its_output(case, labels)
+    named = labels.task != "multiclass" or len(f"{name}: {numbers}") <= letters
+    return _line("", name, f": {numbers}", letters) if named else numbers
 
 
 def its_output(case: Case, labels: Labels) -> str:
