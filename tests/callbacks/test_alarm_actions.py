@@ -297,7 +297,8 @@ def test_what_cannot_be_is_refused_before_the_training(tmp_path, action, message
     assert not module.met
 
 
-def test_alarms_say_what_is_done_and_the_log_names_the_encoders(tmp_path, caplog):
+def test_alarms_say_what_is_done_and_the_log_names_the_encoders(tmp_path, caplog, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     action = [*LASTING["all"], SaveCheckpoint("at"), StopTraining()]
     with caplog.at_level("INFO"), heard() as said:
         planned(tmp_path, action)
