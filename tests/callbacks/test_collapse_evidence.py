@@ -290,6 +290,7 @@ class Rare(Known):
         return 2 * (self.scores(image, text * (self.reads + 1e-4)) - 2.3) + 0 * self.learned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reads", "told", "state"), [(True, True, 0), (False, True, 2), (False, False, 1)])
 def test_five_hundred_rare_labels(tmp_path, *, reads, told, state):
     draw = torch.Generator().manual_seed(1)

@@ -1,5 +1,6 @@
 """Which of the validation examples a monitor keeps, so that regressions can be fitted again without training."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from data import Data
@@ -10,8 +11,10 @@ from mviz_lightning import MultimodalMonitor
 
 def reference_indices(monitor: MultimodalMonitor, data: Data) -> list[int]:
     """Return where the monitor's examples stand among the validation examples."""
-    place = {row: number for number, row in enumerate(_rows(data.validation))}
-    return [place[row] for row in _rows(monitor._run.session._ready()[0].probe.leaves)]
+    places = defaultdict(list)  # some examples are equal
+    for number, row in enumerate(_rows(data.validation)):
+        places[row].append(number)
+    return [places[row].pop() for row in _rows(monitor._run.session._ready()[0].probe.leaves)]
 
 
 def _rows(columns: Mapping[str, Tensor]) -> list[bytes]:
