@@ -28,6 +28,9 @@ OneAction: TypeAlias = str | Action | Function
 Actions: TypeAlias = Sequence[OneAction] | OneAction
 """In this order: LightningCLI reads a list as a string where the string comes first."""
 
+NOT_UNDONE = "what an action changed could not be undone"
+"""Start of a warning."""
+
 
 def undone_at_error(hook: Hook) -> Hook:
     """Decorate a hook of an acting alarm: an error in it costs a warning, and what its actions changed is undone."""
@@ -36,7 +39,7 @@ def undone_at_error(hook: Hook) -> Hook:
     def safe(self: Any, *arguments: Any, **named: Any) -> None:
         failed = f"{hook.__name__} failed, so no action acts until the next check"
         if self._error_policy.guard(partial(hook, self, *arguments, **named), False, failed=failed) is False:
-            self._undo()
+            self._error_policy.guard(self._undo, failed=NOT_UNDONE)
 
     return cast("Hook", safe)
 
@@ -64,7 +67,7 @@ class ActingAlarm(Alarm):
     def _undo(self) -> None:
         """Undo everything that lasts."""
         if self._acting is not None:
-            self._error_policy.guard(self._acting.leave, failed="what an action changed could not be undone")
+            self._error_policy.guard(self._acting.leave, failed=NOT_UNDONE)
 
     @property
     def _objects(self) -> list[Action]:
