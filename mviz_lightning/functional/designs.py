@@ -55,9 +55,6 @@ class Design(Protocol):
     def unimodal_without_donors(self, outputs: Tensor, place: int) -> Tensor:
         """Return ``(..., g - 1, C)``: UC of one example without each of its donors in turn, for :func:`donor_error`."""
 
-    def main_effects(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., M, g, C)``: what each modality of every example adds to the mean output."""
-
     def swapped(self, outputs: Tensor, modality: int) -> Tensor:
         """Return ``(..., g, D, C)``: the outputs of every example with one modality from D others of its group."""
 

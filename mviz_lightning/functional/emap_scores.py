@@ -39,7 +39,7 @@ def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, sco
     its group. Their number is finite, so UC is noisy, and noise flips decisions: the plain difference reads high.
     With half of the donors (two modalities) or of the draws (more) the noise has twice the variance. So the score of UC
     is extrapolated: ``2 score(UC) - mean of score(UC of a half)``. With five and more modalities, and where modalities
-    are correlated, the gap still reads high (``tests/benchmarks/coverage.py``).
+    are correlated, the gap still reads high (``tests/benchmarks/coverage_of_examples.py``).
 
     Args:
         outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.

@@ -64,10 +64,6 @@ class GridDesign:
         """Return ``(..., g - 1, C)``: UC of one example without each of its donors in turn."""
         return uc_and_mi.unimodal_contribution_without_donors(self._grid(outputs), place)
 
-    def main_effects(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., M, g, C)``: what each modality of every example adds to the mean output."""
-        return uc_and_mi.grid_main_effects(self._grid(outputs))
-
     def swapped(self, outputs: Tensor, modality: int) -> Tensor:
         """Return ``(..., g, D, C)``: every example with one modality from D others."""
         grid = self._grid(outputs) if modality == 1 else self._grid(outputs).transpose(-3, -2)

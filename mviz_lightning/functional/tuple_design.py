@@ -155,10 +155,6 @@ class TupleDesign:
         counted = ((positions - donors.unsqueeze(1)) % self.size).unsqueeze(1).expand_as(weights)
         return weights.gather(-1, counted).flatten(1).to(outputs) @ self._drawn(outputs)
 
-    def main_effects(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., M, g, C)``: what each modality of every example adds to the mean output."""
-        return self._fit.effects.to(outputs) @ self._drawn(outputs).unsqueeze(-3)
-
     @property
     def _rows(self) -> int:
         """Number of drawn tuples: those without real examples and their single swaps."""

@@ -58,21 +58,6 @@ def unimodal_contribution_of_donors(grid: Tensor, donors: Tensor) -> Tensor:
     return first + second - pairs
 
 
-def grid_main_effects(grid: Tensor) -> Tensor:
-    """Return what each modality of every example adds to the mean output, ``E[f | x_m] - E[f]`` (Sobol' 1993).
-
-    Donors are those of :func:`unimodal_contribution`, which is the sum of the main effects and of the mean output.
-
-    Args:
-        grid: ``(..., N, N, C)`` as there.
-
-    Returns:
-        ``(..., 2, N, C)``.
-    """
-    first, second, pairs = _donor_means(grid, torch.ones(1, grid.shape[-2]))
-    return torch.cat([first - pairs, second - pairs], -3)
-
-
 def _donor_means(grid: Tensor, donors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the means that a unimodal contribution consists of.
 
