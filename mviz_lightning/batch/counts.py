@@ -206,13 +206,13 @@ class Derived:
         """Keys of the node."""
         return self.made.keys
 
-    def write(self, lengths: Sequence[int], device: torch.device | str) -> Any:
-        """Return the node for these numbers of rows, of the kind of the exemplar."""
-        node = self.made.of(lengths)
+    def write(self, rows: Sequence[Tensor]) -> Any:
+        """Return the node for these rows of the packed leaf, one entry per example."""
+        node = self.made.of([len(row) for row in rows])
         if isinstance(self.exemplar, int):
             return int(node)
         kind = as_tensor(self.exemplar)
-        return as_before(node.to(kind.dtype).reshape(-1 if kind.dim() else ()).to(device), self.exemplar)
+        return as_before(node.to(kind.dtype).reshape(-1 if kind.dim() else ()).to(rows[0].device), self.exemplar)
 
 
 def products(counts: Tensor) -> Tensor:
