@@ -99,6 +99,13 @@ class VolumeAndTable(Fitted):
         return self.head(torch.cat([self.volume(batch["image"]), self.table(batch["table"])], 1)).squeeze(1)
 
 
+def tables(seed: int) -> Tensor:
+    """Return ``(NUMBER, 4)`` whose second column is -1 or 1."""
+    table = floats(NUMBER, 4, seed=seed)
+    table[:, 1] = signs(seed)
+    return table
+
+
 def lesion(present: Tensor, shape: Sequence[int], seed: int) -> Tensor:
     """Return noise ``(NUMBER, *shape)`` with a bright corner where there is a lesion, and a dark one elsewhere."""
     volumes = 0.3 * floats(NUMBER, *shape, seed=seed)
@@ -108,7 +115,7 @@ def lesion(present: Tensor, shape: Sequence[int], seed: int) -> Tensor:
 
 
 def volumes_and_tables(seed: int, shuffle: bool) -> Any:
-    sick, table = signs(seed), floats(NUMBER, 4, seed=seed + 10)
+    sick, table = signs(seed), tables(seed + 10)
     images = lesion(sick, (1, 8, 8, 8), seed)
     scans = [MetaTensor(image, meta={"filename_or_obj": f"scan {k}.nii.gz"}) for k, image in enumerate(images)]
     y = sick + table[:, 1]
@@ -220,7 +227,7 @@ class GraphAndTable(Fitted):
 
 
 def graphs(seed: int, shuffle: bool) -> Any:
-    kind, table = signs(seed), floats(NUMBER, 4, seed=seed + 20)
+    kind, table = signs(seed), tables(seed + 20)
 
     def molecule(k: int) -> Data:
         size = 3 + k % 4
