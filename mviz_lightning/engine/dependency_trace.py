@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, tree
-from mviz_lightning.engine.dependency_tags import DependencyMode, EscapeMode, Tags, tensors_in, union
+from mviz_lightning.engine.dependency_tags import EscapeMode, Tags, tensors_in, union
+from mviz_lightning.engine.element_tags import ElementDependencyMode
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
@@ -112,7 +113,7 @@ class _Tracer:
     """Collects, while a forward runs, what each call depends on."""
 
     def __init__(self, replayed: Container[CallKey], untracked: Tags, first_free_bit: int) -> None:
-        self.mode = DependencyMode(untracked)
+        self.mode = ElementDependencyMode(untracked)
         self.mode.listeners.append(self._operation)
         self._to_replay, self._first_free_bit = replayed, first_free_bit
         self._open: list[CallKey] = []  # calls that are running, the outermost first
