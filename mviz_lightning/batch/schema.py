@@ -154,8 +154,11 @@ class BatchSchema:
         made = {reader.keys: reader.write(leaves, lengths) for reader in readers}
         return made | {one.keys: one.write(leaves[one.packed]) for one in self.derived}
 
-    def tensors(self, batch: Any) -> list[tuple[Tensor, list[str]]]:
-        """Return the tensors of a batch that hold leaves, each with the paths of the leaves that it holds."""
+    def tensors(self, batch: Any) -> list[tuple[str, Tensor, Tensor | None]]:
+        """Return (path, tensor, entries) for every leaf and every tensor of a batch that holds it or a part of it.
+
+        The entries are bool, broadcastable to the tensor, True at those that the leaf holds; None for all of them.
+        """
         return [found for reader in self.readers for found in reader.tensors(batch)]
 
     def holds(self, path: str, keys: tree.Keys) -> bool:

@@ -1,9 +1,9 @@
 """Trace one forward: which leaves every call of a submodule, and every output, depends on."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from mviz_lightning.engine.shape_buckets import alike
 
 JOINTS = frozenset({torch.ops.aten.cat, torch.ops.aten.stack})
 """Operations that put tensors next to one another without computing with both."""
+
+Held: TypeAlias = tuple[Tensor, Tensor | None]
+"""A tensor that holds a leaf, and which of its entries do: bool, broadcastable to the tensor; None for all of them."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Trace:
 def trace(
     module: nn.Module,
     run: Callable[[], Any],
-    leaves: Mapping[str, Any],
+    leaves: Mapping[str, Sequence[Held]],
     replayed: Container[CallKey] = (),
     untracked: Tags = 0,
 ) -> Trace:
@@ -81,7 +84,7 @@ def trace(
     Args:
         module: The model.
         run: Calls the model and returns its scores.
-        leaves: The leaves of the batch that ``run`` uses, by path; leaf k gets bit k.
+        leaves: Path of every leaf of the batch that ``run`` uses -> the tensors that hold it; leaf k gets bit k.
         replayed: Calls whose outputs depend on nothing but themselves; each tensor that they return gets a bit of its
             own, beyond the bits of the leaves.
         untracked: Tags of tensors that neither a traced operation nor the model made.
@@ -104,8 +107,9 @@ def trace_rows(
 ) -> Trace:
     """Trace a forward of ``size`` examples, the first ones of one shape; leaf k is the k-th of the schema's owners."""
     batch = probe.batch(alike(probe, size).sources, {}, device)
-    held = probe.schema.tensors(batch)
-    leaves = {path: [tensor for tensor, paths in held if path in paths] for path in probe.schema.owners}
+    leaves: dict[str, list[Held]] = {path: [] for path in probe.schema.owners}
+    for path, tensor, entries in probe.schema.tensors(batch):
+        leaves[path].append((tensor, entries))
     return trace(module, lambda: scores(predict(module, batch)), leaves, replayed, untracked)
 
 
@@ -124,13 +128,16 @@ class _Tracer:
         self._replayed: dict[tuple[CallKey, tree.Keys], Tags] = {}
         self._inside: dict[CallKey, Tags] = {}
 
-    def mark(self, module: nn.Module, leaves: Mapping[str, Any], untracked: Tags) -> None:
+    def mark(self, module: nn.Module, leaves: Mapping[str, Sequence[Held]], untracked: Tags) -> None:
         """Tag the model's own tensors with nothing and every leaf with its bit."""
         for tensor in chain(module.parameters(), module.buffers()):
             self.mode.mark(tensor, 0)
-        for bit, leaf in enumerate(leaves.values()):
-            for tensor in tensors_in(leaf):
-                self.mode.mark(tensor, 1 << bit | self.mode.of(tensor) & ~untracked)
+        for bit, held in enumerate(leaves.values()):
+            for tensor, entries in held:
+                if entries is None:
+                    self.mode.mark(tensor, 1 << bit | self.mode.of(tensor) & ~untracked)
+                else:
+                    self.mode.mark_part(tensor, entries, 1 << bit)
 
     def result(self, outputs: Any) -> Trace:
         """Return the finished trace of a forward with these outputs."""

@@ -42,15 +42,19 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         self._numbers.forget(tensor)
         super().mark(tensor, tags)
 
-    def mark_parts(self, tensor: Tensor, bits: Tensor) -> None:
-        """Set the tags of a tensor's elements; those of its storage stay beside them.
+    def mark_part(self, tensor: Tensor, entries: Tensor, tags: Tags) -> None:
+        """Add to the tags of some entries of a tensor.
 
         Args:
             tensor: The tensor.
-            bits: Long, broadcastable to the tensor: the tags of every element.
+            entries: Bool, broadcastable to the tensor: True at these entries.
+            tags: The tags that they get.
         """
-        numbers = self._renumbered(bits.to(tensor.device), int).expand(tensor.shape)
-        self.add(tensor, 0 if self._set([tensor], [numbers]) else self._union(numbers))
+        before = self._numbers.of(tensor)
+        numbers = torch.zeros_like(tensor, dtype=torch.long) if before is None else before
+        added = self._renumbered(numbers, lambda number: self._sets[number] | tags)
+        apart = self._set([tensor], [added.where(entries.to(tensor.device), numbers)])
+        self.add(tensor, 0 if apart else tags)
 
     def of_tensor(self, tensor: Tensor) -> Tags:
         """Return the tags of a tensor: those of its storage and those of its elements."""

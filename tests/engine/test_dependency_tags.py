@@ -20,15 +20,15 @@ IMAGE = floats(5, 4, 6, 6)
 """Three channels of colour, one of depth."""
 
 
-def bits_of(tensor: Tensor) -> Tensor:
-    """Return the tags of channels: the last belongs to DEPTH, the others to RGB."""
-    channels = torch.tensor([RGB, RGB, RGB, DEPTH])
-    return channels.view(4, *[1] * (tensor.dim() - 2)).expand(tensor.shape)
+def of_depth(tensor: Tensor) -> Tensor:
+    """Return which entries are of the last channel."""
+    return (torch.arange(tensor.shape[1]) == 3).view(-1, *[1] * (tensor.dim() - 2))
 
 
 def marked(tensor: Tensor, untracked: int = 0) -> ElementDependencyMode:
     mode = ElementDependencyMode(untracked)
-    mode.mark_parts(tensor, bits_of(tensor))
+    mode.mark_part(tensor, ~of_depth(tensor), RGB)
+    mode.mark_part(tensor, of_depth(tensor), DEPTH)
     return mode
 
 
@@ -211,8 +211,8 @@ def test_parts_of_an_expanded_tensor_are_told_apart_only_where_they_are() -> Non
 
 def test_views_of_one_storage_are_marked_one_by_one() -> None:
     image, mode = IMAGE.clone(), ElementDependencyMode()
-    mode.mark_parts(image[:, :3], torch.tensor(RGB))
-    mode.mark_parts(image[:, 3:], torch.tensor(DEPTH))
+    mode.mark_part(image[:, :3], torch.tensor(True), RGB)
+    mode.mark_part(image[:, 3:], torch.tensor(True), DEPTH)
     with mode:
         parts = image, image[:, :3], image[:, 3], image[:, [0, 1]]
         assert [mode.of(part) for part in parts] == [RGB | DEPTH, RGB, DEPTH, RGB]
@@ -300,9 +300,7 @@ def test_encoders_of_slices_are_given_and_see_one_modality_each(cut: Any) -> Non
     module, image = Fusion(cut), IMAGE.clone()
     module(image)
     tracer = _Tracer((), 0, 3)
-    for weight in module.parameters():
-        tracer.mode.mark(weight, 0)
-    tracer.mode.mark_parts(image, bits_of(image))
+    tracer.mark(module, {"rgb": [(image, ~of_depth(image))], "depth": [(image, of_depth(image))]}, 0)
     with torch.no_grad(), wrapped_calls(module, tracer.wrap), tracer.mode:
         found = tracer.result(module(image))
     seen = {key[0]: (frame.inputs, frame.seen, frame.tags) for key, frame in found.frames.items()}
