@@ -12,6 +12,7 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import describe_leaves
 from mviz_lightning.batch.holdings import Stacked, padded, unpadded
+from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
@@ -98,6 +99,11 @@ class BatchSchema:
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
+
+    def index_of(self, path: str) -> Index | None:
+        """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""
+        reader = self._reader_of[path]
+        return reader.places[path].index if isinstance(reader.holding, Stacked) else None
 
     def divided(self, path: str) -> bool:
         """Tell whether a leaf is one of several in its node."""

@@ -52,6 +52,7 @@ class Trace:
 
     Attributes:
         frames: Every call of a submodule.
+        followed: Tags of the leaves that tensors hold; strings and arrays are not followed.
         outputs: Tags of the model's scores.
         meetings: For every operation that computes, the tags of each of its inputs.
         work: Cost of all operations on tensors with tags, outside replayed calls: floating-point operations plus
@@ -63,6 +64,7 @@ class Trace:
     """
 
     frames: Mapping[CallKey, Frame]
+    followed: Tags
     outputs: Tags
     meetings: frozenset[frozenset[Tags]]
     work: int
@@ -123,6 +125,7 @@ class _Tracer:
         self._open: list[CallKey] = []  # calls that are running, the outermost first
         self._seen: list[Tags] = []  # what each of them has seen so far
         self._frames: dict[CallKey, Frame] = {}
+        self._followed = 0
         self._meetings: set[frozenset[Tags]] = set()
         self._work = self._largest = self._decisive = 0
         self._replayed: dict[tuple[CallKey, tree.Keys], Tags] = {}
@@ -132,6 +135,7 @@ class _Tracer:
         """Tag the model's own tensors with nothing and every leaf with its bit."""
         for tensor in chain(module.parameters(), module.buffers()):
             self.mode.mark(tensor, 0)
+        self._followed = union(1 << bit for bit, held in enumerate(leaves.values()) if held)
         for bit, held in enumerate(leaves.values()):
             for tensor, entries in held:
                 if entries is None:
@@ -143,6 +147,7 @@ class _Tracer:
         """Return the finished trace of a forward with these outputs."""
         return Trace(
             self._frames,
+            self._followed,
             self.mode.of(outputs),
             frozenset(self._meetings),
             self._work,
