@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.batches import floats, learn, probe_of, seeded
+from helpers.batches import floats, integers, learn, probe_of, seeded
 from helpers.calls import chosen, pasted, refusal
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, Segments
+from mviz_lightning.engine.derivative import derive
 from mviz_lightning.engine.dry_run_checks import reused
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.forward_arguments import candidate_calls
 from mviz_lightning.engine.output_dependence import modalities_without_effect
-from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.query import Derivative, Query
 
 COUNT = 12
 GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
@@ -238,3 +239,41 @@ def test_an_array_that_is_the_same_in_all_examples_is_not_called_cut_off() -> No
     batch = {"image": IMAGE, "table": np.ones((COUNT, 3), dtype=np.float32)}
     asking = Evaluator(FromNumpy(), lambda module, batch: module(batch["image"], batch["table"]))
     assert modalities_without_effect(asking, probe_of(batch, ["image", "table"]), torch.arange(8)) == {}
+
+
+class Smooth(nn.Module):
+    """Scores of two parts with interactions; the parts are real numbers or tokens."""
+
+    def __init__(self, *, tokens: bool) -> None:
+        super().__init__()
+        self.left = nn.Embedding(9, 5) if tokens else nn.Linear(1, 5)
+        self.right, self.head, self.tokens = nn.Embedding(9, 5) if tokens else nn.Linear(1, 5), nn.Linear(5, 3), tokens
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        pair = (left, right) if self.tokens else (left.unsqueeze(-1), right.unsqueeze(-1))
+        one, other = self.left(pair[0]).sum(1).tanh(), self.right(pair[1]).sum(1).tanh()
+        return self.head(one * other + one)
+
+
+@pytest.mark.parametrize("modality", ["left", "right"])
+@pytest.mark.parametrize("tokens", [True, False])
+def test_derivatives_by_parts_are_those_of_tensors_of_their_own(modality: str, *, tokens: bool) -> None:
+    values = integers(8, COUNT, 6) + 1 if tokens else floats(COUNT, 6)
+    parts = {"left": "x[:2]", "right": "x[2:]"}
+    module, rows = seeded(lambda: Smooth(tokens=tokens)), Query(integers(COUNT, 20, 2))
+    found = []
+    for batch, paths, predict in (
+        ({"x": values}, parts, lambda module, batch: module(batch["x"][:, :2], batch["x"][:, 2:])),
+        (
+            {"a": values[:, :2], "b": values[:, 2:]},
+            {"left": "a", "right": "b"},
+            lambda module, batch: module(*batch.values()),
+        ),
+    ):
+        probe, width = probe_of(batch, paths), {"left": 2, "right": 4}[modality]
+        segments = {modality: Segments(paths[modality], torch.arange(width).unsqueeze(0), 0)}
+        wanted = Derivative(rows, integers(3, 20, seed=4), modality, steps=4)
+        found.append(derive(Evaluator(module, predict), replace(probe, segments=segments), wanted))
+    assert found[0].shape == (20, width)
+    assert found[0].abs().min() > 0
+    torch.testing.assert_close(*found)
