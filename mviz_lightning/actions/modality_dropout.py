@@ -1,6 +1,6 @@
 """Hide the other modalities in some training examples."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
 from mviz_lightning.batch import BatchSchema, Modality, tree
+from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.rows import plain_tensors, to_device
 from mviz_lightning.modalities import Text
 from mviz_lightning.modalities.base import modality_type_of
@@ -61,19 +62,20 @@ class ModalityDropout(Action):
         drawn = torch.rand(schema.size(leaves), generator=generator_of(self.seed, number)) < self.p
         if not alarms.others or not drawn.any():
             return batch
-        changed = (_hidden(schema, leaves, name, drawn) for name in alarms.others)
+        changed = [pair for name in alarms.others for pair in _hidden(schema, leaves, name, drawn)]
         return tree.replace(batch, {schema.keys[path]: leaf for path, leaf in changed})
 
 
-def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Tensor) -> tuple[str, Any]:
-    """Return path and content of the leaf that changes where a modality is hidden in some examples, ``(N,)`` bool."""
+def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Tensor) -> Iterator[tuple[str, Any]]:
+    """Yield path and content of the leaves that change where a modality is hidden in some examples, ``(N,)`` bool."""
     path = schema.values[name][0]
     own = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
     modality = _whole(schema.modalities[name], own[path])
     segments = modality_type_of(modality, own[path])(modality, {**leaves, **own}, path).segments
     count = max((segments.count(example) for example in range(len(rows))), default=0)
     kept = ~rows.unsqueeze(1).expand(-1, max(count, 1))
-    return segments.leaf, segments.mask(leaves[segments.leaf], kept, torch.arange(len(rows)))
+    for part in parts_of(segments):
+        yield part.leaf, part.mask(leaves[part.leaf], kept, torch.arange(len(rows)))
 
 
 def _whole(modality: Modality, values: Any) -> Modality:

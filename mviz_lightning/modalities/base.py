@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Maskable, Modality, Probe
+from mviz_lightning.batch import Modality, Probe, Segmentation
+from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import (
     ConfigurationError,
@@ -64,7 +65,7 @@ class ModalityType(ABC):
 
     def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str, own: Tensor | None = None) -> None:
         self.modality, self.leaves, self.path, self.own = modality, leaves, values, own
-        self.segments: Maskable = self.cut()
+        self.segments: Segmentation = self.cut()
 
     @classmethod
     def fits(cls, values: Any) -> bool:
@@ -75,6 +76,23 @@ class ModalityType(ABC):
     def values(self) -> Any:
         """The content of all examples, ``(N, ...)``."""
         return self.leaves[self.path]
+
+    @property
+    def companions(self) -> dict[str, Any]:
+        """Path -> leaf for the modality's further leaves: all but the values and the mask."""
+        named = [path for path in self.modality.leaves if path != self.modality.mask_leaf]
+        return {
+            path: leaf
+            for path, leaf in self.leaves.items()
+            if path not in (self.path, self.modality.mask_leaf)
+            and any(path == given or path.startswith(f"{given}.") for given in named)
+        }
+
+    @property
+    def content(self) -> list[str]:
+        """Paths of the leaves that segments stand for: the values, and further leaves that are masked with them."""
+        masked = [part.leaf for part in parts_of(self.segments)]
+        return [self.path, *(path for path in self.companions if path in masked)]
 
     @property
     def mask(self) -> Tensor | None:
@@ -114,7 +132,7 @@ class ModalityType(ABC):
         return torch.as_tensor(values).reshape(len(values), -1)
 
     @abstractmethod
-    def cut(self) -> Maskable:
+    def cut(self) -> Segmentation:
         """Divide the examples into segments: up to ``modality.max_segments`` per example, the same for equal inputs."""
 
     @property
@@ -231,14 +249,25 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
     if chosen == "zero":
         return torch.zeros([1] * values.dim(), dtype=values.dtype)
     if chosen == "mean":
-        counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
-        weights = counts.double()
-        total = weights.sum(list(dims), keepdim=True).clamp(min=1)
-        return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
+        return mean_over(values, dims, mask)
     if isinstance(chosen, str):
         path = modality_type.modality.values
         raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")
     return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
+
+
+def mean_over(values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
+    """Return the mean of ``(N, ...)`` finite values where ``mask`` is True, with the same number of axes."""
+    counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
+    weights = counts.double()
+    total = weights.sum(list(dims), keepdim=True).clamp(min=1)
+    return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
+
+
+def most_frequent(rows: Tensor) -> Tensor:
+    """Return ``(D,)``: the most frequent value of each column of ``(M, D)`` integers or booleans; 0 without rows."""
+    found = rows.long().mode(0).values if len(rows) else rows.new_zeros(rows.shape[1])
+    return found.to(rows.dtype)
 
 
 def _chosen_baseline(modality_type: ModalityType) -> str | float:
