@@ -71,7 +71,7 @@ class Series(ModalityType):
         """Return the segment of every entry of each leaf's table, ``(N or 1, T, D or 1)``."""
         if len(self._leaves) == 1 or self._index.shape[2] == 1:
             return [self._index for _ in self._leaves]
-        return list(self._index.split([leaf.table.shape[2] for leaf in self._leaves], 2))
+        return list(torch.split(self._index, [leaf.table.shape[2] for leaf in self._leaves], 2))
 
     def _check(self) -> None:
         values = self.values

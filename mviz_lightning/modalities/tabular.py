@@ -55,7 +55,7 @@ class Tabular(ModalityType):
         widths = {path: table.shape[1] for path, table in self._tables.items()}
         self._labels = feature_names(self.modality, widths, "column")
         self._numbers = blocks(len(self._labels), self.modality.max_segments)
-        numbered = self._numbers.split(list(widths.values()))
+        numbered = torch.split(self._numbers, list(widths.values()))
         return joined([self._part(path, numbers) for path, numbers in zip(widths, numbered, strict=True)])
 
     def _part(self, path: str, numbers: Tensor) -> Segments:
