@@ -171,9 +171,13 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
     if length == size:
         return
     has = "no entry per example" if length is None else f"{length} entries"
-    counted = "" if length is None else (
-        " Where it has several rows for each example, one behind another, name the leaf that counts them: "
-        f"Modality({path!r}, lengths=...)."
+    counted = (
+        ""
+        if length is None
+        else (
+            " Where it has several rows for each example, one behind another, name the leaf that counts them: "
+            f"Modality({path!r}, lengths=...)."
+        )
     )
     raise ConfigurationError(
         f"modalities: the leaf {path!r} ({describe_leaf(leaf)}) has {has}, but the batch holds {size} "

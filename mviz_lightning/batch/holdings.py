@@ -187,4 +187,7 @@ def as_tensors(rows: Any) -> list[Tensor] | None:
 
 
 def _padded_to(array: Tensor, shape: Sequence[int]) -> Tensor:
-    return pad(array, [side for size, has in zip(reversed(shape), reversed(array.shape), strict=True) for side in (0, size - has)])
+    return pad(
+        array,
+        [side for size, has in zip(reversed(shape), reversed(array.shape), strict=True) for side in (0, size - has)],
+    )

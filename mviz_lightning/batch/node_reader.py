@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
@@ -75,7 +76,9 @@ class NodeReader:
         """
         if not isinstance(self.holding, WholeExamples) or list(self.places.values()) == [Place(self.keys)]:
             return self.holding.write(self._composed((), leaves), lengths)
-        columns = {inner: self._composed(inner, leaves) for inner in dict.fromkeys(p.inner for p in self.places.values())}
+        columns = {
+            inner: self._composed(inner, leaves) for inner in dict.fromkeys(p.inner for p in self.places.values())
+        }
         exemplars = {inner: tree.get(self.example, inner) for inner in columns}
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         return self.holding.write([with_values(self.example, row, exemplars) for row in rows], lengths)
@@ -92,9 +95,7 @@ class NodeReader:
             return _put(self._blank(inner, indexed, 1) if rest is None else rest.clone(), indexed, 1)
         rows = range(len(first))
         return [
-            _put(
-                self._blank(inner, single, 0) if rest is None else as_tensor(rest[row]).clone(), single, 0
-            )
+            _put(self._blank(inner, single, 0) if rest is None else as_tensor(rest[row]).clone(), single, 0)
             for row in rows
             for single in [[(place, part[row]) for place, part in indexed]]
         ]
@@ -111,11 +112,10 @@ class NodeReader:
 
     def tensors(self, batch: Any) -> Iterator[tuple[Tensor, list[str]]]:
         """Yield every tensor of the node with the paths of the leaves that it holds parts of."""
-        node = tree.get(batch, self.keys)
-        for keys, value in tree.nodes(node):
-            if isinstance(value, Tensor):
-                inside = [path for path, place in self.places.items() if place.inner and place.inner == keys]
-                yield value, inside or list(self.places)
+        for keys, value in tree.nodes(tree.get(batch, self.keys)):
+            inside = [path for path, place in self.places.items() if place.inner and place.inner == keys]
+            held = value if isinstance(value, PackedSequence) else [value]
+            yield from ((one, inside or list(self.places)) for one in held if isinstance(one, Tensor))
 
 
 def _put(array: Tensor, parts: Sequence[tuple[Place, Tensor]], first: int) -> Tensor:

@@ -74,14 +74,13 @@ def _are_examples(node: Any) -> bool:
         return False
     first = node[0]
     named = bool(tree.children(first)) and not (isinstance(first, list | tuple) and not hasattr(first, "_fields"))
-    return named and all(isinstance(one, Mapping) if isinstance(first, Mapping) else type(one) is type(first) for one in node)
+    return named and all(
+        isinstance(one, Mapping) if isinstance(first, Mapping) else type(one) is type(first) for one in node
+    )
 
 
 def _columns(place: Place, values: Sequence[Any]) -> list[tuple[Place, Any]]:
     """Return the entries of some containers, one column for each key of the first; None where one has no such entry."""
     held = [dict(tree.children(value)) for value in values]
     keys = dict.fromkeys(key for entries in held for key in entries)
-    return [
-        (Place(place.keys, (*place.inner, key)), [entries.get(key) for entries in held])
-        for key in keys
-    ]
+    return [(Place(place.keys, (*place.inner, key)), [entries.get(key) for entries in held]) for key in keys]

@@ -137,9 +137,17 @@ class BatchSchema:
         node = reader.write({**before, path: own}, lambda packed: lengths_of(self.leaves(batch)[packed]))
         return tree.replace(batch, {reader.keys: node})
 
-    def tensors(self, batch: Any) -> list[tuple[Tensor, Mapping[str, Any]]]:
-        """Return the tensors of a batch that hold leaves, each with the places of the leaves that it holds parts of."""
+    def tensors(self, batch: Any) -> list[tuple[Tensor, list[str]]]:
+        """Return the tensors of a batch that hold leaves, each with the paths of the leaves that it holds."""
         return [found for reader in self.readers for found in reader.tensors(batch)]
+
+    def holds(self, path: str, keys: tree.Keys) -> bool:
+        """Tell whether the node of the batch at some keys holds a leaf or a part of it."""
+        place = self._reader_of[path].places[path]
+        below = keys[len(place.keys) :]
+        return keys[: len(place.keys)] == place.keys and (
+            not place.inner or place.inner in (below[: len(place.inner)], below[1 : 1 + len(place.inner)])
+        )
 
     def settled(self, batch: Any) -> "BatchSchema":
         """Return the schema without leaves of no modality that turn out not to hold one entry per example.
@@ -207,7 +215,7 @@ class BatchSchema:
         Args:
             leaves: Path -> leaf.
             sources: ``(R, M)`` the example that each modality of each row is taken from.
-            needed: Paths of the leaves that are needed; all by default. Other tensors are left out.
+            needed: Paths of the leaves that are needed; all by default. Other stacked tensors are left out.
 
         Returns:
             Path -> leaf with R examples.
@@ -215,7 +223,7 @@ class BatchSchema:
         return {
             path: take_examples(leaves[path], sources[:, owner])
             for path, owner in self.owners.items()
-            if needed is None or path in needed or not isinstance(leaves[path], Tensor)
+            if needed is None or path in needed or not (isinstance(leaves[path], Tensor) and self.padded(path))
         }
 
 
