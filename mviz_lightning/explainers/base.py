@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import JointSegments, Probe, Segmentation, Segments, WordSegments
 from mviz_lightning.engine.query import Derivative, Query
+from mviz_lightning.errors import enumerated
 from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
 from mviz_lightning.functional.outputs import centred
@@ -26,7 +27,7 @@ def underivable(segments: Segmentation) -> str:
     if isinstance(segments, Segments):
         return ""
     if isinstance(segments, JointSegments):
-        leaves = " and ".join(part.leaf for part in segments.parts)
+        leaves = enumerated([part.leaf for part in segments.parts])
         return f"its parts lie in {leaves}, and outputs are derived by one leaf alone"
     if isinstance(segments, WordSegments):
         return "there is nothing to derive by in strings"

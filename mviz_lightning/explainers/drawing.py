@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from mviz_lightning.errors import renamed_attributes
+from mviz_lightning.errors import enumerated, renamed_attributes
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
@@ -42,14 +42,15 @@ class DrawingContext:
         """Return, for the foot of a picture, what masked parts of modalities become, and what is never masked."""
         listed = list(names)
         baselines = "; ".join(f"{name}: {self.modality_types[name].baseline}" for name in listed)
-        left_out = [
-            f" The parts of {name} are those of {' and '.join(self.modality_types[name].content)}; "
-            f"{' and '.join(paths)} {'change' if len(paths) > 1 else 'changes'} the output too, and "
-            f"{'are' if len(paths) > 1 else 'is'} never masked."
-            for name, paths in self.unmasked.items()
-            if name in listed
-        ]
-        return f"Masked parts become: {baselines}.{''.join(left_out)}"
+        left_out = [self._left_out(name, paths) for name, paths in self.unmasked.items() if name in listed]
+        return " ".join([f"Masked parts become: {baselines}.", *left_out])
+
+    def _left_out(self, name: str, paths: Sequence[str]) -> str:
+        change, are = ("changes", "is") if len(paths) == 1 else ("change", "are")
+        return (
+            f"The parts of {name} are those of {enumerated(self.modality_types[name].content)}; {enumerated(paths)} "
+            f"{change} the output too, and {are} never masked."
+        )
 
     def called(self, name: str) -> str:
         """Return, for tables, the name of a modality, with its leaves that are never masked although they matter."""

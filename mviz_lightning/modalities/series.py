@@ -16,7 +16,7 @@ from mviz_lightning.modalities.image import blend
 from mviz_lightning.modalities.segment_names import feature_names, time_span
 from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.step_leaf import StepLeaf, masked_with, most_frequent_entry
-from mviz_lightning.plotting.text_fitting import shortened, text_capacity, write
+from mviz_lightning.plotting.text_fitting import distinct, text_capacity, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -243,7 +243,7 @@ class Series(ModalityType):
         if min(columns, 4 * lines) < MIN_CHARACTERS_FOR_LABELS:
             axes.set(xlim=(0, 1), ylim=(0, 1))
             return
-        names = [shortened(name, int(columns) // 3) for name in self.margin()]
+        names = distinct(self.margin(), int(columns) // 3)
         margin = (max(map(len, names)) + 0.8) / columns if any(names) else 0
         axes.set(xlim=(-margin / (1 - margin), 1), ylim=(-1 / (lines - 1), 1))
         for number, name in enumerate(names):

@@ -8,6 +8,7 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.leaf_swaps import own_leaf_matters
+from mviz_lightning.errors import enumerated
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.session.remarks import Remarks
 
@@ -51,10 +52,6 @@ class UnmaskedLeaves:
         for name, paths in self.found.items():
             for path in paths:
                 remarks.say(
-                    f"the segments of {name} are those of {_listed(self._content[name])}; {path!r} changes the output "
+                    f"the segments of {name} are those of {enumerated(self._content[name])}; {path} changes the output "
                     f"too, and is never masked: its effect is part of the shares of {name}, and of no map"
                 )
-
-
-def _listed(paths: list[str]) -> str:
-    return " and ".join(map(repr, paths))
