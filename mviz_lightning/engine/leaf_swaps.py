@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -53,13 +54,15 @@ def own_leaf_matters(evaluator: Evaluator, probe: Probe, name: str, path: str, o
 
 def _same_shaped_donors(probe: Probe, name: str, path: str, rows: Tensor) -> Tensor:
     """Return ``(R,)``: for each row the next one of the same shapes with another leaf; itself where there is none."""
-    shapes, digest = probe.shape_numbers[:, probe.schema.names.index(name)], digests_of(probe, [path])
-    some: list[int] = rows.tolist()
+    bounds = [found for known, found in probe.bounds.items() if known in probe.schema.values[name]]
+    digest, some = digests_of(probe, [path]), cast("list[int]", rows.tolist())
+
+    def fits(row: int, other: int) -> bool:
+        return all(torch.equal(found[row], found[other]) for found in bounds) and digest(row) != digest(other)
 
     def donor(place: int) -> int:
-        row = some[place]
-        others = (some[(place + step) % len(some)] for step in range(1, len(some)))
-        return next((k for k in others if shapes[k] == shapes[row] and digest(k) != digest(row)), row)
+        row, others = some[place], some[place + 1 :] + some[:place]
+        return next((other for other in others if fits(row, other)), row)
 
     return torch.tensor([donor(place) for place in range(len(some))])
 

@@ -3,7 +3,7 @@
 Before the training, weights that are 0 hide what the outputs depend on, and the first batch shows few of the examples.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ class TrainedCheck:
     """
 
     named: set[str]
-    unmasked: UnmaskedLeaves
+    unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
     _first: str = ""
     _done: bool = False
 

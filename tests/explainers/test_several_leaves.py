@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 import torch
 from helpers.batches import OnBatch, call_forward, floats, integers
+from helpers.pictured import pictured
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from mviz_lightning import explain
+from mviz_lightning import Modality, explain
+from mviz_lightning.batch import parse_modalities
 from mviz_lightning.explainers import DIME, CrossModalInteraction, Explainer, UnimodalImportance
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.session import Session
+from mviz_lightning.sinks.records import Table
 
 COUNT = 64
 WEIGHTS = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0])
@@ -89,3 +94,101 @@ def test_cross_modal_interactions_of_columns_in_either_leaf(method: Any) -> None
         expected[0, 1] = 2 * image * float(BATCH["cont"][place, 1] - BATCH["cont"][:, 1].mean())
         expected[0, 7] = image * (float(BATCH["cat"][place, 2] == 3) - float(common == 3))
         assert_close(pair.weights, expected, atol=1e-4, rtol=1e-4)
+
+
+TOKENS = {
+    "image": floats(COUNT, 4),
+    "ids": integers(19, COUNT, 6, seed=1) + 1,
+    "types": integers(2, COUNT, 6, seed=2),
+    "places": torch.arange(6).expand(COUNT, 6).clone(),
+    "y": floats(COUNT, seed=3),
+}
+TYPED = {"image": "image", "text": ["ids", "types", "places"]}
+
+
+class Typed(nn.Module):
+    """Reads words and, by ``gate``, their types; positions are the same in all examples."""
+
+    def __init__(self, gate: float = 1.0) -> None:
+        super().__init__()
+        self.words, self.places = floats(20, seed=6), floats(6, seed=7)
+        self.gate = nn.Parameter(torch.tensor(gate))
+
+    def forward(self, batch: Any) -> Tensor:
+        text = self.words[batch["ids"]] + self.places[batch["places"]] + self.gate * batch["types"]
+        return (batch["image"].sum(1) + text.sum(1))[:, None]
+
+
+SAID = "The parts of text are those of ids; types changes the output too, and is never masked."
+LINE = "the segments of text are those of ids; types changes the output too, and is never masked"
+EXPLAINERS: list[Explainer] = [
+    DIME(num_examples=2),
+    UnimodalImportance(method="occlusion", num_examples=2),
+    CrossModalInteraction(num_examples=2),
+]
+
+
+def told(report: Any, explainer: Explainer) -> tuple[list[str], list[str]]:
+    """Return what each of a method's pictures says, and the cells of its table."""
+    records, lines = pictured(explainer, report.results[explainer.name], report._drawing)
+    (table,) = (record for record in records.values() if isinstance(record, Table))
+    cells = [cell for row in table.rows for cell in row if isinstance(cell, str)]
+    return [" ".join(found) for found in lines.values()], cells
+
+
+@pytest.mark.parametrize("explainer", EXPLAINERS, ids=lambda one: type(one).__name__)
+def test_pictures_and_tables_name_a_leaf_that_is_never_masked(explainer: Explainer) -> None:
+    report = reported(explainer, model=Typed(), batch=TOKENS, modalities=TYPED)
+    pictures, cells = told(report, explainer)
+    assert len(pictures) == 2
+    assert all(SAID in picture for picture in pictures)
+    assert any("text (never masked: types)" in cell for cell in cells)
+    assert report.notes.count(LINE) == 1
+    assert "places" not in report.notes
+
+
+@pytest.mark.parametrize("explainer", EXPLAINERS, ids=lambda one: type(one).__name__)
+def test_nothing_is_said_of_leaves_that_change_nothing(explainer: Explainer) -> None:
+    report = reported(explainer, model=Typed(0.0), batch=TOKENS, modalities=TYPED)
+    pictures, cells = told(report, explainer)
+    assert "never masked" not in "".join([*pictures, *cells, report.notes])
+
+
+def test_a_leaf_that_matters_only_after_the_training_is_named_then() -> None:
+    module, settings = Typed(0.0), {"target": "y", "task": "regression", "num_examples": 32, "group_size": 8}
+    explainers = [DIME(num_examples=1)]
+    config = SessionConfig(modalities=parse_modalities(TYPED), predict=call_forward, explainers=explainers, **settings)
+    found = Session(config)
+    found.collect(TOKENS, range)
+    found.dry_run(module)
+    found.complete()
+    found.run()
+    assert found.unmasked == {}
+    module.gate.data.fill_(1.0)
+    found.run()
+    assert found.unmasked == {"text": ("types",)}
+    found.run()
+    assert "\n".join(found.remarks.pop_lines()).count(LINE) == 1
+
+
+def test_swapping_never_asks_a_model_for_what_it_cannot_do() -> None:
+    # The second leaf holds indices into the first: only examples of one length exchange it, and errors show nothing.
+    def picked(batch: Any) -> Tensor:
+        assert (batch["index"] < (batch["nodes"] != 0).sum(1)).all()
+        return (batch["image"].sum(1) + batch["nodes"].gather(1, batch["index"][:, None])[:, 0])[:, None]
+
+    lengths = 1 + torch.arange(COUNT) % 6
+    nodes = (floats(COUNT, 6, seed=1).abs() + 1) * (torch.arange(6) < lengths[:, None])
+    batch = {"image": floats(COUNT, 4), "nodes": nodes, "index": lengths - 1, "y": floats(COUNT, seed=3)}
+    modalities = {"image": "image", "graph": Modality("nodes", companions=["index"], kind="series", max_segments=6)}
+    report = reported(DIME(num_examples=1), model=picked, batch=batch, modalities=modalities)
+    assert "never masked" not in report.notes
+
+
+def test_reasons_without_derivatives_name_the_leaves() -> None:
+    report = reported(UnimodalImportance(num_examples=1), CrossModalInteraction(num_examples=1, method="second_order"))
+    reason = "its parts lie in cont and cat, and outputs are derived by one leaf alone"
+    part = report.results["importance"].examples[0].outputs[0].parts["table"]
+    assert (part.method, part.reason) == ("occlusion", reason)
+    (pair,) = report.results["cross_modal"].examples[0].outputs[0].pairs
+    assert (pair.method, pair.reason) == ("difference", reason)
