@@ -158,7 +158,7 @@ class _Learner:
             holding = self._packed.known.get(tree.path(keys)) or holding_of(node, self._nodes.outline)
             example = None
             if isinstance(holding, WholeExamples) and any(inner):
-                example = _emptied(self._nodes.outline.examples(node)[0], inner)
+                example = _emptied(holding.read(self._nodes.found[""][1], node)[0], inner)
             yield NodeReader(keys, holding, own, shapes, example)
 
 

@@ -81,7 +81,7 @@ class InputPoint:
         schema = probe.schema
         if not self.embeddings:
             whole, without = (schema.leaf(rows, self.path) for rows in (batch, masked))
-            yield schema.with_leaf(batch, self.path, self._point(whole, without, shares))
+            yield schema.with_leaves(batch, {self.path: self._point(whole, without, shares)})
             return
         keys = schema.keys[self.path]
         whole, without = tree.get(batch, keys), tree.get(masked, keys)
