@@ -13,6 +13,7 @@ from mviz_lightning.engine.leaf_swaps import leaf_matters
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
 from mviz_lightning.engine.row_independence import evaluate_aligned, trial_rows
+from mviz_lightning.engine.stray_evidence import described_modality
 from mviz_lightning.errors import MonitorWarning
 
 
@@ -67,14 +68,18 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     """Return the warning, with the ``modalities=`` in which every stray leaf travels with the modality it acts with."""
     schema, found = probe.schema, trace_forward(evaluator, probe)
     partners = {path: interacting_modalities(found, schema, path) for path in strays}
-    clear = {path: names[0] for path, names in partners.items() if len(names) == 1}
-    unclear = {path: names for path, names in partners.items() if len(names) > 1}
+    told = {path: described_modality(probe, path, names) for path, names in partners.items() if len(names) > 1}
+    traced = {path: names[0] for path, names in partners.items() if len(names) == 1}
+    clear = traced | {path: found[0] for path, found in told.items() if found is not None}
+    unclear = {path: partners[path] for path, found in told.items() if found is None}
     choices = list(dict.fromkeys(name for names in unclear.values() for name in names)) or [""]
     lines = [modalities_code(schema.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
-    shown = [f"{path!r} acts with {name!r}" for path, name in clear.items()]
+    shown = [f"{path!r} acts with {name!r}" for path, name in traced.items()]
+    seen = [found[1] for found in told.values() if found is not None]
     hidden = [f"{path!r} acts with {' or '.join(map(repr, names))}" for path, names in unclear.items()]
     facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []
     keeps = " Replace every ... by the value that you pass now." if any("=..." in line for line in lines) else ""
+    facts += [f"In the batch, {', '.join(seen)}."] if seen else []
     facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
     verbs = ("belongs", "travels") if len(strays) == 1 else ("belong", "travel")
     return (

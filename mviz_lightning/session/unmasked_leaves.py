@@ -42,8 +42,10 @@ class UnmaskedLeaves:
         """
         for name, paths in self.candidates.items():
             known = self.found.get(name, [])
-            tried = [path for path in paths if path not in known]
-            more = [path for path in tried if own_leaf_matters(evaluator, probe, name, path, outputs)]
+            # Where weights are sharded, all processes must run equally many forwards: known ones are tried again.
+            tried = [path for path in paths if evaluator.sharded or path not in known]
+            matter = [path for path in tried if own_leaf_matters(evaluator, probe, name, path, outputs)]
+            more = [path for path in matter if path not in known]
             if more:
                 self.found[name] = [*known, *more]
 
