@@ -193,8 +193,9 @@ def marks_padding(values: str, mask: str, rows: Sequence[Mapping[str, Any]]) -> 
 
 def _marks(modality: Modality, rows: Sequence[Mapping[str, Any]]) -> bool:
     split = [pair for row in rows for pair in _with_mask(modality, row, modality.values)]
-    constant = all(not len(found[~real]) or not _varies(found[~real]) for found, real in split)
-    return constant and sum(_separates(modality, row, modality.values) for row in rows) >= FEWEST_VOTES
+    padded = [(found[real], found[~real]) for found, real in split if (~real).sum() > 1]
+    constant = not any(_varies(padding) for _, padding in padded)
+    return constant and sum(_varies(entries) for entries, _ in padded) >= FEWEST_VOTES
 
 
 def _varies(entries: Tensor) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,21 +17,23 @@ GENERAL = frozenset({"batch", "data", "features", "ids", "input", "inputs", "lea
 def described_modality(probe: Probe, path: str, candidates: Sequence[str]) -> tuple[str, str] | None:
     """Return the modality that a leaf describes, and the fact that shows it; None if no fact singles one out.
 
-    Facts, the surest first: the leaf marks or counts the modality's padding; it has as many steps; it has its name.
+    Facts, the surest first: the leaf marks or counts the padding of one modality, whatever it acts with; it has as many
+    steps as one of the candidates; it has its name.
 
     Args:
         probe: Some examples.
         path: Path of the leaf.
-        candidates: Names of the modalities in question.
+        candidates: Names of the modalities that it may act with; if it is one, only the padding counts.
     """
-    facts: list[tuple[Callable[[Probe, str, str], bool], str]] = [
-        (_marks_padding, "{!r} marks the padding of {!r}"),
-        (_counts_steps, "{!r} counts the steps of {!r}"),
-        (_has_steps, "{!r} has as many steps as {!r}"),
-        (_has_name, "{!r} has the name of {!r}"),
+    names, several = probe.schema.names, candidates if len(candidates) > 1 else ()
+    facts: list[tuple[Callable[[Probe, str, str], bool], Sequence[str], str]] = [
+        (_marks_padding, names, "{!r} marks the padding of {!r}"),
+        (_counts_steps, names, "{!r} counts the steps of {!r}"),
+        (_has_steps, several, "{!r} has as many steps as {!r}"),
+        (_has_name, several, "{!r} has the name of {!r}"),
     ]
-    for holds, fact in facts:
-        found = [name for name in candidates if holds(probe, path, name)]
+    for holds, among, fact in facts:
+        found = [name for name in among if holds(probe, path, name)]
         if len(found) == 1:
             return found[0], fact.format(path, probe.schema.values[found[0]][0])
     return None
@@ -81,6 +84,8 @@ def _steps(probe: Probe, name: str) -> Tensor | None:
 def _integers(probe: Probe, path: str) -> Tensor | None:
     """Return a leaf of whole numbers or booleans, whatever its type; None for any other leaf."""
     leaf = probe.leaves[path]
+    if isinstance(leaf, np.ndarray) or (isinstance(leaf, list | tuple) and all(isinstance(one, int) for one in leaf)):
+        leaf = torch.as_tensor(leaf)
     if not isinstance(leaf, Tensor) or leaf.is_complex():
         return None
     return leaf if not leaf.is_floating_point() or torch.equal(leaf, leaf.round()) else None

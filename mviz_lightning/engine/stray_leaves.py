@@ -68,14 +68,15 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     """Return the warning, with the ``modalities=`` in which every stray leaf travels with the modality it acts with."""
     schema, found = probe.schema, trace_forward(evaluator, probe)
     partners = {path: interacting_modalities(found, schema, path) for path in strays}
-    told = {path: described_modality(probe, path, names) for path, names in partners.items() if len(names) > 1}
-    traced = {path: names[0] for path, names in partners.items() if len(names) == 1}
-    clear = traced | {path: found[0] for path, found in told.items() if found is not None}
-    unclear = {path: partners[path] for path, found in told.items() if found is None}
+    told = {path: described_modality(probe, path, names) for path, names in partners.items()}
+    described = {path: found for path, found in told.items() if found is not None and [found[0]] != partners[path]}
+    traced = {path: names[0] for path, names in partners.items() if len(names) == 1 and path not in described}
+    clear = traced | {path: name for path, (name, _) in described.items()}
+    unclear = {path: names for path, names in partners.items() if path not in clear}
     choices = list(dict.fromkeys(name for names in unclear.values() for name in names)) or [""]
     lines = [modalities_code(schema.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
     shown = [f"{path!r} acts with {name!r}" for path, name in traced.items()]
-    seen = [found[1] for found in told.values() if found is not None]
+    seen = [fact for _, fact in described.values()]
     hidden = [f"{path!r} acts with {' or '.join(map(repr, names))}" for path, names in unclear.items()]
     facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []
     keeps = " Replace every ... by the value that you pass now." if any("=..." in line for line in lines) else ""
