@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Modality, Probe, Segmentation
+from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import (
@@ -23,6 +23,7 @@ from mviz_lightning.errors import (
     renamed_arguments,
     renamed_attributes,
 )
+from mviz_lightning.modalities.typical_values import mean_over
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class ModalityType(ABC):
     def fits(cls, values: Any) -> bool:
         """Return whether a leaf looks like this type; used where ``Modality(kind=...)`` is not given."""
         return False
+
+    @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf looks like this type beside further leaves of its modality; by default :meth:`fits`."""
+        return cls.fits(values)
 
     @property
     def values(self) -> Any:
@@ -171,10 +177,15 @@ class ModalityType(ABC):
         """
 
 
-def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
+def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = ()) -> type[ModalityType]:
     """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
 
     A modality with ``boxes`` is ``regions``, one with a ``sample_rate`` is ``audio``.
+
+    Args:
+        modality: The user's description of the modality.
+        values: The leaf that holds the content.
+        further: The further leaves of the modality.
 
     Raises:
         ConfigurationError: No modality type has this name, or the leaf looks like none.
@@ -186,12 +197,18 @@ def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
     if modality.sample_rate is not None:
         return _registered_type("audio")
     for modality_type in reversed(REGISTRY.values()):
-        if modality_type.fits(values):
+        if modality_type.fits_beside(values, further if modality.decode is None else ()):
             return modality_type
     raise ConfigurationError(
         f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; name the kind: "
         f"Modality({modality.values!r}, kind=...)."
     )
+
+
+def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> type[ModalityType]:
+    """Return the type of one of a schema's modalities in some leaves; errors as for :func:`modality_type_of`."""
+    path, *further = schema.values[name]
+    return modality_type_of(schema.modalities[name], leaves[path], [leaves[other] for other in further])
 
 
 def _registered_type(name: str) -> type[ModalityType]:
@@ -219,7 +236,7 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
     for name, modality in probe.schema.modalities.items():
         path = probe.schema.values[name][0]
         try:
-            modality_type = modality_type_of(modality, probe.leaves[path])
+            modality_type = type_in(probe.schema, probe.leaves, name)
         except ConfigurationError as error:
             if modality.kind is not None:
                 raise
@@ -254,20 +271,6 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
         path = modality_type.modality.values
         raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")
     return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
-
-
-def mean_over(values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
-    """Return the mean of ``(N, ...)`` finite values where ``mask`` is True, with the same number of axes."""
-    counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
-    weights = counts.double()
-    total = weights.sum(list(dims), keepdim=True).clamp(min=1)
-    return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
-
-
-def most_frequent(rows: Tensor) -> Tensor:
-    """Return ``(D,)``: the most frequent value of each column of ``(M, D)`` integers or booleans; 0 without rows."""
-    found = rows.long().mode(0).values if len(rows) else rows.new_zeros(rows.shape[1])
-    return found.to(rows.dtype)
 
 
 def _chosen_baseline(modality_type: ModalityType) -> str | float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mviz_lightning.modalities.base import most_frequent
+from mviz_lightning.modalities.typical_values import most_frequent
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Tables: one row of numbers per example; every column is a segment."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ from torch import Tensor
 from mviz_lightning.batch import Segmentation, Segments
 from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, fill, most_frequent
+from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.segment_names import feature_names
 from mviz_lightning.modalities.segmentation import blocks
+from mviz_lightning.modalities.typical_values import most_frequent
 from mviz_lightning.plotting.canvas import colour_limit
 from mviz_lightning.plotting.text_fitting import GREY, distinct, shortened, text_capacity, write
 
@@ -44,6 +46,11 @@ class Tabular(ModalityType):
         if not isinstance(values, Tensor) or values.dim() not in (1, 2):
             return False
         return values.is_floating_point() or values.dtype == torch.bool or values.dim() == 1
+
+    @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf fits, or holds the categories of a table whose real numbers are in a further leaf."""
+        return cls.fits(values) or are_categories(values, further)
 
     def cut(self) -> Segmentation:
         """Make every column a segment, or runs of neighbours where there are more than ``max_segments``."""
@@ -154,6 +161,20 @@ class Tabular(ModalityType):
             write(axes, 0.02, line, name, va="center_baseline")
         if len(names) > MAX_ROWS:
             write(axes, 0.02, MAX_ROWS + 0.5, f"{len(names) - MAX_ROWS} weaker ones", va="center_baseline", color=GREY)
+
+
+def are_categories(values: Any, further: Sequence[Any]) -> bool:
+    """Tell whether integers ``(N, T)`` are columns, and no tokens: beside real columns, and nothing with T entries.
+
+    Args:
+        values: A leaf.
+        further: The further leaves of its modality.
+    """
+    if not _is_table(values) or values.dim() == 1 or values.is_floating_point():
+        return False
+    tensors = [leaf for leaf in further if isinstance(leaf, Tensor)]
+    per_token = any(leaf.dim() > 1 and values.shape[1] in (leaf.shape[1], leaf.shape[-1]) for leaf in tensors)
+    return not per_token and any(_is_table(leaf) and leaf.is_floating_point() for leaf in tensors)
 
 
 def _is_table(leaf: Any) -> bool:

@@ -13,9 +13,11 @@ from mviz_lightning.batch import Segmentation, Segments, WordSegments
 from mviz_lightning.batch.masking import joined
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, mean_over
+from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.step_leaf import masked_with
+from mviz_lightning.modalities.tabular import are_categories
+from mviz_lightning.modalities.typical_values import mean_over
 from mviz_lightning.modalities.vocabulary import Vocabulary
 from mviz_lightning.plotting.text_wrapping import SegmentedWord, draw_note, draw_words, strongest_first, wrap_words
 
@@ -46,6 +48,11 @@ class Text(ModalityType):
         if isinstance(values, Tensor):
             return values.dim() == 2 and not values.is_floating_point() and values.dtype != torch.bool
         return _are_strings(values)
+
+    @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf fits and holds no categories of a table, whose real numbers are in a further leaf."""
+        return cls.fits(values) and not are_categories(values, further)
 
     @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:

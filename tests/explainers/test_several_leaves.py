@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.batches import OnBatch, call_forward, floats, integers
+from helpers.batches import OnBatch, call_forward, floats, integers, seeded
 from helpers.pictured import pictured
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -76,6 +76,33 @@ def test_every_method_of_importance_finds_what_each_column_adds(method: Any) -> 
         part, columns = found.outputs[0].parts["table"], truth(found.position)
         assert_close(part.weights, by_lime(columns) if method == "lime" else columns, atol=1e-4, rtol=1e-4)
         assert part.change == pytest.approx(float(columns.sum()), abs=1e-4)
+
+
+class Encoders(nn.Module):
+    """An encoder for each leaf, which runs once for each distinct input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.cont, self.cat = nn.Linear(4, 3), nn.Linear(5, 3), nn.Embedding(4, 3)
+
+    def forward(self, batch: Any) -> Tensor:
+        table = self.cont(batch["cont"]).tanh() + self.cat(batch["cat"]).sum(1)
+        return (table * self.image(batch["image"])).sum(1, keepdim=True)
+
+
+def test_explanations_are_the_same_where_encodings_are_reused() -> None:
+    found = [
+        reported(DIME(num_examples=2), UnimodalImportance(num_examples=2), model=seeded(Encoders), reuse=reuse).results
+        for reuse in (True, False)
+    ]
+    for reused, plain in zip(found[0]["dime"].examples, found[1]["dime"].examples, strict=True):
+        left, right = reused.outputs[0].parts["table"], plain.outputs[0].parts["table"]
+        assert_close(left.unimodal, right.unimodal, atol=1e-4, rtol=1e-4)
+        assert_close(left.interaction, right.interaction, atol=1e-4, rtol=1e-4)
+        assert left.unimodal[5:].abs().max() > 0.01
+    for reused, plain in zip(found[0]["importance"].examples, found[1]["importance"].examples, strict=True):
+        left, right = reused.outputs[0].parts["table"], plain.outputs[0].parts["table"]
+        assert_close(left.weights, right.weights, atol=1e-4, rtol=1e-4)
 
 
 def gated(batch: Any) -> Tensor:

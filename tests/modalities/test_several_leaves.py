@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.batch import JointSegments, Probe, Segments
-from mviz_lightning.modalities.base import ModalityType, modality_types_of
+from mviz_lightning.modalities.base import ModalityType, modality_type_of, modality_types_of
 
 COUNT, STEPS = 8, 6
 
@@ -102,6 +102,24 @@ def test_the_values_of_all_columns_are_drawn() -> None:
     two, _ = typed({**TABLE, "cat": TABLE["cat"] + 1})
     assert (drawn(one) != drawn(two)).any()
     assert (drawn(one, [0, 0, 0, 1, 0, 0, 0]) != drawn(one, [0.0] * 7)).any()
+
+
+@pytest.mark.parametrize(
+    ("further", "name"),
+    [
+        ({"cont": floats(COUNT, 5)}, "tabular"),
+        ({"age": floats(COUNT)}, "tabular"),
+        ({"cont": floats(COUNT, 3)}, "text"),
+        ({"types": integers(2, COUNT, 3)}, "text"),
+        ({"mask": torch.ones(COUNT, 3), "age": floats(COUNT)}, "text"),
+        ({}, "text"),
+    ],
+    ids=["table", "number", "number for each token", "types", "mask and number", "alone"],
+)
+def test_integers_in_front_of_real_columns_are_categories(further: dict[str, Tensor], name: str) -> None:
+    leaves = {"cat": integers(4, COUNT, 3), **further}
+    assert typed(leaves, mask="mask" if "mask" in leaves else None)[0].name == name
+    assert modality_type_of(Modality("cat", decode=str), leaves["cat"], list(further.values())).name == "text"
 
 
 def series(**more: Tensor) -> dict[str, Tensor]:
