@@ -23,7 +23,7 @@ PUBLIC = {
     },
     "mviz_lightning.batch": {
         "BatchSchema", "JointSegments", "Maskable", "Modalities", "Modality", "Probe", "Reservoir", "Segmentation",
-        "Segments", "WordSegments", "parse_modalities",
+        "Segments", "WordSegments", "parse_modalities", "register",
     },
     "mviz_lightning.functional": {
         # contribution shares
