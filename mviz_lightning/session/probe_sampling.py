@@ -41,7 +41,8 @@ class ProbeSampler:
     Attributes:
         config: What is measured.
         saved: The probe of the checkpoint that was loaded.
-        trial: Copies of the first batch's first examples; None before the first batch and after the dry run.
+        trial: Copies of the first batch's first examples; None before the first batch, and once
+            the examples are fixed.
         schema: Where everything lies in a batch; None until the first.
         kin: Path of the leaf that tells which examples are kin; None where none is asked for.
         available: Number of validation examples, if all of them were kept; None where there may be more.
@@ -93,6 +94,11 @@ class ProbeSampler:
     def label_by(self, labelled: Callable[[Probe], Probe]) -> None:
         """Give the examples their labels by a function from now on: they are no leaf that the user named."""
         self._labelled = labelled
+
+    def start_from(self, trial: Probe) -> None:
+        """Take the first examples of another process, and where everything lies in its batches."""
+        self.schema, self.trial = replace(trial.schema, modalities=self.config.modalities), trial
+        self._require_kin(self.schema)
 
     def drop_trial(self) -> None:
         """Free the examples of the dry run."""
