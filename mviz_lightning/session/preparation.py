@@ -206,8 +206,9 @@ class Preparation:
         with self.failures_kept():
             seen = None if step is None else self._seen(module, trial, precision, step)
             self._tried = self._dry_run.run(module, trial, precision, seen)
-            if self._tried.observed is not None and self.config.target is None:
-                self._sampler.label_by(partial(self._tried.observed.labelled, module=module))
+            observed = self._tried.observed
+            if observed is not None and self.config.target is None:
+                self._sampler.label_by(partial(observed.labelled, module=module), observed.path)
 
     def _seen(self, module: nn.Module, trial: Probe, precision: ContextFactory, step: StepFunction) -> ObservedStep:
         record = self._observer.pop_record()
