@@ -43,6 +43,9 @@ class Modality:
             them as curves only.
         padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``; taken as
             it is said.
+        lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
+            examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
+            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -68,6 +71,7 @@ class Modality:
     rate: float | None = None
     sample_rate: int | None = None
     padding_mask: str | None = None
+    lengths: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.values, int):
