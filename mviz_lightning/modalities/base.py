@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 REGISTRY: dict[str, type["ModalityType"]] = {}
 """Modality types by name, oldest first."""
 
+TYPES_BY_ARGUMENT = {"edges": "graph", "grid": "patches", "boxes": "regions", "sample_rate": "audio"}
+"""Argument of a modality -> the type of a modality that has it."""
+
 
 @renamed_attributes(units="segments")
 class ModalityType(ABC):
@@ -53,6 +56,8 @@ class ModalityType(ABC):
     """The value of ``Modality(kind=...)`` that selects this type."""
     default_baseline: ClassVar[str] = "mean"
     """The baseline where ``Modality(baseline=...)`` is not given: ``"mean"`` or ``"zero"``."""
+    integer_baseline: ClassVar[str | None] = None
+    """The same for integers and booleans, where it differs: ``"mode"``, the most frequent value."""
     thumbnail: ClassVar[bool] = True
     """Whether a drawing of thumbnail size can be read. Otherwise small figures list the segments by name."""
 
@@ -156,17 +161,17 @@ class ModalityType(ABC):
 def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
     """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
 
-    A modality with ``boxes`` is ``regions``, one with a ``sample_rate`` is ``audio``.
+    A modality with ``edges`` is ``graph``, with a ``grid`` ``patches``, with ``boxes`` ``regions``, and with a
+    ``sample_rate`` ``audio``.
 
     Raises:
         ConfigurationError: No modality type has this name, or the leaf looks like none.
     """
     if modality.kind is not None:
         return _registered_type(modality.kind)
-    if modality.boxes is not None:
-        return _registered_type("regions")
-    if modality.sample_rate is not None:
-        return _registered_type("audio")
+    for argument, name in TYPES_BY_ARGUMENT.items():
+        if getattr(modality, argument) is not None:
+            return _registered_type(name)
     for modality_type in reversed(REGISTRY.values()):
         if modality_type.fits(values):
             return modality_type
@@ -198,8 +203,9 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
         ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
     """
     found = {}
-    for name, modality in probe.schema.modalities.items():
+    for name in probe.schema.modalities:
         path = probe.schema.values[name][0]
+        modality = modality_of(probe, name)
         try:
             modality_type = modality_type_of(modality, probe.leaves[path])
         except ConfigurationError as error:
@@ -218,8 +224,9 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
     Args:
         modality_type: Its ``default_baseline``, or the ``baseline`` of its modality, decides.
         values: ``(N, ...)``, all examples.
-        dims: Axes over which ``"mean"`` is taken.
-        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count.
+        dims: Axes over which ``"mean"`` is taken; for ``"mode"``, the first ones.
+        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count. For
+            ``"mode"`` it has size 1 behind ``dims``.
 
     Returns:
         Broadcastable to ``values``, of the same element type.
@@ -228,6 +235,8 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
         ConfigurationError: The baseline is another text than ``"zero"`` and ``"mean"``.
     """
     chosen = _chosen_baseline(modality_type)
+    if chosen == "mode":
+        return _mode(values, len(dims), mask)
     if chosen == "zero":
         return torch.zeros([1] * values.dim(), dtype=values.dtype)
     if chosen == "mean":
@@ -241,14 +250,25 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
     return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
 
 
+def _mode(values: Tensor, dims: int, mask: Tensor | None) -> Tensor:
+    """Return the most frequent value of each column behind the first ``dims`` axes; 0 where none counts."""
+    rows = values.flatten(0, dims - 1)
+    found = rows if mask is None else rows[mask.bool().flatten()]
+    column = found.long().mode(0).values if len(found) else rows.new_zeros(rows.shape[1:])
+    return column.to(values.dtype).view(*[1] * dims, *rows.shape[1:])
+
+
 def _chosen_baseline(modality_type: ModalityType) -> str | float:
     given = modality_type.modality.baseline
-    return modality_type.default_baseline if given is None else given
+    if given is not None:
+        return given
+    integers = modality_type.integer_baseline is not None and not modality_type.values.is_floating_point()
+    return modality_type.integer_baseline if integers else modality_type.default_baseline
 
 
 def _baseline_in_words(baseline: str | float) -> str:
     if isinstance(baseline, str):
-        return {"zero": "0", "mean": "the examples' mean", "blur": "blurred"}.get(baseline, baseline)
+        return {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}.get(baseline, baseline)
     return f"{baseline:g}"
 
 

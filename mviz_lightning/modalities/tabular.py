@@ -34,6 +34,7 @@ class Tabular(ModalityType):
     """
 
     name = "tabular"
+    integer_baseline = "mode"  # the mean of integers may be no valid value
     thumbnail = False
 
     @classmethod
@@ -53,7 +54,7 @@ class Tabular(ModalityType):
             )
         self._labels = feature_names(self.modality, self._table.shape[1], "column")
         index = blocks(self._table.shape[1], self.modality.max_segments).unsqueeze(0)
-        filling = self._fill()
+        filling = fill(self, self._table, [0])
         if values.dim() == 1:
             index, filling = index.squeeze(1), filling.squeeze(1)
         return Segments(self.path, index, filling)
@@ -63,21 +64,6 @@ class Tabular(ModalityType):
         """The leaf as a table, ``(N, D)``."""
         values: Tensor = self.values
         return values if values.dim() == 2 else values.unsqueeze(1)
-
-    @property
-    def _uses_mode(self) -> bool:
-        """Whether the baseline is the most frequent value: the mean of integers may be no valid value."""
-        return self.modality.baseline is None and not self.values.is_floating_point()
-
-    def _fill(self) -> Tensor:
-        if self._uses_mode:
-            return self._table.long().mode(0, keepdim=True).values.to(self._table.dtype)
-        return fill(self, self._table, [0])
-
-    @property
-    def baseline(self) -> str:
-        """What a masked column turns into."""
-        return "the most frequent value" if self._uses_mode else super().baseline
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the names of the columns; they do not depend on the example."""
