@@ -12,6 +12,7 @@ from mviz_lightning.batch import BatchSchema, Modality, tree
 from mviz_lightning.batch.rows import plain_tensors, to_device
 from mviz_lightning.modalities import Text
 from mviz_lightning.modalities.base import modality_type_of
+from mviz_lightning.modalities.companions import with_companions_read
 
 
 class ModalityDropout(Action):
@@ -69,7 +70,7 @@ def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Ten
     """Return path and content of the leaf that changes where a modality is hidden in some examples, ``(N,)`` bool."""
     path = schema.values[name][0]
     own = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
-    modality = _whole(schema.modalities[name], own[path])
+    modality = _whole(with_companions_read(schema.modalities[name], path, own), own[path])
     segments = modality_type_of(modality, own[path])(modality, {**leaves, **own}, path).segments
     count = max((segments.count(example) for example in range(len(rows))), default=0)
     kept = ~rows.unsqueeze(1).expand(-1, max(count, 1))

@@ -45,8 +45,8 @@ class Modality:
             them as curves only.
         padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``; taken as
             it is said.
-        edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by default
-            the companion whose name ends in ``edge_index``. A companion whose name ends in ``pos`` places the nodes.
+        edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
+            default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
         grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
             patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures an example, padded
             with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if it

@@ -3,6 +3,7 @@
 from mviz_lightning.errors import moved_names
 from mviz_lightning.modalities import (
     Audio,
+    Graph,
     Image,
     ModalityType,
     Regions,
@@ -14,7 +15,7 @@ from mviz_lightning.modalities import (
     fill,
 )
 
-__all__ = ["Audio", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill"]
+__all__ = ["Audio", "Graph", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill"]
 
 MOVED = {
     "Kind": "mviz_lightning.kinds.ModalityType",

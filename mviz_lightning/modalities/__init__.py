@@ -2,6 +2,7 @@
 
 from mviz_lightning.modalities.audio import Audio
 from mviz_lightning.modalities.base import ModalityType, fill, modality_type_of
+from mviz_lightning.modalities.graph import Graph
 from mviz_lightning.modalities.image import Image
 from mviz_lightning.modalities.regions import Regions
 from mviz_lightning.modalities.segmentation import blocks
@@ -12,6 +13,7 @@ from mviz_lightning.modalities.video import Video
 
 __all__ = [
     "Audio",
+    "Graph",
     "Image",
     "ModalityType",
     "Regions",

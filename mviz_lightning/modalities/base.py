@@ -22,6 +22,7 @@ from mviz_lightning.errors import (
     renamed_arguments,
     renamed_attributes,
 )
+from mviz_lightning.modalities.companions import modality_of
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ REGISTRY: dict[str, type["ModalityType"]] = {}
 
 TYPES_BY_ARGUMENT = {"edges": "graph", "grid": "patches", "boxes": "regions", "sample_rate": "audio"}
 """Argument of a modality -> the type of a modality that has it."""
+
+BASELINE_WORDS = {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}
+"""Baseline -> words that complete "masked parts are ..."."""
 
 
 @renamed_attributes(units="segments")
@@ -259,16 +263,17 @@ def _mode(values: Tensor, dims: int, mask: Tensor | None) -> Tensor:
 
 
 def _chosen_baseline(modality_type: ModalityType) -> str | float:
-    given = modality_type.modality.baseline
-    if given is not None:
-        return given
-    integers = modality_type.integer_baseline is not None and not modality_type.values.is_floating_point()
-    return modality_type.integer_baseline if integers else modality_type.default_baseline
+    given, of_integers = modality_type.modality.baseline, modality_type.integer_baseline
+    if given is None and of_integers is not None and not modality_type.values.is_floating_point():
+        return of_integers
+    return modality_type.default_baseline if given is None else given
 
 
 def _baseline_in_words(baseline: str | float) -> str:
     if isinstance(baseline, str):
-        return {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}.get(baseline, baseline)
+        return {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}.get(
+            baseline, baseline
+        )
     return f"{baseline:g}"
 
 
