@@ -45,6 +45,9 @@ class Modality:
             them as curves only.
         padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``; taken as
             it is said.
+        lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
+            examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
+            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself.
         edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
             default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
         grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
@@ -76,6 +79,7 @@ class Modality:
     rate: float | None = None
     sample_rate: int | None = None
     padding_mask: str | None = None
+    lengths: str | None = None
     edges: str | None = None
     grid: str | None = None
 

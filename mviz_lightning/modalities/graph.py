@@ -188,7 +188,8 @@ class Graph(ModalityType):
         nodes, types = self._nodes(example), self._types
         kinds = None if types is None else torch.unique(types[self._real])
         if types is not None and kinds is not None and len(kinds) <= len(COLOURS):
-            return np.array(list(map(to_rgb, COLOURS)))[torch.searchsorted(kinds, types[example, nodes]).numpy()]
+            palette: npt.NDArray[Any] = np.array([to_rgb(colour) for colour in COLOURS])
+            return palette[torch.searchsorted(kinds, types[example, nodes]).tolist()]
         sizes = self._rows[example, nodes].double().nan_to_num().norm(dim=1).numpy()
         return np.repeat((0.3 + 0.65 * sizes / max(sizes.max(initial=0), 1e-12))[:, None], 3, 1)
 

@@ -327,7 +327,7 @@ def test_edges_are_drawn_as_lines() -> None:
     def grey(edges: list[tuple[int, int]]) -> int:
         return int((drawn(graph(torch.ones(1, 4, 3), edges)) == 184).all(2).sum())
 
-    assert grey([(0, 0)]) == 0
+    assert grey([(0, 0)]) < 10  # outlines
     assert grey(RING[:3]) > 20
 
 
