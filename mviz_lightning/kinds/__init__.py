@@ -6,6 +6,7 @@ from mviz_lightning.modalities import (
     Graph,
     Image,
     ModalityType,
+    Patches,
     Regions,
     Series,
     Tabular,
@@ -15,7 +16,20 @@ from mviz_lightning.modalities import (
     fill,
 )
 
-__all__ = ["Audio", "Graph", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill"]
+__all__ = [
+    "Audio",
+    "Graph",
+    "Image",
+    "ModalityType",
+    "Patches",
+    "Regions",
+    "Series",
+    "Tabular",
+    "Text",
+    "Video",
+    "blocks",
+    "fill",
+]
 
 MOVED = {
     "Kind": "mviz_lightning.kinds.ModalityType",

@@ -4,6 +4,7 @@ from mviz_lightning.modalities.audio import Audio
 from mviz_lightning.modalities.base import ModalityType, fill, modality_type_of
 from mviz_lightning.modalities.graph import Graph
 from mviz_lightning.modalities.image import Image
+from mviz_lightning.modalities.patches import Patches
 from mviz_lightning.modalities.regions import Regions
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.series import Series
@@ -16,6 +17,7 @@ __all__ = [
     "Graph",
     "Image",
     "ModalityType",
+    "Patches",
     "Regions",
     "Series",
     "Tabular",

@@ -277,6 +277,11 @@ def _baseline_in_words(baseline: str | float) -> str:
     return f"{baseline:g}"
 
 
+def found_in(leaf: Any) -> str:
+    """Return the shape of a leaf that does not fit, or what it is, for messages."""
+    return "no such leaf" if leaf is None else str(tuple(getattr(leaf, "shape", ())) or type(leaf).__name__)
+
+
 def _described(values: Any) -> str:
     shape = f" {tuple(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else ""
     return f"a {type(values).__name__}{shape}"

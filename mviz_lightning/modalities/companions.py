@@ -82,4 +82,9 @@ def counts_patches(grid: Any, counts: Tensor | None) -> bool:
     fits = isinstance(grid, Tensor) and grid.dim() in (2, 3) and grid.shape[-1] in (2, 3)
     if counts is None or not fits or grid.is_floating_point():
         return False
-    return torch.equal(grid.long().prod(-1).reshape(len(grid), -1).sum(1), counts)
+    return torch.equal(patch_totals(grid), counts)
+
+
+def patch_totals(grid: Tensor) -> Tensor:
+    """Return ``(N,)``: the patches of all pictures of each example, from their sizes ``(N, ..., 2 or 3)``."""
+    return grid.long().prod(-1).reshape(len(grid), -1).sum(1)

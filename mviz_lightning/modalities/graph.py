@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.base import ModalityType, fill, found_in
 from mviz_lightning.modalities.companions import last_name
 from mviz_lightning.modalities.graph_layout import along_main_axes, layout
 from mviz_lightning.modalities.segment_names import feature_names
@@ -63,13 +63,12 @@ class Graph(ModalityType):
         values, edges = self.values, self.leaves.get(self.modality.edges)  # type: ignore[arg-type]
         if not isinstance(values, Tensor) or values.dim() not in (2, 3):
             raise ConfigurationError(
-                f"kind='graph' of {self.path!r}: expected (N, nodes, F) or (N, nodes); found {_shape_of(values)}."
+                f"kind='graph' of {self.path!r}: expected (N, nodes, F) or (N, nodes); found {found_in(values)}."
             )
         if not isinstance(edges, Tensor) or edges.dim() != 3 or edges.shape[1] != 2 or edges.is_floating_point():
-            found = "no such leaf" if edges is None else _shape_of(edges)
             raise ConfigurationError(
                 f"edges={self.modality.edges!r} of {self.path!r}: expected whole numbers (N, 2, E), the two nodes of "
-                f"every edge; found {found}. Give their leaf: Modality({self.path!r}, edges='edge_index')."
+                f"every edge; found {found_in(edges)}. Give their leaf: Modality({self.path!r}, edges='edge_index')."
             )
         if values.is_floating_point() and self.modality.feature_names is not None:
             feature_names(self.modality, self._rows.shape[2], "feature")
@@ -224,7 +223,3 @@ def _counted(values: Tensor, real: Tensor) -> Tensor:
     return torch.cat(
         [column[..., None] == kind if len(kind) <= MOST_TYPES else column[..., None] for column, kind in columns], 2
     )
-
-
-def _shape_of(leaf: Any) -> str:
-    return str(tuple(getattr(leaf, "shape", ())) or type(leaf).__name__)
