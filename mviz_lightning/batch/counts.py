@@ -49,7 +49,7 @@ class CountLeaf:
         """Return the number of rows of each example."""
         counts = products(as_tensor(tree.get(batch, self.keys)))
         if self.of is not None:
-            counts = torch.stack([part.sum() for part in counts.split(self.of.lengths(batch, len(counts)))])
+            counts = torch.stack([part.sum() for part in torch.split(counts, self.of.lengths(batch, len(counts)))])
         return _checked(counts.tolist(), total, self.said)
 
 
@@ -183,8 +183,8 @@ class Edges:
                 f"{self.said}: an edge leads from one example to another, or the edges of an example do not stand "
                 "together. Allowed are edges within examples, one example behind another."
             )
-        parts = (edges - ends[example]).split(torch.bincount(example[0], minlength=len(lengths)).tolist(), 1)
-        return list(parts)
+        parts = torch.bincount(example[0], minlength=len(lengths)).tolist()
+        return list(torch.split(edges - ends[example], parts, 1))
 
 
 @dataclass(frozen=True)
@@ -206,13 +206,13 @@ class Derived:
         """Keys of the node."""
         return self.made.keys
 
-    def write(self, lengths: Sequence[int], device: torch.device | str) -> Any:
-        """Return the node for these numbers of rows, of the kind of the exemplar."""
-        node = self.made.of(lengths)
+    def write(self, rows: Sequence[Tensor]) -> Any:
+        """Return the node for these rows of the packed leaf, one entry per example."""
+        node = self.made.of([len(row) for row in rows])
         if isinstance(self.exemplar, int):
             return int(node)
         kind = as_tensor(self.exemplar)
-        return as_before(node.to(kind.dtype).reshape(-1 if kind.dim() else ()).to(device), self.exemplar)
+        return as_before(node.to(kind.dtype).reshape(-1 if kind.dim() else ()).to(rows[0].device), self.exemplar)
 
 
 def products(counts: Tensor) -> Tensor:

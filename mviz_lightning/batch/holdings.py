@@ -87,7 +87,7 @@ class Packed:
     def read(self, batch: Any, node: Any) -> Any:
         """Return the rows of each example."""
         rows = as_tensor(node)
-        return list(rows.split(self.counts.lengths(batch, len(rows))))
+        return list(torch.split(rows, self.counts.lengths(batch, len(rows))))
 
     def write(self, rows: Any, lengths: Lengths) -> Any:
         """Return the rows of all examples, one behind another."""
@@ -187,7 +187,5 @@ def as_tensors(rows: Any) -> list[Tensor] | None:
 
 
 def _padded_to(array: Tensor, shape: Sequence[int]) -> Tensor:
-    return pad(
-        array,
-        [side for size, has in zip(reversed(shape), reversed(array.shape), strict=True) for side in (0, size - has)],
-    )
+    missing = [size - has for size, has in zip(shape, array.shape, strict=True)]
+    return pad(array, [side for size in reversed(missing) for side in (0, size)])

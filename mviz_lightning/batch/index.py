@@ -47,8 +47,8 @@ class Index:
             selectors = ()
         if not selectors or selectors.count(...) > 1 or sum(isinstance(one, list) for one in selectors) > 1:
             raise ConfigurationError(
-                f"{path!r}: [{text}] is no index of one example's array. Allowed are whole numbers, slices, ..., and one "
-                f'list of whole numbers, for example "{path.partition("[")[0]}[:3]" or "x[..., [0, 3]]".'
+                f"{path!r}: [{text}] is no index of one example's array. Allowed are whole numbers, slices, ..., and "
+                f'one list of whole numbers, for example "{path.partition("[")[0]}[:3]" or "x[..., [0, 3]]".'
             )
         return cls(text, selectors)
 
@@ -93,7 +93,7 @@ class Index:
             first: The axis of the array that is the first of the example's: 1 for a batch.
         """
         basic, listed = self._split(array.dim() - first)
-        part = array[(*[ALL] * first, *basic)]
+        part = array[(ALL,) * first + tuple(basic)]
         if listed is None:
             return part
         axis, places = listed
@@ -102,7 +102,7 @@ class Index:
     def put(self, array: Tensor, part: Tensor, first: int) -> None:
         """Write a part into an array, in place; the arguments are those of :meth:`take`."""
         basic, listed = self._split(array.dim() - first)
-        view = array[(*[ALL] * first, *basic)]
+        view = array[(ALL,) * first + tuple(basic)]
         if listed is None:
             view.copy_(part)
             return
@@ -120,9 +120,10 @@ class Index:
                 return basic, (self.kept_axis(axis, axes), one)
         return basic, None
 
-    def whole_axes(self, axes: int) -> list[bool]:
-        """Return, for each axis of an example's array, whether all of it is taken whatever its length."""
-        return [one == ALL for one in self.along(axes)]
+    def whole_axes(self, axes: int) -> dict[int, int]:
+        """Return the axes of an example's array that are taken whole -> their places in the part."""
+        whole = [axis for axis, one in enumerate(self.along(axes)) if one == ALL]
+        return {axis: self.kept_axis(axis, axes) for axis in whole}
 
     def kept_axis(self, axis: int, axes: int) -> int:
         """Return the place of an axis of the array in the part; whole numbers take their axes away."""

@@ -29,7 +29,7 @@ class Place:
 
 
 Found: TypeAlias = Mapping[str, tuple[Place, Any]]
-"""Path -> (place, value) for every node of a batch, where the value of a place inside examples is the list of theirs."""
+"""Path -> (place, value) for every node of a batch; the value of a place inside examples is the list of theirs."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Find what counts the rows of packed leaves: a batch tells it in one of a few usual ways."""
 
 import re
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.counts import Boundaries, CountLeaf, Counts, Edges, Longest, Numbers, products
 from mviz_lightning.batch.outline import Found
-from mviz_lightning.batch.rows import describe_leaf
+from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
 
 BEGINNINGS = re.compile(r"offset|ptr|start", re.IGNORECASE)
@@ -51,7 +51,7 @@ class CountFinder:
         counted = list(self._candidates(len(value), path, given))
         if given is not None and not counted:
             raise ConfigurationError(
-                f"Modality({path!r}, lengths={given!r}): {given!r} ({describe_leaf(self.found[given][1])}) does not "
+                f"Modality({path!r}, lengths={given!r}): {given!r} {describe_leaf(self.found[given][1])} does not "
                 f"count the {len(value)} rows of {path!r} for {self.size} examples. Give a leaf of counts (B,), a grid "
                 "whose products are counts, cu_seqlens (B + 1,), offsets (B,), or the example of each row (L,)."
             )
@@ -97,9 +97,9 @@ class CountFinder:
     def _sized(self) -> tree.Keys | None:
         """Return the keys of a leaf with one entry per example."""
         for place, value in self.found.values():
-            if not place.inner and place.keys and isinstance(as_tensor(value), Tensor) and value.ndim:
-                if len(value) == self.size:
-                    return place.keys
+            array = isinstance(as_tensor(value), Tensor) and not place.inner and place.keys
+            if array and example_count(value) == self.size:
+                return place.keys
         return None
 
     def _nested(self, path: str, keys: tree.Keys, numbers: Tensor, total: int) -> Iterator[Counts]:
@@ -118,7 +118,7 @@ class CountFinder:
                 continue
             inside = edges.numel() and int(edges.min()) >= 0 and int(edges.max()) < total
             found = Edges(place.keys, counts, self.found[packed][0].keys)
-            if inside and _splits(lambda found=found, edges=edges: found.split(batch, edges)):
+            if inside and _splits(found, batch, edges):
                 yield path, found
 
     def longest(self, longest: int) -> Iterator[Longest]:
@@ -140,9 +140,9 @@ def _adds_up(numbers: Tensor, total: int) -> bool:
     return small and len(numbers) > 0 and int(numbers.min()) >= 0 and int(products(numbers).sum()) == total
 
 
-def _splits(split: Callable[[], Any]) -> bool:
+def _splits(found: Edges, batch: Any, edges: Tensor) -> bool:
     try:
-        split()
+        found.split(batch, edges)
     except ConfigurationError:
         return False
     return True

@@ -1,6 +1,6 @@
 """The schema of the user's batches: where each modality, the target and all other leaves are."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import describe_leaves
 from mviz_lightning.batch.holdings import Stacked, padded, unpadded
+from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
@@ -99,6 +100,11 @@ class BatchSchema:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
 
+    def index_of(self, path: str) -> Index | None:
+        """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""
+        reader = self._reader_of[path]
+        return reader.places[path].index if isinstance(reader.holding, Stacked) else None
+
     def divided(self, path: str) -> bool:
         """Tell whether a leaf is one of several in its node."""
         return len(self._reader_of[path].places) > 1
@@ -129,16 +135,36 @@ class BatchSchema:
         """Return one leaf of a batch: a tensor, padded where its examples differ in shape, or a list."""
         return padded(self._reader_of[path].read(batch)[path])
 
-    def with_leaf(self, batch: Any, path: str, leaf: Any) -> Any:
-        """Return a batch with another leaf of the same shape, as :meth:`leaf` returns it; all else is shared."""
-        reader = self._reader_of[path]
-        before = reader.read(batch)
-        own = unpadded(leaf, before[path]) if isinstance(before[path], list) else leaf
-        node = reader.write({**before, path: own}, lambda packed: lengths_of(self.leaves(batch)[packed]))
-        return tree.replace(batch, {reader.keys: node})
+    def with_leaves(self, batch: Any, leaves: Mapping[str, Any]) -> Any:
+        """Return a batch with other leaves in place of some; everything else is shared with the batch.
 
-    def tensors(self, batch: Any) -> list[tuple[Tensor, list[str]]]:
-        """Return the tensors of a batch that hold leaves, each with the paths of the leaves that it holds."""
+        Args:
+            batch: A batch of R examples.
+            leaves: Path -> leaf with R entries, as :meth:`leaves` or :meth:`leaf` returns it.
+        """
+        before = self.leaves(batch)
+        own = {
+            path: unpadded(leaf, before[path]) if isinstance(before[path], list) else leaf
+            for path, leaf in leaves.items()
+        }
+        found = {**before, **own}
+        readers = [reader for reader in self.readers if reader.places.keys() & leaves.keys()]
+        return tree.replace(batch, self._nodes(readers, found))
+
+    def _nodes(self, readers: Iterable[NodeReader], leaves: Mapping[str, Any]) -> dict[tree.Keys, Any]:
+        """Return the nodes of some readers, and those that are made from numbers of rows, by keys."""
+
+        def lengths(path: str) -> list[int]:
+            return [len(row) for row in leaves[path]]
+
+        made = {reader.keys: reader.write(leaves, lengths) for reader in readers}
+        return made | {one.keys: one.write(leaves[one.packed]) for one in self.derived}
+
+    def tensors(self, batch: Any) -> list[tuple[str, Tensor, Tensor | None]]:
+        """Return (path, tensor, entries) for every leaf and every tensor of a batch that holds it or a part of it.
+
+        The entries are bool, broadcastable to the tensor, True at those that the leaf holds; None for all of them.
+        """
         return [found for reader in self.readers for found in reader.tensors(batch)]
 
     def holds(self, path: str, keys: tree.Keys) -> bool:
@@ -201,13 +227,7 @@ class BatchSchema:
             path: leaf if self.padded(path) else unpadded(leaf, None if bounds is None else bounds.get(path))
             for path, leaf in given.items()
         }
-
-        def lengths(path: str) -> list[int]:
-            return lengths_of(own[path])
-
-        made = {reader.keys: reader.write(own, lengths) for reader in self.readers}
-        counted = {one.keys: one.write(lengths(one.packed), device) for one in self.derived}
-        return tree.replace(moved(self.template, device), made | counted)
+        return tree.replace(moved(self.template, device), self._nodes(self.readers, own))
 
     def take(self, leaves: Mapping[str, Any], sources: Tensor, needed: Container[str] | None = None) -> dict[str, Any]:
         """Recombine leaves: take each leaf's examples from the column of its modality.
@@ -233,8 +253,3 @@ def _at(batch: Any, keys: tree.Keys) -> Any:
         return tree.get(batch, keys)
     except (KeyError, IndexError):
         return None
-
-
-def lengths_of(rows: Any) -> list[int]:
-    """Return the number of rows of each example of a packed leaf."""
-    return [len(row) for row in rows]
