@@ -100,6 +100,10 @@ class BatchSchema:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
 
+    def written(self, path: str) -> str:
+        """Return the path of a leaf as it is given to ``modalities=``: ``image[3]`` for the rest of ``image``."""
+        return self._reader_of[path].written(path)
+
     def index_of(self, path: str) -> Index | None:
         """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""
         reader = self._reader_of[path]
