@@ -43,6 +43,8 @@ class Modality:
             them as curves only.
         padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``; taken as
             it is said.
+        present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
+            an entry of the modality is None, all its values are NaN, or it is an empty sequence.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -68,6 +70,7 @@ class Modality:
     rate: float | None = None
     sample_rate: int | None = None
     padding_mask: str | None = None
+    present: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.values, int):
@@ -117,7 +120,9 @@ class Modality:
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
         named = [self.values, *([] if self.mask_leaf is None else [self.mask_leaf]), *self.companions]
-        return named if self.boxes is None or self.boxes in named else [*named, self.boxes]
+        for more in (self.boxes, self.present):
+            named += [more] if more is not None and more not in named else []
+        return named
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

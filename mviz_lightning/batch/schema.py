@@ -143,8 +143,9 @@ class BatchSchema:
         )
 
     def size(self, leaves: Mapping[str, Any]) -> int:
-        """Return the number of examples in leaves."""
-        return example_count(leaves[next(iter(self.values.values()))[0]]) or 0
+        """Return the number of examples in leaves, perhaps without those of some modalities."""
+        owned = (path for paths in self.values.values() for path in paths if path in leaves)
+        return example_count(leaves[next(owned, next(iter(leaves)))]) or 0
 
     def build(self, leaves: Mapping[str, Any], device: torch.device | str = "cpu") -> Any:
         """Return a batch of the user's own structure with these leaves, on a device."""
