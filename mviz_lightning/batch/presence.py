@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from mviz_lightning.batch.discovery import nodes_by_path
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.rows import example_count
 from mviz_lightning.batch.schema import BatchSchema
@@ -30,6 +31,11 @@ class Gap:
     path: str
     at: str
     missing: bool
+
+
+def nodes_of(batch: Any) -> dict[str, Any]:
+    """Return path -> node for every node of a batch."""
+    return {path: node for path, (_, node) in nodes_by_path(batch).items()}
 
 
 def gaps_of(modalities: Mapping[str, Modality], nodes: Mapping[str, Any]) -> dict[str, list[Gap]]:

@@ -142,6 +142,10 @@ class BatchSchema:
             _template=tree.replace(self._template, {self.keys[path]: node for path, node in constants.items()}),
         )
 
+    def leaves_of(self, batch: Any, paths: Container[str]) -> dict[str, Any]:
+        """Return some leaves of a batch by path."""
+        return {path: tree.get(batch, keys) for path, keys in self.keys.items() if path in paths}
+
     def size(self, leaves: Mapping[str, Any]) -> int:
         """Return the number of examples in leaves, perhaps without those of some modalities."""
         owned = (path for paths in self.values.values() for path in paths if path in leaves)

@@ -66,12 +66,8 @@ class MeasurementRun:
             Why the model cannot be measured in this training; ``""`` where it can.
         """
         try:
-            self.session.check(missing, any)
-            self.session.remarks.say(
-                f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
-                f"{self.session.reused}",
-                noted=False,
-            )
+            self.session.check(missing, any, final=False)
+            self.session.remarks.say(self._tried(), noted=False)
         except Exception as error:
             failure = self.error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
             self.error_policy.warn(f"the monitor is off, since the model could not be tried. {failure}")
@@ -80,6 +76,15 @@ class MeasurementRun:
             self.session.begin()
             self._log()
         return ""
+
+    def _tried(self) -> str:
+        """Say how the model is called."""
+        if not self.session.call:
+            return "no batch of the sanity check has all modalities, so the model is tried in the first validation"
+        return (
+            f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
+            f"{self.session.reused}"
+        )
 
     def attempt(self, methods: Sequence[Explainer], *, early: bool, moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Measure the model, and apply methods where it could be measured, as far as there is time.

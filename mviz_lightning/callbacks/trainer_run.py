@@ -120,8 +120,8 @@ class TrainerRun:
         with self.session.failures_kept():
             if trainer.sanity_checking and not self.session.dry_run_done:
                 self.session.watch(pl_module, trainer_facts.step_name(trainer), batch)
-            elif not trainer.sanity_checking and batch_idx == 0:
-                self.session.watch_outputs(pl_module, batch)
+            elif not trainer.sanity_checking:
+                self.session.watch_outputs(pl_module, batch, first=batch_idx == 0)
 
     def release(self) -> None:
         """Leave nothing on the model."""

@@ -264,6 +264,5 @@ def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: S
         first = seen
         seen += session.collect(batch, lambda count, first=first: range(first, first + count))  # type: ignore[misc]
         session.dry_run(model, step=step)
-        session.check()
-    if not session.dry_run_done:
-        raise ConfigurationError("batches holds no batch; pass a loader or a list of batches.")
+        session.raise_failure()
+    session.check("batches holds no batch; pass a loader or a list of batches.")

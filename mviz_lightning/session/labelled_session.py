@@ -101,7 +101,7 @@ class LabelledSession(Preparation):
 
     def _kin(self, probe: Probe) -> Tensor | None:
         """Return ``(N,)`` long: the same number for examples that are kin; None where none are named."""
-        kin = self._sampler.kin
+        kin = self._sampler.reader.kin
         return None if kin is None else kin_numbers(probe.leaves[kin])
 
     def _tell_of_few_kin(self, probe: Probe) -> None:
@@ -109,7 +109,7 @@ class LabelledSession(Preparation):
         numbers = self._kin(probe)
         families = FEWEST_KIN if numbers is None else len(torch.unique(numbers))
         if families < FEWEST_KIN:
-            said = {"kin": self._sampler.kin, "families": families, "examples": probe.size, "least": FEWEST_KIN}
+            said = {"kin": self._sampler.reader.kin, "families": families, "examples": probe.size, "least": FEWEST_KIN}
             self.remarks.say(TOO_FEW_KIN.format(**said))
 
     def encoders(self) -> dict[str, list[str]]:

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
-from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, first_examples, strings_of, with_masks_told
+from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, strings_of, with_masks_told
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.collapse.raw_inputs import require_single
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.functional.designs import smallest_group
+from mviz_lightning.session.batch_reader import BatchReader
 from mviz_lightning.session.config import Grouping, SessionConfig
+from mviz_lightning.session.presence_tally import ObservedBatch, PresenceCounts, with_counts
 from mviz_lightning.session.saved_probe import Collected, SavedProbe
 
 REFERENCE_BYTES = 256 * 2**20
@@ -36,77 +37,70 @@ class ProbeSampler:
     Attributes:
         config: What is measured.
         saved: The probe of the checkpoint that was loaded.
-        trial: Copies of the first batch's first examples; None before the first batch and after the dry run.
-        schema: Where everything lies in a batch; None until the first.
-        kin: Path of the leaf that tells which examples are kin; None where none is asked for.
         available: Number of validation examples, if all of them were kept; None where there may be more.
     """
 
     config: SessionConfig
     saved: SavedProbe = field(default_factory=SavedProbe)
-    trial: Probe | None = None
-    schema: BatchSchema | None = None
-    kin: str | None = None
     available: int | None = None
+    reader: BatchReader = field(init=False)
+    counts: PresenceCounts = field(default_factory=PresenceCounts)
     _reservoir: Reservoir | None = None
     _labelled: Callable[[Probe], Probe] | None = None
     _label_names: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.reader = BatchReader(self.config.modalities, self.config.target)
+
+    @property
+    def schema(self) -> BatchSchema | None:
+        """Where everything lies in a batch; None until the first that has all modalities."""
+        return self.reader.schema
+
     def begin(self) -> None:
         """Begin a pass over the data; the sample of an earlier pass that was interrupted is dropped."""
         self._reservoir, self._label_names = None, set()
-
-    def observe(self, batch: Any) -> tuple[Mapping[str, Any], int]:
-        """Learn from a batch where everything lies; return its leaves by path, and its number of examples."""
-        if self.schema is None:
-            self.schema = BatchSchema.learn(batch, self.config.modalities, self.config.target)
-            self.trial = first_examples(self.schema, batch, TRIAL_EXAMPLES)
-        self.schema = self.schema.settled(batch)
-        self._require_kin(self.schema)
-        leaves = self.schema.leaves(batch)
-        if self.kin is not None:
-            require_single(self.kin, leaves[self.kin])
-        return leaves, self.schema.size(leaves)
-
-    def group_by(self, kin: str | None) -> None:
-        """Keep the leaf that tells which examples are kin; None where none is asked for.
-
-        Raises:
-            ConfigurationError: The batches have no such leaf.
-        """
-        self.kin = kin
-        if self.schema is not None:
-            self._require_kin(self.schema)
-
-    def _require_kin(self, schema: BatchSchema) -> None:
-        if self.kin is not None and self.kin not in schema.owners:
-            raise ConfigurationError(
-                f"kin={self.kin!r}: no such leaf with one entry per example in the batch; leaves found: "
-                f"{', '.join(schema.paths)}."
-            )
+        self.reader.begin()
 
     def label_by(self, labelled: Callable[[Probe], Probe]) -> None:
         """Give the examples their labels by a function from now on: they are no leaf that the user named."""
         self._labelled = labelled
 
-    def drop_trial(self) -> None:
-        """Free the examples of the dry run."""
-        self.trial = None
-
-    def keep(self, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
-        """Consider the examples of a batch that was observed for the sample.
+    def keep(self, observed: ObservedBatch, positions: Sequence[int | None]) -> None:
+        """Count the examples of a batch, and consider those that have all modalities for the sample.
 
         Args:
-            leaves: Path -> leaf of the batch.
+            observed: The batch.
             positions: Position of each example in the data set; None for one that occurs twice.
         """
+        self.reader.tally.count(observed, positions, frozenset(self.config.pin))
         if self.schema is None:
-            raise RuntimeError("no batch was observed.")
+            return
+        labels = observed.leaves.get(self.schema.target or "")
+        self._label_names.update(strings_of(labels) or ())  # of all batches: a sample may lack a class
+        complete = zip(positions, observed.complete.tolist(), strict=True)
+        usable = [position if whole else None for position, whole in complete]
+        if any(observed.complete):
+            self._sampled(self.schema, observed.leaves).add(self.schema, observed.leaves, usable)
+
+    def _sampled(self, schema: BatchSchema, leaves: Mapping[str, Any]) -> Reservoir:
         if self._reservoir is None:
-            self._reservoir = self._new_reservoir(self._capacity(self.schema, leaves))
-        self._reservoir.add(self.schema, leaves, positions)
-        if self.schema.target is not None:  # of all batches: a sample may lack a class
-            self._label_names.update(strings_of(leaves[self.schema.target]) or ())
+            self._reservoir = self._new_reservoir(self._capacity(schema, leaves))
+        return self._reservoir
+
+    def few(self, collected: Collected | None) -> Any:
+        """Return a batch of a few of the fixed examples, or of the sample before they are drawn.
+
+        Raises:
+            RuntimeError: None was sampled.
+        """
+        if collected is not None:
+            return _few(collected.probe)
+        if self.schema is None or self._reservoir is None:
+            raise RuntimeError("no example was sampled.")
+        rows = list(self._reservoir.rows(self._reservoir.positions()[:TRIAL_EXAMPLES]).values())
+        leaves, bounds = collate(self.schema, rows), own_bounds(self.schema, rows)
+        return _few(Probe(self.schema, leaves, NO_GROUPS, bounds=bounds))
 
     def _new_reservoir(self, capacity: int) -> Reservoir:
         return Reservoir(capacity, self.config.seed, frozenset(self.config.pin))
@@ -132,6 +126,7 @@ class ProbeSampler:
         positions, pool = [position for position in wanted if position in rows], len(chosen)
         fusion_share = max(ranks.gather(fusion_share))
         names = sorted(set().union(*ranks.gather(self._label_names)))
+        self.counts = self.reader.tally.counts(ranks)
         with ranks.raise_on_all_ranks():
             probe, digest = self._joined([rows[position] for position in positions], pool, fusion_share)
         probe = replace(probe, label_names=names)
@@ -160,8 +155,10 @@ class ProbeSampler:
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:
         """Compare a drawn probe with the checkpoint and with the configuration."""
-        missing = sorted(set(self.config.pin) - set(positions))
+        incomplete = [place for place in self.counts.incomplete if place not in positions]
+        missing = sorted(set(self.config.pin) - set(positions) - set(incomplete))
         notes = [f"pin={missing}: the validation set has no such example"] if missing else []
+        notes += [f"pin={incomplete}: not explained, since a modality is missing"] if incomplete else []
         before = self.saved.drawn
         renewed = before is not None and before.fingerprint != digest
         if before is not None and renewed:
@@ -224,10 +221,11 @@ class ProbeSampler:
     def _reduced(self, grouping: Grouping, pool: int) -> Grouping:
         least = smallest_group(len(self.config.modalities))
         if pool < 2 * least:
-            raise ConfigurationError(
+            error = ConfigurationError(
                 f"{pool} validation examples were seen; contribution shares of {len(self.config.modalities)} "
                 f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
             )
+            raise with_counts(error, self.counts)
         size = max(least, pool // 2)
         warnings.warn(
             f"{pool} validation examples are fewer than two groups of group_size={grouping.size}; groups "
@@ -240,3 +238,9 @@ class ProbeSampler:
     def load(self, state: Mapping[str, Any] | Saved) -> None:
         """Take the probe of a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
         self.saved = SavedProbe.of(state)
+
+
+def _few(probe: Probe) -> Any:
+    """Return a batch of a probe's first examples, as they are."""
+    rows = torch.arange(min(probe.size, TRIAL_EXAMPLES))
+    return replace(probe, own_shapes=False).batch(rows.unsqueeze(1).expand(-1, len(probe.schema.names)), {})
