@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
-from mviz_lightning.batch import BatchSchema, Modality, tree
+from mviz_lightning.batch import BatchSchema, Modality
 from mviz_lightning.batch.rows import plain_tensors, to_device
 from mviz_lightning.modalities import Text
 from mviz_lightning.modalities.base import modality_type_of
@@ -62,7 +62,7 @@ class ModalityDropout(Action):
         if not alarms.others or not drawn.any():
             return batch
         changed = (_hidden(schema, leaves, name, drawn) for name in alarms.others)
-        return tree.replace(batch, {schema.keys[path]: leaf for path, leaf in changed})
+        return schema.with_leaves(batch, dict(changed))
 
 
 def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Tensor) -> tuple[str, Any]:

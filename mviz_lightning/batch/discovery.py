@@ -1,20 +1,66 @@
 """Find the leaves of a batch: the nodes that hold one entry per example."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from mviz_lightning.batch import tree
+from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.outline import Found, Outline, Place
 from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
 
-Found: TypeAlias = Mapping[str, tuple[tree.Keys, Any]]
-"""Path -> (keys, node) for every node of a batch; the batch itself has the empty path."""
+
+@dataclass(frozen=True)
+class NamedNodes:
+    """The nodes of a batch, and those among them that the user named.
+
+    Attributes:
+        outline: How the nodes are read.
+        found: Every node by path.
+        parts: Path as the user wrote it -> path of its node and the index behind it; for paths with an index only.
+    """
+
+    outline: Outline
+    found: Found
+    parts: Mapping[str, tuple[str, Index]]
+
+    @classmethod
+    def of(cls, batch: Any, paths: Iterable[str]) -> "NamedNodes":
+        """Find nodes. A list of containers is a list of examples where only that leads to all paths.
+
+        Args:
+            batch: The user's own batch.
+            paths: Paths as the user wrote them.
+        """
+        tried = []
+        for outline in (Outline(), Outline(by_example=True)):
+            found = outline.nodes(batch)
+            parts = {path: _with_index(path) for path in paths if path not in found and path.endswith("]")}
+            nodes = cls(outline, found, parts)
+            if all(nodes.base(path) in found for path in paths):
+                return nodes
+            tried.append(nodes)
+        return tried[0]
+
+    def base(self, path: str) -> str:
+        """Return the path of the node that a path is a part of; the path itself without an index."""
+        return self.parts[path][0] if path in self.parts else path
+
+    def place(self, path: str) -> Place:
+        """Return where the leaf at a path is."""
+        place = self.found[self.base(path)][0]
+        return Place(place.keys, place.inner, self.parts[path][1]) if path in self.parts else place
+
+    def value(self, path: str) -> Any:
+        """Return the value of the node that a path is a part of."""
+        return self.found[self.base(path)][1]
 
 
-def nodes_by_path(batch: Any) -> Found:
-    """Return every node of a batch by path."""
-    return {tree.path(keys): (keys, node) for keys, node in tree.nodes(batch)}
+def _with_index(path: str) -> tuple[str, Index]:
+    base, _, text = path[:-1].partition("[")
+    return base, Index.parse(path, text)
 
 
 def describe_leaves(batch: Any) -> str:
@@ -24,21 +70,21 @@ def describe_leaves(batch: Any) -> str:
     return listed or f"one {type(batch).__name__} {describe_leaf(batch)}"
 
 
-def require(argument: str, path: str, found: Found) -> Any:
+def require(argument: str, path: str, nodes: NamedNodes) -> Any:
     """Return the node at a path that the user gave.
 
     Args:
         argument: Name of the argument, for the error.
         path: The path.
-        found: The batch's nodes.
+        nodes: The batch's nodes.
 
     Raises:
         ConfigurationError: There is no such node; the message lists the leaves that there are.
     """
-    if path not in found:
-        leaves = describe_leaves(found[""][1])
+    if nodes.base(path) not in nodes.found:
+        leaves = describe_leaves(nodes.found[""][1])
         raise ConfigurationError(f"{argument}: no leaf {path!r} in the batch; leaves found: {leaves}.")
-    return found[path][1]
+    return nodes.value(path)
 
 
 def batch_size(named: Sequence[Any]) -> int:
@@ -65,11 +111,11 @@ def batch_size(named: Sequence[Any]) -> int:
     )
 
 
-def modality_leaves(found: Found, name: str, modality: Modality, size: int) -> list[str]:
+def modality_leaves(nodes: NamedNodes, name: str, modality: Modality, size: int) -> list[str]:
     """Return the paths of a modality's leaves; a path to a container means all leaves below it.
 
     Args:
-        found: The batch's nodes.
+        nodes: The batch's nodes.
         name: Name of the modality, for the error.
         modality: The modality.
         size: Number of examples in the batch.
@@ -79,7 +125,7 @@ def modality_leaves(found: Found, name: str, modality: Modality, size: int) -> l
     """
     paths = []
     for given in modality.leaves:
-        below = list(_below(found, given, size, named=True))
+        below = [given] if given in nodes.parts else list(_below(nodes, given, size, named=True))
         if not below:
             raise ConfigurationError(
                 f"modalities[{name!r}]: there is no leaf below {given!r}; give the path of a leaf."
@@ -88,70 +134,78 @@ def modality_leaves(found: Found, name: str, modality: Modality, size: int) -> l
     return paths
 
 
-def other_leaves(found: Found, size: int, named: Sequence[str]) -> Iterator[str]:
+def other_leaves(nodes: NamedNodes, size: int, named: Iterable[str]) -> Iterator[str]:
     """Yield the paths of leaves that the user did not name and that hold one entry per example.
 
     A container of a named leaf is not a leaf itself.
     """
-    ways = [found[path][0] for path in named]
+    ways = {(*place.keys, *place.inner) for place in map(nodes.place, named)}
 
-    def search(keys: tree.Keys, node: Any) -> Iterator[str]:
-        holds_named = any(way[: len(keys)] == keys for way in ways)
-        if keys in ways:
+    def search(place: Place, value: Any) -> Iterator[str]:
+        way = (*place.keys, *place.inner)
+        if way in ways:
             return
-        if not holds_named and _is_leaf(node, size, named=False):
-            if example_count(node) == size:
-                yield tree.path(keys)
+        holds_named = any(one[: len(way)] == way for one in ways)
+        if not holds_named and _is_leaf(nodes.outline, place, value, size, named=False):
+            if example_count(value) == size:
+                yield place.path
             return
-        for key, child in tree.children(node):
-            yield from search((*keys, key), child)
+        for child in nodes.outline.children(place, value):
+            yield from search(*child)
 
-    yield from search((), found[""][1])
+    yield from search(Place(()), nodes.found[""][1])
 
 
-def require_equal_length(found: Found, paths: Sequence[str], size: int) -> None:
-    """Check that leaves hold one entry per example.
+def require_equal_length(path: str, leaf: Any, size: int) -> None:
+    """Check that a leaf holds one entry per example.
 
     Args:
-        found: The batch's nodes.
-        paths: Paths of the leaves.
+        path: Path of the leaf.
+        leaf: The leaf.
         size: Number of examples in the batch.
 
     Raises:
-        ConfigurationError: A leaf does not.
+        ConfigurationError: It does not.
     """
-    for path in paths:
-        leaf = found[path][1]
-        length = example_count(leaf)
-        if length != size:
-            has = "no entry per example" if length is None else f"{length} entries"
-            raise ConfigurationError(
-                f"modalities: the leaf {path!r} ({describe_leaf(leaf)}) has {has}, but the batch holds {size} "
-                "examples. Give leaves whose first dimension is the example."
-            )
+    length = example_count(leaf)
+    if length == size:
+        return
+    has = "no entry per example" if length is None else f"{length} entries"
+    counted = (
+        ""
+        if length is None
+        else (
+            " Where it has several rows for each example, one behind another, name the leaf that counts them: "
+            f"Modality({path!r}, lengths=...)."
+        )
+    )
+    raise ConfigurationError(
+        f"modalities: the leaf {path!r} ({describe_leaf(leaf)}) has {has}, but the batch holds {size} "
+        f"examples. Give leaves whose first dimension is the example.{counted}"
+    )
 
 
-def _below(found: Found, path: str, size: int, *, named: bool) -> Iterator[str]:
-    keys, node = found[path]
-    if _is_leaf(node, size, named=named):
-        if named or example_count(node) is not None:
+def _below(nodes: NamedNodes, path: str, size: int, *, named: bool) -> Iterator[str]:
+    place, value = nodes.found[path]
+    if _is_leaf(nodes.outline, place, value, size, named=named):
+        if named or example_count(value) is not None:
             yield path
         return
-    for key, _ in tree.children(node):
-        yield from _below(found, tree.path((*keys, key)), size, named=False)
+    for child, _ in nodes.outline.children(place, value):
+        yield from _below(nodes, child.path, size, named=False)
 
 
-def _is_leaf(node: Any, size: int, *, named: bool) -> bool:
+def _is_leaf(outline: Outline, place: Place, value: Any, size: int, *, named: bool) -> bool:
     """Tell whether a node is a leaf and not a container.
 
     A list with as many tensors as examples is a leaf with one tensor per example. Exception: a list that the user did
     not name is a container if its entries are batches themselves, for example ``[images, texts]`` of two examples.
     """
-    if not tree.children(node):
+    if not outline.children(place, value):
         return True
-    if not _is_plain_list(node) or len(node) != size:
+    if place.inner or not _is_plain_list(value) or len(value) != size or outline.examples(value) is not None:
         return False
-    return named or not all(example_count(entry) == size for entry in node)
+    return named or not all(example_count(entry) == size for entry in value)
 
 
 def _is_plain_list(node: Any) -> bool:

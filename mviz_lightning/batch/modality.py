@@ -43,6 +43,9 @@ class Modality:
             them as curves only.
         padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``; taken as
             it is said.
+        lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
+            examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
+            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself.
         present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
             an entry of the modality is None, all its values are NaN, or it is an empty sequence.
 
@@ -70,6 +73,7 @@ class Modality:
     rate: float | None = None
     sample_rate: int | None = None
     padding_mask: str | None = None
+    lengths: str | None = None
     present: str | None = None
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch.holdings import as_tensors, padded
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.reservoir import Example
 from mviz_lightning.batch.rows import is_ragged, join_leaves
@@ -32,6 +33,9 @@ def collate(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
 
 def _collate_leaf(schema: BatchSchema, path: str, rows: Sequence[Example]) -> Any:
     column = [row[path] for row in rows]
+    arrays = None if schema.padded(path) else _arrays(column)
+    if arrays is not None:
+        return padded(arrays)
     if not is_ragged(column):
         return join_leaves(column)
     modality = _modality_of(schema, path)
@@ -50,15 +54,23 @@ def own_bounds(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Tensor
         behind the first. Leaves whose examples have one shape are absent.
     """
     columns = {path: [row[path] for row in rows] for path in schema.owners}
-    return {
-        path: _bounds(column, in_front=_padded_in_front(_modality_of(schema, path), rows))
+    stacked = {
+        path: _bounds([leaf.shape[1:] for leaf in column], in_front=_padded_in_front(_modality_of(schema, path), rows))
         for path, column in columns.items()
         if is_ragged(column)
     }
+    arrays = {path: _arrays(column) for path, column in columns.items() if not schema.padded(path)}
+    shapes = {path: [tuple(array.shape) for array in found] for path, found in arrays.items() if found is not None}
+    return stacked | {path: _bounds(found, in_front=False) for path, found in shapes.items() if len(set(found)) > 1}
 
 
-def _bounds(column: Sequence[Any], *, in_front: bool) -> Tensor:
-    shapes = torch.tensor([leaf.shape[1:] for leaf in column])
+def _arrays(column: Sequence[Any]) -> list[Tensor] | None:
+    """Return the arrays of examples that are kept one by one; None where they are no arrays."""
+    return as_tensors([entry for leaf in column for entry in leaf])
+
+
+def _bounds(column: Sequence[Sequence[int]], *, in_front: bool) -> Tensor:
+    shapes = torch.tensor(column)
     starts = torch.zeros_like(shapes)
     if in_front:
         starts[:, 0] = shapes[:, 0].max() - shapes[:, 0]

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from mviz_lightning.batch.discovery import nodes_by_path
 from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.outline import Outline
 from mviz_lightning.batch.rows import example_count
 from mviz_lightning.batch.schema import BatchSchema
 
@@ -33,9 +33,11 @@ class Gap:
     missing: bool
 
 
-def nodes_of(batch: Any) -> dict[str, Any]:
-    """Return path -> node for every node of a batch."""
-    return {path: node for path, (_, node) in nodes_by_path(batch).items()}
+def nodes_of(batch: Any, modalities: Mapping[str, Modality]) -> dict[str, Any]:
+    """Return path -> node for every node of a batch; a list of examples holds their entries where that leads further."""
+    paths = [path.partition("[")[0] for modality in modalities.values() for path in modality.leaves]
+    found = ({path: node for path, (_, node) in Outline(by_example=way).nodes(batch).items()} for way in (False, True))
+    return max(found, key=lambda nodes: sum(path in nodes for path in paths))
 
 
 def gaps_of(modalities: Mapping[str, Modality], nodes: Mapping[str, Any]) -> dict[str, list[Gap]]:

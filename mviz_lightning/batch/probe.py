@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch.masking import Maskable
-from mviz_lightning.batch.padding import with_masks_read, within_bounds_of
+from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read, within_bounds_of
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
@@ -38,7 +38,7 @@ class Probe:
             they are read; None before that, then the target's leaf counts.
         bounds: Path of a leaf that was padded, since its examples have different shapes -> ``(N, D, 2)`` long: where
             each example's own entries start and stop along each dimension but the first. They hold the padding of the
-            user's own batch.
+            user's own batch, if it has any: lists of arrays and packed rows have none, and get none.
         own_shapes: Whether batches of rows are cut to these bounds, so that the model never sees an example padded
             further than the user's own batch padded it. All rows of a batch must then have the same shapes.
     """
@@ -91,23 +91,33 @@ class Probe:
         for path in self.schema.owners.keys() - leaves.keys():
             first = self.leaves[path][:1].to(device)
             leaves[path] = first.expand(len(sources), *first.shape[1:])
+        bounds = {
+            path: found[sources[:, self.schema.owners[path]]]
+            for path, found in self.bounds.items()
+            if not self.schema.padded(path)
+        }
         for name, kept in masks.items():
             segments = self.segments[name]
             if needed is not None and segments.leaf not in needed:
                 continue
             column = sources[:, self.schema.names.index(name)]
             leaves[segments.leaf] = segments.mask(leaves[segments.leaf], kept, column)
-        for path in self.bounds if self.own_shapes else ():
+        for path in self.padded if self.own_shapes else ():
             column = sources[:, self.schema.owners[path]]
             # Leaves whose values do not matter may come from rows of several shapes.
             leaves[path] = self.cut(path, leaves[path], column if needed is None or path in needed else column[:1])
-        return self.schema.build(leaves, device)
+        return self.schema.build(leaves, device, bounds)
+
+    @cached_property
+    def padded(self) -> Mapping[str, Tensor]:
+        """The bounds of the leaves that a model sees padded."""
+        return {path: found for path, found in self.bounds.items() if self.schema.padded(path)}
 
     @cached_property
     def shape_numbers(self) -> Tensor:
         """``(N, M)`` long: examples with the same number have leaves of the same shapes in this modality."""
         columns = [torch.zeros(self.size, 1, dtype=torch.long) for _ in self.schema.names]
-        for path, bounds in self.bounds.items():
+        for path, bounds in self.padded.items():
             owner = self.schema.owners[path]
             columns[owner] = torch.cat([columns[owner], bounds.flatten(1)], 1)
         return torch.stack([torch.unique(column, dim=0, return_inverse=True)[1] for column in columns], 1)
@@ -127,7 +137,7 @@ class Probe:
         Raises:
             ValueError: They differ in shape.
         """
-        if path not in self.bounds or not self.own_shapes:
+        if path not in self.padded or not self.own_shapes:
             return rows
         bounds = self.bounds[path][sources]
         if bool((bounds != bounds[:1]).any()):
@@ -143,7 +153,7 @@ class Probe:
 
     def restore(self, path: str, rows: Tensor, sources: Tensor) -> Tensor:
         """Return rows that :meth:`cut` made shorter in the shape of the padded leaf again, with 0 at the padding."""
-        if path not in self.bounds or not self.own_shapes:
+        if path not in self.padded or not self.own_shapes:
             return rows
         whole = rows.new_zeros(len(rows), *self.leaves[path].shape[1:])
         kept = [slice(*bound) for bound in self.bounds[path][sources[0]].tolist()]
@@ -229,9 +239,10 @@ def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
         count: Largest number of examples.
     """
     leaves = schema.leaves(batch)
-    rows = complete_examples(schema, leaves)[:count]
-    some = {path: kept_copy(leaf, rows) for path, leaf in leaves.items()}
-    return with_masks_told(Probe(schema, some, NO_GROUPS))
+    rows = complete_examples(schema, leaves)[:count].tolist()
+    examples = [{path: kept_copy(leaf, torch.tensor([row])) for path, leaf in leaves.items()} for row in rows]
+    probe = Probe(schema, collate(schema, examples), NO_GROUPS, bounds=own_bounds(schema, examples))
+    return with_masks_told(probe)
 
 
 def with_masks_told(probe: Probe) -> Probe:

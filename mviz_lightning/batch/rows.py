@@ -75,12 +75,17 @@ def _(leaf: PackedSequence, index: Tensor) -> PackedSequence:
 
 @take_examples.register
 def _(leaf: list, index: Tensor) -> list[Any]:  # type: ignore[type-arg]
-    return [copy.deepcopy(leaf[i]) for i in index.tolist()]
+    return [_copied(leaf[i]) for i in index.tolist()]
 
 
 @take_examples.register
 def _(leaf: tuple, index: Tensor) -> tuple[Any, ...]:  # type: ignore[type-arg]
-    return tuple(copy.deepcopy(leaf[i]) for i in index.tolist())
+    return tuple(_copied(leaf[i]) for i in index.tolist())
+
+
+def _copied(entry: Any) -> Any:
+    # A deep copy of a view would copy all of the tensor that it is a view of.
+    return entry.clone() if isinstance(entry, Tensor) else copy.deepcopy(entry)
 
 
 def kept_copy(leaf: Any, index: Tensor) -> Any:

@@ -1,24 +1,22 @@
 """The schema of the user's batches: where each modality, the target and all other leaves are."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import tree
-from mviz_lightning.batch.discovery import (
-    batch_size,
-    describe_leaves,
-    modality_leaves,
-    nodes_by_path,
-    other_leaves,
-    require,
-    require_equal_length,
-)
+from mviz_lightning.batch.counts import Derived
+from mviz_lightning.batch.discovery import describe_leaves
+from mviz_lightning.batch.holdings import Stacked, padded, unpadded
+from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
-from mviz_lightning.batch.rows import example_count, plain_tensors, take_examples, to_device
+from mviz_lightning.batch.node_reader import NodeReader
+from mviz_lightning.batch.rows import example_count, take_examples, to_device
+from mviz_lightning.batch.template import moved
 from mviz_lightning.errors import ConfigurationError, message_of
 
 
@@ -32,15 +30,18 @@ class BatchSchema:
             travels with the first modality.
         values: Name of a modality -> paths of its leaves, the values first.
         target: Path of the labels.
-        keys: Path of every leaf -> its keys.
+        readers: The nodes that hold leaves.
+        derived: Nodes that are made from the numbers of rows of packed leaves.
+        template: A batch without leaves: everything that does not depend on the examples.
     """
 
     modalities: Mapping[str, Modality]
     owners: Mapping[str, int]
     values: Mapping[str, list[str]]
     target: str | None
-    keys: Mapping[str, tree.Keys]
-    _template: Any
+    readers: tuple[NodeReader, ...]
+    derived: tuple[Derived, ...]
+    template: Any
 
     @classmethod
     def learn(cls, batch: Any, modalities: Mapping[str, Modality], target: str | None = None) -> "BatchSchema":
@@ -52,27 +53,21 @@ class BatchSchema:
             target: Path of the labels, if any.
 
         Raises:
-            ConfigurationError: There is no node at a path, a leaf belongs to two modalities, or leaves differ in their
-                number of examples.
+            ConfigurationError: There is no node at a path, a leaf belongs to two modalities, parts of one array
+                overlap, or leaves differ in their number of examples.
         """
-        found = nodes_by_path(batch)
-        named = [
-            require(f"modalities[{name!r}]", path, found)
-            for name, modality in modalities.items()
-            for path in modality.leaves
-        ]
-        if target is not None:
-            named.append(require("target", target, found))
-        size = batch_size(named)
-        values = {name: modality_leaves(found, name, modality, size) for name, modality in modalities.items()}
-        owners = _owners(values)
-        if target is not None:
-            owners.setdefault(target, 0)
-        require_equal_length(found, list(owners), size)
-        owners |= dict.fromkeys(other_leaves(found, size, list(owners)), 0)
-        ways = {path: found[path][0] for path in owners}
-        template = _moved(tree.replace(batch, dict.fromkeys(ways.values())), "cpu")
-        return cls(modalities, owners, values, target, ways, template)
+        found = learned(batch, modalities, target)
+        return cls(modalities, found.owners, found.values, target, found.readers, found.derived, found.template)
+
+    @cached_property
+    def keys(self) -> Mapping[str, tree.Keys]:
+        """Path of every leaf -> the keys of the node that holds it; several leaves may be in one node."""
+        return {path: reader.keys for path, reader in self._reader_of.items()}
+
+    @cached_property
+    def _reader_of(self) -> Mapping[str, NodeReader]:
+        found = {path: reader for reader in self.readers for path in reader.places}
+        return {path: found[path] for path in self.owners}
 
     @property
     def names(self) -> list[str]:
@@ -82,8 +77,8 @@ class BatchSchema:
     @property
     def paths(self) -> list[str]:
         """Paths of all leaves, in the batch's own order."""
-        found = [tree.path(keys) for keys, _ in tree.nodes(self._template)]
-        return [path for path in found if path in self.owners]
+        order = {keys: place for place, (keys, _) in enumerate(tree.nodes(self.template))}
+        return sorted(self.owners, key=lambda path: order[self.keys[path]])
 
     @property
     def unowned(self) -> list[str]:
@@ -98,16 +93,24 @@ class BatchSchema:
 
     def code(self, way: tree.Keys) -> str:
         """Return Python code for a node of the batch: ``batch["inputs"][0]``."""
-        return "batch" + tree.code(self._template, way)
+        return "batch" + tree.code(self.template, way)
+
+    def padded(self, path: str) -> bool:
+        """Tell whether the user's own batches pad examples of different shapes in a leaf."""
+        return self._reader_of[path].holding.padded
+
+    def divided(self, path: str) -> bool:
+        """Tell whether a leaf is one of several in its node."""
+        return len(self._reader_of[path].places) > 1
 
     def leaves(self, batch: Any) -> dict[str, Any]:
-        """Return path -> leaf for a batch.
+        """Return path -> leaf for a batch: a tensor, or a list with one entry per example.
 
         Raises:
             ConfigurationError: The batch lacks one of them.
         """
         try:
-            found = {path: tree.get(batch, keys) for path, keys in self.keys.items()}
+            found = {path: leaf for reader in self.readers for path, leaf in reader.read(batch).items()}
         except (KeyError, IndexError) as error:
             raise ConfigurationError(
                 f"a batch has no leaf {message_of(error)}, but the first one had; leaves of this batch: "
@@ -120,7 +123,48 @@ class BatchSchema:
                     f"a batch holds None at the leaf {path!r}; allowed are leaves of the kind of the first batch's. "
                     "Leave batches without a modality out of the validation loader."
                 )
-        return found
+        return {path: found[path] for path in self.owners}
+
+    def leaf(self, batch: Any, path: str) -> Any:
+        """Return one leaf of a batch: a tensor, padded where its examples differ in shape, or a list."""
+        return padded(self._reader_of[path].read(batch)[path])
+
+    def with_leaves(self, batch: Any, leaves: Mapping[str, Any]) -> Any:
+        """Return a batch with other leaves in place of some; everything else is shared with the batch.
+
+        Args:
+            batch: A batch of R examples.
+            leaves: Path -> leaf with R entries, as :meth:`leaves` or :meth:`leaf` returns it.
+        """
+        before = self.leaves(batch)
+        own = {
+            path: unpadded(leaf, before[path]) if isinstance(before[path], list) else leaf
+            for path, leaf in leaves.items()
+        }
+        found = {**before, **own}
+        readers = [reader for reader in self.readers if reader.places.keys() & leaves.keys()]
+        return tree.replace(batch, self._nodes(readers, found))
+
+    def _nodes(self, readers: Iterable[NodeReader], leaves: Mapping[str, Any]) -> dict[tree.Keys, Any]:
+        """Return the nodes of some readers, and those that are made from numbers of rows, by keys."""
+
+        def lengths(path: str) -> list[int]:
+            return [len(row) for row in leaves[path]]
+
+        made = {reader.keys: reader.write(leaves, lengths) for reader in readers}
+        return made | {one.keys: one.write(leaves[one.packed]) for one in self.derived}
+
+    def tensors(self, batch: Any) -> list[tuple[Tensor, list[str]]]:
+        """Return the tensors of a batch that hold leaves, each with the paths of the leaves that it holds."""
+        return [found for reader in self.readers for found in reader.tensors(batch)]
+
+    def holds(self, path: str, keys: tree.Keys) -> bool:
+        """Tell whether the node of the batch at some keys holds a leaf or a part of it."""
+        place = self._reader_of[path].places[path]
+        below = keys[len(place.keys) :]
+        return keys[: len(place.keys)] == place.keys and (
+            not place.inner or place.inner in (below[: len(place.inner)], below[1 : 1 + len(place.inner)])
+        )
 
     def settled(self, batch: Any) -> "BatchSchema":
         """Return the schema without leaves of no modality that turn out not to hold one entry per example.
@@ -130,33 +174,52 @@ class BatchSchema:
         Args:
             batch: Another batch, in which such a leaf has another length than the modalities.
         """
-        size = example_count(_at(batch, self.keys[next(iter(self.values.values()))[0]]))
-        found = {path: _at(batch, self.keys[path]) for path in self.unowned if path != self.target}
-        constants = {path: node for path, node in found.items() if example_count(node) != size}
+        size = self.size(self.leaves_of(batch, next(iter(self.values.values()))[:1]))
+        found = {path: self._reader_of[path] for path in self.unowned if path != self.target}
+        plain = {path: _at(batch, one.keys) for path, one in found.items() if isinstance(one.holding, Stacked)}
+        constants = {
+            path: node for path, node in plain.items() if not self.divided(path) and example_count(node) != size
+        }
         if not constants:
             return self
         return replace(
             self,
             owners={path: owner for path, owner in self.owners.items() if path not in constants},
-            keys={path: keys for path, keys in self.keys.items() if path not in constants},
-            _template=tree.replace(self._template, {self.keys[path]: node for path, node in constants.items()}),
+            readers=tuple(reader for reader in self.readers if not reader.places.keys() & constants.keys()),
+            template=tree.replace(self.template, {self.keys[path]: node for path, node in constants.items()}),
         )
 
     def leaves_of(self, batch: Any, paths: Container[str]) -> dict[str, Any]:
         """Return some leaves of a batch by path."""
-        return {path: tree.get(batch, keys) for path, keys in self.keys.items() if path in paths}
+        readers = [reader for reader in self.readers if any(path in paths for path in reader.places)]
+        found = {path: leaf for reader in readers for path, leaf in reader.read(batch).items()}
+        return {path: leaf for path, leaf in found.items() if path in paths}
 
     def size(self, leaves: Mapping[str, Any]) -> int:
         """Return the number of examples in leaves, perhaps without those of some modalities."""
         owned = (path for paths in self.values.values() for path in paths if path in leaves)
         return example_count(leaves[next(owned, next(iter(leaves)))]) or 0
 
-    def build(self, leaves: Mapping[str, Any], device: torch.device | str = "cpu") -> Any:
-        """Return a batch of the user's own structure with these leaves, on a device."""
-        return tree.replace(
-            _moved(self._template, device),
-            {self.keys[path]: to_device(leaf, device) for path, leaf in leaves.items()},
-        )
+    def build(
+        self,
+        leaves: Mapping[str, Any],
+        device: torch.device | str = "cpu",
+        bounds: Mapping[str, Tensor] | None = None,
+    ) -> Any:
+        """Return a batch of the user's own structure.
+
+        Args:
+            leaves: Path -> leaf with R entries.
+            device: Device of its tensors.
+            bounds: Path of a leaf that is padded here and not in the user's own batches -> ``(R, D, 2)`` where each
+                row's own entries start and stop along each dimension but the first. What is missing is not padded.
+        """
+        given = {path: to_device(leaf, device) for path, leaf in leaves.items()}
+        own = {
+            path: leaf if self.padded(path) else unpadded(leaf, None if bounds is None else bounds.get(path))
+            for path, leaf in given.items()
+        }
+        return tree.replace(moved(self.template, device), self._nodes(self.readers, own))
 
     def take(self, leaves: Mapping[str, Any], sources: Tensor, needed: Container[str] | None = None) -> dict[str, Any]:
         """Recombine leaves: take each leaf's examples from the column of its modality.
@@ -164,7 +227,7 @@ class BatchSchema:
         Args:
             leaves: Path -> leaf.
             sources: ``(R, M)`` the example that each modality of each row is taken from.
-            needed: Paths of the leaves that are needed; all by default. Other tensors are left out.
+            needed: Paths of the leaves that are needed; all by default. Other stacked tensors are left out.
 
         Returns:
             Path -> leaf with R examples.
@@ -172,7 +235,7 @@ class BatchSchema:
         return {
             path: take_examples(leaves[path], sources[:, owner])
             for path, owner in self.owners.items()
-            if needed is None or path in needed or not isinstance(leaves[path], Tensor)
+            if needed is None or path in needed or not (isinstance(leaves[path], Tensor) and self.padded(path))
         }
 
 
@@ -182,25 +245,3 @@ def _at(batch: Any, keys: tree.Keys) -> Any:
         return tree.get(batch, keys)
     except (KeyError, IndexError):
         return None
-
-
-def _moved(template: Any, device: torch.device | str) -> Any:
-    """Copy the template's tensors, since a model may change them in place."""
-    constants = {keys: node for keys, node in tree.nodes(template) if isinstance(node, Tensor)}
-    return tree.replace(
-        template, {keys: plain_tensors(node).detach().to(device, copy=True) for keys, node in constants.items()}
-    )
-
-
-def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:
-    owners: dict[str, int] = {}
-    for position, (name, paths) in enumerate(values.items()):
-        for path in paths:
-            if path in owners:
-                other = list(values)[owners[path]]
-                raise ConfigurationError(
-                    f"modalities: the leaf {path!r} is given twice, in {other!r} and in {name!r}; "
-                    "a leaf travels with one modality. Remove it from the other."
-                )
-            owners[path] = position
-    return owners

@@ -103,9 +103,9 @@ def trace_rows(
 ) -> Trace:
     """Trace a forward of ``size`` examples, the first ones of one shape; leaf k is the k-th of the schema's owners."""
     batch = probe.batch(alike(probe, size).sources, {}, device)
-    leaves = probe.schema.leaves(batch)
-    ordered = {path: leaves[path] for path in probe.schema.owners}
-    return trace(module, lambda: scores(predict(module, batch)), ordered, replayed, untracked)
+    held = probe.schema.tensors(batch)
+    leaves = {path: [tensor for tensor, paths in held if path in paths] for path in probe.schema.owners}
+    return trace(module, lambda: scores(predict(module, batch)), leaves, replayed, untracked)
 
 
 class _Tracer:

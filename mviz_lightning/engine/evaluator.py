@@ -204,7 +204,7 @@ class Evaluator:
     def replay(self, plan: Plan, recording: Recording, probe: Probe, query: Query, index: Tensor) -> Tensor:
         """Return ``(R, C)`` outputs of rows in which a plan's calls are replayed; see :meth:`Recording.replay`."""
         # Of a modality that enters the replayed rows by encodings of one shape alone, its own shape does not matter.
-        ragged = recording.ragged | {probe.schema.owners[path] for path in plan.needed & probe.bounds.keys()}
+        ragged = recording.ragged | {probe.schema.owners[path] for path in plan.needed & probe.padded.keys()}
         shapes = probe.shapes_of(query.sources)
         shapes[:, [m for m in range(shapes.shape[1]) if m not in ragged]] = 0
 

@@ -49,9 +49,10 @@ class InputPoint:
             ConfigurationError: The values are not real numbers, and no embedding layer looks them up.
         """
         path = probe.schema.values[modality][0]
-        leaf = tree.get(batch, probe.schema.keys[path])
-        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+        values = probe.schema.leaf(batch, path)
+        if isinstance(values, Tensor) and values.is_floating_point():
             return cls(modality, path)
+        leaf = tree.get(batch, probe.schema.keys[path])
         names: list[str] = []
         lookups = {name for name, child in module.named_modules() if isinstance(child, nn.Embedding)}
         with wrapped_calls(module, lambda key, original: _noting_lookup(names, leaf, key, original), lookups):
@@ -77,11 +78,13 @@ class InputPoint:
             shares: ``(R,)`` position of each row, 0 masked and 1 whole; or ``(R, ...)`` position of each entry.
         """
         self._points, self._differences = [], []
-        keys = probe.schema.keys[self.path]
-        whole, without = tree.get(batch, keys), tree.get(masked, keys)
+        schema = probe.schema
         if not self.embeddings:
-            yield tree.replace(batch, {keys: self._point(whole, without, shares)})
+            whole, without = (schema.leaf(rows, self.path) for rows in (batch, masked))
+            yield schema.with_leaves(batch, {self.path: self._point(whole, without, shares)})
             return
+        keys = schema.keys[self.path]
+        whole, without = tree.get(batch, keys), tree.get(masked, keys)
         # If masking hides tokens with an attention mask, the tokens stay the same: the masked embedding is then 0.
         hidden = _hidden(probe, self.modality, batch, masked, whole) if torch.equal(whole, without) else None
 

@@ -67,7 +67,7 @@ class ShapeChoice:
         Raises:
             RuntimeError: The model failed; on all processes alike.
         """
-        if probe.own_shapes or self._refused or not probe.bounds:
+        if probe.own_shapes or self._refused or not probe.padded:
             return probe, ""
         with ranks.raise_on_all_ranks():
             own = _compare(evaluator, probe, compared_examples(probe))
@@ -87,7 +87,7 @@ class ShapeChoice:
 def compared_examples(probe: Probe) -> Tensor:
     """Return some examples that were padded, from little to much, and some that were not."""
     missing = torch.zeros(probe.size)
-    for path, bounds in probe.bounds.items():
+    for path, bounds in probe.padded.items():
         whole = torch.tensor(probe.leaves[path].shape[1:])
         missing += ((whole - bounds.diff(dim=-1).squeeze(-1)) / whole.clamp(min=1)).sum(1)
     order = missing.argsort(stable=True)

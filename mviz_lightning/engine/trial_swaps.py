@@ -22,7 +22,7 @@ def with_swapped(schema: BatchSchema, batch: Any, paths: Iterable[str]) -> Any:
     leaves = schema.leaves(batch)
     rolled = torch.arange(schema.size(leaves)).roll(1)
     swapped = {path: take_examples(leaves[path], rolled) for path in paths}
-    return tree.replace(batch, {schema.keys[path]: leaf for path, leaf in (leaves | swapped).items()})
+    return schema.with_leaves(tree.copied(batch), leaves | swapped)
 
 
 def changed(left: Any, right: Any, keys: tree.Keys) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mviz_lightning.batch import BatchSchema, tree
-from mviz_lightning.engine.dependency_tags import Tags
+from mviz_lightning.engine.dependency_tags import Tags, union
 from mviz_lightning.errors import describe_error
 from mviz_lightning.observation.events import Event
 from mviz_lightning.observation.provenance import Node, ancestors
@@ -61,7 +61,8 @@ class StepRecord:
 
     def tags_of(self, paths: Iterable[str]) -> Tags:
         """Return the tags of some leaves."""
-        return sum({self.leaves.get(self.schema.keys[path], 0) for path in paths if path in self.schema.keys})
+        known = [path for path in paths if path in self.schema.owners]
+        return union(tags for keys, tags in self.leaves.items() if any(self.schema.holds(path, keys) for path in known))
 
     def code(self, keys: tree.Keys) -> str:
         """Return Python code for a leaf of the batch: ``batch["image"]``."""

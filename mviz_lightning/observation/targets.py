@@ -95,5 +95,5 @@ def _replayed(head: ObservedHead, record: StepRecord, step: StepFunction) -> Cal
 
 def _path_of(label: Node, record: StepRecord) -> str | None:
     """Return the path of the only leaf that reached a target."""
-    paths = [path for path, keys in record.schema.keys.items() if record.leaves.get(keys, 0) & label.tags]
+    paths = [path for path in record.schema.owners if record.tags_of([path]) & label.tags]
     return paths[0] if len(paths) == 1 else None

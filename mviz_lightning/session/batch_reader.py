@@ -75,7 +75,7 @@ class BatchReader:
         Raises:
             ConfigurationError: It cannot be read although it has all modalities.
         """
-        nodes = nodes_of(batch)
+        nodes = nodes_of(batch, self.modalities)
         gaps = gaps_of(self.modalities, nodes)
         self.tally.see(batch, gaps)
         if self.schema is None and not gaps:
@@ -90,7 +90,7 @@ class BatchReader:
         Raises:
             ConfigurationError: The batch cannot be read.
         """
-        seen = self._raw_presence(nodes_of(batch))
+        seen = self._raw_presence(nodes_of(batch, self.modalities))
         if len(seen) and not bool(seen.all(1).any()):
             return
         schema = BatchSchema.learn(batch, self.modalities, self.target)

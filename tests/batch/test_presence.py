@@ -8,14 +8,21 @@ import torch
 from helpers.batches import floats, learn, packed
 
 from mviz_lightning.batch import Modality, parse_modalities
-from mviz_lightning.batch.discovery import nodes_by_path
-from mviz_lightning.batch.presence import Gap, complete_examples, counted, gaps_of, present_examples, present_in_nodes
+from mviz_lightning.batch.presence import (
+    Gap,
+    complete_examples,
+    counted,
+    gaps_of,
+    nodes_of,
+    present_examples,
+    present_in_nodes,
+)
 
 NAN = float("nan")
 
 
-def nodes(batch: Any) -> dict[str, Any]:
-    return {path: node for path, (_, node) in nodes_by_path(batch).items()}
+def nodes(batch: Any, *paths: str) -> dict[str, Any]:
+    return nodes_of(batch, parse_modalities(paths or ["image", "text"]))
 
 
 def present(text: Any, modality: Any = "text", **more: Any) -> list[bool]:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mviz_lightning import Modality
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir, Segments
-from mviz_lightning.batch.padding import collate
-from mviz_lightning.batch.probe import as_labels, draw_groups, fingerprint
+from mviz_lightning.batch.padding import collate, own_bounds
+from mviz_lightning.batch.probe import NO_GROUPS, as_labels, draw_groups, fingerprint
+from mviz_lightning.batch.reservoir import Example
 
 
 def text_batch(lengths: Sequence[int], width: int, pad: int) -> dict[str, Tensor]:
@@ -30,6 +31,10 @@ def text_batch(lengths: Sequence[int], width: int, pad: int) -> dict[str, Tensor
 
 
 def collated(batches: Sequence[dict[str, object]], modalities: object) -> dict[str, object]:
+    return collate(*sampled(batches, modalities))
+
+
+def sampled(batches: Sequence[dict[str, object]], modalities: object) -> tuple[BatchSchema, list[Example]]:
     schema = learn(batches[0], modalities)
     reservoir = Reservoir(100)
     for number, batch in enumerate(batches):
@@ -37,7 +42,7 @@ def collated(batches: Sequence[dict[str, object]], modalities: object) -> dict[s
         reservoir.add(schema, schema.leaves(batch), range(10 * number, 10 * number + count))
     positions = reservoir.positions()
     rows = reservoir.rows(positions)
-    return collate(schema, [rows[position] for position in positions])
+    return schema, [rows[position] for position in positions]
 
 
 MASKED = {"text": ["ids", "attention_mask", "types"], "image": "image"}
@@ -125,10 +130,14 @@ def test_lists_and_packed_sequences_keep_their_lengths() -> None:
         {"audio": packed([2, 4]), "images": [floats(3, 1), floats(3, 2)], "raw": ["a", "b"]},
         {"audio": packed([7]), "images": [floats(3, 5)], "raw": ["c"]},
     ]
-    leaves = collated(batches, {"audio": "audio", "image": ["raw", "images"]})
-    assert leaves["raw"] == ["a", "b", "c"]
-    assert [tuple(image.shape) for image in leaves["images"]] == [(3, 1), (3, 2), (3, 5)]
-    assert leaves["audio"].batch_sizes.tolist() == [3, 3, 2, 2, 1, 1, 1]
+    schema, rows = sampled(batches, {"audio": "audio", "image": ["raw", "images"]})
+    probe = Probe(schema, collate(schema, rows), NO_GROUPS, bounds=own_bounds(schema, rows))
+    assert probe.leaves["raw"] == ["a", "b", "c"]
+    assert probe.leaves["images"].shape == (3, 3, 5)
+    assert probe.leaves["audio"].batch_sizes.tolist() == [3, 3, 2, 2, 1, 1, 1]
+    taken = probe.batch(torch.tensor([[0, 2], [1, 0]]), {})["images"]
+    assert [tuple(image.shape) for image in taken] == [(3, 5), (3, 1)]
+    assert torch.equal(taken[0], batches[1]["images"][0])
 
 
 def test_arrays_of_several_widths_are_padded_like_tensors() -> None:

@@ -127,7 +127,7 @@ def test_constants_and_leaves_are_moved_to_the_device() -> None:
 
 def test_the_template_does_not_hold_on_to_the_first_batch() -> None:
     schema = learn(pair_batch(4))
-    assert schema._template == {"image": None, "text": None, "labels": None}
+    assert schema.template == {"image": None, "text": None, "labels": None}
 
 
 def test_lists_of_strings_are_leaves() -> None:

@@ -1,0 +1,191 @@
+"""How a node of a batch holds its examples: stacked, one by one in a list, one behind another, or as whole objects."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mviz_lightning.batch import tree
+from mviz_lightning.batch.arrays import as_before, as_tensor
+from mviz_lightning.batch.counts import Counts, Edges
+
+Lengths: TypeAlias = Callable[[str], Sequence[int]]
+"""Path of a packed leaf -> the number of rows of each example."""
+
+
+class Holding(Protocol):
+    """Reads the examples of a node, and makes such a node from other examples."""
+
+    padded: bool
+    """Whether examples of different shapes are padded in the user's own batches."""
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return a tensor or a list with one entry per example."""
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return a node of these examples."""
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """A node whose first dimension is the example: a tensor, an array, a packed sequence, a list of strings.
+
+    Attributes:
+        exemplar: A node of this kind; it may be empty.
+    """
+
+    exemplar: Any
+    padded = True
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the node, as a tensor where it is an array."""
+        return as_tensor(node)
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the rows as an array of the user's kind."""
+        return as_before(rows, self.exemplar)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list or tuple with one array or picture per example.
+
+    Attributes:
+        container: ``list`` or ``tuple``.
+        exemplar: An entry of this kind; it may be empty.
+    """
+
+    container: type
+    exemplar: Any
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the entries."""
+        return list(node)
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the rows in a container of the user's kind."""
+        return self.container(as_before(row, self.exemplar) for row in rows)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tensor with the rows of all examples one behind another.
+
+    Attributes:
+        counts: How many rows each example has.
+        exemplar: A node of this kind; it may be empty.
+    """
+
+    counts: Counts
+    exemplar: Any
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the rows of each example."""
+        rows = as_tensor(node)
+        return list(torch.split(rows, self.counts.lengths(batch, len(rows))))
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the rows of all examples, one behind another."""
+        return as_before(torch.cat(list(rows)), self.exemplar)
+
+
+@dataclass(frozen=True)
+class PackedEdges:
+    """``(2, E)`` edges between the rows of a packed leaf, by the numbers of both ends in it.
+
+    Attributes:
+        edges: Which edges belong to each example.
+        nodes: Path of the packed leaf.
+    """
+
+    edges: Edges
+    nodes: str
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return each example's edges, ``(2, E)``, by the numbers of the rows within the example."""
+        return self.edges.split(batch, as_tensor(node))
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the edges of all examples, by the numbers of the rows in the packed leaf."""
+        counts = torch.tensor([0, *lengths(self.nodes)]).cumsum(0)[:-1].tolist()
+        return torch.cat([row + first for row, first in zip(rows, counts, strict=True)], 1)
+
+
+@dataclass(frozen=True)
+class WholeExamples:
+    """A node that holds one object per example: a list of dicts, a batch of graphs.
+
+    Attributes:
+        split: Takes the node apart into the list of its examples.
+        join: Makes such a node from a list of examples.
+    """
+
+    split: Callable[[Any], Sequence[Any]]
+    join: Callable[[Sequence[Any]], Any]
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the examples."""
+        return list(self.split(node))
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the examples in one object of the user's kind."""
+        return self.join(list(rows))
+
+
+def with_values(example: Any, values: Mapping[tree.Keys, Any], exemplars: Mapping[tree.Keys, Any]) -> Any:
+    """Return a copy of an example with other values at some keys, as arrays of the user's kind."""
+    return tree.replace(
+        tree.copied(example), {keys: as_before(value, exemplars[keys]) for keys, value in values.items()}
+    )
+
+
+def unpadded(rows: Any, own: Any) -> list[Any]:
+    """Return the rows of a leaf one by one, each without its padding.
+
+    Args:
+        rows: ``(R, ...)`` in the shape of the largest, or a list of R entries.
+        own: ``(R, D, 2)`` where each row's own entries start and stop along each further dimension, or a list of R
+            tensors of the rows' own shapes; None where none is padded.
+    """
+    if own is None or not isinstance(rows, Tensor):
+        return list(rows)
+    if isinstance(own, Tensor):
+        return [row[tuple(slice(*bound) for bound in bounds)] for row, bounds in zip(rows, own.tolist(), strict=True)]
+    return [row[tuple(map(slice, like.shape))] for row, like in zip(rows, own, strict=True)]
+
+
+def padded(rows: Any, shape: Sequence[int] | None = None) -> Any:
+    """Return a list of arrays as one tensor, padded with 0 behind their entries; anything else as it is.
+
+    Args:
+        rows: A list of R arrays with the same number of dimensions, or any other leaf.
+        shape: The shape of a row of the result; that of the largest by default.
+    """
+    arrays = as_tensors(rows)
+    if arrays is None:
+        return rows
+    extent = torch.tensor([tuple(array.shape) for array in arrays]).amax(0).tolist() if shape is None else shape
+    if all(list(array.shape) == list(extent) for array in arrays):
+        return torch.stack(arrays)
+    return torch.stack([_padded_to(array, extent) for array in arrays])
+
+
+def as_tensors(rows: Any) -> list[Tensor] | None:
+    """Return a list of arrays as tensors; None for anything else, and for arrays that fit no common shape."""
+    if not isinstance(rows, list) or not rows:
+        return None
+    arrays = [as_tensor(row) for row in rows]
+    alike = all(isinstance(array, Tensor) for array in arrays) and len({(a.dim(), a.dtype) for a in arrays}) == 1
+    return arrays if alike else None
+
+
+def _padded_to(array: Tensor, shape: Sequence[int]) -> Tensor:
+    missing = [size - has for size, has in zip(shape, array.shape, strict=True)]
+    return pad(array, [side for size in reversed(missing) for side in (0, size)])

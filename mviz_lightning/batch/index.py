@@ -1,0 +1,171 @@
+"""A part of an array as users write it behind a path: ``"image[:3]"``, ``"series[:, 2:5]"``, ``"x[..., [0, 3]]"``."""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.errors import ConfigurationError
+
+Selector: TypeAlias = int | slice | list[int]
+"""What is taken along one axis."""
+
+ALL = slice(None)
+"""Takes a whole axis."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index of one example's array, axis by axis: whole numbers, slices, and up to one list of whole numbers.
+
+    Attributes:
+        text: The index as the user wrote it, without brackets.
+        selectors: One for each axis that it names, ``...`` among them.
+    """
+
+    text: str
+    selectors: tuple[Any, ...]
+
+    @classmethod
+    def parse(cls, path: str, text: str) -> "Index":
+        """Read an index.
+
+        Args:
+            path: The whole path, for the error.
+            text: What stands between the brackets.
+
+        Raises:
+            ConfigurationError: It is no index.
+        """
+        try:
+            found = ast.parse(f"x[{text}]", mode="eval").body
+            selectors = _selectors(found.slice) if isinstance(found, ast.Subscript) else ()
+        except (SyntaxError, ValueError):
+            selectors = ()
+        if not selectors or selectors.count(...) > 1 or sum(isinstance(one, list) for one in selectors) > 1:
+            raise ConfigurationError(
+                f"{path!r}: [{text}] is no index of one example's array. Allowed are whole numbers, slices, ..., and "
+                f'one list of whole numbers, for example "{path.partition("[")[0]}[:3]" or "x[..., [0, 3]]".'
+            )
+        return cls(text, selectors)
+
+    def along(self, axes: int) -> tuple[Selector, ...]:
+        """Return one selector for each axis of an example's array.
+
+        Raises:
+            IndexError: The array has fewer axes.
+        """
+        named = [one for one in self.selectors if one is not ...]
+        if len(named) > axes:
+            raise IndexError(f"it names {len(named)} axes")
+        place = self.selectors.index(...) if ... in self.selectors else len(named)
+        return (*named[:place], *[ALL] * (axes - len(named)), *named[place:])
+
+    def require_fits(self, path: str, shape: Sequence[int]) -> None:
+        """Check that the index lies within an example's array.
+
+        Raises:
+            ConfigurationError: It does not, or it takes nothing.
+        """
+        try:
+            for axis, (selector, size) in enumerate(zip(self.along(len(shape)), shape, strict=True)):
+                _require_within(selector, size, axis)
+        except IndexError as error:
+            raise ConfigurationError(
+                f"modalities: {path!r} is out of range: {error}; the array of one example has the shape "
+                f"{tuple(shape)}. Give an index of that array."
+            ) from None
+
+    def covered(self, shape: Sequence[int]) -> Tensor:
+        """Return a bool tensor of this shape, True at the entries that the index takes."""
+        found = torch.zeros(tuple(shape), dtype=torch.bool)
+        self.put(found, torch.ones((), dtype=torch.bool), first=0)
+        return found
+
+    def take(self, array: Any, first: int) -> Any:
+        """Return the part of an array.
+
+        Args:
+            array: A tensor, the array of one example or those of a batch.
+            first: The axis of the array that is the first of the example's: 1 for a batch.
+        """
+        basic, listed = self._split(array.dim() - first)
+        part = array[(ALL,) * first + tuple(basic)]
+        if listed is None:
+            return part
+        axis, places = listed
+        return part.index_select(first + axis, _places(places, part, first + axis))
+
+    def put(self, array: Tensor, part: Tensor, first: int) -> None:
+        """Write a part into an array, in place; the arguments are those of :meth:`take`."""
+        basic, listed = self._split(array.dim() - first)
+        view = array[(ALL,) * first + tuple(basic)]
+        if listed is None:
+            view.copy_(part)
+            return
+        axis, places = listed
+        shape = list(view.shape)
+        shape[first + axis] = len(places)
+        view.index_copy_(first + axis, _places(places, view, first + axis), part.expand(shape))
+
+    def _split(self, axes: int) -> tuple[list[int | slice], tuple[int, list[int]] | None]:
+        """Return the selectors with a whole axis in place of the list, and the list with its axis in what they take."""
+        selectors = self.along(axes)
+        basic = [ALL if isinstance(one, list) else one for one in selectors]
+        for axis, one in enumerate(selectors):
+            if isinstance(one, list):
+                return basic, (self.kept_axis(axis, axes), one)
+        return basic, None
+
+    def whole_axes(self, axes: int) -> dict[int, int]:
+        """Return the axes of an example's array that are taken whole -> their places in the part."""
+        whole = [axis for axis, one in enumerate(self.along(axes)) if one == ALL]
+        return {axis: self.kept_axis(axis, axes) for axis in whole}
+
+    def kept_axis(self, axis: int, axes: int) -> int:
+        """Return the place of an axis of the array in the part; whole numbers take their axes away."""
+        return sum(not isinstance(one, int) for one in self.along(axes)[:axis])
+
+
+def _places(listed: list[int], array: Tensor, axis: int) -> Tensor:
+    """Return places along an axis, those from its end counted from its beginning."""
+    return torch.tensor(listed, device=array.device) % array.shape[axis]
+
+
+def _require_within(selector: Selector, size: int, axis: int) -> None:
+    for place in _bounds(selector):
+        if not -size <= place <= size or (place == size and not isinstance(selector, slice)):
+            raise IndexError(f"axis {axis} has {size} entries, and {place} is asked for")
+    if isinstance(selector, slice) and not range(*selector.indices(size)):
+        raise IndexError(f"it takes none of the {size} entries of axis {axis}")
+
+
+def _bounds(selector: Selector) -> list[int]:
+    if isinstance(selector, slice):
+        return [place for place in (selector.start, selector.stop) if place is not None]
+    return selector if isinstance(selector, list) else [selector]
+
+
+def _selectors(node: ast.expr) -> tuple[Any, ...]:
+    return tuple(map(_selector, node.elts)) if isinstance(node, ast.Tuple) else (_selector(node),)
+
+
+def _selector(node: ast.expr) -> Any:
+    if isinstance(node, ast.Slice):
+        start, stop, step = (None if part is None else _number(part) for part in (node.lower, node.upper, node.step))
+        if step is not None and step < 1:
+            raise ValueError("PyTorch takes no slices backwards")
+        return slice(start, stop, step)
+    if isinstance(node, ast.List) and node.elts:
+        return [_number(one) for one in node.elts]
+    return ... if isinstance(node, ast.Constant) and node.value is ... else _number(node)
+
+
+def _number(node: ast.expr) -> int:
+    value = ast.literal_eval(node)
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value

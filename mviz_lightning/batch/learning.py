@@ -1,0 +1,203 @@
+"""Learn from a first batch where its leaves are and how each node holds them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mviz_lightning.batch import registry, tree
+from mviz_lightning.batch.arrays import as_tensor, empty_like
+from mviz_lightning.batch.counts import Derived
+from mviz_lightning.batch.discovery import (
+    NamedNodes,
+    batch_size,
+    modality_leaves,
+    other_leaves,
+    require,
+    require_equal_length,
+)
+from mviz_lightning.batch.holdings import Holding, Listed, Stacked, WholeExamples, as_tensors
+from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.node_reader import NodeReader, require_apart
+from mviz_lightning.batch.outline import Outline
+from mviz_lightning.batch.packed_nodes import PackedNodes
+from mviz_lightning.batch.rows import example_count
+from mviz_lightning.batch.template import moved
+from mviz_lightning.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a first batch tells; the attributes are those of :class:`~mviz_lightning.batch.schema.BatchSchema`."""
+
+    owners: Mapping[str, int]
+    values: Mapping[str, list[str]]
+    readers: tuple[NodeReader, ...]
+    derived: tuple[Derived, ...]
+    template: Any
+
+
+def learned(batch: Any, modalities: Mapping[str, Modality], target: str | None) -> Learned:
+    """Find the leaves in a first batch.
+
+    Args:
+        batch: The user's own batch.
+        modalities: Name -> modality.
+        target: Path of the labels, if any.
+
+    Raises:
+        ConfigurationError: See :meth:`mviz_lightning.batch.schema.BatchSchema.learn`.
+    """
+    given = [path for modality in modalities.values() for path in modality.leaves]
+    nodes = NamedNodes.of(batch, given if target is None else [*given, target])
+    for name, modality in modalities.items():
+        for path in modality.leaves:
+            require(f"modalities[{name!r}]", path, nodes)
+        if modality.lengths is not None:
+            require(f"lengths of modalities[{name!r}]", modality.lengths, nodes)
+    if target is not None:
+        require("target", target, nodes)
+    return _agreed(nodes, modalities, target).learn()
+
+
+def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None) -> "_Learner":
+    """Return the learner for the number of examples with which all leaves that the user named can be read."""
+    named = [nodes.value(path) for modality in modalities.values() for path in modality.leaves]
+    named += [] if target is None else [nodes.value(target)]
+    first = batch_size(named)
+    lengths = (example_count(value) for _, value in nodes.found.values())
+    sizes = list(dict.fromkeys([first, *(length for length in lengths if length)]))
+    for size in sizes:
+        with suppress(ConfigurationError):
+            learner = _Learner(nodes, modalities, target, size)
+            learner.require_readable()
+            return learner
+    counts = [example_count(value) for value in named]
+    return _Learner(nodes, modalities, target, max(sizes, key=counts.count))
+
+
+class _Learner:
+    """Learns for one number of examples."""
+
+    def __init__(self, nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None, size: int) -> None:
+        self._nodes, self._modalities, self._target, self._size = nodes, modalities, target, size
+        self._values = {name: modality_leaves(nodes, name, one, size) for name, one in modalities.items()}
+        self._packed = PackedNodes(nodes, size, self._values, target)
+        for name, modality in modalities.items():
+            for path in self._values[name]:
+                self._packed.register(path, name, modality.lengths if path == modality.values else None)
+
+    @property
+    def _named(self) -> list[str]:
+        paths = [path for paths in self._values.values() for path in paths]
+        return paths if self._target is None or self._target in paths else [*paths, self._target]
+
+    def require_readable(self) -> None:
+        """Check that every leaf that the user named can be read with this number of examples.
+
+        Raises:
+            ConfigurationError: One cannot.
+        """
+        for path in self._named:
+            if self._nodes.base(path) not in self._packed.known:
+                require_equal_length(path, self._nodes.value(path), self._size)
+
+    def learn(self) -> Learned:
+        """Return what the batch tells."""
+        self.require_readable()
+        derived = {tree.path(one.keys) for one in self._packed.derived}
+        values = {
+            name: [path for path in (*paths, *self._packed.beside.get(name, ())) if path not in derived]
+            for name, paths in self._values.items()
+        }
+        owners = _owners(values)
+        if self._target is not None:
+            owners.setdefault(self._target, 0)
+        owners |= dict.fromkeys(self._rests(owners), 0)
+        owners |= dict.fromkeys(other_leaves(self._nodes, self._size, [*owners, *derived]), 0)
+        readers = tuple(self._readers(owners))
+        ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
+        template = moved(tree.replace(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
+        return Learned(owners, values, readers, tuple(self._packed.derived), template)
+
+    def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
+        """Yield the paths of arrays of which parts are named, and not all of it.
+
+        Raises:
+            ConfigurationError: Parts overlap, or an array is named beside a part of it.
+        """
+        for base in dict.fromkeys(base for base, _ in self._nodes.parts.values()):
+            places = {path: self._nodes.place(path) for path in owners if self._nodes.base(path) == base}
+            whole = require_apart(places, self._shape(base))
+            if base in owners:
+                part = next(path for path in places if path != base)
+                raise ConfigurationError(
+                    f"modalities: {base!r} and {part!r} overlap; the array of one example has the shape "
+                    f"{self._shape(base)}. Give each entry to one modality."
+                )
+            if not whole:
+                yield base
+
+    def _shape(self, base: str) -> tuple[int, ...]:
+        """Return the shape of the first example's array."""
+        value = self._nodes.found[base][1]
+        holding = self._packed.known.get(base)
+        rows = value if holding is None else holding.read(self._nodes.found[""][1], value)
+        array = as_tensor(rows)[0] if isinstance(rows, np.ndarray) else as_tensor(rows[0])
+        if not isinstance(array, Tensor):
+            raise ConfigurationError(f"{base!r} holds no arrays of which a part could be taken; give its whole path.")
+        return tuple(array.shape)
+
+    def _readers(self, owners: Iterable[str]) -> Iterator[NodeReader]:
+        places = {path: self._nodes.place(path) for path in owners}
+        for keys in dict.fromkeys(place.keys for place in places.values()):
+            own = {path: place for path, place in places.items() if place.keys == keys}
+            node = self._nodes.found[tree.path(keys)][1]
+            inner = dict.fromkeys(place.inner for place in own.values())
+            divided = {place.inner for place in own.values() if place.index is not None}
+            shapes = {one: self._shape(tree.path((*keys, *one))) for one in divided}
+            holding = self._packed.known.get(tree.path(keys)) or holding_of(node, self._nodes.outline)
+            example = None
+            if isinstance(holding, WholeExamples) and any(inner):
+                example = _emptied(holding.read(self._nodes.found[""][1], node)[0], inner)
+            yield NodeReader(keys, holding, own, shapes, example)
+
+
+def holding_of(node: Any, outline: Outline) -> Holding:
+    """Return how a node that is not packed holds its examples."""
+    examples = outline.examples(node)
+    if examples is not None:
+        return WholeExamples(*_split_and_join(node, examples))
+    if isinstance(node, list | tuple) and as_tensors(list(node)) is not None:
+        return Listed(type(node), empty_like(node[0]))
+    return Stacked(empty_like(node))
+
+
+def _split_and_join(node: Any, examples: Sequence[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    registered = registry.examples_of(node)
+    if registered is None:
+        return list, type(node)
+    return registered.split, partial(registered.join, registered.join(node, examples[:1]))
+
+
+def _emptied(example: Any, inner: Iterable[tree.Keys]) -> Any:
+    """Return a copy of an example whose values at some keys take no memory."""
+    return tree.replace(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
+
+
+def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:
+    owners: dict[str, int] = {}
+    for position, (name, paths) in enumerate(values.items()):
+        for path in paths:
+            if path in owners:
+                other = list(values)[owners[path]]
+                raise ConfigurationError(
+                    f"modalities: the leaf {path!r} is given twice, in {other!r} and in {name!r}; "
+                    "a leaf travels with one modality. Remove it from the other."
+                )
+            owners[path] = position
+    return owners
