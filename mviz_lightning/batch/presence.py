@@ -34,10 +34,15 @@ class Gap:
 
 
 def nodes_of(batch: Any, modalities: Mapping[str, Modality]) -> dict[str, Any]:
-    """Return path -> node for every node of a batch; a list of examples holds their entries where that leads further."""
-    paths = [path.partition("[")[0] for modality in modalities.values() for path in modality.leaves]
-    found = ({path: node for path, (_, node) in Outline(by_example=way).nodes(batch).items()} for way in (False, True))
-    return max(found, key=lambda nodes: sum(path in nodes for path in paths))
+    """Return path -> node for every node of a batch; those inside of listed examples where that leads to more paths."""
+    paths = {path.partition("[")[0] for modality in modalities.values() for path in modality.leaves}
+    found: dict[str, Any] = {}
+    for by_example in (False, True):
+        nodes = {path: node for path, (_, node) in Outline(by_example).nodes(batch).items()}
+        found = nodes if len(paths & nodes.keys()) > len(paths & found.keys()) or not found else found
+        if paths <= found.keys():
+            break
+    return found
 
 
 def gaps_of(modalities: Mapping[str, Modality], nodes: Mapping[str, Any]) -> dict[str, list[Gap]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.batches import LateFusion, OnBatch, floats, seeded
+from helpers.batches import LateFusion, OnBatch, call_forward, floats, seeded
 from session.test_session import config
 from torch import Tensor, nn
 
@@ -145,3 +145,58 @@ def test_a_whole_batch_may_lack_a_modality_and_the_first_one_too(form):
     assert found.positions == alone.positions
     assert found.run().values == alone.run().values
     assert [line for line in found.remarks.pop_lines() if "examples have" in line] == [f"MultimodalMonitor: {LINE}"]
+
+
+def as_dicts(make: Callable[[Examples, Sequence[int]], Examples], rows: Sequence[int]) -> list[Examples]:
+    """Return a batch that is a list with one dict per example."""
+    batch = make(part(data(), rows), rows)
+    return [{name: leaf[row] for name, leaf in batch.items()} for row in range(len(rows))]
+
+
+def dropped(rows: Sequence[int]) -> list[Examples]:
+    return [
+        one if one["text"] is not None else {name: value for name, value in one.items() if name != "text"}
+        for one in as_dicts(listed, rows)
+    ]
+
+
+class OfDicts(nn.Module):
+    """``forward(batch)`` of a list with one dict per example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = LateFusion()
+
+    def forward(self, batch: list[Examples]) -> Tensor:
+        return self.net(*(torch.stack([one[name] for one in batch]) for name in ("image", "text")))
+
+
+@pytest.mark.parametrize("make", [dropped, lambda rows: as_dicts(listed, rows), lambda rows: as_dicts(nan, rows)])
+def test_an_entry_of_an_example_that_is_a_dict_may_be_missing(make):
+    module, call = seeded(OfDicts), {"predict": call_forward}
+    found = measured(module, [(make(rows), rows) for rows in cut(range(COUNT))], **call)
+    alone = measured(module, [(make(rows), rows) for rows in cut(COMPLETE, 11)], **call)
+    assert found.positions == alone.positions
+    assert found.run().values == alone.run().values
+    assert LINE in found.pop_notes()
+
+
+def test_a_list_of_arrays_with_none_is_learned_like_one_without():
+    ragged = [floats(2 + row % 3, 3, seed=row) for row in range(COUNT)]
+
+    def batch(rows: Sequence[int], *, whole: bool) -> Examples:
+        texts = [ragged[row] if whole or row not in LACKING else None for row in rows]
+        return part(data(), rows) | {"text": texts}
+
+    def forward(module: nn.Module, batch: Any) -> Tensor:
+        return module(batch["image"], torch.stack([text.mean(0) for text in batch["text"]]))
+
+    found = measured(
+        seeded(LateFusion), [(batch(rows, whole=False), rows) for rows in cut(range(COUNT))], predict=forward
+    )
+    alone = measured(
+        seeded(LateFusion), [(batch(rows, whole=True), rows) for rows in cut(COMPLETE, 11)], predict=forward
+    )
+    assert found.positions == alone.positions
+    assert found.run().values == alone.run().values
+    assert torch.equal(found.probe.bounds["text"], alone.probe.bounds["text"])
