@@ -56,17 +56,19 @@ class MeasurementRun:
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     _expensive: list[float] = field(default_factory=list)
 
-    def finish_dry_run(self, missing: str) -> str:
+    def finish_dry_run(self, unknown: str) -> str:
         """End the sanity check: drop what it collected, and raise on all processes what failed on one.
 
         Args:
-            missing: Message where no batch came to the dry run.
+            unknown: Message where there is no such loader; ``""`` where there is.
 
         Returns:
             Why the model cannot be measured in this training; ``""`` where it can.
         """
         try:
-            self.session.check(missing, any, final=False)
+            if unknown:
+                raise ConfigurationError(unknown)  # noqa: TRY301 - told as all other reasons are
+            self.session.check(complete=False)
             self.session.remarks.say(self._tried(), noted=False)
         except Exception as error:
             failure = self.error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
@@ -78,10 +80,8 @@ class MeasurementRun:
         return ""
 
     def _tried(self) -> str:
-        """Say how the model is called."""
-        if not self.session.call:
-            return "no batch of the sanity check has all modalities, so the model is tried in the first validation"
-        return (
+        """Say how the model is called; nothing where it was not tried on this process."""
+        return self.session.call and (
             f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
             f"{self.session.reused}"
         )

@@ -25,7 +25,8 @@ class BatchReader:
         target: Path of the labels, if the user gave one.
         donors_wanted: Whether examples that lack a modality are kept, one for each.
         schema: Where everything lies in a batch; None until the first that has all modalities.
-        trial: Copies of the first examples of that batch that have all of them; None before it and after the dry run.
+        trial: Copies of the first examples of that batch that have all of them; None before it, and once the examples
+            are fixed.
         kin: Path of the leaf that tells which examples are kin; None where none is asked for.
         tally: Which examples of the pass have which modalities.
         whole: Whether all examples of the last batch have all modalities.
@@ -49,8 +50,17 @@ class BatchReader:
         self.tally = PresenceTally(self.modalities, self.donors_wanted)
 
     def drop_trial(self) -> None:
-        """Free the examples of the dry run."""
+        """Free the first examples."""
         self.trial = None
+
+    def start_from(self, trial: Probe) -> None:
+        """Take first examples of another process, and where everything lies in its batches."""
+        self.schema, self.trial, self._read = (
+            replace(trial.schema, modalities=self.modalities),
+            trial,
+            trial.schema.modalities,
+        )
+        self._require_kin(self.schema)
 
     def group_by(self, kin: str | None) -> None:
         """Require the leaf that tells which examples are kin; None where none is asked for.

@@ -265,4 +265,6 @@ def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: S
         seen += session.collect(batch, lambda count, first=first: range(first, first + count))  # type: ignore[misc]
         session.dry_run(model, step=step)
         session.raise_failure()
-    session.check("batches holds no batch; pass a loader or a list of batches.")
+    if not seen and not session.dry_run_done:
+        raise ConfigurationError("batches holds no batch; pass a loader or a list of batches.")
+    session.check()

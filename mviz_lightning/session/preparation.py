@@ -21,13 +21,11 @@ from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
-from mviz_lightning.session.lending import lent_batch
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.saved_probe import Collected
-
-NO_BATCH = "no validation batch came from the loader that dataloader_idx= names; 0 is the first."
+from mviz_lightning.session.shared_start import start_of_another
 
 
 @dataclass
@@ -59,7 +57,6 @@ class Preparation:
     _collected: Collected | None = None
     _renewed: bool = False
     _failure: KeptFailure = field(default_factory=KeptFailure)
-    _again: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self._sampler = ProbeSampler(self.config)
@@ -204,34 +201,43 @@ class Preparation:
             precision: Makes the context in which the trainer calls the model.
             step: The user's own step, which is replayed if no call of it was watched; None where there is none.
         """
-        self._again = partial(self.dry_run, module, precision, step)
         trial = self._sampler.reader.trial
         if trial is None or self.dry_run_done or self._failure.error is not None:
             return
         with self.failures_kept():
             seen = None if step is None else self._observer.seen(module, step, trial, precision)
             self._tried = self._dry_run.run(module, trial, precision, seen)
-            self._sampler.reader.drop_trial()
             if self._tried.observed is not None and self.config.target is None:
                 self._sampler.label_by(partial(self._tried.observed.labelled, module=module))
 
-    def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all, *, final: bool = True) -> None:
+    def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
+        """Try the model on first examples of another process if this one got none; all processes must call it."""
+        reader = self._sampler.reader
+        start = start_of_another(reader.trial, self.ranks, self.config.modalities)
+        if start is not None and reader.schema is None:
+            with self.failures_kept():
+                reader.start_from(start)
+                self._take(self._sampler.restore())
+            self.dry_run(module, precision, step)
+
+    def check(self, *, complete: bool = True) -> None:
         """Raise, on all processes, what failed on any so far.
 
         Args:
-            missing: Message where no batch came to the dry run.
-            enough: Whether all processes must have done a dry run (``all``), or one of them (``any``).
-            final: Whether batches that lack a modality are the last; otherwise the next may have all of them.
+            complete: Whether all processes must have done a dry run.
 
         Raises:
             ConfigurationError: The model or the batches cannot be used.
+            NoBatchError: No batch came to a dry run.
             RuntimeError: The user's own step tells the processes different things.
         """
         self.raise_failure()
         facts = self.ranks.gather(None if self._tried is None else self._tried.facts)
-        if not enough([one is not None for one in facts]):
-            self._sampler.reader.tally.require(self.ranks, missing, final=final)
-            return
+        if complete and None in facts:
+            self._sampler.reader.tally.require(self.ranks, final=True)
+        if set(facts) == {None}:
+            self._sampler.reader.tally.require(self.ranks, final=False)
+            self.remarks.say(self._sampler.reader.tally.waits, noted=False)
         if len({one for one in facts if one is not None}) > 1:  # they would wait for one another for ever
             raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
 
@@ -239,22 +245,12 @@ class Preparation:
         """Raise, on all processes, an error that was kept on any."""
         self._failure.raise_on_all_ranks(self.ranks)
 
-    def _borrow(self) -> None:
-        """Try the model on another process's examples where none of this one has all modalities."""
-        few = partial(self._sampler.few, self._collected)
-        batch = lent_batch(self.ranks, few, tried=self.dry_run_done, failed=self._failure.error is not None)
-        if batch is not None and not self.dry_run_done and self._again is not None:
-            with self.failures_kept():
-                self._sampler.reader.learn(batch)
-                self._again()
-
     def complete(self) -> None:
         """Fix the examples, once, from what the pass showed; all processes get the same.
 
         Raises:
             ConfigurationError: There are too few examples, or something failed during the pass.
         """
-        self._borrow()
         self.check()
         if not all(self.ranks.gather(self._collected is not None)):
             self._take(self._sampler.draw(self.ranks, 1.0 if self._tried is None else self._tried.fusion_share))
@@ -263,6 +259,7 @@ class Preparation:
         collected, _ = self._ready()
         restored = all(self.ranks.gather(collected.restored))
         self._collected = collected if restored == collected.restored else replace(collected, restored=restored)
+        self._sampler.reader.drop_trial()
         self.remarks.say(read_as_padding_masks(self.config.modalities, collected.probe.schema))
 
     def fit_shapes(self) -> None:

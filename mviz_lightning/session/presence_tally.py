@@ -15,6 +15,7 @@ from mviz_lightning.batch.reservoir import Example
 from mviz_lightning.batch.rows import kept_copy
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.session.shared_start import NO_BATCH, NoBatchError
 
 Pattern: TypeAlias = tuple[str, ...]
 """Names of the modalities that an example has, in declared order."""
@@ -168,26 +169,35 @@ class PresenceTally:
         first = {name: example for name, (_, example) in donors}
         return PresenceCounts(list(self.modalities), patterns, gaps, first, incomplete)
 
-    def require(self, ranks: Ranks, missing: str, *, final: bool) -> None:
+    def require(self, ranks: Ranks, *, final: bool) -> None:
         """Raise, on all processes alike, why nothing could be learned from the batches; not if further ones may do.
 
         Args:
             ranks: The processes, all of which must call this.
-            missing: What is said where no batch came.
             final: Whether no further batches follow before a result is due.
 
         Raises:
-            ConfigurationError: No batch came, a key is missing in all of them, or they are the last.
+            ConfigurationError: A key is missing in all batches.
+            NoBatchError: No batch came, or none had all modalities, and they are the last.
         """
         counts, told = self.counts(ranks), ranks.gather((self._batches, self._missing, self._leaves))
         seen = [one for one in told if one[0]]
-        if not seen:
-            raise ConfigurationError(missing)
-        wrong = [found for path, found in seen[0][1].items() if all(path in one[1] for one in seen)]
+        first = seen[0][1] if seen else {}
+        wrong = [found for path, found in first.items() if all(path in one[1] for one in seen)]
         if wrong:
             raise ConfigurationError(self._wrong_path(*wrong[0], sum(one[0] for one in seen), seen[0][2]))
         if final:
-            raise ConfigurationError(_none_complete(counts))
+            raise NoBatchError(NO_BATCH if counts.complete or not seen else _none_complete(counts))
+
+    @property
+    def waits(self) -> str:
+        """One line for the log where batches came and none had all modalities; else ``""``."""
+        if not self._batches:
+            return ""
+        return (
+            f"none of {self._batches} batch(es) of the sanity check has all of {', '.join(self.modalities)}; the model is "
+            "tried in the first validation that has such a batch"
+        )
 
     def _wrong_path(self, name: str, path: str, batches: int, leaves: str) -> str:
         more = f"Trainer(num_sanity_val_steps={MORE_BATCHES * batches})"

@@ -11,10 +11,10 @@ from torch import Tensor
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
 from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, strings_of, with_masks_told
+from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.functional.designs import smallest_group
 from mviz_lightning.session.batch_reader import BatchReader
@@ -27,6 +27,10 @@ REFERENCE_BYTES = 256 * 2**20
 needs."""
 
 CHANGED = "the validation set or its order changed since the checkpoint"
+REPEATED = (
+    "{repeated} of {sampled} sampled validation examples repeat others and count once: the loader draws with replacement, "
+    "starts over, or gives several processes the same examples"
+)
 DAMAGED = "the checkpoint does not tell which examples it was"
 
 
@@ -88,20 +92,6 @@ class ProbeSampler:
             self._reservoir = self._new_reservoir(self._capacity(schema, leaves))
         return self._reservoir
 
-    def few(self, collected: Collected | None) -> Any:
-        """Return a batch of a few of the fixed examples, or of the sample before they are drawn.
-
-        Raises:
-            RuntimeError: None was sampled.
-        """
-        if collected is not None:
-            return _few(collected.probe)
-        if self.schema is None or self._reservoir is None:
-            raise RuntimeError("no example was sampled.")
-        rows = list(self._reservoir.rows(self._reservoir.positions()[:TRIAL_EXAMPLES]).values())
-        leaves, bounds = collate(self.schema, rows), own_bounds(self.schema, rows)
-        return _few(Probe(self.schema, leaves, NO_GROUPS, bounds=bounds))
-
     def _new_reservoir(self, capacity: int) -> Reservoir:
         return Reservoir(capacity, self.config.seed, frozenset(self.config.pin))
 
@@ -121,7 +111,9 @@ class ProbeSampler:
         Raises:
             ConfigurationError: There are too few examples.
         """
-        chosen, rows = self._gathered(ranks)
+        sampled, rows = self._gathered(ranks)
+        with ranks.raise_on_all_ranks():
+            chosen = self._once_each(sampled, rows)
         wanted = chosen + sorted(set(self.config.pin) - set(chosen))
         positions, pool = [position for position in wanted if position in rows], len(chosen)
         fusion_share = max(ranks.gather(fusion_share))
@@ -131,7 +123,10 @@ class ProbeSampler:
             probe, digest = self._joined([rows[position] for position in positions], pool, fusion_share)
         probe = replace(probe, label_names=names)
         self._reservoir = None
-        return self._compared(probe, positions, pool, digest)
+        collected = self._compared(probe, positions, pool, digest)
+        repeated = len(sampled) - len(chosen)
+        notes = [REPEATED.format(repeated=repeated, sampled=len(sampled))] if repeated else []
+        return replace(collected, notes=[*notes, *collected.notes])
 
     def _gathered(self, ranks: Ranks) -> tuple[list[int], dict[int, Example]]:
         """Return the positions of the sample, and the rows of the sample and of the pinned examples."""
@@ -142,6 +137,16 @@ class ProbeSampler:
         self.available = len(chosen) if len(chosen) < capacity else None
         wanted = [*chosen, *sorted(set(self.config.pin) - set(chosen))]
         return chosen, {place: row for found in ranks.gather(reservoir.rows(wanted)) for place, row in found.items()}
+
+    def _once_each(self, sampled: list[int], rows: Mapping[int, Example]) -> list[int]:
+        """Return the positions without those of repeated examples, where enough for two groups are left."""
+        if self.schema is None:
+            return sampled
+        chosen = [sampled[index] for index in first_occurrences(self.schema, [rows[place] for place in sampled])]
+        if len(chosen) < 2 * self.config.base_grouping.size:
+            return sampled
+        self.available = None if self.available is None else len(chosen)
+        return chosen
 
     def _joined(self, rows: Sequence[Example], pool: int, fusion_share: float) -> tuple[Probe, str]:
         if self.schema is None:
@@ -238,9 +243,3 @@ class ProbeSampler:
     def load(self, state: Mapping[str, Any] | Saved) -> None:
         """Take the probe of a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
         self.saved = SavedProbe.of(state)
-
-
-def _few(probe: Probe) -> Any:
-    """Return a batch of a probe's first examples, as they are."""
-    rows = torch.arange(min(probe.size, TRIAL_EXAMPLES))
-    return replace(probe, own_shapes=False).batch(rows.unsqueeze(1).expand(-1, len(probe.schema.names)), {})
