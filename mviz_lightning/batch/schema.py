@@ -15,6 +15,7 @@ from mviz_lightning.batch.holdings import Stacked, padded, unpadded
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
+from mviz_lightning.batch.outline import Place
 from mviz_lightning.batch.rows import example_count, take_examples, to_device
 from mviz_lightning.batch.template import moved
 from mviz_lightning.errors import ConfigurationError, message_of
@@ -94,6 +95,10 @@ class BatchSchema:
     def code(self, way: tree.Keys) -> str:
         """Return Python code for a node of the batch: ``batch["inputs"][0]``."""
         return "batch" + tree.code(self.template, way)
+
+    def place(self, path: str) -> Place:
+        """Return where a leaf is."""
+        return self._reader_of[path].places[path]
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""

@@ -195,8 +195,8 @@ class PresenceTally:
         if not self._batches:
             return ""
         return (
-            f"none of {self._batches} batch(es) of the sanity check has all of {', '.join(self.modalities)}; the model is "
-            "tried in the first validation that has such a batch"
+            f"none of {self._batches} batch(es) of the sanity check has all of {', '.join(self.modalities)}; the model "
+            "is tried in the first validation that has such a batch"
         )
 
     def _wrong_path(self, name: str, path: str, batches: int, leaves: str) -> str:

@@ -17,6 +17,7 @@ from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.functional.designs import smallest_group
+from mviz_lightning.session.absent_examples import AbsentExamples
 from mviz_lightning.session.batch_reader import BatchReader
 from mviz_lightning.session.config import Grouping, SessionConfig
 from mviz_lightning.session.presence_tally import ObservedBatch, PresenceCounts, with_counts
@@ -54,7 +55,7 @@ class ProbeSampler:
     _label_names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.reader = BatchReader(self.config.modalities, self.config.target)
+        self.reader = BatchReader(self.config.modalities, self.config.target, self.config.absence)
 
     @property
     def schema(self) -> BatchSchema | None:
@@ -80,6 +81,7 @@ class ProbeSampler:
         self.reader.tally.count(observed, positions, frozenset(self.config.pin))
         if self.schema is None:
             return
+        self.reader.tally.keep_donors(self.schema, observed, positions)
         labels = observed.leaves.get(self.schema.target or "")
         self._label_names.update(strings_of(labels) or ())  # of all batches: a sample may lack a class
         complete = zip(positions, observed.complete.tolist(), strict=True)
@@ -120,13 +122,15 @@ class ProbeSampler:
         names = sorted(set().union(*ranks.gather(self._label_names)))
         self.counts = self.reader.tally.counts(ranks)
         with ranks.raise_on_all_ranks():
-            probe, digest = self._joined([rows[position] for position in positions], pool, fusion_share)
+            everyone = [rows[position] for position in positions]
+            probe, digest = self._joined(everyone, pool, fusion_share)
+            absent = AbsentExamples.of(probe.schema, everyone, self.counts) if self.config.absence else None
         probe = replace(probe, label_names=names)
         self._reservoir = None
         collected = self._compared(probe, positions, pool, digest)
         repeated = len(sampled) - len(chosen)
         notes = [REPEATED.format(repeated=repeated, sampled=len(sampled))] if repeated else []
-        return replace(collected, notes=[*notes, *collected.notes])
+        return replace(collected, notes=[*notes, *collected.notes], absent=absent)
 
     def _gathered(self, ranks: Ranks) -> tuple[list[int], dict[int, Example]]:
         """Return the positions of the sample, and the rows of the sample and of the pinned examples."""
@@ -173,8 +177,11 @@ class ProbeSampler:
 
     def restore(self) -> Collected | None:
         """Return the examples of the checkpoint if they fit the batches; otherwise None."""
-        whole = None if self.schema is None else self.saved.usable(self.schema, self.config.pin)
-        if self.schema is None or whole is None or self.saved.drawn is None:
+        # What replaces absent modalities is only found in a whole pass over the data.
+        if self.schema is None or self.config.absence:
+            return None
+        whole = self.saved.usable(self.schema, self.config.pin)
+        if whole is None or self.saved.drawn is None:
             return None
         kept = Probe(self.schema, whole.leaves, NO_GROUPS, bounds=whole.bounds, own_shapes=whole.own_shapes)
         probe = self._grouped(with_masks_told(kept), whole.pool, self._grouping(whole.pool, 1.0))
@@ -201,7 +208,9 @@ class ProbeSampler:
         if pool < 2 * smallest_group(len(self.config.modalities)):
             return None
         rest = self._grouped(probe.part(torch.tensor(kept)), pool, self._grouping(pool, fusion_share))
-        return replace(collected, probe=rest, positions=[collected.positions[example] for example in kept], pool=pool)
+        absent, positions = collected.absent, [collected.positions[example] for example in kept]
+        part = None if absent is None else absent.part(kept)
+        return replace(collected, probe=rest, positions=positions, pool=pool, absent=part)
 
     def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""

@@ -1,5 +1,6 @@
 """Examples that lack a modality: counted, said and left out of the shares; what their absence costs."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from helpers.batches import LateFusion, OnBatch, call_forward, floats, seeded
 from session.test_session import config
 from torch import Tensor, nn
 
-from mviz_lightning import Modality
+from mviz_lightning import ConfigurationError, Modality, MonitorWarning, explain
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.session.session import Session
 
@@ -200,3 +201,228 @@ def test_a_list_of_arrays_with_none_is_learned_like_one_without():
     assert found.positions == alone.positions
     assert found.run().values == alone.run().values
     assert torch.equal(found.probe.bounds["text"], alone.probe.bounds["text"])
+
+
+class Forgiving(nn.Module):
+    """``forward(batch)``: the image alone, plus image and text together where the example has a text, in any form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alone, self.read, self.together = nn.Linear(4, 3), nn.Linear(3, 3), LateFusion()
+
+    def forward(self, batch: Any) -> Tensor:
+        image, text = batch["image"], batch.get("text")
+        if text is None:
+            return self.alone(image)
+        if image is None:
+            return self.read(tensor_of(text))
+        rows = [self._row(batch, row) for row in range(len(image))]
+        return torch.cat(rows)
+
+    def _row(self, batch: Any, row: int) -> Tensor:
+        image, text = batch["image"][row : row + 1], batch["text"][row]
+        flagged = batch["has_text"][row] if "has_text" in batch else batch["mask"][row].any() if "mask" in batch else 1
+        if not flagged or text is None or len(text) == 0 or bool(text.isnan().all()):
+            return self.alone(image)
+        return self.alone(image) + self.together(image, text[None])
+
+
+class Strict(Forgiving):
+    """Refuses a batch without text."""
+
+    def forward(self, batch: Any) -> Tensor:
+        if batch.get("text") is None:
+            raise ValueError("I want to read")
+        return super().forward(batch)
+
+
+def accuracy(scores: Tensor, rows: Sequence[int]) -> float:
+    return float((scores.argmax(1) == data()["label"][list(rows)]).double().mean())
+
+
+def scored_examples(found: Session) -> list[int]:
+    return [found.positions[example] for example in found.probe.groups.flatten().tolist()]
+
+
+def patterns(found: Any) -> dict[str, tuple[int, float | None]]:
+    return {one.words: (one.examples, one.score) for one in found.patterns}
+
+
+@pytest.mark.parametrize("form", [*FORMS, *BATCHED])
+def test_the_score_without_a_modality_is_that_of_the_complete_examples_in_the_users_own_form(form):
+    module = seeded(Forgiving)
+    passed, text = (by_row(form), FORMS[form][1]) if form in FORMS else (by_batch(BATCHED[form]), "text")
+    found = measured(module, passed, text, absence=True, predict=call_forward)
+    run = found.run()
+    rows = scored_examples(found)
+    image = data()["image"][rows]
+    expected = accuracy(module.alone(image), rows)
+    full = accuracy(module.alone(image) + module.together(image, data()["text"][rows]), rows)
+    assert run.values["score"] == pytest.approx(full)
+    assert run.values["score_without/text"] == pytest.approx(expected)
+    assert expected != full
+    assert patterns(run)["image + text"] == (39, pytest.approx(full))
+    assert patterns(run)["image only"] == (9, pytest.approx(expected))
+
+
+@pytest.mark.parametrize("form", BATCHED)
+def test_a_batch_that_lacks_a_modality_is_built_as_the_users_own(form):
+    seen = []
+
+    class Watching(Forgiving):
+        def forward(self, batch: Any) -> Tensor:
+            seen.append(batch)
+            return super().forward(batch)
+
+    found = measured(seeded(Watching), by_batch(BATCHED[form]), absence=True, predict=call_forward)
+    seen.clear()
+    found.run()
+    lacking = [batch for batch in seen if batch.get("text") is None]
+    assert lacking
+    assert all(("text" in batch) == (form == "None") for batch in lacking)
+    assert all(set(batch) == {"image", "label"} | ({"text"} if form == "None" else set()) for batch in lacking)
+
+
+def test_where_the_data_show_no_absence_none_is_tried_and_a_model_that_fails_is_named_once():
+    whole = [(part(data(), rows), rows) for rows in cut(range(COUNT))]
+    kind = measured(seeded(Forgiving), whole, absence=True, predict=call_forward)
+    run = kind.run()
+    rows, module = scored_examples(kind), kind._tried.evaluator.module
+    assert run.values["score_without/text"] == pytest.approx(accuracy(module.alone(data()["image"][rows]), rows))
+    assert run.values["score_without/image"] == pytest.approx(accuracy(module.read(data()["text"][rows]), rows))
+    strict = measured(seeded(Strict), whole, absence=True, predict=call_forward)
+    with pytest.warns(MonitorWarning, match=r"without text, so their score is not reported. I want to read. Let"):
+        run = strict.run()
+    assert "score_without/text" not in run.values
+    assert patterns(run) == {
+        "image + text": (COUNT, run.values["score"]),
+        "image only": (0, None),
+        "text only": (0, run.values["score_without/image"]),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MonitorWarning)
+        strict.run()
+
+
+def test_shares_are_the_same_with_and_without_absence():
+    found, plain = (
+        measured(seeded(Forgiving), by_row("nan"), absence=wanted, predict=call_forward) for wanted in (True, False)
+    )
+    with_cost, without = found.run(), plain.run()
+    assert {name: with_cost.values[name] for name in without.values} == without.values
+    assert without.patterns == ()
+    assert with_cost.rows == without.rows + 2 * 24
+
+
+def test_explain_prints_the_table_of_patterns_and_learns_from_the_first_batch_with_all_modalities():
+    module = seeded(Forgiving)
+    passed = [batch for batch, _ in by_batch(BATCHED["key missing"])]
+    settings = {"target": "label", "task": "multiclass", "num_examples": 24, "group_size": 12}
+    report = explain(module, passed, modalities=TWO, absence=True, predict=call_forward, **settings)
+    lines = str(report).splitlines()
+    at = next(k for k, line in enumerate(lines) if line.startswith("modalities "))
+    table = [[cell.strip() for cell in line.split("   ") if cell.strip()] for line in lines[at : at + 4]]
+    score, without = (f"{report.values[key]:.3f}" for key in ("score", "score_without/text"))
+    assert table[0] == ["modalities", "validation examples", "score of complete examples with these alone"]
+    assert table[1] == ["image + text", "39", score]
+    assert table[2:] == [
+        ["text only", "0", f"{report.values['score_without/image']:.3f}"],
+        ["image only", "9", without],
+    ]
+    assert LINE in report.notes
+
+
+TWO = {"image": "image", "text": "text"}
+
+
+def test_a_wrong_path_is_an_error_that_lists_the_leaves_and_says_what_to_do():
+    passed = [batch for batch, _ in by_batch(BATCHED["None"])]
+    message = (
+        r"modalities\['sound'\]: no leaf 'waves' in the batch; leaves found: image \(7, 4\), text "
+        r".* none of 7 batch\(es\).* Trainer\(num_sanity_val_steps=28\).* "
+        r'modalities=\{"sound": Modality\("waves", present="has_sound"\)\}'
+    )
+    with pytest.raises(ConfigurationError, match=message):
+        explain(seeded(Fusion), passed, modalities={"image": "image", "sound": "waves"}, target="label")
+
+
+@pytest.mark.parametrize("lacks", [{"text": None}, {"text": torch.full((8, 3), NAN)}, {"text": [None] * 8}])
+def test_data_without_one_complete_example_are_refused_with_their_counts(lacks):
+    passed = [part(data(), rows) | lacks for rows in cut(range(COUNT))]
+    message = r"none of 48 validation examples has all of image, text \(0 of 48 examples have text\)"
+    with pytest.raises(RuntimeError, match=message):
+        explain(seeded(Fusion), passed, modalities=TWO, target="label")
+
+
+def test_too_few_complete_examples_are_refused_with_their_counts():
+    passed = [
+        (batch if rows[0] < 2 else batch | {"text": None}, rows)
+        for rows in cut(range(COUNT), 2)
+        for batch in [part(data(), rows)]
+    ]
+    message = r"^2 validation examples were seen.* 2 of 48 examples have text; shares and explanations are those of"
+    with pytest.raises(ConfigurationError, match=message):
+        measured(seeded(Fusion), passed)
+
+
+def test_an_example_that_is_pinned_and_lacks_a_modality_is_named():
+    found = measured(seeded(Fusion), by_row("nan"), pin=[LACKING[1], 1, 1000])
+    notes = found.pop_notes()
+    assert f"pin=[{LACKING[1]}]: not explained, since a modality is missing" in notes
+    assert "pin=[1000]: the validation set has no such example" in notes
+    assert 1 in found.positions
+
+
+def test_labels_of_incomplete_examples_keep_their_class():
+    """Strings are numbered in the order of all labels: a class that only incomplete examples have keeps its number."""
+    names = ["a" if row in LACKING else "bc"[row % 2] for row in range(COUNT)]
+
+    def batch(rows: Sequence[int]) -> Examples:
+        whole = nan(part(data(), rows), rows)
+        return whole | {"label": [names[row] for row in rows]}
+
+    found = measured(seeded(Fusion), [(batch(rows), rows) for rows in cut(range(COUNT))])
+    assert found.probe.label_names == ["a", "b", "c"]
+    assert found.probe.target.tolist() == [1 + position % 2 for position in found.positions]
+
+
+def test_three_modalities_are_scored_by_every_pattern_of_the_data():
+    module = seeded(Sum)
+    lacks = {"text": lambda row: row % 4 == 0, "audio": lambda row: row % 3 == 0}
+
+    def batch(rows: Sequence[int]) -> Examples:
+        examples = part(data() | {"audio": floats(COUNT, 2, seed=3)}, rows)
+        masks = {name: torch.tensor([gone(row) for row in rows])[:, None] for name, gone in lacks.items()}
+        return examples | {name: examples[name].masked_fill(gone, NAN) for name, gone in masks.items()}
+
+    modalities = {name: name for name in ("image", "text", "audio")}
+    passed = [batch(rows) for rows in cut(range(COUNT))]
+    options = {"target": "label", "task": "multiclass", "num_examples": 24, "group_size": 12, "absence": True}
+    report = explain(module, passed, modalities=modalities, predict=call_forward, **options)
+    counted = {one.words: one.examples for one in report.patterns}
+    expected = {"image + text + audio": 24, "image + text": 12, "image + audio": 8, "image only": 4, "text + audio": 0}
+    assert counted == expected
+    assert "48 examples have text" in report.notes.replace("36 of ", "")
+    assert "32 have audio, 24 have all; shares" in report.notes
+    complete = [row for row in range(COUNT) if row % 4 and row % 3]
+    assert len(complete) == 24  # all of them are recombined
+    everything = data() | {"audio": floats(COUNT, 2, seed=3)}
+    parts = {name: net(everything[name][complete]) for name, net in module.nets.items()}
+    for one in report.patterns:
+        if one.present != ("text", "audio"):
+            assert one.score == pytest.approx(accuracy(sum(parts[name] for name in one.present), complete))
+    alone = {one.words: one.score for one in report.patterns}
+    assert report.values["score_without/audio"] == alone["image + text"]
+    assert report.values["score_without/text"] == alone["image + audio"]
+
+
+class Sum(nn.Module):
+    """``forward(batch)``: the sum of what the modalities say that are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nets = nn.ModuleDict({"image": nn.Linear(4, 3), "text": nn.Linear(3, 3), "audio": nn.Linear(2, 3)})
+
+    def forward(self, batch: Any) -> Tensor:
+        said = [net(batch[name]).nan_to_num() for name, net in self.nets.items() if batch[name] is not None]
+        return torch.stack(said).sum(0)
