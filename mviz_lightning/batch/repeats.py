@@ -7,18 +7,20 @@ from mviz_lightning.batch.reservoir import Example
 from mviz_lightning.batch.schema import BatchSchema
 
 
-def first_occurrences(schema: BatchSchema, rows: Sequence[Example]) -> list[int]:
+def first_occurrences(schema: BatchSchema, rows: Sequence[Example], labels: Iterable[str]) -> list[int]:
     """Return the indices of the examples that repeat no earlier one.
 
-    An example repeats another if all of their leaves are equal, and if a modality identifies examples: equal entries of
-    it are only found in examples that are equal as a whole. Where no modality does, as in tables of a few discrete
-    columns, different examples can be equal, and all stay.
+    An example repeats another if their modalities and labels are equal, and if a modality identifies examples: equal
+    entries of it are only found in examples that are equal as a whole. Where no modality does, as in tables of a few
+    discrete columns, different examples can be equal, and all stay.
 
     Args:
         schema: The batch's schema.
         rows: The examples.
+        labels: Paths of the leaves that the labels are made from.
     """
-    whole = _digests(rows, schema.owners)
+    owned = [path for paths in schema.values.values() for path in paths]
+    whole = _digests(rows, {*owned, *labels})
     first = {digest: index for index, digest in reversed(list(enumerate(whole)))}
     identified = any(len(set(_digests(rows, paths))) == len(first) for paths in schema.values.values())
     return sorted(first.values()) if identified else list(range(len(rows)))

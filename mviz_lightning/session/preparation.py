@@ -207,8 +207,9 @@ class Preparation:
         with self.failures_kept():
             seen = None if step is None else self._observer.seen(module, step, trial, precision)
             self._tried = self._dry_run.run(module, trial, precision, seen)
-            if self._tried.observed is not None and self.config.target is None:
-                self._sampler.label_by(partial(self._tried.observed.labelled, module=module))
+            observed = self._tried.observed
+            if observed is not None and self.config.target is None:
+                self._sampler.label_by(partial(observed.labelled, module=module), observed.path)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
         """Try the model on first examples of another process if this one got none; all processes must call it."""

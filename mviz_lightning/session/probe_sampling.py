@@ -52,6 +52,7 @@ class ProbeSampler:
     counts: PresenceCounts = field(default_factory=PresenceCounts)
     _reservoir: Reservoir | None = None
     _labelled: Callable[[Probe], Probe] | None = None
+    _label_path: str | None = None
     _label_names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -67,9 +68,14 @@ class ProbeSampler:
         self._reservoir, self._label_names = None, set()
         self.reader.begin()
 
-    def label_by(self, labelled: Callable[[Probe], Probe]) -> None:
-        """Give the examples their labels by a function from now on: they are no leaf that the user named."""
-        self._labelled = labelled
+    def label_by(self, labelled: Callable[[Probe], Probe], path: str | None) -> None:
+        """Give the examples their labels by a function from now on: they are no leaf that the user named.
+
+        Args:
+            labelled: Gives a probe its labels.
+            path: Path of the only leaf that they are made from; None where there are several, or none is known.
+        """
+        self._labelled, self._label_path = labelled, path
 
     def keep(self, observed: ObservedBatch, positions: Sequence[int | None]) -> None:
         """Count the examples of a batch, and consider those that have all modalities for the sample.
@@ -146,11 +152,17 @@ class ProbeSampler:
         """Return the positions without those of repeated examples, where enough for two groups are left."""
         if self.schema is None:
             return sampled
-        chosen = [sampled[index] for index in first_occurrences(self.schema, [rows[place] for place in sampled])]
+        found = first_occurrences(self.schema, [rows[place] for place in sampled], self._label_leaves(self.schema))
+        chosen = [sampled[index] for index in found]
         if len(chosen) < 2 * self.config.base_grouping.size:
             return sampled
         self.available = None if self.available is None else len(chosen)
         return chosen
+
+    def _label_leaves(self, schema: BatchSchema) -> list[str]:
+        """Return the paths of the leaves that labels are made from; all of no modality where nothing tells."""
+        path = schema.target or self._label_path
+        return schema.unowned if path is None and self._labelled is not None else [] if path is None else [path]
 
     def _joined(self, rows: Sequence[Example], pool: int, fusion_share: float) -> tuple[Probe, str]:
         if self.schema is None:
