@@ -184,7 +184,7 @@ def _has_values(leaf: Tensor) -> Tensor:
     special = leaf.is_nested or leaf.layout != torch.strided or is_traceable_wrapper_subclass(leaf)
     if special or not (leaf.is_floating_point() or leaf.is_complex()):
         return known if special or leaf.numel() else ~known
-    flat = leaf.detach().as_subclass(Tensor).reshape(len(leaf), -1)
+    flat = _flat(leaf.detach().as_subclass(Tensor))
     if not flat.shape[1]:
         return ~known
     known = ~flat[:, 0].isnan().cpu()
@@ -192,6 +192,11 @@ def _has_values(leaf: Tensor) -> Tensor:
     if len(doubtful):  # few examples begin with NaN
         known[doubtful] = ~flat[doubtful.to(flat.device)].isnan().all(1).cpu()
     return known
+
+
+def _flat(leaf: Tensor) -> Tensor:
+    """Return ``(B, P)`` of a leaf ``(B, ...)``, which may hold no example."""
+    return leaf.flatten(1) if leaf.dim() > 1 else leaf.unsqueeze(1)
 
 
 def _is_filled(entry: Any) -> bool:
@@ -208,7 +213,7 @@ def _is_flagged(leaf: Any) -> Tensor:
     """Return ``(B,)`` bool, False where a presence leaf is 0, False, NaN or None."""
     if isinstance(leaf, Tensor | np.ndarray):
         flags = torch.as_tensor(leaf).detach().cpu()
-        return (flags.nan_to_num() != 0).reshape(len(flags), -1).any(1)
+        return _flat(flags.nan_to_num() != 0).any(1)
     return torch.tensor([bool(entry) and not math.isnan(entry) for entry in leaf], dtype=torch.bool)
 
 
@@ -217,7 +222,7 @@ def _is_not_all_padding(modality: Modality, held: Mapping[str, Any], content: Se
     real = modality.real_entries(held)
     if real is None or not real.dim():
         return known
-    some = real.reshape(len(real), -1).any(1).cpu()
+    some = _flat(real).any(1).cpu()
     if modality.padding_mask is not None or real.dim() == 1 or bool(some.all()):
         return some
     for path in content:
@@ -230,6 +235,6 @@ def _varies(leaf: Any, examples: Tensor) -> Tensor:
     found = torch.zeros(len(examples), dtype=torch.bool)
     if isinstance(leaf, Tensor) and leaf.numel():
         some = leaf.detach()[examples.to(leaf.device)]
-        flat = some.reshape(len(some), -1).nan_to_num()
+        flat = _flat(some).nan_to_num()
         found[examples] = (flat != flat[:, :1]).any(1).cpu()
     return found

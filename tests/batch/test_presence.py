@@ -130,3 +130,12 @@ def test_leaves_that_are_not_all_there_hold_no_example_of_their_modality():
     assert present_examples(schema, {"text": batch["text"]}).tolist() == [
         [False, True], [False, False], [False, True], [False, True]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", [torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, 2, dtype=torch.long), torch.zeros(0, 3, 2)]
+)
+def test_a_batch_may_hold_no_example(text):
+    batch = {"image": floats(0, 3), "text": text, "has": torch.zeros(0), "mask": torch.zeros(0, 2)}
+    schema = learn(batch, {"image": "image", "text": Modality("text", mask="mask", present="has")})
+    assert present_examples(schema, schema.leaves(batch)).shape == (0, 2)

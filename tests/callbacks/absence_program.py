@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from helpers.incomplete import Batch, Patient, everything, missing, watching
+from helpers.incomplete import Patient, batches_of, everything, missing, watching
 from helpers.toy import trainer
 
 COST = ("seconds", "rows", "overhead")
@@ -22,8 +22,7 @@ class Own(IterableDataset[Any]):
 
     def __iter__(self) -> Any:
         rank = int(os.environ.get("LOCAL_RANK", "0"))
-        found = everything(32, seed=1 + rank)
-        parts = [{name: leaf[start : start + 8] for name, leaf in found.items()} for start in range(0, 32, 8)]
+        parts = batches_of(everything(32, seed=1 + rank))
         return iter([missing(part) if rank else part for part in parts])
 
 
@@ -46,10 +45,7 @@ class Write(Callback):
 
 def main(folder: Path) -> None:
     torch.manual_seed(0)
-    watch, training = watching(absence=True), everything(64, seed=0)
-    parts: list[Batch] = [
-        {name: leaf[start : start + 8] for name, leaf in training.items()} for start in range(0, 64, 8)
-    ]
+    watch, parts = watching(absence=True), batches_of(everything(64, seed=0))
     chosen = trainer(folder, Write(folder, watch), watch, strategy="ddp_find_unused_parameters_true", devices=2)
     chosen.fit(Patient(), DataLoader(parts, batch_size=None), DataLoader(Own(), batch_size=None))
 

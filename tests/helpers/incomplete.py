@@ -55,7 +55,8 @@ def everything(count: int = 64, seed: int = 1) -> Batch:
 
 def batches_of(found: Batch, lacking: Iterable[int] = (), lacks: Callable[[Batch], Batch] | None = None) -> list[Batch]:
     """Cut examples into batches of 8, some of which lack a modality."""
-    parts = [{name: leaf[start : start + 8] for name, leaf in found.items()} for start in range(0, 64, 8)]
+    starts = range(0, len(found["label"]), 8)
+    parts = [{name: leaf[start : start + 8] for name, leaf in found.items()} for start in starts]
     return [lacks(part) if lacks is not None and at in set(lacking) else part for at, part in enumerate(parts)]
 
 
