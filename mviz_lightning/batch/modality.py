@@ -56,6 +56,8 @@ class Modality:
             patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures an example, padded
             with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if it
             counts the patches of all examples.
+        present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
+            an entry of the modality is None, all its values are NaN, or it is an empty sequence.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -84,6 +86,7 @@ class Modality:
     lengths: str | None = None
     edges: str | None = None
     grid: str | None = None
+    present: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.values, int):
@@ -142,8 +145,8 @@ class Modality:
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
         named = [self.values, *([] if self.mask_leaf is None else [self.mask_leaf]), *self.companions]
-        kinds_own = (self.boxes, self.edges, self.grid)
-        return [*named, *(path for path in kinds_own if path is not None and path not in named)]
+        further = (self.boxes, self.edges, self.grid, self.present)
+        return [*named, *(path for path in further if path is not None and path not in named)]
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

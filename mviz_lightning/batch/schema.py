@@ -16,6 +16,7 @@ from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
+from mviz_lightning.batch.outline import Place
 from mviz_lightning.batch.rows import example_count, take_examples, to_device
 from mviz_lightning.batch.template import moved
 from mviz_lightning.errors import ConfigurationError, message_of
@@ -110,6 +111,10 @@ class BatchSchema:
             and isinstance(next(iter(keys[len(reader.keys) :]), None), int)
             for reader in self.readers
         )
+
+    def place(self, path: str) -> Place:
+        """Return where a leaf is."""
+        return self._reader_of[path].places[path]
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
@@ -224,8 +229,9 @@ class BatchSchema:
         return {path: leaf for path, leaf in found.items() if path in paths}
 
     def size(self, leaves: Mapping[str, Any]) -> int:
-        """Return the number of examples in leaves."""
-        return example_count(leaves[next(iter(self.values.values()))[0]]) or 0
+        """Return the number of examples in leaves, perhaps without those of some modalities."""
+        owned = (path for paths in self.values.values() for path in paths if path in leaves)
+        return example_count(leaves[next(owned, next(iter(leaves)))]) or 0
 
     def build(
         self,
