@@ -121,7 +121,7 @@ class _Learner:
         owners |= dict.fromkeys(other_leaves(self._nodes, self._size, [*owners, *derived]), 0)
         readers = tuple(self._readers(owners))
         ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
-        template = moved(tree.replace(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
+        template = moved(tree.shell(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
         return Learned(owners, values, readers, tuple(self._packed.derived), template)
 
     def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
