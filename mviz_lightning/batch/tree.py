@@ -95,7 +95,7 @@ def shell(tree: Any, updates: Mapping[Keys, Any]) -> Any:
     """Return a copy of a tree to be filled later: at some keys there are values that its objects might refuse.
 
     Like :func:`replace`, but objects of registered types, which check what they hold, stay in pieces, without the
-    memory of the tensors that were there. :func:`replace` puts those together that it changes, :func:`put_together` all.
+    memory of the tensors that were there. :func:`replace` joins those that it changes, :func:`put_together` all.
     """
     return _updated(tree, updates, _in_pieces)
 
