@@ -1,6 +1,7 @@
 """Names of columns, channels and spans of time, as figures and tables show them."""
 
 from mviz_lightning.batch import Modality
+from mviz_lightning.batch.index import Index
 from mviz_lightning.errors import ConfigurationError
 
 
@@ -17,12 +18,18 @@ def feature_names(modality: Modality, count: int, word: str) -> list[str]:
     """
     names = modality.feature_names
     if names is None:
-        return [f"{word} {number + 1}" for number in range(count)]
+        return [f"{word} {place + 1}" for place in _places(modality.values, count)]
     if len(names) != count:
         raise ConfigurationError(
             f"feature_names of {modality.values!r} has {len(names)} names, the leaf has {count} {word}s; give {count}."
         )
     return [str(name) for name in names]
+
+
+def _places(path: str, count: int) -> list[int]:
+    """Return the places of columns in the whole array: those of ``x[2:]`` begin at 2."""
+    base, bracket, text = path.removesuffix("]").partition("[")
+    return Index.parse(base, text).last_places(count) if bracket and path.endswith("]") else list(range(count))
 
 
 def time_span(first: int, last: int, rate: float | None) -> str:
