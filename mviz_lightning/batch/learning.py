@@ -227,7 +227,7 @@ def _split_and_join(node: Any, examples: Sequence[Any]) -> tuple[Callable[[Any],
 
 def _emptied(example: Any, inner: Iterable[tree.Keys]) -> Any:
     """Return a copy of an example whose values at some keys take no memory."""
-    return tree.replace(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
+    return tree.shell(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:

@@ -122,6 +122,8 @@ def _updated(tree: Any, updates: Mapping[Keys, Any], rebuild: Callable[[Any, Map
 def copied(tree: Any) -> Any:
     """Return a copy of a tree: all containers are new, and all leaves are shared with the original."""
     held = {key: copied(child) for key, child in children(tree)}
+    if isinstance(tree, Pieces):
+        return Pieces(tree.hollow, held)
     return _rebuilt(tree, held) if held or isinstance(tree, Mapping | list) else tree
 
 
