@@ -3,7 +3,7 @@
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
 from pkgutil import resolve_name
@@ -103,6 +103,24 @@ def listed(name: str, given: Any) -> tuple[Any, ...]:
     if not isinstance(given, Iterable):
         raise ConfigurationError(f"{name}={given!r}: give a list; [x] for a single x, [] for none.")
     return tuple(given)
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them: ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def plain_argument(value: Any) -> Any:
+    """Return an argument from a Hydra configuration as lists and dicts; any other value as it is.
+
+    Configurations are read and printed as lists and dicts are, but are none: they are of no use in a checkpoint.
+    """
+    if type(value).__module__.partition(".")[0] != "omegaconf":
+        return value
+    if isinstance(value, Mapping):
+        return {key: plain_argument(one) for key, one in value.items()}
+    return [plain_argument(one) for one in value] if isinstance(value, Iterable) else value
 
 
 def require_name(argument: str, name: str) -> str:
