@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
@@ -46,7 +47,11 @@ def tensors(draw: Any, *shape: int) -> Tensor:
     values = torch.randn(shape, generator=generator)
     if dtype is torch.int64:
         return (values * 9).long().clamp(max=0) - 2
-    return (values * 40 + 100).to(torch.uint8) if dtype is torch.uint8 else (values > 0 if dtype is torch.bool else values.to(dtype))
+    return (
+        (values * 40 + 100).to(torch.uint8)
+        if dtype is torch.uint8
+        else (values > 0 if dtype is torch.bool else values.to(dtype))
+    )
 
 
 def floats_of(draw: Any, *shape: int) -> Tensor:
@@ -202,6 +207,14 @@ class Nesting:
         }
         return CONTAINERS[self.kind](**held)
 
+    def sizes(self) -> Iterator[int]:
+        """Yield the number of entries of every list and tuple."""
+        if self.kind in {"tuple", "list"}:
+            yield len(self.entries)
+        for entry in self.entries.values():
+            if isinstance(entry, Nesting):
+                yield from entry.sizes()
+
     def paths(self) -> Iterator[tuple[int, str]]:
         """Yield the number of every node and its path."""
         for place, (name, entry) in enumerate(self.entries.items()):
@@ -262,6 +275,13 @@ class Made:
         return tuple(column.values[row[owner]][part] for part, owner in enumerate(owners))
 
 
+def _undecidable(found: Sequence[Column]) -> bool:
+    """Tell whether rows of two leaves could be counted by the same leaf, and nothing tells which one counts which."""
+    totals = [(sum(map(len, one.values)), one.lengths) for one in found if "rows" in one.nodes and len(one.parts) == 1]
+    repeated = {total for total, _ in totals if [other for other, _ in totals].count(total) > 1}
+    return any(total in repeated and told is None for total, told in totals)
+
+
 CONSTANTS = (None, 3, 0.5, "name", torch.tensor(2.0))
 
 
@@ -271,9 +291,11 @@ def batches(draw: Any) -> Made:
     count = draw(st.integers(2, 6))
     labels = Column(list(floats_of(draw, count)), {"labels": torch.stack}, rest=True)
     found = [*draw(st.lists(columns(count), min_size=2, max_size=4)), labels]
+    assume(not _undecidable(found))
     constants = draw(st.lists(st.sampled_from(CONSTANTS), max_size=2))
     names = [name for column in found for name in column.nodes] + ["constant"] * len(constants)
     nesting = draw(nestings(names, range(len(names))))
+    assume(count not in nesting.sizes())  # a list with as many entries as examples may hold one for each
     paths = dict(nesting.paths())
     modalities: dict[str, Any] = {}
     owners, node = [], 0
