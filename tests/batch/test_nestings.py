@@ -19,7 +19,7 @@ from mviz_lightning import Modality
 from mviz_lightning.batch.probe import first_examples
 
 
-def difference(left: Any, right: Any, where: str = "batch") -> str:  # noqa: PLR0911 - a return for each kind
+def difference(left: Any, right: Any, where: str = "batch") -> str:  # noqa: C901, PLR0911 - a return for each kind
     """Return where two batches first differ, in type, structure, element type or a bit; ``""`` where they do not."""
     if type(left) is not type(right):
         return f"{where}: {type(left).__name__}, {type(right).__name__}"
