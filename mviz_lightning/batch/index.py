@@ -120,9 +120,10 @@ class Index:
                 return basic, (self.kept_axis(axis, axes), one)
         return basic, None
 
-    def whole_axes(self, axes: int) -> list[bool]:
-        """Return, for each axis of an example's array, whether all of it is taken whatever its length."""
-        return [one == ALL for one in self.along(axes)]
+    def whole_axes(self, axes: int) -> dict[int, int]:
+        """Return the axes of an example's array that are taken whole -> their places in the part."""
+        whole = [axis for axis, one in enumerate(self.along(axes)) if one == ALL]
+        return {axis: self.kept_axis(axis, axes) for axis in whole}
 
     def kept_axis(self, axis: int, axes: int) -> int:
         """Return the place of an axis of the array in the part; whole numbers take their axes away."""

@@ -57,6 +57,8 @@ def learned(batch: Any, modalities: Mapping[str, Modality], target: str | None) 
     for name, modality in modalities.items():
         for path in modality.leaves:
             require(f"modalities[{name!r}]", path, nodes)
+        if modality.lengths is not None:
+            require(f"lengths of modalities[{name!r}]", modality.lengths, nodes)
     if target is not None:
         require("target", target, nodes)
     return _agreed(nodes, modalities, target).learn()
@@ -65,14 +67,17 @@ def learned(batch: Any, modalities: Mapping[str, Modality], target: str | None) 
 def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None) -> "_Learner":
     """Return the learner for the number of examples with which all leaves that the user named can be read."""
     named = [nodes.value(path) for modality in modalities.values() for path in modality.leaves]
-    first = batch_size(named if target is None else [*named, nodes.value(target)])
+    named += [] if target is None else [nodes.value(target)]
+    first = batch_size(named)
     lengths = (example_count(value) for _, value in nodes.found.values())
-    for size in dict.fromkeys([first, *(length for length in lengths if length)]):
+    sizes = list(dict.fromkeys([first, *(length for length in lengths if length)]))
+    for size in sizes:
         with suppress(ConfigurationError):
             learner = _Learner(nodes, modalities, target, size)
             learner.require_readable()
             return learner
-    return _Learner(nodes, modalities, target, first)
+    counts = [example_count(value) for value in named]
+    return _Learner(nodes, modalities, target, max(sizes, key=counts.count))
 
 
 class _Learner:
@@ -84,7 +89,7 @@ class _Learner:
         self._packed = PackedNodes(nodes, size, self._values, target)
         for name, modality in modalities.items():
             for path in self._values[name]:
-                self._packed.register(path, name, modality.lengths)
+                self._packed.register(path, name, modality.lengths if path == modality.values else None)
 
     @property
     def _named(self) -> list[str]:

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.holdings import Holding, Lengths, WholeExamples, with_values
+from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.outline import Place
 from mviz_lightning.errors import ConfigurationError
 
@@ -58,10 +59,8 @@ class NodeReader:
     def _require_shape(self, path: str, place: Place, shape: Sequence[int]) -> None:
         """Check that an array is as long as the first batch's along the axes of which a part is read."""
         first = self.shapes[place.inner]
-        whole = place.index.whole_axes(len(first)) if place.index is not None else []
-        if len(shape) != len(first) or any(
-            not free and size != before for free, size, before in zip(whole, shape, first, strict=True)
-        ):
+        whole = {} if place.index is None else place.index.whole_axes(len(first))
+        if len(shape) != len(first) or any(shape[k] != first[k] for k in range(len(first)) if k not in whole):
             raise ConfigurationError(
                 f"{path!r}: the array of an example has the shape {tuple(shape)}, but {first} in the first batch. An "
                 "index may leave whole only the axes along which examples differ."
@@ -87,28 +86,49 @@ class NodeReader:
         """Return one value for each row from its parts."""
         parts = {path: place for path, place in self.places.items() if place.inner == inner}
         rest = next((leaves[path] for path, place in parts.items() if place.index is None), None)
-        indexed = [(place, leaves[path]) for path, place in parts.items() if place.index is not None]
+        indexed = [(place.index, leaves[path]) for path, place in parts.items() if place.index is not None]
         if not indexed:
             return rest
         first = indexed[0][1]
         if isinstance(first, Tensor):
-            return _put(self._blank(inner, indexed, 1) if rest is None else rest.clone(), indexed, 1)
-        rows = range(len(first))
-        return [
-            _put(self._blank(inner, single, 0) if rest is None else as_tensor(rest[row]).clone(), single, 0)
-            for row in rows
-            for single in [[(place, part[row]) for place, part in indexed]]
-        ]
+            return self._assembled(inner, rest, indexed, 1)
+        wholes = [None] * len(first) if rest is None else map(as_tensor, rest)
+        rows = zip(wholes, *(rows for _, rows in indexed), strict=True)
+        indices = [index for index, _ in indexed]
+        return [self._assembled(inner, whole, list(zip(indices, row, strict=True)), 0) for whole, *row in rows]
 
-    def _blank(self, inner: tree.Keys, parts: Sequence[tuple[Place, Tensor]], first: int) -> Tensor:
-        """Return an array for all of the parts; where they take a whole axis, it is as long as in the first of them."""
-        place, part = parts[0]
-        shape = list(self.shapes[inner])
-        if place.index is not None:
-            for axis, whole in enumerate(place.index.whole_axes(len(shape))):
-                if whole:
-                    shape[axis] = part.shape[first + place.index.kept_axis(axis, len(shape))]
-        return part.new_empty((*part.shape[:first], *shape))
+    def _assembled(
+        self, inner: tree.Keys, whole: Tensor | None, parts: Sequence[tuple[Index, Tensor]], first: int
+    ) -> Tensor:
+        """Return an array of which parts come from several examples; a part that is shorter has 0 behind it.
+
+        Args:
+            inner: Keys within an example to the array.
+            whole: All of the array, for the entries that no part holds; None where parts hold all.
+            parts: Each with its index.
+            first: The axis that is the first of an example's array.
+        """
+        shape = self._extent(inner, whole, parts, first)
+        array = parts[0][1].new_zeros((*parts[0][1].shape[:first], *shape))
+        if whole is not None:
+            array[tuple(map(slice, whole.shape))] = whole
+        for index, part in parts:
+            own = {axis: part.shape[first + place] for axis, place in index.whole_axes(len(shape)).items()}
+            sizes = (slice(None),) * first + tuple(slice(own.get(axis)) for axis in range(len(shape)))
+            index.put(array[sizes], part, first)
+        return array
+
+    def _extent(
+        self, inner: tree.Keys, whole: Tensor | None, parts: Sequence[tuple[Index, Tensor]], first: int
+    ) -> list[int]:
+        """Return the shape of an example's array; along axes that all parts take whole, that of the largest."""
+        shape = list(self.shapes[inner]) if whole is None else list(whole.shape[first:])
+        axes = [index.whole_axes(len(shape)) for index, _ in parts]
+        for axis in range(len(shape)):
+            if all(axis in own for own in axes):
+                sizes = [part.shape[first + own[axis]] for own, (_, part) in zip(axes, parts, strict=True)]
+                shape[axis] = max(sizes if whole is None else [*sizes, shape[axis]])
+        return shape
 
     def tensors(self, batch: Any) -> Iterator[tuple[Tensor, list[str]]]:
         """Yield every tensor of the node with the paths of the leaves that it holds parts of."""
@@ -116,13 +136,6 @@ class NodeReader:
             inside = [path for path, place in self.places.items() if place.inner and place.inner == keys]
             held = value if isinstance(value, PackedSequence) else [value]
             yield from ((one, inside or list(self.places)) for one in held if isinstance(one, Tensor))
-
-
-def _put(array: Tensor, parts: Sequence[tuple[Place, Tensor]], first: int) -> Tensor:
-    for place, part in parts:
-        if place.index is not None:
-            place.index.put(array, part, first)
-    return array
 
 
 def require_apart(places: Mapping[str, Place], shape: Sequence[int]) -> bool:

@@ -51,7 +51,7 @@ class CountFinder:
         counted = list(self._candidates(len(value), path, given))
         if given is not None and not counted:
             raise ConfigurationError(
-                f"Modality({path!r}, lengths={given!r}): {given!r} ({describe_leaf(self.found[given][1])}) does not "
+                f"Modality({path!r}, lengths={given!r}): {given!r} {describe_leaf(self.found[given][1])} does not "
                 f"count the {len(value)} rows of {path!r} for {self.size} examples. Give a leaf of counts (B,), a grid "
                 "whose products are counts, cu_seqlens (B + 1,), offsets (B,), or the example of each row (L,)."
             )
