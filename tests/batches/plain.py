@@ -67,7 +67,7 @@ def example(seed: int) -> Example:
         grid=torch.tensor([1, height, width]),
         nodes=floats(nodes, 9, seed=seed + 6000),
         edges=torch.stack([torch.arange(nodes), (torch.arange(nodes) + 1) % nodes]),
-        categories=integers(4, 2, seed=seed + 7000),
+        categories=(integers(8, 2, seed=seed + 7000) - 4).clamp(min=0),  # mostly 0
         y=integers(CLASSES, seed=seed + 8000),
     )
 
