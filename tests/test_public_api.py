@@ -23,7 +23,7 @@ PUBLIC = {
     },
     "mviz_lightning.batch": {
         "BatchSchema", "Maskable", "Modalities", "Modality", "Probe", "Reservoir", "Segments", "WordSegments",
-        "parse_modalities",
+        "parse_modalities", "register",
     },
     "mviz_lightning.functional": {
         # contribution shares

@@ -3,6 +3,7 @@
 from mviz_lightning.batch.masking import Maskable, Segments, WordSegments
 from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
 from mviz_lightning.batch.probe import Probe
+from mviz_lightning.batch.registry import register
 from mviz_lightning.batch.reservoir import Reservoir
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.errors import moved_names
@@ -17,6 +18,7 @@ __all__ = [
     "Segments",
     "WordSegments",
     "parse_modalities",
+    "register",
 ]
 
 MOVED = {

@@ -130,12 +130,28 @@ class NodeReader:
                 shape[axis] = max(sizes if whole is None else [*sizes, shape[axis]])
         return shape
 
-    def tensors(self, batch: Any) -> Iterator[tuple[Tensor, list[str]]]:
-        """Yield every tensor of the node with the paths of the leaves that it holds parts of."""
+    def tensors(self, batch: Any) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        """Yield the path of a leaf and a tensor of the node that holds it, for all of them.
+
+        The third value is bool, broadcastable to the tensor, True at the entries that the leaf holds; None for all.
+        """
         for keys, value in tree.nodes(tree.get(batch, self.keys)):
-            inside = [path for path, place in self.places.items() if place.inner and place.inner == keys]
             held = value if isinstance(value, PackedSequence) else [value]
-            yield from ((one, inside or list(self.places)) for one in held if isinstance(one, Tensor))
+            inside = [path for path, place in self.places.items() if place.inner and place.inner in (keys, keys[1:])]
+            for tensor in (one for one in held if isinstance(one, Tensor)):
+                yield from ((path, tensor, self._entries(path, tensor)) for path in inside or self.places)
+
+    def _entries(self, path: str, tensor: Tensor) -> Tensor | None:
+        """Return which entries of an array, or of those of a batch, a leaf holds; None for all."""
+        own = self.places[path]
+        indices = {known: place.index for known, place in self.places.items() if place.inner == own.inner}
+        parts = {known: index for known, index in indices.items() if index is not None}
+        if not parts:
+            return None
+        shape = tensor.shape[tensor.dim() - len(self.shapes[own.inner]) :]
+        if path in parts:
+            return parts[path].covered(shape)
+        return ~torch.stack([index.covered(shape) for index in parts.values()]).any(0)
 
 
 def require_apart(places: Mapping[str, Place], shape: Sequence[int]) -> bool:

@@ -111,13 +111,9 @@ def _with_donors(evaluator: Evaluator, probe: Probe, rows: Tensor, name: str, do
 
 
 def _is_cut_off(found: Trace | None, probe: Probe, name: str) -> bool:
-    """Tell whether a trace shows that a modality reaches neither the outputs nor a decision on the way.
-
-    Only tensors are traced.
-    """
-    tensors = all(isinstance(probe.leaves[path], Tensor) for path in probe.schema.values[name])
+    """Tell whether a trace that follows a modality shows that it reaches neither outputs nor a decision on the way."""
     bits = _modality_bits(probe.schema)[name]
-    return tensors and found is not None and not (found.outputs | found.decisive) & bits
+    return found is not None and not bits & (found.outputs | found.decisive | ~found.followed)
 
 
 def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
