@@ -75,7 +75,7 @@ def arrays(draw: Any, count: int) -> Column:
 
 @st.composite
 def strings(draw: Any, count: int) -> Column:
-    return Column(draw(st.lists(st.text("ab c", max_size=4), min_size=count, max_size=count)), {"words": list})
+    return Column(draw(st.lists(st.text("ab", min_size=1, max_size=4), min_size=count, max_size=count)), {"words": list})
 
 
 @st.composite
@@ -145,7 +145,7 @@ def dictionaries(draw: Any, count: int) -> Column:
     """A list of example dicts with two named entries, and perhaps a rest."""
     rest = draw(st.booleans())
     columns = [list(floats_of(draw, count, 2)), [floats_of(draw, draw(st.integers(1, 3))) for _ in range(count)]]
-    columns += [draw(st.lists(st.text("xy", max_size=2), min_size=count, max_size=count))] if rest else []
+    columns += [draw(st.lists(st.text("xy", min_size=1, max_size=2), min_size=count, max_size=count))] if rest else []
     values = list(zip(*columns, strict=True))
     made = {"rows": lambda values: [dict(zip("abc", parts, strict=False)) for parts in values]}
     return Column(values, made, [".a", ".b", ".c"][: 2 + rest], rest=rest)
@@ -168,7 +168,7 @@ def tensordicts(draw: Any, count: int) -> Column:
 def frames(draw: Any, count: int) -> Column:
     """A frame with a column of real and one of whole numbers, and perhaps a rest of strings."""
     parts = 2 + draw(st.booleans())
-    words = draw(st.lists(st.text("xy", max_size=2), min_size=count, max_size=count))
+    words = draw(st.lists(st.text("xy", min_size=1, max_size=2), min_size=count, max_size=count))
     held = [floats_of(draw, count).tolist(), [-k for k in range(count)], words]
     values = list(zip(*held[:parts], strict=True))
 
