@@ -1,6 +1,6 @@
 """How a node of a batch holds its examples: stacked, one by one in a list, one behind another, or as whole objects."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence, unpad_sequenc
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_before, as_tensor
-from mviz_lightning.batch.counts import Counts, Edges
+from mviz_lightning.batch.counts import Edges, RowCounts
 
 Lengths: TypeAlias = Callable[[str], Sequence[int]]
 """Path of a packed leaf -> the number of rows of each example."""
@@ -117,7 +117,7 @@ class Packed:
         exemplar: A node of this kind; it may be empty.
     """
 
-    counts: Counts
+    counts: RowCounts
     exemplar: Any
     padded = False
 
@@ -181,6 +181,11 @@ def with_values(example: Any, values: Mapping[tree.Keys, Any], exemplars: Mappin
     return tree.replace(
         tree.copied(example), {keys: as_before(value, exemplars[keys]) for keys, value in values.items()}
     )
+
+
+def present(entries: Iterable[Any]) -> list[Any]:
+    """Return the entries of examples that have one: of others it is None."""
+    return [entry for entry in entries if entry is not None]
 
 
 def unpadded(rows: Any, own: Any) -> list[Any]:

@@ -138,19 +138,23 @@ class Index:
         return list(range(count))
 
 
-def index_of(taken: Tensor) -> str:
-    """Return the index that takes these entries of an array; ``""`` where they lie along more than one axis.
+def spelled(entries: Tensor) -> str | None:
+    """Return the index that takes some entries of an array, as users write it; None where no index of one axis does.
 
     Args:
-        taken: ``(...)`` bool, True at the entries.
+        entries: Bool, in the shape of the array, True at these entries.
     """
-    for axis in range(taken.dim()):
-        lines = taken.movedim(axis, 0).flatten(1)
-        places = lines[:, 0].nonzero().flatten().tolist()
-        if places and bool((lines == lines[:, :1]).all()):
-            block = places == list(range(places[0], places[-1] + 1))
-            return ":, " * axis + (f"{places[0]}:{places[-1] + 1}" if block else str(places))
-    return ""
+    for axis in range(entries.dim()):
+        rows = entries.movedim(axis, 0).reshape(entries.shape[axis], -1)
+        if bool((rows == rows[:, :1]).all()):
+            return ", ".join([":"] * axis + [_selector_text(rows[:, 0].nonzero().flatten().tolist())])
+    return None
+
+
+def _selector_text(places: list[int]) -> str:
+    if places == list(range(places[0], places[-1] + 1)):
+        return str(places[0]) if len(places) == 1 else f"{places[0]}:{places[-1] + 1}"
+    return str(places)
 
 
 def _places(listed: list[int], array: Tensor, axis: int) -> Tensor:

@@ -16,6 +16,7 @@ from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
+from mviz_lightning.batch.outline import Place
 from mviz_lightning.batch.rows import example_count, take_examples, to_device
 from mviz_lightning.batch.template import moved
 from mviz_lightning.errors import ConfigurationError, message_of
@@ -111,14 +112,17 @@ class BatchSchema:
             for reader in self.readers
         )
 
-    def as_written(self, path: str) -> str:
-        """Return the path under which a user can name a leaf: ``x[2:]`` for the rest of ``x`` beside ``x[:2]``."""
-        rest = self._reader_of[path].index_of_rest(path)
-        return f"{path}[{rest}]" if rest else path
+    def place(self, path: str) -> Place:
+        """Return where a leaf is."""
+        return self._reader_of[path].places[path]
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
+
+    def written(self, path: str) -> str:
+        """Return the path of a leaf as it is given to ``modalities=``: ``image[3]`` for the rest of ``image``."""
+        return self._reader_of[path].written(path)
 
     def index_of(self, path: str) -> Index | None:
         """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""
@@ -225,8 +229,9 @@ class BatchSchema:
         return {path: leaf for path, leaf in found.items() if path in paths}
 
     def size(self, leaves: Mapping[str, Any]) -> int:
-        """Return the number of examples in leaves."""
-        return example_count(leaves[next(iter(self.values.values()))[0]]) or 0
+        """Return the number of examples in leaves, perhaps without those of some modalities."""
+        owned = (path for paths in self.values.values() for path in paths if path in leaves)
+        return example_count(leaves[next(owned, next(iter(leaves)))]) or 0
 
     def build(
         self,
