@@ -1,22 +1,26 @@
 """Where each modality lives in a batch; how rows are taken, joined and rebuilt. Knows: functional, errors."""
 
-from mviz_lightning.batch.masking import Maskable, Segments, WordSegments
+from mviz_lightning.batch.masking import JointSegments, Maskable, Segmentation, Segments, WordSegments
 from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
 from mviz_lightning.batch.probe import Probe
+from mviz_lightning.batch.registry import register
 from mviz_lightning.batch.reservoir import Reservoir
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.errors import moved_names
 
 __all__ = [
     "BatchSchema",
+    "JointSegments",
     "Maskable",
     "Modalities",
     "Modality",
     "Probe",
     "Reservoir",
+    "Segmentation",
     "Segments",
     "WordSegments",
     "parse_modalities",
+    "register",
 ]
 
 MOVED = {

@@ -12,6 +12,7 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import describe_leaves
 from mviz_lightning.batch.holdings import Stacked, padded, unpadded
+from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
@@ -93,11 +94,36 @@ class BatchSchema:
 
     def code(self, way: tree.Keys) -> str:
         """Return Python code for a node of the batch: ``batch["inputs"][0]``."""
+        for reader in self.readers:
+            inside = way[len(reader.keys) :]
+            if reader.example is not None and inside and way[: len(reader.keys)] == reader.keys:
+                number = inside[:1] if self.is_of_one_example(way) else ()
+                example = tree.code(reader.example, inside[len(number) :])
+                return f"batch{tree.code(self.template, reader.keys)}{''.join(f'[{n}]' for n in number)}{example}"
         return "batch" + tree.code(self.template, way)
+
+    def is_of_one_example(self, keys: tree.Keys) -> bool:
+        """Tell whether the node at some keys is inside one example of a node that holds whole examples by number."""
+        return any(
+            reader.example is not None
+            and keys[: len(reader.keys)] == reader.keys
+            and isinstance(next(iter(keys[len(reader.keys) :]), None), int)
+            for reader in self.readers
+        )
+
+    def as_written(self, path: str) -> str:
+        """Return the path under which a user can name a leaf: ``x[2:]`` for the rest of ``x`` beside ``x[:2]``."""
+        rest = self._reader_of[path].index_of_rest(path)
+        return f"{path}[{rest}]" if rest else path
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
+
+    def index_of(self, path: str) -> Index | None:
+        """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""
+        reader = self._reader_of[path]
+        return reader.places[path].index if isinstance(reader.holding, Stacked) else None
 
     def divided(self, path: str) -> bool:
         """Tell whether a leaf is one of several in its node."""
@@ -154,8 +180,11 @@ class BatchSchema:
         made = {reader.keys: reader.write(leaves, lengths) for reader in readers}
         return made | {one.keys: one.write(leaves[one.packed]) for one in self.derived}
 
-    def tensors(self, batch: Any) -> list[tuple[Tensor, list[str]]]:
-        """Return the tensors of a batch that hold leaves, each with the paths of the leaves that it holds."""
+    def tensors(self, batch: Any) -> list[tuple[str, Tensor, Tensor | None]]:
+        """Return (path, tensor, entries) for every leaf and every tensor of a batch that holds it or a part of it.
+
+        The entries are bool, broadcastable to the tensor, True at those that the leaf holds; None for all of them.
+        """
         return [found for reader in self.readers for found in reader.tensors(batch)]
 
     def holds(self, path: str, keys: tree.Keys) -> bool:

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+
+from mviz_lightning.batch.registry import container_of
 
 Keys: TypeAlias = tuple[Any, ...]
 """The keys from a batch to a node: mapping keys, positions in a sequence, attribute names."""
@@ -22,11 +25,17 @@ def code(tree: Any, keys: Keys) -> str:
     if not keys:
         return ""
     key, *rest = keys
+    child = dict(children(tree))[key]
+    return _step(tree, key, child) + code(child, tuple(rest))
+
+
+def _step(tree: Any, key: Any, child: Any) -> str:
     if not isinstance(key, str):
-        step = f"[{key!r}]"
-    else:
-        step = f"[{json.dumps(key, ensure_ascii=False)}]" if isinstance(tree, Mapping) else f".{key}"
-    return step + code(dict(children(tree))[key], tuple(rest))
+        return f"[{key!r}]"
+    bracketed = hasattr(type(tree), "__getitem__") and not isinstance(tree, tuple)
+    if isinstance(tree, Mapping) or (bracketed and getattr(tree, key, ...) is not child):
+        return f"[{json.dumps(key, ensure_ascii=False)}]"
+    return f".{key}"
 
 
 def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
@@ -73,6 +82,13 @@ def copied(tree: Any) -> Any:
 
 def children(node: Any) -> list[tuple[Any, Any]]:
     """Return (key, child) for every child of a container; a leaf has none. Keys may be positions or attribute names."""
+    if type(node) is Tensor:  # most nodes; asked millions of times
+        return []
+    registered = container_of(node)
+    return _common_children(node) if registered is None else list(registered.split(node).items())
+
+
+def _common_children(node: Any) -> list[tuple[Any, Any]]:
     if isinstance(node, PackedSequence):
         return []
     if isinstance(node, Mapping):
@@ -92,6 +108,9 @@ def _holds_nodes(node: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def _rebuilt(node: Any, changed: Mapping[Any, Any]) -> Any:
+    registered = container_of(node)
+    if registered is not None:
+        return registered.join(node, {**registered.split(node), **changed})
     if isinstance(node, tuple):
         entries = [changed.get(key, child) for key, child in children(node)]
         return type(node)(*entries) if hasattr(node, "_fields") else type(node)(entries)

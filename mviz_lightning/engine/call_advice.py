@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from mviz_lightning.batch.discovery import describe_leaves
+from mviz_lightning.engine.argument import Argument
 from mviz_lightning.engine.call_trial import CallTrial, FailedCall
 from mviz_lightning.engine.forward_arguments import candidate_calls
 from mviz_lightning.engine.model_call import ModelCall
@@ -92,7 +93,7 @@ def _arguments(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
     schema = trial.schema
     returned = [failure.call for failure in failures if failure.outputs is not None]
     written = [call.arguments for call in [*returned, *candidate_calls(trial.module, schema)] if call.arguments]
-    values = (schema.code(schema.keys[paths[0]]) for paths in schema.values.values())
+    values = (Argument.of_leaf(schema, paths[0]).code(schema) for paths in schema.values.values())
     return written[0] if written else ", ".join(values)
 
 

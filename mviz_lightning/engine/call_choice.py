@@ -88,7 +88,7 @@ def _only(trial: CallTrial, children: Sequence[ModelCall]) -> ModelCall | None:
 
 def _warn_of_order(call: ModelCall) -> None:
     """Warn if the leaves of a mapping are matched by order: they may meet the wrong parameters."""
-    if call.by_order and any(isinstance(way[0], str) for way in call.ways):
+    if call.by_order and any(isinstance(key, str) for argument in call.passed for key in argument.keys[:1]):
         warnings.warn(
             "the parameters of forward have other names than the modalities and the leaves of the batch, so leaves "
             f"are passed in the order in which modalities were declared: {call.description}. "

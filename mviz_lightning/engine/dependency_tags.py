@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import reduce
+from dataclasses import dataclass
+from functools import cached_property, reduce
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -21,6 +22,38 @@ ESCAPES = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlp
 
 Listener: TypeAlias = Callable[[frozenset[Tags], Any, int, Any], None]
 """Called after an operation with the tags of its inputs, the operation, its cost and its outputs."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation that was run.
+
+    Attributes:
+        func: The operation.
+        args: Its arguments.
+        kwargs: Its named arguments.
+        outputs: What it returned.
+    """
+
+    func: Any
+    args: Any
+    kwargs: Any
+    outputs: Any
+
+    @property
+    def cost(self) -> int:
+        """Its approximate cost: its floating-point operations plus the numbers it reads and writes."""
+        count = flop_registry.get(self.func._overloadpacket)
+        operations = count(*self.args, **self.kwargs, out_val=self.outputs) if count is not None else 0
+        return operations + sum(tensor.numel() for tensor in tensors_in((self.args, self.kwargs, self.outputs)))
+
+    @cached_property
+    def changed(self) -> list[Any]:
+        """The arguments that it writes to: it does not return all of them."""
+        declared = self.func._schema.arguments
+        given = dict(zip((argument.name for argument in declared), self.args, strict=False)) | self.kwargs
+        writes = (a.name for a in declared if a.alias_info is not None and a.alias_info.is_write)
+        return [given[name] for name in writes if name in given]
 
 
 class EscapeMode(TorchFunctionMode):
@@ -69,7 +102,21 @@ class DependencyMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def of(self, value: Any) -> Tags:
         """Return the tags of all tensors anywhere in a value."""
-        return union(self._tags.get(tensor.untyped_storage()._cdata, self._untracked) for tensor in tensors_in(value))
+        return union(map(self.of_tensor, tensors_in(value)))
+
+    def of_tensor(self, tensor: Tensor) -> Tags:
+        """Return the tags of a tensor."""
+        return self.of_storage(tensor)
+
+    def of_storage(self, tensor: Tensor) -> Tags:
+        """Return the tags of a tensor's storage."""
+        return self._tags.get(tensor.untyped_storage()._cdata, self._untracked)
+
+    def add(self, tensor: Tensor, tags: Tags) -> None:
+        """Add to the tags of a tensor's storage: of a view, or of what was written in place."""
+        storage = tensor.untyped_storage()
+        self._kept.append(storage)
+        self._tags[storage._cdata] = tags | self._tags.get(storage._cdata, 0)
 
     def escape(self, tags: Tags) -> None:
         """Add to the tags of untracked tensors: values with these tags have left torch and may come back."""
@@ -86,17 +133,26 @@ class DependencyMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and tag what it wrote."""
-        given = frozenset(self.of(tensor) for tensor in tensors_in((args, kwargs or {})))
+        given = frozenset(map(self.of_tensor, tensors_in((args, kwargs or {}))))
         tags = union(given)
         outputs = func(*args, **(kwargs or {}))
-        made = tags | self.inside if tags else 0
-        for tensor in tensors_in((outputs, _changed_arguments(func, args, kwargs or {}))):
-            before = self._tags.get(tensor.untyped_storage()._cdata, 0)  # a view, or written in place
-            self.mark(tensor, made | before)
+        operation = Operation(func, args, kwargs or {}, outputs)
+        made = self.passed_on(operation, tags) | self.inside if tags else 0
+        for tensor in tensors_in((outputs, operation.changed)):
+            self.add(tensor, made)
         if tags:
             for listen in self.listeners:
-                listen(given, func, _cost(func, args, kwargs or {}, outputs), outputs)
+                listen(given, func, operation.cost, outputs)
         return outputs
+
+    def passed_on(self, operation: "Operation", tags: Tags) -> Tags:
+        """Return the tags that an operation passes on to the storages that it writes.
+
+        Args:
+            operation: The operation.
+            tags: Tags of its inputs.
+        """
+        return tags
 
 
 def union(tags: Iterable[Tags]) -> Tags:
@@ -111,17 +167,3 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield node
         elif isinstance(node, PackedSequence):
             yield from (part for part in node if isinstance(part, Tensor))
-
-
-def _cost(func: Any, args: Any, kwargs: Any, outputs: Any) -> int:
-    """Return an operation's approximate cost: its floating-point operations plus the numbers it reads and writes."""
-    count = flop_registry.get(func._overloadpacket)
-    operations = count(*args, **kwargs, out_val=outputs) if count is not None else 0
-    return operations + sum(tensor.numel() for tensor in tensors_in((args, kwargs, outputs)))
-
-
-def _changed_arguments(func: Any, args: Any, kwargs: Any) -> list[Any]:
-    """Return the arguments that an operation writes to: it does not return all of them."""
-    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
-    writes = (a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write)
-    return [given[name] for name in writes if name in given]

@@ -1,15 +1,16 @@
 """Trace one forward: which leaves every call of a submodule, and every output, depends on."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, tree
-from mviz_lightning.engine.dependency_tags import DependencyMode, EscapeMode, Tags, tensors_in, union
+from mviz_lightning.engine.dependency_tags import EscapeMode, Tags, tensors_in, union
+from mviz_lightning.engine.element_tags import ElementDependencyMode
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
@@ -17,6 +18,9 @@ from mviz_lightning.engine.shape_buckets import alike
 
 JOINTS = frozenset({torch.ops.aten.cat, torch.ops.aten.stack})
 """Operations that put tensors next to one another without computing with both."""
+
+Held: TypeAlias = tuple[Tensor, Tensor | None]
+"""A tensor that holds a leaf, and which of its entries do: bool, broadcastable to the tensor; None for all of them."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Trace:
 
     Attributes:
         frames: Every call of a submodule.
+        followed: Tags of the leaves that tensors hold; strings and arrays are not followed.
         outputs: Tags of the model's scores.
         meetings: For every operation that computes, the tags of each of its inputs.
         work: Cost of all operations on tensors with tags, outside replayed calls: floating-point operations plus
@@ -59,6 +64,7 @@ class Trace:
     """
 
     frames: Mapping[CallKey, Frame]
+    followed: Tags
     outputs: Tags
     meetings: frozenset[frozenset[Tags]]
     work: int
@@ -71,7 +77,7 @@ class Trace:
 def trace(
     module: nn.Module,
     run: Callable[[], Any],
-    leaves: Mapping[str, Any],
+    leaves: Mapping[str, Sequence[Held]],
     replayed: Container[CallKey] = (),
     untracked: Tags = 0,
 ) -> Trace:
@@ -80,7 +86,7 @@ def trace(
     Args:
         module: The model.
         run: Calls the model and returns its scores.
-        leaves: The leaves of the batch that ``run`` uses, by path; leaf k gets bit k.
+        leaves: Path of every leaf of the batch that ``run`` uses -> the tensors that hold it; leaf k gets bit k.
         replayed: Calls whose outputs depend on nothing but themselves; each tensor that they return gets a bit of its
             own, beyond the bits of the leaves.
         untracked: Tags of tensors that neither a traced operation nor the model made.
@@ -103,8 +109,9 @@ def trace_rows(
 ) -> Trace:
     """Trace a forward of ``size`` examples, the first ones of one shape; leaf k is the k-th of the schema's owners."""
     batch = probe.batch(alike(probe, size).sources, {}, device)
-    held = probe.schema.tensors(batch)
-    leaves = {path: [tensor for tensor, paths in held if path in paths] for path in probe.schema.owners}
+    leaves: dict[str, list[Held]] = {path: [] for path in probe.schema.owners}
+    for path, tensor, entries in probe.schema.tensors(batch):
+        leaves[path].append((tensor, entries))
     return trace(module, lambda: scores(predict(module, batch)), leaves, replayed, untracked)
 
 
@@ -112,29 +119,35 @@ class _Tracer:
     """Collects, while a forward runs, what each call depends on."""
 
     def __init__(self, replayed: Container[CallKey], untracked: Tags, first_free_bit: int) -> None:
-        self.mode = DependencyMode(untracked)
+        self.mode = ElementDependencyMode(untracked)
         self.mode.listeners.append(self._operation)
         self._to_replay, self._first_free_bit = replayed, first_free_bit
         self._open: list[CallKey] = []  # calls that are running, the outermost first
         self._seen: list[Tags] = []  # what each of them has seen so far
         self._frames: dict[CallKey, Frame] = {}
+        self._followed = 0
         self._meetings: set[frozenset[Tags]] = set()
         self._work = self._largest = self._decisive = 0
         self._replayed: dict[tuple[CallKey, tree.Keys], Tags] = {}
         self._inside: dict[CallKey, Tags] = {}
 
-    def mark(self, module: nn.Module, leaves: Mapping[str, Any], untracked: Tags) -> None:
+    def mark(self, module: nn.Module, leaves: Mapping[str, Sequence[Held]], untracked: Tags) -> None:
         """Tag the model's own tensors with nothing and every leaf with its bit."""
         for tensor in chain(module.parameters(), module.buffers()):
             self.mode.mark(tensor, 0)
-        for bit, leaf in enumerate(leaves.values()):
-            for tensor in tensors_in(leaf):
-                self.mode.mark(tensor, 1 << bit | self.mode.of(tensor) & ~untracked)
+        self._followed = union(1 << bit for bit, held in enumerate(leaves.values()) if held)
+        for bit, held in enumerate(leaves.values()):
+            for tensor, entries in held:
+                if entries is None:
+                    self.mode.mark(tensor, 1 << bit | self.mode.of(tensor) & ~untracked)
+                else:
+                    self.mode.mark_part(tensor, entries, 1 << bit)
 
     def result(self, outputs: Any) -> Trace:
         """Return the finished trace of a forward with these outputs."""
         return Trace(
             self._frames,
+            self._followed,
             self.mode.of(outputs),
             frozenset(self._meetings),
             self._work,

@@ -1,13 +1,13 @@
 """Match the leaves of a batch with the parameters of a model's ``forward``."""
 
 import inspect
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from mviz_lightning.batch import tree
 from mviz_lightning.batch.schema import BatchSchema
+from mviz_lightning.engine.argument import Argument
 from mviz_lightning.engine.model_call import ModelCall
 
 LABELS = frozenset({"label", "labels", "start_positions", "end_positions"})
@@ -20,7 +20,7 @@ def label_paths(schema: BatchSchema) -> list[str]:
     """Return the leaves that a model gets only if it cannot be called without them."""
     if schema.target is not None:
         return schema.labels
-    return [path for path in schema.unowned if schema.keys[path][-1] in LABELS]
+    return [path for path in schema.unowned if path.rpartition(".")[2] in LABELS]
 
 
 def candidate_calls(module: nn.Module, schema: BatchSchema) -> list[ModelCall]:
@@ -62,19 +62,20 @@ def _spread(schema: BatchSchema, left_out: list[str]) -> ModelCall:
         f"forward(**batch) without {', '.join(without)}",
         lambda module, batch: module(**{name: entry for name, entry in batch.items() if name not in without}),
         f"**{{name: entry for name, entry in batch.items() if {kept}}}",
-        tuple(way for name, way in entries.items() if name not in without),
+        tuple(entry for name, entry in entries.items() if name not in without),
     )
 
 
-def _entries(schema: BatchSchema) -> dict[str, tree.Keys]:
+def _entries(schema: BatchSchema) -> dict[str, Argument]:
     """Return the entries of a batch that is a mapping or has fields, by name."""
-    return {way[0]: way[:1] for way in schema.keys.values() if isinstance(way[0], str)}
+    first = dict.fromkeys(key for keys in schema.keys.values() for key in keys[:1])
+    return {key: Argument((key,)) for key in first if isinstance(key, str)}
 
 
 def _entries_of(schema: BatchSchema, paths: Container[str]) -> list[str]:
     """Return the entries that hold no other leaves than these."""
-    others = {schema.keys[path][0] for path in schema.owners if path not in paths}
-    return [name for name in _entries(schema) if name not in others]
+    others = {schema.keys[path][:1] for path in schema.owners if path not in paths}
+    return [name for name, entry in _entries(schema).items() if entry.keys not in others]
 
 
 def _by_name(free: Parameters, schema: BatchSchema, left_out: list[str], *, keywords: bool) -> list[ModelCall]:
@@ -83,40 +84,47 @@ def _by_name(free: Parameters, schema: BatchSchema, left_out: list[str], *, keyw
     bound = {p.name: known[p.name] for p in free if p.name in known and p.kind is not p.POSITIONAL_ONLY}
     if not bound or any(p.default is p.empty and p.name not in bound for p in free):
         return []
-    taken = {way[0] for way in bound.values()} | set(_entries_of(schema, left_out))
-    rest = {name: way for name, way in _entries(schema).items() if name not in taken and name not in bound}
+    taken = {key for argument in bound.values() for key in argument.keys[:1]} | set(_entries_of(schema, left_out))
+    rest = {name: entry for name, entry in _entries(schema).items() if name not in taken and name not in bound}
     choices = [bound | rest, bound] if keywords and rest else [bound]
     return [_keyword(choice, schema) for choice in choices]
 
 
-def _keyword(bound: Mapping[str, tree.Keys], schema: BatchSchema) -> ModelCall:
-    description = ", ".join(f"{name}={tree.path(way)}" for name, way in bound.items())
-    arguments = ", ".join(f"{name}={schema.code(way)}" for name, way in bound.items())
+def _keyword(bound: Mapping[str, Argument], schema: BatchSchema) -> ModelCall:
+    description = ", ".join(f"{name}={argument.path}" for name, argument in bound.items())
+    arguments = ", ".join(f"{name}={argument.code(schema)}" for name, argument in bound.items())
 
     def predict(module: Any, batch: Any) -> Any:
-        return module(**{name: tree.get(batch, way) for name, way in bound.items()})
+        return module(**{name: argument.of(batch) for name, argument in bound.items()})
 
     return ModelCall(f"forward({description})", predict, arguments, tuple(bound.values()))
 
 
-def _nodes_by_name(schema: BatchSchema, left_out: Container[str]) -> dict[str, tree.Keys]:
+def _nodes_by_name(schema: BatchSchema, left_out: Container[str]) -> dict[str, Argument]:
     """Return what a parameter's name may stand for."""
-    ways = {path: schema.keys[path] for path in schema.owners if path not in left_out}
-    entries = {way[0]: way[:1] for way in ways.values() if isinstance(way[0], str)}
-    modalities = {name: schema.keys[paths[0]] for name, paths in schema.values.items()}
-    leaves = {str(way[-1]): way for way in reversed(ways.values())}
+    nodes = [Argument(schema.keys[path]) for path in schema.owners if path not in left_out and schema.keys[path]]
+    entries = {node.keys[0]: Argument(node.keys[:1]) for node in nodes if isinstance(node.keys[0], str)}
+    leaves = {str(node.keys[-1]): node for node in reversed(nodes)}
+    first = {name: (paths[0], Argument.of_leaf(schema, paths[0])) for name, paths in schema.values.items()}
+    modalities = {name: argument for name, (path, argument) in first.items() if argument.is_leaf(schema, path)}
     return leaves | modalities | entries
 
 
 def _by_order(free: Parameters, schema: BatchSchema, left_out: Container[str], *, at_most: int) -> list[ModelCall]:
-    """Match parameters by order with the modalities' leaves, with all leaves, or with their containers."""
+    """Match parameters by order with the modalities' leaves, with all leaves, with their nodes, or with containers."""
     required = sum(p.default is p.empty for p in free)
     choices = [_owned(schema), [path for path in schema.paths if path not in left_out]]
-    ways = [[schema.keys[path] for path in choice] for choice in choices]
-    ways += [[(key,) for key in dict.fromkeys(schema.keys[path][0] for path in choice)] for choice in choices]
-    fitting = [way for way in ways if max(1, required) <= len(way) <= at_most]
-    distinct = list(dict.fromkeys(tuple(way) for way in fitting))
-    return [_positional(way, schema) for way in distinct]
+    leaves = [[Argument.of_leaf(schema, path) for path in choice] for choice in choices]
+    nodes = [[Argument(leaf.keys) for leaf in dict.fromkeys(order)] for order in leaves]
+    containers = [[Argument(node.keys[:1]) for node in order] for order in nodes]
+    orders = [tuple(order) for order in leaves] + [tuple(dict.fromkeys(order)) for order in nodes + containers]
+    fitting = [order for order in orders if max(1, required) <= len(order) <= at_most and _tells_apart(order)]
+    return [_positional(order, schema) for order in dict.fromkeys(fitting)]
+
+
+def _tells_apart(order: Sequence[Argument]) -> bool:
+    """Tell whether arguments are several nodes and parts, each once, and none is the whole batch."""
+    return len(set(order)) == len(order) and all(argument.keys for argument in order)
 
 
 def _owned(schema: BatchSchema) -> list[str]:
@@ -125,43 +133,45 @@ def _owned(schema: BatchSchema) -> list[str]:
     A tuple or list has an order of its own. A mapping gets the order in which the modalities were declared.
     """
     owned = [path for path in schema.paths if path not in schema.unowned]
-    if any(isinstance(schema.keys[path][0], str) for path in owned):
+    if any(isinstance(key, str) for path in owned for key in schema.keys[path][:1]):
         return [path for declared in schema.values.values() for path in declared]
     return owned
 
 
-def _positional(ways: tuple[tree.Keys, ...], schema: BatchSchema) -> ModelCall:
-    description, arguments = (", ".join(map(spell, ways)) for spell in (tree.path, schema.code))
+def _positional(order: tuple[Argument, ...], schema: BatchSchema) -> ModelCall:
+    description = ", ".join(argument.path for argument in order)
+    code = ", ".join(argument.code(schema) for argument in order)
 
     def predict(module: Any, batch: Any) -> Any:
-        return module(*[tree.get(batch, way) for way in ways])
+        return module(*[argument.of(batch) for argument in order])
 
-    return ModelCall(f"forward({description})", predict, arguments, ways, by_order=True)
+    return ModelCall(f"forward({description})", predict, code, order, by_order=True)
 
 
 def _collected(free: Parameters, schema: BatchSchema) -> Iterator[ModelCall]:
     """Yield the calls that pass the modalities' leaves as one list, one tuple, or one dict by modality."""
     if sum(p.default is p.empty for p in free) > 1 or free[0].kind is inspect.Parameter.KEYWORD_ONLY:
         return
-    ways = tuple(schema.keys[path] for path in _owned(schema))
+    order = tuple(Argument.of_leaf(schema, path) for path in _owned(schema))
+    if not _tells_apart(order):
+        return
     for brackets, collect in (("[]", list), ("()", tuple)):
-        yield _one_argument(brackets, ways, schema, collect)
+        yield _one_argument(brackets, order, schema, collect)
     if all(len(paths) == 1 for paths in schema.values.values()):
-        ways = tuple(schema.keys[paths[0]] for paths in schema.values.values())
-        yield _one_argument("{}", ways, schema, lambda leaves: dict(zip(schema.names, leaves, strict=True)))
+        order = tuple(Argument.of_leaf(schema, paths[0]) for paths in schema.values.values())
+        yield _one_argument("{}", order, schema, lambda leaves: dict(zip(schema.names, leaves, strict=True)))
 
 
 def _one_argument(
-    brackets: str, ways: tuple[tree.Keys, ...], schema: BatchSchema, collect: Callable[[list[Any]], Any]
+    brackets: str, order: tuple[Argument, ...], schema: BatchSchema, collect: Callable[[list[Any]], Any]
 ) -> ModelCall:
     """Return the call that passes leaves in one container."""
-    names = [f'"{name}": ' for name in schema.names] if brackets == "{}" else [""] * len(ways)
-    description, arguments = (
-        ", ".join(f"{name}{spell(way)}" for name, way in zip(names, ways, strict=True)).join(brackets)
-        for spell in (tree.path, schema.code)
-    )
+    names = [f'"{name}": ' for name in schema.names] if brackets == "{}" else [""] * len(order)
+    named = list(zip(names, order, strict=True))
+    description = ", ".join(f"{name}{argument.path}" for name, argument in named).join(brackets)
+    code = ", ".join(f"{name}{argument.code(schema)}" for name, argument in named).join(brackets)
 
     def predict(module: Any, batch: Any) -> Any:
-        return module(collect([tree.get(batch, way) for way in ways]))
+        return module(collect([argument.of(batch) for argument in order]))
 
-    return ModelCall(f"forward({description})", predict, arguments, ways, by_order=brackets != "{}")
+    return ModelCall(f"forward({description})", predict, code, order, by_order=brackets != "{}")

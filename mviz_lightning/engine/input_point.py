@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.batch import tree
+from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
@@ -49,10 +49,9 @@ class InputPoint:
             ConfigurationError: The values are not real numbers, and no embedding layer looks them up.
         """
         path = probe.schema.values[modality][0]
-        values = probe.schema.leaf(batch, path)
-        if isinstance(values, Tensor) and values.is_floating_point():
+        leaf = probe.schema.leaf(batch, path)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point():
             return cls(modality, path)
-        leaf = tree.get(batch, probe.schema.keys[path])
         names: list[str] = []
         lookups = {name for name, child in module.named_modules() if isinstance(child, nn.Embedding)}
         with wrapped_calls(module, lambda key, original: _noting_lookup(names, leaf, key, original), lookups):
@@ -78,13 +77,10 @@ class InputPoint:
             shares: ``(R,)`` position of each row, 0 masked and 1 whole; or ``(R, ...)`` position of each entry.
         """
         self._points, self._differences = [], []
-        schema = probe.schema
+        whole, without = (probe.schema.leaf(rows, self.path) for rows in (batch, masked))
         if not self.embeddings:
-            whole, without = (schema.leaf(rows, self.path) for rows in (batch, masked))
-            yield schema.with_leaves(batch, {self.path: self._point(whole, without, shares)})
+            yield probe.schema.with_leaves(batch, {self.path: self._point(whole, without, shares)})
             return
-        keys = schema.keys[self.path]
-        whole, without = tree.get(batch, keys), tree.get(masked, keys)
         # If masking hides tokens with an attention mask, the tokens stay the same: the masked embedding is then 0.
         hidden = _hidden(probe, self.modality, batch, masked, whole) if torch.equal(whole, without) else None
 
@@ -154,8 +150,9 @@ def _hidden(probe: Probe, modality: str, batch: Any, masked: Any, tokens: Tensor
 
     Special tokens are not hidden. Padding is False too, since the mask hid it before.
     """
-    keys = probe.schema.keys[probe.segments[modality].leaf]
-    changed: Tensor = (tree.get(batch, keys) != tree.get(masked, keys)).flatten(1)
+    path = cast("Maskable", probe.segments[modality]).leaf
+    before, after = (probe.schema.leaf(rows, path) for rows in (batch, masked))
+    changed: Tensor = (before != after).flatten(1)
     # A mask has one number per token or one per pair of tokens; a hidden token is hidden from all queries.
     return changed if changed.shape == tokens.shape else changed.view(len(tokens), -1, tokens.shape[1]).any(1)
 

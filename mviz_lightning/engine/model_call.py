@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from mviz_lightning.batch import tree
 from mviz_lightning.batch.schema import BatchSchema
+from mviz_lightning.engine.argument import Argument
 from mviz_lightning.engine.model_outputs import NO_OUTPUTS, ModelOutputs
 from mviz_lightning.errors import ConfigurationError, message_of
 
@@ -22,8 +22,8 @@ class ModelCall:
         description: The call in messages: ``forward(image=pixel_values)``.
         predict: Calls the model.
         arguments: The arguments as Python code, ``batch["image"], batch["text"]``; None for the user's own ``predict``.
-        ways: The keys of the batch's nodes that are passed.
-        by_order: Whether nodes are matched with parameters by their order alone.
+        passed: What of the batch is passed.
+        by_order: Whether it is matched with parameters by their order alone.
         child: Python code from the model to the submodule that is called: ``.net``; empty for the model itself.
         remark: A line for the log that says what is unusual about the call; mostly empty.
         outputs: What the model returned when the call was tried.
@@ -33,7 +33,7 @@ class ModelCall:
     description: str
     predict: Predict
     arguments: str | None = None
-    ways: tuple[tree.Keys, ...] = ((),)
+    passed: tuple[Argument, ...] = (Argument(),)
     by_order: bool = False
     child: str = ""
     remark: str = ""
@@ -51,7 +51,7 @@ class ModelCall:
 
     def passes_any(self, schema: BatchSchema, paths: Iterable[str]) -> bool:
         """Tell whether the call passes any of these leaves to the model."""
-        return any(schema.keys[path][: len(way)] == way for path in paths for way in self.ways)
+        return any(argument.holds(schema, path) for path in paths for argument in self.passed)
 
     def advice(self, output: str = "") -> str:
         """Return advice on ``predict=`` for this call, as the second half of a sentence.

@@ -1,6 +1,6 @@
 """What the outputs depend on: found by swapping a modality among examples, and by tracing one forward."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from itertools import chain
@@ -111,13 +111,9 @@ def _with_donors(evaluator: Evaluator, probe: Probe, rows: Tensor, name: str, do
 
 
 def _is_cut_off(found: Trace | None, probe: Probe, name: str) -> bool:
-    """Tell whether a trace shows that a modality reaches neither the outputs nor a decision on the way.
-
-    Only tensors are traced.
-    """
-    tensors = all(isinstance(probe.leaves[path], Tensor) for path in probe.schema.values[name])
+    """Tell whether a trace that follows a modality shows that it reaches neither outputs nor a decision on the way."""
     bits = _modality_bits(probe.schema)[name]
-    return tensors and found is not None and not (found.outputs | found.decisive) & bits
+    return found is not None and not bits & (found.outputs | found.decisive | ~found.followed)
 
 
 def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
@@ -131,13 +127,18 @@ def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
     Returns:
         ``(R,)`` examples; ``rows`` itself if all examples are the same in these leaves.
     """
-    digest = cache(partial(_digest, probe, paths))
+    digest = digests_of(probe, paths)
     some, first = rows.tolist(), int(rows[0])
     other = next((k for k in chain(some, range(probe.size)) if digest(k) != digest(first)), None)
     if other is None:
         return rows
     swapped = ((row, (near, other, first)) for row, near in zip(some, rows.roll(1).tolist(), strict=True))
     return torch.tensor([next(k for k in found if digest(k) != digest(row)) for row, found in swapped])
+
+
+def digests_of(probe: Probe, paths: Sequence[str]) -> Callable[[int], str]:
+    """Return a function from an example to the digest of some of its leaves."""
+    return cache(partial(_digest, probe, paths))
 
 
 def _digest(probe: Probe, paths: Sequence[str], example: int) -> str:

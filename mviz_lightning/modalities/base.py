@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Maskable, Modality, Probe
+from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
+from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import (
     ConfigurationError,
@@ -22,6 +23,7 @@ from mviz_lightning.errors import (
     renamed_arguments,
     renamed_attributes,
 )
+from mviz_lightning.modalities.typical_values import mean_over
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -64,17 +66,39 @@ class ModalityType(ABC):
 
     def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str, own: Tensor | None = None) -> None:
         self.modality, self.leaves, self.path, self.own = modality, leaves, values, own
-        self.segments: Maskable = self.cut()
+        self.segments: Segmentation = self.cut()
 
     @classmethod
     def fits(cls, values: Any) -> bool:
         """Return whether a leaf looks like this type; used where ``Modality(kind=...)`` is not given."""
         return False
 
+    @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf looks like this type beside further leaves of its modality; by default :meth:`fits`."""
+        return cls.fits(values)
+
     @property
     def values(self) -> Any:
         """The content of all examples, ``(N, ...)``."""
         return self.leaves[self.path]
+
+    @property
+    def companions(self) -> dict[str, Any]:
+        """Path -> leaf for the modality's further leaves: all but the values and the mask."""
+        named = [path for path in self.modality.leaves if path != self.modality.mask_leaf]
+        return {
+            path: leaf
+            for path, leaf in self.leaves.items()
+            if path not in (self.path, self.modality.mask_leaf)
+            and any(path == given or path.startswith(f"{given}.") for given in named)
+        }
+
+    @property
+    def content(self) -> list[str]:
+        """Paths of the leaves that segments stand for: the values, and further leaves that are masked with them."""
+        masked = [part.leaf for part in parts_of(self.segments)]
+        return [self.path, *(path for path in self.companions if path in masked)]
 
     @property
     def mask(self) -> Tensor | None:
@@ -114,7 +138,7 @@ class ModalityType(ABC):
         return torch.as_tensor(values).reshape(len(values), -1)
 
     @abstractmethod
-    def cut(self) -> Maskable:
+    def cut(self) -> Segmentation:
         """Divide the examples into segments: up to ``modality.max_segments`` per example, the same for equal inputs."""
 
     @property
@@ -153,10 +177,15 @@ class ModalityType(ABC):
         """
 
 
-def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
+def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = ()) -> type[ModalityType]:
     """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
 
     A modality with ``boxes`` is ``regions``, one with a ``sample_rate`` is ``audio``.
+
+    Args:
+        modality: The user's description of the modality.
+        values: The leaf that holds the content.
+        further: The further leaves of the modality.
 
     Raises:
         ConfigurationError: No modality type has this name, or the leaf looks like none.
@@ -168,12 +197,18 @@ def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
     if modality.sample_rate is not None:
         return _registered_type("audio")
     for modality_type in reversed(REGISTRY.values()):
-        if modality_type.fits(values):
+        if modality_type.fits_beside(values, further if modality.decode is None else ()):
             return modality_type
     raise ConfigurationError(
         f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; name the kind: "
         f"Modality({modality.values!r}, kind=...)."
     )
+
+
+def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> type[ModalityType]:
+    """Return the type of one of a schema's modalities in some leaves; errors as for :func:`modality_type_of`."""
+    path, *further = schema.values[name]
+    return modality_type_of(schema.modalities[name], leaves[path], [leaves[other] for other in further])
 
 
 def _registered_type(name: str) -> type[ModalityType]:
@@ -201,7 +236,7 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
     for name, modality in probe.schema.modalities.items():
         path = probe.schema.values[name][0]
         try:
-            modality_type = modality_type_of(modality, probe.leaves[path])
+            modality_type = type_in(probe.schema, probe.leaves, name)
         except ConfigurationError as error:
             if modality.kind is not None:
                 raise
@@ -231,10 +266,7 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
     if chosen == "zero":
         return torch.zeros([1] * values.dim(), dtype=values.dtype)
     if chosen == "mean":
-        counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
-        weights = counts.double()
-        total = weights.sum(list(dims), keepdim=True).clamp(min=1)
-        return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
+        return mean_over(values, dims, mask)
     if isinstance(chosen, str):
         path = modality_type.modality.values
         raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torchmetrics import Metric
 
+from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
 from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_strength
@@ -255,7 +256,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
     modal = record.modalities.values()
     return (
         int(not named or not head.label.tags & named),
-        int(bool(head.label.tags & sum(set(modal)))),
+        int(bool(head.label.tags & union(modal))),
         int(not head.label.tags & record.others),
         -sum(bool(head.root.tags & tags) for tags in modal),
         int(not head.metrics),

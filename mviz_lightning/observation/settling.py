@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.errors import ConfigurationError
@@ -143,7 +144,7 @@ def _agreeing(
 
 def _require_usable(head: ObservedHead, record: StepRecord) -> None:
     """Raise where the head's scores are made from the labels, or its target belongs to a modality."""
-    modal = sum(set(record.modalities.values()))
+    modal = union(record.modalities.values())
     if head.label.tags & modal:
         raise ConfigurationError(wording.target_in_modality(head, record))
     if head.label.tags & record.others & head.root.tags:

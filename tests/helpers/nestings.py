@@ -46,7 +46,11 @@ def tensors(draw: Any, *shape: int) -> Tensor:
     values = torch.randn(shape, generator=generator)
     if dtype is torch.int64:
         return (values * 9).long().clamp(max=0) - 2
-    return (values * 40 + 100).to(torch.uint8) if dtype is torch.uint8 else (values > 0 if dtype is torch.bool else values.to(dtype))
+    return (
+        (values * 40 + 100).to(torch.uint8)
+        if dtype is torch.uint8
+        else (values > 0 if dtype is torch.bool else values.to(dtype))
+    )
 
 
 def floats_of(draw: Any, *shape: int) -> Tensor:
