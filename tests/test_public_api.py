@@ -52,7 +52,8 @@ PUBLIC = {
         "gaussian_kernel", "kernel_ridge_predictions", "standardised_kernel",
     },
     "mviz_lightning.kinds": {
-        "Audio", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill",
+        "Audio", "Graph", "Image", "ModalityType", "Patches", "Regions", "Series", "Tabular", "Text", "Video", "blocks",
+        "fill",
     },
     "mviz_lightning.metrics": {
         "ContributionShares", "EMAPGap", "GradedAccuracy", "InterSHAP", "LabelRankingAveragePrecision",

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence, unpad_sequenc
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_before, as_tensor
-from mviz_lightning.batch.counts import Counts, Edges
+from mviz_lightning.batch.counts import Edges, RowCounts
 
 Lengths: TypeAlias = Callable[[str], Sequence[int]]
 """Path of a packed leaf -> the number of rows of each example."""
@@ -117,7 +117,7 @@ class Packed:
         exemplar: A node of this kind; it may be empty.
     """
 
-    counts: Counts
+    counts: RowCounts
     exemplar: Any
     padded = False
 

@@ -138,21 +138,6 @@ class Index:
         return list(range(count))
 
 
-def index_of(taken: Tensor) -> str:
-    """Return the index that takes these entries of an array; ``""`` where they lie along more than one axis.
-
-    Args:
-        taken: ``(...)`` bool, True at the entries.
-    """
-    for axis in range(taken.dim()):
-        lines = taken.movedim(axis, 0).flatten(1)
-        places = lines[:, 0].nonzero().flatten().tolist()
-        if places and bool((lines == lines[:, :1]).all()):
-            block = places == list(range(places[0], places[-1] + 1))
-            return ":, " * axis + (f"{places[0]}:{places[-1] + 1}" if block else str(places))
-    return ""
-
-
 def _places(listed: list[int], array: Tensor, axis: int) -> Tensor:
     """Return places along an axis, those from its end counted from its beginning."""
     return torch.tensor(listed, device=array.device) % array.shape[axis]

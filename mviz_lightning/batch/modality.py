@@ -25,8 +25,9 @@ class Modality:
         companions: Paths of further leaves: token types, positions.
         pad_value: Value with which examples of different shapes are padded. By default the most frequent value at the
             padding of the user's own mask; 0 without a mask.
-        kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the
-            name of your own type, or the dotted path of its class. By default guessed from data type and rank.
+        kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``,
+            ``graph``, ``patches``, the name of your own type, or the dotted path of its class. By default guessed from
+            data type and rank.
         max_segments: Largest number of segments, which are masked one by one.
         baseline: Value of a masked segment: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a value
             such as the id of a mask token. Every type has its default.
@@ -35,7 +36,8 @@ class Modality:
         mean: Images and video: the mean that was subtracted from every channel, in 0..1; added back for display.
         std: Images and video: the standard deviation by which every channel was divided.
         superpixels: Images: mask superpixels instead of patches (needs scikit-image).
-        feature_names: Tabular: names of the columns; series: names of the channels.
+        feature_names: Tabular: names of the columns; series: names of the channels; graph: names of the types of nodes,
+            where each node has one (a one-hot row, or a whole number).
         boxes: Regions: path of the leaf ``(N, R, 4)`` with corners (x0, y0, x1, y1), in 0..1 or in pixels.
         picture: Regions: path of the leaf with the image on which the boxes lie.
         time_axis: Series, audio, video: the axis of the leaf that is time; by default 1 for series, the last for audio.
@@ -48,6 +50,12 @@ class Modality:
             examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
             ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself. Where ``values`` is
             padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each example are real.
+        edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
+            default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
+        grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
+            patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures an example, padded
+            with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if it
+            counts the patches of all examples.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -74,6 +82,8 @@ class Modality:
     sample_rate: int | None = None
     padding_mask: str | None = None
     lengths: str | None = None
+    edges: str | None = None
+    grid: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.values, int):
@@ -132,7 +142,8 @@ class Modality:
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
         named = [self.values, *([] if self.mask_leaf is None else [self.mask_leaf]), *self.companions]
-        return named if self.boxes is None or self.boxes in named else [*named, self.boxes]
+        kinds_own = (self.boxes, self.edges, self.grid)
+        return [*named, *(path for path in kinds_own if path is not None and path not in named)]
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

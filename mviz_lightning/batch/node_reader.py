@@ -1,6 +1,6 @@
 """Read the leaves that lie in one node of a batch, and make the node again from leaves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.holdings import Holding, Lengths, WholeExamples, with_values
-from mviz_lightning.batch.index import Index, index_of
+from mviz_lightning.batch.index import Index, spelled
 from mviz_lightning.batch.outline import Place
 from mviz_lightning.errors import ConfigurationError
 
@@ -130,15 +130,6 @@ class NodeReader:
                 shape[axis] = max(sizes if whole is None else [*sizes, shape[axis]])
         return shape
 
-    def index_of_rest(self, path: str) -> str:
-        """Return, as an index, what is left of an array whose parts are other leaves; ``""`` where it is no index."""
-        place = self.places[path]
-        parts = [one.index for one in self.places.values() if one.inner == place.inner and one.index is not None]
-        if place.index is not None or not parts:
-            return ""
-        covered = [part.covered(self.shapes[place.inner]) for part in parts]
-        return index_of(~torch.stack(covered).any(0))
-
     def tensors(self, batch: Any) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         """Yield the path of a leaf and a tensor of the node that holds it, for all of them.
 
@@ -158,9 +149,19 @@ class NodeReader:
         if not parts:
             return None
         shape = tensor.shape[tensor.dim() - len(self.shapes[own.inner]) :]
-        if path in parts:
-            return parts[path].covered(shape)
-        return ~torch.stack([index.covered(shape) for index in parts.values()]).any(0)
+        return parts[path].covered(shape) if path in parts else _uncovered(parts.values(), shape)
+
+    def written(self, path: str) -> str:
+        """Return a leaf's path as users write it: what no other part of an array takes is a part too."""
+        own = self.places[path]
+        parts = [place.index for place in self.places.values() if place.inner == own.inner and place.index is not None]
+        text = spelled(_uncovered(parts, self.shapes[own.inner])) if parts and own.index is None else None
+        return path if text is None else f"{path}[{text}]"
+
+
+def _uncovered(parts: Iterable[Index], shape: Sequence[int]) -> Tensor:
+    """Return a bool tensor of this shape, True at the entries that no part takes."""
+    return ~torch.stack([index.covered(shape) for index in parts]).any(0)
 
 
 def require_apart(places: Mapping[str, Place], shape: Sequence[int]) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor, empty_like
-from mviz_lightning.batch.counts import Boundaries, CountLeaf, Counts, Derived, Edges, Longest, Numbers
+from mviz_lightning.batch.counts import Boundaries, CountLeaf, Derived, Edges, Longest, Numbers, RowCounts
 from mviz_lightning.batch.discovery import NamedNodes
 from mviz_lightning.batch.holdings import Holding, Packed, PackedEdges
 from mviz_lightning.batch.packing import CountFinder
@@ -33,7 +33,7 @@ class PackedNodes:
         self.known: dict[str, Holding] = {}
         self.beside: dict[str, list[str]] = {}
         self.derived: list[Derived] = []
-        self._found: list[tuple[str, Counts, int, str]] = []
+        self._found: list[tuple[str, RowCounts, int, str]] = []
         self._values = values
         self._nodes, self._size, self._batch = nodes, size, nodes.found[""][1]
         self._owned = {nodes.base(path) for paths in values.values() for path in paths} | {target or ""}
@@ -64,7 +64,7 @@ class PackedNodes:
             self._found += [(path, counts, len(value), name) for counts in counted]
             self._require_own_counter(path, counted)
 
-    def _require_own_counter(self, path: str, counted: Sequence[Counts]) -> None:
+    def _require_own_counter(self, path: str, counted: Sequence[RowCounts]) -> None:
         """Refuse to guess which of several leaves counts which of two packed ones.
 
         Raises:
@@ -89,7 +89,7 @@ class PackedNodes:
         lengths = isinstance(numbers, Tensor) and numbers.shape == (self._size,) and not numbers.is_floating_point()
         return len(value) == self._size and value.dim() > 1 and lengths and int(numbers.max()) <= value.shape[1]
 
-    def _register_beside(self, path: str, counts: Counts, total: int, name: str) -> None:
+    def _register_beside(self, path: str, counts: RowCounts, total: int, name: str) -> None:
         """Note what travels with a packed leaf: what counts it, what has as many rows, edges between its rows."""
         self._note_counter(path, counts, name)
         for edges_path, edges in self._finder.edges(self._nodes.base(path), counts, total, self._values[name]):
@@ -99,7 +99,7 @@ class PackedNodes:
         for longest in self._finder.longest(max(counts.lengths(self._batch, total), default=0)):
             self._derive(longest, path)
 
-    def _note_counter(self, path: str, counts: Counts, name: str) -> None:
+    def _note_counter(self, path: str, counts: RowCounts, name: str) -> None:
         if isinstance(counts, Boundaries | Numbers):
             self._derive(counts, path)
         elif isinstance(counts, CountLeaf):
@@ -114,7 +114,7 @@ class PackedNodes:
         exemplar = empty_like(tree.get(self._batch, made.keys))
         self.derived.append(Derived(made, packed, exemplar))
 
-    def _add_rows(self, total: int, counts: Counts | Edges, name: str) -> None:
+    def _add_rows(self, total: int, counts: RowCounts | Edges, name: str) -> None:
         """Add the leaves with this number of rows, unless they may have one row for each example."""
         for path, value in self._tensors() if total != self._size else ():
             if len(value) == total and path not in self._owned:

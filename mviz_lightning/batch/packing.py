@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
-from mviz_lightning.batch.counts import Boundaries, CountLeaf, Counts, Edges, Longest, Numbers, products
+from mviz_lightning.batch.counts import Boundaries, CountLeaf, Edges, Longest, Numbers, RowCounts, products
 from mviz_lightning.batch.outline import Found
 from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
@@ -38,7 +38,7 @@ class CountFinder:
     size: int
     excluded: Container[str] = ()
 
-    def of(self, path: str, given: str | None = None) -> list[Counts]:
+    def of(self, path: str, given: str | None = None) -> list[RowCounts]:
         """Return what counts the rows of a leaf: nothing, or one leaf or several that tell the same.
 
         Args:
@@ -62,7 +62,7 @@ class CountFinder:
         self._require_one(path, len(value), own)
         return own
 
-    def _is_akin(self, path: str, counts: Counts) -> bool:
+    def _is_akin(self, path: str, counts: RowCounts) -> bool:
         """Tell whether the name of what counts has a word of a leaf's name: ``num_patches`` and ``patches``."""
         return any(
             theirs.startswith(own) or theirs.endswith(own)
@@ -70,7 +70,7 @@ class CountFinder:
             for theirs in _words(counts.said.strip("'"))
         )
 
-    def _require_one(self, path: str, total: int, counted: Sequence[Counts]) -> None:
+    def _require_one(self, path: str, total: int, counted: Sequence[RowCounts]) -> None:
         batch = self.found[""][1]
         told = {tuple(counts.lengths(batch, total)): counts.said for counts in counted}
         if len(told) > 1:
@@ -79,7 +79,7 @@ class CountFinder:
                 f'differently. Name the one that does: Modality("{path}", lengths={next(iter(told.values()))}).'
             )
 
-    def _candidates(self, total: int, path: str, given: str | None = None) -> Iterator[Counts]:
+    def _candidates(self, total: int, path: str, given: str | None = None) -> Iterator[RowCounts]:
         for of_what in (self._counts, self._boundaries, self._numbers, self._nested):
             for other, (place, value) in self.found.items():
                 usable = other not in (path, "") and not place.inner and other not in self.excluded
@@ -87,11 +87,13 @@ class CountFinder:
                 if (other == given if given is not None else usable) and _are_whole(numbers):
                     yield from of_what(other, place.keys, numbers, total, told=given is not None)
 
-    def _counts(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[Counts]:
+    def _counts(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
         if len(numbers) == self.size and _adds_up(numbers, total):
             yield CountLeaf(keys)
 
-    def _boundaries(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[Counts]:
+    def _boundaries(
+        self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool
+    ) -> Iterator[RowCounts]:
         if numbers.dim() > 1 or not len(numbers) or int(numbers[0]) != 0 or bool((numbers.long().diff() < 0).any()):
             return
         last = int(numbers[-1])
@@ -100,7 +102,7 @@ class CountFinder:
         elif len(numbers) == self.size and last <= total and (told or BEGINNINGS.search(path)):
             yield Boundaries(keys, closed=False)
 
-    def _numbers(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[Counts]:
+    def _numbers(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
         if numbers.dim() > 1 or len(numbers) != total or bool((numbers.long().diff() < 0).any()):
             return
         if total and int(numbers[0]) >= 0 and int(numbers[-1]) == self.size - 1 and self.size < total:
@@ -114,14 +116,14 @@ class CountFinder:
                 return place.keys
         return None
 
-    def _nested(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[Counts]:
+    def _nested(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
         """Yield a grid with several rows for each example, whose own rows another leaf counts."""
         if len(numbers) != self.size and _adds_up(numbers, total):
             own = next(self._candidates(len(numbers), path), None)
             if own is not None:
                 yield CountLeaf(keys, own)
 
-    def edges(self, packed: str, counts: Counts, total: int, named: Container[str]) -> Iterator[tuple[str, Edges]]:
+    def edges(self, packed: str, counts: RowCounts, total: int, named: Container[str]) -> Iterator[tuple[str, Edges]]:
         """Yield ``(2, E)`` leaves that connect the rows of a packed leaf within each example.
 
         Args:

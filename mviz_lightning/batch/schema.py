@@ -111,14 +111,13 @@ class BatchSchema:
             for reader in self.readers
         )
 
-    def as_written(self, path: str) -> str:
-        """Return the path under which a user can name a leaf: ``x[2:]`` for the rest of ``x`` beside ``x[:2]``."""
-        rest = self._reader_of[path].index_of_rest(path)
-        return f"{path}[{rest}]" if rest else path
-
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
+
+    def written(self, path: str) -> str:
+        """Return the path of a leaf as it is given to ``modalities=``: ``image[3]`` for the rest of ``image``."""
+        return self._reader_of[path].written(path)
 
     def index_of(self, path: str) -> Index | None:
         """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""

@@ -126,7 +126,9 @@ def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
             break
         reached.append(before + 1)
     stacked = any(link.readings for link in links)  # then a row of each example alone is of something else
-    by_example = [place for place in reached if links[place].rows is not None and bool(links[place].readings) == stacked]
+    by_example = [
+        place for place in reached if links[place].rows is not None and bool(links[place].readings) == stacked
+    ]
     return (by_example or reached)[-1]
 
 

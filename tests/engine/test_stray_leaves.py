@@ -261,6 +261,9 @@ def listed(modality: Any, *more: str) -> Any:
         (Modality("x", mean=floats(3)), [], 'Modality("x", mean=...)'),
         (Modality("ids", decode=str), ["mask"], 'Modality("ids", mask="mask", decode=...)'),
         (Modality("x", boxes="boxes"), ["y"], 'Modality("x", companions=["y"], boxes="boxes")'),
+        (Modality("x", edges="e"), ["w"], 'Modality("x", companions=["w"], edges="e")'),
+        (Modality("x", grid="g"), [], 'Modality("x", grid="g")'),
+        (["x", "edge_index"], ["edge_attr"], '["x", "edge_index", "edge_attr"]'),
     ],
 )
 def test_modalities_are_written_as_they_were_declared(modality, more, expected):
