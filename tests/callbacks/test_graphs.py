@@ -42,8 +42,8 @@ class GraphAndTable(LightningModule):
 
     def forward(self, graphs: Batch) -> Tensor:
         nodes = self.second(self.first(graphs.x, graphs.edge_index).tanh(), graphs.edge_index)
-        atoms, table = global_mean_pool(nodes, graphs.batch, graphs.num_graphs), self.table(graphs.tab)
-        return self.head(atoms + table + 4 * atoms * table).squeeze(1)
+        atoms, table = 20 * global_mean_pool(nodes, graphs.batch, graphs.num_graphs), self.table(graphs.tab)
+        return self.head(atoms + table + atoms * table).squeeze(1)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         return mse_loss(self(batch), batch.y)
