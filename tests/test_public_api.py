@@ -22,8 +22,8 @@ PUBLIC = {
         "StopTraining",
     },
     "mviz_lightning.batch": {
-        "BatchSchema", "Maskable", "Modalities", "Modality", "Probe", "Reservoir", "Segments", "WordSegments",
-        "parse_modalities", "register",
+        "BatchSchema", "JointSegments", "Maskable", "Modalities", "Modality", "Probe", "Reservoir", "Segmentation",
+        "Segments", "WordSegments", "parse_modalities", "register",
     },
     "mviz_lightning.functional": {
         # contribution shares

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence, unpad_sequence
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_before, as_tensor
@@ -69,6 +70,42 @@ class Listed:
     def write(self, rows: Any, lengths: Lengths) -> Any:
         """Return the rows in a container of the user's kind."""
         return self.container(as_before(row, self.exemplar) for row in rows)
+
+
+@dataclass(frozen=True)
+class PackedSequences:
+    """A :class:`torch.nn.utils.rnn.PackedSequence`."""
+
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the sequence of each example, ``(T, ...)``."""
+        rows, lengths = pad_packed_sequence(node, batch_first=True)
+        return unpad_sequence(rows, lengths, batch_first=True)
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the sequences packed, in the order of the examples."""
+        return pack_sequence(list(rows), enforce_sorted=False)
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A nested tensor.
+
+    Attributes:
+        layout: Its layout: ``torch.jagged`` or ``torch.strided``.
+    """
+
+    layout: torch.layout
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the tensor of each example."""
+        return list(node.unbind())
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the tensors in one nested tensor."""
+        return torch.nested.as_nested_tensor(list(rows), layout=self.layout)
 
 
 @dataclass(frozen=True)

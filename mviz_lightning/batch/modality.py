@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError, at_least, renamed_arguments, require_name
@@ -47,7 +48,8 @@ class Modality:
             it is said.
         lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
             examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
-            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself.
+            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself. Where ``values`` is
+            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each example are real.
         edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
             default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
         grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
@@ -125,7 +127,16 @@ class Modality:
             leaves: Path -> leaf of any number of examples.
         """
         mask = leaves.get(self.mask_leaf or "")
-        return (mask == 0 if self.hiding else mask != 0) if isinstance(mask, Tensor) else None
+        if isinstance(mask, Tensor):
+            return mask == 0 if self.hiding else mask != 0
+        return self._entries_by_length(leaves) if self.mask_leaf is None else None
+
+    def _entries_by_length(self, leaves: Mapping[str, Any]) -> Tensor | None:
+        """Return ``(N, T)`` bool, True at the first entries of each example, as many as ``lengths`` tells."""
+        values, lengths = leaves.get(self.values), leaves.get(self.lengths or "")
+        if not isinstance(values, Tensor) or not isinstance(lengths, Tensor) or values.dim() < 2 or lengths.dim() != 1:
+            return None
+        return torch.arange(values.shape[1]) < lengths.cpu().unsqueeze(1)
 
     @property
     def leaves(self) -> list[str]:

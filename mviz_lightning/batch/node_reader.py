@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.holdings import Holding, Lengths, WholeExamples, with_values
-from mviz_lightning.batch.index import Index
+from mviz_lightning.batch.index import Index, index_of
 from mviz_lightning.batch.outline import Place
 from mviz_lightning.errors import ConfigurationError
 
@@ -59,7 +59,7 @@ class NodeReader:
     def _require_shape(self, path: str, place: Place, shape: Sequence[int]) -> None:
         """Check that an array is as long as the first batch's along the axes of which a part is read."""
         first = self.shapes[place.inner]
-        whole = {} if place.index is None else place.index.whole_axes(len(first))
+        whole = [] if place.index is None else place.index.whole_axes(len(first))
         if len(shape) != len(first) or any(shape[k] != first[k] for k in range(len(first)) if k not in whole):
             raise ConfigurationError(
                 f"{path!r}: the array of an example has the shape {tuple(shape)}, but {first} in the first batch. An "
@@ -113,7 +113,7 @@ class NodeReader:
         if whole is not None:
             array[tuple(map(slice, whole.shape))] = whole
         for index, part in parts:
-            own = {axis: part.shape[first + place] for axis, place in index.whole_axes(len(shape)).items()}
+            own = {axis: part.shape[first + axis] for axis in index.whole_axes(len(shape))}
             sizes = (slice(None),) * first + tuple(slice(own.get(axis)) for axis in range(len(shape)))
             index.put(array[sizes], part, first)
         return array
@@ -126,9 +126,18 @@ class NodeReader:
         axes = [index.whole_axes(len(shape)) for index, _ in parts]
         for axis in range(len(shape)):
             if all(axis in own for own in axes):
-                sizes = [part.shape[first + own[axis]] for own, (_, part) in zip(axes, parts, strict=True)]
+                sizes = [part.shape[first + axis] for _, part in parts]
                 shape[axis] = max(sizes if whole is None else [*sizes, shape[axis]])
         return shape
+
+    def index_of_rest(self, path: str) -> str:
+        """Return, as an index, what is left of an array whose parts are other leaves; ``""`` where it is no index."""
+        place = self.places[path]
+        parts = [one.index for one in self.places.values() if one.inner == place.inner and one.index is not None]
+        if place.index is not None or not parts:
+            return ""
+        covered = [part.covered(self.shapes[place.inner]) for part in parts]
+        return index_of(~torch.stack(covered).any(0))
 
     def tensors(self, batch: Any) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         """Yield the path of a leaf and a tensor of the node that holds it, for all of them.

@@ -94,7 +94,27 @@ class BatchSchema:
 
     def code(self, way: tree.Keys) -> str:
         """Return Python code for a node of the batch: ``batch["inputs"][0]``."""
+        for reader in self.readers:
+            inside = way[len(reader.keys) :]
+            if reader.example is not None and inside and way[: len(reader.keys)] == reader.keys:
+                number = inside[:1] if self.is_of_one_example(way) else ()
+                example = tree.code(reader.example, inside[len(number) :])
+                return f"batch{tree.code(self.template, reader.keys)}{''.join(f'[{n}]' for n in number)}{example}"
         return "batch" + tree.code(self.template, way)
+
+    def is_of_one_example(self, keys: tree.Keys) -> bool:
+        """Tell whether the node at some keys is inside one example of a node that holds whole examples by number."""
+        return any(
+            reader.example is not None
+            and keys[: len(reader.keys)] == reader.keys
+            and isinstance(next(iter(keys[len(reader.keys) :]), None), int)
+            for reader in self.readers
+        )
+
+    def as_written(self, path: str) -> str:
+        """Return the path under which a user can name a leaf: ``x[2:]`` for the rest of ``x`` beside ``x[:2]``."""
+        rest = self._reader_of[path].index_of_rest(path)
+        return f"{path}[{rest}]" if rest else path
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""

@@ -56,22 +56,24 @@ class MeasurementRun:
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     _expensive: list[float] = field(default_factory=list)
 
-    def finish_dry_run(self, missing: str) -> str:
+    def finish_dry_run(self, unknown: str) -> str:
         """End the sanity check: drop what it collected, and raise on all processes what failed on one.
 
         Args:
-            missing: Message where no batch came to the dry run.
+            unknown: Message where there is no such loader; ``""`` where there is.
 
         Returns:
             Why the model cannot be measured in this training; ``""`` where it can.
         """
         try:
-            self.session.check(missing, any)
-            self.session.remarks.say(
+            if unknown:
+                raise ConfigurationError(unknown)
+            self.session.check(complete=False)
+            called = self.session.call and (
                 f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
-                f"{self.session.reused}",
-                noted=False,
+                f"{self.session.reused}"
             )
+            self.session.remarks.say(called, noted=False)
         except Exception as error:
             failure = self.error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
             self.error_policy.warn(f"the monitor is off, since the model could not be tried. {failure}")

@@ -244,7 +244,7 @@ class MultimodalMonitor(Remembering):
         if not trainer.sanity_checking:
             self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
             return self._run.publish(trainer, pl_module)
-        self._run.finish_dry_run(f"dataloader_idx={self.dataloader_idx}: that loader gave no batch; 0 is the first.")
+        self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
         return None
 
     # A test is measured as a validation is.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mviz_lightning.batch import tree
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.history import History
@@ -100,21 +101,33 @@ def positions(trainer: Any, dataloader_idx: int, first: int, count: int, ranks: 
         count: Number of examples in the batch.
         ranks: The processes.
     """
-    own = range(first, first + count)
+    # A distributed sampler gives examples to the processes in turn, and repeats the first ones until all have equally
+    # many. Of any other stream too, no two processes may give an example the same position.
+    interleaved = (position * ranks.count + ranks.rank for position in range(first, first + count))
     sampler = _sampler(trainer, dataloader_idx)
     if ranks.count == 1 or not hasattr(sampler, "num_replicas"):
-        return list(own)
-    # A distributed sampler gives examples to the processes in turn, and repeats the first ones until all have equally
-    # many.
+        return list(interleaved)
     total = len(sampler.dataset)
-    interleaved = (position * ranks.count + ranks.rank for position in own)
     return [position if position < total else None for position in interleaved]
 
 
-def _sampler(trainer: Any, dataloader_idx: int) -> Any:
+def unknown_loader(trainer: Any, dataloader_idx: int) -> str:
+    """Return what is wrong with the index of a loader; ``""`` where there is such a loader."""
+    count = len(_loaders(trainer))
+    if dataloader_idx < count:
+        return ""
+    return f"dataloader_idx={dataloader_idx}: that loader gave no batch; 0 is the first, and {count - 1} the last."
+
+
+def _loaders(trainer: Any) -> list[Any]:
+    """Return the loaders of this validation or test in the order of their indices."""
     loaders = trainer.test_dataloaders if trainer.state.fn.value == "test" else trainer.val_dataloaders
-    flat = loaders if isinstance(loaders, list | tuple) else [loaders]
-    loader = flat[dataloader_idx] if dataloader_idx < len(flat) else None
+    combined = isinstance(loaders, list | tuple | dict)
+    return [loader for _, loader in tree.leaves(loaders)] if combined else [loaders]
+
+
+def _sampler(trainer: Any, dataloader_idx: int) -> Any:
+    loader = dict(enumerate(_loaders(trainer))).get(dataloader_idx)
     return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
 
 

@@ -134,9 +134,15 @@ class TrainerRun:
         with self.session.failures_kept(), timed, trainer_facts.beyond_sanity_check(trainer):
             self.session.dry_run(pl_module, precision, step)
 
-    def finish_dry_run(self, missing: str) -> None:
-        """End the sanity check; without a batch, ``missing`` is the reason why the monitor is off."""
-        self.disabled = self.disabled or self.measurement_run.finish_dry_run(missing)
+    def _share_start(self, trainer: Trainer) -> None:
+        """Let processes that got no batch try the model on the first examples of another one."""
+        step, precision = trainer_facts.step_name(trainer), trainer.precision_plugin.forward_context
+        with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
+            self.session.share_start(trainer.lightning_module, precision, step)
+
+    def finish_dry_run(self, unknown: str) -> None:
+        """End the sanity check; ``unknown`` is the reason why the monitor is off where its loader does not exist."""
+        self.disabled = self.disabled or self.measurement_run.finish_dry_run(unknown)
         self._rearrange()
 
     def _rearrange(self) -> None:
@@ -158,6 +164,7 @@ class TrainerRun:
         results = RunResult(note=self.disabled)
         if (self.schedule.count() if self.fits else True) and not self.disabled:
             explainers = self.schedule.due() if self.fits else self.session.config.explainers
+            self._share_start(trainer)
             results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
             self._rearrange()
         self._keep(results, *moment)

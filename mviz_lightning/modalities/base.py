@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Maskable, Modality, Probe
+from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
+from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import (
     ConfigurationError,
@@ -22,7 +23,8 @@ from mviz_lightning.errors import (
     renamed_arguments,
     renamed_attributes,
 )
-from mviz_lightning.modalities.companions import modality_of
+from mviz_lightning.modalities.companions import with_companions_read
+from mviz_lightning.modalities.typical_values import mean_over
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -34,9 +36,6 @@ REGISTRY: dict[str, type["ModalityType"]] = {}
 
 TYPES_BY_ARGUMENT = {"edges": "graph", "grid": "patches", "boxes": "regions", "sample_rate": "audio"}
 """Argument of a modality -> the type of a modality that has it."""
-
-BASELINE_WORDS = {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}
-"""Baseline -> words that complete "masked parts are ..."."""
 
 
 @renamed_attributes(units="segments")
@@ -60,8 +59,6 @@ class ModalityType(ABC):
     """The value of ``Modality(kind=...)`` that selects this type."""
     default_baseline: ClassVar[str] = "mean"
     """The baseline where ``Modality(baseline=...)`` is not given: ``"mean"`` or ``"zero"``."""
-    integer_baseline: ClassVar[str | None] = None
-    """The same for integers and booleans, where it differs: ``"mode"``, the most frequent value."""
     thumbnail: ClassVar[bool] = True
     """Whether a drawing of thumbnail size can be read. Otherwise small figures list the segments by name."""
 
@@ -73,17 +70,39 @@ class ModalityType(ABC):
 
     def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str, own: Tensor | None = None) -> None:
         self.modality, self.leaves, self.path, self.own = modality, leaves, values, own
-        self.segments: Maskable = self.cut()
+        self.segments: Segmentation = self.cut()
 
     @classmethod
     def fits(cls, values: Any) -> bool:
         """Return whether a leaf looks like this type; used where ``Modality(kind=...)`` is not given."""
         return False
 
+    @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf looks like this type beside further leaves of its modality; by default :meth:`fits`."""
+        return cls.fits(values)
+
     @property
     def values(self) -> Any:
         """The content of all examples, ``(N, ...)``."""
         return self.leaves[self.path]
+
+    @property
+    def companions(self) -> dict[str, Any]:
+        """Path -> leaf for the modality's further leaves: all but the values and the mask."""
+        named = [path for path in self.modality.leaves if path != self.modality.mask_leaf]
+        return {
+            path: leaf
+            for path, leaf in self.leaves.items()
+            if path not in (self.path, self.modality.mask_leaf)
+            and any(path == given or path.startswith(f"{given}.") for given in named)
+        }
+
+    @property
+    def content(self) -> list[str]:
+        """Paths of the leaves that segments stand for: the values, and further leaves that are masked with them."""
+        masked = [part.leaf for part in parts_of(self.segments)]
+        return [self.path, *(path for path in self.companions if path in masked)]
 
     @property
     def mask(self) -> Tensor | None:
@@ -123,7 +142,7 @@ class ModalityType(ABC):
         return torch.as_tensor(values).reshape(len(values), -1)
 
     @abstractmethod
-    def cut(self) -> Maskable:
+    def cut(self) -> Segmentation:
         """Divide the examples into segments: up to ``modality.max_segments`` per example, the same for equal inputs."""
 
     @property
@@ -162,11 +181,16 @@ class ModalityType(ABC):
         """
 
 
-def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
+def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = ()) -> type[ModalityType]:
     """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
 
     A modality with ``edges`` is ``graph``, with a ``grid`` ``patches``, with ``boxes`` ``regions``, and with a
     ``sample_rate`` ``audio``.
+
+    Args:
+        modality: The user's description of the modality.
+        values: The leaf that holds the content.
+        further: The further leaves of the modality.
 
     Raises:
         ConfigurationError: No modality type has this name, or the leaf looks like none.
@@ -177,12 +201,32 @@ def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
         if getattr(modality, argument) is not None:
             return _registered_type(name)
     for modality_type in reversed(REGISTRY.values()):
-        if modality_type.fits(values):
+        if modality_type.fits_beside(values, further if modality.decode is None else ()):
             return modality_type
     raise ConfigurationError(
         f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; name the kind: "
         f"Modality({modality.values!r}, kind=...)."
     )
+
+
+def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> type[ModalityType]:
+    """Return the type of one of a schema's modalities in some leaves; errors as for :func:`modality_type_of`."""
+    path, *further = schema.values[name]
+    return modality_type_of(modality_in(schema, leaves, name), leaves[path], [leaves[other] for other in further])
+
+
+def modality_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: Tensor | None = None) -> Modality:
+    """Return one of a schema's modalities with the edges or the grid that its leaves show.
+
+    Args:
+        schema: The batch's schema.
+        leaves: Path -> leaf.
+        name: Name of the modality.
+        own: ``(N, ...)`` in the shape of the content, False where an example was padded; None where none was.
+    """
+    path, *further = schema.values[name]
+    shown = {one: leaves[one] for one in (path, *further)}
+    return with_companions_read(schema.modalities[name], path, shown, own)
 
 
 def _registered_type(name: str) -> type[ModalityType]:
@@ -208,16 +252,17 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
     """
     found = {}
     for name in probe.schema.modalities:
-        path = probe.schema.values[name][0]
-        modality = modality_of(probe, name)
+        path, *further = probe.schema.values[name]
+        own = probe.own_entries(path)
+        modality = modality_in(probe.schema, probe.leaves, name, own)
         try:
-            modality_type = modality_type_of(modality, probe.leaves[path])
+            modality_type = modality_type_of(modality, probe.leaves[path], [probe.leaves[other] for other in further])
         except ConfigurationError as error:
             if modality.kind is not None:
                 raise
             warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
             continue
-        found[name] = modality_type(modality, probe.leaves, path, probe.own_entries(path))
+        found[name] = modality_type(modality, probe.leaves, path, own)
     return found
 
 
@@ -228,9 +273,8 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
     Args:
         modality_type: Its ``default_baseline``, or the ``baseline`` of its modality, decides.
         values: ``(N, ...)``, all examples.
-        dims: Axes over which ``"mean"`` is taken; for ``"mode"``, the first ones.
-        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count. For
-            ``"mode"`` it has size 1 behind ``dims``.
+        dims: Axes over which ``"mean"`` is taken.
+        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count.
 
     Returns:
         Broadcastable to ``values``, of the same element type.
@@ -239,41 +283,24 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
         ConfigurationError: The baseline is another text than ``"zero"`` and ``"mean"``.
     """
     chosen = _chosen_baseline(modality_type)
-    if chosen == "mode":
-        return _mode(values, len(dims), mask)
     if chosen == "zero":
         return torch.zeros([1] * values.dim(), dtype=values.dtype)
     if chosen == "mean":
-        counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
-        weights = counts.double()
-        total = weights.sum(list(dims), keepdim=True).clamp(min=1)
-        return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
+        return mean_over(values, dims, mask)
     if isinstance(chosen, str):
         path = modality_type.modality.values
         raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")
     return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
 
 
-def _mode(values: Tensor, dims: int, mask: Tensor | None) -> Tensor:
-    """Return the most frequent value of each column behind the first ``dims`` axes; 0 where none counts."""
-    rows = values.flatten(0, dims - 1)
-    found = rows if mask is None else rows[mask.bool().flatten()]
-    column = found.long().mode(0).values if len(found) else rows.new_zeros(rows.shape[1:])
-    return column.to(values.dtype).view(*[1] * dims, *rows.shape[1:])
-
-
 def _chosen_baseline(modality_type: ModalityType) -> str | float:
-    given, of_integers = modality_type.modality.baseline, modality_type.integer_baseline
-    if given is None and of_integers is not None and not modality_type.values.is_floating_point():
-        return of_integers
+    given = modality_type.modality.baseline
     return modality_type.default_baseline if given is None else given
 
 
 def _baseline_in_words(baseline: str | float) -> str:
     if isinstance(baseline, str):
-        return {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}.get(
-            baseline, baseline
-        )
+        return {"zero": "0", "mean": "the examples' mean", "blur": "blurred"}.get(baseline, baseline)
     return f"{baseline:g}"
 
 

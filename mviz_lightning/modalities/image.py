@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -198,7 +198,7 @@ class Image(ModalityType):
 
     def _index(self, example: int) -> npt.NDArray[Any]:
         """Return the segment of every pixel of the drawing, ``(h, w)``; -1 where there is none."""
-        index = self.segments.index  # type: ignore[attr-defined]
+        index = cast("Segments", self.segments).index
         row = index[example if len(index) > 1 else 0]
         shown = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row)[self._area(example)]
         pixels: npt.NDArray[Any] = shown.numpy()

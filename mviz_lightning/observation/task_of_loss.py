@@ -45,7 +45,9 @@ def task_of(event: Event, rows: Tensor | None, labels: Tensor | None) -> Task | 
     if event.name in CLASSES:
         return "multiclass" if outputs > 1 else None
     if event.name in LABELS:
-        exclusive = labels is not None and outputs > 1 and len(labels) > 1 and one_each(labels)
+        if outputs > 1 and labels is not None and len(labels) == 1:
+            return None  # all labels tell, once they are read; those of one example may be one-hot by chance
+        exclusive = labels is not None and outputs > 1 and one_each(labels)
         return "multiclass" if exclusive else "multilabel" if outputs > 1 else "binary"
     return None
 

@@ -241,7 +241,7 @@ def _report(session: Session) -> ShareReport:
         session.pop_notes(),
         found.advice,
         runs,
-        DrawingContext(session.modality_types, Labels(session.task, config.class_names)),
+        DrawingContext(session.modality_types, Labels(session.task, config.class_names), unmasked=session.unmasked),
     )
 
 

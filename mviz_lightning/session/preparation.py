@@ -14,7 +14,6 @@ from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.shape_choice import ShapeChoice
-from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.observed_step import ObservedStep, StepObserver
 from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
@@ -25,8 +24,7 @@ from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.saved_probe import Collected
-
-NO_BATCH = "no validation batch came from the loader that dataloader_idx= names; 0 is the first."
+from mviz_lightning.session.shared_start import NO_BATCH, NoBatchError, start_of_another
 
 
 @dataclass
@@ -208,9 +206,9 @@ class Preparation:
         with self.failures_kept():
             seen = None if step is None else self._seen(module, trial, precision, step)
             self._tried = self._dry_run.run(module, trial, precision, seen)
-            self._sampler.drop_trial()
-            if self._tried.observed is not None and self.config.target is None:
-                self._sampler.label_by(partial(self._tried.observed.labelled, module=module))
+            observed = self._tried.observed
+            if observed is not None and self.config.target is None:
+                self._sampler.label_by(partial(observed.labelled, module=module), observed.path)
 
     def _seen(self, module: nn.Module, trial: Probe, precision: ContextFactory, step: StepFunction) -> ObservedStep:
         record = self._observer.pop_record()
@@ -218,15 +216,24 @@ class Preparation:
             return ObservedStep.replayed(module, step, trial, precision)
         return ObservedStep.recorded(step, record)
 
-    def check(self, missing: str = NO_BATCH, enough: Callable[[list[bool]], bool] = all) -> None:
+    def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
+        """Try the model on the first examples of another process if this one got none; all processes must call it."""
+        start = start_of_another(self._sampler.trial, self.ranks, self.config.modalities)
+        if start is not None and self._sampler.schema is None:
+            with self.failures_kept():
+                self._sampler.start_from(start)
+                self._take(self._sampler.restore())
+            self.dry_run(module, precision, step)
+
+    def check(self, *, complete: bool = True) -> None:
         """Raise, on all processes, what failed on any so far.
 
         Args:
-            missing: Message where no batch came to the dry run.
-            enough: Whether all processes must have done a dry run (``all``), or one of them (``any``).
+            complete: Whether all processes must have done a dry run.
 
         Raises:
             ConfigurationError: The model or the batches cannot be used.
+            NoBatchError: No batch came to a dry run.
             RuntimeError: The user's own step tells the processes different things.
         """
         failure, self._failure = self._failure, None
@@ -234,8 +241,8 @@ class Preparation:
             if failure is not None:
                 raise failure
         facts = self.ranks.gather(None if self._tried is None else self._tried.facts)
-        if not enough([one is not None for one in facts]):
-            raise ConfigurationError(missing)
+        if complete and None in facts:
+            raise NoBatchError(NO_BATCH)
         if len({one for one in facts if one is not None}) > 1:  # they would wait for one another for ever
             raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
 
@@ -252,6 +259,7 @@ class Preparation:
         collected, _ = self._ready()
         restored = all(self.ranks.gather(collected.restored))
         self._collected = collected if restored == collected.restored else replace(collected, restored=restored)
+        self._sampler.drop_trial()
         self.remarks.say(read_as_padding_masks(self.config.modalities, collected.probe.schema))
 
     def fit_shapes(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
 from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, first_examples, strings_of, with_masks_told
+from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.raw_inputs import require_single
@@ -26,6 +27,10 @@ REFERENCE_BYTES = 256 * 2**20
 needs."""
 
 CHANGED = "the validation set or its order changed since the checkpoint"
+REPEATED = (
+    "{repeated} of {sampled} sampled validation examples repeat others and count once: the loader draws with replacement, "
+    "starts over, or gives several processes the same examples"
+)
 DAMAGED = "the checkpoint does not tell which examples it was"
 
 
@@ -36,7 +41,8 @@ class ProbeSampler:
     Attributes:
         config: What is measured.
         saved: The probe of the checkpoint that was loaded.
-        trial: Copies of the first batch's first examples; None before the first batch and after the dry run.
+        trial: Copies of the first batch's first examples; None before the first batch, and once
+            the examples are fixed.
         schema: Where everything lies in a batch; None until the first.
         kin: Path of the leaf that tells which examples are kin; None where none is asked for.
         available: Number of validation examples, if all of them were kept; None where there may be more.
@@ -50,6 +56,7 @@ class ProbeSampler:
     available: int | None = None
     _reservoir: Reservoir | None = None
     _labelled: Callable[[Probe], Probe] | None = None
+    _label_path: str | None = None
     _label_names: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
@@ -85,9 +92,19 @@ class ProbeSampler:
                 f"{', '.join(schema.paths)}."
             )
 
-    def label_by(self, labelled: Callable[[Probe], Probe]) -> None:
-        """Give the examples their labels by a function from now on: they are no leaf that the user named."""
-        self._labelled = labelled
+    def label_by(self, labelled: Callable[[Probe], Probe], path: str | None) -> None:
+        """Give the examples their labels by a function from now on: they are no leaf that the user named.
+
+        Args:
+            labelled: Gives a probe its labels.
+            path: Path of the only leaf that they are made from; None where there are several, or none is known.
+        """
+        self._labelled, self._label_path = labelled, path
+
+    def start_from(self, trial: Probe) -> None:
+        """Take the first examples of another process, and where everything lies in its batches."""
+        self.schema, self.trial = replace(trial.schema, modalities=self.config.modalities), trial
+        self._require_kin(self.schema)
 
     def drop_trial(self) -> None:
         """Free the examples of the dry run."""
@@ -127,7 +144,9 @@ class ProbeSampler:
         Raises:
             ConfigurationError: There are too few examples.
         """
-        chosen, rows = self._gathered(ranks)
+        sampled, rows = self._gathered(ranks)
+        with ranks.raise_on_all_ranks():
+            chosen = self._once_each(sampled, rows)
         wanted = chosen + sorted(set(self.config.pin) - set(chosen))
         positions, pool = [position for position in wanted if position in rows], len(chosen)
         fusion_share = max(ranks.gather(fusion_share))
@@ -136,7 +155,10 @@ class ProbeSampler:
             probe, digest = self._joined([rows[position] for position in positions], pool, fusion_share)
         probe = replace(probe, label_names=names)
         self._reservoir = None
-        return self._compared(probe, positions, pool, digest)
+        collected = self._compared(probe, positions, pool, digest)
+        repeated = len(sampled) - len(chosen)
+        notes = [REPEATED.format(repeated=repeated, sampled=len(sampled))] if repeated else []
+        return replace(collected, notes=[*notes, *collected.notes])
 
     def _gathered(self, ranks: Ranks) -> tuple[list[int], dict[int, Example]]:
         """Return the positions of the sample, and the rows of the sample and of the pinned examples."""
@@ -147,6 +169,22 @@ class ProbeSampler:
         self.available = len(chosen) if len(chosen) < capacity else None
         wanted = [*chosen, *sorted(set(self.config.pin) - set(chosen))]
         return chosen, {place: row for found in ranks.gather(reservoir.rows(wanted)) for place, row in found.items()}
+
+    def _once_each(self, sampled: list[int], rows: Mapping[int, Example]) -> list[int]:
+        """Return the positions without those of repeated examples, where enough for two groups are left."""
+        if self.schema is None:
+            return sampled
+        found = first_occurrences(self.schema, [rows[place] for place in sampled], self._label_leaves(self.schema))
+        chosen = [sampled[index] for index in found]
+        if len(chosen) < 2 * self.config.base_grouping.size:
+            return sampled
+        self.available = None if self.available is None else len(chosen)
+        return chosen
+
+    def _label_leaves(self, schema: BatchSchema) -> list[str]:
+        """Return the paths of the leaves that labels are made from; all of no modality where nothing tells."""
+        path = schema.target or self._label_path
+        return schema.unowned if path is None and self._labelled is not None else [] if path is None else [path]
 
     def _joined(self, rows: Sequence[Example], pool: int, fusion_share: float) -> tuple[Probe, str]:
         if self.schema is None:

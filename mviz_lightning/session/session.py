@@ -1,7 +1,7 @@
 """The runs of one validation set: what is measured on its fixed examples, and the explanations of single ones."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,7 +66,7 @@ class Session(LabelledSession):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._trained_check = TrainedCheck(self._dry_run.named)
+        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked)
 
     def run(self) -> Measurement:
         """Measure the model as it is now.
@@ -88,6 +88,7 @@ class Session(LabelledSession):
         with self.ranks.raise_on_all_ranks():
             outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
         self._trained_check.run(outputs, evaluator, probe, tried.call, self.ranks)
+        self._dry_run.unmasked.report(self.remarks)
         outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
         self._reading.leave_out(outputs, shares.task, self.ranks)
@@ -174,6 +175,11 @@ class Session(LabelledSession):
         self._tried, self._runner = model, None
         if model.observed is not None:
             self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
+
+    @property
+    def unmasked(self) -> Mapping[str, Sequence[str]]:
+        """Modality -> its leaves that are never masked although they change the outputs."""
+        return {name: tuple(paths) for name, paths in self._dry_run.unmasked.found.items()}
 
     @property
     def explainable(self) -> bool:

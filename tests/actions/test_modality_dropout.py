@@ -155,3 +155,11 @@ def test_a_batch_without_the_leaves_is_refused_by_name():
 def test_impossible_probabilities_are_refused(p):
     with pytest.raises(ConfigurationError, match=r"ModalityDropout\(p=.*give a number, from 0 to 1, for example 0.5"):
         ModalityDropout(p)
+
+
+def test_all_columns_of_a_modality_with_several_leaves_are_hidden():
+    batch = {"cont": torch.rand(6, 2) + 5, "cat": torch.tensor([3, 1, 3, 2, 3, 0]), "other": torch.rand(6, 2)}
+    changed = ModalityDropout(1).change_batch(batch, alarms({"x": ["cont", "cat"], "other": "other"}, "other"), 0)
+    assert not changed["cont"].any()
+    assert changed["cat"].tolist() == [3] * 6
+    assert changed["other"] is batch["other"]

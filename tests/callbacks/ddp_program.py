@@ -69,7 +69,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "one_group_each": {"num_examples": 24, "measures": MEASURES[:2]},  # three groups for two ranks
     "idle": {"num_examples": 16, "measures": MEASURES[:2]},  # two groups for three ranks
     "idle_auroc": {"num_examples": 16, "score": MulticlassAUROC(3)},
-    "empty": {},
+    **dict.fromkeys(("empty", "empty_first", "dealt", "unsharded"), {"target": None, "reference": 200}),
     "raises": {"predict": broken_on_second_rank},
     "unprintable": {"predict": unprintable_on_second_rank},
     "spawned": {"explainers": EXPLAINED},
@@ -110,15 +110,35 @@ class Scheduled(Synced):
         self.alpha *= 2
 
 
-MODULES = {"observed_replay": Scheduled} | dict.fromkeys(("unobserved", "observed", "observed_uneven"), Synced)
+MODULES: dict[str, Any] = {"observed_replay": Scheduled} | dict.fromkeys(("unobserved", "observed", "observed_uneven"), Synced)
 """Scenario -> its model, if it is not the usual one."""
 
 
-class Sharded(IterableDataset[Any]):
-    """Gives all its examples to the first rank."""
+def rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+class Stream(IterableDataset[Any]):
+    """A stream without a length: of all examples, those that a rank gets."""
+
+    def __init__(self, mine: Any) -> None:
+        self.mine = mine
 
     def __iter__(self) -> Any:
-        return iter(examples(64, seed=1) if int(os.environ.get("LOCAL_RANK", "0")) == 0 else ())
+        return iter(list(examples(64, seed=1))[self.mine()])
+
+
+NOTHING, EVERYTHING = slice(0, 0), slice(None)
+
+
+def streams(devices: int) -> dict[str, Any]:
+    """Return which of the examples a stream gives to this rank."""
+    return {
+        "empty": lambda: EVERYTHING if rank() == 0 else NOTHING,
+        "empty_first": lambda: EVERYTHING if rank() == devices - 1 else NOTHING,
+        "dealt": lambda: slice(rank(), None, devices),
+        "unsharded": lambda: EVERYTHING,
+    }
 
 
 def explained(name: str, step: int, explanations: Any) -> dict[str, Any]:
@@ -178,11 +198,11 @@ def main(scenario: str, folder: Path, devices: int) -> None:
     monitored = () if scenario == "unobserved" else (watch, stop)
     chosen = trainer(folder, Keep(folder, watch), *monitored, **settings)
     validation = DataLoader(examples(61 if "uneven" in scenario else 64, seed=1), batch_size=16 // devices)
-    if scenario == "empty":
-        validation = DataLoader(Sharded(), batch_size=8)
+    if scenario in streams(devices):
+        validation = DataLoader(Stream(streams(devices)[scenario]), batch_size=16 // devices)
     try:
         module = MODULES.get(scenario, Toy)()
-        if scenario in ("plain", "explained", "all_methods", "uneven", "one_group_each", "idle", "subsets"):
+        if scenario in ("plain", "explained", "all_methods", "uneven", "one_group_each", "idle", "subsets", *streams(devices)):
             chosen.validate(module, validation, verbose=False)
         chosen.fit(module, loader(), validation)
     except Exception as error:

@@ -14,8 +14,9 @@ COST = ("seconds", "rows", "overhead")
 
 
 TOGETHER = (
-    (1, ("plain", "explained", "subsets")),
+    (1, ("plain", "explained", "subsets", "unsharded")),
     (2, ("plain", "explained", "subsets", "empty", "raises", "unprintable", "unobserved", "observed")),
+    (2, ("empty_first", "dealt", "unsharded")),
     (2, ("observed_uneven", "observed_replay")),
     (1, ("all_methods", "uneven", "one_group_each", "idle")),
     (2, ("all_methods", "uneven", "one_group_each")),
@@ -158,20 +159,31 @@ def test_callbacks_are_handed_to_processes_that_are_spawned(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scenario", "devices", "note"),
-    [
-        ("empty", 2, "no validation batch came from"),
-        pytest.param(
-            "idle_auroc",
-            3,
-            "score=MulticlassAUROC keeps predictions, and this process has no labelled group",
-            marks=SLOW,
-        ),
-    ],
+    "scenario",
+    ["empty", *(pytest.param(one, marks=SLOW) for one in ("empty_first", "dealt", "unsharded"))],
 )
-def test_a_rank_without_work_hangs_nobody(ran, scenario, devices, note):
-    folder = ran(scenario, devices)
-    assert all(note in heard for rank in range(devices) for heard in seen(folder, rank)["notes"])
+def test_streams_without_a_length_are_read_on_several_processes_as_on_one(ran, scenario):
+    """One process gets no example at all, each gets its share, or all get all: the fixed examples are the same 64."""
+    alone, found = seen(ran("unsharded", 1), 0), [seen(ran(scenario, 2), rank) for rank in range(2)]
+    assert sorted(found[0]["probe"]) == sorted(found[1]["probe"]) == sorted(alone["probe"])
+    expected = without_cost(alone["validated"][0])
+    assert expected["agreement"] == 1
+    assert [without_cost(one["validated"][0]) for one in found] == [expected, expected]
+    for validation in range(2):
+        first, second = (without_cost(one["rows"][validation]) for one in found)
+        assert first == second
+        assert first["total/text"] > 0
+    assert found[0]["weights"] == found[1]["weights"]
+    repeated = "64 of 128 sampled validation examples repeat others" if scenario == "unsharded" else ""
+    assert repeated in found[0]["notes"][0]
+    assert found[0]["notes"][1] == ""
+
+
+@pytest.mark.slow
+def test_a_rank_without_work_hangs_nobody(ran):
+    note = "score=MulticlassAUROC keeps predictions, and this process has no labelled group"
+    folder = ran("idle_auroc", 3)
+    assert all(note in heard for rank in range(3) for heard in seen(folder, rank)["notes"])
     assert len(seen(folder, 0)["notes"]) == 2
 
 

@@ -309,7 +309,7 @@ def test_a_training_that_ends_before_its_first_validation_says_so(tmp_path):
 
 
 def test_a_loader_that_does_not_exist_is_said_in_the_sanity_check(tmp_path):
-    with pytest.raises(ConfigurationError, match="dataloader_idx=1: that loader gave no batch; 0 is the first"):
+    with pytest.raises(ConfigurationError, match="dataloader_idx=1: that loader gave no batch; 0 is the first, and 0"):
         fit(tmp_path, monitor(dataloader_idx=1))
 
 

@@ -110,7 +110,7 @@ def test_more_parts_than_segments_leave_a_segment_for_the_rest() -> None:
     ("values", "options", "masked", "words"),
     [
         (torch.tensor([[1.0, 3.0, 9.0], [2.0, 99.0, 99.0]]), {}, 3.75, "the examples' mean"),
-        (torch.tensor([[6, 8, 6], [7, 1, 1]]), {}, 6, "the most frequent value"),
+        (torch.tensor([[6, 8, 6], [7, 1, 1]]), {}, 6, "the most frequent type"),
         (torch.tensor([[6, 8, 6], [7, 1, 1]]), {"baseline": "zero"}, 0, "0"),
         (torch.tensor([[6, 8, 6], [7, 1, 1]]), {"baseline": 119}, 119, "119"),
         (torch.tensor([[1.0, 3.0, 9.0], [2.0, 99.0, 99.0]]), {"baseline": "zero"}, 0, "0"),

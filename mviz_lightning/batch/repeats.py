@@ -1,0 +1,31 @@
+"""Examples that a stream gives more than once: by a sampler with replacement, or because it starts over."""
+
+from collections.abc import Iterable, Sequence
+
+from mviz_lightning.batch.probe import fingerprint
+from mviz_lightning.batch.reservoir import Example
+from mviz_lightning.batch.schema import BatchSchema
+
+
+def first_occurrences(schema: BatchSchema, rows: Sequence[Example], labels: Iterable[str]) -> list[int]:
+    """Return the indices of the examples that repeat no earlier one.
+
+    An example repeats another if their modalities and labels are equal, and if a modality identifies examples: equal
+    entries of it are only found in examples that are equal as a whole. Where no modality does, as in tables of a few
+    discrete columns, different examples can be equal, and all stay.
+
+    Args:
+        schema: The batch's schema.
+        rows: The examples.
+        labels: Paths of the leaves that the labels are made from.
+    """
+    owned = [path for paths in schema.values.values() for path in paths]
+    whole = _digests(rows, {*owned, *labels})
+    first = {digest: index for index, digest in reversed(list(enumerate(whole)))}
+    identified = any(len(set(_digests(rows, paths))) == len(first) for paths in schema.values.values())
+    return sorted(first.values()) if identified else list(range(len(rows)))
+
+
+def _digests(rows: Sequence[Example], paths: Iterable[str]) -> list[str]:
+    chosen = sorted(paths)
+    return [fingerprint({path: row[path] for path in chosen}) for row in rows]

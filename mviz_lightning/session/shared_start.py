@@ -1,0 +1,60 @@
+"""A process that got no batch takes part with the first examples of another one."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.probe import NO_GROUPS, with_masks_told
+from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.errors import ConfigurationError, describe_error
+
+
+NO_BATCH = (
+    "no validation batch came from the loader that dataloader_idx= names; 0 is the first. A loader needs examples, and it "
+    "must start anew at each validation: give a DataLoader, or a class whose __iter__ does that, in place of a generator."
+)
+
+
+class NoBatchError(RuntimeError):
+    """No batch came to be measured: a fact of the data, and no wrong configuration."""
+
+
+def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, Modality]) -> Probe | None:
+    """Return the first examples of the first process that has any; None where all processes have some, or none has.
+
+    All processes must call it.
+
+    Args:
+        own: First examples of this process; None where it got no batch.
+        ranks: The processes.
+        modalities: Name -> modality, which are not sent: their tokenizers may be large.
+
+    Raises:
+        ConfigurationError: The examples cannot be sent.
+    """
+    lacking = ranks.gather(own is None)
+    if all(lacking) or not any(lacking):
+        return None
+    sender = lacking.index(False)
+    sent = ranks.gather(_packed(own) if ranks.rank == sender else b"")[sender]
+    if isinstance(sent, str):
+        raise ConfigurationError(
+            f"rank {lacking.index(True)} got no validation batch, and the first one of rank {sender} cannot be sent to "
+            f"it ({sent}). Give each process a batch, or let the batches hold what pickle takes."
+        )
+    schema, leaves = pickle.loads(sent)  # noqa: S301 - of a process of the same run
+    return with_masks_told(Probe(replace(schema, modalities=modalities), leaves, NO_GROUPS))
+
+
+def _packed(own: Probe | None) -> bytes | str:
+    """Return first examples as bytes, or why they have none: an error here must not keep the others waiting."""
+    if own is None:
+        return b""
+    schema: BatchSchema = replace(own.schema, modalities={})
+    leaves: dict[str, Any] = {path: own.leaves[path] for path in schema.owners}
+    try:
+        return pickle.dumps((schema, leaves))
+    except Exception as error:  # a batch may hold anything
+        return describe_error(error)
