@@ -158,7 +158,7 @@ class _Learner:
         owners |= dict.fromkeys(other_leaves(self._nodes, self.size, [*owners, *derived]), 0)
         readers = tuple(self._readers(owners))
         ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
-        template = moved(tree.replace(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
+        template = moved(tree.shell(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
         return Learned(owners, values, readers, tuple(self._packed.derived), template)
 
     def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
@@ -227,7 +227,7 @@ def _split_and_join(node: Any, examples: Sequence[Any]) -> tuple[Callable[[Any],
 
 def _emptied(example: Any, inner: Iterable[tree.Keys]) -> Any:
     """Return a copy of an example whose values at some keys take no memory."""
-    return tree.replace(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
+    return tree.shell(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:
