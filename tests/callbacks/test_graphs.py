@@ -153,10 +153,12 @@ def test_the_same_graphs_within_a_dict_have_the_same_shares() -> None:
     rows = molecules()
     plain = [Data(x=row.x, edge_index=row.edge_index) for row in rows]
     batch = {"graph": Batch.from_data_list(plain), "tab": torch.cat([row.tab for row in rows])}
+    batch["y"] = torch.cat([row.y for row in rows])
     report = explain(
         OfDict(module),
         [batch],
         modalities={"graph": Modality("graph"), "table": "tab"},
+        target="y",
         predict=lambda module, batch: module(batch),
         task="regression",
         num_examples=COUNT,
