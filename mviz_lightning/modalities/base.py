@@ -20,11 +20,10 @@ from mviz_lightning.errors import (
     ConfigurationError,
     MonitorWarning,
     message_of,
-    renamed_arguments,
     renamed_attributes,
 )
 from mviz_lightning.modalities.companions import with_companions_read
-from mviz_lightning.modalities.typical_values import mean_over
+from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class ModalityType(ABC):
     @property
     def baseline(self) -> str:
         """What a masked segment becomes, in words that complete "masked parts are ..."."""
-        return _baseline_in_words(_chosen_baseline(self))
+        return baseline_in_words(chosen_baseline(self))
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the names of an example's segments; with ``inputs=False``, names that do not reveal the input."""
@@ -200,7 +199,10 @@ def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = (
     for argument, name in TYPES_BY_ARGUMENT.items():
         if getattr(modality, argument) is not None:
             return _registered_type(name)
+    timed = modality.time_axis is not None or modality.rate is not None
     for modality_type in reversed(REGISTRY.values()):
+        if modality_type.name == "tabular" and timed:
+            continue  # (N, 1, D) may be one channel
         if modality_type.fits_beside(values, further if modality.decode is None else ()):
             return modality_type
     raise ConfigurationError(
@@ -264,44 +266,6 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
             continue
         found[name] = modality_type(modality, probe.leaves, path, own)
     return found
-
-
-@renamed_arguments(kind="modality_type")
-def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
-    """Return the baseline: the values that masked entries get.
-
-    Args:
-        modality_type: Its ``default_baseline``, or the ``baseline`` of its modality, decides.
-        values: ``(N, ...)``, all examples.
-        dims: Axes over which ``"mean"`` is taken.
-        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count.
-
-    Returns:
-        Broadcastable to ``values``, of the same element type.
-
-    Raises:
-        ConfigurationError: The baseline is another text than ``"zero"`` and ``"mean"``.
-    """
-    chosen = _chosen_baseline(modality_type)
-    if chosen == "zero":
-        return torch.zeros([1] * values.dim(), dtype=values.dtype)
-    if chosen == "mean":
-        return mean_over(values, dims, mask)
-    if isinstance(chosen, str):
-        path = modality_type.modality.values
-        raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")
-    return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
-
-
-def _chosen_baseline(modality_type: ModalityType) -> str | float:
-    given = modality_type.modality.baseline
-    return modality_type.default_baseline if given is None else given
-
-
-def _baseline_in_words(baseline: str | float) -> str:
-    if isinstance(baseline, str):
-        return {"zero": "0", "mean": "the examples' mean", "blur": "blurred"}.get(baseline, baseline)
-    return f"{baseline:g}"
 
 
 def found_in(leaf: Any) -> str:

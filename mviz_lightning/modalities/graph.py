@@ -11,12 +11,13 @@ from torch import Tensor
 from mviz_lightning.batch import Segmentation, Segments
 from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, fill, found_in
+from mviz_lightning.modalities.base import ModalityType, found_in
 from mviz_lightning.modalities.companions import last_name
 from mviz_lightning.modalities.graph_layout import along_main_axes, layout
 from mviz_lightning.modalities.segment_names import feature_names
 from mviz_lightning.modalities.segmentation import clusters
 from mviz_lightning.modalities.step_leaf import masked_with, most_frequent_entry
+from mviz_lightning.modalities.typical_values import fill
 from mviz_lightning.plotting.node_link import draw_node_link
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 from mviz_lightning.plotting.panels import COLOURS

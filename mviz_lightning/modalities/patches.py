@@ -14,12 +14,13 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import fill, found_in
+from mviz_lightning.modalities.base import found_in
 from mviz_lightning.modalities.companions import patch_totals
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image
 from mviz_lightning.modalities.patch_pixels import PatchFormat, patch_format
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.tiles import extent, sheet, shelves
+from mviz_lightning.modalities.typical_values import fill
 
 READ_PICTURES = 32
 """Number of pictures from which the format of patches is read."""

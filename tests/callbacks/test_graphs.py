@@ -136,6 +136,10 @@ def test_the_parts_of_a_prediction_are_those_of_rows_built_by_hand() -> None:
         assert one.unimodal == pytest.approx(slow.unimodal_contribution(grid)[place, 0], abs=1e-5)
         assert len(one.parts["graph"].unimodal) == len(molecules()[explained.position].x)
         assert len(one.parts["table"].unimodal) == COLUMNS
+    assert {name: one.name for name, one in attached._run.session.modality_types.items()} == {
+        "graph": "graph",
+        "table": "tabular",
+    }
 
 
 def test_pictures_are_written_at_the_usual_place() -> None:
