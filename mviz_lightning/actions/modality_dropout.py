@@ -12,9 +12,7 @@ from mviz_lightning.batch import BatchSchema, Modality
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.rows import plain_tensors, to_device
 from mviz_lightning.modalities import Text
-from mviz_lightning.modalities.base import ModalityType
-from mviz_lightning.modalities.companions import with_companions_read
-from mviz_lightning.modalities.type_choice import type_in
+from mviz_lightning.modalities.base import ModalityType, type_in
 
 
 class ModalityDropout(Action):
@@ -73,7 +71,7 @@ def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Ten
     path = schema.values[name][0]
     own = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
     modality_type = type_in(schema, own, name)
-    modality = _whole(with_companions_read(schema.modalities[name], path, own), modality_type, own[path])
+    modality = _whole(schema.modalities[name], modality_type, own[path])
     segments = modality_type(modality, {**leaves, **own}, path).segments
     count = max((segments.count(example) for example in range(len(rows))), default=0)
     kept = ~rows.unsqueeze(1).expand(-1, max(count, 1))

@@ -17,7 +17,7 @@ from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.modalities.type_choice import modality_types_of
+from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
