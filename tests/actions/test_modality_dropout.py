@@ -155,3 +155,11 @@ def test_a_batch_without_the_leaves_is_refused_by_name():
 def test_impossible_probabilities_are_refused(p):
     with pytest.raises(ConfigurationError, match=r"ModalityDropout\(p=.*give a number, from 0 to 1, for example 0.5"):
         ModalityDropout(p)
+
+
+def test_examples_that_lack_a_modality_keep_the_others_and_so_do_batches():
+    image, text = torch.ones(6, 2), torch.tensor([[1.0, 2.0]] * 3 + [[float("nan")] * 2] * 3)
+    found = ModalityDropout(1.0).change_batch({"image": image, "text": text}, alarms(["image", "text"], "text"), 0)
+    assert found["image"].tolist() == [[0.0, 0.0]] * 3 + [[1.0, 1.0]] * 3
+    lacking = {"image": image, "text": None}
+    assert ModalityDropout(1.0).change_batch(lacking, alarms(["image", "text"], "text"), 0) is lacking
