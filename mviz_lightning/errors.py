@@ -3,7 +3,7 @@
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
 from pkgutil import resolve_name
@@ -103,6 +103,12 @@ def listed(name: str, given: Any) -> tuple[Any, ...]:
     if not isinstance(given, Iterable):
         raise ConfigurationError(f"{name}={given!r}: give a list; [x] for a single x, [] for none.")
     return tuple(given)
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them: ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def require_name(argument: str, name: str) -> str:

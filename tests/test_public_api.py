@@ -22,8 +22,8 @@ PUBLIC = {
         "StopTraining",
     },
     "mviz_lightning.batch": {
-        "BatchSchema", "Maskable", "Modalities", "Modality", "Probe", "Reservoir", "Segments", "WordSegments",
-        "parse_modalities", "register",
+        "BatchSchema", "JointSegments", "Maskable", "Modalities", "Modality", "Probe", "Reservoir", "Segmentation",
+        "Segments", "WordSegments", "parse_modalities", "register",
     },
     "mviz_lightning.functional": {
         # contribution shares
@@ -52,7 +52,8 @@ PUBLIC = {
         "gaussian_kernel", "kernel_ridge_predictions", "standardised_kernel",
     },
     "mviz_lightning.kinds": {
-        "Audio", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill",
+        "Audio", "Graph", "Image", "ModalityType", "Patches", "Regions", "Series", "Tabular", "Text", "Video", "blocks",
+        "fill",
     },
     "mviz_lightning.metrics": {
         "ContributionShares", "EMAPGap", "GradedAccuracy", "InterSHAP", "LabelRankingAveragePrecision",

@@ -1,6 +1,6 @@
 """Hide the other modalities in some training examples."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +9,13 @@ from torch import Tensor
 
 from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
 from mviz_lightning.batch import BatchSchema, Modality
+from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.presence import gaps_of, nodes_of, present_examples
 from mviz_lightning.batch.rows import plain_tensors, to_device
 from mviz_lightning.modalities import Text
-from mviz_lightning.modalities.base import modality_type_of
+from mviz_lightning.modalities.base import ModalityType
+from mviz_lightning.modalities.companions import with_companions_read
+from mviz_lightning.modalities.type_choice import type_in
 
 
 class ModalityDropout(Action):
@@ -66,29 +69,29 @@ class ModalityDropout(Action):
         drawn &= present_examples(schema, leaves).all(1)
         if not alarms.others or not drawn.any():
             return batch
-        changed = (_hidden(schema, leaves, name, drawn) for name in alarms.others)
+        changed = [pair for name in alarms.others for pair in _hidden(schema, leaves, name, drawn)]
         return schema.with_leaves(batch, dict(changed))
 
 
-def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Tensor) -> tuple[str, Any]:
-    """Return path and content of the leaf that changes where a modality is hidden in some examples, ``(N,)`` bool."""
+def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Tensor) -> Iterator[tuple[str, Any]]:
+    """Yield path and content of the leaves that change where a modality is hidden in some examples, ``(N,)`` bool."""
     path = schema.values[name][0]
     own = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
-    modality = _whole(schema.modalities[name], own[path])
-    segments = modality_type_of(modality, own[path])(modality, {**leaves, **own}, path).segments
+    modality_type = type_in(schema, own, name)
+    modality = _whole(with_companions_read(schema.modalities[name], path, own), modality_type, own[path])
+    segments = modality_type(modality, {**leaves, **own}, path).segments
     count = max((segments.count(example) for example in range(len(rows))), default=0)
     kept = ~rows.unsqueeze(1).expand(-1, max(count, 1))
-    return segments.leaf, segments.mask(leaves[segments.leaf], kept, torch.arange(len(rows)))
+    for part in parts_of(segments):
+        yield part.leaf, part.mask(leaves[part.leaf], kept, torch.arange(len(rows)))
 
 
-def _whole(modality: Modality, values: Any) -> Modality:
+def _whole(modality: Modality, modality_type: type[ModalityType], values: Any) -> Modality:
     """Return a modality whose masked parts hide all of it, safely.
 
     Blurred images would still tell, and an attention mask of zeros makes NaN in some models. 0 may be no value of
     integers that are no tokens, so these keep the default of their type.
     """
     given = None if modality.baseline == "blur" else modality.baseline
-    zero = issubclass(modality_type_of(modality, values), Text) or (
-        isinstance(values, Tensor) and values.is_floating_point()
-    )
+    zero = issubclass(modality_type, Text) or (isinstance(values, Tensor) and values.is_floating_point())
     return replace(modality, baseline="zero" if zero and given is None else given, superpixels=False)

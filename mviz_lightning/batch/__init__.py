@@ -1,6 +1,6 @@
 """Where each modality lives in a batch; how rows are taken, joined and rebuilt. Knows: functional, errors."""
 
-from mviz_lightning.batch.masking import Maskable, Segments, WordSegments
+from mviz_lightning.batch.masking import JointSegments, Maskable, Segmentation, Segments, WordSegments
 from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.registry import register
@@ -10,11 +10,13 @@ from mviz_lightning.errors import moved_names
 
 __all__ = [
     "BatchSchema",
+    "JointSegments",
     "Maskable",
     "Modalities",
     "Modality",
     "Probe",
     "Reservoir",
+    "Segmentation",
     "Segments",
     "WordSegments",
     "parse_modalities",

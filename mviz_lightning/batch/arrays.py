@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 """Modes of PIL's pictures that are read as tensors, with their numbers of channels."""
@@ -48,7 +47,7 @@ def as_before(tensor: Any, exemplar: Any) -> Any:
 def empty_like(exemplar: Any) -> Any:
     """Return an array of the kind of an exemplar that takes no memory; any other value as it is."""
     if isinstance(exemplar, Tensor):
-        return exemplar.new_empty(0) if not is_traceable_wrapper_subclass(exemplar) else torch.empty(0)
+        return torch.empty((0,) if exemplar.dim() else (), dtype=exemplar.dtype)
     if isinstance(exemplar, np.ndarray):
         return np.empty(0, exemplar.dtype)
     return Image.new(exemplar.mode, (1, 1)) if isinstance(exemplar, Image.Image) else exemplar

@@ -12,7 +12,7 @@ from mviz_lightning.batch.arrays import as_before, as_tensor
 from mviz_lightning.errors import ConfigurationError
 
 
-class Counts(Protocol):
+class RowCounts(Protocol):
     """Tells how many rows each example has."""
 
     @property
@@ -38,7 +38,7 @@ class CountLeaf:
     """
 
     keys: tree.Keys
-    of: Counts | None = None
+    of: RowCounts | None = None
 
     @property
     def said(self) -> str:
@@ -156,7 +156,7 @@ class Edges:
     """
 
     keys: tree.Keys
-    nodes: Counts
+    nodes: RowCounts
     rows: tree.Keys
 
     @property

@@ -27,8 +27,10 @@ class NamedNodes:
     parts: Mapping[str, tuple[str, Index]]
 
     @classmethod
-    def of(cls, batch: Any, paths: Iterable[str]) -> "NamedNodes":
-        """Find nodes. A list of containers is a list of examples where only that leads to all paths.
+    def readings(cls, batch: Any, paths: Sequence[str]) -> "list[NamedNodes]":
+        """Return the ways to read a batch that find all paths, or the first where none does.
+
+        A list of containers is a list of parts; only where nothing is found that way, it is one of examples.
 
         Args:
             batch: The user's own batch.
@@ -38,11 +40,8 @@ class NamedNodes:
         for outline in (Outline(), Outline(by_example=True)):
             found = outline.nodes(batch)
             parts = {path: _with_index(path) for path in paths if path not in found and path.endswith("]")}
-            nodes = cls(outline, found, parts)
-            if all(nodes.base(path) in found for path in paths):
-                return nodes
-            tried.append(nodes)
-        return tried[0]
+            tried.append(cls(outline, found, parts))
+        return [nodes for nodes in tried if all(nodes.base(path) in nodes.found for path in paths)] or tried[:1]
 
     def base(self, path: str) -> str:
         """Return the path of the node that a path is a part of; the path itself without an index."""

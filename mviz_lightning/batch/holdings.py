@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence, unpad_sequence
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_before, as_tensor
-from mviz_lightning.batch.counts import Counts, Edges
+from mviz_lightning.batch.counts import Edges, RowCounts
 
 Lengths: TypeAlias = Callable[[str], Sequence[int]]
 """Path of a packed leaf -> the number of rows of each example."""
@@ -72,6 +73,42 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class PackedSequences:
+    """A :class:`torch.nn.utils.rnn.PackedSequence`."""
+
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the sequence of each example, ``(T, ...)``."""
+        rows, lengths = pad_packed_sequence(node, batch_first=True)
+        return unpad_sequence(rows, lengths, batch_first=True)
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the sequences packed, in the order of the examples."""
+        return pack_sequence(list(rows), enforce_sorted=False)
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A nested tensor.
+
+    Attributes:
+        layout: Its layout: ``torch.jagged`` or ``torch.strided``.
+    """
+
+    layout: torch.layout
+    padded = False
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return the tensor of each example."""
+        return list(node.unbind())
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the tensors in one nested tensor."""
+        return torch.nested.as_nested_tensor(list(rows), layout=self.layout)
+
+
+@dataclass(frozen=True)
 class Packed:
     """A tensor with the rows of all examples one behind another.
 
@@ -80,7 +117,7 @@ class Packed:
         exemplar: A node of this kind; it may be empty.
     """
 
-    counts: Counts
+    counts: RowCounts
     exemplar: Any
     padded = False
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError
 
-Selector: TypeAlias = int | slice | list[int]
-"""What is taken along one axis."""
+Selector: TypeAlias = slice | list[int]
+"""What is taken along one axis, which stays: a single place is a slice of one."""
 
 ALL = slice(None)
 """Takes a whole axis."""
@@ -20,6 +20,8 @@ ALL = slice(None)
 @dataclass(frozen=True)
 class Index:
     """An index of one example's array, axis by axis: whole numbers, slices, and up to one list of whole numbers.
+
+    A whole number keeps its axis: ``image[3]`` of ``(4, H, W)`` is ``(1, H, W)``, a picture like the whole one.
 
     Attributes:
         text: The index as the user wrote it, without brackets.
@@ -111,23 +113,48 @@ class Index:
         shape[first + axis] = len(places)
         view.index_copy_(first + axis, _places(places, view, first + axis), part.expand(shape))
 
-    def _split(self, axes: int) -> tuple[list[int | slice], tuple[int, list[int]] | None]:
-        """Return the selectors with a whole axis in place of the list, and the list with its axis in what they take."""
+    def _split(self, axes: int) -> tuple[list[slice], tuple[int, list[int]] | None]:
+        """Return the selectors with a whole axis in place of the list, and the list with its axis."""
         selectors = self.along(axes)
         basic = [ALL if isinstance(one, list) else one for one in selectors]
-        for axis, one in enumerate(selectors):
-            if isinstance(one, list):
-                return basic, (self.kept_axis(axis, axes), one)
-        return basic, None
+        listed = ((axis, one) for axis, one in enumerate(selectors) if isinstance(one, list))
+        return basic, next(listed, None)
 
-    def whole_axes(self, axes: int) -> dict[int, int]:
-        """Return the axes of an example's array that are taken whole -> their places in the part."""
-        whole = [axis for axis, one in enumerate(self.along(axes)) if one == ALL]
-        return {axis: self.kept_axis(axis, axes) for axis in whole}
+    def whole_axes(self, axes: int) -> list[int]:
+        """Return the axes of an example's array that are taken whole."""
+        return [axis for axis, one in enumerate(self.along(axes)) if one == ALL]
 
-    def kept_axis(self, axis: int, axes: int) -> int:
-        """Return the place of an axis of the array in the part; whole numbers take their axes away."""
-        return sum(not isinstance(one, int) for one in self.along(axes)[:axis])
+    def last_places(self, count: int) -> list[int]:
+        """Return the places that are taken along the last axis that is named, as far as they count from its beginning.
+
+        Args:
+            count: How many are taken.
+        """
+        last = self.selectors[-1]
+        if isinstance(last, list) and min(last) >= 0:
+            return last
+        if isinstance(last, slice) and (last.start or 0) >= 0:
+            return [(last.start or 0) + (last.step or 1) * place for place in range(count)]
+        return list(range(count))
+
+
+def spelled(entries: Tensor) -> str | None:
+    """Return the index that takes some entries of an array, as users write it; None where no index of one axis does.
+
+    Args:
+        entries: Bool, in the shape of the array, True at these entries.
+    """
+    for axis in range(entries.dim()):
+        rows = entries.movedim(axis, 0).reshape(entries.shape[axis], -1)
+        if bool((rows == rows[:, :1]).all()):
+            return ", ".join([":"] * axis + [_selector_text(rows[:, 0].nonzero().flatten().tolist())])
+    return None
+
+
+def _selector_text(places: list[int]) -> str:
+    if places == list(range(places[0], places[-1] + 1)):
+        return str(places[0]) if len(places) == 1 else f"{places[0]}:{places[-1] + 1}"
+    return str(places)
 
 
 def _places(listed: list[int], array: Tensor, axis: int) -> Tensor:
@@ -136,17 +163,14 @@ def _places(listed: list[int], array: Tensor, axis: int) -> Tensor:
 
 
 def _require_within(selector: Selector, size: int, axis: int) -> None:
-    for place in _bounds(selector):
-        if not -size <= place <= size or (place == size and not isinstance(selector, slice)):
-            raise IndexError(f"axis {axis} has {size} entries, and {place} is asked for")
+    places = (
+        selector if isinstance(selector, list) else [one for one in (selector.start, selector.stop) if one is not None]
+    )
+    highest = size - isinstance(selector, list)
+    if any(not -size <= place <= highest for place in places):
+        raise IndexError(f"axis {axis} has {size} entries")
     if isinstance(selector, slice) and not range(*selector.indices(size)):
         raise IndexError(f"it takes none of the {size} entries of axis {axis}")
-
-
-def _bounds(selector: Selector) -> list[int]:
-    if isinstance(selector, slice):
-        return [place for place in (selector.start, selector.stop) if place is not None]
-    return selector if isinstance(selector, list) else [selector]
 
 
 def _selectors(node: ast.expr) -> tuple[Any, ...]:
@@ -161,7 +185,10 @@ def _selector(node: ast.expr) -> Any:
         return slice(start, stop, step)
     if isinstance(node, ast.List) and node.elts:
         return [_number(one) for one in node.elts]
-    return ... if isinstance(node, ast.Constant) and node.value is ... else _number(node)
+    if isinstance(node, ast.Constant) and node.value is ...:
+        return ...
+    place = _number(node)
+    return slice(place, place + 1 or None)
 
 
 def _number(node: ast.expr) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from mviz_lightning.batch import registry, tree
 from mviz_lightning.batch.arrays import as_tensor, empty_like
@@ -20,7 +21,16 @@ from mviz_lightning.batch.discovery import (
     require,
     require_equal_length,
 )
-from mviz_lightning.batch.holdings import Holding, Listed, Stacked, WholeExamples, as_tensors, present
+from mviz_lightning.batch.holdings import (
+    Holding,
+    Listed,
+    Nested,
+    PackedSequences,
+    Stacked,
+    WholeExamples,
+    as_tensors,
+    present,
+)
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader, entry_of, require_apart
 from mviz_lightning.batch.outline import Outline
@@ -53,7 +63,19 @@ def learned(batch: Any, modalities: Mapping[str, Modality], target: str | None) 
         ConfigurationError: See :meth:`mviz_lightning.batch.schema.BatchSchema.learn`.
     """
     given = [path for modality in modalities.values() for path in modality.leaves]
-    nodes = NamedNodes.of(batch, given if target is None else [*given, target])
+    readings = NamedNodes.readings(batch, given if target is None else [*given, target])
+    failures = []
+    for nodes in readings:
+        try:
+            _require_all(nodes, modalities, target)
+            return _agreed(nodes, modalities, target).learn()
+        except ConfigurationError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _require_all(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None) -> None:
+    """Check that all paths lead to nodes."""
     for name, modality in modalities.items():
         for path in modality.leaves:
             require(f"modalities[{name!r}]", path, nodes)
@@ -61,21 +83,27 @@ def learned(batch: Any, modalities: Mapping[str, Modality], target: str | None) 
             require(f"lengths of modalities[{name!r}]", modality.lengths, nodes)
     if target is not None:
         require("target", target, nodes)
-    return _agreed(nodes, modalities, target).learn()
 
 
 def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None) -> "_Learner":
-    """Return the learner for the number of examples with which all leaves that the user named can be read."""
+    """Return the learner for the number of examples with which all leaves that the user named can be read.
+
+    Of several such numbers, the one that explains most leaves of the batch counts.
+    """
     named = [nodes.value(path) for modality in modalities.values() for path in modality.leaves]
     named += [] if target is None else [nodes.value(target)]
     first = batch_size(named)
-    lengths = (example_count(value) for _, value in nodes.found.values())
+    lengths = [example_count(value) for _, value in nodes.found.values()]
     sizes = list(dict.fromkeys([first, *(length for length in lengths if length)]))
+    readable = []
     for size in sizes:
         with suppress(ConfigurationError):
-            learner = _Learner(nodes, modalities, target, size)
-            learner.require_readable()
-            return learner
+            readable.append(_Learner(nodes, modalities, target, size))
+            readable[-1].require_readable()
+            continue
+        readable = [one for one in readable if one.size != size]
+    if readable:
+        return max(readable, key=lambda one: one.explained)
     counts = [example_count(value) for value in named]
     return _Learner(nodes, modalities, target, max(sizes, key=counts.count))
 
@@ -84,17 +112,27 @@ class _Learner:
     """Learns for one number of examples."""
 
     def __init__(self, nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None, size: int) -> None:
-        self._nodes, self._modalities, self._target, self._size = nodes, modalities, target, size
+        self._nodes, self._modalities, self._target, self.size = nodes, modalities, target, size
         self._values = {name: modality_leaves(nodes, name, one, size) for name, one in modalities.items()}
         self._packed = PackedNodes(nodes, size, self._values, target)
         for name, modality in modalities.items():
-            for path in self._values[name]:
-                self._packed.register(path, name, modality.lengths if path == modality.values else None)
+            if modality.lengths is not None:
+                self._packed.register(modality.values, name, modality.lengths)
+        for name, paths in self._values.items():
+            for path in paths:
+                self._packed.register(path, name)
+        self._packed.register_beside()
 
     @property
     def _named(self) -> list[str]:
         paths = [path for paths in self._values.values() for path in paths]
         return paths if self._target is None or self._target in paths else [*paths, self._target]
+
+    @property
+    def explained(self) -> int:
+        """Number of the batch's leaves that have one entry per example, or whose rows something counts."""
+        known = self._packed.known
+        return sum(path in known or example_count(value) == self.size for path, (_, value) in self._nodes.found.items())
 
     def require_readable(self) -> None:
         """Check that every leaf that the user named can be read with this number of examples.
@@ -104,7 +142,7 @@ class _Learner:
         """
         for path in self._named:
             if self._nodes.base(path) not in self._packed.known:
-                require_equal_length(path, self._nodes.value(path), self._size)
+                require_equal_length(path, self._nodes.value(path), self.size)
 
     def learn(self) -> Learned:
         """Return what the batch tells."""
@@ -118,7 +156,7 @@ class _Learner:
         if self._target is not None:
             owners.setdefault(self._target, 0)
         owners |= dict.fromkeys(self._rests(owners), 0)
-        owners |= dict.fromkeys(other_leaves(self._nodes, self._size, [*owners, *derived]), 0)
+        owners |= dict.fromkeys(other_leaves(self._nodes, self.size, [*owners, *derived]), 0)
         readers = tuple(self._readers(owners))
         ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
         template = moved(tree.replace(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
@@ -174,6 +212,10 @@ def holding_of(node: Any, outline: Outline) -> Holding:
         return WholeExamples(*_split_and_join(node, examples))
     if isinstance(node, list | tuple) and as_tensors(present(node)) is not None:
         return Listed(type(node), empty_like(present(node)[0]))
+    if isinstance(node, PackedSequence):
+        return PackedSequences()
+    if isinstance(node, Tensor) and node.is_nested:
+        return Nested(node.layout)
     return Stacked(empty_like(node))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -102,6 +102,37 @@ class WordSegments:
             _shortened(text, self.words[i], row) for text, i, row in zip(values, sources.tolist(), kept, strict=True)
         )
         return type(values)(texts)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
+class JointSegments:
+    """Segments of several leaves with one numbering: segment k is masked in every leaf that has entries of it.
+
+    Columns of two tables are different segments; the same time step of two series is one segment.
+
+    Attributes:
+        parts: The segments of each leaf, numbered as those of the whole.
+    """
+
+    parts: Sequence[Segments]
+
+    def count(self, example: int) -> int:
+        """Return the number of segments of an example."""
+        return max(part.count(example) for part in self.parts)
+
+
+Segmentation: TypeAlias = Maskable | JointSegments
+"""The segments of a modality: of one leaf, or of several."""
+
+
+def joined(parts: Sequence[Segments]) -> Segments | JointSegments:
+    """Return the segments of one leaf as they are, those of several leaves as one segmentation."""
+    return parts[0] if len(parts) == 1 else JointSegments(parts)
+
+
+def parts_of(segments: Segmentation) -> Sequence[Maskable]:
+    """Return the segments of each leaf."""
+    return segments.parts if isinstance(segments, JointSegments) else [segments]
 
 
 def _shortened(text: str, words: Sequence[str], kept: Tensor) -> str:

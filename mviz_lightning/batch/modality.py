@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.errors import ConfigurationError, at_least, renamed_arguments, require_name
@@ -24,8 +25,9 @@ class Modality:
         companions: Paths of further leaves: token types, positions.
         pad_value: Value with which examples of different shapes are padded. By default the most frequent value at the
             padding of the user's own mask; 0 without a mask.
-        kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``, the
-            name of your own type, or the dotted path of its class. By default guessed from data type and rank.
+        kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``,
+            ``graph``, ``patches``, the name of your own type, or the dotted path of its class. By default guessed from
+            data type and rank.
         max_segments: Largest number of segments, which are masked one by one.
         baseline: Value of a masked segment: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a value
             such as the id of a mask token. Every type has its default.
@@ -34,7 +36,8 @@ class Modality:
         mean: Images and video: the mean that was subtracted from every channel, in 0..1; added back for display.
         std: Images and video: the standard deviation by which every channel was divided.
         superpixels: Images: mask superpixels instead of patches (needs scikit-image).
-        feature_names: Tabular: names of the columns; series: names of the channels.
+        feature_names: Tabular: names of the columns; series: names of the channels; graph: names of the types of nodes,
+            where each node has one (a one-hot row, or a whole number).
         boxes: Regions: path of the leaf ``(N, R, 4)`` with corners (x0, y0, x1, y1), in 0..1 or in pixels.
         picture: Regions: path of the leaf with the image on which the boxes lie.
         time_axis: Series, audio, video: the axis of the leaf that is time; by default 1 for series, the last for audio.
@@ -45,7 +48,14 @@ class Modality:
             it is said.
         lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
             examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
-            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself.
+            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself. Where ``values`` is
+            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each example are real.
+        edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
+            default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
+        grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
+            patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures an example, padded
+            with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if it
+            counts the patches of all examples.
         present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
             an entry of the modality is None, all its values are NaN, or it is an empty sequence.
 
@@ -74,6 +84,8 @@ class Modality:
     sample_rate: int | None = None
     padding_mask: str | None = None
     lengths: str | None = None
+    edges: str | None = None
+    grid: str | None = None
     present: str | None = None
 
     def __post_init__(self) -> None:
@@ -118,15 +130,23 @@ class Modality:
             leaves: Path -> leaf of any number of examples.
         """
         mask = leaves.get(self.mask_leaf or "")
-        return (mask == 0 if self.hiding else mask != 0) if isinstance(mask, Tensor) else None
+        if isinstance(mask, Tensor):
+            return mask == 0 if self.hiding else mask != 0
+        return self._entries_by_length(leaves) if self.mask_leaf is None else None
+
+    def _entries_by_length(self, leaves: Mapping[str, Any]) -> Tensor | None:
+        """Return ``(N, T)`` bool, True at the first entries of each example, as many as ``lengths`` tells."""
+        values, lengths = leaves.get(self.values), leaves.get(self.lengths or "")
+        if not isinstance(values, Tensor) or not isinstance(lengths, Tensor) or values.dim() < 2 or lengths.dim() != 1:
+            return None
+        return torch.arange(values.shape[1]) < lengths.cpu().unsqueeze(1)
 
     @property
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
         named = [self.values, *([] if self.mask_leaf is None else [self.mask_leaf]), *self.companions]
-        for more in (self.boxes, self.present):
-            named += [more] if more is not None and more not in named else []
-        return named
+        further = (self.boxes, self.edges, self.grid, self.present)
+        return [*named, *(path for path in further if path is not None and path not in named)]
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

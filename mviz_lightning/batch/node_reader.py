@@ -1,6 +1,6 @@
 """Read the leaves that lie in one node of a batch, and make the node again from leaves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.holdings import Holding, Lengths, WholeExamples, present, with_values
-from mviz_lightning.batch.index import Index
+from mviz_lightning.batch.index import Index, spelled
 from mviz_lightning.batch.outline import Place
 from mviz_lightning.errors import ConfigurationError
 
@@ -59,7 +59,7 @@ class NodeReader:
     def _require_shape(self, path: str, place: Place, shape: Sequence[int]) -> None:
         """Check that an array is as long as the first batch's along the axes of which a part is read."""
         first = self.shapes[place.inner]
-        whole = {} if place.index is None else place.index.whole_axes(len(first))
+        whole = [] if place.index is None else place.index.whole_axes(len(first))
         if len(shape) != len(first) or any(shape[k] != first[k] for k in range(len(first)) if k not in whole):
             raise ConfigurationError(
                 f"{path!r}: the array of an example has the shape {tuple(shape)}, but {first} in the first batch. An "
@@ -113,7 +113,7 @@ class NodeReader:
         if whole is not None:
             array[tuple(map(slice, whole.shape))] = whole
         for index, part in parts:
-            own = {axis: part.shape[first + place] for axis, place in index.whole_axes(len(shape)).items()}
+            own = {axis: part.shape[first + axis] for axis in index.whole_axes(len(shape))}
             sizes = (slice(None),) * first + tuple(slice(own.get(axis)) for axis in range(len(shape)))
             index.put(array[sizes], part, first)
         return array
@@ -126,7 +126,7 @@ class NodeReader:
         axes = [index.whole_axes(len(shape)) for index, _ in parts]
         for axis in range(len(shape)):
             if all(axis in own for own in axes):
-                sizes = [part.shape[first + own[axis]] for own, (_, part) in zip(axes, parts, strict=True)]
+                sizes = [part.shape[first + axis] for _, part in parts]
                 shape[axis] = max(sizes if whole is None else [*sizes, shape[axis]])
         return shape
 
@@ -149,9 +149,19 @@ class NodeReader:
         if not parts:
             return None
         shape = tensor.shape[tensor.dim() - len(self.shapes[own.inner]) :]
-        if path in parts:
-            return parts[path].covered(shape)
-        return ~torch.stack([index.covered(shape) for index in parts.values()]).any(0)
+        return parts[path].covered(shape) if path in parts else _uncovered(parts.values(), shape)
+
+    def written(self, path: str) -> str:
+        """Return a leaf's path as users write it: what no other part of an array takes is a part too."""
+        own = self.places[path]
+        parts = [place.index for place in self.places.values() if place.inner == own.inner and place.index is not None]
+        text = spelled(_uncovered(parts, self.shapes[own.inner])) if parts and own.index is None else None
+        return path if text is None else f"{path}[{text}]"
+
+
+def _uncovered(parts: Iterable[Index], shape: Sequence[int]) -> Tensor:
+    """Return a bool tensor of this shape, True at the entries that no part takes."""
+    return ~torch.stack([index.covered(shape) for index in parts]).any(0)
 
 
 def entry_of(example: Any, keys: tree.Keys) -> Any:

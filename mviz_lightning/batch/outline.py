@@ -73,7 +73,10 @@ def _are_examples(node: Any) -> bool:
     if not isinstance(node, list | tuple) or hasattr(node, "_fields") or not node:
         return False
     first = node[0]
-    named = bool(tree.children(first)) and not (isinstance(first, list | tuple) and not hasattr(first, "_fields"))
+    if type(first) in (list, tuple):
+        alike = all(type(one) is type(first) and len(one) == len(first) for one in node)
+        return alike and len(set(map(type, first))) > 1
+    named = bool(tree.children(first))
     return named and all(
         isinstance(one, Mapping) if isinstance(first, Mapping) else type(one) is type(first) for one in node
     )

@@ -6,11 +6,12 @@ from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor, empty_like
-from mviz_lightning.batch.counts import Boundaries, CountLeaf, Counts, Derived, Edges, Longest, Numbers
+from mviz_lightning.batch.counts import Boundaries, CountLeaf, Derived, Edges, Longest, Numbers, RowCounts
 from mviz_lightning.batch.discovery import NamedNodes
 from mviz_lightning.batch.holdings import Holding, Packed, PackedEdges
 from mviz_lightning.batch.packing import CountFinder
 from mviz_lightning.batch.rows import example_count
+from mviz_lightning.errors import ConfigurationError
 
 
 class PackedNodes:
@@ -32,6 +33,8 @@ class PackedNodes:
         self.known: dict[str, Holding] = {}
         self.beside: dict[str, list[str]] = {}
         self.derived: list[Derived] = []
+        self._found: list[tuple[str, RowCounts, int, str]] = []
+        self._values = values
         self._nodes, self._size, self._batch = nodes, size, nodes.found[""][1]
         self._owned = {nodes.base(path) for paths in values.values() for path in paths} | {target or ""}
         content = {nodes.base(paths[0]) for paths in values.values() if paths}
@@ -52,22 +55,51 @@ class PackedNodes:
         stacked = example_count(value) == self._size and (given is None or given == path)
         if base in self.known or self._nodes.place(path).inner or stacked or not isinstance(value, Tensor):
             return
-        counts = self._finder.of(base, given)
-        if counts is not None:
-            self.known[base] = Packed(counts, empty_like(self._nodes.value(path)))
-            self._register_beside(path, counts, len(value), name)
+        if given is not None and self._tells_real_entries(value, given):
+            self._travels(given, name)
+            return
+        counted = self._finder.of(base, given)
+        if counted:
+            self.known[base] = Packed(counted[0], empty_like(self._nodes.value(path)))
+            self._found += [(path, counts, len(value), name) for counts in counted]
+            self._require_own_counter(path, counted)
 
-    def _register_beside(self, path: str, counts: Counts, total: int, name: str) -> None:
+    def _require_own_counter(self, path: str, counted: Sequence[RowCounts]) -> None:
+        """Refuse to guess which of several leaves counts which of two packed ones.
+
+        Raises:
+            ConfigurationError: Another packed leaf is counted by the same leaves, and there are several.
+        """
+        others = [other for other, counts, _, _ in self._found if other != path and counts == counted[0]]
+        if others and len(counted) > 1:
+            said = " and ".join(counts.said for counts in counted)
+            raise ConfigurationError(
+                f"{said} count the rows of {others[0]!r} and of {path!r} alike in this batch. Say which counts which: "
+                f"Modality({path!r}, lengths=...)."
+            )
+
+    def register_beside(self) -> None:
+        """Note what travels with the packed leaves that were registered."""
+        for found in self._found:
+            self._register_beside(*found)
+
+    def _tells_real_entries(self, value: Tensor, given: str) -> bool:
+        """Tell whether a leaf says how many entries of each padded example are real."""
+        numbers = as_tensor(self._nodes.found[given][1])
+        lengths = isinstance(numbers, Tensor) and numbers.shape == (self._size,) and not numbers.is_floating_point()
+        return len(value) == self._size and value.dim() > 1 and lengths and int(numbers.max()) <= value.shape[1]
+
+    def _register_beside(self, path: str, counts: RowCounts, total: int, name: str) -> None:
         """Note what travels with a packed leaf: what counts it, what has as many rows, edges between its rows."""
         self._note_counter(path, counts, name)
-        for edges_path, edges in self._finder.edges(self._nodes.base(path), counts, total):
+        for edges_path, edges in self._finder.edges(self._nodes.base(path), counts, total, self._values[name]):
             self._add(edges_path, PackedEdges(edges, path), name)
             self._add_rows(int(self._nodes.found[edges_path][1].shape[1]), edges, name)
         self._add_rows(total, counts, name)
         for longest in self._finder.longest(max(counts.lengths(self._batch, total), default=0)):
             self._derive(longest, path)
 
-    def _note_counter(self, path: str, counts: Counts, name: str) -> None:
+    def _note_counter(self, path: str, counts: RowCounts, name: str) -> None:
         if isinstance(counts, Boundaries | Numbers):
             self._derive(counts, path)
         elif isinstance(counts, CountLeaf):
@@ -82,10 +114,10 @@ class PackedNodes:
         exemplar = empty_like(tree.get(self._batch, made.keys))
         self.derived.append(Derived(made, packed, exemplar))
 
-    def _add_rows(self, total: int, counts: Counts | Edges, name: str) -> None:
+    def _add_rows(self, total: int, counts: RowCounts | Edges, name: str) -> None:
         """Add the leaves with this number of rows, unless they may have one row for each example."""
         for path, value in self._tensors() if total != self._size else ():
-            if len(value) == total:
+            if len(value) == total and path not in self._owned:
                 self._add(path, Packed(counts, empty_like(self._nodes.found[path][1])), name)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
-from mviz_lightning.batch.counts import Boundaries, CountLeaf, Counts, Edges, Longest, Numbers, products
+from mviz_lightning.batch.counts import Boundaries, CountLeaf, Edges, Longest, Numbers, RowCounts, products
 from mviz_lightning.batch.outline import Found
 from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
+
+EDGES = re.compile(r"edge", re.IGNORECASE)
+"""Names of leaves with the numbers of two rows in each column."""
 
 BEGINNINGS = re.compile(r"offset|ptr|start", re.IGNORECASE)
 """Names of leaves that tell where each example begins, but not where the last one ends."""
@@ -35,8 +38,8 @@ class CountFinder:
     size: int
     excluded: Container[str] = ()
 
-    def of(self, path: str, given: str | None = None) -> Counts | None:
-        """Return what counts the rows of a leaf; None if nothing does.
+    def of(self, path: str, given: str | None = None) -> list[RowCounts]:
+        """Return what counts the rows of a leaf: nothing, or one leaf or several that tell the same.
 
         Args:
             path: Path of the packed leaf.
@@ -47,7 +50,7 @@ class CountFinder:
         """
         value = as_tensor(self.found[path][1])
         if not isinstance(value, Tensor) or not value.dim():
-            return None
+            return []
         counted = list(self._candidates(len(value), path, given))
         if given is not None and not counted:
             raise ConfigurationError(
@@ -55,10 +58,19 @@ class CountFinder:
                 f"count the {len(value)} rows of {path!r} for {self.size} examples. Give a leaf of counts (B,), a grid "
                 "whose products are counts, cu_seqlens (B + 1,), offsets (B,), or the example of each row (L,)."
             )
-        self._require_one(path, len(value), counted)
-        return counted[0] if counted else None
+        own = [counts for counts in counted if self._is_akin(path, counts)] or counted
+        self._require_one(path, len(value), own)
+        return own
 
-    def _require_one(self, path: str, total: int, counted: Sequence[Counts]) -> None:
+    def _is_akin(self, path: str, counts: RowCounts) -> bool:
+        """Tell whether the name of what counts has a word of a leaf's name: ``num_patches`` and ``patches``."""
+        return any(
+            theirs.startswith(own) or theirs.endswith(own)
+            for own in _words(path)
+            for theirs in _words(counts.said.strip("'"))
+        )
+
+    def _require_one(self, path: str, total: int, counted: Sequence[RowCounts]) -> None:
         batch = self.found[""][1]
         told = {tuple(counts.lengths(batch, total)): counts.said for counts in counted}
         if len(told) > 1:
@@ -67,28 +79,30 @@ class CountFinder:
                 f'differently. Name the one that does: Modality("{path}", lengths={next(iter(told.values()))}).'
             )
 
-    def _candidates(self, total: int, path: str, given: str | None = None) -> Iterator[Counts]:
+    def _candidates(self, total: int, path: str, given: str | None = None) -> Iterator[RowCounts]:
         for of_what in (self._counts, self._boundaries, self._numbers, self._nested):
             for other, (place, value) in self.found.items():
                 usable = other not in (path, "") and not place.inner and other not in self.excluded
                 numbers = as_tensor(value)
                 if (other == given if given is not None else usable) and _are_whole(numbers):
-                    yield from of_what(other, place.keys, numbers, total)
+                    yield from of_what(other, place.keys, numbers, total, told=given is not None)
 
-    def _counts(self, path: str, keys: tree.Keys, numbers: Tensor, total: int) -> Iterator[Counts]:
+    def _counts(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
         if len(numbers) == self.size and _adds_up(numbers, total):
             yield CountLeaf(keys)
 
-    def _boundaries(self, path: str, keys: tree.Keys, numbers: Tensor, total: int) -> Iterator[Counts]:
+    def _boundaries(
+        self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool
+    ) -> Iterator[RowCounts]:
         if numbers.dim() > 1 or not len(numbers) or int(numbers[0]) != 0 or bool((numbers.long().diff() < 0).any()):
             return
         last = int(numbers[-1])
         if len(numbers) == self.size + 1 and last == total:
             yield Boundaries(keys, closed=True)
-        elif len(numbers) == self.size and last <= total and BEGINNINGS.search(path):
+        elif len(numbers) == self.size and last <= total and (told or BEGINNINGS.search(path)):
             yield Boundaries(keys, closed=False)
 
-    def _numbers(self, path: str, keys: tree.Keys, numbers: Tensor, total: int) -> Iterator[Counts]:
+    def _numbers(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
         if numbers.dim() > 1 or len(numbers) != total or bool((numbers.long().diff() < 0).any()):
             return
         if total and int(numbers[0]) >= 0 and int(numbers[-1]) == self.size - 1 and self.size < total:
@@ -102,15 +116,22 @@ class CountFinder:
                 return place.keys
         return None
 
-    def _nested(self, path: str, keys: tree.Keys, numbers: Tensor, total: int) -> Iterator[Counts]:
+    def _nested(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
         """Yield a grid with several rows for each example, whose own rows another leaf counts."""
         if len(numbers) != self.size and _adds_up(numbers, total):
             own = next(self._candidates(len(numbers), path), None)
             if own is not None:
                 yield CountLeaf(keys, own)
 
-    def edges(self, packed: str, counts: Counts, total: int) -> Iterator[tuple[str, Edges]]:
-        """Yield ``(2, E)`` leaves that connect the rows of a packed leaf within each example."""
+    def edges(self, packed: str, counts: RowCounts, total: int, named: Container[str]) -> Iterator[tuple[str, Edges]]:
+        """Yield ``(2, E)`` leaves that connect the rows of a packed leaf within each example.
+
+        Args:
+            packed: Path of the packed leaf.
+            counts: What counts its rows.
+            total: Number of its rows.
+            named: Paths of the leaves that the user named beside it. Others are edges only by their name.
+        """
         batch = self.found[""][1]
         for path, (place, value) in self.found.items():
             edges = as_tensor(value)
@@ -118,7 +139,8 @@ class CountFinder:
                 continue
             inside = edges.numel() and int(edges.min()) >= 0 and int(edges.max()) < total
             found = Edges(place.keys, counts, self.found[packed][0].keys)
-            if inside and _splits(found, batch, edges):
+            meant = EDGES.search(path) or (path in named and self.size != len(edges))
+            if meant and inside and _splits(found, batch, edges):
                 yield path, found
 
     def longest(self, longest: int) -> Iterator[Longest]:
@@ -132,6 +154,11 @@ class CountFinder:
 def _are_whole(numbers: Any) -> bool:
     whole = isinstance(numbers, Tensor) and 1 <= numbers.dim() <= 2
     return whole and not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype.itemsize < 2)
+
+
+def _words(path: str) -> set[str]:
+    """Return the words of a name, without numbers and without those that every counter has."""
+    return set(re.findall(r"[a-z]+", path.lower())) - {"num", "n", "of", "lengths", "length", "sizes", "size", "values"}
 
 
 def _adds_up(numbers: Tensor, total: int) -> bool:

@@ -179,6 +179,25 @@ def _separates(modality: Modality, row: Mapping[str, Any], values: str) -> bool:
     )
 
 
+def marks_padding(values: str, mask: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a leaf is 0 (or True) just where another one is padded: where its entries are constant.
+
+    Args:
+        values: Path of the leaf that may be padded.
+        mask: Path of the leaf that may tell.
+        rows: Some examples, each a path -> leaf with one entry.
+    """
+    ways = (Modality(values, mask=mask), Modality(values, padding_mask=mask))
+    return any(_marks(way, rows) for way in ways)
+
+
+def _marks(modality: Modality, rows: Sequence[Mapping[str, Any]]) -> bool:
+    split = [pair for row in rows for pair in _with_mask(modality, row, modality.values)]
+    padded = [(found[real], found[~real]) for found, real in split if (~real).sum() > 1]
+    constant = not any(_varies(padding) for _, padding in padded)
+    return constant and sum(_varies(entries) for entries, _ in padded) >= FEWEST_VOTES
+
+
 def _varies(entries: Tensor) -> bool:
     known = entries.nan_to_num() if entries.is_floating_point() else entries
     return bool((known != known[:1]).any())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch.masking import Maskable
+from mviz_lightning.batch.masking import Segmentation, parts_of
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read, within_bounds_of
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
@@ -46,7 +46,7 @@ class Probe:
     schema: BatchSchema
     leaves: Mapping[str, Any]
     groups: Tensor
-    segments: Mapping[str, Maskable] = field(default_factory=dict)
+    segments: Mapping[str, Segmentation] = field(default_factory=dict)
     label_names: Sequence[str] = ()
     labels: Tensor | None = None
     bounds: Mapping[str, Tensor] = field(default_factory=dict)
@@ -97,11 +97,10 @@ class Probe:
             if not self.schema.padded(path)
         }
         for name, kept in masks.items():
-            segments = self.segments[name]
-            if needed is not None and segments.leaf not in needed:
-                continue
             column = sources[:, self.schema.names.index(name)]
-            leaves[segments.leaf] = segments.mask(leaves[segments.leaf], kept, column)
+            for part in parts_of(self.segments[name]):
+                if needed is None or part.leaf in needed:
+                    leaves[part.leaf] = part.mask(leaves[part.leaf], kept, column)
         for path in self.padded if self.own_shapes else ():
             column = sources[:, self.schema.owners[path]]
             # Leaves whose values do not matter may come from rows of several shapes.

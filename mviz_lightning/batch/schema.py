@@ -95,7 +95,22 @@ class BatchSchema:
 
     def code(self, way: tree.Keys) -> str:
         """Return Python code for a node of the batch: ``batch["inputs"][0]``."""
+        for reader in self.readers:
+            inside = way[len(reader.keys) :]
+            if reader.example is not None and inside and way[: len(reader.keys)] == reader.keys:
+                number = inside[:1] if self.is_of_one_example(way) else ()
+                example = tree.code(reader.example, inside[len(number) :])
+                return f"batch{tree.code(self.template, reader.keys)}{''.join(f'[{n}]' for n in number)}{example}"
         return "batch" + tree.code(self.template, way)
+
+    def is_of_one_example(self, keys: tree.Keys) -> bool:
+        """Tell whether the node at some keys is inside one example of a node that holds whole examples by number."""
+        return any(
+            reader.example is not None
+            and keys[: len(reader.keys)] == reader.keys
+            and isinstance(next(iter(keys[len(reader.keys) :]), None), int)
+            for reader in self.readers
+        )
 
     def place(self, path: str) -> Place:
         """Return where a leaf is."""
@@ -104,6 +119,10 @@ class BatchSchema:
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
+
+    def written(self, path: str) -> str:
+        """Return the path of a leaf as it is given to ``modalities=``: ``image[3]`` for the rest of ``image``."""
+        return self._reader_of[path].written(path)
 
     def index_of(self, path: str) -> Index | None:
         """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""

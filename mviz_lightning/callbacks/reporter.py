@@ -59,7 +59,8 @@ class Reporter:
 
     def illustrate(self, session: Session, *, show_inputs: bool) -> None:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
-        drawing = DrawingContext(session.modality_types, Labels(session.task, session.config.class_names), show_inputs)
+        labels = Labels(session.task, session.config.class_names)
+        drawing = DrawingContext(session.modality_types, labels, show_inputs, session.unmasked)
         self.drawing = self.drawing if drawing == self.drawing else drawing
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:

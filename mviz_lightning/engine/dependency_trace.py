@@ -19,7 +19,7 @@ from mviz_lightning.engine.shape_buckets import alike
 JOINTS = frozenset({torch.ops.aten.cat, torch.ops.aten.stack})
 """Operations that put tensors next to one another without computing with both."""
 
-Held: TypeAlias = tuple[Tensor, Tensor | None]
+HeldTensor: TypeAlias = tuple[Tensor, Tensor | None]
 """A tensor that holds a leaf, and which of its entries do: bool, broadcastable to the tensor; None for all of them."""
 
 
@@ -77,7 +77,7 @@ class Trace:
 def trace(
     module: nn.Module,
     run: Callable[[], Any],
-    leaves: Mapping[str, Sequence[Held]],
+    leaves: Mapping[str, Sequence[HeldTensor]],
     replayed: Container[CallKey] = (),
     untracked: Tags = 0,
 ) -> Trace:
@@ -109,7 +109,7 @@ def trace_rows(
 ) -> Trace:
     """Trace a forward of ``size`` examples, the first ones of one shape; leaf k is the k-th of the schema's owners."""
     batch = probe.batch(alike(probe, size).sources, {}, device)
-    leaves: dict[str, list[Held]] = {path: [] for path in probe.schema.owners}
+    leaves: dict[str, list[HeldTensor]] = {path: [] for path in probe.schema.owners}
     for path, tensor, entries in probe.schema.tensors(batch):
         leaves[path].append((tensor, entries))
     return trace(module, lambda: scores(predict(module, batch)), leaves, replayed, untracked)
@@ -131,7 +131,7 @@ class _Tracer:
         self._replayed: dict[tuple[CallKey, tree.Keys], Tags] = {}
         self._inside: dict[CallKey, Tags] = {}
 
-    def mark(self, module: nn.Module, leaves: Mapping[str, Sequence[Held]], untracked: Tags) -> None:
+    def mark(self, module: nn.Module, leaves: Mapping[str, Sequence[HeldTensor]], untracked: Tags) -> None:
         """Tag the model's own tensors with nothing and every leaf with its bit."""
         for tensor in chain(module.parameters(), module.buffers()):
             self.mode.mark(tensor, 0)

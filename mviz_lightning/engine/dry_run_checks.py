@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Maskable
+from mviz_lightning.batch import Segmentation
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import ModelCall
@@ -90,7 +90,7 @@ def _better_output(evaluator: Evaluator, probe: Probe, rows: Tensor, call: Model
     return flat[0].code if flat else ""
 
 
-def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Maskable]) -> None:
+def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Segmentation]) -> None:
     """Try the model with all segments of one modality masked, one modality after another.
 
     Args:

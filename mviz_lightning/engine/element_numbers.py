@@ -38,16 +38,15 @@ class ElementNumbers:
             numbers: Long, in the shape of the tensor.
 
         Returns:
-            Whether they are set. They are not if an element that the tensor shows at several places (an expanded
-            tensor) would get several numbers, and where :meth:`of` would not return them.
+            Whether they are set. They are not if the tensor shows elements at several places, as an expanded tensor
+            does, and where :meth:`of` would not return them.
         """
         count, known = _element_count(tensor), self.of_storage(tensor)
         found = torch.zeros(count, dtype=torch.long, device=tensor.device) if known is None else known.clone()
-        if len(found) != count or numbers.shape != tensor.shape:
+        if len(found) != count or numbers.shape != tensor.shape or _is_expanded(tensor):
             return False
-        places = _seen_by(tensor, torch.arange(count, device=tensor.device))
-        found[places] = numbers
-        if torch.equal(found[places], numbers):
+        seen = _seen_by(tensor, found).copy_(numbers)
+        if torch.equal(seen, numbers):
             self._numbers[tensor.untyped_storage()._cdata] = found
             return True
         return False
@@ -60,6 +59,10 @@ class ElementNumbers:
 def _element_count(tensor: Tensor) -> int:
     """Return how many elements of the tensor's type its storage holds."""
     return tensor.untyped_storage().nbytes() // tensor.element_size()
+
+
+def _is_expanded(tensor: Tensor) -> bool:
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 def _seen_by(tensor: Tensor, elements: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
@@ -149,7 +150,8 @@ def _hidden(probe: Probe, modality: str, batch: Any, masked: Any, tokens: Tensor
 
     Special tokens are not hidden. Padding is False too, since the mask hid it before.
     """
-    before, after = (probe.schema.leaf(rows, probe.segments[modality].leaf) for rows in (batch, masked))
+    path = cast("Maskable", probe.segments[modality]).leaf
+    before, after = (probe.schema.leaf(rows, path) for rows in (batch, masked))
     changed: Tensor = (before != after).flatten(1)
     # A mask has one number per token or one per pair of tokens; a hidden token is hidden from all queries.
     return changed if changed.shape == tokens.shape else changed.view(len(tokens), -1, tokens.shape[1]).any(1)

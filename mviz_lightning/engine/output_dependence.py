@@ -1,6 +1,6 @@
 """What the outputs depend on: found by swapping a modality among examples, and by tracing one forward."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from itertools import chain
@@ -127,13 +127,18 @@ def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
     Returns:
         ``(R,)`` examples; ``rows`` itself if all examples are the same in these leaves.
     """
-    digest = cache(partial(_digest, probe, paths))
+    digest = digests_of(probe, paths)
     some, first = rows.tolist(), int(rows[0])
     other = next((k for k in chain(some, range(probe.size)) if digest(k) != digest(first)), None)
     if other is None:
         return rows
     swapped = ((row, (near, other, first)) for row, near in zip(some, rows.roll(1).tolist(), strict=True))
     return torch.tensor([next(k for k in found if digest(k) != digest(row)) for row, found in swapped])
+
+
+def digests_of(probe: Probe, paths: Sequence[str]) -> Callable[[int], str]:
+    """Return a function from an example to the digest of some of its leaves."""
+    return cache(partial(_digest, probe, paths))
 
 
 def _digest(probe: Probe, paths: Sequence[str], example: int) -> str:

@@ -4,17 +4,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from mviz_lightning.batch.modality import modalities_code
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.batch.rows import take_examples
-from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.leaf_swaps import leaf_matters
 from mviz_lightning.engine.model_call import ModelCall
-from mviz_lightning.engine.output_dependence import donors_of, interacting_modalities, trace_forward
+from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
 from mviz_lightning.engine.row_independence import evaluate_aligned, trial_rows
+from mviz_lightning.engine.stray_evidence import described_modality
 from mviz_lightning.errors import MonitorWarning
 
 
@@ -33,7 +32,7 @@ def warn_of_stray_leaves(
         named: What was warned of before and is not named again; leaves that are named now are added.
     """
     told = set() if named is None else named
-    found = [path for path in probe.schema.unowned if _matters(evaluator, probe, path, outputs)]
+    found = [path for path in probe.schema.unowned if leaf_matters(evaluator, probe, path, outputs)]
     found = [path for path in found if f"leaf {path}" not in told]
     told.update(f"leaf {path}" for path in found)
     strays = [path for path in found if path not in probe.schema.labels]
@@ -41,12 +40,6 @@ def warn_of_stray_leaves(
         warnings.warn(_target_message(evaluator, probe, call), MonitorWarning, stacklevel=2)
     if strays:
         warnings.warn(_stray_message(evaluator, probe, strays), MonitorWarning, stacklevel=2)
-
-
-def _matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor) -> bool:
-    """Tell whether swapping a leaf among examples changes their outputs."""
-    rows = trial_rows(probe)
-    return not agree(outputs[: len(rows)], evaluate_aligned(evaluator, _with_swapped(probe, path, rows), rows))
 
 
 def _target_message(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
@@ -64,7 +57,9 @@ def _output_without(evaluator: Evaluator, probe: Probe, call: ModelCall, path: s
     for output in call.outputs.rows:
         picked = replace(evaluator, predict=output.of(call.predict))
         # Where weights are sharded, all processes must run equally many forwards: the first is taken untried.
-        if evaluator.sharded or not _matters(picked, probe, path, evaluate_aligned(picked, probe, trial_rows(probe))):
+        if evaluator.sharded or not leaf_matters(
+            picked, probe, path, evaluate_aligned(picked, probe, trial_rows(probe))
+        ):
             return output.code
     return ""
 
@@ -73,14 +68,19 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     """Return the warning, with the ``modalities=`` in which every stray leaf travels with the modality it acts with."""
     schema, found = probe.schema, trace_forward(evaluator, probe)
     partners = {path: interacting_modalities(found, schema, path) for path in strays}
-    clear = {path: names[0] for path, names in partners.items() if len(names) == 1}
-    unclear = {path: names for path, names in partners.items() if len(names) > 1}
+    told = {path: described_modality(probe, path, names) for path, names in partners.items()}
+    described = {path: found for path, found in told.items() if found is not None and [found[0]] != partners[path]}
+    traced = {path: names[0] for path, names in partners.items() if len(names) == 1 and path not in described}
+    clear = traced | {path: name for path, (name, _) in described.items()}
+    unclear = {path: names for path, names in partners.items() if path not in clear}
     choices = list(dict.fromkeys(name for names in unclear.values() for name in names)) or [""]
     lines = [modalities_code(schema.modalities, _given(clear | dict.fromkeys(unclear, choice))) for choice in choices]
-    shown = [f"{path!r} acts with {name!r}" for path, name in clear.items()]
+    shown = [f"{path!r} acts with {name!r}" for path, name in traced.items()]
+    seen = [fact for _, fact in described.values()]
     hidden = [f"{path!r} acts with {' or '.join(map(repr, names))}" for path, names in unclear.items()]
     facts = [f"A traced forward shows that {', '.join(shown)}."] if shown else []
     keeps = " Replace every ... by the value that you pass now." if any("=..." in line for line in lines) else ""
+    facts += [f"In the batch, {', '.join(seen)}."] if seen else []
     facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
     verbs = ("belongs", "travels") if len(strays) == 1 else ("belong", "travel")
     return (
@@ -92,12 +92,3 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
 def _given(owners: Mapping[str, str]) -> dict[str, list[str]]:
     """Return modality -> the further paths that it gets."""
     return {name: [path for path, owner in owners.items() if owner == name] for name in owners.values()}
-
-
-def _with_swapped(probe: Probe, path: str, rows: Tensor) -> Probe:
-    """Return a probe in which some examples have the leaf of others."""
-    index = torch.arange(probe.size)
-    index[rows] = donors_of(probe, [path], rows)
-    leaves = {**probe.leaves, path: take_examples(probe.leaves[path], index)}
-    bounds = {known: found[index] if known == path else found for known, found in probe.bounds.items()}
-    return replace(probe, leaves=leaves, bounds=bounds)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mviz_lightning.batch import Probe
+from mviz_lightning.batch import JointSegments, Probe, Segmentation, Segments, WordSegments
 from mviz_lightning.engine.query import Derivative, Query
+from mviz_lightning.errors import enumerated
 from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
 from mviz_lightning.functional.outputs import centred
@@ -20,8 +21,17 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.dime.result import Moment
     from mviz_lightning.explainers.drawing import DrawingContext
 
-STRINGS = "there is nothing to derive by in strings"
-"""Why a modality of strings has no derivative, in the words of pictures and tables."""
+
+def underivable(segments: Segmentation) -> str:
+    """Return why outputs have no derivative by a modality's segments, in the words of pictures; empty if they do."""
+    if isinstance(segments, Segments):
+        return ""
+    if isinstance(segments, JointSegments):
+        leaves = enumerated([part.leaf for part in segments.parts])
+        return f"its parts lie in {leaves}, and outputs are derived by one leaf alone"
+    if isinstance(segments, WordSegments):
+        return "there is nothing to derive by in strings"
+    return "its parts are no entries of a tensor"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from mviz_lightning.errors import renamed_attributes
+from mviz_lightning.errors import enumerated, renamed_attributes
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
@@ -24,17 +24,38 @@ class DrawingContext:
         modality_types: Name of a modality -> how it is drawn.
         labels: Names of classes and outputs.
         show_inputs: Whether inputs may be shown and heard.
+        unmasked: Name of a modality -> its leaves that are never masked although they change the outputs.
     """
 
     modality_types: Mapping[str, ModalityType]
     labels: Labels
     show_inputs: bool = True
+    unmasked: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _failures: list[Exception] = field(default_factory=list, compare=False, repr=False)
 
     @cached_property
     def canvas(self) -> Canvas:
         """The canvas of all pictures that one context draws: panels are used again."""
         return Canvas()
+
+    def masked(self, names: Iterable[str]) -> str:
+        """Return, for the foot of a picture, what masked parts of modalities become, and what is never masked."""
+        listed = list(names)
+        baselines = "; ".join(f"{name}: {self.modality_types[name].baseline}" for name in listed)
+        left_out = [self._left_out(name, paths) for name, paths in self.unmasked.items() if name in listed]
+        return " ".join([f"Masked parts become: {baselines}.", *left_out])
+
+    def _left_out(self, name: str, paths: Sequence[str]) -> str:
+        change, are = ("changes", "is") if len(paths) == 1 else ("change", "are")
+        return (
+            f"The parts of {name} are those of {enumerated(self.modality_types[name].content)}; {enumerated(paths)} "
+            f"{change} the output too, and {are} never masked."
+        )
+
+    def called(self, name: str) -> str:
+        """Return, for tables, the name of a modality, with its leaves that are never masked although they matter."""
+        paths = self.unmasked.get(name, ())
+        return f"{name} (never masked: {', '.join(paths)})" if paths else name
 
     def each(self, draw: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """Draw all items; an item that fails costs only itself, and :meth:`pop_failures` returns its error."""

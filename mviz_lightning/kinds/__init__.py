@@ -3,8 +3,10 @@
 from mviz_lightning.errors import moved_names
 from mviz_lightning.modalities import (
     Audio,
+    Graph,
     Image,
     ModalityType,
+    Patches,
     Regions,
     Series,
     Tabular,
@@ -14,7 +16,20 @@ from mviz_lightning.modalities import (
     fill,
 )
 
-__all__ = ["Audio", "Image", "ModalityType", "Regions", "Series", "Tabular", "Text", "Video", "blocks", "fill"]
+__all__ = [
+    "Audio",
+    "Graph",
+    "Image",
+    "ModalityType",
+    "Patches",
+    "Regions",
+    "Series",
+    "Tabular",
+    "Text",
+    "Video",
+    "blocks",
+    "fill",
+]
 
 MOVED = {
     "Kind": "mviz_lightning.kinds.ModalityType",

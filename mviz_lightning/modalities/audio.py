@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.series import Series
+from mviz_lightning.modalities.step_leaf import StepLeaf
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Audio(Series):
     name = "audio"
     expected: ClassVar[str] = "(N, T), (N, 1, T), (N, F, T) or (N, 1, F, T)"
     default_time_axis: ClassVar[int] = -1
+    takes_companions: ClassVar[bool] = False
     row_direction: ClassVar[int] = -1
     colour_map: ClassVar[str] = "magma"
 
@@ -86,10 +88,10 @@ class Audio(Series):
     def _named_lanes(self) -> list[str]:
         return BAND_NAMES[int(self._lanes.max())]
 
-    def _fill(self, mask: Tensor) -> Tensor:
+    def _fill(self, leaf: StepLeaf, mask: Tensor) -> Tensor:
         if self._is_silenced:
             return torch.zeros([1] * self.values.dim(), dtype=self.values.dtype)
-        return super()._fill(mask)
+        return super()._fill(leaf, mask)
 
     @property
     def _is_silenced(self) -> bool:

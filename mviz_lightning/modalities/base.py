@@ -3,25 +3,23 @@
 A new modality type is one subclass of :class:`ModalityType` in one file. Importing the file registers it by its name.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Maskable, Modality, Probe
+from mviz_lightning.batch import Modality, Segmentation
+from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import (
     ConfigurationError,
-    MonitorWarning,
-    message_of,
     renamed_arguments,
     renamed_attributes,
 )
+from mviz_lightning.modalities.typical_values import mean_over
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -30,6 +28,9 @@ if TYPE_CHECKING:
 
 REGISTRY: dict[str, type["ModalityType"]] = {}
 """Modality types by name, oldest first."""
+
+BASELINE_WORDS = {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}
+"""Baseline -> words that complete "masked parts are ..."."""
 
 
 @renamed_attributes(units="segments")
@@ -53,6 +54,8 @@ class ModalityType(ABC):
     """The value of ``Modality(kind=...)`` that selects this type."""
     default_baseline: ClassVar[str] = "mean"
     """The baseline where ``Modality(baseline=...)`` is not given: ``"mean"`` or ``"zero"``."""
+    integer_baseline: ClassVar[str | None] = None
+    """The same for integers and booleans, where it differs: ``"mode"``, the most frequent value."""
     thumbnail: ClassVar[bool] = True
     """Whether a drawing of thumbnail size can be read. Otherwise small figures list the segments by name."""
 
@@ -64,17 +67,40 @@ class ModalityType(ABC):
 
     def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str, own: Tensor | None = None) -> None:
         self.modality, self.leaves, self.path, self.own = modality, leaves, values, own
-        self.segments: Maskable = self.cut()
+        self.segments: Segmentation = self.cut()
 
     @classmethod
     def fits(cls, values: Any) -> bool:
         """Return whether a leaf looks like this type; used where ``Modality(kind=...)`` is not given."""
         return False
 
+    @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf looks like this type beside further leaves of its modality; by default :meth:`fits`."""
+        return cls.fits(values)
+
     @property
     def values(self) -> Any:
         """The content of all examples, ``(N, ...)``."""
         return self.leaves[self.path]
+
+    @property
+    def companions(self) -> dict[str, Any]:
+        """Path -> leaf for the modality's further leaves: all but the values, the mask and what tells its presence."""
+        telling = (self.modality.mask_leaf, self.modality.present)
+        named = [path for path in self.modality.leaves if path not in telling]
+        return {
+            path: leaf
+            for path, leaf in self.leaves.items()
+            if path not in (self.path, *telling)
+            and any(path == given or path.startswith(f"{given}.") for given in named)
+        }
+
+    @property
+    def content(self) -> list[str]:
+        """Paths of the leaves that segments stand for: the values, and further leaves that are masked with them."""
+        masked = [part.leaf for part in parts_of(self.segments)]
+        return [self.path, *(path for path in self.companions if path in masked)]
 
     @property
     def mask(self) -> Tensor | None:
@@ -114,7 +140,7 @@ class ModalityType(ABC):
         return torch.as_tensor(values).reshape(len(values), -1)
 
     @abstractmethod
-    def cut(self) -> Maskable:
+    def cut(self) -> Segmentation:
         """Divide the examples into segments: up to ``modality.max_segments`` per example, the same for equal inputs."""
 
     @property
@@ -153,64 +179,6 @@ class ModalityType(ABC):
         """
 
 
-def modality_type_of(modality: Modality, values: Any) -> type[ModalityType]:
-    """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
-
-    A modality with ``boxes`` is ``regions``, one with a ``sample_rate`` is ``audio``.
-
-    Raises:
-        ConfigurationError: No modality type has this name, or the leaf looks like none.
-    """
-    if modality.kind is not None:
-        return _registered_type(modality.kind)
-    if modality.boxes is not None:
-        return _registered_type("regions")
-    if modality.sample_rate is not None:
-        return _registered_type("audio")
-    for modality_type in reversed(REGISTRY.values()):
-        if modality_type.fits(values):
-            return modality_type
-    raise ConfigurationError(
-        f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; name the kind: "
-        f"Modality({modality.values!r}, kind=...)."
-    )
-
-
-def _registered_type(name: str) -> type[ModalityType]:
-    if name in REGISTRY:
-        return REGISTRY[name]
-    try:
-        found = resolve_name(name) if "." in name else None
-    except (ImportError, AttributeError, ValueError):
-        found = None
-    if isinstance(found, type) and issubclass(found, ModalityType):
-        return found
-    raise ConfigurationError(
-        f"kind={name!r}: choose one of {', '.join(REGISTRY)}, or give the dotted path of a subclass of "
-        "mviz_lightning.kinds.ModalityType."
-    )
-
-
-def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
-    """Return each modality of the probe with its segments; a warning names a modality whose type is not found.
-
-    Raises:
-        ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
-    """
-    found = {}
-    for name, modality in probe.schema.modalities.items():
-        path = probe.schema.values[name][0]
-        try:
-            modality_type = modality_type_of(modality, probe.leaves[path])
-        except ConfigurationError as error:
-            if modality.kind is not None:
-                raise
-            warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
-            continue
-        found[name] = modality_type(modality, probe.leaves, path, probe.own_entries(path))
-    return found
-
-
 @renamed_arguments(kind="modality_type")
 def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
     """Return the baseline: the values that masked entries get.
@@ -218,8 +186,9 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
     Args:
         modality_type: Its ``default_baseline``, or the ``baseline`` of its modality, decides.
         values: ``(N, ...)``, all examples.
-        dims: Axes over which ``"mean"`` is taken.
-        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count.
+        dims: Axes over which ``"mean"`` is taken; for ``"mode"``, the first ones.
+        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count. For
+            ``"mode"`` it has size 1 behind ``dims``.
 
     Returns:
         Broadcastable to ``values``, of the same element type.
@@ -228,30 +197,41 @@ def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask:
         ConfigurationError: The baseline is another text than ``"zero"`` and ``"mean"``.
     """
     chosen = _chosen_baseline(modality_type)
+    if chosen == "mode":
+        return _mode(values, len(dims), mask)
     if chosen == "zero":
         return torch.zeros([1] * values.dim(), dtype=values.dtype)
     if chosen == "mean":
-        counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
-        weights = counts.double()
-        total = weights.sum(list(dims), keepdim=True).clamp(min=1)
-        return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
+        return mean_over(values, dims, mask)
     if isinstance(chosen, str):
         path = modality_type.modality.values
         raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")
     return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
 
 
+def _mode(values: Tensor, dims: int, mask: Tensor | None) -> Tensor:
+    """Return the most frequent value of each column behind the first ``dims`` axes; 0 where none counts."""
+    rows = values.flatten(0, dims - 1)
+    found = rows if mask is None else rows[mask.bool().flatten()]
+    column = found.long().mode(0).values if len(found) else rows.new_zeros(rows.shape[1:])
+    return column.to(values.dtype).view(*[1] * dims, *rows.shape[1:])
+
+
 def _chosen_baseline(modality_type: ModalityType) -> str | float:
-    given = modality_type.modality.baseline
+    given, of_integers = modality_type.modality.baseline, modality_type.integer_baseline
+    if given is None and of_integers is not None and not modality_type.values.is_floating_point():
+        return of_integers
     return modality_type.default_baseline if given is None else given
 
 
 def _baseline_in_words(baseline: str | float) -> str:
     if isinstance(baseline, str):
-        return {"zero": "0", "mean": "the examples' mean", "blur": "blurred"}.get(baseline, baseline)
+        return {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}.get(
+            baseline, baseline
+        )
     return f"{baseline:g}"
 
 
-def _described(values: Any) -> str:
-    shape = f" {tuple(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else ""
-    return f"a {type(values).__name__}{shape}"
+def found_in(leaf: Any) -> str:
+    """Return the shape of a leaf that does not fit, or what it is, for messages."""
+    return "no such leaf" if leaf is None else str(tuple(getattr(leaf, "shape", ())) or type(leaf).__name__)

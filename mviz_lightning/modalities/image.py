@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -185,18 +185,20 @@ class Image(ModalityType):
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Draw the weights as colours over a grey image; with ``inputs=False``, superpixels become numbered cells."""
+        """Draw weights as colours over a grey image; with ``inputs=False``, superpixels become numbered cells."""
         if self.modality.superpixels and not inputs:
             draw_cells(axes, len(weights), range(len(weights)), colours.to_rgba(weights))
             return
         index = self._index(example)
-        painted = np.asarray(colours.to_rgba(weights[index], bytes=True))[..., :3]
+        painted = np.asarray(colours.to_rgba(weights, bytes=True)).reshape(-1, 4)[:, :3]
         grey = self.pixels(example).mean(-1, keepdims=True) if inputs else np.full((*index.shape, 1), 255.0)
-        axes.imshow(blend(painted, grey), interpolation="nearest")
+        picture = np.full((*index.shape, 3), 255, np.uint8)
+        picture[index >= 0] = blend(painted[index[index >= 0]], grey[index >= 0])
+        axes.imshow(picture, interpolation="nearest")
 
     def _index(self, example: int) -> npt.NDArray[Any]:
-        """Return the segment of every pixel of an image without its padding, ``(h, w)``."""
-        index = self.segments.index  # type: ignore[attr-defined]
+        """Return the segment of every pixel of the drawing, ``(h, w)``; -1 where there is none."""
+        index = cast("Segments", self.segments).index
         row = index[example if len(index) > 1 else 0]
         shown = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row)[self._area(example)]
         pixels: npt.NDArray[Any] = shown.numpy()

@@ -9,10 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Segments
+from mviz_lightning.batch import Segmentation, Segments
+from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.image import Image
+from mviz_lightning.modalities.step_leaf import masked_with, most_frequent_entry
 from mviz_lightning.plotting.canvas import colour_limit
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 from mviz_lightning.plotting.text_fitting import text_colour_on, write
@@ -32,12 +34,13 @@ class Regions(ModalityType):
     """Features of regions ``(N, R, ...)``, with or without boxes.
 
     Every region is a segment. Where there are more than ``max_segments`` regions, those with the largest boxes are
-    segments (without boxes, the first ones: detectors sort by confidence), and the others are never masked.
+    segments (without boxes, the first ones: detectors sort by confidence), and the others are never masked. Further
+    leaves of the modality with one entry for each region, scores and classes for example, are masked with it.
     """
 
     name = "regions"
 
-    def cut(self) -> Segments:
+    def cut(self) -> Segmentation:
         """Make every region a segment, up to ``max_segments``."""
         values = self.values
         if not isinstance(values, Tensor) or values.dim() < 3:
@@ -48,9 +51,21 @@ class Regions(ModalityType):
         self._check_boxes()
         chosen = self._chosen
         index = (chosen.cumsum(1) - 1).where(chosen, -1)
-        ones = [1] * (values.dim() - 2)
-        mask = None if self._real is None else self._real.view(*self._real.shape, *ones)
-        return Segments(self.path, index.view(*index.shape, *ones), fill(self, values, [0, 1], mask))
+        further = {path: leaf for path, leaf in self.companions.items() if self._describes_regions(path, leaf)}
+        return joined([self._part(path, leaf, index) for path, leaf in {self.path: values, **further}.items()])
+
+    def _describes_regions(self, path: str, leaf: Any) -> bool:
+        """Tell whether a further leaf describes the regions: a score, a class. Boxes say where they are, and stay."""
+        return path != self.modality.boxes and masked_with(leaf, 1, self.values.shape[1])
+
+    def _part(self, path: str, leaf: Tensor, index: Tensor) -> Segments:
+        ones = [1] * (leaf.dim() - 2)
+        real = torch.ones(1, leaf.shape[1], dtype=torch.bool) if self._real is None else self._real
+        if leaf.is_floating_point() or path == self.path:
+            filling = fill(self, leaf, [0, 1], real.view(*real.shape, *ones))
+        else:
+            filling = most_frequent_entry(leaf, 1, real)
+        return Segments(path, index.view(*index.shape, *ones), filling)
 
     def _check_boxes(self) -> None:
         for path in (self.modality.boxes, self.modality.picture):

@@ -1,28 +1,48 @@
 """Names of columns, channels and spans of time, as figures and tables show them."""
 
+from collections.abc import Mapping
+
 from mviz_lightning.batch import Modality
+from mviz_lightning.batch.index import Index
 from mviz_lightning.errors import ConfigurationError
 
 
-def feature_names(modality: Modality, count: int, word: str) -> list[str]:
-    """Return the names of columns or channels.
+def feature_names(modality: Modality, leaves: Mapping[str, int], word: str) -> list[str]:
+    """Return the names of columns or channels, leaf after leaf.
 
     Args:
-        modality: Its ``feature_names`` are used; without them, ``word`` and a number.
-        count: Columns or channels of the leaf.
+        modality: Its ``feature_names`` are used. Without them, ``word`` and a number; of several leaves, the path of
+            the leaf and a number. They may also name those of the first leaf alone.
+        leaves: Path of each leaf -> how many columns or channels it has.
         word: ``"column"`` or ``"channel"``.
 
     Raises:
-        ConfigurationError: ``feature_names`` has another length than ``count``.
+        ConfigurationError: ``feature_names`` has another length.
     """
-    names = modality.feature_names
-    if names is None:
-        return [f"{word} {number + 1}" for number in range(count)]
-    if len(names) != count:
+    names, counts = modality.feature_names or (), list(leaves.values())
+    if modality.feature_names is not None and len(names) not in (counts[0], sum(counts)):
+        held = ", ".join(f"{count} {word}s" for count in counts[:1])
+        if len(counts) > 1:
+            held = " and ".join(f"{count} {word}s in {path!r}" for path, count in leaves.items())
         raise ConfigurationError(
-            f"feature_names of {modality.values!r} has {len(names)} names, the leaf has {count} {word}s; give {count}."
+            f"feature_names of {modality.values!r} has {len(names)} names, the leaf has {held}; give {sum(counts)}."
         )
-    return [str(name) for name in names]
+    return [*map(str, names), *_numbered(leaves, word)[len(names) :]]
+
+
+def _numbered(leaves: Mapping[str, int], word: str) -> list[str]:
+    placed = [(*_placed(path, count), count) for path, count in leaves.items()]
+    if len(leaves) == 1:
+        return [f"{word} {place + 1}" for _, places, _ in placed for place in places]
+    return [f"{path} {place + 1}" if count > 1 else path for path, places, count in placed for place in places]
+
+
+def _placed(path: str, count: int) -> tuple[str, list[int]]:
+    """Return the path of the whole array, and the places of columns in it: those of ``x[2:]`` begin at 2."""
+    base, bracket, text = path.removesuffix("]").partition("[")
+    if bracket and path.endswith("]"):
+        return base if count > 1 else path, Index.parse(base, text).last_places(count)
+    return path, list(range(count))
 
 
 def time_span(first: int, last: int, rate: float | None) -> str:

@@ -8,13 +8,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Segments
+from mviz_lightning.batch import Segmentation, Segments
+from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.image import blend
 from mviz_lightning.modalities.segment_names import feature_names, time_span
 from mviz_lightning.modalities.segmentation import blocks, runs
-from mviz_lightning.plotting.text_fitting import shortened, text_capacity, write
+from mviz_lightning.modalities.step_leaf import StepLeaf, masked_with, most_frequent_entry
+from mviz_lightning.plotting.text_fitting import distinct, text_capacity, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +33,8 @@ class Series(ModalityType):
     """Time series ``(N, T, D)``, ``(N, T)`` or ``(N, T, ...)``; ``Modality(time_axis=...)`` names another time axis.
 
     The drawing is a table of time steps and rows (channels, or frequencies). A lane is one channel where there are up
-    to 8, otherwise all of them. A segment is a block of time in a lane; padded steps belong to no segment.
+    to 8, otherwise all of them. A segment is a block of time in a lane; padded steps belong to no segment. Further
+    leaves of the modality with the same steps (known and observed columns, categories) add their channels.
     """
 
     name = "series"
@@ -40,6 +43,8 @@ class Series(ModalityType):
     """The time axis where ``Modality(time_axis=...)`` is not given."""
     max_blocks: ClassVar[int] = 24
     """Largest number of blocks of time in a lane."""
+    takes_companions: ClassVar[bool] = True
+    """Whether further leaves with the same steps are masked too."""
     row_direction: ClassVar[int] = 1
     """1 draws the first row at the top, -1 at the bottom."""
     colour_map: ClassVar[str] = "viridis"
@@ -50,14 +55,23 @@ class Series(ModalityType):
         """Return whether a leaf is a floating-point tensor with three axes."""
         return isinstance(values, Tensor) and values.dim() == 3 and values.is_floating_point()
 
-    def cut(self) -> Segments:
+    def cut(self) -> Segmentation:
         """Divide every lane into blocks of time."""
         self._check()
         real = self.real_entries(self._time)
         self._real = torch.ones(1, self._length, dtype=torch.bool) if real is None else real
         self._lane_labels = self._named_lanes()
         self._index = self._numbered()
-        return Segments(self.path, self._as_leaf(self._index), self._fill(self._as_leaf(self._real.unsqueeze(2))))
+        return joined([self._part(leaf, index) for leaf, index in zip(self._leaves, self._shared_out(), strict=True)])
+
+    def _part(self, leaf: StepLeaf, index: Tensor) -> Segments:
+        return Segments(leaf.path, leaf.as_leaf(index), self._fill(leaf, leaf.as_leaf(self._real.unsqueeze(2))))
+
+    def _shared_out(self) -> list[Tensor]:
+        """Return the segment of every entry of each leaf's table, ``(N or 1, T, D or 1)``."""
+        if len(self._leaves) == 1 or self._index.shape[2] == 1:
+            return [self._index for _ in self._leaves]
+        return list(torch.split(self._index, [leaf.table.shape[2] for leaf in self._leaves], 2))
 
     def _check(self) -> None:
         values = self.values
@@ -93,12 +107,20 @@ class Series(ModalityType):
         return 3 - self._time if self.values.dim() == 3 else None
 
     @cached_property
+    def _leaves(self) -> list[StepLeaf]:
+        """The leaves that are masked, the values first."""
+        own = StepLeaf(self.path, self.values, self._time, self._row_axis)
+        more = [
+            StepLeaf.of(path, leaf, self._time)
+            for path, leaf in self.companions.items()
+            if self.takes_companions and masked_with(leaf, self._time, self._length)
+        ]
+        return [own, *more]
+
+    @cached_property
     def _rows(self) -> Tensor:
-        """The rows of the drawing, ``(N, T, D)``: means over all other axes."""
-        axes = (self._time,) if self._row_axis is None else (self._time, self._row_axis)
-        moved = self.values.movedim(axes, (1, 2)[: len(axes)])
-        rows: Tensor = moved.reshape(*moved.shape[: len(axes) + 1], -1).float().mean(-1)
-        return rows if rows.dim() == 3 else rows.unsqueeze(2)
+        """The rows of the drawing, ``(N, T, D)``: the channels of all leaves."""
+        return torch.cat([leaf.table for leaf in self._leaves], 2)
 
     @cached_property
     def _lanes(self) -> Tensor:
@@ -112,7 +134,8 @@ class Series(ModalityType):
         return min(self.max_blocks, self.modality.max_segments // (int(self._lanes.max()) + 1))
 
     def _named_lanes(self) -> list[str]:
-        channels = feature_names(self.modality, self._rows.shape[2], "channel")
+        counts = {leaf.path: leaf.table.shape[2] for leaf in self._leaves}
+        channels = feature_names(self.modality, counts, "channel")
         return channels if len(self._lanes) > 1 else [""]
 
     def _numbered(self) -> Tensor:
@@ -121,17 +144,17 @@ class Series(ModalityType):
         count = block.amax(1, keepdim=True) + 1 if block.numel() else 0
         return (self._lanes * count + block).where(block >= 0, -1)
 
-    def _as_leaf(self, table: Tensor) -> Tensor:
-        """Return a table ``(n, T, d)`` with its axes in the order of the leaf's."""
-        shape = [len(table), *[1] * (self.values.dim() - 1)]
-        shape[self._time] = table.shape[1]
-        if self._row_axis is None:
-            return table.reshape(shape)
-        shape[self._row_axis] = table.shape[2]
-        return (table.transpose(1, 2) if self._row_axis < self._time else table).reshape(shape)
+    def _fill(self, leaf: StepLeaf, mask: Tensor) -> Tensor:
+        """Return the baseline of a leaf, whose real entries ``mask`` tells: of categories the most frequent one."""
+        if leaf.holds_reals or leaf.path == self.path:
+            return fill(self, leaf.values, [0, leaf.time], mask)
+        return most_frequent_entry(leaf.values, leaf.time, self._real)
 
-    def _fill(self, mask: Tensor) -> Tensor:
-        return fill(self, self.values, [0, self._time], mask)
+    @property
+    def baseline(self) -> str:
+        """What a masked block becomes."""
+        categories = any(not leaf.holds_reals for leaf in self._leaves[1:])
+        return f"{super().baseline}, of integers the most frequent value" if categories else super().baseline
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the lane and time of every segment."""
@@ -220,7 +243,7 @@ class Series(ModalityType):
         if min(columns, 4 * lines) < MIN_CHARACTERS_FOR_LABELS:
             axes.set(xlim=(0, 1), ylim=(0, 1))
             return
-        names = [shortened(name, int(columns) // 3) for name in self.margin()]
+        names = distinct(self.margin(), int(columns) // 3)
         margin = (max(map(len, names)) + 0.8) / columns if any(names) else 0
         axes.set(xlim=(-margin / (1 - margin), 1), ylim=(-1 / (lines - 1), 1))
         for number, name in enumerate(names):

@@ -1,5 +1,6 @@
 """Tables: one row of numbers per example; every column is a segment."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Segments
+from mviz_lightning.batch import Segmentation, Segments
+from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType, fill
 from mviz_lightning.modalities.segment_names import feature_names
 from mviz_lightning.modalities.segmentation import blocks
+from mviz_lightning.modalities.typical_values import most_frequent
 from mviz_lightning.plotting.canvas import colour_limit
 from mviz_lightning.plotting.text_fitting import GREY, distinct, shortened, text_capacity, write
 
@@ -30,6 +33,7 @@ MAX_LINES_PER_ROW = 1.2
 class Tabular(ModalityType):
     """Tables ``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans.
 
+    A modality may hold several such leaves, real numbers and categories for example; their columns follow one another.
     A segment is a column, or a run of neighbouring columns where there are more than ``max_segments``.
     """
 
@@ -43,65 +47,77 @@ class Tabular(ModalityType):
             return False
         return values.is_floating_point() or values.dtype == torch.bool or values.dim() == 1
 
-    def cut(self) -> Segments:
+    @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf fits, or holds the categories of a table whose real numbers are in a further leaf."""
+        return cls.fits(values) or are_categories(values, further)
+
+    def cut(self) -> Segmentation:
         """Make every column a segment, or runs of neighbours where there are more than ``max_segments``."""
-        values = self.values
-        if not isinstance(values, Tensor) or values.dim() not in (1, 2):
+        if not _is_table(self.values):
             raise ConfigurationError(
                 f"kind='tabular' of {self.path!r}: expected (N,) or (N, D); found "
-                f"{tuple(getattr(values, 'shape', ())) or type(values).__name__}."
+                f"{tuple(getattr(self.values, 'shape', ())) or type(self.values).__name__}."
             )
-        self._labels = feature_names(self.modality, self._table.shape[1], "column")
-        index = blocks(self._table.shape[1], self.modality.max_segments).unsqueeze(0)
-        filling = self._fill()
-        if values.dim() == 1:
-            index, filling = index.squeeze(1), filling.squeeze(1)
-        return Segments(self.path, index, filling)
+        widths = {path: table.shape[1] for path, table in self._tables.items()}
+        self._labels = feature_names(self.modality, widths, "column")
+        self._numbers = blocks(len(self._labels), self.modality.max_segments)
+        numbered = torch.split(self._numbers, list(widths.values()))
+        return joined([self._part(path, numbers) for path, numbers in zip(widths, numbered, strict=True)])
+
+    def _part(self, path: str, numbers: Tensor) -> Segments:
+        """Return the segments of one leaf, whose columns have these numbers, ``(D,)``."""
+        index, filling = numbers.unsqueeze(0), self._fill(self._tables[path])
+        alone = self.leaves[path].dim() == 1
+        return Segments(path, index.squeeze(1) if alone else index, filling.squeeze(1) if alone else filling)
 
     @cached_property
-    def _table(self) -> Tensor:
-        """The leaf as a table, ``(N, D)``."""
-        values: Tensor = self.values
-        return values if values.dim() == 2 else values.unsqueeze(1)
+    def _tables(self) -> dict[str, Tensor]:
+        """The leaves with columns as tables, ``(N, D)`` each."""
+        leaves = {self.path: self.values, **self.companions}
+        return {
+            path: leaf if leaf.dim() == 2 else leaf.unsqueeze(1) for path, leaf in leaves.items() if _is_table(leaf)
+        }
 
-    @property
-    def _uses_mode(self) -> bool:
-        """Whether the baseline is the most frequent value: the mean of integers may be no valid value."""
-        return self.modality.baseline is None and not self.values.is_floating_point()
+    def _uses_mode(self, table: Tensor) -> bool:
+        """Whether the baseline is the most frequent value: the mean of integers may be no valid value.
 
-    def _fill(self) -> Tensor:
-        if self._uses_mode:
-            return self._table.long().mode(0, keepdim=True).values.to(self._table.dtype)
-        return fill(self, self._table, [0])
+        A ``baseline`` of the user's own holds for the real numbers; for integers only where all columns are integers.
+        """
+        real = any(known.is_floating_point() for known in self._tables.values())
+        return not table.is_floating_point() and (real or self.modality.baseline is None)
+
+    def _fill(self, table: Tensor) -> Tensor:
+        return most_frequent(table).unsqueeze(0) if self._uses_mode(table) else fill(self, table, [0])
 
     @property
     def baseline(self) -> str:
         """What a masked column turns into."""
-        return "the most frequent value" if self._uses_mode else super().baseline
+        modes = [self._uses_mode(table) for table in self._tables.values()]
+        if not any(modes):
+            return super().baseline
+        return "the most frequent value" if all(modes) else f"{super().baseline}, of integers the most frequent value"
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the names of the columns; they do not depend on the example."""
-        index = self.segments.index[0]  # type: ignore[attr-defined]
-        columns = [
-            (index.flatten() == segment).nonzero()[:, 0].tolist() for segment in range(self.segments.count(example))
-        ]
-        return [self._run_name(run[0], run[-1]) for run in columns]
+        columns = [(self._numbers == segment).nonzero()[:, 0] for segment in range(self.segments.count(example))]
+        return [self._run_name(int(run[0]), int(run[-1])) for run in columns]
 
     def _run_name(self, first: int, last: int) -> str:
         if first == last:
             return self._labels[first]
-        if self.modality.feature_names is None:
+        if self.modality.feature_names is None and len(self._tables) == 1:
             return f"columns {first + 1}-{last + 1}"
         return f"{self._labels[first]} to {self._labels[last]}"
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of a panel with room for all lines."""
-        rows = max(min(self._table.shape[1], MAX_ROWS), min(self.segments.count(example), MAX_ROWS + 1))
+        rows = max(min(len(self._labels), MAX_ROWS), min(self.segments.count(example), MAX_ROWS + 1))
         return max(0.09 * rows + 0.05, 0.35)
 
     def draw(self, axes: "Axes", example: int) -> None:
         """List the names and values of the columns; where they do not fit, draw bars in standard deviations."""
-        row = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in self._table[example].tolist()]
+        row = [_written(value) for table in self._tables.values() for value in table[example].tolist()]
         letters, lines = text_capacity(axes)
         width = int(letters) - max(map(len, row), default=0) - 2
         if len(row) > min(MAX_ROWS, MAX_LINES_PER_ROW * lines) or (len(row) > 1 and width < 2):
@@ -113,7 +129,7 @@ class Tabular(ModalityType):
             write(axes, 0.98, line + 0.5, value, va="center_baseline", ha="right")
 
     def _draw_bars(self, axes: "Axes", example: int) -> None:
-        table = self._table.double()
+        table = torch.cat([table.double() for table in self._tables.values()], 1)
         real = table.isfinite()
         count = real.sum(0).clamp(min=1)
         away = (table - table.where(real, 0).sum(0) / count).where(real, 0)
@@ -145,6 +161,28 @@ class Tabular(ModalityType):
             write(axes, 0.02, line, name, va="center_baseline")
         if len(names) > MAX_ROWS:
             write(axes, 0.02, MAX_ROWS + 0.5, f"{len(names) - MAX_ROWS} weaker ones", va="center_baseline", color=GREY)
+
+
+def are_categories(values: Any, further: Sequence[Any]) -> bool:
+    """Tell whether integers ``(N, T)`` are columns, and no tokens: beside real columns, and nothing with T entries.
+
+    Args:
+        values: A leaf.
+        further: The further leaves of its modality.
+    """
+    if not _is_table(values) or values.dim() == 1 or values.is_floating_point():
+        return False
+    tensors = [leaf for leaf in further if isinstance(leaf, Tensor)]
+    per_token = any(leaf.dim() > 1 and values.shape[1] in (leaf.shape[1], leaf.shape[-1]) for leaf in tensors)
+    return not per_token and any(_is_table(leaf) and leaf.is_floating_point() for leaf in tensors)
+
+
+def _is_table(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.dim() in (1, 2)
+
+
+def _written(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _prepare(axes: "Axes", lines: int) -> int:

@@ -9,11 +9,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Maskable, Segments, WordSegments
+from mviz_lightning.batch import Segmentation, Segments, WordSegments
+from mviz_lightning.batch.masking import joined
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.segmentation import blocks, runs
+from mviz_lightning.modalities.step_leaf import masked_with
+from mviz_lightning.modalities.tabular import are_categories
+from mviz_lightning.modalities.typical_values import mean_over
 from mviz_lightning.modalities.vocabulary import Vocabulary
 from mviz_lightning.plotting.text_wrapping import SegmentedWord, draw_note, draw_words, strongest_first, wrap_words
 
@@ -30,7 +34,8 @@ class Text(ModalityType):
 
     A segment is a word, or a run of words where there are more than ``max_segments``. A masked word has attention mask
     0 where there is an attention mask; without one, its ids are replaced. Strings lose the word. Special tokens,
-    padding and ids below 0 (placeholders of images in some models) are never masked.
+    padding and ids below 0 (placeholders of images in some models) are never masked. Real numbers beside the tokens, in
+    a further leaf ``(N, T, ...)`` of the modality, become their mean with the word.
     """
 
     name = "text"
@@ -45,6 +50,11 @@ class Text(ModalityType):
         return _are_strings(values)
 
     @classmethod
+    def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
+        """Return whether a leaf fits and holds no categories of a table, whose real numbers are in a further leaf."""
+        return cls.fits(values) and not are_categories(values, further)
+
+    @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
         """Return ``log(1 + count)`` of every token or word, ``(N, V)``: the ids themselves have no numeric meaning."""
         if isinstance(values, Tensor):
@@ -53,7 +63,7 @@ class Text(ModalityType):
             return _counts([row[stays].tolist() for row, stays in zip(values, kept, strict=True)])
         return _counts([text.lower().split() for text in values]) if _are_strings(values) else None
 
-    def cut(self) -> Maskable:
+    def cut(self) -> Segmentation:
         """Make every word a segment, or runs of words where there are more than ``max_segments``."""
         if not isinstance(self.values, Tensor) and _are_strings(self.values):
             return self._string_segments()
@@ -80,8 +90,17 @@ class Text(ModalityType):
         numbered = zip(blocks(len(words), self.modality.max_segments).tolist(), words, strict=True)
         return [[word for _, word in run] for _, run in groupby(numbered, lambda pair: pair[0])]
 
-    def _token_segments(self) -> Segments:
+    def _token_segments(self) -> Segmentation:
         index = runs(self._word_starts, self.modality.max_segments)
+        further = [
+            _with_mean(path, leaf, index)
+            for path, leaf in self.companions.items()
+            if masked_with(leaf, 1, index.shape[1]) and leaf.is_floating_point()  # integers: token types, positions
+        ]
+        return joined([self._words_masked(index), *further])
+
+    def _words_masked(self, index: Tensor) -> Segments:
+        """Return the segments of the ids, or of the attention mask that hides them."""
         path = self.modality.mask_leaf
         if path is None or not self._hides:
             return Segments(self.path, index, float(self._baseline_id))
@@ -203,6 +222,12 @@ class Text(ModalityType):
             draw_words(axes, words, faces=colours.to_rgba(weights), order=strongest_first(words, weights))
         else:
             draw_note(axes, "(no text)")
+
+
+def _with_mean(path: str, leaf: Tensor, index: Tensor) -> Segments:
+    """Return the segments of real numbers beside the tokens, ``(N, T, ...)``: masked ones are the words' mean."""
+    wide = index.view(*index.shape, *[1] * (leaf.dim() - 2))
+    return Segments(path, wide, mean_over(leaf, [0, 1], wide >= 0))
 
 
 def _are_strings(values: Any) -> bool:

@@ -12,13 +12,13 @@ from torch import Tensor
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import fill
-from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, blend, grid
+from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, grid
 from mviz_lightning.modalities.segmentation import blocks, runs
+from mviz_lightning.modalities.tiles import extent, sheet
 from mviz_lightning.plotting.text_fitting import text_capacity, text_colour_on, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
 
 TILES_PER_ROW = 2
 """Frames side by side in a panel."""
@@ -145,17 +145,6 @@ class Video(Image):
         height, width = _laid_out([], 0, self._patch.shape, self._shape[0]).shape
         return float(height / width)
 
-    def paint(
-        self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
-    ) -> None:
-        """Draw the weights as colours over the grey frames."""
-        index = self._index(example)
-        painted = np.asarray(colours.to_rgba(weights, bytes=True)).reshape(-1, 4)[:, :3]
-        grey = self.pixels(example).mean(-1, keepdims=True) if inputs else np.full((*index.shape, 1), 255.0)
-        picture = np.full((*index.shape, 3), 255, np.uint8)
-        picture[index >= 0] = blend(painted[index[index >= 0]], grey[index >= 0])
-        axes.imshow(picture, interpolation="nearest")
-
     def _index(self, example: int) -> npt.NDArray[Any]:
         """Return the segment of every pixel of the drawing; -1 between the frames."""
         patch = self._patch.numpy()
@@ -173,11 +162,7 @@ def _laid_out(tiles: Sequence[Any], between: Any, shape: tuple[int, ...], count:
         count: Number of places.
     """
     corners = list(_corners(shape, count))
-    bottom, right = (corners[-1][0] + shape[0], max(left for _, left in corners) + shape[1])
-    sheet = np.full((bottom, right, *shape[2:]), between)
-    for tile, (top, left) in zip(tiles, corners, strict=False):
-        sheet[top : top + shape[0], left : left + shape[1]] = tile
-    return sheet
+    return sheet(tiles, corners, extent(corners, [(shape[0], shape[1])] * count), np.full(shape[2:], between))
 
 
 def _corners(shape: Sequence[int], count: int) -> Iterator[tuple[int, int]]:

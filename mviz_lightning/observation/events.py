@@ -1,7 +1,7 @@
 """Where a step gives scores away: calls of losses, updates of metrics, and operations in which scores meet labels."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional as losses
 from torchmetrics import Metric
 
 from mviz_lightning.observation.provenance import Call, Computed, Node, Provenance, nodes_in
+from mviz_lightning.observation.views import Views
 
 Takes: TypeAlias = Literal["logits", "log_probabilities", "probabilities", "values", "anything"]
 """What a loss or a metric is given: anything is logits, probabilities or predicted classes."""
@@ -66,10 +67,12 @@ class Link:
     Attributes:
         node: Where the tensor comes from.
         rows: Values of the first rows; None if it has no row for each example, or more than two dimensions.
+        readings: The same by each of the event's ``views``.
     """
 
     node: Node
     rows: Tensor | None
+    readings: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Event:
         takes: What the event is given.
         metric: The user's metric.
         within: The innermost module call in which it happened.
+        views: How its rows may belong to examples, where each example has several with one target; else empty.
     """
 
     kind: Literal["loss", "metric", "meeting"]
@@ -95,6 +99,15 @@ class Event:
     takes: Takes = "anything"
     metric: Metric | None = None
     within: Call | None = None
+    views: tuple[Views, ...] = ()
+
+    def read_as(self, place: int) -> "Event":
+        """Return the event as one of its views reads it."""
+        scores, target = (
+            tuple(replace(link, rows=link.readings[place]) if link.readings else link for link in links)
+            for links in (self.scores, self.target)
+        )
+        return replace(self, scores=scores, target=target, views=self.views[place : place + 1])
 
 
 @dataclass
@@ -105,11 +118,13 @@ class ChainWalk:
         provenance: Where tensors come from.
         open_calls: The module calls that run at the event: the walk never enters one that has returned.
         count: Number of examples in the batch.
+        views: How several rows an example may belong to the examples.
     """
 
     provenance: Provenance
     open_calls: list[Call]
     count: int
+    views: tuple[Views, ...] = ()
     tensors: list[Tensor] = field(default_factory=list)
 
     def links(self, tensor: Tensor, through: set[str]) -> tuple[Link, ...]:
@@ -120,7 +135,15 @@ class ChainWalk:
             through: Names of the operations that the walk passes.
         """
         self.tensors = list(self._walk(tensor, through))
-        return tuple(Link(self.provenance.of(found), self._rows(found)) for found in self.tensors)
+        return tuple(self._link(found) for found in self.tensors)
+
+    def _link(self, tensor: Tensor) -> Link:
+        node, stacked = self.provenance.of(tensor), self.views and tensor.dim() in (1, 2)
+        if not stacked or len(tensor) != self.count * self.views[0].count:
+            return Link(node, self._rows(tensor))
+        with torch.inference_mode(False), torch.no_grad():
+            readings = tuple(one.by_example(tensor.detach())[:OBSERVED_ROWS].clone() for one in self.views)
+        return Link(node, readings[0], readings)
 
     def _walk(self, tensor: Tensor, through: set[str]) -> Iterator[Tensor]:
         found: Tensor | None = tensor

@@ -1,18 +1,20 @@
 """Heads: which scores a step computes, and the target and the task of each, derived from where the scores went."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torchmetrics import Metric
 
+from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
 from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_strength
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import is_numbering, task_of
+from mviz_lightning.observation.views import Views
 
 KINDS = ("loss", "metric", "meeting")
 """Kinds of events, the surest first."""
@@ -59,6 +61,19 @@ class ObservedHead:
     def labels(self) -> Tensor | None:
         """Target of the observed rows; None if it has no row for each example."""
         return self.event.target[self.target].rows
+
+    @property
+    def views(self) -> Views | None:
+        """How its rows belong to examples, where each has several; None where each has one."""
+        stacked = bool(self.event.views and self.event.scores[self.scores].readings)
+        return self.event.views[0] if stacked else None
+
+    def readings(self) -> "Iterator[ObservedHead]":
+        """Yield the head as each of the views that fit its targets reads it."""
+        for place in range(len(self.event.views) if self.views is not None else 0):
+            yield replace(self, event=self.event.read_as(place))
+        if self.views is None:
+            yield self
 
     @property
     def probabilities(self) -> bool:
@@ -110,7 +125,10 @@ def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
         if _selects(link.node) or (not decisions and name_at(link.node) in DECISIONS):
             break
         reached.append(before + 1)
-    by_example = [place for place in reached if links[place].rows is not None]
+    stacked = any(link.readings for link in links)  # then a row of each example alone is of something else
+    by_example = [
+        place for place in reached if links[place].rows is not None and bool(links[place].readings) == stacked
+    ]
     return (by_example or reached)[-1]
 
 
@@ -240,7 +258,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
     modal = record.modalities.values()
     return (
         int(not named or not head.label.tags & named),
-        int(bool(head.label.tags & sum(set(modal)))),
+        int(bool(head.label.tags & union(modal))),
         int(not head.label.tags & record.others),
         -sum(bool(head.root.tags & tags) for tags in modal),
         int(not head.metrics),

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.observation.provenance import Call, Computed, Node
 from mviz_lightning.observation.step_record import StepRecord
 
@@ -33,7 +34,7 @@ def meeting_of(
         return None
     if made.name == "__getitem__" and not isinstance(made.arguments[0][1], tuple):
         return None  # rows that are chosen or sorted by a label
-    modal, labels = sum(set(record.modalities.values())), record.others
+    modal, labels = union(record.modalities.values()), record.others
     scores = [node for node in operands if node.learned and node.tags & modal and not node.tags & labels]
     targets = [node for node in operands if not node.learned and node.tags & labels and not node.tags & modal]
     return (scores[0], targets[0]) if scores and targets else None

@@ -59,11 +59,13 @@ def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator) -> Checke
     try:
         other_draws = replace(evaluator, seed=evaluator.seed + 1)
         found = _raw(other_draws, probe, _aligned(torch.arange(count), probe))
-        _raw(evaluator, probe, _aligned(torch.arange(max(1, count // 2)), probe))
+        fewer = _raw(evaluator, probe, _aligned(torch.arange(max(1, count // 2)), probe))
         _raw(evaluator, probe, _recombined(count, probe))
     except Exception as error:
         return CheckedWay(way, float("inf"), agrees=False, failure=describe_error(error))
     own = own[:count, : found.shape[1]] if square and found.dim() == 2 else own[:count]
+    if way.views is not None:  # in the wrong order, fewer examples have other means
+        own, found = torch.cat([own, own[: len(fewer)]]), torch.cat([found, fewer])
     own, found = _columns(own.cpu()), _columns(found.cpu())
     return CheckedWay(way, deviation(own, found), agrees=own.shape == found.shape and agree(own, found))
 

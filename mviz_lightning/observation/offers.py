@@ -22,17 +22,22 @@ SUMMARIES = PROBABILITIES | DECISIONS | {"amax", "amin", "min", "mean", "sum", "
 WRITE = ". Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns them."
 
 
-def offer(head: ObservedHead, record: StepRecord) -> str:
+def offer(head: ObservedHead, record: StepRecord, then: str = "") -> str:
     """Return the end of a question: a line to paste, which measures what is likely meant.
 
     That is the scores themselves, or the latest tensor before them that depends on all modalities and on no label, for
     all rows of the batch where the step picks or sorts them.
+
+    Args:
+        head: The scores that the step gives away.
+        record: What it showed.
+        then: Code behind the scores: ``.mean(1)``.
     """
     picks = row_picks(head.root)
     code = next(_calls(head.root, record, picks), "")
     if not code:
         return WRITE
-    said = [f"predict=lambda module, batch: {code}", *_told_of_labels(head, record)]
+    said = [f"predict=lambda module, batch: {code}{then}", *_told_of_labels(head, record)]
     return f":\n    {', '.join(said)}"
 
 

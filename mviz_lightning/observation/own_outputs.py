@@ -13,6 +13,7 @@ from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.probe import first_examples
 from mviz_lightning.engine.agreement import deviation, tolerance
 from mviz_lightning.functional import Task
+from mviz_lightning.observation.views import Views
 from mviz_lightning.observation.ways import Way
 
 COMPARED_ROWS = 8
@@ -114,11 +115,13 @@ class OwnOutputs:
             if next(calls) != way.ordinal:
                 return
             with suppress(Exception):  # the user's own step runs on
-                self._keep(tree.get(outputs, way.keys), rows, count)
+                self._keep(tree.get(outputs, way.keys), rows, count, way.views)
 
         self._handle = child.register_forward_hook(keep)
 
-    def _keep(self, outputs: Any, rows: Tensor, count: int) -> None:
+    def _keep(self, outputs: Any, rows: Tensor, count: int, views: Views | None) -> None:
+        if views is not None:
+            outputs = views.by_example(outputs)
         if isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
             with torch.inference_mode(False), torch.no_grad():
                 kept = outputs[rows.to(outputs.device)].detach()

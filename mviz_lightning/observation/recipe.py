@@ -109,6 +109,8 @@ class RecipeWriter:
     def _made(self, node: Node) -> RecipeStep:
         if isinstance(node, Leaf):
             keys = node.keys
+            if self.record.schema.is_of_one_example(keys):
+                raise NotRepeatableError(f"{self.record.code(keys)} is of one example alone")
             return lambda run: tree.get(run.batch, keys)
         if isinstance(node, Held) and self.learned:
             owner, attribute = node.owner, node.attribute

@@ -26,6 +26,7 @@ from mviz_lightning.observation.pairs import scores_of_pairs
 from mviz_lightning.observation.provenance import BatchParts, Call, Computed, Held, Leaf, Node, Provenance, nodes_in
 from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
+from mviz_lightning.observation.views import views_of
 
 T = TypeVar("T")
 
@@ -66,9 +67,8 @@ class StepRecorder(TorchFunctionMode):
         self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
         self._open: list[Call] = []
         self._calls = Counter[tuple[int, bool]]()
-        self._escapes = 0
+        self._escapes, self._paused = 0, False
         self._names = {id(child): name for name, child in module.named_modules()}
-        self._paused = False
         self._know(module, batch)
 
     def _know(self, module: nn.Module, batch: Any) -> None:
@@ -113,11 +113,14 @@ class StepRecorder(TorchFunctionMode):
         """Call what records, unless recording is paused or failed before; a failure is remembered, never raised."""
         if self._paused or self.record.failure:
             return None
+        self._paused = True  # operations of the recording are none of the step's
         try:
             return record(*given)
         except Exception as error:
             self.record.fail(error)
             return None
+        finally:
+            self._paused = False
 
     # -- Operations ----------------------------------------------------------------------------------------------------
 
@@ -250,12 +253,11 @@ class StepRecorder(TorchFunctionMode):
         if not isinstance(scores, Tensor):
             return
         self._seen[kind, name] += 1
-        walk = ChainWalk(self._provenance, self._open, self.record.count)
+        views, within = views_of(scores, target, self.record.count), self._open[-1] if self._open else None
+        walk = ChainWalk(self._provenance, self._open, self.record.count, views)
         links, tensors = walk.links(scores, passed(takes)), walk.tensors
         targets = walk.links(target, VIEWS | SELECTIONS) if isinstance(target, Tensor) else ()
-        event = Event(
-            kind, name, self._seen[kind, name], links, targets, takes, metric, self._open[-1] if self._open else None
-        )
+        event = Event(kind, name, self._seen[kind, name], links, targets, takes, metric, within, views)
         self.record.events.append(event)
         self._catch(event, tensors, walk.tensors if targets else [])
 

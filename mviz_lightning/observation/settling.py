@@ -1,6 +1,6 @@
 """Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.errors import ConfigurationError
@@ -15,7 +16,7 @@ from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful, main_head
-from mviz_lightning.observation.native_check import first_agreeing
+from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_score import own_score
 from mviz_lightning.observation.step_record import StepRecord
@@ -111,20 +112,39 @@ def settle(
     if is_doubtful(head):
         raise ConfigurationError(wording.doubtful(head, record))
     _require_usable(head, record)
-    if head.rows is None:
-        raise ConfigurationError(wording.without_rows(head, record))
-    found, tried = first_agreeing(ways_of(head, record, module, step), head.rows, trial, evaluator_of)
-    if found is None:
-        raise ConfigurationError(wording.disagreeing(head, tried, record))
-    own = None if head.contrastive else target_of(head, record, module, step)
     further = [other for other in heads if other is not head]
-    line = wording.line(found.way, head, own, further, record)
-    return ObservedModel(found.way, head, own, line, step, further)
+    way, head = _agreeing(head, record, partial(ways_of, record=record, module=module, step=step), trial, evaluator_of)
+    own = None if head.contrastive else target_of(head, record, module, step)
+    line = wording.line(way, head, own, further, record)
+    return ObservedModel(way, head, own, line, step, further)
+
+
+def _agreeing(
+    head: ObservedHead,
+    record: StepRecord,
+    ways: Callable[[ObservedHead], Iterable[Way]],
+    trial: Probe,
+    evaluator_of: Callable[[Predict], Evaluator],
+) -> tuple[Way, ObservedHead]:
+    """Return the first way that gives the step's own scores, and how it reads their rows.
+
+    Raises:
+        ConfigurationError: There is no row of scores for each example, or no way gives the scores.
+    """
+    tried: list[CheckedWay] = []
+    for reading in head.readings():
+        if reading.rows is None:
+            raise ConfigurationError(wording.without_rows(head, record))
+        found, more = first_agreeing(ways(reading), reading.rows, trial, evaluator_of)
+        if found is not None:
+            return found.way, reading
+        tried += more
+    raise ConfigurationError(wording.disagreeing(head, tried, record))
 
 
 def _require_usable(head: ObservedHead, record: StepRecord) -> None:
     """Raise where the head's scores are made from the labels, or its target belongs to a modality."""
-    modal = sum(set(record.modalities.values()))
+    modal = union(record.modalities.values())
     if head.label.tags & modal:
         raise ConfigurationError(wording.target_in_modality(head, record))
     if head.label.tags & record.others & head.root.tags:

@@ -16,7 +16,7 @@ from mviz_lightning.observation.provenance import Node
 from mviz_lightning.observation.recipe import RecipeWriter, numbers_of
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
-from mviz_lightning.observation.ways import ReplayedStep, StepFunction, name_of_step, wanted_of
+from mviz_lightning.observation.ways import ReplayedStep, StepFunction, averaged, name_of_step
 
 ROWS_AT_ONCE = 64
 """Number of examples whose targets are computed at once."""
@@ -73,16 +73,16 @@ def target_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: S
     recipe = next(writer.recipes(head.label), None)
     mask = row_mask(head.event.target, head.target)
     known = None if mask is None else next(writer.recipes(mask), None)
-    path = _path_of(head.label, record)
+    path, views = _path_of(head.label, record), head.views
     if recipe is None or (mask is not None and known is None):
         return ObservedTarget(
             _replayed(head, record, step), f"what {head.event.name} in {name_of_step(step)} is given", path
         )
-    return ObservedTarget(recipe, Speller(record.code, calls=False).tensor(head.label), path, known)
+    return ObservedTarget(averaged(recipe, views), Speller(record.code, calls=False).tensor(head.label), path, known)
 
 
 def _replayed(head: ObservedHead, record: StepRecord, step: StepFunction) -> Callable[[nn.Module, Any], Tensor]:
-    replayed = ReplayedStep(step, record.schema, wanted_of(head))
+    replayed = ReplayedStep.of(head, record.schema, step)
 
     def compute(module: nn.Module, batch: Any) -> Tensor:
         _, target = replayed(module, batch)

@@ -15,6 +15,7 @@ from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
 from mviz_lightning.observation.recorder import StepRecorder
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord, Wanted
+from mviz_lightning.observation.views import Views
 
 WayName: TypeAlias = Literal["forward", "call", "replay"]
 """The model's own call, calls of its parts, or the step up to the loss."""
@@ -33,6 +34,7 @@ class Way:
         watched: Name of the submodule whose own call in the user's step returns the scores; None if there is none.
         keys: The keys from what it returns to the scores.
         ordinal: Number of that submodule's calls in the step before this one.
+        views: How several rows of scores an example are averaged; None where it has one.
     """
 
     name: WayName
@@ -40,6 +42,7 @@ class Way:
     watched: str | None = None
     keys: tree.Keys = ()
     ordinal: int = 0
+    views: Views | None = None
 
 
 def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: StepFunction) -> Iterator[Way]:
@@ -59,22 +62,23 @@ def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: Ste
 
 
 def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Way:
-    call = recipe.call
+    call, compute = recipe.call, averaged(recipe, head.views)
     if call is None:
         text = Speller(record.code).tensor(head.root)
-        return Way("call", ModelCall(text, scores_by(recipe), observed=True))
+        return Way("call", ModelCall(text, scores_by(compute), observed=True), views=head.views)
     keys = next(keys for found, keys in head.root.results if found is call)
     name: WayName = "forward" if call.name == "" else "call"
     watched = None if call.direct else call.name
-    model_call = ModelCall(Speller(record.code).call(call, keys), scores_by(recipe), observed=True)
-    return Way(name, model_call, watched, keys, call.ordinal)
+    model_call = ModelCall(Speller(record.code).call(call, keys), scores_by(compute), observed=True)
+    return Way(name, model_call, watched, keys, call.ordinal, head.views)
 
 
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
     """Return the way that replays the step until it gives the scores away."""
-    replayed = ReplayedStep(step, record.schema, wanted_of(head))
+    replayed = ReplayedStep.of(head, record.schema, step)
     text = f"what {head.event.name} is given in {name_of_step(step)}, which is replayed without logging"
-    return Way("replay", ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), observed=True))
+    call = ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), observed=True)
+    return Way("replay", call, views=head.views)
 
 
 def wanted_of(head: ObservedHead) -> Wanted:
@@ -91,11 +95,18 @@ class ReplayedStep:
         step: The step.
         schema: Where the modalities live in the batch.
         wanted: The event at which it stops.
+        views: How several rows an example are averaged; None where it has one.
     """
 
     step: StepFunction
     schema: BatchSchema
     wanted: Wanted
+    views: Views | None = None
+
+    @classmethod
+    def of(cls, head: ObservedHead, schema: BatchSchema, step: StepFunction) -> "ReplayedStep":
+        """Return the replay that ends with the event of a head."""
+        return cls(step, schema, wanted_of(head), head.views)
 
     def __call__(self, module: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
         """Return the scores and the target of the event.
@@ -110,7 +121,15 @@ class ReplayedStep:
         if recorder.caught is None:
             why = f" ({recorder.record.failure})" if recorder.record.failure else ""
             raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}{why}")
-        return recorder.caught
+        scores, target = recorder.caught
+        if self.views is None:
+            return scores, target
+        return self.views.by_example(scores), None if target is None else self.views.by_example(target)
+
+
+def averaged(compute: Callable[[nn.Module, Any], Tensor], views: Views | None) -> Callable[[nn.Module, Any], Tensor]:
+    """Return a function that returns one row for each example where another one returns several."""
+    return compute if views is None else lambda module, batch: views.by_example(compute(module, batch))
 
 
 def scores_by(compute: Callable[[nn.Module, Any], Tensor]) -> Predict:

@@ -9,6 +9,7 @@ from mviz_lightning.observation.offers import offer, offered_rows
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget
+from mviz_lightning.observation.views import possible_views
 from mviz_lightning.observation.ways import Way
 
 PREDICT = "Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns the scores"
@@ -20,6 +21,8 @@ def line(
     """Return what was found, in one line."""
     shape = f"(B, {', '.join(map(str, head.root.shape[1:]))})" if len(head.root.shape) > 1 else "(B,)"
     said = [f"outputs: {way.call.description} -> {shape}"]
+    if head.views is not None:
+        said.append(f"of each example {head.views}")
     if target is not None:
         said.append(f"target: {target.code}")
     if head.contrastive:
@@ -60,6 +63,14 @@ def unseen(record: StepRecord) -> str:
 def without_rows(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores that are no row for each example cannot be measured."""
     shape = tuple(head.event.scores[-1].node.shape)
+    views = possible_views(shape[0], record.count) if len(shape) in (1, 2) else ()
+    if views:
+        return (
+            f"{head.event.name} is given scores of shape {shape} and targets that differ within each of {record.count} "
+            f"examples, so that nothing tells which {views[0].count} rows belong to an example. Say so: where they "
+            f"follow one another{offer(head, record, views[0].code)}\nand where a block of all examples follows "
+            f"another{offer(head, record, views[1].code)}"
+        )
     return (
         f"{head.event.name} is given scores of shape {shape} for {record.count} examples; allowed is one row of scores "
         f"an example, (batch, outputs). {PREDICT} of one position, or their average over positions."

@@ -15,7 +15,7 @@ from mviz_lightning.functional import Task
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_outputs import COMPARED_ROWS, Agreement, OwnOutputs
 from mviz_lightning.observation.settling import ObservedModel, settle
-from mviz_lightning.observation.ways import ReplayedStep, wanted_of
+from mviz_lightning.observation.ways import ReplayedStep
 from mviz_lightning.session.dry_run import TriedModel
 
 REPORTED_ROWS = 128
@@ -94,7 +94,7 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
 
 
 def _replayed(observed: ObservedModel, evaluator: Evaluator, examples: Probe, rows: Query) -> Tensor:
-    replayed = ReplayedStep(observed.step, examples.schema, wanted_of(observed.head))
+    replayed = ReplayedStep.of(observed.head, examples.schema, observed.step)
     with evaluator.precision():
         found, _ = replayed(evaluator.module, examples.batch(rows.sources, {}, evaluator.device))
     return found if found.dim() == 2 else found.unsqueeze(1)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
@@ -19,7 +19,7 @@ from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.functional import Task
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.type_choice import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
@@ -29,6 +29,7 @@ from mviz_lightning.session.given_and_observed import differences_from_given
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.subsets import check_subsets
+from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
 UNSEEN = (
     "no loss and no metric with scores of the model was seen in the step, so the call, the outputs and the task are "
@@ -75,6 +76,7 @@ class DryRun:
         remarks: Takes lines for the log.
         call: How the model is called, in words; ``""`` until a call worked.
         named: Modalities and leaves that were warned of.
+        unmasked: Leaves that are in no segment and change the outputs.
     """
 
     config: SessionConfig
@@ -82,6 +84,7 @@ class DryRun:
     remarks: Remarks
     call: str = ""
     named: set[str] = field(default_factory=set)
+    unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
 
     def run(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None = None
@@ -136,14 +139,19 @@ class DryRun:
         if seen is not None and first:
             self._say_differences(seen, trial, evaluator)
         if self.config.explainers:
-            dry_run_checks.try_segments(
-                evaluator,
-                trial,
-                {name: modality_type.segments for name, modality_type in modality_types_of(trial).items()},
-            )
+            self._try_segments(evaluator, trial, outputs)
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
         return TriedModel(evaluator, call, outputs.shape[1], reused, fusion_share, observed)
+
+    def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
+        """Check that all segments can be masked, and which leaves are in none of them."""
+        types = modality_types_of(trial)
+        segments = {name: modality_type.segments for name, modality_type in types.items()}
+        dry_run_checks.try_segments(evaluator, trial, segments)
+        self.unmasked.consider(types)
+        self.unmasked.check(evaluator, trial, outputs)
+        self.unmasked.report(self.remarks)
 
     def _observed(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None

@@ -249,7 +249,7 @@ def _report(session: Session) -> ShareReport:
         found.advice,
         found.patterns,
         runs,
-        DrawingContext(session.modality_types, Labels(session.task, config.class_names)),
+        DrawingContext(session.modality_types, Labels(session.task, config.class_names), unmasked=session.unmasked),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
@@ -17,7 +18,7 @@ from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.type_choice import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
@@ -69,7 +70,7 @@ class Session(LabelledSession):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._trained_check = TrainedCheck(self._dry_run.named)
+        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked)
 
     def run(self) -> Measurement:
         """Measure the model as it is now.
@@ -91,6 +92,7 @@ class Session(LabelledSession):
         with self.ranks.raise_on_all_ranks():
             outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
         self._trained_check.run(outputs, evaluator, probe, tried.call, self.ranks)
+        self._dry_run.unmasked.report(self.remarks)
         outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
         self._reading.leave_out(outputs, shares.task, self.ranks)
@@ -104,11 +106,16 @@ class Session(LabelledSession):
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
         absence = self._absence(values, rows + further)
-        values |= absence.values
+        advice = self._advice(probe, values)
+        seconds = time.perf_counter() - started
+        found, rows = values | absence.values, rows + further + absence.rows
+        return Measurement(found, rows, seconds, floor, evidence, advice, absence.patterns)
+
+    def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
+        """Return how many examples narrower intervals need, and say it once."""
         advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
         self.remarks.say(advice, noted=False, once="precision")
-        seconds = time.perf_counter() - started
-        return Measurement(values, rows + further + absence.rows, seconds, floor, evidence, advice, absence.patterns)
+        return advice
 
     def _evidence(self, outputs: Tensor, groups: Tensor, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
         """Return what an alarm reads beside the values, and how many rows that took; nothing without an alarm.
@@ -179,6 +186,11 @@ class Session(LabelledSession):
         self._tried, self._runner = model, None
         if model.observed is not None:
             self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
+
+    @property
+    def unmasked(self) -> Mapping[str, Sequence[str]]:
+        """Modality -> its leaves that are never masked although they change the outputs."""
+        return {name: tuple(paths) for name, paths in self._dry_run.unmasked.found.items()}
 
     @property
     def explainable(self) -> bool:

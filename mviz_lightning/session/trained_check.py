@@ -3,7 +3,7 @@
 Before the training, weights that are 0 hide what the outputs depend on, and the first batch shows few of the examples.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
 
 @dataclass
@@ -22,9 +23,11 @@ class TrainedCheck:
 
     Attributes:
         named: Modalities and leaves that were warned of; each is named once.
+        unmasked: Leaves that are in no segment and change the outputs; more may show.
     """
 
     named: set[str]
+    unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
     _first: str = ""
     _done: bool = False
 
@@ -54,3 +57,4 @@ class TrainedCheck:
         outputs = dry_run_checks.check_independence(evaluator, probe)
         dry_run_checks.warn_of_outputs(evaluator, probe, call, self.named, trained=True)
         dry_run_checks.warn_of_stray_leaves(evaluator, probe, outputs, call, self.named)
+        self.unmasked.check(evaluator, probe, outputs)

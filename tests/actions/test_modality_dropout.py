@@ -163,3 +163,11 @@ def test_examples_that_lack_a_modality_keep_the_others_and_so_do_batches():
     assert found["image"].tolist() == [[0.0, 0.0]] * 3 + [[1.0, 1.0]] * 3
     lacking = {"image": image, "text": None}
     assert ModalityDropout(1.0).change_batch(lacking, alarms(["image", "text"], "text"), 0) is lacking
+
+
+def test_all_columns_of_a_modality_with_several_leaves_are_hidden():
+    batch = {"cont": torch.rand(6, 2) + 5, "cat": torch.tensor([3, 1, 3, 2, 3, 0]), "other": torch.rand(6, 2)}
+    changed = ModalityDropout(1).change_batch(batch, alarms({"x": ["cont", "cat"], "other": "other"}, "other"), 0)
+    assert not changed["cont"].any()
+    assert changed["cat"].tolist() == [3] * 6
+    assert changed["other"] is batch["other"]

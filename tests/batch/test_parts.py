@@ -119,3 +119,31 @@ def test_examples_inside_a_batch_and_parts_inside_examples() -> None:
 def test_a_list_of_two_parts_is_no_list_of_examples() -> None:
     batch = [{"x": floats(4, 2)}, {"x": floats(4, 3)}, torch.arange(4)]
     assert learn(batch, {"a": "0.x", "b": "1.x"}, "2").owners == {"0.x": 0, "1.x": 1, "2": 0}
+
+
+RESTS = {
+    "image[1:3]": {"a": "image[0]", "b": "image[3]"},
+    "image[[1, 3]]": {"a": "image[0]", "b": "image[2]"},
+    "image[3]": {"a": "image[:3]", "b": "x"},
+    "image[:, 1:3]": {"a": "image[:, 0]", "b": "x"},
+    "image[:, :, 0]": {"a": "image[..., 1]", "b": "x"},
+    "image": {"a": "image[0, :2]", "b": "x"},
+}
+
+
+@pytest.mark.parametrize(("written", "modalities"), RESTS.items(), ids=RESTS)
+def test_the_rest_of_an_array_is_named_so_that_it_can_be_given(written: str, modalities: dict[str, str]) -> None:
+    batch = {**image_batch(), "x": floats(4, 2)}
+    schema = learn(batch, modalities, "y")
+    assert "image" in schema.unowned
+    assert schema.written("image") == written
+    assert all(schema.written(path) == path for path in schema.owners if path != "image")
+    if written != "image":
+        whole = learn(batch, {**modalities, "rest": written}, "y")
+        assert "image" not in whole.owners
+        part = whole.leaves(batch)[written]
+        mask = torch.zeros(4, 3, 2, dtype=torch.bool)
+        for path in modalities.values():
+            if path != "x":
+                mask |= whole.index_of(path).covered(mask.shape)
+        assert torch.equal(part.reshape(4, -1), batch["image"][:, ~mask].reshape(4, -1))

@@ -171,7 +171,8 @@ def test_packed_sequences_and_arrays_are_leaves() -> None:
     batch = {"audio": packed([3, 1, 4]), "table": np.arange(6.0).reshape(3, 2), "y": np.arange(3)}
     schema = learn(batch, ["audio", "table"], "y")
     taken = schema.take(schema.leaves(batch), torch.tensor([[2, 0], [0, 1]]))
-    assert taken["audio"].batch_sizes.tolist() == [2, 2, 2, 1]
+    assert [len(rows) for rows in taken["audio"]] == [4, 3]
+    assert schema.build(taken)["audio"].batch_sizes.tolist() == [2, 2, 2, 1]
     assert taken["table"].tolist() == [[0, 1], [2, 3]]
     assert taken["y"].tolist() == [2, 0]
 

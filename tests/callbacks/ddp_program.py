@@ -110,7 +110,9 @@ class Scheduled(Synced):
         self.alpha *= 2
 
 
-MODULES: dict[str, Any] = {"observed_replay": Scheduled} | dict.fromkeys(("unobserved", "observed", "observed_uneven"), Synced)
+MODULES: dict[str, Any] = {"observed_replay": Scheduled} | dict.fromkeys(
+    ("unobserved", "observed", "observed_uneven"), Synced
+)
 """Scenario -> its model, if it is not the usual one."""
 
 
@@ -202,7 +204,16 @@ def main(scenario: str, folder: Path, devices: int) -> None:
         validation = DataLoader(Stream(streams(devices)[scenario]), batch_size=16 // devices)
     try:
         module = MODULES.get(scenario, Toy)()
-        if scenario in ("plain", "explained", "all_methods", "uneven", "one_group_each", "idle", "subsets", *streams(devices)):
+        if scenario in (
+            "plain",
+            "explained",
+            "all_methods",
+            "uneven",
+            "one_group_each",
+            "idle",
+            "subsets",
+            *streams(devices),
+        ):
             chosen.validate(module, validation, verbose=False)
         chosen.fit(module, loader(), validation)
     except Exception as error:

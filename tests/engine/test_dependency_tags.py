@@ -203,10 +203,11 @@ def test_a_view_of_other_elements_depends_on_all_of_them() -> None:
         assert mode.of(pairs[:, 3]) == DEPTH
 
 
-def test_parts_of_an_expanded_tensor_are_told_apart_only_where_they_are() -> None:
-    apart, alike = torch.ones(1, 4).expand(5, 4), torch.ones(5, 1).expand(5, 4)
-    assert marked(apart).of(apart[:, 3]) == DEPTH
-    assert marked(alike).of(alike[:, 3]) == RGB | DEPTH
+def test_parts_of_an_expanded_or_overlapping_tensor_are_not_told_apart() -> None:
+    expanded, windows = torch.ones(1, 4).expand(5, 4), torch.ones(1, 6).unfold(1, 3, 1)
+    assert marked(expanded).of(expanded[:, 3]) == RGB | DEPTH
+    mode = marked(windows)
+    assert [mode.of(part) for part in windows.unbind(1)] == [RGB | DEPTH] * 4
 
 
 def test_views_of_one_storage_are_marked_one_by_one() -> None:

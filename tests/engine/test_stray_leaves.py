@@ -1,40 +1,20 @@
 """A leaf in no modality that matters: its warning proposes the modality that it acts with, in code to paste."""
 
-import ast
-import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
-from helpers.batches import FAMILIES, ModelCase, OnBatch, call_forward, floats, probe_of, seeded, token_leaves
+from helpers.batches import FAMILIES, ModelCase, OnBatch, floats, probe_of, seeded, token_leaves
+from helpers.strays import pasted, warning_of
 from torch import Tensor, nn
 
 from mviz_lightning import Modality, MonitorWarning, explain
 from mviz_lightning.batch.modality import modalities_code, parse_modalities
-from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.dry_run_checks import check_independence, warn_of_stray_leaves
-from mviz_lightning.engine.model_call import ModelCall
 
 COUNT = 32
-
-
-def warning_of(module: nn.Module, batch: Any, modalities: Any, predict: Any = call_forward) -> str:
-    """Return the one warning of strays; nothing where there is none."""
-    evaluator, probe = Evaluator(module.eval(), predict), probe_of(batch, modalities)
-    outputs = check_independence(evaluator, probe)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        warn_of_stray_leaves(evaluator, probe, outputs, ModelCall("forward(batch=batch)", predict, "batch"))
-    assert len(caught) <= 1
-    return str(caught[0].message) if caught else ""
-
-
-def pasted(message: str) -> list[dict[str, Any]]:
-    """Return what the message proposes to write, as Python reads it."""
-    return [ast.literal_eval(code) for code in re.findall(r"modalities=(\{.*?\})(?=[,.])", message)]
 
 
 class Masked(nn.Module):
@@ -281,6 +261,9 @@ def listed(modality: Any, *more: str) -> Any:
         (Modality("x", mean=floats(3)), [], 'Modality("x", mean=...)'),
         (Modality("ids", decode=str), ["mask"], 'Modality("ids", mask="mask", decode=...)'),
         (Modality("x", boxes="boxes"), ["y"], 'Modality("x", companions=["y"], boxes="boxes")'),
+        (Modality("x", edges="e"), ["w"], 'Modality("x", companions=["w"], edges="e")'),
+        (Modality("x", grid="g"), [], 'Modality("x", grid="g")'),
+        (["x", "edge_index"], ["edge_attr"], '["x", "edge_index", "edge_attr"]'),
     ],
 )
 def test_modalities_are_written_as_they_were_declared(modality, more, expected):

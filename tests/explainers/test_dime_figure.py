@@ -19,7 +19,7 @@ from mviz_lightning.explainers.dime.figure import ExplanationFigure
 from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs, thinned
 from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.type_choice import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import GAP, MARGIN, PANEL
@@ -258,6 +258,7 @@ SECRETS = {
     "series": lambda seed: (floats(8, 12, 2, seed=seed), Modality("x", kind="series", max_segments=4)),
     "audio": lambda seed: (floats(8, 400, seed=seed), Modality("x", kind="audio", max_segments=4)),
     "regions": lambda seed: (floats(8, 4, 6, seed=seed), Modality("x", boxes="boxes")),
+    "graph": lambda seed: (floats(8, 6, 4, seed=seed), Modality("x", edges="edges", max_segments=4)),
 }
 
 
@@ -271,6 +272,8 @@ def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, word
             if kind == "regions":
                 corners = floats(8, 4, 2, 2, seed=seed).sigmoid().sort(2).values.flatten(2)
                 leaves["boxes"] = corners, None
+            if kind == "graph":
+                leaves["edges"] = integers(6, 8, 2, 7, seed=seed), None
             found = drawing(leaves, show_inputs=show)
             segments = found.modality_types["x"].segments.count(0)
             one = {"x": part([(-1) ** k * (k + 1) for k in range(segments)])}

@@ -43,7 +43,8 @@ def drawn(modality_type: Any, weights: Any = None, *, inputs: bool = True, width
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / 100, width * modality_type.aspect(0) / 100), dpi=100, facecolor="white")
+    aspect = modality_type.aspect(0, inputs=inputs or weights is None)
+    figure = Figure(figsize=(width / 100, width * aspect / 100), dpi=100, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if weights is None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Segments
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, renamed_arguments
 from mviz_lightning.explainers.argument_checks import require_least, require_outputs
-from mviz_lightning.explainers.base import STRINGS, Explainer, ProbeContext, Request, Responses
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, underivable
 from mviz_lightning.explainers.cross_modal_interaction.result import (
     CrossModalResult,
     ExampleInteractions,
@@ -41,8 +40,10 @@ class _Pair:
     second: str
 
     @property
-    def derivable(self) -> bool:
-        return all(isinstance(self.probe_context.probe.segments[name], Segments) for name in (self.first, self.second))
+    def obstacle(self) -> str:
+        """Why there is no second derivative by the segments; empty if there may be one."""
+        found = [underivable(self.probe_context.probe.segments[name]) for name in (self.first, self.second)]
+        return "; ".join(dict.fromkeys(why for why in found if why))
 
     def counts(self, example: int) -> tuple[int, int]:
         """Return how many segments an example has of each."""
@@ -182,7 +183,7 @@ class CrossModalInteraction(Explainer):
         return [_Pair(probe_context, *names) for names in combinations(probe_context.probe.segments, 2)]
 
     def _derives(self, pair: _Pair) -> bool:
-        return self.method == "second_order" and pair.derivable
+        return self.method == "second_order" and not pair.obstacle
 
     @staticmethod
     def _aligned(probe_context: ProbeContext, examples: Sequence[int]) -> Query:
@@ -224,7 +225,7 @@ class CrossModalInteraction(Explainer):
         masked, attempts = iter(responses.outputs[1:]), iter(enumerate(responses.derivatives))
         for pair in self._pairs(probe_context):
             if not self._derives(pair):
-                reason = STRINGS if self.method == "second_order" else ""
+                reason = pair.obstacle if self.method == "second_order" else ""
                 yield pair, ([next(masked) for _ in examples], None, reason)
                 continue
             place, derived = next(attempts)

@@ -93,14 +93,11 @@ class _Picture:
 
     def _footer(self) -> Sequence[str]:
         pair = self.found.outputs[0].pairs[self.place]
-        masked = "; ".join(
-            f"{name}: {self.drawing.modality_types[name].baseline}" for name in (pair.first, pair.second)
-        )
         because = f" ({pair.reason})" if pair.reason else ""
         beside = CONTEXTS[pair.corners] if pair.method == "difference" else AS_IT_IS
         return wrapped(
             f"What two parts add together, beyond what each adds by itself, {beside}. Red raises the output, "
-            f"blue lowers it. By {METHODS[pair.method]}{because}. Masked parts become: {masked}.",
+            f"blue lowers it. By {METHODS[pair.method]}{because}. {self.drawing.masked((pair.first, pair.second))}",
             112,
         )
 
@@ -212,7 +209,7 @@ def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: st
             found.position,
             drawing.labels.output(output.output),
             output.value,
-            f"{pair.first}, {pair.second}",
+            f"{drawing.called(pair.first)}, {drawing.called(pair.second)}",
             METHODS[pair.method],
             "; ".join(_strongest(drawing, found.example, pair)),
         ]

@@ -57,13 +57,10 @@ class ExplanationFigure:
         return Picture(f"{self.name}/example_{explanation.position}", canvas.pixels(), headline, keep=True)
 
     def _footer(self) -> str:
-        masked = "; ".join(
-            f"{name}: {modality_type.baseline}" for name, modality_type in self.drawing.modality_types.items()
-        )
         return (
             "UC: what a part adds by itself. MI: what it adds together with the other modalities of this example. "
             "±: 95 % interval of UC and MI. "
-            f"Red raises the output, blue lowers it. Masked parts become: {masked}."
+            f"Red raises the output, blue lowers it. {self.drawing.masked(self.drawing.modality_types)}"
         )
 
     def _draw_output(
@@ -136,7 +133,10 @@ class ExplanationFigure:
             top = weights.abs().argsort(descending=True)[:2].tolist()
             r2 = getattr(part, f"{side}_r2")
             listed = ", ".join(f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in top)
-            found.append(f"{name}: " + (verdict(r2)[0] if math.isnan(r2) else listed + " (?)" * (r2 < TRUSTED)))
+            found.append(
+                f"{self.drawing.called(name)}: "
+                + (verdict(r2)[0] if math.isnan(r2) else listed + " (?)" * (r2 < TRUSTED))
+            )
         return "; ".join(found)
 
 

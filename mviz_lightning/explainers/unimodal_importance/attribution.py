@@ -10,7 +10,7 @@ from torch import Tensor
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
-from mviz_lightning.explainers.base import ProbeContext
+from mviz_lightning.explainers.base import ProbeContext, underivable
 from mviz_lightning.functional.segment_attribution import (
     PERTURBATIONS,
     Perturbation,
@@ -57,9 +57,9 @@ class AttributionRequest:
         return self.method not in PERTURBATIONS
 
     @property
-    def has_entries(self) -> bool:
-        """Whether segments are made of numbers by which something could be derived."""
-        return isinstance(self.probe_context.probe.segments[self.name], Segments)
+    def obstacle(self) -> str:
+        """Why nothing can be derived by the segments; empty if derivatives are possible, or not requested."""
+        return underivable(self.probe_context.probe.segments[self.name]) if self.derives else ""
 
     def occluding(self, reason: str, cases: Sequence[tuple[int, int]]) -> "AttributionRequest":
         """Return the request that replaces derivatives where there are none."""
@@ -123,7 +123,7 @@ class AttributionRequest:
         """Read the response to :meth:`attempt`, ``(R, ...)``."""
         examples = [example for example, _ in self.cases]
         chosen = self._choose(torch.stack([whole[example] for example in examples])).tolist()
-        index: Tensor = self.probe_context.probe.segments[self.name].index  # type: ignore[attr-defined]
+        index = cast("Segments", self.probe_context.probe.segments[self.name]).index
         own = index[examples] if len(index) > 1 else index
         sums = segment_sums(entries, own, max(map(self.count, examples)))
         return {

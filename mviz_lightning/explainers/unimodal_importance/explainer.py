@@ -11,7 +11,7 @@ from mviz_lightning.engine.input_point import OTHERWISE
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers.argument_checks import require_least, require_outputs
-from mviz_lightning.explainers.base import STRINGS, Explainer, ProbeContext, Request, Responses
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.predictions import Outcome, outcome
 from mviz_lightning.explainers.unimodal_importance.attribution import AttributionRequest, Outputs, Weights
 from mviz_lightning.explainers.unimodal_importance.result import (
@@ -75,7 +75,7 @@ class UnimodalImportance(Explainer):
     Number of rows, for E examples with K outputs each and T examples for totals: ``steps * (E K + T)`` for each
     modality with gradients; otherwise, for each modality and example, U with occlusion, ``max(64, 4 U)`` with LIME and
     ``max(128, 16 U)`` with Shapley values. A modality without derivatives (texts as strings, tokens without an
-    embedding layer, a detached encoder) is occluded instead.
+    embedding layer, a detached encoder, segments in several leaves) is occluded instead.
 
     It logs for each modality ``total/<m>``, the sum of absolute weights for the predicted class, averaged over
     examples; ``share/<m>``, its fraction of all totals; and ``gap/<m>``, how far the weights are from adding up.
@@ -165,8 +165,8 @@ class UnimodalImportance(Explainer):
         for name in probe_context.probe.segments:
             cases = self._cases(probe_context, examples, self.method)
             request = AttributionRequest(probe_context, name, self.method, cases, roles, self.steps, self.samples)
-            strings = request.derives and not request.has_entries
-            requests.append(self._occluding(request, examples, STRINGS) if strings else request)
+            obstacle = request.obstacle
+            requests.append(self._occluding(request, examples, obstacle) if obstacle else request)
         return requests
 
     def _occluding(self, request: AttributionRequest, examples: Sequence[int], reason: str = "") -> AttributionRequest:

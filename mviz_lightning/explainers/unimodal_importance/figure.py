@@ -102,12 +102,11 @@ class _Picture:
         return [(in_lines(segment), weight) for segment, weight in strongest(part, names)]
 
     def _footer(self) -> list[str]:
-        masked = "; ".join(f"{name}: {self.drawing.modality_types[name].baseline}" for name in self._parts)
         methods = {METHODS[part.method] for part in self._parts.values() if not part.reason}
         by = "".join(f", by {method}," for method in methods)
         text = (
             f"How each part moves the output{by} from what it is with all parts of the modality masked, the other "
-            f"modalities as they are. Red raises it, blue lowers it. Masked parts become: {masked}."
+            f"modalities as they are. Red raises it, blue lowers it. {self.drawing.masked(self._parts)}"
         )
         instead = [
             f"{name} by {METHODS[part.method]}: {part.reason}." for name, part in self._parts.items() if part.reason
@@ -214,6 +213,6 @@ def _table(
 
 def _listed(drawing: DrawingContext, example: int, name: str, part: SegmentAttribution) -> str:
     names = drawing.modality_types[name].names(example, inputs=drawing.show_inputs)
-    return f"{name}: " + ", ".join(
+    return f"{drawing.called(name)}: " + ", ".join(
         f"{segment} {format_weight(weight)}" for segment, weight in strongest(part, names, 3)
     )

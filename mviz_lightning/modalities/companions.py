@@ -1,0 +1,90 @@
+"""What the further leaves of a modality show: that they are the edges of a graph, or the grid of its patches."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Modality, Probe
+from mviz_lightning.batch.padding import real_along
+
+GRID_NAMES = ("image_sizes", "spatial_shapes")
+"""Names of leaves that count patches, as transformers writes them, beside all names with ``grid`` in them."""
+
+
+def modality_of(probe: Probe, name: str) -> Modality:
+    """Return a modality of a probe, with the edges or the grid that its leaves show."""
+    schema = probe.schema
+    values, *others = schema.values[name]
+    leaves = {path: probe.leaves[path] for path in (values, *others)}
+    return with_companions_read(schema.modalities[name], values, leaves, probe.own_entries(values))
+
+
+def with_companions_read(
+    modality: Modality, values: str, leaves: Mapping[str, Any], own: Tensor | None = None
+) -> Modality:
+    """Return the modality with its ``edges`` or ``grid``, where one of its leaves shows them and it does not name them.
+
+    Args:
+        modality: The user's description of the modality.
+        values: Path of the leaf that holds the content.
+        leaves: Path -> leaf of the modality.
+        own: ``(N, ...)`` in the shape of the content, False where an example was padded; None where none was.
+    """
+    if modality.edges is not None or modality.grid is not None:
+        return modality
+    others = {path: leaf for path, leaf in leaves.items() if path != values and isinstance(leaf, Tensor)}
+    edges = [path for path, leaf in others.items() if last_name(path).endswith("edge_index") and _is_pairs(leaf)]
+    if edges:
+        return replace(modality, edges=edges[0])
+    counts = patch_counts(leaves[values], modality.real_entries(leaves), own)
+    grids = [path for path, leaf in others.items() if _is_grid_name(path) and counts_patches(leaf, counts)]
+    return replace(modality, grid=grids[0]) if grids else modality
+
+
+def last_name(path: str) -> str:
+    """Return the last name of a path."""
+    return path.rpartition(".")[2]
+
+
+def _is_grid_name(path: str) -> bool:
+    return "grid" in last_name(path) or last_name(path) in GRID_NAMES
+
+
+def _is_pairs(leaf: Tensor) -> bool:
+    return leaf.dim() == 3 and leaf.shape[1] == 2 and not leaf.is_floating_point()
+
+
+def patch_counts(values: Any, mask: Tensor | None, own: Tensor | None) -> Tensor | None:
+    """Return ``(N,)``: the rows of each example that are not padding; None where the content has no rows.
+
+    Args:
+        values: The content, ``(N, L, D)``.
+        mask: ``(N, L)`` boolean: True at real entries. None without a mask.
+        own: ``(N, L, D)`` boolean, False where an example was padded; None where none was.
+    """
+    if not isinstance(values, Tensor) or values.dim() != 3:
+        return None
+    real = real_along(mask, values.shape[1])
+    rows = torch.ones(values.shape[:2], dtype=torch.bool) if real is None else real
+    return (rows if own is None else rows & own.any(2)).sum(1)
+
+
+def counts_patches(grid: Any, counts: Tensor | None) -> bool:
+    """Tell whether a leaf holds the sizes of pictures whose patches are as many as each example has rows.
+
+    Args:
+        grid: ``(N, 2 or 3)`` or ``(N, K, 2 or 3)``.
+        counts: ``(N,)``.
+    """
+    fits = isinstance(grid, Tensor) and grid.dim() in (2, 3) and grid.shape[-1] in (2, 3)
+    if counts is None or not fits or grid.is_floating_point():
+        return False
+    return torch.equal(patch_totals(grid), counts)
+
+
+def patch_totals(grid: Tensor) -> Tensor:
+    """Return ``(N,)``: the patches of all pictures of each example, from their sizes ``(N, ..., 2 or 3)``."""
+    return grid.long().prod(-1).reshape(len(grid), -1).sum(1)
