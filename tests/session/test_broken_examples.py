@@ -35,7 +35,8 @@ class Normalised(nn.Module):
 
 def examples(broken: int, value: float, *, name: str = "image") -> dict[str, Tensor]:
     found = data()
-    found[name][broken] = value
+    # An example that is nothing but NaN lacks the modality.
+    found[name][broken, : 1 if math.isnan(value) else None] = value
     return found
 
 
