@@ -1,5 +1,6 @@
 """One example whose outputs are NaN or infinite costs itself, on all processes alike, and not the measurement."""
 
+import math
 import warnings
 from typing import Any
 
