@@ -159,7 +159,7 @@ class _Learner:
         owners |= dict.fromkeys(other_leaves(self._nodes, self.size, [*owners, *derived]), 0)
         readers = tuple(self._readers(owners))
         ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
-        template = moved(tree.replace(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
+        template = moved(tree.shell(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
         return Learned(owners, values, readers, tuple(self._packed.derived), template)
 
     def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
@@ -230,7 +230,7 @@ def _emptied(examples: Sequence[Any], inner: Collection[tree.Keys]) -> Any:
     """Return a copy of the first example with values at all of some keys; these values take no memory."""
     whole = (one for one in examples if all(entry_of(one, keys) is not None for keys in inner))
     example = next(whole, examples[0])
-    return tree.replace(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
+    return tree.shell(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import ConfigurationError, at_least, renamed_arguments, require_name
+from mviz_lightning.errors import ConfigurationError, at_least, plain_argument, renamed_arguments, require_name
 
 
 @renamed_arguments(units="max_segments")
@@ -89,6 +89,8 @@ class Modality:
     present: str | None = None
 
     def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            object.__setattr__(self, name, plain_argument(value))
         if isinstance(self.values, int):
             object.__setattr__(self, "values", str(self.values))  # a position in a tuple
         if not isinstance(self.values, str):
@@ -160,7 +162,7 @@ def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
         ConfigurationError: There are fewer than two modalities, a name is malformed or repeated, a modality names no
             leaf, or a leaf is given twice.
     """
-    named = {name: _parse(name, given) for name, given in _items(modalities)}
+    named = {name: _parse(name, given) for name, given in _items(plain_argument(modalities))}
     if len(named) < 2:
         raise ConfigurationError(
             f"modalities={list(named)}: contributions compare modalities, so name 2 or more, "
@@ -194,11 +196,23 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
     require_name("modalities", name)
     if isinstance(given, Modality):
         return given
+    if isinstance(given, Mapping):
+        return _of_arguments(name, given)
     listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")
     return _of_paths(paths)
+
+
+def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
+    """Return the modality of a mapping, from a file of a configuration for example."""
+    known = [field.name for field in fields(Modality)]
+    unknown = [key for key in given if key not in known]
+    if "values" not in given or unknown:
+        wrong = f"{unknown[0]!r} is no argument of Modality" if unknown else "it lacks 'values', the path of a leaf"
+        raise ConfigurationError(f"modalities[{name!r}]={dict(given)!r}: {wrong}; those are {', '.join(known)}.")
+    return Modality(**given)
 
 
 def _of_paths(paths: Sequence[str]) -> Modality:

@@ -219,7 +219,7 @@ class BatchSchema:
             self,
             owners={path: owner for path, owner in self.owners.items() if path not in constants},
             readers=tuple(reader for reader in self.readers if not reader.places.keys() & constants.keys()),
-            template=tree.replace(self.template, {self.keys[path]: node for path, node in constants.items()}),
+            template=tree.shell(self.template, {self.keys[path]: node for path, node in constants.items()}),
         )
 
     def leaves_of(self, batch: Any, paths: Container[str]) -> dict[str, Any]:
@@ -252,7 +252,7 @@ class BatchSchema:
             path: leaf if self.padded(path) else unpadded(leaf, None if bounds is None else bounds.get(path))
             for path, leaf in given.items()
         }
-        return tree.replace(moved(self.template, device), self._nodes(self.readers, own))
+        return tree.put_together(tree.replace(moved(self.template, device), self._nodes(self.readers, own)))
 
     def take(self, leaves: Mapping[str, Any], sources: Tensor, needed: Container[str] | None = None) -> dict[str, Any]:
         """Recombine leaves: take each leaf's examples from the column of its modality.
