@@ -11,7 +11,7 @@ from torch import Tensor
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import describe_leaves
-from mviz_lightning.batch.holdings import Stacked, padded, unpadded
+from mviz_lightning.batch.holdings import Stacked, StackedViews, padded, unpadded
 from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
@@ -115,6 +115,11 @@ class BatchSchema:
     def place(self, path: str) -> Place:
         """Return where a leaf is."""
         return self._reader_of[path].places[path]
+
+    @property
+    def has_views(self) -> bool:
+        """Whether a leaf has equally many rows for each example, in an order that the user said."""
+        return any(isinstance(reader.holding, StackedViews) for reader in self.readers)
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
