@@ -126,26 +126,6 @@ class Longest:
 
 
 @dataclass(frozen=True)
-class EqualCounts:
-    """The same number of rows for each example.
-
-    Attributes:
-        each: The number.
-    """
-
-    each: int
-
-    @property
-    def said(self) -> str:
-        """What tells the counts, in words."""
-        return f"{self.each} rows for each example"
-
-    def lengths(self, batch: Any, total: int) -> list[int]:
-        """Return the number of rows of each example."""
-        return _checked([self.each] * (total // self.each), total, self.said)
-
-
-@dataclass(frozen=True)
 class Edges:
     """Edges ``(2, E)`` between rows of a packed leaf; they count the rows of leaves with one row per edge.
 

@@ -173,6 +173,8 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
     counted = (
         ""
         if length is None
+        else _views_advice(path, length // size)
+        if length > size > 0 and length % size == 0
         else (
             " Where it has several rows for each example, one behind another, name the leaf that counts them: "
             f"Modality({path!r}, lengths=...)."
@@ -181,6 +183,14 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
     raise ConfigurationError(
         f"modalities: the leaf {path!r} ({describe_leaf(leaf)}) has {has}, but the batch holds {size} "
         f"examples. Give leaves whose first dimension is the example.{counted}"
+    )
+
+
+def _views_advice(path: str, views: int) -> str:
+    return (
+        f" Where each example has {views} rows, give Modality({path!r}, lengths={views}) if they follow one another, or "
+        f"Modality({path!r}, lengths={views}, blocks=True) if a block of all examples follows another; where a leaf "
+        f"counts them, Modality({path!r}, lengths=...) with its path."
     )
 
 

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence, unpad_sequenc
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_before, as_tensor
 from mviz_lightning.batch.counts import Edges, RowCounts
+from mviz_lightning.errors import ConfigurationError
 
 Lengths: TypeAlias = Callable[[str], Sequence[int]]
 """Path of a packed leaf -> the number of rows of each example."""
@@ -129,6 +130,42 @@ class Packed:
     def write(self, rows: Any, lengths: Lengths) -> Any:
         """Return the rows of all examples, one behind another."""
         return as_before(torch.cat(list(rows)), self.exemplar)
+
+
+@dataclass(frozen=True)
+class StackedViews:
+    """A tensor with equally many rows for each example.
+
+    Attributes:
+        each: Number of rows of an example, V.
+        blocks: Whether a block of all examples follows another (row v * B + i is example i); else the rows of an
+            example follow one another (row i * V + v).
+        exemplar: A node of this kind; it may be empty.
+    """
+
+    each: int
+    blocks: bool
+    exemplar: Any
+    padded = True
+
+    def read(self, batch: Any, node: Any) -> Any:
+        """Return ``(B, V, ...)`` rows of each example.
+
+        Raises:
+            ConfigurationError: The number of rows is no multiple of V.
+        """
+        rows = as_tensor(node)
+        if len(rows) % self.each:
+            raise ConfigurationError(
+                f"a leaf has {len(rows)} rows, and lengths={self.each} says that each example has {self.each}. Give "
+                "batches of whole examples."
+            )
+        return rows.unflatten(0, (self.each, -1)).transpose(0, 1) if self.blocks else rows.unflatten(0, (-1, self.each))
+
+    def write(self, rows: Any, lengths: Lengths) -> Any:
+        """Return the rows of all examples in the order of the user's own batches."""
+        ordered = rows.transpose(0, 1) if self.blocks else rows
+        return as_before(ordered.flatten(0, 1), self.exemplar)
 
 
 @dataclass(frozen=True)

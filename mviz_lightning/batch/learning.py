@@ -79,7 +79,7 @@ def _require_all(nodes: NamedNodes, modalities: Mapping[str, Modality], target: 
     for name, modality in modalities.items():
         for path in modality.leaves:
             require(f"modalities[{name!r}]", path, nodes)
-        if modality.lengths is not None:
+        if isinstance(modality.lengths, str):
             require(f"lengths of modalities[{name!r}]", modality.lengths, nodes)
     if target is not None:
         require("target", target, nodes)
@@ -94,7 +94,8 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
     named += [] if target is None else [nodes.value(target)]
     first = batch_size(named)
     lengths = [example_count(value) for _, value in nodes.found.values()]
-    sizes = list(dict.fromkeys([first, *(length for length in lengths if length)]))
+    told = [(example_count(nodes.value(one.values)) or 0) // one.views for one in modalities.values() if one.views]
+    sizes = list(dict.fromkeys([*told, first, *(length for length in lengths if length)]))
     readable = []
     for size in sizes:
         with suppress(ConfigurationError):
@@ -105,7 +106,14 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
     if readable:
         return max(readable, key=lambda one: one.explained)
     counts = [example_count(value) for value in named]
-    return _Learner(nodes, modalities, target, max(sizes, key=counts.count))
+    return _Learner(
+        nodes, modalities, target, max(sizes, key=lambda size: (_divides(size, counts), counts.count(size)))
+    )
+
+
+def _divides(size: int, counts: Sequence[int | None]) -> bool:
+    """Tell whether leaves that the user named have one row or several for each of so many examples."""
+    return size in counts and all(count is not None and count % size == 0 for count in counts)
 
 
 class _Learner:
@@ -116,7 +124,9 @@ class _Learner:
         self._values = {name: modality_leaves(nodes, name, one, size) for name, one in modalities.items()}
         self._packed = PackedNodes(nodes, size, self._values, target)
         for name, modality in modalities.items():
-            if modality.lengths is not None:
+            if modality.views is not None:
+                self._packed.register_views(self._values[name], name, modality)
+            elif isinstance(modality.lengths, str):
                 self._packed.register(modality.values, name, modality.lengths)
         for name, paths in self._values.items():
             for path in paths:
@@ -159,7 +169,7 @@ class _Learner:
         owners |= dict.fromkeys(other_leaves(self._nodes, self.size, [*owners, *derived]), 0)
         readers = tuple(self._readers(owners))
         ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
-        template = moved(tree.replace(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
+        template = moved(tree.shell(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
         return Learned(owners, values, readers, tuple(self._packed.derived), template)
 
     def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
@@ -230,7 +240,7 @@ def _emptied(examples: Sequence[Any], inner: Collection[tree.Keys]) -> Any:
     """Return a copy of the first example with values at all of some keys; these values take no memory."""
     whole = (one for one in examples if all(entry_of(one, keys) is not None for keys in inner))
     example = next(whole, examples[0])
-    return tree.replace(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
+    return tree.shell(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:

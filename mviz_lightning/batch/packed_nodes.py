@@ -8,9 +8,10 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor, empty_like
 from mviz_lightning.batch.counts import Boundaries, CountLeaf, Derived, Edges, Longest, Numbers, RowCounts
 from mviz_lightning.batch.discovery import NamedNodes
-from mviz_lightning.batch.holdings import Holding, Packed, PackedEdges
+from mviz_lightning.batch.holdings import Holding, Packed, PackedEdges, StackedViews
+from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.packing import CountFinder
-from mviz_lightning.batch.rows import example_count
+from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.errors import ConfigurationError
 
 
@@ -63,6 +64,29 @@ class PackedNodes:
             self.known[base] = Packed(counted[0], empty_like(self._nodes.value(path)))
             self._found += [(path, counts, len(value), name) for counts in counted]
             self._require_own_counter(path, counted)
+
+    def register_views(self, paths: Sequence[str], name: str, modality: Modality) -> None:
+        """Note that each example has the same number of rows, in the leaves of a modality and beside them.
+
+        Args:
+            paths: Paths of the modality's leaves, the values first.
+            name: The modality.
+            modality: How many rows, and in which order.
+
+        Raises:
+            ConfigurationError: The values do not have that many rows for each example.
+        """
+        total, values = self._size * (modality.views or 1), as_tensor(self._nodes.value(paths[0]))
+        if not isinstance(values, Tensor) or example_count(values) != total:
+            raise ConfigurationError(
+                f"Modality({modality.values!r}, lengths={modality.lengths}): {describe_leaf(values)} does not hold "
+                f"{modality.lengths} rows for each of {self._size} examples. Give the number of rows of an example."
+            )
+        stacked = [path for path, value in self._tensors() if len(value) == total and path not in self._owned]
+        for path in [*map(self._nodes.base, paths), *stacked]:
+            node = self._nodes.found[path][1]
+            if example_count(as_tensor(node)) == total:
+                self._add(path, StackedViews(modality.views or 1, modality.blocks, empty_like(node)), name)
 
     def _require_own_counter(self, path: str, counted: Sequence[RowCounts]) -> None:
         """Refuse to guess which of several leaves counts which of two packed ones.

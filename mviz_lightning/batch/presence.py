@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.outline import Outline
 from mviz_lightning.batch.rows import example_count
@@ -149,7 +150,7 @@ def _is_below(path: str, tops: Iterable[str]) -> bool:
 
 def _present(modality: Modality, held: Mapping[str, Any], count: int) -> Tensor:
     """Return ``(B,)`` bool of one modality, of which ``held`` are the leaves."""
-    content = [path for path in held if not _is_below(path, modality.leaves[1:])]
+    content = [path for path in held if _is_below(path, [modality.values])]
     everything = torch.ones(count, dtype=torch.bool)
     whole = reduce(torch.logical_and, (~_is_none(leaf) for leaf in held.values()), everything)
     told = [_has_content(held[path]) for path in content]
@@ -162,18 +163,17 @@ def _present(modality: Modality, held: Mapping[str, Any], count: int) -> Tensor:
 def _is_none(leaf: Any) -> Tensor:
     """Return ``(B,)`` bool, True where the entry of an example is None."""
     listed = isinstance(leaf, list | tuple) or (isinstance(leaf, np.ndarray) and leaf.dtype == object)
-    if listed:
+    if listed and not isinstance(leaf, PackedSequence):
         return torch.tensor([entry is None for entry in leaf], dtype=torch.bool)
     return torch.zeros(example_count(leaf) or 0, dtype=torch.bool)
 
 
 def _has_content(leaf: Any) -> Tensor:
     """Return ``(B,)`` bool, False where an example's entry is empty, or nothing but NaN."""
-    if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc":
-        leaf = torch.as_tensor(leaf)
-    if isinstance(leaf, Tensor):
-        return _has_values(leaf)
-    if isinstance(leaf, list | tuple | np.ndarray):
+    array = as_tensor(leaf)
+    if isinstance(array, Tensor):
+        return _has_values(array)
+    if isinstance(leaf, list | tuple | np.ndarray) and not isinstance(leaf, PackedSequence):
         return torch.tensor([_is_filled(entry) for entry in leaf], dtype=torch.bool)
     return torch.ones(example_count(leaf) or 0, dtype=torch.bool)
 
@@ -202,8 +202,8 @@ def _flat(leaf: Tensor) -> Tensor:
 def _is_filled(entry: Any) -> bool:
     """Tell whether the entry of one example holds anything but NaN."""
     if isinstance(entry, Tensor | np.ndarray | np.number):
-        value = torch.as_tensor(entry)
-        return value.numel() > 0 and not bool(value.isnan().all())
+        value = as_tensor(entry)
+        return not isinstance(value, Tensor) or (value.numel() > 0 and not bool(value.isnan().all()))
     if isinstance(entry, float):
         return not math.isnan(entry)
     return len(entry) > 0 if isinstance(entry, Sized) and not isinstance(entry, PackedSequence) else True
@@ -212,7 +212,7 @@ def _is_filled(entry: Any) -> bool:
 def _is_flagged(leaf: Any) -> Tensor:
     """Return ``(B,)`` bool, False where a presence leaf is 0, False, NaN or None."""
     if isinstance(leaf, Tensor | np.ndarray):
-        flags = torch.as_tensor(leaf).detach().cpu()
+        flags = as_tensor(leaf).detach().cpu()
         return _flat(flags.nan_to_num() != 0).any(1)
     return torch.tensor([bool(entry) and not math.isnan(entry) for entry in leaf], dtype=torch.bool)
 

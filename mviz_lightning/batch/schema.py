@@ -11,7 +11,7 @@ from torch import Tensor
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import describe_leaves
-from mviz_lightning.batch.holdings import Stacked, padded, unpadded
+from mviz_lightning.batch.holdings import Stacked, StackedViews, padded, unpadded
 from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
@@ -116,6 +116,11 @@ class BatchSchema:
         """Return where a leaf is."""
         return self._reader_of[path].places[path]
 
+    @property
+    def has_views(self) -> bool:
+        """Whether a leaf has equally many rows for each example, in an order that the user said."""
+        return any(isinstance(reader.holding, StackedViews) for reader in self.readers)
+
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
@@ -219,7 +224,7 @@ class BatchSchema:
             self,
             owners={path: owner for path, owner in self.owners.items() if path not in constants},
             readers=tuple(reader for reader in self.readers if not reader.places.keys() & constants.keys()),
-            template=tree.replace(self.template, {self.keys[path]: node for path, node in constants.items()}),
+            template=tree.shell(self.template, {self.keys[path]: node for path, node in constants.items()}),
         )
 
     def leaves_of(self, batch: Any, paths: Container[str]) -> dict[str, Any]:
@@ -252,7 +257,7 @@ class BatchSchema:
             path: leaf if self.padded(path) else unpadded(leaf, None if bounds is None else bounds.get(path))
             for path, leaf in given.items()
         }
-        return tree.replace(moved(self.template, device), self._nodes(self.readers, own))
+        return tree.put_together(tree.replace(moved(self.template, device), self._nodes(self.readers, own)))
 
     def take(self, leaves: Mapping[str, Any], sources: Tensor, needed: Container[str] | None = None) -> dict[str, Any]:
         """Recombine leaves: take each leaf's examples from the column of its modality.

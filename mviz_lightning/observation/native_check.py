@@ -64,7 +64,7 @@ def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator) -> Checke
     except Exception as error:
         return CheckedWay(way, float("inf"), agrees=False, failure=describe_error(error))
     own = own[:count, : found.shape[1]] if square and found.dim() == 2 else own[:count]
-    if way.views is not None:  # in the wrong order, fewer examples have other means
+    if way.views is not None or probe.schema.has_views:  # in the wrong order, fewer examples have other scores
         own, found = torch.cat([own, own[: len(fewer)]]), torch.cat([found, fewer])
     own, found = _columns(own.cpu()), _columns(found.cpu())
     return CheckedWay(way, deviation(own, found), agrees=own.shape == found.shape and agree(own, found))

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError, at_least, listed, whole_number
+from mviz_lightning.errors import ConfigurationError, at_least, listed, plain_argument, whole_number
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.measures import Measures, checked_measures, measure_explainers
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
@@ -91,6 +91,7 @@ class SessionConfig:
 
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
+        object.__setattr__(self, "class_names", plain_argument(self.class_names))
         for name in ("explainers", "pin"):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
         if isinstance(self.target, int):
