@@ -111,6 +111,18 @@ def enumerated(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def plain_argument(value: Any) -> Any:
+    """Return an argument from a Hydra configuration as lists and dicts; any other value as it is.
+
+    Configurations are read and printed as lists and dicts are, but are none: they are of no use in a checkpoint.
+    """
+    if type(value).__module__.partition(".")[0] != "omegaconf":
+        return value
+    if isinstance(value, Mapping):
+        return {key: plain_argument(one) for key, one in value.items()}
+    return [plain_argument(one) for one in value] if isinstance(value, Iterable) else value
+
+
 def require_name(argument: str, name: str) -> str:
     """Return a name that can be part of a logged key.
 

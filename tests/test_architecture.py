@@ -39,6 +39,7 @@ FOREIGN = {
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "observation/own_score.py": "tells its copy of the user's metric not to gather",
     "callbacks/trainer_facts.py": "shows a replayed step a validation, and puts the trainer's stage back",
+    "batch/adapters/objects.py": "fills a copy of an object of the user's, which may be frozen",
     "batch/tree.py": "fills a copy of a frozen dataclass of the user's",
 }
 """Files that write attributes of objects that are not theirs, and why; ``trainer.should_stop`` is Lightning's way."""

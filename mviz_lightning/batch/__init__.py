@@ -1,5 +1,6 @@
 """Where each modality lives in a batch; how rows are taken, joined and rebuilt. Knows: functional, errors."""
 
+from mviz_lightning.batch import adapters as adapters  # which registers them
 from mviz_lightning.batch.masking import JointSegments, Maskable, Segmentation, Segments, WordSegments
 from mviz_lightning.batch.modality import Modalities, Modality, parse_modalities
 from mviz_lightning.batch.probe import Probe

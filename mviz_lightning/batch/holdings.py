@@ -1,6 +1,6 @@
 """How a node of a batch holds its examples: stacked, one by one in a list, one behind another, or as whole objects."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -218,6 +218,11 @@ def with_values(example: Any, values: Mapping[tree.Keys, Any], exemplars: Mappin
     return tree.replace(
         tree.copied(example), {keys: as_before(value, exemplars[keys]) for keys, value in values.items()}
     )
+
+
+def present(entries: Iterable[Any]) -> list[Any]:
+    """Return the entries of examples that have one: of others it is None."""
+    return [entry for entry in entries if entry is not None]
 
 
 def unpadded(rows: Any, own: Any) -> list[Any]:

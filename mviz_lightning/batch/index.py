@@ -138,6 +138,25 @@ class Index:
         return list(range(count))
 
 
+def spelled(entries: Tensor) -> str | None:
+    """Return the index that takes some entries of an array, as users write it; None where no index of one axis does.
+
+    Args:
+        entries: Bool, in the shape of the array, True at these entries.
+    """
+    for axis in range(entries.dim()):
+        rows = entries.movedim(axis, 0).reshape(entries.shape[axis], -1)
+        if bool((rows == rows[:, :1]).all()):
+            return ", ".join([":"] * axis + [_selector_text(rows[:, 0].nonzero().flatten().tolist())])
+    return None
+
+
+def _selector_text(places: list[int]) -> str:
+    if places == list(range(places[0], places[-1] + 1)):
+        return str(places[0]) if len(places) == 1 else f"{places[0]}:{places[-1] + 1}"
+    return str(places)
+
+
 def _places(listed: list[int], array: Tensor, axis: int) -> Tensor:
     """Return places along an axis, those from its end counted from its beginning."""
     return torch.tensor(listed, device=array.device) % array.shape[axis]

@@ -1,6 +1,6 @@
 """Learn from a first batch where its leaves are and how each node holds them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,9 +29,10 @@ from mviz_lightning.batch.holdings import (
     Stacked,
     WholeExamples,
     as_tensors,
+    present,
 )
 from mviz_lightning.batch.modality import Modality
-from mviz_lightning.batch.node_reader import NodeReader, require_apart
+from mviz_lightning.batch.node_reader import NodeReader, entry_of, require_apart
 from mviz_lightning.batch.outline import Outline
 from mviz_lightning.batch.packed_nodes import PackedNodes
 from mviz_lightning.batch.rows import example_count
@@ -166,7 +167,7 @@ class _Learner:
         owners |= dict.fromkeys(other_leaves(self._nodes, self.size, [*owners, *derived]), 0)
         readers = tuple(self._readers(owners))
         ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
-        template = moved(tree.replace(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
+        template = moved(tree.shell(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
         return Learned(owners, values, readers, tuple(self._packed.derived), template)
 
     def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
@@ -192,7 +193,7 @@ class _Learner:
         value = self._nodes.found[base][1]
         holding = self._packed.known.get(base)
         rows = value if holding is None else holding.read(self._nodes.found[""][1], value)
-        array = as_tensor(rows)[0] if isinstance(rows, np.ndarray) else as_tensor(rows[0])
+        array = as_tensor(rows)[0] if isinstance(rows, np.ndarray) else as_tensor(next(iter(present(rows)), None))
         if not isinstance(array, Tensor):
             raise ConfigurationError(f"{base!r} holds no arrays of which a part could be taken; give its whole path.")
         return tuple(array.shape)
@@ -208,7 +209,7 @@ class _Learner:
             holding = self._packed.known.get(tree.path(keys)) or holding_of(node, self._nodes.outline)
             example = None
             if isinstance(holding, WholeExamples) and any(inner):
-                example = _emptied(holding.read(self._nodes.found[""][1], node)[0], inner)
+                example = _emptied(holding.read(self._nodes.found[""][1], node), inner)
             yield NodeReader(keys, holding, own, shapes, example)
 
 
@@ -217,8 +218,8 @@ def holding_of(node: Any, outline: Outline) -> Holding:
     examples = outline.examples(node)
     if examples is not None:
         return WholeExamples(*_split_and_join(node, examples))
-    if isinstance(node, list | tuple) and as_tensors(list(node)) is not None:
-        return Listed(type(node), empty_like(node[0]))
+    if isinstance(node, list | tuple) and as_tensors(present(node)) is not None:
+        return Listed(type(node), empty_like(present(node)[0]))
     if isinstance(node, PackedSequence):
         return PackedSequences()
     if isinstance(node, Tensor) and node.is_nested:
@@ -233,9 +234,11 @@ def _split_and_join(node: Any, examples: Sequence[Any]) -> tuple[Callable[[Any],
     return registered.split, partial(registered.join, registered.join(node, examples[:1]))
 
 
-def _emptied(example: Any, inner: Iterable[tree.Keys]) -> Any:
-    """Return a copy of an example whose values at some keys take no memory."""
-    return tree.replace(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
+def _emptied(examples: Sequence[Any], inner: Collection[tree.Keys]) -> Any:
+    """Return a copy of the first example with values at all of some keys; these values take no memory."""
+    whole = (one for one in examples if all(entry_of(one, keys) is not None for keys in inner))
+    example = next(whole, examples[0])
+    return tree.shell(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import ConfigurationError, at_least, renamed_arguments, require_name
+from mviz_lightning.errors import ConfigurationError, at_least, plain_argument, renamed_arguments, require_name
 
 
 @renamed_arguments(units="max_segments")
@@ -49,16 +49,17 @@ class Modality:
         lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
             examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
             ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself. Where ``values`` is
-            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each example are real. A number: each
-            example has that many rows, such as two crops or a pair of sentences.
-        blocks: With a number as ``lengths``: whether a block of all examples follows another, as ``torch.cat`` of two
-            crops makes it. By default the rows of an example follow one another.
+            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each example are real. A number, if each
+            example has that many rows: two crops.
+        blocks: With a number as ``lengths``: whether a block of all examples follows another (``torch.cat`` of crops).
         edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
             default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
         grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
             patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures an example, padded
             with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if it
             counts the patches of all examples.
+        present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
+            an entry of the modality is None, all its values are NaN, or it is an empty sequence.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -87,9 +88,12 @@ class Modality:
     lengths: str | int | None = None
     edges: str | None = None
     grid: str | None = None
+    present: str | None = None
     blocks: bool = False
 
     def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            object.__setattr__(self, name, plain_argument(value))
         if isinstance(self.values, int):
             object.__setattr__(self, "values", str(self.values))  # a position in a tuple
         if not isinstance(self.values, str):
@@ -118,9 +122,7 @@ class Modality:
         if self.views is not None:
             at_least(2, "lengths", self.views, f"Modality({self.values!r}, {{}})")
         elif self.blocks:
-            raise ConfigurationError(
-                f"Modality({self.values!r}, blocks=True): give the number of rows of each example too, lengths=2."
-            )
+            raise ConfigurationError(f"Modality({self.values!r}, blocks=True): give the rows of an example, lengths=2.")
 
     def _refuse_placeholders(self) -> None:
         """Raise if an argument is ``...``, which our own code to paste writes for values that have no literal."""
@@ -161,8 +163,8 @@ class Modality:
     def leaves(self) -> list[str]:
         """Paths of all leaves, the values first."""
         named = [self.values, *([] if self.mask_leaf is None else [self.mask_leaf]), *self.companions]
-        kinds_own = (self.boxes, self.edges, self.grid)
-        return [*named, *(path for path in kinds_own if path is not None and path not in named)]
+        further = (self.boxes, self.edges, self.grid, self.present)
+        return [*named, *(path for path in further if path is not None and path not in named)]
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]
@@ -176,7 +178,7 @@ def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
         ConfigurationError: There are fewer than two modalities, a name is malformed or repeated, a modality names no
             leaf, or a leaf is given twice.
     """
-    named = {name: _parse(name, given) for name, given in _items(modalities)}
+    named = {name: _parse(name, given) for name, given in _items(plain_argument(modalities))}
     if len(named) < 2:
         raise ConfigurationError(
             f"modalities={list(named)}: contributions compare modalities, so name 2 or more, "
@@ -210,11 +212,23 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
     require_name("modalities", name)
     if isinstance(given, Modality):
         return given
+    if isinstance(given, Mapping):
+        return _of_arguments(name, given)
     listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")
     return _of_paths(paths)
+
+
+def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
+    """Return the modality of a mapping, from a file of a configuration for example."""
+    known = [field.name for field in fields(Modality)]
+    unknown = [key for key in given if key not in known]
+    if "values" not in given or unknown:
+        wrong = f"{unknown[0]!r} is no argument of Modality" if unknown else "it lacks 'values', the path of a leaf"
+        raise ConfigurationError(f"modalities[{name!r}]={dict(given)!r}: {wrong}; those are {', '.join(known)}.")
+    return Modality(**given)
 
 
 def _of_paths(paths: Sequence[str]) -> Modality:

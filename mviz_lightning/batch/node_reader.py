@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
-from mviz_lightning.batch.holdings import Holding, Lengths, WholeExamples, with_values
+from mviz_lightning.batch.holdings import Holding, Lengths, WholeExamples, present, with_values
 from mviz_lightning.batch.index import Index, spelled
 from mviz_lightning.batch.outline import Place
 from mviz_lightning.errors import ConfigurationError
@@ -45,16 +45,16 @@ class NodeReader:
         return {path: self._part(path, place, rows) for path, place in self.places.items()}
 
     def _part(self, path: str, place: Place, rows: Any) -> Any:
-        values = [tree.get(row, place.inner) for row in rows] if place.inner else rows
+        values = [entry_of(row, place.inner) for row in rows] if place.inner else rows
         if place.index is None:
             return values
         if isinstance(values, Tensor):
             self._require_shape(path, place, values.shape[1:])
             return place.index.take(values, 1)
         arrays = [as_tensor(value) for value in values]
-        for array in arrays:
+        for array in present(arrays):
             self._require_shape(path, place, array.shape)
-        return [place.index.take(array, 0) for array in arrays]
+        return [None if array is None else place.index.take(array, 0) for array in arrays]
 
     def _require_shape(self, path: str, place: Place, shape: Sequence[int]) -> None:
         """Check that an array is as long as the first batch's along the axes of which a part is read."""
@@ -162,6 +162,14 @@ class NodeReader:
 def _uncovered(parts: Iterable[Index], shape: Sequence[int]) -> Tensor:
     """Return a bool tensor of this shape, True at the entries that no part takes."""
     return ~torch.stack([index.covered(shape) for index in parts]).any(0)
+
+
+def entry_of(example: Any, keys: tree.Keys) -> Any:
+    """Return a value inside an example; None where it has no such entry, or None above it."""
+    try:
+        return tree.get(example, keys)
+    except KeyError:
+        return None
 
 
 def require_apart(places: Mapping[str, Place], shape: Sequence[int]) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mviz_lightning.batch.masking import Segmentation, parts_of
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read, within_bounds_of
+from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sample
@@ -229,7 +230,7 @@ def fingerprint(leaves: Mapping[str, Any]) -> str:
 
 
 def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
-    """Return a probe of copies of a batch's first examples, without groups.
+    """Return a probe of copies of a batch's first examples that have all modalities, without groups.
 
     Args:
         schema: The batch's schema.
@@ -237,7 +238,7 @@ def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
         count: Largest number of examples.
     """
     leaves = schema.leaves(batch)
-    rows = range(min(count, schema.size(leaves)))
+    rows = complete_examples(schema, leaves)[:count].tolist()
     examples = [{path: kept_copy(leaf, torch.tensor([row])) for path, leaf in leaves.items()} for row in rows]
     probe = Probe(schema, collate(schema, examples), NO_GROUPS, bounds=own_bounds(schema, examples))
     return with_masks_told(probe)

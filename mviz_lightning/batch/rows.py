@@ -4,6 +4,7 @@ Recombination needs three operations for every type of leaf: count its examples,
 """
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import Any
@@ -16,7 +17,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequenc
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from mviz_lightning.batch import tree
+from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.errors import ConfigurationError
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Where an object lies in memory, as its text tells; it differs from run to run."""
 
 
 @singledispatch
@@ -154,24 +159,30 @@ def to_device(leaf: Any, device: torch.device | str) -> Any:
         return leaf.to(device)
     if isinstance(leaf, PackedSequence):
         return leaf.to(device=device)  # type: ignore[call-arg]
-    if isinstance(leaf, list | tuple):
-        return type(leaf)(to_device(entry, device) for entry in leaf)
-    return leaf
+    if type(leaf) in (list, tuple):
+        return type(leaf)(to_device(entry, device) for entry in leaf) if tree.children(leaf) else leaf
+    held = [(key, child, to_device(child, device)) for key, child in tree.children(leaf)]
+    return tree.replace(leaf, {(key,): now for key, child, now in held if now is not child})
 
 
 def leaf_bytes(leaf: Any) -> Iterator[bytes]:
     """Yield the content of a leaf as bytes, for a digest."""
+    leaf = as_tensor(leaf)
     if isinstance(leaf, PackedSequence):
         yield from leaf_bytes([leaf.data, leaf.batch_sizes])
     elif isinstance(leaf, Tensor):
         yield leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    elif isinstance(leaf, np.ndarray):
+    elif isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
         yield leaf.tobytes()
-    elif isinstance(leaf, list | tuple):
+    elif isinstance(leaf, list | tuple | np.ndarray) and not hasattr(leaf, "_fields"):
         for entry in leaf:
             yield from leaf_bytes(entry)
+    elif tree.children(leaf):
+        for key, child in tree.children(leaf):
+            yield repr(key).encode()
+            yield from leaf_bytes(child)
     else:
-        yield repr(leaf).encode()
+        yield ADDRESS.sub("", repr(leaf)).encode()
 
 
 def describe_leaf(leaf: Any) -> str:

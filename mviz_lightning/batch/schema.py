@@ -16,6 +16,7 @@ from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
+from mviz_lightning.batch.outline import Place
 from mviz_lightning.batch.rows import example_count, take_examples, to_device
 from mviz_lightning.batch.template import moved
 from mviz_lightning.errors import ConfigurationError, message_of
@@ -115,6 +116,10 @@ class BatchSchema:
     def has_views(self) -> bool:
         """Whether a leaf has equally many rows for each example, in an order that the user said."""
         return any(isinstance(reader.holding, StackedViews) for reader in self.readers)
+
+    def place(self, path: str) -> Place:
+        """Return where a leaf is."""
+        return self._reader_of[path].places[path]
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""
@@ -219,7 +224,7 @@ class BatchSchema:
             self,
             owners={path: owner for path, owner in self.owners.items() if path not in constants},
             readers=tuple(reader for reader in self.readers if not reader.places.keys() & constants.keys()),
-            template=tree.replace(self.template, {self.keys[path]: node for path, node in constants.items()}),
+            template=tree.shell(self.template, {self.keys[path]: node for path, node in constants.items()}),
         )
 
     def leaves_of(self, batch: Any, paths: Container[str]) -> dict[str, Any]:
@@ -229,8 +234,9 @@ class BatchSchema:
         return {path: leaf for path, leaf in found.items() if path in paths}
 
     def size(self, leaves: Mapping[str, Any]) -> int:
-        """Return the number of examples in leaves."""
-        return example_count(leaves[next(iter(self.values.values()))[0]]) or 0
+        """Return the number of examples in leaves, perhaps without those of some modalities."""
+        owned = (path for paths in self.values.values() for path in paths if path in leaves)
+        return example_count(leaves[next(owned, next(iter(leaves)))]) or 0
 
     def build(
         self,
@@ -251,7 +257,7 @@ class BatchSchema:
             path: leaf if self.padded(path) else unpadded(leaf, None if bounds is None else bounds.get(path))
             for path, leaf in given.items()
         }
-        return tree.replace(moved(self.template, device), self._nodes(self.readers, own))
+        return tree.put_together(tree.replace(moved(self.template, device), self._nodes(self.readers, own)))
 
     def take(self, leaves: Mapping[str, Any], sources: Tensor, needed: Container[str] | None = None) -> dict[str, Any]:
         """Recombine leaves: take each leaf's examples from the column of its modality.

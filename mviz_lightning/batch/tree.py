@@ -2,12 +2,15 @@
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from mviz_lightning.batch.registry import container_of
 
@@ -15,9 +18,25 @@ Keys: TypeAlias = tuple[Any, ...]
 """The keys from a batch to a node: mapping keys, positions in a sequence, attribute names."""
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """An object of a registered type that is not put together yet.
+
+    Attributes:
+        hollow: The object with tensors that take no memory.
+        parts: Its parts by key, which may be anything.
+    """
+
+    hollow: Any
+    parts: Mapping[Any, Any]
+
+
 def path(keys: Keys) -> str:
-    """Return keys as the dotted path that users write: ``("inputs", 0)`` is ``inputs.0``."""
-    return ".".join(str(key) for key in keys)
+    """Return keys as the dotted path that users write: ``("inputs", 0)`` is ``inputs.0``.
+
+    A key of several words, the type of edges of a graph for example, is ``user__buys__item``.
+    """
+    return ".".join("__".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in keys)
 
 
 def code(tree: Any, keys: Keys) -> str:
@@ -30,12 +49,18 @@ def code(tree: Any, keys: Keys) -> str:
 
 
 def _step(tree: Any, key: Any, child: Any) -> str:
+    if isinstance(tree, Pieces):
+        return _step(tree.hollow, key, dict(children(tree.hollow)).get(key))
     if not isinstance(key, str):
         return f"[{key!r}]"
-    bracketed = hasattr(type(tree), "__getitem__") and not isinstance(tree, tuple)
-    if isinstance(tree, Mapping) or (bracketed and getattr(tree, key, ...) is not child):
+    if isinstance(tree, Mapping) or (hasattr(type(tree), "__getitem__") and not _is_attribute(tree, key, child)):
         return f"[{json.dumps(key, ensure_ascii=False)}]"
     return f".{key}"
+
+
+def _is_attribute(node: Any, key: str, child: Any) -> bool:
+    """Tell whether a child of an object that has keys too is an attribute: it may have a key of the same name."""
+    return isinstance(node, tuple) or getattr(node, key, ...) is child or (hasattr(node, key) and key not in node)
 
 
 def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
@@ -63,6 +88,26 @@ def get(tree: Any, keys: Keys) -> Any:
 
 def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
     """Return a copy of a tree with other nodes at some keys; all other nodes are shared with the original."""
+    return _updated(tree, updates, _rebuilt)
+
+
+def shell(tree: Any, updates: Mapping[Keys, Any]) -> Any:
+    """Return a copy of a tree to be filled later: at some keys there are values that its objects might refuse.
+
+    Like :func:`replace`, but objects of registered types, which check what they hold, stay in pieces, without the
+    memory of the tensors that were there. :func:`replace` joins those that it changes, :func:`put_together` all.
+    """
+    return _updated(tree, updates, _in_pieces)
+
+
+def put_together(tree: Any) -> Any:
+    """Return a tree in which the objects that :func:`shell` left in pieces are put together."""
+    held = [(key, child, put_together(child)) for key, child in children(tree)]
+    made = {key: now for key, child, now in held if now is not child}
+    return _rebuilt(tree, made) if made or isinstance(tree, Pieces) else tree
+
+
+def _updated(tree: Any, updates: Mapping[Keys, Any], rebuild: Callable[[Any, Mapping[Any, Any]], Any]) -> Any:
     if () in updates:
         return updates[()]
     if not updates:
@@ -71,12 +116,14 @@ def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
     for (key, *rest), value in updates.items():
         by_key.setdefault(key, {})[tuple(rest)] = value
     held = dict(children(tree))
-    return _rebuilt(tree, {key: replace(held[key], below) for key, below in by_key.items()})
+    return rebuild(tree, {key: _updated(held[key], below, rebuild) for key, below in by_key.items()})
 
 
 def copied(tree: Any) -> Any:
     """Return a copy of a tree: all containers are new, and all leaves are shared with the original."""
     held = {key: copied(child) for key, child in children(tree)}
+    if isinstance(tree, Pieces):
+        return Pieces(tree.hollow, held)
     return _rebuilt(tree, held) if held or isinstance(tree, Mapping | list) else tree
 
 
@@ -84,6 +131,8 @@ def children(node: Any) -> list[tuple[Any, Any]]:
     """Return (key, child) for every child of a container; a leaf has none. Keys may be positions or attribute names."""
     if type(node) is Tensor:  # most nodes; asked millions of times
         return []
+    if isinstance(node, Pieces):
+        return list(node.parts.items())
     registered = container_of(node)
     return _common_children(node) if registered is None else list(registered.split(node).items())
 
@@ -108,9 +157,10 @@ def _holds_nodes(node: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def _rebuilt(node: Any, changed: Mapping[Any, Any]) -> Any:
-    registered = container_of(node)
-    if registered is not None:
-        return registered.join(node, {**registered.split(node), **changed})
+    if isinstance(node, Pieces):
+        return _joined(node.hollow, {**node.parts, **changed})
+    if container_of(node) is not None:
+        return _joined(node, {**dict(children(node)), **changed})
     if isinstance(node, tuple):
         entries = [changed.get(key, child) for key, child in children(node)]
         return type(node)(*entries) if hasattr(node, "_fields") else type(node)(entries)
@@ -121,3 +171,33 @@ def _rebuilt(node: Any, changed: Mapping[Any, Any]) -> Any:
         else:
             object.__setattr__(twin, key, value)  # a dataclass, perhaps a frozen one
     return twin
+
+
+def _joined(node: Any, parts: Mapping[Any, Any]) -> Any:
+    registered = container_of(node)
+    return node if registered is None else registered.join(node, parts)
+
+
+def _in_pieces(node: Any, changed: Mapping[Any, Any]) -> Any:
+    if isinstance(node, Pieces):
+        return Pieces(node.hollow, {**node.parts, **changed})
+    if container_of(node) is None:
+        return _rebuilt(node, changed)
+    return Pieces(_hollow(node), {**dict(children(node)), **changed})
+
+
+def _hollow(node: Any) -> Any:
+    """Return a node with tensors and arrays of the same shapes and types that take no memory."""
+    if isinstance(node, Tensor):
+        return (
+            node
+            if is_traceable_wrapper_subclass(node)
+            else torch.empty((), dtype=node.dtype, device=node.device).expand(node.shape)
+        )
+    if isinstance(node, np.ndarray):
+        return np.broadcast_to(np.empty((), node.dtype), node.shape)
+    held = {key: _hollow(child) for key, child in children(node)}
+    try:
+        return _rebuilt(node, held) if held else node
+    except Exception:
+        return node  # it refuses them, so it is kept as it is

@@ -16,7 +16,7 @@ from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, Hook
 from mviz_lightning.collapse.rule import Verdict
 from mviz_lightning.engine.model_call import resolve_function
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, plain_argument
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord, State
@@ -166,7 +166,8 @@ def resolved(action: Any) -> Any:
     Raises:
         ConfigurationError: The argument is none of what it may be.
     """
-    return [_resolved(one) for one in action] if isinstance(action, list | tuple) else _resolved(action)
+    given = plain_argument(action)
+    return [_resolved(one) for one in given] if isinstance(given, list | tuple) else _resolved(given)
 
 
 def actions_of(action: Any) -> list[Any]:

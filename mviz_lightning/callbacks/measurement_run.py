@@ -1,7 +1,7 @@
 """One run of a session: measure and explain, within the time budget; a failure costs only what failed."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -9,6 +9,7 @@ from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer
+from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.session.agreement_check import WithheldError
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
@@ -31,6 +32,7 @@ class RunResult:
         put_off: Whether the time budget put the run off.
         evidence: Name -> what the alarm reads beside the values.
         advice: How many examples narrower intervals need.
+        patterns: Scores by pattern of presence, with ``absence=True``.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class RunResult:
     put_off: bool = False
     evidence: Mapping[str, float] = field(default_factory=dict)
     advice: str = ""
+    patterns: Sequence[PatternScore] = ()
 
 
 @dataclass
@@ -67,13 +70,9 @@ class MeasurementRun:
         """
         try:
             if unknown:
-                raise ConfigurationError(unknown)
+                raise ConfigurationError(unknown)  # noqa: TRY301 - told as all other reasons are
             self.session.check(complete=False)
-            called = self.session.call and (
-                f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
-                f"{self.session.reused}"
-            )
-            self.session.remarks.say(called, noted=False)
+            self.session.remarks.say(self._tried(), noted=False)
         except Exception as error:
             failure = self.error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
             self.error_policy.warn(f"the monitor is off, since the model could not be tried. {failure}")
@@ -82,6 +81,13 @@ class MeasurementRun:
             self.session.begin()
             self._log()
         return ""
+
+    def _tried(self) -> str:
+        """Say how the model is called; nothing where it was not tried on this process."""
+        return self.session.call and (
+            f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
+            f"{self.session.reused}"
+        )
 
     def attempt(self, methods: Sequence[Explainer], *, early: bool, moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Measure the model, and apply methods where it could be measured, as far as there is time.
@@ -119,8 +125,8 @@ class MeasurementRun:
         explained = self._apply(due, moment, measured.rows)
         rows = measured.rows + sum(found.rows for found in explained.values())
         values = {**measured.values, **_values_of(explained), **self._cost(rows)}
-        notes = self.session.pop_notes()
-        return RunResult(values, notes, explained, evidence=measured.evidence, advice=measured.advice)
+        found = RunResult(values, self.session.pop_notes(), explained, patterns=measured.patterns)
+        return replace(found, evidence=measured.evidence, advice=measured.advice)
 
     def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Explain the model as it is now, after a run, whatever the time budget says.

@@ -102,6 +102,8 @@ class MultimodalMonitor(Remembering):
             ``"mm_shap"``. For two modalities the first two take no further rows. By default none.
         on_disagreement: What is done where the monitor's outputs of a few validation examples are not those that your
             own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
+        absence: Whether the scores without each modality are measured, where the model accepts its absence:
+            ``score_without/<m>``, and a table by pattern of presence. Each pattern takes ``num_examples`` rows.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -148,6 +150,7 @@ class MultimodalMonitor(Remembering):
         on_error: Literal["warn", "raise"] = "warn",
         on_disagreement: Literal["withhold", "log"] = "withhold",
         measures: Sequence[str] = (),
+        absence: bool = False,
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -170,14 +173,14 @@ class MultimodalMonitor(Remembering):
             seed=seed,
             on_disagreement=on_disagreement,
             measures=measures,
+            absence=absence,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
         self.on_error, self._max_overhead = on_error, require_share("max_overhead", max_overhead)
-        self.show_inputs = show_inputs
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
-        self._fit_session, self._phase = Session(self.config), ""
+        self._fit_session, self._phase, self.show_inputs = Session(self.config), "", show_inputs
         self._reset(self._fit_session)
 
     def _reset(self, session: Session) -> None:

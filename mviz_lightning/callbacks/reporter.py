@@ -15,7 +15,7 @@ from mviz_lightning.session.explanation_history import ExplanationHistory, Timed
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
-from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound
+from mviz_lightning.sinks.records import Dashboard, MarkdownText, Picture, Record, RunRecord, Sound
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -105,10 +105,10 @@ class Reporter:
             *subset_pictures(last.values, names, f"epoch {last.epoch} (step {last.step})"),
         ]
 
-    def tell(self, alerts: Sequence[Alert], step: int) -> None:
-        """Write alerts, in the row that the trainer logs right after this."""
-        if self.sinks and alerts:
-            _raise_first(self._put(alerts, step, with_trainer_row=True))
+    def tell(self, records: Sequence[Record], step: int) -> None:
+        """Write alerts and tables of a run, in the row that the trainer logs right after this."""
+        if self.sinks and records:
+            _raise_first(self._put(records, step, with_trainer_row=True))
 
     def finish(self) -> None:
         """Write the last curves, every example over the training, and the history as a text.

@@ -15,11 +15,12 @@ from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget
 from mviz_lightning.collapse.rule import state_names
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
+from mviz_lightning.explainers.contribution_shares.patterns import pattern_table
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink, sinks_for
-from mviz_lightning.sinks.records import RunRecord
+from mviz_lightning.sinks.records import RunRecord, Table
 
 
 class TrainerRun:
@@ -38,6 +39,7 @@ class TrainerRun:
     Attributes:
         disabled: Why the monitor is off; ``""`` while it is on.
         row: The run of the present validation, from its measurement to its publication.
+        tables: The tables of that run.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class TrainerRun:
         self.disabled = ""
         self.row: RunRecord | None = None
         self.entries: list[TimedResult] = []
+        self.tables: list[Table] = []
         self.alarm: Alarm | None = None
         self.keys = session.keys
         self._seen = 0
@@ -120,8 +123,8 @@ class TrainerRun:
         with self.session.failures_kept():
             if trainer.sanity_checking and not self.session.dry_run_done:
                 self.session.watch(pl_module, trainer_facts.step_name(trainer), batch)
-            elif not trainer.sanity_checking and batch_idx == 0:
-                self.session.watch_outputs(pl_module, batch)
+            elif not trainer.sanity_checking:
+                self.session.watch_outputs(pl_module, batch, first=batch_idx == 0)
 
     def release(self) -> None:
         """Leave nothing on the model."""
@@ -189,6 +192,8 @@ class TrainerRun:
             self.history.measure_against(None)
         if results.values:
             self.history.advise(results.advice)
+        when = f"epoch {epoch} (step {step})"
+        self.tables = [pattern_table(results.patterns, when)] if results.patterns else []
         for found in results.explained.values():
             if found.result is not None:
                 self.entries.append(TimedResult(found.explainer, found.result, self.phase, epoch, step))
@@ -205,13 +210,12 @@ class TrainerRun:
         if not values or not self.error_policy.guard(log, otherwise=False):
             self.error_policy.guard(partial(trainer_facts.stand_in, trainer, self.name, self.keys, self.history))
         self.error_policy.guard(
-            lambda: trainer_facts.stand_in_monitored(
-                trainer, self.name, self.session.subsets.unmeasured_keys, self.history
-            )
+            lambda: trainer_facts.stand_in_monitored(trainer, self.name, self.session.unmeasured_keys, self.history)
         )
         if row is None:
             return None
         self.error_policy.guard(partial(self.reporter.write, row))
+        self.error_policy.guard(partial(self.reporter.tell, self.tables, row.step))
         self._show(with_trainer_row=True)
         if self.fits and self.schedule.draws:
             self.error_policy.guard(partial(self.reporter.draw, with_trainer_row=True))

@@ -247,6 +247,13 @@ def without_logits(evaluator: Evaluator) -> Evaluator:
     return replace(evaluator, head=None, **plain)
 
 
+def called_by(evaluator: Evaluator, predict: Predict) -> Evaluator:
+    """Return an evaluator that calls the model in another way, and decomposes what that returns as before."""
+    before = evaluator.predict
+    call = replace(before, predict=predict) if isinstance(before, _Decomposed) else predict
+    return replace(evaluator, predict=call, all_pairs=None)
+
+
 @dataclass(frozen=True)
 class _Decomposed:
     """A call that returns what is decomposed in place of the probabilities that another call returns."""

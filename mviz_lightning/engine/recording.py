@@ -90,7 +90,7 @@ class _Returned:
 
     def _note(self, key: CallKey, outputs: Any) -> None:
         ways, used = self.plan.axes[key], self.plan.used[key]
-        self.shells[key] = tree.copied(tree.replace(outputs, dict.fromkeys(ways)))
+        self.shells[key] = tree.shell(tree.copied(outputs), dict.fromkeys(ways))
         # Copies, since later operations may change them in place. One row of an unused tensor is enough.
         self.copies[key] = {
             way: (found if way in used else found.narrow(ways[way], 0, 1)).clone()

@@ -86,12 +86,13 @@ class ModalityType(ABC):
 
     @property
     def companions(self) -> dict[str, Any]:
-        """Path -> leaf for the modality's further leaves: all but the values and the mask."""
-        named = [path for path in self.modality.leaves if path != self.modality.mask_leaf]
+        """Path -> leaf for the modality's further leaves: all but the values, the mask and what tells its presence."""
+        telling = (self.modality.mask_leaf, self.modality.present)
+        named = [path for path in self.modality.leaves if path not in telling]
         return {
             path: leaf
             for path, leaf in self.leaves.items()
-            if path not in (self.path, self.modality.mask_leaf)
+            if path not in (self.path, *telling)
             and any(path == given or path.startswith(f"{given}.") for given in named)
         }
 

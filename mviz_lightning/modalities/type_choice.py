@@ -60,7 +60,7 @@ def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: Tens
     path, *further = schema.values[name]
     known = {one: leaves[one] for one in schema.values[name]}
     modality = with_companions_read(schema.modalities[name], path, known, own)
-    return modality_type_of(modality, leaves[path], [leaves[other] for other in further])
+    return modality_type_of(modality, leaves[path], [known[other] for other in further if other != modality.present])
 
 
 def _registered_type(name: str) -> type[ModalityType]:

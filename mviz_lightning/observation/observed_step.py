@@ -116,6 +116,20 @@ class StepObserver:
         self._shadowed = (module, step, vars(module).get(step))
         vars(module)[step] = watched
 
+    def seen(self, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> ObservedStep:
+        """Return, once, the step with what its watched call showed; without one, it is replayed on some examples.
+
+        Args:
+            module: The user's model.
+            step: The step.
+            trial: The examples.
+            precision: Makes the context in which the trainer calls the model.
+        """
+        record = self.pop_record()
+        if record is None or not (record.events or record.failure):  # a step may return at once in the sanity check
+            return ObservedStep.replayed(module, step, trial, precision)
+        return ObservedStep.recorded(step, record)
+
     def pop_record(self) -> StepRecord | None:
         """Return, once, what the call showed; None if no call was watched."""
         record, self.record = self.record, None

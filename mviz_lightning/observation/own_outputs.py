@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Probe, tree
+from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.probe import first_examples
 from mviz_lightning.engine.agreement import deviation, tolerance
 from mviz_lightning.functional import Task
@@ -73,15 +74,24 @@ class Agreement:
 
 
 class OwnOutputs:
-    """Keeps the first rows of what one submodule returns in the user's own step, for one batch at a time."""
+    """Keeps some rows of what one submodule returns in the user's own step, for one batch at a time."""
 
     def __init__(self) -> None:
         self._probe: Probe | None = None
         self._rows: Tensor | None = None
         self._handle: Any = None
 
+    @property
+    def watched(self) -> bool:
+        """Whether a batch was watched whose rows nobody took yet."""
+        return self._probe is not None
+
+    def forget(self) -> None:
+        """Drop what was kept of an earlier batch."""
+        self._probe, self._rows = None, None
+
     def watch(self, module: nn.Module, way: Way, batch: Any, schema: BatchSchema) -> None:
-        """Watch the submodule in the step that is about to get a batch.
+        """Watch the submodule in the step that is about to get a batch, if some example has all modalities.
 
         Args:
             module: The user's model.
@@ -90,27 +100,32 @@ class OwnOutputs:
             schema: Where the modalities live in it.
         """
         self.release()
-        self._probe, self._rows = first_examples(schema, batch, COMPARED_ROWS), None
+        self.forget()
+        leaves = schema.leaves(batch)
+        rows = complete_examples(schema, leaves)[:COMPARED_ROWS]
+        if not len(rows):
+            return
+        self._probe = first_examples(schema, batch, COMPARED_ROWS)
         child = None if way.watched is None else module.get_submodule(way.watched)
         if child is None or isinstance(child, UNHOOKED) or is_compiled(module):
             return
-        count, calls = schema.size(schema.leaves(batch)), itertools.count()
+        count, calls = schema.size(leaves), itertools.count()
 
         def keep(_module: nn.Module, _args: Any, outputs: Any) -> None:
             if next(calls) != way.ordinal:
                 return
             with suppress(Exception):  # the user's own step runs on
-                self._keep(tree.get(outputs, way.keys), count, way.views)
+                self._keep(tree.get(outputs, way.keys), rows, count, way.views)
 
         self._handle = child.register_forward_hook(keep)
 
-    def _keep(self, outputs: Any, count: int, views: Views | None) -> None:
+    def _keep(self, outputs: Any, rows: Tensor, count: int, views: Views | None) -> None:
         if views is not None:
             outputs = views.by_example(outputs)
         if isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
             with torch.inference_mode(False), torch.no_grad():
-                rows = outputs[:COMPARED_ROWS].detach().clone()
-            self._rows = rows if rows.dim() == 2 else rows.unsqueeze(1)
+                kept = outputs[rows.to(outputs.device)].detach()
+            self._rows = kept if kept.dim() == 2 else kept.unsqueeze(1)
 
     def release(self) -> None:
         """Take the hook off."""

@@ -184,7 +184,7 @@ class Provenance:
         if keys is not None:
             return BatchPart(keys)
         made = {(key,): self.template(child, parts) for key, child in tree.children(value)}
-        return tree.replace(value, made) if made else value
+        return tree.shell(value, made) if made else value
 
 
 class BatchParts:

@@ -10,9 +10,10 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError, at_least, listed, whole_number
+from mviz_lightning.errors import ConfigurationError, at_least, listed, plain_argument, whole_number
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.measures import Measures, checked_measures, measure_explainers
+from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
 
@@ -66,6 +67,7 @@ class SessionConfig:
     measures: Sequence[str] = ()
     by_class: bool = False
     subgroups: str | None = None
+    absence: bool = False
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
@@ -89,6 +91,7 @@ class SessionConfig:
 
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
+        object.__setattr__(self, "class_names", plain_argument(self.class_names))
         for name in ("explainers", "pin"):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
         if isinstance(self.target, int):
@@ -110,8 +113,9 @@ class SessionConfig:
                 )
 
     def _require_subsets(self) -> None:
-        if not isinstance(self.by_class, bool):
-            raise ConfigurationError(f"by_class={self.by_class!r}: give True or False.")
+        for name in ("by_class", "absence"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False.")
         if isinstance(self.subgroups, int) and not isinstance(self.subgroups, bool):
             object.__setattr__(self, "subgroups", str(self.subgroups))  # as modalities may be given
         if not isinstance(self.subgroups, str | None):
@@ -254,5 +258,6 @@ class SessionConfig:
             "emap_gap_low",
             "emap_gap_high",
             *(f"perceptual/{name}" for name in names),
+            *(score_without(name) for name in names if self.absence),
         ]
         return found + (values if scored else [])

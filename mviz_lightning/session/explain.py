@@ -12,6 +12,7 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, Explanation, Result
+from mviz_lightning.explainers.contribution_shares.patterns import PatternScore, pattern_table, pattern_text
 from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
 from mviz_lightning.explainers.contribution_shares.subset_tables import with_subset_tables
 from mviz_lightning.explainers.contribution_shares.tables import share_table
@@ -42,6 +43,7 @@ class ShareReport:
         results: Name of an explainer -> what it found.
         notes: What the budget left out, what failed, and other remarks.
         advice: How many examples narrower intervals need; ``""`` where they are narrow.
+        patterns: Scores by pattern of presence, with ``absence=True``.
     """
 
     values: dict[str, float]
@@ -53,6 +55,7 @@ class ShareReport:
     results: Mapping[str, Result] = field(default_factory=dict)
     notes: str = ""
     advice: str = ""
+    patterns: Sequence[PatternScore] = ()
     _runs: Sequence[MethodRun] = ()
     _drawing: DrawingContext | None = None
 
@@ -114,12 +117,13 @@ class ShareReport:
         for failure in drawing.pop_failures():
             raise failure
         drawn += subset_pictures(self.values, self.modalities, "")
+        drawn += [pattern_table(self.patterns, "")] if self.patterns else []
         return [*drawn, *drawing.sounds([one for _, result in found for one in result.examples]).values()]
 
     def __str__(self) -> str:
         table = with_subset_tables(share_table(self.values, self.modalities), self.values, self.modalities)
         cost = f"{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s"
-        return "\n".join(filter(None, (table, cost, self.advice, self.notes)))
+        return "\n".join(filter(None, (table, pattern_text(self.patterns), cost, self.advice, self.notes)))
 
 
 def explain(
@@ -145,6 +149,7 @@ def explain(
     pin: Sequence[int] = (),
     seed: int = 0,
     measures: Sequence[str] = (),
+    absence: bool = False,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -179,6 +184,7 @@ def explain(
         pin: Indices of examples that are always explained.
         seed: Seed of all random draws.
         measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
+        absence: Whether the scores without each modality are measured too, where the model accepts its absence.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -213,6 +219,7 @@ def explain(
         pin=pin,
         seed=seed,
         measures=measures,
+        absence=absence,
     )
     session = Session(config)
     try:
@@ -240,6 +247,7 @@ def _report(session: Session) -> ShareReport:
         {run.explainer.name: run.result for run in runs if run.result is not None},
         session.pop_notes(),
         found.advice,
+        found.patterns,
         runs,
         DrawingContext(session.modality_types, Labels(session.task, config.class_names), unmasked=session.unmasked),
     )
@@ -264,6 +272,7 @@ def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: S
         first = seen
         seen += session.collect(batch, lambda count, first=first: range(first, first + count))  # type: ignore[misc]
         session.dry_run(model, step=step)
-        session.check()
-    if not session.dry_run_done:
+        session.raise_failure()
+    if not seen and not session.dry_run_done:
         raise ConfigurationError("batches holds no batch; pass a loader or a list of batches.")
+    session.check()

@@ -1,7 +1,7 @@
 """A session whose labels and task are read: what is known of the fixed examples and the model beside the shares."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -13,7 +13,9 @@ from mviz_lightning.collapse.raw_inputs import FEWEST_KIN, kin_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.explainers import Shares
+from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task
+from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.preparation import Preparation
@@ -38,6 +40,7 @@ class LabelledSession(Preparation):
 
     _shares: Shares | None = None
     _checked_examples: bool = False
+    _failed_without: set[str] = field(default_factory=set)
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
         """Return the fixed examples with their labels and the task, which are read once, and the model."""
@@ -83,6 +86,28 @@ class LabelledSession(Preparation):
             self._shares = replace(shares, group_size=rest.probe.groups.shape[1])
             self.remarks.say(left_out([collected.positions[example] for example in examples]))
 
+    def _absence(self, values: Mapping[str, float], spent: int) -> AbsenceScores:
+        """Return what the absence of modalities costs; nothing where that is not asked for, or there are no labels.
+
+        Args:
+            values: The values of the run.
+            spent: Rows of the budget that were evaluated already.
+        """
+        (probe, shares, tried), collected = self._read(), self._ready()[0]
+        if collected.absent is None:
+            return AbsenceScores()
+        if "score" not in values:
+            self.remarks.say("absence=True needs labels: without any there is no score to compare")
+            return AbsenceScores()
+        given = probe, collected.absent, self._sampler.counts, tried, shares, self.ranks, self._failed_without
+        return AbsenceCost(*given).measure(values["score"], self.config.left(spent))
+
+    @property
+    def unmeasured_keys(self) -> list[str]:
+        """Names of values that may have none: of small subsets, and of absent modalities that the model refuses."""
+        names = self.config.modalities if self.config.absence else ()
+        return [*self.subsets.unmeasured_keys, *map(score_without, names)]
+
     @property
     def task(self) -> Task:
         """What the outputs stand for."""
@@ -101,7 +126,7 @@ class LabelledSession(Preparation):
 
     def _kin(self, probe: Probe) -> Tensor | None:
         """Return ``(N,)`` long: the same number for examples that are kin; None where none are named."""
-        kin = self._sampler.kin
+        kin = self._sampler.reader.kin
         return None if kin is None else kin_numbers(probe.leaves[kin])
 
     def _tell_of_few_kin(self, probe: Probe) -> None:
@@ -109,7 +134,7 @@ class LabelledSession(Preparation):
         numbers = self._kin(probe)
         families = FEWEST_KIN if numbers is None else len(torch.unique(numbers))
         if families < FEWEST_KIN:
-            said = {"kin": self._sampler.kin, "families": families, "examples": probe.size, "least": FEWEST_KIN}
+            said = {"kin": self._sampler.reader.kin, "families": families, "examples": probe.size, "least": FEWEST_KIN}
             self.remarks.say(TOO_FEW_KIN.format(**said))
 
     def encoders(self) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """What comes before the first run: the dry run of the model, and the collection of the fixed examples."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,17 +14,18 @@ from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import ContextFactory
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.shape_choice import ShapeChoice
-from mviz_lightning.observation.observed_step import ObservedStep, StepObserver
+from mviz_lightning.observation.observed_step import StepObserver
 from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.saved_probe import Collected
-from mviz_lightning.session.shared_start import NO_BATCH, NoBatchError, start_of_another
+from mviz_lightning.session.shared_start import start_of_another
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Preparation:
     _tried: TriedModel | None = None
     _collected: Collected | None = None
     _renewed: bool = False
-    _failure: Exception | None = None
+    _failure: KeptFailure = field(default_factory=KeptFailure)
 
     def __post_init__(self) -> None:
         self._sampler = ProbeSampler(self.config)
@@ -79,7 +80,7 @@ class Preparation:
             ConfigurationError: The batches have no such leaf.
         """
         self.judged = judged
-        self._sampler.group_by(kin)
+        self._sampler.reader.group_by(kin)
 
     def pop_notes(self) -> str:
         """Return what a reader of the next row has to know; each note is returned once."""
@@ -130,16 +131,12 @@ class Preparation:
 
     def begin(self) -> None:
         """Begin a pass over the data; what an earlier pass left that was interrupted is dropped."""
-        self._failure = None
+        self._failure.forget()
         self._sampler.begin()
 
-    @contextmanager
-    def failures_kept(self) -> Iterator[None]:
+    def failures_kept(self) -> AbstractContextManager[None]:
         """Keep an error of the block until all processes meet: the block may fail on one of them alone."""
-        try:
-            yield
-        except Exception as error:
-            self._failure = error
+        return self._failure.kept()
 
     def collect(self, batch: Any, locate: Callable[[int], Sequence[int | None]]) -> int:
         """Consider a batch's examples for the probe.
@@ -151,15 +148,15 @@ class Preparation:
         Returns:
             Number of examples considered; 0 once the probe is complete.
         """
-        if self._failure is not None or (self._collected is not None and self.dry_run_done):
+        if self._failure.error is not None or (self._collected is not None and self.dry_run_done):
             return 0
         with self.failures_kept():
-            leaves, count = self._sampler.observe(batch)
+            observed = self._sampler.reader.observe(batch)
             if self._collected is None:
                 self._take(self._sampler.restore())
             if self._collected is None:
-                self._sampler.keep(leaves, locate(count))
-            return count
+                self._sampler.keep(observed, locate(observed.count))
+            return observed.count
         return 0
 
     def _take(self, collected: Collected | None) -> None:
@@ -175,15 +172,19 @@ class Preparation:
             step: Name of the step.
             batch: The batch.
         """
-        if self._sampler.trial is not None and self._sampler.schema is not None and self._failure is None:
+        reader = self._sampler.reader
+        if reader.trial is not None and reader.schema is not None and reader.whole and self._failure.error is None:
             with suppress(Exception):  # then the step is replayed, and tells the reason
-                self._observer.watch(module, step, batch, self._sampler.schema)
+                self._observer.watch(module, step, batch, reader.schema)
 
-    def watch_outputs(self, module: nn.Module, batch: Any) -> None:
-        """Keep the user's own outputs of a few rows of the batch that their step is about to get."""
-        if self._tried is not None and self._tried.observed is not None and self._sampler.schema is not None:
+    def watch_outputs(self, module: nn.Module, batch: Any, *, first: bool = True) -> None:
+        """Keep the user's own outputs of a few complete rows of the first batch of a validation that has some."""
+        if first:
+            self._own_outputs.forget()
+        schema, observed = self._sampler.schema, None if self._tried is None else self._tried.observed
+        if observed is not None and schema is not None and not self._own_outputs.watched:
             with suppress(Exception):  # then the step is replayed
-                self._own_outputs.watch(module, self._tried.observed.way, batch, self._sampler.schema)
+                self._own_outputs.watch(module, observed.way, batch, schema)
 
     def release(self) -> None:
         """Leave nothing on the model: the step of the batch has ended."""
@@ -200,28 +201,23 @@ class Preparation:
             precision: Makes the context in which the trainer calls the model.
             step: The user's own step, which is replayed if no call of it was watched; None where there is none.
         """
-        trial = self._sampler.trial
-        if trial is None or self.dry_run_done or self._failure is not None:
+        trial = self._sampler.reader.trial
+        if trial is None or self.dry_run_done or self._failure.error is not None:
             return
         with self.failures_kept():
-            seen = None if step is None else self._seen(module, trial, precision, step)
+            seen = None if step is None else self._observer.seen(module, step, trial, precision)
             self._tried = self._dry_run.run(module, trial, precision, seen)
             observed = self._tried.observed
             if observed is not None and self.config.target is None:
                 self._sampler.label_by(partial(observed.labelled, module=module), observed.path)
 
-    def _seen(self, module: nn.Module, trial: Probe, precision: ContextFactory, step: StepFunction) -> ObservedStep:
-        record = self._observer.pop_record()
-        if record is None or not (record.events or record.failure):  # a step may return at once in the sanity check
-            return ObservedStep.replayed(module, step, trial, precision)
-        return ObservedStep.recorded(step, record)
-
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
-        """Try the model on the first examples of another process if this one got none; all processes must call it."""
-        start = start_of_another(self._sampler.trial, self.ranks, self.config.modalities)
-        if start is not None and self._sampler.schema is None:
+        """Try the model on first examples of another process if this one got none; all processes must call it."""
+        reader = self._sampler.reader
+        start = start_of_another(reader.trial, self.ranks, self.config.modalities)
+        if start is not None and reader.schema is None:
             with self.failures_kept():
-                self._sampler.start_from(start)
+                reader.start_from(start)
                 self._take(self._sampler.restore())
             self.dry_run(module, precision, step)
 
@@ -236,15 +232,19 @@ class Preparation:
             NoBatchError: No batch came to a dry run.
             RuntimeError: The user's own step tells the processes different things.
         """
-        failure, self._failure = self._failure, None
-        with self.ranks.raise_on_all_ranks():
-            if failure is not None:
-                raise failure
+        self.raise_failure()
         facts = self.ranks.gather(None if self._tried is None else self._tried.facts)
         if complete and None in facts:
-            raise NoBatchError(NO_BATCH)
+            self._sampler.reader.tally.require(self.ranks, final=True)
+        if set(facts) == {None}:
+            self._sampler.reader.tally.require(self.ranks, final=False)
+            self.remarks.say(self._sampler.reader.tally.waits, noted=False)
         if len({one for one in facts if one is not None}) > 1:  # they would wait for one another for ever
             raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
+
+    def raise_failure(self) -> None:
+        """Raise, on all processes, an error that was kept on any."""
+        self._failure.raise_on_all_ranks(self.ranks)
 
     def complete(self) -> None:
         """Fix the examples, once, from what the pass showed; all processes get the same.
@@ -256,10 +256,11 @@ class Preparation:
         if not all(self.ranks.gather(self._collected is not None)):
             self._take(self._sampler.draw(self.ranks, 1.0 if self._tried is None else self._tried.fusion_share))
         self._label()
+        self.remarks.say(self._sampler.counts.line, once="presence")
         collected, _ = self._ready()
         restored = all(self.ranks.gather(collected.restored))
         self._collected = collected if restored == collected.restored else replace(collected, restored=restored)
-        self._sampler.drop_trial()
+        self._sampler.reader.drop_trial()
         self.remarks.say(read_as_padding_masks(self.config.modalities, collected.probe.schema))
 
     def fit_shapes(self) -> None:

@@ -10,16 +10,17 @@ from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
-from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, first_examples, strings_of, with_masks_told
+from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, strings_of, with_masks_told
 from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.collapse.raw_inputs import require_single
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.functional.designs import smallest_group
+from mviz_lightning.session.absent_examples import AbsentExamples
+from mviz_lightning.session.batch_reader import BatchReader
 from mviz_lightning.session.config import Grouping, SessionConfig
+from mviz_lightning.session.presence_tally import ObservedBatch, PresenceCounts, with_counts
 from mviz_lightning.session.saved_probe import Collected, SavedProbe
 
 REFERENCE_BYTES = 256 * 2**20
@@ -41,56 +42,31 @@ class ProbeSampler:
     Attributes:
         config: What is measured.
         saved: The probe of the checkpoint that was loaded.
-        trial: Copies of the first batch's first examples; None before the first batch, and once
-            the examples are fixed.
-        schema: Where everything lies in a batch; None until the first.
-        kin: Path of the leaf that tells which examples are kin; None where none is asked for.
         available: Number of validation examples, if all of them were kept; None where there may be more.
     """
 
     config: SessionConfig
     saved: SavedProbe = field(default_factory=SavedProbe)
-    trial: Probe | None = None
-    schema: BatchSchema | None = None
-    kin: str | None = None
     available: int | None = None
+    reader: BatchReader = field(init=False)
+    counts: PresenceCounts = field(default_factory=PresenceCounts)
     _reservoir: Reservoir | None = None
     _labelled: Callable[[Probe], Probe] | None = None
     _label_path: str | None = None
     _label_names: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.reader = BatchReader(self.config.modalities, self.config.target, self.config.absence)
+
+    @property
+    def schema(self) -> BatchSchema | None:
+        """Where everything lies in a batch; None until the first that has all modalities."""
+        return self.reader.schema
+
     def begin(self) -> None:
         """Begin a pass over the data; the sample of an earlier pass that was interrupted is dropped."""
         self._reservoir, self._label_names = None, set()
-
-    def observe(self, batch: Any) -> tuple[Mapping[str, Any], int]:
-        """Learn from a batch where everything lies; return its leaves by path, and its number of examples."""
-        if self.schema is None:
-            self.schema = BatchSchema.learn(batch, self.config.modalities, self.config.target)
-            self.trial = first_examples(self.schema, batch, TRIAL_EXAMPLES)
-        self.schema = self.schema.settled(batch)
-        self._require_kin(self.schema)
-        leaves = self.schema.leaves(batch)
-        if self.kin is not None:
-            require_single(self.kin, leaves[self.kin])
-        return leaves, self.schema.size(leaves)
-
-    def group_by(self, kin: str | None) -> None:
-        """Keep the leaf that tells which examples are kin; None where none is asked for.
-
-        Raises:
-            ConfigurationError: The batches have no such leaf.
-        """
-        self.kin = kin
-        if self.schema is not None:
-            self._require_kin(self.schema)
-
-    def _require_kin(self, schema: BatchSchema) -> None:
-        if self.kin is not None and self.kin not in schema.owners:
-            raise ConfigurationError(
-                f"kin={self.kin!r}: no such leaf with one entry per example in the batch; leaves found: "
-                f"{', '.join(schema.paths)}."
-            )
+        self.reader.begin()
 
     def label_by(self, labelled: Callable[[Probe], Probe], path: str | None) -> None:
         """Give the examples their labels by a function from now on: they are no leaf that the user named.
@@ -101,29 +77,28 @@ class ProbeSampler:
         """
         self._labelled, self._label_path = labelled, path
 
-    def start_from(self, trial: Probe) -> None:
-        """Take the first examples of another process, and where everything lies in its batches."""
-        self.schema, self.trial = replace(trial.schema, modalities=self.config.modalities), trial
-        self._require_kin(self.schema)
-
-    def drop_trial(self) -> None:
-        """Free the examples of the dry run."""
-        self.trial = None
-
-    def keep(self, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
-        """Consider the examples of a batch that was observed for the sample.
+    def keep(self, observed: ObservedBatch, positions: Sequence[int | None]) -> None:
+        """Count the examples of a batch, and consider those that have all modalities for the sample.
 
         Args:
-            leaves: Path -> leaf of the batch.
+            observed: The batch.
             positions: Position of each example in the data set; None for one that occurs twice.
         """
+        self.reader.tally.count(observed, positions, frozenset(self.config.pin))
         if self.schema is None:
-            raise RuntimeError("no batch was observed.")
+            return
+        self.reader.tally.keep_donors(self.schema, observed, positions)
+        labels = observed.leaves.get(self.schema.target or "")
+        self._label_names.update(strings_of(labels) or ())  # of all batches: a sample may lack a class
+        complete = zip(positions, observed.complete.tolist(), strict=True)
+        usable = [position if whole else None for position, whole in complete]
+        if any(observed.complete):
+            self._sampled(self.schema, observed.leaves).add(self.schema, observed.leaves, usable)
+
+    def _sampled(self, schema: BatchSchema, leaves: Mapping[str, Any]) -> Reservoir:
         if self._reservoir is None:
-            self._reservoir = self._new_reservoir(self._capacity(self.schema, leaves))
-        self._reservoir.add(self.schema, leaves, positions)
-        if self.schema.target is not None:  # of all batches: a sample may lack a class
-            self._label_names.update(strings_of(leaves[self.schema.target]) or ())
+            self._reservoir = self._new_reservoir(self._capacity(schema, leaves))
+        return self._reservoir
 
     def _new_reservoir(self, capacity: int) -> Reservoir:
         return Reservoir(capacity, self.config.seed, frozenset(self.config.pin))
@@ -151,14 +126,17 @@ class ProbeSampler:
         positions, pool = [position for position in wanted if position in rows], len(chosen)
         fusion_share = max(ranks.gather(fusion_share))
         names = sorted(set().union(*ranks.gather(self._label_names)))
+        self.counts = self.reader.tally.counts(ranks)
         with ranks.raise_on_all_ranks():
-            probe, digest = self._joined([rows[position] for position in positions], pool, fusion_share)
+            everyone = [rows[position] for position in positions]
+            probe, digest = self._joined(everyone, pool, fusion_share)
+            absent = AbsentExamples.of(probe.schema, everyone, self.counts) if self.config.absence else None
         probe = replace(probe, label_names=names)
         self._reservoir = None
         collected = self._compared(probe, positions, pool, digest)
         repeated = len(sampled) - len(chosen)
         notes = [REPEATED.format(repeated=repeated, sampled=len(sampled))] if repeated else []
-        return replace(collected, notes=[*notes, *collected.notes])
+        return replace(collected, notes=[*notes, *collected.notes], absent=absent)
 
     def _gathered(self, ranks: Ranks) -> tuple[list[int], dict[int, Example]]:
         """Return the positions of the sample, and the rows of the sample and of the pinned examples."""
@@ -198,8 +176,10 @@ class ProbeSampler:
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:
         """Compare a drawn probe with the checkpoint and with the configuration."""
-        missing = sorted(set(self.config.pin) - set(positions))
+        incomplete = [place for place in self.counts.incomplete if place not in positions]
+        missing = sorted(set(self.config.pin) - set(positions) - set(incomplete))
         notes = [f"pin={missing}: the validation set has no such example"] if missing else []
+        notes += [f"pin={incomplete}: not explained, since a modality is missing"] if incomplete else []
         before = self.saved.drawn
         renewed = before is not None and before.fingerprint != digest
         if before is not None and renewed:
@@ -209,8 +189,11 @@ class ProbeSampler:
 
     def restore(self) -> Collected | None:
         """Return the examples of the checkpoint if they fit the batches; otherwise None."""
-        whole = None if self.schema is None else self.saved.usable(self.schema, self.config.pin)
-        if self.schema is None or whole is None or self.saved.drawn is None:
+        # What replaces absent modalities is only found in a whole pass over the data.
+        if self.schema is None or self.config.absence:
+            return None
+        whole = self.saved.usable(self.schema, self.config.pin)
+        if whole is None or self.saved.drawn is None:
             return None
         kept = Probe(self.schema, whole.leaves, NO_GROUPS, bounds=whole.bounds, own_shapes=whole.own_shapes)
         probe = self._grouped(with_masks_told(kept), whole.pool, self._grouping(whole.pool, 1.0))
@@ -237,7 +220,9 @@ class ProbeSampler:
         if pool < 2 * smallest_group(len(self.config.modalities)):
             return None
         rest = self._grouped(probe.part(torch.tensor(kept)), pool, self._grouping(pool, fusion_share))
-        return replace(collected, probe=rest, positions=[collected.positions[example] for example in kept], pool=pool)
+        absent, positions = collected.absent, [collected.positions[example] for example in kept]
+        part = None if absent is None else absent.part(kept)
+        return replace(collected, probe=rest, positions=positions, pool=pool, absent=part)
 
     def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""
@@ -262,10 +247,11 @@ class ProbeSampler:
     def _reduced(self, grouping: Grouping, pool: int) -> Grouping:
         least = smallest_group(len(self.config.modalities))
         if pool < 2 * least:
-            raise ConfigurationError(
+            error = ConfigurationError(
                 f"{pool} validation examples were seen; contribution shares of {len(self.config.modalities)} "
                 f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
             )
+            raise with_counts(error, self.counts)
         size = max(least, pool // 2)
         warnings.warn(
             f"{pool} validation examples are fewer than two groups of group_size={grouping.size}; groups "

@@ -12,6 +12,7 @@ from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.batch.probe import fingerprint, plain_bytes
 from mviz_lightning.batch.rows import example_count
 from mviz_lightning.checkpoint.saved import Saved
+from mviz_lightning.session.absent_examples import AbsentExamples
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Collected:
         restored: Whether the examples are those of the checkpoint.
         renewed: Whether a checkpoint was loaded and the examples are others.
         notes: What a reader of the history has to know.
+        absent: The same examples with what replaces absent modalities; None where that is not asked for.
     """
 
     probe: Probe
@@ -35,6 +37,7 @@ class Collected:
     restored: bool = False
     renewed: bool = False
     notes: Sequence[str] = ()
+    absent: AbsentExamples | None = None
 
     def state(self, limit: int) -> dict[str, Any]:
         """Return plain types, for checkpoints: all examples up to ``limit`` bytes, beyond it their digest alone."""

@@ -14,6 +14,7 @@ from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Explainer, ProbeContext
+from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.type_choice import modality_types_of
@@ -38,6 +39,7 @@ class Measurement:
         noise_floor: Share of variance below which a share may be rounding of the model's own number type.
         evidence: Name -> what an alarm reads beside the values, ``RunRecord.evidence``; empty without an alarm.
         advice: How many examples narrower intervals need; ``""`` where they are narrow.
+        patterns: Scores by pattern of presence, with ``absence=True``.
     """
 
     values: dict[str, float]
@@ -46,6 +48,7 @@ class Measurement:
     noise_floor: float
     evidence: Mapping[str, float] = field(default_factory=dict)
     advice: str = ""
+    patterns: Sequence[PatternScore] = ()
 
 
 @dataclass
@@ -101,10 +104,12 @@ class Session(LabelledSession):
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
+        absence = self._absence(values, rows + further)
+        values |= absence.values
         advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
         self.remarks.say(advice, noted=False, once="precision")
         seconds = time.perf_counter() - started
-        return Measurement(values, rows + further, seconds, floor, evidence, advice)
+        return Measurement(values, rows + further + absence.rows, seconds, floor, evidence, advice, absence.patterns)
 
     def _evidence(self, outputs: Tensor, groups: Tensor, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
         """Return what an alarm reads beside the values, and how many rows that took; nothing without an alarm.

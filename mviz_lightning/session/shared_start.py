@@ -43,8 +43,8 @@ def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, M
             f"rank {lacking.index(True)} got no validation batch, and the first one of rank {sender} cannot be sent to "
             f"it ({sent}). Give each process a batch, or let the batches hold what pickle takes."
         )
-    schema, leaves = pickle.loads(sent)  # noqa: S301 - of a process of the same run
-    return with_masks_told(Probe(replace(schema, modalities=modalities), leaves, NO_GROUPS))
+    schema, leaves, bounds = pickle.loads(sent)  # noqa: S301 - of a process of the same run
+    return with_masks_told(Probe(replace(schema, modalities=modalities), leaves, NO_GROUPS, bounds=bounds))
 
 
 def _packed(own: Probe | None) -> bytes | str:
@@ -54,6 +54,6 @@ def _packed(own: Probe | None) -> bytes | str:
     schema: BatchSchema = replace(own.schema, modalities={})
     leaves: dict[str, Any] = {path: own.leaves[path] for path in schema.owners}
     try:
-        return pickle.dumps((schema, leaves))
+        return pickle.dumps((schema, leaves, dict(own.bounds)))
     except Exception as error:  # a batch may hold anything
         return describe_error(error)

@@ -6,20 +6,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from helpers.batches import learn
 from helpers.nestings import Bag, Made, batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tensordict import TensorDict
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch_geometric.data import Data
 
 from mviz_lightning import Modality
 from mviz_lightning.batch.probe import first_examples
 
 
-def difference(left: Any, right: Any, where: str = "batch") -> str:  # noqa: PLR0911 - a return for each kind
+def difference(left: Any, right: Any, where: str = "batch") -> str:  # noqa: C901, PLR0911 - a return for each kind
     """Return where two batches first differ, in type, structure, element type or a bit; ``""`` where they do not."""
     if type(left) is not type(right):
         return f"{where}: {type(left).__name__}, {type(right).__name__}"
@@ -30,6 +33,11 @@ def difference(left: Any, right: Any, where: str = "batch") -> str:  # noqa: PLR
         return "" if alike else f"{where}: {left.dtype} {left.tolist()}, {right.dtype} {right.tolist()}"
     if isinstance(left, np.ndarray):
         return "" if left.dtype == right.dtype and np.array_equal(left, right) else f"{where}: {left}, {right}"
+    if isinstance(left, pd.DataFrame):
+        return difference((left.to_dict("list"), list(left.dtypes)), (right.to_dict("list"), list(right.dtypes)), where)
+    if isinstance(left, TensorDict | Data):
+        sizes = [getattr(one, "batch_size", None) for one in (left, right)]
+        return difference([left.to_dict(), sizes[0]], [right.to_dict(), sizes[1]], where)
     if isinstance(left, Image.Image):
         return difference((left.mode, np.asarray(left)), (right.mode, np.asarray(right)), where)
     if isinstance(left, Mapping):

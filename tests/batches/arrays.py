@@ -87,6 +87,19 @@ KINDS = {
         collate=single_dicts, modalities=IMAGE_TABLE, scores=_stacked_dicts, twin="image and table",
         labels=lambda batch: torch.tensor([one["y"] for one in batch]),
     ),
+    "list of nested example dicts": Kind(
+        collate=lambda rows: [{"inputs": {"image": row.image.numpy(), "table": row.table}, "y": row.y} for row in rows],
+        modalities={"image": "inputs.image", "table": "inputs.table"}, twin="image and table",
+        scores=lambda net, batch: _stacked_dicts(
+            net, [{name: torch.as_tensor(value) for name, value in one["inputs"].items()} for one in batch]
+        ),
+        labels=lambda batch: torch.stack([one["y"] for one in batch]),
+    ),
+    "example dicts under a key": Kind(
+        collate=lambda rows: {"rows": single_dicts(rows), "y": stacked(rows, "y")},
+        modalities={"image": "rows.image", "table": "rows.table"}, twin="image and table",
+        scores=lambda net, batch: _stacked_dicts(net, batch["rows"]),
+    ),
     "list of example objects": Kind(
         collate=lambda rows: [Held(row.image, row.table, row.y) for row in rows],
         modalities=IMAGE_TABLE, twin="image and table",

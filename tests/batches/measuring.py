@@ -1,7 +1,7 @@
 """What the public API finds in batches of a kind."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,12 @@ class Model(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int = 0) -> Tensor:
         return cross_entropy(self(batch), self.kind.labels(batch))
 
+    def training_step(self, batch: Any, batch_idx: int = 0) -> Tensor:
+        return self.validation_step(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
 
 class Kept(DIME):
     """DIME that keeps what it found."""
@@ -71,9 +77,13 @@ def named(kind: Kind) -> Any:
     return kind.modalities() if callable(kind.modalities) else kind.modalities
 
 
+def expected_warning(kind: Kind) -> AbstractContextManager[Any]:
+    return pytest.warns(UserWarning, match=kind.warns) if kind.warns else nullcontext()
+
+
 def measured(kind: Kind) -> Found:
     """Measure a kind with nothing told but where its modalities are."""
-    with pytest.warns(UserWarning, match=kind.warns) if kind.warns else nullcontext():
+    with expected_warning(kind):
         return explained(kind) if kind.loader is None else validated(kind)
 
 

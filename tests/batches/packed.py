@@ -97,8 +97,8 @@ KINDS = {
         modalities={"series": "series", "table": "table"}, scores=_packed_sequence_table, twin="series and table",
     ),
     "padded series with lengths": Kind(
-        collate=_padded_series, modalities=lambda: {"series": Modality("series", lengths="lengths"), "table": "table"},
-        scores=_lengths_table, twin="series and table",
+        collate=_padded_series, modalities={"series": ["series", "lengths"], "table": "table"},
+        scores=_lengths_table, twin="series and table", drawn=False,
     ),
     "packed rows with counts": Kind(
         collate=_packed(num_patches=_number("patches")), modalities=PATCHES_TABLE,

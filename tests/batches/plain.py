@@ -67,7 +67,7 @@ def example(seed: int) -> Example:
         grid=torch.tensor([1, height, width]),
         nodes=floats(nodes, 9, seed=seed + 6000),
         edges=torch.stack([torch.arange(nodes), (torch.arange(nodes) + 1) % nodes]),
-        categories=integers(4, 2, seed=seed + 7000),
+        categories=(integers(8, 2, seed=seed + 7000) - 4).clamp(min=0),  # mostly 0
         y=integers(CLASSES, seed=seed + 8000),
     )
 
@@ -103,7 +103,7 @@ class Net(nn.Module):
         sizes = {
             "image": 4 * 8 * 8, "rgb": 3 * 8 * 8, "depth": 8 * 8, "table": 6, "first": 2, "rest": 4, "pixel": 4,
             "series": 4, "steps": 7 * 5, "two": 7 * 2, "three": 7 * 3, "word": 7, "patch": 10, "node": 9, "cell": 12,
-            "mixed": 3 + 2 * 4,
+            "mixed": 3 + 2 * 4, "even": 3, "odd": 3,
         }  # fmt: skip
         self.parts = nn.ModuleDict({name: nn.Linear(size, 5) for name, size in sizes.items()})
         self.words = nn.Embedding(12, 6)

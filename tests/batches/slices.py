@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from batches.kind import Kind
 from batches.plain import Example, Net, plain_dict, stacked
 from batches.twins import plain
@@ -42,6 +43,25 @@ KINDS = {
     "slices of columns": Kind(
         collate=_columns("table"), modalities={"first": "x[:2]", "rest": "x[2:]"}, scores=_first_and_rest,
         twin="first and rest",
+    ),
+    "every second column": Kind(
+        collate=_columns("table"), modalities={"even": "x[::2]", "odd": "x[1::2]"}, twin="even and odd",
+        scores=lambda net, batch: net.fuse(
+            net.vector("even", batch["x"][:, ::2]), net.vector("odd", batch["x"][:, 1::2])
+        ),
+    ),
+    "slices of the last axis": Kind(
+        collate=lambda rows: {"x": stacked(rows, "image").movedim(1, 3), "y": stacked(rows, "y")},
+        modalities={"rgb": "x[..., :3]", "depth": "x[..., -1:]"}, twin="colour and depth, channels last",
+        scores=lambda net, batch: net.fuse(
+            net.vector("rgb", batch["x"][..., :3]), net.vector("depth", batch["x"][..., 3:])
+        ),
+    ),
+    "slices inside example dicts": Kind(
+        collate=lambda rows: [{"image": row.image, "y": int(row.y)} for row in rows],
+        modalities={"rgb": "image[:3]", "depth": "image[3:]"}, twin="colour and depth",
+        scores=lambda net, batch: _sliced_picture(net, {"image": torch.stack([one["image"] for one in batch])}),
+        labels=lambda batch: torch.tensor([one["y"] for one in batch]),
     ),
     "lists of channels": Kind(
         collate=_columns("steps"), modalities={"two": "x[..., [0, 3]]", "three": "x[..., [1, 2, 4]]"},

@@ -126,6 +126,22 @@ TWINS = {
         ),
         warns="the outputs depend on",
     ),
+    "even and odd": Kind(
+        collate=lambda rows: {
+            "even": stacked(rows, "table")[:, ::2], "odd": stacked(rows, "table")[:, 1::2], "y": stacked(rows, "y")
+        },
+        modalities={"even": "even", "odd": "odd"},
+        scores=lambda net, batch: net.fuse(net.vector("even", batch["even"]), net.vector("odd", batch["odd"])),
+    ),
+    "colour and depth, channels last": Kind(
+        collate=lambda rows: {
+            "rgb": stacked(rows, "image").movedim(1, 3)[..., :3],
+            "depth": stacked(rows, "image").movedim(1, 3)[..., 3:],
+            "y": stacked(rows, "y"),
+        },
+        modalities={"rgb": "rgb", "depth": "depth"},
+        scores=lambda net, batch: net.fuse(net.vector("rgb", batch["rgb"]), net.vector("depth", batch["depth"])),
+    ),
     "two and three channels": Kind(
         collate=lambda rows: {
             "two": stacked(rows, "steps")[..., [0, 3]], "three": stacked(rows, "steps")[..., [1, 2, 4]],

@@ -11,11 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from PIL import Image
+from tensordict import TensorDict
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence
+from torch_geometric.data import Batch, Data
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
 
@@ -25,14 +29,14 @@ class Column:
     """The values of all examples in some nodes of a batch.
 
     Attributes:
-        values: One for each example; where there are several parts, a tuple of them.
+        entries: One for each example; where there are several parts, a tuple of them.
         nodes: Name of a node -> what makes it of values.
         parts: What the user writes behind the path of the first node to name each part; ``("",)`` for all of it.
         rest: Whether the last part is named by nobody.
         lengths: Name of the node that counts the rows of the first one, where it has to be told.
     """
 
-    values: Sequence[Any]
+    entries: Sequence[Any]
     nodes: Mapping[str, Callable[[Sequence[Any]], Any]]
     parts: Sequence[str] = ("",)
     rest: bool = False
@@ -71,7 +75,7 @@ def arrays(draw: Any, count: int) -> Column:
 
 @st.composite
 def strings(draw: Any, count: int) -> Column:
-    return Column(draw(st.lists(st.text("ab c", max_size=4), min_size=count, max_size=count)), {"words": list})
+    return Column(draw(st.lists(st.text("ab", min_size=1, max_size=4), min_size=count, max_size=count)), {"words": list})
 
 
 @st.composite
@@ -141,14 +145,51 @@ def dictionaries(draw: Any, count: int) -> Column:
     """A list of example dicts with two named entries, and perhaps a rest."""
     rest = draw(st.booleans())
     columns = [list(floats_of(draw, count, 2)), [floats_of(draw, draw(st.integers(1, 3))) for _ in range(count)]]
-    columns += [draw(st.lists(st.text("xy", max_size=2), min_size=count, max_size=count))] if rest else []
+    columns += [draw(st.lists(st.text("xy", min_size=1, max_size=2), min_size=count, max_size=count))] if rest else []
     values = list(zip(*columns, strict=True))
     made = {"rows": lambda values: [dict(zip("abc", parts, strict=False)) for parts in values]}
     return Column(values, made, [".a", ".b", ".c"][: 2 + rest], rest=rest)
 
 
+@st.composite
+def tensordicts(draw: Any, count: int) -> Column:
+    """A TensorDict with two named entries, and perhaps a rest."""
+    parts = 2 + draw(st.booleans())
+    values = list(zip(*[floats_of(draw, count, 1 + part) for part in range(parts)], strict=True))
+
+    def make(values: Sequence[Any]) -> TensorDict:
+        entries = (torch.stack(column) for column in zip(*values, strict=True))
+        return TensorDict(dict(zip("abc", entries, strict=False)), batch_size=[len(values)])
+
+    return Column(values, {"held": make}, [".a", ".b", ".c"][:parts], rest=parts > 2)
+
+
+@st.composite
+def frames(draw: Any, count: int) -> Column:
+    """A frame with a column of real and one of whole numbers, and perhaps a rest of strings."""
+    parts = 2 + draw(st.booleans())
+    words = draw(st.lists(st.text("xy", min_size=1, max_size=2), min_size=count, max_size=count))
+    held = [floats_of(draw, count).tolist(), [-k for k in range(count)], words]
+    values = list(zip(*held[:parts], strict=True))
+
+    def make(values: Sequence[Any]) -> pd.DataFrame:
+        return pd.DataFrame(dict(zip("abc", map(list, zip(*values, strict=True)), strict=False)))
+
+    return Column(values, {"frame": make}, [".a", ".b", ".c"][:parts], rest=parts > 2)
+
+
+@st.composite
+def graphs(draw: Any, count: int) -> Column:
+    sizes = draw(st.lists(st.integers(1, 3), min_size=count, max_size=count))
+    rings = [torch.stack([torch.arange(size), (torch.arange(size) + 1) % size]) for size in sizes]
+    nodes = [floats_of(draw, size, 2) for size in sizes]
+    values = [Data(x=x, edge_index=edges) for x, edges in zip(nodes, rings, strict=True)]
+    return Column(values, {"graphs": lambda values: Batch.from_data_list(list(values))})
+
+
 def columns(count: int) -> st.SearchStrategy[Column]:
     kinds = (stacked, stacked, arrays, strings, listed, pictures, sequences, packed, packed, parted, dictionaries)
+    kinds += (tensordicts, frames, graphs)
     return st.one_of(*[kind(count) for kind in kinds])
 
 
@@ -206,6 +247,14 @@ class Nesting:
         }
         return CONTAINERS[self.kind](**held)
 
+    def sizes(self) -> Iterator[int]:
+        """Yield the number of entries of every list and tuple."""
+        if self.kind in {"tuple", "list"}:
+            yield len(self.entries)
+        for entry in self.entries.values():
+            if isinstance(entry, Nesting):
+                yield from entry.sizes()
+
     def paths(self) -> Iterator[tuple[int, str]]:
         """Yield the number of every node and its path."""
         for place, (name, entry) in enumerate(self.entries.items()):
@@ -262,8 +311,15 @@ class Made:
     @staticmethod
     def _value(column: Column, owners: Sequence[int], row: Sequence[int]) -> Any:
         if len(column.parts) == 1:
-            return column.values[row[owners[0]]]
-        return tuple(column.values[row[owner]][part] for part, owner in enumerate(owners))
+            return column.entries[row[owners[0]]]
+        return tuple(column.entries[row[owner]][part] for part, owner in enumerate(owners))
+
+
+def _undecidable(found: Sequence[Column]) -> bool:
+    """Tell whether rows of two leaves could be counted by the same leaf, and nothing tells which one counts which."""
+    totals = [(sum(map(len, one.entries)), one.lengths) for one in found if "rows" in one.nodes and len(one.parts) == 1]
+    repeated = {total for total, _ in totals if [other for other, _ in totals].count(total) > 1}
+    return any(total in repeated and told is None for total, told in totals)
 
 
 CONSTANTS = (None, 3, 0.5, "name", torch.tensor(2.0))
@@ -275,9 +331,11 @@ def batches(draw: Any) -> Made:
     count = draw(st.integers(2, 6))
     labels = Column(list(floats_of(draw, count)), {"labels": torch.stack}, rest=True)
     found = [*draw(st.lists(columns(count), min_size=2, max_size=4)), labels]
+    assume(not _undecidable(found))
     constants = draw(st.lists(st.sampled_from(CONSTANTS), max_size=2))
     names = [name for column in found for name in column.nodes] + ["constant"] * len(constants)
     nesting = draw(nestings(names, range(len(names))))
+    assume(count not in nesting.sizes())  # a list with as many entries as examples may hold one for each
     paths = dict(nesting.paths())
     modalities: dict[str, Any] = {}
     owners, node = [], 0

@@ -33,8 +33,7 @@ def settings(pin: Sequence[int] = (), **options: Any) -> SessionConfig:
 def passed(found: ProbeSampler, parts: Sequence[tuple[Any, Sequence[int]]]) -> ProbeSampler:
     found.begin()
     for batch, places in parts:
-        leaves, _ = found.observe(batch)
-        found.keep(leaves, places)
+        found.keep(found.reader.observe(batch), places)
     return found
 
 

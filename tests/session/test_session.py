@@ -443,8 +443,8 @@ def test_the_probe_is_drawn_once() -> None:
 
 def test_a_batch_that_cannot_be_collected_fails_when_the_probe_is_drawn() -> None:
     passed = batches(data())
-    del passed[2][0]["text"]
-    with pytest.raises(ConfigurationError, match=r"a batch has no leaf 'text', but the first one had"):
+    del passed[2][0]["multiclass"]
+    with pytest.raises(ConfigurationError, match=r"a batch has no leaf 'multiclass', but the first one had"):
         completed(config(target="multiclass"), model(TWO, 3), passed)
 
 
@@ -673,12 +673,12 @@ def test_examples_that_both_ranks_saw_count_once() -> None:
 
 def test_a_rank_that_fails_is_heard_by_the_other() -> None:
     passed = batches(data(), 7)
-    del passed[1][0]["text"]
+    del passed[1][0]["multiclass"]
     here, there = on_two_ranks(on_rank(passed, config(target="multiclass")))
     assert isinstance(there, ConfigurationError)
-    assert "a batch has no leaf 'text'" in str(there)
+    assert "a batch has no leaf 'multiclass'" in str(there)
     assert isinstance(here, ConfigurationError)
-    assert str(here).startswith("rank 1 failed: ConfigurationError: a batch has no leaf 'text'")
+    assert str(here).startswith("rank 1 failed: ConfigurationError: a batch has no leaf 'multiclass'")
 
 
 def test_another_ranks_failure_has_its_own_name() -> None:

@@ -28,6 +28,8 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Dash
     if "score" in keys:
         charts.append(Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]))
         charts.append(Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]))
+    without = [key for key in keys if key.partition("/")[0] == "score_without"]
+    charts += [Chart("score, and that without a modality", ["score", *without])] if without else []
     shapley = [f"shapley/{modality}" for modality in modalities]
     charts += [Chart("Shapley shares", shapley)] if set(shapley) <= set(keys) else []
     charts += [Chart("InterSHAP", ["intershap"])] if "intershap" in keys else []

@@ -25,6 +25,7 @@ from mviz_lightning.functional.scores import comparable, labelled_predictions
 from mviz_lightning.functional.subsets import swap_effects
 from mviz_lightning.functional.targets import decided, graded, labelled
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore, PredictionFlips, default_score
+from mviz_lightning.metrics.local import local_value
 from mviz_lightning.metrics.score_forms import fitted
 
 MANY_OUTPUTS = 16
@@ -231,6 +232,16 @@ class Shares:
             return None
         predicted, known = labelled_predictions(comparable(outputs, self.task), target[examples], self.task)
         return measured_skill(self._score(outputs.shape[1], target), self.task, predicted, known, outputs.shape[1])
+
+    def score_of(self, probe: Probe, examples: Tensor, outputs: Tensor) -> float | None:
+        """Return the score of examples ``(n,)`` with their ``(n, C)`` outputs; None without labels."""
+        target = self.target(probe)
+        if target is None:
+            return None
+        predicted, known = labelled_predictions(comparable(outputs, self.task), target[examples], self.task)
+        score = self._score(outputs.shape[1], target)
+        score.update(predicted, known)
+        return float(local_value(score))
 
     def fit_proofs(self, probe: Probe, outputs: int, kin: Tensor | None = None) -> Proofs:
         """Return what the raw inputs of every modality tell about the labels; nothing without labels.

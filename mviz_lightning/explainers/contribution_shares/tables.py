@@ -59,6 +59,9 @@ def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
     header = ["epoch", "step", *(f"{name} alone" for name in modalities), "interaction"]
     header += [f"{name} total [95 %]" for name in modalities] + (["score", "EMAP score"] if scored else [])
     cells = [_history_cells(row, modalities, scored=scored) for row in rows]
+    for key in dict.fromkeys(key for row in rows for key in row.values if key.partition("/")[0] == "score_without"):
+        header.append(f"score without {key.partition('/')[2]}")
+        cells = [[*line, format_number(row.values.get(key))] for line, row in zip(cells, rows, strict=True)]
     for key in measured_keys(rows):
         header.append(f"{key.partition('/')[2]} {MEASURE_TITLES[key.partition('/')[0]]}".strip())
         cells = [[*line, format_number(row.values.get(key))] for line, row in zip(cells, rows, strict=True)]

@@ -1,0 +1,133 @@
+"""Read the batches of a pass: learn where everything lies, and tell which examples have which modalities."""
+
+from collections.abc import Container, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.presence import counted, gaps_of, nodes_of, present_examples, present_in_nodes
+from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.collapse.raw_inputs import require_single
+from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.session.presence_tally import ObservedBatch, PresenceTally
+
+
+@dataclass
+class BatchReader:
+    """Reads the batches of a pass.
+
+    Attributes:
+        modalities: Name -> modality.
+        target: Path of the labels, if the user gave one.
+        donors_wanted: Whether examples that lack a modality are kept, one for each.
+        schema: Where everything lies in a batch; None until the first that has all modalities.
+        trial: Copies of the first examples of that batch that have all of them; None before it, and once the examples
+            are fixed.
+        kin: Path of the leaf that tells which examples are kin; None where none is asked for.
+        tally: Which examples of the pass have which modalities.
+        whole: Whether all examples of the last batch have all modalities.
+    """
+
+    modalities: Mapping[str, Modality]
+    target: str | None = None
+    donors_wanted: bool = False
+    schema: BatchSchema | None = None
+    trial: Probe | None = None
+    kin: str | None = None
+    whole: bool = False
+    tally: PresenceTally = field(init=False)
+    _read: Mapping[str, Modality] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a pass over the data; what an earlier one counted is dropped."""
+        self.tally = PresenceTally(self.modalities, self.donors_wanted)
+
+    def drop_trial(self) -> None:
+        """Free the first examples."""
+        self.trial = None
+
+    def start_from(self, trial: Probe) -> None:
+        """Take first examples of another process, and where everything lies in its batches."""
+        self.schema, self.trial, self._read = (
+            replace(trial.schema, modalities=self.modalities),
+            trial,
+            trial.schema.modalities,
+        )
+        self._require_kin(self.schema)
+
+    def group_by(self, kin: str | None) -> None:
+        """Require the leaf that tells which examples are kin; None where none is asked for.
+
+        Raises:
+            ConfigurationError: The batches have no such leaf.
+        """
+        self.kin = kin
+        if self.schema is not None:
+            self._require_kin(self.schema)
+
+    def _require_kin(self, schema: BatchSchema) -> None:
+        if self.kin is not None and self.kin not in schema.owners:
+            raise ConfigurationError(
+                f"kin={self.kin!r}: no such leaf with one entry per example in the batch; leaves found: "
+                f"{', '.join(schema.paths)}."
+            )
+
+    def observe(self, batch: Any) -> ObservedBatch:
+        """Return what a batch holds; the first that has all modalities tells where everything lies.
+
+        Raises:
+            ConfigurationError: It cannot be read although it has all modalities.
+        """
+        nodes = nodes_of(batch, self.modalities)
+        gaps = gaps_of(self.modalities, nodes)
+        self.tally.see(batch, gaps)
+        if self.schema is None and not gaps:
+            self.learn(batch)
+        observed = self._whole(batch, self.schema) if self.schema and not gaps else self._part(batch, nodes, gaps)
+        self.whole = bool(observed.present.all())
+        return observed
+
+    def learn(self, batch: Any) -> None:
+        """Take the schema of a batch if some example in it has all modalities.
+
+        Raises:
+            ConfigurationError: The batch cannot be read.
+        """
+        seen = self._raw_presence(nodes_of(batch, self.modalities))
+        if len(seen) and not bool(seen.all(1).any()):
+            return
+        schema = BatchSchema.learn(batch, self.modalities, self.target)
+        trial = first_examples(schema, batch, TRIAL_EXAMPLES)
+        if trial.size:
+            self.schema, self.trial, self._read = schema, trial, trial.schema.modalities
+
+    def _raw_presence(self, nodes: Mapping[str, Any]) -> Tensor:
+        return present_in_nodes(self.modalities, nodes, counted(self.modalities, nodes, self.target))
+
+    def _whole(self, batch: Any, schema: BatchSchema) -> ObservedBatch:
+        self.schema = schema = schema.settled(batch)
+        self._require_kin(schema)
+        leaves = schema.leaves(batch)
+        if self.kin is not None:
+            require_single(self.kin, leaves[self.kin])
+        return self._observed(schema, leaves)
+
+    def _part(self, batch: Any, nodes: Mapping[str, Any], gaps: Container[str]) -> ObservedBatch:
+        """Return what a batch holds that lacks modalities, as far as it can be read."""
+        with suppress(Exception):  # a batch that is left out may look as it likes
+            if self.schema is not None:
+                owned = {path for name, paths in self.schema.values.items() if name not in gaps for path in paths}
+                labels = {self.target} if self.target is not None and nodes.get(self.target) is not None else set()
+                return self._observed(self.schema, self.schema.leaves_of(batch, owned | labels))
+        return ObservedBatch({}, self._raw_presence(nodes))
+
+    def _observed(self, schema: BatchSchema, leaves: Mapping[str, Any]) -> ObservedBatch:
+        # Masks are read as the first examples show: an example may lack a modality because it is all padding.
+        return ObservedBatch(leaves, present_examples(replace(schema, modalities=self._read), leaves))
