@@ -106,7 +106,9 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
     if readable:
         return max(readable, key=lambda one: one.explained)
     counts = [example_count(value) for value in named]
-    return _Learner(nodes, modalities, target, max(sizes, key=lambda size: (_divides(size, counts), counts.count(size))))
+    return _Learner(
+        nodes, modalities, target, max(sizes, key=lambda size: (_divides(size, counts), counts.count(size)))
+    )
 
 
 def _divides(size: int, counts: Sequence[int | None]) -> bool:

@@ -49,8 +49,7 @@ class Modality:
         lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
             examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
             ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself. Where ``values`` is
-            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each example are real. A number, if each
-            example has that many rows: two crops.
+            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each are real. A number: rows of each.
         blocks: With a number as ``lengths``: whether a block of all examples follows another (``torch.cat`` of crops).
         edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
             default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
@@ -118,7 +117,6 @@ class Modality:
         return self.lengths if isinstance(self.lengths, int) else None
 
     def _check_views(self) -> None:
-        """Raise where the number of rows of each example is not possible, or ``blocks`` is given without it."""
         if self.views is not None:
             at_least(2, "lengths", self.views, f"Modality({self.values!r}, {{}})")
         elif self.blocks:

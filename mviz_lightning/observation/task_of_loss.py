@@ -44,12 +44,16 @@ def task_of(event: Event, rows: Tensor | None, labels: Tensor | None) -> Task | 
         return "regression"
     if event.name in CLASSES:
         return "multiclass" if outputs > 1 else None
-    if event.name in LABELS:
-        if outputs > 1 and labels is not None and len(labels) == 1:
-            return None  # all labels tell, once they are read; those of one example may be one-hot by chance
-        exclusive = labels is not None and outputs > 1 and one_each(labels)
-        return "multiclass" if exclusive else "multilabel" if outputs > 1 else "binary"
-    return None
+    return _task_of_labels(labels, outputs) if event.name in LABELS else None
+
+
+def _task_of_labels(labels: Tensor | None, outputs: int) -> Task | None:
+    """Return the task of a loss of labels; None where the labels of one example may be one-hot by chance."""
+    if outputs == 1:
+        return "binary"
+    if labels is None:
+        return "multilabel"
+    return None if len(labels) == 1 else "multiclass" if one_each(labels) else "multilabel"
 
 
 def _task_of_metric(name: str) -> Task | None:

@@ -36,7 +36,7 @@ class Views:
     def split(self, rows: Tensor) -> Tensor:
         """Return ``(B * V, ...)`` rows as ``(B, V, ...)``."""
         shape = (self.count, -1) if self.blocks else (-1, self.count)
-        found = rows.unflatten(0, shape)
+        found = rows.reshape(*shape, *rows.shape[1:])
         return found.transpose(0, 1) if self.blocks else found
 
     def by_example(self, rows: Tensor) -> Tensor:

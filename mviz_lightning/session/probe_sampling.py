@@ -29,8 +29,8 @@ needs."""
 
 CHANGED = "the validation set or its order changed since the checkpoint"
 REPEATED = (
-    "{repeated} of {sampled} sampled validation examples repeat others and count once: the loader draws with replacement, "
-    "starts over, or gives several processes the same examples"
+    "{repeated} of {sampled} sampled validation examples repeat others and count once: the loader draws with "
+    "replacement, starts over, or gives several processes the same examples"
 )
 DAMAGED = "the checkpoint does not tell which examples it was"
 

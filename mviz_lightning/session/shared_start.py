@@ -11,8 +11,9 @@ from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError, describe_error
 
 NO_BATCH = (
-    "no validation batch came from the loader that dataloader_idx= names; 0 is the first. A loader needs examples, and it "
-    "must start anew at each validation: give a DataLoader, or a class whose __iter__ does that, in place of a generator."
+    "no validation batch came from the loader that dataloader_idx= names; 0 is the first. A loader needs examples, and "
+    "it must start anew at each validation: give a DataLoader, or a class whose __iter__ does that, in place of a "
+    "generator."
 )
 
 

@@ -1,4 +1,4 @@
-"""Several rows of scores an example: views, crops, copies. Their mean has the shares of a model that averages itself."""
+"""Several rows of scores an example: views, crops, copies. Their mean has the shares of a model that averages."""
 
 import re
 from typing import Any
@@ -122,7 +122,9 @@ def test_the_log_says_which_rows_belong_to_an_example(step, row, caplog):
 def paired(net: Any, batch: Any) -> Tensor:
     """The rows of an example have several labels: one of the candidates is right."""
     scores = net(batch["image"].flatten(0, 1), batch["text"].repeat_interleave(V, 0))
-    return functional.cross_entropy(scores, (batch["y"].repeat_interleave(V) + torch.arange(V).repeat(len(batch["y"]))) % 5)
+    return functional.cross_entropy(
+        scores, (batch["y"].repeat_interleave(V) + torch.arange(V).repeat(len(batch["y"]))) % 5
+    )
 
 
 def test_rows_with_several_labels_are_asked_for_and_the_answer_can_be_pasted():
@@ -148,7 +150,10 @@ def test_tokens_of_a_sequence_are_no_views():
 
 def test_views_are_split_as_they_were_stacked():
     rows = floats(4, V, 2)
-    for views, stacked in ((Views(V, blocks=False), rows.flatten(0, 1)), (Views(V, blocks=True), torch.cat(rows.unbind(1)))):
+    for views, stacked in (
+        (Views(V, blocks=False), rows.flatten(0, 1)),
+        (Views(V, blocks=True), torch.cat(rows.unbind(1))),
+    ):
         assert torch.equal(views.split(stacked), rows)
         assert torch.allclose(views.by_example(stacked), rows.mean(1))
         code = eval(f"stacked{views.code}", {"stacked": stacked})  # noqa: S307 - our own
