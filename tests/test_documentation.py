@@ -312,14 +312,16 @@ class Three(Dataset[Any]):
 
 
 class Sum(LightningModule):
-    """A hidden layer on three vectors."""
+    """A hidden layer on three vectors; one that is absent counts as zeros."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
         self.hidden, self.head = nn.Linear(9, 6), nn.Linear(6, outputs)
 
-    def forward(self, *vectors: Tensor) -> Tensor:
-        return self.head(torch.tanh(self.hidden(torch.cat(vectors, 1))))
+    def forward(self, *vectors: Tensor | None) -> Tensor:
+        given = next(vector for vector in vectors if vector is not None)
+        known = [torch.zeros_like(given) if vector is None else vector for vector in vectors]
+        return self.head(torch.tanh(self.hidden(torch.cat(known, 1))))
 
     def training_step(self, batch: Any) -> Tensor:
         *vectors, target = batch
@@ -356,6 +358,7 @@ def trained(folder: Path, *, values: bool) -> Trainer:
         group_size=12,
         explainers=explainers,
         measures=["shapley", "intershap", "mm_shap"],
+        absence=True,
         by_class=not values,
         subgroups=None if values else "3",
     )

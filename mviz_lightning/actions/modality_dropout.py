@@ -10,11 +10,10 @@ from torch import Tensor
 from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
 from mviz_lightning.batch import BatchSchema, Modality
 from mviz_lightning.batch.masking import parts_of
+from mviz_lightning.batch.presence import gaps_of, nodes_of, present_examples
 from mviz_lightning.batch.rows import plain_tensors, to_device
 from mviz_lightning.modalities import Text
-from mviz_lightning.modalities.base import ModalityType
-from mviz_lightning.modalities.companions import with_companions_read
-from mviz_lightning.modalities.type_choice import type_in
+from mviz_lightning.modalities.base import ModalityType, type_in
 
 
 class ModalityDropout(Action):
@@ -54,14 +53,18 @@ class ModalityDropout(Action):
         return f"Until the alarm ends, {' and '.join(alarms.others)}: hidden in {self.p:.0%} of the training examples."
 
     def change_batch(self, batch: Any, alarms: Alarms, number: int) -> Any:
-        """Return the batch with the other modalities of the drawn examples hidden.
+        """Return the batch with the other modalities of the drawn examples hidden, where these have all modalities.
 
         Raises:
-            ConfigurationError: The training batch lacks the leaves of a modality.
+            ConfigurationError: The training batch lacks the leaves of a modality, and they are not None.
         """
+        gaps = gaps_of(alarms.modalities, nodes_of(batch, alarms.modalities))
+        if gaps and not any(gap.missing for found in gaps.values() for gap in found):
+            return batch
         schema = BatchSchema.learn(batch, alarms.modalities)
         leaves = schema.leaves(batch)
         drawn = torch.rand(schema.size(leaves), generator=generator_of(self.seed, number)) < self.p
+        drawn &= present_examples(schema, leaves).all(1)
         if not alarms.others or not drawn.any():
             return batch
         changed = [pair for name in alarms.others for pair in _hidden(schema, leaves, name, drawn)]
@@ -73,7 +76,7 @@ def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Ten
     path = schema.values[name][0]
     own = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
     modality_type = type_in(schema, own, name)
-    modality = _whole(with_companions_read(schema.modalities[name], path, own), modality_type, own[path])
+    modality = _whole(schema.modalities[name], modality_type, own[path])
     segments = modality_type(modality, {**leaves, **own}, path).segments
     count = max((segments.count(example) for example in range(len(rows))), default=0)
     kept = ~rows.unsqueeze(1).expand(-1, max(count, 1))

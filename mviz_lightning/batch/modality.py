@@ -1,6 +1,5 @@
 """How the user declares modalities."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
@@ -216,7 +215,7 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
     paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")
-    return _of_paths(paths)
+    return of_paths(paths)
 
 
 def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
@@ -229,63 +228,11 @@ def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
     return Modality(**given)
 
 
-def _of_paths(paths: Sequence[str]) -> Modality:
+def of_paths(paths: Sequence[str]) -> Modality:
     """Return the modality of a list of leaves: the first holds the values, one whose name ends in mask is the mask."""
     masks = [path for path in paths[1:] if path.rpartition(".")[2].endswith("mask")]
     mask = masks[0] if masks else None
     return Modality(paths[0], mask, [path for path in paths[1:] if path != mask])
-
-
-def modalities_code(modalities: Mapping[str, Modality], more: Mapping[str, Sequence[str]]) -> str:
-    """Return the argument ``modalities={...}`` as Python code, with further leaves for some modalities.
-
-    Args:
-        modalities: Name -> modality.
-        more: Name -> paths of the further leaves.
-
-    Returns:
-        Python code; values that have no literal, tokenizers for example, are written ``...``.
-    """
-    entries = (
-        f"{_quoted(name)}: {_modality_code(modality, more.get(name, ()))}" for name, modality in modalities.items()
-    )
-    return f"modalities={{{', '.join(entries)}}}"
-
-
-def _modality_code(modality: Modality, more: Sequence[str]) -> str:
-    """Return a path or a list of paths if these say everything, else ``Modality(...)``."""
-    paths = [*modality.leaves, *more]
-    guess = _of_paths(paths).mask
-    mask = guess if modality.mask is None and guess in more else modality.mask
-    companions = [path for path in (*modality.companions, *more) if path != mask]
-    given = {field.name: getattr(modality, field.name) for field in fields(Modality)[1:]}
-    said = {
-        name: value
-        for name, value in (given | {"mask": mask, "companions": companions}).items()
-        if _is_given(name, value)
-    }
-    if said.keys() <= {"mask", "companions"} and guess == mask:
-        return _literal(paths if len(paths) > 1 else paths[0])
-    arguments = (f"{name}={_literal(value)}" for name, value in said.items())
-    return f"Modality({', '.join([_quoted(modality.values), *arguments])})"
-
-
-def _is_given(name: str, value: Any) -> bool:
-    """Tell whether an argument differs from its default."""
-    default = getattr(Modality, name)
-    return value is not None if default is None else value not in (default, [])
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_literal, value))}]"
-    return repr(value) if isinstance(value, bool | int | float) else "..."
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _refuse_repeated_leaves(named: Mapping[str, Modality]) -> None:

@@ -203,7 +203,7 @@ def _is_filled(entry: Any) -> bool:
     """Tell whether the entry of one example holds anything but NaN."""
     if isinstance(entry, Tensor | np.ndarray | np.number):
         value = as_tensor(entry)
-        return not isinstance(value, Tensor) or value.numel() > 0 and not bool(value.isnan().all())
+        return not isinstance(value, Tensor) or (value.numel() > 0 and not bool(value.isnan().all()))
     if isinstance(entry, float):
         return not math.isnan(entry)
     return len(entry) > 0 if isinstance(entry, Sized) and not isinstance(entry, PackedSequence) else True

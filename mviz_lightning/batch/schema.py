@@ -112,14 +112,14 @@ class BatchSchema:
             for reader in self.readers
         )
 
+    def place(self, path: str) -> Place:
+        """Return where a leaf is."""
+        return self._reader_of[path].places[path]
+
     @property
     def has_views(self) -> bool:
         """Whether a leaf has equally many rows for each example, in an order that the user said."""
         return any(isinstance(reader.holding, StackedViews) for reader in self.readers)
-
-    def place(self, path: str) -> Place:
-        """Return where a leaf is."""
-        return self._reader_of[path].places[path]
 
     def padded(self, path: str) -> bool:
         """Tell whether the user's own batches pad examples of different shapes in a leaf."""

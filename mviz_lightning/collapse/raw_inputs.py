@@ -14,7 +14,7 @@ from mviz_lightning.functional import Task, standardised_kernel
 from mviz_lightning.functional.ridge import near_duplicates
 from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.functional.targets import labelled
-from mviz_lightning.modalities.type_choice import type_in
+from mviz_lightning.modalities.base import type_in
 
 FOLDS = 5
 """Parts of the examples; each is held out once."""
@@ -122,9 +122,7 @@ def _numbers(probe: Probe, name: str) -> Tensor | None:
     """Return a modality's raw numbers; None where it has none."""
     values = probe.leaves[probe.schema.values[name][0]]
     try:
-        own = probe.own_entries(probe.schema.values[name][0])
-        modality_type = type_in(probe.schema, probe.leaves, name, own)
-        return modality_type.features(values, probe.real_entries(name))
+        return type_in(probe.schema, probe.leaves, name).features(values, probe.real_entries(name))
     except ConfigurationError:
         return None
 

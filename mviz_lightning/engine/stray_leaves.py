@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from mviz_lightning.batch.modality import modalities_code
+from mviz_lightning.batch.modality_code import modalities_code
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.leaf_swaps import leaf_matters

@@ -3,23 +3,27 @@
 A new modality type is one subclass of :class:`ModalityType` in one file. Importing the file registers it by its name.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Modality, Segmentation
+from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
 from mviz_lightning.errors import (
     ConfigurationError,
-    renamed_arguments,
+    MonitorWarning,
+    message_of,
     renamed_attributes,
 )
-from mviz_lightning.modalities.typical_values import mean_over
+from mviz_lightning.modalities.companions import with_companions_read
+from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -29,8 +33,8 @@ if TYPE_CHECKING:
 REGISTRY: dict[str, type["ModalityType"]] = {}
 """Modality types by name, oldest first."""
 
-BASELINE_WORDS = {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}
-"""Baseline -> words that complete "masked parts are ..."."""
+TYPES_BY_ARGUMENT = {"edges": "graph", "grid": "patches", "boxes": "regions", "sample_rate": "audio"}
+"""Argument of a modality -> the type of a modality that has it."""
 
 
 @renamed_attributes(units="segments")
@@ -54,8 +58,6 @@ class ModalityType(ABC):
     """The value of ``Modality(kind=...)`` that selects this type."""
     default_baseline: ClassVar[str] = "mean"
     """The baseline where ``Modality(baseline=...)`` is not given: ``"mean"`` or ``"zero"``."""
-    integer_baseline: ClassVar[str | None] = None
-    """The same for integers and booleans, where it differs: ``"mode"``, the most frequent value."""
     thumbnail: ClassVar[bool] = True
     """Whether a drawing of thumbnail size can be read. Otherwise small figures list the segments by name."""
 
@@ -146,7 +148,7 @@ class ModalityType(ABC):
     @property
     def baseline(self) -> str:
         """What a masked segment becomes, in words that complete "masked parts are ..."."""
-        return _baseline_in_words(_chosen_baseline(self))
+        return baseline_in_words(chosen_baseline(self))
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the names of an example's segments; with ``inputs=False``, names that do not reveal the input."""
@@ -179,59 +181,100 @@ class ModalityType(ABC):
         """
 
 
-@renamed_arguments(kind="modality_type")
-def fill(modality_type: ModalityType, values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
-    """Return the baseline: the values that masked entries get.
+def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = ()) -> type[ModalityType]:
+    """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
+
+    A modality with ``edges`` is ``graph``, with a ``grid`` ``patches``, with ``boxes`` ``regions``, and with a
+    ``sample_rate`` ``audio``.
 
     Args:
-        modality_type: Its ``default_baseline``, or the ``baseline`` of its modality, decides.
-        values: ``(N, ...)``, all examples.
-        dims: Axes over which ``"mean"`` is taken; for ``"mode"``, the first ones.
-        mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count. For
-            ``"mode"`` it has size 1 behind ``dims``.
-
-    Returns:
-        Broadcastable to ``values``, of the same element type.
+        modality: The user's description of the modality.
+        values: The leaf that holds the content.
+        further: The further leaves of the modality.
 
     Raises:
-        ConfigurationError: The baseline is another text than ``"zero"`` and ``"mean"``.
+        ConfigurationError: No modality type has this name, or the leaf looks like none.
     """
-    chosen = _chosen_baseline(modality_type)
-    if chosen == "mode":
-        return _mode(values, len(dims), mask)
-    if chosen == "zero":
-        return torch.zeros([1] * values.dim(), dtype=values.dtype)
-    if chosen == "mean":
-        return mean_over(values, dims, mask)
-    if isinstance(chosen, str):
-        path = modality_type.modality.values
-        raise ConfigurationError(f"baseline={chosen!r} of {path!r}: give 'zero', 'mean' or a number.")
-    return torch.full([1] * values.dim(), chosen, dtype=values.dtype)
+    if modality.kind is not None:
+        return _registered_type(modality.kind)
+    for argument, name in TYPES_BY_ARGUMENT.items():
+        if getattr(modality, argument) is not None:
+            return _registered_type(name)
+    timed = modality.time_axis is not None or modality.rate is not None
+    for modality_type in reversed(REGISTRY.values()):
+        if modality_type.name == "tabular" and timed:
+            continue  # (N, 1, D) may be one channel
+        if modality_type.fits_beside(values, further if modality.decode is None else ()):
+            return modality_type
+    raise ConfigurationError(
+        f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; name the kind: "
+        f"Modality({modality.values!r}, kind=...)."
+    )
 
 
-def _mode(values: Tensor, dims: int, mask: Tensor | None) -> Tensor:
-    """Return the most frequent value of each column behind the first ``dims`` axes; 0 where none counts."""
-    rows = values.flatten(0, dims - 1)
-    found = rows if mask is None else rows[mask.bool().flatten()]
-    column = found.long().mode(0).values if len(found) else rows.new_zeros(rows.shape[1:])
-    return column.to(values.dtype).view(*[1] * dims, *rows.shape[1:])
+def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> type[ModalityType]:
+    """Return the type of one of a schema's modalities in some leaves; errors as for :func:`modality_type_of`."""
+    path, *further = schema.values[name]
+    modality = modality_in(schema, leaves, name)
+    return modality_type_of(modality, leaves[path], [leaves[other] for other in further if other != modality.present])
 
 
-def _chosen_baseline(modality_type: ModalityType) -> str | float:
-    given, of_integers = modality_type.modality.baseline, modality_type.integer_baseline
-    if given is None and of_integers is not None and not modality_type.values.is_floating_point():
-        return of_integers
-    return modality_type.default_baseline if given is None else given
+def modality_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: Tensor | None = None) -> Modality:
+    """Return one of a schema's modalities with the edges or the grid that its leaves show.
+
+    Args:
+        schema: The batch's schema.
+        leaves: Path -> leaf.
+        name: Name of the modality.
+        own: ``(N, ...)`` in the shape of the content, False where an example was padded; None where none was.
+    """
+    path, *further = schema.values[name]
+    shown = {one: leaves[one] for one in (path, *further)}
+    return with_companions_read(schema.modalities[name], path, shown, own)
 
 
-def _baseline_in_words(baseline: str | float) -> str:
-    if isinstance(baseline, str):
-        return {"zero": "0", "mean": "the examples' mean", "mode": "the most frequent value", "blur": "blurred"}.get(
-            baseline, baseline
-        )
-    return f"{baseline:g}"
+def _registered_type(name: str) -> type[ModalityType]:
+    if name in REGISTRY:
+        return REGISTRY[name]
+    try:
+        found = resolve_name(name) if "." in name else None
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if isinstance(found, type) and issubclass(found, ModalityType):
+        return found
+    raise ConfigurationError(
+        f"kind={name!r}: choose one of {', '.join(REGISTRY)}, or give the dotted path of a subclass of "
+        "mviz_lightning.kinds.ModalityType."
+    )
+
+
+def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
+    """Return each modality of the probe with its segments; a warning names a modality whose type is not found.
+
+    Raises:
+        ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
+    """
+    found = {}
+    for name in probe.schema.modalities:
+        path, *further = probe.schema.values[name]
+        own = probe.own_entries(path)
+        modality = modality_in(probe.schema, probe.leaves, name, own)
+        try:
+            modality_type = modality_type_of(modality, probe.leaves[path], [probe.leaves[other] for other in further])
+        except ConfigurationError as error:
+            if modality.kind is not None:
+                raise
+            warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
+            continue
+        found[name] = modality_type(modality, probe.leaves, path, own)
+    return found
 
 
 def found_in(leaf: Any) -> str:
     """Return the shape of a leaf that does not fit, or what it is, for messages."""
     return "no such leaf" if leaf is None else str(tuple(getattr(leaf, "shape", ())) or type(leaf).__name__)
+
+
+def _described(values: Any) -> str:
+    shape = f" {tuple(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else ""
+    return f"a {type(values).__name__}{shape}"

@@ -7,19 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Modality, Probe
+from mviz_lightning.batch import Modality
 from mviz_lightning.batch.padding import real_along
 
 GRID_NAMES = ("image_sizes", "spatial_shapes")
 """Names of leaves that count patches, as transformers writes them, beside all names with ``grid`` in them."""
-
-
-def modality_of(probe: Probe, name: str) -> Modality:
-    """Return a modality of a probe, with the edges or the grid that its leaves show."""
-    schema = probe.schema
-    values, *others = schema.values[name]
-    leaves = {path: probe.leaves[path] for path in (values, *others)}
-    return with_companions_read(schema.modalities[name], values, leaves, probe.own_entries(values))
 
 
 def with_companions_read(

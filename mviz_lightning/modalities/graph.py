@@ -1,20 +1,23 @@
 """Graphs: features of nodes, and the edges between them; every node is a segment."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import Segments
+from mviz_lightning.batch import Segmentation, Segments
+from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, fill, found_in
+from mviz_lightning.modalities.base import ModalityType, found_in
 from mviz_lightning.modalities.companions import last_name
 from mviz_lightning.modalities.graph_layout import along_main_axes, layout
 from mviz_lightning.modalities.segment_names import feature_names
 from mviz_lightning.modalities.segmentation import clusters
+from mviz_lightning.modalities.step_leaf import masked_with, most_frequent_entry
+from mviz_lightning.modalities.typical_values import fill
 from mviz_lightning.plotting.node_link import draw_node_link
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 from mviz_lightning.plotting.panels import COLOURS
@@ -22,8 +25,6 @@ from mviz_lightning.plotting.panels import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
-
-    from mviz_lightning.batch import Segments
 
 MAX_WRITTEN = 24
 """Largest number of nodes that all bear a number or letters: more of them hide one another."""
@@ -42,24 +43,44 @@ class Graph(ModalityType):
     """Features of nodes ``(N, nodes, F)``, or their types as whole numbers ``(N, nodes)``, with edges ``(N, 2, E)``.
 
     Every node is a segment. A graph with more than ``max_segments`` nodes is divided into as many connected clusters. A
-    masked node gets the baseline; its edges stay.
+    masked node gets the baseline; its edges and its position stay. Further leaves of the modality with one entry for
+    each node are masked with it.
     """
 
     name = "graph"
-    integer_baseline = "mode"  # the mean of two types of atoms is no type
 
-    def cut(self) -> Segments:
+    def cut(self) -> Segmentation:
         """Make every node a segment, or divide a graph into connected clusters."""
         self._check()
-        index = torch.full(self._real.shape, -1)
+        index = self._index = torch.full(self._real.shape, -1)
         self._centres: list[list[int]] = []
         for example, placed in enumerate(index):
             nodes = self._nodes(example)
             cluster, centres = clusters(len(nodes), self._edges(example), self.modality.max_segments)
             placed[nodes] = torch.from_numpy(cluster)
             self._centres.append(nodes[torch.from_numpy(centres)].tolist())
-        shape = (*index.shape, *[1] * (self.values.dim() - 2))
-        return Segments(self.path, index.view(shape), fill(self, self.values, [0, 1], self._real.view(shape)))
+        further = {path: leaf for path, leaf in self.companions.items() if self._describes_nodes(path, leaf)}
+        return joined([self._part(path, leaf, index) for path, leaf in {self.path: self.values, **further}.items()])
+
+    def _describes_nodes(self, path: str, leaf: Any) -> bool:
+        """Tell whether a further leaf describes nodes. Edges, what is told of them, and positions stay."""
+        stays = path == self.modality.edges or "edge" in last_name(path) or last_name(path).endswith("pos")
+        return not stays and masked_with(leaf, 1, self.values.shape[1])
+
+    def _part(self, path: str, leaf: Tensor, index: Tensor) -> Segments:
+        shape = (*index.shape, *[1] * (leaf.dim() - 2))
+        if self._keeps_types(path, leaf):
+            return Segments(path, index.view(shape), most_frequent_entry(leaf, 1, self._real))
+        return Segments(path, index.view(shape), fill(self, leaf, [0, 1], self._real.view(shape)))
+
+    def _keeps_types(self, path: str, leaf: Tensor) -> bool:
+        """Tell whether a masked node gets the most frequent type: the mean of two types of atoms is no type."""
+        return not leaf.is_floating_point() and (self.modality.baseline is None or path != self.path)
+
+    @property
+    def baseline(self) -> str:
+        """What a masked node becomes."""
+        return "the most frequent type" if self._keeps_types(self.path, self.values) else super().baseline
 
     def _check(self) -> None:
         values, edges = self.values, self.leaves.get(self.modality.edges)  # type: ignore[arg-type]
@@ -202,7 +223,7 @@ class Graph(ModalityType):
             draw_cells(axes, len(weights), range(len(weights)), colours.to_rgba(weights))
             return
         nodes, edges = self._nodes(example), self._edges(example)
-        segment = cast("Segments", self.segments).index[example, nodes].flatten().numpy()
+        segment = self._index[example, nodes].numpy()
         faces, words = np.asarray(colours.to_rgba(weights))[segment], self._painted_numbers(example, weights)
         draw_node_link(axes, self._places(example), edges, faces, words, segment[edges[0]] == segment[edges[1]])
 

@@ -14,8 +14,9 @@ from torch.nn.functional import avg_pool2d, interpolate
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional.rounding import ROUNDED
-from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.segmentation import blocks
+from mviz_lightning.modalities.typical_values import fill
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, product
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import fill, found_in
+from mviz_lightning.modalities.base import found_in
 from mviz_lightning.modalities.companions import patch_totals
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image
 from mviz_lightning.modalities.patch_pixels import PatchFormat, patch_format
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.tiles import extent, sheet, shelves
+from mviz_lightning.modalities.typical_values import fill
 
 READ_PICTURES = 32
 """Number of pictures from which the format of patches is read."""
@@ -51,7 +52,7 @@ class PatchGrid:
     @property
     def segments(self) -> Tensor:
         """``(t, h, w)`` the segment of every patch."""
-        frame, row, column = list(map(blocks, self.shape, self.cells))
+        frame, row, column = (blocks(size, count) for size, count in zip(self.shape, self.cells, strict=True))
         return self.segment + (frame[:, None, None] * self.cells[1] + row[:, None]) * self.cells[2] + column
 
     @property
@@ -64,10 +65,8 @@ class PatchGrid:
     def names(self) -> list[str]:
         """Return the frame (where there are several), row and column of every cell, from 1 on."""
         frames = [f"frame {frame + 1}, " if self.cells[0] > 1 else "" for frame in self.shown]
-        return [
-            f"{frame}row {row + 1}, col {column + 1}"
-            for frame, row, column in product(frames, range(self.cells[1]), range(self.cells[2]))
-        ]
+        places = [f"row {row + 1}, col {column + 1}" for row in range(self.cells[1]) for column in range(self.cells[2])]
+        return [frame + place for frame in frames for place in places]
 
 
 class Patches(Image):

@@ -12,9 +12,10 @@ from torch import Tensor
 from mviz_lightning.batch import Segmentation, Segments
 from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.image import Image
 from mviz_lightning.modalities.step_leaf import masked_with, most_frequent_entry
+from mviz_lightning.modalities.typical_values import fill
 from mviz_lightning.plotting.canvas import colour_limit
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 from mviz_lightning.plotting.text_fitting import text_colour_on, write

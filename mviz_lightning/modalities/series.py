@@ -11,11 +11,12 @@ from torch import Tensor
 from mviz_lightning.batch import Segmentation, Segments
 from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.image import blend
 from mviz_lightning.modalities.segment_names import feature_names, time_span
 from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.step_leaf import StepLeaf, masked_with, most_frequent_entry
+from mviz_lightning.modalities.typical_values import fill
 from mviz_lightning.plotting.text_fitting import distinct, text_capacity, write
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from torch import Tensor
 from mviz_lightning.batch import Segmentation, Segments
 from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, fill
+from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.segment_names import feature_names
 from mviz_lightning.modalities.segmentation import blocks
-from mviz_lightning.modalities.typical_values import most_frequent
+from mviz_lightning.modalities.typical_values import fill, most_frequent
 from mviz_lightning.plotting.canvas import colour_limit
 from mviz_lightning.plotting.text_fitting import GREY, distinct, shortened, text_capacity, write
 
@@ -33,6 +33,7 @@ MAX_LINES_PER_ROW = 1.2
 class Tabular(ModalityType):
     """Tables ``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans.
 
+    ``(N, 1, D)`` is a table too: each graph of a batch holds its row of a table as ``(1, D)``.
     A modality may hold several such leaves, real numbers and categories for example; their columns follow one another.
     A segment is a column, or a run of neighbouring columns where there are more than ``max_segments``.
     """
@@ -43,9 +44,9 @@ class Tabular(ModalityType):
     @classmethod
     def fits(cls, values: Any) -> bool:
         """Return whether a leaf is a column, or a table of floats or booleans; integer tables are token ids."""
-        if not isinstance(values, Tensor) or values.dim() not in (1, 2):
+        if not _is_table(values):
             return False
-        return values.is_floating_point() or values.dtype == torch.bool or values.dim() == 1
+        return bool(values.is_floating_point() or values.dtype == torch.bool or values.dim() == 1)
 
     @classmethod
     def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
@@ -56,7 +57,7 @@ class Tabular(ModalityType):
         """Make every column a segment, or runs of neighbours where there are more than ``max_segments``."""
         if not _is_table(self.values):
             raise ConfigurationError(
-                f"kind='tabular' of {self.path!r}: expected (N,) or (N, D); found "
+                f"kind='tabular' of {self.path!r}: expected (N,), (N, D) or (N, 1, D); found "
                 f"{tuple(getattr(self.values, 'shape', ())) or type(self.values).__name__}."
             )
         widths = {path: table.shape[1] for path, table in self._tables.items()}
@@ -67,17 +68,15 @@ class Tabular(ModalityType):
 
     def _part(self, path: str, numbers: Tensor) -> Segments:
         """Return the segments of one leaf, whose columns have these numbers, ``(D,)``."""
-        index, filling = numbers.unsqueeze(0), self._fill(self._tables[path])
-        alone = self.leaves[path].dim() == 1
-        return Segments(path, index.squeeze(1) if alone else index, filling.squeeze(1) if alone else filling)
+        shape = (1, *self.leaves[path].shape[1:])
+        filling = self._fill(self._tables[path]).expand(1, len(numbers))
+        return Segments(path, numbers.view(shape), filling.reshape(shape))
 
     @cached_property
     def _tables(self) -> dict[str, Tensor]:
         """The leaves with columns as tables, ``(N, D)`` each."""
         leaves = {self.path: self.values, **self.companions}
-        return {
-            path: leaf if leaf.dim() == 2 else leaf.unsqueeze(1) for path, leaf in leaves.items() if _is_table(leaf)
-        }
+        return {path: leaf.reshape(len(leaf), -1) for path, leaf in leaves.items() if _is_table(leaf)}
 
     def _uses_mode(self, table: Tensor) -> bool:
         """Whether the baseline is the most frequent value: the mean of integers may be no valid value.
@@ -178,7 +177,7 @@ def are_categories(values: Any, further: Sequence[Any]) -> bool:
 
 
 def _is_table(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.dim() in (1, 2)
+    return isinstance(leaf, Tensor) and (leaf.dim() in (1, 2) or (leaf.dim() == 3 and leaf.shape[1] == 1))
 
 
 def _written(value: float) -> str:

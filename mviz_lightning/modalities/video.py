@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import fill
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, grid
 from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.tiles import extent, sheet
+from mviz_lightning.modalities.typical_values import fill
 from mviz_lightning.plotting.text_fitting import text_capacity, text_colour_on, write
 
 if TYPE_CHECKING:

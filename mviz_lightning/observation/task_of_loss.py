@@ -48,12 +48,11 @@ def task_of(event: Event, rows: Tensor | None, labels: Tensor | None) -> Task | 
 
 
 def _task_of_labels(labels: Tensor | None, outputs: int) -> Task | None:
-    """Return the task of a loss of labels; None where the labels of one example may be one-hot by chance."""
     if outputs == 1:
         return "binary"
-    if labels is None:
-        return "multilabel"
-    return None if len(labels) == 1 else "multiclass" if one_each(labels) else "multilabel"
+    if labels is not None and len(labels) == 1:
+        return None  # all labels tell, once they are read; those of one example may be one-hot by chance
+    return "multiclass" if labels is not None and one_each(labels) else "multilabel"
 
 
 def _task_of_metric(name: str) -> Task | None:

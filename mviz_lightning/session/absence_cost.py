@@ -16,7 +16,7 @@ from mviz_lightning.errors import MonitorWarning, message_of
 from mviz_lightning.explainers import Shares
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore, score_without
 from mviz_lightning.functional.outputs import levelled
-from mviz_lightning.observation.ways import ReplayedStep, scores_by, wanted_of
+from mviz_lightning.observation.ways import ReplayedStep, scores_by
 from mviz_lightning.session.absent_examples import AbsentExamples
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.presence_tally import Pattern, PresenceCounts
@@ -116,7 +116,7 @@ def _replaying(tried: TriedModel, schema: BatchSchema) -> Evaluator:
     """Return an evaluator that runs the user's own step, which may do otherwise where a modality is absent."""
     if tried.observed is None:
         return tried.evaluator
-    replayed = ReplayedStep(tried.observed.step, schema, wanted_of(tried.observed.head))
+    replayed = ReplayedStep.of(tried.observed.head, schema, tried.observed.step)
     return called_by(tried.evaluator, scores_by(lambda module, batch: replayed(module, batch)[0]))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.isolation import random_states
@@ -17,7 +18,7 @@ from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.modalities.type_choice import modality_types_of
+from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
@@ -105,11 +106,16 @@ class Session(LabelledSession):
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
         absence = self._absence(values, rows + further)
-        values |= absence.values
+        advice = self._advice(probe, values)
+        seconds = time.perf_counter() - started
+        found, rows = values | absence.values, rows + further + absence.rows
+        return Measurement(found, rows, seconds, floor, evidence, advice, absence.patterns)
+
+    def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
+        """Return how many examples narrower intervals need, and say it once."""
         advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
         self.remarks.say(advice, noted=False, once="precision")
-        seconds = time.perf_counter() - started
-        return Measurement(values, rows + further + absence.rows, seconds, floor, evidence, advice, absence.patterns)
+        return advice
 
     def _evidence(self, outputs: Tensor, groups: Tensor, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
         """Return what an alarm reads beside the values, and how many rows that took; nothing without an alarm.

@@ -157,6 +157,14 @@ def test_impossible_probabilities_are_refused(p):
         ModalityDropout(p)
 
 
+def test_examples_that_lack_a_modality_keep_the_others_and_so_do_batches():
+    image, text = torch.ones(6, 2), torch.tensor([[1.0, 2.0]] * 3 + [[float("nan")] * 2] * 3)
+    found = ModalityDropout(1.0).change_batch({"image": image, "text": text}, alarms(["image", "text"], "text"), 0)
+    assert found["image"].tolist() == [[0.0, 0.0]] * 3 + [[1.0, 1.0]] * 3
+    lacking = {"image": image, "text": None}
+    assert ModalityDropout(1.0).change_batch(lacking, alarms(["image", "text"], "text"), 0) is lacking
+
+
 def test_all_columns_of_a_modality_with_several_leaves_are_hidden():
     batch = {"cont": torch.rand(6, 2) + 5, "cat": torch.tensor([3, 1, 3, 2, 3, 0]), "other": torch.rand(6, 2)}
     changed = ModalityDropout(1).change_batch(batch, alarms({"x": ["cont", "cat"], "other": "other"}, "other"), 0)

@@ -69,7 +69,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "one_group_each": {"num_examples": 24, "measures": MEASURES[:2]},  # three groups for two ranks
     "idle": {"num_examples": 16, "measures": MEASURES[:2]},  # two groups for three ranks
     "idle_auroc": {"num_examples": 16, "score": MulticlassAUROC(3)},
-    **{name: {"target": None, "reference": 200} for name in ("empty", "empty_first", "dealt", "unsharded")},
+    **{key: {"target": None, "reference": 200} for key in ("empty", "empty_first", "dealt", "unsharded")},
     "raises": {"predict": broken_on_second_rank},
     "unprintable": {"predict": unprintable_on_second_rank},
     "spawned": {"explainers": EXPLAINED},

@@ -17,6 +17,8 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, TensorDataset
 
 from mviz_lightning import ConfigurationError, Modality, MonitorWarning
+from mviz_lightning.observation.observed_step import StepObserver
+from mviz_lightning.observation.own_outputs import OwnOutputs
 
 LINE = "48 of 64 examples have text; shares and explanations are those of examples that have all modalities"
 LACKING = (0, 5)
@@ -164,6 +166,49 @@ def test_a_loader_of_a_combined_one_that_ends_early_leaves_a_modality_out(tmp_pa
     with torch.no_grad():
         expected = accuracy(chosen.lightning_module.look(found["image"][rows]), found["label"][rows])
     assert watch.history[-1].values["score_without/text"] == pytest.approx(expected)
+
+
+class Filling(Patient):
+    """Fills what is not there with zeros."""
+
+    def forward(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        return super().forward(image, text.nan_to_num())
+
+
+def test_a_step_is_compared_with_the_monitor_in_complete_rows_alone(tmp_path, monkeypatch):
+    compared = []
+
+    def kept(own: OwnOutputs) -> Any:
+        compared.append(found := take(own))
+        return found
+
+    take = OwnOutputs.take
+    monkeypatch.setattr(OwnOutputs, "take", kept)
+    found = everything()
+    found["text"][[0, 2, 3, 9]] = float("nan")
+    watch = watching()
+    chosen = trained(tmp_path, batches_of(found), watch, module=Filling(), max_epochs=1)
+    ((probe, rows),) = compared
+    assert torch.equal(probe.leaves["image"], found["image"][[1, 4, 5, 6, 7]])
+    with torch.no_grad():
+        expected = chosen.lightning_module(found["image"][[1, 4, 5, 6, 7]], found["text"][[1, 4, 5, 6, 7]])
+    assert torch.allclose(rows, expected)
+    assert watch.history[0].values["agreement"] == 1
+    assert "60 of 64 examples have text" in watch.history[0].note
+
+
+def test_a_call_of_the_step_is_watched_in_a_whole_batch_alone(tmp_path, monkeypatch):
+    """The sanity check's first batch has complete examples and others, so that the step is replayed on the former."""
+    watched = []
+    monkeypatch.setattr(StepObserver, "watch", lambda self, module, step, batch, schema: watched.append(batch))
+    found = everything()
+    found["text"][[0, 2, 3]] = float("nan")
+    watch = watching()
+    trained(tmp_path, batches_of(found), watch, module=Filling(), max_epochs=1)
+    assert watched == []
+    assert watch.history[0].values["agreement"] == 1
+    trained(tmp_path, batches_of(everything()), watching(), module=Filling(), max_epochs=1)
+    assert len(watched) == 1
 
 
 PROGRAM = Path(__file__).with_name("absence_program.py")

@@ -42,8 +42,8 @@ class GraphAndTable(LightningModule):
 
     def forward(self, graphs: Batch) -> Tensor:
         nodes = self.second(self.first(graphs.x, graphs.edge_index).tanh(), graphs.edge_index)
-        atoms, table = global_mean_pool(nodes, graphs.batch, graphs.num_graphs), self.table(graphs.tab)
-        return self.head(atoms + table + 4 * atoms * table).squeeze(1)
+        atoms, table = 20 * global_mean_pool(nodes, graphs.batch, graphs.num_graphs), self.table(graphs.tab)
+        return self.head(atoms + table + atoms * table).squeeze(1)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         return mse_loss(self(batch), batch.y)
@@ -136,6 +136,10 @@ def test_the_parts_of_a_prediction_are_those_of_rows_built_by_hand() -> None:
         assert one.unimodal == pytest.approx(slow.unimodal_contribution(grid)[place, 0], abs=1e-5)
         assert len(one.parts["graph"].unimodal) == len(molecules()[explained.position].x)
         assert len(one.parts["table"].unimodal) == COLUMNS
+    assert {name: one.name for name, one in attached._run.session.modality_types.items()} == {
+        "graph": "graph",
+        "table": "tabular",
+    }
 
 
 def test_pictures_are_written_at_the_usual_place() -> None:
@@ -153,10 +157,12 @@ def test_the_same_graphs_within_a_dict_have_the_same_shares() -> None:
     rows = molecules()
     plain = [Data(x=row.x, edge_index=row.edge_index) for row in rows]
     batch = {"graph": Batch.from_data_list(plain), "tab": torch.cat([row.tab for row in rows])}
+    batch["y"] = torch.cat([row.y for row in rows])
     report = explain(
         OfDict(module),
         [batch],
         modalities={"graph": Modality("graph"), "table": "tab"},
+        target="y",
         predict=lambda module, batch: module(batch),
         task="regression",
         num_examples=COUNT,

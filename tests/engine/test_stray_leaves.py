@@ -11,7 +11,8 @@ from helpers.strays import pasted, warning_of
 from torch import Tensor, nn
 
 from mviz_lightning import Modality, MonitorWarning, explain
-from mviz_lightning.batch.modality import modalities_code, parse_modalities
+from mviz_lightning.batch.modality import parse_modalities
+from mviz_lightning.batch.modality_code import modalities_code
 from mviz_lightning.engine.call_choice import choose_call
 
 COUNT = 32

@@ -75,7 +75,9 @@ def arrays(draw: Any, count: int) -> Column:
 
 @st.composite
 def strings(draw: Any, count: int) -> Column:
-    return Column(draw(st.lists(st.text("ab", min_size=1, max_size=4), min_size=count, max_size=count)), {"words": list})
+    return Column(
+        draw(st.lists(st.text("ab", min_size=1, max_size=4), min_size=count, max_size=count)), {"words": list}
+    )
 
 
 @st.composite

@@ -16,9 +16,9 @@ from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.explainers import DIME, Responses
 from mviz_lightning.modalities import Graph, Tabular, modality_type_of
+from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.modalities.graph_layout import layout
 from mviz_lightning.modalities.segmentation import clusters
-from mviz_lightning.modalities.type_choice import modality_types_of
 
 RING = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]
 PAIR = [(1, 0)]
@@ -110,7 +110,7 @@ def test_more_parts_than_segments_leave_a_segment_for_the_rest() -> None:
     ("values", "options", "masked", "words"),
     [
         (torch.tensor([[1.0, 3.0, 9.0], [2.0, 99.0, 99.0]]), {}, 3.75, "the examples' mean"),
-        (torch.tensor([[6, 8, 6], [7, 1, 1]]), {}, 6, "the most frequent value"),
+        (torch.tensor([[6, 8, 6], [7, 1, 1]]), {}, 6, "the most frequent type"),
         (torch.tensor([[6, 8, 6], [7, 1, 1]]), {"baseline": "zero"}, 0, "0"),
         (torch.tensor([[6, 8, 6], [7, 1, 1]]), {"baseline": 119}, 119, "119"),
         (torch.tensor([[1.0, 3.0, 9.0], [2.0, 99.0, 99.0]]), {"baseline": "zero"}, 0, "0"),

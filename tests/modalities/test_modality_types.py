@@ -44,6 +44,21 @@ def test_a_leaf_looks_like_one_modality_type_only(leaf: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "options", "name"),
+    [
+        ((2, 1, 5), {}, "tabular"),
+        ((2, 1, 5), {"time_axis": 2}, "series"),
+        ((2, 1, 5), {"rate": 9}, "series"),
+        ((2, 2, 5), {}, "series"),
+    ],
+)
+def test_a_row_for_each_example_is_a_table_unless_it_has_a_time_axis(
+    shape: tuple[int, ...], options: Any, name: str
+) -> None:
+    assert modality_type_of(Modality("x", **options), torch.zeros(shape)).name == name
+
+
+@pytest.mark.parametrize(
     ("leaf", "described"),
     [
         (torch.zeros(2, 3, 4, 5, 6, 7), r"a Tensor \(2, 3, 4, 5, 6, 7\) of torch.float32"),
@@ -189,7 +204,9 @@ def test_a_baseline_that_a_modality_type_does_not_have_is_refused(modality_type:
         made(torch.zeros(2, 3, 4, 4) if modality_type is Image else torch.zeros(2, 3), baseline="noise")
 
 
-@pytest.mark.parametrize("values", [torch.rand(3, 5), torch.rand(3), torch.arange(3), torch.rand(3, 5) > 0.5])
+@pytest.mark.parametrize(
+    "values", [torch.rand(3, 5), torch.rand(3), torch.arange(3), torch.rand(3, 5) > 0.5, torch.rand(3, 1, 5)]
+)
 @pytest.mark.parametrize("segments", [1, 3, 49])
 def test_tables_are_cut_into_columns(values: Tensor, segments: int) -> None:
     assert_cut(made(values, max_segments=segments))

@@ -15,8 +15,8 @@ from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.explainers import DIME, Responses
 from mviz_lightning.modalities import Image, Patches, modality_type_of
+from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.modalities.patch_pixels import PatchFormat
-from mviz_lightning.modalities.type_choice import modality_types_of
 
 SIDE = 4
 

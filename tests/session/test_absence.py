@@ -426,3 +426,56 @@ class Sum(nn.Module):
     def forward(self, batch: Any) -> Tensor:
         said = [net(batch[name]).nan_to_num() for name, net in self.nets.items() if batch[name] is not None]
         return torch.stack(said).sum(0)
+
+
+@pytest.mark.parametrize("given", [1, "text", None])
+def test_absence_is_true_or_false(given):
+    with pytest.raises(ConfigurationError, match=r"absence=.*: give True or False"):
+        settings(absence=given)
+
+
+def test_a_budget_that_is_spent_leaves_patterns_without_a_score():
+    found = measured(seeded(Forgiving), by_row("nan"), absence=True, predict=call_forward, budget=2 * 144 + 30)
+    run = found.run()
+    assert "score_without/image" in run.values
+    assert "score_without/text" not in run.values
+    assert patterns(run)["image only"] == (9, None)
+    assert run.rows == 2 * 144 + 24
+
+
+def test_without_labels_nothing_is_compared_and_that_is_said():
+    found = measured(seeded(Forgiving), by_row("nan"), absence=True, predict=call_forward, target=None)
+    assert not [name for name in found.run().values if name.startswith("score")]
+    assert "absence=True needs labels" in found.pop_notes()
+
+
+def test_a_training_that_resumes_draws_the_same_examples_and_finds_the_same_donors():
+    def found() -> Session:
+        return Session(settings(absence=True, predict=call_forward))
+
+    module, first = seeded(Forgiving), measured(seeded(Forgiving), by_row("nan"), absence=True, predict=call_forward)
+    second = found()
+    second.load(first.state(2**20))
+    for batch, places in by_row("nan"):
+        second.collect(batch, lambda _, places=places: places)
+        second.dry_run(module)
+    second.complete()
+    assert not second.pop_renewed()
+    assert second.positions == first.positions
+    assert second.run().values == first.run().values
+
+
+def test_examples_whose_outputs_are_nan_leave_the_absent_ones_too():
+    class Broken(Forgiving):
+        def forward(self, batch: Any) -> Tensor:
+            found = super().forward(batch)
+            image = batch["image"]
+            return found if image is None else found.masked_fill(image[:, :1] == data()["image"][broken, 0], NAN)
+
+    module = seeded(Broken)
+    broken = scored_examples(measured(seeded(Forgiving), by_row("nan"), predict=call_forward))[0]
+    found = measured(module, by_row("nan"), absence=True, predict=call_forward)
+    run = found.run()
+    assert broken not in found.positions
+    rows = scored_examples(found)
+    assert run.values["score_without/text"] == pytest.approx(accuracy(module.alone(data()["image"][rows]), rows))

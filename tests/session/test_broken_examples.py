@@ -1,5 +1,6 @@
 """One example whose outputs are NaN or infinite costs itself, on all processes alike, and not the measurement."""
 
+import math
 import warnings
 from typing import Any
 
@@ -35,7 +36,8 @@ class Normalised(nn.Module):
 
 def examples(broken: int, value: float, *, name: str = "image") -> dict[str, Tensor]:
     found = data()
-    found[name][broken] = value
+    # An example that is nothing but NaN lacks the modality.
+    found[name][broken, : 1 if math.isnan(value) else None] = value
     return found
 
 

@@ -13,9 +13,8 @@ from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.functional import Task, benjamini_hochberg, over_represented
 from mviz_lightning.functional.targets import decided, labelled
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.modalities.companions import modality_of
+from mviz_lightning.modalities.base import type_in
 from mviz_lightning.modalities.text import Text
-from mviz_lightning.modalities.type_choice import type_in
 
 FEWEST = 3
 """Smallest number of examples with a trait: a rarer trait cannot be told from chance."""
@@ -133,8 +132,8 @@ def _words(probe: Probe) -> Iterator[tuple[Trait, int]]:
 def texts(probe: Probe) -> dict[str, ModalityType]:
     """Return the modalities that are texts, each of their words a segment."""
     found: dict[str, ModalityType] = {}
-    for name in probe.schema.modalities:
-        path, modality = probe.schema.values[name][0], modality_of(probe, name)
+    for name, modality in probe.schema.modalities.items():
+        path = probe.schema.values[name][0]
         with warnings.catch_warnings():  # all has been said when the modality was cut
             warnings.simplefilter("ignore", MonitorWarning)
             try:
