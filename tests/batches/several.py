@@ -33,7 +33,7 @@ KINDS = {
         collate=_views, modalities=VIEWS_TABLE, scores=_views_table, twin="two crops and table", drawn=False
     ),
     "crops behind one another": Kind(
-        collate=_flat_crops, modalities=VIEWS_TABLE, scores=_views_table, twin="two crops and table",
+        collate=_flat_crops, modalities=VIEWS_TABLE | {"image": Modality("views", lengths=2)}, scores=_views_table, twin="two crops and table",
         drawn=False,
     ),
     "several content leaves": Kind(
