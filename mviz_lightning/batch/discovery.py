@@ -9,6 +9,7 @@ from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.outline import Found, Outline, Place
 from mviz_lightning.batch.rows import describe_leaf, example_count
+from mviz_lightning.batch.unread import advice
 from mviz_lightning.errors import ConfigurationError
 
 
@@ -82,7 +83,8 @@ def require(argument: str, path: str, nodes: NamedNodes) -> Any:
     """
     if nodes.base(path) not in nodes.found:
         leaves = describe_leaves(nodes.found[""][1])
-        raise ConfigurationError(f"{argument}: no leaf {path!r} in the batch; leaves found: {leaves}.")
+        unread = advice({one: value for one, (_, value) in nodes.found.items()}, path)
+        raise ConfigurationError(f"{argument}: no leaf {path!r} in the batch; leaves found: {leaves}.{unread}")
     return nodes.value(path)
 
 
@@ -189,7 +191,7 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
 def _views_advice(path: str, views: int) -> str:
     return (
         f" Where each example has {views} rows, give Modality({path!r}, lengths={views}) if they follow one another, "
-        f"and Modality({path!r}, lengths={views}, blocks=True) if a block of all examples follows another; where a leaf "
+        f"or Modality({path!r}, lengths={views}, blocks=True) if a block of all examples follows another; where a leaf "
         f"counts them, Modality({path!r}, lengths=...) with its path."
     )
 

@@ -27,7 +27,10 @@ def split_graphs(batch: Any) -> list[Any]:
 
 def join_graphs(batch: Any, examples: list[Any]) -> Any:
     """Return a batch of graphs of the same class."""
-    return type(batch).from_data_list(examples)
+    # torch_geometric makes the class of a batch of that of its graphs, anew when it is asked of such a class.
+    makers = [base for base in reversed(type(batch).__mro__) if hasattr(base, "from_data_list")]
+    made = (maker.from_data_list(examples) for maker in makers)
+    return next((one for one in made if type(one) is type(batch)), None) or makers[-1].from_data_list(examples)
 
 
 def graph_attributes(graph: Any) -> Mapping[str, Any]:

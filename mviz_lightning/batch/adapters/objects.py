@@ -25,7 +25,7 @@ TOOLS = {
 }
 """Packages whose classes are tools and values of their own, and not batches; nor are classes that inherit from them."""
 
-NEUTRAL = {object, ABC, Generic, Protocol, SimpleNamespace, Namespace}
+NEUTRAL = {object, ABC, Generic, Protocol, SimpleNamespace, *Namespace.__mro__}
 """Bases that a batch may have, although they are of these packages."""
 
 
