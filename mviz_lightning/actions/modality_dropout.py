@@ -1,6 +1,6 @@
 """Hide the other modalities in some training examples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
-from mviz_lightning.batch import BatchSchema, Modality
+from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.holdings import padded
 from mviz_lightning.batch.masking import parts_of
+from mviz_lightning.batch.padding import own_bounds
 from mviz_lightning.batch.presence import gaps_of, nodes_of, present_examples
+from mviz_lightning.batch.probe import NO_GROUPS
 from mviz_lightning.batch.rows import plain_tensors, to_device
 from mviz_lightning.modalities import Text
-from mviz_lightning.modalities.base import ModalityType, type_in
+from mviz_lightning.modalities.base import ModalityType, modality_in, type_in
 
 
 class ModalityDropout(Action):
@@ -67,17 +70,21 @@ class ModalityDropout(Action):
         drawn &= present_examples(schema, leaves).all(1)
         if not alarms.others or not drawn.any():
             return batch
-        changed = [pair for name in alarms.others for pair in _hidden(schema, leaves, name, drawn)]
+        padded_leaves = {path: padded(leaf) for path, leaf in leaves.items()}
+        probe = Probe(schema, padded_leaves, NO_GROUPS, bounds=own_bounds(schema, [leaves]))
+        changed = [pair for name in alarms.others for pair in _hidden(probe, name, drawn)]
         return schema.with_leaves(batch, dict(changed))
 
 
-def _hidden(schema: BatchSchema, leaves: Mapping[str, Any], name: str, rows: Tensor) -> Iterator[tuple[str, Any]]:
+def _hidden(probe: Probe, name: str, rows: Tensor) -> Iterator[tuple[str, Any]]:
     """Yield path and content of the leaves that change where a modality is hidden in some examples, ``(N,)`` bool."""
+    schema, leaves = probe.schema, probe.leaves
     path = schema.values[name][0]
-    own = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
-    modality_type = type_in(schema, own, name)
-    modality = _whole(schema.modalities[name], modality_type, own[path])
-    segments = modality_type(modality, {**leaves, **own}, path).segments
+    held = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
+    own = probe.own_entries(path)
+    modality_type = type_in(schema, held, name, own)
+    modality = _whole(modality_in(schema, held, name, own), modality_type, held[path])
+    segments = modality_type(modality, {**leaves, **held}, path, own).segments
     count = max((segments.count(example) for example in range(len(rows))), default=0)
     kept = ~rows.unsqueeze(1).expand(-1, max(count, 1))
     for part in parts_of(segments):

@@ -153,7 +153,7 @@ def spelled(entries: Tensor) -> str | None:
 
 def _selector_text(places: list[int]) -> str:
     if places == list(range(places[0], places[-1] + 1)):
-        return str(places[0]) if len(places) == 1 else f"{places[0]}:{places[-1] + 1}"
+        return str(places[0]) if len(places) == 1 else f"{places[0] or ''}:{places[-1] + 1}"
     return str(places)
 
 

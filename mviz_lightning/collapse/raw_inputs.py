@@ -120,9 +120,10 @@ def _standardised(encodings: Tensor, task: Task) -> tuple[Tensor, Tensor]:
 
 def _numbers(probe: Probe, name: str) -> Tensor | None:
     """Return a modality's raw numbers; None where it has none."""
-    values = probe.leaves[probe.schema.values[name][0]]
+    path = probe.schema.values[name][0]
     try:
-        return type_in(probe.schema, probe.leaves, name).features(values, probe.real_entries(name))
+        modality_type = type_in(probe.schema, probe.leaves, name, probe.own_entries(path))
+        return modality_type.features(probe.leaves[path], probe.real_entries(name))
     except ConfigurationError:
         return None
 

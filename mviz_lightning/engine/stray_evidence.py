@@ -35,7 +35,7 @@ def described_modality(probe: Probe, path: str, candidates: Sequence[str]) -> tu
     for holds, among, fact in facts:
         found = [name for name in among if holds(probe, path, name)]
         if len(found) == 1:
-            return found[0], fact.format(path, probe.schema.values[found[0]][0])
+            return found[0], fact.format(probe.schema.written(path), probe.schema.values[found[0]][0])
     return None
 
 

@@ -67,8 +67,9 @@ def _output_without(evaluator: Evaluator, probe: Probe, call: ModelCall, path: s
 def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) -> str:
     """Return the warning, with the ``modalities=`` in which every stray leaf travels with the modality it acts with."""
     schema, found = probe.schema, trace_forward(evaluator, probe)
-    partners = {path: interacting_modalities(found, schema, path) for path in strays}
-    told = {path: described_modality(probe, path, names) for path, names in partners.items()}
+    written = {schema.written(path): path for path in strays}
+    partners = {name: interacting_modalities(found, schema, path) for name, path in written.items()}
+    told = {name: described_modality(probe, written[name], names) for name, names in partners.items()}
     described = {path: found for path, found in told.items() if found is not None and [found[0]] != partners[path]}
     traced = {path: names[0] for path, names in partners.items() if len(names) == 1 and path not in described}
     clear = traced | {path: name for path, (name, _) in described.items()}
@@ -84,7 +85,7 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
     verbs = ("belongs", "travels") if len(strays) == 1 else ("belong", "travel")
     return (
-        f"the outputs depend on {', '.join(map(repr, strays))}, which {verbs[0]} to no modality and {verbs[1]} with "
+        f"the outputs depend on {', '.join(map(repr, written))}, which {verbs[0]} to no modality and {verbs[1]} with "
         f"{schema.names[0]!r}. {' '.join(facts)} Pass {', or '.join(lines)}.{keeps}"
     )
 

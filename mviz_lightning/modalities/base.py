@@ -212,10 +212,10 @@ def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = (
     )
 
 
-def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> type[ModalityType]:
-    """Return the type of one of a schema's modalities in some leaves; errors as for :func:`modality_type_of`."""
+def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: Tensor | None = None) -> type[ModalityType]:
+    """Return the type of one of a schema's modalities: :func:`modality_type_of` its :func:`modality_in` the leaves."""
     path, *further = schema.values[name]
-    modality = modality_in(schema, leaves, name)
+    modality = modality_in(schema, leaves, name, own)
     return modality_type_of(modality, leaves[path], [leaves[other] for other in further if other != modality.present])
 
 
@@ -256,11 +256,11 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
     """
     found = {}
     for name in probe.schema.modalities:
-        path, *further = probe.schema.values[name]
+        path = probe.schema.values[name][0]
         own = probe.own_entries(path)
         modality = modality_in(probe.schema, probe.leaves, name, own)
         try:
-            modality_type = modality_type_of(modality, probe.leaves[path], [probe.leaves[other] for other in further])
+            modality_type = type_in(probe.schema, probe.leaves, name, own)
         except ConfigurationError as error:
             if modality.kind is not None:
                 raise

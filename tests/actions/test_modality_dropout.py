@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch_geometric.data import Batch, Data
 
 from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.actions import Alarms, ModalityDropout
@@ -171,3 +173,37 @@ def test_all_columns_of_a_modality_with_several_leaves_are_hidden():
     assert not changed["cont"].any()
     assert changed["cat"].tolist() == [3] * 6
     assert changed["other"] is batch["other"]
+
+
+@pytest.mark.parametrize("form", ["a batch of graphs", "padded"])
+def test_the_nodes_of_a_graph_are_hidden_and_its_edges_stay(form):
+    nodes = [torch.rand(count, 2) + 1 for count in (3, 2, 4)]
+    edges = [torch.tensor([[0, 1], [1, count - 1]]) for count in (3, 2, 4)]
+    table = torch.rand(3, 2)
+    if form == "padded":
+        batch = {
+            "x": pad_sequence(nodes, True),
+            "edge_index": torch.stack(edges),
+            "m": pad_sequence([x[:, 0] > 0 for x in nodes], True),
+        }
+        given = {"graph": Modality("x", mask="m", companions=["edge_index"]), "table": "tab"}
+        batch["tab"] = table
+    else:
+        rows = zip(nodes, edges, table.unsqueeze(1), strict=True)
+        batch = Batch.from_data_list([Data(x=x, edge_index=edge, tab=row) for x, edge, row in rows])
+        given = {"graph": ["x", "edge_index"], "table": "tab"}
+    before = copy.deepcopy(batch)
+    changed = ModalityDropout(1).change_batch(batch, alarms(given, "table"), 0)
+    assert changed["x"].shape == before["x"].shape
+    assert not changed["x"].any()
+    assert torch.equal(changed["edge_index"], before["edge_index"])
+    assert torch.equal(changed["tab"], before["tab"])
+    assert torch.equal(batch["x"], before["x"])
+
+
+def test_patches_are_hidden_where_a_grid_counts_the_rows_of_each_example():
+    batch = {"x": torch.rand(10, 12) + 1, "grid_thw": torch.tensor([[1, 2, 3], [1, 2, 2]]), "tab": torch.rand(2, 2)}
+    given = {"image": ["x", "grid_thw"], "table": "tab"}
+    changed = ModalityDropout(1).change_batch(batch, alarms(given, "table"), 0)
+    assert changed["x"].tolist() == [[0.0] * 12] * 10
+    assert torch.equal(changed["grid_thw"], batch["grid_thw"])

@@ -108,7 +108,7 @@ def tables(seed: int) -> Tensor:
 
 def lesion(present: Tensor, shape: Sequence[int], seed: int) -> Tensor:
     """Return noise ``(NUMBER, *shape)`` with a bright corner where there is a lesion, and a dark one elsewhere."""
-    volumes = 0.3 * floats(NUMBER, *shape, seed=seed)
+    volumes = 0.1 * floats(NUMBER, *shape, seed=seed)
     corner = (slice(None), *[slice(0, 4)] * len(shape))
     volumes[corner] += present.view(-1, *[1] * len(shape))
     return volumes

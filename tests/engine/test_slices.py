@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import strays
 from helpers.batches import floats, integers, learn, probe_of, seeded
 from helpers.calls import chosen, pasted, refusal
 from torch import Tensor, nn
@@ -217,6 +218,36 @@ def test_features_of_either_part_are_asked_for_with_their_similarity() -> None:
     )
     left, right = module(IMAGE)
     torch.testing.assert_close(pasted(message)(module, {"image": IMAGE}), left @ right.T)
+
+
+STRAYS = {
+    "beside its own part": ({"rgb": "image[0]", "depth": "image[3]"}, "image[1:3]", "rgb"),
+    "beside the other": ({"depth": "image[3]", "rgb": "image[:2]"}, "image[2]", "rgb"),
+    "alone with the first": ({"depth": "image[3]", "table": "table"}, "image[:3]", "depth"),
+    "columns of a table": ({"depth": "image", "table": "table[[0, 2]]"}, "table[1]", "table"),
+}
+
+
+@pytest.mark.parametrize(("modalities", "stray", "owner"), STRAYS.values(), ids=STRAYS)
+def test_what_is_left_of_a_tensor_is_given_to_the_modality_that_it_acts_with(
+    modalities: dict[str, str], stray: str, owner: str
+) -> None:
+    class WithTable(RGBD):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Linear(3, 2)
+
+        def forward(self, batch: Any) -> Tensor:
+            return super().forward(batch["image"]) * self.table(batch["table"]).tanh()
+
+    module, batch = seeded(WithTable), {"image": floats(32, 4, 5, 5), "table": floats(32, 3, seed=1)}
+    missing = {"table": "table"} if not any(path.startswith("table") for path in modalities.values()) else {}
+    message = strays.warning_of(module, batch, modalities | missing)
+    assert f"the outputs depend on {stray!r}" in message
+    assert f"{stray!r} acts with {owner!r}" in message
+    (advice,) = strays.pasted(message)
+    assert stray in advice[owner]
+    assert strays.warning_of(module, batch, advice) == ""
 
 
 def test_a_part_without_effect_is_found() -> None:

@@ -11,7 +11,7 @@ from helpers.modality_checks import RED, assert_cut, drawn, made, where
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mviz_lightning import ConfigurationError, Modality
+from mviz_lightning import ConfigurationError, Modality, explain
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.explainers import DIME, Responses
 from mviz_lightning.modalities import Image, Patches, modality_type_of
@@ -298,3 +298,50 @@ def test_each_cells_unimodal_contribution_is_what_an_additive_model_adds_for_it(
         added = values[example].sum(1)[mask[example].bool()] - mean
         assert torch.allclose(part.unimodal.float(), added, atol=1e-3)
         assert float(part.interaction.abs().max()) < 1e-4
+
+
+class PackedBrightness(nn.Module):
+    """Adds up the numbers of an example's pictures, whose patches lie one behind another, and of its table."""
+
+    def forward(self, batch: Any) -> Tensor:
+        rows = batch["image_grid_thw"].prod(1)
+        if "num_images" in batch:
+            rows = torch.stack([one.sum() for one in rows.split(batch["num_images"].tolist())])
+        sums = torch.stack([one.sum() for one in batch["pixel_values"].split(rows.tolist())])
+        return (sums + batch["tab"].sum(1)).unsqueeze(1)
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_packed_pictures_are_read_explained_and_drawn(pictures: int) -> None:
+    examples = [
+        [
+            rows_of(photo(8, 8 + 8 * ((k + number) % 2), 10 * k + number)[None], "blocks doubled")
+            for number in range(1 + k % pictures)
+        ]
+        for k in range(16)
+    ]
+    every = [one for example in examples for one in example]
+    batch = {
+        "pixel_values": torch.cat([rows for rows, _ in every]),
+        "image_grid_thw": torch.tensor([shape for _, shape in every]),
+        "tab": floats(16, 2),
+        "y": floats(16),
+    }
+    named = ["pixel_values", "image_grid_thw"]
+    if pictures > 1:
+        batch["num_images"] = torch.tensor([len(example) for example in examples])
+        named.append("num_images")
+    report = explain(
+        PackedBrightness(), [batch], modalities={"image": named, "table": "tab"}, target="y", task="regression",
+        predict=lambda module, batch: module(batch), num_examples=16, group_size=8,
+        explainers=[DIME(num_examples=2, masks=10**4)],
+    )  # fmt: skip
+    assert report.values["interaction"] == pytest.approx(0, abs=1e-6)
+    found = report._drawing.modality_types["image"]
+    assert isinstance(found, Patches)
+    for explained in report.explanations["dime"]:
+        own = examples[explained.position]
+        assert len(explained.outputs[0].parts["image"].unimodal) == sum(len(rows) for rows, _ in own)
+        expected = [photo(4 * h, 4 * w, 10 * explained.position + number) for number, (_, (_, h, w)) in enumerate(own)]
+        pixels = found.pixels(explained.example)
+        assert np.array_equal(pixels[: expected[0].shape[1], : expected[0].shape[2]], shown(expected[0]))

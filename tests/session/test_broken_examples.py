@@ -104,7 +104,7 @@ def test_a_replacement_that_is_broken_too_is_not_taken() -> None:
     given = examples(IN_A_GROUP, NAN)
     everyone = completed(config(**SETTINGS), model(TWO, 3)).positions
     spare = [place for place in everyone if place not in grouped()][:3]
-    given["text"][spare] = NAN
+    given["text"][spare, 0] = NAN
     found = measured(model(TWO, 3), given)
 
     assert not {IN_A_GROUP, *spare} & set(found.positions)
@@ -113,7 +113,7 @@ def test_a_replacement_that_is_broken_too_is_not_taken() -> None:
 
 def test_every_stage_runs_beside_a_broken_example_of_the_reference_set() -> None:
     given = {"image": floats(96, 4, seed=1), "text": floats(96, 3, seed=2), "labels": integers(3, 96, seed=3)}
-    given["image"][5] = NAN
+    given["image"][5, 0] = NAN
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = explain(
