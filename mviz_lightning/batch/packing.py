@@ -99,8 +99,8 @@ class CountFinder:
         last = int(numbers[-1])
         if len(numbers) == self.size + 1 and last == total:
             yield Boundaries(keys, closed=True)
-        elif len(numbers) == self.size and last <= total and (told or BEGINNINGS.search(path)):
-            yield Boundaries(keys, closed=False)
+        elif len(numbers) == self.size and (last < total if told else BEGINNINGS.search(path) and last <= total):
+            yield Boundaries(keys, closed=False)  # where the last boundary is the total, it is the end of an example
 
     def _numbers(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
         if numbers.dim() > 1 or len(numbers) != total or bool((numbers.long().diff() < 0).any()):
