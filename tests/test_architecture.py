@@ -430,7 +430,7 @@ def test_a_union_that_is_not_registered_is_allowed(text: str) -> None:
 
 UNWANTED = {
     "wandb", "tensorboard", "tensorboardX", "captum", "sklearn", "skimage", "transformers", "matplotlib", "torchvision",
-    "pandas", "PIL",
+    "pandas", "PIL", "torch_geometric", "tensordict", "monai", "omegaconf", "hydra",
 }  # fmt: skip
 
 PROGRAM = """

@@ -191,7 +191,7 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
 def _views_advice(path: str, views: int) -> str:
     return (
         f" Where each example has {views} rows, give Modality({path!r}, lengths={views}) if they follow one another, "
-        f"and Modality({path!r}, lengths={views}, blocks=True) if a block of all examples follows another; where a leaf "
+        f"or Modality({path!r}, lengths={views}, blocks=True) if a block of all examples follows another; where a leaf "
         f"counts them, Modality({path!r}, lengths=...) with its path."
     )
 

@@ -122,7 +122,8 @@ class _Learner:
     def __init__(self, nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None, size: int) -> None:
         self._nodes, self._modalities, self._target, self.size = nodes, modalities, target, size
         self._values = {name: modality_leaves(nodes, name, one, size) for name, one in modalities.items()}
-        self._packed = PackedNodes(nodes, size, self._values, target)
+        told = {one.lengths for one in modalities.values() if isinstance(one.lengths, str)}
+        self._packed = PackedNodes(nodes, size, self._values, {*told, *([] if target is None else [target])})
         for name, modality in modalities.items():
             if modality.views is not None:
                 self._packed.register_views(self._values[name], name, modality)
@@ -130,8 +131,14 @@ class _Learner:
                 self._packed.register(modality.values, name, modality.lengths)
         for name, paths in self._values.items():
             for path in paths:
-                self._packed.register(path, name)
+                self._packed.register(path, name, self._told(path, modalities[name]))
         self._packed.register_beside()
+
+    def _told(self, path: str, modality: Modality) -> str | None:
+        """Return what counts the rows of a further leaf: what counts those of the values, where these are as many."""
+        rows, own = (example_count(self._nodes.value(one)) for one in (modality.values, path))
+        told = rows == own != self.size and path != modality.values and isinstance(modality.lengths, str)
+        return str(modality.lengths) if told else None
 
     @property
     def _named(self) -> list[str]:
@@ -140,9 +147,10 @@ class _Learner:
 
     @property
     def explained(self) -> int:
-        """Number of the batch's leaves that have one entry per example, or whose rows something counts."""
-        known = self._packed.known
-        return sum(path in known or example_count(value) == self.size for path, (_, value) in self._nodes.found.items())
+        """How much of the batch has one entry per example (2 for each leaf), or rows that something counts (1)."""
+        packed = self._packed.known.keys() | {tree.path(one.keys) for one in self._packed.derived}
+        stacked = {path for path, (_, value) in self._nodes.found.items() if example_count(value) == self.size}
+        return 2 * len(stacked - packed) + len(packed)
 
     def require_readable(self) -> None:
         """Check that every leaf that the user named can be read with this number of examples.

@@ -48,10 +48,8 @@ class Modality:
         lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
             examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
             ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself. Where ``values`` is
-            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each example are real. A number: each
-            example has that many rows, such as two crops or a pair of sentences.
-        blocks: With a number as ``lengths``: whether a block of all examples follows another, as ``torch.cat`` of two
-            crops makes it. By default the rows of an example follow one another.
+            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each are real. A number: rows of each.
+        blocks: With a number as ``lengths``: whether a block of all examples follows another (``torch.cat`` of crops).
         edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
             default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
         grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
@@ -118,13 +116,10 @@ class Modality:
         return self.lengths if isinstance(self.lengths, int) else None
 
     def _check_views(self) -> None:
-        """Raise where the number of rows of each example is not possible, or ``blocks`` is given without it."""
         if self.views is not None:
             at_least(2, "lengths", self.views, f"Modality({self.values!r}, {{}})")
         elif self.blocks:
-            raise ConfigurationError(
-                f"Modality({self.values!r}, blocks=True): give the number of rows of each example too, lengths=2."
-            )
+            raise ConfigurationError(f"Modality({self.values!r}, blocks=True): give the rows of an example, lengths=2.")
 
     def _refuse_placeholders(self) -> None:
         """Raise if an argument is ``...``, which our own code to paste writes for values that have no literal."""

@@ -1,6 +1,7 @@
 """The packed nodes of a batch, and all that travels with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from torch import Tensor
 
@@ -22,7 +23,8 @@ class PackedNodes:
         nodes: The batch's nodes.
         size: Number of examples.
         values: Name of a modality -> the paths of its leaves that the user named.
-        target: Path of the labels.
+        taken: Paths of further leaves that count nothing that they are not told to count: the labels, counters that
+            the user named.
 
     Attributes:
         known: Path of a packed node -> how it holds its examples.
@@ -30,16 +32,16 @@ class PackedNodes:
         derived: Nodes that are made from numbers of rows.
     """
 
-    def __init__(self, nodes: NamedNodes, size: int, values: Mapping[str, Sequence[str]], target: str | None) -> None:
+    def __init__(self, nodes: NamedNodes, size: int, values: Mapping[str, Sequence[str]], taken: AbstractSet[str]) -> None:
         self.known: dict[str, Holding] = {}
         self.beside: dict[str, list[str]] = {}
         self.derived: list[Derived] = []
         self._found: list[tuple[str, RowCounts, int, str]] = []
         self._values = values
         self._nodes, self._size, self._batch = nodes, size, nodes.found[""][1]
-        self._owned = {nodes.base(path) for paths in values.values() for path in paths} | {target or ""}
+        self._owned = {nodes.base(path) for paths in values.values() for path in paths} | taken
         content = {nodes.base(paths[0]) for paths in values.values() if paths}
-        self._finder = CountFinder(nodes.found, size, content | {target or ""})
+        self._finder = CountFinder(nodes.found, size, content | taken)
 
     def register(self, path: str, name: str, given: str | None = None) -> None:
         """Find what counts the rows of a leaf that does not have one row for each example; else do nothing.

@@ -122,8 +122,8 @@ class CountFinder:
             return
         if leaf.length == self.size + 1 and last == total:
             yield Boundaries(leaf.keys, closed=True)
-        elif leaf.length == self.size and last <= total and (told or BEGINNINGS.search(leaf.path)):
-            yield Boundaries(leaf.keys, closed=False)
+        elif leaf.length == self.size and (last < total if told else BEGINNINGS.search(leaf.path) and last <= total):
+            yield Boundaries(leaf.keys, closed=False)  # if the last boundary is the total, it ends an example
 
     def _numbers(self, leaf: "_WholeNumbers", total: int, *, told: bool) -> Iterator[RowCounts]:
         first, last = leaf.ends or (-1, -1)

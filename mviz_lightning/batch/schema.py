@@ -1,6 +1,6 @@
 """The schema of the user's batches: where each modality, the target and all other leaves are."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -160,9 +160,15 @@ class BatchSchema:
                 )
         return {path: found[path] for path in self.owners}
 
-    def leaf(self, batch: Any, path: str) -> Any:
-        """Return one leaf of a batch: a tensor, padded where its examples differ in shape, or a list."""
-        return padded(self._reader_of[path].read(batch)[path])
+    def leaf(self, batch: Any, path: str, shape: Sequence[int] | None = None) -> Any:
+        """Return one leaf of a batch: a tensor, or a list of no arrays.
+
+        Args:
+            batch: A batch.
+            path: Path of the leaf.
+            shape: The shape of one example to which a list of arrays is padded; by default that of the largest.
+        """
+        return padded(self._reader_of[path].read(batch)[path], shape)
 
     def with_leaves(self, batch: Any, leaves: Mapping[str, Any]) -> Any:
         """Return a batch with other leaves in place of some; everything else is shared with the batch.

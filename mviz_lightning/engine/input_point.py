@@ -77,7 +77,8 @@ class InputPoint:
             shares: ``(R,)`` position of each row, 0 masked and 1 whole; or ``(R, ...)`` position of each entry.
         """
         self._points, self._differences = [], []
-        whole, without = (probe.schema.leaf(rows, self.path) for rows in (batch, masked))
+        shape = None if probe.schema.padded(self.path) else probe.leaves[self.path].shape[1:]
+        whole, without = (probe.schema.leaf(rows, self.path, shape) for rows in (batch, masked))
         if not self.embeddings:
             yield probe.schema.with_leaves(batch, {self.path: self._point(whole, without, shares)})
             return

@@ -33,7 +33,7 @@ def join(points, parts):
 
 @pytest.fixture(autouse=True)
 def _registrations_of_one_test(monkeypatch):
-    monkeypatch.setattr(registry, "_registrations", list(registry._registrations))
+    monkeypatch.setattr(registry, "_registrations", [])
     registry._candidates.cache_clear()
     yield
     registry._candidates.cache_clear()

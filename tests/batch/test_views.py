@@ -114,7 +114,7 @@ def test_all_modalities_may_have_several_rows():
     ("arguments", "match"),
     [
         ({"lengths": 1}, "lengths"),
-        ({"blocks": True}, "give the number of rows of each example too, lengths=2"),
+        ({"blocks": True}, "give the rows of an example, lengths=2"),
     ],
 )
 def test_numbers_of_rows_are_checked(arguments, match):

@@ -81,7 +81,7 @@ KINDS = {
     ),
     "a presence leaf": _absent(
         _presence_leaf, _presence_scores,
-        modalities=lambda: {"image": "image", "table": Modality("table", present="has_table")},
+        modalities={"image": "image", "table": Modality("table", present="has_table")},
     ),
     "rows of NaN": _absent(_nan_rows, _nan_scores),
     "empty sequences": _absent(

@@ -73,10 +73,6 @@ def weights(explanations: Any) -> dict[tuple[int, int, str, str], Tensor]:
     }
 
 
-def named(kind: Kind) -> Any:
-    return kind.modalities() if callable(kind.modalities) else kind.modalities
-
-
 def expected_warning(kind: Kind) -> AbstractContextManager[Any]:
     return pytest.warns(UserWarning, match=kind.warns) if kind.warns else nullcontext()
 
@@ -90,7 +86,7 @@ def measured(kind: Kind) -> Found:
 def explained(kind: Kind) -> Found:
     dime = DIME(num_examples=2, donors=3, masks=12)
     report = explain(
-        Model(kind), list(kind.batches()), modalities=named(kind), step="validation_step", explainers=[dime],
+        Model(kind), list(kind.batches()), modalities=kind.modalities, step="validation_step", explainers=[dime],
         **SMALL,
     )  # fmt: skip
     return Found(report.values, weights(report.explanations["dime"]), report.pictures)
@@ -98,7 +94,7 @@ def explained(kind: Kind) -> Found:
 
 def validated(kind: Kind, folder: Path = Path("unwritten")) -> Found:
     dime = Kept(num_examples=2, donors=3, masks=12)
-    monitor = MultimodalMonitor(named(kind), explainers=[dime], on_error="raise", reference=32, **SMALL)
+    monitor = MultimodalMonitor(kind.modalities, explainers=[dime], on_error="raise", reference=32, **SMALL)
     trainer(folder, monitor).validate(Model(kind), kind.loader(kind.rows()), verbose=False)
     return Found(monitor.history[-1].values, weights(Kept.found))
 

@@ -134,7 +134,7 @@ KINDS = {
     ),
     "packed rows with lengths=": Kind(
         collate=_packed(meta=lambda rows: {"n": counted(rows, "patches")}),
-        modalities=lambda: {"patches": Modality("patches", lengths="meta.n"), "table": "table"},
+        modalities={"patches": Modality("patches", lengths="meta.n"), "table": "table"},
         scores=_packed_scores(lambda batch: batch["meta"]["n"]), twin="patches and table",
     ),
 }  # fmt: skip

@@ -33,8 +33,8 @@ KINDS = {
         collate=_views, modalities=VIEWS_TABLE, scores=_views_table, twin="two crops and table", drawn=False
     ),
     "crops behind one another": Kind(
-        collate=_flat_crops, modalities=VIEWS_TABLE, scores=_views_table, twin="two crops and table",
-        drawn=False,
+        collate=_flat_crops, modalities={"image": Modality("views", lengths=2), "table": "table"},
+        scores=_views_table, twin="two crops and table", drawn=False,
     ),
     "several content leaves": Kind(
         collate=lambda rows: plain_dict(rows, "image", "categories") | {"numbers": stacked(rows, "table")[:, :3]},

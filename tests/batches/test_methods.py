@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 from batches.kinds import KINDS
-from batches.measuring import SMALL, Model, expected_warning, named
+from batches.measuring import SMALL, Model, expected_warning
 from batches.twins import TWINS
 from torch import Tensor
 
@@ -32,10 +32,14 @@ METHODS = (
 )
 
 CHOSEN = (
-    "TensorDict", "list of PIL images", "list of arrays of unequal sizes", "list of example dicts",
+    "TensorDict", "list of PIL images", "list of tensors of unequal sizes", "list of example dicts",
     "slices of channels", "lists of channels", "packed rows with a grid", "a batch of graphs beside a tensor",
     "a graph in a plain dict", "None in a list", "PackedSequence",
 )  # fmt: skip
+
+
+OWN = {"position", "memory"}
+"""What tells examples by their places in the data, in which those that lack a modality count too."""
 
 
 def numbers(found, where=""):
@@ -43,9 +47,7 @@ def numbers(found, where=""):
     if isinstance(found, Tensor | int | float):
         yield where, torch.as_tensor(found).double()
     elif is_dataclass(found):
-        yield from numbers(
-            {one.name: getattr(found, one.name) for one in fields(found) if one.name != "position"}, where
-        )
+        yield from numbers({one.name: getattr(found, one.name) for one in fields(found) if one.name not in OWN}, where)
     elif isinstance(found, Mapping):
         for key, value in found.items():
             yield from numbers(value, f"{where}.{key}")
@@ -59,7 +61,7 @@ def explained(kind):
         report = explain(
             Model(kind),
             list(kind.batches()),
-            modalities=named(kind),
+            modalities=kind.modalities,
             step="validation_step",
             explainers=METHODS,
             **SMALL,

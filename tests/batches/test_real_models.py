@@ -16,7 +16,9 @@ from mviz_lightning.explainers import DIME
 def watched(name):
     """Train with the monitor; return what the training left, the monitor and the folder."""
     folder = Path(mkdtemp())
-    monitor = MultimodalMonitor(CASES[name].modalities, explainers=[DIME(num_examples=1, donors=5)], num_examples=64, on_error="raise")
+    monitor = MultimodalMonitor(
+        CASES[name].modalities, explainers=[DIME(num_examples=1, donors=5)], num_examples=64, on_error="raise"
+    )
     return fit(CASES[name], folder, monitor), monitor, folder
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from batches.kinds import KINDS
-from batches.measuring import SMALL, Model, expected_warning, named, twin
+from batches.measuring import SMALL, Model, expected_warning, twin
 from batches.test_kinds import shares
 from helpers.toy import trainer
 from torch.utils.data import DataLoader
@@ -32,7 +32,7 @@ def loader(kind):
 
 def fit(kind, folder, epochs, ckpt_path=None):
     """Train at a learning rate of 0; return the monitor and the trainer."""
-    monitor = MultimodalMonitor(named(kind), on_error="raise", reference=32, **SMALL)
+    monitor = MultimodalMonitor(kind.modalities, on_error="raise", reference=32, **SMALL)
     chosen = trainer(folder, monitor, max_epochs=epochs)
     with expected_warning(kind):
         chosen.fit(Model(kind), loader(kind), loader(kind), ckpt_path=ckpt_path)

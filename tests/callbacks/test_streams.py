@@ -151,7 +151,7 @@ class TwoStreams(Toy):
 
 @pytest.mark.parametrize(
     ("mode", "other"),
-    [("min_size", 64), ("min_size", 80), ("max_size", 64), ("max_size_cycle", 80)],
+    [("min_size", 64), ("min_size", 80), ("max_size", 64), ("max_size", 80), ("max_size_cycle", 80)],
 )
 def test_loaders_are_combined(tmp_path, plain, mode, other):
     combined = CombinedLoader({"a": DataLoader(data(), 16), "b": DataLoader(data(other), 16)}, mode)
