@@ -23,8 +23,8 @@ class PackedNodes:
         nodes: The batch's nodes.
         size: Number of examples.
         values: Name of a modality -> the paths of its leaves that the user named.
-        taken: Paths of further leaves that count nothing that they are not told to count: the labels, counters that
-            the user named.
+        told: Paths of the counters that the user named; they count nothing else, and are no rows themselves.
+        target: Path of the labels, which count nothing; None without labels.
 
     Attributes:
         known: Path of a packed node -> how it holds its examples.
@@ -32,16 +32,24 @@ class PackedNodes:
         derived: Nodes that are made from numbers of rows.
     """
 
-    def __init__(self, nodes: NamedNodes, size: int, values: Mapping[str, Sequence[str]], taken: AbstractSet[str]) -> None:
+    def __init__(
+        self,
+        nodes: NamedNodes,
+        size: int,
+        values: Mapping[str, Sequence[str]],
+        told: AbstractSet[str],
+        target: str | None,
+    ) -> None:
         self.known: dict[str, Holding] = {}
         self.beside: dict[str, list[str]] = {}
         self.derived: list[Derived] = []
         self._found: list[tuple[str, RowCounts, int, str]] = []
-        self._values = values
+        self._values, self._told = values, told
         self._nodes, self._size, self._batch = nodes, size, nodes.found[""][1]
-        self._owned = {nodes.base(path) for paths in values.values() for path in paths} | taken
+        labels = set() if target is None else {target}
+        self._owned = {nodes.base(path) for paths in values.values() for path in paths} | labels
         content = {nodes.base(paths[0]) for paths in values.values() if paths}
-        self._finder = CountFinder(nodes.found, size, content | taken)
+        self._finder = CountFinder(nodes.found, size, content | labels | told)
 
     def register(self, path: str, name: str, given: str | None = None) -> None:
         """Find what counts the rows of a leaf that does not have one row for each example; else do nothing.
@@ -149,8 +157,8 @@ class PackedNodes:
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         made = {one.keys for one in self.derived}
         for path, (place, value) in self._nodes.found.items():
-            tensor = as_tensor(value)
-            if not place.inner and place.keys not in made and isinstance(tensor, Tensor) and tensor.dim():
+            tensor, counts = as_tensor(value), place.keys in made or path in self._told
+            if not place.inner and not counts and isinstance(tensor, Tensor) and tensor.dim():
                 yield path, tensor
 
     def _add(self, path: str, holding: Holding, name: str) -> None:
