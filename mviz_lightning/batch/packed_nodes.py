@@ -155,10 +155,12 @@ class PackedNodes:
                 self._add(path, Packed(counts, empty_like(self._nodes.found[path][1])), name)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tensors that may hold rows, by path; those inside a list of the user's hold one example each."""
         made = {one.keys for one in self.derived}
+        within = tuple(f"{path}." for path in self._owned)
         for path, (place, value) in self._nodes.found.items():
             tensor, counts = as_tensor(value), place.keys in made or path in self._told
-            if not place.inner and not counts and isinstance(tensor, Tensor) and tensor.dim():
+            if not (place.inner or counts or path.startswith(within)) and isinstance(tensor, Tensor) and tensor.dim():
                 yield path, tensor
 
     def _add(self, path: str, holding: Holding, name: str) -> None:
