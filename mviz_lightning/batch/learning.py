@@ -107,7 +107,7 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
         return max(readable, key=lambda one: one.explained)
     counts = [example_count(value) for value in named]
     return _Learner(
-        nodes, modalities, target, max(sizes, key=lambda size: (counts.count(size), _divides(size, counts)))
+        nodes, modalities, target, max(sizes, key=lambda size: (_divides(size, counts), counts.count(size)))
     )
 
 
@@ -123,7 +123,7 @@ class _Learner:
         self._nodes, self._modalities, self._target, self.size = nodes, modalities, target, size
         self._values = {name: modality_leaves(nodes, name, one, size) for name, one in modalities.items()}
         told = {one.lengths for one in modalities.values() if isinstance(one.lengths, str)}
-        self._packed = PackedNodes(nodes, size, self._values, {target} if target else set(), told)
+        self._packed = PackedNodes(nodes, size, self._values, told, target)
         for name, modality in modalities.items():
             if modality.views is not None:
                 self._packed.register_views(self._values[name], name, modality)

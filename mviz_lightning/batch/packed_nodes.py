@@ -1,6 +1,7 @@
 """The packed nodes of a batch, and all that travels with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from torch import Tensor
 
@@ -22,8 +23,8 @@ class PackedNodes:
         nodes: The batch's nodes.
         size: Number of examples.
         values: Name of a modality -> the paths of its leaves that the user named.
-        labels: Path of the labels; none without a target.
-        told: Paths of the leaves that the user says count something; they count nothing else.
+        told: Paths of the counters that the user named; they count nothing else, and are no rows themselves.
+        target: Path of the labels, which count nothing; None without labels.
 
     Attributes:
         known: Path of a packed node -> how it holds its examples.
@@ -32,14 +33,20 @@ class PackedNodes:
     """
 
     def __init__(
-        self, nodes: NamedNodes, size: int, values: Mapping[str, Sequence[str]], labels: set[str], told: set[str]
+        self,
+        nodes: NamedNodes,
+        size: int,
+        values: Mapping[str, Sequence[str]],
+        told: AbstractSet[str],
+        target: str | None,
     ) -> None:
         self.known: dict[str, Holding] = {}
         self.beside: dict[str, list[str]] = {}
         self.derived: list[Derived] = []
         self._found: list[tuple[str, RowCounts, int, str]] = []
-        self._values = values
+        self._values, self._told = values, told
         self._nodes, self._size, self._batch = nodes, size, nodes.found[""][1]
+        labels = set() if target is None else {target}
         self._owned = {nodes.base(path) for paths in values.values() for path in paths} | labels
         content = {nodes.base(paths[0]) for paths in values.values() if paths}
         self._finder = CountFinder(nodes.found, size, content | labels | told)
@@ -148,10 +155,12 @@ class PackedNodes:
                 self._add(path, Packed(counts, empty_like(self._nodes.found[path][1])), name)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tensors that may hold rows, by path; those inside a list of the user's hold one example each."""
         made = {one.keys for one in self.derived}
+        within = tuple(f"{path}." for path in self._owned)
         for path, (place, value) in self._nodes.found.items():
-            tensor = as_tensor(value)
-            if not place.inner and place.keys not in made and isinstance(tensor, Tensor) and tensor.dim():
+            tensor, counts = as_tensor(value), place.keys in made or path in self._told
+            if not (place.inner or counts or path.startswith(within)) and isinstance(tensor, Tensor) and tensor.dim():
                 yield path, tensor
 
     def _add(self, path: str, holding: Holding, name: str) -> None:
