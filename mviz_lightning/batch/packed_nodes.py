@@ -32,7 +32,9 @@ class PackedNodes:
         derived: Nodes that are made from numbers of rows.
     """
 
-    def __init__(self, nodes: NamedNodes, size: int, values: Mapping[str, Sequence[str]], taken: AbstractSet[str]) -> None:
+    def __init__(
+        self, nodes: NamedNodes, size: int, values: Mapping[str, Sequence[str]], taken: AbstractSet[str]
+    ) -> None:
         self.known: dict[str, Holding] = {}
         self.beside: dict[str, list[str]] = {}
         self.derived: list[Derived] = []
