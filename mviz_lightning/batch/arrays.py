@@ -40,7 +40,7 @@ def as_before(tensor: Any, exemplar: Any) -> Any:
     found = tensor.detach().cpu().numpy()
     if isinstance(exemplar, Image.Image):
         pixels = np.moveaxis(found, 0, -1)
-        return Image.fromarray(pixels[..., 0] if exemplar.mode == "L" else np.ascontiguousarray(pixels))
+        return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else np.ascontiguousarray(pixels))
     return exemplar.dtype.type(found) if isinstance(exemplar, np.number) else found
 
 

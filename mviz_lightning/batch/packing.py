@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -37,6 +38,7 @@ class CountFinder:
     found: Found
     size: int
     excluded: Container[str] = ()
+    _known: dict[tuple[int, bool], list[tuple[str, RowCounts]]] = field(default_factory=dict, init=False)
 
     def of(self, path: str, given: str | None = None) -> list[RowCounts]:
         """Return what counts the rows of a leaf: nothing, or one leaf or several that tell the same.
@@ -51,7 +53,7 @@ class CountFinder:
         value = as_tensor(self.found[path][1])
         if not isinstance(value, Tensor) or not value.dim():
             return []
-        counted = list(self._candidates(len(value), path, given))
+        counted = self._candidates(len(value), path, given)
         if given is not None and not counted:
             raise ConfigurationError(
                 f"Modality({path!r}, lengths={given!r}): {given!r} {describe_leaf(self.found[given][1])} does not "
@@ -79,49 +81,70 @@ class CountFinder:
                 f'differently. Name the one that does: Modality("{path}", lengths={next(iter(told.values()))}).'
             )
 
-    def _candidates(self, total: int, path: str, given: str | None = None) -> Iterator[RowCounts]:
-        for of_what in (self._counts, self._boundaries, self._numbers, self._nested):
-            for other, (place, value) in self.found.items():
-                usable = other not in (path, "") and not place.inner and other not in self.excluded
-                numbers = as_tensor(value)
-                if (other == given if given is not None else usable) and _are_whole(numbers):
-                    yield from of_what(other, place.keys, numbers, total, told=given is not None)
+    def _candidates(self, total: int, path: str, given: str | None = None) -> list[RowCounts]:
+        if given is not None:
+            return [counts for _, counts in self._count(total, [given], told=True)]
+        return [counts for other, counts in self._counted(total) if other != path]
 
-    def _counts(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
-        if len(numbers) == self.size and _adds_up(numbers, total):
-            yield CountLeaf(keys)
+    def _counted(self, total: int, *, nested: bool = True) -> list[tuple[str, RowCounts]]:
+        """Return the leaves that count so many rows; many entries of a list have the same number of rows."""
+        key = (total, nested)
+        if key not in self._known:
+            usable = [path for path in self._whole if path not in self.excluded]
+            self._known[key] = list(self._count(total, usable, nested=nested))
+        return self._known[key]
 
-    def _boundaries(
-        self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool
-    ) -> Iterator[RowCounts]:
-        if numbers.dim() > 1 or not len(numbers) or int(numbers[0]) != 0 or bool((numbers.long().diff() < 0).any()):
+    def _count(
+        self, total: int, paths: Sequence[str], *, told: bool = False, nested: bool = True
+    ) -> Iterator[tuple[str, RowCounts]]:
+        for of_what in (self._counts, self._boundaries, self._numbers, *([self._nested] if nested else [])):
+            for path in paths:
+                found = of_what(self._whole[path], total, told=told) if path in self._whole else ()
+                yield from ((path, counts) for counts in found)
+
+    @cached_property
+    def _whole(self) -> dict[str, "_WholeNumbers"]:
+        """The leaves of whole numbers by path."""
+        arrays = {path: (place, as_tensor(value)) for path, (place, value) in self.found.items() if path}
+        return {
+            path: _WholeNumbers(path, place.keys, array)
+            for path, (place, array) in arrays.items()
+            if not place.inner and _are_whole(array)
+        }
+
+    def _counts(self, leaf: "_WholeNumbers", total: int, *, told: bool) -> Iterator[RowCounts]:
+        if leaf.length == self.size and leaf.total == total:
+            yield CountLeaf(leaf.keys)
+
+    def _boundaries(self, leaf: "_WholeNumbers", total: int, *, told: bool) -> Iterator[RowCounts]:
+        first, last = leaf.ends or (None, -1)
+        if first != 0:
             return
-        last = int(numbers[-1])
-        if len(numbers) == self.size + 1 and last == total:
-            yield Boundaries(keys, closed=True)
-        elif len(numbers) == self.size and (last < total if told else BEGINNINGS.search(path) and last <= total):
-            yield Boundaries(keys, closed=False)  # where the last boundary is the total, it is the end of an example
+        if leaf.length == self.size + 1 and last == total:
+            yield Boundaries(leaf.keys, closed=True)
+        elif leaf.length == self.size and (last < total if told else BEGINNINGS.search(leaf.path) and last <= total):
+            yield Boundaries(leaf.keys, closed=False)  # if the last boundary is the total, it ends an example
 
-    def _numbers(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
-        if numbers.dim() > 1 or len(numbers) != total or bool((numbers.long().diff() < 0).any()):
-            return
-        if total and int(numbers[0]) >= 0 and int(numbers[-1]) == self.size - 1 and self.size < total:
-            yield Numbers(keys, self._sized())
+    def _numbers(self, leaf: "_WholeNumbers", total: int, *, told: bool) -> Iterator[RowCounts]:
+        first, last = leaf.ends or (-1, -1)
+        if leaf.length == total and first >= 0 and last == self.size - 1 and self.size < total:
+            yield Numbers(leaf.keys, self._sized())
 
     def _sized(self) -> tree.Keys | None:
-        """Return the keys of a leaf with one entry per example."""
+        """Return the keys of a leaf with one entry per example, and no tensor in a list, which other batches may lack."""
         for place, value in self.found.values():
+            above = self.found[tree.path(place.keys[:-1])][1]
+            listed = isinstance(above, list | tuple) and len(above) == self.size
             array = isinstance(as_tensor(value), Tensor) and not place.inner and place.keys
-            if array and example_count(value) == self.size:
+            if array and not listed and example_count(value) == self.size:
                 return place.keys
         return None
 
-    def _nested(self, path: str, keys: tree.Keys, numbers: Tensor, total: int, *, told: bool) -> Iterator[RowCounts]:
+    def _nested(self, leaf: "_WholeNumbers", total: int, *, told: bool) -> Iterator[RowCounts]:
         """Yield a grid with several rows for each example, whose own rows another leaf counts."""
-        if len(numbers) != self.size and _adds_up(numbers, total):
-            own = next(self._candidates(len(numbers), path), None)
-            if own is not None:
-                yield CountLeaf(keys, own)
+        if leaf.length != self.size and leaf.total == total:
+            own = [counts for path, counts in self._counted(leaf.length, nested=False) if path != leaf.path]
+            yield from (CountLeaf(leaf.keys, counts) for counts in own[:1])
 
     def edges(self, packed: str, counts: RowCounts, total: int, named: Container[str]) -> Iterator[tuple[str, Edges]]:
         """Yield ``(2, E)`` leaves that connect the rows of a packed leaf within each example.
@@ -151,6 +174,40 @@ class CountFinder:
                 yield Longest(place.keys)
 
 
+@dataclass(frozen=True)
+class _WholeNumbers:
+    """A leaf of whole numbers, which may count the rows of others; what is asked of it often is computed once.
+
+    Attributes:
+        path: Its path.
+        keys: Its keys.
+        numbers: ``(K,)`` or ``(K, k)``.
+    """
+
+    path: str
+    keys: tree.Keys
+    numbers: Tensor
+
+    @cached_property
+    def length(self) -> int:
+        """K."""
+        return len(self.numbers)
+
+    @cached_property
+    def total(self) -> int | None:
+        """What counts, or the products of a small grid, add up to; None where they count nothing."""
+        small = self.numbers.dim() == 1 or self.numbers.shape[1] <= 4
+        counts = small and self.length > 0 and int(self.numbers.min()) >= 0
+        return int(products(self.numbers).sum()) if counts else None
+
+    @cached_property
+    def ends(self) -> tuple[int, int] | None:
+        """The first and the last of ``(K,)`` numbers that do not fall; None for others."""
+        if self.numbers.dim() > 1 or not self.length or bool((self.numbers.long().diff() < 0).any()):
+            return None
+        return int(self.numbers[0]), int(self.numbers[-1])
+
+
 def _are_whole(numbers: Any) -> bool:
     whole = isinstance(numbers, Tensor) and 1 <= numbers.dim() <= 2
     return whole and not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype.itemsize < 2)
@@ -159,12 +216,6 @@ def _are_whole(numbers: Any) -> bool:
 def _words(path: str) -> set[str]:
     """Return the words of a name, without numbers and without those that every counter has."""
     return set(re.findall(r"[a-z]+", path.lower())) - {"num", "n", "of", "lengths", "length", "sizes", "size", "values"}
-
-
-def _adds_up(numbers: Tensor, total: int) -> bool:
-    """Tell whether counts, or the products of a small grid, add up to a number of rows."""
-    small = numbers.dim() == 1 or numbers.shape[1] <= 4
-    return small and len(numbers) > 0 and int(numbers.min()) >= 0 and int(products(numbers).sum()) == total
 
 
 def _splits(found: Edges, batch: Any, edges: Tensor) -> bool:

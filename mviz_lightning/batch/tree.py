@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,10 @@ from mviz_lightning.batch.registry import container_of
 
 Keys: TypeAlias = tuple[Any, ...]
 """The keys from a batch to a node: mapping keys, positions in a sequence, attribute names."""
+
+
+ALWAYS_LEAVES = frozenset({Tensor, str, bytes, int, float, bool, NoneType})
+"""Types of most nodes, which are asked for their children millions of times: no registry is asked for them."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,10 @@ def copied(tree: Any) -> Any:
 
 def children(node: Any) -> list[tuple[Any, Any]]:
     """Return (key, child) for every child of a container; a leaf has none. Keys may be positions or attribute names."""
-    if type(node) is Tensor:  # most nodes; asked millions of times
+    if type(node) in ALWAYS_LEAVES:
         return []
+    if type(node) is dict:
+        return list(node.items())
     if isinstance(node, Pieces):
         return list(node.parts.items())
     registered = container_of(node)

@@ -147,3 +147,16 @@ def test_the_rest_of_an_array_is_named_so_that_it_can_be_given(written: str, mod
             if path != "x":
                 mask |= whole.index_of(path).covered(mask.shape)
         assert torch.equal(part.reshape(4, -1), batch["image"][:, ~mask].reshape(4, -1))
+
+
+@pytest.mark.parametrize("make", [torch.arange, torch.ones, np.ones], ids=["numbers", "tensors", "arrays"])
+def test_a_long_list_of_arrays_is_read_as_one_array_an_example(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each entry may count the rows of any other, so that few facts of each are computed, and each once."""
+    summed = []
+    monkeypatch.setattr("mviz_lightning.batch.packing.products", lambda numbers: summed.append(1) or numbers)
+    batch = {"ids": [make(3 + k % 17) for k in range(64)], "table": floats(64, 3), "y": torch.arange(64)}
+    schema = learn(batch, {"ids": "ids", "table": "table"}, "y")
+    assert schema.owners == {"ids": 0, "table": 1, "y": 0}
+    assert [len(row) for row in schema.leaves(batch)["ids"]] == [3 + k % 17 for k in range(64)]
+    sizes = 1 + 17
+    assert len(summed) <= 65 * sizes
