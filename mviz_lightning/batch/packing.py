@@ -131,10 +131,12 @@ class CountFinder:
             yield Numbers(leaf.keys, self._sized())
 
     def _sized(self) -> tree.Keys | None:
-        """Return the keys of a leaf with one entry per example."""
+        """Return the keys of a leaf with one entry per example, and no tensor in a list, which other batches may lack."""
         for place, value in self.found.values():
+            above = self.found[tree.path(place.keys[:-1])][1]
+            listed = isinstance(above, list | tuple) and len(above) == self.size
             array = isinstance(as_tensor(value), Tensor) and not place.inner and place.keys
-            if array and example_count(value) == self.size:
+            if array and not listed and example_count(value) == self.size:
                 return place.keys
         return None
 
