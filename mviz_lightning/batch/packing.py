@@ -131,7 +131,7 @@ class CountFinder:
             yield Numbers(leaf.keys, self._sized())
 
     def _sized(self) -> tree.Keys | None:
-        """Return the keys of a leaf with one entry per example, and no tensor in a list, which other batches may lack."""
+        """Return the keys of a leaf with one entry per example; no tensor in a list, which other batches may lack."""
         for place, value in self.found.values():
             above = self.found[tree.path(place.keys[:-1])][1]
             listed = isinstance(above, list | tuple) and len(above) == self.size
