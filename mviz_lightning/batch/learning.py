@@ -107,7 +107,7 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
         return max(readable, key=lambda one: one.explained)
     counts = [example_count(value) for value in named]
     return _Learner(
-        nodes, modalities, target, max(sizes, key=lambda size: (_divides(size, counts), counts.count(size)))
+        nodes, modalities, target, max(sizes, key=lambda size: (counts.count(size), _divides(size, counts)))
     )
 
 
