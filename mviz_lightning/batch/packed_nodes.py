@@ -118,9 +118,12 @@ class PackedNodes:
             self._register_beside(*found)
 
     def _tells_real_entries(self, value: Tensor, given: str) -> bool:
-        """Tell whether a leaf says how many entries of each padded example are real."""
+        """Tell whether a leaf says how many entries of each padded example are real; not the example of each row."""
         numbers = as_tensor(self._nodes.found[given][1])
         lengths = isinstance(numbers, Tensor) and numbers.shape == (self._size,) and not numbers.is_floating_point()
+        steps = numbers.long().diff() if lengths else Tensor()
+        if lengths and int(numbers[0]) == 0 and bool(((steps == 0) | (steps == 1)).all()):
+            return False
         return len(value) == self._size and value.dim() > 1 and lengths and int(numbers.max()) <= value.shape[1]
 
     def _register_beside(self, path: str, counts: RowCounts, total: int, name: str) -> None:
