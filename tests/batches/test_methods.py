@@ -13,6 +13,8 @@ from torch import Tensor
 
 from mviz_lightning import explain
 from mviz_lightning.explainers import (
+
+pytestmark = pytest.mark.slow  # minutes for all together
     CrossModalInteraction,
     ErrorAnalysis,
     ExampleRanking,
