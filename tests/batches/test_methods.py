@@ -13,8 +13,6 @@ from torch import Tensor
 
 from mviz_lightning import explain
 from mviz_lightning.explainers import (
-
-pytestmark = pytest.mark.slow  # minutes for all together
     CrossModalInteraction,
     ErrorAnalysis,
     ExampleRanking,
@@ -22,6 +20,8 @@ pytestmark = pytest.mark.slow  # minutes for all together
     MultimodalRepresentation,
     UnimodalImportance,
 )
+
+pytestmark = pytest.mark.slow  # minutes for all together
 
 METHODS = (
     UnimodalImportance(num_examples=1, num_totals=2, method="integrated_gradients", name="gradients"),
