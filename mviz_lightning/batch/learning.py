@@ -96,19 +96,24 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
     lengths = [example_count(value) for _, value in nodes.found.values()]
     told = [(example_count(nodes.value(one.values)) or 0) // one.views for one in modalities.values() if one.views]
     sizes = list(dict.fromkeys([*told, first, *(length for length in lengths if length)]))
-    readable = []
-    for size in sizes:
-        with suppress(ConfigurationError):
-            readable.append(_Learner(nodes, modalities, target, size))
-            readable[-1].require_readable()
-            continue
-        readable = [one for one in readable if one.size != size]
-    if readable:
-        return max(readable, key=lambda one: one.explained)
     counts = [example_count(value) for value in named]
-    return _Learner(
-        nodes, modalities, target, max(sizes, key=lambda size: (counts.count(size), _divides(size, counts)))
-    )
+    readable: list[_Learner] = []
+    failures: list[ConfigurationError] = []
+    best = max(sizes, key=lambda size: (counts.count(size), _divides(size, counts)))
+    for size in sizes:
+        try:
+            learner = _Learner(nodes, modalities, target, size)
+        except ConfigurationError as error:
+            failures += [error] if counts.count(size) == counts.count(best) else []
+            continue
+        with suppress(ConfigurationError):
+            learner.require_readable()
+            readable.append(learner)
+    if readable:
+        return max(readable, key=lambda one: (one.explained, -sizes.index(one.size)))
+    if failures:  # they say more than that some leaf has another number of entries
+        raise failures[0]
+    return _Learner(nodes, modalities, target, best)
 
 
 def _divides(size: int, counts: Sequence[int | None]) -> bool:

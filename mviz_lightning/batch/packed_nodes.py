@@ -72,8 +72,24 @@ class PackedNodes:
         counted = self._finder.of(base, given)
         if counted:
             self.known[base] = Packed(counted[0], empty_like(self._nodes.value(path)))
+            self._require_no_other_modality(path, name, counted[0], len(value))
             self._found += [(path, counts, len(value), name) for counts in counted]
             self._require_own_counter(path, counted)
+
+    def _require_no_other_modality(self, path: str, name: str, counts: RowCounts, total: int) -> None:
+        """Refuse two modalities whose rows one leaf counts: of two examples, it could be right for one modality only.
+
+        Raises:
+            ConfigurationError: There are two, and the examples differ in their number of rows.
+        """
+        others = [(other, theirs) for other, known, _, theirs in self._found if known == counts and theirs != name]
+        if others and len(set(counts.lengths(self._batch, total))) > 1:
+            other, theirs = others[0]
+            raise ConfigurationError(
+                f"modalities: {counts.said} counts the rows of {other!r} of {theirs!r} and of {path!r} of {name!r}, so "
+                "rows of different examples do not fit together. Allowed is a counter for each modality. Put both "
+                f"leaves into one modality: {{{theirs!r}: [{other!r}, {path!r}]}}."
+            )
 
     def register_views(self, paths: Sequence[str], name: str, modality: Modality) -> None:
         """Note that each example has the same number of rows, in the leaves of a modality and beside them.

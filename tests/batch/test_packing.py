@@ -172,3 +172,12 @@ def test_every_counter_tells_the_same(counts: Any, expected: list[int]) -> None:
         "n": torch.tensor([0, 1, 1, 1]),
     }
     assert counts.lengths(batch, 4) == expected
+
+
+def test_two_modalities_cannot_share_what_counts_their_rows() -> None:
+    batch = batch_with(batch=torch.arange(4).repeat_interleave(torch.tensor(LENGTHS)), pos=floats(10, 3, seed=2))
+    with pytest.raises(
+        ConfigurationError, match=r"'batch' counts the rows of 'patches' of 'a' and of 'pos' of 'b'.*into one"
+    ):
+        learn(batch, {"a": "patches", "b": "pos", "table": "table"}, "y")
+    assert learn(batch, {"a": ["patches", "pos"], "table": "table"}, "y").values["a"] == ["patches", "pos"]
