@@ -185,6 +185,14 @@ def leaf_bytes(leaf: Any) -> Iterator[bytes]:
         yield ADDRESS.sub("", repr(leaf)).encode()
 
 
+def largest_bytes(leaf: Any) -> int:
+    """Return the bytes of the largest example of a leaf; 0 where its examples are no arrays."""
+    if isinstance(leaf, Tensor):
+        return leaf.nbytes // max(1, len(leaf)) if leaf.dim() else 0
+    arrays = map(as_tensor, leaf if isinstance(leaf, list | tuple) else ())
+    return max((array.nbytes for array in arrays if isinstance(array, Tensor)), default=0)
+
+
 def describe_leaf(leaf: Any) -> str:
     """Return a leaf's shape, or its type and length, for messages: ``(16, 3)``, ``list of 16``."""
     if isinstance(leaf, Tensor | np.ndarray):

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
 from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, strings_of, with_masks_told
 from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
+from mviz_lightning.batch.rows import largest_bytes
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
@@ -104,8 +104,7 @@ class ProbeSampler:
         return Reservoir(capacity, self.config.seed, frozenset(self.config.pin))
 
     def _capacity(self, schema: BatchSchema, leaves: Mapping[str, Any]) -> int:
-        tensors = [leaf for leaf in leaves.values() if isinstance(leaf, Tensor)]
-        example = sum(leaf.nbytes for leaf in tensors) / max(1, schema.size(leaves))
+        example = sum(map(largest_bytes, leaves.values()))
         fitting = int(REFERENCE_BYTES / max(1.0, example))
         return max(self.config.examples, min(self.config.reference, fitting))
 

@@ -198,3 +198,17 @@ def test_plain_values_are_passed_on_as_they_are():
 def test_wrappers_without_data_of_their_own_are_left_alone():
     jagged = torch.nested.nested_tensor([floats(2, 3), floats(4, 3)], layout=torch.jagged)
     assert leaves.plain_tensors(jagged) is jagged
+
+
+@pytest.mark.parametrize(
+    ("leaf", "expected"),
+    [
+        (floats(3, 4), 16),
+        ([floats(2), floats(5)], 20),
+        ([np.zeros(3, np.int16)], 6),
+        (["a", "b"], 0),
+        (torch.ones(()), 0),
+    ],
+)
+def test_the_bytes_of_the_largest_example(leaf: object, expected: int) -> None:
+    assert leaves.largest_bytes(leaf) == expected

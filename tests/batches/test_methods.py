@@ -21,6 +21,8 @@ from mviz_lightning.explainers import (
     UnimodalImportance,
 )
 
+pytestmark = pytest.mark.slow  # minutes for all together
+
 METHODS = (
     UnimodalImportance(num_examples=1, num_totals=2, method="integrated_gradients", name="gradients"),
     UnimodalImportance(num_examples=1, num_totals=2, method="lime", name="masks"),

@@ -11,6 +11,8 @@ from callbacks.test_no_trace import same
 from mviz_lightning import MultimodalMonitor
 from mviz_lightning.explainers import DIME
 
+pytestmark = pytest.mark.slow  # minutes for all together
+
 
 @cache
 def watched(name):

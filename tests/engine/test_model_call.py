@@ -348,9 +348,9 @@ def test_scores_are_found_in_what_models_return(outputs: Any, expected: Tensor) 
         (SCORES.mean(), r"the model returned a float32 tensor of shape \(\); allowed"),
         (
             SimpleNamespace(hidden=SCORES),
-            r"the model returned 'SimpleNamespace'; allowed .* Pass predict=, .*, to pick them",
+            r"the model returned a SimpleNamespace: \.hidden \(5, 3\); allowed .* Pass predict=, .*, to pick them",
         ),
-        (with_logits(None), r"the model returned 'SimpleNamespace'; allowed"),
+        (with_logits(None), r"the model returned a SimpleNamespace: \.logits NoneType; allowed"),
     ],
     ids=["nothing", "dict", "empty", "text first", "integers", "loss", "object", "no logits"],
 )
