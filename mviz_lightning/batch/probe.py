@@ -5,13 +5,12 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch.holdings import padded
 from mviz_lightning.batch.masking import Segmentation, parts_of
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read, within_bounds_of
 from mviz_lightning.batch.presence import complete_examples
@@ -129,37 +128,30 @@ class Probe:
     def cut(self, path: str, rows: Any, sources: Tensor) -> Any:
         """Return rows of a leaf without the padding that made all examples equal in shape.
 
-        Rows of a leaf that the user's batches do not pad are left as long as the longest of them.
-
         Args:
             path: Path of the leaf.
             rows: ``(R, ...)`` in the shape of the padded leaf; dimensions of size 1 stay.
-            sources: ``(R,)`` or ``(1,)`` the example of each row; all have the same shape where batches pad the leaf.
+            sources: ``(R,)`` or ``(1,)`` the example of each row; all have the same shape.
 
         Raises:
             ValueError: They differ in shape.
         """
-        if path not in self.bounds or (self.schema.padded(path) and not self.own_shapes):
+        if path not in self.padded or not self.own_shapes:
             return rows
         bounds = self.bounds[path][sources]
-        if self.schema.padded(path) and bool((bounds != bounds[:1]).any()):
+        if bool((bounds != bounds[:1]).any()):
             raise ValueError(f"rows of one batch differ in the shape of {path!r}.")
         whole = self.leaves[path].shape[1:]
         kept = [
             slice(*bound) if size == full else slice(None)
-            for bound, size, full in zip(bounds.amax(0).tolist(), rows.shape[1:], whole, strict=True)
+            for bound, size, full in zip(bounds[0].tolist(), rows.shape[1:], whole, strict=True)
         ]
         index = (slice(None), *kept)
         cut = rows[index]
         return cut.contiguous() if isinstance(cut, Tensor) else cut.copy()
 
     def restore(self, path: str, rows: Tensor, sources: Tensor) -> Tensor:
-        """Return rows that a batch held shorter in the shape of the padded leaf again, with 0 at the padding.
-
-        They were shorter since :meth:`cut` cut them, or since the user's batches do not pad this leaf.
-        """
-        if path in self.bounds and not self.schema.padded(path):
-            return cast("Tensor", padded(list(rows), self.leaves[path].shape[1:]))
+        """Return rows that :meth:`cut` made shorter in the shape of the padded leaf again, with 0 at the padding."""
         if path not in self.padded or not self.own_shapes:
             return rows
         whole = rows.new_zeros(len(rows), *self.leaves[path].shape[1:])
