@@ -31,7 +31,8 @@ class NamedNodes:
     def readings(cls, batch: Any, paths: Sequence[str]) -> "list[NamedNodes]":
         """Return the ways to read a batch that find all paths, or the first where none does.
 
-        A list of containers is a list of parts; only where nothing is found that way, it is one of examples.
+        A list of containers is a list of parts; only where nothing is found that way, it is one of examples. A path to
+        a tuple of values of several types is one to a place in each example: in [(image, table, 3), ...].
 
         Args:
             batch: The user's own batch.
@@ -42,7 +43,9 @@ class NamedNodes:
             found = outline.nodes(batch)
             parts = {path: _with_index(path) for path in paths if path not in found and path.endswith("]")}
             tried.append(cls(outline, found, parts))
-        return [nodes for nodes in tried if all(nodes.base(path) in nodes.found for path in paths)] or tried[:1]
+        found = [nodes for nodes in tried if all(nodes.base(path) in nodes.found for path in paths)]
+        mixed = len(found) > 1 and any(_is_mixed(found[0].value(path)) for path in paths)
+        return (found[::-1] if mixed else found) or tried[:1]
 
     def base(self, path: str) -> str:
         """Return the path of the node that a path is a part of; the path itself without an index."""
@@ -56,6 +59,11 @@ class NamedNodes:
     def value(self, path: str) -> Any:
         """Return the value of the node that a path is a part of."""
         return self.found[self.base(path)][1]
+
+
+def _is_mixed(node: Any) -> bool:
+    """Tell whether a node is a plain list or tuple of values of several types."""
+    return type(node) in (list, tuple) and len(set(map(type, node))) > 1
 
 
 def _with_index(path: str) -> tuple[str, Index]:

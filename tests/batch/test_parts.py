@@ -160,3 +160,9 @@ def test_a_long_list_of_arrays_is_read_as_one_array_an_example(make: Any, monkey
     assert [len(row) for row in schema.leaves(batch)["ids"]] == [3 + k % 17 for k in range(64)]
     sizes = 1 + 17
     assert len(summed) <= 65 * sizes
+
+
+def test_a_list_of_example_tuples_is_read_place_by_place() -> None:
+    batch = [(floats(4, seed=n), floats(3, seed=9 + n), float(n)) for n in range(4)]
+    made = recombined(batch, {"image": "0", "table": "1"}, "2")
+    assert same(made, [(batch[a][0], batch[b][1], float(a)) for a, b in SOURCES.tolist()])
