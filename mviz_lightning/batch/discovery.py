@@ -43,9 +43,9 @@ class NamedNodes:
             found = outline.nodes(batch)
             parts = {path: _with_index(path) for path in paths if path not in found and path.endswith("]")}
             tried.append(cls(outline, found, parts))
-        found = [nodes for nodes in tried if all(nodes.base(path) in nodes.found for path in paths)]
-        mixed = len(found) > 1 and any(_is_mixed(found[0].value(path)) for path in paths)
-        return (found[::-1] if mixed else found) or tried[:1]
+        whole = [nodes for nodes in tried if all(nodes.base(path) in nodes.found for path in paths)]
+        mixed = len(whole) > 1 and any(_is_mixed(whole[0].value(path)) for path in paths)
+        return (whole[::-1] if mixed else whole) or tried[:1]
 
     def base(self, path: str) -> str:
         """Return the path of the node that a path is a part of; the path itself without an index."""

@@ -106,7 +106,7 @@ def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
 def test_the_gallery_stays_while_the_examples_do():
     reporter = Reporter(History(["a", "b"]), ExplanationHistory(), Dashboard("mviz", []), [MemorySink()])
     session = SimpleNamespace(
-        modality_types={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None)
+        modality_types={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None), unmasked={}
     )
     reporter.illustrate(session, show_inputs=True)
     first = reporter.drawing
