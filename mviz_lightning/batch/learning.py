@@ -118,7 +118,7 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
 
 def _divides(size: int, counts: Sequence[int | None]) -> bool:
     """Tell whether leaves that the user named have one row or several for each of so many examples."""
-    return size in counts and all(count is not None and count % size == 0 for count in counts)
+    return size in counts and all(count == size or (size and count and count % size == 0) for count in counts)
 
 
 class _Learner:

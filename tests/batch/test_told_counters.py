@@ -39,7 +39,7 @@ def test_a_vector_of_example_numbers_is_no_vector_of_lengths():
         "x": torch.arange(45.0).view(5, 9), "pos": torch.arange(15.0).view(5, 3),
         "batch": torch.tensor([0, 0, 1, 1, 1]), "y": torch.zeros(2),
     }  # fmt: skip
-    schema = learn(batch, {name: Modality(name, lengths="batch") for name in ("x", "pos")})
+    schema = learn(batch, {"graph": Modality("x", companions=("pos",), lengths="batch")})
     assert schema.size(schema.leaves(batch)) == 2
 
 
