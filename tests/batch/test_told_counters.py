@@ -37,9 +37,9 @@ def test_boundaries_that_are_told_are_not_offsets_of_one_example_more():
 def test_a_vector_of_example_numbers_is_no_vector_of_lengths():
     batch = {
         "x": torch.arange(45.0).view(5, 9), "pos": torch.arange(15.0).view(5, 3),
-        "batch": torch.tensor([0, 0, 1, 1, 1]), "y": torch.zeros(2),
+        "batch": torch.tensor([0, 0, 1, 1, 1]), "table": torch.zeros(2, 3), "y": torch.zeros(2),
     }  # fmt: skip
-    schema = learn(batch, {"graph": Modality("x", companions=("pos",), lengths="batch")})
+    schema = learn(batch, {"graph": Modality("x", companions=("pos",), lengths="batch"), "table": "table"})
     assert schema.size(schema.leaves(batch)) == 2
 
 
