@@ -16,7 +16,8 @@ from mviz_lightning.engine.devices import device_of, is_sharded
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import free_gpu_memory, ran_out
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.model_outputs import require_a_row_each, scores
+from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
 from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
@@ -59,6 +60,7 @@ class Evaluator:
             these ``(B, B)`` scores; ``predict`` returns their diagonal. None for any other model.
         head: The operation that turns the logits that ``predict`` returns into the model's probabilities; None if the
             model returns logits or values.
+        reader: Turns what ``predict`` returned for some rows into one vector a row.
         rows: Number of distinct rows evaluated so far.
     """
 
@@ -70,6 +72,7 @@ class Evaluator:
     reuse: bool = True
     all_pairs: Predict | None = None
     head: Head | None = None
+    reader: OutputReader = ROW_READER
     rows: int = 0
     _plan: Plan | None = None
     _planned_for: bool | None = None
@@ -286,9 +289,6 @@ class Evaluator:
 
     def _forward(self, probe: Probe, query: Query, needed: Container[str] | None = None) -> Tensor:
         """Return ``(R, C)``; a single row is evaluated twice."""
-        rows, sources = len(query), at_least_two(query.sources)
-        masks = {name: at_least_two(kept) for name, kept in query.masks.items()}
-        batch = probe.batch(sources, masks, self.device, needed)
-        outputs = scores(self.predict(self.module, batch))
-        require_a_row_each(outputs, len(sources))
-        return outputs[:rows].detach()
+        given = query.doubled()
+        batch = probe.batch(given.sources, given.masks, self.device, needed)
+        return self.reader(self.predict(self.module, batch), given)[: len(query)].detach()
