@@ -43,6 +43,12 @@ class Query:
         """Return the query itself; a single row twice: a model that squeezes would lose its batch dimension."""
         return self if len(self) > 1 else self[torch.zeros(2, dtype=torch.long)]
 
+    def equals(self, other: "Query") -> bool:
+        """Tell whether these are the same rows in the same order."""
+        own, others = self.columns, other.columns
+        same = len(self) == len(other) and len(own) == len(others) and self.masks.keys() == other.masks.keys()
+        return same and all(map(torch.equal, own, others))
+
     @property
     def columns(self) -> list[Tensor]:
         """Columns of ``(R,)`` integers; two rows that are equal in all columns are the same row."""
