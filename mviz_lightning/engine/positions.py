@@ -11,6 +11,9 @@ from mviz_lightning.batch.rows import plain_tensors
 from mviz_lightning.engine.model_outputs import locate_scores, require_a_row_each
 from mviz_lightning.engine.query import Query
 
+TRIED_POSITIONS = 64
+"""Largest number of positions on which outputs are tried and compared: whole maps of 16 rows would take memory."""
+
 
 @dataclass(frozen=True)
 class PositionAxes:
@@ -51,11 +54,8 @@ class PositionAxes:
         """Return ``(R, L, C)``: the outputs at all positions."""
         return self.last(outputs).flatten(1, -2)
 
-    def __str__(self) -> str:
-        return "a map or sequence of outputs"
 
-
-def map_of(outputs: Any, axes: PositionAxes, rows: int) -> Tensor:
+def map_of(outputs: Any, rows: int) -> Tensor:
     """Return the scores of any shape in what a model returned for some rows.
 
     Raises:
@@ -70,6 +70,28 @@ def even_places(count: int, most: int) -> Tensor:
     """Return up to ``most`` numbers of ``count`` positions, at equal distances."""
     number = max(1, min(count, most))
     return ((torch.arange(number) + 0.5) * count / number).long()
+
+
+@dataclass(frozen=True)
+class EvenReader:
+    """Reads outputs at positions that lie at equal distances: those of any examples, whose labels are not known.
+
+    Attributes:
+        axes: Where positions and classes lie.
+        most: Largest number of positions.
+    """
+
+    axes: PositionAxes
+    most: int = TRIED_POSITIONS
+
+    def __call__(self, outputs: Any, rows: Query) -> Tensor:
+        """Return ``(R, P * C)``, position by position."""
+        return self.of(map_of(outputs, len(rows))).flatten(1)
+
+    def of(self, outputs: Tensor) -> Tensor:
+        """Return ``(R, P, C)`` of scores ``(R, ...)``."""
+        places = even_places(math.prod(self.axes.lattice(tuple(outputs.shape))), self.most)
+        return self.axes.take(outputs, places.expand(len(outputs), -1))
 
 
 @dataclass(frozen=True)
@@ -88,7 +110,7 @@ class SampleReader:
 
     def __call__(self, outputs: Any, rows: Query) -> Tensor:
         """Return ``(R, P * C)``, position by position."""
-        found = map_of(outputs, self.axes, len(rows))
+        found = map_of(outputs, len(rows))
         return self.axes.take(found, self.places[examples_read(rows, self.carrier)]).flatten(1)
 
 
@@ -104,15 +126,10 @@ class WholeReader:
 
     def __call__(self, outputs: Any, rows: Query) -> Tensor:
         """Return ``(R, L * C)``."""
-        return self.axes.whole(map_of(outputs, self.axes, len(rows))).flatten(1)
+        return self.axes.whole(map_of(outputs, len(rows))).flatten(1)
 
 
 def examples_read(rows: Query, carrier: int) -> Tensor:
     """Return ``(R,)``: the example whose positions each row reads."""
     own = rows.sources[:, carrier]
     return own if rows.read is None else rows.read.where(rows.read >= 0, own)
-
-
-def position_count(lattice: tuple[int, ...]) -> int:
-    """Return the number of positions of a lattice."""
-    return math.prod(lattice)

@@ -1,19 +1,17 @@
 """Scores of many positions an example: which tensors on the way to a loss hold them, and a few of their values."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mviz_lightning.engine.positions import PositionAxes, even_places, position_count
+from mviz_lightning.engine.positions import EvenReader, PositionAxes
 from mviz_lightning.observation.class_axis import class_axes
 from mviz_lightning.observation.events import OBSERVED_ROWS, Event, Link
 from mviz_lightning.observation.provenance import Computed, Node
 from mviz_lightning.observation.step_record import StepRecord
-
-OBSERVED_POSITIONS = 64
-"""Largest number of positions of an example whose scores are kept: whole maps of 16 rows would take memory."""
 
 
 def with_positions(event: Event, scores: Sequence[Tensor], targets: Sequence[Tensor], record: StepRecord) -> Event:
@@ -39,7 +37,7 @@ def with_positions(event: Event, scores: Sequence[Tensor], targets: Sequence[Ten
         for link, tensor, one in zip(event.scores, scores, found, strict=True)
     )
     target = tuple(
-        _sampled(link, tensor, _axes_of_target(tuple(tensor.shape), axes, position_count(lattice)))
+        _sampled(link, tensor, _axes_of_target(tuple(tensor.shape), axes, math.prod(lattice)))
         if tensor.dim() > 1 and len(tensor) == record.count
         else link
         for link, tensor in zip(event.target, targets, strict=True)
@@ -55,7 +53,7 @@ def _images(record: StepRecord) -> list[tuple[int, ...]]:
 
 def _axes_of_target(shape: tuple[int, ...], scores: PositionAxes, count: int) -> PositionAxes:
     """Return where the positions lie in a target: it has classes only where it has one value for each of them."""
-    whole = position_count(shape[1:])
+    whole = math.prod(shape[1:])
     several = scores.classes is not None and len(shape) > scores.classes and whole != count
     return PositionAxes(scores.classes if several else None)
 
@@ -69,9 +67,7 @@ def _masked_values(
     if not (picked or padded) or any(found):
         return found
     shapes = {label.shape for label in labels}
-    return [
-        PositionAxes(None) if len(link.node.shape) == 2 and link.node.shape in shapes else None for link in links
-    ]
+    return [PositionAxes(None) if len(link.node.shape) == 2 and link.node.shape in shapes else None for link in links]
 
 
 def _picks_entries(node: Node) -> bool:
@@ -84,18 +80,20 @@ def _picks_entries(node: Node) -> bool:
 def _padding_masks(record: StepRecord) -> set[tuple[int, ...]]:
     """Return the shapes of the masks of modalities."""
     masks = {one.mask_leaf for one in record.schema.modalities.values()} - {None}
-    return {
-        shape for keys, shape in record.shapes.items() for path in masks if record.schema.holds(path, keys)
-    }
+    return {shape for keys, shape in record.shapes.items() for path in masks if record.schema.holds(path, keys)}
 
 
 def _sampled(link: Link, tensor: Tensor, axes: PositionAxes) -> Link:
     """Return a link with the values of a few positions of the first rows, ``(R * P, C)``; of one value, ``(R * P,)``."""
-    places = even_places(position_count(axes.lattice(tuple(tensor.shape))), OBSERVED_POSITIONS)
-    rows = tensor.detach()[:OBSERVED_ROWS]
     with torch.inference_mode(False), torch.no_grad():
-        found = axes.take(rows, places.expand(len(rows), -1)).flatten(0, 1).clone()
-    return replace(link, rows=found.squeeze(1) if axes.classes is None else found, readings=(), axes=axes)
+        found = few_positions(tensor.detach()[:OBSERVED_ROWS], axes).clone()
+    return replace(link, rows=found, readings=(), axes=axes)
+
+
+def few_positions(tensor: Tensor, axes: PositionAxes) -> Tensor:
+    """Return ``(R * P, C)``, or ``(R * P,)`` without classes: a tensor at a few positions."""
+    found = EvenReader(axes).of(tensor).flatten(0, 1)
+    return found.squeeze(1) if axes.classes is None else found
 
 
 def _unstacked(links: Sequence[Link]) -> tuple[Link, ...]:

@@ -9,6 +9,8 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.dry_run_checks import check_independence
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.output_reader import ROW_READER
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional import Task
@@ -86,9 +88,15 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         return None
     try:
         rows = Query.aligned(torch.arange(examples.size), len(examples.schema.names))
-        found = replace(evaluator, predict=observed.way.call.predict, head=None).plain(examples, rows)
-        own = _replayed(observed, evaluator, examples, rows) if own is None else own
-        return Agreement.of(own, found, task)
+        axes = observed.head.axes
+        reader = ROW_READER if axes is None else EvenReader(axes)
+        called = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader)
+        found = called.plain(examples, rows)
+        own = _replayed(observed, called, examples, rows) if own is None else own
+        by_class = (
+            found if axes is None else found.view(-1, axes.outputs(observed.head.root.shape)) for found in (own, found)
+        )
+        return replace(Agreement.of(*by_class, task), rows=len(rows))
     except Exception:  # a step that cannot be replayed tells nothing
         return None
 
@@ -97,7 +105,7 @@ def _replayed(observed: ObservedModel, evaluator: Evaluator, examples: Probe, ro
     replayed = ReplayedStep.of(observed.head, examples.schema, observed.step)
     with evaluator.precision():
         found, _ = replayed(evaluator.module, examples.batch(rows.sources, {}, evaluator.device))
-    return found if found.dim() == 2 else found.unsqueeze(1)
+        return evaluator.reader(found, rows)
 
 
 def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:

@@ -78,6 +78,7 @@ class SessionConfig:
     by_class: bool = False
     subgroups: str | None = None
     absence: bool = False
+    positions: int = 64
     heads: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
