@@ -17,8 +17,8 @@ class PositionLabels:
     """Labels of all positions of some examples, in the smallest type that holds them.
 
     Attributes:
-        labels: ``(N, L)`` classes or values of the L positions, or ``(N, L, C)`` labels; -100, or NaN in values, marks a
-            position without a label.
+        labels: ``(N, L)`` classes or values of the L positions, or ``(N, L, C)`` labels; -100, or NaN in values, marks
+            a position without a label.
         lattice: Sizes of the axes of positions: ``(H, W)`` or ``(T,)``.
         outputs: Number of outputs of a position, C.
         carrier: Column of the modality whose example a row's positions belong to, such as the text of its tokens; None

@@ -48,7 +48,8 @@ class PositionAxes:
         found = self.last(outputs)
         rows = torch.arange(len(found), device=found.device).unsqueeze(1)
         index = torch.unravel_index(places.to(found.device), found.shape[1:-1])
-        return found[rows, *index]
+        at: Tensor = found[(rows, *index)]
+        return at
 
     def whole(self, outputs: Tensor) -> Tensor:
         """Return ``(R, L, C)``: the outputs at all positions."""

@@ -292,6 +292,7 @@ class DecomposedCall:
     reading: Reading
 
     def __call__(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return ``(R, C)``."""
         return self.of(scores(self.predict(module, batch)))
 
     def of(self, outputs: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def slot_places(known: Tensor, count: int, generator: torch.Generator) -> Tensor
     """
     lengths = known.sum(1)
     ranks = _systematic(lengths.clamp(min=1), count, generator)
-    order = (~known).to(torch.uint8).argsort(1, stable=True)
+    order = (~known).to(torch.uint8).argsort(dim=1, stable=True)
     return order.gather(1, ranks)
 
 

@@ -1,4 +1,4 @@
-"""Which axis of scores holds the classes, where an example has scores at many positions: followed back from the loss."""
+"""Which axis of scores holds the classes where an example has many positions: followed back from the loss."""
 
 from collections.abc import Sequence
 

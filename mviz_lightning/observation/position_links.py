@@ -84,7 +84,7 @@ def _padding_masks(record: StepRecord) -> set[tuple[int, ...]]:
 
 
 def _sampled(link: Link, tensor: Tensor, axes: PositionAxes) -> Link:
-    """Return a link with the values of a few positions of the first rows, ``(R * P, C)``; of one value, ``(R * P,)``."""
+    """Return a link with the values of the first rows at a few positions, ``(R * P, C)`` or ``(R * P,)``."""
     with torch.inference_mode(False), torch.no_grad():
         found = few_positions(tensor.detach()[:OBSERVED_ROWS], axes).clone()
     return replace(link, rows=found, readings=(), axes=axes)

@@ -72,9 +72,8 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
     call, compute = recipe.call, averaged(recipe, head.views)
     if call is None:
         text = Speller(record.code).tensor(head.root)
-        return Way(
-            "call", ModelCall(text, scores_by(compute), observed=True), views=head.views, axes=head.axes, recipe=recipe
-        )
+        alone = ModelCall(text, scores_by(compute), observed=True)
+        return Way("call", alone, views=head.views, axes=head.axes, recipe=recipe)
     keys = next(keys for found, keys in head.root.results if found is call)
     name: WayName = "forward" if call.name == "" else "call"
     watched = None if call.direct else call.name

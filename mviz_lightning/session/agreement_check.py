@@ -93,10 +93,10 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         called = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader)
         found = called.plain(examples, rows)
         own = _replayed(observed, called, examples, rows) if own is None else own
-        by_class = (
-            found if axes is None else found.view(-1, axes.outputs(observed.head.root.shape)) for found in (own, found)
-        )
-        return replace(Agreement.of(*by_class, task), rows=len(rows))
+        if axes is not None:
+            outputs = axes.outputs(observed.head.root.shape)
+            own, found = own.view(-1, outputs), found.view(-1, outputs)
+        return replace(Agreement.of(own, found, task), rows=len(rows))
     except Exception:  # a step that cannot be replayed tells nothing
         return None
 

@@ -106,9 +106,8 @@ class Session(LabelledSession):
             metrics = shares.metrics(probe, outputs, groups, self._reading.left_out, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
-        values = self._with_whole_score(shares.explain(metrics), settled, groups) | (
-            {} if agreement is None else {"agreement": agreement.predictions}
-        )
+        values = self._with_whole_score(shares.explain(metrics), settled, groups)
+        values |= {} if agreement is None else {"agreement": agreement.predictions}
         values |= self._within_subsets(outputs, len(groups))
         floor = self._reading.floor(single, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
@@ -138,9 +137,8 @@ class Session(LabelledSession):
             return {}, 0
         (probe, shares, tried), pool = self._read(), self._ready()[0].pool
         try:
-            further = further_examples(
-                probe, shares.target_of_examples(probe), pool, shares.task, self.config.left(spent)
-            )
+            target, left = shares.target_of_examples(probe), self.config.left(spent)
+            further = further_examples(probe, target, pool, shares.task, left)
             found = reference_outputs(probe, own, further, tried.evaluator, self.ranks, shares.task)
             with self.ranks.raise_on_all_ranks():
                 evidence = shares.evidence(probe, found.examples, found.outputs)
