@@ -129,7 +129,11 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
     """
     refuse_inference_tensors(evaluator.module)
     points = Points.of(derivative)
-    evaluator.count_rows(len(points))
+    evaluator.count_rows(len(points) * evaluator.draws)
+    return evaluator.averaged(lambda: _derived(evaluator, probe, derivative, points))
+
+
+def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative, points: Points) -> Tensor:
     with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
         input_point = input_point_of(evaluator, probe, derivative.rows, derivative.modality)
         derivation = _Derivation(evaluator, probe, input_point)

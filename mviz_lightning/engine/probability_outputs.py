@@ -24,6 +24,7 @@ from mviz_lightning.engine.output_range import RangeMode
 from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.shape_buckets import alike
+from mviz_lightning.engine.shared_noise import SharedNoise
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
     Head,
@@ -249,10 +250,16 @@ def without_logits(evaluator: Evaluator) -> Evaluator:
         evaluator: An evaluator, perhaps of :func:`with_decomposed`.
     """
     plain = {name: getattr(evaluator, name) for name in ("predict", "all_pairs")}
-    plain = {name: call.predict if isinstance(call, DecomposedCall) else call for name, call in plain.items()}
+    plain = {name: _undecomposed(call) for name, call in plain.items()}
     inner = evaluator.reader
     reader = inner.reader if isinstance(inner, DecomposedReader) else inner
     return replace(evaluator, head=None, reader=reader, **plain)
+
+
+def _undecomposed(call: Any) -> Any:
+    if isinstance(call, SharedNoise):
+        return replace(call, predict=_undecomposed(call.predict))
+    return call.predict if isinstance(call, DecomposedCall) else call
 
 
 def called_by(evaluator: Evaluator, predict: Predict) -> Evaluator:

@@ -41,7 +41,11 @@ def second_derivatives(evaluator: Evaluator, probe: Probe, derivative: Derivativ
         RuntimeError: No gradient reaches one of the two, or the model has no second derivative.
     """
     refuse_inference_tensors(evaluator.module)
-    evaluator.count_rows(len(derivative.rows) * derivative.steps)
+    evaluator.count_rows(len(derivative.rows) * derivative.steps * evaluator.draws)
+    return evaluator.averaged(lambda: _derived(evaluator, probe, derivative))
+
+
+def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor:
     with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
         names = (derivative.modality, derivative.against)
         points = [input_point_of(evaluator, probe, derivative.rows, name) for name in names]
