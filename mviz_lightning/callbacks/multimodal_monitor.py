@@ -104,6 +104,11 @@ class MultimodalMonitor(Remembering):
             own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
         absence: Whether the scores without each modality are measured, where the model accepts its absence:
             ``score_without/<m>``, and a table by pattern of presence. Each pattern takes ``num_examples`` rows.
+        positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
+            ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
+        region: Of which positions single predictions are explained: a class (index or name), a position
+            ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
+            to a mask. By default the most frequent class of the example that is not the most frequent of all.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -151,6 +156,8 @@ class MultimodalMonitor(Remembering):
         on_disagreement: Literal["withhold", "log"] = "withhold",
         measures: Sequence[str] = (),
         absence: bool = False,
+        positions: int = 64,
+        region: Any = None,
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -174,6 +181,8 @@ class MultimodalMonitor(Remembering):
             on_disagreement=on_disagreement,
             measures=measures,
             absence=absence,
+            positions=positions,
+            region=region,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()

@@ -28,7 +28,7 @@ class EMAPGap(Metric):
         group_size: Examples recombined with one another.
         pairs: As for ``ContributionShares``, whose rows these are.
         positions: Number of positions of an example, P, if outputs are ``(G, T, P * C)`` of positions, one after
-            another, and targets ``(G, g, P, ...)``.
+            another, and targets ``(G, g * P, ...)``.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
     """
@@ -64,7 +64,7 @@ class EMAPGap(Metric):
         parts = additive_parts(folded, self._design, self.task).unflatten(0, (len(outputs), self.positions))
         # The positions of a group's examples stay in their group: intervals leave out whole groups.
         self.parts.append(parts.permute(0, 2, 3, 1, 4).flatten(2, 3))
-        self.target.append(target.flatten(1, 2) if self.positions > 1 else target)
+        self.target.append(target)
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``score``, ``emap_score``, ``emap_gap`` and, where two groups have labels, its interval."""

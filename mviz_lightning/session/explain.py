@@ -150,6 +150,8 @@ def explain(
     seed: int = 0,
     measures: Sequence[str] = (),
     absence: bool = False,
+    positions: int = 64,
+    region: Any = None,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -185,6 +187,11 @@ def explain(
         seed: Seed of all random draws.
         measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
         absence: Whether the scores without each modality are measured too, where the model accepts its absence.
+        positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
+            ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
+        region: Of which positions single predictions are explained: a class (index or name), a position
+            ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
+            to a mask. By default the most frequent class of the example that is not the most frequent of all.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -220,6 +227,8 @@ def explain(
         seed=seed,
         measures=measures,
         absence=absence,
+        positions=positions,
+        region=region,
     )
     session = Session(config)
     try:

@@ -104,7 +104,7 @@ class PositionShares(Shares):
         self._require_predictions(score, target.flatten(0, 2))
         labels, given = target.to(by_group.device), {"task": self.task, "score": score, "sync_on_compute": sync}
         gap = EMAPGap(self.modalities, positions=self.positions, **given, **self._plan).to(by_group.device)
-        gap.update(by_group, labels)
+        gap.update(by_group, labels.flatten(1, 2))
         lost = PerceptualScore(self.modalities, **given, **self._plan).to(by_group.device)
         lost.update(self._folded(by_group), labels.transpose(1, 2).flatten(0, 1))
         return [gap, lost]
