@@ -10,7 +10,6 @@ from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.figure import share_curves
 from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
@@ -59,8 +58,7 @@ class Reporter:
 
     def illustrate(self, session: Session, *, show_inputs: bool) -> None:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
-        labels = Labels(session.task, session.config.class_names)
-        drawing = DrawingContext(session.modality_types, labels, show_inputs, session.unmasked)
+        drawing = session.drawing(show_inputs=show_inputs)
         self.drawing = self.drawing if drawing == self.drawing else drawing
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:

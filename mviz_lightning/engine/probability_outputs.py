@@ -286,8 +286,11 @@ class DecomposedReader:
 
     def __call__(self, outputs: Any, rows: Query) -> Tensor:
         """Return ``(R, P * C)``."""
-        found = self.reader(outputs, rows).unflatten(-1, (-1, self.outputs))
-        return decomposed(found, self.task, self.reading).flatten(1)
+        return self.of(self.reader(outputs, rows).unflatten(-1, (-1, self.outputs))).flatten(1)
+
+    def of(self, outputs: Tensor) -> Tensor:
+        """Return what is decomposed in place of ``(..., C)`` outputs."""
+        return decomposed(outputs, self.task, self.reading)
 
 
 @dataclass(frozen=True)

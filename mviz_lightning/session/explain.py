@@ -19,7 +19,6 @@ from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import StepFunction
-from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.comparison import ShareComparison
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.remarks import write_log
@@ -258,7 +257,7 @@ def _report(session: Session) -> ShareReport:
         found.advice,
         found.patterns,
         runs,
-        DrawingContext(session.modality_types, Labels(session.task, config.class_names), unmasked=session.unmasked),
+        session.drawing(),
     )
 
 

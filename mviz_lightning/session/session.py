@@ -9,19 +9,24 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.batch.explained_regions import ExplainedRegions
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
+from mviz_lightning.engine.row_independence import evaluate_aligned
 from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
+from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.labelled_session import LabelledSession
@@ -63,9 +68,11 @@ class Session(LabelledSession):
 
     Attributes:
         modality_types: Modality -> how it is segmented and drawn; empty until examples are explained.
+        maps: The regions that are explained; None until then, and where outputs have no positions.
     """
 
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
+    maps: ExplainedMaps | None = None
     _trained_check: TrainedCheck = field(init=False)
     _own: Tensor | None = None
     _runner: Runner | None = None
@@ -205,6 +212,12 @@ class Session(LabelledSession):
         if model.observed is not None:
             self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
 
+    def drawing(self, *, show_inputs: bool = True) -> DrawingContext:
+        """Return what pictures of the last explanations are drawn with."""
+        regions = None if self.maps is None else self.maps.regions
+        labels = Labels(self.task, self.config.class_names, None if regions is None else regions.words)
+        return DrawingContext(self.modality_types, labels, show_inputs, self.unmasked, regions)
+
     @property
     def unmasked(self) -> Mapping[str, Sequence[str]]:
         """Modality -> its leaves that are never masked although they change the outputs."""
@@ -234,9 +247,33 @@ class Session(LabelledSession):
             self._runner = methods  # on all processes or on none
         self._runner = self._runner.on(self._ready()[0].probe)
         with random_states():  # a method of the user's own may draw random numbers
-            explained = self._runner.run(method, self._own, self.config.left(spent), moment)
+            explained = self._runner.run(method, self._selected_by(self._runner), self.config.left(spent), moment)
         self.remarks.note(*explained.notes)
         return replace(explained, seconds=time.perf_counter() - started)
+
+    def _selected_by(self, runner: Runner) -> Tensor | None:
+        """Return ``(K, C)`` outputs of this process's real examples, by which some are selected: those of regions."""
+        maps = runner.probe_context.maps
+        if maps is None or self._own is None:
+            return self._own
+        examples = self.ranks.share(runner.probe_context.probe.groups).flatten()
+        with self.ranks.raise_on_all_ranks():
+            found = evaluate_aligned(runner.evaluators.evaluator, runner.probe_context.probe, examples)
+            return levelled(found, runner.probe_context.task)
+
+    def _explained_maps(self) -> ExplainedMaps | None:
+        """Return the regions that are explained; None where outputs have no positions.
+
+        Raises:
+            ConfigurationError: ``region=`` names none.
+        """
+        probe, shares, tried = self._read()
+        if tried.axes is None or probe.by_position is None:
+            return None
+        names = self.config.class_names or ()
+        return ExplainedMaps(
+            tried.axes, ExplainedRegions.of(probe.by_position, self.config.region, shares.task, list(names))
+        )
 
     def _prepared(self) -> Runner:
         probe, shares, tried = self._read()
@@ -246,10 +283,12 @@ class Session(LabelledSession):
             probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
         )
         scale = shares.scale(probe, tried.outputs)
-        masked = self._reading.left_out
-        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked)
-        self._past = self._past if collected.restored else ExplainerState()
-        return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
+        masked, maps = self._reading.left_out, self._explained_maps()
+        evaluator = tried.evaluator if maps is None else maps.region_evaluator(tried.evaluator)
+        cut = cut if maps is None else replace(cut, labels=maps.regions.target)
+        given = cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked, maps
+        self._past, self.maps = self._past if collected.restored else ExplainerState(), maps
+        return Runner(ProbeContext(*given), evaluator, self.ranks, tried.outputs, config.pin, self._past)
 
     def state(self, limit: int) -> dict[str, Any]:
         """Return the probe and what methods remember in plain types, for checkpoints.

@@ -51,9 +51,7 @@ def loader(batch: dict[str, Tensor], size: int = 32) -> list[dict[str, Tensor]]:
     return [{name: leaf[start : start + size] for name, leaf in batch.items()} for start in range(0, count, size)]
 
 
-def slow_components(
-    outputs: Tensor, groups: Sequence[Sequence[int]], known: Tensor
-) -> tuple[Tensor, Tensor]:
+def slow_components(outputs: Tensor, groups: Sequence[Sequence[int]], known: Tensor) -> tuple[Tensor, Tensor]:
     """Return variance and the total effects, averaged over all labelled positions of all groups, by plain loops.
 
     Args:
