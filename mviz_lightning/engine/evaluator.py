@@ -13,6 +13,7 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.chunks import InChunks, at_least_two
 from mviz_lightning.engine.devices import device_of, is_sharded
+from mviz_lightning.engine.draws import InDraws
 from mviz_lightning.engine.generators import Generators
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import ran_out
@@ -43,7 +44,7 @@ ContextFactory: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass
-class Evaluator(InChunks):
+class Evaluator(InChunks, InDraws):
     """Evaluate the model on the rows of queries.
 
     Rows are evaluated in chunks. Submodules that depend on one modality alone run once for every distinct input of this
@@ -103,18 +104,6 @@ class Evaluator(InChunks):
     def count_rows(self, count: int) -> None:
         """Add rows to the number of those evaluated so far."""
         self.rows += count * self.draws
-
-    def averaged(self, evaluate: Callable[[], Tensor]) -> Tensor:
-        """Return the mean of what a function returns for each draw; it evaluates rows with :attr:`seed`."""
-        first = self.seed
-        try:
-            total = evaluate()
-            for draw in range(1, self.draws):
-                self.seed = first + draw
-                total = total + evaluate()
-        finally:
-            self.seed = first
-        return total if self.draws == 1 else total / self.draws
 
     @property
     def noisy(self) -> bool:
@@ -287,6 +276,10 @@ class Evaluator(InChunks):
         self._plan, self._planned_for = None, None
         self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
+
+    def stop_reuse(self) -> None:
+        """Evaluate every row plainly from now on."""
+        self.reuse = False
 
     def give_up(self, plan: Plan | None, error: Exception) -> None:
         """Evaluate every row plainly from now on, and warn with the reason."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.agreement import COMPARED_DRAWS
 from mviz_lightning.engine.dry_run_checks import check_independence
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
@@ -86,9 +87,13 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         return None
     try:
         rows = Query.aligned(torch.arange(examples.size), len(examples.schema.names))
-        found = replace(evaluator, predict=observed.way.call.predict, head=None).plain(examples, rows)
+        once = replace(evaluator, predict=observed.way.call.predict, head=None, draws=1)
+        found = once.plain(examples, rows)
         own = _replayed(observed, evaluator, examples, rows) if own is None else own
-        return Agreement.of(own, found, task)
+        if not once.noisy:
+            return Agreement.of(own, found, task)
+        draws = once.each_draw(COMPARED_DRAWS, lambda: once.plain(examples, rows))
+        return Agreement.with_noise(own, torch.stack(list(draws)), task)
     except Exception:  # a step that cannot be replayed tells nothing
         return None
 
@@ -124,7 +129,8 @@ def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:
 def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
     """Return an evaluator of the same model that is called in another way; what was planned for reuse is forgotten."""
     module: nn.Module = evaluator.module
-    made = Evaluator(module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse)
+    given = module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse
+    made = Evaluator(*given, draws=evaluator.draws)
     made.count_rows(evaluator.rows)
     return made
 

@@ -195,7 +195,8 @@ class DryRun:
         """Return the call that works, and the evaluator that makes it."""
         config = self.config
         call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
-        evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
+        given = module, call.predict, config.chunk_size, precision, config.seed, config.reuse
+        evaluator = Evaluator(*given, draws=config.draws)
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
         if pairs is None:
             return call, evaluator
