@@ -1,10 +1,10 @@
 """Evaluate queries with the user's model, in chunks that fit into memory, and reuse encodings where that is exact."""
 
-from collections.abc import Callable, Container, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Container, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +13,17 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.chunks import InChunks, at_least_two
 from mviz_lightning.engine.devices import device_of, is_sharded
-from mviz_lightning.engine.draws import InDraws
-from mviz_lightning.engine.generators import Generators
-from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.draws import ContextFactory, InDraws
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.model_outputs import require_a_row_each, scores
+from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
 from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
 from mviz_lightning.engine.replay_failures import RETRIES, dropped_with, failed_modules, warn_of_failure
 from mviz_lightning.engine.reuse_plan import Plan, find_plan
 from mviz_lightning.engine.row_runs import RowRun, row_runs
-from mviz_lightning.engine.shared_noise import SharedNoise, shares_noise
 from mviz_lightning.functional.outputs import Head
 
 T = TypeVar("T")
@@ -38,9 +36,6 @@ FEWEST_ROWS = 16
 
 LARGEST_SCALE = 4
 """Largest number of rows of a forward with replayed encodings, as a multiple of the chunk size."""
-
-ContextFactory: TypeAlias = Callable[[], AbstractContextManager[object]]
-"""Makes the context under which the model is called, autocast for example."""
 
 
 @dataclass
@@ -62,6 +57,7 @@ class Evaluator(InChunks, InDraws):
             these ``(B, B)`` scores; ``predict`` returns their diagonal. None for any other model.
         head: The operation that turns the logits that ``predict`` returns into the model's probabilities; None if the
             model returns logits or values.
+        reader: Turns what ``predict`` returned for some rows into one vector a row.
         draws: Number of seeds over which the outputs are averaged.
         rows: Number of distinct rows evaluated so far; each draw counts.
     """
@@ -74,6 +70,7 @@ class Evaluator(InChunks, InDraws):
     reuse: bool = True
     all_pairs: Predict | None = None
     head: Head | None = None
+    reader: OutputReader = ROW_READER
     draws: int = 1
     rows: int = 0
     _plan: Plan | None = None
@@ -96,19 +93,18 @@ class Evaluator(InChunks, InDraws):
             RuntimeError: Memory ran out with the smallest chunk.
         """
         distinct, responses = join(queries)
-        self.count_rows(len(distinct) * self.draws)
         padded = torch.arange(max(at_least, len(distinct))).clamp(max=len(distinct) - 1)
-        outputs = self.averaged(lambda: self._evaluate(probe, distinct[padded]))
+        outputs = self._counted(probe, distinct[padded], len(distinct))
         return [outputs[response.to(outputs.device)] for response in responses]
 
-    def count_rows(self, count: int) -> None:
-        """Add rows to the number of those evaluated so far."""
-        self.rows += count * self.draws
+    def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
+        """Return the outputs of distinct rows, of which ``count`` are no repetitions."""
+        self.count_rows(count)
+        return self.averaged(lambda: self.distinct(probe, query))
 
-    @property
-    def noisy(self) -> bool:
-        """Whether the model was seen to draw random numbers; then all rows of a forward get the same."""
-        return shares_noise(self.predict)
+    def count_rows(self, count: int) -> None:
+        """Add rows to the number of those evaluated so far; each draw counts."""
+        self.rows += count * self.draws
 
     @property
     def device(self) -> torch.device:
@@ -122,36 +118,11 @@ class Evaluator(InChunks, InDraws):
 
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return ``(R, C)`` outputs of all rows, evaluated without reuse; repeated rows are evaluated again."""
-        return self.averaged(lambda: self.evaluated(probe, lambda: self._plain(probe, query)))
+        return self.averaged(lambda: self.plain_draw(probe, query))
 
-    def evaluated(self, probe: Probe, evaluate: Callable[[], T]) -> T:
-        """Return what a function returns that runs the model, isolated.
-
-        If the model draws random numbers in it, the function is called again: all rows of a forward then get the same
-        noise, from now on.
-        """
-        with isolated(self.module, seed=self.seed) as generators, self.precision():
-            try:
-                found = evaluate()
-            except Exception:
-                if not self._shares_noise(generators, probe):
-                    raise
-            else:
-                if not self._shares_noise(generators, probe):
-                    return found
-            return evaluate()
-
-    def _shares_noise(self, generators: Generators, probe: Probe) -> bool:
-        """Share the noise from now on, if random numbers were drawn without; return whether that is so."""
-        if not generators.moved or isinstance(self.predict, SharedNoise):
-            return False
-        given = self.module, probe, self.device
-        self.predict = SharedNoise.of(self.predict, *given)
-        if self.all_pairs and not shares_noise(self.all_pairs):
-            self.all_pairs = SharedNoise.of(self.all_pairs, *given)
-        self._plan, self._planned_for = None, None
-        generators.reset()
-        return True
+    def plain_draw(self, probe: Probe, query: Query) -> Tensor:
+        """Return :meth:`plain` outputs of one draw alone."""
+        return self.evaluated(probe, lambda: self._plain(probe, query))
 
     def _plain(self, probe: Probe, query: Query) -> Tensor:
         shapes = probe.shapes_of(query.sources)
@@ -163,8 +134,8 @@ class Evaluator(InChunks, InDraws):
         row = 0.0 if self._plan is None or self.device.type != "cpu" else self._plan.row_bytes
         return max(FEWEST_ROWS, int(CPU_CACHE / row)) if row else self.chunk_size
 
-    def _evaluate(self, probe: Probe, query: Query) -> Tensor:
-        """Evaluate rows with reuse where that is exact, else plainly."""
+    def distinct(self, probe: Probe, query: Query) -> Tensor:
+        """Return outputs of distinct rows, evaluated with reuse where that is exact, else plainly."""
         outputs, failure = self._attempt(probe, query)
         for _ in range(RETRIES):
             if failure is None or self._plan is None:
@@ -172,7 +143,7 @@ class Evaluator(InChunks, InDraws):
             self._drop(failed_modules(self, self._plan, probe, query, failure), failure)
             outputs, failure = self._attempt(probe, query)
         if failure is not None:
-            outputs = self.plain(probe, query)  # if the model itself fails, it fails here too, with its own error
+            outputs = self.plain_draw(probe, query)  # if the model itself fails, it fails here too, with its own error
             self.give_up(self._plan, failure)
         return outputs
 
@@ -273,9 +244,13 @@ class Evaluator(InChunks, InDraws):
 
     def _drop(self, modules: Sequence[str], error: Exception) -> None:
         """Replay these modules no longer, and warn with the reason; what else can be replayed is searched anew."""
-        self._plan, self._planned_for = None, None
+        self.forget_plan()
         self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
+
+    def forget_plan(self) -> None:
+        """Search anew for what can be replayed."""
+        self._plan, self._planned_for = None, None
 
     def stop_reuse(self) -> None:
         """Evaluate every row plainly from now on."""
@@ -289,9 +264,6 @@ class Evaluator(InChunks, InDraws):
 
     def _forward(self, probe: Probe, query: Query, needed: Container[str] | None = None) -> Tensor:
         """Return ``(R, C)``; a single row is evaluated twice."""
-        rows, sources = len(query), at_least_two(query.sources)
-        masks = {name: at_least_two(kept) for name, kept in query.masks.items()}
-        batch = probe.batch(sources, masks, self.device, needed)
-        outputs = scores(self.predict(self.module, batch))
-        require_a_row_each(outputs, len(sources))
-        return outputs[:rows].detach()
+        given = query.doubled()
+        batch = probe.batch(given.sources, given.masks, self.device, needed)
+        return self.reader(self.predict(self.module, batch), given)[: len(query)].detach()

@@ -130,9 +130,7 @@ def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
     """Return an evaluator of the same model that is called in another way; what was planned for reuse is forgotten."""
     module: nn.Module = evaluator.module
     given = module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse
-    made = Evaluator(*given, draws=evaluator.draws)
-    made.count_rows(evaluator.rows)
-    return made
+    return Evaluator(*given, draws=evaluator.draws, rows=evaluator.rows)
 
 
 def _part(probe: Probe, count: int) -> Probe:

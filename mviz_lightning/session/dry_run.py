@@ -11,7 +11,8 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.devices import device_of
-from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
+from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
