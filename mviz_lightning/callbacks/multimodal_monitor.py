@@ -109,6 +109,8 @@ class MultimodalMonitor(Remembering):
         region: Of which positions single predictions are explained: a class (index or name), a position
             ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
             to a mask. By default the most frequent class of the example that is not the most frequent of all.
+        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -158,6 +160,7 @@ class MultimodalMonitor(Remembering):
         absence: bool = False,
         positions: int = 64,
         region: Any = None,
+        draws: int = 1,
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -183,13 +186,21 @@ class MultimodalMonitor(Remembering):
             absence=absence,
             positions=positions,
             region=region,
+            draws=draws,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self.on_error, self._max_overhead = on_error, require_share("max_overhead", max_overhead)
+        self._limit(max_overhead, checkpoint_megabytes)
+        self.on_error, self.show_inputs, self._phase = on_error, show_inputs, ""
+        self._reset_fit()
+
+    def _limit(self, max_overhead: float | None, checkpoint_megabytes: float) -> None:
+        self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
-        self._fit_session, self._phase, self.show_inputs = Session(self.config), "", show_inputs
+
+    def _reset_fit(self) -> None:
+        self._fit_session = Session(self.config)
         self._reset(self._fit_session)
 
     def _reset(self, session: Session) -> None:

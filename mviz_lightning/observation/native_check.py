@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.agreement import agree, deviation
+from mviz_lightning.engine.agreement import COMPARED_DRAWS, agree, deviation, deviation_beyond_noise, tolerance
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.engine.query import Query
@@ -73,19 +72,34 @@ def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator, axes: Pos
         _raw(evaluator, probe, _recombined(count, probe))
     except Exception as error:
         return CheckedWay(way, float("inf"), agrees=False, failure=describe_error(error))
-    if axes is not None:
-        found, fewer = (few_positions(one, axes) for one in (found, fewer))
+    found, fewer = _read(found, axes), _read(fewer, axes)
     own = own[:count, : found.shape[1]] if square and found.dim() == 2 else own[: len(found)]
+    if evaluator.noisy:
+        size = _beyond_noise(own, count, probe, evaluator, axes)
+        return CheckedWay(way, size, agrees=size <= tolerance(own))
     if way.views is not None or probe.schema.has_views:  # in the wrong order, fewer examples have other scores
         own, found = torch.cat([own, own[: len(fewer)]]), torch.cat([found, fewer])
     own, found = _columns(own.cpu()), _columns(found.cpu())
     return CheckedWay(way, deviation(own, found), agrees=own.shape == found.shape and agree(own, found))
 
 
+def _read(outputs: Tensor, axes: PositionAxes | None) -> Tensor:
+    """Return outputs at a few positions, where they have some."""
+    return outputs if axes is None else few_positions(outputs, axes)
+
+
+def _beyond_noise(own: Tensor, count: int, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None) -> float:
+    """Return how far scores with noise of their own are from those of several draws of the noise."""
+    aligned = _aligned(torch.arange(count), probe)
+    draws = evaluator.each_draw(COMPARED_DRAWS, lambda: _columns(_read(_raw(evaluator, probe, aligned), axes)))
+    return deviation_beyond_noise(_columns(own), torch.stack(list(draws)))
+
+
 def _raw(evaluator: Evaluator, probe: Probe, query: Query) -> Tensor:
     """Return what the call returns, whatever its shape, a single row too."""
-    with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-        found = evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
+    found = evaluator.evaluated(
+        probe, lambda: evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
+    )
     if not isinstance(found, Tensor) or found.dim() == 0 or len(found) != len(query):
         raise ValueError(f"returned {tuple(getattr(found, 'shape', ()))} for {len(query)} examples")
     return found.detach()

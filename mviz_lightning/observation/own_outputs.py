@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import BatchSchema, Probe, tree
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.probe import first_examples
-from mviz_lightning.engine.agreement import deviation, tolerance
+from mviz_lightning.engine.agreement import NOISE_EXPLAINS, deviation, deviation_beyond_noise, tolerance
 from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import Way
@@ -71,6 +71,27 @@ class Agreement:
         else:
             same = float((own.argmax(1) == found.argmax(1)).double().mean())
         return cls(len(own), same, size, allowed)
+
+    @classmethod
+    def with_noise(cls, own: Tensor, draws: Tensor, task: Task) -> "Agreement":
+        """Compare outputs of a model that samples; what its noise explains is no difference.
+
+        Args:
+            own: ``(R, C)`` the user's own, of which each row has noise of its own.
+            draws: ``(K, R, C)`` the monitor's, of K draws of the noise.
+            task: What they stand for.
+        """
+        own, draws = own.detach().cpu().double(), draws.detach().cpu().double()
+        size, allowed = deviation_beyond_noise(own, draws), tolerance(own)
+        mean, noise = draws.mean(0), NOISE_EXPLAINS * draws.std(0)
+        if task == "regression":
+            same = torch.tensor(size <= allowed)
+        elif own.shape[1] == 1:
+            same = ((own > 0) == (mean > 0)) | (mean.abs() <= noise)
+        else:
+            chosen = own.argmax(1, keepdim=True)
+            same = (mean + noise).gather(1, chosen) >= (mean - noise).amax(1, keepdim=True)
+        return cls(len(own), float(same.double().mean()), size, allowed)
 
 
 class OwnOutputs:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.agreement import COMPARED_DRAWS
 from mviz_lightning.engine.dry_run_checks import check_independence
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
@@ -90,15 +91,23 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         rows = Query.aligned(torch.arange(examples.size), len(examples.schema.names))
         axes = observed.head.axes
         reader = ROW_READER if axes is None else EvenReader(axes)
-        called = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader)
-        found = called.plain(examples, rows)
-        own = _replayed(observed, called, examples, rows) if own is None else own
-        if axes is not None:
-            outputs = axes.outputs(observed.head.root.shape)
-            own, found = own.view(-1, outputs), found.view(-1, outputs)
-        return replace(Agreement.of(own, found, task), rows=len(rows))
+        once = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader, draws=1)
+        own = _replayed(observed, once, examples, rows) if own is None else own
+        own = _by_position(own, observed)
+        draws = once.each_draw(
+            COMPARED_DRAWS if once.noisy else 1, lambda: _by_position(once.plain(examples, rows), observed)
+        )
+        found = torch.stack(list(draws))
+        agreement = Agreement.with_noise(own, found, task) if once.noisy else Agreement.of(own, found[0], task)
+        return replace(agreement, rows=len(rows))
     except Exception:  # a step that cannot be replayed tells nothing
         return None
+
+
+def _by_position(outputs: Tensor, observed: ObservedModel) -> Tensor:
+    """Return ``(R, C)`` outputs, of which each position has a row of its own, where they have positions."""
+    axes = observed.head.axes
+    return outputs if axes is None else outputs.view(-1, axes.outputs(observed.head.root.shape))
 
 
 def _replayed(observed: ObservedModel, evaluator: Evaluator, examples: Probe, rows: Query) -> Tensor:
@@ -132,9 +141,8 @@ def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:
 def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
     """Return an evaluator of the same model that is called in another way; what was planned for reuse is forgotten."""
     module: nn.Module = evaluator.module
-    made = Evaluator(module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse)
-    made.count_rows(evaluator.rows)
-    return made
+    given = module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse
+    return Evaluator(*given, draws=evaluator.draws, rows=evaluator.rows)
 
 
 def _part(probe: Probe, count: int) -> Probe:

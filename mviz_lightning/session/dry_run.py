@@ -11,7 +11,8 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.devices import device_of
-from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
+from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
@@ -202,7 +203,8 @@ class DryRun:
         """Return the call that works, and the evaluator that makes it."""
         config = self.config
         call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
-        evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
+        given = module, call.predict, config.chunk_size, precision, config.seed, config.reuse
+        evaluator = Evaluator(*given, draws=config.draws)
         if observed is not None and observed.head.axes is not None:
             evaluator = replace(evaluator, reader=EvenReader(observed.head.axes))
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None

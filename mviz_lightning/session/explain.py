@@ -151,6 +151,7 @@ def explain(
     absence: bool = False,
     positions: int = 64,
     region: Any = None,
+    draws: int = 1,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -191,6 +192,8 @@ def explain(
         region: Of which positions single predictions are explained: a class (index or name), a position
             ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
             to a mask. By default the most frequent class of the example that is not the most frequent of all.
+        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -228,6 +231,7 @@ def explain(
         absence=absence,
         positions=positions,
         region=region,
+        draws=draws,
     )
     session = Session(config)
     try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.padding import read_as_padding_masks
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.engine.evaluator import ContextFactory
+from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.shape_choice import ShapeChoice
 from mviz_lightning.observation.observed_step import StepObserver
