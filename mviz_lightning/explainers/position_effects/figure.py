@@ -11,6 +11,7 @@ from torch import Tensor
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.position_effects.result import ExampleEffects, PositionEffectsResult
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
@@ -29,8 +30,14 @@ PANEL = (WIDTH - 2 * MARGIN - GAP - BAR) / COLUMNS
 ROW = 0.32
 """Inches: height of a modality's row of colours below a sequence."""
 
-TOKENS = 32
+TOKENS = 12
 """Largest number of positions of a sequence in a line."""
+
+WORD = 6
+"""Largest number of letters of a token."""
+
+LETTER = 0.075
+"""Inches for a letter of the legend."""
 
 UNLABELLED = "#bbbbbb"
 """Colour of positions without a label."""
@@ -83,7 +90,7 @@ class EffectsFigure:
             return -(-len(found.cells) // TOKENS) * ((len(self.modalities) + 2) * ROW + LINE) + 0.1
         panels = len(self.modalities) + (found.labels is not None) + (found.decisions is not None)
         rows = -(-panels // COLUMNS)
-        return rows * (PANEL * _aspect(found.effects) + LINE + 0.08)
+        return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
 
     def _draw_maps(self, canvas: Canvas, top: float, found: ExampleEffects, colours: "ScalarMappable") -> None:
         height = PANEL * _aspect(found.effects)
@@ -101,8 +108,25 @@ class EffectsFigure:
             canvas.text(left + PANEL / 2, below, words, ha="center", fontsize=8.5)
             panel = canvas.panel(left, below + LINE, PANEL, height, words)
             panel.imshow(image, interpolation="nearest", aspect="auto")
+        rows = -(-len(panels) // COLUMNS)
+        self._draw_legend(canvas, top + rows * (height + LINE + 0.08) + 0.02, found)
         bar = top + first // COLUMNS * (height + LINE + 0.08) + LINE
         _bar(canvas, MARGIN + COLUMNS * (PANEL + GAP), bar, height, colours)
+
+    def _draw_legend(self, canvas: Canvas, top: float, found: ExampleEffects) -> None:
+        """Name the classes that occur, each in its colour."""
+        maps = [one for one in (found.labels, found.decisions) if one is not None]
+        classes = sorted({int(k) for one in maps for k in one.unique()}) if maps else []
+        left = MARGIN
+        for number in classes:
+            words = "no label" if number < 0 else self.drawing.labels.outcome(number)
+            colour = UNLABELLED if number < 0 else COLOURS[number % len(COLOURS)]
+            width = 0.25 + LETTER * len(words)
+            if left + width > WIDTH - MARGIN:  # the rest has no place
+                break
+            canvas.panel(left, top + 0.02, 0.11, 0.11, "legend").set_facecolor(colour)
+            canvas.text(left + 0.15, top, words, fontsize=8)
+            left += width
 
     def _draw_sequence(self, canvas: Canvas, top: float, found: ExampleEffects, colours: "ScalarMappable") -> None:
         cells = found.cells
@@ -114,7 +138,7 @@ class EffectsFigure:
         painted = colours.to_rgba(found.effects.numpy())
         for place, cell in enumerate(cells.tolist()):
             left, row = MARGIN + 1.1 + place % TOKENS * width, top + place // TOKENS * block
-            canvas.text(left, row + 2 * ROW, words[place], fontsize=6.5, rotation=60, va="bottom")
+            canvas.text(left, row + 2 * ROW - 0.03, shortened(words[place], WORD), fontsize=7.5, va="bottom")
             for m in range(len(self.modalities)):
                 panel = canvas.panel(left, row + (2 + m) * ROW, width, ROW * 0.9, "cell")
                 panel.set_facecolor(painted[m, cell])
