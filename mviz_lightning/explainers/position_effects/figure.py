@@ -11,8 +11,8 @@ from torch import Tensor
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.position_effects.result import ExampleEffects, PositionEffectsResult
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
-from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
+from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:
