@@ -191,6 +191,10 @@ def _inner(predict: Any) -> Any:
     return predict.predict if isinstance(predict, DecomposedCall) else predict
 
 
+def _alone(evaluator: Evaluator) -> Evaluator:
+    return replace(evaluator, joint=None) if isinstance(evaluator, HeadEvaluator) else evaluator
+
+
 def with_joint(
     evaluators: Mapping[str, Evaluator], predict: JointPredict | None
 ) -> tuple[dict[str, Evaluator], JointOutputs | None]:
@@ -202,6 +206,6 @@ def with_joint(
     """
     main: Sequence[Evaluator] = list(evaluators.values())[:1]
     if predict is None or len(evaluators) < 2 or any(one.all_pairs is not None for one in evaluators.values()):
-        return dict(evaluators), None
+        return {name: _alone(one) for name, one in evaluators.items()}, None
     joint = JointOutputs(predict, main[0])
     return {name: HeadEvaluator.of(one, name, joint) for name, one in evaluators.items()}, joint
