@@ -41,7 +41,7 @@ class _Columns:
 
     def apart(self, outputs: Tensor) -> dict[str, Tensor]:
         """Return head -> its columns of ``(R, C)`` outputs, in their own type."""
-        parts = outputs.split([width for width, _ in self.widths.values()], 1)
+        parts = torch.split(outputs, [width for width, _ in self.widths.values()], 1)
         types = [dtype for _, dtype in self.widths.values()]
         return {name: part.to(dtype) for name, part, dtype in zip(self.widths, parts, types, strict=True)}
 
@@ -106,7 +106,7 @@ class JointOutputs:
 
     def reusing(self, name: str, probe: Probe, query: Query) -> Tensor | None:
         """Return ``(R, C)`` outputs of a head, evaluated for all heads with reuse; None if that fails."""
-        return self._evaluated(name, probe, query, ("reuse",), lambda: self._evaluator.distinct(probe, query))
+        return self._evaluated(name, probe, query, ("reuse",), lambda: self._evaluator(probe, [query], len(query))[0])
 
     def plain(self, name: str, probe: Probe, query: Query, seed: int, chunk_size: int) -> Tensor | None:
         """Return ``(R, C)`` outputs of a head, evaluated for all heads without reuse; None if that fails."""

@@ -9,6 +9,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.heads import ObservedHead, single_line
 from mviz_lightning.observation.provenance import Node
 
+
 @dataclass(frozen=True)
 class HeadChoice:
     """The heads that the user chose by ``heads=``.

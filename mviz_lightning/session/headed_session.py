@@ -7,17 +7,20 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from typing_extensions import Self
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.engine.evaluator import ContextFactory
+from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
 from mviz_lightning.engine.joint_outputs import JointOutputs, with_joint
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.observation.settling import ObservedModel
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.further_heads import FurtherHead, first_sentence, joint_predict
 from mviz_lightning.session.labelled_session import LabelledSession
+from mviz_lightning.session.runner import Runner
 from mviz_lightning.session.saved_probe import Collected
 
 S = TypeVar("S", bound="HeadedSession")
@@ -39,6 +42,7 @@ class HeadedSession(LabelledSession):
     heads: "dict[str, Any]" = field(default_factory=dict)
     name: str = ""
     main: Any = None
+    _runner: Runner | None = None
     _joint: JointOutputs | None = None
     _followed: Collected | None = None
     _saved_heads: dict[str, Any] = field(default_factory=dict)
@@ -66,15 +70,31 @@ class HeadedSession(LabelledSession):
         self._join()
 
     def _further(
-        self: S, name: str, found: FurtherHead, module: nn.Module, trial: Probe, precision: ContextFactory
-    ) -> S:
+        self, name: str, found: FurtherHead, module: nn.Module, trial: Probe, precision: ContextFactory
+    ) -> Self:
         """Return the session of a further head, whose model is tried."""
-        head = type(self)(found.config, self.ranks, self.remarks.about(name), self.judged)
-        head.name, head.main, head._sampler = name, self, self._sampler
-        head._tried = head._dry_run.run_head(module, trial, precision, found.observed)
-        head.config = head._dry_run.config
+        head = type(self)(found.config, self.ranks, self.remarks.about(name), self.judged, name=name, main=self)
+        head.try_further(module, trial, precision, found.observed)
         head.load_memory(self._saved_heads.get(name))
         return head
+
+    def try_further(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+    ) -> None:
+        """Try the model's further head that this session measures, on examples that the main session collects.
+
+        Args:
+            module: The user's model.
+            trial: A few examples.
+            precision: Makes the context in which the trainer calls the model.
+            observed: What the user's own step told of the head; None where ``predict`` returns it.
+
+        Raises:
+            ConfigurationError: The head cannot be measured.
+        """
+        self._sampler = self.main._sampler
+        self._tried = self._dry_run.run_head(module, trial, precision, observed)
+        self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:
         """Take what methods remember of a further head; None where the checkpoint holds nothing."""
@@ -89,7 +109,11 @@ class HeadedSession(LabelledSession):
             {name: one._ready_model().evaluator for name, one in sessions.items()}, joint
         )
         for name, one in sessions.items():
-            one._tried = replace(one._ready_model(), evaluator=evaluators[name])
+            one.evaluate_by(evaluators[name])
+
+    def evaluate_by(self, evaluator: Evaluator) -> None:
+        """Evaluate the same model by another evaluator from now on."""
+        self._tried, self._runner = replace(self._ready_model(), evaluator=evaluator), None
 
     def _ready_model(self) -> TriedModel:
         if self._tried is None:
@@ -101,7 +125,7 @@ class HeadedSession(LabelledSession):
         if self._joint is not None:
             self._joint.forget()
 
-    def follow(self) -> None:
+    def _follow(self) -> None:
         """Take the fixed examples of the main head, with labels of one's own."""
         collected: Collected = self.main._ready()[0]
         before, self._followed = self._followed, collected
@@ -122,12 +146,14 @@ class HeadedSession(LabelledSession):
 
     def _examples_changed(self) -> None:
         """Read everything of the examples anew."""
-        self._shares, self._checked_examples = None, False
+        self._shares, self._runner, self._checked_examples = None, None, False
 
     def fit_shapes(self) -> None:
         """Evaluate examples in the shapes of their own batches where the main head's outputs ask for that."""
         if self.main is None:
             super().fit_shapes()
+        else:
+            self._follow()
 
     def share_among(self, ranks: Ranks) -> None:
         """Share the work among these processes from now on."""
