@@ -125,7 +125,7 @@ class HeadedSession(LabelledSession):
         if self._joint is not None:
             self._joint.forget()
 
-    def _follow(self) -> None:
+    def _take_examples(self) -> None:
         """Take the fixed examples of the main head, with labels of one's own."""
         collected: Collected = self.main._ready()[0]
         before, self._followed = self._followed, collected
@@ -153,7 +153,7 @@ class HeadedSession(LabelledSession):
         if self.main is None:
             super().fit_shapes()
         else:
-            self._follow()
+            self._take_examples()
 
     def share_among(self, ranks: Ranks) -> None:
         """Share the work among these processes from now on."""
@@ -165,7 +165,7 @@ class HeadedSession(LabelledSession):
         """Measure what an alarm reads from now on, or no longer; see :meth:`Preparation.judge_by`."""
         super().judge_by(judged=judged, kin=kin)
         for head in self.heads.values():
-            head.judged = judged
+            head.judge_by(judged=judged, kin=kin)
 
     def watch_outputs(self, module: nn.Module, batch: Any, *, first: bool = True) -> None:
         """Keep the user's own outputs of a few complete rows, for every head."""

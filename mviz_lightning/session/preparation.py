@@ -283,8 +283,7 @@ class Preparation:
     def _label(self) -> None:
         """Give the examples of a checkpoint the labels that the user's own step tells."""
         collected, tried = self._ready()
-        labelled = self._labelled(tried)
-        if labelled is not None and collected.probe.labels is None:
+        if (labelled := self._labelled(tried)) is not None and collected.probe.labels is None:
             self._collected = replace(collected, probe=labelled(collected.probe))
 
     def _ready(self) -> tuple[Collected, TriedModel]:
