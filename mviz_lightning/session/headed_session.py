@@ -12,8 +12,7 @@ from typing_extensions import Self
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
-from mviz_lightning.engine.joint_outputs import JointOutputs, with_joint
-from mviz_lightning.engine.probability_outputs import without_logits
+from mviz_lightning.engine.joint_outputs import JointOutputs, own_call, with_joint
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.observation.settling import ObservedModel
 from mviz_lightning.observation.ways import StepFunction
@@ -102,7 +101,7 @@ class HeadedSession(LabelledSession):
     def _join(self) -> None:
         """Let all heads share one forward from now on, as they are called now."""
         sessions = {self.name: self, **self.heads}
-        models = {name: without_logits(one._ready_model().evaluator).predict for name, one in sessions.items()}
+        models = {name: own_call(one._ready_model().evaluator.predict) for name, one in sessions.items()}
         observed = {name: one._ready_model().observed for name, one in sessions.items()}
         joint = joint_predict({name: (models[name], observed[name]) for name in sessions})
         evaluators, self._joint = with_joint(
