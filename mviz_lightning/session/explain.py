@@ -49,6 +49,7 @@ def explain(
     measures: Sequence[str] = (),
     absence: bool = False,
     heads: Sequence[str] | None = None,
+    draws: int = 1,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -86,6 +87,8 @@ def explain(
         absence: Whether the scores without each modality are measured too, where the model accepts its absence.
         heads: Names of the heads that are measured, the first of which is the main one unless the model tells another;
             by default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
+        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -119,6 +122,7 @@ def explain(
         measures=measures,
         absence=absence,
         heads=heads,
+        draws=draws,
     )
     session = Session(config)
     try:
