@@ -93,7 +93,8 @@ class HeadedSession(LabelledSession):
             ConfigurationError: The head cannot be measured.
         """
         self._sampler = self.main._sampler
-        self._tried = self._dry_run.run_head(module, trial, precision, observed)
+        with self.remarks.instead_of_warnings():
+            self._tried = self._dry_run.run_head(module, trial, precision, observed)
         self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:

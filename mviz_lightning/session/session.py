@@ -1,7 +1,7 @@
 """The runs of one validation set: what is measured on its fixed examples, and the explanations of single ones."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -116,6 +116,22 @@ class Session(HeadedSession):
         seconds = time.perf_counter() - started
         found_values, rows = values | absence.values, rows + further + absence.rows
         return Measurement(found_values, rows, seconds, floor, evidence, advice, absence.patterns)
+
+    def run_heads(self, failed: Callable[[str, Exception], None]) -> dict[str, Measurement]:
+        """Measure the further heads on the rows of the main one, right after :meth:`run`.
+
+        Args:
+            failed: Takes the name of a head that could not be measured, and the reason; it may raise.
+        """
+        found: dict[str, Measurement] = {}
+        for name, head in self.heads.items():
+            try:
+                with head.remarks.instead_of_warnings():
+                    found[name] = head.run()
+            except Exception as error:  # on all ranks or on none; it costs this head alone
+                failed(name, error)
+        self.forget_outputs()
+        return found
 
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
         """Return how many examples narrower intervals need, and say it once, of the main head."""
