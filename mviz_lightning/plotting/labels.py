@@ -20,12 +20,18 @@ class Labels:
     Attributes:
         task: What the outputs stand for.
         class_names: Of the outputs; of both classes where one logit tells them apart.
+        head: The further head whose outputs they are; ``""`` for the main one.
         region: Example -> the region of its outputs that is explained, in words; None where it has one row of them.
     """
 
     task: Task
     class_names: Sequence[str] | None = None
+    head: str = ""
     region: Callable[[int], str] | None = field(default=None, compare=False)
+
+    def example(self, position: int) -> str:
+        """Name an example, and the further head that it is explained for."""
+        return f"Example {position}, head {self.head}," if self.head else f"Example {position}"
 
     def outcome(self, value: Any) -> str:
         """Name a class, a list of labels or a value."""
