@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch.explained_regions import ExplainedRegions
+from mviz_lightning.engine.decomposed_calls import DecomposedReader, read_by
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.output_reader import OutputReader
 from mviz_lightning.engine.positions import PositionAxes, SampleReader, even_places, examples_read, map_of
-from mviz_lightning.engine.probability_outputs import DecomposedReader, read_by
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional.position_sampling import mapped, slots
 

@@ -19,7 +19,6 @@ from mviz_lightning.sinks.records import PredictionRecord, Sound
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from matplotlib.axes import Axes
 
 MARKED = 2.0
 """End of the colour scale on which marked words have the weight 1: a light colour, on which text can be read."""
@@ -53,7 +52,7 @@ class DrawingContext:
         """The canvas of all pictures that one context draws: panels are used again."""
         return Canvas()
 
-    def draw_input(self, panel: "Axes", name: str, example: int) -> None:
+    def draw_input(self, panel: Any, name: str, example: int) -> None:
         """Draw an example's input, and on it the region that is explained."""
         modality_type = self.modality_types[name]
         weights = self._marked_segments(modality_type, example)
@@ -63,7 +62,7 @@ class DrawingContext:
         modality_type.draw(panel, example)
         self.outline(panel, example)
 
-    def outline(self, panel: "Axes", example: int) -> None:
+    def outline(self, panel: Any, example: int) -> None:
         """Draw the outline of the region of an example over a picture that has the shape of the map."""
         mask = None if self.regions is None else self.regions.picture(example)
         if mask is not None and panel.images:

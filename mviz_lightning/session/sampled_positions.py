@@ -9,9 +9,9 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.position_labels import PositionLabels
+from mviz_lightning.engine.decomposed_calls import read_by
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.positions import PositionAxes, SampleReader, WholeReader
-from mviz_lightning.engine.probability_outputs import read_by
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares
 from mviz_lightning.functional import Task
@@ -115,7 +115,7 @@ def score_of_all_positions(
     metric = shares.whole_score(probe, found.outputs).to(evaluator.device)
     for examples in _chunks(groups.flatten(), found, evaluator.chunk_size):
         outputs, labels = _at_labels(probe, evaluator, axes, examples)
-        for some, truth in zip(outputs.split(SCORED_AT_ONCE), labels.split(SCORED_AT_ONCE), strict=True):
+        for some, truth in zip(torch.split(outputs, SCORED_AT_ONCE), torch.split(labels, SCORED_AT_ONCE), strict=True):
             if len(truth):
                 metric.update(*labelled_predictions(_finite(some, shares.task), truth, shares.task))
     return WholeScore(metric)
@@ -131,7 +131,7 @@ def _chunks(examples: Tensor, found: PositionLabels, most: int) -> Iterator[Tens
     """Yield examples in chunks whose outputs fit into memory; sequences of their own lengths come one by one."""
     example = found.labels.shape[1] * found.outputs * WIDE
     fitting = 1 if found.carrier is not None else max(1, min(most, SCORED_BYTES // example))
-    yield from examples.split(fitting)
+    yield from torch.split(examples, fitting)
 
 
 def _at_labels(probe: Probe, evaluator: Evaluator, axes: PositionAxes, examples: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/positions.py [--size 512] [--classes 21] [--examples 32] [--group 8] [--chunk 8]
 
-Each line is a process of its own, since the peak of its memory is measured: the data and the forwards of one chunk alone,
-and then the shares, at 16 and at 64 positions an example.
+Each line is a process of its own, since the peak of its memory is measured: the data and the forward of one chunk, and
+then the shares, at 16 and at 64 positions an example.
 """
 
 import argparse

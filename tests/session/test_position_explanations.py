@@ -128,7 +128,6 @@ def slow_effects(batch: dict[str, Tensor], model: Halves, example: int, group: l
     real = torch.stack([outputs(i, i) for i in group])
     variance = sum(float(real[:, c, y, x].var()) for c in range(3) for y in range(SIZE) for x in range(SIZE))
     own, others = outputs(example, example), [i for i in group if i != example]
-    maps_found = []
-    for swapped in ([outputs(j, example) for j in others], [outputs(example, j) for j in others]):
-        maps_found.append(sum((one - own).square().sum(0) for one in swapped) / len(others) / 2)
-    return torch.stack(maps_found) / (variance / SIZE**2)
+    both = ([outputs(j, example) for j in others], [outputs(example, j) for j in others])
+    found = [sum((one - own).square().sum(0) for one in swapped) / len(others) / 2 for swapped in both]
+    return torch.stack(found) / (variance / SIZE**2)

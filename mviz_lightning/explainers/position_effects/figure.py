@@ -116,7 +116,7 @@ class EffectsFigure:
     def _draw_legend(self, canvas: Canvas, top: float, found: ExampleEffects) -> None:
         """Name the classes that occur, each in its colour."""
         maps = [one for one in (found.labels, found.decisions) if one is not None]
-        classes = sorted({int(k) for one in maps for k in one.unique()}) if maps else []
+        classes = sorted({int(k) for one in maps for k in one.flatten().tolist()})
         left = MARGIN
         for number in classes:
             words = "no label" if number < 0 else self.drawing.labels.outcome(number)
@@ -153,7 +153,8 @@ class EffectsFigure:
 
         palette = np.array([*map(to_rgb, COLOURS), to_rgb(UNLABELLED)])
         flat = _flat(classes).numpy()
-        return palette[np.where(flat < 0, len(COLOURS), flat % len(COLOURS))]  # type: ignore[no-any-return]
+        colours: npt.NDArray[Any] = palette[np.where(flat < 0, len(COLOURS), flat % len(COLOURS))]
+        return colours
 
     def _picture_below(self, found: ExampleEffects) -> npt.NDArray[Any] | None:
         """Return ``(H, W, 1)`` in 0..1, a grey picture of the first modality that looks like the map; None without."""
@@ -204,7 +205,7 @@ def _scale(effects: Tensor) -> "ScalarMappable":
 def _over(painted: npt.NDArray[Any], under: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
     """Return colours ``(H, W, 3)``, shaded by a grey picture so that what is shown can be made out."""
     colours = painted[..., :3]
-    return colours if under is None else colours * (0.7 + 0.3 * under)  # type: ignore[no-any-return]
+    return colours if under is None else colours * (0.7 + 0.3 * under)
 
 
 def _bar(canvas: Canvas, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
