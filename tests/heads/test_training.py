@@ -224,3 +224,20 @@ def test_a_training_that_resumes_goes_on_with_all_heads(tmp_path: Path) -> None:
         (entry.explainer, [one.position for one in entry.explanations]) for entry in whole.explanation_history.entries
     ]
     assert {name for name, _ in entries} == {"dime", "verb/dime"}
+
+
+class Auxiliary(Headed):
+    """Head ``verb`` reads the image alone, by construction."""
+
+    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        verb = 4 * self.image(image)[:, 1]
+        return super().forward(image, text) | {"verb": torch.stack([-verb, verb], 1)}
+
+
+@pytest.mark.usefixtures("unwritten")
+def test_a_head_that_reads_one_modality_by_construction_raises_no_alarm(tmp_path: Path) -> None:
+    watch, tell = monitor(), UnimodalCollapse(patience=1)
+    with unheard():
+        fit(tmp_path, watch, tell, module=Auxiliary())
+    assert tell.verdicts["verb/text"].state is State.UNUSED
+    assert watch.history[-1].values["verb/collapse/text"] == 1
