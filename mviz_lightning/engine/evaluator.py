@@ -60,6 +60,7 @@ class Evaluator(InChunks, InDraws):
         reader: Turns what ``predict`` returned for some rows into one vector a row.
         draws: Number of seeds over which the outputs are averaged.
         rows: Number of distinct rows evaluated so far; each draw counts.
+        remembered: Number of rows that cost nothing so far, since another head of the model asked for them before.
     """
 
     module: nn.Module
@@ -73,6 +74,7 @@ class Evaluator(InChunks, InDraws):
     reader: OutputReader = ROW_READER
     draws: int = 1
     rows: int = 0
+    remembered: int = 0
     _plan: Plan | None = None
     _planned_for: bool | None = None
     _dropped: frozenset[str] = frozenset()

@@ -1,6 +1,6 @@
 """Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -37,6 +37,7 @@ class ObservedModel:
         line: What was found, for the log.
         step: The step.
         name: Name of the head.
+        unread: Modalities that no operation leads from to the scores: the head does without them by construction.
         further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 
@@ -46,6 +47,7 @@ class ObservedModel:
     line: str
     step: StepFunction
     name: str = ""
+    unread: Sequence[str] = ()
     further: Mapping[str, ObservedHead] = field(default_factory=dict)
 
     @property
@@ -147,7 +149,8 @@ def settled_head(
     _require_usable(head, record)
     way, head = _agreeing(head, record, partial(ways_of, record=record, module=module, step=step), trial, evaluator_of)
     own = None if head.contrastive else target_of(head, record, module, step)
-    return ObservedModel(way, head, own, wording.line(way, head, own), step)
+    unread = [name for name, tags in record.modalities.items() if not head.root.tags & tags]
+    return ObservedModel(way, head, own, wording.line(way, head, own), step, unread=unread)
 
 
 def _agreeing(

@@ -53,10 +53,21 @@ class AgreementCheck:
     ranks: Ranks
 
     @classmethod
-    def of(cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks) -> "AgreementCheck":
-        """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples."""
+    def of(
+        cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks, shared: Probe | None = None
+    ) -> "AgreementCheck":
+        """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples.
+
+        Args:
+            own: The user's own outputs, as far as they are known.
+            probe: The fixed examples.
+            task: What the outputs stand for.
+            ranks: The processes.
+            shared: The same examples as another head of the model compares; None where there is none.
+        """
         examples, rows = own.take()
-        return cls(_part(probe, COMPARED_ROWS) if examples is None else examples, rows, task, ranks)
+        few = _part(probe, COMPARED_ROWS) if examples is None else examples
+        return cls(few if shared is None else shared, rows, task, ranks)
 
     def check(self, tried: TriedModel) -> Agreement | None:
         """Return how far the outputs are apart, the worst of all processes; None where nothing can be compared."""
