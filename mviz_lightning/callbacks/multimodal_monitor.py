@@ -9,13 +9,12 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer_facts
-from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded, is_misconfigured
 from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import (
-    ConfigurationError,
     at_least,
     not_negative,
     renamed_attributes,
@@ -215,7 +214,7 @@ class MultimodalMonitor(Remembering):
             self._begin(trainer, pl_module)
             self._run.attach(trainer, self._max_overhead)
         except Exception as error:
-            reason = self._error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
+            reason = self._error_policy.absorb(error, fatal=is_misconfigured(error))
             self._run.disable(reason)
             self._error_policy.warn(f"the monitor is off, since it could not be set up. {reason}")
 

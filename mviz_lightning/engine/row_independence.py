@@ -20,7 +20,7 @@ from mviz_lightning.engine.agreement import (
 )
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 
 TRIAL_EXAMPLES = 16
 """Number of examples on which the model is tried: enough to see an influence, few enough for any memory."""
@@ -62,7 +62,7 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
         ``(R, C)`` outputs of :func:`trial_rows`; of fewer than 4 several times.
 
     Raises:
-        ConfigurationError: The outputs depend on the other rows, on random numbers, or on earlier forwards.
+        NotMeasurableError: The outputs depend on the other rows, on random numbers, or on earlier forwards.
     """
     some = trial_rows(probe)
     rows = some[torch.arange(max(len(some), 4)) % len(some)]
@@ -110,7 +110,7 @@ def _comparisons(evaluator: Evaluator, probe: Probe, rows: Tensor, outputs: Tens
         outputs: ``(R, C)`` their outputs.
 
     Raises:
-        ConfigurationError: Fewer rows have fewer outputs each.
+        NotMeasurableError: Fewer rows have fewer outputs each.
     """
     half, reason = (len(rows) + 1) // 2, UNSHARED if evaluator.noisy else MIXED_ROWS
     reverse, partial = (evaluate_aligned(evaluator, probe, order) for order in (rows.flip(0), rows[:half]))
@@ -118,7 +118,7 @@ def _comparisons(evaluator: Evaluator, probe: Probe, rows: Tensor, outputs: Tens
     again = evaluator if evaluator.noisy else replace(evaluator, seed=evaluator.seed + evaluator.draws)
     twice, after = evaluate_aligned(again, probe, torch.cat([rows, rows.flip(0)])).tensor_split(2)
     if partial.shape[1] != outputs.shape[1]:
-        raise ConfigurationError(
+        raise NotMeasurableError(
             f"outputs are {tuple(outputs.shape)} for {len(rows)} examples and {tuple(partial.shape)} for {half}: "
             "the model compares every example of the batch with every other. Allowed is one row of scores per example. "
             "Pass predict=, a function (module, batch) -> scores, that returns those of the aligned pairs, "

@@ -3,14 +3,21 @@
 import math
 from collections.abc import Sequence
 
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 from mviz_lightning.observation.heads import ObservedHead, row_picks
 from mviz_lightning.observation.native_check import CheckedWay
-from mviz_lightning.observation.offers import offer, offered_rows
+from mviz_lightning.observation.offers import OFFERED, offer, offered_rows
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget
 from mviz_lightning.observation.views import possible_views
 from mviz_lightning.observation.ways import Way
+
+
+def refusal(text: str) -> ConfigurationError:
+    """Return the error with this text, which ends a training only where the text holds a line to paste."""
+    return ConfigurationError(text) if OFFERED in text else NotMeasurableError(text)
+
 
 PREDICT = "Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns the scores"
 
@@ -53,7 +60,9 @@ def unseen(record: StepRecord) -> str:
     found = offered_rows(record)
     leaves = ", ".join(path for path in record.schema.unowned if path != record.schema.target)
     where = f" If one of the leaves {leaves} holds the labels, name it as the target too." if leaves else ""
-    return found and f"\nYour step computes rows from all modalities.{where} If they are scores, say so:\n    {found}"
+    return (
+        found and f"\nYour step computes rows from all modalities.{where} If they are scores, say so:{OFFERED}{found}"
+    )
 
 
 def without_rows(head: ObservedHead, record: StepRecord) -> str:

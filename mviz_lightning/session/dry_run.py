@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
+from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
@@ -110,7 +111,9 @@ class DryRun:
             hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
             if not hint:
                 raise
-            raise ConfigurationError(f"{error}{hint}") from error
+            # Rows that depend on one another are hardly mended by other scores.
+            kind = DisagreementError if isinstance(error, DisagreementError) else ConfigurationError
+            raise kind(f"{error}{hint}") from error
 
     def _tried(
         self,
