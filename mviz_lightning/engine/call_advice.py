@@ -90,7 +90,10 @@ def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
     working = [call for call in candidate_calls(trial.module, trial.schema) if own and trial.works(call)]
     if working:
         return f"A call that works is {working[0].description}: leave predict= out, or {working[0].advice()}."
-    return f"{TEMPLATE}, which returns a (batch, outputs) tensor of logits or values, in place of the one in this line, and pass predict=lambda module, batch: module({_arguments(trial, failures)})."
+    return (
+        f"{TEMPLATE}, which returns a (batch, outputs) tensor of logits or values, in place of the one in this line, "
+        f"and pass predict=lambda module, batch: module({_arguments(trial, failures)})."
+    )
 
 
 def _arguments(trial: CallTrial, failures: Sequence[FailedCall]) -> str:

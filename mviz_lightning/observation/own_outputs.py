@@ -12,8 +12,8 @@ from mviz_lightning.batch import BatchSchema, Probe, tree
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.probe import first_examples
 from mviz_lightning.engine.agreement import NOISE_EXPLAINS, deviation, deviation_beyond_noise, tolerance
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.functional import Task
-from mviz_lightning.observation.views import Views
 from mviz_lightning.observation.ways import Way
 
 COMPARED_ROWS = 8
@@ -136,13 +136,16 @@ class OwnOutputs:
             if next(calls) != way.ordinal:
                 return
             with suppress(Exception):  # the user's own step runs on
-                self._keep(tree.get(outputs, way.keys), rows, count, way.views)
+                self._keep(tree.get(outputs, way.keys), rows, count, way)
 
         self._handle = child.register_forward_hook(keep)
 
-    def _keep(self, outputs: Any, rows: Tensor, count: int, views: Views | None) -> None:
-        if views is not None:
-            outputs = views.by_example(outputs)
+    def _keep(self, outputs: Any, rows: Tensor, count: int, way: Way) -> None:
+        if way.views is not None:
+            outputs = way.views.by_example(outputs)
+        if way.axes is not None:
+            outputs = EvenReader(way.axes).of(outputs[rows.to(outputs.device)]).flatten(1)
+            rows, count = torch.arange(len(rows)), len(rows)
         if isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
             with torch.inference_mode(False), torch.no_grad():
                 kept = outputs[rows.to(outputs.device)].detach()

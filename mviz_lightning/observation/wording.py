@@ -46,6 +46,16 @@ def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
     )
 
 
+def in_parts(heads: Sequence[ObservedHead], record: StepRecord) -> str:
+    """Return why losses of parts of the batch, of single examples for instance, cannot be measured."""
+    shapes = ", ".join(dict.fromkeys(str(tuple(head.root.shape)) for head in heads))
+    return (
+        f"{heads[0].event.name} is called {len(heads)} times for a batch of {record.count} examples, example by example "
+        f"or part by part, with scores of shape {shapes}; allowed is one row of scores an example, (batch, outputs), in "
+        f"one tensor. {PREDICT}."
+    )
+
+
 def doubtful(head: ObservedHead, record: StepRecord) -> str:
     """Return the question whether scores that meet a leaf in an operation of any meaning are the prediction."""
     return (

@@ -10,6 +10,8 @@ from mviz_lightning.engine.agreement import COMPARED_DRAWS
 from mviz_lightning.engine.dry_run_checks import check_independence
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.output_reader import ROW_READER
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional import Task
@@ -87,22 +89,31 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         return None
     try:
         rows = Query.aligned(torch.arange(examples.size), len(examples.schema.names))
-        once = replace(evaluator, predict=observed.way.call.predict, head=None, draws=1)
-        found = once.plain(examples, rows)
-        own = _replayed(observed, evaluator, examples, rows) if own is None else own
-        if not once.noisy:
-            return Agreement.of(own, found, task)
-        draws = once.each_draw(COMPARED_DRAWS, lambda: once.plain(examples, rows))
-        return Agreement.with_noise(own, torch.stack(list(draws)), task)
+        axes = observed.head.axes
+        reader = ROW_READER if axes is None else EvenReader(axes)
+        once = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader, draws=1)
+        own = _replayed(observed, once, examples, rows) if own is None else own
+        own = _by_position(own, observed)
+        agreement = Agreement.of(own, _by_position(once.plain(examples, rows), observed), task)
+        if once.noisy:  # which that evaluation showed
+            draws = once.each_draw(COMPARED_DRAWS, lambda: _by_position(once.plain(examples, rows), observed))
+            agreement = Agreement.with_noise(own, torch.stack(list(draws)), task)
+        return replace(agreement, rows=len(rows))
     except Exception:  # a step that cannot be replayed tells nothing
         return None
+
+
+def _by_position(outputs: Tensor, observed: ObservedModel) -> Tensor:
+    """Return ``(R, C)`` outputs, of which each position has a row of its own, where they have positions."""
+    axes = observed.head.axes
+    return outputs if axes is None else outputs.view(-1, axes.outputs(observed.head.root.shape))
 
 
 def _replayed(observed: ObservedModel, evaluator: Evaluator, examples: Probe, rows: Query) -> Tensor:
     replayed = ReplayedStep.of(observed.head, examples.schema, observed.step)
     with evaluator.precision():
         found, _ = replayed(evaluator.module, examples.batch(rows.sources, {}, evaluator.device))
-    return found if found.dim() == 2 else found.unsqueeze(1)
+        return evaluator.reader(found, rows)
 
 
 def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:

@@ -78,6 +78,7 @@ class SessionConfig:
     by_class: bool = False
     subgroups: str | None = None
     absence: bool = False
+    positions: int = 64
     heads: Sequence[str] | None = None
     draws: int = 1
 
