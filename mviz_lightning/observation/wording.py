@@ -50,9 +50,9 @@ def in_parts(heads: Sequence[ObservedHead], record: StepRecord) -> str:
     """Return why losses of parts of the batch, of single examples for instance, cannot be measured."""
     shapes = ", ".join(dict.fromkeys(str(tuple(head.root.shape)) for head in heads))
     return (
-        f"{heads[0].event.name} is called {len(heads)} times for a batch of {record.count} examples, example by example "
-        f"or part by part, with scores of shape {shapes}; allowed is one row of scores an example, (batch, outputs), in "
-        f"one tensor. {PREDICT}."
+        f"{heads[0].event.name} is called {len(heads)} times for a batch of {record.count} examples, example by "
+        f"example or part by part, with scores of shape {shapes}; allowed is one row of scores an example, (batch, "
+        f"outputs), in one tensor. {PREDICT}."
     )
 
 

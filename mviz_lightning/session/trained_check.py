@@ -12,8 +12,10 @@ from mviz_lightning.batch.probe import fingerprint
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import ModelCall
+from mviz_lightning.engine.noise_spread import noise_line, noise_spread
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
 
@@ -24,10 +26,12 @@ class TrainedCheck:
     Attributes:
         named: Modalities and leaves that were warned of; each is named once.
         unmasked: Leaves that are in no segment and change the outputs; more may show.
+        remarks: Takes a line about the noise of a model that samples.
     """
 
     named: set[str]
     unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
+    remarks: Remarks = field(default_factory=Remarks)
     _first: str = ""
     _done: bool = False
 
@@ -58,3 +62,5 @@ class TrainedCheck:
         dry_run_checks.warn_of_outputs(evaluator, probe, call, self.named, trained=True)
         dry_run_checks.warn_of_stray_leaves(evaluator, probe, outputs, call, self.named)
         self.unmasked.check(evaluator, probe, outputs)
+        if evaluator.noisy or evaluator.draws > 1:
+            self.remarks.say(noise_line(noise_spread(evaluator, probe), evaluator.draws), once="noise")
