@@ -117,13 +117,13 @@ def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRec
     advice = picked if row_picks(head.root) else f"{PREDICT}."
     return (
         f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
-        f"{found}\nAllowed are scores that depend on their own example alone, and on no random number. {advice}"
+        f"{found}\nAllowed are scores that depend on their own example alone, up to random noise. {advice}"
     )
 
 
 def _outcome(tried: CheckedWay) -> str:
     if tried.failure:
-        return f"{tried.way.call.description}: {tried.failure.partition(chr(10))[0][:200]}"
+        return f"{tried.way.call.description}: {tried.failure.partition(chr(10))[0][:240]}"
     size = "other shapes" if math.isinf(tried.deviation) else f"{tried.deviation:.2g} of their spread"
     return f"{tried.way.call.description}: the largest difference is {size}"
 

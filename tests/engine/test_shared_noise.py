@@ -48,6 +48,7 @@ def attended(values: Tensor) -> Tensor:
 
 SAMPLED: dict[str, Callable[[Tensor], Tensor]] = {
     "dropout": lambda x: functional.dropout(x, 0.5, training=True),
+    "dropout as on a GPU": lambda x: torch.native_dropout(x, 0.5, True)[0],
     "dropped channels": lambda x: functional.dropout1d(x.unsqueeze(2).expand(-1, -1, 3), training=True).sum(2),
     "alpha dropout": lambda x: functional.alpha_dropout(x, 0.3, training=True),
     "attention with dropout": attended,
