@@ -95,8 +95,8 @@ class MultimodalMonitor(Remembering):
             resumes from a checkpoint without them draws them again.
         seed: Seed of all random draws of the monitor.
         name: Prefix of the logged keys, and name of the folder of files.
-        on_error: What an error after the start of the training costs: ``"warn"`` the result that failed, with a
-            warning; ``"raise"`` the training.
+        on_error: What an error costs. ``"warn"``: the result that failed, or the monitor where the model cannot be
+            measured, with a warning. ``"raise"``: the training. Wrong arguments always end it before it begins.
         measures: Measures of other papers that are logged beside the shares: ``"shapley"``, ``"intershap"``,
             ``"mm_shap"``. For two modalities the first two take no further rows. By default none.
         on_disagreement: What is done where the monitor's outputs of a few validation examples are not those that your
@@ -115,7 +115,7 @@ class MultimodalMonitor(Remembering):
 
     Raises:
         ConfigurationError: An argument has a value that it cannot have. What depends on the model and the data is
-            checked in Lightning's sanity check, which raises it too.
+            checked in Lightning's sanity check, which raises it too where an argument or a line to paste mends it.
 
     Example:
         >>> monitor = MultimodalMonitor({"image": "pixel_values", "text": ["input_ids", "attention_mask"]})
