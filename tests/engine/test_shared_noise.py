@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.batches import OnBatch, call_forward, floats, pair_batch, probe_of
+from helpers.batches import FAMILIES, OnBatch, call_forward, floats, pair_batch, probe_of
 from torch import Tensor, nn
 from torch.distributions import Categorical, Dirichlet, Gamma, Normal, StudentT
 from torch.nn import functional
@@ -16,6 +16,7 @@ from torch.nn import functional
 from mviz_lightning import ConfigurationError
 from mviz_lightning.batch import Segments
 from mviz_lightning.engine import Evaluator, Query
+from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.derivative import derive
 from mviz_lightning.engine.dry_run_checks import check_independence
 from mviz_lightning.engine.noise_spread import noise_line, noise_spread
@@ -383,3 +384,18 @@ def test_the_spread_of_the_noise_is_measured() -> None:
     assert np.sqrt(np.mean(np.square(sizes))) == pytest.approx(0.5, rel=0.25)  # 16 rows tell their spread roughly
     assert "vary by 50.0% of their spread" in noise_line(0.5, 1)
     assert "averaged over 8 draws" in noise_line(0.5, 8)
+
+
+def test_patches_that_a_vision_transformer_samples_are_the_same_in_every_row() -> None:
+    """ViLT keeps a random half of the patches, drawn for each picture by itself."""
+    case = FAMILIES["ViLT"](8)
+    case.module.config.max_image_length = 2
+    probe = probe_of(case.batch, case.modalities, case.target)
+    call = choose_call(case.module.eval(), probe.schema, case.batch, case.predict)
+    evaluator = Evaluator(case.module, call.predict)
+    aligned = Query.aligned(torch.arange(8), len(probe.schema.names))
+    found = evaluator.plain(probe, aligned)
+    assert evaluator.noisy
+    check_independence(evaluator, probe)
+    torch.testing.assert_close(evaluator.plain(probe, aligned[torch.arange(8).flip(0)]).flip(0), found)
+    assert not torch.allclose(replace(evaluator, seed=1).plain(probe, aligned), found, rtol=1e-3)

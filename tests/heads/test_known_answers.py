@@ -61,5 +61,3 @@ def test_explanations_are_those_of_a_model_with_this_head_alone() -> None:
         by_position = {one.position: one for one in expected}
         for one in shown:
             assert one.state() == by_position[one.position].state()
-
-
