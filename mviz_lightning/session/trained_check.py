@@ -3,7 +3,7 @@
 Before the training, weights that are 0 hide what the outputs depend on, and the first batch shows few of the examples.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -54,13 +54,13 @@ class TrainedCheck:
         if found == self._first:
             return
         with ranks.raise_on_all_ranks():
-            self._check(without_logits(evaluator), probe, call)
+            self._check(replace(without_logits(evaluator), draws=1), probe, call, evaluator.draws)
         self._first, self._done = found, bool(self._first)
 
-    def _check(self, evaluator: Evaluator, probe: Probe, call: ModelCall) -> None:
-        outputs = dry_run_checks.check_independence(evaluator, probe)
+    def _check(self, evaluator: Evaluator, probe: Probe, call: ModelCall, draws: int) -> None:
+        outputs = dry_run_checks.check_independence(evaluator, probe, draws)
         dry_run_checks.warn_of_outputs(evaluator, probe, call, self.named, trained=True)
         dry_run_checks.warn_of_stray_leaves(evaluator, probe, outputs, call, self.named)
         self.unmasked.check(evaluator, probe, outputs)
-        if evaluator.noisy or evaluator.draws > 1:
-            self.remarks.say(noise_line(noise_spread(evaluator, probe), evaluator.draws), once="noise")
+        if evaluator.noisy or draws > 1:
+            self.remarks.say(noise_line(noise_spread(evaluator, probe), draws), once="noise")
