@@ -63,7 +63,7 @@ class Session(ExplainingSession):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked)
+        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked, self.remarks)
 
     def run(self) -> Measurement:
         """Measure the model as it is now.
