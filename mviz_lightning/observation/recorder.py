@@ -22,7 +22,7 @@ from mviz_lightning.engine.dependency_tags import Tags
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
-from mviz_lightning.observation.pairs import scores_of_pairs
+from mviz_lightning.observation.pairs import COSINES, compared_embeddings, cosines, product_of, towers_of
 from mviz_lightning.observation.provenance import BatchParts, Call, Computed, Held, Leaf, Node, Provenance, nodes_in
 from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
@@ -135,13 +135,18 @@ class StepRecorder(TorchFunctionMode):
     def _before(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         """Record an event; return the template of the arguments that the operation is about to change."""
         if func in LOSSES:
-            self._saw("loss", func.__name__, *_scores_and_target(args, kwargs), LOSSES[func])
+            self._saw("loss", func.__name__, *_scores_and_target(args, kwargs, "input"), LOSSES[func])
+        self._compared(compared_embeddings(func, args))
         name = str(getattr(func, "__name__", ""))
-        pairs = scores_of_pairs(name, args, self.record.count)
-        if pairs is not None:
-            self._saw("loss", name, *pairs, "logits")
         changes = (name.endswith("_") and not name.startswith("__")) or name == "__setitem__" or "out" in kwargs
         return self._template(args, kwargs) if changes else None
+
+    def _compared(self, embeddings: tuple[Tensor, Tensor] | None) -> None:
+        """Record the scores of all pairs of embeddings of which the step compares the matching ones alone."""
+        if embeddings is not None and towers_of(*map(self._provenance.of, embeddings), self.record):
+            with torch.no_grad():
+                found = cosines(*embeddings)
+            self._made(cosines, COSINES, embeddings, self._template(embeddings, {}), found, changes=False)
 
     def _after(self, func: Any, args: Any, kwargs: Any, changed: tuple[Any, Any] | None, outputs: Any) -> None:
         name = str(getattr(func, "__name__", ""))
@@ -168,6 +173,8 @@ class StepRecorder(TorchFunctionMode):
             if name in KEPT_ALIVE and given and not changes:
                 self._provenance.keep(tensor, given[0])
             self._met(node, operands, args)
+            if product_of(node, self.record) is not None:
+                self._saw("pair", name, tensor, None, "logits")
             if tensor.is_floating_point() and not self._open:
                 self.record.note_rows(node)
 
@@ -230,7 +237,7 @@ class StepRecorder(TorchFunctionMode):
         """Return a metric's ``update`` that records what it is given."""
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            scores, target = _predictions_and_target(args, kwargs)
+            scores, target = _scores_and_target(args, kwargs, "preds")
             self._recorded(self._saw, "metric", type(metric).__name__, scores, target, "anything", metric)
             before, self._paused = self._paused, True
             try:
@@ -288,13 +295,6 @@ def _holds_tensor(outputs: Any) -> bool:
     )
 
 
-def _scores_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-    scores = args[0] if args else kwargs.get("input")
-    target = args[1] if len(args) > 1 else kwargs.get("target")
-    return scores, target
-
-
-def _predictions_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-    scores = args[0] if args else kwargs.get("preds")
-    target = args[1] if len(args) > 1 else kwargs.get("target")
-    return scores, target
+def _scores_and_target(args: Any, kwargs: Mapping[str, Any], scores: str) -> tuple[Any, Any]:
+    """Return the first two arguments of a loss or a metric, whose scores have this name."""
+    return (args[0] if args else kwargs.get(scores)), (args[1] if len(args) > 1 else kwargs.get("target"))

@@ -62,7 +62,11 @@ def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: Ste
 
 
 def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Way:
-    call, compute = recipe.call, averaged(recipe, head.views)
+    call, rows = recipe.call, averaged(recipe, head.views)
+
+    def compute(module: nn.Module, batch: Any) -> Tensor:
+        return head.nearer(rows(module, batch))
+
     if call is None:
         text = Speller(record.code).tensor(head.root)
         return Way("call", ModelCall(text, scores_by(compute), observed=True), views=head.views)
@@ -95,18 +99,18 @@ class ReplayedStep:
         step: The step.
         schema: Where the modalities live in the batch.
         wanted: The event at which it stops.
-        views: How several rows an example are averaged; None where it has one.
+        head: The head whose scores it returns.
     """
 
     step: StepFunction
     schema: BatchSchema
     wanted: Wanted
-    views: Views | None = None
+    head: ObservedHead
 
     @classmethod
     def of(cls, head: ObservedHead, schema: BatchSchema, step: StepFunction) -> "ReplayedStep":
         """Return the replay that ends with the event of a head."""
-        return cls(step, schema, wanted_of(head), head.views)
+        return cls(step, schema, wanted_of(head), head)
 
     def __call__(self, module: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
         """Return the scores and the target of the event.
@@ -122,9 +126,10 @@ class ReplayedStep:
             why = f" ({recorder.record.failure})" if recorder.record.failure else ""
             raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}{why}")
         scores, target = recorder.caught
-        if self.views is None:
-            return scores, target
-        return self.views.by_example(scores), None if target is None else self.views.by_example(target)
+        views = self.head.views
+        if views is None:
+            return self.head.nearer(scores), target
+        return views.by_example(scores), None if target is None else views.by_example(target)
 
 
 def averaged(compute: Callable[[nn.Module, Any], Tensor], views: Views | None) -> Callable[[nn.Module, Any], Tensor]:
