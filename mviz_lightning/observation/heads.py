@@ -9,7 +9,16 @@ from torchmetrics import Metric
 
 from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.functional import Task
-from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
+from mviz_lightning.observation.events import (
+    DECISIONS,
+    LOGARITHM,
+    PROBABILITIES,
+    Event,
+    Link,
+    first_by_example,
+    name_at,
+    until_selection,
+)
 from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_strength
 from mviz_lightning.observation.pairs import COSINES, PairProduct, product_of
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
@@ -130,7 +139,7 @@ def _products(record: StepRecord) -> Iterable[ObservedHead]:
     """Return a head for each two towers whose product the step computes: the latest scores that are made from it."""
     latest: dict[frozenset[int], ObservedHead] = {}
     for event in (event for event in record.events if event.kind == "pair"):
-        head = ObservedHead(event, _until_selection(event.scores), 0, task="regression", contrastive=True)
+        head = ObservedHead(event, until_selection(event.scores), 0, task="regression", contrastive=True)
         head = _told(head, record)
         if head.rows is not None and head.pair is not None:
             latest[frozenset(map(id, head.pair.towers))] = head
@@ -149,39 +158,10 @@ def _labelled(event: Event) -> bool:
 
 def _head(event: Event) -> ObservedHead:
     contrastive = _is_contrastive(event)
-    scores = _until_selection(event.scores, decisions=event.takes == "anything")
-    head = ObservedHead(event, scores, _first_by_example(event.target), contrastive=contrastive)
+    scores = until_selection(event.scores, decisions=event.takes == "anything")
+    head = ObservedHead(event, scores, first_by_example(event.target), contrastive=contrastive)
     metrics = () if event.metric is None else (event.metric,)
     return replace(head, task="regression" if contrastive else task_of(event, head.rows, head.labels), metrics=metrics)
-
-
-def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
-    """Return how many links back the whole tensor is, as long as it has a row for each example.
-
-    Rows that a mask picks are no selection: the whole tensor has all rows.
-    """
-    reached = [0]
-    for before, link in enumerate(links[:-1]):
-        if _selects(link.node) or (not decisions and name_at(link.node) in DECISIONS):
-            break
-        reached.append(before + 1)
-    stacked = any(link.readings for link in links)  # then a row of each example alone is of something else
-    by_example = [
-        place for place in reached if links[place].rows is not None and bool(links[place].readings) == stacked
-    ]
-    return (by_example or reached)[-1]
-
-
-def _first_by_example(links: Sequence[Link]) -> int:
-    """Return how many links back the target has one entry for each example."""
-    return next((place for place, link in enumerate(links) if link.rows is not None), _until_selection(links))
-
-
-def _selects(node: Node) -> bool:
-    """Tell whether an operation selects a part of every row."""
-    if name_at(node) not in SELECTIONS or not isinstance(node, Computed):
-        return False
-    return not (node.name == "__getitem__" and isinstance(node.arguments[0][1], Node))
 
 
 def _is_contrastive(event: Event) -> bool:
@@ -305,19 +285,3 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         KINDS.index(head.event.kind),
         meeting_strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )
-
-
-def row_picks(node: Node) -> set[Node]:
-    """Return the masks and the indices with which rows of leaves were picked or sorted on the way to a tensor."""
-    picked = (one for one in ancestors(node) if isinstance(one, Computed) and one.name == "__getitem__")
-    found = [(one.arguments[0][0], one.arguments[0][1]) for one in picked]
-    return {index for source, index in found if isinstance(source, Leaf) and isinstance(index, Node)}
-
-
-def row_mask(links: Sequence[Link], place: int) -> Node | None:
-    """Return the mask or the indices with which the step picks rows of a tensor; None if it picks none."""
-    for link in links[:place]:
-        node = link.node
-        if isinstance(node, Computed) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):
-            return node.arguments[0][1]
-    return None

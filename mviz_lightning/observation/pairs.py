@@ -5,11 +5,10 @@ with a row for each example (CLIP, SigLIP, InfoNCE by hand), or a loss of the em
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -98,12 +97,18 @@ def product_of(node: Node, record: StepRecord) -> PairProduct | None:
 
 def _crossed(node: Computed, operands: list[Node], sign: int, record: StepRecord) -> PairProduct | None:
     """Return the product that an operation computes; None if its operands are not two towers."""
-    names = [_modality_of(one, record) for one in operands]
-    if None in names or names[0] == names[1] or not _crosses(node, operands, record.count):
+    if not are_towers(operands, record) or not _crosses(node, operands, record.count):
         return None
     sign *= -1 if pure(node.name) in DISTANCES else 1
-    first, second = (_origin(one) for one in operands)
-    return PairProduct(node, (str(names[0]), str(names[1])), (first, second), sign)
+    one, other = (str(_modality_of(operand, record)) for operand in operands)
+    first, second = map(_origin, operands)
+    return PairProduct(node, (one, other), (first, second), sign)
+
+
+def are_towers(operands: Sequence[Node], record: StepRecord) -> bool:
+    """Tell whether two tensors depend on one modality each, not on the same one."""
+    names = [_modality_of(one, record) for one in operands]
+    return None not in names and names[0] != names[1]
 
 
 def _modality_of(node: Node, record: StepRecord) -> str | None:
@@ -195,9 +200,3 @@ def cosines(first: Tensor, second: Tensor) -> Tensor:
     """Return ``(B, B)`` cosine similarities of every row of one tensor with every row of another."""
     left, right = (functional.normalize(one, dim=1) for one in (first, second))
     return left @ right.T
-
-
-def towers_of(first: Node, second: Node, record: StepRecord) -> bool:
-    """Tell whether two tensors depend on one modality each, not on the same one."""
-    names = [_modality_of(one, record) for one in (first, second)]
-    return None not in names and names[0] != names[1]

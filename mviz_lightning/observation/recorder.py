@@ -22,7 +22,7 @@ from mviz_lightning.engine.dependency_tags import Tags
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
-from mviz_lightning.observation.pairs import COSINES, compared_embeddings, cosines, product_of, towers_of
+from mviz_lightning.observation.pairs import COSINES, are_towers, compared_embeddings, cosines, product_of
 from mviz_lightning.observation.provenance import BatchParts, Call, Computed, Held, Leaf, Node, Provenance, nodes_in
 from mviz_lightning.observation.shadows import metrics_of, shadowed
 from mviz_lightning.observation.step_record import StepRecord, Wanted
@@ -143,7 +143,7 @@ class StepRecorder(TorchFunctionMode):
 
     def _compared(self, embeddings: tuple[Tensor, Tensor] | None) -> None:
         """Record the scores of all pairs of embeddings of which the step compares the matching ones alone."""
-        if embeddings is not None and towers_of(*map(self._provenance.of, embeddings), self.record):
+        if embeddings is not None and are_towers(list(map(self._provenance.of, embeddings)), self.record):
             with torch.no_grad():
                 found = cosines(*embeddings)
             self._made(cosines, COSINES, embeddings, self._template(embeddings, {}), found, changes=False)

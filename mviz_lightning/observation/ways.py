@@ -1,7 +1,7 @@
 """Ways to compute the observed scores for other examples: the model's own call, an inner call, or the step itself."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -62,11 +62,9 @@ def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: Ste
 
 
 def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Way:
-    call, rows = recipe.call, averaged(recipe, head.views)
-
-    def compute(module: nn.Module, batch: Any) -> Tensor:
-        return head.nearer(rows(module, batch))
-
+    step = recipe.step
+    recipe = replace(recipe, step=lambda run: head.nearer(step(run)))
+    call, compute = recipe.call, averaged(recipe, head.views)
     if call is None:
         text = Speller(record.code).tensor(head.root)
         return Way("call", ModelCall(text, scores_by(compute), observed=True), views=head.views)
