@@ -91,10 +91,14 @@ class Evaluator:
             RuntimeError: Memory ran out with the smallest chunk.
         """
         distinct, responses = join(queries)
-        self.count_rows(len(distinct))
         padded = torch.arange(max(at_least, len(distinct))).clamp(max=len(distinct) - 1)
-        outputs = self._evaluate(probe, distinct[padded])
+        outputs = self._counted(probe, distinct[padded], len(distinct))
         return [outputs[response.to(outputs.device)] for response in responses]
+
+    def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
+        """Return the outputs of distinct rows, of which ``count`` are no repetitions."""
+        self.count_rows(count)
+        return self.distinct(probe, query)
 
     def count_rows(self, count: int) -> None:
         """Add to the number of rows evaluated so far."""
@@ -125,8 +129,8 @@ class Evaluator:
         row = 0.0 if self._plan is None or self.device.type != "cpu" else self._plan.row_bytes
         return max(FEWEST_ROWS, int(CPU_CACHE / row)) if row else self.chunk_size
 
-    def _evaluate(self, probe: Probe, query: Query) -> Tensor:
-        """Evaluate rows with reuse where that is exact, else plainly."""
+    def distinct(self, probe: Probe, query: Query) -> Tensor:
+        """Return outputs of distinct rows, evaluated with reuse where that is exact, else plainly."""
         outputs, failure = self._attempt(probe, query)
         for _ in range(RETRIES):
             if failure is None or self._plan is None:

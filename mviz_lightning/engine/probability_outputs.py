@@ -228,9 +228,9 @@ def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None) -
     """
     if reading is None:
         return evaluator
-    pairs = None if evaluator.all_pairs is None else _Decomposed(evaluator.all_pairs, task, reading)
+    pairs = None if evaluator.all_pairs is None else DecomposedCall(evaluator.all_pairs, task, reading)
     return replace(
-        evaluator, predict=_Decomposed(evaluator.predict, task, reading), all_pairs=pairs, head=head_in(reading)
+        evaluator, predict=DecomposedCall(evaluator.predict, task, reading), all_pairs=pairs, head=head_in(reading)
     )
 
 
@@ -243,19 +243,19 @@ def without_logits(evaluator: Evaluator) -> Evaluator:
         evaluator: An evaluator, perhaps of :func:`with_decomposed`.
     """
     plain = {name: getattr(evaluator, name) for name in ("predict", "all_pairs")}
-    plain = {name: call.predict if isinstance(call, _Decomposed) else call for name, call in plain.items()}
+    plain = {name: call.predict if isinstance(call, DecomposedCall) else call for name, call in plain.items()}
     return replace(evaluator, head=None, **plain)
 
 
 def called_by(evaluator: Evaluator, predict: Predict) -> Evaluator:
     """Return an evaluator that calls the model in another way, and decomposes what that returns as before."""
     before = evaluator.predict
-    call = replace(before, predict=predict) if isinstance(before, _Decomposed) else predict
+    call = replace(before, predict=predict) if isinstance(before, DecomposedCall) else predict
     return replace(evaluator, predict=call, all_pairs=None)
 
 
 @dataclass(frozen=True)
-class _Decomposed:
+class DecomposedCall:
     """A call that returns what is decomposed in place of the probabilities that another call returns."""
 
     predict: Predict
@@ -263,4 +263,8 @@ class _Decomposed:
     reading: Reading
 
     def __call__(self, module: nn.Module, batch: Any) -> Tensor:
-        return decomposed(scores(self.predict(module, batch)), self.task, self.reading)
+        return self.of(scores(self.predict(module, batch)))
+
+    def of(self, outputs: Tensor) -> Tensor:
+        """Return what is decomposed in place of ``(R, C)`` outputs that the other call returned."""
+        return decomposed(outputs, self.task, self.reading)

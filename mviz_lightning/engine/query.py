@@ -35,6 +35,12 @@ class Query:
         """Return the query of the rows at ``index``."""
         return Query(self.sources[index], {name: kept[index] for name, kept in self.masks.items()})
 
+    def equals(self, other: "Query") -> bool:
+        """Tell whether these are the same rows in the same order."""
+        own, others = self.columns, other.columns
+        same = len(self) == len(other) and len(own) == len(others) and self.masks.keys() == other.masks.keys()
+        return same and all(map(torch.equal, own, others))
+
     @property
     def columns(self) -> list[Tensor]:
         """Columns of ``(R,)`` integers; two rows that are equal in all columns are the same row."""

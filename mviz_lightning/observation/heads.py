@@ -221,12 +221,12 @@ def _same_scores(left: Node, right: Node) -> bool:
     """Tell whether one tensor was made from the other by operations on that tensor alone."""
     return (
         left is right
-        or any(right is one for one in _single_line(left))
-        or any(left is one for one in _single_line(right))
+        or any(right is one for one in single_line(left))
+        or any(left is one for one in single_line(right))
     )
 
 
-def _single_line(node: Node) -> Iterable[Node]:
+def single_line(node: Node) -> Iterable[Node]:
     """Yield the tensors that one was made from alone: by operations with one operand, or with two made from one."""
     waiting = [node]
     while waiting and all(isinstance(one, Computed) for one in waiting):

@@ -1,7 +1,9 @@
 """What one call of the user's step showed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.dependency_tags import Tags, union
@@ -112,3 +114,34 @@ class Wanted:
     ordinal: int
     scores: int = 0
     target: int = 0
+
+
+@dataclass
+class WantedEvents:
+    """The events that a replay waits for, and what they were given.
+
+    Attributes:
+        wanted: The events; none of a step that runs to its end.
+        caught: Event -> its scores and its target.
+    """
+
+    wanted: Sequence[Wanted] = ()
+    caught: dict[Wanted, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+
+    def catch(self, event: Event, scores: Sequence[Tensor], targets: Sequence[Tensor]) -> bool:
+        """Take what an event was given if it is wanted; return whether it was the last that was wanted.
+
+        Args:
+            event: The event.
+            scores: The tensors on the way from its argument back to the scores.
+            targets: The same of the target.
+        """
+        place = event.kind, event.name, event.ordinal
+        found = [one for one in self.wanted if (one.kind, one.name, one.ordinal) == place]
+        for one in found:
+            target = targets[one.target] if one.target < len(targets) else None
+            self.caught[one] = scores[one.scores], target
+        last = bool(found) and len(self.caught) == len(set(self.wanted))
+        if found and not last:  # the step goes on, and may change in place what it has used
+            self.caught |= {one: (self.caught[one][0].clone(), self.caught[one][1]) for one in found}
+        return last

@@ -1,9 +1,9 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torchmetrics import Metric
@@ -16,6 +16,7 @@ from mviz_lightning.explainers.contribution_shares.measures import Measures, che
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
+from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
 EXAMPLES = 128
 """Default number of examples that are recombined."""
@@ -40,6 +41,8 @@ class Grouping:
 @dataclass(frozen=True)
 class SessionConfig:
     """The arguments of :class:`MultimodalMonitor` that need no Trainer, checked; see there for their meaning.
+
+    Of one head: what is said of others by name stays in ``by_head`` until :meth:`of_head`.
 
     A session never changes it: groups that grow are a :class:`Grouping`, and their size is that of the probe's groups.
 
@@ -68,6 +71,9 @@ class SessionConfig:
     by_class: bool = False
     subgroups: str | None = None
     absence: bool = False
+    of_one_head: bool = False
+    heads: Sequence[str] | None = None
+    by_head: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
@@ -78,8 +84,12 @@ class SessionConfig:
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
         self._require_groups()
+        for name in {name for given in self.by_head.values() for name in given}:
+            self.of_head(name)  # which checks what is said of it
         object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
-        object.__setattr__(self, "explainers", (*self.explainers, *measure_explainers(self.measures)))
+        known = {explainer.name for explainer in self.explainers if self.of_one_head}
+        added = [explainer for explainer in measure_explainers(self.measures) if explainer.name not in known]
+        object.__setattr__(self, "explainers", (*self.explainers, *added))
         names = [explainer.name for explainer in self.explainers]
         if len(set(names)) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
@@ -92,7 +102,7 @@ class SessionConfig:
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
         object.__setattr__(self, "class_names", plain_argument(self.class_names))
-        for name in ("explainers", "pin"):
+        for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
         if isinstance(self.target, int):
             object.__setattr__(self, "target", str(self.target))  # as modalities may be given
@@ -213,6 +223,22 @@ class SessionConfig:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
         return wanted if self.budget is None else min(wanted, self.budget // self._rows(grouping.size))
+
+    def of_head(self, name: str, *, main: bool = True) -> "SessionConfig":
+        """Return what is measured of one head.
+
+        Args:
+            name: Its name.
+            main: Whether it is the main head, of which the arguments speak that name no head.
+        """
+        plain = {argument: getattr(self, argument) if main else None for argument in BY_HEAD}
+        named = {argument: given[name] for argument, given in self.by_head.items() if name in given}
+        return replace(self, **plain | named, of_one_head=True, by_head={})
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """First parts of the keys that are logged; no head has one as its name."""
+        return KEYS | {explainer.name for explainer in self.explainers}
 
     def left(self, spent: int) -> int | None:
         """Return how many more rows the budget allows after ``spent`` rows; None without a budget."""

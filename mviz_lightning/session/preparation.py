@@ -19,6 +19,7 @@ from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.further_heads import at_path
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
@@ -207,9 +208,23 @@ class Preparation:
         with self.failures_kept():
             seen = None if step is None else self._observer.seen(module, step, trial, precision)
             self._tried = self._dry_run.run(module, trial, precision, seen)
-            observed = self._tried.observed
-            if observed is not None and self.config.target is None:
-                self._sampler.label_by(partial(observed.labelled, module=module), observed.path)
+            self.config = self._dry_run.config
+            if (labelled := self._labelled(self._tried)) is not None:
+                observed = self._tried.observed
+                path = self.config.target if observed is None else self.config.target or observed.path
+                self._sampler.label_by(labelled, path)
+
+    def _labelled(self, tried: TriedModel) -> Callable[[Probe], Probe] | None:
+        """Return what gives examples their labels; None where they are a leaf that the user named for the whole model.
+
+        Args:
+            tried: The model.
+        """
+        if self.config.target is None:
+            observed, module = tried.observed, tried.evaluator.module
+            return None if observed is None else partial(observed.labelled, module=module)
+        known = self._sampler.reader.target == self.config.target
+        return None if known else partial(at_path, path=self.config.target)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
         """Try the model on first examples of another process if this one got none; all processes must call it."""
@@ -278,9 +293,9 @@ class Preparation:
     def _label(self) -> None:
         """Give the examples of a checkpoint the labels that the user's own step tells."""
         collected, tried = self._ready()
-        if tried.observed is not None and self.config.target is None and collected.probe.labels is None:
-            labelled = tried.observed.labelled(collected.probe, tried.evaluator.module)
-            self._collected = replace(collected, probe=labelled)
+        labelled = self._labelled(tried)
+        if labelled is not None and collected.probe.labels is None:
+            self._collected = replace(collected, probe=labelled(collected.probe))
 
     def _ready(self) -> tuple[Collected, TriedModel]:
         if self._collected is None or self._tried is None:

@@ -22,7 +22,7 @@ from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
-from mviz_lightning.session.labelled_session import LabelledSession
+from mviz_lightning.session.headed_session import HeadedSession
 from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
@@ -53,7 +53,7 @@ class Measurement:
 
 
 @dataclass
-class Session(LabelledSession):
+class Session(HeadedSession):
     """The fixed examples of one validation set, and everything measured on them, again and again.
 
     Once :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` follow as often as wanted.
@@ -81,6 +81,8 @@ class Session(LabelledSession):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
+        if self.main is not None:
+            self.follow()
         self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
             self._read()
@@ -184,6 +186,7 @@ class Session(LabelledSession):
     def _follow(self, model: TriedModel) -> None:
         """Call the model in another way from now on."""
         self._tried, self._runner = model, None
+        (self if self.main is None else self.main)._join()
         if model.observed is not None:
             self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
 
@@ -223,7 +226,8 @@ class Session(LabelledSession):
     def _prepared(self) -> Runner:
         probe, shares, tried = self._read()
         collected, config = self._ready()[0], self.config
-        self.modality_types = modality_types_of(probe)
+        shared: Session | None = self.main if self.follows_all else None
+        self.modality_types = (None if shared is None else shared.modality_types) or modality_types_of(probe)
         cut = replace(
             probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
         )
@@ -231,7 +235,22 @@ class Session(LabelledSession):
         masked = self._reading.left_out
         context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked)
         self._past = self._past if collected.restored else ExplainerState()
+        if shared is not None:  # the same examples, so that all heads ask for the same rows
+            self._past = replace(self._past, chosen=shared._past.chosen)
         return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
+
+    def _examples_changed(self) -> None:
+        super()._examples_changed()
+        self._runner = None
+
+    @property
+    def memory(self) -> Mapping[str, Any]:
+        """What methods remember, in plain types."""
+        return self._past.state()
+
+    def load_memory(self, saved: Any) -> None:
+        """Take what methods remember of a further head; None where the checkpoint holds nothing."""
+        self._past = ExplainerState() if saved is None else ExplainerState.of(saved)
 
     def state(self, limit: int) -> dict[str, Any]:
         """Return the probe and what methods remember in plain types, for checkpoints.

@@ -1,0 +1,61 @@
+"""Arguments that may be given for each head: ``target=``, ``task=``, ``score=`` and ``class_names=``."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from torchmetrics import Metric
+
+from mviz_lightning.errors import ConfigurationError, plain_argument
+from mviz_lightning.functional import Task
+
+Targets: TypeAlias = Mapping[str, str] | str
+"""Path of the labels, or head -> path."""
+
+Tasks: TypeAlias = Mapping[str, Task] | Task
+"""What the outputs stand for, or head -> that."""
+
+Scores: TypeAlias = Mapping[str, Metric] | Metric
+"""The score, or head -> score."""
+
+ClassNames: TypeAlias = Mapping[str, Sequence[str]] | Sequence[str]
+"""Names of the outputs, or head -> names."""
+
+BY_HEAD = ("target", "task", "score", "class_names")
+"""Arguments that may be given for each head."""
+
+KEYS = frozenset({
+    *("contribution", "contribution_low", "contribution_high", "total", "total_low", "total_high", "weakest_total"),
+    *("interaction", "interaction_low", "interaction_high", "score", "emap_score", "emap_gap", "emap_gap_low"),
+    *("emap_gap_high", "perceptual", "flips", "collapse", "alarm", "agreement", "score_without", ),
+    *("class", "subgroup", "shapley", "intershap", "mm_shap", "nats", "seconds", "rows", "overhead"),
+    *("shares", "summary", "sound", "absence", "modality_gap", "alignment", "uniformity", "effective_rank"),
+})  # fmt: skip
+"""First parts of the keys that a monitor logs, beside the names of its explainers."""
+
+
+def split(**given: Any) -> dict[str, Any]:
+    """Return arguments of :class:`SessionConfig`: what is said of heads by name stands in ``by_head``."""
+    plain = {argument: plain_argument(value) for argument, value in given.items()}
+    by_head = {argument: value for argument, value in plain.items() if isinstance(value, Mapping)}
+    single = {argument: None if argument in by_head else value for argument, value in plain.items()}
+    return {**single, "by_head": by_head}
+
+
+def require_heads(given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Check the heads that arguments name.
+
+    Args:
+        given: Name of an argument -> its value.
+        known: Names of all heads.
+
+    Raises:
+        ConfigurationError: An argument names a head that does not exist.
+    """
+    there = list(known)
+    for argument, value in given.items():
+        unknown = [name for name in value if name not in there] if isinstance(value, Mapping) else []
+        if unknown:
+            raise ConfigurationError(
+                f"{argument}={value!r}: there is no head {unknown[0]!r}; the heads are {there}. Name one of them, "
+                f"{argument}={{{there[0]!r}: ...}}."
+            )
