@@ -61,6 +61,14 @@ class BatchSchema:
         found = learned(batch, modalities, target)
         return cls(modalities, found.owners, found.values, target, found.readers, found.derived, found.template)
 
+    def narrowed(self, names: Sequence[str]) -> "BatchSchema":
+        """Return the schema of some modalities; leaves of the others travel with the first of them, as labels do."""
+        places = {path: place for place, name in enumerate(names) for path in self.values[name]}
+        modalities = {name: self.modalities[name] for name in names}
+        values = {name: self.values[name] for name in names}
+        owners = {path: places.get(path, 0) for path in self.owners}
+        return replace(self, modalities=modalities, owners=owners, values=values)
+
     @cached_property
     def keys(self) -> Mapping[str, tree.Keys]:
         """Path of every leaf -> the keys of the node that holds it; several leaves may be in one node."""

@@ -80,8 +80,8 @@ class Event:
     """One place in which the step gives scores away.
 
     Attributes:
-        kind: ``"loss"``, ``"metric"``, ``"pair"`` where scores of all pairs of two modalities are computed, or
-            ``"meeting"`` of scores and labels in any other operation.
+        kind: ``"loss"``, ``"metric"``, ``"pair"`` where scores of all pairs of two modalities are computed, ``"tower"``
+            of the embeddings of one of them, or ``"meeting"`` of scores and labels in any other operation.
         name: Name of the function, of the metric's class, or of the operation.
         ordinal: Its place among the step's events of the same kind and name.
         scores: The argument that holds the scores, and the tensors that it was made from by views and the like.
@@ -92,7 +92,7 @@ class Event:
         views: How its rows may belong to examples, where each example has several with one target; else empty.
     """
 
-    kind: Literal["loss", "metric", "pair", "meeting"]
+    kind: Literal["loss", "metric", "pair", "tower", "meeting"]
     name: str
     ordinal: int
     scores: tuple[Link, ...]

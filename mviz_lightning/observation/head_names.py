@@ -9,6 +9,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.heads import ObservedHead, single_line
 from mviz_lightning.observation.provenance import Node
 
+
 @dataclass(frozen=True)
 class HeadChoice:
     """The heads that the user chose by ``heads=``.
@@ -78,6 +79,8 @@ def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> 
 
 
 def _name(head: ObservedHead) -> str:
+    if head.pair is not None:
+        return "_".join(head.pair.modalities)
     return next(filter(None, map(name_of_keys, _returned(head.root))), f"head{head.position}")
 
 

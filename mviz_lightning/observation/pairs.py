@@ -58,15 +58,20 @@ class PairProduct:
 
     Attributes:
         node: The product of their embeddings.
-        modalities: Names of the modalities of both operands.
-        towers: The embeddings, before views and scales.
+        modalities: Names of the two modalities, in declared order.
+        operands: What the product is given, in the order of the modalities.
         sign: 1 where larger scores are nearer, -1 where they are farther apart.
     """
 
     node: Computed
     modalities: tuple[str, str]
-    towers: tuple[Node, Node]
+    operands: tuple[Node, Node]
     sign: int
+
+    @property
+    def towers(self) -> tuple[Node, Node]:
+        """The embeddings: the operands before views and scales."""
+        return _origin(self.operands[0]), _origin(self.operands[1])
 
     @property
     def embeddings(self) -> tuple[Node, Node] | None:
@@ -100,9 +105,9 @@ def _crossed(node: Computed, operands: list[Node], sign: int, record: StepRecord
     if not are_towers(operands, record) or not _crosses(node, operands, record.count):
         return None
     sign *= -1 if pure(node.name) in DISTANCES else 1
-    one, other = (str(_modality_of(operand, record)) for operand in operands)
-    first, second = map(_origin, operands)
-    return PairProduct(node, (one, other), (first, second), sign)
+    first, second = sorted(operands, key=lambda one: record.schema.names.index(str(_modality_of(one, record))))
+    names = str(_modality_of(first, record)), str(_modality_of(second, record))
+    return PairProduct(node, names, (first, second), sign)
 
 
 def are_towers(operands: Sequence[Node], record: StepRecord) -> bool:

@@ -1,6 +1,6 @@
 """Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
+from mviz_lightning.observation.embeddings import embeddings_call
 from mviz_lightning.observation.head_names import ANY_HEAD, HeadChoice
 from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful, main_head
 from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
@@ -36,6 +37,8 @@ class ObservedModel:
         line: What was found, for the log.
         step: The step.
         name: Name of the head.
+        embeddings: Call of the model that returns the embeddings of both modalities, ``(B, 2 D)``, of scores of all
+            pairs; None where there are none.
         further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 
@@ -45,6 +48,7 @@ class ObservedModel:
     line: str
     step: StepFunction
     name: str = ""
+    embeddings: Predict | None = None
     further: Mapping[str, ObservedHead] = field(default_factory=dict)
 
     @property
@@ -64,8 +68,18 @@ class ObservedModel:
             return None
         return "softmax" if self.task == "multiclass" else "sigmoid"
 
+    @property
+    def modalities(self) -> Sequence[str]:
+        """Names of the two modalities whose pairs are scored; none of any other scores, which all may change."""
+        return () if self.head.pair is None else self.head.pair.modalities
+
+    def of_its_modalities(self, probe: Probe) -> Probe:
+        """Return a probe of the two modalities whose pairs are scored; of any other scores as it is."""
+        return replace(probe, schema=probe.schema.narrowed(self.modalities)) if self.modalities else probe
+
     def labelled(self, probe: Probe, module: nn.Module) -> Probe:
-        """Return a probe with the step's own labels."""
+        """Return a probe with the step's own labels; of scores of pairs one of their two modalities alone."""
+        probe = self.of_its_modalities(probe)
         if self.target is None:
             return probe
         schema, padded = replace(probe.schema, target=self.target.path), replace(probe, own_shapes=False)
@@ -135,7 +149,8 @@ def settled_head(
     _require_usable(head, record)
     way, head = _agreeing(head, record, partial(ways_of, record=record, module=module, step=step), trial, evaluator_of)
     own = None if head.contrastive else target_of(head, record, module, step)
-    return ObservedModel(way, head, own, wording.line(way, head, own), step)
+    embeddings = embeddings_call(head, record, module, step)
+    return ObservedModel(way, head, own, wording.line(way, head, own), step, embeddings=embeddings)
 
 
 def _agreeing(

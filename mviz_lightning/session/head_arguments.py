@@ -26,7 +26,7 @@ BY_HEAD = ("target", "task", "score", "class_names")
 KEYS = frozenset({
     *("contribution", "contribution_low", "contribution_high", "total", "total_low", "total_high", "weakest_total"),
     *("interaction", "interaction_low", "interaction_high", "score", "emap_score", "emap_gap", "emap_gap_low"),
-    *("emap_gap_high", "perceptual", "flips", "collapse", "alarm", "agreement", "score_without", ),
+    *("emap_gap_high", "perceptual", "flips", "collapse", "alarm", "agreement", "score_without" ),
     *("class", "subgroup", "shapley", "intershap", "mm_shap", "nats", "seconds", "rows", "overhead"),
     *("shares", "summary", "sound", "absence", "modality_gap", "alignment", "uniformity", "effective_rank"),
 })  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from typing_extensions import Self
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
@@ -66,8 +67,8 @@ class HeadedSession(LabelledSession):
         self._join()
 
     def _further(
-        self: S, name: str, found: FurtherHead, module: nn.Module, trial: Probe, precision: ContextFactory
-    ) -> S:
+        self, name: str, found: FurtherHead, module: nn.Module, trial: Probe, precision: ContextFactory
+    ) -> Self:
         """Return the session of a further head, whose model is tried."""
         head = type(self)(found.config, self.ranks, self.remarks.about(name), self.judged)
         head.name, head.main, head._sampler = name, self, self._sampler

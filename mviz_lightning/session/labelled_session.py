@@ -13,6 +13,7 @@ from mviz_lightning.collapse.raw_inputs import FEWEST_KIN, kin_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.explainers import Shares
+from mviz_lightning.explainers.contribution_shares.pair_shares import shares_kind
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task
 from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
@@ -51,9 +52,8 @@ class LabelledSession(Preparation):
             self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
             observed, size = tried.observed, probe.groups.shape[1]
             score = config.score if observed is None else config.score_of(observed.score, observed.task)
-            self._shares = Shares(
-                probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
-            )
+            kind = shares_kind(pairs=tried.evaluator.all_pairs is not None and found.target is None)
+            self._shares = kind(probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures)
             self._tell_of_few_kin(probe)
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(

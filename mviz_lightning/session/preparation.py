@@ -19,6 +19,7 @@ from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.embedding_measures import embedding_keys
 from mviz_lightning.session.further_heads import at_path
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
@@ -118,8 +119,16 @@ class Preparation:
         observed = None if self._tried is None else self._tried.observed
         told = None if observed is None else observed.task
         scored = self.config.target is not None or (observed is not None and observed.target is not None)
-        compared = [] if observed is None or observed.head.contrastive else ["agreement"]
+        if self._scores_pairs:
+            measured = [] if observed is None or observed.embeddings is None else embedding_keys(list(self.config.modalities))
+            return self.config.keys_of(None, scored=True) + measured
+        compared = [] if observed is None else ["agreement"]
         return self.config.keys_of(self.config.task or told, scored=scored) + compared
+
+    @property
+    def _scores_pairs(self) -> bool:
+        """Whether the model scores all pairs of two modalities, which have no labels."""
+        return self._tried is not None and self._tried.evaluator.all_pairs is not None and self.config.target is None
 
     @property
     def reused(self) -> str:

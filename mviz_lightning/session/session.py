@@ -22,6 +22,7 @@ from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.embedding_measures import embedding_values
 from mviz_lightning.session.headed_session import HeadedSession
 from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
@@ -103,7 +104,7 @@ class Session(HeadedSession):
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
         values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
-        values |= self._within_subsets(outputs, len(groups))
+        values |= self._within_subsets(outputs, len(groups)) | self._embedding_values()
         floor = self._reading.floor(outputs, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
@@ -112,6 +113,16 @@ class Session(HeadedSession):
         seconds = time.perf_counter() - started
         found, rows = values | absence.values, rows + further + absence.rows
         return Measurement(found, rows, seconds, floor, evidence, advice, absence.patterns)
+
+    def _embedding_values(self) -> dict[str, float]:
+        """Return the measures of the embeddings of scores of pairs; nothing of other outputs."""
+        probe, _, tried = self._read()
+        call = None if tried.observed is None else tried.observed.embeddings
+        try:
+            return {} if call is None else embedding_values(tried.evaluator, call, probe, self.ranks)
+        except Exception as error:  # on all ranks or on none
+            self.remarks.say(f"the embeddings are not measured: {describe_error(error)}")
+            return {}
 
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
         """Return how many examples narrower intervals need, and say it once."""

@@ -194,7 +194,7 @@ def test_a_loss_with_labels_comes_before_the_pairs() -> None:
     found = observed(TwoNets(step), batch())
 
     assert found.task == "multiclass"
-    assert [head.contrastive for head in found.further] == [True]
+    assert [(name, head.contrastive) for name, head in found.further.items()] == [("image_text", True)]
 
 
 def test_the_embeddings_are_the_operands_of_the_product() -> None:
