@@ -1,6 +1,7 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -90,8 +91,7 @@ class SessionConfig:
         known = {explainer.name for explainer in self.explainers if self.of_one_head}
         added = [explainer for explainer in measure_explainers(self.measures) if explainer.name not in known]
         object.__setattr__(self, "explainers", (*self.explainers, *added))
-        names = [explainer.name for explainer in self.explainers]
-        if len(set(names)) < len(names):
+        if len({*(names := [explainer.name for explainer in self.explainers])}) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
         if self.budget is not None and self.affordable_groups(self.base_grouping) < 2:
             raise ConfigurationError(
@@ -218,6 +218,17 @@ class SessionConfig:
             )
         for explainer in self.explainers:
             explainer.check(outputs)
+
+    def fitting(self, outputs: int) -> "SessionConfig":
+        """Return what is measured without the explainers that cannot explain a model with this number of outputs."""
+
+        def fits(explainer: Explainer) -> bool:
+            with suppress(ConfigurationError):
+                explainer.check(outputs)
+                return True
+            return False
+
+        return replace(self, explainers=list(filter(fits, self.explainers)))
 
     def affordable_groups(self, grouping: "Grouping") -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""

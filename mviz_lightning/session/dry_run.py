@@ -100,6 +100,7 @@ class DryRun:
     unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
     heads: FoundHeads = FoundHeads()
     _given: SessionConfig = field(init=False)
+    _further: bool = False
 
     def __post_init__(self) -> None:
         self._given = self.config
@@ -140,6 +141,7 @@ class DryRun:
             precision: Makes the context in which the trainer calls the model.
             observed: What the user's own step told of it; None where ``predict`` returns it.
         """
+        self._further = True
         return self._tried(module, without_labels(trial), precision, None, observed)
 
     def _take_heads(self, heads: FoundHeads) -> None:
@@ -172,6 +174,7 @@ class DryRun:
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
         first, self.call = not self.call, call.description
         self.reading.try_on(evaluator, trial, outputs.shape[1])
+        self.config = self.config.fitting(outputs.shape[1]) if self._further else self.config
         self.config.check_outputs(outputs.shape[1])
         if self.config.asks_for_subsets:
             check_subsets(self.config, trial, self.reading.labels.read(trial, outputs.shape[1], everything=False).task)

@@ -73,6 +73,7 @@ class HeadedSession(LabelledSession):
         head = type(self)(found.config, self.ranks, self.remarks.about(name), self.judged)
         head.name, head.main, head._sampler = name, self, self._sampler
         head._tried = head._dry_run.run_head(module, trial, precision, found.observed)
+        head.config = head._dry_run.config
         head.load_memory(self._saved_heads.get(name))
         return head
 

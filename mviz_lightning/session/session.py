@@ -125,7 +125,9 @@ class Session(HeadedSession):
             return {}
 
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
-        """Return how many examples narrower intervals need, and say it once."""
+        """Return how many examples narrower intervals need, and say it once; the examples are those of the main head."""
+        if self.main is not None:
+            return ""
         advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
         self.remarks.say(advice, noted=False, once="precision")
         return advice
@@ -232,7 +234,8 @@ class Session(HeadedSession):
         with random_states():  # a method of the user's own may draw random numbers
             explained = self._runner.run(method, self._own, self.config.left(spent), moment)
         self.remarks.note(*explained.notes)
-        return replace(explained, seconds=time.perf_counter() - started)
+        head = "" if self.main is None else self.name
+        return replace(explained, seconds=time.perf_counter() - started, head=head)
 
     def _prepared(self) -> Runner:
         probe, shares, tried = self._read()

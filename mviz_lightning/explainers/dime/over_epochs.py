@@ -46,7 +46,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
     }
     names = dict.fromkeys(drawing.labels.output(moment.output.output) for moment in moments)
     title = wrapped(
-        f"Example {first.explanation.position} from {first.label} to {last.label}: what drives {' / '.join(names)}, "
+        f"{drawing.labels.example(first.explanation.position)} from {first.label} to {last.label}: what drives {' / '.join(names)}, "
         "alone (UC) and together (MI)",
         68,
     )
