@@ -1,0 +1,159 @@
+"""What the monitor has to find, computed a second time: one pair of examples after the other, in loops.
+
+The estimators in loops are those of ``tests/reference/slow.py``; here stand what a head, a position and a score are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from reference import slow
+from reference.slow import Array
+from torch import Tensor
+
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.anova import half_splits
+
+Scores = Callable[[Tensor, Tensor], Tensor]
+"""Inputs ``(1, ...)`` of two modalities -> scores ``(1, C)``."""
+
+Score = Callable[[Array, Array], float]
+"""Outputs ``(n, C)`` and labels ``(n, ...)`` -> one number."""
+
+
+def accuracy(outputs: Array, labels: Array) -> float:
+    if outputs.shape[1] == 1:
+        return float(np.mean((outputs[:, 0] > 0) == (labels > 0.5)))
+    return slow.accuracy(list(outputs), labels.astype(int).tolist())
+
+
+def r2(outputs: Array, labels: Array) -> float:
+    """Return R², on average over the values that are predicted."""
+    found = outputs.reshape(len(outputs), -1), labels.reshape(len(outputs), -1)
+    missed = ((found[0] - found[1]) ** 2).sum(0)
+    return float(np.mean(1 - missed / ((found[1] - found[1].mean(0)) ** 2).sum(0)))
+
+
+def ranking_precision(outputs: Array, labels: Array) -> float:
+    """Return the label-ranking average precision."""
+    found = []
+    for values, row in zip(outputs, labels, strict=True):
+        true = [c for c in range(len(row)) if row[c] > 0]
+        found.append(
+            np.mean([sum(values[d] >= values[c] for d in true) / sum(values >= values[c]) for c in true])
+            if true
+            else 1.0
+        )
+    return float(np.mean(found))
+
+
+DEFAULT: dict[Task, Score] = {
+    "multiclass": accuracy,
+    "binary": accuracy,
+    "multilabel": ranking_precision,
+    "regression": r2,
+}
+
+
+@dataclass(frozen=True)
+class Grids:
+    """The scores of one head for every pair within every group, and the labels of the examples.
+
+    Attributes:
+        scores: ``(G, g, g, C)``: the first modality of example i with the second of example j.
+        labels: ``(G, g, ...)``; -100, or NaN, where an example has none.
+        task: What the scores stand for.
+        score: Outputs and labels -> one number; None for the default of the task.
+    """
+
+    scores: Array
+    labels: Array
+    task: Task
+    score: Score | None = None
+
+    @classmethod
+    def of(cls, scores: Scores, left: Tensor, right: Tensor, labels: Tensor, groups: Tensor, *rest: object) -> "Grids":
+        with torch.no_grad():
+            found = [
+                [[scores(left[i : i + 1], right[j : j + 1])[0].double().numpy() for j in group] for i in group]
+                for group in groups.tolist()
+            ]
+        return cls(np.array(found), labels[groups].double().numpy(), *rest)  # type: ignore[arg-type]
+
+    def shares(self, seed: int = 0) -> dict[str, float]:
+        """Return contributions, totals and interaction of the modalities 0 and 1."""
+        found = slow.share_ratios(np.mean([self._components(grid, seed) for grid in self._centred()], 0), 2)
+        return dict(zip(("contribution/0", "contribution/1", "total/0", "total/1", "interaction"), found, strict=True))
+
+    def _centred(self) -> Array:
+        if self.task == "multiclass":
+            return self.scores - self.scores.mean(-1, keepdims=True)
+        if self.task == "regression" and self.scores.shape[-1] > 1:
+            known = self.labels.reshape(-1, self.labels.shape[-1])
+            return self.scores / known[~np.isnan(known).any(1)].std(0, ddof=1)
+        return self.scores
+
+    @staticmethod
+    def _components(grid: Array, seed: int) -> Array:
+        first, second, both = slow.split_components(grid, half_splits(len(grid), 16, seed).numpy())
+        return np.array([first + second + both, first, second, first + both, second + both, both])
+
+    def decided(self, seed: int = 0) -> dict[str, float]:
+        """Return the score, that of the unimodal contributions alone, what swaps cost, and how often these decide."""
+        real = self._score(self._own())
+        additive = 2 * self._score(self._unimodal(range(self.scores.shape[1]))) - self._score(
+            [pair for half in self._halves(seed) for pair in self._unimodal(half)]
+        )
+        found = {"score": real, "emap_score": additive, "emap_gap": real - additive}
+        found |= {f"perceptual/{m}": real - self._score(list(self._swapped(m))) for m in (0, 1)}
+        return found if self.task == "regression" else found | {f"flips/{m}": self._flips(m) for m in (0, 1)}
+
+    def _halves(self, seed: int) -> list[list[int]]:
+        return half_splits(self.scores.shape[1], 4, seed).flatten(0, 1).tolist()  # type: ignore[no-any-return]
+
+    def _score(self, pairs: Sequence[tuple[Array, Array]]) -> float:
+        known = [(outputs, label) for outputs, label in pairs if not (np.isnan(label) | (label == -100)).any()]
+        outputs, labels = (np.array(part) for part in zip(*known, strict=True))
+        return (self.score or DEFAULT[self.task])(outputs, labels)
+
+    def _own(self) -> list[tuple[Array, Array]]:
+        return [(grid[i, i], label[i]) for grid, label in self._groups() for i in range(len(grid))]
+
+    def _groups(self) -> Iterator[tuple[Array, Array]]:
+        return zip(self.scores, self.labels, strict=True)
+
+    def _unimodal(self, donors: Sequence[int]) -> list[tuple[Array, Array]]:
+        found = []
+        for grid, label in self._groups():
+            for i in range(len(grid)):
+                kept = [i, *(k for k in donors if k != i)]
+                found.append((slow.unimodal_contribution(grid[np.ix_(kept, kept)])[0], label[i]))
+        return found
+
+    def _swapped(self, modality: int) -> Iterator[tuple[Array, Array]]:
+        for grid, label in self._groups():
+            for i, j in product(range(len(grid)), repeat=2):
+                if i != j:
+                    yield (grid[j, i] if modality == 0 else grid[i, j]), label[i]
+
+    def _flips(self, modality: int) -> float:
+        """Return how often a swap changes the prediction, over how often another example has another one."""
+        changed = np.mean(
+            [
+                self._distance(grid[i, i], grid[j, i] if modality == 0 else grid[i, j])
+                for grid, _ in self._groups()
+                for i, j in product(range(len(grid)), repeat=2)
+                if i != j
+            ]
+        )
+        own = [outputs for outputs, _ in self._own()]
+        others = [self._distance(own[i], own[j]) for i, j in product(range(len(own)), repeat=2) if i != j]
+        return float(changed / np.mean(others)) if any(others) else 0.0
+
+    def _distance(self, one: Array, other: Array) -> float:
+        """Return half the squared distance of two decisions: 1 for two classes, a half for each label."""
+        if self.task == "multiclass":
+            return float(np.argmax(one) != np.argmax(other))
+        return float(((one > 0) != (other > 0)).sum()) / 2
