@@ -119,7 +119,8 @@ class Model(LightningModule):
             setattr(self, name, metric)
 
     def forward(self, image: Tensor, text: Tensor) -> Any:
-        return self.kind.forward(self.net, image, text)
+        forward = self.kind.forward or self.kind.maps
+        return forward(self.net, image, text)
 
     def validation_step(self, batch: Any, batch_idx: int = 0) -> Tensor:
         loss: Tensor = self.kind.step(self, batch)

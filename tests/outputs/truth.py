@@ -4,7 +4,7 @@ The estimators in loops are those of ``tests/reference/slow.py``; here stand wha
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -157,3 +157,134 @@ class Grids:
         if self.task == "multiclass":
             return float(np.argmax(one) != np.argmax(other))
         return float(((one > 0) != (other > 0)).sum()) / 2
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The scores of every position for every pair within every group, and the labels of all positions.
+
+    Attributes:
+        scores: ``(G, g, g, P, C)``.
+        labels: ``(G, g, P, ...)``; -100, or NaN, where a position has none.
+        task: What the scores stand for.
+        score: Outputs and labels of all labelled positions -> what is right; None where nothing is compared.
+    """
+
+    scores: Array
+    labels: Array
+    task: Task
+    score: Score | None = None
+
+    @classmethod
+    def of(
+        cls,
+        maps: Scores,
+        left: Tensor,
+        right: Tensor,
+        labels: Tensor,
+        groups: Tensor,
+        task: Task,
+        score: Score | None = None,
+        lengths: Tensor | None = None,
+    ) -> "Maps":
+        """Evaluate every pair alone.
+
+        Args:
+            maps: Inputs of two modalities -> ``(1, C, *positions)``.
+            left: The first modality of all examples.
+            right: The second.
+            labels: ``(N, *positions)``, or ``(N, C, *positions)``.
+            groups: ``(G, g)``.
+            task: What the scores stand for.
+            score: Of all labelled positions.
+            lengths: ``(N,)`` where positions are entries of the first modality, which is padded: slots at equal
+                distances along each example's own entries then take the place of positions.
+        """
+        with torch.no_grad():
+            found = [
+                [
+                    [_slots(maps(left[i : i + 1], right[j : j + 1])[0].flatten(1).T, lengths, i) for j in group]
+                    for i in group
+                ]
+                for group in groups.tolist()
+            ]
+        outputs = np.array([[[one.double().numpy() for one in row] for row in rows] for rows in found])
+        by_position = labels.flatten(2).transpose(1, 2) if labels.dim() > 1 and _has_classes(labels, found) else None
+        by_position = labels.flatten(1) if by_position is None else by_position
+        told = torch.stack([_slots(row, lengths, place) for place, row in enumerate(by_position)])
+        return cls(outputs, told[groups].double().numpy(), task, score)
+
+    def shares(self, seed: int = 0) -> dict[str, float]:
+        """Return shares over all labelled positions: of every position alone, before their components are averaged."""
+        splits = half_splits(self.scores.shape[1], 16, seed).numpy()
+        components, weights = [], []
+        for grid, label in zip(self._centred(), self.labels, strict=True):
+            for position in range(grid.shape[2]):
+                known = ~_unknown(label[:, position]).reshape(len(grid), -1).any(1)
+                components.append(_split_components(grid[:, :, position], splits))
+                weights.append(known.sum())
+        first, second, both = np.average(components, 0, weights)
+        found = slow.share_ratios(np.array([first + second + both, first, second, first + both, second + both, both]), 2)
+        return dict(zip(("contribution/0", "contribution/1", "total/0", "total/1", "interaction"), found, strict=True))
+
+    def _centred(self) -> Array:
+        return self.scores - self.scores.mean(-1, keepdims=True) if self.task == "multiclass" else self.scores
+
+    def scaled(self) -> "Maps":
+        """Return the scores of one value, each position in units of its target's standard deviation."""
+        spread = self.labels.reshape(-1, self.labels.shape[2]).std(0, ddof=1)
+        return replace(self, scores=self.scores / spread[:, None])
+
+    def real_score(self, score: Score) -> float:
+        """Return the score of the real examples at all labelled positions."""
+        outputs, labels = [], []
+        for grid, label in zip(self.scores, self.labels, strict=True):
+            for i, position in product(range(len(grid)), range(grid.shape[2])):
+                if not _unknown(label[i, position]).any():
+                    outputs.append(grid[i, i, position])
+                    labels.append(label[i, position])
+        return score(np.array(outputs), np.array(labels))
+
+
+def _has_classes(labels: Tensor, found: Sequence[Sequence[Sequence[Tensor]]]) -> bool:
+    """Tell whether labels have a dimension of classes, ``(N, C, *positions)``."""
+    positions, classes = found[0][0][0].shape
+    return labels[0].numel() == positions * classes and labels.shape[1] == classes and labels.dim() > 2
+
+
+def _slots(values: Tensor, lengths: Tensor | None, example: int) -> Tensor:
+    """Return the values of 60 slots: 60 is a multiple of all lengths up to 6, so that each entry has its share."""
+    if lengths is None:
+        return values
+    return values[((torch.arange(60) + 0.5) / 60 * lengths[example]).long()]
+
+
+def _unknown(labels: Array) -> Array:
+    return np.isnan(labels) | (labels == -100)
+
+
+def _split_components(grid: Array, splits: Array) -> Array:
+    """Return what ``slow.split_components`` does, with all outputs at once."""
+    found = []
+    for one, other in splits:
+        for rows, columns in ((one, other), (other, one)):
+            block = grid[np.ix_(rows, columns)]
+            k = len(rows)
+            row, column, grand = block.mean(1), block.mean(0), block.mean((0, 1))
+            residual = ((block - row[:, None] - column[None] + grand) ** 2).sum() / (k - 1) ** 2
+            first = ((row - grand) ** 2).sum() / (k - 1) - residual / k
+            second = ((column - grand) ** 2).sum() / (k - 1) - residual / k
+            found.append([first, second, residual])
+    return np.mean(found, axis=0)  # type: ignore[no-any-return]
+
+
+def jaccard(outputs: Array, labels: Array) -> float:
+    """Return the intersection over the union of each class that is there or guessed, on average (mIoU)."""
+    guessed = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
+    classes = range(outputs.shape[1]) if outputs.shape[1] > 1 else (1,)
+    found = []
+    for c in classes:
+        union = ((guessed == c) | (labels == c)).sum()
+        if union:
+            found.append(((guessed == c) & (labels == c)).sum() / union)
+    return float(np.mean(found))
