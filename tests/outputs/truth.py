@@ -288,3 +288,90 @@ def jaccard(outputs: Array, labels: Array) -> float:
         if union:
             found.append(((guessed == c) & (labels == c)).sum() / union)
     return float(np.mean(found))
+
+
+# -- Embeddings and retrieval ------------------------------------------------------------------------------------------
+
+
+def unit(embeddings: Array) -> Array:
+    return np.array([row / np.sqrt(sum(row**2)) for row in embeddings])
+
+
+def geometry(left: Array, right: Array) -> dict[str, float]:
+    """Return the modality gap, the alignment, and uniformity and effective rank of both sides, from their definitions.
+
+    Liang et al. 2022; Wang & Isola 2020 (alpha = 2, t = 2); Roy & Vetterli 2007, of centred embeddings.
+    """
+    left, right = unit(left), unit(right)
+    gap = np.sqrt(sum((left.mean(0) - right.mean(0)) ** 2))
+    near = np.mean([sum((a - b) ** 2) for a, b in zip(left, right, strict=True)])
+    found = {"modality_gap": gap, "alignment": near}
+    for place, side in enumerate((left, right)):
+        pairs = [np.exp(-2 * sum((side[i] - side[j]) ** 2)) for i in range(len(side)) for j in range(i)]
+        found[f"uniformity/{place}"] = np.log(np.mean(pairs))
+        found[f"effective_rank/{place}"] = _effective_rank(side)
+    return {key: float(value) for key, value in found.items()}
+
+
+def _effective_rank(points: Array) -> float:
+    values = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    values = values[values > 1e-9]
+    if not len(values):
+        return 1.0
+    parts = values / values.sum()
+    return float(np.exp(-sum(part * np.log(part) for part in parts)))
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Retrieval within groups: whose partner each example finds among those of its group.
+
+    Attributes:
+        scores: ``(G, g, g)`` of the first modality of example i and the second of example j.
+        same: ``(G, g, g)`` bool: pairs that belong together: the own ones, and copies.
+    """
+
+    scores: Array
+    same: Array
+
+    @classmethod
+    def of(cls, left: Array, right: Array, groups: Tensor, inputs: tuple[Tensor, Tensor]) -> "Lookup":
+        left, right = unit(left), unit(right)
+        scores = np.array([[[sum(left[i] * right[j]) for j in row] for i in row] for row in groups.tolist()])
+        first, second = inputs
+        same = [
+            [[torch.equal(first[i], first[j]) or torch.equal(second[i], second[j]) for j in row] for i in row]
+            for row in groups.tolist()
+        ]
+        return cls(scores, np.array(same))
+
+    def score(self) -> float:
+        """Return the accuracy of the nearest partner, on average over both directions."""
+        both = [self._found(grid, same) for grid, same in self._directions()]
+        return float(np.mean(both))
+
+    def perceptual(self, modality: int) -> float:
+        """Return the accuracy that is lost when the query is that of another example of the group."""
+        lost = []
+        for grid, same in self._of_queries(modality):
+            for i, k in product(range(len(grid)), repeat=2):
+                if i != k:
+                    lost.append(self._hit(grid[i], same[i]) - self._hit(grid[k], same[i]))
+        return float(np.mean(lost))
+
+    def _of_queries(self, modality: int) -> Iterator[tuple[Array, Array]]:
+        for grid, same in zip(self.scores, self.same, strict=True):
+            yield (grid, same) if modality == 0 else (grid.T, same.T)
+
+    def _directions(self) -> Iterator[tuple[Array, Array]]:
+        for modality in (0, 1):
+            yield from self._of_queries(modality)
+
+    def _found(self, grid: Array, same: Array) -> float:
+        return float(np.mean([self._hit(row, right) for row, right in zip(grid, same, strict=True)]))
+
+    @staticmethod
+    def _hit(scores: Array, right: Array) -> float:
+        """Return how many of the nearest partners, of which there may be several, are right."""
+        nearest = scores >= scores.max() - 1e-12
+        return float((nearest & right).sum() / nearest.sum())
