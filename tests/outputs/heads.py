@@ -187,7 +187,6 @@ class TwoLogits(ModelOutput):
     colour_logits: Any = None
 
 
-
 def called(read: Callable[[Any], Mapping[str, Tensor]]) -> Callable[[Any, Any], Tensor]:
     """Return a step that reads the heads from what forward returns, by the names of their labels."""
     return lambda module, batch: losses(read(module(batch["image"], batch["text"])), batch)
@@ -232,7 +231,9 @@ def fused(net: Heads, image: Tensor, text: Tensor) -> dict[str, Tensor]:
 
 
 def question_answering(net: Heads, image: Tensor, text: Tensor) -> QuestionAnsweringModelOutput:
-    return QuestionAnsweringModelOutput(start_logits=net.of("place", image, text), end_logits=net.of("end", image, text))
+    return QuestionAnsweringModelOutput(
+        start_logits=net.of("place", image, text), end_logits=net.of("end", image, text)
+    )
 
 
 def start_and_end(module: Any, batch: Any) -> Tensor:

@@ -169,6 +169,12 @@ def ranked(module: Any, batch: Any) -> Tensor:
     return binary_cross_entropy_with_logits(module(batch["image"], batch["text"]), batch["tags"])
 
 
+def own_generator(net: Noisy, image: Tensor, text: Tensor) -> Tensor:
+    """Numbers of a generator that goes on from call to call."""
+    found = net.classes(image, text)
+    return found + torch.randn(*found.shape, generator=net.own, dtype=found.dtype)
+
+
 CLASSES, SIZED = Noisy.classes, Noisy.sized
 KINDS: dict[str, NoisyKind] = {
     "added noise": NoisyKind(classified, added_noise, CLASSES),
@@ -178,6 +184,7 @@ KINDS: dict[str, NoisyKind] = {
     "several labels with noise": NoisyKind(ranked, added_noise, CLASSES, task="multilabel", labels="tags"),
     "a latent with one spread": NoisyKind(classified, reparametrised, CLASSES),
     "VAE": NoisyKind(variational_loss, variational, CLASSES, near=0.05, options={"draws": 32}),
+    "a generator of its own": NoisyKind(classified, own_generator, CLASSES),
     "MC dropout": NoisyKind(classified, dropped, options={"draws": 4}),
     "MC dropout, many draws": NoisyKind(classified, dropped, CLASSES, near=0.05, options={"draws": 128}),
     "a module of dropout in training mode": NoisyKind(classified, dropped_by_a_module),
@@ -202,20 +209,8 @@ def python_rows(module: Any, batch: Any) -> Tensor:
     return cross_entropy(module(batch["image"] + noise, batch["text"]), batch["kind"])
 
 
-def shuffled_rows(net: Noisy, image: Tensor, text: Tensor) -> Tensor:
-    """Every example gets a part of another one, whichever comes."""
-    return net.classes(image + 2 * image[torch.randperm(len(image))], text)
-
-
-def own_generator(net: Noisy, image: Tensor, text: Tensor) -> Tensor:
-    """Numbers of a generator that goes on from call to call."""
-    found = net.classes(image, text)
-    return found + torch.randn(*found.shape, generator=net.own, dtype=found.dtype)
-
-
 REFUSED: dict[str, NoisyKind] = {
     "numbers of numpy a row": NoisyKind(numpy_rows, CLASSES),
     "numbers of Python a row": NoisyKind(python_rows, CLASSES),
-    "a permutation of the batch": NoisyKind(classified, shuffled_rows),
 }
 """Models whose rows still vary, or depend on one another."""

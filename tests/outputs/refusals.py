@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from outputs.heads import Heads
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import (
     cosine_similarity,
     cross_entropy,
@@ -26,18 +26,16 @@ class Refused:
         says: Parts of what is said.
         forward: (network, image, text) -> what the module returns.
         options: Arguments of the monitor.
-        ends: Whether it ends the training, with a fix of one line; else it costs the monitor alone.
-        fix: Arguments of the monitor that what is said tells to paste; None where it is read from what is said.
-        net: The network.
+        fixable: Whether a line to paste is printed, so that the training may end at once; else it goes on.
+        fix: Arguments of the monitor that what is said names; None where it is the line to paste.
     """
 
     step: Callable[[Any, Any], Tensor]
     says: tuple[str, ...]
     forward: Callable[..., Any] = lambda net, image, text: net.of("kind", image, text)
     options: Mapping[str, Any] = field(default_factory=dict)
-    ends: bool = False
+    fixable: bool = False
     fix: Mapping[str, Any] | None = None
-    net: Callable[[], nn.Module] = Heads
 
 
 def called(module: Any, batch: Any) -> Any:
@@ -70,9 +68,14 @@ def triplet(module: Any, batch: Any) -> Tensor:
 
 def transcribed(module: Any, batch: Any) -> Tensor:
     """CTC: a label has no position."""
-    scores = log_softmax(called(module, batch).view(-1, 3, 2).movedim(1, 0), -1)
+    scores = log_softmax(called(module, batch).view(-1, 2, 2).movedim(1, 0), -1)
     count = len(batch["image"])
-    return ctc_loss(scores, torch.ones(count, 1).long(), torch.full((count,), 3), torch.ones(count).long())
+    return ctc_loss(scores, torch.ones(count, 1).long(), torch.full((count,), 2), torch.ones(count).long())
+
+
+def shuffled_rows(net: Heads, image: Tensor, text: Tensor) -> Tensor:
+    """Every example gets a part of another one, whichever comes."""
+    return net.of("kind", image + 2 * image[torch.randperm(len(image))], text)
 
 
 def batch_statistics(net: Heads, image: Tensor, text: Tensor) -> Tensor:
@@ -92,7 +95,9 @@ def example_by_example(module: Any, batch: Any) -> Tensor:
 
 def similar(module: Any, batch: Any) -> Tensor:
     """A product of both modalities' embeddings that no label is compared with."""
-    return -cosine_similarity(torch.tanh(module.net.image(batch["image"])), torch.tanh(module.net.text(batch["text"]))).mean()
+    return -cosine_similarity(
+        torch.tanh(module.net.image(batch["image"])), torch.tanh(module.net.text(batch["text"]))
+    ).mean()
 
 
 ARGUMENTS: dict[str, Refused] = {
@@ -107,16 +112,19 @@ ARGUMENTS: dict[str, Refused] = {
 
 KINDS: dict[str, Refused] = {
     "an unknown head": Refused(
-        two_for_one_label, ("heads", "'hue'", "'kind'", "'early'"), forward=several, options={"heads": ["hue"]}, ends=True
+        two_for_one_label, ("heads", "'hue'", "'kind'", "'early'"), forward=several, options={"heads": ["hue"]},
+        fixable=True, fix={"heads": ["kind", "early"]},
     ),
-    "two heads for one label": Refused(
-        two_for_one_label, ("kind", "early", "heads="), forward=several, ends=True, fix={"heads": ["kind"]}
+    "two heads for one label": Refused(two_for_one_label, ("kind", "early"), forward=several, fixable=True),
+    "two heads for one label, one chosen": Refused(
+        two_for_one_label, ("kind", "early"), forward=several, fixable=True, fix={"heads": ["early"]}
     ),
-    "an autoencoder": Refused(reconstructed, ("modalities=", "image"), ends=True),
-    "a triplet": Refused(triplet, ("predict=",)),
+    "an autoencoder": Refused(reconstructed, ("modalities=", "image"), fixable=True),
+    "a triplet": Refused(triplet, ("predict=", "task"), fixable=True, fix={"task": "regression"}),
+    "no label": Refused(similar, ("predict=",), fixable=True, fix={"task": "regression"}),
     "CTC": Refused(transcribed, ("predict=",)),
     "statistics of the batch": Refused(classified, ("example",), forward=batch_statistics),
+    "a permutation of the batch": Refused(classified, ("example",), forward=shuffled_rows),
     "example by example": Refused(example_by_example, ("predict=",)),
-    "no label": Refused(similar, ("predict=",)),
-}
+}  # fmt: skip
 """Steps that cannot be measured as they are."""

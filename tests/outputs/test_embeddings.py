@@ -67,5 +67,12 @@ def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "a constant tower"])
 def test_shares_are_those_of_scalar_pairs(name, of_kind):
     values = of_kind(name).values
-    assert {"total/image", "total/text", "contribution/image", "interaction", "emap_gap", "flips/image"} <= values.keys()
+    assert {
+        "total/image",
+        "total/text",
+        "contribution/image",
+        "interaction",
+        "emap_gap",
+        "flips/image",
+    } <= values.keys()
     assert np.isclose(values["contribution/image"] + values["contribution/text"] + values["interaction"], 1)

@@ -224,7 +224,9 @@ class Maps:
                 components.append(_split_components(grid[:, :, position], splits))
                 weights.append(known.sum())
         first, second, both = np.average(components, 0, weights)
-        found = slow.share_ratios(np.array([first + second + both, first, second, first + both, second + both, both]), 2)
+        found = slow.share_ratios(
+            np.array([first + second + both, first, second, first + both, second + both, both]), 2
+        )
         return dict(zip(("contribution/0", "contribution/1", "total/0", "total/1", "interaction"), found, strict=True))
 
     def _centred(self) -> Array:

@@ -75,7 +75,9 @@ def watched(
         chosen.fit(module, *loaders)
     values = monitor.history[-1].values if len(monitor.history) else {}
     same = _same(plain.state_dict(), module.state_dict()) and drawn == _next_draws()
-    same &= all(torch.equal(value, chosen.callback_metrics[key]) for key, value in plain_trainer.callback_metrics.items())
+    same &= all(
+        torch.equal(value, chosen.callback_metrics[key]) for key, value in plain_trainer.callback_metrics.items()
+    )
     return Watched(
         monitor,
         module,
