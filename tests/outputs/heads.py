@@ -1,7 +1,7 @@
 """Models with several heads: what each head is given, and what is known of it."""
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
