@@ -22,6 +22,7 @@ from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.output_range import RangeMode
 from mviz_lightning.engine.shape_buckets import alike
+from mviz_lightning.engine.shared_noise import SharedNoise
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
     Head,
@@ -243,8 +244,14 @@ def without_logits(evaluator: Evaluator) -> Evaluator:
         evaluator: An evaluator, perhaps of :func:`with_decomposed`.
     """
     plain = {name: getattr(evaluator, name) for name in ("predict", "all_pairs")}
-    plain = {name: call.predict if isinstance(call, DecomposedCall) else call for name, call in plain.items()}
+    plain = {name: _undecomposed(call) for name, call in plain.items()}
     return replace(evaluator, head=None, **plain)
+
+
+def _undecomposed(call: Any) -> Any:
+    if isinstance(call, SharedNoise):
+        return replace(call, predict=_undecomposed(call.predict))
+    return call.predict if isinstance(call, DecomposedCall) else call
 
 
 def called_by(evaluator: Evaluator, predict: Predict) -> Evaluator:
