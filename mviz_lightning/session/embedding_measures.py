@@ -1,6 +1,6 @@
 """Where the embeddings of both modalities of scores of pairs lie: gap, alignment, uniformity and effective rank."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -20,9 +20,10 @@ OF_BOTH = {"modality_gap": modality_gap, "alignment": alignment}
 """Measures of the embeddings of both."""
 
 
-def embedding_keys(modalities: Sequence[str]) -> list[str]:
+def embedding_keys(modalities: Iterable[str]) -> list[str]:
     """Return the names of the measures, without prefix."""
-    return [*OF_BOTH, *(f"{measure}/{name}" for measure in OF_ONE for name in modalities)]
+    names = list(modalities)
+    return [*OF_BOTH, *(f"{measure}/{name}" for measure in OF_ONE for name in names)]
 
 
 def embedding_values(evaluator: Evaluator, embeddings: Predict, probe: Probe, ranks: Ranks) -> dict[str, float]:

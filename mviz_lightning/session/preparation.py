@@ -120,8 +120,8 @@ class Preparation:
         told = None if observed is None else observed.task
         scored = self.config.target is not None or (observed is not None and observed.target is not None)
         if self._scores_pairs:
-            measured = [] if observed is None or observed.embeddings is None else embedding_keys(list(self.config.modalities))
-            return self.config.keys_of(None, scored=True) + measured
+            measured = observed is not None and observed.embeddings is not None
+            return self.config.keys_of(None, scored=True) + (embedding_keys(self.config.modalities) if measured else [])
         compared = [] if observed is None else ["agreement"]
         return self.config.keys_of(self.config.task or told, scored=scored) + compared
 

@@ -8,12 +8,10 @@ from torchmetrics import Metric
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.repeats import copy_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.collapse.towers import RETRIEVAL
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 from mviz_lightning.functional.retrieval import right_pairs
 from mviz_lightning.metrics import GroupRetrieval
-
-RETRIEVAL = "retrieval"
-"""Name of the evidence that the score is retrieval: totals of pairs are near 1 for any model that has learned."""
 
 
 @dataclass(frozen=True)
