@@ -106,8 +106,9 @@ class Reporter:
         names, pictures = self.history.modalities, list[Picture]()
         for head in ("", *self.history.heads):
             own = self.history.fitted_of(head)
-            when = f"epoch {rows[-1].epoch} (step {rows[-1].step})"
-            found = [share_curves(own, names, head), *subset_pictures(own[-1].values, names, f"head {head}, {when}" if head else when)]
+            moment = f"epoch {rows[-1].epoch} (step {rows[-1].step})"
+            when = f"head {head}, {moment}" if head else moment
+            found = [share_curves(own, names, head), *subset_pictures(own[-1].values, names, when)]
             pictures += named_by_head(head, found)
         return pictures
 

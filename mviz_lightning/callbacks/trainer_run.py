@@ -173,8 +173,8 @@ class TrainerRun:
             results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
             self._rearrange()
         self._keep(results, *moment)
-        found = dict(results.values), results.note, dict(results.evidence), list(results.heads)
-        self.row = RunRecord(self.phase, *moment, *found)
+        evidence, heads = dict(results.evidence), list(results.heads)
+        self.row = RunRecord(self.phase, *moment, dict(results.values), results.note, evidence, heads)
         self.row = self._judged(self.row)
 
     def _judged(self, row: RunRecord) -> RunRecord:

@@ -180,9 +180,8 @@ class UnimodalCollapse(ActingAlarm):
         fits, known = row.phase == "fit", dict(history.score_references)
         sessions = {head: one for head, one in {"": session, **session.heads}.items() if row.of_head(head).values}
         judged = {head: self._judge_head(head, row, history, one, guard) for head, one in sessions.items()}
-        self.verdicts |= {
-            of_head(head, name): one for head, (found, _) in judged.items() for name, one in found.items()
-        }
+        for head, (found, _) in judged.items():
+            self.verdicts |= {of_head(head, name): one for name, one in found.items()}
         self._changed = self._changes(judged, row, history)
         named = ((head, name, one) for head, (found, _) in judged.items() for name, one in found.items())
         states = {of_head(head, state_name(name)): float(one.state) for head, name, one in named}

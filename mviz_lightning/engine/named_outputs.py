@@ -1,7 +1,7 @@
 """Names of what a model returned: the key or attribute of each tensor, else its place."""
 
 import re
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,3 +60,20 @@ class PickedOutput:
         if self.name not in found:
             raise ConfigurationError(f"there is no head {self.name!r} in what is returned; the heads are {[*found]}")
         return found[self.name]
+
+
+@dataclass(frozen=True)
+class JointPick:
+    """A call of the model that returns several heads of what one call returns.
+
+    Attributes:
+        calls: Head -> the call that returns it alone; all pick from the same one.
+    """
+
+    calls: Mapping[str, PickedOutput]
+
+    def __call__(self, module: Any, batch: Any) -> dict[str, Tensor]:
+        """Return head -> its scores."""
+        first = next(iter(self.calls.values()))
+        found = named_outputs(first.predict(module, batch), first.reserved)
+        return {name: found[call.name] for name, call in self.calls.items()}

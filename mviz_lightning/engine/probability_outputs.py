@@ -270,6 +270,7 @@ class DecomposedCall:
     reading: Reading
 
     def __call__(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return what is decomposed of the rows of a batch."""
         return self.of(scores(self.predict(module, batch)))
 
     def of(self, outputs: Tensor) -> Tensor:

@@ -242,7 +242,7 @@ class SessionConfig:
             name: Its name.
             main: Whether it is the main head, of which the arguments speak that name no head.
         """
-        plain = {argument: getattr(self, argument) if main else None for argument in BY_HEAD}
+        plain: dict[str, Any] = {argument: getattr(self, argument) if main else None for argument in BY_HEAD}
         named = {argument: given[name] for argument, given in self.by_head.items() if name in given}
         return replace(self, **plain | named, of_one_head=True, by_head={})
 

@@ -70,6 +70,11 @@ class TriedModel:
     observed: ObservedModel | None = None
 
     @property
+    def path(self) -> str | None:
+        """Path of the leaf that the labels are made from, if the user's own step tells one."""
+        return None if self.observed is None else self.observed.path
+
+    @property
     def facts(self) -> tuple[int, Task | None, bool]:
         """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
         observed = self.observed
@@ -98,7 +103,7 @@ class DryRun:
     call: str = ""
     named: set[str] = field(default_factory=set)
     unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
-    heads: FoundHeads = FoundHeads()
+    heads: FoundHeads = field(default_factory=FoundHeads)
     _given: SessionConfig = field(init=False)
     _further: bool = False
 

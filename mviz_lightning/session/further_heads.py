@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import nn
 
@@ -9,7 +10,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.joint_outputs import JointPredict
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.named_outputs import PickedOutput, named_outputs
+from mviz_lightning.engine.named_outputs import JointPick, PickedOutput
 from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.observation.joint_call import JointCall
 from mviz_lightning.observation.observed_step import ObservedStep
@@ -133,13 +134,7 @@ def joint_predict(models: Mapping[str, tuple[Predict, ObservedModel | None]]) ->
     calls = {name: call for name, (call, _) in models.items() if isinstance(call, PickedOutput)}
     if ways or len(calls) < len(models):
         return None
-    first = next(iter(calls.values()))
-
-    def predict(module: nn.Module, batch: object) -> dict[str, object]:
-        found = named_outputs(first.predict(module, batch), first.reserved)
-        return {name: found[call.name] for name, call in calls.items()}
-
-    return predict
+    return JointPick(calls)
 
 
 def at_path(probe: Probe, path: str) -> Probe:
@@ -153,6 +148,22 @@ def at_path(probe: Probe, path: str) -> Probe:
             f"target: there is no leaf {path!r} in the batch; leaves found: {', '.join(probe.schema.paths)}."
         )
     return replace(probe, schema=replace(probe.schema, target=path), labels=None)
+
+
+def labelling(
+    target: str | None, named: str | None, observed: ObservedModel | None, module: nn.Module
+) -> Callable[[Probe], Probe] | None:
+    """Return what gives examples their labels; None where their schema tells them already, or nothing does.
+
+    Args:
+        target: Path of the labels of this head, if the user named it.
+        named: Path that the schema of the examples knows.
+        observed: What the user's own step told of this head.
+        module: The user's model.
+    """
+    if target is not None:
+        return None if target == named else partial(at_path, path=target)
+    return None if observed is None else partial(observed.labelled, module=module)
 
 
 def without_labels(probe: Probe) -> Probe:

@@ -11,14 +11,15 @@ from typing_extensions import Self
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.engine.evaluator import ContextFactory
-from mviz_lightning.engine.joint_outputs import JointOutputs, with_joint
-from mviz_lightning.engine.probability_outputs import without_logits
+from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
+from mviz_lightning.engine.joint_outputs import JointOutputs, own_call, with_joint
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.observation.settling import ObservedModel
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.further_heads import FurtherHead, first_sentence, joint_predict
 from mviz_lightning.session.labelled_session import LabelledSession
+from mviz_lightning.session.runner import Runner
 from mviz_lightning.session.saved_probe import Collected
 
 S = TypeVar("S", bound="HeadedSession")
@@ -40,6 +41,7 @@ class HeadedSession(LabelledSession):
     heads: "dict[str, Any]" = field(default_factory=dict)
     name: str = ""
     main: Any = None
+    _runner: Runner | None = None
     _joint: JointOutputs | None = None
     _followed: Collected | None = None
     _saved_heads: dict[str, Any] = field(default_factory=dict)
@@ -70,12 +72,28 @@ class HeadedSession(LabelledSession):
         self, name: str, found: FurtherHead, module: nn.Module, trial: Probe, precision: ContextFactory
     ) -> Self:
         """Return the session of a further head, whose model is tried."""
-        head = type(self)(found.config, self.ranks, self.remarks.about(name), self.judged)
-        head.name, head.main, head._sampler = name, self, self._sampler
-        head._tried = head._dry_run.run_head(module, trial, precision, found.observed)
-        head.config = head._dry_run.config
+        head = type(self)(found.config, self.ranks, self.remarks.about(name), self.judged, name=name, main=self)
+        head.try_further(module, trial, precision, found.observed)
         head.load_memory(self._saved_heads.get(name))
         return head
+
+    def try_further(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+    ) -> None:
+        """Try the model's further head that this session measures, on examples that the main session collects.
+
+        Args:
+            module: The user's model.
+            trial: A few examples.
+            precision: Makes the context in which the trainer calls the model.
+            observed: What the user's own step told of the head; None where ``predict`` returns it.
+
+        Raises:
+            ConfigurationError: The head cannot be measured.
+        """
+        self._sampler = self.main._sampler
+        self._tried = self._dry_run.run_head(module, trial, precision, observed)
+        self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:
         """Take what methods remember of a further head; None where the checkpoint holds nothing."""
@@ -83,14 +101,18 @@ class HeadedSession(LabelledSession):
     def _join(self) -> None:
         """Let all heads share one forward from now on, as they are called now."""
         sessions = {self.name: self, **self.heads}
-        models = {name: without_logits(one._ready_model().evaluator).predict for name, one in sessions.items()}
+        models = {name: own_call(one._ready_model().evaluator.predict) for name, one in sessions.items()}
         observed = {name: one._ready_model().observed for name, one in sessions.items()}
         joint = joint_predict({name: (models[name], observed[name]) for name in sessions})
         evaluators, self._joint = with_joint(
             {name: one._ready_model().evaluator for name, one in sessions.items()}, joint
         )
         for name, one in sessions.items():
-            one._tried = replace(one._ready_model(), evaluator=evaluators[name])
+            one.evaluate_by(evaluators[name])
+
+    def evaluate_by(self, evaluator: Evaluator) -> None:
+        """Evaluate the same model by another evaluator from now on."""
+        self._tried, self._runner = replace(self._ready_model(), evaluator=evaluator), None
 
     def _ready_model(self) -> TriedModel:
         if self._tried is None:
@@ -102,7 +124,7 @@ class HeadedSession(LabelledSession):
         if self._joint is not None:
             self._joint.forget()
 
-    def follow(self) -> None:
+    def _take_examples(self) -> None:
         """Take the fixed examples of the main head, with labels of one's own."""
         collected: Collected = self.main._ready()[0]
         before, self._followed = self._followed, collected
@@ -123,12 +145,14 @@ class HeadedSession(LabelledSession):
 
     def _examples_changed(self) -> None:
         """Read everything of the examples anew."""
-        self._shares, self._checked_examples = None, False
+        self._shares, self._runner, self._checked_examples = None, None, False
 
     def fit_shapes(self) -> None:
         """Evaluate examples in the shapes of their own batches where the main head's outputs ask for that."""
         if self.main is None:
             super().fit_shapes()
+        else:
+            self._take_examples()
 
     def share_among(self, ranks: Ranks) -> None:
         """Share the work among these processes from now on."""
@@ -140,7 +164,7 @@ class HeadedSession(LabelledSession):
         """Measure what an alarm reads from now on, or no longer; see :meth:`Preparation.judge_by`."""
         super().judge_by(judged=judged, kin=kin)
         for head in self.heads.values():
-            head.judged = judged
+            head.judge_by(judged=judged, kin=kin)
 
     def watch_outputs(self, module: nn.Module, batch: Any, *, first: bool = True) -> None:
         """Keep the user's own outputs of a few complete rows, for every head."""

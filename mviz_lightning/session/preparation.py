@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -20,7 +19,7 @@ from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
 from mviz_lightning.session.embedding_measures import embedding_keys
-from mviz_lightning.session.further_heads import at_path
+from mviz_lightning.session.further_heads import labelling
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
@@ -219,21 +218,12 @@ class Preparation:
             self._tried = self._dry_run.run(module, trial, precision, seen)
             self.config = self._dry_run.config
             if (labelled := self._labelled(self._tried)) is not None:
-                observed = self._tried.observed
-                path = self.config.target if observed is None else self.config.target or observed.path
-                self._sampler.label_by(labelled, path)
+                self._sampler.label_by(labelled, self.config.target or self._tried.path)
 
     def _labelled(self, tried: TriedModel) -> Callable[[Probe], Probe] | None:
-        """Return what gives examples their labels; None where they are a leaf that the user named for the whole model.
-
-        Args:
-            tried: The model.
-        """
-        if self.config.target is None:
-            observed, module = tried.observed, tried.evaluator.module
-            return None if observed is None else partial(observed.labelled, module=module)
-        known = self._sampler.reader.target == self.config.target
-        return None if known else partial(at_path, path=self.config.target)
+        """Return what gives examples their labels; None where a leaf that the user named for the whole model does."""
+        named = self._sampler.reader.target
+        return labelling(self.config.target, named, tried.observed, tried.evaluator.module)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
         """Try the model on first examples of another process if this one got none; all processes must call it."""
@@ -302,8 +292,7 @@ class Preparation:
     def _label(self) -> None:
         """Give the examples of a checkpoint the labels that the user's own step tells."""
         collected, tried = self._ready()
-        labelled = self._labelled(tried)
-        if labelled is not None and collected.probe.labels is None:
+        if (labelled := self._labelled(tried)) is not None and collected.probe.labels is None:
             self._collected = replace(collected, probe=labelled(collected.probe))
 
     def _ready(self) -> tuple[Collected, TriedModel]:

@@ -66,7 +66,6 @@ class Session(HeadedSession):
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _trained_check: TrainedCheck = field(init=False)
     _own: Tensor | None = None
-    _runner: Runner | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
 
     def __post_init__(self) -> None:
@@ -82,8 +81,6 @@ class Session(HeadedSession):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
-        if self.main is not None:
-            self.follow()
         self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
             self._read()
@@ -125,7 +122,7 @@ class Session(HeadedSession):
             return {}
 
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
-        """Return how many examples narrower intervals need, and say it once; the examples are those of the main head."""
+        """Return how many examples narrower intervals need, and say it once, of the main head."""
         if self.main is not None:
             return ""
         advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
@@ -252,10 +249,6 @@ class Session(HeadedSession):
         if shared is not None:  # the same examples, so that all heads ask for the same rows
             self._past = replace(self._past, chosen=shared._past.chosen)
         return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
-
-    def _examples_changed(self) -> None:
-        super()._examples_changed()
-        self._runner = None
 
     @property
     def memory(self) -> Mapping[str, Any]:
