@@ -115,7 +115,7 @@ class LabelledSession(Preparation):
 
     def score_reference(self) -> ScoreReference:
         """Return what the score is measured against; all processes get the same."""
-        return self._agreed(Shares.score_reference)
+        return self._agreed(lambda shares, probe, outputs: shares.score_reference(probe, outputs))
 
     def fit_proofs(self) -> Proofs:
         """Predict the labels from the raw inputs of the modalities, without the model; all processes get the same."""

@@ -18,7 +18,6 @@ from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
-from mviz_lightning.session.embedding_measures import embedding_keys
 from mviz_lightning.session.further_heads import labelling
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
@@ -27,6 +26,7 @@ from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.saved_probe import Collected
 from mviz_lightning.session.shared_start import start_of_another
+from mviz_lightning.session.value_names import value_names
 
 
 @dataclass
@@ -115,19 +115,7 @@ class Preparation:
     @property
     def keys(self) -> list[str]:
         """Names of the values of a run, without prefix, as far as they are known before it."""
-        observed = None if self._tried is None else self._tried.observed
-        told = None if observed is None else observed.task
-        scored = self.config.target is not None or (observed is not None and observed.target is not None)
-        if self._scores_pairs:
-            measured = observed is not None and observed.embeddings is not None
-            return self.config.keys_of(None, scored=True) + (embedding_keys(self.config.modalities) if measured else [])
-        compared = [] if observed is None else ["agreement"]
-        return self.config.keys_of(self.config.task or told, scored=scored) + compared
-
-    @property
-    def _scores_pairs(self) -> bool:
-        """Whether the model scores all pairs of two modalities, which have no labels."""
-        return self._tried is not None and self._tried.evaluator.all_pairs is not None and self.config.target is None
+        return value_names(self.config, self._tried)
 
     @property
     def reused(self) -> str:
