@@ -106,7 +106,7 @@ class MeasurementRun:
         try:
             with self.time_budget.timed(SHARES):
                 self.session.complete()
-                measured = {"": self.session.run()} | self._measured_heads()
+                measured = {"": self.session.run()} | self.session.run_heads(self._failed_head)
         except WithheldError as error:
             self.error_policy.warn(str(error))
             return RunResult(note=str(error))
@@ -122,16 +122,9 @@ class MeasurementRun:
             self._log()
         return self._completed(measured, methods, moment)
 
-    def _measured_heads(self) -> dict[str, Measurement]:
-        """Measure the further heads on the rows of the main one; a head that fails costs itself alone."""
-        found: dict[str, Measurement] = {}
-        for name, head in self.session.heads.items():
-            try:
-                found[name] = head.run()
-            except Exception as error:
-                self._note(f"head {name} could not be measured: {self.error_policy.absorb(error)}")
-        self.session.forget_outputs()
-        return found
+    def _failed_head(self, name: str, error: Exception) -> None:
+        """Say that a further head could not be measured."""
+        self._note(f"head {name} could not be measured: {self.error_policy.absorb(error)}")
 
     def _note(self, failure: str) -> None:
         self.error_policy.warn(failure)

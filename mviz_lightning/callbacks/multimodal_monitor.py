@@ -107,6 +107,8 @@ class MultimodalMonitor(Remembering):
         heads: Names of the heads that are monitored, for example ``["noun", "verb"]``; by default all that your step
             compares with labels. The log names them. Values of the main head have keys without prefix, those of the
             others begin with the head's name: ``noun/total/<m>``.
+        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -155,6 +157,7 @@ class MultimodalMonitor(Remembering):
         measures: Sequence[str] = (),
         absence: bool = False,
         heads: Sequence[str] | None = None,
+        draws: int = 1,
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -176,13 +179,21 @@ class MultimodalMonitor(Remembering):
             measures=measures,
             absence=absence,
             heads=heads,
+            draws=draws,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self.on_error, self._max_overhead = on_error, require_share("max_overhead", max_overhead)
+        self._limit(max_overhead, checkpoint_megabytes)
+        self.on_error, self.show_inputs, self._phase = on_error, show_inputs, ""
+        self._reset_fit()
+
+    def _limit(self, max_overhead: float | None, checkpoint_megabytes: float) -> None:
+        self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
-        self._fit_session, self._phase, self.show_inputs = Session(self.config), "", show_inputs
+
+    def _reset_fit(self) -> None:
+        self._fit_session = Session(self.config)
         self._reset(self._fit_session)
 
     def _reset(self, session: Session) -> None:

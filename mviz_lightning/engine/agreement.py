@@ -39,6 +39,9 @@ ADVICE = (
 )
 """What to do about outputs that depend on other rows or on random numbers."""
 
+COMPARED_DRAWS = 8
+"""Number of draws of the noise that the user's own outputs, with noise of their own, are compared with."""
+
 NOISE_EXPLAINS = 3
 """How many times as far as draws are apart, as a root mean square, the user's own outputs may be from their mean.
 

@@ -129,7 +129,7 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
     """
     refuse_inference_tensors(evaluator.module)
     points = Points.of(derivative)
-    evaluator.count_rows(len(points) * evaluator.draws)
+    evaluator.count_rows(len(points))
     return evaluator.averaged(lambda: _derived(evaluator, probe, derivative, points))
 
 

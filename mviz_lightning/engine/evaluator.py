@@ -1,10 +1,10 @@
 """Evaluate queries with the user's model, in chunks that fit into memory, and reuse encodings where that is exact."""
 
-from collections.abc import Callable, Container, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Container, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,7 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.chunks import InChunks, at_least_two
 from mviz_lightning.engine.devices import device_of, is_sharded
-from mviz_lightning.engine.generators import Generators
-from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.draws import ContextFactory, InDraws
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
@@ -25,7 +24,6 @@ from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
 from mviz_lightning.engine.replay_failures import RETRIES, dropped_with, failed_modules, warn_of_failure
 from mviz_lightning.engine.reuse_plan import Plan, find_plan
 from mviz_lightning.engine.row_runs import RowRun, row_runs
-from mviz_lightning.engine.shared_noise import SharedNoise, shares_noise
 from mviz_lightning.functional.outputs import Head
 
 T = TypeVar("T")
@@ -39,12 +37,9 @@ FEWEST_ROWS = 16
 LARGEST_SCALE = 4
 """Largest number of rows of a forward with replayed encodings, as a multiple of the chunk size."""
 
-ContextFactory: TypeAlias = Callable[[], AbstractContextManager[object]]
-"""Makes the context under which the model is called, autocast for example."""
-
 
 @dataclass
-class Evaluator(InChunks):
+class Evaluator(InChunks, InDraws):
     """Evaluate the model on the rows of queries.
 
     Rows are evaluated in chunks. Submodules that depend on one modality alone run once for every distinct input of this
@@ -108,25 +103,8 @@ class Evaluator(InChunks):
         return self.averaged(lambda: self._evaluate(probe, query))
 
     def count_rows(self, count: int) -> None:
-        """Add rows to the number of those evaluated so far."""
+        """Add rows to the number of those evaluated so far; each draw counts."""
         self.rows += count * self.draws
-
-    def averaged(self, evaluate: Callable[[], Tensor]) -> Tensor:
-        """Return the mean of what a function returns for each draw; it evaluates rows with :attr:`seed`."""
-        first = self.seed
-        try:
-            total = evaluate()
-            for draw in range(1, self.draws):
-                self.seed = first + draw
-                total = total + evaluate()
-        finally:
-            self.seed = first
-        return total if self.draws == 1 else total / self.draws
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the model was seen to draw random numbers; then all rows of a forward get the same."""
-        return shares_noise(self.predict)
 
     @property
     def device(self) -> torch.device:
@@ -140,36 +118,11 @@ class Evaluator(InChunks):
 
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return ``(R, C)`` outputs of all rows, evaluated without reuse; repeated rows are evaluated again."""
-        return self.averaged(lambda: self.evaluated(probe, lambda: self._plain(probe, query)))
+        return self.averaged(lambda: self.plain_draw(probe, query))
 
-    def evaluated(self, probe: Probe, evaluate: Callable[[], T]) -> T:
-        """Return what a function returns that runs the model, isolated.
-
-        If the model draws random numbers in it, the function is called again: all rows of a forward then get the same
-        noise, from now on.
-        """
-        with isolated(self.module, seed=self.seed) as generators, self.precision():
-            try:
-                found = evaluate()
-            except Exception:
-                if not self._shares_noise(generators, probe):
-                    raise
-            else:
-                if not self._shares_noise(generators, probe):
-                    return found
-            return evaluate()
-
-    def _shares_noise(self, generators: Generators, probe: Probe) -> bool:
-        """Share the noise from now on, if random numbers were drawn without; return whether that is so."""
-        if not generators.moved or isinstance(self.predict, SharedNoise):
-            return False
-        given = self.module, probe, self.device
-        self.predict = SharedNoise.of(self.predict, *given)
-        if self.all_pairs and not shares_noise(self.all_pairs):
-            self.all_pairs = SharedNoise.of(self.all_pairs, *given)
-        self._plan, self._planned_for = None, None
-        generators.reset()
-        return True
+    def plain_draw(self, probe: Probe, query: Query) -> Tensor:
+        """Return :meth:`plain` outputs of one draw alone."""
+        return self.evaluated(probe, lambda: self._plain(probe, query))
 
     def _plain(self, probe: Probe, query: Query) -> Tensor:
         shapes = probe.shapes_of(query.sources)
@@ -190,7 +143,7 @@ class Evaluator(InChunks):
             self._drop(failed_modules(self, self._plan, probe, query, failure), failure)
             outputs, failure = self._attempt(probe, query)
         if failure is not None:
-            outputs = self.plain(probe, query)  # if the model itself fails, it fails here too, with its own error
+            outputs = self.plain_draw(probe, query)  # if the model itself fails, it fails here too, with its own error
             self.give_up(self._plan, failure)
         return outputs
 
@@ -291,9 +244,17 @@ class Evaluator(InChunks):
 
     def _drop(self, modules: Sequence[str], error: Exception) -> None:
         """Replay these modules no longer, and warn with the reason; what else can be replayed is searched anew."""
-        self._plan, self._planned_for = None, None
+        self.forget_plan()
         self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
+
+    def forget_plan(self) -> None:
+        """Search anew for what can be replayed."""
+        self._plan, self._planned_for = None, None
+
+    def stop_reuse(self) -> None:
+        """Evaluate every row plainly from now on."""
+        self.reuse = False
 
     def give_up(self, plan: Plan | None, error: Exception) -> None:
         """Evaluate every row plainly from now on, and warn with the reason."""

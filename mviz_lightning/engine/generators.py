@@ -4,13 +4,14 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-HELD_TYPES = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+HELD_TYPES = frozenset({torch.Generator, random.Random, np.random.Generator, np.random.RandomState})
 """Types of generators that a module may hold as attributes."""
 
 _RUNNING: ContextVar["Generators | None"] = ContextVar("_RUNNING", default=None)
@@ -26,7 +27,7 @@ class Generators:
 
     def __init__(self, module: nn.Module) -> None:
         attributes = (value for child in module.modules() for value in vars(child).values())
-        self._held = {id(value): value for value in attributes if isinstance(value, HELD_TYPES)}
+        self._held = {id(value): value for value in attributes if type(value) in HELD_TYPES}
         self._start: list[Any] = []
         self.seed = 0
 
@@ -92,7 +93,7 @@ def _seed(generator: Any, seed: int) -> None:
         generator.manual_seed(seed)
     elif isinstance(generator, np.random.Generator):
         kind: Callable[[int], Any] = type(generator.bit_generator)
-        generator.bit_generator.state = kind(seed % 2**32).state
+        partial(setattr, generator.bit_generator, "state", kind(seed % 2**32).state)()
     else:
         generator.seed(seed % 2**32)
 
@@ -100,8 +101,6 @@ def _seed(generator: Any, seed: int) -> None:
 def _state_of(generator: Any) -> Any:
     if isinstance(generator, torch.Generator):
         return generator.get_state().numpy().tobytes()
-    if isinstance(generator, random.SystemRandom):
-        return None  # it has none
     if isinstance(generator, random.Random):
         return generator.getstate()
     state = generator.get_state(legacy=False) if isinstance(generator, np.random.RandomState) else None

@@ -61,7 +61,8 @@ def _apart(outputs: Tensor, known: Mapping[str, tuple[torch.Size, torch.dtype]])
     """Return head -> its part of outputs that stand next to one another, in its own shape and type."""
     parts = torch.split(outputs, [shape.numel() for shape, _ in known.values()], 1)
     return {
-        name: part.reshape(len(part), *shape).to(dtype)
+        # Sums over rows in another layout would round otherwise than those of the head alone.
+        name: part.reshape(len(part), *shape).to(dtype).contiguous()
         for (name, (shape, dtype)), part in zip(known.items(), parts, strict=True)
     }
 

@@ -75,7 +75,7 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
     if wrong is not None:
         raise comparisons[wrong].error(_averaging_advice(tried, probe, rows, wrong, comparisons[wrong].size))
     if evaluator.draws > 1 and max(one.size for one in comparisons) > UNEQUAL:
-        evaluator.reuse = False
+        evaluator.stop_reuse()
     return outputs
 
 

@@ -238,9 +238,11 @@ def _multinomial(draw: Draw, rows: Rows) -> Tensor:
         noise = torch.rand((len(one), count), generator=draw.generator, dtype=weights.dtype, device=weights.device)
         found: Tensor = torch.searchsorted(below, rows.spread(noise) * below[:, -1:], right=True)
         last = (weights > 0).long().mul(torch.arange(1, weights.shape[1] + 1, device=weights.device)).amax(1) - 1
-        return found.minimum(last[:, None])  # rounding may lead past the last category that can occur
+        kept: Tensor = torch.minimum(found, last[:, None])  # rounding may lead past the last category that can occur
+        return kept
     times = torch.empty_like(one).exponential_(generator=draw.generator)
-    return (weights / rows.spread(times)).topk(count, 1).indices
+    first: Tensor = (weights / rows.spread(times)).topk(count, 1).indices
+    return first
 
 
 def _dropout(draw: Draw, rows: Rows) -> tuple[Tensor, Tensor]:

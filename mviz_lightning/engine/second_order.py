@@ -41,7 +41,7 @@ def second_derivatives(evaluator: Evaluator, probe: Probe, derivative: Derivativ
         RuntimeError: No gradient reaches one of the two, or the model has no second derivative.
     """
     refuse_inference_tensors(evaluator.module)
-    evaluator.count_rows(len(derivative.rows) * derivative.steps * evaluator.draws)
+    evaluator.count_rows(len(derivative.rows) * derivative.steps)
     return evaluator.averaged(lambda: _derived(evaluator, probe, derivative))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.engine.dependency_tags import union
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import (
     DECISIONS,
@@ -78,6 +79,11 @@ class ObservedHead:
     def labels(self) -> Tensor | None:
         """Target of the observed rows; None if it has no row for each example."""
         return self.event.target[self.target].rows if self.event.target else None
+
+    @property
+    def axes(self) -> PositionAxes | None:
+        """Where positions and classes lie in the scores; None where an example has one row of scores."""
+        return self.event.scores[self.scores].axes
 
     @property
     def views(self) -> Views | None:

@@ -22,6 +22,7 @@ from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.pairs import COSINES, are_towers, compared_embeddings, cosines, product_of
+from mviz_lightning.observation.position_links import with_positions
 from mviz_lightning.observation.provenance import (
     BatchParts,
     Call,
@@ -91,7 +92,7 @@ class StepRecorder(TorchFunctionMode):
                     self._provenance.put(value, node)
         for keys, value in tree.nodes(batch):
             if isinstance(value, Tensor):
-                tags = self.record.leaves.setdefault(keys, 1 << len(self.record.leaves))
+                tags = self.record.note_leaf(keys, tuple(value.shape))
                 self._provenance.put(value, Leaf(tags, shape=tuple(value.shape), keys=keys))
 
     @contextmanager
@@ -283,7 +284,7 @@ class StepRecorder(TorchFunctionMode):
         links, tensors = walk.links(scores, passed(takes)), walk.tensors
         targets = walk.links(target, VIEWS | SELECTIONS) if isinstance(target, Tensor) else ()
         event = Event(kind, name, self._seen[kind, name], links, targets, takes, metric, within, views)
-        self.record.events.append(event)
+        self.record.events.append(with_positions(event, tensors, walk.tensors if targets else [], self.record))
         if self.events.catch(event, tensors, walk.tensors if targets else []):
             raise StopStep
 

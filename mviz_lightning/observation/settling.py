@@ -21,6 +21,7 @@ from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful
 from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_score import own_score
+from mviz_lightning.observation.position_targets import labelled_by_position
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget, target_of
 from mviz_lightning.observation.ways import StepFunction, Way, ways_of
@@ -82,8 +83,19 @@ class ObservedModel:
         probe = self.of_its_modalities(probe)
         if self.target is None:
             return probe
+        if self.head.axes is not None:
+            return labelled_by_position(probe, self.head, self.target, module)
         schema, padded = replace(probe.schema, target=self.target.path), replace(probe, own_shapes=False)
         return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
+
+    def tells_labels(self, target: str | None) -> bool:
+        """Tell whether labels come from the step: unless the user named their leaf, and those of positions always."""
+        return target is None or self.head.axes is not None
+
+    def outputs(self, read: int) -> int:
+        """Return the number of outputs of one prediction, C, where ``read`` numbers are read of an example."""
+        axes = self.head.axes
+        return read if axes is None else axes.outputs(self.head.root.shape)
 
     def _widened(self, labels: Tensor) -> Tensor:
         """Return labels, one for each output where several outputs predict the same value: its quantiles."""
@@ -169,7 +181,7 @@ def _agreeing(
     for reading in head.readings():
         if reading.rows is None:
             raise ConfigurationError(wording.without_rows(head, record))
-        found, more = first_agreeing(ways(reading), reading.rows, trial, evaluator_of)
+        found, more = first_agreeing(ways(reading), reading.rows, trial, evaluator_of, head.axes)
         if found is not None:
             return found.way, reading
         tried += more

@@ -20,6 +20,7 @@ class StepRecord:
         schema: Where the modalities live in the batch.
         count: Number of examples in the batch.
         leaves: Keys of the batch's tensors -> their tags.
+        shapes: Keys of the batch's tensors -> their shapes.
         events: Where the step gave scores away, in order.
         called: Names of the submodules that the step called.
         fused: Where rows of scores come from that depend on all modalities, weights, and no other leaf, in order.
@@ -31,6 +32,7 @@ class StepRecord:
     schema: BatchSchema
     count: int
     leaves: dict[tree.Keys, Tags] = field(default_factory=dict)
+    shapes: dict[tree.Keys, tuple[int, ...]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
     fused: list[Node] = field(default_factory=list)
@@ -42,6 +44,11 @@ class StepRecord:
         """End the recording: half of what a step shows may mislead."""
         self.failure = describe_error(error)
         self.events.clear()
+
+    def note_leaf(self, keys: tree.Keys, shape: tuple[int, ...]) -> Tags:
+        """Note a tensor of the batch and its shape; return its tag."""
+        self.shapes[keys] = shape
+        return self.leaves.setdefault(keys, 1 << len(self.leaves))
 
     def note_weights(self, *, rewritten: bool) -> None:
         """Note whether the step wrote into weights."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.muted_step import call_step, muted
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
 from mviz_lightning.observation.recorder import StepRecorder
@@ -35,6 +36,7 @@ class Way:
         keys: The keys from what it returns to the scores.
         ordinal: Number of that submodule's calls in the step before this one.
         views: How several rows of scores an example are averaged; None where it has one.
+        axes: Where positions and classes lie in the scores; None where an example has one row of scores.
         recipe: Computes the scores from the batch; None where the step is replayed.
         replayed: Replays the step; None where a recipe computes the scores.
     """
@@ -45,6 +47,7 @@ class Way:
     keys: tree.Keys = ()
     ordinal: int = 0
     views: Views | None = None
+    axes: PositionAxes | None = None
     recipe: Recipe | None = None
     replayed: "ReplayedStep | None" = None
 
@@ -71,12 +74,13 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
     call, compute = recipe.call, averaged(recipe, head.views)
     if call is None:
         text = Speller(record.code).tensor(head.root)
-        return Way("call", ModelCall(text, scores_by(compute), observed=True), views=head.views, recipe=recipe)
+        alone = ModelCall(text, scores_by(compute), observed=True)
+        return Way("call", alone, views=head.views, axes=head.axes, recipe=recipe)
     keys = next(keys for found, keys in head.root.results if found is call)
     name: WayName = "forward" if call.name == "" else "call"
     watched = None if call.direct else call.name
     model_call = ModelCall(Speller(record.code).call(call, keys), scores_by(compute), observed=True)
-    return Way(name, model_call, watched, keys, call.ordinal, head.views, recipe)
+    return Way(name, model_call, watched, keys, call.ordinal, head.views, head.axes, recipe)
 
 
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
@@ -84,7 +88,7 @@ def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Wa
     replayed = ReplayedStep.of(head, record.schema, step)
     text = f"what {head.event.name} is given in {name_of_step(step)}, which is replayed without logging"
     call = ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), observed=True)
-    return Way("replay", call, views=head.views, replayed=replayed)
+    return Way("replay", call, views=head.views, axes=head.axes, replayed=replayed)
 
 
 def wanted_of(head: ObservedHead) -> Wanted:

@@ -72,8 +72,10 @@ class SessionConfig:
     by_class: bool = False
     subgroups: str | None = None
     absence: bool = False
-    of_one_head: bool = False
+    positions: int = 64
     heads: Sequence[str] | None = None
+    draws: int = 1
+    of_one_head: bool = False
     by_head: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,9 +96,10 @@ class SessionConfig:
         if len({*(names := [explainer.name for explainer in self.explainers])}) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
         if self.budget is not None and self.affordable_groups(self.base_grouping) < 2:
+            needed = 2 * self._rows(self.group) * self.draws
             raise ConfigurationError(
-                f"budget={self.budget} rows: two groups of {self.group} take {2 * self._rows(self.group)}; raise the "
-                "budget or lower group_size."
+                f"budget={self.budget} rows: two groups of {self.group} take {needed}; raise the budget or lower "
+                "group_size."
             )
 
     def _require_types(self) -> None:
@@ -138,7 +141,7 @@ class SessionConfig:
             raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
         least = {"num_examples": 2, "group_size": 2, "budget": 0}
         chosen = {name: least[name] for name in least if getattr(self, name) is not None}
-        for name, bound in {**chosen, "reference": 2, "chunk_size": 2}.items():
+        for name, bound in {**chosen, "reference": 2, "chunk_size": 2, "draws": 1}.items():
             at_least(bound, name, getattr(self, name))
         whole_number("seed", self.seed)
 
@@ -198,7 +201,7 @@ class SessionConfig:
         rows, encoded = groups * self._rows(size), 2 * base.examples
         cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(base.size)
         # What the shares leave of a budget belongs to the explainers.
-        if not cheap or (self.budget is not None and (rows > self.budget or self.explainers)):
+        if not cheap or (self.budget is not None and (rows * self.draws > self.budget or self.explainers)):
             return base
         return Grouping(encoded, size)
 
@@ -233,7 +236,7 @@ class SessionConfig:
     def affordable_groups(self, grouping: "Grouping") -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
-        return wanted if self.budget is None else min(wanted, self.budget // self._rows(grouping.size))
+        return wanted if self.budget is None else min(wanted, self.budget // (self._rows(grouping.size) * self.draws))
 
     def of_head(self, name: str, *, main: bool = True) -> "SessionConfig":
         """Return what is measured of one head.
@@ -258,8 +261,8 @@ class SessionConfig:
         return KEYS | {explainer.name for explainer in self.explainers}
 
     def left(self, spent: int) -> int | None:
-        """Return how many more rows the budget allows after ``spent`` rows; None without a budget."""
-        return None if self.budget is None else max(0, self.budget - spent)
+        """Return how many more distinct rows the budget allows after ``spent`` rows; None without a budget."""
+        return None if self.budget is None else max(0, self.budget - spent) // self.draws
 
     def _rows(self, size: int) -> int:
         tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples

@@ -1,9 +1,9 @@
 """The monitor's measurement without a Trainer: one model, some batches, one report."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
@@ -20,8 +20,6 @@ from mviz_lightning.session.remarks import write_log
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 from mviz_lightning.session.share_report import ShareReport
-
-T = TypeVar("T")
 
 
 def explain(
@@ -49,6 +47,7 @@ def explain(
     measures: Sequence[str] = (),
     absence: bool = False,
     heads: Sequence[str] | None = None,
+    draws: int = 1,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -86,6 +85,8 @@ def explain(
         absence: Whether the scores without each modality are measured too, where the model accepts its absence.
         heads: Names of the heads that are measured, the first of which is the main one unless the model tells another;
             by default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
+        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -119,6 +120,7 @@ def explain(
         measures=measures,
         absence=absence,
         heads=heads,
+        draws=draws,
     )
     session = Session(config)
     try:
@@ -132,29 +134,33 @@ def explain(
 def _report(session: Session) -> ShareReport:
     """Measure, explain and report: all heads by one method before the next begins, since they share rows."""
     sessions = {"": session, **session.heads}
-    measured = {"": session.run()}
-    measured |= {name: one for name, head in session.heads.items() if (one := _tried(session, name, head.run))}
+    measured = {"": session.run()} | session.run_heads(partial(_failed, session))
     runs: dict[str, list[MethodRun]] = {name: [] for name in measured}
     for explainer in session.config.explainers:
         spent = sum(one.rows for one in measured.values()) + sum(run.rows for found in runs.values() for run in found)
         for name in measured:
             if any(explainer is one for one in sessions[name].config.explainers):
-                run = partial(sessions[name].explain, explainer, spent)
-                found = _tried(session, name, run) if name else run()
-                runs[name] += [] if found is None else [found]
+                run = _explained(session, name, explainer, spent)
+                runs[name] += [] if run is None else [run]
         session.forget_outputs()
     notes = session.pop_notes()
     heads = {name: _report_of(sessions[name], measured[name], runs[name]) for name in measured if name}
     return replace(_report_of(session, measured[""], runs[""]), notes=notes, heads=heads)
 
 
-def _tried(session: Session, head: str, action: Callable[[], T]) -> T | None:
-    """Return what an action on a further head gives; where it fails, None and a note."""
+def _explained(session: Session, head: str, explainer: Explainer, spent: int) -> MethodRun | None:
+    """Apply a method to a head; a further one that fails costs itself, with a note."""
     try:
-        return action()
+        return (session.heads[head] if head else session).explain(explainer, spent)
     except Exception as error:
-        session.remarks.say(f"head {head} could not be measured: {describe_error(error)}")
+        if not head:
+            raise
+        _failed(session, head, error)
         return None
+
+
+def _failed(session: Session, head: str, error: Exception) -> None:
+    session.remarks.say(f"head {head} could not be measured: {describe_error(error)}")
 
 
 def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) -> ShareReport:

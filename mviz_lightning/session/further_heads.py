@@ -161,7 +161,7 @@ def labelling(
         observed: What the user's own step told of this head.
         module: The user's model.
     """
-    if target is not None:
+    if target is not None and (observed is None or not observed.tells_labels(target)):
         return None if target == named else partial(at_path, path=target)
     return None if observed is None else partial(observed.labelled, module=module)
 

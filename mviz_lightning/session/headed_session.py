@@ -11,7 +11,8 @@ from typing_extensions import Self
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
+from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.joint_outputs import JointOutputs, own_call, with_joint
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.observation.settling import ObservedModel
@@ -92,7 +93,8 @@ class HeadedSession(LabelledSession):
             ConfigurationError: The head cannot be measured.
         """
         self._sampler = self.main._sampler
-        self._tried = self._dry_run.run_head(module, trial, precision, observed)
+        with self.remarks.instead_of_warnings():
+            self._tried = self._dry_run.run_head(module, trial, precision, observed)
         self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:
@@ -151,8 +153,24 @@ class HeadedSession(LabelledSession):
         """Evaluate examples in the shapes of their own batches where the main head's outputs ask for that."""
         if self.main is None:
             super().fit_shapes()
-        else:
+
+    def sample_positions(self) -> None:
+        """Take the main head's examples; read outputs with positions at a fixed sample of them, in all heads."""
+        if self.main is not None:
             self._take_examples()
+        before = self._ready_model().evaluator.reader
+        super().sample_positions()
+        changed = self._ready_model().evaluator.reader is not before
+        for head in self.heads.values():
+            changed |= head.sample_positions_anew()
+        if changed and self.heads:
+            self._join()
+
+    def sample_positions_anew(self) -> bool:
+        """Sample the positions of a further head; return whether its outputs are read in another way now."""
+        before = self._ready_model().evaluator.reader
+        self.sample_positions()
+        return self._ready_model().evaluator.reader is not before
 
     def share_among(self, ranks: Ranks) -> None:
         """Share the work among these processes from now on."""

@@ -1,8 +1,12 @@
 """What there is to say about a session: lines for the log, and notes for the next row of the history."""
 
 import logging
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from mviz_lightning.errors import MonitorWarning
 
 LOG = logging.getLogger("mviz_lightning")
 """Logger of :func:`mviz_lightning.explain`; callbacks use Lightning's."""
@@ -51,6 +55,18 @@ class Remarks:
         self._said.add(about)
         self._lines.append(PREFIX + named)
         self._notes += [named] if noted else []
+
+    @contextmanager
+    def instead_of_warnings(self) -> Iterator[None]:
+        """Say what the block warns of: of a further head, which may well read one modality alone, a line is enough."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        for one in caught:
+            if issubclass(one.category, MonitorWarning):
+                self.say(str(one.message), noted=False)
+            else:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     def pop_notes(self) -> str:
         """Return all notes since the last call, joined by ``"; "``."""

@@ -48,8 +48,3 @@ class PairShares(Shares):
     def evidence(self, probe: Probe, examples: Tensor, outputs: Tensor) -> dict[str, float]:
         """Return that the score is retrieval; see ``RunRecord.evidence``."""
         return {RETRIEVAL: 1.0}
-
-
-def shares_kind(*, pairs: bool) -> type[Shares]:
-    """Return the shares that fit a model: those of pairs where it scores all pairs of two modalities."""
-    return PairShares if pairs else Shares
