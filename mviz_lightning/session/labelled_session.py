@@ -12,6 +12,7 @@ from mviz_lightning.collapse.proofs import Proofs
 from mviz_lightning.collapse.raw_inputs import FEWEST_KIN, kin_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine.encoders import find_encoders
+from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Shares
 from mviz_lightning.explainers.contribution_shares.pair_shares import PairShares
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
@@ -20,6 +21,7 @@ from mviz_lightning.functional import Task
 from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.embedding_measures import embedding_values
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.subsets import Subsets
 
@@ -106,6 +108,16 @@ class LabelledSession(Preparation):
             return AbsenceScores()
         given = probe, collected.absent, self._sampler.counts, tried, shares, self.ranks, self._failed_without
         return AbsenceCost(*given).measure(values["score"], self.config.left(spent))
+
+    def _embedding_values(self) -> dict[str, float]:
+        """Return the measures of the embeddings of scores of pairs; nothing of other outputs."""
+        probe, _, tried = self._read()
+        call = None if tried.observed is None else tried.observed.embeddings
+        try:
+            return {} if call is None else embedding_values(tried.evaluator, call, probe, self.ranks)
+        except Exception as error:  # on all ranks or on none
+            self.remarks.say(f"the embeddings are not measured: {describe_error(error)}")
+            return {}
 
     @property
     def unmeasured_keys(self) -> list[str]:

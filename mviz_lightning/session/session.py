@@ -24,7 +24,6 @@ from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
-from mviz_lightning.session.embedding_measures import embedding_values
 from mviz_lightning.session.headed_session import HeadedSession
 from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
@@ -133,16 +132,6 @@ class Session(HeadedSession):
                 failed(name, error)
         self.forget_outputs()
         return found
-
-    def _embedding_values(self) -> dict[str, float]:
-        """Return the measures of the embeddings of scores of pairs; nothing of other outputs."""
-        probe, _, tried = self._read()
-        call = None if tried.observed is None else tried.observed.embeddings
-        try:
-            return {} if call is None else embedding_values(tried.evaluator, call, probe, self.ranks)
-        except Exception as error:  # on all ranks or on none
-            self.remarks.say(f"the embeddings are not measured: {describe_error(error)}")
-            return {}
 
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
         """Return how many examples narrower intervals need, and say it once, of the main head."""
