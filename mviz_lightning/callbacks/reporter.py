@@ -62,7 +62,7 @@ class Reporter:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
         for head, one in {"": session, **session.heads}.items():
             if one.explainable:
-                labels = Labels(one.task, one.config.class_names, head)
+                labels = Labels(one.task, one.class_names, head)
                 drawing = DrawingContext(one.modality_types, labels, show_inputs, one.unmasked)
                 self.drawings |= {} if drawing == self.drawings.get(head) else {head: drawing}
 

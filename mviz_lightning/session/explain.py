@@ -167,7 +167,7 @@ def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) 
     """Return the report of one head."""
     config, head = session.config, "" if session.main is None else session.name
     costs: list[Measurement | MethodRun] = [found, *runs]
-    labels = Labels(session.task, config.class_names, head)
+    labels = Labels(session.task, session.class_names, head)
     return ShareReport(
         found.values | _measured(config, runs),
         list(config.modalities),

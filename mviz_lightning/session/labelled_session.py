@@ -130,6 +130,13 @@ class LabelledSession(Preparation):
         """What the outputs stand for."""
         return self._read()[1].task
 
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Names of the outputs: those that the user gave; of scores of pairs what they are."""
+        shares = self._read()[1]
+        similarity = [f"similarity of {' and '.join(shares.modalities)}"] if isinstance(shares, PairShares) else None
+        return self.config.class_names or similarity
+
     def score_reference(self) -> ScoreReference:
         """Return what the score is measured against; all processes get the same."""
         return self._agreed(lambda shares, probe, outputs: shares.score_reference(probe, outputs))
