@@ -1,8 +1,8 @@
 """Train two small towers on pictures and their captions, and watch one of them collapse.
 
-Each picture shows a shape in a colour at a place, and the caption says so: "a large red star at the top left". InfoNCE, as
-in CLIP, pulls each picture to its own caption and away from those of the others. The monitor shows how well pairs are
-found within groups, how both towers' embeddings lie, and which pixels and words make a pair similar.
+Each picture shows a shape in a colour at a place, and its caption says so: "a large red ring at the top left". As in
+CLIP, InfoNCE pulls each picture to its own caption and away from those of the others. The monitor shows how well pairs
+are found within groups, how both towers' embeddings lie, and which pixels and words make a pair similar.
 
 The second training has a bug that raises no error: pictures are divided by 255 twice. The image tower then gives all pictures
 nearly the same embedding, no pair is found, and the alarm names the tower. The loss still falls later; the effective rank of
