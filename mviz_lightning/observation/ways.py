@@ -86,7 +86,8 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
     """Return the way that replays the step until it gives the scores away."""
     replayed = ReplayedStep.of(head, record.schema, step)
-    text = f"what {head.event.name} is given in {name_of_step(step)}, which is replayed without logging"
+    given = "the scores of all pairs" if head.event.kind == "pair" else f"what {head.event.name} is given"
+    text = f"{given} in {name_of_step(step)}, which is replayed without logging"
     call = ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), observed=True)
     return Way("replay", call, views=head.views, axes=head.axes, replayed=replayed)
 

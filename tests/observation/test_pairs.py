@@ -205,3 +205,12 @@ def test_the_embeddings_are_the_operands_of_the_product() -> None:
     assert found.head.pair.embeddings is not None
     assert [one.shape for one in found.head.pair.embeddings] == [(20, 5), (20, 5)]
     assert [one.name for one in found.head.pair.embeddings] == ["normalize", "normalize"]
+
+
+def test_defaults_of_a_function_are_no_numbers_of_a_schedule() -> None:
+    module = TwoNets(lambda m, b: info_nce(cosine_grid(m, b)))
+    assert module.alpha == 2  # as is p of normalize
+
+    found = observed(module, batch())
+
+    assert found.way.name == "call"
