@@ -114,11 +114,11 @@ def test_texts_of_other_images_are_learned_by_no_model_and_no_alarm(tmp_path):
 
 def test_each_pair_of_three_towers_is_a_head(tmp_path):
     module = Pairs(("image", "text", "audio"))
-    monitor, _, alarms = trained(tmp_path, module, modalities=PAIR | {"audio": "audio"})
+    monitor, _, alarms = trained(tmp_path, module, epochs=4, modalities=PAIR | {"audio": "audio"})
     row = monitor.history.fitted[-1]
     assert row.heads == ["image_audio", "text_audio"]
     for prefix, pair in (("", PAIR), ("image_audio/", ("image", "audio")), ("text_audio/", ("text", "audio"))):
-        assert row.values[f"{prefix}score"] > 0.9
+        assert row.values[f"{prefix}score"] > 0.7
         assert row.values[f"{prefix}modality_gap"] >= 0
         named = {key.split("/")[-1] for key in row.values if key.startswith(f"{prefix}total/")}
         assert named == set(pair)
@@ -136,8 +136,25 @@ def test_a_model_is_measured_outside_of_the_fit(tmp_path, healthy, entry):
 
 
 def test_half_precision(tmp_path):
-    monitor, _, alarms = trained(tmp_path, Pairs(), precision="bf16-mixed")
+    monitor, _, alarms = trained(tmp_path, Pairs(), epochs=4, precision="bf16-mixed")
     values = monitor.history.fitted[-1].values
-    assert values["score"] > 0.9
+    assert values["score"] > 0.7
     assert values["effective_rank/image"] > 2
     assert alarms == []
+
+
+def test_a_training_of_three_towers_goes_on_from_a_checkpoint(tmp_path):
+    names = PAIR | {"audio": "audio"}
+    settings: Any = {"num_examples": 64, "group_size": GROUP, "reference": 64}
+    first = trainer(tmp_path, MultimodalMonitor(names, **settings), UnimodalCollapse(), max_epochs=1)
+    first.fit(Pairs(tuple(names)), *loaders())
+    first.save_checkpoint(tmp_path / "one.ckpt")
+    monitor = MultimodalMonitor(names, **settings)
+    again = trainer(tmp_path, monitor, UnimodalCollapse(), max_epochs=2)
+    again.fit(Pairs(tuple(names)), *loaders(), ckpt_path=tmp_path / "one.ckpt")
+    assert [row.epoch for row in monitor.history.fitted] == [0, 1]
+    last = monitor.history.fitted[-1]
+    assert last.heads == ["image_audio", "text_audio"]
+    assert last.evidence["image_audio/retrieval"] == 1
+    assert {"score", "text_audio/effective_rank/audio"} <= last.values.keys()
+    assert "total/audio" not in last.values
