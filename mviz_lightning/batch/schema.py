@@ -28,13 +28,13 @@ class BatchSchema:
 
     Attributes:
         modalities: Name -> modality, in the order in which they were declared.
-        owners: Path of every leaf -> position of the modality that it travels with. A leaf of no modality (labels, ids)
-            travels with the first modality.
+        owners: Path of every leaf -> position of the modality that it travels with; that of no modality (labels, ids) 0.
         values: Name of a modality -> paths of its leaves, the values first.
         target: Path of the labels.
         readers: The nodes that hold leaves.
         derived: Nodes that are made from the numbers of rows of packed leaves.
         template: A batch without leaves: everything that does not depend on the examples.
+        whole: Of the schema of some modalities, that of all.
     """
 
     modalities: Mapping[str, Modality]
@@ -44,6 +44,7 @@ class BatchSchema:
     readers: tuple[NodeReader, ...]
     derived: tuple[Derived, ...]
     template: Any
+    whole: "BatchSchema | None" = None
 
     @classmethod
     def learn(cls, batch: Any, modalities: Mapping[str, Modality], target: str | None = None) -> "BatchSchema":
@@ -60,6 +61,14 @@ class BatchSchema:
         """
         found = learned(batch, modalities, target)
         return cls(modalities, found.owners, found.values, target, found.readers, found.derived, found.template)
+
+    def narrowed(self, names: Sequence[str]) -> "BatchSchema":
+        """Return the schema of some modalities; leaves of the others travel with the first of them, as labels do."""
+        whole = self.whole or self
+        places = {path: place for place, name in enumerate(names) for path in whole.values[name]}
+        owners = {path: places.get(path, 0) for path in whole.owners}
+        modalities, values = {n: whole.modalities[n] for n in names}, {n: whole.values[n] for n in names}
+        return replace(self, modalities=modalities, owners=owners, values=values, whole=whole)
 
     @cached_property
     def keys(self) -> Mapping[str, tree.Keys]:

@@ -10,8 +10,9 @@ from torch import Tensor
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import distributions, labelled, whole, within_unit
 from mviz_lightning.observation.events import DECISIONS, PROBABILITIES
-from mviz_lightning.observation.heads import ObservedHead, row_picks
+from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
+from mviz_lightning.observation.row_picks import row_picks
 from mviz_lightning.observation.spelling import NotSpellableError, Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import task_of

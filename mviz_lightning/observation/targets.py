@@ -11,9 +11,10 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional.targets import IGNORED
-from mviz_lightning.observation.heads import ObservedHead, row_mask
+from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.provenance import Node
 from mviz_lightning.observation.recipe import RecipeWriter, numbers_of
+from mviz_lightning.observation.row_picks import row_mask
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.ways import ReplayedStep, StepFunction, averaged, name_of_step

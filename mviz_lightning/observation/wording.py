@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 from mviz_lightning.errors import ConfigurationError, NotMeasurableError
-from mviz_lightning.observation.heads import ObservedHead, row_picks
+from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.native_check import CheckedWay
 from mviz_lightning.observation.offers import OFFERED, offer, offered_rows
+from mviz_lightning.observation.row_picks import row_picks
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget

@@ -250,6 +250,12 @@ class SessionConfig:
         named = {argument: given[name] for argument, given in self.by_head.items() if name in given}
         return replace(self, **plain | named, of_one_head=True, by_head={})
 
+    def of_modalities(self, names: Sequence[str]) -> "SessionConfig":
+        """Return what is measured of a head that depends on these modalities alone; of none given, on all of them."""
+        if not names or len(names) == len(self.modalities):
+            return self
+        return replace(self, modalities={name: self.modalities[name] for name in names})
+
     @property
     def reserved(self) -> frozenset[str]:
         """First parts of the keys that are logged; no head has one as its name."""

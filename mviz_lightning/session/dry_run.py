@@ -161,7 +161,7 @@ class DryRun:
 
     def _take_heads(self, heads: FoundHeads) -> None:
         """Take the names of the heads, and with them what the user said of the main one by its name."""
-        self.heads, self.config = heads, self._given.of_head(heads.main)
+        self.heads, self.config = heads, self._given.of_head(heads.main).of_modalities(heads.modalities)
         self.reading.expect(self.config.task, self.config.class_names, scored=self.config.score is not None)
 
     def _tried(
@@ -172,6 +172,7 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> TriedModel:
+        trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if self.config.target not in (None, trial.schema.target):
             trial = at_path(trial, self.config.target)
