@@ -244,8 +244,16 @@ def start_and_end(module: Any, batch: Any) -> Tensor:
 def partly_labelled(module: Any, batch: Any) -> Tensor:
     found = module(batch["image"], batch["text"])
     known = ~batch["partly_sized"].isnan()
-    size = mse_loss(found["size"][known, 0], batch["partly_sized"][known])
+    size = mse_loss(found["size"].squeeze(1)[known], batch["partly_sized"][known])
     return cross_entropy(found["kind"], batch["kind"]) + cross_entropy(found["colour"], batch["partly"]) + size
+
+
+def in_one_index(module: Any, batch: Any) -> Tensor:
+    """One index picks the labelled rows and the column."""
+    found = module(batch["image"], batch["text"])
+    known = ~batch["partly_sized"].isnan()
+    size = mse_loss(found["size"][known, 0], batch["partly_sized"][known])
+    return cross_entropy(found["kind"], batch["kind"]) + size
 
 
 def own_keys(module: Any, batch: Any) -> Tensor:
@@ -351,6 +359,11 @@ KINDS: dict[str, HeadsKind] = {
         partly_labelled,
         {"": KIND, "colour": Head("colour", "partly"), "size": Head("size", "partly_sized", "regression")},
         forward=scores("kind", "colour", "size"),
+    ),
+    "labelled rows and a column in one index": HeadsKind(
+        in_one_index,
+        {"": KIND, "size": Head("size", "partly_sized", "regression")},
+        forward=scores("kind", "size"),
     ),
     "heads named as keys": HeadsKind(
         own_keys, {"": KIND, "total_": COLOUR, "dime_": SIZE},

@@ -111,6 +111,7 @@ def of_alarm(found):
 
 def test_only_the_head_without_the_text_alarms(of_case):
     found = of_case("two heads")
+    assert found.values, (found.warned, found.monitor.history[-1].note)
     assert alarms(found) == {
         "collapse/image": 0, "collapse/text": 0, "colour/collapse/image": 0, "colour/collapse/text": 2
     }  # fmt: skip
