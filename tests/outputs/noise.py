@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from mviz_lightning.functional import Task
 
 SMALL = {"num_examples": NUMBER, "group_size": 12, "reference": NUMBER}
-__all__ = ["KINDS", "MODALITIES", "REFUSED", "SMALL", "NoisyKind", "Noisy", "data"]
+__all__ = ["KINDS", "MODALITIES", "REFUSED", "SLOW", "SMALL", "Noisy", "NoisyKind", "data"]
 
 
 class Noisy(nn.Module):
@@ -183,10 +183,10 @@ KINDS: dict[str, NoisyKind] = {
     "added noise, several draws": NoisyKind(classified, added_noise, CLASSES, options={"draws": 4}),
     "several labels with noise": NoisyKind(ranked, added_noise, CLASSES, task="multilabel", labels="tags"),
     "a latent with one spread": NoisyKind(classified, reparametrised, CLASSES),
-    "VAE": NoisyKind(variational_loss, variational, CLASSES, near=0.05, options={"draws": 32}),
+    "VAE": NoisyKind(variational_loss, variational, CLASSES, near=0.1, options={"draws": 8}),
     "a generator of its own": NoisyKind(classified, own_generator, CLASSES),
     "MC dropout": NoisyKind(classified, dropped, options={"draws": 4}),
-    "MC dropout, many draws": NoisyKind(classified, dropped, CLASSES, near=0.05, options={"draws": 128}),
+    "MC dropout, many draws": NoisyKind(classified, dropped, CLASSES, near=0.05, options={"draws": 64}),
     "a module of dropout in training mode": NoisyKind(classified, dropped_by_a_module),
     "Gumbel softmax": NoisyKind(classified, by_gumbel),
     "Bernoulli masks": NoisyKind(classified, by_bernoulli),
@@ -196,6 +196,8 @@ KINDS: dict[str, NoisyKind] = {
     "four passes in the step": NoisyKind(averaged_dropout, dropped),
 }
 """Models without interaction, in each of which noise must not show one."""
+
+SLOW = {"MC dropout, many draws"}
 
 
 def numpy_rows(module: Any, batch: Any) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from helpers.batches import floats, integers
-from outputs.truth import Score
+from outputs.truth import Score, f1, jaccard, r2
 from torch import Tensor, nn
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
@@ -88,7 +88,7 @@ class PositionsKind:
         labels: Entry of the data: ``(B, *positions)``, or ``(B, C, *positions)``.
         net: The network.
         task: What the scores stand for.
-        score: Outputs ``(n, C)`` and labels of all labelled positions -> what is right; None where nothing is compared.
+        score: Outputs ``(n, C)`` and labels of all labelled positions -> what is right; None where each step is an output of its own.
         inputs: Entries of the two modalities.
         modalities: The monitor's argument.
         forward: (network, first, second) -> what the module returns; the scores by default.
@@ -105,7 +105,7 @@ class PositionsKind:
     labels: str
     net: Callable[[], nn.Module] = Pixels
     task: Task = "multiclass"
-    score: Score | None = None
+    score: Score | None = jaccard
     inputs: tuple[str, str] = ("radar", "optical")
     modalities: Any = field(default_factory=lambda: SENSORS)
     forward: Any = None
@@ -153,12 +153,13 @@ def data(seed: int = 0, number: int = NUMBER) -> dict[str, Tensor]:
     holes = kind.clone()
     holes[integers(4, *kind.shape, seed=seed + 8) == 0] = -100
     tags = ((words + (table[:, :1] > 0)) % CLASSES).masked_fill(~kept, -100)
+    relevant = (series[..., 0] + table[:, :1] > 0).double()
     return {
         "radar": radar, "optical": optical, "table": table, "series": series, "words": words, "length": lengths,
         "kind": kind, "holes": holes, "tags": tags, "full_tags": (words + (table[:, :1] > 0)) % CLASSES,
         "mask": kept.long(), "mask_map": (radar[:, :1] + optical[:, :1] > 0).double(),
         "label_maps": (radar[:, [0, 0, 1]] + optical > 0).double(), "depth": radar[:, :1] + optical[:, 1:2],
-        "relevant": (series[..., 0] + table[:, :1] > 0).double(), "next": series[..., 1] + table[:, 1:2],
+        "relevant": relevant, "kept": relevant.masked_fill(~kept, -100), "next": series[..., 1] + table[:, 1:2],
         "first": floats(number, 1, 2, 2, 2, seed=seed + 9).double(),
         "second": floats(number, 1, 2, 2, 2, seed=seed + 10).double(),
         "organ": integers(3, number, 2, 2, 2, seed=seed + 11),
@@ -273,7 +274,7 @@ KINDS: dict[str, PositionsKind] = {
         out_and_aux, pixels, "kind", further={"aux": radar_alone},
         forward=lambda net, *inputs: {"out": pixels(net, *inputs), "aux": radar_alone(net, *inputs)},
     ),
-    "with void": PositionsKind(partial(segmented, labels="holes"), pixels, "holes", exact=0.05),
+    "with void": PositionsKind(partial(segmented, labels="holes"), pixels, "holes", exact=0.1),
     "binary mask": PositionsKind(
         lambda module, batch: binary_cross_entropy_with_logits(called(module, batch), batch["mask_map"]),
         one_map, "mask_map", task="binary",
@@ -287,7 +288,8 @@ KINDS: dict[str, PositionsKind] = {
         pixels, "label_maps", task="multilabel",
     ),
     "depth": PositionsKind(
-        lambda module, batch: l1_loss(called(module, batch), batch["depth"]), one_map, "depth", task="regression"
+        lambda module, batch: l1_loss(called(module, batch), batch["depth"]), one_map, "depth", task="regression",
+        score=r2,
     ),
     "the user's own mIoU": PositionsKind(
         with_iou, pixels, "kind", metrics=lambda: {"iou": MulticlassJaccardIndex(CLASSES)}
@@ -302,26 +304,26 @@ KINDS: dict[str, PositionsKind] = {
         modalities={"first": "first", "second": "second"},
     ),
     "tokens": PositionsKind(
-        token_loss, classes_first, "tags", net=Steps, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
+        token_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
     ),
     "tokens, flattened": PositionsKind(
-        flat_loss, classes_first, "tags", net=Steps, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
+        flat_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
     ),
     "tokens, viewed": PositionsKind(
-        viewed_loss, classes_first, "tags", net=Steps, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
+        viewed_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
     ),
     "yes or no at each step, padding without weight": PositionsKind(
-        masked_loss, lambda *given: each_step(*given).unsqueeze(1), "relevant", net=Steps, inputs=SERIES,
+        masked_loss, lambda *given: each_step(*given).unsqueeze(1), "relevant", net=Steps, inputs=SERIES, score=None,
         modalities={"series": "series", "table": "table"}, forward=each_step, task="binary", exact=0.1,
     ),
     "yes or no at each step, padding left out": PositionsKind(
-        picked_loss, lambda *given: each_step(*given).unsqueeze(1), "relevant", net=Steps, inputs=SERIES,
+        picked_loss, lambda *given: each_step(*given).unsqueeze(1), "kept", net=Steps, inputs=SERIES, score=f1,
         modalities={"series": "series", "table": "table"}, forward=each_step, task="binary", exact=0.1,
     ),
     "forecast": PositionsKind(
         lambda module, batch: mse_loss(called(module, batch, SERIES), batch["next"]),
         lambda *given: each_step(*given).unsqueeze(1), "next", net=Steps, inputs=SERIES,
-        modalities={"series": "series", "table": "table"}, forward=each_step, task="regression",
+        modalities={"series": "series", "table": "table"}, forward=each_step, task="regression", score=None,
         scaled=True,
     ),
 }  # fmt: skip
@@ -329,7 +331,7 @@ KINDS: dict[str, PositionsKind] = {
 
 PADDED = {
     name: PositionsKind(
-        loss, classes_first, "tags", net=Steps, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
+        loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
     )
     for name, loss in {"ragged tokens": token_loss, "ragged tokens, flattened": flat_loss}.items()
 }

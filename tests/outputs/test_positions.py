@@ -53,6 +53,16 @@ def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
     assert {key: found.values[key] for key in right} == pytest.approx(right, rel=0, abs=kind.exact)
 
 
+@pytest.mark.parametrize("name", [name for name, kind in BOTH.items() if kind.score])
+def test_the_score_is_that_of_all_labelled_positions(name, of_kind):
+    found, kind = of_kind(name), BOTH[name]
+    entries = data()
+    first, second = (entries[one] for one in kind.inputs)
+    given = (first, second, entries[kind.labels], found.groups, kind.task)
+    maps = Maps.of(lambda *inputs: kind.maps(found.module.net, *inputs), *given)
+    assert found.values["score"] == pytest.approx(maps.real_score(kind.score), abs=1e-6)
+
+
 @pytest.mark.parametrize("name", BOTH)
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)

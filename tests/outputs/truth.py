@@ -282,14 +282,30 @@ def _split_components(grid: Array, splits: Array) -> Array:
 
 def jaccard(outputs: Array, labels: Array) -> float:
     """Return the intersection over the union of each class that is there or guessed, on average (mIoU)."""
-    guessed = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
-    classes = range(outputs.shape[1]) if outputs.shape[1] > 1 else (1,)
+    return _mean_of_classes(outputs, labels, lambda both, one, other: both / (one + other - both))
+
+
+def f1(outputs: Array, labels: Array) -> float:
+    """Return the F1 score of each class that is there or guessed, on average."""
+    return _mean_of_classes(outputs, labels, lambda both, one, other: 2 * both / (one + other))
+
+
+def _mean_of_classes(outputs: Array, labels: Array, score: Callable[[int, int, int], float]) -> float:
     found = []
-    for c in classes:
-        union = ((guessed == c) | (labels == c)).sum()
-        if union:
-            found.append(((guessed == c) & (labels == c)).sum() / union)
+    for guessed, true in _yes_or_no(outputs, labels):
+        if (guessed | true).any():
+            found.append(score((guessed & true).sum(), guessed.sum(), true.sum()))
     return float(np.mean(found))
+
+
+def _yes_or_no(outputs: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield what is guessed and what is true, of each class or label."""
+    if outputs.shape[1] == 1:
+        yield outputs[:, 0] > 0, labels.reshape(-1) > 0.5
+    elif labels.ndim == 2:
+        yield from zip((outputs > 0).T, (labels > 0.5).T, strict=True)
+    else:
+        yield from ((outputs.argmax(1) == c, labels == c) for c in range(outputs.shape[1]))
 
 
 # -- Embeddings and retrieval ------------------------------------------------------------------------------------------
