@@ -48,6 +48,8 @@ PUBLIC = {
         # features
         "Family", "SparseLinear", "benjamini_hochberg", "classify_features", "effective_rank", "elastic_net",
         "feature_components", "main_effects", "over_represented", "sparse_linear",
+        # embeddings of pairs
+        "Retrieval", "alignment", "embedding_rank", "group_retrieval", "modality_gap", "uniformity",
         # raw inputs
         "gaussian_kernel", "kernel_ridge_predictions", "standardised_kernel",
     },
@@ -56,8 +58,9 @@ PUBLIC = {
         "fill",
     },
     "mviz_lightning.metrics": {
-        "ContributionShares", "EMAPGap", "GradedAccuracy", "InterSHAP", "LabelRankingAveragePrecision",
-        "ModalityShapley", "PerceptualScore", "PredictionFlips", "default_score",
+        "Alignment", "ContributionShares", "EMAPGap", "EmbeddingRank", "GradedAccuracy", "GroupRetrieval", "InterSHAP",
+        "LabelRankingAveragePrecision", "ModalityGap", "ModalityShapley", "PerceptualScore", "PredictionFlips",
+        "Uniformity", "default_score",
     },
     "mviz_lightning.sinks": {"FileSink", "Sink", "SinkError", "TensorBoardSink", "WandbSink", "sinks_for"},
 }  # fmt: skip
@@ -71,14 +74,19 @@ EXPLAINERS = {
 TESTING = {"Additive", "MemorySink", "Product"}
 
 METRICS = {
+    "Alignment": "alignment",
     "ContributionShares": "contribution_shares",
     "EMAPGap": "emap_gap",
+    "EmbeddingRank": "embedding_rank",
     "GradedAccuracy": "graded_accuracy",
+    "GroupRetrieval": "group_retrieval",
     "InterSHAP": "intershap",
     "LabelRankingAveragePrecision": "label_ranking_average_precision",
+    "ModalityGap": "modality_gap",
     "ModalityShapley": "shapley_shares",
     "PerceptualScore": "perceptual_score",
     "PredictionFlips": "prediction_flips",
+    "Uniformity": "uniformity",
 }
 """Metric -> the pure function that it mirrors."""
 

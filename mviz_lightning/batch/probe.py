@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mviz_lightning.batch.masking import Segmentation, parts_of
 from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read, within_bounds_of
+from mviz_lightning.batch.position_labels import PositionLabels
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
@@ -41,6 +42,7 @@ class Probe:
             user's own batch, if it has any: lists of arrays and packed rows have none, and get none.
         own_shapes: Whether batches of rows are cut to these bounds, so that the model never sees an example padded
             further than the user's own batch padded it. All rows of a batch must then have the same shapes.
+        by_position: Labels of every position, where outputs have positions; ``labels`` then holds one of each example.
     """
 
     schema: BatchSchema
@@ -51,6 +53,7 @@ class Probe:
     labels: Tensor | None = None
     bounds: Mapping[str, Tensor] = field(default_factory=dict)
     own_shapes: bool = False
+    by_position: PositionLabels | None = None
 
     @property
     def size(self) -> int:
@@ -69,7 +72,9 @@ class Probe:
         leaves = {path: kept_copy(leaf, examples) for path, leaf in self.leaves.items()}
         bounds = {path: found[examples] for path, found in self.bounds.items()}
         labels = None if self.labels is None else self.labels[examples]
-        return replace(self, leaves=leaves, bounds=bounds, labels=labels, segments={}, groups=NO_GROUPS)
+        by_position = None if self.by_position is None else self.by_position.part(examples)
+        parts = {"leaves": leaves, "bounds": bounds, "labels": labels, "by_position": by_position}
+        return replace(self, **parts, segments={}, groups=NO_GROUPS)
 
     def batch(
         self,

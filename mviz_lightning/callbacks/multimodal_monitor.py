@@ -104,6 +104,8 @@ class MultimodalMonitor(Remembering):
             own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
         absence: Whether the scores without each modality are measured, where the model accepts its absence:
             ``score_without/<m>``, and a table by pattern of presence. Each pattern takes ``num_examples`` rows.
+        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -151,6 +153,7 @@ class MultimodalMonitor(Remembering):
         on_disagreement: Literal["withhold", "log"] = "withhold",
         measures: Sequence[str] = (),
         absence: bool = False,
+        draws: int = 1,
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -174,13 +177,21 @@ class MultimodalMonitor(Remembering):
             on_disagreement=on_disagreement,
             measures=measures,
             absence=absence,
+            draws=draws,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self.on_error, self._max_overhead = on_error, require_share("max_overhead", max_overhead)
+        self._limit(max_overhead, checkpoint_megabytes)
+        self.on_error, self.show_inputs, self._phase = on_error, show_inputs, ""
+        self._reset_fit()
+
+    def _limit(self, max_overhead: float | None, checkpoint_megabytes: float) -> None:
+        self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
-        self._fit_session, self._phase, self.show_inputs = Session(self.config), "", show_inputs
+
+    def _reset_fit(self) -> None:
+        self._fit_session = Session(self.config)
         self._reset(self._fit_session)
 
     def _reset(self, session: Session) -> None:

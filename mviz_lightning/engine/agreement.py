@@ -27,7 +27,26 @@ MIXED_ROWS = (
     "scores, attention over the batch, a table in the batch that happens to have as many rows as the batch)"
 )
 SAMPLED = "something is sampled in evaluation mode"
+UNSHARED = (
+    "the noise of an example depends on its place in the batch, as numbers that NumPy draws for each row do; else "
+    + MIXED_ROWS
+)
 """Reasons that an error gives if outputs depend on the other rows, or on random numbers."""
+
+ADVICE = (
+    "Make the model deterministic and row-wise in evaluation mode, or pass predict=, a function (module, batch) -> "
+    "scores, that calls a submodule which is."
+)
+"""What to do about outputs that depend on other rows or on random numbers."""
+
+COMPARED_DRAWS = 8
+"""Number of draws of the noise that the user's own outputs, with noise of their own, are compared with."""
+
+NOISE_EXPLAINS = 3
+"""How many times as far as draws are apart, as a root mean square, the user's own outputs may be from their mean.
+
+Of 4 independent numbers, the fewest that are compared, that is exceeded once in a million comparisons.
+"""
 
 
 class DisagreementError(ConfigurationError):
@@ -52,12 +71,23 @@ def require_agreement(left: Tensor, right: Tensor, how: str, reason: str) -> Non
         DisagreementError: They do not agree.
     """
     if not agree(left, right):
-        raise DisagreementError(
-            f"the same examples gave other outputs {how} (largest difference {deviation(left, right):.2g} of the "
-            f"outputs' spread over {len(left)} examples): {reason}. Outputs of recombined rows would have no meaning. "
-            "Make the model deterministic and row-wise in evaluation mode, or pass predict=, a function "
-            "(module, batch) -> scores, that calls a submodule which is."
-        )
+        raise disagreement(deviation(left, right), len(left), how, reason)
+
+
+def disagreement(size: float, rows: int, how: str, reason: str, advice: str = ADVICE) -> DisagreementError:
+    """Return the error that says that outputs of the same rows do not agree.
+
+    Args:
+        size: Their :func:`deviation`.
+        rows: Number of rows.
+        how: How they were evaluated the second time.
+        reason: Why they may differ.
+        advice: What to do.
+    """
+    return DisagreementError(
+        f"the same examples gave other outputs {how} (largest difference {size:.2g} of the outputs' spread over "
+        f"{rows} examples): {reason}. Outputs of recombined rows would have no meaning. {advice}"
+    )
 
 
 def tolerance(outputs: Tensor) -> float:
@@ -85,6 +115,29 @@ def deviation(left: Tensor, right: Tensor) -> float:
     differences = (left.double() - right.double()).abs().where(counted, 0.0).amax(0)
     rounding = ROUNDINGS[tolerance(left)] * _eps(left) * _size(left)
     return float(((differences - rounding).clamp(min=0) / _scale(left)).max())
+
+
+def deviation_beyond_noise(own: Tensor, draws: Tensor) -> float:
+    """Return how far outputs with noise of their own are from what other draws of the noise give.
+
+    Both are root mean squares over all entries, as multiples of the outputs' spread. What is expected from the noise,
+    :data:`NOISE_EXPLAINS` times the distance of the draws from their mean, is taken off.
+
+    Args:
+        own: ``(R, C)`` outputs, of which each row has noise of its own.
+        draws: ``(K, R, C)`` outputs of the same rows for K draws.
+
+    Returns:
+        0 or larger; infinite if the shapes differ, or if other entries are NaN or infinite.
+    """
+    own, draws = own.cpu().double(), draws.cpu().double()
+    if own.shape != draws.shape[1:] or not torch.equal(own.isfinite(), draws.isfinite().all(0)):
+        return math.inf
+    mean = draws.mean(0)
+    counted, scale = _counted(own) & _counted(mean), _scale(mean)
+    apart = ((own - mean) / scale)[counted].square().mean()
+    noise = (draws.std(0) / scale)[counted].square().mean() * (1 + 1 / len(draws))
+    return max(0.0, float(apart.sqrt() - NOISE_EXPLAINS * noise.sqrt()))
 
 
 def spread(outputs: Tensor) -> Tensor:

@@ -1,6 +1,16 @@
 """How many rows one forward gets."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import torch
 from torch import Tensor
+
+from mviz_lightning.engine.memory import free_gpu_memory, ran_out
+from mviz_lightning.engine.shape_buckets import in_buckets
+
+T = TypeVar("T")
 
 
 def next_chunk(remaining: int, limit: int) -> int:
@@ -13,3 +23,55 @@ def next_chunk(remaining: int, limit: int) -> int:
 def at_least_two(rows: Tensor) -> Tensor:
     """Return ``(R, ...)`` rows; a single one twice: a model that squeezes would lose its batch dimension."""
     return rows.expand(max(len(rows), 2), *rows.shape[1:])
+
+
+class InChunks:
+    """Runs functions on rows, shape by shape and chunk by chunk.
+
+    Attributes:
+        chunk_size: Largest number of rows at a time. It is halved for good when memory runs out.
+    """
+
+    chunk_size: int
+
+    def by_shape(
+        self, shapes: Tensor, forward: Callable[[Tensor], Tensor], most: int | None = None, *, scale: int = 1
+    ) -> Tensor:
+        """Run a function on the places of all rows, shape by shape and chunk by chunk; results in the rows' order."""
+
+        def run(rows: Tensor) -> Tensor:
+            return torch.cat(self.in_chunks(len(rows), lambda some: forward(rows[some]), most, scale=scale))
+
+        return in_buckets(shapes, run)
+
+    def in_chunks(
+        self, count: int, forward: Callable[[slice], T], most: int | None = None, *, scale: int = 1
+    ) -> list[T]:
+        """Return a function's results on all rows, chunk by chunk; chunks become smaller when memory runs out.
+
+        Args:
+            count: Number of rows.
+            forward: Runs a slice of the rows.
+            most: Largest number of rows at a time; the chunk size by default.
+            scale: Multiple of the chunk size that fits into memory.
+        """
+        found: list[T] = []
+        done = 0
+        while done < count:
+            usual = scale * self.chunk_size
+            rows = next_chunk(count - done, usual if most is None else min(most, usual))
+            chunk = self._or_fewer(partial(forward, slice(done, done + rows)), rows)
+            found += chunk
+            done += rows * len(chunk)
+        return found
+
+    def _or_fewer(self, forward: Callable[[], T], rows: int) -> list[T]:
+        """Return ``[result]``; if memory runs out, return ``[]`` and halve the chunk size."""
+        try:
+            return [forward()]
+        except RuntimeError as error:
+            if not ran_out(error) or rows <= 3 or self.chunk_size <= 2:
+                raise
+            self.chunk_size = max(2, min(rows, self.chunk_size) // 2)
+        free_gpu_memory()  # outside the handler: its traceback keeps the chunk alive
+        return []

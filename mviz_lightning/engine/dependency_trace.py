@@ -12,7 +12,7 @@ from mviz_lightning.batch import Probe, tree
 from mviz_lightning.engine.dependency_tags import EscapeMode, Tags, tensors_in, union
 from mviz_lightning.engine.element_tags import ElementDependencyMode
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.model_outputs import locate_scores
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
 from mviz_lightning.engine.shape_buckets import alike
 
@@ -112,7 +112,7 @@ def trace_rows(
     leaves: dict[str, list[HeldTensor]] = {path: [] for path in probe.schema.owners}
     for path, tensor, entries in probe.schema.tensors(batch):
         leaves[path].append((tensor, entries))
-    return trace(module, lambda: scores(predict(module, batch)), leaves, replayed, untracked)
+    return trace(module, lambda: locate_scores(predict(module, batch))[1], leaves, replayed, untracked)
 
 
 class _Tracer:

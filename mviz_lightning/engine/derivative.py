@@ -15,7 +15,6 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import ran_out
-from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.query import Derivative, Query, join, row_numbers
 from mviz_lightning.engine.reuse_plan import Plan
 from mviz_lightning.engine.row_runs import WORTHWHILE, RowRun, row_runs
@@ -131,6 +130,10 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
     refuse_inference_tensors(evaluator.module)
     points = Points.of(derivative)
     evaluator.count_rows(len(points))
+    return evaluator.averaged(lambda: _derived(evaluator, probe, derivative, points))
+
+
+def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative, points: Points) -> Tensor:
     with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
         input_point = input_point_of(evaluator, probe, derivative.rows, derivative.modality)
         derivation = _Derivation(evaluator, probe, input_point)
@@ -207,7 +210,7 @@ class _Derivation:
         nothing = {name: torch.zeros(len(sources), segments, dtype=torch.bool)}
         batch, masked = (self.probe.batch(sources, kept, device, needed) for kept in (masks, {**masks, **nothing}))
         with torch.enable_grad(), self.input_point.open(model, self.probe, batch, masked, twice.shares) as entered:
-            outputs = scores(evaluator.predict(model, entered))
+            outputs = evaluator.reader(evaluator.predict(model, entered), twice.rows)
             chosen = outputs.gather(1, twice.outputs.to(outputs.device).unsqueeze(1))
             return self.probe.restore(self.input_point.path, self.input_point.derive(chosen)[:count], own)
 

@@ -1,29 +1,29 @@
 """Evaluate queries with the user's model, in chunks that fit into memory, and reuse encodings where that is exact."""
 
-from collections.abc import Callable, Container, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Container, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.agreement import DisagreementError
-from mviz_lightning.engine.chunks import at_least_two, next_chunk
+from mviz_lightning.engine.chunks import InChunks, at_least_two
 from mviz_lightning.engine.devices import device_of, is_sharded
-from mviz_lightning.engine.isolation import isolated
-from mviz_lightning.engine.memory import free_gpu_memory, ran_out
+from mviz_lightning.engine.draws import ContextFactory, InDraws
+from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.model_outputs import require_a_row_each, scores
+from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
 from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
 from mviz_lightning.engine.replay_failures import RETRIES, dropped_with, failed_modules, warn_of_failure
 from mviz_lightning.engine.reuse_plan import Plan, find_plan
 from mviz_lightning.engine.row_runs import RowRun, row_runs
-from mviz_lightning.engine.shape_buckets import in_buckets
 from mviz_lightning.functional.outputs import Head
 
 T = TypeVar("T")
@@ -37,12 +37,9 @@ FEWEST_ROWS = 16
 LARGEST_SCALE = 4
 """Largest number of rows of a forward with replayed encodings, as a multiple of the chunk size."""
 
-ContextFactory: TypeAlias = Callable[[], AbstractContextManager[object]]
-"""Makes the context under which the model is called, autocast for example."""
-
 
 @dataclass
-class Evaluator:
+class Evaluator(InChunks, InDraws):
     """Evaluate the model on the rows of queries.
 
     Rows are evaluated in chunks. Submodules that depend on one modality alone run once for every distinct input of this
@@ -53,13 +50,16 @@ class Evaluator:
         predict: Calls the model.
         chunk_size: Largest number of rows of a plain forward. It is halved for good when memory runs out.
         precision: Makes the context under which the trainer calls the model, autocast for example.
-        seed: Seed of the random numbers that a forward may draw.
+        seed: Seed of the random numbers that a forward may draw. From the first evaluation that draws any, all rows of
+            a forward get the same noise.
         reuse: Whether encodings may be reused; it becomes False for good if replayed rows differ from plain ones.
         all_pairs: For a model that scores every row's first modality against every row's second: the call that returns
             these ``(B, B)`` scores; ``predict`` returns their diagonal. None for any other model.
         head: The operation that turns the logits that ``predict`` returns into the model's probabilities; None if the
             model returns logits or values.
-        rows: Number of distinct rows evaluated so far.
+        reader: Turns what ``predict`` returned for some rows into one vector a row.
+        draws: Number of seeds over which the outputs are averaged.
+        rows: Number of distinct rows evaluated so far; each draw counts.
     """
 
     module: nn.Module
@@ -70,6 +70,8 @@ class Evaluator:
     reuse: bool = True
     all_pairs: Predict | None = None
     head: Head | None = None
+    reader: OutputReader = ROW_READER
+    draws: int = 1
     rows: int = 0
     _plan: Plan | None = None
     _planned_for: bool | None = None
@@ -91,14 +93,18 @@ class Evaluator:
             RuntimeError: Memory ran out with the smallest chunk.
         """
         distinct, responses = join(queries)
-        self.count_rows(len(distinct))
         padded = torch.arange(max(at_least, len(distinct))).clamp(max=len(distinct) - 1)
-        outputs = self._evaluate(probe, distinct[padded])
+        outputs = self._counted(probe, distinct[padded], len(distinct))
         return [outputs[response.to(outputs.device)] for response in responses]
 
+    def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
+        """Return the outputs of distinct rows, of which ``count`` are no repetitions."""
+        self.count_rows(count)
+        return self.averaged(lambda: self.distinct(probe, query))
+
     def count_rows(self, count: int) -> None:
-        """Add to the number of rows evaluated so far."""
-        self.rows += count
+        """Add rows to the number of those evaluated so far; each draw counts."""
+        self.rows += count * self.draws
 
     @property
     def device(self) -> torch.device:
@@ -112,8 +118,11 @@ class Evaluator:
 
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return ``(R, C)`` outputs of all rows, evaluated without reuse; repeated rows are evaluated again."""
-        with isolated(self.module, seed=self.seed), self.precision():
-            return self._plain(probe, query)
+        return self.averaged(lambda: self.plain_draw(probe, query))
+
+    def plain_draw(self, probe: Probe, query: Query) -> Tensor:
+        """Return :meth:`plain` outputs of one draw alone."""
+        return self.evaluated(probe, lambda: self._plain(probe, query))
 
     def _plain(self, probe: Probe, query: Query) -> Tensor:
         shapes = probe.shapes_of(query.sources)
@@ -125,8 +134,8 @@ class Evaluator:
         row = 0.0 if self._plan is None or self.device.type != "cpu" else self._plan.row_bytes
         return max(FEWEST_ROWS, int(CPU_CACHE / row)) if row else self.chunk_size
 
-    def _evaluate(self, probe: Probe, query: Query) -> Tensor:
-        """Evaluate rows with reuse where that is exact, else plainly."""
+    def distinct(self, probe: Probe, query: Query) -> Tensor:
+        """Return outputs of distinct rows, evaluated with reuse where that is exact, else plainly."""
         outputs, failure = self._attempt(probe, query)
         for _ in range(RETRIES):
             if failure is None or self._plan is None:
@@ -134,13 +143,14 @@ class Evaluator:
             self._drop(failed_modules(self, self._plan, probe, query, failure), failure)
             outputs, failure = self._attempt(probe, query)
         if failure is not None:
-            outputs = self.plain(probe, query)  # if the model itself fails, it fails here too, with its own error
+            outputs = self.plain_draw(probe, query)  # if the model itself fails, it fails here too, with its own error
             self.give_up(self._plan, failure)
         return outputs
 
     def _attempt(self, probe: Probe, query: Query) -> tuple[Tensor, Exception | None]:
         """Return the outputs of rows, or why a replay failed."""
-        with isolated(self.module, seed=self.seed), self.precision():
+
+        def attempt() -> tuple[Tensor, Exception | None]:
             plan = None if self.all_pairs else self.plan_for(probe)
             # Scores of all pairs are not made of pairs of one shape alone.
             nothing = not self.reuse or (plan is None and (self.all_pairs is None or probe.own_shapes))
@@ -154,6 +164,8 @@ class Evaluator:
                     raise
                 return torch.empty(0), error
             return outputs, None
+
+        return self.evaluated(probe, attempt)
 
     def plan_for(self, probe: Probe) -> Plan | None:
         """Return what can be replayed, searched once, and anew in own shapes; None if nothing can or no trace works."""
@@ -232,9 +244,17 @@ class Evaluator:
 
     def _drop(self, modules: Sequence[str], error: Exception) -> None:
         """Replay these modules no longer, and warn with the reason; what else can be replayed is searched anew."""
-        self._plan, self._planned_for = None, None
+        self.forget_plan()
         self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
+
+    def forget_plan(self) -> None:
+        """Search anew for what can be replayed."""
+        self._plan, self._planned_for = None, None
+
+    def stop_reuse(self) -> None:
+        """Evaluate every row plainly from now on."""
+        self.reuse = False
 
     def give_up(self, plan: Plan | None, error: Exception) -> None:
         """Evaluate every row plainly from now on, and warn with the reason."""
@@ -242,53 +262,8 @@ class Evaluator:
         what = "scores of all pairs" if plan is None else f"encodings of {', '.join(plan.modules)}"
         warn_of_failure(what, "every row is evaluated plainly", error)
 
-    def by_shape(
-        self, shapes: Tensor, forward: Callable[[Tensor], Tensor], most: int | None = None, *, scale: int = 1
-    ) -> Tensor:
-        """Run a function on the places of all rows, shape by shape and chunk by chunk; results in the rows' order."""
-
-        def run(rows: Tensor) -> Tensor:
-            return torch.cat(self.in_chunks(len(rows), lambda some: forward(rows[some]), most, scale=scale))
-
-        return in_buckets(shapes, run)
-
-    def in_chunks(
-        self, count: int, forward: Callable[[slice], T], most: int | None = None, *, scale: int = 1
-    ) -> list[T]:
-        """Return a function's results on all rows, chunk by chunk; chunks become smaller when memory runs out.
-
-        Args:
-            count: Number of rows.
-            forward: Runs a slice of the rows.
-            most: Largest number of rows at a time; the chunk size by default.
-            scale: Multiple of the chunk size that fits into memory.
-        """
-        found: list[T] = []
-        done = 0
-        while done < count:
-            usual = scale * self.chunk_size
-            rows = next_chunk(count - done, usual if most is None else min(most, usual))
-            chunk = self._or_fewer(partial(forward, slice(done, done + rows)), rows)
-            found += chunk
-            done += rows * len(chunk)
-        return found
-
-    def _or_fewer(self, forward: Callable[[], T], rows: int) -> list[T]:
-        """Return ``[result]``; if memory runs out, return ``[]`` and halve the chunk size."""
-        try:
-            return [forward()]
-        except RuntimeError as error:
-            if not ran_out(error) or rows <= 3 or self.chunk_size <= 2:
-                raise
-            self.chunk_size = max(2, min(rows, self.chunk_size) // 2)
-        free_gpu_memory()  # outside the handler: its traceback keeps the chunk alive
-        return []
-
     def _forward(self, probe: Probe, query: Query, needed: Container[str] | None = None) -> Tensor:
         """Return ``(R, C)``; a single row is evaluated twice."""
-        rows, sources = len(query), at_least_two(query.sources)
-        masks = {name: at_least_two(kept) for name, kept in query.masks.items()}
-        batch = probe.batch(sources, masks, self.device, needed)
-        outputs = scores(self.predict(self.module, batch))
-        require_a_row_each(outputs, len(sources))
-        return outputs[:rows].detach()
+        given = query.doubled()
+        batch = probe.batch(given.sources, given.masks, self.device, needed)
+        return self.reader(self.predict(self.module, batch), given)[: len(query)].detach()

@@ -14,41 +14,48 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from mviz_lightning.engine.generators import Generators, cuda_devices
 from mviz_lightning.engine.snapshots import hide_gradient, ignore, restore_all, snapshot_module
 from mviz_lightning.errors import ConfigurationError
 
 
 @contextmanager
-def isolated(module: nn.Module, *, seed: int = 0) -> Iterator[None]:
+def isolated(module: nn.Module, *, seed: int | None = 0) -> Iterator[Generators]:
     """Put a module in evaluation mode without gradients inside the block; restore everything after it.
 
     Inside the block:
 
-    - Random numbers are seeded with ``seed``.
+    - All generators are seeded: those of Python, NumPy and PyTorch, and those that the module holds as attributes.
     - ``log`` and ``log_dict`` of a LightningModule do nothing.
     - Compiled modules run eagerly: their hooks would not run otherwise, and every new batch size would recompile them.
     - Attention runs as in training and not on the fast path for evaluation, which gives other outputs on padded rows.
 
     Args:
         module: The user's model.
-        seed: Seed of the random numbers that a forward may draw.
+        seed: Seed of the random numbers that a forward may draw. None inside another evaluation, whose random numbers
+            go on; elsewhere that is 0.
+
+    Yields:
+        The generators.
 
     Raises:
         ConfigurationError: A lazy layer of the module is not initialised yet.
     """
     _refuse_lazy(module)
+    running = Generators.running() if seed is None else None
     with ExitStack() as stack:
-        stack.enter_context(random_states())
+        if running is None:
+            stack.enter_context(random_states())
         stack.enter_context(_mha_slow_path())
         stack.callback(restore_all, [snapshot_module(child) for child in module.modules()])
         stack.callback(restore_all, [hide_gradient(parameter) for parameter in module.parameters()])
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        _seed(seed)
+        generators = running or stack.enter_context(Generators(module).seeded(seed or 0))
         module.eval()
         _mute_logging(module)
-        yield
+        yield generators
 
 
 def _refuse_lazy(module: nn.Module) -> None:
@@ -61,26 +68,12 @@ def _refuse_lazy(module: nn.Module) -> None:
             )
 
 
-def _seed(seed: int) -> None:
-    """Seed exactly the generators that are restored afterwards; those of unused CUDA devices are not touched."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - models that sample draw from the global state
-    torch.default_generator.manual_seed(seed)
-    for device in _cuda_devices():
-        torch.cuda.default_generators[device].manual_seed(seed)
-
-
-def _cuda_devices() -> range:
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return range(torch.cuda.device_count() if started else 0)
-
-
 @contextmanager
 def random_states() -> Iterator[None]:
     """Restore the global random states of Python, NumPy and PyTorch after the block."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - data sets draw from the global state
     try:
-        with torch.random.fork_rng(_cuda_devices()):
+        with torch.random.fork_rng(cuda_devices()):
             yield
     finally:
         random.setstate(python)

@@ -23,7 +23,7 @@ class StopStep(BaseException):
 
 @contextmanager
 def muted(
-    module: nn.Module, *, seed: int = 0, step: Step | None = None, copy_weights: bool = False
+    module: nn.Module, *, seed: int | None = 0, step: Step | None = None, copy_weights: bool = False
 ) -> Iterator[WriteGuard]:
     """Let the user's own step be called inside the block without a trace.
 
@@ -40,7 +40,7 @@ def muted(
 
     Args:
         module: The user's model.
-        seed: Seed of the random numbers that the step may draw.
+        seed: Seed of the random numbers that the step may draw; None for those of the evaluation around it.
         step: A step that is a function of the user's own: variables that it keeps are put back too.
         copy_weights: Whether to copy all weights beforehand. Then writes that no operation of PyTorch does are found
             and undone too, for example into ``weight.detach().numpy()``. The first replay of a step tells whether it

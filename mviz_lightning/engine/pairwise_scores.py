@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 
@@ -35,11 +34,10 @@ def all_pairs_call(evaluator: Evaluator, probe: Probe) -> Predict | None:
     if len(probe.schema.names) != 2 or count < 3:
         return None
     own = torch.arange(count)
-    with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-        grid, part, swapped = (
-            _raw_scores(evaluator, probe, torch.stack([rows, partners], 1))
-            for rows, partners in ((own, own), (own[:-1], own[:-1]), (own, own.roll(1)))
-        )
+    queries = [torch.stack(pair, 1) for pair in ((own, own), (own[:-1], own[:-1]), (own, own.roll(1)))]
+    grid, part, swapped = evaluator.evaluated(
+        probe, lambda: [_raw_scores(evaluator, probe, sources) for sources in queries]
+    )
     close = partial(torch.allclose, rtol=1e-3, atol=1e-5 * float(grid.abs().max()))
     if grid.shape != (count, count) or part.shape != (count - 1, count - 1) or not close(grid[:-1, :-1], part):
         return None

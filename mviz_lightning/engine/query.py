@@ -23,22 +23,38 @@ class Query:
         sources: ``(R, M)`` long: the example of the probe that each modality is taken from.
         masks: Modality -> ``(R, S)`` bool, True where a segment stays. A modality without a mask is not masked. S may
             be smaller than the number of segments of some example; its further segments stay.
+        read: ``(R,)`` long: the example whose positions or region each row reads, where outputs have positions; -1
+            leaves the choice to the reader. None leaves it everywhere.
     """
 
     sources: Tensor
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    read: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __getitem__(self, index: Tensor | slice) -> "Query":
         """Return the query of the rows at ``index``."""
-        return Query(self.sources[index], {name: kept[index] for name, kept in self.masks.items()})
+        read = None if self.read is None else self.read[index]
+        return Query(self.sources[index], {name: kept[index] for name, kept in self.masks.items()}, read)
+
+    def doubled(self) -> "Query":
+        """Return the query itself; a single row twice: a model that squeezes would lose its batch dimension."""
+        return self if len(self) > 1 else self[torch.zeros(2, dtype=torch.long)]
+
+    def equals(self, other: "Query") -> bool:
+        """Tell whether these are the same rows in the same order."""
+        own, others = self.columns, other.columns
+        same = len(self) == len(other) and len(own) == len(others) and self.masks.keys() == other.masks.keys()
+        return same and all(map(torch.equal, own, others))
 
     @property
     def columns(self) -> list[Tensor]:
         """Columns of ``(R,)`` integers; two rows that are equal in all columns are the same row."""
-        return [*self.sources.unbind(1), *(column for kept in self.masks.values() for column in pack_masks(kept))]
+        read = [] if self.read is None else [self.read + 1]
+        packed = (column for kept in self.masks.values() for column in pack_masks(kept))
+        return [*self.sources.unbind(1), *packed, *read]
 
     @classmethod
     def aligned(cls, examples: Tensor, modalities: int) -> "Query":
@@ -124,7 +140,17 @@ def pack_masks(masks: Tensor) -> list[Tensor]:
 def _stack_queries(queries: Sequence[Query]) -> Query:
     names = dict.fromkeys(name for query in queries for name in query.masks)
     masks = {name: _stack_masks([query.masks.get(name, _unmasked(query)) for query in queries]) for name in names}
-    return Query(torch.cat([query.sources for query in queries]), masks)
+    return Query(torch.cat([query.sources for query in queries]), masks, _stack_read(queries))
+
+
+def _stack_read(queries: Sequence[Query]) -> Tensor | None:
+    if all(query.read is None for query in queries):
+        return None
+    return torch.cat([_unread(query) if query.read is None else query.read for query in queries])
+
+
+def _unread(query: Query) -> Tensor:
+    return torch.full((len(query),), -1)
 
 
 def _stack_masks(masks: Sequence[Tensor]) -> Tensor:

@@ -45,7 +45,7 @@ def failed_modules(evaluator: "Evaluator", plan: Plan, probe: Probe, query: Quer
         return failure.modules
     run = next(run for run in row_runs(query, probe.schema.names, evaluator.chunk_size) if run.worthwhile)
     rows = query[run.rows][: evaluator.chunk_size]
-    expected = evaluator.plain(probe, rows)
+    expected = evaluator.plain_draw(probe, rows)
 
     def replay(part: Plan) -> Tensor:
         with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():

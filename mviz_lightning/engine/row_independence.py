@@ -1,18 +1,41 @@
 """Check on a few examples that every row's outputs depend on that row alone: the condition of all recombination."""
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.engine.agreement import MIXED_ROWS, SAMPLED, require_agreement
+from mviz_lightning.engine.agreement import (
+    ADVICE,
+    MIXED_ROWS,
+    NARROW,
+    SAMPLED,
+    UNSHARED,
+    DisagreementError,
+    deviation,
+    disagreement,
+    tolerance,
+)
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
 
 TRIAL_EXAMPLES = 16
 """Number of examples on which the model is tried: enough to see an influence, few enough for any memory."""
+
+KEPT = "the model keeps something of one forward for the next"
+"""Reason that an error gives if outputs depend on earlier forwards."""
+
+UNEQUAL = 1e-5
+"""Smallest deviation that is more than the rounding of equal numbers; then a replay could not be told from noise."""
+
+TRIED_DRAWS, HELPED = 4, 0.75
+"""With so many times the draws, independent noise is half as large; above this multiple, averaging does not help."""
+
+MARGIN, MOST_DRAWS = 1.5, 1000
+"""Factor on the number of draws that is needed on average, and the largest number that is proposed."""
 
 
 def trial_rows(probe: Probe) -> Tensor:
@@ -28,7 +51,8 @@ def trial_rows(probe: Probe) -> Tensor:
 def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
     """Check that a row's outputs depend on that row alone.
 
-    The same rows are evaluated again, in reverse order, without half of them, and after another forward.
+    The same rows are evaluated again, in reverse order, without half of them, and after another forward. If outputs are
+    averaged over several draws and some noise still depends on the place in the batch, encodings are not reused.
 
     Args:
         evaluator: Runs the model.
@@ -42,14 +66,57 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
     """
     some = trial_rows(probe)
     rows = some[torch.arange(max(len(some), 4)) % len(some)]
-    half = (len(rows) + 1) // 2
     # In one chunk: smaller chunks could hold the same rows in every order.
-    evaluator = replace(evaluator, chunk_size=len(rows))
-    outputs, reverse, partial = (
-        evaluate_aligned(evaluator, probe, order) for order in (rows, rows.flip(0), rows[:half])
-    )
-    twice = evaluate_aligned(replace(evaluator, seed=evaluator.seed + 1), probe, torch.cat([rows, rows.flip(0)]))
-    again, after = twice.tensor_split(2)
+    tried = replace(evaluator, chunk_size=len(rows))
+    outputs = evaluate_aligned(tried, probe, rows)
+    comparisons = _comparisons(tried, probe, rows, outputs)
+    allowed = max(tolerance(outputs), NARROW if evaluator.draws > 1 else 0)
+    wrong = next((place for place, one in enumerate(comparisons) if one.size > allowed), None)
+    if wrong is not None:
+        raise comparisons[wrong].error(_averaging_advice(tried, probe, rows, wrong, comparisons[wrong].size))
+    if evaluator.draws > 1 and max(one.size for one in comparisons) > UNEQUAL:
+        evaluator.stop_reuse()
+    return outputs
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Two evaluations of the same rows.
+
+    Attributes:
+        size: Their deviation.
+        rows: Number of rows.
+        how: How they were evaluated the second time.
+        reason: Why they may differ.
+    """
+
+    size: float
+    rows: int
+    how: str
+    reason: str
+
+    def error(self, advice: str) -> DisagreementError:
+        """Return the error that refuses a difference."""
+        return disagreement(self.size, self.rows, self.how, self.reason, advice)
+
+
+def _comparisons(evaluator: Evaluator, probe: Probe, rows: Tensor, outputs: Tensor) -> list[_Comparison]:
+    """Evaluate rows in other ways.
+
+    Args:
+        evaluator: Runs the model.
+        probe: Some examples.
+        rows: ``(R,)`` the examples.
+        outputs: ``(R, C)`` their outputs.
+
+    Raises:
+        ConfigurationError: Fewer rows have fewer outputs each.
+    """
+    half, reason = (len(rows) + 1) // 2, UNSHARED if evaluator.noisy else MIXED_ROWS
+    reverse, partial = (evaluate_aligned(evaluator, probe, order) for order in (rows.flip(0), rows[:half]))
+    # Random numbers that were not seen differ from one seed to another.
+    again = evaluator if evaluator.noisy else replace(evaluator, seed=evaluator.seed + evaluator.draws)
+    twice, after = evaluate_aligned(again, probe, torch.cat([rows, rows.flip(0)])).tensor_split(2)
     if partial.shape[1] != outputs.shape[1]:
         raise ConfigurationError(
             f"outputs are {tuple(outputs.shape)} for {len(rows)} examples and {tuple(partial.shape)} for {half}: "
@@ -57,13 +124,31 @@ def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
             "Pass predict=, a function (module, batch) -> scores, that returns those of the aligned pairs, "
             "scores.diagonal()[:, None]."
         )
-    require_agreement(outputs, again, "when evaluated again", SAMPLED)
-    require_agreement(outputs, reverse.flip(0), "in reverse order", MIXED_ROWS)
-    require_agreement(outputs[:half], partial, f"without {len(rows) - half} of the others", MIXED_ROWS)
-    require_agreement(
-        outputs, after.flip(0), "after another forward", "the model keeps something of one forward for the next"
+    pairs = (
+        (outputs, twice, "when evaluated again", SAMPLED),
+        (outputs, reverse.flip(0), "in reverse order", reason),
+        (outputs[:half], partial, f"without {len(rows) - half} of the others", reason),
+        (outputs, after.flip(0), "after another forward", KEPT),
     )
-    return outputs
+    return [_Comparison(deviation(left, right), len(left), how, why) for left, right, how, why in pairs]
+
+
+def _averaging_advice(evaluator: Evaluator, probe: Probe, rows: Tensor, place: int, size: float) -> str:
+    """Return what to do about a difference: to average over more draws, where that makes it smaller.
+
+    Args:
+        evaluator: Runs the model.
+        probe: Some examples.
+        rows: ``(R,)`` the examples.
+        place: Place of the comparison that showed the difference.
+        size: The difference.
+    """
+    more = replace(evaluator, draws=TRIED_DRAWS * evaluator.draws)
+    fewer = _comparisons(more, probe, rows, evaluate_aligned(more, probe, rows))[place].size
+    draws = math.ceil(evaluator.draws * MARGIN * (size / NARROW) ** 2) if size < math.inf else MOST_DRAWS + 1
+    if fewer > HELPED * size or draws > MOST_DRAWS:
+        return ADVICE
+    return f"{ADVICE} Or average the outputs over many draws: pass draws={draws}, which takes as many times the rows."
 
 
 def evaluate_aligned(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from mviz_lightning.engine.derivative import input_point_of, refuse_inference_te
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
-from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.query import Derivative
 
 
@@ -43,6 +42,10 @@ def second_derivatives(evaluator: Evaluator, probe: Probe, derivative: Derivativ
     """
     refuse_inference_tensors(evaluator.module)
     evaluator.count_rows(len(derivative.rows) * derivative.steps)
+    return evaluator.averaged(lambda: _derived(evaluator, probe, derivative))
+
+
+def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor:
     with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
         names = (derivative.modality, derivative.against)
         points = [input_point_of(evaluator, probe, derivative.rows, name) for name in names]
@@ -62,12 +65,12 @@ class _SecondDerivation:
     def at(self, places: Tensor) -> Tensor:
         """Return ``(R, S, T)``. A single row is doubled: a model that squeezes would lose its batch dimension."""
         twice = places[torch.arange(max(len(places), 2)).clamp(max=len(places) - 1)]
-        sources, evaluator = self.derivative.rows.sources[twice], self.evaluator
+        rows, evaluator = self.derivative.rows[twice], self.evaluator
         counts = [self._largest_count(point.modality) for point in self.input_points]
         scales = [torch.ones(len(twice), count, requires_grad=True) for count in counts]
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            with self._entered(sources, scales) as batch:
-                outputs = scores(evaluator.predict(evaluator.module, batch))
+            with self._entered(rows.sources, scales) as batch:
+                outputs = evaluator.reader(evaluator.predict(evaluator.module, batch), rows)
             chosen = outputs.gather(1, self.derivative.outputs[twice].to(outputs.device).unsqueeze(1))
             first, second = scales
             fewer, more = (first, second) if first.shape[1] <= second.shape[1] else (second, first)

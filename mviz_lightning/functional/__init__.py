@@ -21,6 +21,7 @@ from mviz_lightning.functional.coalitions import (
 from mviz_lightning.functional.contribution import contribution_shares, share_ratios
 from mviz_lightning.functional.designs import Design, design
 from mviz_lightning.functional.emap_scores import EMAPScores, emap_gap
+from mviz_lightning.functional.embeddings import alignment, embedding_rank, modality_gap, uniformity
 from mviz_lightning.functional.example_drivers import ExampleEffects, example_effects
 from mviz_lightning.functional.failures import decision_margins, failure_categories, failure_category_names
 from mviz_lightning.functional.features import (
@@ -38,6 +39,7 @@ from mviz_lightning.functional.jackknife import Deletions, Estimate, jackknife
 from mviz_lightning.functional.mm_shap import mm_shap
 from mviz_lightning.functional.outputs import Task, decomposable
 from mviz_lightning.functional.proximal import Family
+from mviz_lightning.functional.retrieval import Retrieval, group_retrieval
 from mviz_lightning.functional.ridge import gaussian_kernel, kernel_ridge_predictions, standardised_kernel
 from mviz_lightning.functional.scores import (
     graded_accuracy,
@@ -69,6 +71,7 @@ __all__ = [
     "Family",
     "GridDesign",
     "Perturbation",
+    "Retrieval",
     "SegmentWeights",
     "ShapleyMasks",
     "ShapleyValues",
@@ -76,6 +79,7 @@ __all__ = [
     "Surrogate",
     "Task",
     "TupleDesign",
+    "alignment",
     "all_coalitions",
     "benjamini_hochberg",
     "classify_features",
@@ -90,6 +94,7 @@ __all__ = [
     "elastic_net",
     "emap",
     "emap_gap",
+    "embedding_rank",
     "example_effects",
     "failure_categories",
     "failure_category_names",
@@ -97,6 +102,7 @@ __all__ = [
     "full_coalition_design",
     "gaussian_kernel",
     "graded_accuracy",
+    "group_retrieval",
     "half_splits",
     "intershap",
     "jackknife",
@@ -105,6 +111,7 @@ __all__ = [
     "main_effects",
     "mixed_differences",
     "mm_shap",
+    "modality_gap",
     "modality_shapley",
     "multimodal_interaction",
     "over_represented",
@@ -127,6 +134,7 @@ __all__ = [
     "surrogate",
     "swap_effects",
     "two_way_components",
+    "uniformity",
     "unimodal_contribution",
 ]
 

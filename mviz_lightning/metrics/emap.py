@@ -27,6 +27,8 @@ class EMAPGap(Metric):
         score: A torchmetric of predictions (probabilities or values) and targets.
         group_size: Examples recombined with one another.
         pairs: As for ``ContributionShares``, whose rows these are.
+        positions: Number of positions of an example, P, if outputs are ``(G, T, P * C)`` of positions, one after
+            another, and targets ``(G, g, P, ...)``.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
     """
@@ -44,11 +46,13 @@ class EMAPGap(Metric):
         score: Metric,
         group_size: int = 16,
         pairs: bool | None = None,
+        positions: int = 1,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.task: Task = task
+        self.positions = positions
         self.score = score.clone()
         self._design = design(len(modalities), group_size, pairs=pairs, seed=seed)
         for state in ("parts", "target"):
@@ -56,8 +60,11 @@ class EMAPGap(Metric):
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Add groups."""
-        self.parts.append(additive_parts(outputs, self._design, self.task))
-        self.target.append(target)
+        folded = outputs.unflatten(-1, (self.positions, -1)).transpose(1, 2).flatten(0, 1)
+        parts = additive_parts(folded, self._design, self.task).unflatten(0, (len(outputs), self.positions))
+        # The positions of a group's examples stay in their group: intervals leave out whole groups.
+        self.parts.append(parts.permute(0, 2, 3, 1, 4).flatten(2, 3))
+        self.target.append(target.flatten(1, 2) if self.positions > 1 else target)
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``score``, ``emap_score``, ``emap_gap`` and, where two groups have labels, its interval."""

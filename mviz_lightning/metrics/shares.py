@@ -23,6 +23,8 @@ class ContributionShares(Metric):
         group_size: Examples recombined with one another.
         pairs: Whether to compute the shares of pairs; by default for three and four modalities.
         scale: Standard deviations of several regression targets.
+        positions: Number of positions of an example, P, if outputs are those of positions, one after another; shares
+            are then means over the positions.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
 
@@ -49,13 +51,14 @@ class ContributionShares(Metric):
         group_size: int = 16,
         pairs: bool | None = None,
         scale: Tensor | None = None,
+        positions: int = 1,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.modalities = tuple(modalities)
         self.task: Task = task
-        self.scale = scale
+        self.scale, self.positions = scale, positions
         self.design: Design = design(len(self.modalities), group_size, pairs=pairs, seed=seed)
         for state in ("components", "without"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
@@ -64,7 +67,7 @@ class ContributionShares(Metric):
         """Add groups.
 
         Args:
-            outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
+            outputs: ``(G, T, C)``, or ``(G, T, P * C)``, logits or values of the design's T tuples in G groups.
 
         Raises:
             ValueError: The outputs are not those of the design's tuples.
@@ -76,7 +79,8 @@ class ContributionShares(Metric):
             )
         # Group by group: the half-splits of all groups at once would take tens of times the memory of the outputs.
         for group in outputs:
-            scaled = decomposable(group, self.task, self.scale).unsqueeze(0)
+            by_position = group.unflatten(-1, (self.positions, -1))
+            scaled = decomposable(by_position, self.task, self.scale).flatten(-2).unsqueeze(0)
             self.components.append(self.design.components(scaled))
             self.without.append(self.design.without_each(scaled))
         if not len(outputs):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as losses
 from torchmetrics import Metric
 
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.observation.provenance import Call, Computed, Node, Provenance, nodes_in
 from mviz_lightning.observation.views import Views
 
@@ -68,11 +69,14 @@ class Link:
         node: Where the tensor comes from.
         rows: Values of the first rows; None if it has no row for each example, or more than two dimensions.
         readings: The same by each of the event's ``views``.
+        axes: Where its positions and classes lie, if each example has many positions; ``rows`` then holds a few of
+            them, one after another.
     """
 
     node: Node
     rows: Tensor | None
     readings: tuple[Tensor, ...] = ()
+    axes: PositionAxes | None = None
 
 
 @dataclass(frozen=True)

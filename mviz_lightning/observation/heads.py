@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.engine.dependency_tags import union
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.functional import Task
 from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
 from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_strength
@@ -61,6 +62,11 @@ class ObservedHead:
     def labels(self) -> Tensor | None:
         """Target of the observed rows; None if it has no row for each example."""
         return self.event.target[self.target].rows
+
+    @property
+    def axes(self) -> PositionAxes | None:
+        """Where positions and classes lie in the scores; None where an example has one row of scores."""
+        return self.event.scores[self.scores].axes
 
     @property
     def views(self) -> Views | None:
@@ -201,12 +207,12 @@ def _same_scores(left: Node, right: Node) -> bool:
     """Tell whether one tensor was made from the other by operations on that tensor alone."""
     return (
         left is right
-        or any(right is one for one in _single_line(left))
-        or any(left is one for one in _single_line(right))
+        or any(right is one for one in single_line(left))
+        or any(left is one for one in single_line(right))
     )
 
 
-def _single_line(node: Node) -> Iterable[Node]:
+def single_line(node: Node) -> Iterable[Node]:
     """Yield the tensors that one was made from alone: by operations with one operand, or with two made from one."""
     waiting = [node]
     while waiting and all(isinstance(one, Computed) for one in waiting):

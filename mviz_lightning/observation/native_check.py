@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.agreement import agree, deviation
+from mviz_lightning.engine.agreement import COMPARED_DRAWS, agree, deviation, deviation_beyond_noise, tolerance
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import describe_error
+from mviz_lightning.observation.events import OBSERVED_ROWS
+from mviz_lightning.observation.position_links import few_positions
 from mviz_lightning.observation.ways import Way
 
 
@@ -34,7 +36,11 @@ class CheckedWay:
 
 
 def first_agreeing(
-    ways: Iterable[Way], own: Tensor, probe: Probe, evaluator_of: Callable[[Predict], Evaluator]
+    ways: Iterable[Way],
+    own: Tensor,
+    probe: Probe,
+    evaluator_of: Callable[[Predict], Evaluator],
+    axes: PositionAxes | None = None,
 ) -> tuple[CheckedWay | None, list[CheckedWay]]:
     """Return the first way that gives the user's own scores, and all that were tried.
 
@@ -43,19 +49,22 @@ def first_agreeing(
         own: ``(R, C)`` or ``(R,)`` scores of the probe's first R examples, as the step computed them.
         probe: The examples.
         evaluator_of: Makes the evaluator that calls the model this way.
+        axes: Where positions and classes lie, if ``own`` holds ``(R * P, C)`` scores of a few positions.
     """
     tried: list[CheckedWay] = []
     for way in ways:
-        tried.append(checked(way, own, probe, evaluator_of(way.call.predict)))
+        tried.append(checked(way, own, probe, evaluator_of(way.call.predict), axes))
         if tried[-1].agrees:
             return tried[-1], tried
     return None, tried
 
 
-def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator) -> CheckedWay:
+def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None = None) -> CheckedWay:
     """Compare a way with the user's own scores; it must run on fewer rows and on recombined ones too."""
-    count = min(len(own), probe.size)
-    square = own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count  # perhaps scores of all pairs
+    count = min(OBSERVED_ROWS, probe.size) if axes is not None else min(len(own), probe.size)
+    square = (
+        axes is None and own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count
+    )  # perhaps scores of all pairs
     try:
         other_draws = replace(evaluator, seed=evaluator.seed + 1)
         found = _raw(other_draws, probe, _aligned(torch.arange(count), probe))
@@ -63,17 +72,34 @@ def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator) -> Checke
         _raw(evaluator, probe, _recombined(count, probe))
     except Exception as error:
         return CheckedWay(way, float("inf"), agrees=False, failure=describe_error(error))
-    own = own[:count, : found.shape[1]] if square and found.dim() == 2 else own[:count]
+    found, fewer = _read(found, axes), _read(fewer, axes)
+    own = own[:count, : found.shape[1]] if square and found.dim() == 2 else own[: len(found)]
+    if evaluator.noisy:
+        size = _beyond_noise(own, count, probe, evaluator, axes)
+        return CheckedWay(way, size, agrees=size <= tolerance(own))
     if way.views is not None or probe.schema.has_views:  # in the wrong order, fewer examples have other scores
         own, found = torch.cat([own, own[: len(fewer)]]), torch.cat([found, fewer])
     own, found = _columns(own.cpu()), _columns(found.cpu())
     return CheckedWay(way, deviation(own, found), agrees=own.shape == found.shape and agree(own, found))
 
 
+def _read(outputs: Tensor, axes: PositionAxes | None) -> Tensor:
+    """Return outputs at a few positions, where they have some."""
+    return outputs if axes is None else few_positions(outputs, axes)
+
+
+def _beyond_noise(own: Tensor, count: int, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None) -> float:
+    """Return how far scores with noise of their own are from those of several draws of the noise."""
+    aligned = _aligned(torch.arange(count), probe)
+    draws = evaluator.each_draw(COMPARED_DRAWS, lambda: _columns(_read(_raw(evaluator, probe, aligned), axes)))
+    return deviation_beyond_noise(_columns(own), torch.stack(list(draws)))
+
+
 def _raw(evaluator: Evaluator, probe: Probe, query: Query) -> Tensor:
     """Return what the call returns, whatever its shape, a single row too."""
-    with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-        found = evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
+    found = evaluator.evaluated(
+        probe, lambda: evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
+    )
     if not isinstance(found, Tensor) or found.dim() == 0 or len(found) != len(query):
         raise ValueError(f"returned {tuple(getattr(found, 'shape', ()))} for {len(query)} examples")
     return found.detach()

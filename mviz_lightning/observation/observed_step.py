@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.engine.devices import device_of
-from mviz_lightning.engine.evaluator import ContextFactory
+from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import describe_error

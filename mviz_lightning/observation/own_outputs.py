@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from mviz_lightning.batch import BatchSchema, Probe, tree
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.probe import first_examples
-from mviz_lightning.engine.agreement import deviation, tolerance
+from mviz_lightning.engine.agreement import NOISE_EXPLAINS, deviation, deviation_beyond_noise, tolerance
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.functional import Task
-from mviz_lightning.observation.views import Views
 from mviz_lightning.observation.ways import Way
 
 COMPARED_ROWS = 8
@@ -72,6 +72,27 @@ class Agreement:
             same = float((own.argmax(1) == found.argmax(1)).double().mean())
         return cls(len(own), same, size, allowed)
 
+    @classmethod
+    def with_noise(cls, own: Tensor, draws: Tensor, task: Task) -> "Agreement":
+        """Compare outputs of a model that samples; what its noise explains is no difference.
+
+        Args:
+            own: ``(R, C)`` the user's own, of which each row has noise of its own.
+            draws: ``(K, R, C)`` the monitor's, of K draws of the noise.
+            task: What they stand for.
+        """
+        own, draws = own.detach().cpu().double(), draws.detach().cpu().double()
+        size, allowed = deviation_beyond_noise(own, draws), tolerance(own)
+        mean, noise = draws.mean(0), NOISE_EXPLAINS * draws.std(0)
+        if task == "regression":
+            same = torch.tensor(size <= allowed)
+        elif own.shape[1] == 1:
+            same = ((own > 0) == (mean > 0)) | (mean.abs() <= noise)
+        else:
+            chosen = own.argmax(1, keepdim=True)
+            same = (mean + noise).gather(1, chosen) >= (mean - noise).amax(1, keepdim=True)
+        return cls(len(own), float(same.double().mean()), size, allowed)
+
 
 class OwnOutputs:
     """Keeps some rows of what one submodule returns in the user's own step, for one batch at a time."""
@@ -115,13 +136,16 @@ class OwnOutputs:
             if next(calls) != way.ordinal:
                 return
             with suppress(Exception):  # the user's own step runs on
-                self._keep(tree.get(outputs, way.keys), rows, count, way.views)
+                self._keep(tree.get(outputs, way.keys), rows, count, way)
 
         self._handle = child.register_forward_hook(keep)
 
-    def _keep(self, outputs: Any, rows: Tensor, count: int, views: Views | None) -> None:
-        if views is not None:
-            outputs = views.by_example(outputs)
+    def _keep(self, outputs: Any, rows: Tensor, count: int, way: Way) -> None:
+        if way.views is not None:
+            outputs = way.views.by_example(outputs)
+        if way.axes is not None:
+            outputs = EvenReader(way.axes).of(outputs[rows.to(outputs.device)]).flatten(1)
+            rows, count = torch.arange(len(rows)), len(rows)
         if isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
             with torch.inference_mode(False), torch.no_grad():
                 kept = outputs[rows.to(outputs.device)].detach()

@@ -5,6 +5,7 @@ import warnings
 from torchmetrics import Metric
 
 from mviz_lightning.functional.scores import comparable
+from mviz_lightning.functional.targets import labelled
 from mviz_lightning.observation.heads import ObservedHead
 
 
@@ -23,8 +24,11 @@ def own_score(head: ObservedHead, metric: Metric) -> Metric | None:
         copy = metric.clone()
         copy.reset()
         trial = _alone(copy.clone().cpu())
-        rows = head.rows.cpu()
-        trial.update(comparable(rows if rows.dim() == 2 else rows.unsqueeze(1), head.task), head.labels.cpu())
+        rows, labels = head.rows.cpu(), head.labels.cpu()
+        if head.axes is not None:
+            known = labelled(labels, head.task)
+            rows, labels = rows[known], labels[known]
+        trial.update(comparable(rows if rows.dim() == 2 else rows.unsqueeze(1), head.task), labels)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metrics that lack positive examples among a few rows
             value = trial.compute()

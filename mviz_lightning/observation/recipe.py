@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import tree
@@ -147,9 +146,7 @@ class RecipeWriter:
             args, kwargs = given(run)
             if name is not None:
                 return target.forward(*args, **kwargs) if direct else target(*args, **kwargs)
-            with isolated(
-                target, seed=torch.initial_seed() % 2**31
-            ):  # of a module that the model does not hold nobody else takes care
+            with isolated(target, seed=None):  # of a module that the model does not hold nobody else takes care
                 return target(*args, **kwargs)
 
         results = _Once(call, called)

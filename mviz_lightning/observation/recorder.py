@@ -1,7 +1,7 @@
 """Watch one call of the user's step: record where tensors come from and where the scores go."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -23,9 +23,10 @@ from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.pairs import scores_of_pairs
+from mviz_lightning.observation.position_links import with_positions
 from mviz_lightning.observation.provenance import BatchParts, Call, Computed, Held, Leaf, Node, Provenance, nodes_in
 from mviz_lightning.observation.shadows import metrics_of, shadowed
-from mviz_lightning.observation.step_record import StepRecord, Wanted
+from mviz_lightning.observation.step_record import StepRecord, Wanted, WantedEvents
 from mviz_lightning.observation.views import views_of
 
 T = TypeVar("T")
@@ -52,18 +53,18 @@ class StepRecorder(TorchFunctionMode):
         module: The user's model.
         batch: The batch that the step is given.
         schema: Where the modalities live in the batch.
-        wanted: The event at which the step is stopped; None to let it run to its end.
+        wanted: The events after the last of which the step is stopped; none to let it run to its end.
 
     Attributes:
         record: What was recorded.
-        caught: Scores and target of the wanted event; None before it.
+        events: The wanted events, with scores and target of those that came.
     """
 
-    def __init__(self, module: nn.Module, batch: Any, schema: BatchSchema, wanted: Wanted | None = None) -> None:
+    def __init__(self, module: nn.Module, batch: Any, schema: BatchSchema, wanted: Sequence[Wanted] = ()) -> None:
         super().__init__()
         self.record = StepRecord(schema, schema.size(schema.leaves(batch)))
-        self.caught: tuple[Tensor, Tensor | None] | None = None
-        self._module, self._wanted, self._parts = module, wanted, BatchParts(batch)
+        self.events = WantedEvents(wanted)
+        self._module, self._parts = module, BatchParts(batch)
         self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
         self._open: list[Call] = []
         self._calls = Counter[tuple[int, bool]]()
@@ -82,7 +83,7 @@ class StepRecorder(TorchFunctionMode):
                     self._provenance.put(value, node)
         for keys, value in tree.nodes(batch):
             if isinstance(value, Tensor):
-                tags = self.record.leaves.setdefault(keys, 1 << len(self.record.leaves))
+                tags = self.record.note_leaf(keys, tuple(value.shape))
                 self._provenance.put(value, Leaf(tags, shape=tuple(value.shape), keys=keys))
 
     @contextmanager
@@ -258,14 +259,8 @@ class StepRecorder(TorchFunctionMode):
         links, tensors = walk.links(scores, passed(takes)), walk.tensors
         targets = walk.links(target, VIEWS | SELECTIONS) if isinstance(target, Tensor) else ()
         event = Event(kind, name, self._seen[kind, name], links, targets, takes, metric, within, views)
-        self.record.events.append(event)
-        self._catch(event, tensors, walk.tensors if targets else [])
-
-    def _catch(self, event: Event, scores: list[Tensor], targets: list[Tensor]) -> None:
-        wanted = self._wanted
-        if wanted is not None and (event.kind, event.name, event.ordinal) == (wanted.kind, wanted.name, wanted.ordinal):
-            target = targets[wanted.target] if wanted.target < len(targets) else None
-            self.caught = (scores[wanted.scores], target)
+        self.record.events.append(with_positions(event, tensors, walk.tensors if targets else [], self.record))
+        if self.events.catch(event, tensors, walk.tensors if targets else []):
             raise StopStep
 
 

@@ -1,7 +1,7 @@
 """Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -15,10 +15,12 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
+from mviz_lightning.observation.head_names import ANY_HEAD, HeadChoice
 from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful, main_head
 from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_score import own_score
+from mviz_lightning.observation.position_targets import labelled_by_position
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget, target_of
 from mviz_lightning.observation.ways import StepFunction, Way, ways_of
@@ -34,7 +36,8 @@ class ObservedModel:
         target: The target that they are compared with; None for scores of all pairs, which have none.
         line: What was found, for the log.
         step: The step.
-        further: The other scores that the step compares with labels.
+        name: Name of the head.
+        further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 
     way: Way
@@ -42,7 +45,8 @@ class ObservedModel:
     target: ObservedTarget | None
     line: str
     step: StepFunction
-    further: Sequence[ObservedHead] = ()
+    name: str = ""
+    further: Mapping[str, ObservedHead] = field(default_factory=dict)
 
     @property
     def score(self) -> Metric | None:
@@ -65,8 +69,19 @@ class ObservedModel:
         """Return a probe with the step's own labels."""
         if self.target is None:
             return probe
+        if self.head.axes is not None:
+            return labelled_by_position(probe, self.head, self.target, module)
         schema, padded = replace(probe.schema, target=self.target.path), replace(probe, own_shapes=False)
         return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
+
+    def tells_labels(self, target: str | None) -> bool:
+        """Tell whether labels come from the step: unless the user named their leaf, and those of positions always."""
+        return target is None or self.head.axes is not None
+
+    def outputs(self, read: int) -> int:
+        """Return the number of outputs of one prediction, C, where ``read`` numbers are read of an example."""
+        axes = self.head.axes
+        return read if axes is None else axes.outputs(self.head.root.shape)
 
     def _widened(self, labels: Tensor) -> Tensor:
         """Return labels, one for each output where several outputs predict the same value: its quantiles."""
@@ -87,8 +102,9 @@ def settle(
     trial: Probe,
     evaluator_of: Callable[[Predict], Evaluator],
     target: str | None = None,
+    choice: HeadChoice = ANY_HEAD,
 ) -> ObservedModel | None:
-    """Return what a step tells; None if it gives no scores away.
+    """Return what a step tells of the main head; None if it gives no scores away.
 
     Args:
         seen: The step and what it showed.
@@ -96,27 +112,42 @@ def settle(
         trial: The first examples of the batch that the step was given.
         evaluator_of: Makes the evaluator that calls the model in one way.
         target: Path of the labels that the user named.
+        choice: The heads that the user chose.
 
     Raises:
-        ConfigurationError: Nothing tells which of several scores counts, they are no scores of examples, or no way
-            gives the scores that the step computed.
+        ConfigurationError: Nothing tells which of several scores counts, they are no scores of examples, no way gives
+            the scores that the step computed, or there is no head of a name that the user chose.
     """
-    record, step = seen.record, seen.step
-    heads = [] if record is None else heads_of(record)
+    record = seen.record
+    heads = {} if record is None else choice.named(heads_of(record))
     if record is None or not heads:
         return None
-    best = main_head(heads, record, target)
-    head = best[0]
-    if len(best) > 1:
+    best = main_head(list(heads.values()), record, target)
+    main = choice.main(heads, best)
+    if main is None:
         raise ConfigurationError(wording.asked(best, record))
+    found = settled_head(seen, module, trial, evaluator_of, heads[main])
+    further = {name: head for name, head in heads.items() if name != main and choice.takes(name)}
+    return replace(found, name=main, further=further)
+
+
+def settled_head(
+    seen: ObservedStep,
+    module: nn.Module,
+    trial: Probe,
+    evaluator_of: Callable[[Predict], Evaluator],
+    head: ObservedHead,
+) -> ObservedModel:
+    """Return what a step tells of one head; arguments and errors as for :func:`settle`."""
+    record, step = seen.record, seen.step
+    if record is None:
+        raise RuntimeError("the step gave no scores away.")
     if is_doubtful(head):
         raise ConfigurationError(wording.doubtful(head, record))
     _require_usable(head, record)
-    further = [other for other in heads if other is not head]
     way, head = _agreeing(head, record, partial(ways_of, record=record, module=module, step=step), trial, evaluator_of)
     own = None if head.contrastive else target_of(head, record, module, step)
-    line = wording.line(way, head, own, further, record)
-    return ObservedModel(way, head, own, line, step, further)
+    return ObservedModel(way, head, own, wording.line(way, head, own), step)
 
 
 def _agreeing(
@@ -135,7 +166,7 @@ def _agreeing(
     for reading in head.readings():
         if reading.rows is None:
             raise ConfigurationError(wording.without_rows(head, record))
-        found, more = first_agreeing(ways(reading), reading.rows, trial, evaluator_of)
+        found, more = first_agreeing(ways(reading), reading.rows, trial, evaluator_of, head.axes)
         if found is not None:
             return found.way, reading
         tried += more

@@ -1,7 +1,9 @@
 """What one call of the user's step showed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.dependency_tags import Tags, union
@@ -18,6 +20,7 @@ class StepRecord:
         schema: Where the modalities live in the batch.
         count: Number of examples in the batch.
         leaves: Keys of the batch's tensors -> their tags.
+        shapes: Keys of the batch's tensors -> their shapes.
         events: Where the step gave scores away, in order.
         called: Names of the submodules that the step called.
         fused: Where rows of scores come from that depend on all modalities, weights, and no other leaf, in order.
@@ -29,6 +32,7 @@ class StepRecord:
     schema: BatchSchema
     count: int
     leaves: dict[tree.Keys, Tags] = field(default_factory=dict)
+    shapes: dict[tree.Keys, tuple[int, ...]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
     fused: list[Node] = field(default_factory=list)
@@ -40,6 +44,11 @@ class StepRecord:
         """End the recording: half of what a step shows may mislead."""
         self.failure = describe_error(error)
         self.events.clear()
+
+    def note_leaf(self, keys: tree.Keys, shape: tuple[int, ...]) -> Tags:
+        """Note a tensor of the batch and its shape; return its tag."""
+        self.shapes[keys] = shape
+        return self.leaves.setdefault(keys, 1 << len(self.leaves))
 
     def note_weights(self, *, rewritten: bool) -> None:
         """Note whether the step wrote into weights."""
@@ -112,3 +121,34 @@ class Wanted:
     ordinal: int
     scores: int = 0
     target: int = 0
+
+
+@dataclass
+class WantedEvents:
+    """The events that a replay waits for, and what they were given.
+
+    Attributes:
+        wanted: The events; none of a step that runs to its end.
+        caught: Event -> its scores and its target.
+    """
+
+    wanted: Sequence[Wanted] = ()
+    caught: dict[Wanted, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+
+    def catch(self, event: Event, scores: Sequence[Tensor], targets: Sequence[Tensor]) -> bool:
+        """Take what an event was given if it is wanted; return whether it was the last that was wanted.
+
+        Args:
+            event: The event.
+            scores: The tensors on the way from its argument back to the scores.
+            targets: The same of the target.
+        """
+        place = event.kind, event.name, event.ordinal
+        found = [one for one in self.wanted if (one.kind, one.name, one.ordinal) == place]
+        for one in found:
+            target = targets[one.target] if one.target < len(targets) else None
+            self.caught[one] = scores[one.scores], target
+        last = bool(found) and len(self.caught) == len(set(self.wanted))
+        if found and not last:  # the step goes on, and may change in place what it has used
+            self.caught |= {one: (self.caught[one][0].clone(), self.caught[one][1]) for one in found}
+        return last

@@ -38,11 +38,18 @@ class ObservedTarget:
     path: str | None = None
     known: Callable[[nn.Module, Any], Tensor] | None = None
 
-    def of(self, module: nn.Module, probe: Probe) -> Tensor:
-        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; of those that the step leaves out, -100."""
+    def of(self, module: nn.Module, probe: Probe, form: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; of those that the step leaves out, -100.
+
+        Args:
+            module: The user's model.
+            probe: The examples.
+            form: Makes of some targets what is kept of them; by default all.
+        """
+        kept = form or (lambda found: found)
         rows = torch.arange(probe.size)
         starts = range(0, probe.size, ROWS_AT_ONCE)
-        return torch.cat([self._rows(module, probe, rows[start : start + ROWS_AT_ONCE]) for start in starts])
+        return torch.cat([kept(self._rows(module, probe, rows[start : start + ROWS_AT_ONCE])) for start in starts])
 
     def _rows(self, module: nn.Module, probe: Probe, rows: Tensor) -> Tensor:
         aligned = Query.aligned(rows, len(probe.schema.names))
@@ -56,7 +63,8 @@ class ObservedTarget:
         known = self.known(module, batch()).detach().cpu()
         if known.dtype != torch.bool:  # indices of the rows that are scored
             known = torch.zeros(len(target), dtype=torch.bool).index_fill(0, known.flatten(), value=True)
-        shape = (-1, *[1] * (target.dim() - 1))
+        known = known if known.dim() <= target.dim() else known.flatten()
+        shape = (*known.shape, *[1] * (target.dim() - known.dim()))
         return torch.where(known.reshape(shape), target, torch.tensor(IGNORED, dtype=target.dtype))
 
 

@@ -1,6 +1,6 @@
 """Ways to compute the observed scores for other examples: the model's own call, an inner call, or the step itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.muted_step import call_step, muted
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
 from mviz_lightning.observation.recorder import StepRecorder
@@ -35,6 +36,9 @@ class Way:
         keys: The keys from what it returns to the scores.
         ordinal: Number of that submodule's calls in the step before this one.
         views: How several rows of scores an example are averaged; None where it has one.
+        axes: Where positions and classes lie in the scores; None where an example has one row of scores.
+        recipe: Computes the scores from the batch; None where the step is replayed.
+        replayed: Replays the step; None where a recipe computes the scores.
     """
 
     name: WayName
@@ -43,6 +47,9 @@ class Way:
     keys: tree.Keys = ()
     ordinal: int = 0
     views: Views | None = None
+    axes: PositionAxes | None = None
+    recipe: Recipe | None = None
+    replayed: "ReplayedStep | None" = None
 
 
 def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: StepFunction) -> Iterator[Way]:
@@ -65,12 +72,13 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
     call, compute = recipe.call, averaged(recipe, head.views)
     if call is None:
         text = Speller(record.code).tensor(head.root)
-        return Way("call", ModelCall(text, scores_by(compute), observed=True), views=head.views)
+        alone = ModelCall(text, scores_by(compute), observed=True)
+        return Way("call", alone, views=head.views, axes=head.axes, recipe=recipe)
     keys = next(keys for found, keys in head.root.results if found is call)
     name: WayName = "forward" if call.name == "" else "call"
     watched = None if call.direct else call.name
     model_call = ModelCall(Speller(record.code).call(call, keys), scores_by(compute), observed=True)
-    return Way(name, model_call, watched, keys, call.ordinal, head.views)
+    return Way(name, model_call, watched, keys, call.ordinal, head.views, head.axes, recipe)
 
 
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
@@ -78,7 +86,7 @@ def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Wa
     replayed = ReplayedStep.of(head, record.schema, step)
     text = f"what {head.event.name} is given in {name_of_step(step)}, which is replayed without logging"
     call = ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), observed=True)
-    return Way("replay", call, views=head.views)
+    return Way("replay", call, views=head.views, axes=head.axes, replayed=replayed)
 
 
 def wanted_of(head: ObservedHead) -> Wanted:
@@ -114,17 +122,33 @@ class ReplayedStep:
         Raises:
             RuntimeError: The step ended without it.
         """
-        recorder = StepRecorder(module, batch, self.schema, self.wanted)
-        # The seed of the evaluation that this is a part of: random numbers must differ where its seed does.
-        with muted(module, seed=torch.initial_seed() % 2**31), recorder.watching():
-            call_step(module, self.step, batch)
-        if recorder.caught is None:
-            why = f" ({recorder.record.failure})" if recorder.record.failure else ""
-            raise RuntimeError(f"{name_of_step(self.step)} ended without {self.wanted.name}{why}")
-        scores, target = recorder.caught
+        return self.read(replay(self.step, self.schema, [self.wanted], module, batch)[self.wanted])
+
+    def read(self, given: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+        """Return scores and target of the event with one row for each example."""
+        scores, target = given
         if self.views is None:
             return scores, target
         return self.views.by_example(scores), None if target is None else self.views.by_example(target)
+
+
+def replay(
+    step: StepFunction, schema: BatchSchema, wanted: Sequence[Wanted], module: nn.Module, batch: Any
+) -> Mapping[Wanted, tuple[Tensor, Tensor | None]]:
+    """Run a step, muted, until the last of some events; return event -> scores and target that it was given.
+
+    Raises:
+        RuntimeError: The step ended without one of them.
+    """
+    recorder = StepRecorder(module, batch, schema, wanted)
+    with muted(module, seed=None), recorder.watching():
+        call_step(module, step, batch)
+    found = recorder.events.caught
+    missing = [one.name for one in wanted if one not in found]
+    if missing:
+        why = f" ({recorder.record.failure})" if recorder.record.failure else ""
+        raise RuntimeError(f"{name_of_step(step)} ended without {missing[0]}{why}")
+    return found
 
 
 def averaged(compute: Callable[[nn.Module, Any], Tensor], views: Views | None) -> Callable[[nn.Module, Any], Tensor]:

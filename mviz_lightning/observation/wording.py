@@ -15,10 +15,8 @@ from mviz_lightning.observation.ways import Way
 PREDICT = "Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns the scores"
 
 
-def line(
-    way: Way, head: ObservedHead, target: ObservedTarget | None, further: Sequence[ObservedHead], record: StepRecord
-) -> str:
-    """Return what was found, in one line."""
+def line(way: Way, head: ObservedHead, target: ObservedTarget | None) -> str:
+    """Return what was found of one head, in one line."""
     shape = f"(B, {', '.join(map(str, head.root.shape[1:]))})" if len(head.root.shape) > 1 else "(B,)"
     said = [f"outputs: {way.call.description} -> {shape}"]
     if head.views is not None:
@@ -29,8 +27,6 @@ def line(
         said.append("task: scores of all pairs of examples")
     elif head.task is not None:
         said.append(f"task: {head.task}, from {head.event.name}")
-    if further:
-        said.append(f"not measured: {', '.join(_scores(other, record) for other in further)}")
     return "; ".join(said)
 
 

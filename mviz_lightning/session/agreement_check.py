@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.agreement import COMPARED_DRAWS
 from mviz_lightning.engine.dry_run_checks import check_independence
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.output_reader import ROW_READER
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional import Task
@@ -86,18 +89,32 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         return None
     try:
         rows = Query.aligned(torch.arange(examples.size), len(examples.schema.names))
-        found = replace(evaluator, predict=observed.way.call.predict, head=None).plain(examples, rows)
-        own = _replayed(observed, evaluator, examples, rows) if own is None else own
-        return Agreement.of(own, found, task)
+        axes = observed.head.axes
+        reader = ROW_READER if axes is None else EvenReader(axes)
+        once = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader, draws=1)
+        own = _replayed(observed, once, examples, rows) if own is None else own
+        own = _by_position(own, observed)
+        draws = once.each_draw(
+            COMPARED_DRAWS if once.noisy else 1, lambda: _by_position(once.plain(examples, rows), observed)
+        )
+        found = torch.stack(list(draws))
+        agreement = Agreement.with_noise(own, found, task) if once.noisy else Agreement.of(own, found[0], task)
+        return replace(agreement, rows=len(rows))
     except Exception:  # a step that cannot be replayed tells nothing
         return None
+
+
+def _by_position(outputs: Tensor, observed: ObservedModel) -> Tensor:
+    """Return ``(R, C)`` outputs, of which each position has a row of its own, where they have positions."""
+    axes = observed.head.axes
+    return outputs if axes is None else outputs.view(-1, axes.outputs(observed.head.root.shape))
 
 
 def _replayed(observed: ObservedModel, evaluator: Evaluator, examples: Probe, rows: Query) -> Tensor:
     replayed = ReplayedStep.of(observed.head, examples.schema, observed.step)
     with evaluator.precision():
         found, _ = replayed(evaluator.module, examples.batch(rows.sources, {}, evaluator.device))
-    return found if found.dim() == 2 else found.unsqueeze(1)
+        return evaluator.reader(found, rows)
 
 
 def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:
@@ -124,9 +141,8 @@ def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:
 def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
     """Return an evaluator of the same model that is called in another way; what was planned for reuse is forgotten."""
     module: nn.Module = evaluator.module
-    made = Evaluator(module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse)
-    made.count_rows(evaluator.rows)
-    return made
+    given = module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse
+    return Evaluator(*given, draws=evaluator.draws, rows=evaluator.rows)
 
 
 def _part(probe: Probe, count: int) -> Probe:

@@ -1,21 +1,31 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError, at_least, listed, plain_argument, whole_number
+from mviz_lightning.errors import ConfigurationError, at_least, listed, whole_number
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.measures import Measures, checked_measures, measure_explainers
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
+from mviz_lightning.session.head_arguments import (
+    BY_HEAD,
+    KEYS,
+    ClassNames,
+    Scores,
+    Targets,
+    Tasks,
+    checked,
+    of_head,
+)
 
 EXAMPLES = 128
 """Default number of examples that are recombined."""
@@ -48,10 +58,10 @@ class SessionConfig:
     """
 
     modalities: Mapping[str, Modality]
-    target: str | None = None
-    task: Task | None = None
+    target: Targets | None = None
+    task: Tasks | None = None
     predict: Predict | None = None
-    score: Metric | None = None
+    score: Scores | None = None
     num_examples: int | None = None
     group_size: int | None = None
     reference: int = 512
@@ -61,13 +71,16 @@ class SessionConfig:
     reuse: bool = True
     explainers: Sequence[Explainer] = ()
     pin: Sequence[int] = ()
-    class_names: Sequence[str] | None = None
+    class_names: ClassNames | None = None
     seed: int = 0
     on_disagreement: Literal["withhold", "log"] = "withhold"
     measures: Sequence[str] = ()
     by_class: bool = False
     subgroups: str | None = None
     absence: bool = False
+    positions: int = 64
+    heads: Sequence[str] | None = None
+    draws: int = 1
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
@@ -75,8 +88,6 @@ class SessionConfig:
         self._require_types()
         self._require_subsets()
         self._require_numbers()
-        if self.task is not None and self.task not in get_args(Task):
-            raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
         self._require_groups()
         object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
         object.__setattr__(self, "explainers", (*self.explainers, *measure_explainers(self.measures)))
@@ -84,27 +95,18 @@ class SessionConfig:
         if len(set(names)) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
         if self.budget is not None and self.affordable_groups(self.base_grouping) < 2:
+            needed = 2 * self._rows(self.group) * self.draws
             raise ConfigurationError(
-                f"budget={self.budget} rows: two groups of {self.group} take {2 * self._rows(self.group)}; raise the "
-                "budget or lower group_size."
+                f"budget={self.budget} rows: two groups of {self.group} take {needed}; raise the budget or lower "
+                "group_size."
             )
 
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
-        object.__setattr__(self, "class_names", plain_argument(self.class_names))
-        for name in ("explainers", "pin"):
+        for name in BY_HEAD:
+            object.__setattr__(self, name, checked(name, getattr(self, name)))
+        for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
-        if isinstance(self.target, int):
-            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
-        if not isinstance(self.target, str | None):
-            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, for example 'labels'.")
-        if self.score is not None and not isinstance(self.score, Metric):
-            raise ConfigurationError(
-                f"score={self.score!r}: give a torchmetric, for example "
-                "torchmetrics.classification.MulticlassF1Score(5)."
-            )
-        if isinstance(self.class_names, str):
-            raise ConfigurationError(f"class_names={self.class_names!r}: give a list, a name for each output.")
         for explainer in self.explainers:
             if not isinstance(explainer, Explainer):
                 raise ConfigurationError(
@@ -128,7 +130,7 @@ class SessionConfig:
             raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
         least = {"num_examples": 2, "group_size": 2, "budget": 0}
         chosen = {name: least[name] for name in least if getattr(self, name) is not None}
-        for name, bound in {**chosen, "reference": 2, "chunk_size": 2}.items():
+        for name, bound in {**chosen, "reference": 2, "chunk_size": 2, "draws": 1}.items():
             at_least(bound, name, getattr(self, name))
         whole_number("seed", self.seed)
 
@@ -188,7 +190,7 @@ class SessionConfig:
         rows, encoded = groups * self._rows(size), 2 * base.examples
         cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(base.size)
         # What the shares leave of a budget belongs to the explainers.
-        if not cheap or (self.budget is not None and (rows > self.budget or self.explainers)):
+        if not cheap or (self.budget is not None and (rows * self.draws > self.budget or self.explainers)):
             return base
         return Grouping(encoded, size)
 
@@ -212,11 +214,43 @@ class SessionConfig:
     def affordable_groups(self, grouping: "Grouping") -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
-        return wanted if self.budget is None else min(wanted, self.budget // self._rows(grouping.size))
+        return wanted if self.budget is None else min(wanted, self.budget // (self._rows(grouping.size) * self.draws))
+
+    @property
+    def by_head(self) -> dict[str, Any]:
+        """Name of an argument that may be given for each head -> its value."""
+        return {name: getattr(self, name) for name in BY_HEAD}
+
+    @property
+    def before_heads(self) -> "SessionConfig":
+        """What is measured before the name of the main head is known: what is said of single heads is left out."""
+        known = {name: None if isinstance(given, Mapping) else given for name, given in self.by_head.items()}
+        return replace(self, **known, **self._checked_before)
+
+    def of_head(self, name: str, *, main: bool = True) -> "SessionConfig":
+        """Return what is measured of one head.
+
+        Args:
+            name: Its name.
+            main: Whether it is the main head, of which arguments speak that name no head.
+        """
+        found = {argument: of_head(given, name, main=main) for argument, given in self.by_head.items()}
+        return replace(self, **found, **self._checked_before)
+
+    @property
+    def _checked_before(self) -> dict[str, Any]:
+        """The explainers without those that ``measures`` adds."""
+        added = {explainer.name for explainer in measure_explainers(self.measures)}
+        return {"explainers": [one for one in self.explainers if one.name not in added]}
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """First parts of the keys that are logged."""
+        return KEYS | {explainer.name for explainer in self.explainers}
 
     def left(self, spent: int) -> int | None:
-        """Return how many more rows the budget allows after ``spent`` rows; None without a budget."""
-        return None if self.budget is None else max(0, self.budget - spent)
+        """Return how many more distinct rows the budget allows after ``spent`` rows; None without a budget."""
+        return None if self.budget is None else max(0, self.budget - spent) // self.draws
 
     def _rows(self, size: int) -> int:
         tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples

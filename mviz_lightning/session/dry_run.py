@@ -11,11 +11,13 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.devices import device_of
-from mviz_lightning.engine.evaluator import ContextFactory, Evaluator
+from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
+from mviz_lightning.engine.positions import EvenReader, PositionAxes
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.functional import Task
@@ -56,6 +58,11 @@ class TriedModel:
     reused: str
     fusion_share: float = 1.0
     observed: ObservedModel | None = None
+
+    @property
+    def axes(self) -> PositionAxes | None:
+        """Where positions and classes lie in the outputs; None where an example has one row of scores."""
+        return None if self.observed is None else self.observed.head.axes
 
     @property
     def facts(self) -> tuple[int, Task | None, bool]:
@@ -121,7 +128,7 @@ class DryRun:
     ) -> TriedModel:
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if observed is not None:
-            trial = observed.labelled(trial, module) if self.config.target is None else trial
+            trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
             score = self.config.score_of(observed.score, observed.task)
             name = "" if score is None or score is self.config.score else type(score).__name__
             self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
@@ -132,17 +139,18 @@ class DryRun:
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
         first, self.call = not self.call, call.description
-        self.reading.try_on(evaluator, trial, outputs.shape[1])
-        self.config.check_outputs(outputs.shape[1])
+        count = outputs.shape[1] if observed is None else observed.outputs(outputs.shape[1])
+        self.reading.try_on(evaluator, trial, count)
+        self.config.check_outputs(count)
         if self.config.asks_for_subsets:
-            check_subsets(self.config, trial, self.reading.labels.read(trial, outputs.shape[1], everything=False).task)
+            check_subsets(self.config, trial, self.reading.labels.read(trial, count, everything=False).task)
         if seen is not None and first:
             self._say_differences(seen, trial, evaluator)
         if self.config.explainers:
             self._try_segments(evaluator, trial, outputs)
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
-        return TriedModel(evaluator, call, outputs.shape[1], reused, fusion_share, observed)
+        return TriedModel(evaluator, call, count, reused, fusion_share, observed)
 
     def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
         """Check that all segments can be masked, and which leaves are in none of them."""
@@ -195,7 +203,10 @@ class DryRun:
         """Return the call that works, and the evaluator that makes it."""
         config = self.config
         call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
-        evaluator = Evaluator(module, call.predict, config.chunk_size, precision, config.seed, config.reuse)
+        given = module, call.predict, config.chunk_size, precision, config.seed, config.reuse
+        evaluator = Evaluator(*given, draws=config.draws)
+        if observed is not None and observed.head.axes is not None:
+            evaluator = replace(evaluator, reader=EvenReader(observed.head.axes))
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
         if pairs is None:
             return call, evaluator

@@ -150,6 +150,7 @@ def explain(
     seed: int = 0,
     measures: Sequence[str] = (),
     absence: bool = False,
+    draws: int = 1,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -185,6 +186,8 @@ def explain(
         seed: Seed of all random draws.
         measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
         absence: Whether the scores without each modality are measured too, where the model accepts its absence.
+        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -220,6 +223,7 @@ def explain(
         seed=seed,
         measures=measures,
         absence=absence,
+        draws=draws,
     )
     session = Session(config)
     try:

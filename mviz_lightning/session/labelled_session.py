@@ -14,6 +14,7 @@ from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine.encoders import find_encoders
 from mviz_lightning.explainers import Shares
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
+from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares, shares_of
 from mviz_lightning.functional import Task
 from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
 from mviz_lightning.session.broken_examples import broken_examples, left_out
@@ -51,9 +52,8 @@ class LabelledSession(Preparation):
             self._collected = collected = replace(collected, probe=replace(probe, labels=found.target))
             observed, size = tried.observed, probe.groups.shape[1]
             score = config.score if observed is None else config.score_of(observed.score, observed.task)
-            self._shares = Shares(
-                probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
-            )
+            given = probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
+            self._shares = shares_of(collected.probe, self._places, given)
             self._tell_of_few_kin(probe)
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(
@@ -84,6 +84,9 @@ class LabelledSession(Preparation):
         if rest is not None:
             self._collected = rest
             self._shares = replace(shares, group_size=rest.probe.groups.shape[1])
+            self.sample_positions()
+            if isinstance(self._shares, PositionShares) and self._places is not None:
+                self._shares = replace(self._shares, places=self._places)
             self.remarks.say(left_out([collected.positions[example] for example in examples]))
 
     def _absence(self, values: Mapping[str, float], spent: int) -> AbsenceScores:
@@ -159,6 +162,9 @@ class LabelledSession(Preparation):
             outputs, task, _ = self._tried.facts
             return Subsets.expected(self.config, self.config.task or task or "multiclass", outputs)
         probe, shares, tried = self._read()
+        if isinstance(shares, PositionShares):
+            given = shares.by_position(probe), shares.task, tried.outputs, shares.positions
+            return Subsets.of(self.config, *given)
         return Subsets.of(self.config, probe, shares.task, tried.outputs)
 
     @property

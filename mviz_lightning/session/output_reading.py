@@ -121,7 +121,7 @@ class OutputReading:
         if not self._settled:
             readings = ranks.gather(head_of(outputs, task, self.last, untold=not self._observed))
             self.reading = readings[0] if len(set(readings)) == 1 else None
-            self._settled, evaluator = True, with_decomposed(evaluator, task, self.reading)
+            self._settled, evaluator = True, with_decomposed(evaluator, task, self.reading, outputs.shape[1])
             outputs = outputs if self.reading is None else levelled(decomposed(outputs, task, self.reading), task)
         self._say_of_bounds(outputs, task)
         return outputs, evaluator

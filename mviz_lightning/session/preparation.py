@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.padding import read_as_padding_masks
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.engine.evaluator import ContextFactory
+from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.shape_choice import ShapeChoice
 from mviz_lightning.observation.observed_step import StepObserver
@@ -24,6 +24,7 @@ from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
+from mviz_lightning.session.sampled_positions import places_of, sampled
 from mviz_lightning.session.saved_probe import Collected
 from mviz_lightning.session.shared_start import start_of_another
 
@@ -57,6 +58,8 @@ class Preparation:
     _collected: Collected | None = None
     _renewed: bool = False
     _failure: KeptFailure = field(default_factory=KeptFailure)
+    _places: Tensor | None = None
+    _sampled_for: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._sampler = ProbeSampler(self.config)
@@ -208,7 +211,7 @@ class Preparation:
             seen = None if step is None else self._observer.seen(module, step, trial, precision)
             self._tried = self._dry_run.run(module, trial, precision, seen)
             observed = self._tried.observed
-            if observed is not None and self.config.target is None:
+            if observed is not None and observed.tells_labels(self.config.target):
                 self._sampler.label_by(partial(observed.labelled, module=module), observed.path)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
@@ -275,10 +278,20 @@ class Preparation:
         if probe is not collected.probe:
             self._collected = replace(collected, probe=probe)
 
+    def sample_positions(self) -> None:
+        """Read outputs with positions at a fixed sample of them from now on; it is drawn anew for other examples."""
+        collected, tried = self._ready()
+        if tried.axes is None or self._sampled_for is collected.probe.groups:
+            return
+        self._places = places_of(collected.probe, self.config.positions, self.config.seed)
+        evaluator = sampled(tried.evaluator, tried.axes, collected.probe, self._places)
+        self._tried, self._sampled_for = replace(tried, evaluator=evaluator), collected.probe.groups
+
     def _label(self) -> None:
         """Give the examples of a checkpoint the labels that the user's own step tells."""
         collected, tried = self._ready()
-        if tried.observed is not None and self.config.target is None and collected.probe.labels is None:
+        tells = tried.observed is not None and tried.observed.tells_labels(self.config.target)
+        if tried.observed is not None and tells and collected.probe.labels is None:
             labelled = tried.observed.labelled(collected.probe, tried.evaluator.module)
             self._collected = replace(collected, probe=labelled)
 

@@ -73,4 +73,4 @@ def reference_outputs(
         kept = finite_rows(found, task)
     everywhere = ranks.gather((examples[kept], found[kept]))
     all_examples, all_outputs = (torch.cat(parts) for parts in zip(*everywhere, strict=True))
-    return ReferenceOutputs(all_examples, all_outputs, len(padded) * ranks.count)
+    return ReferenceOutputs(all_examples, all_outputs, len(padded) * evaluator.draws * ranks.count)

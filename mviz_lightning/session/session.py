@@ -11,11 +11,13 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine import dry_run_checks
+from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
+from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.base import modality_types_of
@@ -26,6 +28,7 @@ from mviz_lightning.session.labelled_session import LabelledSession
 from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
+from mviz_lightning.session.sampled_positions import score_of_all_positions
 from mviz_lightning.session.trained_check import TrainedCheck
 
 
@@ -81,6 +84,7 @@ class Session(LabelledSession):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
+        self.sample_positions()
         self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
             self._read()
@@ -90,26 +94,29 @@ class Session(LabelledSession):
         evaluator, before = tried.evaluator, tried.evaluator.rows
         groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
         with self.ranks.raise_on_all_ranks():
-            outputs = dry_run_checks.usable(levelled(evaluator(probe, [shares.plan(padded)])[0], shares.task))
-        self._trained_check.run(outputs, evaluator, probe, tried.call, self.ranks)
+            found = evaluator(probe, [shares.plan(padded)])[0]
+            single = dry_run_checks.usable(levelled(shares.single(found), shares.task))
+        self._trained_check.run(single, evaluator, probe, tried.call, self.ranks)
         self._dry_run.unmasked.report(self.remarks)
-        outputs, settled = self._reading.settle(outputs, shares.task, evaluator, self.ranks)
+        single, settled = self._reading.settle(single, shares.task, evaluator, self.ranks)
         self._tried = replace(tried, evaluator=settled)
-        self._reading.leave_out(outputs, shares.task, self.ranks)
+        self._reading.leave_out(single, shares.task, self.ranks)
+        outputs = single.view(len(found), -1)
         with self.ranks.raise_on_all_ranks():
             metrics = shares.metrics(probe, outputs, groups, self._reading.left_out, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
-        values = shares.explain(metrics) | ({} if agreement is None else {"agreement": agreement.predictions})
+        values = self._with_whole_score(shares.explain(metrics), settled, groups)
+        values |= {} if agreement is None else {"agreement": agreement.predictions}
         values |= self._within_subsets(outputs, len(groups))
-        floor = self._reading.floor(outputs, len(self.config.modalities))
+        floor = self._reading.floor(single, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
         absence = self._absence(values, rows + further)
         advice = self._advice(probe, values)
         seconds = time.perf_counter() - started
-        found, rows = values | absence.values, rows + further + absence.rows
-        return Measurement(found, rows, seconds, floor, evidence, advice, absence.patterns)
+        found_values, rows = values | absence.values, rows + further + absence.rows
+        return Measurement(found_values, rows, seconds, floor, evidence, advice, absence.patterns)
 
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
         """Return how many examples narrower intervals need, and say it once."""
@@ -130,7 +137,8 @@ class Session(LabelledSession):
             return {}, 0
         (probe, shares, tried), pool = self._read(), self._ready()[0].pool
         try:
-            further = further_examples(probe, shares.target(probe), pool, shares.task, self.config.left(spent))
+            target, left = shares.target_of_examples(probe), self.config.left(spent)
+            further = further_examples(probe, target, pool, shares.task, left)
             found = reference_outputs(probe, own, further, tried.evaluator, self.ranks, shares.task)
             with self.ranks.raise_on_all_ranks():
                 evidence = shares.evidence(probe, found.examples, found.outputs)
@@ -139,6 +147,16 @@ class Session(LabelledSession):
             self.remarks.say(f"the score of all {pool} fixed examples is unknown: {describe_error(error)}")
             return {}, 0
         return evidence | shares.single_outputs(torch.stack(self.ranks.gather(parts)).sum(0)), found.rows
+
+    def _with_whole_score(self, values: dict[str, float], evaluator: Evaluator, groups: Tensor) -> dict[str, float]:
+        """Return values with the score of all labelled positions in place of that of the sampled ones."""
+        probe, shares, tried = self._read()
+        if not isinstance(shares, PositionShares) or tried.axes is None or "score" not in values:
+            return values
+        with self.ranks.raise_on_all_ranks():
+            whole = score_of_all_positions(shares, probe, evaluator, tried.axes, groups)
+        score = whole.value(sync=self.ranks.count > 1)
+        return values | {"score": score, "emap_score": score - values["emap_gap"]}
 
     def _within_subsets(self, outputs: Tensor, groups: int) -> dict[str, float]:
         """Return the shares within classes and subgroups; none where the user asked for none.

@@ -73,7 +73,7 @@ class Subsets:
     names: Sequence[str]
 
     @classmethod
-    def of(cls, config: SessionConfig, probe: Probe, task: Task, outputs: int) -> "Subsets":
+    def of(cls, config: SessionConfig, probe: Probe, task: Task, outputs: int, positions: int = 1) -> "Subsets":
         """Return those of the fixed examples.
 
         Args:
@@ -81,8 +81,9 @@ class Subsets:
             probe: The fixed examples, with labels in standard form.
             task: What the outputs stand for.
             outputs: Number of outputs of one example, C.
+            positions: Number of positions of an example, each of which the groups and labels count as an example.
         """
-        found = [*_classes(config, probe, task, outputs), *_subgroups(config, probe)]
+        found = [*_classes(config, probe, task, outputs), *_subgroups(config, probe, positions)]
         return cls(found, list(config.modalities))
 
     @classmethod
@@ -180,10 +181,10 @@ def _strings(names: Sequence[str]) -> Sequence[str]:
     return () if all(name.lstrip("+-").replace(".", "", 1).isdecimal() for name in names) else names
 
 
-def _subgroups(config: SessionConfig, probe: Probe) -> Iterator[Subset]:
+def _subgroups(config: SessionConfig, probe: Probe, positions: int) -> Iterator[Subset]:
     if config.subgroups is None:
         return
-    found = _categories(config.subgroups, probe)
+    found = [one for one in _categories(config.subgroups, probe) for _ in range(positions)]
     recombined = {found[example] for example in probe.groups.flatten().tolist()}
     values = sorted((value for value in recombined if value is not None), key=_natural)
     for value, name in zip(values, key_parts(values), strict=True):

@@ -26,6 +26,8 @@ from mviz_lightning.actions import (
 )
 from mviz_lightning.callbacks import reporter
 
+pytestmark = pytest.mark.slow
+
 LASTING = {
     "dropout": [ModalityDropout(0.5)],
     "rate": [EncoderLearningRate(5, 0.1)],

@@ -44,12 +44,14 @@ def states(run):
     return {view: [found[view].state for found in judged] for view in run["views"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["plain", "dropout"])
 def test_a_healthy_training_raises_no_alarm_at_any_check(runs, recipe):
     assert runs[recipe]["epochs"][-1]["truth"]["reliance"]["zer"] > 0.1
     assert {state for said in states(runs[recipe]).values() for state in said} == {State.USED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["scaled", "shuffled"])
 def test_a_modality_that_the_loader_spoils_is_collapsed_within_two_checks_of_learning(runs, recipe):
     said = states(runs[recipe])
@@ -59,12 +61,14 @@ def test_a_modality_that_the_loader_spoils_is_collapsed_within_two_checks_of_lea
     assert set(said["kar"]) == {State.USED}
 
 
+@pytest.mark.slow
 def test_noise_is_unused_and_never_collapsed(runs):
     said = states(runs["noise"])
     assert said["zer"][-1] is State.UNUSED
     assert State.COLLAPSED not in said["zer"]
 
 
+@pytest.mark.slow
 def test_a_copy_of_another_modality_is_redundant_and_never_collapsed(runs):
     said = states(runs["copies"])
     assert runs["copies"]["epochs"][-1]["truth"]["reliance"]["kar_copy"] < 0.05
@@ -72,6 +76,7 @@ def test_a_copy_of_another_modality_is_redundant_and_never_collapsed(runs):
     assert State.COLLAPSED not in said["kar_copy"]
 
 
+@pytest.mark.slow
 def test_half_of_what_a_hundred_classes_need_is_collapsed_though_little_skill_is_left(runs):
     run, said = runs["pairs"], states(runs["pairs"])
     assert run["epochs"][-1]["evidence"]["skill"] < 0.1
@@ -80,6 +85,7 @@ def test_half_of_what_a_hundred_classes_need_is_collapsed_though_little_skill_is
     assert set(said["kar"]) == {State.USED}
 
 
+@pytest.mark.slow
 def test_the_examples_of_a_run_can_be_found_again(runs):
     for run in runs.values():
         assert len(set(run["reference"])) == 512

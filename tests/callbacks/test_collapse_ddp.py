@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 from mviz_lightning.callbacks import reporter
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 
+pytestmark = pytest.mark.slow
+
 PLAN = "- text text text - text text"
 
 

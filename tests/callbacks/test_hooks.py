@@ -189,7 +189,8 @@ def attached(folder: Any) -> list[Callback]:
     ]
 
 
-@pytest.mark.parametrize("error", [UnprintableError, pytest.param(ConfigurationError, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [UnprintableError, ConfigurationError])
 def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
     tmp_path: Any, blank_pictures: None, error: type[Exception]
 ) -> None:

@@ -1,0 +1,114 @@
+"""The generators that a forward may draw from: those of Python, NumPy and PyTorch, and those that the module holds."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+HELD_TYPES = frozenset({torch.Generator, random.Random, np.random.Generator, np.random.RandomState})
+"""Types of generators that a module may hold as attributes."""
+
+_RUNNING: ContextVar["Generators | None"] = ContextVar("_RUNNING", default=None)
+"""The generators of the evaluation that is running."""
+
+
+class Generators:
+    """All generators that a forward may draw from. They are seeded here, and restored elsewhere.
+
+    Args:
+        module: The user's model.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        attributes = (value for child in module.modules() for value in vars(child).values())
+        self._held = {id(value): value for value in attributes if type(value) in HELD_TYPES}
+        self._start: list[Any] = []
+        self.seed = 0
+
+    @classmethod
+    def running(cls) -> "Generators | None":
+        """Return those of the evaluation that is running; None if there is none."""
+        return _RUNNING.get()
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator["Generators"]:
+        """Seed all of them; they are those of the evaluation that runs inside the block."""
+        self.seed = seed
+        self.reset()
+        self._start = self._states()
+        token = _RUNNING.set(self)
+        try:
+            yield self
+        finally:
+            _RUNNING.reset(token)
+
+    def reset(self) -> None:
+        """Seed all of them again, as at the beginning of the evaluation."""
+        random.seed(self.seed)
+        np.random.seed(self.seed % 2**32)  # noqa: NPY002 - models that sample draw from the global state
+        for generator in (*_of_torch(), *self._held.values()):
+            _seed(generator, self.seed)
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was drawn from any of them since they were seeded."""
+        return any(now != start for now, start in zip(self._states(), self._start, strict=False))
+
+    def _states(self) -> list[Any]:
+        numpy = np.random.get_state(legacy=False)  # noqa: NPY002
+        # Those of CUDA devices, which the forward may be the first to use, come last.
+        generators = (*self._held.values(), *_of_torch())
+        return [random.getstate(), _comparable(numpy), *map(_state_of, generators)]
+
+
+def default_generator(device: torch.device) -> torch.Generator | None:
+    """Return the generator from which operations on a device draw; None for devices other than CPU and CUDA."""
+    if device.type == "cpu":
+        return torch.default_generator
+    if device.type != "cuda":
+        return None
+    index = torch.cuda.current_device() if device.index is None else device.index
+    found: torch.Generator = torch.cuda.default_generators[index]
+    return found
+
+
+def cuda_devices() -> range:
+    """Return the CUDA devices in use; those that no part of the program uses are left alone."""
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return range(torch.cuda.device_count() if started else 0)
+
+
+def _of_torch() -> list[torch.Generator]:
+    return [torch.default_generator, *(torch.cuda.default_generators[device] for device in cuda_devices())]
+
+
+def _seed(generator: Any, seed: int) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif isinstance(generator, np.random.Generator):
+        kind: Callable[[int], Any] = type(generator.bit_generator)
+        partial(setattr, generator.bit_generator, "state", kind(seed % 2**32).state)()
+    else:
+        generator.seed(seed % 2**32)
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy().tobytes()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    state = generator.get_state(legacy=False) if isinstance(generator, np.random.RandomState) else None
+    return _comparable(generator.bit_generator.state if state is None else state)
+
+
+def _comparable(state: Any) -> Any:
+    """Return a state that ``==`` compares as a whole."""
+    if isinstance(state, dict):
+        return {key: _comparable(value) for key, value in state.items()}
+    return state.tobytes() if isinstance(state, np.ndarray) else state

@@ -1,0 +1,207 @@
+"""Outputs of several heads from one evaluation, remembered until the other heads ask for the same rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.memory import ran_out
+from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.probability_outputs import DecomposedCall
+from mviz_lightning.engine.query import Query
+
+JointPredict: TypeAlias = Callable[[nn.Module, Any], Mapping[str, Any]]
+"""``(module, batch) -> head -> outputs``, from one forward."""
+
+REMEMBERED_BYTES = 256 * 2**20
+"""Largest memory of the outputs that other heads have not asked for yet, in bytes: 256 MiB. The oldest are dropped."""
+
+
+@dataclass
+class _Columns:
+    """Puts the outputs of all heads next to one another, and takes them apart again.
+
+    Attributes:
+        predict: Computes them.
+        widths: Head -> number of its outputs, and their type.
+    """
+
+    predict: JointPredict
+    widths: dict[str, tuple[int, torch.dtype]] = field(default_factory=dict)
+
+    def __call__(self, module: nn.Module, batch: Any) -> Tensor:
+        """Return ``(B, C)``: the columns of one head behind those of another."""
+        found = {name: scores(outputs) for name, outputs in self.predict(module, batch).items()}
+        self.widths = {name: (outputs.shape[1], outputs.dtype) for name, outputs in found.items()}
+        return torch.cat(list(found.values()), 1)
+
+    def apart(self, outputs: Tensor) -> dict[str, Tensor]:
+        """Return head -> its columns of ``(R, C)`` outputs, in their own type."""
+        parts = outputs.split([width for width, _ in self.widths.values()], 1)
+        types = [dtype for _, dtype in self.widths.values()]
+        return {name: part.to(dtype) for name, part, dtype in zip(self.widths, parts, types, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """Rows that one head asked for, and the outputs of those that have not asked yet.
+
+    Attributes:
+        probe: The examples.
+        query: The rows.
+        way: How they were evaluated: with reuse or plainly, and the seed.
+        outputs: Head -> ``(R, C)``.
+    """
+
+    probe: Probe
+    query: Query
+    way: tuple[Any, ...]
+    outputs: dict[str, Tensor]
+
+    def answers(self, probe: Probe, query: Query, way: tuple[Any, ...]) -> bool:
+        """Tell whether these are the same rows of the same examples."""
+        same = self.probe.leaves is probe.leaves and self.probe.own_shapes is probe.own_shapes and self.way == way
+        segments = (self.probe.segments.get(name) is probe.segments.get(name) for name in query.masks)
+        return same and all(segments) and self.query.equals(query)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the outputs."""
+        return sum(outputs.nbytes for outputs in self.outputs.values())
+
+
+class JointOutputs:
+    """Evaluates all heads where one of them asks, and remembers what the others will ask for.
+
+    Weights change between the runs of a monitor, so :meth:`forget` ends every run.
+
+    Args:
+        predict: Computes the outputs of all heads in one forward.
+        evaluator: Evaluates one of them; all are evaluated in chunks of its size, under its precision.
+
+    Attributes:
+        failed: Whether they could not be computed together; then each head is evaluated alone.
+    """
+
+    def __init__(self, predict: JointPredict, evaluator: Evaluator) -> None:
+        self.failed = False
+        self._columns, self._remembered = _Columns(predict), list[_Remembered]()
+        given = evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse
+        self._evaluator = Evaluator(evaluator.module, self._columns, *given)
+
+    def forget(self) -> None:
+        """Drop all outputs: the weights change, or nobody will ask for them."""
+        self._remembered.clear()
+
+    def take(self, name: str, probe: Probe, query: Query, way: tuple[Any, ...]) -> Tensor | None:
+        """Return, once, the outputs of a head that are remembered; None if there are none."""
+        for one in self._remembered:
+            if name in one.outputs and one.answers(probe, query, way):
+                return one.outputs.pop(name)
+        return None
+
+    def reusing(self, name: str, probe: Probe, query: Query) -> Tensor | None:
+        """Return ``(R, C)`` outputs of a head, evaluated for all heads with reuse; None if that fails."""
+        return self._evaluated(name, probe, query, ("reuse",), lambda: self._evaluator.distinct(probe, query))
+
+    def plain(self, name: str, probe: Probe, query: Query, seed: int, chunk_size: int) -> Tensor | None:
+        """Return ``(R, C)`` outputs of a head, evaluated for all heads without reuse; None if that fails."""
+        evaluator = replace(self._evaluator, seed=seed, chunk_size=chunk_size)
+        return self._evaluated(name, probe, query, ("plain", seed), lambda: evaluator.plain(probe, query))
+
+    def _evaluated(
+        self, name: str, probe: Probe, query: Query, way: tuple[Any, ...], evaluate: Callable[[], Tensor]
+    ) -> Tensor | None:
+        if self.failed:
+            return None
+        try:
+            outputs = self._columns.apart(evaluate())
+        except Exception as error:  # a head that fails costs itself: each is evaluated alone from now on
+            if ran_out(error):
+                raise
+            self.failed = True
+            self.forget()
+            return None
+        own = outputs.pop(name)
+        self._remember(_Remembered(probe, query, way, outputs))
+        return own
+
+    def _remember(self, found: _Remembered) -> None:
+        kept = [one for one in self._remembered if one.outputs and not one.answers(found.probe, found.query, found.way)]
+        kept.append(found)
+        while len(kept) > 1 and sum(one.bytes for one in kept) > REMEMBERED_BYTES:
+            kept.pop(0)
+        self._remembered = kept
+
+
+@dataclass
+class HeadEvaluator(Evaluator):
+    """Evaluates one of several heads: rows that another head asked for before cost nothing.
+
+    It stands in for an evaluator only as long as ``predict`` is the head's own call: a copy with another call, such as
+    one that returns features too, evaluates alone.
+
+    Attributes:
+        name: Name of the head.
+        own: The head's own call.
+        joint: The outputs of all heads; None evaluates the head alone.
+    """
+
+    name: str = ""
+    own: Any = None
+    joint: JointOutputs | None = None
+
+    @classmethod
+    def of(cls, evaluator: Evaluator, name: str, joint: JointOutputs | None) -> "HeadEvaluator":
+        """Return an evaluator that shares rows with the other heads."""
+        given = {name: value for name, value in vars(evaluator).items() if name not in ("name", "own", "joint")}
+        return cls(**given, name=name, own=_inner(evaluator.predict), joint=joint)
+
+    def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
+        joint = self._shared
+        found = None if joint is None else joint.take(self.name, probe, query, ("reuse",))
+        if joint is not None and found is None:
+            found = joint.reusing(self.name, probe, query)
+            self.count_rows(0 if found is None else count)
+        return super()._counted(probe, query, count) if found is None else self._read(found)
+
+    def plain(self, probe: Probe, query: Query) -> Tensor:
+        """Return ``(R, C)`` outputs of all rows, evaluated without reuse; see :meth:`Evaluator.plain`."""
+        joint = self._shared
+        found = None if joint is None else joint.take(self.name, probe, query, ("plain", self.seed))
+        if joint is not None and found is None:
+            found = joint.plain(self.name, probe, query, self.seed, self.chunk_size)
+        return super().plain(probe, query) if found is None else self._read(found)
+
+    @property
+    def _shared(self) -> JointOutputs | None:
+        """The outputs of all heads; None where the call is another than the head's own."""
+        return self.joint if _inner(self.predict) is self.own and self.all_pairs is None else None
+
+    def _read(self, outputs: Tensor) -> Tensor:
+        """Return what is decomposed in place of the head's outputs."""
+        return self.predict.of(outputs) if isinstance(self.predict, DecomposedCall) else outputs
+
+
+def _inner(predict: Any) -> Any:
+    return predict.predict if isinstance(predict, DecomposedCall) else predict
+
+
+def with_joint(
+    evaluators: Mapping[str, Evaluator], predict: JointPredict | None
+) -> tuple[dict[str, Evaluator], JointOutputs | None]:
+    """Return evaluators that share their rows, and what they share; as they are where nothing can be shared.
+
+    Args:
+        evaluators: Head -> its evaluator, the main head first.
+        predict: Computes the outputs of all heads in one forward; None if nothing does.
+    """
+    main: Sequence[Evaluator] = list(evaluators.values())[:1]
+    if predict is None or len(evaluators) < 2 or any(one.all_pairs is not None for one in evaluators.values()):
+        return dict(evaluators), None
+    joint = JointOutputs(predict, main[0])
+    return {name: HeadEvaluator.of(one, name, joint) for name, one in evaluators.items()}, joint

@@ -1,0 +1,136 @@
+"""Outputs that have one vector for each position of an example: maps ``(B, C, H, W)`` and sequences ``(B, T, C)``."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.rows import plain_tensors
+from mviz_lightning.engine.model_outputs import locate_scores, require_a_row_each
+from mviz_lightning.engine.query import Query
+
+TRIED_POSITIONS = 64
+"""Largest number of positions on which outputs are tried and compared: whole maps of 16 rows would take memory."""
+
+
+@dataclass(frozen=True)
+class PositionAxes:
+    """Where the positions and the classes lie in outputs.
+
+    Attributes:
+        classes: Axis of the classes in ``(B, ...)`` outputs; None where a position has one output. All other axes but
+            the first are axes of positions.
+    """
+
+    classes: int | None
+
+    def outputs(self, shape: tuple[int, ...]) -> int:
+        """Return the number of outputs of one position, C, in outputs of this shape."""
+        return 1 if self.classes is None else shape[self.classes]
+
+    def lattice(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the sizes of the axes of positions in outputs of this shape: ``(H, W)`` or ``(T,)``."""
+        return tuple(size for axis, size in enumerate(shape) if axis not in (0, self.classes))
+
+    def last(self, outputs: Tensor) -> Tensor:
+        """Return a view ``(B, ..., C)`` of outputs, the classes last."""
+        return outputs.unsqueeze(-1) if self.classes is None else outputs.movedim(self.classes, -1)
+
+    def take(self, outputs: Tensor, places: Tensor) -> Tensor:
+        """Return ``(R, P, C)``: the outputs at some positions of every row; nothing else is copied.
+
+        Args:
+            outputs: ``(R, ...)``.
+            places: ``(R, P)`` long: numbers of positions, row by row of the lattice.
+        """
+        found = self.last(outputs)
+        rows = torch.arange(len(found), device=found.device).unsqueeze(1)
+        index = torch.unravel_index(places.to(found.device), found.shape[1:-1])
+        at: Tensor = found[(rows, *index)]
+        return at
+
+    def whole(self, outputs: Tensor) -> Tensor:
+        """Return ``(R, L, C)``: the outputs at all positions."""
+        return self.last(outputs).flatten(1, -2)
+
+
+def map_of(outputs: Any, rows: int) -> Tensor:
+    """Return the scores of any shape in what a model returned for some rows.
+
+    Raises:
+        ConfigurationError: They have no entry for each row.
+    """
+    found: Tensor = plain_tensors(locate_scores(outputs)[1])
+    require_a_row_each(found, rows)
+    return found
+
+
+def even_places(count: int, most: int) -> Tensor:
+    """Return up to ``most`` numbers of ``count`` positions, at equal distances."""
+    number = max(1, min(count, most))
+    return ((torch.arange(number) + 0.5) * count / number).long()
+
+
+@dataclass(frozen=True)
+class EvenReader:
+    """Reads outputs at positions that lie at equal distances: those of any examples, whose labels are not known.
+
+    Attributes:
+        axes: Where positions and classes lie.
+        most: Largest number of positions.
+    """
+
+    axes: PositionAxes
+    most: int = TRIED_POSITIONS
+
+    def __call__(self, outputs: Any, rows: Query) -> Tensor:
+        """Return ``(R, P * C)``, position by position."""
+        return self.of(map_of(outputs, len(rows))).flatten(1)
+
+    def of(self, outputs: Tensor) -> Tensor:
+        """Return ``(R, P, C)`` of scores ``(R, ...)``."""
+        places = even_places(math.prod(self.axes.lattice(tuple(outputs.shape))), self.most)
+        return self.axes.take(outputs, places.expand(len(outputs), -1))
+
+
+@dataclass(frozen=True)
+class SampleReader:
+    """Reads outputs at sampled positions.
+
+    Attributes:
+        axes: Where positions and classes lie.
+        places: ``(N, P)`` long: the positions at which rows that read each example are read.
+        carrier: Column of the modality whose example a row reads by default.
+    """
+
+    axes: PositionAxes
+    places: Tensor
+    carrier: int = 0
+
+    def __call__(self, outputs: Any, rows: Query) -> Tensor:
+        """Return ``(R, P * C)``, position by position."""
+        found = map_of(outputs, len(rows))
+        return self.axes.take(found, self.places[examples_read(rows, self.carrier)]).flatten(1)
+
+
+@dataclass(frozen=True)
+class WholeReader:
+    """Reads outputs at all positions, ``(R, L * C)``, position by position.
+
+    Attributes:
+        axes: Where positions and classes lie.
+    """
+
+    axes: PositionAxes
+
+    def __call__(self, outputs: Any, rows: Query) -> Tensor:
+        """Return ``(R, L * C)``."""
+        return self.axes.whole(map_of(outputs, len(rows))).flatten(1)
+
+
+def examples_read(rows: Query, carrier: int) -> Tensor:
+    """Return ``(R,)``: the example whose positions each row reads."""
+    own = rows.sources[:, carrier]
+    return own if rows.read is None else rows.read.where(rows.read >= 0, own)

@@ -1,0 +1,71 @@
+"""Draw the positions at which outputs of maps and sequences are read, in proportion to the labels."""
+
+import torch
+from torch import Tensor
+
+
+def lattice_places(labels: Tensor, known: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw positions that a group of examples shares.
+
+    A systematic sample over all labelled pairs of an example and a position, sorted by label: every class gets its
+    share, and a position is drawn as often as examples have a label there. A mean over the sample is thus an unbiased
+    mean over the labelled positions. If there are no more positions than wanted, and all have a label, each is taken
+    once.
+
+    Args:
+        labels: ``(g, L)`` labels or values by which pairs are sorted.
+        known: ``(g, L)`` bool, the pairs with a label.
+        count: Number of positions to draw, P.
+        generator: Generator of the sample.
+
+    Returns:
+        ``(P,)`` long; without any label a sample of all positions.
+    """
+    length = labels.shape[1]
+    if length <= count and bool(known.all() | ~known.any()):
+        return torch.arange(length)
+    pairs = (known if bool(known.any()) else ~known).flatten().nonzero()[:, 0]
+    shuffled = pairs[torch.randperm(len(pairs), generator=generator)]
+    order = shuffled[labels.flatten()[shuffled].argsort(stable=True)]
+    ranks = _systematic(torch.tensor([len(order)]), count, generator)[0]
+    return order[ranks] % length
+
+
+def slot_places(known: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw slots of sequences of different lengths: slot k of an example is its ``floor(u_k * L)``-th valid position.
+
+    The ``u_k`` are the same for all examples, so that the rows of recombined examples can be compared slot by slot.
+
+    Args:
+        known: ``(n, L)`` bool, the valid positions of each example.
+        count: Number of slots, P.
+        generator: Generator of the sample.
+
+    Returns:
+        ``(n, P)`` long; 0 of an example without valid positions.
+    """
+    lengths = known.sum(1)
+    ranks = _systematic(lengths.clamp(min=1), count, generator)
+    order = (~known).to(torch.uint8).argsort(dim=1, stable=True)
+    return order.gather(1, ranks)
+
+
+def _systematic(lengths: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``(n, P)``: ``floor(u_k * L)`` of each length, with ``u_k`` at equal distances from a random start."""
+    start = torch.rand((), generator=generator, dtype=torch.float64)
+    places = (torch.arange(count) + start) / count
+    return (places * lengths.double().unsqueeze(1)).long().minimum(lengths.unsqueeze(1) - 1)
+
+
+def mapped(ranks: Tensor, own: int, known: Tensor) -> Tensor:
+    """Return the positions of another sequence that correspond to some of one: those at the same relative places.
+
+    Args:
+        ranks: ``(K,)`` long: numbers among the valid positions of the one.
+        own: Number of its valid positions.
+        known: ``(L,)`` bool: the valid positions of the other; the last position stands in where there are none.
+    """
+    valid = known.nonzero()[:, 0]
+    if not len(valid):
+        return torch.full_like(ranks, len(known) - 1)
+    return valid[((ranks + 0.5) / max(1, own) * len(valid)).long().clamp(max=len(valid) - 1)]

@@ -1,0 +1,108 @@
+"""Names of heads: the key or the attribute under which the model returned the scores, else a number."""
+
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mviz_lightning.batch import tree
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.observation.heads import ObservedHead, single_line
+from mviz_lightning.observation.provenance import Node
+
+UNSAFE = re.compile(r"[^\w.-]+")
+"""Characters that are no part of a logged key: a slash would begin a new part."""
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """The heads that the user chose by ``heads=``.
+
+    Attributes:
+        names: Their names; None for all.
+        reserved: First parts of logged keys, which no head may have as its name.
+    """
+
+    names: Sequence[str] | None = None
+    reserved: Container[str] = ()
+
+    def takes(self, name: str) -> bool:
+        """Tell whether a head is monitored."""
+        return self.names is None or name in self.names
+
+    def require(self, known: Iterable[str]) -> None:
+        """Check the names that the user chose.
+
+        Raises:
+            ConfigurationError: There is no such head.
+        """
+        there = list(known)
+        unknown = [name for name in self.names or () if name not in there]
+        if unknown:
+            raise ConfigurationError(
+                f"heads={list(self.names or ())}: there is no head {unknown[0]!r}; the heads that your step compares "
+                f"with labels are {there}. Choose among them: heads={there[:2]}, or leave heads= out to monitor all."
+            )
+
+    def named(self, heads: Sequence[ObservedHead]) -> dict[str, ObservedHead]:
+        """Return all heads by name.
+
+        Raises:
+            ConfigurationError: There is no head of a name that the user chose.
+        """
+        found = dict(zip(head_names(heads, self.reserved), heads, strict=True))
+        if found:
+            self.require(found)
+        return found
+
+    def main(self, heads: Mapping[str, ObservedHead], best: Sequence[ObservedHead]) -> str | None:
+        """Return the name of the main head: the likeliest if it is chosen, else the first that is.
+
+        Args:
+            heads: All heads by name.
+            best: The likeliest; several where nothing tells them apart.
+        """
+        likeliest = [name for name, head in heads.items() if any(head is one for one in best)]
+        if self.names is None:
+            return likeliest[0] if len(likeliest) == 1 else None
+        return next((name for name in self.names if name in likeliest), self.names[0])
+
+
+ANY_HEAD = HeadChoice()
+"""No choice: all heads are monitored."""
+
+
+def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> list[str]:
+    """Return the name of each head; no two are equal.
+
+    Args:
+        heads: The heads, in the order of the step.
+        reserved: First parts of logged keys, which no head may have as its name.
+    """
+    return distinct([_name(head) for head in heads], reserved)
+
+
+def distinct(names: Sequence[str], reserved: Container[str] = ()) -> list[str]:
+    """Return names that can be the first part of a key: a reserved one gets a ``_``, a repeated one a number."""
+    found: list[str] = []
+    for name in names:
+        plain = UNSAFE.sub("_", name).strip(".") or "head"
+        plain = f"{plain}_" if plain in reserved else plain
+        numbered = (f"{plain}{number}" for number in range(2, len(names) + 2))
+        found.append(plain if plain not in found else next(one for one in numbered if one not in found))
+    return found
+
+
+def name_of_keys(keys: tree.Keys) -> str:
+    """Return the last key or attribute that is a word, ``head<number>`` for a place in a tuple; ``""`` for no keys."""
+    words = [str(key) for key in keys if isinstance(key, str) and not key.isdigit()]
+    return words[-1] if words else f"head{keys[-1]}" if keys else ""
+
+
+def _name(head: ObservedHead) -> str:
+    return next(filter(None, map(name_of_keys, _returned(head.root))), f"head{head.position}")
+
+
+def _returned(root: Node) -> Iterator[tree.Keys]:
+    """Yield where module calls returned the scores, or what they are made from alone: the outermost call first."""
+    for node in (root, *single_line(root)):
+        yield from (keys for _, keys in reversed(node.results))

@@ -1,0 +1,72 @@
+"""The step's own labels of every position, and the one that stands for an example."""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.batch.padding import real_along
+from mviz_lightning.batch.position_labels import IGNORED, PositionLabels, compact, example_labels
+from mviz_lightning.engine.positions import PositionAxes
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.targets import LIKELY
+from mviz_lightning.observation.heads import ObservedHead
+from mviz_lightning.observation.targets import ObservedTarget
+
+
+def labelled_by_position(probe: Probe, head: ObservedHead, target: ObservedTarget, module: nn.Module) -> Probe:
+    """Return a probe with the step's own labels of every position; padding has none."""
+    axes, padded = head.axes, replace(probe, own_shapes=False)
+    label_axes = head.event.target[head.target].axes
+    if axes is None or label_axes is None:
+        raise RuntimeError(f"the target of {head.event.name} has no entry for each position of an example.")
+    outputs, shapes = axes.outputs(head.root.shape), list[tuple[int, ...]]()
+    task = head.task or ("multiclass" if outputs > 1 else "binary")
+    labels = target.of(module, padded, partial(_formed, axes=label_axes, task=task, outputs=outputs, shapes=shapes))
+    found = PositionLabels(labels, label_axes.lattice(shapes[0]), outputs)
+    found = _without_padding(replace(found, carrier=_carrier(probe, found)), probe, target.path)
+    schema = replace(probe.schema, target=target.path)
+    return replace(probe, schema=schema, by_position=found, labels=example_labels(found, task))
+
+
+def _formed(target: Tensor, axes: PositionAxes, task: Task, outputs: int, shapes: list[tuple[int, ...]]) -> Tensor:
+    """Return ``(n, L)`` or ``(n, L, C)`` labels of some targets, as they are kept; note the targets' shape."""
+    shapes.append(tuple(target.shape))
+    found = axes.whole(target)
+    several = found.shape[-1] > 1
+    if task == "regression":
+        return found.float() if several or outputs > 1 else found.float().squeeze(-1)
+    if task == "multiclass":
+        known = found.isfinite().all(-1) & (found != IGNORED).all(-1)
+        classes = found.argmax(-1) if several else found.squeeze(-1).nan_to_num(IGNORED)
+        return compact(classes.long().where(known, IGNORED), outputs)
+    decided = (found >= LIKELY).to(torch.int8).where(found.isfinite() & (found != IGNORED), IGNORED)
+    return decided if outputs > 1 else decided.squeeze(-1)
+
+
+def _carrier(probe: Probe, found: PositionLabels) -> int | None:
+    """Return the modality whose padding tells which positions an example has; None for maps and equal lengths."""
+    if len(found.lattice) > 1:
+        return None
+    fits = [m for m, name in enumerate(probe.schema.names) if _real(probe, name, found.lattice[0]) is not None]
+    return fits[0] if fits else None
+
+
+def _real(probe: Probe, name: str, length: int) -> Tensor | None:
+    """Return ``(N, T)`` bool, the real entries of a modality along its positions; None where nothing is padded."""
+    return real_along(probe.real_entries(name), length)
+
+
+def _without_padding(found: PositionLabels, probe: Probe, path: str | None) -> PositionLabels:
+    """Take the labels off positions that are padding of the labels' own leaf or of the modality that carries them."""
+    real = torch.ones(found.labels.shape[:2], dtype=torch.bool)
+    own = None if path is None else probe.own_entries(path)
+    if own is not None and own[0].numel() == real.shape[1]:
+        real &= own.flatten(1)
+    carried = None if found.carrier is None else _real(probe, probe.schema.names[found.carrier], found.lattice[0])
+    real = real if carried is None else real & carried
+    nothing = torch.nan if found.labels.is_floating_point() else IGNORED
+    shape = (*real.shape, *[1] * (found.labels.dim() - 2))
+    return replace(found, labels=found.labels.masked_fill(~real.view(shape), nothing))

@@ -1,0 +1,140 @@
+"""At which positions outputs are read, and the score over all of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.batch.position_labels import PositionLabels
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.positions import PositionAxes, SampleReader, WholeReader
+from mviz_lightning.engine.probability_outputs import read_by
+from mviz_lightning.engine.query import Query
+from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares
+from mviz_lightning.functional.position_sampling import lattice_places, slot_places
+from mviz_lightning.functional.scores import comparable, labelled_predictions
+from mviz_lightning.metrics.local import local_value
+
+SCORED_BYTES = 64 * 2**20
+"""Largest memory of the outputs that are scored at once, in bytes: 64 MiB."""
+
+WIDE = 8
+"""Bytes of a number in the type in which scores are computed."""
+
+
+def places_of(probe: Probe, positions: int, seed: int) -> Tensor:
+    """Draw the positions at which every example is read, once for a training.
+
+    Args:
+        probe: The fixed examples, in groups, with labels by position.
+        positions: Largest number of positions of an example.
+        seed: Seed of the sample.
+
+    Returns:
+        ``(N, P)`` long. All examples of a group share them, or the slots by which they are found.
+    """
+    found, generator = labels_by_position(probe), torch.Generator().manual_seed(seed)
+    known = found.known()
+    most = int(known.sum(1).max()) if found.carrier is not None else known.shape[1]
+    count = max(1, min(positions, most))
+    rest = torch.ones(probe.size, dtype=torch.bool).index_fill(0, probe.groups.flatten(), value=False)
+    places = torch.zeros(probe.size, count, dtype=torch.long)
+    for group in (*probe.groups, rest.nonzero()[:, 0]):  # the reference set is read as one more group
+        if len(group):
+            places[group] = _places(found, known, group, count, generator)
+    return places
+
+
+def _places(found: PositionLabels, known: Tensor, group: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    if found.carrier is not None:
+        return slot_places(known[group], count, generator)
+    return lattice_places(_sort_key(found.labels[group]), known[group], count, generator)
+
+
+def _sort_key(labels: Tensor) -> Tensor:
+    """Return ``(g, L)`` values by which labels are sorted: of several labels of a position, their weighted sum."""
+    if labels.dim() == 2:
+        return labels
+    flat = labels.flatten(2).double().nan_to_num()
+    return flat @ torch.arange(1, flat.shape[2] + 1, dtype=flat.dtype)
+
+
+def labels_by_position(probe: Probe) -> PositionLabels:
+    """Return the labels of all positions.
+
+    Raises:
+        RuntimeError: There are none.
+    """
+    if probe.by_position is None:
+        raise RuntimeError("the fixed examples have no labels by position.")
+    return probe.by_position
+
+
+def sampled(evaluator: Evaluator, axes: PositionAxes, probe: Probe, places: Tensor) -> Evaluator:
+    """Return an evaluator that reads the outputs at sampled positions ``(N, P)``."""
+    carrier = labels_by_position(probe).carrier or 0
+    return read_by(evaluator, SampleReader(axes, places, carrier))
+
+
+@dataclass(frozen=True)
+class WholeScore:
+    """The score over all labelled positions of some examples.
+
+    Attributes:
+        metric: The score, updated.
+    """
+
+    metric: Metric
+
+    def value(self, *, sync: bool) -> float:
+        """Return the score; of all processes together if ``sync``."""
+        return float(self.metric.compute() if sync else local_value(self.metric))
+
+
+def score_of_all_positions(
+    shares: PositionShares, probe: Probe, evaluator: Evaluator, axes: PositionAxes, groups: Tensor
+) -> WholeScore:
+    """Score real examples at all their labelled positions; nothing whole is kept.
+
+    Args:
+        shares: Which score it is.
+        probe: The fixed examples.
+        evaluator: Runs the model.
+        axes: Where positions and classes lie in its outputs.
+        groups: ``(G, g)`` the examples.
+    """
+    found = labels_by_position(probe)
+    metric = shares.whole_score(probe, found.outputs).to(evaluator.device)
+    for examples in _chunks(groups.flatten(), found, evaluator.chunk_size):
+        outputs, labels = _at_labels(probe, evaluator, axes, examples)
+        if len(labels):
+            predicted, truth = labelled_predictions(comparable(outputs, shares.task), labels, shares.task)
+            metric.update(predicted, truth)
+    return WholeScore(metric)
+
+
+def _chunks(examples: Tensor, found: PositionLabels, most: int) -> Iterator[Tensor]:
+    """Yield examples in chunks whose outputs fit into memory; sequences of their own lengths come one by one."""
+    example = found.labels.shape[1] * found.outputs * WIDE
+    fitting = 1 if found.carrier is not None else max(1, min(most, SCORED_BYTES // example))
+    yield from examples.split(fitting)
+
+
+def _at_labels(probe: Probe, evaluator: Evaluator, axes: PositionAxes, examples: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(n, C)`` outputs and ``(n, ...)`` labels at all labelled positions of some examples."""
+    found, rows = labels_by_position(probe), Query.aligned(examples, len(probe.schema.names))
+    known = found.known(examples)
+    if not bool(known.any()):
+        return torch.zeros(0, found.outputs), found.labels[:0]
+    if found.carrier is None:
+        outputs = read_by(evaluator, WholeReader(axes)).plain(probe, rows)
+        outputs = outputs.view(len(examples), -1, found.outputs)[known.to(outputs.device)]
+    else:
+        places = torch.zeros(probe.size, int(known.sum()), dtype=torch.long)
+        places[examples] = known[0].nonzero()[:, 0]
+        outputs = sampled(evaluator, axes, probe, places).plain(probe, rows).view(-1, found.outputs)
+    labels = found.labels[examples][known]
+    return outputs, (labels if labels.is_floating_point() else labels.long()).to(outputs.device)
