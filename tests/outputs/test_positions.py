@@ -4,12 +4,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+from helpers.toy import trainer
 from outputs.heads import Model
 from outputs.positions import KINDS, PADDED, SMALL, data, loaders
 from outputs.truth import Maps, _split_components
-from outputs.watching import watched
+from outputs.watching import Watched, watched
 from reference import slow
 
+from mviz_lightning import MultimodalMonitor
 from mviz_lightning.functional.anova import half_splits
 
 BOTH = KINDS | PADDED
@@ -74,3 +76,23 @@ def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
 def test_components_of_the_truth_are_those_in_loops():
     grid, splits = np.random.default_rng(0).normal(size=(8, 8, 2)), half_splits(8, 3, 0).numpy()
     np.testing.assert_allclose(_split_components(grid, splits), slow.split_components(grid, splits), atol=1e-12)
+
+
+def error_of_seed(name, seed, folder, **options):
+    """Return how far the total effects are from those of all positions of the same groups."""
+    kind = BOTH[name]
+    monitor = MultimodalMonitor(kind.modalities, seed=seed, **SMALL, **options)
+    module = Model(kind, kind.net)
+    trainer(folder, monitor).validate(module, loaders(cut=name in PADDED)[1], verbose=False)
+    session = monitor._run.session
+    found = Watched(monitor, module, {}, [], same=True, steps=0, session=session)
+    right = named(name, truth(name, found).shares(seed))
+    return [monitor.history[-1].values[key] - value for key, value in right.items()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), [("two sensors", {"positions": 3}), ("with void", {}), ("ragged tokens", {})])
+def test_a_sample_of_positions_is_unbiased_over_seeds(name, options, tmp_path):
+    errors = np.array([error_of_seed(name, seed, tmp_path, **options) for seed in range(40)])
+    bias, noise = errors.mean(0), errors.std(0, ddof=1) / np.sqrt(len(errors))
+    assert (np.abs(bias) < 3 * noise + 1e-6).all(), (bias, noise)

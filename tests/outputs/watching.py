@@ -32,6 +32,7 @@ class Watched:
         warned: What was warned of.
         same: Whether weights and logged values are, to the bit, those of the training without the monitor.
         steps: Steps of the training.
+        session: Where the monitor's examples are; None for those of its fit.
     """
 
     monitor: MultimodalMonitor
@@ -40,11 +41,12 @@ class Watched:
     warned: Sequence[str]
     same: bool
     steps: int
+    session: Any = None
 
     @property
     def groups(self) -> Tensor:
         """``(G, g)``: the places in the validation data of the examples that were recombined."""
-        session = self.monitor._fit_session
+        session = self.session or self.monitor._fit_session
         return torch.tensor(session.positions)[session.probe.groups]
 
 
