@@ -201,6 +201,7 @@ KINDS: dict[str, EmbeddingsKind] = {
     "features and a scale": EmbeddingsKind(features_and_scale, TOWERS, forward=open_clip),
     "CLIPModel": EmbeddingsKind(transformer, TRANSFORMERS, net=tiny_clip, modalities=PIXELS),
     "SiglipModel": EmbeddingsKind(transformer, TRANSFORMERS, net=tiny_siglip, modalities=PIXELS),
+    "cosine embedding loss": EmbeddingsKind(cosine, TOWERS),
     "one caption for four images": EmbeddingsKind(clip, TOWERS, entries=repeated),
     "a constant tower": EmbeddingsKind(clip, TOWERS, net=Still, expects="swapping 'text'"),
     "shuffled texts": EmbeddingsKind(clip, TOWERS, entries=shuffled),
@@ -208,4 +209,3 @@ KINDS: dict[str, EmbeddingsKind] = {
 """Models of two towers."""
 
 THREE_TOWERS = EmbeddingsKind(three, TOWERS | {"audio": of("audio")}, modalities=THREE)
-COSINE = EmbeddingsKind(cosine, TOWERS)
