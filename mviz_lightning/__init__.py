@@ -3,7 +3,8 @@
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, MonitorWarning
-from mviz_lightning.session.explain import ShareReport, explain
+from mviz_lightning.session.explain import explain
+from mviz_lightning.session.share_report import ShareReport
 
 __all__ = [
     "CollapseWarning",

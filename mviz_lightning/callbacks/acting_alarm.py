@@ -19,7 +19,7 @@ from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.errors import ConfigurationError, plain_argument
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
-from mviz_lightning.sinks.records import RunRecord, State
+from mviz_lightning.sinks.records import RunRecord, State, of_head
 
 Function: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
 
@@ -88,7 +88,7 @@ class ActingAlarm(Alarm):
         for function in actions_of(self.action):
             for verdict in () if isinstance(function, Action) else began:
                 function(trainer, module, verdict)
-        self.act_on_check(trainer, module, row, [verdict.modality for verdict in began])
+        self.act_on_check(trainer, module, row, list(dict.fromkeys(verdict.modality for verdict in began)))
 
     @undone_at_error
     def act_on_check(self, trainer: Trainer, module: LightningModule, row: RunRecord, began: Sequence[str]) -> None:
@@ -99,8 +99,9 @@ class ActingAlarm(Alarm):
     def _alarms(
         self, trainer: Trainer, module: LightningModule, row: RunRecord | None, began: Sequence[str] = ()
     ) -> Alarms:
-        values = {} if row is None else row.values
-        silent = [name for name in self._modalities if values.get(f"collapse/{name}") == State.COLLAPSED]
+        values, heads = ({}, []) if row is None else (row.values, ["", *row.heads])
+        states = {name: [values.get(of_head(head, f"collapse/{name}")) for head in heads] for name in self._modalities}
+        silent = [name for name, found in states.items() if State.COLLAPSED in found]
         encoders = {} if self._history is None else self._history.encoders
         stops = trainer_facts.may_stop(trainer)
         return Alarms(trainer, module, self._modalities, silent, began, values, encoders, stops)

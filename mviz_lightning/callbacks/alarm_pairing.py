@@ -25,11 +25,11 @@ class Judgement:
 
     Attributes:
         row: The run, with the states of all modalities among its values.
-        score_reference: What the scores of the training are measured against from now on.
+        score_references: Head -> what its scores are measured against from now on; ``""`` is the main head.
     """
 
     row: RunRecord
-    score_reference: ScoreReference | None
+    score_references: Mapping[str, ScoreReference]
 
 
 class Monitor(Portable):

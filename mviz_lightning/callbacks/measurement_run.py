@@ -13,6 +13,7 @@ from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.session.agreement_check import WithheldError
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
+from mviz_lightning.sinks.records import of_head, of_heads
 
 HIGH = 0.10
 """Share of the time above which a run counts as expensive."""
@@ -28,11 +29,12 @@ class RunResult:
     Attributes:
         values: Name without prefix -> value; empty when the run failed.
         note: What a reader of the history has to know.
-        explained: Name of every method that was applied -> its result.
+        explained: Name of every method that was applied -> its result; of a further head, behind the head's name.
         put_off: Whether the time budget put the run off.
         evidence: Name -> what the alarm reads beside the values.
         advice: How many examples narrower intervals need.
         patterns: Scores by pattern of presence, with ``absence=True``.
+        heads: The further heads that were measured: their values and evidence begin with their names.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class RunResult:
     evidence: Mapping[str, float] = field(default_factory=dict)
     advice: str = ""
     patterns: Sequence[PatternScore] = ()
+    heads: Sequence[str] = ()
 
 
 @dataclass
@@ -103,7 +106,7 @@ class MeasurementRun:
         try:
             with self.time_budget.timed(SHARES):
                 self.session.complete()
-                measured = self.session.run()
+                measured = {"": self.session.run()} | self.session.run_heads(self._failed_head)
         except WithheldError as error:
             self.error_policy.warn(str(error))
             return RunResult(note=str(error))
@@ -119,14 +122,32 @@ class MeasurementRun:
             self._log()
         return self._completed(measured, methods, moment)
 
-    def _completed(self, measured: Measurement, methods: Sequence[Explainer], moment: tuple[int, int]) -> RunResult:
-        """Apply the methods for which there is time, and count the cost of the whole run."""
-        due = (method for method in methods if self._allows(method.name))
-        explained = self._apply(due, moment, measured.rows)
-        rows = measured.rows + sum(found.rows for found in explained.values())
-        values = {**measured.values, **_values_of(explained), **self._cost(rows)}
-        found = RunResult(values, self.session.pop_notes(), explained, patterns=measured.patterns)
-        return replace(found, evidence=measured.evidence, advice=measured.advice)
+    def _failed_head(self, name: str, error: Exception) -> None:
+        """Say that a further head could not be measured."""
+        self._note(f"head {name} could not be measured: {self.error_policy.absorb(error)}")
+
+    def _note(self, failure: str) -> None:
+        self.error_policy.warn(failure)
+        self.session.remarks.note(failure)
+
+    def _completed(
+        self, measured: Mapping[str, Measurement], methods: Sequence[Explainer], moment: tuple[int, int]
+    ) -> RunResult:
+        """Apply the methods for which there is time, and count the cost of the whole run.
+
+        Args:
+            measured: Head -> its measurement; ``""`` is the main head.
+            methods: The methods that are due.
+            moment: Epoch and step of the training.
+        """
+        due, spent = (method for method in methods if self._allows(method.name)), sum(m.rows for m in measured.values())
+        explained = self._apply(due, moment, spent, measured)
+        rows = spent + sum(found.rows for found in explained.values())
+        values = of_heads({head: one.values for head, one in measured.items()}) | _values_of(explained)
+        found = RunResult(values | self._cost(rows), self.session.pop_notes(), explained)
+        evidence, main = of_heads({head: one.evidence for head, one in measured.items()}), measured[""]
+        heads = [head for head in measured if head]
+        return replace(found, evidence=evidence, advice=main.advice, patterns=main.patterns, heads=heads)
 
     def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Explain the model as it is now, after a run, whatever the time budget says.
@@ -135,7 +156,7 @@ class MeasurementRun:
             methods: The methods to apply.
             moment: Epoch and step of the training.
         """
-        explained = self._apply(methods, moment, 0)
+        explained = self._apply(methods, moment, 0, ["", *self.session.heads])
         return RunResult(_values_of(explained), self.session.pop_notes(), explained)
 
     def _log(self) -> None:
@@ -150,24 +171,30 @@ class MeasurementRun:
         self.session.remarks.note(*filter(None, [self.time_budget.settle(work, allowed=allowed)]))
         return allowed
 
-    def _apply(self, methods: Iterable[Explainer], moment: tuple[int, int], spent: int) -> dict[str, MethodRun]:
-        """Apply methods one after the other, each with the rows that those before it left of the budget."""
+    def _apply(
+        self, methods: Iterable[Explainer], moment: tuple[int, int], spent: int, heads: Iterable[str]
+    ) -> dict[str, MethodRun]:
+        """Apply methods one after the other, each with the rows that those before it left of the budget.
+
+        All heads explain by one method before the next begins: they ask for the same rows.
+        """
         explained: dict[str, MethodRun] = {}
         for method in methods:
-            found = self._applied(method, moment, spent)
-            if found is not None:
-                explained[method.name] = found
-                spent += found.rows
+            with self.time_budget.timed(method.name):
+                found = [self._applied(method, moment, spent, head) for head in heads]
+            self.session.forget_outputs()
+            explained |= {of_head(one.head, method.name): one for one in found if one is not None}
+            spent += sum(one.rows for one in found if one is not None)
         return explained
 
-    def _applied(self, method: Explainer, moment: tuple[int, int], spent: int) -> MethodRun | None:
+    def _applied(self, method: Explainer, moment: tuple[int, int], spent: int, head: str) -> MethodRun | None:
+        session = self.session.heads[head] if head else self.session
+        if not session.explainable or not any(one is method for one in session.config.explainers):
+            return None
         try:
-            with self.time_budget.timed(method.name):
-                return self.session.explain(method, spent, moment)
+            return session.explain(method, spent, moment)
         except Exception as error:
-            failure = f"{method.name} failed: {self.error_policy.absorb(error)}"
-            self.error_policy.warn(failure)
-            self.session.remarks.note(failure)
+            self._note(f"{of_head(head, method.name)} failed: {self.error_policy.absorb(error)}")
             return None
 
     def _cost(self, rows: int) -> dict[str, float]:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer_facts
@@ -23,9 +22,9 @@ from mviz_lightning.errors import (
     require_share,
 )
 from mviz_lightning.explainers import Explainer
-from mviz_lightning.functional import Task
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory
+from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord
@@ -58,7 +57,8 @@ class MultimodalMonitor(Remembering):
             ``{"image": "pixel_values", "text": ["ids", "mask"]}``; for nested tuples:
             ``{"image": "0.0", "text": "0.1"}``.
         target: Path of the labels: numbers, or strings that name classes; -100 marks an example without a label. By
-            default the labels that your step's loss or metric gets; without any, no scores are logged.
+            default the labels that your step's loss or metric gets; without any, no scores are logged. Of a model with
+            several heads, this, ``task``, ``score`` and ``class_names`` take a dict, name of a head -> value.
         task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``. By default what your step's loss or
             metric tells, else a guess from labels and outputs, which the log names.
         predict: ``(module, batch) -> outputs``, a function or its dotted path, to measure other scores than those that
@@ -104,6 +104,9 @@ class MultimodalMonitor(Remembering):
             own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
         absence: Whether the scores without each modality are measured, where the model accepts its absence:
             ``score_without/<m>``, and a table by pattern of presence. Each pattern takes ``num_examples`` rows.
+        heads: Names of the heads that are monitored, for example ``["noun", "verb"]``; by default all that your step
+            compares with labels. The log names them. Values of the main head have keys without prefix, those of the
+            others begin with the head's name: ``noun/total/<m>``.
         draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
@@ -125,10 +128,10 @@ class MultimodalMonitor(Remembering):
         self,
         modalities: Modalities,
         *,
-        target: str | None = None,
-        task: Task | None = None,
+        target: Targets | None = None,
+        task: Tasks | None = None,
         predict: Predict | str | None = None,
-        score: Metric | None = None,
+        score: Scores | None = None,
         num_examples: int | None = None,
         group_size: int | None = None,
         reference: int = 512,
@@ -137,7 +140,7 @@ class MultimodalMonitor(Remembering):
         chunk_size: int = 128,
         reuse: bool = True,
         explainers: Sequence[Explainer] = (),
-        class_names: Sequence[str] | None = None,
+        class_names: ClassNames | None = None,
         by_class: bool = False,
         subgroups: str | None = None,
         pin: Sequence[int] = (),
@@ -153,14 +156,13 @@ class MultimodalMonitor(Remembering):
         on_disagreement: Literal["withhold", "log"] = "withhold",
         measures: Sequence[str] = (),
         absence: bool = False,
+        heads: Sequence[str] | None = None,
         draws: int = 1,
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
-            target=target,
-            task=task,
+            **split(target=target, task=task, score=score, class_names=class_names),
             predict=resolve_function(predict),
-            score=score,
             num_examples=num_examples,
             group_size=group_size,
             reference=reference,
@@ -169,7 +171,6 @@ class MultimodalMonitor(Remembering):
             chunk_size=chunk_size,
             reuse=reuse,
             explainers=explainers,
-            class_names=class_names,
             by_class=by_class,
             subgroups=subgroups,
             pin=pin,
@@ -177,6 +178,7 @@ class MultimodalMonitor(Remembering):
             on_disagreement=on_disagreement,
             measures=measures,
             absence=absence,
+            heads=heads,
             draws=draws,
         )
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)

@@ -15,10 +15,11 @@ from mviz_lightning.session.explanation_history import ExplanationHistory, Timed
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
-from mviz_lightning.sinks.records import Dashboard, MarkdownText, Picture, Record, RunRecord, Sound
+from mviz_lightning.sinks.records import Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, of_head
 
 A = TypeVar("A")
 B = TypeVar("B")
+R = TypeVar("R", bound=Record)
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Reporter:
         dashboard: Arrangement of the scalars.
         sinks: Destinations of the records.
         time_budget: Measures the time that pictures take.
-        drawing: How results are drawn; None until there are some.
+        drawings: Head -> how its results are drawn, once there are some; ``""`` is the main head.
         explainers: The methods whose examples may be drawn over the epochs.
         conclude: Returns the last lines of the summary.
     """
@@ -41,7 +42,7 @@ class Reporter:
     dashboard: Dashboard
     sinks: Sequence[Sink]
     time_budget: TimeBudget = field(default_factory=TimeBudget)
-    drawing: DrawingContext | None = None
+    drawings: dict[str, DrawingContext] = field(default_factory=dict)
     explainers: Sequence[Explainer] = ()
     conclude: Callable[[], str] = str
     _drawn: int = 0
@@ -59,9 +60,11 @@ class Reporter:
 
     def illustrate(self, session: Session, *, show_inputs: bool) -> None:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
-        labels = Labels(session.task, session.config.class_names)
-        drawing = DrawingContext(session.modality_types, labels, show_inputs, session.unmasked)
-        self.drawing = self.drawing if drawing == self.drawing else drawing
+        for head, one in {"": session, **session.heads}.items():
+            if one.explainable:
+                labels = Labels(one.task, one.config.class_names, head)
+                drawing = DrawingContext(one.modality_types, labels, show_inputs, one.unmasked)
+                self.drawings |= {} if drawing == self.drawings.get(head) else {head: drawing}
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:
         """Keep a result, draw and write it; the sounds of its examples are written once a training.
@@ -72,14 +75,15 @@ class Reporter:
         """
         self.explanation_history.add(found)
         self._untold |= found.phase == "fit"
-        drawing = self.drawing
+        drawing = self.drawings.get(found.head)
         if not self.sinks or drawing is None:
             return
         with self.time_budget.timed(found.explainer.name, more=True):
             drawn, failures = _each(lambda one: one.explainer.draw(one.result, drawing, one.when), [found])
             failures += drawing.pop_failures()
             heard, unheard = _each(lambda one: self._new_sounds(one, drawing), [found])
-            unwritten = self._put([*chain(*drawn), *chain(*heard)], found.step, with_trainer_row=with_trainer_row)
+            records = [*named_by_head(found.head, chain(*drawn)), *chain(*heard)]
+            unwritten = self._put(records, found.step, with_trainer_row=with_trainer_row)
         _raise_first([*failures, *unheard, *unwritten])
 
     def _new_sounds(self, found: TimedResult, drawing: DrawingContext) -> list[Sound]:
@@ -99,11 +103,14 @@ class Reporter:
 
     def _curves(self, rows: Sequence[RunRecord]) -> list[Picture]:
         """Return the curves of all runs, and the classes and subgroups of the last one."""
-        last, names = rows[-1], self.history.modalities
-        return [
-            share_curves(rows, names),
-            *subset_pictures(last.values, names, f"epoch {last.epoch} (step {last.step})"),
-        ]
+        names, pictures = self.history.modalities, list[Picture]()
+        for head in ("", *self.history.heads):
+            own = self.history.fitted_of(head)
+            moment = f"epoch {rows[-1].epoch} (step {rows[-1].step})"
+            when = f"head {head}, {moment}" if head else moment
+            found = [share_curves(own, names, head), *subset_pictures(own[-1].values, names, when)]
+            pictures += named_by_head(head, found)
+        return pictures
 
     def tell(self, records: Sequence[Record], step: int) -> None:
         """Write alerts and tables of a run, in the row that the trainer logs right after this."""
@@ -130,15 +137,19 @@ class Reporter:
 
     def _over_epochs(self) -> tuple[list[Record], list[Exception]]:
         """Draw every example over the training; return the errors too."""
-        drawing, explainers = self.drawing, {explainer.name: explainer for explainer in self.explainers}
-        if drawing is None:
-            return [], []
-        examples = self.explanation_history.moments_by_example().items()
-        drawn, failures = _each(
-            lambda one: one[0].draw_over_epochs(one[1], drawing),
-            [(explainers[name], moments) for (name, _), moments in examples if name in explainers],
-        )
-        return [*chain(*drawn)], [*failures, *drawing.pop_failures()]
+        explainers = {explainer.name: explainer for explainer in self.explainers}
+        drawn: list[Record] = []
+        failures: list[Exception] = []
+        for head, drawing in self.drawings.items():
+            own = {of_head(head, name): explainer for name, explainer in explainers.items()}
+            examples = self.explanation_history.moments_by_example().items()
+            pictures, undrawn = _each(
+                lambda one, drawing=drawing: one[0].draw_over_epochs(one[1], drawing),  # type: ignore[misc]
+                [(own[name], moments) for (name, _), moments in examples if name in own],
+            )
+            drawn += named_by_head(head, chain(*pictures))
+            failures += [*undrawn, *drawing.pop_failures()]
+        return drawn, failures
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix; return the errors."""
@@ -154,6 +165,11 @@ class Reporter:
     def _open(self, sink: Sink) -> None:
         sink.open(self.dashboard)
         self._opened.add(id(sink))
+
+
+def named_by_head(head: str, records: Iterable[R]) -> list[R]:
+    """Return records under keys that begin with the name of a further head; ``""`` is the main one."""
+    return [replace(record, key=of_head(head, record.key)) for record in records]
 
 
 def _each(action: Callable[[A], B], over: Iterable[A]) -> tuple[list[B], list[Exception]]:

@@ -20,7 +20,7 @@ from mviz_lightning.session.explanation_history import ExplanationHistory, Timed
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink, sinks_for
-from mviz_lightning.sinks.records import RunRecord, Table
+from mviz_lightning.sinks.records import RunRecord, Table, of_head
 
 
 class TrainerRun:
@@ -71,7 +71,7 @@ class TrainerRun:
         self.reporter = Reporter(
             self.history,
             self.explanation_history,
-            dashboard(self.name, self.history.modalities, self.keys),
+            dashboard(self.name, self.history.modalities, self.keys, self.session.heads),
             sinks,
             time_budget,
             explainers=self.session.config.explainers,
@@ -157,7 +157,8 @@ class TrainerRun:
 
     def _named_keys(self) -> list[str]:
         """Return the names of all values of a run, as far as they are known."""
-        return [*self.session.keys, *([] if self.alarm is None else state_names(self.history.modalities))]
+        states = [] if self.alarm is None else state_names(self.history.modalities)
+        return [*self.session.keys, *(of_head(head, name) for head in ("", *self.session.heads) for name in states)]
 
     def measure(self, trainer: Trainer) -> None:
         """Measure the model if that is due and did not happen at this validation yet."""
@@ -171,34 +172,34 @@ class TrainerRun:
             results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
             self._rearrange()
         self._keep(results, *moment)
-        self.row = RunRecord(self.phase, *moment, dict(results.values), results.note, dict(results.evidence))
+        evidence, heads = dict(results.evidence), list(results.heads)
+        self.row = RunRecord(self.phase, *moment, dict(results.values), results.note, evidence, heads)
         self.row = self._judged(self.row)
 
     def _judged(self, row: RunRecord) -> RunRecord:
         """Return the run as the alarm judges it; as it is where there is no alarm, or the alarm fails."""
         if self.alarm is None:
             return row
-        guard, known = self.error_policy.guard, self.history.score_reference
+        guard, known = self.error_policy.guard, self.history.score_references
         judge = partial(self.alarm.judge, row, self.history, self.session, guard)
         judgement = guard(judge, failed="the alarm could not judge a run") or Judgement(row, known)
-        if judgement.score_reference is not known:
-            self.history.measure_against(judgement.score_reference)
+        self.history.measure_against(judgement.score_references)
         return judgement.row
 
     def _keep(self, results: RunResult, epoch: int, step: int) -> None:
         """Keep what a run found until it is shown."""
         if self.session.pop_renewed():  # explanations and score reference are those of other examples
             self.explanation_history.clear()
-            self.history.measure_against(None)
+            self.history.measure_against({})
         if results.values:
             self.history.advise(results.advice)
         when = f"epoch {epoch} (step {step})"
         self.tables = [pattern_table(results.patterns, when)] if results.patterns else []
         for found in results.explained.values():
             if found.result is not None:
-                self.entries.append(TimedResult(found.explainer, found.result, self.phase, epoch, step))
+                self.entries.append(TimedResult(found.explainer, found.result, self.phase, epoch, step, found.head))
         if self.fits:
-            self.schedule.explained(results.explained, step)
+            self.schedule.explained((found.explainer.name for found in results.explained.values()), step)
             if results.put_off:
                 self.schedule.put_off()
 

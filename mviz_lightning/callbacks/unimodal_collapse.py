@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Real
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -19,7 +20,7 @@ from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
-from mviz_lightning.sinks.records import Alert, RunRecord
+from mviz_lightning.sinks.records import Alert, RunRecord, of_head
 
 WITHOUT_LABELS = (
     "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
@@ -84,7 +85,8 @@ class UnimodalCollapse(ActingAlarm):
             waiting.
 
     Attributes:
-        verdicts: Modality -> verdict of the latest check; empty before the first check.
+        verdicts: Modality -> verdict of the latest check of the main head, ``"<head>/<modality>"`` -> that of a further
+            head; empty before the first check.
 
     Raises:
         ConfigurationError: An argument has a value that it cannot have, or the trainer has no such monitor.
@@ -130,7 +132,7 @@ class UnimodalCollapse(ActingAlarm):
         self.verdicts: dict[str, Verdict] = {}
         self._changed: list[Verdict] = []
         self._said: set[str] = set()
-        self._fresh = True
+        self._anchored: set[str] = set()
         self._error_policy = ErrorPolicy(speaker="UnimodalCollapse")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -159,7 +161,7 @@ class UnimodalCollapse(ActingAlarm):
         unknown = [name for name in self.rule.expected or () if name not in modalities]
         if unknown:
             raise ConfigurationError(f"expected={unknown}: choose among the modalities {list(modalities)}.")
-        self.verdicts, self._changed, self._said, self._fresh = {}, [], set(), True
+        self.verdicts, self._changed, self._said, self._anchored = {}, [], set(), set()
         self._prepare(modalities, history)
 
     def judge(self, row: RunRecord, history: History, session: Session, guard: Guard) -> Judgement:
@@ -172,54 +174,94 @@ class UnimodalCollapse(ActingAlarm):
             guard: Calls what may fail.
         """
         if not row.values:
-            return Judgement(row, history.score_reference)
-        fits = row.phase == "fit"
-        measured = self._measured(history, session, guard) if fits else guard(session.score_reference, None)
-        reference, verdicts = self._proven(row, history, measured or ScoreReference(), session, guard)
-        if measured is not None and measured.skill(0) is None:
-            self._note(WITHOUT_SCALE if "score" in row.values else WITHOUT_LABELS)
-        self.verdicts = session.ranks.gather(verdicts)[0]
-        self._changed = self._changes(row, history)
-        states = [float(verdict.state) for verdict in self.verdicts.values()]
-        judged = replace(row, values=row.values | dict(zip(state_names(history.modalities), states, strict=True)))
-        if not fits:
-            return Judgement(judged, history.score_reference)
-        self._find_encoders(self.verdicts, history, session, guard)
-        self._fresh = measured is None
-        return Judgement(judged, None if measured is None else reference)
+            return Judgement(row, history.score_references)
+        fits, known = row.phase == "fit", dict(history.score_references)
+        sessions = {head: one for head, one in {"": session, **session.heads}.items() if row.of_head(head).values}
+        judged = {head: self._judge_head(head, row, history, one, guard) for head, one in sessions.items()}
+        for head, (found, _) in judged.items():
+            self.verdicts |= {of_head(head, name): one for name, one in found.items()}
+        self._changed = self._changes(judged, row, history)
+        states = {
+            of_head(head, state): float(one.state)
+            for head, (found, _) in judged.items()
+            for state, one in zip(state_names(history.modalities), found.values(), strict=True)
+        }
+        if fits:
+            self._find_encoders(self.verdicts, history, session, guard)
+            for head, (_, reference) in judged.items():
+                known = {name: one for name, one in known.items() if name != head}
+                known |= {} if reference is None else {head: reference}
+        return Judgement(replace(row, values=row.values | states), known)
 
-    def _measured(self, history: History, session: Session, guard: Guard) -> ScoreReference | None:
+    def _judge_head(
+        self, head: str, row: RunRecord, history: History, session: Session, guard: Guard
+    ) -> tuple[dict[str, Verdict], ScoreReference | None]:
+        """Return the verdicts on one head, and what its scores are measured against from now on.
+
+        Args:
+            head: The head; ``""`` for the main one.
+            row: The run of all heads.
+            history: The runs before it.
+            session: Measures what the scores of the head are compared with.
+            guard: Calls what may fail.
+        """
+        fits, runs = row.phase == "fit", [*history.fitted_of(head), row.of_head(head)]
+        known = history.score_references.get(head)
+        measured = self._measured(head, known, session, guard) if fits else guard(session.score_reference, None)
+        runs = runs if fits else runs[-1:]
+        reference, found = self._proven(runs, measured or ScoreReference(), history.modalities, session, guard)
+        if measured is not None and measured.skill(0) is None:
+            told = WITHOUT_SCALE if "score" in runs[-1].values else WITHOUT_LABELS
+            self._note(f"head {head}: {told}" if head else told)
+        if fits and measured is not None:
+            self._anchored.add(head)
+        verdicts = {name: replace(one, head=head) for name, one in session.ranks.gather(found)[0].items()}
+        return verdicts, None if measured is None else reference
+
+    def _measured(
+        self, head: str, known: ScoreReference | None, session: Session, guard: Guard
+    ) -> ScoreReference | None:
         """Return what scores are compared with: measured once in a fit; a training that continues keeps its proofs."""
-        known = history.score_reference
-        if not self._fresh:
+        if head in self._anchored:
             return known
         found: ScoreReference | None = guard(session.score_reference, None)
         return found and (replace(found, alone=known.alone, beyond=known.beyond) if known else found)
 
     def _proven(
-        self, row: RunRecord, history: History, reference: ScoreReference, session: Session, guard: Guard
+        self,
+        runs: Sequence[RunRecord],
+        reference: ScoreReference,
+        modalities: Sequence[str],
+        session: Session,
+        guard: Guard,
     ) -> tuple[ScoreReference, dict[str, Verdict]]:
         """Return the verdicts. Where a modality is not used, fit the proofs from the raw inputs, once."""
-        verdicts = self._judged(row, history, reference)
+        verdicts = self._judged(runs, reference, modalities)
         unproven = not reference.proven and any(verdict.state for verdict in verdicts.values())
         if not any(session.ranks.gather(unproven)):  # all processes fit the proof, or none
             return reference, verdicts
         reference = reference.with_proofs(guard(session.fit_proofs, None))
-        return reference, self._judged(row, history, reference)
+        return reference, self._judged(runs, reference, modalities)
 
-    def _judged(self, row: RunRecord, history: History, reference: ScoreReference) -> dict[str, Verdict]:
+    def _judged(
+        self, runs: Sequence[RunRecord], reference: ScoreReference, modalities: Sequence[str]
+    ) -> dict[str, Verdict]:
         """Judge by the whole training; outside the fit by this run alone."""
-        if row.phase == "fit":
-            return self.rule.judge([*history.fitted, row], reference, history.modalities)
-        found = replace(self.rule, patience=1).judge([row], reference, history.modalities)
+        if runs[-1].phase == "fit":
+            return self.rule.judge(runs, reference, modalities)
+        found = replace(self.rule, patience=1).judge(runs, reference, modalities)
         return {name: replace(verdict, since=None) for name, verdict in found.items()}
 
-    def _changes(self, row: RunRecord, history: History) -> list[Verdict]:
+    def _changes(
+        self, judged: Mapping[str, tuple[Mapping[str, Verdict], Any]], row: RunRecord, history: History
+    ) -> list[Verdict]:
         """Return the verdicts that differ from the run before; outside the fit, those that are not "used"."""
-        before = history.fitted[-1].values if row.phase == "fit" and history.fitted else {}
-        return [
-            verdict for name, verdict in self.verdicts.items() if verdict.state != before.get(f"collapse/{name}", 0)
-        ]
+        changed = []
+        for head, (found, _) in judged.items():
+            runs = history.fitted_of(head) if row.phase == "fit" else []
+            before = runs[-1].values if runs else {}
+            changed += [one for name, one in found.items() if one.state != before.get(f"collapse/{name}", 0)]
+        return changed
 
     def announce(self, trainer: Trainer, row: RunRecord) -> list[Alert]:
         """Report on the console what changed with a run; return what the loggers show."""

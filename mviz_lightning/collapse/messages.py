@@ -4,7 +4,7 @@ import math
 
 from mviz_lightning.collapse.rule import Verdict
 from mviz_lightning.functional.contribution import bound_name
-from mviz_lightning.sinks.records import Alert, State
+from mviz_lightning.sinks.records import Alert, State, of_head
 
 REMEDIES = (
     "the training loader: is {name} of the same example as its label, normalised once, and not constant or empty?",
@@ -35,8 +35,8 @@ def alert(verdict: Verdict, footer: str = "") -> Alert:
     """
     lines = [headline(verdict), *(f"  {line}" for line in evidence(verdict)), *_advice(verdict)]
     return Alert(
-        f"alarm/{verdict.modality}",
-        f"{verdict.modality}: {verdict.state.name.lower()}",
+        of_head(verdict.head, f"alarm/{verdict.modality}"),
+        f"{verdict.subject}: {verdict.state.name.lower()}",
         "\n".join([*lines, *([footer] if footer else [])]),
         urgent=verdict.state is State.COLLAPSED,
     )
@@ -67,7 +67,7 @@ def headline(verdict: Verdict) -> str:
     """Return the state of a modality, and since when, in one line."""
     since = "" if verdict.since is None else f" since epoch {verdict.since.epoch} (step {verdict.since.step})"
     if verdict.state is State.USED:
-        return f"{verdict.modality}: used{since}"
+        return f"{verdict.subject}: used{since}"
     relied = "has hardly relied on it so far" if verdict.from_start else "no longer relies on it"
     relied = relied if since else "hardly relies on it"
     told = {
@@ -75,7 +75,7 @@ def headline(verdict: Verdict) -> str:
         State.REDUNDANT: ", and the others tell the same",
         State.UNUSED: "" if verdict.rose_from is None else "; not yet learned, its total still rises",
     }
-    return f"{verdict.modality}: {verdict.state.name.lower()}{since}; the model {relied}{told[verdict.state]}"
+    return f"{verdict.subject}: {verdict.state.name.lower()}{since}; the model {relied}{told[verdict.state]}"
 
 
 def evidence(verdict: Verdict) -> list[str]:

@@ -39,6 +39,7 @@ class Verdict:
         beyond: Proof of what its raw inputs add to those of the others; None where it was not fitted or could not be.
         rose_from: Total effect at the check before, where the modality would be collapsed if its total did not rise:
             it is not yet learned. None otherwise.
+        head: The further head that was judged; ``""`` for the main one.
     """
 
     modality: str
@@ -52,6 +53,12 @@ class Verdict:
     from_start: bool = False
     beyond: BeyondOthersProof | None = None
     rose_from: float | None = None
+    head: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What was judged, in words: the modality, and the further head."""
+        return f"{self.modality} (head {self.head})" if self.head else self.modality
 
 
 @dataclass(frozen=True)

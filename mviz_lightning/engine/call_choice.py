@@ -1,7 +1,7 @@
 """Find out how the user's model is called, without a line of the user's code where that is possible."""
 
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ def choose_call(
     batch: Any,
     predict: Predict | None,
     called: Container[str] | None = None,
+    picked: Callable[[Predict], Predict] | None = None,
 ) -> ModelCall:
     """Return the first call for which the model returns scores.
 
@@ -35,15 +36,17 @@ def choose_call(
         predict: The user's own call; the only one that is tried if it is given.
         called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
             known.
+        picked: Makes of a call one that returns a single head of what the model returns; None where it has one.
 
     Raises:
         ConfigurationError: No call works; the message says what to write.
     """
     trial = CallTrial(module, schema, batch)
-    if predict is not None:
-        found, failures = _first(trial, [ModelCall("predict(module, batch)", predict)], own=True)
-    else:
-        found, failures = _first(trial, candidate_calls(module, schema))
+    own = predict is not None
+    calls = candidate_calls(module, schema) if predict is None else [ModelCall("predict(module, batch)", predict)]
+    if picked is not None:
+        calls = [replace(call, predict=picked(call.predict)) for call in calls]
+    found, failures = _first(trial, calls, own=own)
     children: list[ModelCall] = []
     if found is None and unwritten(module, failures):
         children = list(child_calls(module, schema, trial.works, called))

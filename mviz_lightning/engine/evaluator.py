@@ -100,7 +100,7 @@ class Evaluator(InChunks, InDraws):
     def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
         """Return the outputs of distinct rows, of which ``count`` are no repetitions."""
         self.count_rows(count)
-        return self.averaged(lambda: self.distinct(probe, query))
+        return self.averaged(lambda: self._evaluate(probe, query))
 
     def count_rows(self, count: int) -> None:
         """Add rows to the number of those evaluated so far; each draw counts."""
@@ -134,7 +134,7 @@ class Evaluator(InChunks, InDraws):
         row = 0.0 if self._plan is None or self.device.type != "cpu" else self._plan.row_bytes
         return max(FEWEST_ROWS, int(CPU_CACHE / row)) if row else self.chunk_size
 
-    def distinct(self, probe: Probe, query: Query) -> Tensor:
+    def _evaluate(self, probe: Probe, query: Query) -> Tensor:
         """Return outputs of distinct rows, evaluated with reuse where that is exact, else plainly."""
         outputs, failure = self._attempt(probe, query)
         for _ in range(RETRIES):

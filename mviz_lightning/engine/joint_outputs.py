@@ -1,6 +1,6 @@
 """Outputs of several heads from one evaluation, remembered until the other heads ask for the same rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.memory import ran_out
-from mviz_lightning.engine.model_outputs import scores
+from mviz_lightning.engine.output_reader import OutputReader
 from mviz_lightning.engine.probability_outputs import DecomposedCall
 from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.shared_noise import SharedNoise
 
 JointPredict: TypeAlias = Callable[[nn.Module, Any], Mapping[str, Any]]
 """``(module, batch) -> head -> outputs``, from one forward."""
@@ -27,23 +28,43 @@ class _Columns:
 
     Attributes:
         predict: Computes them.
-        widths: Head -> number of its outputs, and their type.
+        readers: Head -> what turns its outputs into one vector a row.
+        returned: Head -> shape without rows, and type, of what the model returned for it.
+        read: Head -> number of columns, and their type, of what its reader made of that.
     """
 
     predict: JointPredict
-    widths: dict[str, tuple[int, torch.dtype]] = field(default_factory=dict)
+    readers: Mapping[str, OutputReader]
+    returned: dict[str, tuple[torch.Size, torch.dtype]] = field(default_factory=dict)
+    read: dict[str, tuple[torch.Size, torch.dtype]] = field(default_factory=dict)
 
     def __call__(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return ``(B, C)``: the columns of one head behind those of another."""
-        found = {name: scores(outputs) for name, outputs in self.predict(module, batch).items()}
-        self.widths = {name: (outputs.shape[1], outputs.dtype) for name, outputs in found.items()}
+        """Return ``(B, K)``: the outputs of one head behind those of another."""
+        found = self.predict(module, batch)
+        self.returned = {name: (outputs.shape[1:], outputs.dtype) for name, outputs in found.items()}
+        return torch.cat(
+            [outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None] for outputs in found.values()], 1
+        )
+
+    def rows(self, outputs: Tensor, rows: Query) -> Tensor:
+        """Return ``(R, C)``: what each head's reader makes of its outputs, one head behind the other."""
+        found = {name: self.readers[name](one, rows) for name, one in _apart(outputs, self.returned).items()}
+        self.read = {name: (one.shape[1:], one.dtype) for name, one in found.items()}
         return torch.cat(list(found.values()), 1)
 
     def apart(self, outputs: Tensor) -> dict[str, Tensor]:
         """Return head -> its columns of ``(R, C)`` outputs, in their own type."""
-        parts = outputs.split([width for width, _ in self.widths.values()], 1)
-        types = [dtype for _, dtype in self.widths.values()]
-        return {name: part.to(dtype) for name, part, dtype in zip(self.widths, parts, types, strict=True)}
+        return _apart(outputs, self.read)
+
+
+def _apart(outputs: Tensor, known: Mapping[str, tuple[torch.Size, torch.dtype]]) -> dict[str, Tensor]:
+    """Return head -> its part of outputs that stand next to one another, in its own shape and type."""
+    parts = torch.split(outputs, [shape.numel() for shape, _ in known.values()], 1)
+    return {
+        # Sums over rows in another layout would round otherwise than those of the head alone.
+        name: part.reshape(len(part), *shape).to(dtype).contiguous()
+        for (name, (shape, dtype)), part in zip(known.items(), parts, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -81,17 +102,20 @@ class JointOutputs:
 
     Args:
         predict: Computes the outputs of all heads in one forward.
-        evaluator: Evaluates one of them; all are evaluated in chunks of its size, under its precision.
+        evaluators: Head -> its evaluator, the main head first; all are evaluated in chunks of its size, under its
+            precision.
 
     Attributes:
         failed: Whether they could not be computed together; then each head is evaluated alone.
     """
 
-    def __init__(self, predict: JointPredict, evaluator: Evaluator) -> None:
+    def __init__(self, predict: JointPredict, evaluators: Mapping[str, Evaluator]) -> None:
         self.failed = False
-        self._columns, self._remembered = _Columns(predict), list[_Remembered]()
-        given = evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse
-        self._evaluator = Evaluator(evaluator.module, self._columns, *given)
+        self.readers = {name: one.reader for name, one in evaluators.items()}
+        self._columns, self._remembered = _Columns(predict, self.readers), list[_Remembered]()
+        main = next(iter(evaluators.values()))
+        given = main.module, self._columns, main.chunk_size, main.precision, main.seed, main.reuse
+        self._evaluator = Evaluator(*given, reader=self._columns.rows, draws=main.draws)
 
     def forget(self) -> None:
         """Drop all outputs: the weights change, or nobody will ask for them."""
@@ -106,12 +130,18 @@ class JointOutputs:
 
     def reusing(self, name: str, probe: Probe, query: Query) -> Tensor | None:
         """Return ``(R, C)`` outputs of a head, evaluated for all heads with reuse; None if that fails."""
-        return self._evaluated(name, probe, query, ("reuse",), lambda: self._evaluator.distinct(probe, query))
+        return self._evaluated(name, probe, query, ("reuse",), lambda: self._evaluator(probe, [query], len(query))[0])
 
     def plain(self, name: str, probe: Probe, query: Query, seed: int, chunk_size: int) -> Tensor | None:
         """Return ``(R, C)`` outputs of a head, evaluated for all heads without reuse; None if that fails."""
-        evaluator = replace(self._evaluator, seed=seed, chunk_size=chunk_size)
-        return self._evaluated(name, probe, query, ("plain", seed), lambda: evaluator.plain(probe, query))
+
+        def evaluate() -> Tensor:
+            evaluator = replace(self._evaluator, seed=seed, chunk_size=chunk_size)
+            outputs = evaluator.plain(probe, query)
+            self._evaluator = replace(self._evaluator, predict=evaluator.predict)  # which may share noise from now on
+            return outputs
+
+        return self._evaluated(name, probe, query, ("plain", seed, chunk_size), evaluate)
 
     def _evaluated(
         self, name: str, probe: Probe, query: Query, way: tuple[Any, ...], evaluate: Callable[[], Tensor]
@@ -159,7 +189,7 @@ class HeadEvaluator(Evaluator):
     def of(cls, evaluator: Evaluator, name: str, joint: JointOutputs | None) -> "HeadEvaluator":
         """Return an evaluator that shares rows with the other heads."""
         given = {name: value for name, value in vars(evaluator).items() if name not in ("name", "own", "joint")}
-        return cls(**given, name=name, own=_inner(evaluator.predict), joint=joint)
+        return cls(**given, name=name, own=own_call(evaluator.predict), joint=joint)
 
     def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
         joint = self._shared
@@ -172,23 +202,47 @@ class HeadEvaluator(Evaluator):
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return ``(R, C)`` outputs of all rows, evaluated without reuse; see :meth:`Evaluator.plain`."""
         joint = self._shared
-        found = None if joint is None else joint.take(self.name, probe, query, ("plain", self.seed))
+        way = "plain", self.seed, self.chunk_size
+        found = None if joint is None else joint.take(self.name, probe, query, way)
         if joint is not None and found is None:
             found = joint.plain(self.name, probe, query, self.seed, self.chunk_size)
         return super().plain(probe, query) if found is None else self._read(found)
 
     @property
     def _shared(self) -> JointOutputs | None:
-        """The outputs of all heads; None where the call is another than the head's own."""
-        return self.joint if _inner(self.predict) is self.own and self.all_pairs is None else None
+        """The outputs of all heads; None where this evaluator returns something else than them."""
+        joint = self.joint
+        own = own_call(self.predict) is self.own and self.all_pairs is None
+        if joint is None or not own or joint.readers[self.name] is not self.reader:
+            return None
+        # The mean of logits is not the logit of a mean.
+        return joint if self.draws == 1 or self._decomposed is None else None
+
+    @property
+    def _decomposed(self) -> DecomposedCall | None:
+        return next((one for one in _calls(self.predict) if isinstance(one, DecomposedCall)), None)
 
     def _read(self, outputs: Tensor) -> Tensor:
         """Return what is decomposed in place of the head's outputs."""
-        return self.predict.of(outputs) if isinstance(self.predict, DecomposedCall) else outputs
+        call = self._decomposed
+        return outputs if call is None else call.of(outputs)
 
 
-def _inner(predict: Any) -> Any:
-    return predict.predict if isinstance(predict, DecomposedCall) else predict
+def _calls(predict: Any) -> Iterator[Any]:
+    """Yield a call, and the calls that it wraps: in shared noise, or to decompose what they return."""
+    yield predict
+    while isinstance(predict, DecomposedCall | SharedNoise):
+        predict = predict.predict
+        yield predict
+
+
+def own_call(predict: Any) -> Any:
+    """Return a head's own call of the model, without what wraps it."""
+    return list(_calls(predict))[-1]
+
+
+def _alone(evaluator: Evaluator) -> Evaluator:
+    return replace(evaluator, joint=None) if isinstance(evaluator, HeadEvaluator) else evaluator
 
 
 def with_joint(
@@ -200,8 +254,7 @@ def with_joint(
         evaluators: Head -> its evaluator, the main head first.
         predict: Computes the outputs of all heads in one forward; None if nothing does.
     """
-    main: Sequence[Evaluator] = list(evaluators.values())[:1]
     if predict is None or len(evaluators) < 2 or any(one.all_pairs is not None for one in evaluators.values()):
-        return dict(evaluators), None
-    joint = JointOutputs(predict, main[0])
+        return {name: _alone(one) for name, one in evaluators.items()}, None
+    joint = JointOutputs(predict, evaluators)
     return {name: HeadEvaluator.of(one, name, joint) for name, one in evaluators.items()}, joint

@@ -1,16 +1,13 @@
 """Names of heads: the key or the attribute under which the model returned the scores, else a number."""
 
-import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mviz_lightning.batch import tree
+from mviz_lightning.engine.named_outputs import distinct, name_of_keys
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.heads import ObservedHead, single_line
 from mviz_lightning.observation.provenance import Node
-
-UNSAFE = re.compile(r"[^\w.-]+")
-"""Characters that are no part of a logged key: a slash would begin a new part."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +76,6 @@ def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> 
         reserved: First parts of logged keys, which no head may have as its name.
     """
     return distinct([_name(head) for head in heads], reserved)
-
-
-def distinct(names: Sequence[str], reserved: Container[str] = ()) -> list[str]:
-    """Return names that can be the first part of a key: a reserved one gets a ``_``, a repeated one a number."""
-    found: list[str] = []
-    for name in names:
-        plain = UNSAFE.sub("_", name).strip(".") or "head"
-        plain = f"{plain}_" if plain in reserved else plain
-        numbered = (f"{plain}{number}" for number in range(2, len(names) + 2))
-        found.append(plain if plain not in found else next(one for one in numbered if one not in found))
-    return found
-
-
-def name_of_keys(keys: tree.Keys) -> str:
-    """Return the last key or attribute that is a word, ``head<number>`` for a place in a tuple; ``""`` for no keys."""
-    words = [str(key) for key in keys if isinstance(key, str) and not key.isdigit()]
-    return words[-1] if words else f"head{keys[-1]}" if keys else ""
 
 
 def _name(head: ObservedHead) -> str:

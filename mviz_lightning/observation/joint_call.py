@@ -32,7 +32,7 @@ class JointCall:
         found = {}
         for name, (recipe, views) in recipes.items():
             run = Evaluation(module, batch, recipe.size(batch)) if run is None else run
-            compute = averaged(lambda *_, step=recipe.step, run=run: step(run), views)  # type: ignore[misc]
+            compute = averaged(lambda *_, step=recipe.step, run=run: step(run), views)
             found[name] = scores_by(compute)(module, batch)
         return found
 

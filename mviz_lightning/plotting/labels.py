@@ -20,10 +20,16 @@ class Labels:
     Attributes:
         task: What the outputs stand for.
         class_names: Of the outputs; of both classes where one logit tells them apart.
+        head: The further head whose outputs they are; ``""`` for the main one.
     """
 
     task: Task
     class_names: Sequence[str] | None = None
+    head: str = ""
+
+    def example(self, position: int) -> str:
+        """Name an example, and the further head that it is explained for."""
+        return f"Example {position}, head {self.head}," if self.head else f"Example {position}"
 
     def outcome(self, value: Any) -> str:
         """Name a class, a list of labels or a value."""

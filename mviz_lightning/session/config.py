@@ -1,31 +1,23 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torchmetrics import Metric
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError, at_least, listed, whole_number
+from mviz_lightning.errors import ConfigurationError, at_least, listed, plain_argument, whole_number
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.measures import Measures, checked_measures, measure_explainers
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
-from mviz_lightning.session.head_arguments import (
-    BY_HEAD,
-    KEYS,
-    ClassNames,
-    Scores,
-    Targets,
-    Tasks,
-    checked,
-    of_head,
-)
+from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
 EXAMPLES = 128
 """Default number of examples that are recombined."""
@@ -51,6 +43,8 @@ class Grouping:
 class SessionConfig:
     """The arguments of :class:`MultimodalMonitor` that need no Trainer, checked; see there for their meaning.
 
+    Of one head: what is said of others by name stays in ``by_head`` until :meth:`of_head`.
+
     A session never changes it: groups that grow are a :class:`Grouping`, and their size is that of the probe's groups.
 
     Raises:
@@ -58,10 +52,10 @@ class SessionConfig:
     """
 
     modalities: Mapping[str, Modality]
-    target: Targets | None = None
-    task: Tasks | None = None
+    target: str | None = None
+    task: Task | None = None
     predict: Predict | None = None
-    score: Scores | None = None
+    score: Metric | None = None
     num_examples: int | None = None
     group_size: int | None = None
     reference: int = 512
@@ -71,7 +65,7 @@ class SessionConfig:
     reuse: bool = True
     explainers: Sequence[Explainer] = ()
     pin: Sequence[int] = ()
-    class_names: ClassNames | None = None
+    class_names: Sequence[str] | None = None
     seed: int = 0
     on_disagreement: Literal["withhold", "log"] = "withhold"
     measures: Sequence[str] = ()
@@ -81,6 +75,8 @@ class SessionConfig:
     positions: int = 64
     heads: Sequence[str] | None = None
     draws: int = 1
+    of_one_head: bool = False
+    by_head: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
@@ -88,11 +84,16 @@ class SessionConfig:
         self._require_types()
         self._require_subsets()
         self._require_numbers()
+        if self.task is not None and self.task not in get_args(Task):
+            raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
         self._require_groups()
+        for name in {name for given in self.by_head.values() for name in given}:
+            self.of_head(name)  # which checks what is said of it
         object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
-        object.__setattr__(self, "explainers", (*self.explainers, *measure_explainers(self.measures)))
-        names = [explainer.name for explainer in self.explainers]
-        if len(set(names)) < len(names):
+        known = {explainer.name for explainer in self.explainers if self.of_one_head}
+        added = [explainer for explainer in measure_explainers(self.measures) if explainer.name not in known]
+        object.__setattr__(self, "explainers", (*self.explainers, *added))
+        if len({*(names := [explainer.name for explainer in self.explainers])}) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
         if self.budget is not None and self.affordable_groups(self.base_grouping) < 2:
             needed = 2 * self._rows(self.group) * self.draws
@@ -103,10 +104,20 @@ class SessionConfig:
 
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
-        for name in BY_HEAD:
-            object.__setattr__(self, name, checked(name, getattr(self, name)))
+        object.__setattr__(self, "class_names", plain_argument(self.class_names))
         for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
+        if isinstance(self.target, int):
+            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
+        if not isinstance(self.target, str | None):
+            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, for example 'labels'.")
+        if self.score is not None and not isinstance(self.score, Metric):
+            raise ConfigurationError(
+                f"score={self.score!r}: give a torchmetric, for example "
+                "torchmetrics.classification.MulticlassF1Score(5)."
+            )
+        if isinstance(self.class_names, str):
+            raise ConfigurationError(f"class_names={self.class_names!r}: give a list, a name for each output.")
         for explainer in self.explainers:
             if not isinstance(explainer, Explainer):
                 raise ConfigurationError(
@@ -211,41 +222,36 @@ class SessionConfig:
         for explainer in self.explainers:
             explainer.check(outputs)
 
+    def fitting(self, outputs: int) -> "SessionConfig":
+        """Return what is measured without the explainers that cannot explain a model with this number of outputs."""
+
+        def fits(explainer: Explainer) -> bool:
+            with suppress(ConfigurationError):
+                explainer.check(outputs)
+                return True
+            return False
+
+        return replace(self, explainers=list(filter(fits, self.explainers)))
+
     def affordable_groups(self, grouping: "Grouping") -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
         return wanted if self.budget is None else min(wanted, self.budget // (self._rows(grouping.size) * self.draws))
-
-    @property
-    def by_head(self) -> dict[str, Any]:
-        """Name of an argument that may be given for each head -> its value."""
-        return {name: getattr(self, name) for name in BY_HEAD}
-
-    @property
-    def before_heads(self) -> "SessionConfig":
-        """What is measured before the name of the main head is known: what is said of single heads is left out."""
-        known = {name: None if isinstance(given, Mapping) else given for name, given in self.by_head.items()}
-        return replace(self, **known, **self._checked_before)
 
     def of_head(self, name: str, *, main: bool = True) -> "SessionConfig":
         """Return what is measured of one head.
 
         Args:
             name: Its name.
-            main: Whether it is the main head, of which arguments speak that name no head.
+            main: Whether it is the main head, of which the arguments speak that name no head.
         """
-        found = {argument: of_head(given, name, main=main) for argument, given in self.by_head.items()}
-        return replace(self, **found, **self._checked_before)
-
-    @property
-    def _checked_before(self) -> dict[str, Any]:
-        """The explainers without those that ``measures`` adds."""
-        added = {explainer.name for explainer in measure_explainers(self.measures)}
-        return {"explainers": [one for one in self.explainers if one.name not in added]}
+        plain: dict[str, Any] = {argument: getattr(self, argument) if main else None for argument in BY_HEAD}
+        named = {argument: given[name] for argument, given in self.by_head.items() if name in given}
+        return replace(self, **plain | named, of_one_head=True, by_head={})
 
     @property
     def reserved(self) -> frozenset[str]:
-        """First parts of the keys that are logged."""
+        """First parts of the keys that are logged; no head has one as its name."""
         return KEYS | {explainer.name for explainer in self.explainers}
 
     def left(self, spent: int) -> int | None:

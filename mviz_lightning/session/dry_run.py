@@ -3,6 +3,7 @@
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
+from mviz_lightning.engine.named_outputs import PickedOutput
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.positions import EvenReader, PositionAxes
@@ -23,10 +25,20 @@ from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_e
 from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
+from mviz_lightning.observation.head_names import HeadChoice
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
 from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.further_heads import (
+    FoundHeads,
+    at_path,
+    heads_named,
+    heads_of_function,
+    heads_of_step,
+    picked,
+    without_labels,
+)
 from mviz_lightning.session.given_and_observed import differences_from_given
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
@@ -60,6 +72,11 @@ class TriedModel:
     observed: ObservedModel | None = None
 
     @property
+    def path(self) -> str | None:
+        """Path of the leaf that the labels are made from, if the user's own step tells one."""
+        return None if self.observed is None else self.observed.path
+
+    @property
     def axes(self) -> PositionAxes | None:
         """Where positions and classes lie in the outputs; None where an example has one row of scores."""
         return None if self.observed is None else self.observed.head.axes
@@ -84,6 +101,7 @@ class DryRun:
         call: How the model is called, in words; ``""`` until a call worked.
         named: Modalities and leaves that were warned of.
         unmasked: Leaves that are in no segment and change the outputs.
+        heads: The model's heads, as far as they have names.
     """
 
     config: SessionConfig
@@ -92,6 +110,12 @@ class DryRun:
     call: str = ""
     named: set[str] = field(default_factory=set)
     unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
+    heads: FoundHeads = field(default_factory=FoundHeads)
+    _given: SessionConfig = field(init=False)
+    _further: bool = False
+
+    def __post_init__(self) -> None:
+        self._given = self.config
 
     def run(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None = None
@@ -118,6 +142,25 @@ class DryRun:
                 raise
             raise ConfigurationError(f"{error}{hint}") from error
 
+    def run_head(
+        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+    ) -> TriedModel:
+        """Try a further head; arguments and errors as for :meth:`run`.
+
+        Args:
+            module: The user's model.
+            trial: A few examples.
+            precision: Makes the context in which the trainer calls the model.
+            observed: What the user's own step told of it; None where ``predict`` returns it.
+        """
+        self._further = True
+        return self._tried(module, without_labels(trial), precision, None, observed)
+
+    def _take_heads(self, heads: FoundHeads) -> None:
+        """Take the names of the heads, and with them what the user said of the main one by its name."""
+        self.heads, self.config = heads, self._given.of_head(heads.main)
+        self.reading.expect(self.config.task, self.config.class_names, scored=self.config.score is not None)
+
     def _tried(
         self,
         module: nn.Module,
@@ -127,6 +170,8 @@ class DryRun:
         observed: ObservedModel | None,
     ) -> TriedModel:
         call, evaluator = self._called(module, trial, precision, seen, observed)
+        if self.config.target not in (None, trial.schema.target):
+            trial = at_path(trial, self.config.target)
         if observed is not None:
             trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
             score = self.config.score_of(observed.score, observed.task)
@@ -141,6 +186,7 @@ class DryRun:
         first, self.call = not self.call, call.description
         count = outputs.shape[1] if observed is None else observed.outputs(outputs.shape[1])
         self.reading.try_on(evaluator, trial, count)
+        self.config = self.config.fitting(count) if self._further else self.config
         self.config.check_outputs(count)
         if self.config.asks_for_subsets:
             check_subsets(self.config, trial, self.reading.labels.read(trial, count, everything=False).task)
@@ -167,7 +213,7 @@ class DryRun:
         """Return what the user's own step told, compared with what they said themselves."""
         if seen is None:
             return None
-        config, found, failure = self.config, None, seen.failure
+        config, found, failure = self._given, None, seen.failure
         if config.predict is not None:
             return None
 
@@ -175,7 +221,11 @@ class DryRun:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
         try:
-            found = settle(seen, module, trial, evaluator_of, config.target)
+            choice = HeadChoice(config.heads, config.reserved)
+            found = settle(seen, module, trial, evaluator_of, config.target, choice)
+            if found is not None:
+                self._take_heads(heads_of_step(seen, found, module, trial, evaluator_of, config))
+                return replace(found, line=self.heads.line(found.line))
         except ConfigurationError:
             raise
         except Exception as error:  # a step in a style that nobody thought of costs what it would tell, no more
@@ -221,4 +271,11 @@ class DryRun:
         with isolated(module, seed=self.config.seed), precision():
             batch = trial.batch(rows, {}, device_of(module))
             called = None if seen is None else seen.callable
-            return choose_call(module, trial.schema, batch, self.config.predict, called)
+            given = module, trial.schema, batch, self.config.predict, called
+            names = heads_named(self._given)
+            if not names:
+                return choose_call(*given)
+            call = choose_call(*given, partial(picked, name=names[0], config=self._given))
+        if isinstance(call.predict, PickedOutput):
+            self._take_heads(heads_of_function(call.predict.predict, self._given))
+        return call

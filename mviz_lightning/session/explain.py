@@ -1,129 +1,25 @@
 """The monitor's measurement without a Trainer: one model, some batches, one report."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, cast
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from torch import nn
-from torchmetrics import Metric
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
-from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.explainers import Explainer, Explanation, Result
-from mviz_lightning.explainers.contribution_shares.patterns import PatternScore, pattern_table, pattern_text
-from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
-from mviz_lightning.explainers.contribution_shares.subset_tables import with_subset_tables
-from mviz_lightning.explainers.contribution_shares.tables import share_table
+from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.functional import Task
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.plotting.labels import Labels
-from mviz_lightning.session.comparison import ShareComparison
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
+from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.remarks import write_log
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
-from mviz_lightning.sinks import FileSink
-from mviz_lightning.sinks.records import Picture, Record
-
-
-@dataclass(frozen=True)
-class ShareReport:
-    """How a model uses its modalities; prints as a table.
-
-    Attributes:
-        values: By the names that the monitor logs, without prefix.
-        modalities: Names, in declared order.
-        examples: Number of recombined examples.
-        rows: Number of evaluated rows.
-        seconds: Wall time.
-        noise_floor: Share of variance that rounding of the model's number type can cause; smaller shares are noise.
-        results: Name of an explainer -> what it found.
-        notes: What the budget left out, what failed, and other remarks.
-        advice: How many examples narrower intervals need; ``""`` where they are narrow.
-        patterns: Scores by pattern of presence, with ``absence=True``.
-    """
-
-    values: dict[str, float]
-    modalities: Sequence[str]
-    examples: int
-    rows: int
-    seconds: float
-    noise_floor: float
-    results: Mapping[str, Result] = field(default_factory=dict)
-    notes: str = ""
-    advice: str = ""
-    patterns: Sequence[PatternScore] = ()
-    _runs: Sequence[MethodRun] = ()
-    _drawing: DrawingContext | None = None
-
-    @property
-    def explanations(self) -> dict[str, Sequence[Explanation]]:
-        """Name of an explainer like DIME -> its explanations of single examples."""
-        return {
-            run.explainer.name: cast("Sequence[Explanation]", run.result.examples)
-            for run in self._runs
-            if run.result is not None and run.explainer.over_epochs
-        }
-
-    @property
-    def findings(self) -> dict[str, Result]:
-        """Name of an explainer that looks at all examples at once -> what it found."""
-        return {name: result for name, result in self.results.items() if name not in self.explanations}
-
-    def compared_with(
-        self, other: "ShareReport", names: tuple[str, str] = ("validation", "training")
-    ) -> ShareComparison:
-        """Return this report beside that of other examples, with the differences; prints as a table.
-
-        Measure the same model on training and validation examples: what it relies on in both, generalises.
-
-        Args:
-            other: Report of the same model or another one with the same modalities.
-            names: What this report and the other were measured on.
-
-        Raises:
-            ConfigurationError: The reports have other modalities, or an argument is of another kind.
-        """
-        if not isinstance(other, ShareReport):
-            raise ConfigurationError(f"other={other!r}: give a report, for example explain(model, train_loader, ...).")
-        if isinstance(names, str) or len(names) != 2:
-            raise ConfigurationError(f"names={names!r}: give two names, for example ('validation', 'training').")
-        if list(self.modalities) != list(other.modalities):
-            raise ConfigurationError(
-                f"other: its modalities are {', '.join(other.modalities)}, and this report has "
-                f"{', '.join(self.modalities)}; compare reports of the same modalities."
-            )
-        return ShareComparison(names, self.values, other.values)
-
-    def pictures(self) -> list[Picture]:
-        """Return all pictures; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
-        return [record for record in self._records() if isinstance(record, Picture)]
-
-    def save(self, folder: str | Path) -> None:
-        """Write pictures, tables, sounds: ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on."""
-        named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
-        latest = [replace(record, keep=False) if isinstance(record, Picture) else record for record in named]
-        FileSink(Path(folder)).write(latest, 0)
-
-    def _records(self) -> list[Record]:
-        drawing = self._drawing
-        if drawing is None:
-            return []
-        found = [(run.explainer, run.result) for run in self._runs if run.result is not None]
-        drawn: list[Record] = [record for explainer, result in found for record in explainer.draw(result, drawing, "")]
-        for failure in drawing.pop_failures():
-            raise failure
-        drawn += subset_pictures(self.values, self.modalities, "")
-        drawn += [pattern_table(self.patterns, "")] if self.patterns else []
-        return [*drawn, *drawing.sounds([one for _, result in found for one in result.examples]).values()]
-
-    def __str__(self) -> str:
-        table = with_subset_tables(share_table(self.values, self.modalities), self.values, self.modalities)
-        cost = f"{self.examples} examples, {self.rows:,} rows, {self.seconds:.2f} s"
-        return "\n".join(filter(None, (table, pattern_text(self.patterns), cost, self.advice, self.notes)))
+from mviz_lightning.session.share_report import ShareReport
 
 
 def explain(
@@ -131,11 +27,11 @@ def explain(
     batches: Iterable[Any],
     *,
     modalities: Modalities,
-    target: str | None = None,
-    task: Task | None = None,
+    target: Targets | None = None,
+    task: Tasks | None = None,
     predict: Predict | str | None = None,
     step: StepFunction | None = None,
-    score: Metric | None = None,
+    score: Scores | None = None,
     num_examples: int | None = None,
     group_size: int | None = None,
     pairs: bool | None = None,
@@ -143,13 +39,14 @@ def explain(
     chunk_size: int = 128,
     reuse: bool = True,
     explainers: Sequence[Explainer] = (),
-    class_names: Sequence[str] | None = None,
+    class_names: ClassNames | None = None,
     by_class: bool = False,
     subgroups: str | None = None,
     pin: Sequence[int] = (),
     seed: int = 0,
     measures: Sequence[str] = (),
     absence: bool = False,
+    heads: Sequence[str] | None = None,
     draws: int = 1,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
@@ -186,6 +83,8 @@ def explain(
         seed: Seed of all random draws.
         measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
         absence: Whether the scores without each modality are measured too, where the model accepts its absence.
+        heads: Names of the heads that are measured, the first of which is the main one unless the model tells another;
+            by default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
         draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
@@ -204,10 +103,8 @@ def explain(
     """
     config = SessionConfig(
         modalities=parse_modalities(modalities),
-        target=target,
-        task=task,
+        **split(target=target, task=task, score=score, class_names=class_names),
         predict=resolve_function(predict),
-        score=score,
         num_examples=num_examples,
         group_size=group_size,
         reference=num_examples or 2 * EXAMPLES,
@@ -216,13 +113,13 @@ def explain(
         chunk_size=chunk_size,
         reuse=reuse,
         explainers=explainers,
-        class_names=class_names,
         by_class=by_class,
         subgroups=subgroups,
         pin=pin,
         seed=seed,
         measures=measures,
         absence=absence,
+        heads=heads,
         draws=draws,
     )
     session = Session(config)
@@ -235,12 +132,42 @@ def explain(
 
 
 def _report(session: Session) -> ShareReport:
-    """Measure, explain and report."""
-    config, found = session.config, session.run()
-    runs: list[MethodRun] = []
-    for explainer in config.explainers:
-        runs.append(session.explain(explainer, found.rows + sum(run.rows for run in runs)))
+    """Measure, explain and report: all heads by one method before the next begins, since they share rows."""
+    sessions = {"": session, **session.heads}
+    measured = {"": session.run()} | session.run_heads(partial(_failed, session))
+    runs: dict[str, list[MethodRun]] = {name: [] for name in measured}
+    for explainer in session.config.explainers:
+        spent = sum(one.rows for one in measured.values()) + sum(run.rows for found in runs.values() for run in found)
+        for name in measured:
+            if any(explainer is one for one in sessions[name].config.explainers):
+                run = _explained(session, name, explainer, spent)
+                runs[name] += [] if run is None else [run]
+        session.forget_outputs()
+    notes = session.pop_notes()
+    heads = {name: _report_of(sessions[name], measured[name], runs[name]) for name in measured if name}
+    return replace(_report_of(session, measured[""], runs[""]), notes=notes, heads=heads)
+
+
+def _explained(session: Session, head: str, explainer: Explainer, spent: int) -> MethodRun | None:
+    """Apply a method to a head; a further one that fails costs itself, with a note."""
+    try:
+        return (session.heads[head] if head else session).explain(explainer, spent)
+    except Exception as error:
+        if not head:
+            raise
+        _failed(session, head, error)
+        return None
+
+
+def _failed(session: Session, head: str, error: Exception) -> None:
+    session.remarks.say(f"head {head} could not be measured: {describe_error(error)}")
+
+
+def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) -> ShareReport:
+    """Return the report of one head."""
+    config, head = session.config, "" if session.main is None else session.name
     costs: list[Measurement | MethodRun] = [found, *runs]
+    labels = Labels(session.task, config.class_names, head)
     return ShareReport(
         found.values | _measured(config, runs),
         list(config.modalities),
@@ -249,11 +176,11 @@ def _report(session: Session) -> ShareReport:
         sum(cost.seconds for cost in costs),
         found.noise_floor,
         {run.explainer.name: run.result for run in runs if run.result is not None},
-        session.pop_notes(),
+        "",
         found.advice,
         found.patterns,
-        runs,
-        DrawingContext(session.modality_types, Labels(session.task, config.class_names), unmasked=session.unmasked),
+        _runs=runs,
+        _drawing=DrawingContext(session.modality_types, labels, unmasked=session.unmasked),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.dime.result import Moment
+from mviz_lightning.sinks.records import of_head
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Entry:
     """The explanations of one explainer at one moment.
 
     Attributes:
-        explainer: Name of the explainer.
+        explainer: Name of the explainer; of a further head, behind the head's name: ``noun/dime``.
         phase: ``fit``, ``validate`` or ``test``; checkpoints keep it under the key ``stage``.
         epoch: Epoch of the training.
         step: Step at the x-axis of the loggers.
@@ -48,6 +49,7 @@ class TimedResult:
         phase: ``fit``, ``validate`` or ``test``.
         epoch: Epoch of the training.
         step: Step at the x-axis of the loggers.
+        head: The further head that was explained; ``""`` for the main one.
     """
 
     explainer: Explainer
@@ -55,11 +57,18 @@ class TimedResult:
     phase: str
     epoch: int
     step: int
+    head: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the explainer, behind that of a further head."""
+        return of_head(self.head, self.explainer.name)
 
     @property
     def when(self) -> str:
-        """The moment in words."""
-        return f"epoch {self.epoch} (step {self.step})" if self.phase == "fit" else self.phase
+        """The moment in words, and the head, as titles of pictures name them."""
+        moment = f"epoch {self.epoch} (step {self.step})" if self.phase == "fit" else self.phase
+        return f"head {self.head}, {moment}" if self.head else moment
 
 
 @dataclass
@@ -76,14 +85,14 @@ class ExplanationHistory:
         """Keep the examples of an explainer that is drawn over the epochs; only those of a fit belong to its curve."""
         if found.phase == "fit" and found.explainer.over_epochs:
             explanations = cast("Sequence[Explanation]", found.result.examples)
-            self.entries.append(Entry(found.explainer.name, found.phase, found.epoch, found.step, explanations))
+            self.entries.append(Entry(found.name, found.phase, found.epoch, found.step, explanations))
 
     def clear(self) -> None:
         """Remove all entries: the examples changed, or another training begins."""
         self.entries.clear()
 
     def moments_by_example(self) -> dict[tuple[str, int], list[Moment]]:
-        """Return ``(name of an explainer, position of an example)`` -> its explanations in order."""
+        """Return ``(name as in an entry, position of an example)`` -> its explanations in order."""
         epochs = [(entry.explainer, entry.epoch) for entry in self.entries]
         by_epoch = len(set(epochs)) == len(epochs)
         found: dict[tuple[str, int], list[Moment]] = {}

@@ -1,7 +1,7 @@
 """Arguments that may be given for each head: ``target=``, ``task=``, ``score=`` and ``class_names=``."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from torchmetrics import Metric
 
@@ -33,50 +33,12 @@ KEYS = frozenset({
 """First parts of the keys that a monitor logs, beside the names of its explainers."""
 
 
-def of_head(given: Any, name: str, *, main: bool) -> Any:
-    """Return what an argument says of one head.
-
-    Args:
-        given: The argument: head -> value, or one value, which is that of the main head.
-        name: Name of the head.
-        main: Whether it is the main head.
-    """
-    if isinstance(given, Mapping):
-        return given.get(name)
-    return given if main else None
-
-
-def checked(argument: str, given: Any) -> Any:
-    """Return an argument in the form in which it is used, for each head where it is given so.
-
-    Raises:
-        ConfigurationError: It has another type or value than it can have.
-    """
-    plain = plain_argument(given)
-    if isinstance(plain, Mapping):
-        return {str(name): _checked(argument, value) for name, value in plain.items()}
-    return _checked(argument, plain)
-
-
-def _checked(argument: str, value: Any) -> Any:
-    if argument == "target" and isinstance(value, int):
-        return str(value)  # as modalities may be given
-    allowed, advice = ALLOWED[argument]
-    if value is not None and not allowed(value):
-        raise ConfigurationError(f"{argument}={value!r}: {advice}.")
-    return value
-
-
-ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "target": (lambda value: isinstance(value, str), "give the path of one leaf, for example 'labels'"),
-    "task": (lambda value: value in get_args(Task), f"choose one of {', '.join(map(repr, get_args(Task)))}"),
-    "score": (
-        lambda value: isinstance(value, Metric),
-        "give a torchmetric, for example torchmetrics.classification.MulticlassF1Score(5)",
-    ),
-    "class_names": (lambda value: not isinstance(value, str), "give a list, a name for each output"),
-}
-"""Argument -> whether a value is one that it can have, and what to give."""
+def split(**given: Any) -> dict[str, Any]:
+    """Return arguments of :class:`SessionConfig`: what is said of heads by name stands in ``by_head``."""
+    plain = {argument: plain_argument(value) for argument, value in given.items()}
+    by_head = {argument: value for argument, value in plain.items() if isinstance(value, Mapping)}
+    single = {argument: None if argument in by_head else value for argument, value in plain.items()}
+    return {**single, "by_head": by_head}
 
 
 def require_heads(given: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """The runs of the monitor, in order: what is printed, drawn, judged and kept in checkpoints."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mviz_lightning.checkpoint.saved import Saved
@@ -17,14 +18,15 @@ class History(Sequence[RunRecord]):
         modalities: Names, in declared order.
 
     Attributes:
-        score_reference: What the scores of these runs are measured against; None until an alarm has measured it.
+        score_references: Head -> what its scores are measured against, once an alarm has measured that; ``""`` is the
+            main head.
         advice: How many examples narrower intervals than those of the last run need.
         encoders: Modality -> names of the model's submodules that serve it alone; empty until an alarm asks for them.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
         self.modalities = list(modalities)
-        self.score_reference: ScoreReference | None = None
+        self.score_references: dict[str, ScoreReference] = {}
         self.advice = ""
         self.encoders: dict[str, list[str]] = {}
         self._rows: list[RunRecord] = []
@@ -33,9 +35,19 @@ class History(Sequence[RunRecord]):
         """Append a run."""
         self._rows.append(row)
 
-    def measure_against(self, score_reference: ScoreReference | None) -> None:
-        """Keep what the scores are measured against from now on; None where the examples are others."""
-        self.score_reference = score_reference
+    @property
+    def score_reference(self) -> ScoreReference | None:
+        """What the scores of the main head are measured against; None until an alarm has measured it."""
+        return self.score_references.get("")
+
+    def measure_against(self, score_references: Mapping[str, ScoreReference]) -> None:
+        """Keep what the scores of each head are measured against from now on; nothing where the examples are others."""
+        self.score_references = dict(score_references)
+
+    @property
+    def heads(self) -> list[str]:
+        """The further heads that some run measured, in the order in which they came."""
+        return list(dict.fromkeys(head for row in self._rows for head in row.heads))
 
     def keep_encoders(self, encoders: Mapping[str, Sequence[str]]) -> None:
         """Keep the encoders of the model that is trained; a training that resumes with an alarm needs them at once."""
@@ -47,12 +59,16 @@ class History(Sequence[RunRecord]):
 
     def clear(self) -> None:
         """Remove all runs: another training begins."""
-        self._rows, self.score_reference, self.encoders, self.advice = [], None, {}, ""
+        self._rows, self.score_references, self.encoders, self.advice = [], {}, {}, ""
 
     @property
     def fitted(self) -> list[RunRecord]:
         """The runs during fit that gave values: the points of the curves."""
         return [row for row in self._rows if row.phase == "fit" and row.values]
+
+    def fitted_of(self, head: str) -> list[RunRecord]:
+        """The same of one head, with its values under their plain names; ``""`` is the main head."""
+        return [found for found in (row.of_head(head) for row in self.fitted) if found.values]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -64,19 +80,28 @@ class History(Sequence[RunRecord]):
         return iter(self._rows)
 
     def __str__(self) -> str:
-        last = next((row.values for row in reversed(self._rows) if row.values), {})
-        tables = with_subset_tables(history_table(self._rows, self.modalities), last, self.modalities)
-        return "\n".join(filter(None, (tables, self.advice)))
+        further = [f"\nhead {head}\n{self._tables(head)}" for head in self.heads]
+        return "\n".join(filter(None, (self._tables(""), *further, self.advice)))
+
+    def _tables(self, head: str) -> str:
+        rows = [replace(row.of_head(head), note="" if head else row.note) for row in self._rows]
+        rows = [row for row in rows if row.values] if head else rows
+        last = next((row.values for row in reversed(rows) if row.values), {})
+        return with_subset_tables(history_table(rows, self.modalities), last, self.modalities)
 
     def state(self) -> dict[str, Any]:
         """Return plain types, for checkpoints."""
         score_reference = None if self.score_reference is None else self.score_reference.state()
         encoders = {"encoders": self.encoders} if self.encoders else {}
-        return {"rows": [row.state() for row in self._rows], "yardstick": score_reference, **encoders}
+        heads = {head: found.state() for head, found in self.score_references.items() if head}
+        further = {"yardsticks": heads} if heads else {}
+        return {"rows": [row.state() for row in self._rows], "yardstick": score_reference, **encoders, **further}
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
         """Take the runs of a checkpoint; damaged runs are left out, and entries of other versions ignored."""
         saved = Saved.of(state)
         self._rows = saved["rows"].every(RunRecord)
-        self.score_reference = saved["yardstick"].read(ScoreReference | None)
+        main = saved["yardstick"].read(ScoreReference | None)
+        further = saved["yardsticks"].named(ScoreReference) if saved.holds("yardsticks") else {}
+        self.score_references = ({} if main is None else {"": main}) | further
         self.encoders = saved["encoders"].read(dict[str, list[str]], {}) if saved.holds("encoders") else {}

@@ -1,5 +1,6 @@
 """How a model's outputs are read: as logits, as probabilities, or as values; settled at the first run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -64,6 +65,10 @@ class OutputReading:
     left_out: Tensor | None = None
     _settled: bool = False
     _observed: bool = False
+
+    def expect(self, task: Task | None, class_names: Sequence[str] | None, *, scored: bool) -> None:
+        """Take what the user said of the outputs, once it is known of which head they are."""
+        self.labels = replace(self.labels, given=task, class_names=class_names, scored=scored)
 
     def take(self, task: Task | None, made_by: Head | None, line: str, score: str = "") -> None:
         """Take what the user's own step told of its outputs; what the user said themselves stays.

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.further_heads import labelling
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
@@ -210,9 +210,14 @@ class Preparation:
         with self.failures_kept():
             seen = None if step is None else self._observer.seen(module, step, trial, precision)
             self._tried = self._dry_run.run(module, trial, precision, seen)
-            observed = self._tried.observed
-            if observed is not None and observed.tells_labels(self.config.target):
-                self._sampler.label_by(partial(observed.labelled, module=module), observed.path)
+            self.config = self._dry_run.config
+            if (labelled := self._labelled(self._tried)) is not None:
+                self._sampler.label_by(labelled, self.config.target or self._tried.path)
+
+    def _labelled(self, tried: TriedModel) -> Callable[[Probe], Probe] | None:
+        """Return what gives examples their labels; None where a leaf that the user named for the whole model does."""
+        named = self._sampler.reader.target
+        return labelling(self.config.target, named, tried.observed, tried.evaluator.module)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
         """Try the model on first examples of another process if this one got none; all processes must call it."""
@@ -290,10 +295,8 @@ class Preparation:
     def _label(self) -> None:
         """Give the examples of a checkpoint the labels that the user's own step tells."""
         collected, tried = self._ready()
-        tells = tried.observed is not None and tried.observed.tells_labels(self.config.target)
-        if tried.observed is not None and tells and collected.probe.labels is None:
-            labelled = tried.observed.labelled(collected.probe, tried.evaluator.module)
-            self._collected = replace(collected, probe=labelled)
+        if (labelled := self._labelled(tried)) is not None and collected.probe.labels is None:
+            self._collected = replace(collected, probe=labelled(collected.probe))
 
     def _ready(self) -> tuple[Collected, TriedModel]:
         if self._collected is None or self._tried is None:

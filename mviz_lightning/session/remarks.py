@@ -1,8 +1,12 @@
 """What there is to say about a session: lines for the log, and notes for the next row of the history."""
 
 import logging
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from mviz_lightning.errors import MonitorWarning
 
 LOG = logging.getLogger("mviz_lightning")
 """Logger of :func:`mviz_lightning.explain`; callbacks use Lightning's."""
@@ -14,15 +18,27 @@ PREFIX = "MultimodalMonitor: "
 
 @dataclass
 class Remarks:
-    """Collects lines and notes until somebody takes them."""
+    """Collects lines and notes until somebody takes them.
 
+    Attributes:
+        head: Name of the head that they are about; ``""`` for the main head.
+    """
+
+    head: str = ""
     _lines: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _said: set[str] = field(default_factory=set)
 
+    def about(self, head: str) -> "Remarks":
+        """Return remarks about a further head, which whoever takes these takes too."""
+        return Remarks(head, self._lines, self._notes, self._said)
+
+    def _named(self, text: str) -> str:
+        return f"head {self.head}: {text}" if self.head and text else text
+
     def note(self, *notes: str) -> None:
         """Add notes for the next row of the history."""
-        self._notes.extend(notes)
+        self._notes.extend(map(self._named, notes))
 
     def say(self, line: str, *, noted: bool = True, once: str = "") -> None:
         """Add a line for the log, once; an empty line and a repeated one are ignored.
@@ -32,20 +48,36 @@ class Remarks:
             noted: Whether the line is a note for the history too.
             once: What the line is about, where its numbers change and one line about it is enough.
         """
-        if not line or (once or line) in self._said:
+        named = self._named(line)
+        about = self._named(once) or named
+        if not line or about in self._said:
             return
-        self._said.add(once or line)
-        self._lines.append(PREFIX + line)
-        self._notes += [line] if noted else []
+        self._said.add(about)
+        self._lines.append(PREFIX + named)
+        self._notes += [named] if noted else []
+
+    @contextmanager
+    def instead_of_warnings(self) -> Iterator[None]:
+        """Say what the block warns of: of a further head, which may well read one modality alone, a line is enough."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        for one in caught:
+            if issubclass(one.category, MonitorWarning):
+                self.say(str(one.message), noted=False)
+            else:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     def pop_notes(self) -> str:
         """Return all notes since the last call, joined by ``"; "``."""
-        notes, self._notes = self._notes, []
-        return "; ".join(notes)
+        notes = "; ".join(self._notes)
+        self._notes.clear()
+        return notes
 
     def pop_lines(self) -> list[str]:
         """Return all lines since the last call."""
-        lines, self._lines = self._lines, []
+        lines = [*self._lines]
+        self._lines.clear()
         return lines
 
 

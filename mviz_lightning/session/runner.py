@@ -53,6 +53,7 @@ class MethodRun:
         rows: Number of evaluated rows, over all processes.
         seconds: Wall time.
         notes: What failed, and what the budget left out.
+        head: The further head that is explained; ``""`` for the main one.
     """
 
     explainer: Explainer
@@ -60,6 +61,7 @@ class MethodRun:
     rows: int
     seconds: float = 0.0
     notes: Sequence[str] = ()
+    head: str = ""
 
 
 class Runner:

@@ -1,7 +1,7 @@
 """The runs of one validation set: what is measured on its fixed examples, and the explanations of single ones."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
-from mviz_lightning.session.labelled_session import LabelledSession
+from mviz_lightning.session.headed_session import HeadedSession
 from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
@@ -56,7 +56,7 @@ class Measurement:
 
 
 @dataclass
-class Session(LabelledSession):
+class Session(HeadedSession):
     """The fixed examples of one validation set, and everything measured on them, again and again.
 
     Once :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` follow as often as wanted.
@@ -68,7 +68,6 @@ class Session(LabelledSession):
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _trained_check: TrainedCheck = field(init=False)
     _own: Tensor | None = None
-    _runner: Runner | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
 
     def __post_init__(self) -> None:
@@ -118,8 +117,26 @@ class Session(LabelledSession):
         found_values, rows = values | absence.values, rows + further + absence.rows
         return Measurement(found_values, rows, seconds, floor, evidence, advice, absence.patterns)
 
+    def run_heads(self, failed: Callable[[str, Exception], None]) -> dict[str, Measurement]:
+        """Measure the further heads on the rows of the main one, right after :meth:`run`.
+
+        Args:
+            failed: Takes the name of a head that could not be measured, and the reason; it may raise.
+        """
+        found: dict[str, Measurement] = {}
+        for name, head in self.heads.items():
+            try:
+                with head.remarks.instead_of_warnings():
+                    found[name] = head.run()
+            except Exception as error:  # on all ranks or on none; it costs this head alone
+                failed(name, error)
+        self.forget_outputs()
+        return found
+
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
-        """Return how many examples narrower intervals need, and say it once."""
+        """Return how many examples narrower intervals need, and say it once, of the main head."""
+        if self.main is not None:
+            return ""
         advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
         self.remarks.say(advice, noted=False, once="precision")
         return advice
@@ -202,6 +219,7 @@ class Session(LabelledSession):
     def _follow(self, model: TriedModel) -> None:
         """Call the model in another way from now on."""
         self._tried, self._runner = model, None
+        (self if self.main is None else self.main)._join()
         if model.observed is not None:
             self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
 
@@ -236,12 +254,14 @@ class Session(LabelledSession):
         with random_states():  # a method of the user's own may draw random numbers
             explained = self._runner.run(method, self._own, self.config.left(spent), moment)
         self.remarks.note(*explained.notes)
-        return replace(explained, seconds=time.perf_counter() - started)
+        head = "" if self.main is None else self.name
+        return replace(explained, seconds=time.perf_counter() - started, head=head)
 
     def _prepared(self) -> Runner:
         probe, shares, tried = self._read()
         collected, config = self._ready()[0], self.config
-        self.modality_types = modality_types_of(probe)
+        shared: Session | None = self.main if self.follows_all else None
+        self.modality_types = (None if shared is None else shared.modality_types) or modality_types_of(probe)
         cut = replace(
             probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
         )
@@ -249,7 +269,18 @@ class Session(LabelledSession):
         masked = self._reading.left_out
         context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked)
         self._past = self._past if collected.restored else ExplainerState()
+        if shared is not None:  # the same examples, so that all heads ask for the same rows
+            self._past = replace(self._past, chosen=shared._past.chosen)
         return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
+
+    @property
+    def memory(self) -> Mapping[str, Any]:
+        """What methods remember, in plain types."""
+        return self._past.state()
+
+    def load_memory(self, saved: Any) -> None:
+        """Take what methods remember of a further head; None where the checkpoint holds nothing."""
+        self._past = ExplainerState() if saved is None else ExplainerState.of(saved)
 
     def state(self, limit: int) -> dict[str, Any]:
         """Return the probe and what methods remember in plain types, for checkpoints.

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import cached_property
@@ -140,6 +140,16 @@ class State(IntEnum):
     """Swapping the modality changes almost nothing; it carries information, and the others carry the same."""
 
 
+def of_head(head: str, name: str) -> str:
+    """Return the name of a value or a record of a head, ``noun/total/image``; ``""`` is the main head."""
+    return f"{head}/{name}" if head else name
+
+
+def of_heads(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the values of all heads under names that tell the head, from head -> name -> value."""
+    return {of_head(head, name): value for head, values in found.items() for name, value in values.items()}
+
+
 @dataclass(frozen=True)
 class Chart:
     """Logged keys that one diagram shows.
@@ -183,6 +193,8 @@ class RunRecord:
             its standard error. ``decides``: 1 if the decisions on these examples differ, 0 if all are the same.
             ``single/<m>`` and ``single_output/<m>``, with more than 16 outputs: the largest share of a single output's
             variance that is lost without m, and the number of this output.
+        heads: The further heads that were measured; their values and evidence have names that begin with the head's:
+            ``noun/total/image``.
 
     Raises:
         ValueError: A value of ``collapse/<m>`` is no :class:`State`.
@@ -194,11 +206,23 @@ class RunRecord:
     values: dict[str, float] = field(default_factory=dict)
     note: str = ""
     evidence: dict[str, float] = field(default_factory=dict)
+    heads: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        states = tuple(of_head(head, "collapse/") for head in ("", *self.heads))
         for name, value in self.values.items():
-            if name.startswith("collapse/") and value not in list(State):
+            if name.startswith(states) and value not in list(State):
                 raise ValueError(f"{name} is {value}, which is no state")
+
+    def of_head(self, head: str) -> "RunRecord":
+        """Return the run of one head, with its values under their plain names; ``""`` is the main head."""
+        if not head:
+            return self
+        values, evidence = (
+            {name.removeprefix(f"{head}/"): value for name, value in found.items() if name.startswith(f"{head}/")}
+            for found in (self.values, self.evidence)
+        )
+        return RunRecord(self.phase, self.epoch, self.step, values, self.note, evidence)
 
     @property
     def stage(self) -> str:
@@ -208,7 +232,7 @@ class RunRecord:
     def state(self) -> dict[str, Any]:
         """Return plain types, for files and checkpoints."""
         state = {entry.metadata.get("key", entry.name): getattr(self, entry.name) for entry in fields(self)}
-        return state if self.evidence else {name: found for name, found in state.items() if name != "evidence"}
+        return {name: found for name, found in state.items() if found or name not in ("evidence", "heads")}
 
 
 @dataclass(frozen=True)

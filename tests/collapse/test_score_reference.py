@@ -202,9 +202,8 @@ def test_so_does_one_that_was_measured_with_its_history() -> None:
     data = probe({"text": normal(0, 40, 3)})
     found = anchors(R2Score(), "regression", data.leaves["text"][:, 0], 1)
     history = History(["text"])
-    history.score_reference = ScoreReference(
-        found.chance, found.perfect, fit_raw_input_proof(data, data.leaves["text"][:, 0], "regression", 1)
-    )
+    proof = fit_raw_input_proof(data, data.leaves["text"][:, 0], "regression", 1)
+    history.measure_against({"": ScoreReference(found.chance, found.perfect, proof)})
     file = BytesIO()
     torch.save(history.state(), file)
     file.seek(0)

@@ -21,7 +21,7 @@ def test_files_and_checkpoints_keep_the_key_stage() -> None:
 def test_a_history_survives_a_checkpoint() -> None:
     history, loaded = History(["a", "b"]), History(["a", "b"])
     history.add(ROW)
-    history.measure_against(ScoreReference(0.5, 1.0))
+    history.measure_against({"": ScoreReference(0.5, 1.0)})
     assert history.state()["rows"][0]["stage"] == "validate"
     loaded.load(history.state())
     assert list(loaded) == [ROW]

@@ -1,20 +1,33 @@
 """Which curves of a monitor belong into one diagram."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mviz_lightning.explainers.contribution_shares.subset_keys import subset_charts
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart, Dashboard
 
 
-def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Dashboard:
+def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str], heads: Iterable[str] = ()) -> Dashboard:
     """Arrange the scalars of a monitor.
 
     Args:
         name: Prefix of its keys.
         modalities: Names, in declared order.
         keys: Names of the values it logs, without prefix.
+        heads: The further heads, with whose names keys begin.
     """
+    charts = _charts(modalities, [key for key in keys if key.partition("/")[0] not in heads])
+    for head in heads:
+        own = [key.removeprefix(f"{head}/") for key in keys if key.startswith(f"{head}/")]
+        charts += [
+            Chart(f"{head}: {chart.title}", [f"{head}/{key}" for key in chart.keys], chart.band)
+            for chart in _charts(modalities, own)
+        ]
+    return Dashboard(name, [Chart(c.title, [f"{name}/{key}" for key in c.keys], c.band) for c in charts])
+
+
+def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
+    """Return the diagrams of one head."""
     together = [key for key in keys if key.partition("/")[0] == "interaction"]
     totals = [f"total/{modality}" for modality in modalities]
     charts = [
@@ -37,4 +50,4 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str]) -> Dash
     states = [f"collapse/{modality}" for modality in modalities]
     if set(states) <= set(keys):
         charts.append(Chart("0 used, 1 unused, 2 collapsed, 3 redundant", states))
-    return Dashboard(name, [Chart(c.title, [f"{name}/{key}" for key in c.keys], c.band) for c in charts])
+    return charts

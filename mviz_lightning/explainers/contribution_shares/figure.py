@@ -22,12 +22,13 @@ LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
-def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str]) -> Picture:
+def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str = "") -> Picture:
     """Draw the shares of every run: stacked contributions, and total effects, each with 95 % intervals.
 
     Args:
         rows: Runs with values, in order.
         modalities: Names, in declared order.
+        head: Name of a further head, for titles and caption; ``""`` for the main one.
     """
     entries = len(modalities) + 1 + len(_states(rows, modalities))
     columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
@@ -35,11 +36,12 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str]) -> Pictur
     positions, label = _positions(rows)
     for half, (title, draw) in enumerate(HALVES.items()):
         left = LEFT + half * canvas.width / 2
-        canvas.text(left + WIDTH / 2, 0.07, title, fontsize=12, ha="center")
+        canvas.text(left + WIDTH / 2, 0.07, f"{head}: {title}" if head else title, fontsize=12, ha="center")
         axes = canvas.panel(left, TOP, WIDTH, HEIGHT)
         draw(axes, positions, rows, modalities)
         _finish(axes, label, columns)
-    return Picture("shares", canvas.pixels(), f"{label} {positions[-1]:g}")
+    caption = f"{label} {positions[-1]:g}"
+    return Picture("shares", canvas.pixels(), f"head {head}, {caption}" if head else caption)
 
 
 def _finish(axes: "Axes", label: str, columns: int) -> None:

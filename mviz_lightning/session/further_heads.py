@@ -1,0 +1,174 @@
+"""The further heads of a model: which there are, what is measured of each, and what all share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import nn
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.joint_outputs import JointPredict
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.named_outputs import JointPick, PickedOutput
+from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.observation.joint_call import JointCall
+from mviz_lightning.observation.observed_step import ObservedStep
+from mviz_lightning.observation.settling import ObservedModel, settled_head
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.head_arguments import require_heads
+
+
+@dataclass(frozen=True)
+class FurtherHead:
+    """What is known of a further head before it is tried.
+
+    Attributes:
+        config: What is measured of it.
+        observed: What the user's own step told of it; None where a function returns it.
+    """
+
+    config: SessionConfig
+    observed: ObservedModel | None = None
+
+
+@dataclass(frozen=True)
+class FoundHeads:
+    """The heads of a model.
+
+    Attributes:
+        main: Name of the main head; ``""`` where heads have no names.
+        further: Name of each further head that can be measured -> what is known of it.
+        lines: What the log says of the further heads, a part of a line each.
+    """
+
+    main: str = ""
+    further: Mapping[str, FurtherHead] | None = None
+    lines: Sequence[str] = ()
+
+    def line(self, main: str) -> str:
+        """Return the line of the log that lists all heads, the main one first; ``main`` is what is said of it."""
+        return "; ".join([f"main head {self.main}: {main}", *self.lines]) if self.lines else main
+
+
+def heads_of_step(
+    seen: ObservedStep,
+    main: ObservedModel,
+    module: nn.Module,
+    trial: Probe,
+    evaluator_of: Callable[[Predict], Evaluator],
+    config: SessionConfig,
+) -> FoundHeads:
+    """Return the heads that the user's own step shows; one that cannot be settled costs itself alone.
+
+    Args:
+        seen: The step and what it showed.
+        main: What it told of the main head.
+        module: The user's model.
+        trial: The first examples of the batch that the step was given.
+        evaluator_of: Makes the evaluator that calls the model in one way.
+        config: What is measured.
+
+    Raises:
+        ConfigurationError: An argument names a head that does not exist.
+    """
+    require_heads(config.by_head, [main.name, *main.further])
+    found, lines = {}, list[str]()
+    for name, head in main.further.items():
+        try:
+            observed = settled_head(seen, module, trial, evaluator_of, head)
+            own = config.of_head(name, main=False)
+        except Exception as error:
+            lines.append(f"head {name} is not measured: {first_sentence(error)}")
+            continue
+        found[name] = FurtherHead(own, replace(observed, name=name, line=""))  # one line of the log lists all
+        lines.append(f"head {name}: {observed.line}")
+    return FoundHeads(main.name, found, lines)
+
+
+def heads_of_function(predict: Predict, config: SessionConfig) -> FoundHeads:
+    """Return the heads that the user named in ``target=``, of what a function returns.
+
+    Args:
+        predict: Calls the model.
+        config: What is measured.
+    """
+    main, *others = heads_named(config)
+    further = {
+        name: FurtherHead(replace(config.of_head(name, main=False), predict=picked(predict, name, config)))
+        for name in others
+    }
+    return FoundHeads(main, further)
+
+
+def heads_named(config: SessionConfig) -> list[str]:
+    """Return the heads that ``target=`` names, as far as ``heads=`` chooses them; none where it names none.
+
+    Raises:
+        ConfigurationError: ``heads=`` names another one.
+    """
+    there = list(config.by_head.get("target", {}))
+    if there:
+        for argument in ("task", "score", "class_names"):
+            require_heads({argument: config.by_head.get(argument, {})}, there)
+        require_heads({"heads": dict.fromkeys(config.heads or ())}, there)
+    return [name for name in config.heads or there if name in there]
+
+
+def picked(predict: Predict, name: str, config: SessionConfig) -> PickedOutput:
+    """Return a call that returns one head of what another one returns."""
+    return PickedOutput(predict, name, config.reserved)
+
+
+def joint_predict(models: Mapping[str, tuple[Predict, ObservedModel | None]]) -> JointPredict | None:
+    """Return a function that computes the outputs of all heads in one forward; None where nothing does.
+
+    Args:
+        models: Head -> its own call, and what the step told of it.
+    """
+    ways = {name: observed.way for name, (_, observed) in models.items() if observed is not None}
+    if len(ways) == len(models):
+        return JointCall(ways)
+    calls = {name: call for name, (call, _) in models.items() if isinstance(call, PickedOutput)}
+    if ways or len(calls) < len(models):
+        return None
+    return JointPick(calls)
+
+
+def at_path(probe: Probe, path: str) -> Probe:
+    """Return a probe whose labels are a leaf.
+
+    Raises:
+        ConfigurationError: There is no such leaf.
+    """
+    if path not in probe.schema.owners:
+        raise ConfigurationError(
+            f"target: there is no leaf {path!r} in the batch; leaves found: {', '.join(probe.schema.paths)}."
+        )
+    return replace(probe, schema=replace(probe.schema, target=path), labels=None)
+
+
+def labelling(
+    target: str | None, named: str | None, observed: ObservedModel | None, module: nn.Module
+) -> Callable[[Probe], Probe] | None:
+    """Return what gives examples their labels; None where their schema tells them already, or nothing does.
+
+    Args:
+        target: Path of the labels of this head, if the user named it.
+        named: Path that the schema of the examples knows.
+        observed: What the user's own step told of this head.
+        module: The user's model.
+    """
+    if target is not None and (observed is None or not observed.tells_labels(target)):
+        return None if target == named else partial(at_path, path=target)
+    return None if observed is None else partial(observed.labelled, module=module)
+
+
+def without_labels(probe: Probe) -> Probe:
+    """Return a probe without the labels of another head."""
+    return replace(probe, schema=replace(probe.schema, target=None), labels=None, label_names=())
+
+
+def first_sentence(error: Exception) -> str:
+    """Return why something failed, in one line."""
+    return describe_error(error).partition("\n")[0]
