@@ -17,6 +17,7 @@ from mviz_lightning.explainers.contribution_shares.measures import Measures, che
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
+from mviz_lightning.session.grouping import CHEAP, Grouping
 from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
 EXAMPLES = 128
