@@ -44,7 +44,7 @@ class ExplainingSession(HeadedSession):
             head: The further head that they are of; ``""`` for the main one.
         """
         regions = None if self.maps is None else self.maps.regions
-        labels = Labels(self.task, self.config.class_names, head, None if regions is None else regions.words)
+        labels = Labels(self.task, self.class_names, head, None if regions is None else regions.words)
         return DrawingContext(self.modality_types, labels, show_inputs, self.unmasked, regions)
 
     @property

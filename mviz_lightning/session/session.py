@@ -59,10 +59,11 @@ class Session(ExplainingSession):
     """
 
     _trained_check: TrainedCheck = field(init=False)
+    _compared: Probe | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked)
+        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked, self.remarks)
 
     def run(self) -> Measurement:
         """Measure the model as it is now.
@@ -89,7 +90,7 @@ class Session(ExplainingSession):
         self._own = own  # on all processes or on none
         values = self._with_whole_score(shares.explain(metrics), groups)
         values |= {} if agreement is None else {"agreement": agreement.predictions}
-        values |= self._within_subsets(outputs, len(groups))
+        values |= self._within_subsets(outputs, len(groups)) | self._embedding_values()
         floor = self._reading.floor(single, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)
@@ -199,7 +200,9 @@ class Session(ExplainingSession):
             WithheldError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
-        check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks)
+        check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks, self._compared)
+        for head in self.heads.values():
+            head.compare_on(check.examples)
         found = check.check(tried)
         if found is None or found.holds:
             return found
@@ -214,6 +217,10 @@ class Session(ExplainingSession):
             raise WithheldError(found)
         self.remarks.say(f"{found}, and the shares are logged all the same, since on_disagreement='log'")
         return found
+
+    def compare_on(self, examples: Probe) -> None:
+        """Compare the outputs of a further head with the user's own on the examples of the main one, in one forward."""
+        self._compared = examples
 
     def _follow(self, model: TriedModel) -> None:
         """Call the model in another way from now on."""
