@@ -93,10 +93,11 @@ class SessionConfig:
         object.__setattr__(self, "class_names", plain_argument(self.class_names))
         for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
-        if isinstance(self.target, int):
-            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
-        if not isinstance(self.target, str | None):
-            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, for example 'labels'.")
+        for name, example in {"target": "labels", "subgroups": "metadata.site"}.items():
+            if isinstance(given := getattr(self, name), int) and not isinstance(given, bool):
+                object.__setattr__(self, name, str(given))  # as modalities may be given
+            elif not isinstance(given, str | None):
+                raise ConfigurationError(f"{name}={given!r}: give the path of one leaf, for example {example!r}.")
         if self.score is not None and not isinstance(self.score, Metric):
             raise ConfigurationError(
                 f"score={self.score!r}: give a torchmetric, for example "
@@ -115,12 +116,6 @@ class SessionConfig:
         for name in ("by_class", "absence"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False.")
-        if isinstance(self.subgroups, int) and not isinstance(self.subgroups, bool):
-            object.__setattr__(self, "subgroups", str(self.subgroups))  # as modalities may be given
-        if not isinstance(self.subgroups, str | None):
-            raise ConfigurationError(
-                f"subgroups={self.subgroups!r}: give the path of one leaf, for example 'metadata.site'."
-            )
 
     def _require_numbers(self) -> None:
         if not all(isinstance(position, Integral) for position in self.pin):
