@@ -104,6 +104,11 @@ class MultimodalMonitor(Remembering):
             own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
         absence: Whether the scores without each modality are measured, where the model accepts its absence:
             ``score_without/<m>``, and a table by pattern of presence. Each pattern takes ``num_examples`` rows.
+        positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
+            ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
+        region: Of which positions single predictions are explained: a class (index or name), a position
+            ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
+            to a mask. By default the most frequent class of the example that is not the most frequent of all.
         heads: Names of the heads that are monitored, for example ``["noun", "verb"]``; by default all that your step
             compares with labels. The log names them. Values of the main head have keys without prefix, those of the
             others begin with the head's name: ``noun/total/<m>``.
@@ -156,6 +161,8 @@ class MultimodalMonitor(Remembering):
         on_disagreement: Literal["withhold", "log"] = "withhold",
         measures: Sequence[str] = (),
         absence: bool = False,
+        positions: int = 64,
+        region: Any = None,
         heads: Sequence[str] | None = None,
         draws: int = 1,
     ) -> None:
@@ -178,6 +185,8 @@ class MultimodalMonitor(Remembering):
             on_disagreement=on_disagreement,
             measures=measures,
             absence=absence,
+            positions=positions,
+            region=region,
             heads=heads,
             draws=draws,
         )

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.decomposed_calls import DecomposedCall
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.output_reader import OutputReader
-from mviz_lightning.engine.probability_outputs import DecomposedCall
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.shared_noise import SharedNoise
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.probe import fingerprint
 from mviz_lightning.engine import dry_run_checks
+from mviz_lightning.engine.decomposed_calls import without_logits
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import ModelCall
-from mviz_lightning.engine.probability_outputs import without_logits
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
