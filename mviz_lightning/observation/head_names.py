@@ -1,4 +1,4 @@
-"""Names of heads: the key or the attribute under which the model returned the scores, else a number."""
+"""Names of heads: the key or the attribute under which the model returned the scores, else the submodule's name."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,10 +79,17 @@ def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> 
 
 
 def _name(head: ObservedHead) -> str:
-    return next(filter(None, map(name_of_keys, _returned(head.root))), f"head{head.position}")
+    return next(filter(None, _told(head.root)), f"head{head.position}")
 
 
-def _returned(root: Node) -> Iterator[tree.Keys]:
-    """Yield where module calls returned the scores, or what they are made from alone: the outermost call first."""
+def _told(root: Node) -> Iterator[str]:
+    """Yield names of the scores, or of what they are made from alone: as the outermost call returned it comes first."""
     for node in (root, *single_line(root)):
-        yield from (keys for _, keys in reversed(node.results))
+        for call, keys in reversed(node.results):
+            yield name_of_keys(keys) if keys else _last_word(call.name or "")
+
+
+def _last_word(module: str) -> str:
+    """Return the last part of a submodule's name; ``""`` if that is a number."""
+    last = module.rpartition(".")[2]
+    return "" if last.isdigit() else last

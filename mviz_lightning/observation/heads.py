@@ -147,7 +147,17 @@ def _selects(node: Node) -> bool:
     """Tell whether an operation selects a part of every row."""
     if name_at(node) not in SELECTIONS or not isinstance(node, Computed):
         return False
-    return not (node.name == "__getitem__" and isinstance(node.arguments[0][1], Node))
+    return _picked_rows(node) is None
+
+
+def _picked_rows(node: Node) -> Node | None:
+    """Return the mask or the indices with which an operation picks rows as they are; None if it does anything else."""
+    if not isinstance(node, Computed) or node.name != "__getitem__":
+        return None
+    source, index = node.arguments[0]
+    if isinstance(index, tuple) and index and math.prod(source.shape[1:]) == 1:
+        index = index[0]  # rows[known, 0] of one column is that column
+    return index if isinstance(index, Node) else None
 
 
 def _is_contrastive(event: Event) -> bool:
@@ -267,7 +277,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         int(bool(head.label.tags & union(modal))),
         int(not head.label.tags & record.others),
         -sum(bool(head.root.tags & tags) for tags in modal),
-        int(not head.metrics),
+        int(head.event.kind != "loss" or not head.metrics),  # a metric of what has no loss is a side task
         KINDS.index(head.event.kind),
         meeting_strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )
@@ -283,7 +293,6 @@ def row_picks(node: Node) -> set[Node]:
 def row_mask(links: Sequence[Link], place: int) -> Node | None:
     """Return the mask or the indices with which the step picks rows of a tensor; None if it picks none."""
     for link in links[:place]:
-        node = link.node
-        if isinstance(node, Computed) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):
-            return node.arguments[0][1]
+        if (picked := _picked_rows(link.node)) is not None:
+            return picked
     return None
