@@ -3,7 +3,6 @@
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mviz_lightning.batch import tree
 from mviz_lightning.engine.named_outputs import distinct, name_of_keys
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.heads import ObservedHead, single_line

@@ -1,7 +1,6 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -222,17 +221,6 @@ class SessionConfig:
             )
         for explainer in self.explainers:
             explainer.check(outputs)
-
-    def fitting(self, outputs: int) -> "SessionConfig":
-        """Return what is measured without the explainers that cannot explain a model with this number of outputs."""
-
-        def fits(explainer: Explainer) -> bool:
-            with suppress(ConfigurationError):
-                explainer.check(outputs)
-                return True
-            return False
-
-        return replace(self, explainers=list(filter(fits, self.explainers)))
 
     def affordable_groups(self, grouping: "Grouping") -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""

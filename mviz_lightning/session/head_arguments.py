@@ -31,7 +31,7 @@ KEYS = frozenset({
     *("dime", "importance", "cross_modal", "representation", "prediction", "errors", "ranking", "position_effects"),
     *("shares", "summary", "sound", "absence", "modality_gap", "alignment", "uniformity", "effective_rank"),
 })  # fmt: skip
-"""First parts of the keys that a monitor logs, with any explainers: names of heads do not change with ``explainers=``."""
+"""First parts of the keys that a monitor logs with any explainers: names of heads never change with ``explainers=``."""
 
 
 def split(**given: Any) -> dict[str, Any]:

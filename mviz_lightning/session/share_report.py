@@ -104,11 +104,9 @@ class ShareReport:
         if drawing is None:
             return []
         found = [(run.explainer, run.result) for run in self._runs if run.result is not None]
-        drawn: list[Record] = [
-            record
-            for explainer, result in found
-            for record in explainer.draw(result, drawing, drawing.labels.moment(""))
-        ]
+        when, drawn = drawing.labels.moment(""), list[Record]()
+        for explainer, result in found:
+            drawn += explainer.draw(result, drawing, when)
         for failure in drawing.pop_failures():
             raise failure
         drawn += subset_pictures(self.values, self.modalities, "")
