@@ -1,8 +1,8 @@
 """Watch a model of two sensors segment land below clouds, and see where it needs which sensor.
 
-Each example is an optical picture, partly below clouds, and a radar picture of the same place: radar sees through clouds,
-but fields and forests look alike to it. A `MultimodalMonitor` shows how much the predictions of all pixels owe to either
-sensor, and `PositionEffects` draws where: the radar below the clouds, the optical picture elsewhere.
+Each example is an optical picture, partly below clouds, and a radar picture of the same place: radar sees through
+clouds, but fields and forests look alike to it. A `MultimodalMonitor` shows how much the predictions of all pixels owe
+to either sensor, and `PositionEffects` draws where: the radar below the clouds, the optical picture elsewhere.
 
     python examples/segmentation.py                train, and draw the maps
     python examples/segmentation.py --no-clouds    the same without clouds: the radar is hardly needed

@@ -1,14 +1,18 @@
-"""Examples that a stream gives more than once: by a sampler with replacement, or because it starts over."""
+"""Examples, or entries of one modality, that occur more than once."""
 
 from collections.abc import Iterable, Sequence
 
-from mviz_lightning.batch.probe import fingerprint
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.probe import Probe, fingerprint
 from mviz_lightning.batch.reservoir import Example
+from mviz_lightning.batch.rows import kept_copy
 from mviz_lightning.batch.schema import BatchSchema
 
 
 def first_occurrences(schema: BatchSchema, rows: Sequence[Example], labels: Iterable[str]) -> list[int]:
-    """Return the indices of the examples that repeat no earlier one.
+    """Return the indices of the examples that repeat no earlier one, as a sampler with replacement makes them.
 
     An example repeats another if their modalities and labels are equal, and if a modality identifies examples: equal
     entries of it are only found in examples that are equal as a whole. Where no modality does, as in tables of a few
@@ -24,6 +28,17 @@ def first_occurrences(schema: BatchSchema, rows: Sequence[Example], labels: Iter
     first = {digest: index for index, digest in reversed(list(enumerate(whole)))}
     identified = any(len(set(_digests(rows, paths))) == len(first) for paths in schema.values.values())
     return sorted(first.values()) if identified else list(range(len(rows)))
+
+
+def copy_numbers(probe: Probe, name: str) -> Tensor:
+    """Return ``(N,)`` long: the same number for examples with equal entries of a modality."""
+    paths = probe.schema.values[name]
+    examples = [
+        fingerprint({path: kept_copy(probe.leaves[path], torch.tensor([place])) for path in paths})
+        for place in range(probe.size)
+    ]
+    known = {digest: number for number, digest in enumerate(dict.fromkeys(examples))}
+    return torch.tensor([known[digest] for digest in examples])
 
 
 def _digests(rows: Sequence[Example], paths: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.batch.outline import Place
 from mviz_lightning.batch.rows import example_count, take_examples, to_device
 from mviz_lightning.batch.template import moved
-from mviz_lightning.errors import ConfigurationError, message_of
+from mviz_lightning.errors import NotMeasurableError, message_of
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class BatchSchema:
 
     Attributes:
         modalities: Name -> modality, in the order in which they were declared.
-        owners: Path of every leaf -> position of the modality that it travels with. A leaf of no modality (labels, ids)
-            travels with the first modality.
+        owners: Path of every leaf -> position of the modality that it travels with; 0 for one of none (labels, ids).
         values: Name of a modality -> paths of its leaves, the values first.
         target: Path of the labels.
         readers: The nodes that hold leaves.
         derived: Nodes that are made from the numbers of rows of packed leaves.
         template: A batch without leaves: everything that does not depend on the examples.
+        whole: Of the schema of some modalities, that of all.
     """
 
     modalities: Mapping[str, Modality]
@@ -44,6 +44,7 @@ class BatchSchema:
     readers: tuple[NodeReader, ...]
     derived: tuple[Derived, ...]
     template: Any
+    whole: "BatchSchema | None" = None
 
     @classmethod
     def learn(cls, batch: Any, modalities: Mapping[str, Modality], target: str | None = None) -> "BatchSchema":
@@ -60,6 +61,14 @@ class BatchSchema:
         """
         found = learned(batch, modalities, target)
         return cls(modalities, found.owners, found.values, target, found.readers, found.derived, found.template)
+
+    def narrowed(self, names: Sequence[str]) -> "BatchSchema":
+        """Return the schema of some modalities; leaves of the others travel with the first of them, as labels do."""
+        whole = self.whole or self
+        places = {path: place for place, name in enumerate(names) for path in whole.values[name]}
+        owners = {path: places.get(path, 0) for path in whole.owners}
+        modalities, values = {n: whole.modalities[n] for n in names}, {n: whole.values[n] for n in names}
+        return replace(self, modalities=modalities, owners=owners, values=values, whole=whole)
 
     @cached_property
     def keys(self) -> Mapping[str, tree.Keys]:
@@ -142,19 +151,19 @@ class BatchSchema:
         """Return path -> leaf for a batch: a tensor, or a list with one entry per example.
 
         Raises:
-            ConfigurationError: The batch lacks one of them.
+            NotMeasurableError: The batch lacks one of them.
         """
         try:
             found = {path: leaf for reader in self.readers for path, leaf in reader.read(batch).items()}
         except (KeyError, IndexError) as error:
-            raise ConfigurationError(
+            raise NotMeasurableError(
                 f"a batch has no leaf {message_of(error)}, but the first one had; leaves of this batch: "
                 f"{describe_leaves(batch)}. "
                 "Give all batches of the validation loader the same leaves."
             ) from None
         for path, leaf in found.items():
             if leaf is None:
-                raise ConfigurationError(
+                raise NotMeasurableError(
                     f"a batch holds None at the leaf {path!r}; allowed are leaves of the kind of the first batch's. "
                     "Leave batches without a modality out of the validation loader."
                 )

@@ -14,7 +14,7 @@ from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.acting import Acting
 from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, Hook
-from mviz_lightning.collapse.rule import Verdict
+from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.errors import ConfigurationError, plain_argument
 from mviz_lightning.session.history import History

@@ -8,13 +8,12 @@ from lightning.pytorch import LightningModule, Trainer
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer_facts
-from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded, is_misconfigured
 from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import (
-    ConfigurationError,
     at_least,
     not_negative,
     renamed_attributes,
@@ -96,8 +95,8 @@ class MultimodalMonitor(Remembering):
             resumes from a checkpoint without them draws them again.
         seed: Seed of all random draws of the monitor.
         name: Prefix of the logged keys, and name of the folder of files.
-        on_error: What an error after the start of the training costs: ``"warn"`` the result that failed, with a
-            warning; ``"raise"`` the training.
+        on_error: What an error costs. ``"warn"``: the result that failed, or the monitor where the model cannot be
+            measured, with a warning. ``"raise"``: the training. Wrong arguments always end it before it begins.
         measures: Measures of other papers that are logged beside the shares: ``"shapley"``, ``"intershap"``,
             ``"mm_shap"``. For two modalities the first two take no further rows. By default none.
         on_disagreement: What is done where the monitor's outputs of a few validation examples are not those that your
@@ -121,7 +120,7 @@ class MultimodalMonitor(Remembering):
 
     Raises:
         ConfigurationError: An argument has a value that it cannot have. What depends on the model and the data is
-            checked in Lightning's sanity check, which raises it too.
+            checked in Lightning's sanity check, which raises it too where an argument or a line to paste mends it.
 
     Example:
         >>> monitor = MultimodalMonitor({"image": "pixel_values", "text": ["input_ids", "attention_mask"]})
@@ -226,7 +225,7 @@ class MultimodalMonitor(Remembering):
             self._begin(trainer, pl_module)
             self._run.attach(trainer, self._max_overhead)
         except Exception as error:
-            reason = self._error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
+            reason = self._error_policy.absorb(error, fatal=is_misconfigured(error))
             self._run.disable(reason)
             self._error_policy.warn(f"the monitor is off, since it could not be set up. {reason}")
 

@@ -13,7 +13,7 @@ from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget
-from mviz_lightning.collapse.rule import state_names
+from mviz_lightning.collapse.rule import state_name
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.patterns import pattern_table
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
@@ -158,8 +158,9 @@ class TrainerRun:
 
     def _named_keys(self) -> list[str]:
         """Return the names of all values of a run, as far as they are known."""
-        states = [] if self.alarm is None else state_names(self.history.modalities)
-        return [*self.session.keys, *(of_head(head, name) for head in ("", *self.session.heads) for name in states)]
+        sessions = {} if self.alarm is None else {"": self.session, **self.session.heads}
+        judged = [(head, name) for head, one in sessions.items() for name in one.config.modalities]
+        return [*self.session.keys, *(of_head(head, state_name(name)) for head, name in judged)]
 
     def measure(self, trainer: Trainer) -> None:
         """Measure the model if that is due and did not happen at this validation yet."""

@@ -15,8 +15,10 @@ from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
 from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.collapse.messages import NEVER_LEARNED, WITHOUT_LABELS, WITHOUT_SCALE, alert, headline
-from mviz_lightning.collapse.rule import CollapseRule, Verdict, state_names
+from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.collapse.towers import rule_for
+from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
@@ -168,11 +170,8 @@ class UnimodalCollapse(ActingAlarm):
         for head, (found, _) in judged.items():
             self.verdicts |= {of_head(head, name): one for name, one in found.items()}
         self._changed = self._changes(judged, row, history)
-        states = {
-            of_head(head, state): float(one.state)
-            for head, (found, _) in judged.items()
-            for state, one in zip(state_names(history.modalities), found.values(), strict=True)
-        }
+        named = ((head, name, one) for head, (found, _) in judged.items() for name, one in found.items())
+        states = {of_head(head, state_name(name)): float(one.state) for head, name, one in named}
         if fits:
             self._find_encoders(self.verdicts, history, session, guard)
             for head, (_, reference) in judged.items():
@@ -238,8 +237,8 @@ class UnimodalCollapse(ActingAlarm):
     ) -> dict[str, Verdict]:
         """Judge by the whole training; outside the fit by this run alone."""
         if runs[-1].phase == "fit":
-            return self.rule.judge(runs, reference, modalities)
-        found = replace(self.rule, patience=1).judge(runs, reference, modalities)
+            return rule_for(runs[-1], self.rule).judge(runs, reference, modalities)
+        found = rule_for(runs[-1], replace(self.rule, patience=1)).judge(runs, reference, modalities)
         return {name: replace(verdict, since=None) for name, verdict in found.items()}
 
     def _changes(

@@ -2,7 +2,8 @@
 
 import math
 
-from mviz_lightning.collapse.rule import Verdict
+from mviz_lightning.collapse.towers import reads_retrieval, tower_evidence, tower_headline, tower_remedies
+from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Alert, State, of_head
 
@@ -62,6 +63,8 @@ def _advice(verdict: Verdict) -> list[str]:
     if verdict.state is State.REDUNDANT:
         ending = "s" * (len(verdict.rest) == 1)
         return [line.format(name=name, rest=rest, s=ending) for line in TOLD_BY_OTHERS]
+    if _is_tower(verdict) and verdict.state is not State.USED:
+        return tower_remedies(name, verdict.rest)
     if verdict.state is State.UNUSED:
         return [f"That is as it should be if {name} has nothing to add; otherwise name it in expected=."]
     if verdict.state is State.USED:
@@ -80,6 +83,8 @@ def headline(verdict: Verdict) -> str:
     since = "" if verdict.since is None else f" since epoch {verdict.since.epoch} (step {verdict.since.step})"
     if verdict.state is State.USED:
         return f"{verdict.subject}: used{since}"
+    if _is_tower(verdict):
+        return f"{verdict.modality}: {verdict.state.name.lower()}{since}; {tower_headline(verdict)}"
     relied = "has hardly relied on it so far" if verdict.from_start else "no longer relies on it"
     relied = relied if since else "hardly relies on it"
     told = {
@@ -94,16 +99,15 @@ def evidence(verdict: Verdict) -> list[str]:
     """Return the evidence for a verdict, one line each; nothing where no check could be judged."""
     if verdict.row is None:
         return []
+    if _is_tower(verdict):
+        return [*_lost(verdict), *tower_evidence(verdict.row, verdict.modality, verdict.rest)]
     values, key = verdict.row.values, f"total/{verdict.modality}"
     low, high = (values.get(bound_name(key, side), math.nan) for side in ("low", "high"))
     flips = values.get(f"flips/{verdict.modality}")
     bounds = "" if math.isnan(low + high) else f" (95 %: {low:.1%} to {high:.1%})"
     decided = "" if flips is None else f", and {flips:.1%} of the predictions that swapping everything changes"
     lines = [f"swapping it changes {values[key]:.1%} of the outputs' variance{bounds}{decided}"]
-    if verdict.drop is not None:
-        swapped = values["score"] - values[f"perceptual/{verdict.modality}"]
-        lost = f"{verdict.drop:.1%} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
-        lines.append(f"the score is {values['score']:.3f}, and {swapped:.3f} when it is swapped: {lost}")
+    lines += _lost(verdict)
     single = verdict.row.evidence.get(f"single/{verdict.modality}")
     if single is not None:
         output = verdict.row.evidence.get(f"single_output/{verdict.modality}", math.nan)
@@ -111,6 +115,21 @@ def evidence(verdict: Verdict) -> list[str]:
     if verdict.rose_from is not None:
         lines.append(f"its total rose from {verdict.rose_from:.1%} to {values[key]:.1%} since the check before")
     return [*lines, *_proof(verdict), *_gain(verdict)]
+
+
+def _is_tower(verdict: Verdict) -> bool:
+    """Return whether the modality is one of two whose pairs are scored."""
+    return verdict.row is not None and reads_retrieval(verdict.row)
+
+
+def _lost(verdict: Verdict) -> list[str]:
+    """Return what the score loses when the modality is swapped; nothing where that is not known."""
+    if verdict.drop is None or verdict.row is None:
+        return []
+    values = verdict.row.values
+    swapped = values["score"] - values[f"perceptual/{verdict.modality}"]
+    lost = f"{verdict.drop:.1%} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
+    return [f"the score is {values['score']:.3f}, and {swapped:.3f} when it is swapped: {lost}"]
 
 
 def _gain(verdict: Verdict) -> list[str]:

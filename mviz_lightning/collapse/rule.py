@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from mviz_lightning.collapse.beyond_others_proof import SURE, BeyondOthersProof
 from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.collapse.verdict import Spells, drop_of, learned_skill
+from mviz_lightning.collapse.verdict import Verdict as Verdict  # noqa: PLC0414 - the name that users know
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import RunRecord, State
 
@@ -19,46 +20,6 @@ SAME = 0.95
 
 LOOSE = 2
 """Factor on ``max_total`` below which a modality that changes few decisions still counts as silent."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """State of one modality after the latest check, with the evidence.
-
-    Attributes:
-        modality: Name of the modality.
-        state: Used, unused, collapsed, or redundant.
-        since: First check of the state; None where every check found the modality used.
-        row: The latest check that could be judged; None before there is one.
-        rest: Names of the other modalities.
-        skill: Skill of the model at that check, 0 at chance and 1 at perfection, on all fixed examples where it was
-            measured; None without labels or scale.
-        drop: Skill lost at that check when the modality is swapped; None without labels or scale.
-        alone: Proof from its raw inputs; None where it was not fitted or could not be.
-        from_start: Whether no check found the modality used.
-        beyond: Proof of what its raw inputs add to those of the others; None where it was not fitted or could not be.
-        rose_from: Total effect at the check before, where the modality would be collapsed if its total did not rise:
-            it is not yet learned. None otherwise.
-        head: The further head that was judged; ``""`` for the main one.
-    """
-
-    modality: str
-    state: State = State.USED
-    since: RunRecord | None = None
-    row: RunRecord | None = None
-    rest: Sequence[str] = ()
-    skill: float | None = None
-    drop: float | None = None
-    alone: RawInputProof | None = None
-    from_start: bool = False
-    beyond: BeyondOthersProof | None = None
-    rose_from: float | None = None
-    head: str = ""
-
-    @property
-    def subject(self) -> str:
-        """What was judged, in words: the modality, and the further head."""
-        return f"{self.modality} (head {self.head})" if self.head else self.modality
 
 
 @dataclass(frozen=True)
@@ -142,27 +103,16 @@ class CollapseRule:
         self, name: str, rows: Sequence[RunRecord], score_reference: ScoreReference, modalities: Sequence[str]
     ) -> Verdict:
         limit = self.max_total * 2 / len(modalities)
-        silent_at = [self._silent(row, name, score_reference, limit) for row in rows]
-        marked = groupby(zip(silent_at, rows, strict=True), lambda pair: pair[0])
-        runs = [(silent, [row for _, row in run]) for silent, run in marked]
-        spells = [place for place, (silent, run) in enumerate(runs) if silent and len(run) >= self.patience]
-        unused = bool(spells) and spells[-1] == len(runs) - 1
-        verdict = Verdict(
-            modality=name,
-            # The first check of the last silent spell, or of the checks that ended it.
-            since=runs[spells[-1] + (not unused)][1][0] if spells else None,
-            row=rows[-1] if rows else None,
-            rest=[other for other in modalities if other != name],
-            skill=learned_skill(rows[-1], score_reference)[0] if rows else None,
-            drop=drop_of(rows[-1], name, score_reference) if rows else None,
+        spells = Spells.of(rows, [self._silent(row, name, score_reference, limit) for row in rows], self.patience)
+        verdict = replace(
+            spells.verdict(name, rows, score_reference, modalities),
             alone=(score_reference.alone or {}).get(name),
             beyond=(score_reference.beyond or {}).get(name),
-            from_start=all(silent for silent, _ in runs),
         )
-        if not unused:
+        if not spells.silent:
             return verdict
         state = self._state(name, verdict.alone, verdict.beyond)
-        if state is State.COLLAPSED and self._rises(rows, len(runs[-1][1]), name, score_reference, limit):
+        if state is State.COLLAPSED and self._rises(rows, spells.silent, name, score_reference, limit):
             return replace(verdict, state=State.UNUSED, rose_from=rows[-2].values[f"total/{name}"])
         return replace(verdict, state=state)
 
@@ -256,32 +206,6 @@ def _decides(row: RunRecord) -> bool:
     )
 
 
-def learned_skill(row: RunRecord, score_reference: ScoreReference) -> tuple[float | None, float]:
-    """Return the skill on all fixed examples with its standard error; on the recombined ones, without, where unknown.
-
-    The error is infinite where it is unknown; the skill is None without labels or scale. In a regression it is infinite
-    too: R2 without noise rises from 0 long before the model has learned a modality, and its error is next to 0.
-    """
-    if "skill" in row.evidence:
-        decides = "decides" in row.evidence  # a regression has no decisions
-        return row.evidence["skill"], row.evidence.get("skill_error", math.inf) if decides else math.inf
-    return skill_of(row, score_reference), math.inf
-
-
-def skill_of(row: RunRecord, score_reference: ScoreReference) -> float | None:
-    """Return where a run's score lies between chance (0) and perfection (1); None without labels or scale."""
-    return score_reference.skill(row.values["score"]) if "score" in row.values else None
-
-
-def drop_of(row: RunRecord, name: str, score_reference: ScoreReference) -> float | None:
-    """Return the skill that is lost when a modality is swapped; None without labels or scale."""
-    skill, lost = skill_of(row, score_reference), row.values.get(f"perceptual/{name}")
-    if skill is None or lost is None:
-        return None
-    swapped = score_reference.skill(row.values["score"] - lost)
-    return None if swapped is None else skill - swapped
-
-
-def state_names(modalities: Sequence[str]) -> list[str]:
-    """Return the names under which the states are logged."""
-    return [f"collapse/{name}" for name in modalities]
+def state_name(modality: str) -> str:
+    """Return the name under which the state of a modality is logged."""
+    return f"collapse/{modality}"

@@ -254,9 +254,9 @@ class Evaluator(InChunks, InDraws):
         """Search anew for what can be replayed."""
         self._plan, self._planned_for = None, None
 
-    def stop_reuse(self) -> None:
-        """Evaluate every row plainly from now on."""
-        self.reuse = False
+    def average_unshared(self, draws: int) -> None:
+        """Average over draws of noise that the rows do not share, from now on; encodings would hold other noise."""
+        self.draws, self.reuse = draws, False
 
     def give_up(self, plan: Plan | None, error: Exception) -> None:
         """Evaluate every row plainly from now on, and warn with the reason."""

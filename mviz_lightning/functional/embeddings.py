@@ -27,7 +27,8 @@ def modality_gap(first: Tensor, second: Tensor) -> Tensor:
         >>> modality_gap(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]))
         tensor(1.4142, dtype=torch.float64)
     """
-    return (unit(first).mean(0) - unit(second).mean(0)).norm()
+    distance: Tensor = torch.linalg.vector_norm(unit(first).mean(0) - unit(second).mean(0))
+    return distance
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:

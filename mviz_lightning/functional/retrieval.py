@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.functional.jackknife import jackknife
+from mviz_lightning.functional.rounding import ROUNDED
+
+HALF = 16
+"""Bits of a half-precision number."""
 
 
 class Retrieval(NamedTuple):
@@ -65,12 +69,13 @@ def group_retrieval(scores: Tensor, right: Tensor) -> Retrieval:
 
 def retrieval_statistics(scores: Tensor, right: Tensor) -> Tensor:
     """Return ``(G, 8)`` float64: means over each group, of which :func:`retrieval_of` makes the values."""
+    equal = rounding_of_scores(scores)
     scores = scores.double()
     additive = scores.mean(2, keepdim=True) + scores.mean(1, keepdim=True) - scores.mean((1, 2), keepdim=True)
-    by_rows, by_columns = answers(scores), answers(scores.mT)
+    by_rows, by_columns = answers(scores, equal), answers(scores.mT, equal)
     accuracy, additive_accuracy = (
         (_hits(first, right) + _hits(second, right.mT)) / 2
-        for first, second in ((by_rows, by_columns), (answers(additive), answers(additive.mT)))
+        for first, second in ((by_rows, by_columns), (answers(additive, equal), answers(additive.mT, equal)))
     )
     owed = right.double() / right.sum(2, keepdim=True)
     chance = right.double().mean((1, 2))
@@ -92,10 +97,25 @@ def retrieval_of(statistics: Tensor) -> Retrieval:
     return Retrieval(score, additive, gap.value[0], gap.low[0], gap.high[0], torch.stack(lost), flips, chance, error)
 
 
-def answers(scores: Tensor) -> Tensor:
-    """Return ``(..., g, g)`` float64: the answer to each row, 1 at its highest score, shared where several are."""
-    highest = scores == scores.amax(-1, keepdim=True)
+def answers(scores: Tensor, equal: Tensor) -> Tensor:
+    """Return ``(G, g, g)`` float64: the answer to each row, 1 at its highest score, shared where several are.
+
+    Args:
+        scores: ``(G, g, g)``.
+        equal: ``(G, 1, 1)`` difference up to which two scores are equal.
+    """
+    highest = scores >= scores.amax(-1, keepdim=True) - equal
     return highest / highest.sum(-1, keepdim=True).double()
+
+
+def rounding_of_scores(scores: Tensor) -> Tensor:
+    """Return ``(G, 1, 1)`` float64: the difference of scores that may be the order in which a processor adds up.
+
+    Scores of 16 bits are equal where they are so to the last bit: they were rounded after they were added up.
+    """
+    precision = torch.finfo(scores.dtype)
+    size = scores.double().abs().amax((1, 2), keepdim=True) if len(scores) else scores.double()[:, :1, :1]
+    return size * (ROUNDED * precision.eps if precision.bits > HALF else 0.0)
 
 
 def right_pairs(first: Tensor, second: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Where a step gives scores away: calls of losses, updates of metrics, and operations in which scores meet labels."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -84,7 +85,8 @@ class Event:
     """One place in which the step gives scores away.
 
     Attributes:
-        kind: ``"loss"``, ``"metric"``, or ``"meeting"`` of scores and labels in any other operation.
+        kind: ``"loss"``, ``"metric"``, ``"pair"`` where scores of all pairs of two modalities are computed, ``"tower"``
+            of the embeddings of one of them, or ``"meeting"`` of scores and labels in any other operation.
         name: Name of the function, of the metric's class, or of the operation.
         ordinal: Its place among the step's events of the same kind and name.
         scores: The argument that holds the scores, and the tensors that it was made from by views and the like.
@@ -95,7 +97,7 @@ class Event:
         views: How its rows may belong to examples, where each example has several with one target; else empty.
     """
 
-    kind: Literal["loss", "metric", "meeting"]
+    kind: Literal["loss", "metric", "pair", "tower", "meeting"]
     name: str
     ordinal: int
     scores: tuple[Link, ...]
@@ -189,3 +191,42 @@ def passed(takes: Takes) -> set[str]:
     if takes == "probabilities":
         return VIEWS | SELECTIONS | PROBABILITIES | (SMOOTHING - {"add"})
     return VIEWS | SELECTIONS | PROBABILITIES | {LOGARITHM}
+
+
+def until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
+    """Return how many links back the whole tensor is, as long as it has a row for each example.
+
+    Rows that a mask picks are no selection: the whole tensor has all rows.
+    """
+    reached = [0]
+    for before, link in enumerate(links[:-1]):
+        if _selects(link.node) or (not decisions and name_at(link.node) in DECISIONS):
+            break
+        reached.append(before + 1)
+    stacked = any(link.readings for link in links)  # then a row of each example alone is of something else
+    by_example = [
+        place for place in reached if links[place].rows is not None and bool(links[place].readings) == stacked
+    ]
+    return (by_example or reached)[-1]
+
+
+def first_by_example(links: Sequence[Link]) -> int:
+    """Return how many links back the target has one entry for each example."""
+    return next((place for place, link in enumerate(links) if link.rows is not None), until_selection(links))
+
+
+def _selects(node: Node) -> bool:
+    """Tell whether an operation selects a part of every row."""
+    if name_at(node) not in SELECTIONS or not isinstance(node, Computed):
+        return False
+    return picked_rows(node) is None
+
+
+def picked_rows(node: Node) -> Node | None:
+    """Return the mask or the indices with which an operation picks rows as they are; None if it does anything else."""
+    if not isinstance(node, Computed) or node.name != "__getitem__":
+        return None
+    source, index = node.arguments[0]
+    if isinstance(index, tuple) and index and math.prod(source.shape[1:]) == 1:
+        index = index[0]  # rows[known, 0] of one column is that column
+    return index if isinstance(index, Node) else None

@@ -78,6 +78,8 @@ def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> 
 
 
 def _name(head: ObservedHead) -> str:
+    if head.pair is not None:
+        return "_".join(head.pair.modalities)
     return next(filter(None, _told(head.root)), f"head{head.position}")
 
 

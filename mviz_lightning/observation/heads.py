@@ -10,14 +10,24 @@ from torchmetrics import Metric
 from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.functional import Task
-from mviz_lightning.observation.events import DECISIONS, LOGARITHM, PROBABILITIES, SELECTIONS, Event, Link, name_at
+from mviz_lightning.observation.events import (
+    DECISIONS,
+    LOGARITHM,
+    PROBABILITIES,
+    Event,
+    Link,
+    first_by_example,
+    name_at,
+    until_selection,
+)
 from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_strength
+from mviz_lightning.observation.pairs import COSINES, PairProduct, product_of
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import is_numbering, task_of
 from mviz_lightning.observation.views import Views
 
-KINDS = ("loss", "metric", "meeting")
+KINDS = ("loss", "metric", "pair", "meeting")
 """Kinds of events, the surest first."""
 
 
@@ -31,6 +41,7 @@ class ObservedHead:
         target: Which of its target's links holds the target.
         task: What the scores stand for; None where the event does not tell.
         contrastive: Whether the scores are those of all pairs of two modalities.
+        pair: The product of two towers whose scores these are; None for any other head.
         metrics: The user's metrics that get these scores.
         position: Place among the heads, in the order in which the step used them.
     """
@@ -40,6 +51,7 @@ class ObservedHead:
     target: int
     task: Task | None = None
     contrastive: bool = False
+    pair: PairProduct | None = None
     metrics: tuple[Metric, ...] = ()
     position: int = 0
 
@@ -51,17 +63,22 @@ class ObservedHead:
     @property
     def rows(self) -> Tensor | None:
         """``(R, C)`` or ``(R,)`` scores of the observed rows; None if there is no row of scores for each example."""
-        return self.event.scores[self.scores].rows
+        rows = self.event.scores[self.scores].rows
+        return None if rows is None else self.nearer(rows)
+
+    def nearer(self, scores: Tensor) -> Tensor:
+        """Return scores that are larger where a pair is nearer; those of no pairs as they are."""
+        return scores if self.pair is None or self.pair.sign > 0 else -scores
 
     @property
     def label(self) -> Node:
-        """Where the target comes from."""
-        return self.event.target[self.target].node
+        """Where the target comes from; nowhere if there is none."""
+        return self.event.target[self.target].node if self.event.target else Node()
 
     @property
     def labels(self) -> Tensor | None:
         """Target of the observed rows; None if it has no row for each example."""
-        return self.event.target[self.target].rows
+        return self.event.target[self.target].rows if self.event.target else None
 
     @property
     def axes(self) -> PositionAxes | None:
@@ -92,15 +109,47 @@ class ObservedHead:
 def heads_of(record: StepRecord) -> list[ObservedHead]:
     """Return the heads with a target, in the order of the step.
 
-    Losses come first, then metrics; meetings count only where neither has a label of no modality.
+    Losses come first, then metrics, then scores of all pairs, which need no labels; meetings count only where no loss
+    and no metric has a label of no modality, and beside pairs only where they are sure.
     """
     found: list[ObservedHead] = []
     for kind in KINDS:
         if kind == "meeting" and any(head.label.tags & record.others for head in found):
             break
         for head in _merged([_head(event) for event in record.events if event.kind == kind and _labelled(event)]):
-            found = _joined(found, head)
+            if kind != "meeting" or not is_doubtful(head) or not any(other.pair for other in found):
+                found = _joined(found, head)
+        found = with_pairs(found, record) if kind == "pair" else found
     return [replace(head, position=place) for place, head in enumerate(found)]
+
+
+def with_pairs(found: Sequence[ObservedHead], record: StepRecord) -> list[ObservedHead]:
+    """Tell heads which product of two towers they are, and add the products that no loss function is given.
+
+    Two heads of the same embeddings are one: a loss of both directions, or with two scales.
+    """
+    kept: list[ObservedHead] = []
+    for head in [*(_told(head, record) for head in found), *_products(record)]:
+        twin = head.pair is not None and any(head.pair.is_of(other.pair) for other in kept if other.pair is not None)
+        supposed = head.event.name == COSINES and kept
+        if not twin and not supposed:
+            kept.append(head)
+    return kept
+
+
+def _told(head: ObservedHead, record: StepRecord) -> ObservedHead:
+    return replace(head, pair=product_of(head.root, record)) if head.contrastive else head
+
+
+def _products(record: StepRecord) -> Iterable[ObservedHead]:
+    """Return a head for each two towers whose product the step computes: the latest scores that are made from it."""
+    latest: dict[frozenset[int], ObservedHead] = {}
+    for event in (event for event in record.events if event.kind == "pair"):
+        head = ObservedHead(event, until_selection(event.scores), 0, task="regression", contrastive=True)
+        head = _told(head, record)
+        if head.rows is not None and head.pair is not None:
+            latest[frozenset(map(id, head.pair.towers))] = head
+    return latest.values()
 
 
 def _labelled(event: Event) -> bool:
@@ -115,49 +164,10 @@ def _labelled(event: Event) -> bool:
 
 def _head(event: Event) -> ObservedHead:
     contrastive = _is_contrastive(event)
-    scores = _until_selection(event.scores, decisions=event.takes == "anything")
-    head = ObservedHead(event, scores, _first_by_example(event.target), contrastive=contrastive)
+    scores = until_selection(event.scores, decisions=event.takes == "anything")
+    head = ObservedHead(event, scores, first_by_example(event.target), contrastive=contrastive)
     metrics = () if event.metric is None else (event.metric,)
     return replace(head, task="regression" if contrastive else task_of(event, head.rows, head.labels), metrics=metrics)
-
-
-def _until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
-    """Return how many links back the whole tensor is, as long as it has a row for each example.
-
-    Rows that a mask picks are no selection: the whole tensor has all rows.
-    """
-    reached = [0]
-    for before, link in enumerate(links[:-1]):
-        if _selects(link.node) or (not decisions and name_at(link.node) in DECISIONS):
-            break
-        reached.append(before + 1)
-    stacked = any(link.readings for link in links)  # then a row of each example alone is of something else
-    by_example = [
-        place for place in reached if links[place].rows is not None and bool(links[place].readings) == stacked
-    ]
-    return (by_example or reached)[-1]
-
-
-def _first_by_example(links: Sequence[Link]) -> int:
-    """Return how many links back the target has one entry for each example."""
-    return next((place for place, link in enumerate(links) if link.rows is not None), _until_selection(links))
-
-
-def _selects(node: Node) -> bool:
-    """Tell whether an operation selects a part of every row."""
-    if name_at(node) not in SELECTIONS or not isinstance(node, Computed):
-        return False
-    return _picked_rows(node) is None
-
-
-def _picked_rows(node: Node) -> Node | None:
-    """Return the mask or the indices with which an operation picks rows as they are; None if it does anything else."""
-    if not isinstance(node, Computed) or node.name != "__getitem__":
-        return None
-    source, index = node.arguments[0]
-    if isinstance(index, tuple) and index and math.prod(source.shape[1:]) == 1:
-        index = index[0]  # rows[known, 0] of one column is that column
-    return index if isinstance(index, Node) else None
 
 
 def _is_contrastive(event: Event) -> bool:
@@ -281,18 +291,3 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         KINDS.index(head.event.kind),
         meeting_strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )
-
-
-def row_picks(node: Node) -> set[Node]:
-    """Return the masks and the indices with which rows of leaves were picked or sorted on the way to a tensor."""
-    picked = (one for one in ancestors(node) if isinstance(one, Computed) and one.name == "__getitem__")
-    found = [(one.arguments[0][0], one.arguments[0][1]) for one in picked]
-    return {index for source, index in found if isinstance(source, Leaf) and isinstance(index, Node)}
-
-
-def row_mask(links: Sequence[Link], place: int) -> Node | None:
-    """Return the mask or the indices with which the step picks rows of a tensor; None if it picks none."""
-    for link in links[:place]:
-        if (picked := _picked_rows(link.node)) is not None:
-            return picked
-    return None

@@ -10,14 +10,18 @@ from torch import Tensor
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import distributions, labelled, whole, within_unit
 from mviz_lightning.observation.events import DECISIONS, PROBABILITIES
-from mviz_lightning.observation.heads import ObservedHead, row_picks
+from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
+from mviz_lightning.observation.row_picks import row_picks
 from mviz_lightning.observation.spelling import NotSpellableError, Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import task_of
 
 SUMMARIES = PROBABILITIES | DECISIONS | {"amax", "amin", "min", "mean", "sum", "std", "var"}
 """Operations whose results are less of the scores than their operand."""
+
+OFFERED = "\n    "
+"""What stands before a line to paste."""
 
 WRITE = ". Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns them."
 
@@ -38,7 +42,7 @@ def offer(head: ObservedHead, record: StepRecord, then: str = "") -> str:
     if not code:
         return WRITE
     said = [f"predict=lambda module, batch: {code}{then}", *_told_of_labels(head, record)]
-    return f":\n    {', '.join(said)}"
+    return f":{OFFERED}{', '.join(said)}"
 
 
 def offered_rows(record: StepRecord) -> str:

@@ -1,35 +1,207 @@
-"""Losses of all pairs that call no loss function: every pair is a yes or a no, as SigLIP has it (Zhai et al. 2023)."""
+"""Products of two towers: scores of the first modality of every example against the second of every example.
 
+They are found by where tensors come from, whatever loss follows: two operands that each depend on one modality alone,
+with a row for each example (CLIP, SigLIP, InfoNCE by hand), or a loss of the embeddings of both (a triplet, a cosine).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.nn import functional
 
-PRODUCTS = {"mul", "multiply", "__mul__", "__rmul__"}
-"""Operations that give each pair's score its sign."""
+from mviz_lightning.observation.events import VIEWS, name_at
+from mviz_lightning.observation.operators import pure
+from mviz_lightning.observation.provenance import Computed, Node
+from mviz_lightning.observation.step_record import StepRecord
+
+COSINES = "cosines"
+"""Name of the similarities of all pairs that a step did not compute, whose loss is of matching embeddings alone."""
+
+ROWS_BY_ROWS = {"linear", "inner", "cdist", COSINES}
+"""Operations that combine every row of one operand with every row of the other."""
+
+ROWS_BY_COLUMNS = {"matmul", "mm", "addmm"}
+"""Operations that combine every row of one operand with every column of the other."""
+
+TRANSPOSES = {"T", "mT", "t", "transpose", "swapaxes", "permute", "movedim"}
+"""Views that exchange rows and columns of a matrix."""
+
+DISTANCES = {"cdist", "sub", "rsub", "pairwise_distance"}
+"""Products that are large where two embeddings are far apart."""
+
+SCALINGS = {"add", "radd", "sub", "mul", "rmul", "div", "truediv", "multiply", "divide", "true_divide"}
+"""Operations with one number that keep the order of scores."""
+
+REVERSALS = {"neg", "rsub", "negative"}
+"""Operations that reverse the order of scores."""
+
+REDUCTIONS = {"sum", "mean", "norm", "amax", "max", "square", "pow", "linalg_vector_norm", "vector_norm"}
+"""Operations between a product and its scores: of the entries of two embeddings, or of their tokens."""
+
+COMPARISONS = {
+    functional.cosine_similarity,
+    functional.pairwise_distance,
+    functional.cosine_embedding_loss,
+    functional.triplet_margin_loss,
+    functional.triplet_margin_with_distance_loss,
+    functional.mse_loss,
+}
+"""Losses and distances of embeddings that belong together."""
 
 
-def scores_of_pairs(name: str, args: Any, count: int) -> tuple[Tensor, Tensor] | None:
-    """Return ``(B, B)`` scores and ``(B,)`` numbers of the own partners if an operation signs the scores of all pairs.
+@dataclass(frozen=True)
+class PairProduct:
+    """Scores of all pairs of two modalities.
 
-    Args:
-        name: Name of the operation.
-        args: Its arguments.
-        count: Number of examples, B.
+    Attributes:
+        node: The product of their embeddings.
+        modalities: Names of the two modalities, in declared order.
+        operands: What the product is given, in the order of the modalities.
+        sign: 1 where larger scores are nearer, -1 where they are farther apart.
     """
-    if name not in PRODUCTS or len(args) != 2 or count < 2:
+
+    node: Computed
+    modalities: tuple[str, str]
+    operands: tuple[Node, Node]
+    sign: int
+
+    @property
+    def towers(self) -> tuple[Node, Node]:
+        """The embeddings: the operands before views and scales."""
+        return _origin(self.operands[0]), _origin(self.operands[1])
+
+    @property
+    def embeddings(self) -> tuple[Node, Node] | None:
+        """The embeddings of both modalities; None where they are not one vector for each example."""
+        rows = self.node.shape[0]
+        vectors = all(len(tower.shape) == 2 and tower.shape[0] == rows for tower in self.towers)
+        return self.towers if vectors else None
+
+    def is_of(self, other: "PairProduct") -> bool:
+        """Tell whether both are products of the same embeddings."""
+        return {id(tower) for tower in self.towers} == {id(tower) for tower in other.towers}
+
+
+def product_of(node: Node, record: StepRecord) -> PairProduct | None:
+    """Return the product of two towers whose scores, scaled or moved, a tensor is; None if it is anything else."""
+    if len(node.shape) < 2 or node.shape[:2] != (record.count,) * 2 or record.count < 2 or node.tags & record.others:
         return None
-    if not all(isinstance(one, Tensor) and one.shape == (count, count) for one in args):
-        return None
-    for signs, scores in (args, args[::-1]):
-        if _are_signs(signs):
-            return scores, signs.argmax(1)
+    sign = 1
+    while isinstance(node, Computed):
+        operands = [one for one in node.inputs if one.tags]
+        if len(operands) == 2:
+            return _crossed(node, operands, sign, record)
+        if len(operands) != 1 or not _keeps_pairs(node, operands[0]):
+            return None
+        sign, node = sign * _direction(node), operands[0]
     return None
 
 
-def _are_signs(values: Tensor) -> bool:
-    """Tell whether a matrix is 1 on the diagonal and -1 elsewhere."""
-    if type(values) is not Tensor or values.layout != torch.strided or values.is_meta:
+def _crossed(node: Computed, operands: list[Node], sign: int, record: StepRecord) -> PairProduct | None:
+    """Return the product that an operation computes; None if its operands are not two towers."""
+    if not are_towers(operands, record) or not _crosses(node, operands, record.count):
+        return None
+    sign *= -1 if pure(node.name) in DISTANCES else 1
+    first, second = sorted(operands, key=lambda one: record.schema.names.index(str(_modality_of(one, record))))
+    names = str(_modality_of(first, record)), str(_modality_of(second, record))
+    return PairProduct(node, names, (first, second), sign)
+
+
+def are_towers(operands: Sequence[Node], record: StepRecord) -> bool:
+    """Tell whether two tensors depend on one modality each, not on the same one."""
+    names = [_modality_of(one, record) for one in operands]
+    return None not in names and names[0] != names[1]
+
+
+def _modality_of(node: Node, record: StepRecord) -> str | None:
+    """Return the one modality that a learned tensor depends on; None if it depends on others, or on other leaves."""
+    if not node.learned or node.tags & record.others:
+        return None
+    found = [name for name, tags in record.modalities.items() if node.tags & tags]
+    return found[0] if len(found) == 1 else None
+
+
+def _crosses(node: Computed, operands: list[Node], count: int) -> bool:
+    """Tell whether an operation combines every row of one operand with every row of the other."""
+    if node.shape[:2] != (count, count):
         return False
-    with torch.no_grad():
-        return bool((values == 2 * torch.eye(len(values), device=values.device) - 1).all())
+    if pure(node.name) == "einsum":
+        return _einsum_crosses(str(node.arguments[0][0]))
+    if pure(node.name) in ROWS_BY_ROWS | ROWS_BY_COLUMNS:
+        turned = [_is_transposed(one) for one in operands]
+        return turned == [False, pure(node.name) in ROWS_BY_COLUMNS] and all(len(one.shape) == 2 for one in operands)
+    return {one.shape[:2] for one in operands} == {(count, 1), (1, count)}
+
+
+def _einsum_crosses(equation: str) -> bool:
+    given, _, made = equation.replace(" ", "").partition("->")
+    left, _, right = given.partition(",")
+    rows, columns = made[:1], made[1:2]
+    apart = (rows in left and rows not in right, columns in right and columns not in left)
+    crossed = (rows in right and rows not in left, columns in left and columns not in right)
+    return bool(rows and columns) and (all(apart) or all(crossed))
+
+
+def _keeps_pairs(node: Computed, operand: Node) -> bool:
+    """Tell whether an operation keeps which pair each score is of, and the order of the scores."""
+    name = pure(node.name)
+    numbers = all(math.prod(one.shape) == 1 for one in node.inputs if one is not operand)
+    kept = name in VIEWS | SCALINGS | REVERSALS | {"sqrt"}
+    return numbers and (kept or (name in REDUCTIONS and len(operand.shape) > 2))
+
+
+def _direction(node: Computed) -> int:
+    """Return -1 if an operation reverses the order of scores, else 1."""
+    name, given = pure(node.name), node.arguments[0]
+    turned = name == "sub" and len(given) > 1 and isinstance(given[1], Node) and bool(given[1].tags)
+    factors = (
+        [one for one in given if isinstance(one, int | float)] if name in ("mul", "rmul", "div", "truediv") else []
+    )
+    return -1 if name in REVERSALS or turned or any(one < 0 for one in factors) else 1
+
+
+def _origin(node: Node) -> Node:
+    """Return the embeddings of which an operand is a view, or a multiple."""
+    return list(_to_origin(node))[-1]
+
+
+def _is_transposed(node: Node) -> bool:
+    """Tell whether a matrix has the examples in its columns."""
+    return len([one for one in _to_origin(node) if name_at(one) in TRANSPOSES]) % 2 == 1
+
+
+def _to_origin(node: Node) -> Iterator[Node]:
+    """Yield an operand and the tensors of which it is a view, or a multiple."""
+    yield node
+    while isinstance(node, Computed):
+        operands = [one for one in node.inputs if one.tags]
+        whole = len(operands) == 1 and math.prod(operands[0].shape) == math.prod(node.shape)
+        if not whole or not (_keeps_pairs(node, operands[0]) or node.name == "__getitem__"):
+            break
+        node = operands[0]
+        yield node
+
+
+def compared_embeddings(func: Any, args: Any) -> tuple[Tensor, Tensor] | None:
+    """Return ``(B, D)`` tensors that a loss or a distance compares row by row, as matching embeddings; None for others.
+
+    Args:
+        func: The operation.
+        args: Its arguments.
+    """
+    if func not in COMPARISONS or len(args) < 2:
+        return None
+    first, second = args[:2]
+    if not all(isinstance(one, Tensor) and one.dim() == 2 for one in (first, second)) or first.shape != second.shape:
+        return None
+    told = args[2] if func is functional.cosine_embedding_loss and len(args) > 2 else None
+    return None if isinstance(told, Tensor) and not bool((told == 1).all()) else (first, second)
+
+
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Return ``(B, B)`` cosine similarities of every row of one tensor with every row of another."""
+    left, right = (functional.normalize(one, dim=1) for one in (first, second))
+    return left @ right.T

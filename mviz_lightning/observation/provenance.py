@@ -1,6 +1,6 @@
 """Where each tensor of a step came from: leaves of the batch, weights, module calls, operations."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mviz_lightning.batch import tree
-from mviz_lightning.engine.dependency_tags import Tags
+from mviz_lightning.engine.dependency_tags import Tags, union
 
 
 @dataclass(eq=False)
@@ -218,6 +218,11 @@ def nodes_in(value: Any) -> Iterator[Node]:
         return
     for _, child in tree.children(value):
         yield from nodes_in(child)
+
+
+def reached_by(nodes: Sequence[Node]) -> tuple[Tags, bool]:
+    """Return the leaves that reached any of some tensors, and whether one of these came through a weight."""
+    return union(node.tags for node in nodes), any(node.learned for node in nodes)
 
 
 def ancestors(node: Node) -> Iterator[Node]:

@@ -1,5 +1,6 @@
 """Recipes: a part of the recorded graph as a function of a batch, which computes it anew for other examples."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -123,15 +124,17 @@ class RecipeWriter:
         if self._operations > MOST_OPERATIONS:
             raise NotRepeatableError(f"more than {MOST_OPERATIONS} operations stand outside modules")
         write = _Arguments(self, node.after, sized=node.name in SIZED)
-        given, (function, keys) = write(node.arguments), (node.function, node.keys)
+        function, keys, (positional, named) = node.function, node.keys, node.arguments
+        usual = {name: value for name, value in named.items() if _is_default(function, name, value)}
+        given = write((positional, {name: value for name, value in named.items() if name not in usual}))
         changes = node.name.endswith("_") and (not node.name.startswith("__") or node.name == "__setitem__")
 
         def operate(run: Evaluation) -> Any:
             args, kwargs = given(run)
             if not changes:
-                return tree.get(function(*args, **kwargs), keys)
+                return tree.get(function(*args, **kwargs, **usual), keys)
             target = args[0].clone()  # in place, it would change what others read
-            function(target, *args[1:], **kwargs)
+            function(target, *args[1:], **kwargs, **usual)
             return target
 
         return _Once(node, operate)
@@ -220,6 +223,17 @@ class _Arguments:
         if self.sized and value == self.writer.record.count:
             return lambda run: run.count
         return lambda _: value
+
+
+def _is_default(function: Callable[..., Any], name: str, value: Any) -> bool:
+    """Tell whether a number is the default of a function's parameter: then no schedule gave it."""
+    if not isinstance(value, int | float):
+        return False
+    try:
+        known = inspect.signature(function).parameters.get(name)
+    except (TypeError, ValueError):  # of a function in C
+        return False
+    return known is not None and type(known.default) is type(value) and known.default == value
 
 
 def numbers_of(module: nn.Module) -> frozenset[float]:

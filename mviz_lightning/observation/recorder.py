@@ -18,14 +18,23 @@ from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
 
 from mviz_lightning.batch import BatchSchema, tree
-from mviz_lightning.engine.dependency_tags import Tags
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
-from mviz_lightning.observation.pairs import scores_of_pairs
+from mviz_lightning.observation.pairs import COSINES, are_towers, compared_embeddings, cosines, product_of
 from mviz_lightning.observation.position_links import with_positions
-from mviz_lightning.observation.provenance import BatchParts, Call, Computed, Held, Leaf, Node, Provenance, nodes_in
-from mviz_lightning.observation.shadows import metrics_of, shadowed
+from mviz_lightning.observation.provenance import (
+    BatchParts,
+    Call,
+    Computed,
+    Held,
+    Leaf,
+    Node,
+    Provenance,
+    nodes_in,
+    reached_by,
+)
+from mviz_lightning.observation.shadows import metrics_of, shadowed, weight_versions
 from mviz_lightning.observation.step_record import StepRecord, Wanted, WantedEvents
 from mviz_lightning.observation.views import views_of
 
@@ -105,10 +114,10 @@ class StepRecorder(TorchFunctionMode):
             stack.enter_context(shadowed(metric, "update", partial(self._updated, metric)))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(self)
-        stack.callback(self._recorded, self._note_weights, _versions(self._module))
+        stack.callback(self._recorded, self._note_weights, weight_versions(self._module))
 
     def _note_weights(self, before: list[tuple[int, int]]) -> None:
-        self.record.note_weights(rewritten=_versions(self._module) != before)
+        self.record.note_weights(rewritten=weight_versions(self._module) != before)
 
     def _recorded(self, record: Callable[..., T], *given: Any) -> T | None:
         """Call what records, unless recording is paused or failed before; a failure is remembered, never raised."""
@@ -136,13 +145,18 @@ class StepRecorder(TorchFunctionMode):
     def _before(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         """Record an event; return the template of the arguments that the operation is about to change."""
         if func in LOSSES:
-            self._saw("loss", func.__name__, *_scores_and_target(args, kwargs), LOSSES[func])
+            self._saw("loss", func.__name__, *_scores_and_target(args, kwargs, "input"), LOSSES[func])
+        self._compared(compared_embeddings(func, args))
         name = str(getattr(func, "__name__", ""))
-        pairs = scores_of_pairs(name, args, self.record.count)
-        if pairs is not None:
-            self._saw("loss", name, *pairs, "logits")
         changes = (name.endswith("_") and not name.startswith("__")) or name == "__setitem__" or "out" in kwargs
         return self._template(args, kwargs) if changes else None
+
+    def _compared(self, embeddings: tuple[Tensor, Tensor] | None) -> None:
+        """Record the scores of all pairs of embeddings of which the step compares the matching ones alone."""
+        if embeddings is not None and are_towers(list(map(self._provenance.of, embeddings)), self.record):
+            with torch.no_grad():
+                found = cosines(*embeddings)
+            self._made(cosines, COSINES, embeddings, self._template(embeddings, {}), found, changes=False)
 
     def _after(self, func: Any, args: Any, kwargs: Any, changed: tuple[Any, Any] | None, outputs: Any) -> None:
         name = str(getattr(func, "__name__", ""))
@@ -150,7 +164,7 @@ class StepRecorder(TorchFunctionMode):
             template = changed or self._template(args, kwargs)
             self._made(func, name, args, template, outputs, changes=changed is not None)
         elif name in ESCAPES:
-            self._escapes += bool(_union([self._provenance.of(one) for one in args if isinstance(one, Tensor)])[0])
+            self._escapes += bool(reached_by([self._provenance.of(one) for one in args if isinstance(one, Tensor)])[0])
 
     def _template(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         return self._provenance.template((tuple(args), dict(kwargs)), self._parts)  # type: ignore[no-any-return]
@@ -160,7 +174,7 @@ class StepRecorder(TorchFunctionMode):
         outputs = args[0] if name == "__setitem__" else outputs
         within = self._open[-1] if self._open else None
         operands = list(nodes_in(template))
-        tags, learned = (0, False) if name in SHAPED else _union(operands)
+        tags, learned = (0, False) if name in SHAPED else reached_by(operands)
         for keys, tensor in tree.nodes(outputs):
             if not isinstance(tensor, Tensor) or (not changes and any(tensor is one for one in given)):
                 continue
@@ -169,8 +183,19 @@ class StepRecorder(TorchFunctionMode):
             if name in KEPT_ALIVE and given and not changes:
                 self._provenance.keep(tensor, given[0])
             self._met(node, operands, args)
+            self._paired(node, tensor, args)
             if tensor.is_floating_point() and not self._open:
                 self.record.note_rows(node)
+
+    def _paired(self, node: Computed, tensor: Tensor, args: Any) -> None:
+        """Record scores of all pairs, and the embeddings of which they are the product."""
+        product = product_of(node, self.record)
+        if product is None:
+            return
+        for one in [one for _, one in tree.nodes(args) if isinstance(one, Tensor)] if product.node is node else []:
+            if self._provenance.of(one) in product.operands:
+                self._saw("tower", node.name, one, None, "logits")
+        self._saw("pair", node.name, tensor, None, "logits")
 
     # -- Modules -------------------------------------------------------------------------------------------------------
 
@@ -198,7 +223,7 @@ class StepRecorder(TorchFunctionMode):
             self._returned(call, outputs)
 
     def _returned(self, call: Call, outputs: Any) -> None:
-        tags, _ = _union(list(nodes_in(call.arguments)))
+        tags, _ = reached_by(list(nodes_in(call.arguments)))
         for keys, tensor in tree.nodes(outputs):
             if isinstance(tensor, Tensor):
                 if not self._provenance.known(tensor):  # of a scripted module, whose operations no mode sees
@@ -231,7 +256,7 @@ class StepRecorder(TorchFunctionMode):
         """Return a metric's ``update`` that records what it is given."""
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            scores, target = _predictions_and_target(args, kwargs)
+            scores, target = _scores_and_target(args, kwargs, "preds")
             self._recorded(self._saw, "metric", type(metric).__name__, scores, target, "anything", metric)
             before, self._paused = self._paused, True
             try:
@@ -264,32 +289,12 @@ class StepRecorder(TorchFunctionMode):
             raise StopStep
 
 
-def _versions(module: nn.Module) -> list[tuple[int, int]]:
-    """Return where the weights are and how often each was written to; sharded and lazy ones do not tell."""
-    plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter)
-    return [(weight.data_ptr(), weight._version) for weight in plain if not weight.is_inference()]
-
-
-def _union(nodes: list[Node]) -> tuple[Tags, bool]:
-    tags = 0
-    for node in nodes:
-        tags |= node.tags
-    return tags, any(node.learned for node in nodes)
-
-
 def _holds_tensor(outputs: Any) -> bool:
     return isinstance(outputs, Tensor) or (
         isinstance(outputs, tuple | list) and any(isinstance(one, Tensor) for one in outputs)
     )
 
 
-def _scores_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-    scores = args[0] if args else kwargs.get("input")
-    target = args[1] if len(args) > 1 else kwargs.get("target")
-    return scores, target
-
-
-def _predictions_and_target(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-    scores = args[0] if args else kwargs.get("preds")
-    target = args[1] if len(args) > 1 else kwargs.get("target")
-    return scores, target
+def _scores_and_target(args: Any, kwargs: Mapping[str, Any], scores: str) -> tuple[Any, Any]:
+    """Return the first two arguments of a loss or a metric, whose scores have this name."""
+    return (args[0] if args else kwargs.get(scores)), (args[1] if len(args) > 1 else kwargs.get("target"))

@@ -11,10 +11,10 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
+from mviz_lightning.observation.embeddings import embeddings_call
 from mviz_lightning.observation.head_names import ANY_HEAD, HeadChoice
 from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful, main_head
 from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
@@ -38,6 +38,8 @@ class ObservedModel:
         step: The step.
         name: Name of the head.
         unread: Modalities that no operation leads from to the scores: the head does without them by construction.
+        embeddings: Call of the model that returns the embeddings of both modalities, ``(B, 2 D)``, of scores of all
+            pairs; None where there are none.
         further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 
@@ -48,6 +50,7 @@ class ObservedModel:
     step: StepFunction
     name: str = ""
     unread: Sequence[str] = ()
+    embeddings: Predict | None = None
     further: Mapping[str, ObservedHead] = field(default_factory=dict)
 
     @property
@@ -67,8 +70,18 @@ class ObservedModel:
             return None
         return "softmax" if self.task == "multiclass" else "sigmoid"
 
+    @property
+    def modalities(self) -> Sequence[str]:
+        """Names of the two modalities whose pairs are scored; none of any other scores, which all may change."""
+        return () if self.head.pair is None else self.head.pair.modalities
+
+    def of_its_modalities(self, probe: Probe) -> Probe:
+        """Return a probe of the two modalities whose pairs are scored; of any other scores as it is."""
+        return replace(probe, schema=probe.schema.narrowed(self.modalities)) if self.modalities else probe
+
     def labelled(self, probe: Probe, module: nn.Module) -> Probe:
-        """Return a probe with the step's own labels."""
+        """Return a probe with the step's own labels; of scores of pairs one of their two modalities alone."""
+        probe = self.of_its_modalities(probe)
         if self.target is None:
             return probe
         if self.head.axes is not None:
@@ -127,7 +140,8 @@ def settle(
     best = main_head(list(heads.values()), record, target)
     main = choice.main(heads, best)
     if main is None:
-        raise ConfigurationError(wording.asked(best, record))
+        parts = all(head.root.shape[:1] != (record.count,) for head in best)
+        raise wording.refusal((wording.in_parts if parts else wording.asked)(best, record))
     found = settled_head(seen, module, trial, evaluator_of, heads[main])
     further = {name: head for name, head in heads.items() if name != main and choice.takes(name)}
     return replace(found, name=main, further=further)
@@ -145,12 +159,13 @@ def settled_head(
     if record is None:
         raise RuntimeError("the step gave no scores away.")
     if is_doubtful(head):
-        raise ConfigurationError(wording.doubtful(head, record))
+        raise wording.refusal(wording.doubtful(head, record))
     _require_usable(head, record)
     way, head = _agreeing(head, record, partial(ways_of, record=record, module=module, step=step), trial, evaluator_of)
     own = None if head.contrastive else target_of(head, record, module, step)
     unread = [name for name, tags in record.modalities.items() if not head.root.tags & tags]
-    return ObservedModel(way, head, own, wording.line(way, head, own), step, unread=unread)
+    embeddings = embeddings_call(head, record, module, step)
+    return ObservedModel(way, head, own, wording.line(way, head, own), step, unread=unread, embeddings=embeddings)
 
 
 def _agreeing(
@@ -168,18 +183,18 @@ def _agreeing(
     tried: list[CheckedWay] = []
     for reading in head.readings():
         if reading.rows is None:
-            raise ConfigurationError(wording.without_rows(head, record))
+            raise wording.refusal(wording.without_rows(head, record))
         found, more = first_agreeing(ways(reading), reading.rows, trial, evaluator_of, head.axes)
         if found is not None:
             return found.way, reading
         tried += more
-    raise ConfigurationError(wording.disagreeing(head, tried, record))
+    raise wording.refusal(wording.disagreeing(head, tried, record))
 
 
 def _require_usable(head: ObservedHead, record: StepRecord) -> None:
     """Raise where the head's scores are made from the labels, or its target belongs to a modality."""
     modal = union(record.modalities.values())
     if head.label.tags & modal:
-        raise ConfigurationError(wording.target_in_modality(head, record))
+        raise wording.refusal(wording.target_in_modality(head, record))
     if head.label.tags & record.others & head.root.tags:
-        raise ConfigurationError(wording.depends_on_target(head, record))
+        raise wording.refusal(wording.depends_on_target(head, record))

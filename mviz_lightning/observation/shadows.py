@@ -34,3 +34,9 @@ def metrics_of(module: nn.Module) -> list[Metric]:
                 held = value.values() if isinstance(value, dict) else value
                 found |= {id(one): one for one in held if isinstance(one, Metric)}
     return list(found.values())
+
+
+def weight_versions(module: nn.Module) -> list[tuple[int, int]]:
+    """Return where the weights are and how often each was written to; sharded and lazy ones do not tell."""
+    plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter)
+    return [(weight.data_ptr(), weight._version) for weight in plain if not weight.is_inference()]

@@ -1,7 +1,7 @@
 """Ways to compute the observed scores for other examples: the model's own call, an inner call, or the step itself."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -69,6 +69,8 @@ def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: Ste
 
 
 def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Way:
+    step = recipe.step
+    recipe = replace(recipe, step=lambda run: head.nearer(step(run)))
     call, compute = recipe.call, averaged(recipe, head.views)
     if call is None:
         text = Speller(record.code).tensor(head.root)
@@ -84,7 +86,8 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
     """Return the way that replays the step until it gives the scores away."""
     replayed = ReplayedStep.of(head, record.schema, step)
-    text = f"what {head.event.name} is given in {name_of_step(step)}, which is replayed without logging"
+    given = "the scores of all pairs" if head.event.kind == "pair" else f"what {head.event.name} is given"
+    text = f"{given} in {name_of_step(step)}, which is replayed without logging"
     call = ModelCall(text, scores_by(lambda module, batch: replayed(module, batch)[0]), observed=True)
     return Way("replay", call, views=head.views, axes=head.axes, replayed=replayed)
 
@@ -103,18 +106,18 @@ class ReplayedStep:
         step: The step.
         schema: Where the modalities live in the batch.
         wanted: The event at which it stops.
-        views: How several rows an example are averaged; None where it has one.
+        head: The head whose scores it returns.
     """
 
     step: StepFunction
     schema: BatchSchema
     wanted: Wanted
-    views: Views | None = None
+    head: ObservedHead
 
     @classmethod
     def of(cls, head: ObservedHead, schema: BatchSchema, step: StepFunction) -> "ReplayedStep":
         """Return the replay that ends with the event of a head."""
-        return cls(step, schema, wanted_of(head), head.views)
+        return cls(step, schema, wanted_of(head), head)
 
     def __call__(self, module: nn.Module, batch: Any) -> tuple[Tensor, Tensor | None]:
         """Return the scores and the target of the event.
@@ -125,11 +128,11 @@ class ReplayedStep:
         return self.read(replay(self.step, self.schema, [self.wanted], module, batch)[self.wanted])
 
     def read(self, given: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
-        """Return scores and target of the event with one row for each example."""
-        scores, target = given
-        if self.views is None:
-            return scores, target
-        return self.views.by_example(scores), None if target is None else self.views.by_example(target)
+        """Return scores and target of the event with one row for each example, of pairs the nearest the largest."""
+        (scores, target), views = given, self.head.views
+        if views is None:
+            return self.head.nearer(scores), target
+        return views.by_example(scores), None if target is None else views.by_example(target)
 
 
 def replay(

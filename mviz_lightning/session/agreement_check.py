@@ -105,11 +105,10 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         once = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader, draws=1)
         own = _replayed(observed, once, examples, rows) if own is None else own
         own = _by_position(own, observed)
-        draws = once.each_draw(
-            COMPARED_DRAWS if once.noisy else 1, lambda: _by_position(once.plain(examples, rows), observed)
-        )
-        found = torch.stack(list(draws))
-        agreement = Agreement.with_noise(own, found, task) if once.noisy else Agreement.of(own, found[0], task)
+        agreement = Agreement.of(own, _by_position(once.plain(examples, rows), observed), task)
+        if once.noisy:  # which that evaluation showed
+            draws = once.each_draw(COMPARED_DRAWS, lambda: _by_position(once.plain(examples, rows), observed))
+            agreement = Agreement.with_noise(own, torch.stack(list(draws)), task)
         return replace(agreement, rows=len(rows))
     except Exception:  # a step that cannot be replayed tells nothing
         return None

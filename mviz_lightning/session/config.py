@@ -16,26 +16,11 @@ from mviz_lightning.explainers.contribution_shares.measures import Measures, che
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
+from mviz_lightning.session.grouping import CHEAP, Grouping
 from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
 EXAMPLES = 128
 """Default number of examples that are recombined."""
-
-CHEAP = 0.25
-"""Largest cost of the enlarged groups, as a fraction of evaluating the default groups without reuse."""
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """How many examples are recombined, and with how many others each.
-
-    Attributes:
-        examples: Number of examples in all groups together.
-        size: Number of examples in a group.
-    """
-
-    examples: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +90,8 @@ class SessionConfig:
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
         object.__setattr__(self, "class_names", plain_argument(self.class_names))
+        if self.heads is not None and not list(self.heads):
+            raise ConfigurationError("heads=[]: give one name or more, or leave it out to monitor all heads.")
         for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
         if isinstance(self.target, int):
@@ -175,7 +162,7 @@ class SessionConfig:
         return self.by_class or self.subgroups is not None
 
     @property
-    def base_grouping(self) -> "Grouping":
+    def base_grouping(self) -> Grouping:
         """The groups where encodings are not reused."""
         return Grouping(self.examples, self.group)
 
@@ -184,7 +171,7 @@ class SessionConfig:
         """Whether groups are larger where encodings are reused and the fusion is cheap enough."""
         return self.grouping(0.0) != self.base_grouping
 
-    def grouping(self, fusion_share: float) -> "Grouping":
+    def grouping(self, fusion_share: float) -> Grouping:
         """Return the groups: twice as large, of twice as many examples, where that is cheap and no size was chosen.
 
         The standard errors are then smaller by a third, and by half where all is interaction. More groups of the same
@@ -222,7 +209,7 @@ class SessionConfig:
         for explainer in self.explainers:
             explainer.check(outputs)
 
-    def affordable_groups(self, grouping: "Grouping") -> int:
+    def affordable_groups(self, grouping: Grouping) -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
         return wanted if self.budget is None else min(wanted, self.budget // (self._rows(grouping.size) * self.draws))
@@ -237,6 +224,12 @@ class SessionConfig:
         plain: dict[str, Any] = {argument: getattr(self, argument) if main else None for argument in BY_HEAD}
         named = {argument: given[name] for argument, given in self.by_head.items() if name in given}
         return replace(self, **plain | named, of_one_head=True, by_head={})
+
+    def of_modalities(self, names: Sequence[str]) -> "SessionConfig":
+        """Return what is measured of a head that depends on these modalities alone; of none given, on all of them."""
+        if not names or len(names) == len(self.modalities):
+            return self
+        return replace(self, modalities={name: self.modalities[name] for name in names})
 
     @property
     def reserved(self) -> frozenset[str]:

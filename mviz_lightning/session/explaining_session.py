@@ -43,7 +43,7 @@ class ExplainingSession(HeadedSession):
             show_inputs: Whether inputs may be shown.
         """
         regions = None if self.maps is None else self.maps.regions
-        labels = Labels(self.task, self.config.class_names, self.called, None if regions is None else regions.words)
+        labels = Labels(self.task, self.class_names, self.called, None if regions is None else regions.words)
         return DrawingContext(self.modality_types, labels, show_inputs, self.unmasked, regions)
 
     @property

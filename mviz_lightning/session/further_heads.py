@@ -42,11 +42,13 @@ class FoundHeads:
         main: Name of the main head; ``""`` where heads have no names.
         further: Name of each further head that can be measured -> what is known of it.
         lines: What the log says of the further heads, a part of a line each.
+        modalities: Names of the modalities that the main head depends on; none given means all.
     """
 
     main: str = ""
     further: Mapping[str, FurtherHead] | None = None
     lines: Sequence[str] = ()
+    modalities: Sequence[str] = ()
 
     def line(self, main: str) -> str:
         """Return the line of the log that lists all heads, the main one first; ``main`` is what is said of it."""
@@ -79,13 +81,13 @@ def heads_of_step(
     for name, head in main.further.items():
         try:
             observed = settled_head(seen, module, trial, evaluator_of, head)
-            own = config.of_head(name, main=False)
+            own = config.of_head(name, main=False).of_modalities(observed.modalities)
         except Exception as error:
             lines.append(f"head {name} is not measured: {first_sentence(error)}")
             continue
         found[name] = FurtherHead(own, replace(observed, name=name, line=""))  # one line of the log lists all
         lines.append(f"head {name}: {observed.line}")
-    return FoundHeads(main.name, found, lines)
+    return FoundHeads(main.name, found, lines, main.modalities)
 
 
 def heads_of_function(predict: Predict, config: SessionConfig) -> FoundHeads:

@@ -12,13 +12,16 @@ from mviz_lightning.collapse.proofs import Proofs
 from mviz_lightning.collapse.raw_inputs import FEWEST_KIN, kin_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.engine.encoders import find_encoders
+from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Shares
+from mviz_lightning.explainers.contribution_shares.pair_shares import PairShares
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares, shares_of
 from mviz_lightning.functional import Task
 from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.embedding_measures import embedding_values
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.sampled_positions import places_of, sampled
 from mviz_lightning.session.subsets import Subsets
@@ -65,7 +68,8 @@ class LabelledSession(Preparation):
             observed, size = tried.observed, probe.groups.shape[1]
             score = config.score if observed is None else config.score_of(observed.score, observed.task)
             given = probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
-            self._shares = shares_of(collected.probe, self._places, given)
+            pairs = tried.evaluator.all_pairs is not None and found.target is None
+            self._shares = PairShares(*given) if pairs else shares_of(collected.probe, self._places, given)
             self._tell_of_few_kin(probe)
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(
@@ -117,6 +121,16 @@ class LabelledSession(Preparation):
         given = probe, collected.absent, self._sampler.counts, tried, shares, self.ranks, self._failed_without
         return AbsenceCost(*given).measure(values["score"], self.config.left(spent))
 
+    def _embedding_values(self) -> dict[str, float]:
+        """Return the measures of the embeddings of scores of pairs; nothing of other outputs."""
+        probe, _, tried = self._read()
+        call = None if tried.observed is None else tried.observed.embeddings
+        try:
+            return {} if call is None else embedding_values(tried.evaluator, call, probe, self.ranks)
+        except Exception as error:  # on all ranks or on none
+            self.remarks.say(f"the embeddings are not measured: {describe_error(error)}")
+            return {}
+
     @property
     def unmeasured_keys(self) -> list[str]:
         """Names of values that may have none: of small subsets, and of absent modalities that the model refuses."""
@@ -128,9 +142,16 @@ class LabelledSession(Preparation):
         """What the outputs stand for."""
         return self._read()[1].task
 
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Names of the outputs: those that the user gave; of scores of pairs what they are."""
+        shares = self._read()[1]
+        similarity = [f"similarity of {' and '.join(shares.modalities)}"] if isinstance(shares, PairShares) else None
+        return self.config.class_names or similarity
+
     def score_reference(self) -> ScoreReference:
         """Return what the score is measured against; all processes get the same."""
-        return self._agreed(Shares.score_reference)
+        return self._agreed(lambda shares, probe, outputs: shares.score_reference(probe, outputs))
 
     def fit_proofs(self) -> Proofs:
         """Predict the labels from the raw inputs of the modalities, without the model; all processes get the same."""

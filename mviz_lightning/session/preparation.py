@@ -26,6 +26,7 @@ from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.saved_probe import Collected
 from mviz_lightning.session.shared_start import start_of_another
+from mviz_lightning.session.value_names import value_names
 
 
 @dataclass
@@ -114,11 +115,7 @@ class Preparation:
     @property
     def keys(self) -> list[str]:
         """Names of the values of a run, without prefix, as far as they are known before it."""
-        observed = None if self._tried is None else self._tried.observed
-        told = None if observed is None else observed.task
-        scored = self.config.target is not None or (observed is not None and observed.target is not None)
-        compared = [] if observed is None or observed.head.contrastive else ["agreement"]
-        return self.config.keys_of(self.config.task or told, scored=scored) + compared
+        return value_names(self.config, self._tried)
 
     @property
     def reused(self) -> str:

@@ -63,7 +63,7 @@ class Session(ExplainingSession):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked)
+        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked, self.remarks)
 
     def run(self) -> Measurement:
         """Measure the model as it is now.
@@ -90,7 +90,7 @@ class Session(ExplainingSession):
         self._own = own  # on all processes or on none
         values = self._with_whole_score(shares.explain(metrics), groups)
         values |= {} if agreement is None else {"agreement": agreement.predictions}
-        values |= self._within_subsets(outputs, len(groups))
+        values |= self._within_subsets(outputs, len(groups)) | self._embedding_values()
         floor = self._reading.floor(single, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
         evidence, further = self._evidence(outputs, groups, own, rows)

@@ -77,6 +77,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "unobserved": {},
     "subsets": {"by_class": True, "subgroups": "2", "explainers": [ExampleRanking(every_n_validations=1)]},
     "observed": {"target": None},
+    "pairs": {"target": None},
     "observed_uneven": {"target": None},
     "observed_replay": {"target": None},
 }
@@ -110,7 +111,16 @@ class Scheduled(Synced):
         self.alpha *= 2
 
 
-MODULES: dict[str, Any] = {"observed_replay": Scheduled} | dict.fromkeys(
+class Contrast(Toy):
+    """InfoNCE of its two encoders."""
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        first, second = (torch.nn.functional.normalize(one(x)) for one, x in zip(self.encoders, batch[:2], strict=True))
+        scores = 5 * first @ second.T
+        return torch.nn.functional.cross_entropy(scores, torch.arange(len(scores))) + 0 * self.head(first).sum()
+
+
+MODULES: dict[str, Any] = {"observed_replay": Scheduled, "pairs": Contrast} | dict.fromkeys(
     ("unobserved", "observed", "observed_uneven"), Synced
 )
 """Scenario -> its model, if it is not the usual one."""
@@ -206,6 +216,7 @@ def main(scenario: str, folder: Path, devices: int) -> None:
         module = MODULES.get(scenario, Toy)()
         if scenario in (
             "plain",
+            "pairs",
             "explained",
             "all_methods",
             "uneven",

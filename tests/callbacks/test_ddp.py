@@ -14,8 +14,8 @@ COST = ("seconds", "rows", "overhead")
 
 
 TOGETHER = (
-    (1, ("plain", "explained", "subsets", "unsharded")),
-    (2, ("plain", "explained", "subsets", "empty", "raises", "unprintable", "unobserved", "observed")),
+    (1, ("plain", "explained", "subsets", "unsharded", "pairs")),
+    (2, ("plain", "explained", "subsets", "empty", "raises", "unprintable", "unobserved", "observed", "pairs")),
     (2, ("empty_first", "dealt", "unsharded")),
     (2, ("observed_uneven", "observed_replay")),
     (1, ("all_methods", "uneven", "one_group_each", "idle")),
@@ -61,6 +61,7 @@ SLOW = pytest.mark.slow
     [
         ("plain", 2),
         ("subsets", 2),
+        ("pairs", 2),
         pytest.param("all_methods", 2, marks=SLOW),
         pytest.param("uneven", 2, marks=SLOW),
         pytest.param("one_group_each", 2, marks=SLOW),
@@ -76,6 +77,9 @@ def test_several_processes_give_the_values_of_one(ran, scenario, devices):
         assert set(expected) > {"shapley/image", "shapley_low/image", "intershap"}
     if scenario == "subsets":
         assert {"class/2/total/image", "subgroup/2/total_low/text", "ranking/mixed"} <= set(expected)
+    if scenario == "pairs":
+        assert set(expected) > {"score", "emap_gap_low", "perceptual/image", "flips/text", "modality_gap"}
+        expected = pytest.approx(expected, rel=1e-5, abs=1e-6)
     if scenario == "all_methods":  # other chunks, in which derivatives are rounded otherwise
         assert set(expected) > {"importance/share/image", "bent/total/image+text", "errors/spoiled", "mm_shap/text"}
         expected = pytest.approx(expected, rel=1e-5, abs=1e-6)

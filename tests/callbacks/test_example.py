@@ -51,6 +51,25 @@ def test_the_spoken_digits_example_is_caught_not_looking_and_brought_back(tmp_pa
 
 
 @pytest.mark.slow
+def test_the_contrastive_example_finds_pairs_and_its_bug_is_caught(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "contrastive.py"), "--epochs", "4", "--output", str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "image: collapsed since epoch 0" in finished.stderr
+    assert "text: collapsed" not in finished.stderr
+    found = {
+        name: [json.loads(line)["values"] for line in (tmp_path / name / "mviz/history.jsonl").read_text().splitlines()]
+        for name in ("healthy", "divided_twice")
+    }
+    assert found["healthy"][-1]["score"] > 0.9
+    assert found["divided_twice"][-1]["score"] < 0.6
+    assert found["healthy"][-1]["effective_rank/image"] > 2 * found["divided_twice"][-1]["effective_rank/image"]
+    assert {values["collapse/image"] for values in found["healthy"]} == {0}
+    tags = EventAccumulator(str(tmp_path / "healthy")).Reload().Tags()
+    assert "mviz/shares" in tags["images"]
+    assert {"mviz/modality_gap", "mviz/uniformity/text"} <= set(tags["scalars"])
+
+
+@pytest.mark.slow
 def test_the_example_of_three_views_shows_how_each_is_used(tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "mfeat.py"), "--epochs", "4", "--output", str(tmp_path)]
     subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -25,7 +25,7 @@ from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import TimeBudget
 from mviz_lightning.callbacks.trainer_run import TrainerRun
-from mviz_lightning.collapse.rule import Verdict
+from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.explainers import DIME, ErrorAnalysis
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helpers.towers import Pairs, loaders
 from helpers.toy import MODALITIES, Toy, Unseen, examples, fit, loader, monitor, trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -55,6 +56,14 @@ def test_three_modalities_log_their_pairs_in_declared_order(tmp_path):
     chosen = trainer(tmp_path, monitor(modalities=THREE, target="3", group_size=12))
     chosen.fit(Toy(sizes), loader(sizes=sizes), loader(sizes=sizes, seed=1))
     assert logged(chosen) == documented(THREE, pairs=("image+text", "image+audio", "text+audio"))
+
+
+def test_scores_of_pairs_log_the_keys_of_retrieval_and_of_the_embeddings(tmp_path):
+    pair = {"image": "image", "text": "text"}
+    chosen = trainer(tmp_path, monitor(modalities=pair, target=None, reference=64))
+    chosen.fit(Pairs(), *loaders())
+    sides = {f"mviz/{measure}/{m}" for measure in ("uniformity", "effective_rank") for m in pair}
+    assert logged(chosen) == documented(pair, observed=False) | {"mviz/modality_gap", "mviz/alignment"} | sides
 
 
 def test_shares_add_up_to_one_and_everything_is_finite(tmp_path):

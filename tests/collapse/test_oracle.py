@@ -14,8 +14,9 @@ from reference.alarm import Fusion, half_rise
 from torch import Tensor
 from torchmetrics import R2Score
 
-from mviz_lightning.collapse.rule import CollapseRule, Verdict
+from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.collapse.score_reference import ScoreReference, anchors
+from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.functional import design
 from mviz_lightning.metrics import ContributionShares, EMAPGap, PerceptualScore
 from mviz_lightning.sinks.records import RunRecord, State

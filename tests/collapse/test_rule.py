@@ -14,8 +14,9 @@ from reference import alarm as slow
 
 from mviz_lightning.collapse import messages as alarms
 from mviz_lightning.collapse.raw_input_proof import RawInputProof
-from mviz_lightning.collapse.rule import WARM_UP, CollapseRule, Verdict, drop_of, skill_of, state_names
+from mviz_lightning.collapse.rule import WARM_UP, CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.collapse.verdict import Verdict, drop_of, skill_of
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.figure import _draw_states
 from mviz_lightning.explainers.contribution_shares.tables import history_table
@@ -407,7 +408,7 @@ def test_each_of_three_modalities_has_its_own_verdict() -> None:
 
 def test_states_are_numbers() -> None:
     assert [int(state) for state in (USED, UNUSED, COLLAPSED, State.REDUNDANT)] == [0, 1, 2, 3]
-    assert state_names(("a", "b")) == ["collapse/a", "collapse/b"]
+    assert [state_name(name) for name in ("a", "b")] == ["collapse/a", "collapse/b"]
 
 
 # -- In words ----------------------------------------------------------------------------------------------------------
@@ -508,7 +509,7 @@ def with_states(*found: tuple[float, ...]) -> list[RunRecord]:
             number,
             number,
             {"total/a": 0.9, "total/b": 0.1 * number}
-            | dict(zip(state_names("ab")[: len(states)], states, strict=True)),
+            | dict(zip([state_name(name) for name in "ab"][: len(states)], states, strict=True)),
         )
         for number, states in enumerate(found)
     ]
@@ -562,11 +563,13 @@ def test_nothing_is_marked_where_everything_is_used(rows: list[RunRecord]) -> No
 
 
 def test_states_are_a_diagram_of_their_own() -> None:
-    titles = {chart.title: chart.keys for chart in dashboard("mviz", ("a", "b"), state_names("ab")).charts}
+    titles = {
+        chart.title: chart.keys for chart in dashboard("mviz", ("a", "b"), [state_name(name) for name in "ab"]).charts
+    }
 
     assert titles["0 used, 1 unused, 2 collapsed, 3 redundant"] == ["mviz/collapse/a", "mviz/collapse/b"]
     assert "0 used, 1 unused, 2 collapsed, 3 redundant" not in {
-        chart.title for chart in dashboard("mviz", ("a", "b"), state_names("a")).charts
+        chart.title for chart in dashboard("mviz", ("a", "b"), [state_name("a")]).charts
     }
 
 

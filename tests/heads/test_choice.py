@@ -104,6 +104,11 @@ def test_an_unknown_head_is_refused_with_the_names_there_are() -> None:
         found(heads=["noun"])
 
 
+def test_no_head_at_all_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"heads=\[\]: give one name or more, or leave it out"):
+        found(heads=[])
+
+
 @pytest.mark.parametrize("argument", ["task", "target", "score", "class_names"])
 def test_an_unknown_head_in_an_argument_is_refused(argument: str) -> None:
     value = {"task": "multiclass", "target": "label_a", "score": MulticlassF1Score(3), "class_names": ["x"]}[argument]

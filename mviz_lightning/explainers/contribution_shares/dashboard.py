@@ -6,6 +6,12 @@ from mviz_lightning.explainers.contribution_shares.subset_keys import subset_cha
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart, Dashboard
 
+SIDES = {
+    "uniformity of the embeddings (0: one point)": "uniformity",
+    "effective rank of the embeddings (1: one line)": "effective_rank",
+}
+"""Title of a diagram of both sides' embeddings -> the keys that it shows."""
+
 
 def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str], heads: Iterable[str] = ()) -> Dashboard:
     """Arrange the scalars of a monitor.
@@ -27,7 +33,8 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str], heads: 
 
 
 def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
-    """Return the diagrams of one head."""
+    """Return the diagrams of one head, which may depend on some of the modalities alone."""
+    modalities = [modality for modality in modalities if f"total/{modality}" in keys] or modalities
     together = [key for key in keys if key.partition("/")[0] == "interaction"]
     totals = [f"total/{modality}" for modality in modalities]
     charts = [
@@ -41,6 +48,7 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
     if "score" in keys:
         charts.append(Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]))
         charts.append(Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]))
+    charts += _embedding_charts(modalities, keys)
     without = [key for key in keys if key.partition("/")[0] == "score_without"]
     charts += [Chart("score, and that without a modality", ["score", *without])] if without else []
     shapley = [f"shapley/{modality}" for modality in modalities]
@@ -51,3 +59,11 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
     if set(states) <= set(keys):
         charts.append(Chart("0 used, 1 unused, 2 collapsed, 3 redundant", states))
     return charts
+
+
+def _embedding_charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
+    """Return the diagrams of the embeddings of scores of pairs; none of other outputs."""
+    if "modality_gap" not in keys:
+        return []
+    sides = (Chart(title, [f"{key}/{modality}" for modality in modalities]) for title, key in SIDES.items())
+    return [Chart("modality gap, and distance of matching embeddings", ["modality_gap", "alignment"]), *sides]

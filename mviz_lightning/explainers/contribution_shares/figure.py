@@ -33,6 +33,8 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
         modalities: Names, in declared order.
         head: Name of the head, for title and caption; ``""`` for a model with one head.
     """
+    measured = {name for row in rows for name in row.values}
+    modalities = [name for name in modalities if f"total/{name}" in measured] or modalities  # a head may lack some
     entries = len(modalities) + 1 + len(_states(rows, modalities))
     columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
     top = TOP + (LINE if head else 0)

@@ -108,8 +108,8 @@ CASES: list[Case] = [
     named("InfoNCE, rows are texts", "contrastive", TextToImage, scores=similarity, target=None, task=None),
     named("features and scale returned", "contrastive", BothWays, scores=similarity, target=None, task=None),
     named("InfoNCE, own pair first", "contrastive", PositivesFirst, scores=None, target=None, task=None, expect="ask"),
-    named("SigLIP", "contrastive", SigmoidPairs, scores=less_one, target=None, task=None, expect="ask"),
-    named("a triplet", "contrastive", Triplet, scores=None, target=None, task=None, expect="ask"),
-    named("cosine embeddings", "contrastive", CosineEmbedding, scores=None, target=None, task=None, expect="ask"),
+    named("SigLIP", "contrastive", SigmoidPairs, scores=less_one, target=None, task=None),
+    named("a triplet", "contrastive", Triplet, scores=cosine, target=None, task=None),
+    named("cosine embeddings", "contrastive", CosineEmbedding, scores=cosine, target=None, task=None),
     named("cosine embeddings with labels", "contrastive", Matched, scores=None, target=None, task=None, expect="ask"),
 ]

@@ -238,7 +238,6 @@ CASES = [
         own_pairs(siglip_grid),
         None,
         None,
-        expect="ask",
     ),
     Case(
         "CLAP, return_loss",

@@ -1,0 +1,141 @@
+"""Scores of pairs: when the embeddings of one modality have collapsed, and what to say of it.
+
+A pair is scored by both of its modalities, so that a model that has learned changes its outputs with either of them:
+totals near 1 tell nothing. A tower that tells its examples apart no longer loses retrieval in both directions. Which of
+the two it is, the embeddings tell.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mviz_lightning.collapse.rule import CollapseRule
+from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.collapse.verdict import Spells, Verdict, drop_of, learned_skill
+from mviz_lightning.sinks.records import RunRecord, State
+
+RETRIEVAL = "retrieval"
+"""Name of the evidence that the score of a run is retrieval within groups."""
+
+ONE_POINT = -0.001
+"""Uniformity above which embeddings count as one point; networks of random weights are below -0.005."""
+
+SHRUNK = 0.1
+"""Uniformity, as a fraction of that at the first check, above which the embeddings shrink to one point."""
+
+ONE_LINE = 1.5
+"""Effective rank below which embeddings count as one line."""
+
+REMEDIES = (
+    "the inputs of {name}: are they constant, empty, or scaled to almost nothing?",
+    "the training loader: is each {name} given with its own {rest}?",
+    "the end of the encoder of {name}: a ReLU that never fires, a large weight decay or learning rate",
+    "the loss: one without negatives, or with wrong pairs, is smallest where all embeddings are equal",
+)
+
+
+def reads_retrieval(row: RunRecord) -> bool:
+    """Return whether the score of a run is retrieval within groups."""
+    return row.evidence.get(RETRIEVAL, 0.0) > 0
+
+
+def is_collapsed_tower(rows: Sequence[RunRecord], name: str) -> bool:
+    """Return whether the embeddings of a modality are one point or one line at the last of some runs.
+
+    That is a uniformity above -0.001, or above 0.1 of that of the first run, or an effective rank below 1.5.
+
+    Args:
+        rows: The runs, in order.
+        name: Name of the modality.
+    """
+    first, last = (row.values.get(f"uniformity/{name}") for row in (rows[0], rows[-1]))
+    if first is None or last is None:
+        return False
+    one_line = rows[-1].values.get(f"effective_rank/{name}", ONE_LINE) < ONE_LINE
+    return last > min(ONE_POINT, SHRUNK * first) or one_line
+
+
+@dataclass(frozen=True)
+class TowerRule:
+    """When one of the two modalities whose pairs are scored counts as collapsed or unused.
+
+    Checks count from the first on that finds pairs above chance, by the limits of :class:`CollapseRule`, and where the
+    embeddings of a modality have collapsed. A check is *silent* on a modality if its embeddings have collapsed
+    (:func:`is_collapsed_tower`) and less than ``max_drop`` of the skill is lost when it is swapped; or on both if no
+    embeddings have collapsed and the skill is below ``max_drop``: pairs were found once and no longer are. While the
+    last ``patience`` checks are silent, a modality is *collapsed* where its embeddings have, or where ``expected``
+    names it; else *unused*. With ``expected``, no other modality is collapsed.
+
+    Attributes:
+        limits: The limits.
+    """
+
+    limits: CollapseRule
+
+    def judge(
+        self, rows: Sequence[RunRecord], score_reference: ScoreReference, modalities: Sequence[str]
+    ) -> dict[str, Verdict]:
+        """Judge the two modalities after the last of the rows; arguments as for :meth:`CollapseRule.judge`."""
+        names = [name for name in modalities if f"total/{name}" in rows[-1].values]
+        pairs = [row for row in rows if all(f"total/{name}" in row.values for name in names)]
+        collapsed = [
+            [name for name in names if is_collapsed_tower(pairs[: end + 1], name)] for end in range(len(pairs))
+        ]
+        learned = [any(self._finds(row, score_reference) for row in pairs[: end + 1]) for end in range(len(pairs))]
+        checks = [(row, gone) for row, gone, knows in zip(pairs, collapsed, learned, strict=True) if gone or knows]
+        return {name: self._verdict(name, checks, score_reference, names) for name in names}
+
+    def _finds(self, row: RunRecord, score_reference: ScoreReference) -> bool:
+        return (learned_skill(row, score_reference)[0] or 0.0) > self.limits.min_skill
+
+    def _verdict(
+        self,
+        name: str,
+        checks: Sequence[tuple[RunRecord, Sequence[str]]],
+        score_reference: ScoreReference,
+        names: Sequence[str],
+    ) -> Verdict:
+        rows = [row for row, _ in checks]
+        silent_at = [self._silent(row, name, gone, score_reference) for row, gone in checks]
+        spells = Spells.of(rows, silent_at, self.limits.patience)
+        found = spells.verdict(name, rows, score_reference, names)
+        if not spells.silent:
+            return found
+        expected = self.limits.expected
+        collapsed = name in expected if expected is not None else name in checks[-1][1]
+        return replace(found, state=State.COLLAPSED if collapsed else State.UNUSED)
+
+    def _silent(self, row: RunRecord, name: str, gone: Sequence[str], score_reference: ScoreReference) -> bool:
+        lost = drop_of(row, name, score_reference) if gone else learned_skill(row, score_reference)[0]
+        return (name in gone or not gone) and (lost or 0.0) < self.limits.max_drop
+
+
+def rule_for(row: RunRecord, limits: CollapseRule) -> CollapseRule | TowerRule:
+    """Return the rule that judges a run: that of towers where the score is retrieval."""
+    return TowerRule(limits) if reads_retrieval(row) else limits
+
+
+def tower_headline(verdict: Verdict) -> str:
+    """Return what a check finds of a modality that is not used, in a few words."""
+    if verdict.state is State.COLLAPSED:
+        return "its embeddings no longer tell its examples apart" + (", from the start" if verdict.from_start else "")
+    return "the model found pairs by it before and no longer does"
+
+
+def tower_evidence(row: RunRecord, name: str, rest: Sequence[str]) -> list[str]:
+    """Return what a run shows of a tower, one line each; nothing where its embeddings were not measured."""
+    told = {
+        "uniformity": "uniformity of its embeddings {own:.3f} (0 is one point); that of {other} {others:.3f}",
+        "effective_rank": "effective rank of its embeddings {own:.1f} (1 is one line); that of {other} {others:.1f}",
+    }
+    values, other = row.values, next(iter(rest), "")
+    return [
+        line.format(own=values[f"{key}/{name}"], other=other, others=values.get(f"{key}/{other}", math.nan))
+        for key, line in told.items()
+        if f"{key}/{name}" in values
+    ]
+
+
+def tower_remedies(name: str, rest: Sequence[str]) -> list[str]:
+    """Return what to try where a tower has collapsed, one line each."""
+    return ["What to try:", *(f"  - {line.format(name=name, rest=' and '.join(rest))}" for line in REMEDIES)]

@@ -1,0 +1,50 @@
+"""Shares of the scores of pairs, whose score is how well pairs are found within groups."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torchmetrics import Metric
+
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.batch.repeats import copy_numbers
+from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.collapse.towers import RETRIEVAL
+from mviz_lightning.explainers.contribution_shares.explainer import Shares
+from mviz_lightning.functional.retrieval import right_pairs
+from mviz_lightning.metrics import GroupRetrieval
+
+
+@dataclass(frozen=True)
+class PairShares(Shares):
+    """Shares of the score of a pair, and retrieval from the scores of all pairs of a group."""
+
+    def metrics(
+        self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
+    ) -> list[Metric]:
+        """Return metrics of the outputs, as :meth:`Shares.metrics`; the score, flips and losses are those of retrieval.
+
+        Args:
+            probe: The examples.
+            outputs: ``(G * g * g, 1)`` scores of all pairs of every group.
+            groups: ``(G', g)`` the groups that count: the first of the planned ones.
+            left_out: None: there are no classes.
+            sync: Whether ``compute`` gathers from all processes.
+        """
+        found = super().metrics(probe, outputs, groups, left_out, sync=sync)
+        size = self.group_size
+        retrieval = GroupRetrieval(self.modalities, sync_on_compute=sync).to(outputs.device)
+        scores = self._by_group(outputs)[: len(groups)].view(len(groups), size, size)
+        retrieval.update(scores, self._right(probe, groups).to(outputs.device))
+        return [*found, retrieval]
+
+    def _right(self, probe: Probe, groups: Tensor) -> Tensor:
+        """Return ``(G', g, g)`` bool: the pairs of one example, and those of its copies in one modality."""
+        return right_pairs(*(copy_numbers(probe, name)[groups] for name in self.modalities))
+
+    def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
+        """Return the accuracy of random answers and that of the right ones, on the examples that are recombined."""
+        return ScoreReference(float(self._right(probe, probe.groups).double().mean()), 1.0)
+
+    def evidence(self, probe: Probe, examples: Tensor, outputs: Tensor) -> dict[str, float]:
+        """Return that the score is retrieval; see ``RunRecord.evidence``."""
+        return {RETRIEVAL: 1.0}
