@@ -20,6 +20,14 @@ class ConfigurationError(ValueError):
     """
 
 
+class NotMeasurableError(ConfigurationError):
+    """The model, its step or its data cannot be measured, and no line to paste would change that.
+
+    It costs the monitor, and the training goes on; with ``on_error="raise"`` it ends the training. The message names
+    what would be needed.
+    """
+
+
 class MonitorWarning(UserWarning):
     """A result is missing or needs attention; the training itself is not affected."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_before, as_tensor
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 
 
 class RowCounts(Protocol):
@@ -153,13 +153,13 @@ class Edges:
         """Return each example's edges by the numbers of the rows within the example.
 
         Raises:
-            ConfigurationError: An edge leads from one example to another, or the edges of one example are not together.
+            NotMeasurableError: An edge leads from one example to another, or the edges of one example are not together.
         """
         lengths = self.nodes.lengths(batch, len(tree.get(batch, self.rows)))
         ends = torch.tensor([0, *lengths], device=edges.device).cumsum(0)
         example = torch.bucketize(edges, ends[1:], right=True)
         if bool((example[0] != example[1]).any()) or bool((example[0].diff() < 0).any()):
-            raise ConfigurationError(
+            raise NotMeasurableError(
                 f"{self.said}: an edge leads from one example to another, or the edges of an example do not stand "
                 "together. Allowed are edges within examples, one example behind another."
             )

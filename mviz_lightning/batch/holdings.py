@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence, unpad_sequenc
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_before, as_tensor
 from mviz_lightning.batch.counts import Edges, RowCounts
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 
 Lengths: TypeAlias = Callable[[str], Sequence[int]]
 """Path of a packed leaf -> the number of rows of each example."""
@@ -152,11 +152,11 @@ class StackedViews:
         """Return ``(B, V, ...)`` rows of each example.
 
         Raises:
-            ConfigurationError: The number of rows is no multiple of V.
+            NotMeasurableError: The number of rows is no multiple of V.
         """
         rows = as_tensor(node)
         if len(rows) % self.each:
-            raise ConfigurationError(
+            raise NotMeasurableError(
                 f"a leaf has {len(rows)} rows, and lengths={self.each} says that each example has {self.each}. Give "
                 "batches of whole examples."
             )

@@ -73,8 +73,8 @@ class Probe:
         bounds = {path: found[examples] for path, found in self.bounds.items()}
         labels = None if self.labels is None else self.labels[examples]
         by_position = None if self.by_position is None else self.by_position.part(examples)
-        parts = {"leaves": leaves, "bounds": bounds, "labels": labels, "by_position": by_position}
-        return replace(self, **parts, segments={}, groups=NO_GROUPS)
+        rest = replace(self, labels=labels, by_position=by_position, segments={}, groups=NO_GROUPS)
+        return replace(rest, leaves=leaves, bounds=bounds)
 
     def batch(
         self,

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 """Where an object lies in memory, as its text tells; it differs from run to run."""
@@ -57,9 +57,12 @@ def take_examples(leaf: Any, index: Tensor) -> Any:
     """Return a copy of the leaf with the examples at ``index``, ``(R,)`` long, in this order.
 
     Raises:
-        ConfigurationError: The leaf's type is not supported.
+        NotMeasurableError: The leaf's type is not supported.
     """
-    raise ConfigurationError(f"cannot take examples of a {type(leaf).__name__}; pass tensors or lists.")
+    raise NotMeasurableError(
+        f"cannot take examples of a {type(leaf).__name__}; allowed are tensors, arrays and lists. Register it with "
+        "mviz_lightning.batch.register()."
+    )
 
 
 @take_examples.register
@@ -134,7 +137,7 @@ def join_leaves(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool =
         in_front: Whether the padding of the second dimension (time) is in front of the values; by default it is behind.
 
     Raises:
-        ConfigurationError: Tensors differ in their number of dimensions.
+        NotMeasurableError: Tensors differ in their number of dimensions.
     """
     first = leaves[0]
     if isinstance(first, Tensor):
@@ -209,7 +212,7 @@ def _unpacked(leaf: PackedSequence) -> list[Tensor]:
 def _join_tensors(leaves: Sequence[Tensor], pad_value: float, *, in_front: bool) -> Tensor:
     if len({leaf.dim() for leaf in leaves}) > 1:
         shapes = ", ".join(sorted({str(tuple(leaf.shape)) for leaf in leaves}))
-        raise ConfigurationError(
+        raise NotMeasurableError(
             f"examples of one leaf differ in their number of dimensions: {shapes}. Give all examples the same number."
         )
     extent = torch.tensor([leaf.shape[1:] for leaf in leaves]).amax(0).tolist()

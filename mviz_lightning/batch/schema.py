@@ -19,7 +19,7 @@ from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.batch.outline import Place
 from mviz_lightning.batch.rows import example_count, take_examples, to_device
 from mviz_lightning.batch.template import moved
-from mviz_lightning.errors import ConfigurationError, message_of
+from mviz_lightning.errors import NotMeasurableError, message_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class BatchSchema:
 
     Attributes:
         modalities: Name -> modality, in the order in which they were declared.
-        owners: Path of every leaf -> position of the modality that it travels with; that of no modality (labels, ids) 0.
+        owners: Path of every leaf -> position of the modality that it travels with; of no modality (labels, ids): 0.
         values: Name of a modality -> paths of its leaves, the values first.
         target: Path of the labels.
         readers: The nodes that hold leaves.
@@ -151,19 +151,19 @@ class BatchSchema:
         """Return path -> leaf for a batch: a tensor, or a list with one entry per example.
 
         Raises:
-            ConfigurationError: The batch lacks one of them.
+            NotMeasurableError: The batch lacks one of them.
         """
         try:
             found = {path: leaf for reader in self.readers for path, leaf in reader.read(batch).items()}
         except (KeyError, IndexError) as error:
-            raise ConfigurationError(
+            raise NotMeasurableError(
                 f"a batch has no leaf {message_of(error)}, but the first one had; leaves of this batch: "
                 f"{describe_leaves(batch)}. "
                 "Give all batches of the validation loader the same leaves."
             ) from None
         for path, leaf in found.items():
             if leaf is None:
-                raise ConfigurationError(
+                raise NotMeasurableError(
                     f"a batch holds None at the leaf {path!r}; allowed are leaves of the kind of the first batch's. "
                     "Leave batches without a modality out of the validation loader."
                 )

@@ -7,10 +7,16 @@ from typing import Any, Literal, TypeVar, cast
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError, describe_error
 
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+def is_misconfigured(error: Exception) -> bool:
+    """Tell whether an error ends the training before it begins: an argument is wrong, or a line to paste mends it."""
+    return isinstance(error, ConfigurationError) and not isinstance(error, NotMeasurableError)
+
 
 UNWRITTEN = "a result could not be written or read"
 

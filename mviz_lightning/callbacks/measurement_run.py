@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, is_misconfigured
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer
@@ -77,7 +77,7 @@ class MeasurementRun:
             self.session.check(complete=False)
             self.session.remarks.say(self._tried(), noted=False)
         except Exception as error:
-            failure = self.error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
+            failure = self.error_policy.absorb(error, fatal=is_misconfigured(error))
             self.error_policy.warn(f"the monitor is off, since the model could not be tried. {failure}")
             return failure
         finally:
@@ -112,7 +112,7 @@ class MeasurementRun:
             return RunResult(note=str(error))
         except Exception as error:
             # A wrong configuration ends the training before it begins, but not an hour later.
-            fatal = isinstance(error, ConfigurationError) and not dry_run_done and early
+            fatal = is_misconfigured(error) and not dry_run_done and early
             failure = self.error_policy.absorb(error, fatal=fatal)
             self.error_policy.warn(
                 f"a run failed; EarlyStopping and ModelCheckpoint get a placeholder value at this validation. {failure}"

@@ -8,13 +8,12 @@ from lightning.pytorch import LightningModule, Trainer
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer_facts
-from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded, is_misconfigured
 from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import (
-    ConfigurationError,
     at_least,
     not_negative,
     renamed_attributes,
@@ -96,14 +95,19 @@ class MultimodalMonitor(Remembering):
             resumes from a checkpoint without them draws them again.
         seed: Seed of all random draws of the monitor.
         name: Prefix of the logged keys, and name of the folder of files.
-        on_error: What an error after the start of the training costs: ``"warn"`` the result that failed, with a
-            warning; ``"raise"`` the training.
+        on_error: What an error costs. ``"warn"``: the result that failed, or the monitor where the model cannot be
+            measured, with a warning. ``"raise"``: the training. Wrong arguments always end it before it begins.
         measures: Measures of other papers that are logged beside the shares: ``"shapley"``, ``"intershap"``,
             ``"mm_shap"``. For two modalities the first two take no further rows. By default none.
         on_disagreement: What is done where the monitor's outputs of a few validation examples are not those that your
             own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
         absence: Whether the scores without each modality are measured, where the model accepts its absence:
             ``score_without/<m>``, and a table by pattern of presence. Each pattern takes ``num_examples`` rows.
+        positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
+            ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
+        region: Of which positions single predictions are explained: a class (index or name), a position
+            ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
+            to a mask. By default the most frequent class of the example that is not the most frequent of all.
         heads: Names of the heads that are monitored, for example ``["noun", "verb"]``; by default all that your step
             compares with labels. The log names them. Values of the main head have keys without prefix, those of the
             others begin with the head's name: ``noun/total/<m>``.
@@ -116,7 +120,7 @@ class MultimodalMonitor(Remembering):
 
     Raises:
         ConfigurationError: An argument has a value that it cannot have. What depends on the model and the data is
-            checked in Lightning's sanity check, which raises it too.
+            checked in Lightning's sanity check, which raises it too where an argument or a line to paste mends it.
 
     Example:
         >>> monitor = MultimodalMonitor({"image": "pixel_values", "text": ["input_ids", "attention_mask"]})
@@ -156,6 +160,8 @@ class MultimodalMonitor(Remembering):
         on_disagreement: Literal["withhold", "log"] = "withhold",
         measures: Sequence[str] = (),
         absence: bool = False,
+        positions: int = 64,
+        region: Any = None,
         heads: Sequence[str] | None = None,
         draws: int = 1,
     ) -> None:
@@ -178,6 +184,8 @@ class MultimodalMonitor(Remembering):
             on_disagreement=on_disagreement,
             measures=measures,
             absence=absence,
+            positions=positions,
+            region=region,
             heads=heads,
             draws=draws,
         )
@@ -217,7 +225,7 @@ class MultimodalMonitor(Remembering):
             self._begin(trainer, pl_module)
             self._run.attach(trainer, self._max_overhead)
         except Exception as error:
-            reason = self._error_policy.absorb(error, fatal=isinstance(error, ConfigurationError))
+            reason = self._error_policy.absorb(error, fatal=is_misconfigured(error))
             self._run.disable(reason)
             self._error_policy.warn(f"the monitor is off, since it could not be set up. {reason}")
 

@@ -10,7 +10,6 @@ from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.figure import share_curves
 from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
@@ -62,8 +61,7 @@ class Reporter:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
         for head, one in {"": session, **session.heads}.items():
             if one.explainable:
-                labels = Labels(one.task, one.class_names, head)
-                drawing = DrawingContext(one.modality_types, labels, show_inputs, one.unmasked)
+                drawing = one.drawing(show_inputs=show_inputs, head=head)
                 self.drawings |= {} if drawing == self.drawings.get(head) else {head: drawing}
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from mviz_lightning.batch import tree
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.session.history import History
 
 LARGEST = 1e30
@@ -24,10 +24,10 @@ def refuse_unsupported(trainer: Any) -> None:
     """Refuse strategies with which the model cannot be called outside its own steps.
 
     Raises:
-        ConfigurationError: The strategy is FSDP of the first generation.
+        NotMeasurableError: The strategy is FSDP of the first generation.
     """
     if any(kind.__name__ == "FSDPStrategy" for kind in type(trainer.strategy).__mro__):
-        raise ConfigurationError(
+        raise NotMeasurableError(
             "strategy='fsdp' shards parameters so that the model cannot be called outside its own steps; use "
             "strategy='ddp' or ModelParallelStrategy (FSDP2) with the monitor."
         )

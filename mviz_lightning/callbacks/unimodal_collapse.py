@@ -14,7 +14,7 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
 from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
-from mviz_lightning.collapse.messages import alert, headline
+from mviz_lightning.collapse.messages import NEVER_LEARNED, WITHOUT_LABELS, WITHOUT_SCALE, alert, headline
 from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.towers import rule_for
@@ -22,20 +22,7 @@ from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
-from mviz_lightning.sinks.records import Alert, RunRecord, of_head
-
-WITHOUT_LABELS = (
-    "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
-    "modalities named in expected= can be called collapsed."
-)
-WITHOUT_SCALE = (
-    "score= gives one constant answer the same value as the labels themselves, or none; flips alone are judged (totals "
-    "in a regression), from the third check on."
-)
-NEVER_LEARNED = (
-    "no modality was judged: the score never got {0:.0%} of the way from chance to a perfect score (min_skill={0:g}). "
-    "Train longer, or lower min_skill."
-)
+from mviz_lightning.sinks.records import Alert, RunRecord, State, of_head
 
 
 class UnimodalCollapse(ActingAlarm):
@@ -215,6 +202,9 @@ class UnimodalCollapse(ActingAlarm):
         if fits and measured is not None:
             self._anchored.add(head)
         verdicts = {name: replace(one, head=head) for name, one in session.ranks.gather(found)[0].items()}
+        for name in session.unread:  # as of an auxiliary head of one modality
+            collapsed = verdicts[name].state is State.COLLAPSED
+            verdicts[name] = replace(verdicts[name], state=State.UNUSED) if collapsed else verdicts[name]
         return verdicts, None if measured is None else reference
 
     def _measured(

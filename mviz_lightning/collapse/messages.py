@@ -20,6 +20,18 @@ TOLD_BY_OTHERS = (
 UNTESTED = (
     "its raw inputs could not be tested: no table of numbers, too few examples or families of kin, or copies of few"
 )
+WITHOUT_LABELS = (
+    "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
+    "modalities named in expected= can be called collapsed."
+)
+WITHOUT_SCALE = (
+    "score= gives one constant answer the same value as the labels themselves, or none; flips alone are judged (totals "
+    "in a regression), from the third check on."
+)
+NEVER_LEARNED = (
+    "no modality was judged: the score never got {0:.0%} of the way from chance to a perfect score (min_skill={0:g}). "
+    "Train longer, or lower min_skill."
+)
 PERFECT = 0.95
 """Skill above which there is little to gain from a modality that is not used."""
 

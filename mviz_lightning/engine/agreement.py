@@ -9,7 +9,7 @@ import sys
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.functional.outputs import masked_entries
 from mviz_lightning.functional.rounding import ROUNDED
 
@@ -49,7 +49,7 @@ Of 4 independent numbers, the fewest that are compared, that is exceeded once in
 """
 
 
-class DisagreementError(ConfigurationError):
+class DisagreementError(NotMeasurableError):
     """The outputs of a row depend on other rows, on earlier forwards or on random numbers."""
 
 

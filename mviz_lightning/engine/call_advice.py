@@ -13,6 +13,14 @@ from mviz_lightning.engine.model_outputs import by_likelihood, describe_outputs,
 from mviz_lightning.engine.output_names import is_floating, returned_heads
 from mviz_lightning.engine.submodule_calls import has_forward
 
+TEMPLATE, NO_FORWARD = "Put the call of your validation_step", "Add a method forward(self, batch)"
+"""What only says which kind of call is needed: no line that works as it is."""
+
+
+def is_template(message: str) -> bool:
+    """Tell whether a message of :func:`failure_message` shows no line that works when pasted."""
+    return TEMPLATE in message or NO_FORWARD in message
+
 
 def failure_message(trial: CallTrial, failures: Sequence[FailedCall], children: Sequence[ModelCall]) -> str:
     """Return what is wrong, and what to write.
@@ -83,8 +91,8 @@ def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
     if working:
         return f"A call that works is {working[0].description}: leave predict= out, or {working[0].advice()}."
     return (
-        "Put the call of your validation_step, which returns a (batch, outputs) tensor of logits or values, in place "
-        f"of the one in this line, and pass predict=lambda module, batch: module({_arguments(trial, failures)})."
+        f"{TEMPLATE}, which returns a (batch, outputs) tensor of logits or values, in place of the one in this line, "
+        f"and pass predict=lambda module, batch: module({_arguments(trial, failures)})."
     )
 
 
@@ -108,6 +116,6 @@ def _advice_without_forward(module: nn.Module, children: Sequence[ModelCall]) ->
         called = children[0].description.partition(".")[0]
         return f"{missing} To call {called}, {children[0].advice()}."
     return (
-        f"{missing} Add a method forward(self, batch) to it, or pass predict=, a function that takes (module, batch), "
+        f"{missing} {NO_FORWARD} to it, or pass predict=, a function that takes (module, batch), "
         "makes the calls of your validation_step and returns a (batch, outputs) tensor."
     )

@@ -8,12 +8,12 @@ from typing import Any
 from torch import nn
 
 from mviz_lightning.batch.schema import BatchSchema
-from mviz_lightning.engine.call_advice import failure_message, unwritten
+from mviz_lightning.engine.call_advice import failure_message, is_template, unwritten
 from mviz_lightning.engine.call_trial import CallTrial, FailedCall
 from mviz_lightning.engine.forward_arguments import candidate_calls, label_paths
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.submodule_calls import child_calls
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError
 
 
 def choose_call(
@@ -52,7 +52,9 @@ def choose_call(
         children = list(child_calls(module, schema, trial.works, called))
         found = _only(trial, children) if predict is None else None
     if found is None:
-        raise ConfigurationError(failure_message(trial, failures, children))
+        text = failure_message(trial, failures, children)
+        # What the user passed themselves, they can correct; else the text may only say what kind of call is needed.
+        raise (NotMeasurableError if predict is None and is_template(text) else ConfigurationError)(text)
     message = trial.features(found) if found.outputs.guessed else ""
     if message:
         raise ConfigurationError(message)

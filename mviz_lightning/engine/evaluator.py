@@ -60,6 +60,7 @@ class Evaluator(InChunks, InDraws):
         reader: Turns what ``predict`` returned for some rows into one vector a row.
         draws: Number of seeds over which the outputs are averaged.
         rows: Number of distinct rows evaluated so far; each draw counts.
+        remembered: Number of rows that cost nothing so far, since another head of the model asked for them before.
     """
 
     module: nn.Module
@@ -73,6 +74,7 @@ class Evaluator(InChunks, InDraws):
     reader: OutputReader = ROW_READER
     draws: int = 1
     rows: int = 0
+    remembered: int = 0
     _plan: Plan | None = None
     _planned_for: bool | None = None
     _dropped: frozenset[str] = frozenset()
@@ -252,9 +254,9 @@ class Evaluator(InChunks, InDraws):
         """Search anew for what can be replayed."""
         self._plan, self._planned_for = None, None
 
-    def stop_reuse(self) -> None:
-        """Evaluate every row plainly from now on."""
-        self.reuse = False
+    def average_unshared(self, draws: int) -> None:
+        """Average over draws of noise that the rows do not share, from now on; encodings would hold other noise."""
+        self.draws, self.reuse = draws, False
 
     def give_up(self, plan: Plan | None, error: Exception) -> None:
         """Evaluate every row plainly from now on, and warn with the reason."""

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from mviz_lightning.engine.generators import Generators, cuda_devices
 from mviz_lightning.engine.snapshots import hide_gradient, ignore, restore_all, snapshot_module
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def isolated(module: nn.Module, *, seed: int | None = 0) -> Iterator[Generators]
         The generators.
 
     Raises:
-        ConfigurationError: A lazy layer of the module is not initialised yet.
+        NotMeasurableError: A lazy layer of the module is not initialised yet.
     """
     _refuse_lazy(module)
     running = Generators.running() if seed is None else None
@@ -62,7 +62,7 @@ def _refuse_lazy(module: nn.Module) -> None:
     """Refuse lazy layers: a forward would initialise them with random numbers that belong to the training."""
     for name, tensor in chain(module.named_parameters(), module.named_buffers()):
         if is_lazy(tensor):
-            raise ConfigurationError(
+            raise NotMeasurableError(
                 f"the lazy layer of {name!r} is not initialised yet; call the model once on a batch before "
                 "trainer.fit(), which optimizers and distributed training need too."
             )

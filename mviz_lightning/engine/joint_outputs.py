@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.decomposed_calls import DecomposedCall
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.output_reader import OutputReader
-from mviz_lightning.engine.probability_outputs import DecomposedCall
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.shared_noise import SharedNoise
 
@@ -193,7 +193,7 @@ class HeadEvaluator(Evaluator):
 
     def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
         joint = self._shared
-        found = None if joint is None else joint.take(self.name, probe, query, ("reuse",))
+        found = None if joint is None else self._taken(joint, probe, query, ("reuse",))
         if joint is not None and found is None:
             found = joint.reusing(self.name, probe, query)
             self.count_rows(0 if found is None else count)
@@ -203,10 +203,16 @@ class HeadEvaluator(Evaluator):
         """Return ``(R, C)`` outputs of all rows, evaluated without reuse; see :meth:`Evaluator.plain`."""
         joint = self._shared
         way = "plain", self.seed, self.chunk_size
-        found = None if joint is None else joint.take(self.name, probe, query, way)
+        found = None if joint is None else self._taken(joint, probe, query, way)
         if joint is not None and found is None:
             found = joint.plain(self.name, probe, query, self.seed, self.chunk_size)
         return super().plain(probe, query) if found is None else self._read(found)
+
+    def _taken(self, joint: JointOutputs, probe: Probe, query: Query, way: tuple[Any, ...]) -> Tensor | None:
+        """Return the outputs that another head asked for before; None if none did."""
+        found = joint.take(self.name, probe, query, way)
+        self.remembered += 0 if found is None else len(query) * self.draws
+        return found
 
     @property
     def _shared(self) -> JointOutputs | None:

@@ -12,6 +12,7 @@ from mviz_lightning.engine.inert import Inert, inert_packages
 from mviz_lightning.engine.isolation import isolated, lightning_modules
 from mviz_lightning.engine.snapshots import Restore, ignore, restore_all, snapshot_attributes, snapshot_contents
 from mviz_lightning.engine.write_guard import CollectiveBan, WriteGuard, world_size
+from mviz_lightning.errors import NotMeasurableError
 
 Step: TypeAlias = str | Callable[[nn.Module, Any], Any]
 """The name of a step of the module, or a function of the module and a batch."""
@@ -78,11 +79,19 @@ def call_step(module: nn.Module, step: Step, batch: Any, *, batch_idx: int = 0, 
 
     Returns:
         What the step returns; None if an observer stopped it.
+
+    Raises:
+        NotMeasurableError: The step fetches its batches itself.
     """
     try:
         if not isinstance(step, str):
             return step(module, batch)
         method = getattr(module, step)
+        if "dataloader_iter" in inspect.signature(method).parameters:
+            raise NotMeasurableError(
+                f"{step} takes dataloader_iter and fetches its batches itself, so it cannot be given other examples; "
+                f"let it take a batch: def {step}(self, batch, batch_idx)"
+            )
         return method(batch, *_numbers(method, batch_idx, dataloader_idx))
     except StopStep:
         return None

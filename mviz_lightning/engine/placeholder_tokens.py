@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 
 NAME = re.compile(r"(image|video|audio|vision)_token_(id|index)")
 """Names under which configurations of vision- and audio-language models keep the id of a placeholder."""
@@ -23,18 +23,18 @@ def refuse_placeholders(module: nn.Module, probe: Probe) -> None:
         probe: Some examples.
 
     Raises:
-        ConfigurationError: A leaf of a modality holds such a token.
+        NotMeasurableError: A leaf of a modality holds such a token.
     """
     placeholders = dict(_placeholders(module))
     for name, paths in probe.schema.values.items():
         for path in paths:
             found = _first(probe.leaves[path], placeholders)
             if found is not None:
-                raise ConfigurationError(
+                raise NotMeasurableError(
                     f"modalities[{name!r}]: the leaf {path!r} holds the placeholder token {found} "
                     f"({placeholders[found]} of the model's config). It stands for a part of another modality, so text "
                     "and picture of different examples do not fit together. Allowed are models that take each modality "
-                    "by itself; leave the monitor off for this one."
+                    "by itself: one whose text holds no placeholders."
                 )
 
 

@@ -48,8 +48,8 @@ class PositionAxes:
         found = self.last(outputs)
         rows = torch.arange(len(found), device=found.device).unsqueeze(1)
         index = torch.unravel_index(places.to(found.device), found.shape[1:-1])
-        at: Tensor = found[(rows, *index)]
-        return at
+        at: tuple[Tensor, ...] = (rows, *index)
+        return found[at]
 
     def whole(self, outputs: Tensor) -> Tensor:
         """Return ``(R, L, C)``: the outputs at all positions."""

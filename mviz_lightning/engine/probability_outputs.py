@@ -7,24 +7,19 @@ with exact zeros beside none that are nearly 0, as sparsemax makes them.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.dependency_tags import tensors_in
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
-from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.model_outputs import locate_scores, scores
+from mviz_lightning.engine.model_outputs import locate_scores
 from mviz_lightning.engine.output_range import RangeMode
-from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
-from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.shape_buckets import alike
-from mviz_lightning.engine.shared_noise import SharedNoise
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (
     Head,
@@ -219,89 +214,3 @@ def head_in(reading: Reading | None) -> Head | None:
             return reading
         case _:
             return None
-
-
-def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None, outputs: int = 1) -> Evaluator:
-    """Return an evaluator that returns what is decomposed.
-
-    Args:
-        evaluator: Runs the model.
-        task: What the outputs stand for.
-        reading: How the outputs are read; None leaves the evaluator as it is.
-        outputs: Number of outputs of one prediction, C.
-    """
-    if reading is None:
-        return evaluator
-    if evaluator.reader is not ROW_READER:  # what is read is decomposed, since a map has no row of probabilities
-        reader = DecomposedReader(evaluator.reader, task, reading, outputs)
-        return replace(evaluator, reader=reader, head=head_in(reading))
-    pairs = None if evaluator.all_pairs is None else DecomposedCall(evaluator.all_pairs, task, reading)
-    return replace(
-        evaluator, predict=DecomposedCall(evaluator.predict, task, reading), all_pairs=pairs, head=head_in(reading)
-    )
-
-
-def without_logits(evaluator: Evaluator) -> Evaluator:
-    """Return an evaluator of what the model itself returns.
-
-    The logits of probabilities near 0 and 1 differ by much more than rounding where the probabilities do not.
-
-    Args:
-        evaluator: An evaluator, perhaps of :func:`with_decomposed`.
-    """
-    plain = {name: getattr(evaluator, name) for name in ("predict", "all_pairs")}
-    plain = {name: _undecomposed(call) for name, call in plain.items()}
-    inner = evaluator.reader
-    reader = inner.reader if isinstance(inner, DecomposedReader) else inner
-    return replace(evaluator, head=None, reader=reader, **plain)
-
-
-def _undecomposed(call: Any) -> Any:
-    if isinstance(call, SharedNoise):
-        return replace(call, predict=_undecomposed(call.predict))
-    return call.predict if isinstance(call, DecomposedCall) else call
-
-
-def called_by(evaluator: Evaluator, predict: Predict) -> Evaluator:
-    """Return an evaluator that calls the model in another way, and decomposes what that returns as before."""
-    before = evaluator.predict
-    call = replace(before, predict=predict) if isinstance(before, DecomposedCall) else predict
-    return replace(evaluator, predict=call, all_pairs=None)
-
-
-def read_by(evaluator: Evaluator, reader: OutputReader) -> Evaluator:
-    """Return an evaluator that reads outputs in another way, and decomposes what is read as before."""
-    before = evaluator.reader
-    return replace(evaluator, reader=replace(before, reader=reader) if isinstance(before, DecomposedReader) else reader)
-
-
-@dataclass(frozen=True)
-class DecomposedReader:
-    """Reads what is decomposed in place of the probabilities that another reader reads."""
-
-    reader: OutputReader
-    task: Task
-    reading: Reading
-    outputs: int
-
-    def __call__(self, outputs: Any, rows: Query) -> Tensor:
-        """Return ``(R, P * C)``."""
-        found = self.reader(outputs, rows).unflatten(-1, (-1, self.outputs))
-        return decomposed(found, self.task, self.reading).flatten(1)
-
-
-@dataclass(frozen=True)
-class DecomposedCall:
-    """A call that returns what is decomposed in place of the probabilities that another call returns."""
-
-    predict: Predict
-    task: Task
-    reading: Reading
-
-    def __call__(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return ``(R, C)``."""
-        return self.of(scores(self.predict(module, batch)))
-
-    def of(self, outputs: Tensor) -> Tensor:
-        """Return what is decomposed in place of ``(R, C)`` outputs that the other call returned."""
-        return decomposed(outputs, self.task, self.reading)

@@ -3,18 +3,30 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypeVar
 
 import torch.distributed as dist
 from torch import Tensor
 
-from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError, describe_error
 
 T = TypeVar("T")
 
 
 class OtherRankError(RuntimeError):
     """Another process failed; the message names its rank and its error."""
+
+
+RAISED = (OtherRankError, NotMeasurableError, ConfigurationError)
+"""What a failure of another process becomes, by its severity."""
+
+
+def _severity(error: Exception) -> int:
+    """Return how much an error may cost: a result, the monitor, or a training that has not begun."""
+    if not isinstance(error, ConfigurationError):
+        return 0
+    return 1 if isinstance(error, NotMeasurableError) else 2
 
 
 @dataclass(frozen=True)
@@ -51,11 +63,13 @@ class Ranks:
     def raise_on_all_ranks(self) -> Iterator[None]:
         """Run a block on all processes; if it fails on one, raise on all after the block.
 
-        All processes must enter the block, and none may gather inside it.
+        All processes must enter the block, and none may gather inside it. They decide alike what the failure costs, so
+        a ``ConfigurationError`` of one process, which may end the training, is one on all.
 
         Raises:
             Exception: This process's own error.
             ConfigurationError: Another process raised a ``ConfigurationError``.
+            NotMeasurableError: Another process raised a ``NotMeasurableError``, and none the former.
             OtherRankError: Another process raised any other error.
         """
         own: Exception | None = None
@@ -63,9 +77,11 @@ class Ranks:
             yield
         except Exception as error:
             own = error
-        failures = self.gather(None if own is None else (isinstance(own, ConfigurationError), describe_error(own)))
-        if own is not None:
+        found = self.gather(None if own is None else (_severity(own), describe_error(own)))
+        failures = [(*failure, rank) for rank, failure in enumerate(found) if failure is not None]
+        if not failures:
+            return
+        severity, text, rank = max(failures, key=itemgetter(0))
+        if own is not None and _severity(own) == severity:
             raise own
-        for rank, failure in enumerate(failures):
-            if failure is not None:
-                raise (ConfigurationError if failure[0] else OtherRankError)(f"rank {rank} failed: {failure[1]}")
+        raise RAISED[severity](f"rank {rank} failed: {text}") from own

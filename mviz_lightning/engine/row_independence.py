@@ -20,7 +20,7 @@ from mviz_lightning.engine.agreement import (
 )
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import NotMeasurableError
 
 TRIAL_EXAMPLES = 16
 """Number of examples on which the model is tried: enough to see an influence, few enough for any memory."""
@@ -28,8 +28,12 @@ TRIAL_EXAMPLES = 16
 KEPT = "the model keeps something of one forward for the next"
 """Reason that an error gives if outputs depend on earlier forwards."""
 
-UNEQUAL = 1e-5
-"""Smallest deviation that is more than the rounding of equal numbers; then a replay could not be told from noise."""
+ALL_PAIRS = (
+    "outputs are {} for {} examples and {} for {}: the model compares every example of the batch with every other. "
+    "Allowed is one row of scores per example. Pass predict=, a function (module, batch) -> scores, that returns those "
+    "of the aligned pairs, scores.diagonal()[:, None]."
+)
+"""What an error says of a model whose outputs are as many as the rows."""
 
 TRIED_DRAWS, HELPED = 4, 0.75
 """With so many times the draws, independent noise is half as large; above this multiple, averaging does not help."""
@@ -48,34 +52,35 @@ def trial_rows(probe: Probe) -> Tensor:
     return pool[drawn.sort().values]
 
 
-def check_independence(evaluator: Evaluator, probe: Probe) -> Tensor:
+def check_independence(evaluator: Evaluator, probe: Probe, draws: int = 1) -> Tensor:
     """Check that a row's outputs depend on that row alone.
 
-    The same rows are evaluated again, in reverse order, without half of them, and after another forward. If outputs are
-    averaged over several draws and some noise still depends on the place in the batch, encodings are not reused.
+    The same rows are evaluated again, in reverse order, without half of them, and after another forward, at one draw of
+    the noise. Where some noise cannot be shared, the means over several draws count if there are some; from then on the
+    evaluator averages, and reuses no encodings.
 
     Args:
         evaluator: Runs the model.
         probe: Some examples.
+        draws: Number of draws over which the outputs are averaged, if that is more than the evaluator's own.
 
     Returns:
         ``(R, C)`` outputs of :func:`trial_rows`; of fewer than 4 several times.
 
     Raises:
-        ConfigurationError: The outputs depend on the other rows, on random numbers, or on earlier forwards.
+        NotMeasurableError: The outputs depend on the other rows, on random numbers, or on earlier forwards.
     """
     some = trial_rows(probe)
     rows = some[torch.arange(max(len(some), 4)) % len(some)]
     # In one chunk: smaller chunks could hold the same rows in every order.
-    tried = replace(evaluator, chunk_size=len(rows))
-    outputs = evaluate_aligned(tried, probe, rows)
-    comparisons = _comparisons(tried, probe, rows, outputs)
-    allowed = max(tolerance(outputs), NARROW if evaluator.draws > 1 else 0)
-    wrong = next((place for place, one in enumerate(comparisons) if one.size > allowed), None)
+    trial, draws = _Trial(replace(evaluator, chunk_size=len(rows), draws=1), probe, rows), max(draws, evaluator.draws)
+    outputs, wrong = trial.outcome()
+    if wrong is not None and draws > 1:
+        trial = replace(trial, evaluator=replace(trial.evaluator, draws=draws))
+        outputs, wrong = trial.outcome(NARROW)
+        evaluator.average_unshared(draws)
     if wrong is not None:
-        raise comparisons[wrong].error(_averaging_advice(tried, probe, rows, wrong, comparisons[wrong].size))
-    if evaluator.draws > 1 and max(one.size for one in comparisons) > UNEQUAL:
-        evaluator.stop_reuse()
+        raise wrong.error(trial.averaging_advice(wrong))
     return outputs
 
 
@@ -100,55 +105,59 @@ class _Comparison:
         return disagreement(self.size, self.rows, self.how, self.reason, advice)
 
 
-def _comparisons(evaluator: Evaluator, probe: Probe, rows: Tensor, outputs: Tensor) -> list[_Comparison]:
-    """Evaluate rows in other ways.
+@dataclass(frozen=True)
+class _Trial:
+    """Evaluates the same rows in several ways.
 
-    Args:
+    Attributes:
         evaluator: Runs the model.
         probe: Some examples.
         rows: ``(R,)`` the examples.
-        outputs: ``(R, C)`` their outputs.
-
-    Raises:
-        ConfigurationError: Fewer rows have fewer outputs each.
     """
-    half, reason = (len(rows) + 1) // 2, UNSHARED if evaluator.noisy else MIXED_ROWS
-    reverse, partial = (evaluate_aligned(evaluator, probe, order) for order in (rows.flip(0), rows[:half]))
-    # Random numbers that were not seen differ from one seed to another.
-    again = evaluator if evaluator.noisy else replace(evaluator, seed=evaluator.seed + evaluator.draws)
-    twice, after = evaluate_aligned(again, probe, torch.cat([rows, rows.flip(0)])).tensor_split(2)
-    if partial.shape[1] != outputs.shape[1]:
-        raise ConfigurationError(
-            f"outputs are {tuple(outputs.shape)} for {len(rows)} examples and {tuple(partial.shape)} for {half}: "
-            "the model compares every example of the batch with every other. Allowed is one row of scores per example. "
-            "Pass predict=, a function (module, batch) -> scores, that returns those of the aligned pairs, "
-            "scores.diagonal()[:, None]."
+
+    evaluator: Evaluator
+    probe: Probe
+    rows: Tensor
+
+    def outcome(self, allowed: float = 0.0) -> tuple[Tensor, _Comparison | None]:
+        """Return the outputs, and the first comparison that shows more than is allowed; rounding always is.
+
+        Raises:
+            NotMeasurableError: Fewer rows have fewer outputs each.
+        """
+        outputs = evaluate_aligned(self.evaluator, self.probe, self.rows)
+        most = max(allowed, tolerance(outputs))
+        return outputs, next((one for one in self._comparisons(outputs) if one.size > most), None)
+
+    def _comparisons(self, outputs: Tensor) -> list[_Comparison]:
+        evaluator, rows, half = self.evaluator, self.rows, (len(self.rows) + 1) // 2
+        reason = UNSHARED if evaluator.noisy else MIXED_ROWS
+        reverse, partial = (evaluate_aligned(evaluator, self.probe, order) for order in (rows.flip(0), rows[:half]))
+        # Random numbers that were not seen differ from one seed to another.
+        again = evaluator if evaluator.noisy else replace(evaluator, seed=evaluator.seed + evaluator.draws)
+        twice, after = evaluate_aligned(again, self.probe, torch.cat([rows, rows.flip(0)])).tensor_split(2)
+        if partial.shape[1] != outputs.shape[1]:
+            raise NotMeasurableError(ALL_PAIRS.format(tuple(outputs.shape), len(rows), tuple(partial.shape), half))
+        pairs = (
+            (outputs, twice, "when evaluated again", SAMPLED),
+            (outputs, reverse.flip(0), "in reverse order", reason),
+            (outputs[:half], partial, f"without {len(rows) - half} of the others", reason),
+            (outputs, after.flip(0), "after another forward", KEPT),
         )
-    pairs = (
-        (outputs, twice, "when evaluated again", SAMPLED),
-        (outputs, reverse.flip(0), "in reverse order", reason),
-        (outputs[:half], partial, f"without {len(rows) - half} of the others", reason),
-        (outputs, after.flip(0), "after another forward", KEPT),
-    )
-    return [_Comparison(deviation(left, right), len(left), how, why) for left, right, how, why in pairs]
+        return [_Comparison(deviation(left, right), len(left), how, why) for left, right, how, why in pairs]
 
-
-def _averaging_advice(evaluator: Evaluator, probe: Probe, rows: Tensor, place: int, size: float) -> str:
-    """Return what to do about a difference: to average over more draws, where that makes it smaller.
-
-    Args:
-        evaluator: Runs the model.
-        probe: Some examples.
-        rows: ``(R,)`` the examples.
-        place: Place of the comparison that showed the difference.
-        size: The difference.
-    """
-    more = replace(evaluator, draws=TRIED_DRAWS * evaluator.draws)
-    fewer = _comparisons(more, probe, rows, evaluate_aligned(more, probe, rows))[place].size
-    draws = math.ceil(evaluator.draws * MARGIN * (size / NARROW) ** 2) if size < math.inf else MOST_DRAWS + 1
-    if fewer > HELPED * size or draws > MOST_DRAWS:
-        return ADVICE
-    return f"{ADVICE} Or average the outputs over many draws: pass draws={draws}, which takes as many times the rows."
+    def averaging_advice(self, wrong: _Comparison) -> str:
+        """Return what to do about a difference: to average over more draws, where that makes it smaller."""
+        own = self.evaluator.draws
+        more = replace(self, evaluator=replace(self.evaluator, draws=TRIED_DRAWS * own))
+        outputs = evaluate_aligned(more.evaluator, self.probe, self.rows)
+        fewer = next(one.size for one in more._comparisons(outputs) if one.how == wrong.how)
+        draws = math.ceil(own * MARGIN * (wrong.size / NARROW) ** 2) if wrong.size < math.inf else MOST_DRAWS + 1
+        if fewer > HELPED * wrong.size or draws > MOST_DRAWS:
+            return ADVICE
+        return (
+            f"{ADVICE} Or average the outputs over many draws: pass draws={draws}, which takes as many times the rows."
+        )
 
 
 def evaluate_aligned(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from mviz_lightning.explainers.error_analysis.explainer import ErrorAnalysis
 from mviz_lightning.explainers.example_ranking.explainer import ExampleRanking
 from mviz_lightning.explainers.multimodal_prediction.explainer import MultimodalPrediction
 from mviz_lightning.explainers.multimodal_representation.explainer import MultimodalRepresentation
+from mviz_lightning.explainers.position_effects.explainer import PositionEffects
 from mviz_lightning.explainers.unimodal_importance.explainer import UnimodalImportance
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "MultimodalPrediction",
     "MultimodalRepresentation",
     "OutputExplanation",
+    "PositionEffects",
     "ProbeContext",
     "Request",
     "Responses",

@@ -2,15 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from mviz_lightning.batch import JointSegments, Probe, Segmentation, Segments, WordSegments
+from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.query import Derivative, Query
-from mviz_lightning.errors import enumerated
+from mviz_lightning.errors import ConfigurationError, enumerated
 from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
 from mviz_lightning.functional.outputs import centred
@@ -46,6 +48,8 @@ class ProbeContext:
         scale: ``(C,)`` factors that make several regression outputs comparable; None if the outputs are not scaled.
         seed: Seed of all random draws.
         left_out: ``(C,)`` bool: the classes that some row masks; None if no row masks any.
+        maps: What outputs with positions have beside: the region of each example, whose mean output is explained; None
+            where an example has one row of outputs.
     """
 
     probe: Probe
@@ -55,6 +59,23 @@ class ProbeContext:
     scale: Tensor | None = None
     seed: int = 0
     left_out: Tensor | None = None
+    maps: ExplainedMaps | None = None
+
+    def require_rows(self, name: str) -> None:
+        """Refuse a method that needs one prediction an example.
+
+        Raises:
+            ConfigurationError: Outputs have positions.
+        """
+        if self.maps is not None:
+            raise ConfigurationError(
+                f"{name}: it needs one prediction an example, and the outputs have positions. Leave it out; DIME, "
+                "UnimodalImportance and CrossModalInteraction explain a region, and PositionEffects draws maps."
+            )
+
+    def reading(self, query: Query, example: int) -> Query:
+        """Return a query whose rows all read the region of one example, where outputs have positions."""
+        return query if self.maps is None else replace(query, read=torch.full((len(query),), example))
 
     def group(self, example: int) -> tuple[Tensor, int]:
         """Return the ``(g,)`` group of an example, whose members are its donors, and its place in the group.
@@ -181,6 +202,7 @@ class Explainer(ABC):
         num_examples: Number of examples that it shows; they stay the same during the training.
         every_n_validations: It runs at the first validation, at every n-th and at the end of the training.
         needs_features: Whether it also gets the fused features of every row.
+        needs_positions: Whether it gets the outputs at a lattice of positions, ``(R, P * C)``, and not of a region.
         layer: Name of the submodule whose input is the features; None for the last linear layer.
         one_by_one: Whether single examples are planned and explained independently. Each process then explains its
             share of the examples, ``plan`` and ``explain`` get one example at a time, a budget keeps as many examples
@@ -194,6 +216,7 @@ class Explainer(ABC):
     num_examples: int = 0
     every_n_validations: int = 1
     needs_features: bool = False
+    needs_positions: bool = False
     layer: str | None = None
     one_by_one: bool = False
     over_epochs: bool = False

@@ -3,13 +3,25 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.explained_regions import ExplainedRegions
 from mviz_lightning.errors import enumerated, renamed_attributes
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.canvas import Canvas, diverging
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.outlines import draw_outline
 from mviz_lightning.sinks.records import PredictionRecord, Sound
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MARKED = 2.0
+"""End of the colour scale on which marked words have the weight 1: a light colour, on which text can be read."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -25,18 +37,60 @@ class DrawingContext:
         labels: Names of classes and outputs.
         show_inputs: Whether inputs may be shown and heard.
         unmasked: Name of a modality -> its leaves that are never masked although they change the outputs.
+        regions: The regions whose outputs are explained; None where an example has one row of outputs.
     """
 
     modality_types: Mapping[str, ModalityType]
     labels: Labels
     show_inputs: bool = True
     unmasked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    regions: ExplainedRegions | None = field(default=None, compare=False)
     _failures: list[Exception] = field(default_factory=list, compare=False, repr=False)
 
     @cached_property
     def canvas(self) -> Canvas:
         """The canvas of all pictures that one context draws: panels are used again."""
         return Canvas()
+
+    def draw_input(self, panel: Any, name: str, example: int) -> None:
+        """Draw an example's input, and on it the region that is explained."""
+        modality_type = self.modality_types[name]
+        weights = self._marked_segments(modality_type, example)
+        if weights is not None:
+            modality_type.paint(panel, example, weights, diverging(MARKED))
+            return
+        modality_type.draw(panel, example)
+        self.outline(panel, example)
+
+    def outline(self, panel: Any, example: int) -> None:
+        """Draw the outline of the region of an example over a picture that has the shape of the map."""
+        mask = None if self.regions is None else self.regions.picture(example)
+        if mask is not None and panel.images:
+            draw_outline(panel, mask.numpy())
+
+    def _marked_segments(self, modality_type: ModalityType, example: int) -> "npt.NDArray[Any] | None":
+        """Return ``(U,)``: 1 for the words of a text that hold the region; None where positions are no words."""
+        index = getattr(modality_type.segments, "index", None)
+        if self.regions is None or len(self.regions.labels.lattice) > 1 or not isinstance(index, Tensor):
+            return None
+        if index.shape[1:] != self.regions.labels.lattice or modality_type.name != "text":
+            return None
+        row = index[example if len(index) > 1 else 0][self.regions.places(example)]
+        weights = np.zeros(modality_type.segments.count(example))
+        weights[row[row >= 0].numpy()] = 1
+        return weights
+
+    def words_of(self, example: int, count: int) -> list[str]:
+        """Return the words at the valid positions of a sequence; their numbers where no modality tells them."""
+        if self.regions is None or not self.show_inputs:
+            return [str(place) for place in range(count)]
+        known = self.regions.labels.known(torch.tensor([example]))[0]
+        for modality_type in self.modality_types.values():
+            index = getattr(modality_type.segments, "index", None)
+            if isinstance(index, Tensor) and index.shape[1:] == self.regions.labels.lattice:
+                names, row = modality_type.names(example), index[example if len(index) > 1 else 0][known].tolist()
+                return [names[one] if one >= 0 else "" for one in row]
+        return [str(place) for place in range(count)]
 
     def masked(self, names: Iterable[str]) -> str:
         """Return, for the foot of a picture, what masked parts of modalities become, and what is never masked."""

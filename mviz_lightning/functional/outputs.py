@@ -66,6 +66,12 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
     return outputs.masked_fill(never, NEVER)
 
 
+def fold_positions(outputs: Tensor, positions: int) -> Tensor:
+    """Return ``(G * P, T, C)`` of ``(G, T, P * C)`` outputs: every position of a group becomes a group of its own."""
+    groups, rows, _ = outputs.shape
+    return outputs.reshape(groups, rows, positions, -1).transpose(1, 2).flatten(0, 1)
+
+
 def masked_classes(outputs: Tensor, task: Task) -> Tensor:
     """Tell which classes or labels the model excludes in some row or in all.
 

@@ -50,6 +50,19 @@ def slot_places(known: Tensor, count: int, generator: torch.Generator) -> Tensor
     return order.gather(1, ranks)
 
 
+def slots(known: Tensor, count: int) -> Tensor:
+    """Return ``(n, P)`` long: the valid position in the middle of each of P equal parts of every sequence."""
+    lengths = known.sum(1).clamp(min=1).unsqueeze(1)
+    ranks = ((torch.arange(count) + 0.5) / count * lengths).long().minimum(lengths - 1)
+    return (~known).to(torch.uint8).argsort(dim=1, stable=True).gather(1, ranks)
+
+
+def cells_of(known: Tensor, count: int) -> Tensor:
+    """Return ``(K,)`` long: for each of the K valid positions of a sequence, the nearest of :func:`slots`."""
+    length = int(known.sum())
+    return ((torch.arange(length) + 0.5) / max(1, length) * count).long().clamp(max=count - 1)
+
+
 def _systematic(lengths: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return ``(n, P)``: ``floor(u_k * L)`` of each length, with ``u_k`` at equal distances from a random start."""
     start = torch.rand((), generator=generator, dtype=torch.float64)

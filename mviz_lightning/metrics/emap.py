@@ -9,6 +9,7 @@ from torchmetrics import Metric
 
 from mviz_lightning.functional import Task, design
 from mviz_lightning.functional.emap_scores import additive_parts, scores_of_parts
+from mviz_lightning.functional.outputs import fold_positions
 from mviz_lightning.metrics.local import local_value
 
 
@@ -28,7 +29,7 @@ class EMAPGap(Metric):
         group_size: Examples recombined with one another.
         pairs: As for ``ContributionShares``, whose rows these are.
         positions: Number of positions of an example, P, if outputs are ``(G, T, P * C)`` of positions, one after
-            another, and targets ``(G, g, P, ...)``.
+            another, and targets ``(G, g * P, ...)``.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
     """
@@ -60,11 +61,12 @@ class EMAPGap(Metric):
 
     def update(self, outputs: Tensor, target: Tensor) -> None:
         """Add groups."""
-        folded = outputs.unflatten(-1, (self.positions, -1)).transpose(1, 2).flatten(0, 1)
-        parts = additive_parts(folded, self._design, self.task).unflatten(0, (len(outputs), self.positions))
+        folded = fold_positions(outputs, self.positions)
+        parts = additive_parts(folded, self._design, self.task)
+        parts = parts.view(len(outputs), self.positions, *parts.shape[1:])
         # The positions of a group's examples stay in their group: intervals leave out whole groups.
         self.parts.append(parts.permute(0, 2, 3, 1, 4).flatten(2, 3))
-        self.target.append(target.flatten(1, 2) if self.positions > 1 else target)
+        self.target.append(target)
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``score``, ``emap_score``, ``emap_gap`` and, where two groups have labels, its interval."""

@@ -79,7 +79,7 @@ class ContributionShares(Metric):
             )
         # Group by group: the half-splits of all groups at once would take tens of times the memory of the outputs.
         for group in outputs:
-            by_position = group.unflatten(-1, (self.positions, -1))
+            by_position = group.reshape(len(group), self.positions, -1)
             scaled = decomposable(by_position, self.task, self.scale).flatten(-2).unsqueeze(0)
             self.components.append(self.design.components(scaled))
             self.without.append(self.design.without_each(scaled))

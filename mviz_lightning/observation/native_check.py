@@ -62,17 +62,15 @@ def first_agreeing(
 def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None = None) -> CheckedWay:
     """Compare a way with the user's own scores; it must run on fewer rows and on recombined ones too."""
     count = min(OBSERVED_ROWS, probe.size) if axes is not None else min(len(own), probe.size)
-    square = (
-        axes is None and own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count
-    )  # perhaps scores of all pairs
+    # Perhaps scores of all pairs.
+    square = axes is None and own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count
     try:
         other_draws = replace(evaluator, seed=evaluator.seed + 1)
-        found = _raw(other_draws, probe, _aligned(torch.arange(count), probe))
-        fewer = _raw(evaluator, probe, _aligned(torch.arange(max(1, count // 2)), probe))
-        _raw(evaluator, probe, _recombined(count, probe))
+        found = _raw(other_draws, probe, _aligned(torch.arange(count), probe), axes)
+        fewer = _raw(evaluator, probe, _aligned(torch.arange(max(1, count // 2)), probe), axes)
+        _raw(evaluator, probe, _recombined(count, probe), axes)
     except Exception as error:
         return CheckedWay(way, float("inf"), agrees=False, failure=describe_error(error))
-    found, fewer = _read(found, axes), _read(fewer, axes)
     own = own[:count, : found.shape[1]] if square and found.dim() == 2 else own[: len(found)]
     if evaluator.noisy:
         size = _beyond_noise(own, count, probe, evaluator, axes)
@@ -83,26 +81,21 @@ def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator, axes: Pos
     return CheckedWay(way, deviation(own, found), agrees=own.shape == found.shape and agree(own, found))
 
 
-def _read(outputs: Tensor, axes: PositionAxes | None) -> Tensor:
-    """Return outputs at a few positions, where they have some."""
-    return outputs if axes is None else few_positions(outputs, axes)
-
-
 def _beyond_noise(own: Tensor, count: int, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None) -> float:
     """Return how far scores with noise of their own are from those of several draws of the noise."""
     aligned = _aligned(torch.arange(count), probe)
-    draws = evaluator.each_draw(COMPARED_DRAWS, lambda: _columns(_read(_raw(evaluator, probe, aligned), axes)))
+    draws = evaluator.each_draw(COMPARED_DRAWS, lambda: _columns(_raw(evaluator, probe, aligned, axes)))
     return deviation_beyond_noise(_columns(own), torch.stack(list(draws)))
 
 
-def _raw(evaluator: Evaluator, probe: Probe, query: Query) -> Tensor:
-    """Return what the call returns, whatever its shape, a single row too."""
+def _raw(evaluator: Evaluator, probe: Probe, query: Query, axes: PositionAxes | None) -> Tensor:
+    """Return what the call returns, whatever its shape, a single row too; of many positions a few, at once."""
     found = evaluator.evaluated(
         probe, lambda: evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
     )
     if not isinstance(found, Tensor) or found.dim() == 0 or len(found) != len(query):
         raise ValueError(f"returned {tuple(getattr(found, 'shape', ()))} for {len(query)} examples")
-    return found.detach()
+    return found.detach() if axes is None else few_positions(found.detach(), axes)
 
 
 def _aligned(rows: Tensor, probe: Probe) -> Query:

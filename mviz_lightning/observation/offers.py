@@ -20,6 +20,9 @@ from mviz_lightning.observation.task_of_loss import task_of
 SUMMARIES = PROBABILITIES | DECISIONS | {"amax", "amin", "min", "mean", "sum", "std", "var"}
 """Operations whose results are less of the scores than their operand."""
 
+OFFERED = "\n    "
+"""What stands before a line to paste."""
+
 WRITE = ". Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns them."
 
 
@@ -39,7 +42,7 @@ def offer(head: ObservedHead, record: StepRecord, then: str = "") -> str:
     if not code:
         return WRITE
     said = [f"predict=lambda module, batch: {code}{then}", *_told_of_labels(head, record)]
-    return f":\n    {', '.join(said)}"
+    return f":{OFFERED}{', '.join(said)}"
 
 
 def offered_rows(record: StepRecord) -> str:

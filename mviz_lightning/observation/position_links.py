@@ -79,7 +79,7 @@ def _picks_entries(node: Node) -> bool:
 
 def _padding_masks(record: StepRecord) -> set[tuple[int, ...]]:
     """Return the shapes of the masks of modalities."""
-    masks = {one.mask_leaf for one in record.schema.modalities.values()} - {None}
+    masks = [one.mask_leaf for one in record.schema.modalities.values() if one.mask_leaf is not None]
     return {shape for keys, shape in record.shapes.items() for path in masks if record.schema.holds(path, keys)}
 
 

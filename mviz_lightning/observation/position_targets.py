@@ -1,5 +1,6 @@
 """The step's own labels of every position, and the one that stands for an example."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +26,8 @@ def labelled_by_position(probe: Probe, head: ObservedHead, target: ObservedTarge
     outputs, shapes = axes.outputs(head.root.shape), list[tuple[int, ...]]()
     task = head.task or ("multiclass" if outputs > 1 else "binary")
     labels = target.of(module, padded, partial(_formed, axes=label_axes, task=task, outputs=outputs, shapes=shapes))
-    found = PositionLabels(labels, label_axes.lattice(shapes[0]), outputs)
+    lattice, count = axes.lattice(head.root.shape), labels.shape[1]  # the loss may get all positions along one axis
+    found = PositionLabels(labels, lattice if math.prod(lattice) == count else label_axes.lattice(shapes[0]), outputs)
     found = _without_padding(replace(found, carrier=_carrier(probe, found)), probe, target.path)
     schema = replace(probe.schema, target=target.path)
     return replace(probe, schema=schema, by_position=found, labels=example_labels(found, task))

@@ -11,7 +11,6 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
@@ -40,6 +39,7 @@ class ObservedModel:
         name: Name of the head.
         embeddings: Call of the model that returns the embeddings of both modalities, ``(B, 2 D)``, of scores of all
             pairs; None where there are none.
+        unread: Modalities that no operation leads from to the scores: the head does without them by construction.
         further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 
@@ -50,6 +50,7 @@ class ObservedModel:
     step: StepFunction
     name: str = ""
     embeddings: Predict | None = None
+    unread: Sequence[str] = ()
     further: Mapping[str, ObservedHead] = field(default_factory=dict)
 
     @property
@@ -139,7 +140,8 @@ def settle(
     best = main_head(list(heads.values()), record, target)
     main = choice.main(heads, best)
     if main is None:
-        raise ConfigurationError(wording.asked(best, record))
+        parts = all(head.root.shape[:1] != (record.count,) for head in best)
+        raise wording.refusal((wording.in_parts if parts else wording.asked)(best, record))
     found = settled_head(seen, module, trial, evaluator_of, heads[main])
     further = {name: head for name, head in heads.items() if name != main and choice.takes(name)}
     return replace(found, name=main, further=further)
@@ -157,12 +159,13 @@ def settled_head(
     if record is None:
         raise RuntimeError("the step gave no scores away.")
     if is_doubtful(head):
-        raise ConfigurationError(wording.doubtful(head, record))
+        raise wording.refusal(wording.doubtful(head, record))
     _require_usable(head, record)
     way, head = _agreeing(head, record, partial(ways_of, record=record, module=module, step=step), trial, evaluator_of)
     own = None if head.contrastive else target_of(head, record, module, step)
-    embeddings = embeddings_call(head, record, module, step)
-    return ObservedModel(way, head, own, wording.line(way, head, own), step, embeddings=embeddings)
+    unread = [name for name, tags in record.modalities.items() if not head.root.tags & tags]
+    line, embeddings = wording.line(way, head, own), embeddings_call(head, record, module, step)
+    return ObservedModel(way, head, own, line, step, embeddings=embeddings, unread=unread)
 
 
 def _agreeing(
@@ -180,18 +183,18 @@ def _agreeing(
     tried: list[CheckedWay] = []
     for reading in head.readings():
         if reading.rows is None:
-            raise ConfigurationError(wording.without_rows(head, record))
+            raise wording.refusal(wording.without_rows(head, record))
         found, more = first_agreeing(ways(reading), reading.rows, trial, evaluator_of, head.axes)
         if found is not None:
             return found.way, reading
         tried += more
-    raise ConfigurationError(wording.disagreeing(head, tried, record))
+    raise wording.refusal(wording.disagreeing(head, tried, record))
 
 
 def _require_usable(head: ObservedHead, record: StepRecord) -> None:
     """Raise where the head's scores are made from the labels, or its target belongs to a modality."""
     modal = union(record.modalities.values())
     if head.label.tags & modal:
-        raise ConfigurationError(wording.target_in_modality(head, record))
+        raise wording.refusal(wording.target_in_modality(head, record))
     if head.label.tags & record.others & head.root.tags:
-        raise ConfigurationError(wording.depends_on_target(head, record))
+        raise wording.refusal(wording.depends_on_target(head, record))

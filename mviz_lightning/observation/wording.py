@@ -3,15 +3,22 @@
 import math
 from collections.abc import Sequence
 
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.native_check import CheckedWay
-from mviz_lightning.observation.offers import offer, offered_rows
+from mviz_lightning.observation.offers import OFFERED, offer, offered_rows
 from mviz_lightning.observation.row_picks import row_picks
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget
 from mviz_lightning.observation.views import possible_views
 from mviz_lightning.observation.ways import Way
+
+
+def refusal(text: str) -> ConfigurationError:
+    """Return the error with this text, which ends a training only where the text holds a line to paste."""
+    return ConfigurationError(text) if OFFERED in text else NotMeasurableError(text)
+
 
 PREDICT = "Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns the scores"
 
@@ -40,6 +47,16 @@ def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
     )
 
 
+def in_parts(heads: Sequence[ObservedHead], record: StepRecord) -> str:
+    """Return why losses of parts of the batch, of single examples for instance, cannot be measured."""
+    shapes = ", ".join(dict.fromkeys(str(tuple(head.root.shape)) for head in heads))
+    return (
+        f"{heads[0].event.name} is called {len(heads)} times for a batch of {record.count} examples, example by "
+        f"example or part by part, with scores of shape {shapes}; allowed is one row of scores an example, (batch, "
+        f"outputs), in one tensor. {PREDICT}."
+    )
+
+
 def doubtful(head: ObservedHead, record: StepRecord) -> str:
     """Return the question whether scores that meet a leaf in an operation of any meaning are the prediction."""
     return (
@@ -54,7 +71,9 @@ def unseen(record: StepRecord) -> str:
     found = offered_rows(record)
     leaves = ", ".join(path for path in record.schema.unowned if path != record.schema.target)
     where = f" If one of the leaves {leaves} holds the labels, name it as the target too." if leaves else ""
-    return found and f"\nYour step computes rows from all modalities.{where} If they are scores, say so:\n    {found}"
+    return (
+        found and f"\nYour step computes rows from all modalities.{where} If they are scores, say so:{OFFERED}{found}"
+    )
 
 
 def without_rows(head: ObservedHead, record: StepRecord) -> str:
@@ -99,13 +118,13 @@ def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRec
     advice = picked if row_picks(head.root) else f"{PREDICT}."
     return (
         f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
-        f"{found}\nAllowed are scores that depend on their own example alone, and on no random number. {advice}"
+        f"{found}\nAllowed are scores that depend on their own example alone, up to random noise. {advice}"
     )
 
 
 def _outcome(tried: CheckedWay) -> str:
     if tried.failure:
-        return f"{tried.way.call.description}: {tried.failure.partition(chr(10))[0][:200]}"
+        return f"{tried.way.call.description}: {tried.failure.partition(chr(10))[0][:240]}"
     size = "other shapes" if math.isinf(tried.deviation) else f"{tried.deviation:.2g} of their spread"
     return f"{tried.way.call.description}: the largest difference is {size}"
 

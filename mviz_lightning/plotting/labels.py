@@ -1,7 +1,7 @@
 """Classes, values and units in words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mviz_lightning.functional import Task
@@ -21,11 +21,13 @@ class Labels:
         task: What the outputs stand for.
         class_names: Of the outputs; of both classes where one logit tells them apart.
         head: The further head whose outputs they are; ``""`` for the main one.
+        region: Example -> the region of its outputs that is explained, in words; None where it has one row of them.
     """
 
     task: Task
     class_names: Sequence[str] | None = None
     head: str = ""
+    region: Callable[[int], str] | None = field(default=None, compare=False)
 
     def example(self, position: int) -> str:
         """Name an example, and the further head that it is explained for."""
@@ -64,7 +66,8 @@ class Labels:
     def title(self, record: PredictionRecord, when: str) -> str:
         """Name an example, the moment if there is one, and the prediction."""
         moment = f", {when}" if when else ""
-        return f"Example {record.position}{moment}: {self.headline(record)}"
+        where = "" if self.region is None else f", {self.region(record.example)}"
+        return f"Example {record.position}{moment}{where}: {self.headline(record)}"
 
     def _verdict(self, record: PredictionRecord) -> str:
         if self.task == "regression":

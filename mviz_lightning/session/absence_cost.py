@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe
+from mviz_lightning.engine.decomposed_calls import called_by
 from mviz_lightning.engine.dry_run_checks import usable
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.probability_outputs import called_by
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import MonitorWarning, message_of
 from mviz_lightning.explainers import Shares

@@ -53,10 +53,21 @@ class AgreementCheck:
     ranks: Ranks
 
     @classmethod
-    def of(cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks) -> "AgreementCheck":
-        """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples."""
+    def of(
+        cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks, shared: Probe | None = None
+    ) -> "AgreementCheck":
+        """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples.
+
+        Args:
+            own: The user's own outputs, as far as they are known.
+            probe: The fixed examples.
+            task: What the outputs stand for.
+            ranks: The processes.
+            shared: The same examples as another head of the model compares; None where there is none.
+        """
         examples, rows = own.take()
-        return cls(_part(probe, COMPARED_ROWS) if examples is None else examples, rows, task, ranks)
+        few = _part(probe, COMPARED_ROWS) if examples is None else examples
+        return cls(few if shared is None else shared, rows, task, ranks)
 
     def check(self, tried: TriedModel) -> Agreement | None:
         """Return how far the outputs are apart, the worst of all processes; None where nothing can be compared."""
@@ -94,11 +105,10 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         once = replace(evaluator, predict=observed.way.call.predict, head=None, reader=reader, draws=1)
         own = _replayed(observed, once, examples, rows) if own is None else own
         own = _by_position(own, observed)
-        draws = once.each_draw(
-            COMPARED_DRAWS if once.noisy else 1, lambda: _by_position(once.plain(examples, rows), observed)
-        )
-        found = torch.stack(list(draws))
-        agreement = Agreement.with_noise(own, found, task) if once.noisy else Agreement.of(own, found[0], task)
+        agreement = Agreement.of(own, _by_position(once.plain(examples, rows), observed), task)
+        if once.noisy:  # which that evaluation showed
+            draws = once.each_draw(COMPARED_DRAWS, lambda: _by_position(once.plain(examples, rows), observed))
+            agreement = Agreement.with_noise(own, torch.stack(list(draws)), task)
         return replace(agreement, rows=len(rows))
     except Exception:  # a step that cannot be replayed tells nothing
         return None

@@ -73,6 +73,7 @@ class SessionConfig:
     subgroups: str | None = None
     absence: bool = False
     positions: int = 64
+    region: Any = None
     heads: Sequence[str] | None = None
     draws: int = 1
     of_one_head: bool = False
@@ -141,7 +142,7 @@ class SessionConfig:
             raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
         least = {"num_examples": 2, "group_size": 2, "budget": 0}
         chosen = {name: least[name] for name in least if getattr(self, name) is not None}
-        for name, bound in {**chosen, "reference": 2, "chunk_size": 2, "draws": 1}.items():
+        for name, bound in {**chosen, "reference": 2, "chunk_size": 2, "positions": 1, "draws": 1}.items():
             at_least(bound, name, getattr(self, name))
         whole_number("seed", self.seed)
 

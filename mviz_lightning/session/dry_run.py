@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
+from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
@@ -140,7 +141,9 @@ class DryRun:
             hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
             if not hint:
                 raise
-            raise ConfigurationError(f"{error}{hint}") from error
+            # Rows that depend on one another are hardly mended by other scores.
+            kind = DisagreementError if isinstance(error, DisagreementError) else ConfigurationError
+            raise kind(f"{error}{hint}") from error
 
     def run_head(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
@@ -179,7 +182,7 @@ class DryRun:
             name = "" if score is None or score is self.config.score else type(score).__name__
             self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
         trial = usable_trial(evaluator, trial)
-        outputs = dry_run_checks.check_independence(evaluator, trial)
+        outputs = dry_run_checks.check_independence(evaluator, trial, self.config.draws)
         if not self.call:  # doubts are reported once, and before what they cause fails
             self.remarks.say(call.remark, noted=False)
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
@@ -197,7 +200,7 @@ class DryRun:
             self._try_segments(evaluator, trial, outputs)
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
-        return TriedModel(evaluator, call, count, reused, fusion_share, observed)
+        return TriedModel(replace(evaluator, draws=self.config.draws), call, count, reused, fusion_share, observed)
 
     def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
         """Check that all segments can be masked, and which leaves are in none of them."""
@@ -255,7 +258,7 @@ class DryRun:
         config = self.config
         call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
         given = module, call.predict, config.chunk_size, precision, config.seed, config.reuse
-        evaluator = Evaluator(*given, draws=config.draws)
+        evaluator = Evaluator(*given)  # checks take one draw, where all rows get the same noise
         if observed is not None and observed.head.axes is not None:
             evaluator = replace(evaluator, reader=EvenReader(observed.head.axes))
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None

@@ -11,9 +11,7 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.explainers import Explainer
-from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.observation.ways import StepFunction
-from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.remarks import write_log
@@ -46,6 +44,8 @@ def explain(
     seed: int = 0,
     measures: Sequence[str] = (),
     absence: bool = False,
+    positions: int = 64,
+    region: Any = None,
     heads: Sequence[str] | None = None,
     draws: int = 1,
 ) -> ShareReport:
@@ -83,6 +83,11 @@ def explain(
         seed: Seed of all random draws.
         measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
         absence: Whether the scores without each modality are measured too, where the model accepts its absence.
+        positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
+            ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
+        region: Of which positions single predictions are explained: a class (index or name), a position
+            ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
+            to a mask. By default the most frequent class of the example that is not the most frequent of all.
         heads: Names of the heads that are measured, the first of which is the main one unless the model tells another;
             by default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
         draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
@@ -119,6 +124,8 @@ def explain(
         seed=seed,
         measures=measures,
         absence=absence,
+        positions=positions,
+        region=region,
         heads=heads,
         draws=draws,
     )
@@ -167,7 +174,6 @@ def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) 
     """Return the report of one head."""
     config, head = session.config, "" if session.main is None else session.name
     costs: list[Measurement | MethodRun] = [found, *runs]
-    labels = Labels(session.task, session.class_names, head)
     return ShareReport(
         found.values | _measured(config, runs),
         list(config.modalities),
@@ -180,7 +186,7 @@ def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) 
         found.advice,
         found.patterns,
         _runs=runs,
-        _drawing=DrawingContext(session.modality_types, labels, unmasked=session.unmasked),
+        _drawing=session.drawing(head=head),
     )
 
 

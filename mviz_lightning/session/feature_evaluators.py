@@ -37,14 +37,38 @@ class FeatureEvaluators:
         Raises:
             ConfigurationError: The explainer needs features, and the model has none, or not the named layer.
         """
+        if explainer.needs_positions:
+            return self._with_positions(explainer)
         if not explainer.needs_features:
             return self.evaluator
         if explainer.name not in self._featured:
             self._featured[explainer.name] = self._with_features(explainer.layer)
         return self._featured[explainer.name]
 
+    def _with_positions(self, explainer: Explainer) -> Evaluator:
+        maps = self.probe_context.maps
+        if maps is None:
+            raise ConfigurationError(
+                f"{explainer.name}: the outputs have no positions, (B, C, H, W) or (B, T, C), of which a map could be "
+                "drawn; leave this explainer out."
+            )
+        if explainer.name not in self._featured:
+            self._featured[explainer.name] = replace(maps.lattice_evaluator(self.evaluator), rows=0)
+        return self._featured[explainer.name]
+
+    def outputs_of(self, explainer: Explainer, outputs: int) -> int:
+        """Return how many numbers an explainer gets of every row, features apart.
+
+        Args:
+            explainer: The method.
+            outputs: Number of outputs of one prediction, C.
+        """
+        maps = self.probe_context.maps
+        return outputs if maps is None or not explainer.needs_positions else outputs * maps.places.shape[1]
+
     def _with_features(self, layer: str | None) -> Evaluator:
         evaluator, probe = self.evaluator, self.probe_context.probe
+        self.probe_context.require_rows("features")
         if evaluator.all_pairs is not None:
             raise ConfigurationError("a model that scores all pairs has no fused features; leave this explainer out.")
         if layer is None:

@@ -14,7 +14,7 @@ Targets: TypeAlias = Mapping[str, str] | str
 Tasks: TypeAlias = Mapping[str, Task] | Task
 """What the outputs stand for, or head -> that."""
 
-Scores: TypeAlias = Mapping[str, Metric] | Metric
+Scores: TypeAlias = Metric | Mapping[str, Metric]
 """The score, or head -> score."""
 
 ClassNames: TypeAlias = Mapping[str, Sequence[str]] | Sequence[str]

@@ -1,6 +1,6 @@
 """A session with further heads: each has a session of its own, which shares the examples and the forwards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -111,6 +111,12 @@ class HeadedSession(LabelledSession):
         )
         for name, one in sessions.items():
             one.evaluate_by(evaluators[name])
+
+    @property
+    def unread(self) -> Sequence[str]:
+        """Modalities that a further head does without by construction: an auxiliary head of another modality alone."""
+        observed = None if self.main is None or self._tried is None else self._tried.observed
+        return () if observed is None else observed.unread
 
     def evaluate_by(self, evaluator: Evaluator) -> None:
         """Evaluate the same model by another evaluator from now on."""

@@ -23,6 +23,7 @@ from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.embedding_measures import embedding_values
 from mviz_lightning.session.preparation import Preparation
+from mviz_lightning.session.sampled_positions import places_of, sampled
 from mviz_lightning.session.subsets import Subsets
 
 T = TypeVar("T")
@@ -45,6 +46,17 @@ class LabelledSession(Preparation):
     _shares: Shares | None = None
     _checked_examples: bool = False
     _failed_without: set[str] = field(default_factory=set)
+    _places: Tensor | None = None
+    _sampled_for: Tensor | None = None
+
+    def sample_positions(self) -> None:
+        """Read outputs with positions at a fixed sample of them from now on; it is drawn anew for other examples."""
+        collected, tried = self._ready()
+        if tried.axes is None or self._sampled_for is collected.probe.groups:
+            return
+        self._places = places_of(collected.probe, self.config.positions, self.config.seed)
+        evaluator = sampled(tried.evaluator, tried.axes, collected.probe, self._places)
+        self._tried, self._sampled_for = replace(tried, evaluator=evaluator), collected.probe.groups
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
         """Return the fixed examples with their labels and the task, which are read once, and the model."""

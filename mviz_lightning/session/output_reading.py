@@ -7,16 +7,9 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.decomposed_calls import with_decomposed
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.probability_outputs import (
-    Last,
-    Reading,
-    decomposed,
-    head_in,
-    head_of,
-    last_operation,
-    with_decomposed,
-)
+from mviz_lightning.engine.probability_outputs import Last, Reading, decomposed, head_in, head_of, last_operation
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import (

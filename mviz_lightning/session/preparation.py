@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.padding import read_as_padding_masks
@@ -24,7 +24,6 @@ from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
-from mviz_lightning.session.sampled_positions import places_of, sampled
 from mviz_lightning.session.saved_probe import Collected
 from mviz_lightning.session.shared_start import start_of_another
 from mviz_lightning.session.value_names import value_names
@@ -59,8 +58,6 @@ class Preparation:
     _collected: Collected | None = None
     _renewed: bool = False
     _failure: KeptFailure = field(default_factory=KeptFailure)
-    _places: Tensor | None = None
-    _sampled_for: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._sampler = ProbeSampler(self.config)
@@ -279,15 +276,6 @@ class Preparation:
         self.remarks.say(line)
         if probe is not collected.probe:
             self._collected = replace(collected, probe=probe)
-
-    def sample_positions(self) -> None:
-        """Read outputs with positions at a fixed sample of them from now on; it is drawn anew for other examples."""
-        collected, tried = self._ready()
-        if tried.axes is None or self._sampled_for is collected.probe.groups:
-            return
-        self._places = places_of(collected.probe, self.config.positions, self.config.seed)
-        evaluator = sampled(tried.evaluator, tried.axes, collected.probe, self._places)
-        self._tried, self._sampled_for = replace(tried, evaluator=evaluator), collected.probe.groups
 
     def _label(self) -> None:
         """Give the examples of a checkpoint the labels that the user's own step tells."""

@@ -219,4 +219,4 @@ def _none_complete(counts: PresenceCounts) -> str:
 
 def with_counts(error: ConfigurationError, counts: PresenceCounts) -> ConfigurationError:
     """Return an error about too few examples that also says how many lack a modality."""
-    return ConfigurationError(f"{error} {counts.line[:1].upper()}{counts.line[1:]}.") if counts.line else error
+    return type(error)(f"{error} {counts.line[:1].upper()}{counts.line[1:]}.") if counts.line else error

@@ -15,7 +15,7 @@ from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.batch.rows import largest_bytes
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import MonitorWarning, NotMeasurableError
 from mviz_lightning.functional.designs import smallest_group
 from mviz_lightning.session.absent_examples import AbsentExamples
 from mviz_lightning.session.batch_reader import BatchReader
@@ -116,7 +116,7 @@ class ProbeSampler:
             fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's.
 
         Raises:
-            ConfigurationError: There are too few examples.
+            NotMeasurableError: There are too few examples.
         """
         sampled, rows = self._gathered(ranks)
         with ranks.raise_on_all_ranks():
@@ -235,7 +235,7 @@ class ProbeSampler:
         """Return the groups for a pool of examples: larger ones where they are cheap, or were in the checkpoint.
 
         Raises:
-            ConfigurationError: The pool is too small for two groups.
+            NotMeasurableError: The pool is too small for two groups.
         """
         if self.saved.group_size:
             fusion_share = float(self.saved.group_size <= self.config.group)
@@ -246,7 +246,7 @@ class ProbeSampler:
     def _reduced(self, grouping: Grouping, pool: int) -> Grouping:
         least = smallest_group(len(self.config.modalities))
         if pool < 2 * least:
-            error = ConfigurationError(
+            error = NotMeasurableError(
                 f"{pool} validation examples were seen; contribution shares of {len(self.config.modalities)} "
                 f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
             )

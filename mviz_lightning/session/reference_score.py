@@ -64,7 +64,7 @@ def reference_outputs(
         RuntimeError: The model failed; on all processes alike.
     """
     share, padded = ranks.share(further), ranks.padded_share(further)
-    found = own.cpu()
+    found, before = own.cpu(), evaluator.remembered
     with ranks.raise_on_all_ranks():
         if len(padded):
             evaluated = levelled(evaluate_aligned(evaluator, probe, padded), task)[: len(share)].cpu()
@@ -73,4 +73,5 @@ def reference_outputs(
         kept = finite_rows(found, task)
     everywhere = ranks.gather((examples[kept], found[kept]))
     all_examples, all_outputs = (torch.cat(parts) for parts in zip(*everywhere, strict=True))
-    return ReferenceOutputs(all_examples, all_outputs, len(padded) * evaluator.draws * ranks.count)
+    rows = len(padded) * evaluator.draws - (evaluator.remembered - before)
+    return ReferenceOutputs(all_examples, all_outputs, rows * ranks.count)

@@ -147,7 +147,8 @@ class Runner:
     ) -> tuple[Result, list[str]]:
         with self.ranks.raise_on_all_ranks():
             evaluator = self.evaluators.of(explainer)
-        dealt = DealtExamples(self.probe_context, evaluator, self.ranks, self.outputs)
+        outputs = self.evaluators.outputs_of(explainer, self.outputs)
+        dealt = DealtExamples(self.probe_context, evaluator, self.ranks, outputs)
         return dealt.run(explainer, examples, budget, known)
 
     def _all_at_once(
@@ -156,7 +157,8 @@ class Runner:
         with self.ranks.raise_on_all_ranks():
             request = explainer.plan(self.probe_context, examples)
             rows = requested_rows(request)
-            shared = SharedRows(self.probe_context, self.evaluators.of(explainer), self.ranks, self.outputs)
+            outputs = self.evaluators.outputs_of(explainer, self.outputs)
+            shared = SharedRows(self.probe_context, self.evaluators.of(explainer), self.ranks, outputs)
         if budget is not None and rows > budget:
             return None, [f"{explainer.name} was left out: it takes {rows} rows, and the budget has {budget} more"]
         responses = shared.responses(request)

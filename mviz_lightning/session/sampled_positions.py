@@ -9,17 +9,22 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.position_labels import PositionLabels
+from mviz_lightning.engine.decomposed_calls import read_by
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.positions import PositionAxes, SampleReader, WholeReader
-from mviz_lightning.engine.probability_outputs import read_by
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares
+from mviz_lightning.functional import Task
+from mviz_lightning.functional.outputs import NEVER
 from mviz_lightning.functional.position_sampling import lattice_places, slot_places
 from mviz_lightning.functional.scores import comparable, labelled_predictions
 from mviz_lightning.metrics.local import local_value
 
 SCORED_BYTES = 64 * 2**20
-"""Largest memory of the outputs that are scored at once, in bytes: 64 MiB."""
+"""Largest memory of the outputs of a forward that is scored, in bytes: 64 MiB."""
+
+SCORED_AT_ONCE = 2**16
+"""Largest number of positions that a metric gets at once."""
 
 WIDE = 8
 """Bytes of a number in the type in which scores are computed."""
@@ -110,17 +115,23 @@ def score_of_all_positions(
     metric = shares.whole_score(probe, found.outputs).to(evaluator.device)
     for examples in _chunks(groups.flatten(), found, evaluator.chunk_size):
         outputs, labels = _at_labels(probe, evaluator, axes, examples)
-        if len(labels):
-            predicted, truth = labelled_predictions(comparable(outputs, shares.task), labels, shares.task)
-            metric.update(predicted, truth)
+        for some, truth in zip(torch.split(outputs, SCORED_AT_ONCE), torch.split(labels, SCORED_AT_ONCE), strict=True):
+            if len(truth):
+                metric.update(*labelled_predictions(_finite(some, shares.task), truth, shares.task))
     return WholeScore(metric)
+
+
+def _finite(outputs: Tensor, task: Task) -> Tensor:
+    """Return outputs as scores compare them; without a masked class they stay in their own type, which is quick."""
+    plain = outputs.dtype in (torch.float32, torch.float64) and bool((outputs > NEVER).all())
+    return outputs if plain else comparable(outputs, task)
 
 
 def _chunks(examples: Tensor, found: PositionLabels, most: int) -> Iterator[Tensor]:
     """Yield examples in chunks whose outputs fit into memory; sequences of their own lengths come one by one."""
     example = found.labels.shape[1] * found.outputs * WIDE
     fitting = 1 if found.carrier is not None else max(1, min(most, SCORED_BYTES // example))
-    yield from examples.split(fitting)
+    yield from torch.split(examples, fitting)
 
 
 def _at_labels(probe: Probe, evaluator: Evaluator, axes: PositionAxes, examples: Tensor) -> tuple[Tensor, Tensor]:

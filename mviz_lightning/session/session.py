@@ -3,31 +3,27 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine import dry_run_checks
-from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.isolation import random_states
-from mviz_lightning.engine.probability_outputs import without_logits
+from mviz_lightning.engine.decomposed_calls import without_logits
 from mviz_lightning.errors import describe_error
-from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
-from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares
+from mviz_lightning.explainers.contribution_shares.position_shares import (
+    PositionShares,
+    single_outputs,
+    target_of_examples,
+)
 from mviz_lightning.functional.outputs import levelled
-from mviz_lightning.modalities import ModalityType
-from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
 from mviz_lightning.session.dry_run import TriedModel
-from mviz_lightning.session.headed_session import HeadedSession
+from mviz_lightning.session.explaining_session import ExplainingSession
 from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
-from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner
 from mviz_lightning.session.sampled_positions import score_of_all_positions
 from mviz_lightning.session.trained_check import TrainedCheck
 
@@ -56,23 +52,18 @@ class Measurement:
 
 
 @dataclass
-class Session(HeadedSession):
+class Session(ExplainingSession):
     """The fixed examples of one validation set, and everything measured on them, again and again.
 
     Once :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` follow as often as wanted.
-
-    Attributes:
-        modality_types: Modality -> how it is segmented and drawn; empty until examples are explained.
     """
 
-    modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
     _trained_check: TrainedCheck = field(init=False)
-    _own: Tensor | None = None
-    _past: ExplainerState = field(default_factory=ExplainerState)
+    _compared: Probe | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked)
+        self._trained_check = TrainedCheck(self._dry_run.named, self._dry_run.unmasked, self.remarks)
 
     def run(self) -> Measurement:
         """Measure the model as it is now.
@@ -91,21 +82,13 @@ class Session(HeadedSession):
         self._leave_out_broken_examples()
         probe, shares, tried = self._read()
         evaluator, before = tried.evaluator, tried.evaluator.rows
-        groups, padded = self.ranks.share(probe.groups), self.ranks.padded_share(probe.groups)
-        with self.ranks.raise_on_all_ranks():
-            found = evaluator(probe, [shares.plan(padded)])[0]
-            single = dry_run_checks.usable(levelled(shares.single(found), shares.task))
-        self._trained_check.run(single, evaluator, probe, tried.call, self.ranks)
-        self._dry_run.unmasked.report(self.remarks)
-        single, settled = self._reading.settle(single, shares.task, evaluator, self.ranks)
-        self._tried = replace(tried, evaluator=settled)
-        self._reading.leave_out(single, shares.task, self.ranks)
-        outputs = single.view(len(found), -1)
+        groups = self.ranks.share(probe.groups)
+        outputs, single = self._outputs(self.ranks.padded_share(probe.groups))
         with self.ranks.raise_on_all_ranks():
             metrics = shares.metrics(probe, outputs, groups, self._reading.left_out, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
-        values = self._with_whole_score(shares.explain(metrics), settled, groups)
+        values = self._with_whole_score(shares.explain(metrics), groups)
         values |= {} if agreement is None else {"agreement": agreement.predictions}
         values |= self._within_subsets(outputs, len(groups)) | self._embedding_values()
         floor = self._reading.floor(single, len(self.config.modalities))
@@ -116,6 +99,23 @@ class Session(HeadedSession):
         seconds = time.perf_counter() - started
         found_values, rows = values | absence.values, rows + further + absence.rows
         return Measurement(found_values, rows, seconds, floor, evidence, advice, absence.patterns)
+
+    def _outputs(self, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs of the rows of some groups, as shares take them, and ``(R, C)`` those of single predictions.
+
+        Raises:
+            RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
+        """
+        probe, shares, tried = self._read()
+        with self.ranks.raise_on_all_ranks():
+            found = tried.evaluator(probe, [shares.plan(groups)])[0]
+            single = dry_run_checks.usable(levelled(single_outputs(shares, found), shares.task))
+        self._trained_check.run(single, tried.evaluator, probe, tried.call, self.ranks)
+        self._dry_run.unmasked.report(self.remarks)
+        single, settled = self._reading.settle(single, shares.task, tried.evaluator, self.ranks)
+        self._tried = replace(tried, evaluator=settled)
+        self._reading.leave_out(single, shares.task, self.ranks)
+        return single.view(len(found), -1), single
 
     def run_heads(self, failed: Callable[[str, Exception], None]) -> dict[str, Measurement]:
         """Measure the further heads on the rows of the main one, right after :meth:`run`.
@@ -154,7 +154,7 @@ class Session(HeadedSession):
             return {}, 0
         (probe, shares, tried), pool = self._read(), self._ready()[0].pool
         try:
-            target, left = shares.target_of_examples(probe), self.config.left(spent)
+            target, left = target_of_examples(shares, probe), self.config.left(spent)
             further = further_examples(probe, target, pool, shares.task, left)
             found = reference_outputs(probe, own, further, tried.evaluator, self.ranks, shares.task)
             with self.ranks.raise_on_all_ranks():
@@ -165,13 +165,13 @@ class Session(HeadedSession):
             return {}, 0
         return evidence | shares.single_outputs(torch.stack(self.ranks.gather(parts)).sum(0)), found.rows
 
-    def _with_whole_score(self, values: dict[str, float], evaluator: Evaluator, groups: Tensor) -> dict[str, float]:
+    def _with_whole_score(self, values: dict[str, float], groups: Tensor) -> dict[str, float]:
         """Return values with the score of all labelled positions in place of that of the sampled ones."""
         probe, shares, tried = self._read()
         if not isinstance(shares, PositionShares) or tried.axes is None or "score" not in values:
             return values
         with self.ranks.raise_on_all_ranks():
-            whole = score_of_all_positions(shares, probe, evaluator, tried.axes, groups)
+            whole = score_of_all_positions(shares, probe, tried.evaluator, tried.axes, groups)
         score = whole.value(sync=self.ranks.count > 1)
         return values | {"score": score, "emap_score": score - values["emap_gap"]}
 
@@ -200,7 +200,9 @@ class Session(HeadedSession):
             WithheldError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
-        check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks)
+        check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks, self._compared)
+        for head in self.heads.values():
+            head.compare_on(check.examples)
         found = check.check(tried)
         if found is None or found.holds:
             return found
@@ -216,81 +218,13 @@ class Session(HeadedSession):
         self.remarks.say(f"{found}, and the shares are logged all the same, since on_disagreement='log'")
         return found
 
+    def compare_on(self, examples: Probe) -> None:
+        """Compare the outputs of a further head with the user's own on the examples of the main one, in one forward."""
+        self._compared = examples
+
     def _follow(self, model: TriedModel) -> None:
         """Call the model in another way from now on."""
         self._tried, self._runner = model, None
         (self if self.main is None else self.main)._join()
         if model.observed is not None:
             self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
-
-    @property
-    def unmasked(self) -> Mapping[str, Sequence[str]]:
-        """Modality -> its leaves that are never masked although they change the outputs."""
-        return {name: tuple(paths) for name, paths in self._dry_run.unmasked.found.items()}
-
-    @property
-    def explainable(self) -> bool:
-        """Whether examples can be explained: a run was made."""
-        return self._own is not None
-
-    def explain(self, method: Explainer, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
-        """Apply a method to the outputs of the last run; all processes get the whole result.
-
-        Args:
-            method: The method.
-            spent: Rows of the budget that were evaluated already.
-            moment: Epoch and step of the training.
-
-        Raises:
-            ConfigurationError: A modality cannot be segmented as configured, or there are no features.
-            RuntimeError: The model failed; on all processes alike.
-        """
-        started = time.perf_counter()
-        if self._runner is None:
-            with self.ranks.raise_on_all_ranks():
-                methods = self._prepared()
-            self._runner = methods  # on all processes or on none
-        self._runner = self._runner.on(self._ready()[0].probe)
-        with random_states():  # a method of the user's own may draw random numbers
-            explained = self._runner.run(method, self._own, self.config.left(spent), moment)
-        self.remarks.note(*explained.notes)
-        head = "" if self.main is None else self.name
-        return replace(explained, seconds=time.perf_counter() - started, head=head)
-
-    def _prepared(self) -> Runner:
-        probe, shares, tried = self._read()
-        collected, config = self._ready()[0], self.config
-        shared: Session | None = self.main if self.follows_all else None
-        self.modality_types = (None if shared is None else shared.modality_types) or modality_types_of(probe)
-        cut = replace(
-            probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
-        )
-        scale = shares.scale(probe, tried.outputs)
-        masked = self._reading.left_out
-        context = ProbeContext(cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked)
-        self._past = self._past if collected.restored else ExplainerState()
-        if shared is not None:  # the same examples, so that all heads ask for the same rows
-            self._past = replace(self._past, chosen=shared._past.chosen)
-        return Runner(context, tried.evaluator, self.ranks, tried.outputs, config.pin, self._past)
-
-    @property
-    def memory(self) -> Mapping[str, Any]:
-        """What methods remember, in plain types."""
-        return self._past.state()
-
-    def load_memory(self, saved: Any) -> None:
-        """Take what methods remember of a further head; None where the checkpoint holds nothing."""
-        self._past = ExplainerState() if saved is None else ExplainerState.of(saved)
-
-    def state(self, limit: int) -> dict[str, Any]:
-        """Return the probe and what methods remember in plain types, for checkpoints.
-
-        Args:
-            limit: Largest size in bytes up to which the examples are saved; beyond it their digest alone.
-        """
-        return super().state(limit) | self._past.state()
-
-    def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take the probe and what methods remember from a checkpoint."""
-        super().load(saved := Saved.of(state))
-        self._past = ExplainerState.of(saved)

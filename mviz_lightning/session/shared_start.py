@@ -8,7 +8,7 @@ from typing import Any
 from mviz_lightning.batch import BatchSchema, Modality, Probe
 from mviz_lightning.batch.probe import NO_GROUPS, with_masks_told
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.errors import NotMeasurableError, describe_error
 
 NO_BATCH = (
     "no validation batch came from the loader that dataloader_idx= names; 0 is the first. A loader needs examples, and "
@@ -32,7 +32,7 @@ def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, M
         modalities: Name -> modality, which are not sent: their tokenizers may be large.
 
     Raises:
-        ConfigurationError: The examples cannot be sent.
+        NotMeasurableError: The examples cannot be sent.
     """
     lacking = ranks.gather(own is None)
     if all(lacking) or not any(lacking):
@@ -40,7 +40,7 @@ def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, M
     sender = lacking.index(False)
     sent = ranks.gather(_packed(own) if ranks.rank == sender else b"")[sender]
     if isinstance(sent, str):
-        raise ConfigurationError(
+        raise NotMeasurableError(
             f"rank {lacking.index(True)} got no validation batch, and the first one of rank {sender} cannot be sent to "
             f"it ({sent}). Give each process a batch, or let the batches hold what pickle takes."
         )

@@ -1,5 +1,6 @@
 """Encodings are run once for every distinct input, exactly or not at all."""
 
+import random
 import warnings
 from typing import Any
 
@@ -282,6 +283,11 @@ def test_strings_that_a_model_reads_are_seen_by_what_follows() -> None:
     torch.testing.assert_close(found, plain)
 
 
+def never_the_same(count: int) -> Tensor:
+    """Return ``(count, 1)`` random numbers that no seed repeats."""
+    return torch.tensor([[random.SystemRandom().random()] for _ in range(count)])
+
+
 class Sampling(nn.Module):
     """Draws random numbers in evaluation mode, as many as there are rows."""
 
@@ -290,7 +296,7 @@ class Sampling(nn.Module):
         self.net = nn.Linear(4, 6)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.net(image) + torch.rand(len(image), 1)
+        return self.net(image) + never_the_same(len(image))
 
 
 def test_of_a_model_that_samples_the_replay_is_not_to_blame() -> None:
@@ -611,7 +617,7 @@ def test_calls_that_some_inputs_do_without_are_no_trouble(monkeypatch: pytest.Mo
 def test_a_small_output_is_checked_beside_a_large_one() -> None:
     class Sizes(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
-            return torch.cat([1e4 * image, image + torch.rand(len(image), 1)], 1)
+            return torch.cat([1e4 * image, image + never_the_same(len(image))], 1)
 
     # Only the small outputs are drawn anew.
     asking, probe = evaluator(Late(lambda image, text: image * text[:, :1], Sizes())), probe_of(BATCH)

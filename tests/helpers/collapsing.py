@@ -171,6 +171,6 @@ def refuses(trainer: Any, module: Any, verdict: Any) -> None:
     raise RuntimeError(f"{verdict.modality} must not collapse")
 
 
-def blank(rows: Any, modalities: Any) -> Picture:
+def blank(*_: Any) -> Picture:
     """Stand for the curves, whose drawing takes most of a small training."""
     return Picture("shares", np.zeros((1, 1, 3), np.uint8))

@@ -1,5 +1,6 @@
 """From one call of a step to the call of the model, the scores, the target and the task."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ from helpers.steps import TwoNets, batch, observed
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.engine.agreement import deviation_beyond_noise
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 from mviz_lightning.observation.heads import heads_of
 
 
@@ -270,9 +272,33 @@ def test_a_reconstruction_is_no_label() -> None:
         run(lambda m, b: functional.mse_loss(m(b["image"], b["text"]), b["image"]), 4)
 
 
-def test_sampled_scores_are_refused_with_the_measured_difference() -> None:
-    with pytest.raises(ConfigurationError, match="largest difference"):
-        run(lambda m, b: functional.cross_entropy(m(b["image"], b["text"]) + torch.randn(len(b["y"]), 5), b["y"]))
+def test_scores_that_no_seed_repeats_are_refused_with_the_measured_difference() -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        noise = torch.tensor([[random.SystemRandom().gauss(0, 1)] for _ in b["y"]])
+        return functional.cross_entropy(m(b["image"], b["text"]) + noise.expand(-1, 5) * torch.arange(5), b["y"])
+
+    with pytest.raises(NotMeasurableError, match="largest difference"):
+        run(step)
+
+
+@pytest.mark.parametrize("size", [0.1, 3.0])
+def test_sampled_scores_are_those_of_the_step_if_the_noise_explains_the_difference(size: float) -> None:
+    def step(m: Any, b: Any) -> Tensor:
+        z = m(b["image"], b["text"])
+        return functional.cross_entropy(z + size * torch.randn_like(z), b["y"])
+
+    found, module = run(step)
+    torch.manual_seed(0)
+    runs = torch.stack([scores_of(found, module, other()) for _ in range(200)])
+    assert found.way.name == "call"
+    torch.testing.assert_close(runs.std(0).mean(), torch.tensor(size), rtol=0.1, atol=0)
+
+
+def test_other_scores_are_not_taken_for_noise() -> None:
+    """Of 16 rows and 5 outputs, scores that are shifted by 5 spreads of the noise are not the step's own."""
+    own, draws = torch.randn(16, 5), torch.randn(8, 16, 5) + 5
+    assert deviation_beyond_noise(own, draws) > 1
+    assert deviation_beyond_noise(own, draws - 5) == 0
 
 
 def test_scores_computed_from_their_target_are_refused() -> None:

@@ -101,8 +101,8 @@ LABELS = torch.tensor([0, 1, 2] * 4)
 class Recording(Evaluator):
     """Evaluates without isolating the model, which is no business of threads, and counts what it evaluates."""
 
-    def _evaluate(self, probe: Any, query: Query) -> Tensor:
-        self.evaluated = getattr(self, "evaluated", 0) + len(query)
+    def distinct(self, probe: Any, query: Query) -> Tensor:
+        self.counted_rows = getattr(self, "counted_rows", 0) + len(query)
         with torch.no_grad():
             return self._plain(probe, query)
 
@@ -239,7 +239,7 @@ def test_all_processes_get_what_one_gets_and_evaluate_equally_many_rows(processe
 
     expected = selection(pin=[111]).explained(Toy(count, fails=[2]), SAYS_1)
     assert on_ranks(processes, act) == [expected] * processes
-    rows = {getattr(found.evaluators.evaluator, "evaluated", 0) for found in inquiries.values()}
+    rows = {getattr(found.evaluators.evaluator, "counted_rows", 0) for found in inquiries.values()}
     assert len(rows) == 1
     assert rows.pop() > 0
 

@@ -82,10 +82,6 @@ class Shares:
         """
         return Query(groups[:, self.tuples].flatten(0, 1))
 
-    def single(self, outputs: Tensor) -> Tensor:
-        """Return ``(R, C)`` outputs of single predictions: of rows as they are."""
-        return outputs
-
     def own(self, outputs: Tensor) -> Tensor:
         """Return ``(G, g, C)``: the outputs of the real examples among the responses to :meth:`plan`."""
         return self.design.own(self._by_group(outputs))
@@ -295,10 +291,6 @@ class Shares:
 
     def _by_group(self, outputs: Tensor) -> Tensor:
         return self._everything(outputs)[:, : len(self.design.tuples)]
-
-    def target_of_examples(self, probe: Probe) -> Tensor | None:
-        """Return ``(N, ...)`` labels by which examples have a label or none; None where none of them has one."""
-        return self.target(probe)
 
     def target(self, probe: Probe) -> Tensor | None:
         """Return ``(N, ...)`` labels as scores take them; None where no example that is recombined has one."""

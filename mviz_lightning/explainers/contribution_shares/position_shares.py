@@ -25,7 +25,7 @@ from mviz_lightning.collapse.skill import Skill, measured_skill
 from mviz_lightning.explainers.contribution_shares.explainer import MANY_OUTPUTS, Shares
 from mviz_lightning.functional import Task, decomposable
 from mviz_lightning.functional.output_totals import output_components
-from mviz_lightning.functional.outputs import decisions
+from mviz_lightning.functional.outputs import decisions, fold_positions
 from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.functional.scores import comparable, labelled_predictions
 from mviz_lightning.functional.subsets import swap_effects
@@ -71,10 +71,6 @@ class PositionShares(Shares):
         some = found[probe.groups.flatten()].flatten(0, 1)
         return found if bool(labelled(some, self.task).any()) else None
 
-    def target_of_examples(self, probe: Probe) -> Tensor | None:
-        """Return ``(N, ...)``: one label of each example; None without any."""
-        return None if self.target(probe) is None else probe.labels
-
     def _known(self, probe: Probe) -> Tensor | None:
         """Return ``(n, ...)`` labels at the sampled positions of the recombined examples, those that are known."""
         target = self.target(probe)
@@ -100,26 +96,26 @@ class PositionShares(Shares):
         return found if target is None else found + self._scored(by_group, target[groups], probe, sync=sync)
 
     def _scored(self, by_group: Tensor, target: Tensor, probe: Probe, *, sync: bool) -> list[Metric]:
-        score = self._score_of_outputs(by_group.shape[-1] // self.positions, probe)
+        score, device = self._score_of_outputs(by_group.shape[-1] // self.positions, probe), by_group.device
         self._require_predictions(score, target.flatten(0, 2))
-        labels, given = target.to(by_group.device), {"task": self.task, "score": score, "sync_on_compute": sync}
-        gap = EMAPGap(self.modalities, positions=self.positions, **given, **self._plan).to(by_group.device)
-        gap.update(by_group, labels)
-        lost = PerceptualScore(self.modalities, **given, **self._plan).to(by_group.device)
-        lost.update(self._folded(by_group), labels.transpose(1, 2).flatten(0, 1))
+        given: dict[str, Any] = {"task": self.task, "score": score, "sync_on_compute": sync, **self._plan}
+        gap = EMAPGap(self.modalities, positions=self.positions, **given).to(device)
+        lost = PerceptualScore(self.modalities, **given).to(device)
+        gap.update(by_group, target.to(device).flatten(1, 2))
+        lost.update(self._folded(by_group), target.to(device).transpose(1, 2).flatten(0, 1))
         return [gap, lost]
 
     def _unlabelled(self, scale: Tensor | None, decides: Task, *, sync: bool) -> list[Metric]:
         shared: dict[str, Any] = {"sync_on_compute": sync, **self._plan}
-        given = {"task": self.task, "scale": scale, "positions": self.positions}
-        contribution = ContributionShares(self.modalities, **given, **shared)
+        given: dict[str, Any] = {"task": self.task, "scale": scale, "positions": self.positions, **shared}
+        contribution = ContributionShares(self.modalities, **given)
         if self.task == "regression":
             return [contribution]
         return [contribution, PredictionFlips(self.modalities, task=decides, **shared)]
 
     def _folded(self, by_group: Tensor) -> Tensor:
         """Return ``(G * P, T, C)`` of ``(G, T, P * C)`` outputs: every position of a group is a group of its own."""
-        return by_group.unflatten(-1, (self.positions, -1)).transpose(1, 2).flatten(0, 1)
+        return fold_positions(by_group, self.positions)
 
     def _kept(self, outputs: Tensor, left_out: Tensor | None) -> Tensor:
         return super()._kept(outputs, None if left_out is None else left_out.repeat(self.positions))
@@ -127,9 +123,9 @@ class PositionShares(Shares):
     def swap_effects(self, probe: Probe, outputs: Tensor, left_out: Tensor | None = None) -> Tensor:
         """Return ``(G, g * P, 1 + M)``: how far outputs at each position move when modalities are swapped."""
         scale = self.scale(probe, outputs.shape[-1] // self.positions)
-        by_group = self._by_group(self._kept(outputs, left_out)).unflatten(-1, (self.positions, -1)).transpose(1, 2)
-        found = torch.stack([swap_effects(decomposable(one, self.task, scale), self.design) for one in by_group])
-        return found.transpose(1, 2).flatten(1, 2)
+        folded = self._folded(self._by_group(self._kept(outputs, left_out)))
+        found = torch.stack([swap_effects(decomposable(one, self.task, scale), self.design) for one in folded])
+        return found.view(-1, self.positions, *found.shape[1:]).transpose(1, 2).flatten(1, 2)
 
     def by_position(self, probe: Probe) -> Probe:
         """Return a probe of N * P examples, one for each sampled position: for the shares within classes."""
@@ -242,6 +238,17 @@ def shares_of_classes(found: PositionLabels, task: Task) -> Tensor:
     return class_counts(found, task).double() / known.sum(1, keepdim=True)
 
 
+def single_outputs(shares: Shares, outputs: Tensor) -> Tensor:
+    """Return ``(R, C)`` outputs of single predictions among those of rows: of every position, or rows as they are."""
+    return shares.single(outputs) if isinstance(shares, PositionShares) else outputs
+
+
+def target_of_examples(shares: Shares, probe: Probe) -> Tensor | None:
+    """Return ``(N, ...)``: one label of each example; None without any."""
+    target = shares.target(probe)
+    return probe.labels if target is not None and isinstance(shares, PositionShares) else target
+
+
 def shares_of(probe: Probe, places: Tensor | None, given: Sequence[Any]) -> Shares:
     """Return the shares of one row of scores an example, or of positions where the labels are those of positions.
 
@@ -252,4 +259,5 @@ def shares_of(probe: Probe, places: Tensor | None, given: Sequence[Any]) -> Shar
     """
     if probe.by_position is None or places is None:
         return Shares(*given)
-    return PositionShares(*given, places=places, is_map=probe.by_position.is_map)
+    found = PositionShares(*given)
+    return replace(found, places=places, is_map=probe.by_position.is_map)

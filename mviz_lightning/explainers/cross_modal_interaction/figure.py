@@ -149,7 +149,7 @@ class _Picture:
             if segment is not None:
                 modality_type.paint(panel, example, weights[segment].numpy(), colours, inputs=inputs)
             elif inputs:
-                modality_type.draw(panel, example)
+                self.drawing.draw_input(panel, other, example)
             hidden = other if inputs else f"{other} (not shown)"
             caption = hidden if segment is None else f"with {captions[place]}"
             self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center")

@@ -89,7 +89,8 @@ class DIME(Explainer):
         (example,) = examples
         group, _ = probe_context.group(example)
         masked = [self._masked(probe_context, example, name) for name in probe_context.probe.segments]
-        return Request([Query(group[probe_context.design.tuples]), *masked])
+        recombined = Query(group[probe_context.design.tuples])
+        return Request([probe_context.reading(one, example) for one in (recombined, *masked)])
 
     def _masked(self, probe_context: ProbeContext, example: int, name: str) -> Query:
         """Ask for one modality with every mask, beside its own partners and every donor."""

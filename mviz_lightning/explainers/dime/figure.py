@@ -92,7 +92,7 @@ class ExplanationFigure:
         below = top + height + 0.02
         panel = canvas.panel(_left(0), top, PANEL, height, f"{name} input")
         if inputs:
-            modality_type.draw(panel, example)
+            self.drawing.draw_input(panel, name, example)
         canvas.text(_left(0) + PANEL / 2, below, name if inputs else f"{name} (not shown)", ha="center")
         for column, (weights, r2) in enumerate(maps, start=1):
             panel = canvas.panel(_left(column), top, PANEL, height, f"{name} map")

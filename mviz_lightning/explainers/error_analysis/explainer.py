@@ -89,6 +89,7 @@ class ErrorAnalysis(Explainer):
         Raises:
             ConfigurationError: There are no labels.
         """
+        probe_context.require_rows(self.name)
         if probe_context.target is None or not bool(
             labelled(probe_context.target, probe_context.task)[probe_context.probe.groups].any()
         ):

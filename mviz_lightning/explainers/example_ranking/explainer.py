@@ -49,6 +49,7 @@ class ExampleRanking(Explainer):
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         """Ask for the recombinations of all groups."""
+        probe_context.require_rows(self.name)
         return Request([Query(probe_context.probe.groups[:, probe_context.design.tuples].flatten(0, 1))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> RankingResult:

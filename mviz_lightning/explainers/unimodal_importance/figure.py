@@ -131,7 +131,7 @@ class _Picture:
         tall = PANEL * modality_type.aspect(example, inputs=inputs)
         panels = [canvas.panel(_left(column), top, PANEL, tall, f"{name} {column}") for column in range(2)]
         if inputs:
-            modality_type.draw(panels[0], example)
+            self.drawing.draw_input(panels[0], name, example)
         colours = diverging(float(part.weights.abs().max()) if len(part.weights) else 0.0)
         modality_type.paint(panels[1], example, drawn_weights(part), colours, inputs=inputs)
         if part.has_effect:

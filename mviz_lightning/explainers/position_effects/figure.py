@@ -1,0 +1,218 @@
+"""Maps of where each modality matters: on one scale, beside labels and predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.position_effects.result import ExampleEffects, PositionEffectsResult
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
+from mviz_lightning.plotting.text_fitting import shortened
+from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
+
+if TYPE_CHECKING:
+    from matplotlib.cm import ScalarMappable
+
+COLUMNS = 2
+"""Number of panels beside one another."""
+
+BAR = 0.75
+"""Inches for the colour bar and its numbers."""
+
+PANEL = (WIDTH - 2 * MARGIN - GAP - BAR) / COLUMNS
+"""Inches: width of a panel."""
+
+ROW = 0.32
+"""Inches: height of a modality's row of colours below a sequence."""
+
+TOKENS = 12
+"""Largest number of positions of a sequence in a line."""
+
+WORD = 6
+"""Largest number of letters of a token."""
+
+LETTER = 0.075
+"""Inches for a letter of the legend."""
+
+UNLABELLED = "#bbbbbb"
+"""Colour of positions without a label."""
+
+UNIT = "share of the outputs' mean variance that is lost there without the modality"
+"""What the colours mean."""
+
+
+def effect_records(
+    result: PositionEffectsResult, name: str, drawing: DrawingContext, when: str = ""
+) -> Sequence[Record]:
+    """Draw each example and list all in a table."""
+    figure = EffectsFigure(drawing, name, result.modalities, when)
+    drawn = drawing.each(lambda found: (found, figure.picture(found)), result.effects)
+    return [*(picture for _, picture in drawn), *drawing.each(figure.table, [drawn] if drawn else [])]
+
+
+@dataclass(frozen=True)
+class EffectsFigure:
+    """Draws the maps of one method at one moment.
+
+    Attributes:
+        drawing: Modality types, labels and the canvas.
+        name: Name of the explainer.
+        modalities: Names of the modalities.
+        when: Moment of the training in words.
+    """
+
+    drawing: DrawingContext
+    name: str
+    modalities: Sequence[str]
+    when: str = ""
+
+    def picture(self, found: ExampleEffects) -> Picture:
+        """Draw one example."""
+        moment = f", {self.when}" if self.when else ""
+        headline = f"Example {found.position}{moment}: where each modality matters"
+        canvas, foot = self.drawing.canvas, wrapped(f"Colours: {UNIT}. All maps have one scale.", 112)
+        colours = _scale(found.effects)
+        draw = self._draw_maps if found.cells is None else self._draw_sequence
+        height = self._height(found)
+        canvas.begin(0.1 + LINE + height + len(foot) * 0.15 + 0.15)
+        canvas.text(MARGIN, 0.08, headline, fontsize=10, weight="bold")
+        draw(canvas, 0.1 + LINE, found, colours)
+        canvas.text(MARGIN, 0.1 + LINE + height, "\n".join(foot), fontsize=7.5, color="#555555", linespacing=1.1)
+        return Picture(f"{self.name}/example_{found.position}", canvas.pixels(), headline, keep=True)
+
+    def _height(self, found: ExampleEffects) -> float:
+        if found.cells is not None:
+            return -(-len(found.cells) // TOKENS) * ((len(self.modalities) + 2) * ROW + LINE) + 0.1
+        panels = len(self.modalities) + (found.labels is not None) + (found.decisions is not None)
+        rows = -(-panels // COLUMNS)
+        return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
+
+    def _draw_maps(self, canvas: Canvas, top: float, found: ExampleEffects, colours: "ScalarMappable") -> None:
+        height = PANEL * _aspect(found.effects)
+        maps = [("labels", found.labels), ("prediction", found.decisions)]
+        panels: list[tuple[str, npt.NDArray[Any]]] = [
+            (name, self._classes(one)) for name, one in maps if one is not None
+        ]
+        under = self._picture_below(found)
+        effects = zip(self.modalities, found.effects, strict=True)
+        panels += [(f"effect of {name}", _over(colours.to_rgba(_flat(one).numpy()), under)) for name, one in effects]
+        first = len(panels) - len(self.modalities)
+        for place, (words, image) in enumerate(panels):
+            left, row = MARGIN + place % COLUMNS * (PANEL + GAP), place // COLUMNS
+            below = top + row * (height + LINE + 0.08)
+            canvas.text(left + PANEL / 2, below, words, ha="center", fontsize=8.5)
+            panel = canvas.panel(left, below + LINE, PANEL, height, words)
+            panel.imshow(image, interpolation="nearest", aspect="auto")
+        rows = -(-len(panels) // COLUMNS)
+        self._draw_legend(canvas, top + rows * (height + LINE + 0.08) + 0.02, found)
+        bar = top + first // COLUMNS * (height + LINE + 0.08) + LINE
+        _bar(canvas, MARGIN + COLUMNS * (PANEL + GAP), bar, height, colours)
+
+    def _draw_legend(self, canvas: Canvas, top: float, found: ExampleEffects) -> None:
+        """Name the classes that occur, each in its colour."""
+        maps = [one for one in (found.labels, found.decisions) if one is not None]
+        classes = sorted({int(k) for one in maps for k in one.flatten().tolist()})
+        left = MARGIN
+        for number in classes:
+            words = "no label" if number < 0 else self.drawing.labels.outcome(number)
+            colour = UNLABELLED if number < 0 else COLOURS[number % len(COLOURS)]
+            width = 0.25 + LETTER * len(words)
+            if left + width > WIDTH - MARGIN:  # the rest has no place
+                break
+            canvas.panel(left, top + 0.02, 0.11, 0.11, "legend").set_facecolor(colour)
+            canvas.text(left + 0.15, top, words, fontsize=8)
+            left += width
+
+    def _draw_sequence(self, canvas: Canvas, top: float, found: ExampleEffects, colours: "ScalarMappable") -> None:
+        cells = found.cells
+        if cells is None:
+            return
+        words = self.drawing.words_of(found.example, len(cells))
+        width = (WIDTH - 2 * MARGIN - BAR - 1.1) / TOKENS
+        block = (len(self.modalities) + 2) * ROW + LINE
+        painted = colours.to_rgba(found.effects.numpy())
+        for place, cell in enumerate(cells.tolist()):
+            left, row = MARGIN + 1.1 + place % TOKENS * width, top + place // TOKENS * block
+            canvas.text(left, row + 2 * ROW - 0.03, shortened(words[place], WORD), fontsize=7.5, va="bottom")
+            for m in range(len(self.modalities)):
+                panel = canvas.panel(left, row + (2 + m) * ROW, width, ROW * 0.9, "cell")
+                panel.set_facecolor(painted[m, cell])
+        for line in range(-(-len(cells) // TOKENS)):
+            for m, name in enumerate(self.modalities):
+                canvas.text(MARGIN, top + line * block + (2.2 + m) * ROW, name, fontsize=8)
+        _bar(canvas, WIDTH - MARGIN - BAR + 0.1, top + 2 * ROW, len(self.modalities) * ROW + 0.2, colours)
+
+    def _classes(self, classes: Tensor) -> npt.NDArray[Any]:
+        """Return the colours of classes, ``(H, W, 3)``; after seven classes colours repeat."""
+        from matplotlib.colors import to_rgb
+
+        palette = np.array([*map(to_rgb, COLOURS), to_rgb(UNLABELLED)])
+        flat = _flat(classes).numpy()
+        colours: npt.NDArray[Any] = palette[np.where(flat < 0, len(COLOURS), flat % len(COLOURS))]
+        return colours
+
+    def _picture_below(self, found: ExampleEffects) -> npt.NDArray[Any] | None:
+        """Return ``(H, W, 1)`` in 0..1, a grey picture of the first modality that looks like the map; None without."""
+        height, width = _flat(found.effects[0]).shape
+        types = self.drawing.modality_types.values() if self.drawing.show_inputs else ()
+        for modality_type in types:
+            pixels = getattr(modality_type, "pixels", None)
+            image = None if pixels is None else pixels(found.example)
+            if image is not None and abs(image.shape[0] * width - image.shape[1] * height) <= max(image.shape[:2]):
+                rows, columns = np.arange(height) * image.shape[0] // height, np.arange(width) * image.shape[1] // width
+                return image[rows][:, columns].mean(-1, keepdims=True) / 255  # type: ignore[no-any-return]
+        return None
+
+    def table(self, drawn: Sequence[tuple[ExampleEffects, Picture]]) -> Table:
+        """List the examples with the mean effect of each modality."""
+        columns = ["when", "example", "picture", *(f"mean effect of {name}" for name in self.modalities)]
+        columns += [f"{name} matters most" for name in self.modalities]
+        rows: list[list[str | float | Pixels]] = []
+        for found, picture in drawn:
+            means, most = found.effects.flatten(1).mean(1).tolist(), found.effects.argmax(0)
+            shares = [float((most == m).double().mean()) for m in range(len(self.modalities))]
+            rows.append([self.when, found.position, picture.pixels, *means, *shares])
+        return Table(f"{self.name}/examples", columns, rows)
+
+
+def _flat(values: Tensor) -> Tensor:
+    """Return a map of two axes; of volumes the middle of all other axes."""
+    found = values.squeeze()
+    while found.dim() > 2:
+        found = found[found.shape[0] // 2]
+    return found if found.dim() == 2 else found.reshape(1, -1)
+
+
+def _aspect(effects: Tensor) -> float:
+    height, width = _flat(effects[0]).shape
+    return min(2.0, max(0.08, height / width))
+
+
+def _scale(effects: Tensor) -> "ScalarMappable":
+    """Return one colour scale for all maps, from 0 on; safe for the colour-blind."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(0, float(effects.max()) or 1.0), colormaps["cividis"])
+
+
+def _over(painted: npt.NDArray[Any], under: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    """Return colours ``(H, W, 3)``, shaded by a grey picture so that what is shown can be made out."""
+    colours = painted[..., :3]
+    return colours if under is None else colours * (0.7 + 0.3 * under)
+
+
+def _bar(canvas: Canvas, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
+    """Draw a colour bar from 0 to the largest effect, in percent."""
+    largest = float(colours.get_clim()[1] or 1)
+    steps = np.linspace(largest, 0, max(2, round(height * 100)))
+    panel = canvas.panel(left, top, 0.1, height, "bar")
+    panel.imshow(colours.to_rgba(steps)[:, None], aspect="auto")
+    for share, value in ((0.0, largest), (0.5, largest / 2), (1.0, 0.0)):
+        canvas.text(left + 0.13, top + share * height, f"{value:.0%}", va="center", fontsize=8)

@@ -1,0 +1,40 @@
+"""Where each modality matters in single examples, as plain data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.records import PredictionRecord
+
+
+@dataclass(frozen=True)
+class ExampleEffects(PredictionRecord):
+    """One example, and how far its outputs move at each position when a modality is taken from others.
+
+    Attributes:
+        effects: ``(M, ...)`` in the shape of the lattice: half the mean squared difference of the outputs, as a share
+            of their mean variance.
+        labels: ``(...)`` long: the class at each position, -100 without a label; None where labels are no classes.
+        decisions: ``(...)`` long: the predicted class at each position; None where outputs are no classes.
+        cells: ``(T,)`` long: the entry of the lattice of each position of a sequence; None for maps.
+    """
+
+    effects: Tensor
+    labels: Tensor | None
+    decisions: Tensor | None
+    cells: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionEffectsResult(Result):
+    """Where each modality matters at one moment of the training.
+
+    Attributes:
+        effects: The examples that are shown.
+        modalities: Names of the modalities.
+    """
+
+    effects: Sequence[ExampleEffects] = ()
+    modalities: Sequence[str] = ()
