@@ -37,9 +37,9 @@ class ObservedModel:
         line: What was found, for the log.
         step: The step.
         name: Name of the head.
+        unread: Modalities that no operation leads from to the scores: the head does without them by construction.
         embeddings: Call of the model that returns the embeddings of both modalities, ``(B, 2 D)``, of scores of all
             pairs; None where there are none.
-        unread: Modalities that no operation leads from to the scores: the head does without them by construction.
         further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 
@@ -49,8 +49,8 @@ class ObservedModel:
     line: str
     step: StepFunction
     name: str = ""
-    embeddings: Predict | None = None
     unread: Sequence[str] = ()
+    embeddings: Predict | None = None
     further: Mapping[str, ObservedHead] = field(default_factory=dict)
 
     @property
@@ -164,8 +164,8 @@ def settled_head(
     way, head = _agreeing(head, record, partial(ways_of, record=record, module=module, step=step), trial, evaluator_of)
     own = None if head.contrastive else target_of(head, record, module, step)
     unread = [name for name, tags in record.modalities.items() if not head.root.tags & tags]
-    line, embeddings = wording.line(way, head, own), embeddings_call(head, record, module, step)
-    return ObservedModel(way, head, own, line, step, embeddings=embeddings, unread=unread)
+    embeddings = embeddings_call(head, record, module, step)
+    return ObservedModel(way, head, own, wording.line(way, head, own), step, unread=unread, embeddings=embeddings)
 
 
 def _agreeing(

@@ -40,7 +40,7 @@ class ObservedTarget:
     known: Callable[[nn.Module, Any], Tensor] | None = None
 
     def of(self, module: nn.Module, probe: Probe, form: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; of those that the step leaves out, -100.
+        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; NaN or -100 where the step leaves one out.
 
         Args:
             module: The user's model.
@@ -66,7 +66,8 @@ class ObservedTarget:
             known = torch.zeros(len(target), dtype=torch.bool).index_fill(0, known.flatten(), value=True)
         known = known if known.dim() <= target.dim() else known.flatten()
         shape = (*known.shape, *[1] * (target.dim() - known.dim()))
-        return torch.where(known.reshape(shape), target, torch.tensor(IGNORED, dtype=target.dtype))
+        missing = torch.nan if target.is_floating_point() else IGNORED  # of real numbers -100 is a value
+        return torch.where(known.reshape(shape), target, torch.tensor(missing, dtype=target.dtype))
 
 
 def target_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: StepFunction) -> ObservedTarget:

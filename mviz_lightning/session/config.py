@@ -17,26 +17,11 @@ from mviz_lightning.explainers.contribution_shares.measures import Measures, che
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
+from mviz_lightning.session.grouping import CHEAP, Grouping
 from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
 EXAMPLES = 128
 """Default number of examples that are recombined."""
-
-CHEAP = 0.25
-"""Largest cost of the enlarged groups, as a fraction of evaluating the default groups without reuse."""
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """How many examples are recombined, and with how many others each.
-
-    Attributes:
-        examples: Number of examples in all groups together.
-        size: Number of examples in a group.
-    """
-
-    examples: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -176,7 +161,7 @@ class SessionConfig:
         return self.by_class or self.subgroups is not None
 
     @property
-    def base_grouping(self) -> "Grouping":
+    def base_grouping(self) -> Grouping:
         """The groups where encodings are not reused."""
         return Grouping(self.examples, self.group)
 
@@ -185,7 +170,7 @@ class SessionConfig:
         """Whether groups are larger where encodings are reused and the fusion is cheap enough."""
         return self.grouping(0.0) != self.base_grouping
 
-    def grouping(self, fusion_share: float) -> "Grouping":
+    def grouping(self, fusion_share: float) -> Grouping:
         """Return the groups: twice as large, of twice as many examples, where that is cheap and no size was chosen.
 
         The standard errors are then smaller by a third, and by half where all is interaction. More groups of the same
@@ -234,7 +219,7 @@ class SessionConfig:
 
         return replace(self, explainers=list(filter(fits, self.explainers)))
 
-    def affordable_groups(self, grouping: "Grouping") -> int:
+    def affordable_groups(self, grouping: Grouping) -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
         return wanted if self.budget is None else min(wanted, self.budget // (self._rows(grouping.size) * self.draws))
