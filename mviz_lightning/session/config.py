@@ -1,7 +1,6 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -91,6 +90,8 @@ class SessionConfig:
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
         object.__setattr__(self, "class_names", plain_argument(self.class_names))
+        if self.heads is not None and not list(self.heads):
+            raise ConfigurationError("heads=[]: give one name or more, or leave it out to monitor all heads.")
         for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
         for name, example in {"target": "labels", "subgroups": "metadata.site"}.items():
@@ -202,17 +203,6 @@ class SessionConfig:
             )
         for explainer in self.explainers:
             explainer.check(outputs)
-
-    def fitting(self, outputs: int) -> "SessionConfig":
-        """Return what is measured without the explainers that cannot explain a model with this number of outputs."""
-
-        def fits(explainer: Explainer) -> bool:
-            with suppress(ConfigurationError):
-                explainer.check(outputs)
-                return True
-            return False
-
-        return replace(self, explainers=list(filter(fits, self.explainers)))
 
     def affordable_groups(self, grouping: Grouping) -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
