@@ -20,6 +20,9 @@ from mviz_lightning.observation.task_of_loss import task_of
 SUMMARIES = PROBABILITIES | DECISIONS | {"amax", "amin", "min", "mean", "sum", "std", "var"}
 """Operations whose results are less of the scores than their operand."""
 
+MOVES = {"roll", "flip", "flipud"}
+"""Operations that give each example the row of another one, as the negatives of a triplet."""
+
 OFFERED = "\n    "
 """What stands before a line to paste."""
 
@@ -55,8 +58,8 @@ def offered_rows(record: StepRecord) -> str:
 
 
 def _before_summary(node: Node, record: StepRecord) -> Node:
-    """Return the rows of which others are probabilities, predictions or one number each."""
-    while isinstance(node, Computed) and not node.results and node.name in SUMMARIES:
+    """Return the rows of which others are probabilities, predictions, one number each, or the same in another order."""
+    while isinstance(node, Computed) and not node.results and node.name in SUMMARIES | MOVES:
         before = [one for one in node.inputs if record.is_fused(one)]
         if len(before) != 1:
             break

@@ -1,7 +1,6 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -91,12 +90,15 @@ class SessionConfig:
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
         object.__setattr__(self, "class_names", plain_argument(self.class_names))
+        if self.heads is not None and not list(self.heads):
+            raise ConfigurationError("heads=[]: give one name or more, or leave it out to monitor all heads.")
         for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
-        if isinstance(self.target, int):
-            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
-        if not isinstance(self.target, str | None):
-            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, for example 'labels'.")
+        for name, example in {"target": "labels", "subgroups": "metadata.site"}.items():
+            if isinstance(given := getattr(self, name), int) and not isinstance(given, bool):
+                object.__setattr__(self, name, str(given))  # as modalities may be given
+            elif not isinstance(given, str | None):
+                raise ConfigurationError(f"{name}={given!r}: give the path of one leaf, for example {example!r}.")
         if self.score is not None and not isinstance(self.score, Metric):
             raise ConfigurationError(
                 f"score={self.score!r}: give a torchmetric, for example "
@@ -115,12 +117,6 @@ class SessionConfig:
         for name in ("by_class", "absence"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False.")
-        if isinstance(self.subgroups, int) and not isinstance(self.subgroups, bool):
-            object.__setattr__(self, "subgroups", str(self.subgroups))  # as modalities may be given
-        if not isinstance(self.subgroups, str | None):
-            raise ConfigurationError(
-                f"subgroups={self.subgroups!r}: give the path of one leaf, for example 'metadata.site'."
-            )
 
     def _require_numbers(self) -> None:
         if not all(isinstance(position, Integral) for position in self.pin):
@@ -207,17 +203,6 @@ class SessionConfig:
             )
         for explainer in self.explainers:
             explainer.check(outputs)
-
-    def fitting(self, outputs: int) -> "SessionConfig":
-        """Return what is measured without the explainers that cannot explain a model with this number of outputs."""
-
-        def fits(explainer: Explainer) -> bool:
-            with suppress(ConfigurationError):
-                explainer.check(outputs)
-                return True
-            return False
-
-        return replace(self, explainers=list(filter(fits, self.explainers)))
 
     def affordable_groups(self, grouping: Grouping) -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from helpers.batches import floats, integers
 from torch import Tensor, nn
-from torch.nn.functional import cosine_embedding_loss, cross_entropy, logsigmoid, normalize
+from torch.nn.functional import cosine_embedding_loss, cosine_similarity, cross_entropy, logsigmoid, normalize
 from torch.utils.data import DataLoader, StackDataset
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
@@ -178,6 +178,11 @@ def cosine(module: Any, batch: Any) -> Tensor:
     return cosine_embedding_loss(image, text, near) + cosine_embedding_loss(image, text.roll(1, 0), far)
 
 
+def attracted(module: Any, batch: Any) -> Tensor:
+    """A loss without negatives."""
+    return -cosine_similarity(*both(module, batch)).mean()
+
+
 def transformer(module: Any, batch: Any) -> Tensor:
     """The model computes its own loss."""
     return module.net(pixel_values=batch["pixels"], input_ids=batch["ids"], return_loss=True).loss  # type: ignore[no-any-return]
@@ -202,6 +207,7 @@ KINDS: dict[str, EmbeddingsKind] = {
     "CLIPModel": EmbeddingsKind(transformer, TRANSFORMERS, net=tiny_clip, modalities=PIXELS),
     "SiglipModel": EmbeddingsKind(transformer, TRANSFORMERS, net=tiny_siglip, modalities=PIXELS),
     "cosine embedding loss": EmbeddingsKind(cosine, TOWERS),
+    "a loss without negatives": EmbeddingsKind(attracted, TOWERS),
     "one caption for four images": EmbeddingsKind(clip, TOWERS, entries=repeated),
     "a constant tower": EmbeddingsKind(clip, TOWERS, net=Still, expects="swapping 'text'"),
     "shuffled texts": EmbeddingsKind(clip, TOWERS, entries=shuffled),

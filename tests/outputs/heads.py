@@ -214,7 +214,7 @@ def in_the_step(module: Any, batch: Any) -> Tensor:
 
 
 def by_a_submodule(module: Any, batch: Any) -> Tensor:
-    """The second head is what a submodule returns."""
+    """The second head is what a submodule returns, which names it."""
     found = module.net.colour_head(torch.tanh(module.net.image(batch["image"])))
     return losses(all_of(module, batch, "kind"), batch) + cross_entropy(found, batch["colour"])
 
@@ -380,7 +380,7 @@ KINDS: dict[str, HeadsKind] = {
         forward=scores("kind", "colour"),
     ),
     "a head that a metric alone gets": HeadsKind(
-        only_measured, {"": Head("twist", "twist"), "kind": KIND},
+        only_measured, {"": KIND, "twist": Head("twist", "twist")},
         metrics=lambda: {"accuracy": MulticlassAccuracy(3, average="micro")}, forward=scores("kind", "twist"),
     ),
     "two heads for one label": HeadsKind(

@@ -8,7 +8,6 @@ import torch
 from outputs.heads import Heads
 from torch import Tensor
 from torch.nn.functional import (
-    cosine_similarity,
     cross_entropy,
     ctc_loss,
     log_softmax,
@@ -93,13 +92,6 @@ def example_by_example(module: Any, batch: Any) -> Tensor:
     return torch.stack(lost).mean()
 
 
-def similar(module: Any, batch: Any) -> Tensor:
-    """A product of both modalities' embeddings that no label is compared with."""
-    return -cosine_similarity(
-        torch.tanh(module.net.image(batch["image"])), torch.tanh(module.net.text(batch["text"]))
-    ).mean()
-
-
 ARGUMENTS: dict[str, Refused] = {
     "heads that are no list": Refused(classified, ("heads", "kind"), options={"heads": "kind"}),
     "no heads": Refused(classified, ("heads",), options={"heads": []}),
@@ -121,8 +113,7 @@ KINDS: dict[str, Refused] = {
     ),
     "an autoencoder": Refused(reconstructed, ("modalities=", "image"), fixable=True),
     "a triplet": Refused(triplet, ("predict=", "task"), fixable=True, fix={"task": "regression"}),
-    "no label": Refused(similar, ("predict=",), fixable=True, fix={"task": "regression"}),
-    "CTC": Refused(transcribed, ("predict=",)),
+    "CTC": Refused(transcribed, ("predict=", "task="), fixable=True, fix={"task": "regression"}),
     "statistics of the batch": Refused(classified, ("example",), forward=batch_statistics),
     "a permutation of the batch": Refused(classified, ("example",), forward=shuffled_rows),
     "example by example": Refused(example_by_example, ("predict=",)),
