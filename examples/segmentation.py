@@ -1,8 +1,8 @@
 """Watch a model of two sensors segment land below clouds, and see where it needs which sensor.
 
-Each example is an optical picture, partly below clouds, and a radar picture of the same place: radar sees through clouds,
-but fields and forests look alike to it. A `MultimodalMonitor` shows how much the predictions of all pixels owe to either
-sensor, and `PositionEffects` draws where: the radar below the clouds, the optical picture elsewhere.
+Each example is an optical picture, partly below clouds, and a radar picture of the same place. Radar sees through
+clouds, but fields and forests look alike to it. A `MultimodalMonitor` shows how much the predictions of all pixels owe
+to either sensor, and `PositionEffects` draws where: most to the radar below the clouds.
 
     python examples/segmentation.py                train, and draw the maps
     python examples/segmentation.py --no-clouds    the same without clouds: the radar is hardly needed
@@ -134,7 +134,8 @@ def main() -> None:
     trainer.fit(LandCover(), DataLoader(train, batch_size=32, shuffle=True), DataLoader(validation, batch_size=32))
     print(monitor.history)
     for name in CLASSES:
-        totals = (f"{sensor} {trainer.callback_metrics[f'mviz/class/{name}/total/{sensor}']:.2f}" for sensor in ("optical", "radar"))
+        keys = {sensor: f"mviz/class/{name}/total/{sensor}" for sensor in ("optical", "radar")}
+        totals = (f"{sensor} {trainer.callback_metrics[key]:.2f}" for sensor, key in keys.items())
         print(f"total effects in pixels of {name}: {', '.join(totals)}")
     print(f"Where to look: {trainer.log_dir}/mviz/position_effects, or tensorboard --logdir {arguments.output}")
 

@@ -38,6 +38,11 @@ class PositionLabels:
         return replace(self, labels=self.labels[examples])
 
     @property
+    def numbers(self) -> int:
+        """Number of outputs of an example, over all positions."""
+        return self.labels.shape[1] * self.outputs
+
+    @property
     def is_map(self) -> bool:
         """Whether positions have two axes or more."""
         return sum(size > 1 for size in self.lattice) > 1

@@ -28,7 +28,7 @@ class BatchSchema:
 
     Attributes:
         modalities: Name -> modality, in the order in which they were declared.
-        owners: Path of every leaf -> position of the modality that it travels with; that of no modality (labels, ids) 0.
+        owners: Path of every leaf -> position of the modality that it travels with; 0 for one of none (labels, ids).
         values: Name of a modality -> paths of its leaves, the values first.
         target: Path of the labels.
         readers: The nodes that hold leaves.

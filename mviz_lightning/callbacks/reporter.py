@@ -61,7 +61,7 @@ class Reporter:
         """Take modality types and labels from a session; if nothing changed, its pictures use the same panels."""
         for head, one in {"": session, **session.heads}.items():
             if one.explainable:
-                drawing = one.drawing(show_inputs=show_inputs, head=head)
+                drawing = one.drawing(show_inputs=show_inputs)
                 self.drawings |= {} if drawing == self.drawings.get(head) else {head: drawing}
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:
@@ -77,7 +77,9 @@ class Reporter:
         if not self.sinks or drawing is None:
             return
         with self.time_budget.timed(found.explainer.name, more=True):
-            drawn, failures = _each(lambda one: one.explainer.draw(one.result, drawing, one.when), [found])
+            drawn, failures = _each(
+                lambda one: one.explainer.draw(one.result, drawing, drawing.labels.moment(one.when)), [found]
+            )
             failures += drawing.pop_failures()
             heard, unheard = _each(lambda one: self._new_sounds(one, drawing), [found])
             records = [*named_by_head(found.head, chain(*drawn)), *chain(*heard)]
@@ -105,8 +107,9 @@ class Reporter:
         for head in ("", *self.history.heads):
             own = self.history.fitted_of(head)
             moment = f"epoch {rows[-1].epoch} (step {rows[-1].step})"
-            when = f"head {head}, {moment}" if head else moment
-            found = [share_curves(own, names, head), *subset_pictures(own[-1].values, names, when)]
+            called = head or self.history.main_head
+            when = f"head {called}, {moment}" if called else moment
+            found = [share_curves(own, names, called), *subset_pictures(own[-1].values, names, when)]
             pictures += named_by_head(head, found)
         return pictures
 

@@ -150,6 +150,7 @@ class TrainerRun:
 
     def _rearrange(self) -> None:
         """Arrange the curves of the values that the observed step added: scores, where it has labels."""
+        self.history.name_main_head(self.session.called)
         keys = self._named_keys()
         if keys != self.keys:
             self.keys = keys

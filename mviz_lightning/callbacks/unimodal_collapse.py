@@ -202,7 +202,7 @@ class UnimodalCollapse(ActingAlarm):
         if fits and measured is not None:
             self._anchored.add(head)
         verdicts = {name: replace(one, head=head) for name, one in session.ranks.gather(found)[0].items()}
-        for name in session.unread:  # as of an auxiliary head of one modality
+        for name in (name for name in session.unread if name in verdicts):  # as of an auxiliary head of one modality
             collapsed = verdicts[name].state is State.COLLAPSED
             verdicts[name] = replace(verdicts[name], state=State.UNUSED) if collapsed else verdicts[name]
         return verdicts, None if measured is None else reference

@@ -84,7 +84,7 @@ def headline(verdict: Verdict) -> str:
     if verdict.state is State.USED:
         return f"{verdict.subject}: used{since}"
     if _is_tower(verdict):
-        return f"{verdict.modality}: {verdict.state.name.lower()}{since}; {tower_headline(verdict)}"
+        return f"{verdict.subject}: {verdict.state.name.lower()}{since}; {tower_headline(verdict)}"
     relied = "has hardly relied on it so far" if verdict.from_start else "no longer relies on it"
     relied = relied if since else "hardly relies on it"
     told = {

@@ -22,6 +22,12 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import NotMeasurableError
 
+TRIED_NUMBERS = 2**24
+"""Largest number of outputs of a trial: 64 MiB in float32."""
+
+FEWEST_TRIED = 4
+"""Smallest number of examples of a trial."""
+
 TRIAL_EXAMPLES = 16
 """Number of examples on which the model is tried: enough to see an influence, few enough for any memory."""
 
@@ -42,13 +48,19 @@ MARGIN, MOST_DRAWS = 1.5, 1000
 """Factor on the number of draws that is needed on average, and the largest number that is proposed."""
 
 
+def affordable_rows(numbers: int) -> int:
+    """Return on how many examples a model is tried that returns so many numbers for each: fewer for large maps."""
+    return max(FEWEST_TRIED, min(TRIAL_EXAMPLES, TRIED_NUMBERS // max(1, numbers)))
+
+
 def trial_rows(probe: Probe) -> Tensor:
     """Return the ``(R,)`` examples on which the model is tried: a random sample of those in groups, in their order.
 
     Before groups are drawn, it is a sample of all examples.
     """
     pool = torch.unique(probe.groups) if probe.groups.numel() else torch.arange(probe.size)
-    drawn = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:TRIAL_EXAMPLES]
+    most = TRIAL_EXAMPLES if probe.by_position is None else affordable_rows(probe.by_position.numbers)
+    drawn = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:most]
     return pool[drawn.sort().values]
 
 

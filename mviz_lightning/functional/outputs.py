@@ -68,8 +68,8 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
 
 def fold_positions(outputs: Tensor, positions: int) -> Tensor:
     """Return ``(G * P, T, C)`` of ``(G, T, P * C)`` outputs: every position of a group becomes a group of its own."""
-    groups, rows, _ = outputs.shape
-    return outputs.reshape(groups, rows, positions, -1).transpose(1, 2).flatten(0, 1)
+    groups, rows, width = outputs.shape
+    return outputs.reshape(groups, rows, positions, width // positions).transpose(1, 2).flatten(0, 1)
 
 
 def masked_classes(outputs: Tensor, task: Task) -> Tensor:

@@ -1,5 +1,6 @@
 """Where a step gives scores away: calls of losses, updates of metrics, and operations in which scores meet labels."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -218,4 +219,14 @@ def _selects(node: Node) -> bool:
     """Tell whether an operation selects a part of every row."""
     if name_at(node) not in SELECTIONS or not isinstance(node, Computed):
         return False
-    return not (node.name == "__getitem__" and isinstance(node.arguments[0][1], Node))
+    return picked_rows(node) is None
+
+
+def picked_rows(node: Node) -> Node | None:
+    """Return the mask or the indices with which an operation picks rows as they are; None if it does anything else."""
+    if not isinstance(node, Computed) or node.name != "__getitem__":
+        return None
+    source, index = node.arguments[0]
+    if isinstance(index, tuple) and index and math.prod(source.shape[1:]) == 1:
+        index = index[0]  # rows[known, 0] of one column is that column
+    return index if isinstance(index, Node) else None

@@ -1,9 +1,8 @@
-"""Names of heads: the key or the attribute under which the model returned the scores, else a number."""
+"""Names of heads: the key or the attribute under which the model returned the scores, else the submodule's name."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mviz_lightning.batch import tree
 from mviz_lightning.engine.named_outputs import distinct, name_of_keys
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.heads import ObservedHead, single_line
@@ -81,10 +80,17 @@ def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> 
 def _name(head: ObservedHead) -> str:
     if head.pair is not None:
         return "_".join(head.pair.modalities)
-    return next(filter(None, map(name_of_keys, _returned(head.root))), f"head{head.position}")
+    return next(filter(None, _told(head.root)), f"head{head.position}")
 
 
-def _returned(root: Node) -> Iterator[tree.Keys]:
-    """Yield where module calls returned the scores, or what they are made from alone: the outermost call first."""
+def _told(root: Node) -> Iterator[str]:
+    """Yield names of the scores, or of what they are made from alone: as the outermost call returned it comes first."""
     for node in (root, *single_line(root)):
-        yield from (keys for _, keys in reversed(node.results))
+        for call, keys in reversed(node.results):
+            yield name_of_keys(keys) if keys else _last_word(call.name or "")
+
+
+def _last_word(module: str) -> str:
+    """Return the last part of a submodule's name; ``""`` if that is a number."""
+    last = module.rpartition(".")[2]
+    return "" if last.isdigit() else last

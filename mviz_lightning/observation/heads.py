@@ -287,7 +287,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         int(bool(head.label.tags & union(modal))),
         int(not head.label.tags & record.others),
         -sum(bool(head.root.tags & tags) for tags in modal),
-        int(not head.metrics),
+        int(head.event.kind != "loss" or not head.metrics),  # a metric of what has no loss is a side task
         KINDS.index(head.event.kind),
         meeting_strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )

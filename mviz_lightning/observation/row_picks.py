@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mviz_lightning.observation.events import Link
+from mviz_lightning.observation.events import Link, picked_rows
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
 
 
@@ -16,7 +16,6 @@ def row_picks(node: Node) -> set[Node]:
 def row_mask(links: Sequence[Link], place: int) -> Node | None:
     """Return the mask or the indices with which the step picks rows of a tensor; None if it picks none."""
     for link in links[:place]:
-        node = link.node
-        if isinstance(node, Computed) and node.name == "__getitem__" and isinstance(node.arguments[0][1], Node):
-            return node.arguments[0][1]
+        if (picked := picked_rows(link.node)) is not None:
+            return picked
     return None

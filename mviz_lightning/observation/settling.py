@@ -1,9 +1,11 @@
 """Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -11,6 +13,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.dependency_tags import union
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.row_independence import affordable_rows
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.outputs import Head
 from mviz_lightning.observation import wording
@@ -180,6 +183,8 @@ def _agreeing(
     Raises:
         ConfigurationError: There is no row of scores for each example, or no way gives the scores.
     """
+    if head.axes is not None:  # of large maps fewer rows are tried
+        trial = trial.part(torch.arange(min(trial.size, affordable_rows(math.prod(head.root.shape[1:])))))
     tried: list[CheckedWay] = []
     for reading in head.readings():
         if reading.rows is None:

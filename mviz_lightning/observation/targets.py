@@ -40,7 +40,7 @@ class ObservedTarget:
     known: Callable[[nn.Module, Any], Tensor] | None = None
 
     def of(self, module: nn.Module, probe: Probe, form: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; NaN or -100 of those that the step leaves out.
+        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; NaN or -100 where the step leaves one out.
 
         Args:
             module: The user's model.

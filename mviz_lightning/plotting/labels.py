@@ -20,7 +20,7 @@ class Labels:
     Attributes:
         task: What the outputs stand for.
         class_names: Of the outputs; of both classes where one logit tells them apart.
-        head: The further head whose outputs they are; ``""`` for the main one.
+        head: The head whose outputs they are; ``""`` for a model with one head.
         region: Example -> the region of its outputs that is explained, in words; None where it has one row of them.
     """
 
@@ -29,8 +29,12 @@ class Labels:
     head: str = ""
     region: Callable[[int], str] | None = field(default=None, compare=False)
 
+    def moment(self, when: str) -> str:
+        """Name the head and the moment, as far as there is one: ``head noun, epoch 3 (step 120)``."""
+        return ", ".join(filter(None, [f"head {self.head}" if self.head else "", when]))
+
     def example(self, position: int) -> str:
-        """Name an example, and the further head that it is explained for."""
+        """Name an example, and the head that it is explained for."""
         return f"Example {position}, head {self.head}," if self.head else f"Example {position}"
 
     def outcome(self, value: Any) -> str:

@@ -1,7 +1,6 @@
 """What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -17,26 +16,11 @@ from mviz_lightning.explainers.contribution_shares.measures import Measures, che
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
+from mviz_lightning.session.grouping import CHEAP, Grouping
 from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
 EXAMPLES = 128
 """Default number of examples that are recombined."""
-
-CHEAP = 0.25
-"""Largest cost of the enlarged groups, as a fraction of evaluating the default groups without reuse."""
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """How many examples are recombined, and with how many others each.
-
-    Attributes:
-        examples: Number of examples in all groups together.
-        size: Number of examples in a group.
-    """
-
-    examples: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -106,12 +90,15 @@ class SessionConfig:
     def _require_types(self) -> None:
         """Raise a ConfigurationError where an argument has another type than it can have."""
         object.__setattr__(self, "class_names", plain_argument(self.class_names))
+        if self.heads is not None and not list(self.heads):
+            raise ConfigurationError("heads=[]: give one name or more, or leave it out to monitor all heads.")
         for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
             object.__setattr__(self, name, listed(name, getattr(self, name)))
-        if isinstance(self.target, int):
-            object.__setattr__(self, "target", str(self.target))  # as modalities may be given
-        if not isinstance(self.target, str | None):
-            raise ConfigurationError(f"target={self.target!r}: give the path of one leaf, for example 'labels'.")
+        for name, example in {"target": "labels", "subgroups": "metadata.site"}.items():
+            if isinstance(given := getattr(self, name), int) and not isinstance(given, bool):
+                object.__setattr__(self, name, str(given))  # as modalities may be given
+            elif not isinstance(given, str | None):
+                raise ConfigurationError(f"{name}={given!r}: give the path of one leaf, for example {example!r}.")
         if self.score is not None and not isinstance(self.score, Metric):
             raise ConfigurationError(
                 f"score={self.score!r}: give a torchmetric, for example "
@@ -130,12 +117,6 @@ class SessionConfig:
         for name in ("by_class", "absence"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False.")
-        if isinstance(self.subgroups, int) and not isinstance(self.subgroups, bool):
-            object.__setattr__(self, "subgroups", str(self.subgroups))  # as modalities may be given
-        if not isinstance(self.subgroups, str | None):
-            raise ConfigurationError(
-                f"subgroups={self.subgroups!r}: give the path of one leaf, for example 'metadata.site'."
-            )
 
     def _require_numbers(self) -> None:
         if not all(isinstance(position, Integral) for position in self.pin):
@@ -176,7 +157,7 @@ class SessionConfig:
         return self.by_class or self.subgroups is not None
 
     @property
-    def base_grouping(self) -> "Grouping":
+    def base_grouping(self) -> Grouping:
         """The groups where encodings are not reused."""
         return Grouping(self.examples, self.group)
 
@@ -185,7 +166,7 @@ class SessionConfig:
         """Whether groups are larger where encodings are reused and the fusion is cheap enough."""
         return self.grouping(0.0) != self.base_grouping
 
-    def grouping(self, fusion_share: float) -> "Grouping":
+    def grouping(self, fusion_share: float) -> Grouping:
         """Return the groups: twice as large, of twice as many examples, where that is cheap and no size was chosen.
 
         The standard errors are then smaller by a third, and by half where all is interaction. More groups of the same
@@ -223,18 +204,7 @@ class SessionConfig:
         for explainer in self.explainers:
             explainer.check(outputs)
 
-    def fitting(self, outputs: int) -> "SessionConfig":
-        """Return what is measured without the explainers that cannot explain a model with this number of outputs."""
-
-        def fits(explainer: Explainer) -> bool:
-            with suppress(ConfigurationError):
-                explainer.check(outputs)
-                return True
-            return False
-
-        return replace(self, explainers=list(filter(fits, self.explainers)))
-
-    def affordable_groups(self, grouping: "Grouping") -> int:
+    def affordable_groups(self, grouping: Grouping) -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
         return wanted if self.budget is None else min(wanted, self.budget // (self._rows(grouping.size) * self.draws))

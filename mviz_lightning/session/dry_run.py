@@ -34,6 +34,7 @@ from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.further_heads import (
     FoundHeads,
     at_path,
+    fitting,
     heads_named,
     heads_of_function,
     heads_of_step,
@@ -190,7 +191,7 @@ class DryRun:
         first, self.call = not self.call, call.description
         count = outputs.shape[1] if observed is None else observed.outputs(outputs.shape[1])
         self.reading.try_on(evaluator, trial, count)
-        self.config = self.config.fitting(count) if self._further else self.config
+        self.config = fitting(self.config, count) if self._further else self.config
         self.config.check_outputs(count)
         if self.config.asks_for_subsets:
             check_subsets(self.config, trial, self.reading.labels.read(trial, count, everything=False).task)

@@ -172,7 +172,7 @@ def _failed(session: Session, head: str, error: Exception) -> None:
 
 def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) -> ShareReport:
     """Return the report of one head."""
-    config, head = session.config, "" if session.main is None else session.name
+    config = session.config
     costs: list[Measurement | MethodRun] = [found, *runs]
     return ShareReport(
         found.values | _measured(config, runs),
@@ -186,7 +186,7 @@ def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) 
         found.advice,
         found.patterns,
         _runs=runs,
-        _drawing=session.drawing(head=head),
+        _drawing=session.drawing(),
     )
 
 

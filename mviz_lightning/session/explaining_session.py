@@ -36,15 +36,14 @@ class ExplainingSession(HeadedSession):
     _own: Tensor | None = None
     _past: ExplainerState = field(default_factory=ExplainerState)
 
-    def drawing(self, *, show_inputs: bool = True, head: str = "") -> DrawingContext:
+    def drawing(self, *, show_inputs: bool = True) -> DrawingContext:
         """Return what pictures of the last explanations are drawn with.
 
         Args:
             show_inputs: Whether inputs may be shown.
-            head: The further head that they are of; ``""`` for the main one.
         """
         regions = None if self.maps is None else self.maps.regions
-        labels = Labels(self.task, self.config.class_names, head, None if regions is None else regions.words)
+        labels = Labels(self.task, self.class_names, self.called, None if regions is None else regions.words)
         return DrawingContext(self.modality_types, labels, show_inputs, self.unmasked, regions)
 
     @property

@@ -66,9 +66,8 @@ class TimedResult:
 
     @property
     def when(self) -> str:
-        """The moment in words, and the head, as titles of pictures name them."""
-        moment = f"epoch {self.epoch} (step {self.step})" if self.phase == "fit" else self.phase
-        return f"head {self.head}, {moment}" if self.head else moment
+        """The moment in words."""
+        return f"epoch {self.epoch} (step {self.step})" if self.phase == "fit" else self.phase
 
 
 @dataclass

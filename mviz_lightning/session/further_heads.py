@@ -1,6 +1,7 @@
 """The further heads of a model: which there are, what is measured of each, and what all share."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,6 +13,7 @@ from mviz_lightning.engine.joint_outputs import JointPredict
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.named_outputs import JointPick, PickedOutput
 from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.explainers import Explainer
 from mviz_lightning.observation.joint_call import JointCall
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settled_head
@@ -135,6 +137,18 @@ def joint_predict(models: Mapping[str, tuple[Predict, ObservedModel | None]]) ->
     if ways or len(calls) < len(models):
         return None
     return JointPick(calls)
+
+
+def fitting(config: SessionConfig, outputs: int) -> SessionConfig:
+    """Return what is measured of a head without the explainers that cannot explain this number of outputs."""
+
+    def fits(explainer: Explainer) -> bool:
+        with suppress(ConfigurationError):
+            explainer.check(outputs)
+            return True
+        return False
+
+    return replace(config, explainers=list(filter(fits, config.explainers)))
 
 
 def at_path(probe: Probe, path: str) -> Probe:

@@ -28,9 +28,10 @@ KEYS = frozenset({
     *("interaction", "interaction_low", "interaction_high", "score", "emap_score", "emap_gap", "emap_gap_low"),
     *("emap_gap_high", "perceptual", "flips", "collapse", "alarm", "agreement", "score_without" ),
     *("class", "subgroup", "shapley", "intershap", "mm_shap", "nats", "seconds", "rows", "overhead"),
+    *("dime", "importance", "cross_modal", "representation", "prediction", "errors", "ranking", "position_effects"),
     *("shares", "summary", "sound", "absence", "modality_gap", "alignment", "uniformity", "effective_rank"),
 })  # fmt: skip
-"""First parts of the keys that a monitor logs, beside the names of its explainers."""
+"""First parts of the keys that a monitor logs with any explainers: names of heads never change with ``explainers=``."""
 
 
 def split(**given: Any) -> dict[str, Any]:

@@ -113,6 +113,11 @@ class HeadedSession(LabelledSession):
             one.evaluate_by(evaluators[name])
 
     @property
+    def called(self) -> str:
+        """Name of the head in pictures and tables; ``""`` where the model has one head alone."""
+        return self.name if self.heads or self.main is not None else ""
+
+    @property
     def unread(self) -> Sequence[str]:
         """Modalities that a further head does without by construction: an auxiliary head of another modality alone."""
         observed = None if self.main is None or self._tried is None else self._tried.observed

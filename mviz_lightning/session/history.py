@@ -20,6 +20,7 @@ class History(Sequence[RunRecord]):
     Attributes:
         score_references: Head -> what its scores are measured against, once an alarm has measured that; ``""`` is the
             main head.
+        main_head: Name of the main head; ``""`` for a model with one head.
         advice: How many examples narrower intervals than those of the last run need.
         encoders: Modality -> names of the model's submodules that serve it alone; empty until an alarm asks for them.
     """
@@ -27,7 +28,7 @@ class History(Sequence[RunRecord]):
     def __init__(self, modalities: Sequence[str]) -> None:
         self.modalities = list(modalities)
         self.score_references: dict[str, ScoreReference] = {}
-        self.advice = ""
+        self.advice, self.main_head = "", ""
         self.encoders: dict[str, list[str]] = {}
         self._rows: list[RunRecord] = []
 
@@ -48,6 +49,10 @@ class History(Sequence[RunRecord]):
     def heads(self) -> list[str]:
         """The further heads that some run measured, in the order in which they came."""
         return list(dict.fromkeys(head for row in self._rows for head in row.heads))
+
+    def name_main_head(self, name: str) -> None:
+        """Name the main head of a model with several, for tables and pictures."""
+        self.main_head = name
 
     def keep_encoders(self, encoders: Mapping[str, Sequence[str]]) -> None:
         """Keep the encoders of the model that is trained; a training that resumes with an alarm needs them at once."""
@@ -81,7 +86,8 @@ class History(Sequence[RunRecord]):
 
     def __str__(self) -> str:
         further = [f"\nhead {head}\n{self._tables(head)}" for head in self.heads]
-        return "\n".join(filter(None, (self._tables(""), *further, self.advice)))
+        main = f"head {self.main_head}" if further and self.main_head else ""
+        return "\n".join(filter(None, (main, self._tables(""), *further, self.advice)))
 
     def _tables(self, head: str) -> str:
         rows = [replace(row.of_head(head), note="" if head else row.note) for row in self._rows]

@@ -19,7 +19,8 @@ from mviz_lightning.errors import MonitorWarning, NotMeasurableError
 from mviz_lightning.functional.designs import smallest_group
 from mviz_lightning.session.absent_examples import AbsentExamples
 from mviz_lightning.session.batch_reader import BatchReader
-from mviz_lightning.session.config import Grouping, SessionConfig
+from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.grouping import Grouping
 from mviz_lightning.session.presence_tally import ObservedBatch, PresenceCounts, with_counts
 from mviz_lightning.session.saved_probe import Collected, SavedProbe
 

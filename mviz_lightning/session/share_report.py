@@ -104,7 +104,9 @@ class ShareReport:
         if drawing is None:
             return []
         found = [(run.explainer, run.result) for run in self._runs if run.result is not None]
-        drawn: list[Record] = [record for explainer, result in found for record in explainer.draw(result, drawing, "")]
+        when, drawn = drawing.labels.moment(""), list[Record]()
+        for explainer, result in found:
+            drawn += explainer.draw(result, drawing, when)
         for failure in drawing.pop_failures():
             raise failure
         drawn += subset_pictures(self.values, self.modalities, "")
@@ -125,9 +127,10 @@ class ShareReport:
         return "\n".join(filter(None, (table, pattern_text(self.patterns))))
 
     def __str__(self) -> str:
+        main = f"head {self._drawing.labels.head}" if self.heads and self._drawing is not None else ""
         further = [f"\nhead {head}\n{report._table}" for head, report in self.heads.items()]
         rows, seconds = (
             sum(getattr(one, name) for one in (self, *self.heads.values())) for name in ("rows", "seconds")
         )
         cost = f"{self.examples} examples, {rows:,} rows, {seconds:.2f} s"
-        return "\n".join(filter(None, (self._table, *further, cost, self.advice, self.notes)))
+        return "\n".join(filter(None, (main, self._table, *further, cost, self.advice, self.notes)))

@@ -104,6 +104,11 @@ def test_an_unknown_head_is_refused_with_the_names_there_are() -> None:
         found(heads=["noun"])
 
 
+def test_no_head_at_all_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"heads=\[\]: give one name or more, or leave it out"):
+        found(heads=[])
+
+
 @pytest.mark.parametrize("argument", ["task", "target", "score", "class_names"])
 def test_an_unknown_head_in_an_argument_is_refused(argument: str) -> None:
     value = {"task": "multiclass", "target": "label_a", "score": MulticlassF1Score(3), "class_names": ["x"]}[argument]
@@ -191,15 +196,58 @@ def test_start_and_end_are_two_heads() -> None:
     assert list(report.heads) == ["end_logits"]
 
 
-def test_losses_without_named_outputs_are_numbered() -> None:
+def test_losses_without_named_outputs_are_named_as_submodules() -> None:
     def in_the_step(model: ThreeHeads, data: Any) -> Tensor:
         u, v = model.first(data["one"]), model.second(data["two"])
         first, second = model.head_a(u * v), model.head_b(u + v)
         return functional.cross_entropy(first, data["label_a"]) + functional.cross_entropy(second, data["label_b"])
 
     report = found(step=in_the_step)
-    assert list(report.heads) == ["head1"]
-    assert report.heads["head1"].values["interaction"] < 1e-6 < report.values["interaction"]
+    assert list(report.heads) == ["head_b"]
+    assert report.heads["head_b"].values["interaction"] < 1e-6 < report.values["interaction"]
+
+
+def test_scores_that_no_submodule_returns_are_numbered() -> None:
+    def in_the_step(model: ThreeHeads, data: Any) -> Tensor:
+        both = model.first(data["one"]) * model.second(data["two"])
+        first, second = both @ model.head_a.weight.T, both @ model.head_b.weight.T
+        return functional.cross_entropy(first, data["label_a"]) + functional.cross_entropy(second, data["label_b"])
+
+    assert list(found(step=in_the_step).heads) == ["head1"]
+
+
+def test_scores_that_a_loss_gets_come_before_those_that_a_metric_alone_gets() -> None:
+    class Watched(Named):
+        def __init__(self) -> None:
+            super().__init__("answer", "side")
+            self.accuracy = MulticlassF1Score(3)
+
+    def watched(model: Watched, data: Any) -> Tensor:
+        answer, side = model(data["one"], data["two"]).values()
+        model.accuracy.update(side, data["label_b"])
+        return functional.cross_entropy(answer, data["label_a"])
+
+    assert list(found(Watched(), step=watched).heads) == ["side"]
+
+
+def test_rows_that_a_mask_picks_of_one_column_are_those_of_the_head() -> None:
+    data = batch()
+    value = data["label_c"][:, 0].clone()
+    value[::3] = float("nan")
+
+    class Valued(ThreeHeads):
+        def forward(self, one: Tensor, two: Tensor) -> Any:
+            heads = super().forward(one, two)
+            return {"c": heads["c"], "size": heads["a"][:, :1]}
+
+    def masked(model: nn.Module, data: Any) -> Tensor:
+        heads, known = model(data["one"], data["two"]), ~data["value"].isnan()
+        main = functional.mse_loss(heads["c"], data["label_c"])
+        return main + functional.mse_loss(heads["size"][known, 0], data["value"][known])
+
+    report = found(Valued(), data | {"value": value}, step=masked)
+    assert list(report.heads) == ["size"]
+    assert report.heads["size"].values["total/one"] == pytest.approx(1)
 
 
 def test_unimodal_auxiliary_heads_are_heads_of_their_own() -> None:

@@ -232,7 +232,7 @@ def test_the_head_of_all_modalities_is_the_main_one() -> None:
     found, module = run(step)
 
     torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
-    assert list(found.further) == ["head0"]
+    assert list(found.further) == ["image_net"]
 
 
 def test_two_heads_for_one_label_are_asked_about() -> None:

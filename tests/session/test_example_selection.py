@@ -101,7 +101,7 @@ LABELS = torch.tensor([0, 1, 2] * 4)
 class Recording(Evaluator):
     """Evaluates without isolating the model, which is no business of threads, and counts what it evaluates."""
 
-    def distinct(self, probe: Any, query: Query) -> Tensor:
+    def _evaluate(self, probe: Any, query: Query) -> Tensor:
         self.counted_rows = getattr(self, "counted_rows", 0) + len(query)
         with torch.no_grad():
             return self._plain(probe, query)

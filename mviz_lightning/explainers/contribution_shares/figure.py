@@ -19,6 +19,9 @@ NOT_USED = {State.UNUSED: "o", State.REDUNDANT: "D", State.COLLAPSED: "X"}
 LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13
 """Inches: left and top edge of the axes in a half of the picture, their width and height, and the right margin."""
 
+LINE = 0.25
+"""Inches: height of the line above both halves that names the head."""
+
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
@@ -28,18 +31,21 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
     Args:
         rows: Runs with values, in order.
         modalities: Names, in declared order.
-        head: Name of a further head, for titles and caption; ``""`` for the main one.
+        head: Name of the head, for title and caption; ``""`` for a model with one head.
     """
     measured = {name for row in rows for name in row.values}
     modalities = [name for name in modalities if f"total/{name}" in measured] or modalities  # a head may lack some
     entries = len(modalities) + 1 + len(_states(rows, modalities))
     columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
-    canvas = Canvas(TOP + HEIGHT + 0.6 + 0.2 * -(-entries // columns), 2 * (LEFT + WIDTH + RIGHT))
+    top = TOP + (LINE if head else 0)
+    canvas = Canvas(top + HEIGHT + 0.6 + 0.2 * -(-entries // columns), 2 * (LEFT + WIDTH + RIGHT))
     positions, label = _positions(rows)
+    if head:
+        canvas.text(canvas.width / 2, 0.07, f"head {head}", fontsize=12, weight="bold", ha="center")
     for half, (title, draw) in enumerate(HALVES.items()):
         left = LEFT + half * canvas.width / 2
-        canvas.text(left + WIDTH / 2, 0.07, f"{head}: {title}" if head else title, fontsize=12, ha="center")
-        axes = canvas.panel(left, TOP, WIDTH, HEIGHT)
+        canvas.text(left + WIDTH / 2, top - TOP + 0.07, title, fontsize=12, ha="center")
+        axes = canvas.panel(left, top, WIDTH, HEIGHT)
         draw(axes, positions, rows, modalities)
         _finish(axes, label, columns)
     caption = f"{label} {positions[-1]:g}"

@@ -201,7 +201,7 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
     names = drawn(found[-1])
     shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in found] for name in names}
     canvas = Canvas(3.0)
-    canvas.text(MARGIN, 0.08, "What failed, over the training", fontsize=10, weight="bold")
+    canvas.text(MARGIN, 0.08, f"What failed, {labels.moment('over the training')}", fontsize=10, weight="bold")
     axes = canvas.panel(0.65, 0.4, WIDTH - 2.0, 2.1)
     _stack(axes, places, {name: shares[name] for name in names if name not in GAINS})
     for name in names:

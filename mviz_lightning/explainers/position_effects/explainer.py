@@ -11,7 +11,7 @@ from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
-from mviz_lightning.explainers.position_effects.result import ExampleEffects, PositionEffectsResult
+from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import decomposable
 from mviz_lightning.functional.position_sampling import cells_of
@@ -82,14 +82,14 @@ class PositionEffects(Explainer):
 
     def _example(
         self, probe_context: ProbeContext, maps: ExplainedMaps, example: int, raw: Tensor, effects: Tensor
-    ) -> ExampleEffects:
+    ) -> PositionMaps:
         labels, shape = maps.regions.labels, maps.shape
         outputs = raw.double().view(-1, labels.outputs).cpu()
         region = outcome(outputs.mean(0), probe_context.label(example), probe_context.task)
         at = labels.at(maps.places)[example] if labels.labels.dim() == 2 else None
         classes = probe_context.task in ("multiclass", "binary")
         decided = outputs.argmax(1) if labels.outputs > 1 else (outputs[:, 0] > 0).long()
-        return ExampleEffects(
+        return PositionMaps(
             **vars(probe_context.prediction(example, region)),
             effects=effects.view(-1, *shape).cpu(),
             labels=at.view(shape) if classes and at is not None else None,

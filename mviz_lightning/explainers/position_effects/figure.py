@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.explainers.position_effects.result import ExampleEffects, PositionEffectsResult
+from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
@@ -71,7 +71,7 @@ class EffectsFigure:
     modalities: Sequence[str]
     when: str = ""
 
-    def picture(self, found: ExampleEffects) -> Picture:
+    def picture(self, found: PositionMaps) -> Picture:
         """Draw one example."""
         moment = f", {self.when}" if self.when else ""
         headline = f"Example {found.position}{moment}: where each modality matters"
@@ -85,14 +85,14 @@ class EffectsFigure:
         canvas.text(MARGIN, 0.1 + LINE + height, "\n".join(foot), fontsize=7.5, color="#555555", linespacing=1.1)
         return Picture(f"{self.name}/example_{found.position}", canvas.pixels(), headline, keep=True)
 
-    def _height(self, found: ExampleEffects) -> float:
+    def _height(self, found: PositionMaps) -> float:
         if found.cells is not None:
             return -(-len(found.cells) // TOKENS) * ((len(self.modalities) + 2) * ROW + LINE) + 0.1
         panels = len(self.modalities) + (found.labels is not None) + (found.decisions is not None)
         rows = -(-panels // COLUMNS)
         return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
 
-    def _draw_maps(self, canvas: Canvas, top: float, found: ExampleEffects, colours: "ScalarMappable") -> None:
+    def _draw_maps(self, canvas: Canvas, top: float, found: PositionMaps, colours: "ScalarMappable") -> None:
         height = PANEL * _aspect(found.effects)
         maps = [("labels", found.labels), ("prediction", found.decisions)]
         panels: list[tuple[str, npt.NDArray[Any]]] = [
@@ -113,7 +113,7 @@ class EffectsFigure:
         bar = top + first // COLUMNS * (height + LINE + 0.08) + LINE
         _bar(canvas, MARGIN + COLUMNS * (PANEL + GAP), bar, height, colours)
 
-    def _draw_legend(self, canvas: Canvas, top: float, found: ExampleEffects) -> None:
+    def _draw_legend(self, canvas: Canvas, top: float, found: PositionMaps) -> None:
         """Name the classes that occur, each in its colour."""
         maps = [one for one in (found.labels, found.decisions) if one is not None]
         classes = sorted({int(k) for one in maps for k in one.flatten().tolist()})
@@ -128,7 +128,7 @@ class EffectsFigure:
             canvas.text(left + 0.15, top, words, fontsize=8)
             left += width
 
-    def _draw_sequence(self, canvas: Canvas, top: float, found: ExampleEffects, colours: "ScalarMappable") -> None:
+    def _draw_sequence(self, canvas: Canvas, top: float, found: PositionMaps, colours: "ScalarMappable") -> None:
         cells = found.cells
         if cells is None:
             return
@@ -156,7 +156,7 @@ class EffectsFigure:
         colours: npt.NDArray[Any] = palette[np.where(flat < 0, len(COLOURS), flat % len(COLOURS))]
         return colours
 
-    def _picture_below(self, found: ExampleEffects) -> npt.NDArray[Any] | None:
+    def _picture_below(self, found: PositionMaps) -> npt.NDArray[Any] | None:
         """Return ``(H, W, 1)`` in 0..1, a grey picture of the first modality that looks like the map; None without."""
         height, width = _flat(found.effects[0]).shape
         types = self.drawing.modality_types.values() if self.drawing.show_inputs else ()
@@ -168,7 +168,7 @@ class EffectsFigure:
                 return image[rows][:, columns].mean(-1, keepdims=True) / 255  # type: ignore[no-any-return]
         return None
 
-    def table(self, drawn: Sequence[tuple[ExampleEffects, Picture]]) -> Table:
+    def table(self, drawn: Sequence[tuple[PositionMaps, Picture]]) -> Table:
         """List the examples with the mean effect of each modality."""
         columns = ["when", "example", "picture", *(f"mean effect of {name}" for name in self.modalities)]
         columns += [f"{name} matters most" for name in self.modalities]

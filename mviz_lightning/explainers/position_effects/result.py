@@ -10,7 +10,7 @@ from mviz_lightning.sinks.records import PredictionRecord
 
 
 @dataclass(frozen=True)
-class ExampleEffects(PredictionRecord):
+class PositionMaps(PredictionRecord):
     """One example, and how far its outputs move at each position when a modality is taken from others.
 
     Attributes:
@@ -36,5 +36,5 @@ class PositionEffectsResult(Result):
         modalities: Names of the modalities.
     """
 
-    effects: Sequence[ExampleEffects] = ()
+    effects: Sequence[PositionMaps] = ()
     modalities: Sequence[str] = ()
