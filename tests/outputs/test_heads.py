@@ -3,8 +3,8 @@
 from functools import cache
 
 import pytest
-from outputs.heads import KINDS, MODALITIES, NUMBER, SMALL, HeadsKind, Model, called, data, loaders, scores
-from outputs.watching import attempted, watched
+from outputs.heads import FAST, KINDS, MODALITIES, NUMBER, SMALL, HeadsKind, Model, called, data, loaders, scores
+from outputs.watching import attempted, names, watched
 
 ESTIMATES = ("contribution", "total", "interaction", "score", "emap_score", "emap_gap", "perceptual", "flips")
 NAMES = {"0": "image", "1": "text"}
@@ -36,7 +36,7 @@ def estimates(values):
     return {key: value for key, value in values.items() if any(part in ESTIMATES for part in key.split("/"))}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     found = of_kind(name)
     right = expected(KINDS[name], found)
@@ -44,7 +44,7 @@ def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     assert estimates(found.values) == pytest.approx(right, rel=0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)
     assert found.same
@@ -79,7 +79,9 @@ def test_one_evaluation_serves_all_heads(tmp_path):
 
     def chunks_of(step, folder):
         rows.clear()
-        found = watched(Model(HeadsKind(step, {}, forward=counted)), loaders(), MODALITIES, folder, **SMALL, reuse=False)
+        found = watched(
+            Model(HeadsKind(step, {}, forward=counted)), loaders(), MODALITIES, folder, **SMALL, reuse=False
+        )
         assert found.monitor.history[-1].values["rows"] == 2 * 12 * 12
         return [count for count in rows if count > NUMBER]  # without the few rows on which each head is tried
 
@@ -100,9 +102,7 @@ def test_a_head_that_is_chosen_alone_is_the_main_one(tmp_path):
 
 def test_of_chosen_heads_the_main_one_has_no_prefix(tmp_path, of_kind):
     found, everything = of_heads(["twist", "kind"], tmp_path), of_kind("four heads").values
-    assert found.values == {
-        key: value for key, value in everything.items() if not key.startswith(("size/", "colour/"))
-    }
+    assert found.values == {key: value for key, value in everything.items() if not key.startswith(("size/", "colour/"))}
 
 
 def test_a_chosen_head_that_does_not_exist_is_refused_with_the_names_there_are(tmp_path):
