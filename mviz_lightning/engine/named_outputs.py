@@ -16,7 +16,7 @@ UNSAFE = re.compile(r"[^\w.-]+")
 """Characters that are no part of a logged key: a slash would begin a new part."""
 
 
-def distinct(names: Sequence[str], reserved: Container[str] = ()) -> list[str]:
+def distinct_keys(names: Sequence[str], reserved: Container[str] = ()) -> list[str]:
     """Return names that can be the first part of a key: a reserved one gets a ``_``, a repeated one a number."""
     found: list[str] = []
     for name in names:
@@ -36,7 +36,7 @@ def name_of_keys(keys: tree.Keys) -> str:
 def named_outputs(outputs: Any, reserved: Container[str] = ()) -> dict[str, Tensor]:
     """Return the floating-point tensors that a model returned, by name."""
     found = row_outputs(outputs)
-    names = distinct([name_of_keys(one.keys) or "head0" for one in found], reserved)
+    names = distinct_keys([name_of_keys(one.keys) or "head0" for one in found], reserved)
     return {name: tree.get(outputs, one.keys) for name, one in zip(names, found, strict=True)}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mviz_lightning.engine.named_outputs import distinct, name_of_keys
+from mviz_lightning.engine.named_outputs import distinct_keys, name_of_keys
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation.heads import ObservedHead, single_line
 from mviz_lightning.observation.provenance import Node
@@ -74,7 +74,7 @@ def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> 
         heads: The heads, in the order of the step.
         reserved: First parts of logged keys, which no head may have as its name.
     """
-    return distinct([_name(head) for head in heads], reserved)
+    return distinct_keys([_name(head) for head in heads], reserved)
 
 
 def _name(head: ObservedHead) -> str:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassF1Score
 
 from mviz_lightning import ConfigurationError, ShareReport, explain
-from mviz_lightning.engine.named_outputs import distinct, name_of_keys
+from mviz_lightning.engine.named_outputs import distinct_keys, name_of_keys
 
 
 def found(model: nn.Module | None = None, data: Any = None, **settings: Any) -> ShareReport:
@@ -35,7 +35,7 @@ def test_names_are_keys_or_places(keys: tuple[Any, ...], name: str) -> None:
 
 
 def test_names_are_parts_of_keys_and_differ() -> None:
-    names = distinct(["total", "total", "a/b c", "x", "x", "x", "été"], {"total"})
+    names = distinct_keys(["total", "total", "a/b c", "x", "x", "x", "été"], {"total"})
     assert names == ["total_", "total_2", "a_b_c", "x", "x2", "x3", "été"]
 
 
