@@ -94,9 +94,7 @@ def of_case(tmp_path_factory):
     def trained(name):
         torch.manual_seed(0)
         model, data = CASES[name]
-        return watched(
-            model(), data(), PAIR, tmp_path_factory.mktemp("case"), UnimodalCollapse(), epochs=5, **SMALL
-        )
+        return watched(model(), data(), PAIR, tmp_path_factory.mktemp("case"), UnimodalCollapse(), epochs=5, **SMALL)
 
     return trained
 

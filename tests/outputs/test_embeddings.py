@@ -81,10 +81,16 @@ def test_shares_are_those_of_scalar_pairs(name, of_kind):
 def test_each_pair_of_three_towers_is_measured(tmp_path):
     found = measured(THREE_TOWERS, tmp_path, group_size=16)
     sides, data = dict(zip(THREE_TOWERS.towers, embedded(THREE_TOWERS, found), strict=True)), THREE_TOWERS.data()
-    for prefix, one, other in (("", "image", "text"), ("image_audio/", "image", "audio"), ("text_audio/", "text", "audio")):
+    for prefix, one, other in (
+        ("", "image", "text"),
+        ("image_audio/", "image", "audio"),
+        ("text_audio/", "text", "audio"),
+    ):
         right = Lookup.of(sides[one], sides[other], found.groups, (data[one], data[other]))
         wanted = geometry(sides[one], sides[other]) | {"score": right.score()}
-        wanted = {prefix + key.replace("/0", f"/{one}").replace("/1", f"/{other}"): value for key, value in wanted.items()}
+        wanted = {
+            prefix + key.replace("/0", f"/{one}").replace("/1", f"/{other}"): value for key, value in wanted.items()
+        }
         assert {key: found.values[key] for key in wanted} == pytest.approx(wanted, rel=0, abs=1e-6)
     assert found.same
     assert found.warned == []

@@ -79,7 +79,9 @@ def test_one_evaluation_serves_all_heads(tmp_path):
 
     def chunks_of(step, folder):
         rows.clear()
-        found = watched(Model(HeadsKind(step, {}, forward=counted)), loaders(), MODALITIES, folder, **SMALL, reuse=False)
+        found = watched(
+            Model(HeadsKind(step, {}, forward=counted)), loaders(), MODALITIES, folder, **SMALL, reuse=False
+        )
         assert found.monitor.history[-1].values["rows"] == 2 * 12 * 12
         return [count for count in rows if count > NUMBER]  # without the few rows on which each head is tried
 
@@ -100,9 +102,7 @@ def test_a_head_that_is_chosen_alone_is_the_main_one(tmp_path):
 
 def test_of_chosen_heads_the_main_one_has_no_prefix(tmp_path, of_kind):
     found, everything = of_heads(["twist", "kind"], tmp_path), of_kind("four heads").values
-    assert found.values == {
-        key: value for key, value in everything.items() if not key.startswith(("size/", "colour/"))
-    }
+    assert found.values == {key: value for key, value in everything.items() if not key.startswith(("size/", "colour/"))}
 
 
 def test_a_chosen_head_that_does_not_exist_is_refused_with_the_names_there_are(tmp_path):

@@ -91,7 +91,9 @@ def error_of_seed(name, seed, folder, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "options"), [("two sensors", {"positions": 3}), ("with void", {}), ("ragged tokens", {})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("two sensors", {"positions": 3}), ("with void", {}), ("ragged tokens", {})]
+)
 def test_a_sample_of_positions_is_unbiased_over_seeds(name, options, tmp_path):
     errors = np.array([error_of_seed(name, seed, tmp_path, **options) for seed in range(40)])
     bias, noise = errors.mean(0), errors.std(0, ddof=1) / np.sqrt(len(errors))
