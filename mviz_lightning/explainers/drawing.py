@@ -52,6 +52,11 @@ class DrawingContext:
         """The canvas of all pictures that one context draws: panels are used again."""
         return Canvas()
 
+    @property
+    def outlined(self) -> str:
+        """What outlines and marked words in inputs are, for the foot of a picture; ``""`` where there are none."""
+        return " Outlined or marked: the region whose mean output is explained." if self.regions is not None else ""
+
     def draw_input(self, panel: Any, name: str, example: int) -> None:
         """Draw an example's input, and on it the region that is explained."""
         modality_type = self.modality_types[name]

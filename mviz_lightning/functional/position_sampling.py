@@ -9,7 +9,7 @@ def lattice_places(labels: Tensor, known: Tensor, count: int, generator: torch.G
 
     A systematic sample over all labelled pairs of an example and a position, sorted by label: every class gets its
     share, and a position is drawn as often as examples have a label there. A mean over the sample is thus an unbiased
-    mean over the labelled positions. If there are no more positions than wanted, and all have a label, each is taken
+    mean over the labelled positions. If there are as many positions as wanted, and all have a label, each is taken
     once.
 
     Args:
@@ -22,7 +22,7 @@ def lattice_places(labels: Tensor, known: Tensor, count: int, generator: torch.G
         ``(P,)`` long; without any label a sample of all positions.
     """
     length = labels.shape[1]
-    if length <= count and bool(known.all() | ~known.any()):
+    if length == count and bool(known.all() | ~known.any()):
         return torch.arange(length)
     pairs = (known if bool(known.any()) else ~known).flatten().nonzero()[:, 0]
     shuffled = pairs[torch.randperm(len(pairs), generator=generator)]

@@ -173,6 +173,7 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> TriedModel:
+        self._require_positions(observed)
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if self.config.target not in (None, trial.schema.target):
@@ -202,6 +203,15 @@ class DryRun:
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
         return TriedModel(replace(evaluator, draws=self.config.draws), call, count, reused, fusion_share, observed)
+
+    def _require_positions(self, observed: ObservedModel | None) -> None:
+        """Refuse a region where no head has positions."""
+        heads = [] if observed is None else [observed.head, *observed.further.values()]
+        if self.config.region is not None and not self._further and not any(head.axes for head in heads):
+            raise ConfigurationError(
+                f"region={self.config.region!r}: the outputs have no positions, (B, C, H, W) or (B, T, C), of which a "
+                "region could be explained; leave region= out."
+            )
 
     def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
         """Check that all segments can be masked, and which leaves are in none of them."""

@@ -43,14 +43,20 @@ def places_of(probe: Probe, positions: int, seed: int) -> Tensor:
     """
     found, generator = labels_by_position(probe), torch.Generator().manual_seed(seed)
     known = found.known()
-    most = int(known.sum(1).max()) if found.carrier is not None else known.shape[1]
-    count = max(1, min(positions, most))
+    count = _count(found, known[probe.groups.flatten()], positions)
     rest = torch.ones(probe.size, dtype=torch.bool).index_fill(0, probe.groups.flatten(), value=False)
     places = torch.zeros(probe.size, count, dtype=torch.long)
     for group in (*probe.groups, rest.nonzero()[:, 0]):  # the reference set is read as one more group
         if len(group):
             places[group] = _places(found, known, group, count, generator)
     return places
+
+
+def _count(found: PositionLabels, known: Tensor, positions: int) -> int:
+    """Return the number of positions of an example: fewer than wanted only where each is then taken once."""
+    if found.carrier is not None:
+        return max(1, min(positions, int(known.sum(1).max())))
+    return min(positions, known.shape[1]) if bool(known.all()) else positions
 
 
 def _places(found: PositionLabels, known: Tensor, group: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -24,9 +24,7 @@ def run(epoch, score=1 / 16, uniform=(-2.0, -2.0), rank=(12.0, 12.0)):
 
 def states(*runs, **settings):
     rule = TowerRule(CollapseRule(**settings))
-    return [
-        tuple(one.state for one in rule.judge(runs[: end + 1], CHANCE, NAMES).values()) for end in range(len(runs))
-    ]
+    return [tuple(one.state for one in rule.judge(runs[: end + 1], CHANCE, NAMES).values()) for end in range(len(runs))]
 
 
 def test_a_model_that_finds_pairs_uses_both():

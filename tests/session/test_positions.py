@@ -118,3 +118,25 @@ def _components_of(batch: dict[str, Tensor], model: nn.Module, given: dict, seed
 def test_too_few_positions_are_refused():
     with pytest.raises(ConfigurationError, match=r"positions=0"):
         measured(maps(32), positions=0)
+
+
+def test_raw_inputs_prove_a_modality_that_tells_how_much_of_each_class_there_is():
+    from mviz_lightning.batch import parse_modalities
+    from mviz_lightning.session.config import SessionConfig
+    from mviz_lightning.session.session import Session
+
+    generator = torch.Generator().manual_seed(0)
+    optical, radar = torch.randn(2, 96, 1, SIZE, SIZE, generator=generator)
+    optical += 2 * torch.randn(96, 1, 1, 1, generator=generator)  # a bright scene holds more of class 1
+    batch = {"optical": optical, "radar": radar, "mask": (optical[:, 0] > 0).long()}
+    session = Session(SessionConfig(parse_modalities(SENSORS), num_examples=96, group_size=8))
+    model = Halves(classes=2, mixed=0.5)
+    for place, part in enumerate(loader(batch)):
+        session.collect(part, lambda count, start=32 * place: range(start, start + count))
+        session.dry_run(model, step=step_of())
+    session.complete()
+    session.run()
+    alone = session.fit_proofs().alone
+    assert alone["optical"].explained > 0.5
+    assert alone["radar"].explained < 0.1
+    assert session.score_reference().chance < 0.6 < session.score_reference().perfect == 1

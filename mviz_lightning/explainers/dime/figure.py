@@ -61,6 +61,7 @@ class ExplanationFigure:
             "UC: what a part adds by itself. MI: what it adds together with the other modalities of this example. "
             "±: 95 % interval of UC and MI. "
             f"Red raises the output, blue lowers it. {self.drawing.masked(self.drawing.modality_types)}"
+            f"{self.drawing.outlined}"
         )
 
     def _draw_output(

@@ -1,8 +1,9 @@
 """Maps of where each modality matters: on one scale, beside labels and predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
+
+Drawn: TypeAlias = Callable[[Any], object]
+"""Draws into an empty panel."""
 
 COLUMNS = 2
 """Number of panels beside one another."""
@@ -42,7 +46,9 @@ LETTER = 0.075
 UNLABELLED = "#bbbbbb"
 """Colour of positions without a label."""
 
-UNIT = "share of the outputs' mean variance that is lost there without the modality"
+UNIT = (
+    "Colours: what changes at a position without the modality; 100 % is the outputs' variance, averaged over positions"
+)
 """What the colours mean."""
 
 
@@ -75,7 +81,10 @@ class EffectsFigure:
         """Draw one example."""
         moment = f", {self.when}" if self.when else ""
         headline = f"Example {found.position}{moment}: where each modality matters"
-        canvas, foot = self.drawing.canvas, wrapped(f"Colours: {UNIT}. All maps have one scale.", 112)
+        canvas, foot = (
+            self.drawing.canvas,
+            wrapped(f"{UNIT}. These maps have one scale; other examples have another.", 112),
+        )
         colours = _scale(found.effects)
         draw = self._draw_maps if found.cells is None else self._draw_sequence
         height = self._height(found)
@@ -88,26 +97,29 @@ class EffectsFigure:
     def _height(self, found: PositionMaps) -> float:
         if found.cells is not None:
             return -(-len(found.cells) // TOKENS) * ((len(self.modalities) + 2) * ROW + LINE) + 0.1
-        panels = len(self.modalities) + (found.labels is not None) + (found.decisions is not None)
-        rows = -(-panels // COLUMNS)
+        rows = -(-len(self._panels(found, _scale(found.effects))) // COLUMNS)
         return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
+
+    def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, Drawn]]:
+        """Return what each panel shows, and how it is drawn: inputs that are pictures, classes, and last the effects."""
+        types = self.drawing.modality_types.items() if self.drawing.show_inputs else ()
+        pictures = [(name, one) for name, one in types if hasattr(one, "pixels")]
+        shown: list[tuple[str, Drawn]] = [(name, partial(one.draw, example=found.example)) for name, one in pictures]
+        classes = (("labels", found.labels), ("prediction", found.decisions))
+        images = [(name, self._classes(one)) for name, one in classes if one is not None]
+        effects = zip(self.modalities, found.effects, strict=True)
+        images += [(f"effect of {name}", colours.to_rgba(_flat(one).numpy())) for name, one in effects]
+        return shown + [(words, partial(_show, image=image)) for words, image in images]
 
     def _draw_maps(self, canvas: Canvas, top: float, found: PositionMaps, colours: "ScalarMappable") -> None:
         height = PANEL * _aspect(found.effects)
-        maps = [("labels", found.labels), ("prediction", found.decisions)]
-        panels: list[tuple[str, npt.NDArray[Any]]] = [
-            (name, self._classes(one)) for name, one in maps if one is not None
-        ]
-        under = self._picture_below(found)
-        effects = zip(self.modalities, found.effects, strict=True)
-        panels += [(f"effect of {name}", _over(colours.to_rgba(_flat(one).numpy()), under)) for name, one in effects]
+        panels = self._panels(found, colours)
         first = len(panels) - len(self.modalities)
-        for place, (words, image) in enumerate(panels):
+        for place, (words, draw) in enumerate(panels):
             left, row = MARGIN + place % COLUMNS * (PANEL + GAP), place // COLUMNS
             below = top + row * (height + LINE + 0.08)
             canvas.text(left + PANEL / 2, below, words, ha="center", fontsize=8.5)
-            panel = canvas.panel(left, below + LINE, PANEL, height, words)
-            panel.imshow(image, interpolation="nearest", aspect="auto")
+            draw(canvas.panel(left, below + LINE, PANEL, height, words))
         rows = -(-len(panels) // COLUMNS)
         self._draw_legend(canvas, top + rows * (height + LINE + 0.08) + 0.02, found)
         bar = top + first // COLUMNS * (height + LINE + 0.08) + LINE
@@ -156,18 +168,6 @@ class EffectsFigure:
         colours: npt.NDArray[Any] = palette[np.where(flat < 0, len(COLOURS), flat % len(COLOURS))]
         return colours
 
-    def _picture_below(self, found: PositionMaps) -> npt.NDArray[Any] | None:
-        """Return ``(H, W, 1)`` in 0..1, a grey picture of the first modality that looks like the map; None without."""
-        height, width = _flat(found.effects[0]).shape
-        types = self.drawing.modality_types.values() if self.drawing.show_inputs else ()
-        for modality_type in types:
-            pixels = getattr(modality_type, "pixels", None)
-            image = None if pixels is None else pixels(found.example)
-            if image is not None and abs(image.shape[0] * width - image.shape[1] * height) <= max(image.shape[:2]):
-                rows, columns = np.arange(height) * image.shape[0] // height, np.arange(width) * image.shape[1] // width
-                return image[rows][:, columns].mean(-1, keepdims=True) / 255  # type: ignore[no-any-return]
-        return None
-
     def table(self, drawn: Sequence[tuple[PositionMaps, Picture]]) -> Table:
         """List the examples with the mean effect of each modality."""
         columns = ["when", "example", "picture", *(f"mean effect of {name}" for name in self.modalities)]
@@ -202,10 +202,8 @@ def _scale(effects: Tensor) -> "ScalarMappable":
     return ScalarMappable(Normalize(0, float(effects.max()) or 1.0), colormaps["cividis"])
 
 
-def _over(painted: npt.NDArray[Any], under: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
-    """Return colours ``(H, W, 3)``, shaded by a grey picture so that what is shown can be made out."""
-    colours = painted[..., :3]
-    return colours if under is None else colours * (0.7 + 0.3 * under)
+def _show(panel: Any, image: npt.NDArray[Any]) -> None:
+    panel.imshow(image, interpolation="nearest", aspect="auto")
 
 
 def _bar(canvas: Canvas, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
