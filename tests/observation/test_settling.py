@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mviz_lightning.engine.agreement import deviation_beyond_noise
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 from mviz_lightning.observation.heads import heads_of
 
@@ -258,13 +259,14 @@ def test_a_constant_of_the_labels_shape_is_no_label() -> None:
     torch.testing.assert_close(scores_of(found, module, other()), expected(module, other()))
 
 
-def test_scores_for_every_position_are_refused() -> None:
+def test_of_scores_for_every_position_the_axis_of_the_classes_is_known() -> None:
     def step(m: Any, b: Any) -> Tensor:
         z = m(b["image"], b["text"]).unsqueeze(2).expand(-1, -1, 4).clone()
         return functional.cross_entropy(z, b["y"][:, None].expand(-1, 4))
 
-    with pytest.raises(ConfigurationError, match="one row of scores"):
-        run(step)
+    found, *_ = run(step)
+    assert found.head.axes == PositionAxes(1)
+    assert found.task == "multiclass"
 
 
 def test_a_reconstruction_is_no_label() -> None:

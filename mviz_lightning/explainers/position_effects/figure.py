@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
+
+Drawn: TypeAlias = Callable[[Any], object]
+"""Draws into an empty panel."""
 
 COLUMNS = 2
 """Number of panels beside one another."""
@@ -97,13 +100,11 @@ class EffectsFigure:
         rows = -(-len(self._panels(found, _scale(found.effects))) // COLUMNS)
         return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
 
-    def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, Callable[[Any], object]]]:
+    def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, Drawn]]:
         """Return what each panel shows and how it is drawn: inputs that are pictures, classes, then effects."""
         types = self.drawing.modality_types.items() if self.drawing.show_inputs else ()
         pictures = [(name, one) for name, one in types if hasattr(one, "pixels")]
-        shown: list[tuple[str, Callable[[Any], object]]] = [
-            (name, partial(one.draw, example=found.example)) for name, one in pictures
-        ]
+        shown: list[tuple[str, Drawn]] = [(name, partial(one.draw, example=found.example)) for name, one in pictures]
         classes = (("labels", found.labels), ("prediction", found.decisions))
         images = [(name, self._classes(one)) for name, one in classes if one is not None]
         effects = zip(self.modalities, found.effects, strict=True)
