@@ -20,7 +20,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.reuse_report import reused, try_reuse
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, check_independence, trial_rows
 from mviz_lightning.engine.stray_leaves import warn_of_stray_leaves
-from mviz_lightning.errors import MonitorWarning, NotMeasurableError, describe_error
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 
 __all__ = [
     "check_independence",
@@ -99,7 +99,7 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Segm
         segments: Modality -> its segments.
 
     Raises:
-        NotMeasurableError: The model fails.
+        ConfigurationError: The model fails.
     """
     rows = Query.aligned(torch.arange(min(TRIAL_EXAMPLES, probe.size)), len(probe.schema.names))
     masked = replace(probe, segments=segments)
@@ -108,7 +108,7 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Segm
         try:
             evaluator.plain(masked, replace(rows, masks={name: torch.zeros(len(rows), most, dtype=torch.bool)}))
         except Exception as error:
-            raise NotMeasurableError(
+            raise ConfigurationError(
                 f"the model fails if all segments of {name!r} are masked ({describe_error(error)}). Pass the value of "
                 f"masked segments: Modality({probe.schema.modalities[name].values!r}, baseline=...)."
             ) from error

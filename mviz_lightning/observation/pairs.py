@@ -12,9 +12,10 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from mviz_lightning.engine.dependency_tags import tensors_in
 from mviz_lightning.observation.events import VIEWS, name_at
 from mviz_lightning.observation.operators import pure
-from mviz_lightning.observation.provenance import Computed, Node
+from mviz_lightning.observation.provenance import Computed, Node, Provenance
 from mviz_lightning.observation.step_record import StepRecord
 
 COSINES = "cosines"
@@ -199,6 +200,25 @@ def compared_embeddings(func: Any, args: Any) -> tuple[Tensor, Tensor] | None:
         return None
     told = args[2] if func is functional.cosine_embedding_loss and len(args) > 2 else None
     return None if isinstance(told, Tensor) and not bool((told == 1).all()) else (first, second)
+
+
+def embeddings_given(
+    product: PairProduct | None, node: Computed, args: Any, provenance: Provenance
+) -> Iterator[Tensor]:
+    """Yield what a product is given among the arguments of the operation that computes it, examples in the rows.
+
+    Args:
+        product: The product; None if an operation computes none.
+        node: What the operation computed.
+        args: Its arguments.
+        provenance: Where tensors come from.
+    """
+    for one in tensors_in(args) if product is not None and product.node is node else ():
+        operand = provenance.of(one)
+        if product is not None and operand in product.operands:
+            rows = one.mT if _is_transposed(operand) else one
+            provenance.put(rows, operand)
+            yield rows
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
-from mviz_lightning.observation.pairs import COSINES, are_towers, compared_embeddings, cosines, product_of
+from mviz_lightning.observation.pairs import are_towers, compared_embeddings, cosines, embeddings_given, product_of
 from mviz_lightning.observation.position_links import with_positions
 from mviz_lightning.observation.provenance import (
     BatchParts,
@@ -156,7 +156,7 @@ class StepRecorder(TorchFunctionMode):
         if embeddings is not None and are_towers(list(map(self._provenance.of, embeddings)), self.record):
             with torch.no_grad():
                 found = cosines(*embeddings)
-            self._made(cosines, COSINES, embeddings, self._template(embeddings, {}), found, changes=False)
+            self._made(cosines, cosines.__name__, embeddings, self._template(embeddings, {}), found, changes=False)
 
     def _after(self, func: Any, args: Any, kwargs: Any, changed: tuple[Any, Any] | None, outputs: Any) -> None:
         name = str(getattr(func, "__name__", ""))
@@ -190,12 +190,10 @@ class StepRecorder(TorchFunctionMode):
     def _paired(self, node: Computed, tensor: Tensor, args: Any) -> None:
         """Record scores of all pairs, and the embeddings of which they are the product."""
         product = product_of(node, self.record)
-        if product is None:
-            return
-        for one in [one for _, one in tree.nodes(args) if isinstance(one, Tensor)] if product.node is node else []:
-            if self._provenance.of(one) in product.operands:
-                self._saw("tower", node.name, one, None, "logits")
-        self._saw("pair", node.name, tensor, None, "logits")
+        for rows in embeddings_given(product, node, args, self._provenance):
+            self._saw("tower", node.name, rows, None, "logits")
+        if product is not None:
+            self._saw("pair", node.name, tensor, None, "logits")
 
     # -- Modules -------------------------------------------------------------------------------------------------------
 

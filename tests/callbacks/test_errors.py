@@ -48,14 +48,6 @@ def test_impossible_arguments_are_refused_at_once(settings, message):
         ({"task": "ranking"}, "task='ranking': choose one of 'multiclass'"),
         ({"target": "0", "modalities": {"a": "0", "b": "1"}, "task": "multiclass"}, "targets of 1 value"),
         ({"predict": lambda module, batch: "a caption"}, "the model returned 'str'"),
-        (
-            {
-                "predict": lambda module, batch: (
-                    module.encoders[0](batch[0]) @ batch[0].new_ones(6, len(batch[0]))
-                ).softmax(0)
-            },
-            "examples of a batch|compares every example",
-        ),
     ],
 )
 def test_a_wrong_configuration_fails_before_the_training(tmp_path, settings, message):
@@ -64,6 +56,18 @@ def test_a_wrong_configuration_fails_before_the_training(tmp_path, settings, mes
     with pytest.raises(ConfigurationError, match=message):
         fit(tmp_path, monitor(**settings), module=module)
     assert all(torch.equal(old, new) for old, new in zip(before, module.parameters(), strict=True))
+
+
+def all_with_all(module, batch):
+    return (module.encoders[0](batch[0]) @ batch[0].new_ones(6, len(batch[0]))).softmax(0)
+
+
+def test_examples_that_are_compared_with_one_another_cost_the_monitor(tmp_path):
+    watch = monitor(predict=all_with_all)
+    with pytest.warns(MonitorWarning, match="the monitor is off.*compares every example"):
+        chosen = fit(tmp_path, watch, module=Toy())
+    assert chosen.global_step > 0
+    assert not any(row.values for row in watch.history)
 
 
 class Silent(Toy):

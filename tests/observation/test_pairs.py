@@ -214,3 +214,23 @@ def test_defaults_of_a_function_are_no_numbers_of_a_schedule() -> None:
     found = observed(module, batch())
 
     assert found.way.name == "call"
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+@pytest.mark.parametrize(("step", "grid", "scale"), STEPS.values(), ids=STEPS)
+def test_embeddings_of_other_examples_are_those_of_the_towers(
+    step: Callable[[Any, Any], Any], grid: Callable[[Any, Any], Tensor], scale: float, replayed: bool
+) -> None:
+    def escaping(m: Any, b: Any) -> Any:
+        return step(m, {**b, "image": b["image"] * float((b["image"] < 9).all())} if replayed else b)
+
+    module = TwoNets(escaping)
+    found = observed(module, batch())
+
+    assert (found.way.name == "replay") == replayed
+    assert found.embeddings is not None
+    with torch.no_grad():
+        first, second = found.embeddings(module, other()).chunk(2, 1)
+        image, text = towers(module, other())
+    torch.testing.assert_close(unit(first), image)  # in declared order, whatever the rows of the scores are
+    torch.testing.assert_close(unit(second), text)

@@ -215,3 +215,9 @@ KINDS: dict[str, EmbeddingsKind] = {
 """Models of two towers."""
 
 THREE_TOWERS = EmbeddingsKind(three, TOWERS | {"audio": of("audio")}, modalities=THREE)
+
+FAST = {
+    "CLIP by hand", "rows are texts", "InfoNCE by logsumexp", "CLIPModel", "cosine embedding loss",
+    "one caption for four images", "a constant tower",
+}  # fmt: skip
+"""One of each family."""

@@ -392,3 +392,10 @@ KINDS: dict[str, HeadsKind] = {
     ),
 }  # fmt: skip
 """Models with several heads."""
+
+FAST = {
+    "dict", "ModelOutput", "two losses, one of a submodule", "four heads", "labels for a part of the examples",
+    "labelled rows and a column in one index", "heads named as keys", "a metric for each head",
+    "two heads for one label",
+}  # fmt: skip
+"""One of each family."""

@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from mviz_lightning.functional import Task
 
 SMALL = {"num_examples": NUMBER, "group_size": 12, "reference": NUMBER}
-__all__ = ["KINDS", "MODALITIES", "REFUSED", "SLOW", "SMALL", "Noisy", "NoisyKind", "data"]
+__all__ = ["FAST", "KINDS", "MODALITIES", "REFUSED", "SMALL", "Noisy", "NoisyKind", "data"]
 
 
 class Noisy(nn.Module):
@@ -197,8 +197,6 @@ KINDS: dict[str, NoisyKind] = {
 }
 """Models without interaction, in each of which noise must not show one."""
 
-SLOW = {"MC dropout, many draws"}
-
 
 def numpy_rows(module: Any, batch: Any) -> Tensor:
     """Every example gets numbers of numpy of its own."""
@@ -216,3 +214,9 @@ REFUSED: dict[str, NoisyKind] = {
     "numbers of Python a row": NoisyKind(python_rows, CLASSES),
 }
 """Models whose rows still vary, or depend on one another."""
+
+FAST = {
+    "added noise", "noise that scales", "MC dropout", "Gumbel softmax", "noise in the step",
+    "one number of numpy a batch", "numbers of numpy a row",
+}  # fmt: skip
+"""One of each family."""

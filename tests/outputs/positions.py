@@ -88,7 +88,8 @@ class PositionsKind:
         labels: Entry of the data: ``(B, *positions)``, or ``(B, C, *positions)``.
         net: The network.
         task: What the scores stand for.
-        score: Outputs ``(n, C)`` and labels of all labelled positions -> what is right; None where each step is an output of its own.
+        score: Outputs ``(n, C)`` and labels of all labelled positions -> what is right; None where
+            each step is an output of its own.
         inputs: Entries of the two modalities.
         modalities: The monitor's argument.
         forward: (network, first, second) -> what the module returns; the scores by default.
@@ -280,7 +281,9 @@ KINDS: dict[str, PositionsKind] = {
         one_map, "mask_map", task="binary",
     ),
     "binary mask without a channel": PositionsKind(
-        lambda module, batch: binary_cross_entropy_with_logits(called(module, batch).squeeze(1), batch["mask_map"][:, 0]),
+        lambda module, batch: binary_cross_entropy_with_logits(
+            called(module, batch).squeeze(1), batch["mask_map"][:, 0]
+        ),
         one_map, "mask_map", task="binary",
     ),
     "label maps": PositionsKind(
@@ -304,13 +307,15 @@ KINDS: dict[str, PositionsKind] = {
         modalities={"first": "first", "second": "second"},
     ),
     "tokens": PositionsKind(
-        token_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
+        token_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged,
+        exact=0.05,
     ),
     "tokens, flattened": PositionsKind(
         flat_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
     ),
     "tokens, viewed": PositionsKind(
-        viewed_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
+        viewed_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged,
+        exact=0.05,
     ),
     "yes or no at each step, padding without weight": PositionsKind(
         masked_loss, lambda *given: each_step(*given).unsqueeze(1), "relevant", net=Steps, inputs=SERIES, score=None,
@@ -336,3 +341,9 @@ PADDED = {
     for name, loss in {"ragged tokens": token_loss, "ragged tokens, flattened": flat_loss}.items()
 }
 """Models whose batches are padded to the longest text of their own."""
+
+FAST = {
+    "two sensors", "out and aux", "with void", "label maps", "upsampled in the step", "volume", "tokens, flattened",
+    "yes or no at each step, padding left out", "ragged tokens",
+}  # fmt: skip
+"""One of each family."""

@@ -1,14 +1,14 @@
-"""Embeddings under a contrastive loss: retrieval within groups, the geometry of the embeddings, and collapsed towers."""
+"""Embeddings under a contrastive loss: retrieval within groups, and the geometry of the embeddings."""
 
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from outputs.embeddings import KINDS, SMALL, THREE_TOWERS
+from outputs.embeddings import FAST, KINDS, SMALL, THREE_TOWERS, Still
 from outputs.heads import Model
 from outputs.truth import Lookup, geometry
-from outputs.watching import watched
+from outputs.watching import names, watched
 
 GEOMETRY = ("modality_gap", "alignment", "uniformity", "effective_rank")
 NEAR = {"CLIPModel": 1e-4, "SiglipModel": 1e-4}
@@ -40,7 +40,7 @@ def of_places(values):
     return {key.replace("/0", "/image").replace("/1", "/text"): value for key, value in values.items()}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_geometry_of_the_embeddings_is_that_of_the_definitions(name, of_kind):
     found = of_kind(name)
     right = of_places(geometry(*embedded(KINDS[name], found)))
@@ -48,7 +48,7 @@ def test_the_geometry_of_the_embeddings_is_that_of_the_definitions(name, of_kind
     assert given == pytest.approx(right, rel=0, abs=NEAR.get(name, 1e-6))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_score_is_retrieval_within_groups(name, of_kind):
     found = of_kind(name)
     right = looked_up(KINDS[name], found)
@@ -56,7 +56,7 @@ def test_the_score_is_retrieval_within_groups(name, of_kind):
     assert {key: found.values[key] for key in wanted} == pytest.approx(wanted, rel=0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)
     assert found.same
@@ -64,7 +64,7 @@ def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     assert [text for text in found.warned if not (KINDS[name].expects and KINDS[name].expects in text)] == []
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "a constant tower"])
+@pytest.mark.parametrize("name", names(KINDS, FAST, lambda kind: kind.net is not Still))
 def test_shares_are_those_of_scalar_pairs(name, of_kind):
     values = of_kind(name).values
     assert {

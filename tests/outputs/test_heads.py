@@ -3,8 +3,8 @@
 from functools import cache
 
 import pytest
-from outputs.heads import KINDS, MODALITIES, NUMBER, SMALL, HeadsKind, Model, called, data, loaders, scores
-from outputs.watching import attempted, watched
+from outputs.heads import FAST, KINDS, MODALITIES, NUMBER, SMALL, HeadsKind, Model, called, data, loaders, scores
+from outputs.watching import attempted, names, watched
 
 ESTIMATES = ("contribution", "total", "interaction", "score", "emap_score", "emap_gap", "perceptual", "flips")
 NAMES = {"0": "image", "1": "text"}
@@ -36,7 +36,7 @@ def estimates(values):
     return {key: value for key, value in values.items() if any(part in ESTIMATES for part in key.split("/"))}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     found = of_kind(name)
     right = expected(KINDS[name], found)
@@ -44,7 +44,7 @@ def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     assert estimates(found.values) == pytest.approx(right, rel=0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)
     assert found.same

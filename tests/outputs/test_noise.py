@@ -5,9 +5,9 @@ from functools import cache
 import pytest
 import torch
 from outputs.heads import Model, loaders
-from outputs.noise import KINDS, MODALITIES, REFUSED, SLOW, SMALL, Noisy, data
+from outputs.noise import FAST, KINDS, MODALITIES, REFUSED, SMALL, Noisy, data
 from outputs.truth import Grids
-from outputs.watching import watched
+from outputs.watching import names, watched
 
 NAMES = {"0": "image", "1": "text"}
 
@@ -15,12 +15,6 @@ NAMES = {"0": "image", "1": "text"}
 @pytest.fixture(scope="module")
 def of_kind(tmp_path_factory):
     return cache(lambda name: measured((KINDS | REFUSED)[name], tmp_path_factory.mktemp("kind")))
-
-
-def names(which=bool):
-    """Return the kinds for which something holds; those of many draws are slow."""
-    chosen = [name for name, kind in KINDS.items() if which(kind)]
-    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in chosen]
 
 
 def measured(kind, folder, **options):
@@ -35,21 +29,21 @@ def truth(kind, found):
     return {key.replace("/0", "/image").replace("/1", "/text"): value for key, value in shares.items()}
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_noise_is_no_interaction(name, of_kind):
     values, kind = of_kind(name).values, KINDS[name]
     assert values["interaction"] == pytest.approx(0, abs=max(kind.near, 1e-6))
     assert min(values["total/image"], values["total/text"]) > 0.01
 
 
-@pytest.mark.parametrize("name", names(lambda kind: kind.still))
+@pytest.mark.parametrize("name", names(KINDS, FAST, lambda kind: kind.still))
 def test_shares_are_those_without_noise(name, of_kind):
     found, kind = of_kind(name), KINDS[name]
     right = truth(kind, found)
     assert {key: found.values[key] for key in right} == pytest.approx(right, rel=0, abs=kind.near)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)
     assert found.same
@@ -57,7 +51,7 @@ def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     assert [text for text in found.warned if not (KINDS[name].expects and KINDS[name].expects in text)] == []
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", names(REFUSED, FAST))
 def test_what_still_varies_costs_the_monitor_alone(name, of_kind):
     found = of_kind(name)
     assert found.same

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers.toy import trainer
 from outputs.heads import Model
-from outputs.positions import KINDS, PADDED, SMALL, data, loaders
+from outputs.positions import FAST, KINDS, PADDED, SMALL, data, loaders
 from outputs.truth import Maps, _split_components
-from outputs.watching import Watched, watched
+from outputs.watching import Watched, names, watched
 from reference import slow
 
 from mviz_lightning import MultimodalMonitor
@@ -46,7 +46,7 @@ def named(name, values, prefix=""):
     }
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", names(BOTH, FAST))
 def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
     found, kind = of_kind(name), BOTH[name]
     right = named(name, truth(name, found).shares())
@@ -55,7 +55,7 @@ def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
     assert {key: found.values[key] for key in right} == pytest.approx(right, rel=0, abs=kind.exact)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in BOTH.items() if kind.score])
+@pytest.mark.parametrize("name", names(BOTH, FAST, lambda kind: kind.score))
 def test_the_score_is_that_of_all_labelled_positions(name, of_kind):
     found, kind = of_kind(name), BOTH[name]
     entries = data()
@@ -65,7 +65,7 @@ def test_the_score_is_that_of_all_labelled_positions(name, of_kind):
     assert found.values["score"] == pytest.approx(maps.real_score(kind.score), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", names(BOTH, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)
     assert found.same

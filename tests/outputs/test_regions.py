@@ -7,7 +7,7 @@ from batches.measuring import weights
 from helpers.batches import floats, integers
 from outputs.heads import Model
 from outputs.positions import SENSORS, SMALL, Pixels, PositionsKind, called, pixels, segmented
-from outputs.watching import watched
+from outputs.watching import names, watched
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, StackDataset
 
@@ -62,7 +62,7 @@ def same(found, right):
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", REGIONS)
+@pytest.mark.parametrize("name", names(REGIONS, {"a box", "a position"}))
 def test_dime_of_a_region_is_that_of_a_plain_model_of_its_mean(name):
     region, mask = REGIONS[name]
     found = explained(SEGMENTED, batches(), region=region)

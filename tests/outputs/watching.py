@@ -3,12 +3,13 @@
 import copy
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from helpers.toy import trainer
 from lightning.pytorch import LightningModule, seed_everything
@@ -48,6 +49,12 @@ class Watched:
         """``(G, g)``: the places in the validation data of the examples that were recombined."""
         session = self.session or self.monitor._fit_session
         return torch.tensor(session.positions)[session.probe.groups]
+
+
+def names(kinds: Mapping[str, Any], fast: Container[str], which: Callable[[Any], Any] = bool) -> list[Any]:
+    """Return the names of the kinds for which something holds, for a test; all but a few are slow, being many."""
+    chosen = [name for name, kind in kinds.items() if which(kind)]
+    return [pytest.param(name, marks=[] if name in fast else [pytest.mark.slow]) for name in chosen]
 
 
 COST = ("seconds", "rows", "overhead", "agreement")
