@@ -19,7 +19,7 @@ from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
-Drawn: TypeAlias = Callable[[Any], object]
+DrawPanel: TypeAlias = Callable[[Any], object]
 """Draws into an empty panel."""
 
 COLUMNS = 2
@@ -100,11 +100,13 @@ class EffectsFigure:
         rows = -(-len(self._panels(found, _scale(found.effects))) // COLUMNS)
         return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
 
-    def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, Drawn]]:
-        """Return what each panel shows and how it is drawn: inputs that are pictures, classes, then effects."""
+    def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, DrawPanel]]:
+        """Return what each panel shows, and how it is drawn: inputs that are pictures, classes, then the effects."""
         types = self.drawing.modality_types.items() if self.drawing.show_inputs else ()
         pictures = [(name, one) for name, one in types if hasattr(one, "pixels")]
-        shown: list[tuple[str, Drawn]] = [(name, partial(one.draw, example=found.example)) for name, one in pictures]
+        shown: list[tuple[str, DrawPanel]] = [
+            (name, partial(one.draw, example=found.example)) for name, one in pictures
+        ]
         classes = (("labels", found.labels), ("prediction", found.decisions))
         images = [(name, self._classes(one)) for name, one in classes if one is not None]
         effects = zip(self.modalities, found.effects, strict=True)
