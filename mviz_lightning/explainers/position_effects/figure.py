@@ -101,7 +101,7 @@ class EffectsFigure:
         return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
 
     def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, Drawn]]:
-        """Return what each panel shows, and how it is drawn: inputs that are pictures, classes, and last the effects."""
+        """Return what each panel shows, and how it is drawn: inputs that are pictures, classes, then effects."""
         types = self.drawing.modality_types.items() if self.drawing.show_inputs else ()
         pictures = [(name, one) for name, one in types if hasattr(one, "pixels")]
         shown: list[tuple[str, Drawn]] = [(name, partial(one.draw, example=found.example)) for name, one in pictures]
