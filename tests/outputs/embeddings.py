@@ -217,7 +217,7 @@ KINDS: dict[str, EmbeddingsKind] = {
 THREE_TOWERS = EmbeddingsKind(three, TOWERS | {"audio": of("audio")}, modalities=THREE)
 
 FAST = {
-    "CLIP by hand", "rows are texts", "InfoNCE by logsumexp", "CLIPModel", "cosine embedding loss",
+    "CLIP by hand", "InfoNCE by logsumexp", "CLIPModel", "cosine embedding loss",
     "one caption for four images", "a constant tower",
 }  # fmt: skip
 """One of each family."""

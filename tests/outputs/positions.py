@@ -343,7 +343,7 @@ PADDED = {
 """Models whose batches are padded to the longest text of their own."""
 
 FAST = {
-    "two sensors", "out and aux", "with void", "label maps", "upsampled in the step", "volume", "tokens, flattened",
+    "two sensors", "out and aux", "with void", "upsampled in the step", "volume", "tokens, flattened",
     "yes or no at each step, padding left out", "ragged tokens",
 }  # fmt: skip
 """One of each family."""

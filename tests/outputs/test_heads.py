@@ -100,6 +100,7 @@ def test_a_head_that_is_chosen_alone_is_the_main_one(tmp_path):
     assert estimates(found.values) == pytest.approx(right, rel=0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_of_chosen_heads_the_main_one_has_no_prefix(tmp_path, of_kind):
     found, everything = of_heads(["twist", "kind"], tmp_path), of_kind("four heads").values
     assert found.values == {key: value for key, value in everything.items() if not key.startswith(("size/", "colour/"))}

@@ -52,6 +52,7 @@ def test_the_printed_fix_works(name, tmp_path):
     assert "total/image" in found.values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.fixable])
 def test_an_error_ends_the_training_where_that_is_asked_for(name, tmp_path):
     _, ended = tried(KINDS[name], tmp_path, on_error="raise")
