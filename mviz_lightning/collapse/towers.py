@@ -128,7 +128,7 @@ def tower_evidence(row: RunRecord, name: str, rest: Sequence[str]) -> list[str]:
         "uniformity": "uniformity of its embeddings {own:.3f} (0 is one point); that of {other} {others:.3f}",
         "effective_rank": "effective rank of its embeddings {own:.1f} (1 is one line); that of {other} {others:.1f}",
     }
-    values, other = row.values, next(iter(rest), "")
+    values, other = {key: round(value, 3) + 0.0 for key, value in row.values.items()}, next(iter(rest), "")  # no -0.000
     return [
         line.format(own=values[f"{key}/{name}"], other=other, others=values.get(f"{key}/{other}", math.nan))
         for key, line in told.items()

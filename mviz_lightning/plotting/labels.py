@@ -62,7 +62,9 @@ class Labels:
     def headline(self, record: PredictionRecord) -> str:
         """Name the prediction and the target."""
         probability = "" if record.probability is None else f" ({record.probability:.2f})"
-        predicted = f"predicted {self.outcome(record.predicted)}{probability}"
+        names = self.class_names or ()
+        what = names[0] if self.task == "regression" and len(names) == 1 else "predicted"
+        predicted = f"{what} {self.outcome(record.predicted)}{probability}"
         if record.target is None:
             return predicted
         return f"{predicted}, target {self.outcome(record.target)}{self._verdict(record)}"
