@@ -189,7 +189,7 @@ class MeasurementRun:
 
     def _applied(self, method: Explainer, moment: tuple[int, int], spent: int, head: str) -> MethodRun | None:
         session = self.session.heads[head] if head else self.session
-        if not session.explainable or not any(one is method for one in session.config.explainers):
+        if head and not (session.explainable and any(one is method for one in session.config.explainers)):
             return None
         try:
             return session.explain(method, spent, moment)

@@ -231,7 +231,7 @@ def _for_one_row(large: Mapping[Any, int], small: Mapping[Any, int]) -> dict[Any
     """Return how often each thing happened for one row, of those that happen for each row by itself."""
     many, few = LEARNED_ROWS
     ratios = {key: (count, small.get(key, 0)) for key, count in large.items()}
-    return {key: a // many for key, (a, b) in ratios.items() if a % many == 0 and a * few == b * many}
+    return {key: a // many for key, (a, b) in ratios.items() if a and a % many == 0 and a * few == b * many}
 
 
 def _axis(large: tuple[int, ...], small: tuple[int, ...]) -> tuple[int, int] | None:

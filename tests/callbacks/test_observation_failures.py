@@ -14,6 +14,7 @@ from mviz_lightning import MultimodalMonitor, explain
 from mviz_lightning.observation import heads, observed_step, recorder, settling
 from mviz_lightning.observation.provenance import Provenance
 from mviz_lightning.observation.recorder import StepRecorder
+from mviz_lightning.observation.step_record import WantedEvents
 from mviz_lightning.session import dry_run
 
 
@@ -53,7 +54,8 @@ def broken(*_: Any, **__: Any) -> Any:
 
 PARTS = [
     *((StepRecorder, name) for name in ("__init__", "_know", "_enter", "_before", "_after", "_template", "_made")),
-    *((StepRecorder, name) for name in ("_begin", "_end", "_returned", "_met", "_saw", "_catch", "_note_weights")),
+    *((StepRecorder, name) for name in ("_begin", "_end", "_returned", "_met", "_saw", "_note_weights")),
+    (WantedEvents, "catch"),
     *((Provenance, name) for name in ("of", "put", "keep", "template", "known")),
     (WeakTensorKeyDictionary, "__setitem__"),
     (observed_step, "muted"),
@@ -78,7 +80,7 @@ def test_a_fault_of_the_observation_leaves_the_users_step_as_it_is(tmp_path, mon
     assert len(validated) == len(alone[1])
     assert all(torch.equal(found, expected) for found, expected in zip(validated, alone[1], strict=True))
     assert all(row.values["total/image"] > 0 for row in observing.history)
-    if owner is not observed_step and name not in ("_note_weights", "_catch", "keep"):  # these were not needed
+    if owner is not observed_step and name not in ("_note_weights", "catch", "keep"):  # these were not needed
         assert "KeyError: 'a fault of the recorder'" in observing.history[0].note
 
 

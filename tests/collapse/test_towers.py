@@ -76,7 +76,7 @@ def test_the_alarm_says_what_the_embeddings_show():
     assert text.startswith("text: collapsed since epoch 0 (step 0); its embeddings no longer tell its examples apart")
     assert evidence(verdict) == [
         "the score is 0.062, and 0.062 when it is swapped: nothing is lost",
-        "uniformity of its embeddings -0.000 (0 is one point); that of image -2.000",
+        "uniformity of its embeddings 0.000 (0 is one point); that of image -2.000",
         "effective rank of its embeddings 3.0 (1 is one line); that of image 12.0",
     ]
     assert "the training loader: is each text given with its own image?" in text

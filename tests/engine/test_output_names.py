@@ -118,7 +118,8 @@ def test_clip_is_measured_without_a_line_whichever_modality_is_declared_first() 
     ]
     for report in found:
         assert report.values["interaction"] > 0
-        assert report.values == pytest.approx(found[0].values, rel=1e-3, abs=1e-5)
+        shared = {key: value for key, value in report.values.items() if key in found[1].values}  # all but retrieval
+        assert shared == pytest.approx(found[1].values, rel=1e-3, abs=1e-5)
 
 
 def test_heads_of_which_none_comes_first_are_asked_for() -> None:

@@ -7,8 +7,10 @@ import pytest
 
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.explainers.contribution_shares.figure import COLOURS, NOT_USED, share_curves
+from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
 from mviz_lightning.sinks.records import Dashboard, RunRecord, State
@@ -105,16 +107,19 @@ def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
 
 def test_the_gallery_stays_while_the_examples_do():
     reporter = Reporter(History(["a", "b"]), ExplanationHistory(), Dashboard("mviz", []), [MemorySink()])
-    session = SimpleNamespace(
-        modality_types={"a": object()}, task="multiclass", config=SimpleNamespace(class_names=None), unmasked={}
-    )
+    types = {"a": object()}
+
+    def drawing(*, show_inputs: bool) -> DrawingContext:
+        return DrawingContext(types, Labels("multiclass"), show_inputs)
+
+    session = SimpleNamespace(drawing=drawing, explainable=True, heads={})
     reporter.illustrate(session, show_inputs=True)
-    first = reporter.drawing
+    first = reporter.drawings[""]
     reporter.illustrate(session, show_inputs=True)
-    assert reporter.drawing is first
-    session.modality_types = {"a": object()}  # of a probe drawn anew
+    assert reporter.drawings[""] is first
+    types = {"a": object()}  # of a probe drawn anew
     reporter.illustrate(session, show_inputs=True)
-    assert reporter.drawing is not first
-    assert reporter.drawing.modality_types is session.modality_types
+    assert reporter.drawings[""] is not first
+    assert reporter.drawings[""].modality_types is types
     reporter.illustrate(session, show_inputs=False)
-    assert not reporter.drawing.show_inputs
+    assert not reporter.drawings[""].show_inputs

@@ -186,7 +186,7 @@ def dealt(ranks: Ranks, method: Explainer, outputs: Tensor = SAYS_1) -> tuple[Me
     """Return what a rank gets, and how many rows it evaluated."""
     found = runner(ranks)
     own = outputs if ranks.count == 1 else share_of(ranks, outputs)
-    return found.run(method, own), getattr(found.evaluators.evaluator, "evaluated", 0)
+    return found.run(method, own), getattr(found.evaluators.evaluator, "counted_rows", 0)
 
 
 def test_examples_are_dealt_out_over_processes_and_one_that_fails_costs_only_itself() -> None:

@@ -347,7 +347,7 @@ def shown(sinks: list[Sink], *, show_inputs: bool, times: int = 2) -> None:
     """Write the explanation of one example by two methods, several times."""
     kinds = {"speech": made(frames(3, 400) - 0.5, sample_rate=RATE)}
     reporter = Reporter(History(["speech"]), ExplanationHistory(), Dashboard("mviz", []), sinks)
-    reporter.drawing = DrawingContext(kinds, Labels("multiclass"), show_inputs)
+    reporter.drawings[""] = DrawingContext(kinds, Labels("multiclass"), show_inputs)
     result = DIMEResult(examples=[Explanation(1, 17, 0, 0, 0.5, [])])
     for step in range(times):
         for method in ("a", "b"):

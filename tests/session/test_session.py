@@ -449,7 +449,7 @@ def test_a_batch_that_cannot_be_collected_fails_when_the_probe_is_drawn() -> Non
 
 
 def test_nothing_can_be_run_before_there_is_a_probe() -> None:
-    with pytest.raises(RuntimeError, match=r"there is no probe yet; call collect, dry_run and complete first"):
+    with pytest.raises(RuntimeError, match=r"the model was not tried yet; call dry_run first"):
         Session(config()).run()
 
 
@@ -678,7 +678,7 @@ def test_a_rank_that_fails_is_heard_by_the_other() -> None:
     assert isinstance(there, ConfigurationError)
     assert "a batch has no leaf 'multiclass'" in str(there)
     assert isinstance(here, ConfigurationError)
-    assert str(here).startswith("rank 1 failed: ConfigurationError: a batch has no leaf 'multiclass'")
+    assert str(here).startswith("rank 1 failed: NotMeasurableError: a batch has no leaf 'multiclass'")
 
 
 def test_another_ranks_failure_has_its_own_name() -> None:

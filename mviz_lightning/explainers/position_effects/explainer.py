@@ -60,7 +60,9 @@ class PositionEffects(Explainer):
         donors, count = group[torch.arange(len(group)) != place], len(probe_context.probe.schema.names)
         return Request([Query.aligned(group, count), *(swapped_rows(example, donors, m, count) for m in range(count))])
 
-    def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
+    def explain(
+        self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses
+    ) -> PositionEffectsResult:
         """Compute the maps of an example.
 
         Raises:
