@@ -202,7 +202,7 @@ def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
     assert same(found, weights(tmp_path, epochs=EPOCHS))
     hit = {(spoil.where.__name__.rpartition(".")[2], spoil.name) for spoil in sweep.spoils if spoil.hits}
     assert hit >= {
-        ("Session", "run"), ("Session", "explain"), ("MeasurementRun", "attempt"), ("Reporter", "write"),
+        ("Session", "run"), ("ExplainingSession", "explain"), ("MeasurementRun", "attempt"), ("Reporter", "write"),
         ("Schedule", "count"),
         ("UnimodalCollapse", "judge"), ("UnimodalCollapse", "announce"), ("TrainerRun", "publish"),
         ("trainer_facts", "log"), ("trainer_facts", "step"), ("trainer_facts", "is_last_batch"),
