@@ -253,7 +253,7 @@ def padded(rows: Any, shape: Sequence[int] | None = None) -> Any:
     extent = torch.tensor([tuple(array.shape) for array in arrays]).amax(0).tolist() if shape is None else shape
     if all(list(array.shape) == list(extent) for array in arrays):
         return torch.stack(arrays)
-    return torch.stack([_padded_to(array, extent) for array in arrays])
+    return torch.stack([padded_to(array, extent) for array in arrays])
 
 
 def as_tensors(rows: Any) -> list[Tensor] | None:
@@ -265,6 +265,7 @@ def as_tensors(rows: Any) -> list[Tensor] | None:
     return arrays if alike else None
 
 
-def _padded_to(array: Tensor, shape: Sequence[int]) -> Tensor:
+def padded_to(array: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return an array with 0 behind its entries, in a shape at least as large as its own."""
     missing = [size - has for size, has in zip(shape, array.shape, strict=True)]
     return pad(array, [side for size in reversed(missing) for side in (0, size)])

@@ -1,17 +1,15 @@
 """Learn from a first batch where its leaves are and how each node holds them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
-from mviz_lightning.batch import registry, tree
-from mviz_lightning.batch.arrays import as_tensor, empty_like
+from mviz_lightning.batch import tree
+from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import (
     NamedNodes,
@@ -22,19 +20,17 @@ from mviz_lightning.batch.discovery import (
     require_equal_length,
 )
 from mviz_lightning.batch.holdings import (
-    Holding,
-    Listed,
-    Nested,
-    PackedSequences,
-    Stacked,
     WholeExamples,
-    as_tensors,
     present,
 )
+from mviz_lightning.batch.interleaved.dealing import ItemTokens
+from mviz_lightning.batch.interleaved.interleaving import Interleaving
+from mviz_lightning.batch.interleaved.learning import FoundInterleaving, find_interleaving
+from mviz_lightning.batch.interleaved.placeholders import NO_TOKENS, PlaceholderTokens
 from mviz_lightning.batch.modality import Modality
-from mviz_lightning.batch.node_reader import NodeReader, entry_of, require_apart
-from mviz_lightning.batch.outline import Outline
+from mviz_lightning.batch.node_reader import NodeReader, require_apart
 from mviz_lightning.batch.packed_nodes import PackedNodes
+from mviz_lightning.batch.plain_nodes import emptied, holding_of
 from mviz_lightning.batch.rows import example_count
 from mviz_lightning.batch.template import moved
 from mviz_lightning.errors import ConfigurationError
@@ -44,20 +40,30 @@ from mviz_lightning.errors import ConfigurationError
 class Learned:
     """What a first batch tells; the attributes are those of :class:`~mviz_lightning.batch.schema.BatchSchema`."""
 
+    modalities: Mapping[str, Modality]
     owners: Mapping[str, int]
     values: Mapping[str, list[str]]
     readers: tuple[NodeReader, ...]
     derived: tuple[Derived, ...]
     template: Any
+    interleaving: Interleaving | None
 
 
-def learned(batch: Any, modalities: Mapping[str, Modality], target: str | None) -> Learned:
+def learned(
+    batch: Any,
+    modalities: Mapping[str, Modality],
+    target: str | None,
+    tokens: PlaceholderTokens = NO_TOKENS,
+    ask: ItemTokens | None = None,
+) -> Learned:
     """Find the leaves in a first batch.
 
     Args:
         batch: The user's own batch.
         modalities: Name -> modality.
         target: Path of the labels, if any.
+        tokens: The placeholders of the model.
+        ask: Tells the number of placeholders of each item; None where the model cannot tell.
 
     Raises:
         ConfigurationError: See :meth:`mviz_lightning.batch.schema.BatchSchema.learn`.
@@ -68,7 +74,9 @@ def learned(batch: Any, modalities: Mapping[str, Modality], target: str | None) 
     for nodes in readings:
         try:
             _require_all(nodes, modalities, target)
-            return _agreed(nodes, modalities, target).learn()
+            found = find_interleaving(nodes, modalities, tokens, ask)
+            learner = _agreed(nodes, modalities, target) if found is None else _interleaved(nodes, found, target)
+            return learner.learn()
         except ConfigurationError as error:
             failures.append(error)
     raise failures[0]
@@ -116,6 +124,12 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
     return _Learner(nodes, modalities, target, best)
 
 
+def _interleaved(nodes: NamedNodes, found: FoundInterleaving, target: str | None) -> "_Learner":
+    """Return the learner of a batch whose text holds placeholders: it has as many examples as texts."""
+    size = example_count(nodes.value(found.interleaving.ids)) or 0
+    return _Learner(nodes, found.modalities, target, size, found)
+
+
 def _divides(size: int, counts: Sequence[int | None]) -> bool:
     """Tell whether leaves that the user named have one row or several for each of so many examples."""
     return size in counts and all(count == size or (size and count and count % size == 0) for count in counts)
@@ -124,11 +138,21 @@ def _divides(size: int, counts: Sequence[int | None]) -> bool:
 class _Learner:
     """Learns for one number of examples."""
 
-    def __init__(self, nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None, size: int) -> None:
+    def __init__(
+        self,
+        nodes: NamedNodes,
+        modalities: Mapping[str, Modality],
+        target: str | None,
+        size: int,
+        interleaved: FoundInterleaving | None = None,
+    ) -> None:
+        self._interleaved = interleaved
         self._nodes, self._modalities, self._target, self.size = nodes, modalities, target, size
         self._values = {name: modality_leaves(nodes, name, one, size) for name, one in modalities.items()}
         told = {one.lengths for one in modalities.values() if isinstance(one.lengths, str)}
         self._packed = PackedNodes(nodes, size, self._values, told, target)
+        if interleaved is not None:
+            self._packed.known.update(interleaved.holdings)
         for name, modality in modalities.items():
             if modality.views is not None:
                 self._packed.register_views(self._values[name], name, modality)
@@ -183,7 +207,8 @@ class _Learner:
         readers = tuple(self._readers(owners))
         ways = [reader.keys for reader in readers] + [one.keys for one in self._packed.derived]
         template = moved(tree.shell(self._nodes.found[""][1], dict.fromkeys(ways)), "cpu")
-        return Learned(owners, values, readers, tuple(self._packed.derived), template)
+        interleaving = None if self._interleaved is None else self._interleaved.interleaving
+        return Learned(self._modalities, owners, values, readers, tuple(self._packed.derived), template, interleaving)
 
     def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
         """Yield the paths of arrays of which parts are named, and not all of it.
@@ -224,36 +249,8 @@ class _Learner:
             holding = self._packed.known.get(tree.path(keys)) or holding_of(node, self._nodes.outline)
             example = None
             if isinstance(holding, WholeExamples) and any(inner):
-                example = _emptied(holding.read(self._nodes.found[""][1], node), inner)
+                example = emptied(holding.read(self._nodes.found[""][1], node), inner)
             yield NodeReader(keys, holding, own, shapes, example)
-
-
-def holding_of(node: Any, outline: Outline) -> Holding:
-    """Return how a node that is not packed holds its examples."""
-    examples = outline.examples(node)
-    if examples is not None:
-        return WholeExamples(*_split_and_join(node, examples))
-    if isinstance(node, list | tuple) and as_tensors(present(node)) is not None:
-        return Listed(type(node), empty_like(present(node)[0]))
-    if isinstance(node, PackedSequence):
-        return PackedSequences()
-    if isinstance(node, Tensor) and node.is_nested:
-        return Nested(node.layout)
-    return Stacked(empty_like(node))
-
-
-def _split_and_join(node: Any, examples: Sequence[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    registered = registry.examples_of(node)
-    if registered is None:
-        return list, type(node)
-    return registered.split, partial(registered.join, registered.join(node, examples[:1]))
-
-
-def _emptied(examples: Sequence[Any], inner: Collection[tree.Keys]) -> Any:
-    """Return a copy of the first example with values at all of some keys; these values take no memory."""
-    whole = (one for one in examples if all(entry_of(one, keys) is not None for keys in inner))
-    example = next(whole, examples[0])
-    return tree.shell(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})
 
 
 def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:

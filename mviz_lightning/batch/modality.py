@@ -58,6 +58,9 @@ class Modality:
             counts the patches of all examples.
         present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
             an entry of the modality is None, all its values are NaN, or it is an empty sequence.
+        placeholders: Text: the ids of tokens that stand for items of another modality, by its name:
+            ``{"image": 32000}``, or several ids, ``{"image": [32000, 32001]}``. By default those that the model's
+            configuration names.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -88,6 +91,7 @@ class Modality:
     grid: str | None = None
     present: str | None = None
     blocks: bool = False
+    placeholders: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):
@@ -100,6 +104,8 @@ class Modality:
             )
         self._refuse_placeholders()
         self._check_views()
+        if self.placeholders is not None:
+            object.__setattr__(self, "placeholders", _ids_by_name(self.values, self.placeholders))
         if self.mask is not None and self.padding_mask is not None:
             raise ConfigurationError(
                 f"Modality({self.values!r}, mask={self.mask!r}, padding_mask={self.padding_mask!r}): give one of them, "
@@ -162,6 +168,18 @@ class Modality:
         named = [self.values, *([] if self.mask_leaf is None else [self.mask_leaf]), *self.companions]
         further = (self.boxes, self.edges, self.grid, self.present)
         return [*named, *(path for path in further if path is not None and path not in named)]
+
+
+def _ids_by_name(values: str, placeholders: Any) -> dict[str, tuple[int, ...]]:
+    """Return name -> ids of placeholders that the user gave."""
+    given = dict(placeholders) if isinstance(placeholders, Mapping) else {}
+    listed = {name: tuple(ids) if isinstance(ids, list | tuple) else (ids,) for name, ids in given.items()}
+    if not listed or not all(ids and all(isinstance(one, int) for one in ids) for ids in listed.values()):
+        raise ConfigurationError(
+            f"Modality({values!r}, placeholders={placeholders!r}): give the ids of tokens by the name of the modality "
+            'that they stand for, for example {"image": 32000}.'
+        )
+    return listed
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

@@ -149,6 +149,17 @@ def real_along(real: Tensor | None, length: int) -> Tensor | None:
     return real.flatten(1, -2).any(1) if real.shape[-1] == length else None
 
 
+def told_by_examples(schema: BatchSchema, rows: Sequence[Mapping[str, Any]]) -> BatchSchema:
+    """Return the schema with what examples show: how masks are read, and which tokens wrap blocks.
+
+    Args:
+        schema: The batch's schema.
+        rows: Some examples, each a path -> leaf with one entry.
+    """
+    read = with_masks_read(schema, rows)
+    return read if read.interleaving is None else replace(read, interleaving=read.interleaving.told_by(rows))
+
+
 def with_masks_read(schema: BatchSchema, rows: Sequence[Mapping[str, Any]]) -> BatchSchema:
     """Return the schema with each ``mask`` read as the examples show: as a ``padding_mask`` where it is one.
 

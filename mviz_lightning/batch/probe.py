@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch.holdings import unpadded
+from mviz_lightning.batch.interleaved.splicing import Splicer
 from mviz_lightning.batch.masking import Segmentation, parts_of
-from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read, within_bounds_of
+from mviz_lightning.batch.padding import collate, own_bounds, told_by_examples, within_bounds_of
 from mviz_lightning.batch.position_labels import PositionLabels
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
@@ -106,11 +108,26 @@ class Probe:
             for part in parts_of(self.segments[name]):
                 if needed is None or part.leaf in needed:
                     leaves[part.leaf] = part.mask(leaves[part.leaf], kept, column)
+        if self.splicer is not None:
+            places = self.splicer.places(sources)
+            own = torch.stack([torch.zeros_like(places.lengths), places.lengths], -1).unsqueeze(1)
+            for path in self.splicer.interleaving.tokenwise:
+                leaves[path] = places.spliced(leaves[path], self.leaves[path])
+                bounds[path] = own
         for path in self.padded if self.own_shapes else ():
             column = sources[:, self.schema.owners[path]]
             # Leaves whose values do not matter may come from rows of several shapes.
             leaves[path] = self.cut(path, leaves[path], column if needed is None or path in needed else column[:1])
         return self.schema.build(leaves, device, bounds)
+
+    @cached_property
+    def splicer(self) -> Splicer | None:
+        """Rebuilds texts that hold placeholders of other modalities; None where none does."""
+        interleaving = self.schema.interleaving
+        if interleaving is None:
+            return None
+        texts = unpadded(self.leaves[interleaving.ids], self.bounds.get(interleaving.ids))
+        return Splicer(interleaving, self.schema.names, texts)
 
     @cached_property
     def padded(self) -> Mapping[str, Tensor]:
@@ -250,10 +267,10 @@ def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
 
 
 def with_masks_told(probe: Probe) -> Probe:
-    """Return the probe with each mask read as its examples show: :func:`with_masks_read`."""
+    """Return the probe with each mask read as its examples show: :func:`told_by_examples`."""
     tensors = {path: leaf for path, leaf in probe.leaves.items() if isinstance(leaf, Tensor)}
     rows = [{path: leaf[k : k + 1] for path, leaf in tensors.items()} for k in range(probe.size)]
-    return replace(probe, schema=with_masks_read(probe.schema, rows))
+    return replace(probe, schema=told_by_examples(probe.schema, rows))
 
 
 def known_target(probe: Probe) -> Tensor | None:

@@ -13,6 +13,10 @@ from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import describe_leaves
 from mviz_lightning.batch.holdings import Stacked, StackedViews, padded, unpadded
 from mviz_lightning.batch.index import Index
+from mviz_lightning.batch.interleaved.dealing import ItemTokens
+from mviz_lightning.batch.interleaved.interleaving import Interleaving
+from mviz_lightning.batch.interleaved.placeholders import NO_TOKENS, PlaceholderTokens
+from mviz_lightning.batch.interleaved.rebuilding import require_same
 from mviz_lightning.batch.learning import learned
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.node_reader import NodeReader
@@ -35,6 +39,7 @@ class BatchSchema:
         derived: Nodes that are made from the numbers of rows of packed leaves.
         template: A batch without leaves: everything that does not depend on the examples.
         whole: Of the schema of some modalities, that of all.
+        interleaving: Of a text that holds placeholders of other modalities: which, and where; None where none does.
     """
 
     modalities: Mapping[str, Modality]
@@ -45,22 +50,36 @@ class BatchSchema:
     derived: tuple[Derived, ...]
     template: Any
     whole: "BatchSchema | None" = None
+    interleaving: Interleaving | None = None
 
     @classmethod
-    def learn(cls, batch: Any, modalities: Mapping[str, Modality], target: str | None = None) -> "BatchSchema":
+    def learn(
+        cls,
+        batch: Any,
+        modalities: Mapping[str, Modality],
+        target: str | None = None,
+        tokens: PlaceholderTokens = NO_TOKENS,
+        ask: ItemTokens | None = None,
+    ) -> "BatchSchema":
         """Find the leaves in a first batch.
 
         Args:
             batch: The user's own batch.
             modalities: Name -> modality.
             target: Path of the labels, if any.
+            tokens: The placeholders of the model.
+            ask: Tells the number of placeholders of each item; None where the model cannot tell.
 
         Raises:
             ConfigurationError: There is no node at a path, a leaf belongs to two modalities, parts of one array
                 overlap, or leaves differ in their number of examples.
         """
-        found = learned(batch, modalities, target)
-        return cls(modalities, found.owners, found.values, target, found.readers, found.derived, found.template)
+        found = learned(batch, modalities, target, tokens, ask)
+        leaves = found.owners, found.values, target, found.readers, found.derived, found.template
+        schema = cls(found.modalities, *leaves, interleaving=found.interleaving)
+        if schema.interleaving is not None:
+            require_same(schema, batch)
+        return schema
 
     def narrowed(self, names: Sequence[str]) -> "BatchSchema":
         """Return the schema of some modalities; leaves of the others travel with the first of them, as labels do."""
@@ -219,29 +238,6 @@ class BatchSchema:
             not place.inner or place.inner in (below[: len(place.inner)], below[1 : 1 + len(place.inner)])
         )
 
-    def settled(self, batch: Any) -> "BatchSchema":
-        """Return the schema without leaves of no modality that turn out not to hold one entry per example.
-
-        Examples: a table with as many rows as the first batch had examples; the other half of a combined batch.
-
-        Args:
-            batch: Another batch, in which such a leaf has another length than the modalities.
-        """
-        size = self.size(self.leaves_of(batch, next(iter(self.values.values()))[:1]))
-        found = {path: self._reader_of[path] for path in self.unowned if path != self.target}
-        plain = {path: _at(batch, one.keys) for path, one in found.items() if isinstance(one.holding, Stacked)}
-        constants = {
-            path: node for path, node in plain.items() if not self.divided(path) and example_count(node) != size
-        }
-        if not constants:
-            return self
-        return replace(
-            self,
-            owners={path: owner for path, owner in self.owners.items() if path not in constants},
-            readers=tuple(reader for reader in self.readers if not reader.places.keys() & constants.keys()),
-            template=tree.shell(self.template, {self.keys[path]: node for path, node in constants.items()}),
-        )
-
     def leaves_of(self, batch: Any, paths: Container[str]) -> dict[str, Any]:
         """Return some leaves of a batch by path."""
         readers = [reader for reader in self.readers if any(path in paths for path in reader.places)]
@@ -290,11 +286,3 @@ class BatchSchema:
             for path, owner in self.owners.items()
             if needed is None or path in needed or not (isinstance(leaves[path], Tensor) and self.padded(path))
         }
-
-
-def _at(batch: Any, keys: tree.Keys) -> Any:
-    """Return a node of the batch; None if there is no such node."""
-    try:
-        return tree.get(batch, keys)
-    except (KeyError, IndexError):
-        return None

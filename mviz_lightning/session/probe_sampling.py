@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
-from mviz_lightning.batch.padding import collate, own_bounds, with_masks_read
+from mviz_lightning.batch.padding import collate, own_bounds, told_by_examples
 from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, strings_of, with_masks_told
 from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
@@ -169,7 +169,7 @@ class ProbeSampler:
             raise RuntimeError("no batch was collected.")
         grouping = self._grouping(pool, fusion_share)  # fails where there are too few examples to join
         # Pinned examples are not part of what is measured; a long one would pad all others.
-        schema = with_masks_read(self.schema, rows[:pool])
+        schema = told_by_examples(self.schema, rows[:pool])
         digest = fingerprint(collate(schema, rows[:pool]))
         probe = Probe(schema, collate(schema, rows), NO_GROUPS, bounds=own_bounds(schema, rows))
         return self._grouped(probe, pool, grouping), digest

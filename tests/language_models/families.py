@@ -261,9 +261,7 @@ def _paligemma() -> nn.Module:
 
 
 def _internvl_processor(side: str) -> Any:
-    images = GotOcr2ImageProcessorPil(
-        size={"height": 8, "width": 8}, crop_to_patches=True, max_patches=4
-    )
+    images = GotOcr2ImageProcessorPil(size={"height": 8, "width": 8}, crop_to_patches=True, max_patches=4)
     named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
     named |= {"video_token": "<|video_pad|>"}
     return without_videos(tf.InternVLProcessor)(images, tokenizer(side, **named), NoVideos(), image_seq_length=4)

@@ -1,0 +1,119 @@
+"""Blocks: the stretches of a text that stand for items, with the tokens that wrap them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+WORD, WRAPPER, BLANK = 0, -1, -2
+"""Classes of tokens; placeholders of the k-th modality have class k + 1."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of a text that stands for items of one modality.
+
+    Attributes:
+        modality: Its name.
+        start: Position of its first token.
+        stop: Position behind its last token.
+    """
+
+    modality: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class BlockFinder:
+    """Finds the blocks of a text.
+
+    A block is a stretch of placeholders and wrappers. White space inside an item belongs to it too: the rows of tiles
+    of one picture stand on lines of their own, where nothing closes the block and a wrapper follows.
+
+    Attributes:
+        placeholders: Modality -> ids of its placeholders.
+        wrappers: Ids of tokens that stand beside placeholders alone: begin and end of an item, row and column of a
+            tile.
+        blank: Ids of tokens of white space.
+    """
+
+    placeholders: Mapping[str, tuple[int, ...]]
+    wrappers: frozenset[int] = frozenset()
+    blank: frozenset[int] = frozenset()
+
+    def blocks(self, ids: Tensor) -> list[Block]:
+        """Return the blocks of a text ``(T,)`` in their order."""
+        runs = _joined(self._runs(ids))
+        stretches = (list(found) for inside, found in groupby(runs, lambda run: run.is_inside) if inside)
+        return [block for stretch in stretches for block in self._of_stretch(stretch)]
+
+    def _runs(self, ids: Tensor) -> list["_Run"]:
+        classes = torch.full(ids.shape, WORD)
+        for tokens, number in ((self.blank, BLANK), (self.wrappers, WRAPPER)):
+            classes[torch.isin(ids.cpu(), torch.tensor(list(tokens), dtype=torch.long))] = number
+        for number, tokens in enumerate(self.placeholders.values()):
+            classes[torch.isin(ids.cpu(), torch.tensor(tokens))] = number + 1
+        kinds, counts = torch.unique_consecutive(classes, return_counts=True)
+        stops = counts.cumsum(0)
+        return [_Run(*run) for run in zip(kinds.tolist(), (stops - counts).tolist(), stops.tolist(), strict=True)]
+
+    def _of_stretch(self, stretch: list["_Run"]) -> list[Block]:
+        """Return the blocks of a stretch: one for each modality whose placeholders follow those of another.
+
+        Of the wrappers between two modalities, half end an item of the first, and half begin one of the second.
+        """
+        names, held = list(self.placeholders), [run for run in stretch if run.kind > 0]
+        parts = [list(part) for _, part in groupby(held, lambda run: run.kind)]
+        ends = [-(-(left[-1].stop + right[0].start) // 2) for left, right in zip(parts, parts[1:], strict=False)]
+        starts, stops = [stretch[0].start, *ends], [*ends, stretch[-1].stop]
+        found = zip(parts, starts, stops, strict=True) if parts else ()
+        return [Block(names[part[0].kind - 1], start, stop) for part, start, stop in found]
+
+    def told_by(self, rows: Iterable[Tensor], candidates: frozenset[int]) -> "BlockFinder":
+        """Return the finder whose wrappers are the candidates that stand in blocks alone.
+
+        Args:
+            rows: The ids of some texts, each ``(T,)``.
+            candidates: Ids that may be wrappers: special tokens.
+        """
+        texts, wrappers = list(rows), self.wrappers | candidates
+        while True:
+            finder = replace(self, wrappers=wrappers)
+            outside = frozenset(one for ids in texts for one in finder._outside(ids)) & (wrappers - self.wrappers)
+            if not outside:
+                return finder
+            wrappers -= outside
+
+    def _outside(self, ids: Tensor) -> list[int]:
+        inside = torch.zeros(len(ids), dtype=torch.bool)
+        for block in self.blocks(ids):
+            inside[block.start : block.stop] = True
+        return torch.unique(ids.cpu()[~inside]).tolist()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring tokens of one class."""
+
+    kind: int
+    start: int
+    stop: int
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the tokens can be in a block."""
+        return self.kind > 0 or self.kind == WRAPPER
+
+
+def _joined(runs: list[_Run]) -> list[_Run]:
+    """Return runs in which white space that stands inside an item counts as a wrapper."""
+    around = zip([None, *runs], runs, [*runs[1:], None], strict=False)
+    return [
+        replace(run, kind=WRAPPER)
+        if run.kind == BLANK and before and after and before.kind > 0 and after.kind == WRAPPER
+        else run
+        for before, run, after in around
+    ]

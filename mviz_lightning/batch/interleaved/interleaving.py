@@ -1,0 +1,63 @@
+"""What a schema holds of an interleaved text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.interleaved.blocks import Block, BlockFinder
+from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
+
+
+@dataclass(frozen=True)
+class Interleaving:
+    """A modality whose text holds the placeholders of others.
+
+    Attributes:
+        text: Name of the modality of the text.
+        ids: Path of the ids, ``(B, T)`` in a batch.
+        mask: Path of the mask; None where nothing is padded.
+        labels: Path of the labels, -100 where a token is no answer; None where there are none.
+        tokenwise: Paths of all leaves with an entry for each token, the ids first.
+        media: Name of a modality with placeholders -> paths of its leaves, the values first.
+        finder: Finds the blocks. Its wrappers are those that the configuration names, until examples told more.
+        tokens: All tokens with a meaning beyond words.
+    """
+
+    text: str
+    ids: str
+    mask: str | None
+    labels: str | None
+    tokenwise: tuple[str, ...]
+    media: Mapping[str, tuple[str, ...]]
+    finder: BlockFinder
+    tokens: PlaceholderTokens
+
+    def blocks(self, ids: Tensor) -> list[Block]:
+        """Return the blocks of a text, ``(T,)`` ids without padding, in their order."""
+        return self.finder.blocks(ids)
+
+    def block_counts(self, ids: Tensor) -> tuple[int, ...]:
+        """Return how many blocks of each modality a text ``(T,)`` has; texts are recombined if these are equal."""
+        names = [block.modality for block in self.blocks(ids)]
+        return tuple(names.count(name) for name in self.media)
+
+    def told_by(self, rows: Sequence[Mapping[str, Any]]) -> "Interleaving":
+        """Return the same with the wrappers that examples show.
+
+        Args:
+            rows: Examples, each a path -> leaf with one entry.
+        """
+        finder = self.finder.told_by([row[self.ids][0] for row in rows], self.tokens.special - self.tokens.ids)
+        return replace(self, finder=finder)
+
+    def fits(self, left: Tensor, right: Tensor) -> bool:
+        """Tell whether two texts have equally many blocks of each modality."""
+        return self.block_counts(left) == self.block_counts(right)
+
+    def wrappers_in(self, rows: Sequence[Tensor]) -> list[int]:
+        """Return the ids of the wrappers that occur in texts."""
+        seen = torch.unique(torch.cat(list(rows))).tolist() if rows else []
+        return [one for one in seen if one in self.finder.wrappers]

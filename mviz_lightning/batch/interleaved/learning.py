@@ -1,0 +1,307 @@
+"""Find in a first batch what belongs to an interleaved text, or say why it cannot be recombined."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import tree
+from mviz_lightning.batch.arrays import as_tensor, empty_like
+from mviz_lightning.batch.counts import products
+from mviz_lightning.batch.discovery import NamedNodes
+from mviz_lightning.batch.holdings import Holding
+from mviz_lightning.batch.interleaved.blocks import BlockFinder
+from mviz_lightning.batch.interleaved.dealing import DealtItems, ItemTokens
+from mviz_lightning.batch.interleaved.interleaving import Interleaving
+from mviz_lightning.batch.interleaved.media import MediaItems
+from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
+from mviz_lightning.batch.interleaved.refusals import (
+    refuse_hidden_placeholders,
+    refuse_leftovers,
+    refuse_positions,
+    refuse_unnamed_media,
+)
+from mviz_lightning.batch.interleaved.tokenwise import OwnTokens, Tokenwise, default_padding
+from mviz_lightning.batch.modality import Modality
+from mviz_lightning.errors import ConfigurationError
+
+MEDIA = re.compile(r"image|pixel|video|audio|feature|grid|patch|tile|frame|crop|mel|wave|sound", re.IGNORECASE)
+"""Names of leaves with an entry for each item, where a batch has as many items as examples."""
+
+KINDS = {
+    "video": re.compile(r"video|frame", re.IGNORECASE),
+    "audio": re.compile(r"audio|sound|speech|input_features|mel|wave", re.IGNORECASE),
+    "image": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
+    "vision": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
+}
+"""What a placeholder stands for -> names of modalities and leaves that hold it, the more special kinds first."""
+
+
+@dataclass(frozen=True)
+class FoundInterleaving:
+    """An interleaved text in a first batch.
+
+    Attributes:
+        interleaving: What the schema holds of it.
+        modalities: Name -> modality, with the mask and all companions that were found.
+        holdings: Path of a node -> how it holds its examples.
+    """
+
+    interleaving: Interleaving
+    modalities: Mapping[str, Modality]
+    holdings: Mapping[str, Holding]
+
+
+def find_interleaving(
+    nodes: NamedNodes, modalities: Mapping[str, Modality], tokens: PlaceholderTokens, ask: ItemTokens | None = None
+) -> FoundInterleaving | None:
+    """Return what belongs to an interleaved text; None where no text holds placeholders.
+
+    Args:
+        nodes: The nodes of a first batch.
+        modalities: Name -> modality, as the user named them.
+        tokens: The placeholders of the model.
+        ask: Tells the number of placeholders of each item; None where the model cannot tell.
+
+    Raises:
+        ConfigurationError: The text cannot be recombined.
+    """
+    texts = [name for name, one in modalities.items() if _holds_placeholders(nodes, one, tokens.of_modality(one))]
+    if not texts:
+        _refuse_unseen(modalities)
+        return None
+    if len(texts) > 1:
+        raise ConfigurationError(
+            f"modalities: the texts of {texts[0]!r} and of {texts[1]!r} both hold placeholders of other modalities; "
+            "allowed is one such text. Put both leaves into one modality."
+        )
+    name = texts[0]
+    return _Search(nodes, modalities, name, tokens.of_modality(modalities[name])).found(ask)
+
+
+def _holds_placeholders(nodes: NamedNodes, modality: Modality, tokens: PlaceholderTokens) -> bool:
+    ids = _ids_at(nodes, modality.values)
+    return ids is not None and bool(torch.isin(ids.cpu(), torch.tensor(list(tokens.ids), dtype=torch.long)).any())
+
+
+def _ids_at(nodes: NamedNodes, path: str) -> Tensor | None:
+    """Return the ids ``(B, T)`` at a path; None where there are none."""
+    place, value = nodes.found.get(path, (None, None))
+    ids = as_tensor(value)
+    plain = place is not None and not place.inner and isinstance(ids, Tensor) and ids.dim() == 2 and not ids.is_nested
+    return ids if plain and not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool) else None
+
+
+def _refuse_unseen(modalities: Mapping[str, Modality]) -> None:
+    for name, modality in modalities.items():
+        if modality.placeholders:
+            raise ConfigurationError(
+                f"modalities[{name!r}]: {modality.values!r} holds none of placeholders={dict(modality.placeholders)} "
+                "in the first batch that has all modalities. Give the ids that stand for items in that leaf."
+            )
+
+
+class _Search:
+    """Finds all that belongs to the text of one modality.
+
+    Args:
+        nodes: The nodes of a first batch.
+        modalities: Name -> modality, as the user named them.
+        text: Name of the text's modality.
+        tokens: The placeholders.
+    """
+
+    def __init__(
+        self, nodes: NamedNodes, modalities: Mapping[str, Modality], text: str, tokens: PlaceholderTokens
+    ) -> None:
+        self.nodes, self.modalities, self.text, self.tokens = nodes, modalities, text, tokens
+        self.batch = nodes.found[""][1]
+        self.ids_path = modalities[text].values
+        self.ids = as_tensor(nodes.found[self.ids_path][1]).detach().cpu()
+        self.arrays = dict(_arrays(nodes))
+
+    def found(self, ask: ItemTokens | None) -> FoundInterleaving:
+        """Return what was found."""
+        refuse_hidden_placeholders(self.ids, self.own.of(self.batch), self.tokens, self.mask)
+        refuse_positions(self.tokenwise, self.arrays)
+        completed = {name: self._completed(name) for name in self.modalities}
+        leaves = {path for modality in completed.values() for path in modality.leaves}
+        refuse_leftovers(self.arrays, leaves, self.ids, self.ids_path, self.text)
+        media = {name: tuple(completed[name].leaves) for name in self.placeholders}
+        labels = next((path for path in self.tokenwise if default_padding([self.arrays[path]])), None)
+        finder = BlockFinder(self.placeholders, self.tokens.edges, self.tokens.blank)
+        whole = Interleaving(self.text, self.ids_path, self.mask, labels, self.tokenwise, media, finder, self.tokens)
+        holdings = {path: self._tokenwise_holding(path) for path in self.tokenwise}
+        for name in media:
+            holdings |= self._media_holdings(name, finder, ask)
+        return FoundInterleaving(whole, completed, holdings)
+
+    @cached_property
+    def placeholders(self) -> dict[str, tuple[int, ...]]:
+        """Modality -> ids of its placeholders, of those that have some in the text or could have."""
+        seen = set(torch.unique(self.ids).tolist())
+        found: dict[str, tuple[int, ...]] = {}
+        for kind, ids in self.tokens.kinds.items():
+            name = self._modality_of(kind)
+            if name is None:
+                refuse_unnamed_media(kind, [one for one in ids if one in seen], self.ids_path, self.modalities)
+            else:
+                found[name] = tuple(dict.fromkeys((*found.get(name, ()), *ids)))
+        return found
+
+    def _modality_of(self, kind: str) -> str | None:
+        """Return the modality that a kind of placeholders stands for; None where no other modality holds it."""
+        others = [name for name in self.modalities if name != self.text]
+        if kind in others:
+            return kind
+        pattern, special = KINDS.get(kind), [KINDS[one] for one in ("video", "audio") if one != kind]
+        leaves = {name: f"{name} {self.modalities[name].values}" for name in others}
+        fitting = [name for name, said in leaves.items() if pattern and pattern.search(said)]
+        own = [name for name in fitting if kind != "image" or not any(one.search(leaves[name]) for one in special)]
+        if own:
+            return own[0]
+        named = any(one.search(said) for one in KINDS.values() for said in leaves.values())
+        return others[0] if len(others) == 1 and not named else None
+
+    @cached_property
+    def mask(self) -> str | None:
+        """Path of the mask of the text.
+
+        Raises:
+            ConfigurationError: Several leaves may be it.
+        """
+        modality = self.modalities[self.text]
+        if modality.mask_leaf is not None:
+            return modality.mask_leaf
+        placed = torch.isin(self.ids, torch.tensor(list(self.tokens.ids)))
+        masks = [
+            path
+            for path, array in self.arrays.items()
+            if array.shape == self.ids.shape
+            and path.rpartition(".")[2].endswith("mask")
+            and bool(((array == 0) | (array == 1)).all())
+            and bool((array.cpu()[placed] == 1).all())
+        ]
+        named = [path for path in masks if "attention" in path] or masks
+        if len(named) > 1:
+            raise ConfigurationError(
+                f"modalities[{self.text!r}]: {named[0]!r} and {named[1]!r} could both tell what is padded; say which: "
+                f"Modality({self.ids_path!r}, mask={named[0]!r})."
+            )
+        return named[0] if named else None
+
+    @property
+    def own(self) -> OwnTokens:
+        """Which tokens are a row's own."""
+        keys = None if self.mask is None else self.nodes.found[self.mask][0].keys
+        return OwnTokens(self.nodes.found[self.ids_path][0].keys, keys, self.modalities[self.text].hiding)
+
+    @cached_property
+    def tokenwise(self) -> tuple[str, ...]:
+        """Paths of the leaves with an entry for each token, the ids first."""
+        named = {path for name, one in self.modalities.items() if name != self.text for path in one.leaves}
+        alike = [path for path, array in self.arrays.items() if array.shape == self.ids.shape and path not in named]
+        return (self.ids_path, *(path for path in alike if path != self.ids_path))
+
+    def _completed(self, name: str) -> Modality:
+        """Return a modality with the mask and the companions that were found."""
+        modality = self.modalities[name]
+        if name == self.text:
+            masked = modality if modality.mask_leaf or self.mask is None else replace(modality, mask=self.mask)
+            return _with_companions(masked, self.tokenwise)
+        return _with_companions(modality, self._beside(name)) if name in self.placeholders else modality
+
+    def _beside(self, name: str) -> Iterator[str]:
+        """Yield the leaves that have an entry for each item of a modality, or for each of its patches."""
+        counts, size = self._entries(name), len(self.ids)
+        named = {path for one in self.modalities.values() for path in one.leaves}
+        for path, array in self.arrays.items():
+            alike = path not in named and path not in self.tokenwise and len(array) in counts
+            if alike and (MEDIA.search(path) if len(array) == size else True) and self._owner(path, len(array)) == name:
+                yield path
+
+    def _owner(self, path: str, length: int) -> str:
+        """Return the modality that a leaf of so many entries travels with: one whose kind its name has."""
+        fitting = [name for name in self.placeholders if length in self._entries(name)]
+        said = {name: [one for one in KINDS.values() if one.search(self.modalities[name].values)] for name in fitting}
+        akin = [name for name in fitting if any(one.search(path) for one in said[name])]
+        video = [name for name in akin if KINDS["video"].search(path) and KINDS["video"].search(self._values(name))]
+        return [*video, *akin, *fitting][0]
+
+    def _values(self, name: str) -> str:
+        return self.modalities[name].values
+
+    def _entries(self, name: str) -> set[int]:
+        """Return the numbers of items and of their patches."""
+        grid = self._grid(name)
+        return {len(self.arrays[self._values(name)]), *([] if grid is None else [len(self.arrays[grid])])}
+
+    def _grid(self, name: str) -> str | None:
+        """Return the path of the grid whose products count the patches of items; None where items are not cut."""
+        total = len(self.arrays[self._values(name)])
+        for path, array in self.arrays.items():
+            grid = array.dim() == 2 and 1 < array.shape[1] < 5 and not array.is_floating_point()
+            if grid and path not in self.tokenwise and len(array) != total and int(products(array).sum()) == total:
+                return path
+        return None
+
+    def _tokenwise_holding(self, path: str) -> Tokenwise:
+        place, value = self.nodes.found[path]
+        modality, mask = self.modalities[self.text], path == self.mask
+        default = modality.hiding if mask else default_padding([self.arrays[path]])
+        given = modality.pad_value if path == self.ids_path else None
+        found = Tokenwise(self.own, empty_like(value), default=given if given is not None else default)
+        return found.settled(self.batch, tree.get(self.batch, place.keys))
+
+    def _media_holdings(self, name: str, finder: BlockFinder, ask: ItemTokens | None) -> dict[str, Holding]:
+        modality, grid = self._completed(name), self._grid(name)
+        values = self.nodes.found[modality.values][0].keys
+        items = len(self.arrays[grid or modality.values])
+        sizes = [p for p in modality.leaves if len(self.arrays[p]) == items and _tells_size(self.arrays[p])]
+        keys = tuple(self.nodes.found[path][0].keys for path in sizes)
+        grid_keys = None if grid is None else self.nodes.found[grid][0].keys
+        # A block of one modality ends where that of another begins.
+        dealt = asked(DealtItems(name, self.own, finder, values, keys, grid_keys), self.batch, modality.leaves, ask)
+        return {
+            path: MediaItems(dealt, None if len(array) == items else grid_keys, empty_like(self.nodes.found[path][1]))
+            for path, array in self.arrays.items()
+            if path in modality.leaves
+        }
+
+
+def asked(dealt: DealtItems, batch: Any, paths: Any, ask: ItemTokens | None) -> DealtItems:
+    """Return what deals out items with the numbers of placeholders that the model tells, where a batch leaves a choice.
+
+    Args:
+        dealt: Deals out the items of a modality.
+        batch: A batch.
+        paths: Paths of the modality's leaves.
+        ask: Tells the number of placeholders of each item.
+    """
+    if ask is None or dealt.is_certain(batch):
+        return dealt
+    found = {path: node for keys, node in tree.nodes(batch) if (path := tree.path(keys)) in paths}
+    told = ask(dealt.modality, found)
+    return dealt if told is None else dealt.told(batch, told)
+
+
+def _tells_size(array: Tensor) -> bool:
+    """Tell whether a leaf holds a few whole numbers for each item."""
+    return not array.is_floating_point() and array.dim() == 2 and array.shape[1] < 5
+
+
+def _with_companions(modality: Modality, paths: Any) -> Modality:
+    further = [path for path in paths if path not in modality.leaves]
+    return replace(modality, companions=[*modality.companions, *further])
+
+
+def _arrays(nodes: NamedNodes) -> Iterator[tuple[str, Tensor]]:
+    """Yield the plain arrays of a batch by path."""
+    for path, (place, value) in nodes.found.items():
+        array = as_tensor(value)
+        if path and not place.inner and isinstance(array, Tensor) and array.dim() and not array.is_nested:
+            yield path, array

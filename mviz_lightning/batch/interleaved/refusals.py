@@ -1,0 +1,102 @@
+"""What cannot be recombined in interleaved texts, each with a remedy."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
+from mviz_lightning.batch.modality import Modality
+from mviz_lightning.batch.rows import describe_leaf
+from mviz_lightning.errors import ConfigurationError
+
+
+def refuse_hidden_placeholders(ids: Tensor, own: Tensor, tokens: PlaceholderTokens, mask: str | None) -> None:
+    """Refuse placeholders at padding.
+
+    Args:
+        ids: ``(B, T)``.
+        own: ``(B, T)`` bool, True at own tokens.
+        tokens: The placeholders.
+        mask: Path of the mask.
+
+    Raises:
+        ConfigurationError: Some are at padding.
+    """
+    hidden = int((torch.isin(ids, torch.tensor(list(tokens.ids))) & ~own).sum())
+    if hidden:
+        raise ConfigurationError(
+            f"{hidden} placeholder token(s) stand where the mask {mask!r} is 0, so items and placeholders do not fit "
+            "together. Give a pad_token of its own to the tokenizer, and its own attention_mask to the batch."
+        )
+
+
+def refuse_positions(tokenwise: Sequence[str], arrays: Mapping[str, Tensor]) -> None:
+    """Refuse positions, which are those of the rows as they were, and numbers of packed samples.
+
+    Raises:
+        ConfigurationError: A leaf with an entry for each token holds them.
+    """
+    for path in tokenwise:
+        name, array = path.rpartition(".")[2], arrays[path]
+        if name == "position_ids" or (name.endswith("attention_mask") and bool((array > 1).any())):
+            what = "packed samples" if name != "position_ids" or _restarts(array) else "positions"
+            raise ConfigurationError(
+                f"{path!r} holds {what}, which change when a text gets the items of another example. Leave it out of "
+                "the batch, one example a row: models compute positions from attention_mask."
+            )
+
+
+def _restarts(positions: Tensor) -> bool:
+    steps = positions.diff(dim=1)
+    return bool(((steps < 0).sum(1) > 0).any())
+
+
+def refuse_leftovers(
+    arrays: Mapping[str, Tensor], owned: Collection[str], ids: Tensor, ids_path: str, text: str
+) -> None:
+    """Refuse arrays of which nothing tells to which row or token their entries belong.
+
+    Args:
+        arrays: Path -> array of the batch.
+        owned: Paths that belong to a modality.
+        ids: ``(B, T)``.
+        ids_path: Path of the ids.
+        text: Name of the text's modality.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    size, length = ids.shape
+    for path, array in arrays.items():
+        if path in owned or (len(array) == size and length not in array.shape[1:]):
+            continue
+        said = f"{path!r} {describe_leaf(array)} has no entry for each of {size} examples or of the tokens"
+        if len(array) == size or (array.dim() > 1 and length in array.shape[1:]):
+            raise ConfigurationError(
+                f"{said} of {ids_path!r} {tuple(ids.shape)}, so it cannot follow when a text gets the items of another "
+                "example. Leave it out of the batch; give a mask (B, T) in place of one of more dimensions."
+            )
+        raise ConfigurationError(
+            f"{said}. Name it with the modality it belongs to, {{{text!r}: [{ids_path!r}, {path!r}]}} for example, or "
+            "leave it out of the batch."
+        )
+
+
+def refuse_unnamed_media(kind: str, seen: Sequence[int], ids_path: str, modalities: Mapping[str, Modality]) -> None:
+    """Refuse placeholders of something that no modality holds.
+
+    Args:
+        kind: What they stand for.
+        seen: Those that occur.
+        ids_path: Path of the ids.
+        modalities: Name -> modality.
+
+    Raises:
+        ConfigurationError: Some occur.
+    """
+    if seen:
+        raise ConfigurationError(
+            f"{ids_path!r} holds placeholders of {kind} (id {seen[0]}), but modalities={list(modalities)} names no "
+            f'leaf of it. Name it: modalities={{..., "{kind}": "..."}}.'
+        )

@@ -1,0 +1,75 @@
+"""What later batches show of leaves that the first one left open."""
+
+from dataclasses import replace
+from typing import Any
+
+from mviz_lightning.batch import tree
+from mviz_lightning.batch.holdings import Holding, Stacked
+from mviz_lightning.batch.interleaved.dealing import ItemTokens
+from mviz_lightning.batch.interleaved.learning import asked
+from mviz_lightning.batch.interleaved.media import MediaItems
+from mviz_lightning.batch.interleaved.tokenwise import Tokenwise
+from mviz_lightning.batch.rows import example_count
+from mviz_lightning.batch.schema import BatchSchema
+
+
+def settled(schema: BatchSchema, batch: Any, ask: ItemTokens | None = None) -> BatchSchema:
+    """Return the schema as another batch shows it.
+
+    Args:
+        schema: What earlier batches showed.
+        batch: Another batch, with all modalities.
+        ask: Tells the number of placeholders of each item; None where the model cannot tell.
+    """
+    if schema.interleaving is None:
+        return _without_constants(schema, batch)
+    holdings = {
+        reader.keys: _settled_holding(schema, reader.holding, batch, reader.keys, ask) for reader in schema.readers
+    }
+    readers = tuple(replace(reader, holding=holdings[reader.keys]) for reader in schema.readers)
+    return replace(schema, readers=readers)
+
+
+def _settled_holding(
+    schema: BatchSchema, holding: Holding, batch: Any, keys: tree.Keys, ask: ItemTokens | None
+) -> Holding:
+    if isinstance(holding, Tokenwise):
+        return holding.settled(batch, tree.get(batch, keys))
+    if isinstance(holding, MediaItems):
+        return holding.told(lambda items: asked(items, batch, schema.values[items.modality], ask))
+    return holding
+
+
+def _without_constants(schema: BatchSchema, batch: Any) -> BatchSchema:
+    """Return the schema without leaves of no modality that turn out not to hold one entry per example.
+
+    Examples: a table with as many rows as the first batch had examples; the other half of a combined batch.
+
+    Args:
+        schema: What earlier batches showed.
+        batch: Another batch, in which such a leaf has another length than the modalities.
+    """
+    size = schema.size(schema.leaves_of(batch, next(iter(schema.values.values()))[:1]))
+    found = {path: reader for reader in schema.readers for path in reader.places if path in schema.unowned}
+    plain = {
+        path: _at(batch, one.keys)
+        for path, one in found.items()
+        if path != schema.target and isinstance(one.holding, Stacked)
+    }
+    constants = {path: node for path, node in plain.items() if not schema.divided(path) and example_count(node) != size}
+    if not constants:
+        return schema
+    return replace(
+        schema,
+        owners={path: owner for path, owner in schema.owners.items() if path not in constants},
+        readers=tuple(reader for reader in schema.readers if not reader.places.keys() & constants.keys()),
+        template=tree.shell(schema.template, {schema.keys[path]: node for path, node in constants.items()}),
+    )
+
+
+def _at(batch: Any, keys: tree.Keys) -> Any:
+    """Return a node of the batch; None if there is no such node."""
+    try:
+        return tree.get(batch, keys)
+    except (KeyError, IndexError):
+        return None
