@@ -9,6 +9,7 @@ from mviz_lightning.batch.interleaved.dealing import ItemTokens
 from mviz_lightning.batch.interleaved.learning import asked
 from mviz_lightning.batch.interleaved.media import MediaItems
 from mviz_lightning.batch.interleaved.tokenwise import Tokenwise
+from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.batch.rows import example_count
 from mviz_lightning.batch.schema import BatchSchema
 
@@ -23,18 +24,14 @@ def settled(schema: BatchSchema, batch: Any, ask: ItemTokens | None = None) -> B
     """
     if schema.interleaving is None:
         return _without_constants(schema, batch)
-    holdings = {
-        reader.keys: _settled_holding(schema, reader.holding, batch, reader.keys, ask) for reader in schema.readers
-    }
-    readers = tuple(replace(reader, holding=holdings[reader.keys]) for reader in schema.readers)
-    return replace(schema, readers=readers)
+    readers = (replace(one, holding=_settled_holding(schema, one, batch, ask)) for one in schema.readers)
+    return replace(schema, readers=tuple(readers))
 
 
-def _settled_holding(
-    schema: BatchSchema, holding: Holding, batch: Any, keys: tree.Keys, ask: ItemTokens | None
-) -> Holding:
+def _settled_holding(schema: BatchSchema, reader: NodeReader, batch: Any, ask: ItemTokens | None) -> Holding:
+    holding = reader.holding
     if isinstance(holding, Tokenwise):
-        return holding.settled(batch, tree.get(batch, keys))
+        return holding.settled(batch, tree.get(batch, reader.keys))
     if isinstance(holding, MediaItems):
         return holding.told(lambda items: asked(items, batch, schema.values[items.modality], ask))
     return holding

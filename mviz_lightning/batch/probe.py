@@ -19,7 +19,6 @@ from mviz_lightning.batch.position_labels import PositionLabels
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
-from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sample
 from mviz_lightning.errors import ConfigurationError, renamed_attributes
 
 NO_GROUPS = torch.empty(0, 0, dtype=torch.long)
@@ -130,6 +129,13 @@ class Probe:
         return Splicer(interleaving, self.schema.names, texts)
 
     @cached_property
+    def kinds(self) -> Tensor:
+        """``(N,)`` long: examples with the same number can be recombined; their texts have as many blocks of items."""
+        counts = [()] * self.size if self.splicer is None else self.splicer.counts
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(counts))}
+        return torch.tensor([numbers[kind] for kind in counts], dtype=torch.long)
+
+    @cached_property
     def padded(self) -> Mapping[str, Tensor]:
         """The bounds of the leaves that a model sees padded."""
         return {path: found for path, found in self.bounds.items() if self.schema.padded(path)}
@@ -220,25 +226,6 @@ def strings_of(leaf: Any) -> list[str] | None:
     entries = leaf.tolist() if isinstance(leaf, np.ndarray) else leaf
     strings = isinstance(entries, list | tuple) and len(entries) > 0 and all(isinstance(one, str) for one in entries)
     return list(entries) if strings else None
-
-
-def draw_groups(target: Tensor | None, count: int, examples: int, size: int, seed: int) -> Tensor:
-    """Draw the examples that are recombined, in proportion to their labels, and distribute them over groups.
-
-    Args:
-        target: ``(count, ...)`` labels of the pool, if known.
-        count: Number of examples in the pool.
-        examples: Largest number of examples to draw.
-        size: Number of examples in a group.
-        seed: Seed of the draw.
-
-    Returns:
-        ``(G, size)`` indices into the pool.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    groups = min(examples, count) // size
-    order = stratum_order(target, count, generator)
-    return distribute(systematic_sample(order, groups * size, generator), groups, generator)
 
 
 def fingerprint(leaves: Mapping[str, Any]) -> str:

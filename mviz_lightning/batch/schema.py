@@ -89,6 +89,12 @@ class BatchSchema:
         modalities, values = {n: whole.modalities[n] for n in names}, {n: whole.values[n] for n in names}
         return replace(self, modalities=modalities, owners=owners, values=values, whole=whole)
 
+    def declared_as(self, modalities: Mapping[str, Modality]) -> "BatchSchema":
+        """Return the schema with modalities as the user declared them, and with the leaves that were found beside."""
+        found = self.interleaving
+        completed = modalities if found is None else {n: found.completed(n, one) for n, one in modalities.items()}
+        return replace(self, modalities=completed)
+
     @cached_property
     def keys(self) -> Mapping[str, tree.Keys]:
         """Path of every leaf -> the keys of the node that holds it; several leaves may be in one node."""

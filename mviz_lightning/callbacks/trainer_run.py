@@ -116,6 +116,7 @@ class TrainerRun:
             self.session.begin()
         locate = partial(trainer_facts.positions, trainer, dataloader_idx, self._seen, ranks=self.session.ranks)
         with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
+            self.session.meet(trainer.lightning_module, trainer.precision_plugin.forward_context)
             self._seen += self.session.collect(batch, locate)
 
     def watch(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -129,7 +129,8 @@ def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
     """
     digest = digests_of(probe, paths)
     some, first = rows.tolist(), int(rows[0])
-    other = next((k for k in chain(some, range(probe.size)) if digest(k) != digest(first)), None)
+    alike = (probe.kinds == probe.kinds[first]).nonzero()[:, 0].tolist()
+    other = next((k for k in chain(some, alike) if digest(k) != digest(first)), None)
     if other is None:
         return rows
     swapped = ((row, (near, other, first)) for row, near in zip(some, rows.roll(1).tolist(), strict=True))

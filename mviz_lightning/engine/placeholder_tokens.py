@@ -1,22 +1,50 @@
 """Placeholder tokens: ids in a text that stand for the patches of a picture, so that both belong together."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, nn
 
-from mviz_lightning.batch import Probe
+from mviz_lightning.batch import Modality, Probe
+from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
+from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.errors import NotMeasurableError
 
 NAME = re.compile(r"(image|video|audio|vision)_token_(id|index)")
 """Names under which configurations of vision- and audio-language models keep the id of a placeholder."""
 
+EDGE = re.compile(r"(boi|eoi|boa|eoa|(image|video|audio|vision)_(start|end|begin|bos|eos|break))_token_(id|index)")
+"""Names under which they keep the ids of tokens that begin or end the placeholders of an item."""
+
+SPACE = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n", "ĉ": "\t"})
+"""White space in the tokens of byte-level and SentencePiece vocabularies."""
+
+
+def placeholder_tokens(module: nn.Module, modalities: Mapping[str, Modality]) -> PlaceholderTokens:
+    """Return the tokens with a meaning beyond words that a model's configurations and its tokenizer name.
+
+    Args:
+        module: The user's model.
+        modalities: Name -> modality; the tokenizer is ``decode`` of one of them, or an attribute of the model.
+    """
+    kinds: dict[str, tuple[int, ...]] = {}
+    for token, name in _named(module, NAME):
+        kind = name.partition("_")[0]
+        kinds[kind] = tuple(dict.fromkeys((*kinds.get(kind, ()), token)))
+    edges = frozenset(token for token, _ in _named(module, EDGE))
+    if not kinds and not any(modality.placeholders for modality in modalities.values()):
+        return PlaceholderTokens()
+    tokenizer = next(_tokenizers(module, modalities), None)
+    return PlaceholderTokens(kinds, edges, _special(tokenizer), _blank(tokenizer))
+
 
 def refuse_placeholders(module: nn.Module, probe: Probe) -> None:
-    """Refuse texts with placeholder tokens of another modality: recombined, they would meet another picture's patches.
+    """Refuse texts with placeholder tokens of another modality that cannot be rebuilt with those of another example.
 
-    The models check the number of placeholders of a whole batch only, so nothing else would fail.
+    Recombined leaf by leaf, they would meet another picture's patches. The models check the number of placeholders of
+    a whole batch only, so nothing else would fail.
 
     Args:
         module: The user's model.
@@ -25,7 +53,7 @@ def refuse_placeholders(module: nn.Module, probe: Probe) -> None:
     Raises:
         NotMeasurableError: A leaf of a modality holds such a token.
     """
-    placeholders = dict(_placeholders(module))
+    placeholders = {} if probe.schema.interleaving is not None else dict(_named(module, NAME))
     for name, paths in probe.schema.values.items():
         for path in paths:
             found = _first(probe.leaves[path], placeholders)
@@ -33,18 +61,54 @@ def refuse_placeholders(module: nn.Module, probe: Probe) -> None:
                 raise NotMeasurableError(
                     f"modalities[{name!r}]: the leaf {path!r} holds the placeholder token {found} "
                     f"({placeholders[found]} of the model's config). It stands for a part of another modality, so text "
-                    "and picture of different examples do not fit together. Allowed are models that take each modality "
-                    "by itself: one whose text holds no placeholders."
+                    "and picture of different examples do not fit together. Allowed are ids (B, T) of whole numbers, "
+                    "which are rebuilt with the placeholders of another example; give the tokenizer's input_ids."
                 )
 
 
-def _placeholders(module: nn.Module) -> Iterator[tuple[int, str]]:
-    """Yield the ids of placeholder tokens in the configurations of a model and its submodules, with their names."""
+def _named(module: nn.Module, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+    """Yield the ids of tokens in the configurations of a model and its submodules, with their names."""
     for child in module.modules():
-        config = getattr(child, "config", None)
-        for name, value in (vars(config) if hasattr(config, "__dict__") else {}).items():
-            if NAME.fullmatch(name) and isinstance(value, int):
+        for name, value in _entries(getattr(child, "config", None)):
+            if isinstance(name, str) and pattern.fullmatch(name) and type(value) is int:
                 yield value, name
+
+
+def _entries(config: Any) -> list[tuple[Any, Any]]:
+    """Return the entries of a configuration, whether it is a mapping or an object."""
+    if isinstance(config, Mapping):
+        return list(config.items())
+    return list(vars(config).items()) if hasattr(config, "__dict__") else []
+
+
+def _tokenizers(module: nn.Module, modalities: Mapping[str, Modality]) -> Iterator[Any]:
+    """Yield the tokenizers that are ``decode`` of a modality, or attributes of a model, perhaps inside a processor."""
+    given = [modality.decode for modality in modalities.values()]
+    held = (value for child in module.modules() for value in list(vars(child).values()))
+    for value in (*given, *held):
+        found = _imported(value) if isinstance(value, str) and value in given else value
+        for one in (found, getattr(found, "tokenizer", None) if not isinstance(found, Tensor | nn.Module) else None):
+            if hasattr(one, "all_special_ids") and hasattr(one, "get_vocab"):
+                yield one
+
+
+def _imported(path: str) -> Any:
+    with suppress(Exception):  # whoever decodes says what is wrong with it
+        return resolve_function(path, "decode")
+    return None
+
+
+def _special(tokenizer: Any) -> frozenset[int]:
+    """Return the ids of a tokenizer's special tokens, those that were added to it too."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special = [number for number, token in added.items() if getattr(token, "special", False)]
+    return frozenset(map(int, (*special, *getattr(tokenizer, "all_special_ids", ()))))
+
+
+def _blank(tokenizer: Any) -> frozenset[int]:
+    """Return the ids of a tokenizer's tokens of white space."""
+    words = {} if tokenizer is None else tokenizer.get_vocab()
+    return frozenset(number for word, number in words.items() if word.translate(SPACE).isspace())
 
 
 def _first(leaf: Any, placeholders: dict[int, str]) -> int | None:

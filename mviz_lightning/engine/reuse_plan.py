@@ -105,10 +105,14 @@ def find_plan(
 
 
 def modality_masks(probe: Probe) -> list[Tags]:
-    """Return, for each modality, the bits of its leaves in a trace of rows."""
+    """Return, for each modality, the bits of its leaves in a trace of rows.
+
+    Leaves of a text that is rebuilt with the blocks of other modalities depend on more than one, and count for none.
+    """
     schema = probe.schema
+    rebuilt = () if schema.interleaving is None else schema.interleaving.tokenwise
     return [
-        sum(1 << bit for bit, path in enumerate(schema.owners) if schema.owners[path] == m)
+        sum(1 << bit for bit, path in enumerate(schema.owners) if schema.owners[path] == m and path not in rebuilt)
         for m in range(len(schema.names))
     ]
 

@@ -56,9 +56,11 @@ def affordable_rows(numbers: int) -> int:
 def trial_rows(probe: Probe) -> Tensor:
     """Return the ``(R,)`` examples on which the model is tried: a random sample of those in groups, in their order.
 
-    Before groups are drawn, it is a sample of all examples.
+    Before groups are drawn, it is a sample of all examples; always of those that can be recombined with one another.
     """
-    pool = torch.unique(probe.groups) if probe.groups.numel() else torch.arange(probe.size)
+    everyone = torch.unique(probe.groups) if probe.groups.numel() else torch.arange(probe.size)
+    kinds = probe.kinds[everyone]
+    pool = everyone[kinds == kinds.mode().values]
     most = TRIAL_EXAMPLES if probe.by_position is None else affordable_rows(probe.by_position.numbers)
     drawn = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:most]
     return pool[drawn.sort().values]

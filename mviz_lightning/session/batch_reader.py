@@ -5,12 +5,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.interleaved.dealing import ItemTokens
+from mviz_lightning.batch.interleaved.placeholders import NO_TOKENS, PlaceholderTokens
+from mviz_lightning.batch.later_batches import settled
 from mviz_lightning.batch.presence import counted, gaps_of, nodes_of, present_examples, present_in_nodes
 from mviz_lightning.batch.probe import first_examples
 from mviz_lightning.collapse.raw_inputs import require_single
+from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.engine.item_tokens import ItemTokenCounter
+from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.session.presence_tally import ObservedBatch, PresenceTally
@@ -30,6 +36,8 @@ class BatchReader:
         kin: Path of the leaf that tells which examples are kin; None where none is asked for.
         tally: Which examples of the pass have which modalities.
         whole: Whether all examples of the last batch have all modalities.
+        tokens: The placeholder tokens of the model.
+        ask: Tells the number of placeholders of each item of a batch; None where no model was met.
     """
 
     modalities: Mapping[str, Modality]
@@ -39,6 +47,8 @@ class BatchReader:
     trial: Probe | None = None
     kin: str | None = None
     whole: bool = False
+    tokens: PlaceholderTokens = NO_TOKENS
+    ask: ItemTokens | None = None
     tally: PresenceTally = field(init=False)
     _read: Mapping[str, Modality] = field(default_factory=dict)
 
@@ -49,17 +59,25 @@ class BatchReader:
         """Begin a pass over the data; what an earlier one counted is dropped."""
         self.tally = PresenceTally(self.modalities, self.donors_wanted)
 
+    def meet(self, module: nn.Module, precision: ContextFactory) -> None:
+        """Take from a model, once, which tokens of texts stand for other modalities.
+
+        Args:
+            module: The user's model.
+            precision: Makes the context in which the trainer calls the model.
+        """
+        if self.ask is None:
+            self.tokens = placeholder_tokens(module, self.modalities)
+            self.ask = ItemTokenCounter(module, precision)
+
     def drop_trial(self) -> None:
         """Free the first examples."""
         self.trial = None
 
     def start_from(self, trial: Probe) -> None:
         """Take first examples of another process, and where everything lies in its batches."""
-        self.schema, self.trial, self._read = (
-            replace(trial.schema, modalities=self.modalities),
-            trial,
-            trial.schema.modalities,
-        )
+        self.schema, self.trial = trial.schema.declared_as(self.modalities), trial
+        self._read = trial.schema.modalities
         self._require_kin(self.schema)
 
     def group_by(self, kin: str | None) -> None:
@@ -103,7 +121,7 @@ class BatchReader:
         seen = self._raw_presence(nodes_of(batch, self.modalities))
         if len(seen) and not bool(seen.all(1).any()):
             return
-        schema = BatchSchema.learn(batch, self.modalities, self.target)
+        schema = BatchSchema.learn(batch, self.modalities, self.target, self.tokens, self.ask)
         trial = first_examples(schema, batch, TRIAL_EXAMPLES)
         if trial.size:
             self.schema, self.trial, self._read = schema, trial, trial.schema.modalities
@@ -112,7 +130,7 @@ class BatchReader:
         return present_in_nodes(self.modalities, nodes, counted(self.modalities, nodes, self.target))
 
     def _whole(self, batch: Any, schema: BatchSchema) -> ObservedBatch:
-        self.schema = schema = schema.settled(batch)
+        self.schema = schema = settled(schema, batch, self.ask)
         self._require_kin(schema)
         leaves = schema.leaves(batch)
         if self.kin is not None:

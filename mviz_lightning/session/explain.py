@@ -205,6 +205,7 @@ def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: S
     if isinstance(batches, Mapping):
         raise ConfigurationError("batches is a single batch; pass a loader or a list of batches: [batch].")
     seen = 0
+    session.meet(model)
     for batch in batches:
         first = seen
         seen += session.collect(batch, lambda count, first=first: range(first, first + count))  # type: ignore[misc]

@@ -61,8 +61,7 @@ class Preparation:
 
     def __post_init__(self) -> None:
         self._sampler = ProbeSampler(self.config)
-        config = self.config
-        reader = LabelReader(config.task, config.class_names, scored=config.score is not None)
+        reader = LabelReader(self.config.task, self.config.class_names, scored=self.config.score is not None)
         self._reading = OutputReading(reader, self.remarks)
         self._dry_run = DryRun(self.config, self._reading, self.remarks)
 
@@ -126,6 +125,11 @@ class Preparation:
         """Return whether this is the model that is measured, or none is yet."""
         return self._tried is None or self._tried.evaluator.module is module
 
+    def meet(self, module: nn.Module, precision: ContextFactory = nullcontext) -> None:
+        """Take from a model, before its first batch is read, which tokens of texts stand for other modalities."""
+        with self.failures_kept():
+            self._sampler.reader.meet(module, precision)
+
     def begin(self) -> None:
         """Begin a pass over the data; what an earlier pass left that was interrupted is dropped."""
         self._failure.forget()
@@ -169,8 +173,8 @@ class Preparation:
             step: Name of the step.
             batch: The batch.
         """
-        reader = self._sampler.reader
-        if reader.trial is not None and reader.schema is not None and reader.whole and self._failure.error is None:
+        reader, failed = self._sampler.reader, self._failure.error is not None
+        if reader.trial is not None and reader.schema is not None and reader.whole and not failed:
             with suppress(Exception):  # then the step is replayed, and tells the reason
                 self._observer.watch(module, step, batch, reader.schema)
 
@@ -210,8 +214,7 @@ class Preparation:
 
     def _labelled(self, tried: TriedModel) -> Callable[[Probe], Probe] | None:
         """Return what gives examples their labels; None where a leaf that the user named for the whole model does."""
-        named = self._sampler.reader.target
-        return labelling(self.config.target, named, tried.observed, tried.evaluator.module)
+        return labelling(self.config.target, self._sampler.reader.target, tried.observed, tried.evaluator.module)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
         """Try the model on first examples of another process if this one got none; all processes must call it."""

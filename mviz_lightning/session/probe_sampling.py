@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
+from mviz_lightning.batch.groups import draw_groups_of_kinds, largest_size
 from mviz_lightning.batch.padding import collate, own_bounds, told_by_examples
-from mviz_lightning.batch.probe import NO_GROUPS, draw_groups, fingerprint, strings_of, with_masks_told
+from mviz_lightning.batch.probe import NO_GROUPS, fingerprint, strings_of, with_masks_told
 from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.batch.rows import largest_bytes
@@ -34,6 +35,19 @@ REPEATED = (
     "replacement, starts over, or gives several processes the same examples"
 )
 DAMAGED = "the checkpoint does not tell which examples it was"
+
+
+RARE = (
+    "{rare} of {pool} sampled validation examples are in no group: fewer than {size} of them have as many items in "
+    "their texts"
+)
+
+
+def _rare(probe: Probe, pool: int) -> list[str]:
+    """Return a note of the examples whose texts have another number of items than most; none where there are none."""
+    kinds, size = probe.kinds[:pool].tolist(), probe.groups.shape[1]
+    rare = sum(kinds.count(kind) < size for kind in kinds)
+    return [RARE.format(rare=rare, pool=pool, size=size)] if rare else []
 
 
 @dataclass
@@ -136,6 +150,7 @@ class ProbeSampler:
         collected = self._compared(probe, positions, pool, digest)
         repeated = len(sampled) - len(chosen)
         notes = [REPEATED.format(repeated=repeated, sampled=len(sampled))] if repeated else []
+        notes += _rare(probe, pool)
         return replace(collected, notes=[*notes, *collected.notes], absent=absent)
 
     def _gathered(self, ranks: Ranks) -> tuple[list[int], dict[int, Example]]:
@@ -228,9 +243,27 @@ class ProbeSampler:
         """Deal the examples of the pool out into groups."""
         if self._labelled is not None and probe.labels is None:
             probe = self._labelled(probe)
+        kinds = probe.kinds[:pool].tolist()
+        grouping = self._within(kinds, grouping)
         target, examples = probe.target, self.config.affordable_groups(grouping) * grouping.size
-        groups = draw_groups(None if target is None else target[:pool], pool, examples, grouping.size, self.config.seed)
+        labels = None if target is None else target[:pool]
+        groups = draw_groups_of_kinds(kinds, labels, examples, grouping.size, self.config.seed)
         return replace(probe, groups=groups)
+
+    def _within(self, kinds: Sequence[int], grouping: Grouping) -> Grouping:
+        """Return groups small enough that two hold texts with equally many items.
+
+        Raises:
+            NotMeasurableError: There are too few such texts.
+        """
+        least = smallest_group(len(self.config.modalities))
+        size = largest_size(kinds, grouping.size, least)
+        if not size:
+            raise NotMeasurableError(
+                f"texts are recombined with others that have as many items, and of {len(kinds)} validation examples no "
+                f"{2 * least} do. Raise limit_val_batches or enlarge the validation set."
+            )
+        return Grouping(grouping.examples, size)
 
     def _grouping(self, pool: int, fusion_share: float) -> Grouping:
         """Return the groups for a pool of examples: larger ones where they are cheap, or were in the checkpoint.

@@ -45,7 +45,7 @@ def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, M
             f"it ({sent}). Give each process a batch, or let the batches hold what pickle takes."
         )
     schema, leaves, bounds = pickle.loads(sent)  # noqa: S301 - of a process of the same run
-    return with_masks_told(Probe(replace(schema, modalities=modalities), leaves, NO_GROUPS, bounds=bounds))
+    return with_masks_told(Probe(schema.declared_as(modalities), leaves, NO_GROUPS, bounds=bounds))
 
 
 def _packed(own: Probe | None) -> bytes | str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch.probe import draw_groups
+from mviz_lightning.batch.groups import draw_groups
 from mviz_lightning.functional import design, jackknife
 from mviz_lightning.functional.jackknife import Estimate
 from mviz_lightning.functional.subsets import subset_totals, swap_effects

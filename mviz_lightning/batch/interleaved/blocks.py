@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class BlockFinder:
         """
         names, held = list(self.placeholders), [run for run in stretch if run.kind > 0]
         parts = [list(part) for _, part in groupby(held, lambda run: run.kind)]
-        ends = [-(-(left[-1].stop + right[0].start) // 2) for left, right in zip(parts, parts[1:], strict=False)]
+        ends = [-(-(left[-1].stop + right[0].start) // 2) for left, right in pairwise(parts)]
         starts, stops = [stretch[0].start, *ends], [*ends, stretch[-1].stop]
         found = zip(parts, starts, stops, strict=True) if parts else ()
         return [Block(names[part[0].kind - 1], start, stop) for part, start, stop in found]
@@ -79,7 +79,8 @@ class BlockFinder:
             rows: The ids of some texts, each ``(T,)``.
             candidates: Ids that may be wrappers: special tokens.
         """
-        texts, wrappers = list(rows), self.wrappers | candidates
+        texts = list(rows)
+        wrappers = self.wrappers | (candidates & frozenset(torch.unique(torch.cat(texts)).tolist()))
         while True:
             finder = replace(self, wrappers=wrappers)
             outside = frozenset(one for ids in texts for one in finder._outside(ids)) & (wrappers - self.wrappers)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -18,7 +19,7 @@ ItemKey: TypeAlias = tuple[int, ...]
 """What decides how many placeholders an item has: its sizes, or the shape of all items."""
 
 ItemTokens: TypeAlias = Callable[[str, Mapping[str, Any]], Sequence[int] | None]
-"""(modality, leaves of its items by path) -> the number of placeholders of each item; None where the model tells none."""
+"""(modality, leaves of its items by path) -> the number of placeholders of each item; None where no model tells it."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,9 @@ class DealtItems:
         keys = self._keys(batch)
         if len(counts) != len(keys):
             return self
-        seen = [dict(zip(keys, counts, strict=True)), dict(zip(keys[::-1], counts[::-1], strict=True))]
-        return replace(self, known={**self.known, **seen[0]}) if seen[0] == seen[1] else self
+        found = {**self.known, **dict(zip(keys, counts, strict=True))}
+        decided = all(found[key] == count for key, count in zip(keys, counts, strict=True))
+        return replace(self, known=found) if decided else self
 
 
 def _fill(rows: Sequence[int], items: Sequence[int]) -> list[int] | None:
@@ -142,4 +144,4 @@ def _fill(rows: Sequence[int], items: Sequence[int]) -> list[int] | None:
     wanted = reduce(lambda found, count: [*found, found[-1] + count], rows, [0])
     if ends[-1] != wanted[-1] or any(end not in place for end in wanted):
         return None
-    return [place[stop] - place[start] for start, stop in zip(wanted, wanted[1:], strict=False)]
+    return [place[stop] - place[start] for start, stop in pairwise(wanted)]

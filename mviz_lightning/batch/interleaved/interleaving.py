@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mviz_lightning.batch.interleaved.blocks import Block, BlockFinder
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
+from mviz_lightning.batch.modality import Modality
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,14 @@ class Interleaving:
     finder: BlockFinder
     tokens: PlaceholderTokens
 
+    def completed(self, name: str, modality: Modality) -> Modality:
+        """Return a modality, as the user declared it, with the mask and the companions that were found."""
+        if name == self.text and modality.mask_leaf is None:
+            modality = replace(modality, mask=self.mask)
+        found = self.tokenwise if name == self.text else self.media.get(name, ())
+        further = [path for path in found if path not in modality.leaves]
+        return replace(modality, companions=[*modality.companions, *further]) if further else modality
+
     def blocks(self, ids: Tensor) -> list[Block]:
         """Return the blocks of a text, ``(T,)`` ids without padding, in their order."""
         return self.finder.blocks(ids)
@@ -52,12 +60,3 @@ class Interleaving:
         """
         finder = self.finder.told_by([row[self.ids][0] for row in rows], self.tokens.special - self.tokens.ids)
         return replace(self, finder=finder)
-
-    def fits(self, left: Tensor, right: Tensor) -> bool:
-        """Tell whether two texts have equally many blocks of each modality."""
-        return self.block_counts(left) == self.block_counts(right)
-
-    def wrappers_in(self, rows: Sequence[Tensor]) -> list[int]:
-        """Return the ids of the wrappers that occur in texts."""
-        seen = torch.unique(torch.cat(list(rows))).tolist() if rows else []
-        return [one for one in seen if one in self.finder.wrappers]

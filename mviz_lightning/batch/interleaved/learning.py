@@ -1,8 +1,8 @@
 """Find in a first batch what belongs to an interleaved text, or say why it cannot be recombined."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -128,16 +128,16 @@ class _Search:
         """Return what was found."""
         refuse_hidden_placeholders(self.ids, self.own.of(self.batch), self.tokens, self.mask)
         refuse_positions(self.tokenwise, self.arrays)
-        completed = {name: self._completed(name) for name in self.modalities}
-        leaves = {path for modality in completed.values() for path in modality.leaves}
-        refuse_leftovers(self.arrays, leaves, self.ids, self.ids_path, self.text)
-        media = {name: tuple(completed[name].leaves) for name in self.placeholders}
+        media = {name: (*self.modalities[name].leaves, *self._beside(name)) for name in self.placeholders}
         labels = next((path for path in self.tokenwise if default_padding([self.arrays[path]])), None)
         finder = BlockFinder(self.placeholders, self.tokens.edges, self.tokens.blank)
         whole = Interleaving(self.text, self.ids_path, self.mask, labels, self.tokenwise, media, finder, self.tokens)
-        holdings = {path: self._tokenwise_holding(path) for path in self.tokenwise}
-        for name in media:
-            holdings |= self._media_holdings(name, finder, ask)
+        completed = {name: whole.completed(name, one) for name, one in self.modalities.items()}
+        leaves = {path for modality in completed.values() for path in modality.leaves}
+        refuse_leftovers(self.arrays, leaves, self.ids, self.ids_path, self.text)
+        holdings: dict[str, Holding] = {path: self._tokenwise_holding(path) for path in self.tokenwise}
+        for name, paths in media.items():
+            holdings |= self._media_holdings(name, paths, finder, ask)
         return FoundInterleaving(whole, completed, holdings)
 
     @cached_property
@@ -207,14 +207,6 @@ class _Search:
         alike = [path for path, array in self.arrays.items() if array.shape == self.ids.shape and path not in named]
         return (self.ids_path, *(path for path in alike if path != self.ids_path))
 
-    def _completed(self, name: str) -> Modality:
-        """Return a modality with the mask and the companions that were found."""
-        modality = self.modalities[name]
-        if name == self.text:
-            masked = modality if modality.mask_leaf or self.mask is None else replace(modality, mask=self.mask)
-            return _with_companions(masked, self.tokenwise)
-        return _with_companions(modality, self._beside(name)) if name in self.placeholders else modality
-
     def _beside(self, name: str) -> Iterator[str]:
         """Yield the leaves that have an entry for each item of a modality, or for each of its patches."""
         counts, size = self._entries(name), len(self.ids)
@@ -257,23 +249,22 @@ class _Search:
         found = Tokenwise(self.own, empty_like(value), default=given if given is not None else default)
         return found.settled(self.batch, tree.get(self.batch, place.keys))
 
-    def _media_holdings(self, name: str, finder: BlockFinder, ask: ItemTokens | None) -> dict[str, Holding]:
-        modality, grid = self._completed(name), self._grid(name)
-        values = self.nodes.found[modality.values][0].keys
-        items = len(self.arrays[grid or modality.values])
-        sizes = [p for p in modality.leaves if len(self.arrays[p]) == items and _tells_size(self.arrays[p])]
-        keys = tuple(self.nodes.found[path][0].keys for path in sizes)
-        grid_keys = None if grid is None else self.nodes.found[grid][0].keys
-        # A block of one modality ends where that of another begins.
-        dealt = asked(DealtItems(name, self.own, finder, values, keys, grid_keys), self.batch, modality.leaves, ask)
+    def _media_holdings(
+        self, name: str, paths: Sequence[str], finder: BlockFinder, ask: ItemTokens | None
+    ) -> dict[str, Holding]:
+        arrays = {path: self.arrays[path] for path in paths}
+        grid, keys = self._grid(name), {path: self.nodes.found[path][0].keys for path in paths}
+        items = len(self.arrays[grid or paths[0]])
+        sizes = tuple(keys[path] for path, array in arrays.items() if len(array) == items and _tells_size(array))
+        by_patch = None if grid is None else self.nodes.found[grid][0].keys
+        dealt = asked(DealtItems(name, self.own, finder, keys[paths[0]], sizes, by_patch), self.batch, paths, ask)
         return {
-            path: MediaItems(dealt, None if len(array) == items else grid_keys, empty_like(self.nodes.found[path][1]))
-            for path, array in self.arrays.items()
-            if path in modality.leaves
+            path: MediaItems(dealt, None if len(array) == items else by_patch, empty_like(self.nodes.found[path][1]))
+            for path, array in arrays.items()
         }
 
 
-def asked(dealt: DealtItems, batch: Any, paths: Any, ask: ItemTokens | None) -> DealtItems:
+def asked(dealt: DealtItems, batch: Any, paths: Sequence[str], ask: ItemTokens | None) -> DealtItems:
     """Return what deals out items with the numbers of placeholders that the model tells, where a batch leaves a choice.
 
     Args:
@@ -292,11 +283,6 @@ def asked(dealt: DealtItems, batch: Any, paths: Any, ask: ItemTokens | None) -> 
 def _tells_size(array: Tensor) -> bool:
     """Tell whether a leaf holds a few whole numbers for each item."""
     return not array.is_floating_point() and array.dim() == 2 and array.shape[1] < 5
-
-
-def _with_companions(modality: Modality, paths: Any) -> Modality:
-    further = [path for path in paths if path not in modality.leaves]
-    return replace(modality, companions=[*modality.companions, *further])
 
 
 def _arrays(nodes: NamedNodes) -> Iterator[tuple[str, Tensor]]:

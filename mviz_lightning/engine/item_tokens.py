@@ -1,0 +1,61 @@
+"""Ask a model how many tokens each picture or sound takes in its text."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from mviz_lightning.batch.rows import to_device
+from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.engine.isolation import isolated
+
+ENCODERS = ("get_image_features", "get_video_features", "get_audio_features")
+"""Methods by which vision- and audio-language models encode the items of a batch."""
+
+
+@dataclass(frozen=True)
+class ItemTokenCounter:
+    """Counts the tokens of items with the model's own method that encodes them.
+
+    Attributes:
+        module: The user's model.
+        precision: Makes the context in which the trainer calls the model.
+    """
+
+    module: nn.Module
+    precision: ContextFactory
+
+    def __call__(self, modality: str, leaves: Mapping[str, Any]) -> Sequence[int] | None:
+        """Return the number of tokens of each item; None where the model has no such method, or it fails.
+
+        Args:
+            modality: Name of the modality.
+            leaves: Path -> array with an entry for each item or each of its patches, the items first.
+        """
+        given = {path.rpartition(".")[2]: leaf for path, leaf in leaves.items()}
+        for encode, names in self._encoders():
+            if next(iter(given), None) in names:
+                with suppress(Exception), isolated(self.module), self.precision():
+                    usable = {name: leaf for name, leaf in given.items() if name in names}
+                    found = _counts(encode(**to_device(usable, device_of(self.module))))
+                    if found is not None:
+                        return found
+        return None
+
+    def _encoders(self) -> list[tuple[Callable[..., Any], list[str]]]:
+        methods = [getattr(child, name, None) for child in self.module.modules() for name in ENCODERS]
+        return [(method, list(inspect.signature(method).parameters)) for method in methods if callable(method)]
+
+
+def _counts(encoded: Any) -> list[int] | None:
+    """Return the number of rows of each item: of a list of ``(L, d)``, or of ``(n, L, d)``."""
+    rows = getattr(encoded, "pooler_output", encoded)
+    if isinstance(rows, Tensor):
+        return [rows.shape[1]] * len(rows) if rows.dim() == 3 else None
+    if isinstance(rows, list | tuple) and all(isinstance(one, Tensor) and one.dim() == 2 for one in rows):
+        return [len(one) for one in rows]
+    return None
