@@ -28,9 +28,7 @@ def draw_groups(target: Tensor | None, count: int, examples: int, size: int, see
     return distribute(systematic_sample(order, groups * size, generator), groups, generator)
 
 
-def draw_groups_of_kinds(
-    kinds: Sequence[int], target: Tensor | None, examples: int, size: int, seed: int
-) -> Tensor:
+def draw_groups_of_kinds(kinds: Sequence[int], target: Tensor | None, examples: int, size: int, seed: int) -> Tensor:
     """Draw groups like :func:`draw_groups`, each of examples of one kind; kinds get groups in proportion to their size.
 
     Args:

@@ -110,8 +110,9 @@ class Probe:
         if self.splicer is not None:
             places = self.splicer.places(sources)
             own = torch.stack([torch.zeros_like(places.lengths), places.lengths], -1).unsqueeze(1)
+            masked = {part.leaf for name in masks for part in parts_of(self.segments[name])}
             for path in self.splicer.interleaving.tokenwise:
-                leaves[path] = places.spliced(leaves[path], self.leaves[path])
+                leaves[path] = places.spliced(self.leaves[path], leaves[path] if path in masked else None)
                 bounds[path] = own
         for path in self.padded if self.own_shapes else ():
             column = sources[:, self.schema.owners[path]]

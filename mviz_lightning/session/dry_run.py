@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.batch.interleaved.wording import interleaving_line
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.call_choice import choose_call
@@ -19,9 +20,9 @@ from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.named_outputs import PickedOutput
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
-from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.positions import EvenReader, PositionAxes
 from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.rebuilt_rows import check_placeholders, refuse_moving_positions
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
@@ -133,7 +134,8 @@ class DryRun:
         Raises:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
-        refuse_placeholders(module, trial)
+        check_placeholders(module, trial, precision)
+        self.remarks.say(interleaving_line(trial.schema), noted=False)
         observed = self._observed(module, trial, precision, seen)
         try:
             return self._tried(module, trial, precision, seen, observed)
@@ -174,6 +176,7 @@ class DryRun:
         observed: ObservedModel | None,
     ) -> TriedModel:
         self._require_positions(observed)
+        refuse_moving_positions(trial, None if observed is None else observed.head.axes)
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if self.config.target not in (None, trial.schema.target):

@@ -52,10 +52,9 @@ class BlockFinder:
 
     def _runs(self, ids: Tensor) -> list["_Run"]:
         classes = torch.full(ids.shape, WORD)
-        for tokens, number in ((self.blank, BLANK), (self.wrappers, WRAPPER)):
+        named = [(BLANK, self.blank), (WRAPPER, self.wrappers), *enumerate(self.placeholders.values(), 1)]
+        for number, tokens in named:
             classes[torch.isin(ids.cpu(), torch.tensor(list(tokens), dtype=torch.long))] = number
-        for number, tokens in enumerate(self.placeholders.values()):
-            classes[torch.isin(ids.cpu(), torch.tensor(tokens))] = number + 1
         kinds, counts = torch.unique_consecutive(classes, return_counts=True)
         stops = counts.cumsum(0)
         return [_Run(*run) for run in zip(kinds.tolist(), (stops - counts).tolist(), stops.tolist(), strict=True)]
@@ -88,11 +87,11 @@ class BlockFinder:
                 return finder
             wrappers -= outside
 
-    def _outside(self, ids: Tensor) -> list[int]:
+    def _outside(self, ids: Tensor) -> set[int]:
         inside = torch.zeros(len(ids), dtype=torch.bool)
         for block in self.blocks(ids):
             inside[block.start : block.stop] = True
-        return torch.unique(ids.cpu()[~inside]).tolist()
+        return set(torch.unique(ids.cpu()[~inside]).tolist())
 
 
 @dataclass(frozen=True)

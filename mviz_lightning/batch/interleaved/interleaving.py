@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from mviz_lightning.batch import tree
 from mviz_lightning.batch.interleaved.blocks import Block, BlockFinder
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
+from mviz_lightning.batch.interleaved.tokenwise import OwnTokens
 from mviz_lightning.batch.modality import Modality
 
 
@@ -18,7 +20,7 @@ class Interleaving:
     Attributes:
         text: Name of the modality of the text.
         ids: Path of the ids, ``(B, T)`` in a batch.
-        mask: Path of the mask; None where nothing is padded.
+        own: Which tokens of a row are its own, and which are padding.
         labels: Path of the labels, -100 where a token is no answer; None where there are none.
         tokenwise: Paths of all leaves with an entry for each token, the ids first.
         media: Name of a modality with placeholders -> paths of its leaves, the values first.
@@ -28,18 +30,24 @@ class Interleaving:
 
     text: str
     ids: str
-    mask: str | None
+    own: OwnTokens
     labels: str | None
     tokenwise: tuple[str, ...]
     media: Mapping[str, tuple[str, ...]]
     finder: BlockFinder
     tokens: PlaceholderTokens
 
+    @property
+    def mask(self) -> str | None:
+        """Path of the mask; None where nothing is padded."""
+        return None if self.own.mask is None else tree.path(self.own.mask)
+
     def completed(self, name: str, modality: Modality) -> Modality:
         """Return a modality, as the user declared it, with the mask and the companions that were found."""
-        if name == self.text and modality.mask_leaf is None:
+        if name == self.text and modality.mask_leaf is None and self.mask is not None:
             modality = replace(modality, mask=self.mask)
-        found = self.tokenwise if name == self.text else self.media.get(name, ())
+        inputs = [path for path in self.tokenwise if path != self.labels]
+        found = inputs if name == self.text else self.media.get(name, ())
         further = [path for path in found if path not in modality.leaves]
         return replace(modality, companions=[*modality.companions, *further]) if further else modality
 

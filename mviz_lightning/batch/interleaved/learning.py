@@ -131,10 +131,10 @@ class _Search:
         media = {name: (*self.modalities[name].leaves, *self._beside(name)) for name in self.placeholders}
         labels = next((path for path in self.tokenwise if default_padding([self.arrays[path]])), None)
         finder = BlockFinder(self.placeholders, self.tokens.edges, self.tokens.blank)
-        whole = Interleaving(self.text, self.ids_path, self.mask, labels, self.tokenwise, media, finder, self.tokens)
+        whole = Interleaving(self.text, self.ids_path, self.own, labels, self.tokenwise, media, finder, self.tokens)
         completed = {name: whole.completed(name, one) for name, one in self.modalities.items()}
-        leaves = {path for modality in completed.values() for path in modality.leaves}
-        refuse_leftovers(self.arrays, leaves, self.ids, self.ids_path, self.text)
+        known = {path for modality in completed.values() for path in modality.leaves} | {*self.tokenwise}
+        refuse_leftovers(self.arrays, known, self.ids, self.ids_path, self.text)
         holdings: dict[str, Holding] = {path: self._tokenwise_holding(path) for path in self.tokenwise}
         for name, paths in media.items():
             holdings |= self._media_holdings(name, paths, finder, ask)

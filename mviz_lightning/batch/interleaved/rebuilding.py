@@ -26,7 +26,8 @@ def require_same(schema: "BatchSchema", batch: Any) -> None:
         NotMeasurableError: A leaf differs.
     """
     found = schema.leaves(batch)
-    owned = {path: found[path] for paths in schema.values.values() for path in paths}
+    tokenwise = () if schema.interleaving is None else schema.interleaving.tokenwise
+    owned = {path: leaf for path, leaf in found.items() if path in tokenwise or path not in schema.unowned}
     rows = complete_rows(schema, owned)
     if not len(rows):
         return

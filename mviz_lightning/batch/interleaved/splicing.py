@@ -41,17 +41,18 @@ class TokenPlaces:
         same = self.of_text[:, None] & (self.positions[:, None] == positions[..., None])
         return torch.where(same.any(2), same.long().argmax(2), -1)
 
-    def spliced(self, rows: Tensor, leaf: Tensor) -> Tensor:
+    def spliced(self, leaf: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return ``(R, T)`` entries of the rebuilt rows of a leaf, 0 at padding.
 
         Args:
-            rows: ``(R, T)`` entries of the rows' own texts, perhaps masked.
             leaf: ``(N, T)`` entries of all examples.
+            rows: ``(R, T)`` entries of the rows' own texts, perhaps masked; by default as they are.
         """
-        own = rows.gather(1, self.positions.clamp(max=rows.shape[1] - 1).to(rows.device))
-        taken = leaf[self.examples, self.positions].to(rows.device)
-        found = torch.where(self.of_text.to(rows.device), own, taken)
-        return torch.where(self.own.to(rows.device), found, torch.zeros_like(found))
+        found = leaf[self.examples, self.positions]
+        if rows is not None:
+            own = rows.gather(1, self.positions.clamp(max=rows.shape[1] - 1))
+            found = torch.where(self.of_text, own, found)
+        return torch.where(self.own, found, torch.zeros_like(found))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ class OwnTokens:
         ids = as_tensor(tree.get(batch, self.ids))
         if self.mask is None:
             return torch.ones(ids.shape, dtype=torch.bool)
-        mask = as_tensor(tree.get(batch, self.mask)).detach().cpu()
-        return mask == 0 if self.hiding else mask != 0
+        mask: Tensor = as_tensor(tree.get(batch, self.mask)).detach().cpu()
+        return (mask == 0) if self.hiding else (mask != 0)
 
     def spans(self, batch: Any) -> list[tuple[int, int]]:
         """Return where the own tokens of each row start and stop.

@@ -1,0 +1,34 @@
+"""What was found of an interleaved text, in one line of the log."""
+
+from collections.abc import Sequence
+
+from mviz_lightning.batch.interleaved.interleaving import Interleaving
+from mviz_lightning.batch.interleaved.tokenwise import Tokenwise
+from mviz_lightning.batch.schema import BatchSchema
+
+SIDES = {True: "padded in front", False: "padded behind", None: "never padded so far"}
+"""Whether batches are padded in front -> in words."""
+
+
+def interleaving_line(schema: BatchSchema) -> str:
+    """Return one line that says how rows are rebuilt; empty for batches without placeholders."""
+    found = schema.interleaving
+    if found is None:
+        return ""
+    media = "; ".join(f"each {name} brings {_listed(paths)}" for name, paths in found.media.items())
+    answers = f"; answers begin where {found.labels!r} stops being -100" if found.labels else ""
+    wrappers = f", with {len(found.finder.wrappers)} kinds of tokens around them" if found.finder.wrappers else ""
+    return (
+        f"the placeholders of {' and '.join(found.media)} in {found.ids!r}{wrappers} are replaced by those of the "
+        f"example that each comes from; {media}; by token: {_listed(found.tokenwise)}, {SIDES[_side(schema, found)]}"
+        f"{answers}"
+    )
+
+
+def _side(schema: BatchSchema, found: Interleaving) -> bool | None:
+    holdings = [reader.holding for reader in schema.readers if found.ids in reader.places]
+    return next((one.in_front for one in holdings if isinstance(one, Tokenwise)), None)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ", ".join(map(repr, paths))

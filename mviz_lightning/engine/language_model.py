@@ -1,0 +1,114 @@
+"""The language model inside the user's module: called by the names of its arguments, it returns logits by token."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.batch.interleaved.interleaving import Interleaving
+from mviz_lightning.engine.devices import device_of
+
+TEMPORARY = "use_cache"
+"""Argument that keeps keys and values for further tokens, which takes memory and is never needed."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model that takes a text and its items by name and returns logits ``(B, T, V)``.
+
+    Attributes:
+        module: The model; around it there may be a LightningModule or the adapters of a fine-tuning.
+        schema: Where the leaves are in a batch.
+        interleaving: What the schema holds of the text.
+    """
+
+    module: nn.Module
+    schema: BatchSchema
+    interleaving: Interleaving
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the arguments."""
+        return _argument_names(self.module)
+
+    def takes(self, name: str) -> bool:
+        """Tell whether the model has an argument of this name."""
+        return name in self.names
+
+    def arguments(self, batch: Any) -> dict[str, Any]:
+        """Return the leaves of a batch that the model takes, by the names of its arguments, without labels."""
+        found = _by_name(self.schema)
+        labels = self.interleaving.labels
+        taken = {name: path for name, path in found.items() if self.takes(name) and path != labels}
+        nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in taken.items()}
+        return nodes | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
+
+    def own_tokens(self, batch: Any) -> Tensor:
+        """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, False at padding."""
+        return self.interleaving.own.of(batch)
+
+    def logits(self, batch: Any, positions: Tensor | None = None, **further: Any) -> Tensor:
+        """Return ``(B, K, V)`` logits.
+
+        Args:
+            batch: A batch on the model's device.
+            positions: ``(K,)`` positions along the padded texts; all by default. Models that take ``logits_to_keep``
+                compute no others.
+            further: Further arguments of the model, in place of those of the batch.
+        """
+        given = self.arguments(batch) | further
+        if positions is None or not self.takes("logits_to_keep"):
+            found = logits_of(self.module(**given))
+            return found if positions is None else found[:, positions.to(found.device)]
+        return logits_of(self.module(**given, logits_to_keep=positions.to(device_of(self.module))))
+
+
+def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel | None:
+    """Return the outermost submodule that takes the text and its items by name; None where there is none.
+
+    Args:
+        module: The user's model.
+        schema: The schema of a batch whose text holds placeholders.
+    """
+    interleaving = schema.interleaving
+    if interleaving is None:
+        return None
+    wanted = {path.rpartition(".")[2] for path in (interleaving.ids, *(own[0] for own in interleaving.media.values()))}
+    fitting = (child for child in module.modules() if wanted <= set(_argument_names(child)))
+    return next((LanguageModel(child, schema, interleaving) for child in fitting), None)
+
+
+def logits_of(returned: Any) -> Tensor:
+    """Return the logits among what a language model returned: its ``logits``, or its first tensor.
+
+    Raises:
+        TypeError: It returned none.
+    """
+    named = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
+    listed = returned if isinstance(returned, Sequence) else [returned]
+    found = named if isinstance(named, Tensor) else next((one for one in listed if isinstance(one, Tensor)), None)
+    if found is None or found.dim() != 3:
+        raise TypeError(f"the language model returned a {type(returned).__name__} without logits (B, T, V)")
+    return found
+
+
+def last_positions(own: Tensor) -> Tensor:
+    """Return ``(B,)`` long: the position of each row's last token.
+
+    Args:
+        own: ``(B, T)`` bool, True at own tokens.
+    """
+    return own.shape[1] - 1 - own.flip(1).long().argmax(1)
+
+
+def _by_name(schema: BatchSchema) -> dict[str, str]:
+    """Return the last name on the way to each leaf of a modality -> its path."""
+    return {path.rpartition(".")[2]: path for paths in schema.values.values() for path in paths}
+
+
+def _argument_names(module: nn.Module) -> list[str]:
+    return list(inspect.signature(module.forward).parameters)
