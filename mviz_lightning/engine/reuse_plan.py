@@ -108,11 +108,13 @@ def modality_masks(probe: Probe) -> list[Tags]:
     """Return, for each modality, the bits of its leaves in a trace of rows.
 
     Leaves of a text that is rebuilt with the blocks of other modalities depend on more than one, and count for none.
+    Neither do items of which an example may have several: nothing made of them has one entry per row.
     """
-    schema = probe.schema
-    rebuilt = () if schema.interleaving is None else schema.interleaving.tokenwise
+    schema, found = probe.schema, probe.schema.interleaving
+    media = [] if found is None else [own for own in found.media.values() if probe.leaves[own[0]].shape[1] != 1]
+    no_rows = {*(() if found is None else found.tokenwise), *(path for own in media for path in own)}
     return [
-        sum(1 << bit for bit, path in enumerate(schema.owners) if schema.owners[path] == m and path not in rebuilt)
+        sum(1 << bit for bit, path in enumerate(schema.owners) if schema.owners[path] == m and path not in no_rows)
         for m in range(len(schema.names))
     ]
 

@@ -4,6 +4,7 @@ A question is words in which ``{}`` stands for a picture or a sound. Models, pro
 module of tests.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -97,7 +98,9 @@ class Family:
         texts = [one.words.format(*[self.placeholder] * len(one.items)) for one in questions]
         answers = [one.answer for one in questions]
         items = [list(one.items) for one in questions]
-        found = self._processed(self.own_processor(side), texts, answers, items)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the processors themselves
+            found = self._processed(self.own_processor(side), texts, answers, items)
         return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
     def _processed(self, processor: Any, texts: list[str], answers: list[str], items: list[list[Item]]) -> Any:
