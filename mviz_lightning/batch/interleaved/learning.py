@@ -34,7 +34,7 @@ MEDIA = re.compile(r"image|pixel|video|audio|feature|grid|patch|tile|frame|crop|
 
 KINDS = {
     "video": re.compile(r"video|frame", re.IGNORECASE),
-    "audio": re.compile(r"audio|sound|speech|input_features|mel|wave", re.IGNORECASE),
+    "audio": re.compile(r"audio|sound|speech|(^|[. ])(input_)?feature|mel|wave", re.IGNORECASE),
     "image": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
     "vision": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
 }
@@ -178,15 +178,10 @@ class _Search:
         if modality.mask_leaf is not None:
             return modality.mask_leaf
         placed = torch.isin(self.ids, torch.tensor(list(self.tokens.ids)))
-        masks = [
-            path
-            for path, array in self.arrays.items()
-            if array.shape == self.ids.shape
-            and path.rpartition(".")[2].endswith("mask")
-            and bool(((array == 0) | (array == 1)).all())
-            and bool((array.cpu()[placed] == 1).all())
-        ]
-        named = [path for path in masks if "attention" in path] or masks
+        arrays = {path: self.arrays[path].cpu() for path in self._by_token if path.rpartition(".")[2].endswith("mask")}
+        masks = {path: array for path, array in arrays.items() if bool(((array == 0) | (array == 1)).all())}
+        named = [path for path in masks if "attention" in path]
+        named = named or [path for path, array in masks.items() if bool((array[placed] == 1).all())]
         if len(named) > 1:
             raise ConfigurationError(
                 f"modalities[{self.text!r}]: {named[0]!r} and {named[1]!r} could both tell what is padded; say which: "
@@ -203,9 +198,16 @@ class _Search:
     @cached_property
     def tokenwise(self) -> tuple[str, ...]:
         """Paths of the leaves with an entry for each token, the ids first."""
-        named = {path for name, one in self.modalities.items() if name != self.text for path in one.leaves}
-        alike = [path for path, array in self.arrays.items() if array.shape == self.ids.shape and path not in named]
-        return (self.ids_path, *(path for path in alike if path != self.ids_path))
+        return (self.ids_path, *(path for path in self._by_token if path != self.ids_path))
+
+    @cached_property
+    def _by_token(self) -> list[str]:
+        """Paths of the leaves in the shape of the ids, without those of items that happen to have it."""
+        media = [one.leaves for name, one in self.modalities.items() if name != self.text]
+        named = {path for paths in media for path in paths}
+        sizes = {size for paths in media for size in self.arrays.get(paths[0], self.ids).shape[1:]}
+        alike = (path for path, array in self.arrays.items() if array.shape == self.ids.shape and path not in named)
+        return [path for path in alike if self.ids.shape[1] not in sizes or not MEDIA.search(path)]
 
     def _beside(self, name: str) -> Iterator[str]:
         """Yield the leaves that have an entry for each item of a modality, or for each of its patches."""
