@@ -26,8 +26,11 @@ def padded(texts: Sequence[Sequence[int]], *, in_front: bool = False, pad: int =
     longest = max(map(len, texts))
     missing = [[0] * (longest - len(text)) for text in texts]
     own = [[1] * len(text) for text in texts]
-    ids = [[pad] * len(gap) + [*text] if in_front else [*text] + [pad] * len(gap) for text, gap in zip(texts, missing)]
-    mask = [gap + one if in_front else one + gap for one, gap in zip(own, missing)]
+    ids = [
+        [pad] * len(gap) + [*text] if in_front else [*text] + [pad] * len(gap)
+        for text, gap in zip(texts, missing, strict=True)
+    ]
+    mask = [gap + one if in_front else one + gap for one, gap in zip(own, missing, strict=True)]
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
 

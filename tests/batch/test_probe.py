@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mviz_lightning import Modality
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir, Segments
-from mviz_lightning.batch.padding import collate, own_bounds
 from mviz_lightning.batch.groups import draw_groups
+from mviz_lightning.batch.padding import collate, own_bounds
 from mviz_lightning.batch.probe import NO_GROUPS, as_labels, fingerprint
 from mviz_lightning.batch.reservoir import Example
 

@@ -78,7 +78,7 @@ class FetchesItself(Model):
 
 
 class Placeholders(Model):
-    """A text holds a token that stands for a part of the image, as LLaVA's does."""
+    """A text holds a token that stands for a part of the image, as LLaVA's does, and is of no shape that is rebuilt."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ KINDS: dict[type[Model], str] = {
 
 class Tokens(Examples):
     def __getitem__(self, place: int) -> dict[str, Tensor]:
-        return super().__getitem__(place) | {"text": torch.tensor([7, 1, 2])}
+        return super().__getitem__(place) | {"text": torch.tensor([[7, 1, 2]])}
 
 
 def fitted(kind: type[Model], monitor: MultimodalMonitor | None, seed: int = 0) -> Model:

@@ -22,7 +22,7 @@ from mviz_lightning.errors import NotMeasurableError
 
 EVERY = pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 SIDES = pytest.mark.parametrize("side", ["right", "left"])
-SEVERAL = [family for family in FAMILIES.values() if family.name not in ("PaliGemma",)]
+SEVERAL = [family for family in FAMILIES.values() if family.name != "PaliGemma"]
 
 
 def pair(questions: list[Question], i: int, j: int) -> Question:
