@@ -175,8 +175,7 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> TriedModel:
-        self._require_positions(observed)
-        refuse_moving_positions(trial, None if observed is None else observed.head.axes)
+        self._require_positions(trial, observed)
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if self.config.target not in (None, trial.schema.target):
@@ -207,8 +206,9 @@ class DryRun:
         reused = dry_run_checks.reused(evaluator, trial)
         return TriedModel(replace(evaluator, draws=self.config.draws), call, count, reused, fusion_share, observed)
 
-    def _require_positions(self, observed: ObservedModel | None) -> None:
-        """Refuse a region where no head has positions."""
+    def _require_positions(self, trial: Probe, observed: ObservedModel | None) -> None:
+        """Refuse a region where no head has positions, and positions that move."""
+        refuse_moving_positions(trial, None if observed is None else observed.head.axes)
         heads = [] if observed is None else [observed.head, *observed.further.values()]
         if self.config.region is not None and not self._further and not any(head.axes for head in heads):
             raise ConfigurationError(

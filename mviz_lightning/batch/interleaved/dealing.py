@@ -72,6 +72,11 @@ class DealtItems:
             )
         return found
 
+    def has_parts(self, batch: Any) -> bool:
+        """Tell whether a text has more blocks than items: the blocks are then parts of an item, its tiles."""
+        total = len(tree.get(batch, self.grid or self.values))
+        return any(b > i for b, i in zip(self._blocks(batch), self.lengths(batch, total), strict=True))
+
     def is_certain(self, batch: Any) -> bool:
         """Tell whether a batch can be dealt out without knowing the placeholders of each item."""
         total = len(tree.get(batch, self.grid or self.values))
@@ -84,7 +89,7 @@ class DealtItems:
             return [int(has) for has in having]
         if total == len(having) and self._are_rows(batch, having):
             return [1] * total
-        blocks = [sum(block.modality == self.modality for block in found) for found in self._blocks(batch)]
+        blocks = self._blocks(batch)
         if total == sum(blocks):
             return blocks
         return None if self.grid is None else _fill(self._counts(batch), self._by_grid(batch))
@@ -106,8 +111,10 @@ class DealtItems:
         merged = int(patches.sum()) / max(1, sum(self._counts(batch)))
         return [round(int(count) / merged) for count in patches] if merged else []
 
-    def _blocks(self, batch: Any) -> list[Any]:
-        return [self.finder.blocks(ids) for ids in self.own.texts(batch)]
+    def _blocks(self, batch: Any) -> list[int]:
+        """Return the number of blocks of each row."""
+        found = (self.finder.blocks(ids) for ids in self.own.texts(batch))
+        return [sum(block.modality == self.modality for block in blocks) for blocks in found]
 
     def _counts(self, batch: Any) -> list[int]:
         """Return the number of placeholders of each row."""

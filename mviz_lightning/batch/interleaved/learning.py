@@ -23,6 +23,7 @@ from mviz_lightning.batch.interleaved.refusals import (
     refuse_hidden_placeholders,
     refuse_leftovers,
     refuse_positions,
+    refuse_unknown_wrappers,
     refuse_unnamed_media,
 )
 from mviz_lightning.batch.interleaved.tokenwise import OwnTokens, Tokenwise, default_padding
@@ -260,6 +261,7 @@ class _Search:
         sizes = tuple(keys[path] for path, array in arrays.items() if len(array) == items and _tells_size(array))
         by_patch = None if grid is None else self.nodes.found[grid][0].keys
         dealt = asked(DealtItems(name, self.own, finder, keys[paths[0]], sizes, by_patch), self.batch, paths, ask)
+        refuse_unknown_wrappers(dealt, self.tokens, self.batch, self.ids_path)
         return {
             path: MediaItems(dealt, None if len(array) == items else by_patch, empty_like(self.nodes.found[path][1]))
             for path, array in arrays.items()

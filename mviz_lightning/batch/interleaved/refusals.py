@@ -1,10 +1,12 @@
 """What cannot be recombined in interleaved texts, each with a remedy."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch.interleaved.dealing import DealtItems
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.batch.rows import describe_leaf
@@ -99,4 +101,23 @@ def refuse_unnamed_media(kind: str, seen: Sequence[int], ids_path: str, modaliti
         raise ConfigurationError(
             f"{ids_path!r} holds placeholders of {kind} (id {seen[0]}), but modalities={list(modalities)} names no "
             f'leaf of it. Name it: modalities={{..., "{kind}": "..."}}.'
+        )
+
+
+def refuse_unknown_wrappers(dealt: DealtItems, tokens: PlaceholderTokens, batch: Any, ids_path: str) -> None:
+    """Refuse items in several parts, tiles, where no tokenizer tells which tokens stand between the parts.
+
+    Args:
+        dealt: Deals out the items of a modality.
+        tokens: The placeholders.
+        batch: A first batch.
+        ids_path: Path of the ids.
+
+    Raises:
+        ConfigurationError: A text has more blocks than items, and no special tokens are known.
+    """
+    if not tokens.special and dealt.has_parts(batch):
+        raise ConfigurationError(
+            f"{ids_path!r} has several stretches of placeholders for one {dealt.modality}, and nothing tells which "
+            f"tokens between them belong to it; give the tokenizer: Modality({ids_path!r}, decode=tokenizer)."
         )
