@@ -1,7 +1,7 @@
 """The checks of the dry run, which tries the model on a few examples before anything is measured.
 
-In the order in which they run: row independence, modalities that do not change the scores, stray leaves, masked
-segments; ``usable`` checks outputs in the dry run and later.
+In the order in which they run: rebuilt rows, row independence, modalities that do not change the scores, stray leaves,
+masked segments; ``usable`` checks outputs in the dry run and later.
 """
 
 import warnings
@@ -17,6 +17,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.output_dependence import modalities_without_effect
 from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.rebuilt_rows import check_rebuilt_rows
 from mviz_lightning.engine.reuse_report import reused, try_reuse
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, check_independence, trial_rows
 from mviz_lightning.engine.stray_leaves import warn_of_stray_leaves
@@ -24,6 +25,7 @@ from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_e
 
 __all__ = [
     "check_independence",
+    "check_rows",
     "reused",
     "try_reuse",
     "try_segments",
@@ -31,6 +33,12 @@ __all__ = [
     "warn_of_outputs",
     "warn_of_stray_leaves",
 ]
+
+
+def check_rows(evaluator: Evaluator, probe: Probe, draws: int = 1) -> Tensor:
+    """Check that rebuilt rows get along with their items, and that rows are independent: :func:`check_independence`."""
+    check_rebuilt_rows(evaluator, probe)
+    return check_independence(evaluator, probe, draws)
 
 
 def warn_of_outputs(

@@ -122,6 +122,10 @@ class BatchReader:
         if len(seen) and not bool(seen.all(1).any()):
             return
         schema = BatchSchema.learn(batch, self.modalities, self.target, self.tokens, self.ask)
+        if schema.interleaving is not None and self.donors_wanted:
+            raise ConfigurationError(
+                "absence=True: the placeholders of an absent modality would stay in the text. Leave absence= out."
+            )
         trial = first_examples(schema, batch, TRIAL_EXAMPLES)
         if trial.size:
             self.schema, self.trial, self._read = schema, trial, trial.schema.modalities

@@ -20,9 +20,10 @@ from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.named_outputs import PickedOutput
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
+from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.positions import EvenReader, PositionAxes
 from mviz_lightning.engine.query import Query
-from mviz_lightning.engine.rebuilt_rows import check_placeholders, refuse_moving_positions
+from mviz_lightning.engine.rebuilt_rows import refuse_moving_positions
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
 from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
@@ -134,7 +135,7 @@ class DryRun:
         Raises:
             ConfigurationError: The model, or the configuration for it, cannot be used.
         """
-        check_placeholders(module, trial, precision)
+        refuse_placeholders(module, trial)
         self.remarks.say(interleaving_line(trial.schema), noted=False)
         observed = self._observed(module, trial, precision, seen)
         try:
@@ -186,7 +187,7 @@ class DryRun:
             name = "" if score is None or score is self.config.score else type(score).__name__
             self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
         trial = usable_trial(evaluator, trial)
-        outputs = dry_run_checks.check_independence(evaluator, trial, self.config.draws)
+        outputs = dry_run_checks.check_rows(evaluator, trial, self.config.draws)
         if not self.call:  # doubts are reported once, and before what they cause fails
             self.remarks.say(call.remark, noted=False)
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
