@@ -6,8 +6,8 @@ from typing import Any
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.holdings import Holding, Stacked
 from mviz_lightning.batch.interleaved.dealing import ItemTokens
-from mviz_lightning.batch.interleaved.learning import asked
 from mviz_lightning.batch.interleaved.media import MediaItems
+from mviz_lightning.batch.interleaved.media_leaves import asked
 from mviz_lightning.batch.interleaved.tokenwise import Tokenwise
 from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.batch.rows import example_count

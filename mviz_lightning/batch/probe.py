@@ -240,6 +240,19 @@ def fingerprint(leaves: Mapping[str, Any]) -> str:
 
 
 def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
+    """Return a probe of copies of a batch's first examples that can be recombined with one another, without groups.
+
+    Args:
+        schema: The batch's schema.
+        batch: The user's own batch.
+        count: Largest number of examples.
+    """
+    probe = whole_examples(schema, batch, count)
+    alike = probe.kinds == probe.kinds.mode().values if probe.size else probe.kinds == 0
+    return probe if bool(alike.all()) else probe.part(alike.nonzero()[:, 0])
+
+
+def whole_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
     """Return a probe of copies of a batch's first examples that have all modalities, without groups.
 
     Args:

@@ -1,6 +1,8 @@
 """Texts with placeholders, in batches made by hand: blocks, items dealt to rows, padding, and what is refused."""
 
+import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from mviz_lightning.batch.interleaved.blocks import Block, BlockFinder
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
 from mviz_lightning.batch.interleaved.wording import interleaving_line
 from mviz_lightning.batch.later_batches import settled
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.probe import whole_examples
 from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 
 X, BEGIN, END, NEWLINE, SPECIAL = 9, 7, 8, 5, 6
@@ -55,7 +57,7 @@ def dealt(batch: Mapping[str, Any], ask: Any = None) -> list[int]:
 
 
 def probe_of(batch: Mapping[str, Any], **named: Any) -> Probe:
-    return first_examples(learn(batch, **named), batch, 16)
+    return whole_examples(learn(batch, **named), batch, 16)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_two_media_follow_their_own_sources() -> None:
     batch["feature_attention_mask"] = torch.ones(3, 5, dtype=torch.long)
     named = {"audio": "input_features"}
     schema = BatchSchema.learn(batch, parse_modalities({**NAMED, **named}), None, tokens)
-    probe = first_examples(schema, batch, 3)
+    probe = whole_examples(schema, batch, 3)
     assert schema.names == ["image", "text", "audio"]
     assert schema.values["audio"] == ["input_features", "feature_attention_mask"]  # in the shape of the ids by chance
     built = probe.batch(torch.tensor([[1, 0, 2], [2, 1, 0]]), {})
@@ -257,3 +259,43 @@ def test_groups_hold_one_kind_and_kinds_get_groups_in_proportion() -> None:
 def test_groups_of_one_kind_are_those_without_kinds() -> None:
     target = torch.arange(40) % 3
     assert torch.equal(draw_groups_of_kinds([5] * 40, target, 32, 8, 3), draw_groups(target, 40, 32, 8, 3))
+
+
+def test_a_picture_that_no_modality_names_is_refused() -> None:
+    batch = {**batch_of(ROWS, 2), "table": torch.randn(2, 5)}
+    with pytest.raises(ConfigurationError, match=r"placeholders of image \(id 9\), but modalities=\['table', 'text'\]"):
+        BatchSchema.learn(batch, parse_modalities({"table": "table", "text": "input_ids"}), None, TOKENS)
+
+
+def test_leaves_of_other_names_and_further_modalities_are_left_alone() -> None:
+    tokens = PlaceholderTokens({"image": (X,)})
+    batch = {**padded(ROWS), "scan": items(2, 4), "table": 7 * items(2, 5), "label": torch.tensor([3, 4])}
+    named = parse_modalities({"table": "table", "image": "scan", "text": "input_ids"})
+    probe = whole_examples(BatchSchema.learn(batch, named, None, tokens), batch, 2)
+    built = probe.batch(torch.tensor([[0, 1, 0], [1, 0, 1]]), {})
+    assert built["scan"][:, 0].tolist() == [2, 1]
+    assert built["table"][:, 0].tolist() == [7, 14]
+    assert built["label"].tolist() == [3, 4]
+    assert probe.schema.values["image"] == ["scan"]
+
+
+def test_items_may_lie_in_a_container_or_in_a_list_of_each_example() -> None:
+    texts = padded([[1, X, 2], [X, X, 3], [4]])
+    inside = {**texts, "vision": {"pixel_values": items(3, 2), "image_sizes": torch.tensor([[1, 1], [2, 1], [3, 1]])}}
+    schema = learn(inside, image="vision")
+    assert schema.values["image"] == ["vision.pixel_values", "vision.image_sizes"]
+    assert [len(own) for own in schema.leaves(inside)["vision.pixel_values"]] == [1, 2, 0]
+    listed = {**texts, "pixel_values": [items(1, 2), 5 * items(2, 2), items(0, 2)]}
+    probe = probe_of(listed)
+    assert probe.size == 2
+    built = probe.batch(torch.tensor([[1, 0]]), {})
+    assert built["input_ids"].tolist() == [[1, X, X, 2]]
+    assert torch.equal(built["pixel_values"][0], 5 * items(2, 2))
+
+
+def test_a_schema_travels_to_other_processes_without_its_modalities() -> None:
+    probe = probe_of(batch_of([[BEGIN, X, 3], [BEGIN, X, 2, 4]], 2))
+    sent = pickle.loads(pickle.dumps(replace(probe.schema, modalities={})))  # noqa: S301 - of our own
+    again = sent.declared_as(parse_modalities(NAMED))
+    assert again.modalities == probe.schema.modalities
+    assert again.interleaving == probe.schema.interleaving

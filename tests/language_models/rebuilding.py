@@ -9,7 +9,7 @@ from language_models.families import AUDIO, Family, Question
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.probe import whole_examples
 from mviz_lightning.engine.item_tokens import ItemTokenCounter
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
 
@@ -49,7 +49,7 @@ def learned(family: Family, batch: Mapping[str, Any], side: str = "right", *, as
 def probe_of(family: Family, questions: Sequence[Question], side: str = "right") -> Probe:
     """Return a probe of those questions that have items."""
     batch = family.batch(questions, side)
-    return first_examples(learned(family, batch, side), batch, len(questions))
+    return whole_examples(learned(family, batch, side), batch, len(questions))
 
 
 def all_pairs(probe: Probe) -> list[tuple[int, int]]:

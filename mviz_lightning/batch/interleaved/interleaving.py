@@ -48,7 +48,8 @@ class Interleaving:
             modality = replace(modality, mask=self.mask)
         inputs = [path for path in self.tokenwise if path != self.labels]
         found = inputs if name == self.text else self.media.get(name, ())
-        further = [path for path in found if path not in modality.leaves]
+        named = tuple(f"{path}." for path in modality.leaves)
+        further = [path for path in found if path not in modality.leaves and not path.startswith(named)]
         return replace(modality, companions=[*modality.companions, *further]) if further else modality
 
     def blocks(self, ids: Tensor) -> list[Block]:

@@ -1,45 +1,30 @@
 """Find in a first batch what belongs to an interleaved text, or say why it cannot be recombined."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.arrays import as_tensor, empty_like
-from mviz_lightning.batch.counts import products
 from mviz_lightning.batch.discovery import NamedNodes
 from mviz_lightning.batch.holdings import Holding
 from mviz_lightning.batch.interleaved.blocks import BlockFinder
-from mviz_lightning.batch.interleaved.dealing import DealtItems, ItemTokens
+from mviz_lightning.batch.interleaved.dealing import ItemTokens
 from mviz_lightning.batch.interleaved.interleaving import Interleaving
-from mviz_lightning.batch.interleaved.media import MediaItems
+from mviz_lightning.batch.interleaved.media_leaves import KINDS, MEDIA, MediaSearch, leaves_below
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
 from mviz_lightning.batch.interleaved.refusals import (
     refuse_hidden_placeholders,
     refuse_leftovers,
     refuse_positions,
-    refuse_unknown_wrappers,
     refuse_unnamed_media,
 )
 from mviz_lightning.batch.interleaved.tokenwise import OwnTokens, Tokenwise, default_padding
 from mviz_lightning.batch.modality import Modality
 from mviz_lightning.errors import ConfigurationError
-
-MEDIA = re.compile(r"image|pixel|video|audio|feature|grid|patch|tile|frame|crop|mel|wave|sound", re.IGNORECASE)
-"""Names of leaves with an entry for each item, where a batch has as many items as examples."""
-
-KINDS = {
-    "video": re.compile(r"video|frame", re.IGNORECASE),
-    "audio": re.compile(r"audio|sound|speech|(^|[. ])(input_)?feature|mel|wave", re.IGNORECASE),
-    "image": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
-    "vision": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
-}
-"""What a placeholder stands for -> names of modalities and leaves that hold it, the more special kinds first."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +108,19 @@ class _Search:
         self.batch = nodes.found[""][1]
         self.ids_path = modalities[text].values
         self.ids = as_tensor(nodes.found[self.ids_path][1]).detach().cpu()
-        self.arrays = dict(_arrays(nodes))
+        listed = tuple(f"{path}." for one in modalities.values() for path in one.leaves if self._is_list(path))
+        self.arrays = {path: array for path, array in _arrays(nodes) if not path.startswith(listed)}
+
+    def _is_list(self, path: str) -> bool:
+        """Tell whether a leaf is a list with an entry for each example."""
+        value = self.nodes.found[path][1] if path in self.nodes.found else None
+        return isinstance(value, list | tuple) and len(value) == len(self.ids)
 
     def found(self, ask: ItemTokens | None) -> FoundInterleaving:
         """Return what was found."""
         refuse_hidden_placeholders(self.ids, self.own.of(self.batch), self.tokens, self.mask)
         refuse_positions(self.tokenwise, self.arrays)
-        media = {name: (*self.modalities[name].leaves, *self._beside(name)) for name in self.placeholders}
+        media = {name: self.media.leaves(name) for name in self.placeholders}
         labels = next((path for path in self.tokenwise if default_padding([self.arrays[path]])), None)
         finder = BlockFinder(self.placeholders, self.tokens.edges, self.tokens.blank)
         whole = Interleaving(self.text, self.ids_path, self.own, labels, self.tokenwise, media, finder, self.tokens)
@@ -137,9 +128,12 @@ class _Search:
         known = {path for modality in completed.values() for path in modality.leaves} | {*self.tokenwise}
         refuse_leftovers(self.arrays, known, self.ids, self.ids_path, self.text)
         holdings: dict[str, Holding] = {path: self._tokenwise_holding(path) for path in self.tokenwise}
-        for name, paths in media.items():
-            holdings |= self._media_holdings(name, paths, finder, ask)
-        return FoundInterleaving(whole, completed, holdings)
+        return FoundInterleaving(whole, completed, holdings | self.media.holdings(self.own, finder, self.tokens, ask))
+
+    @cached_property
+    def media(self) -> MediaSearch:
+        """The leaves of the modalities with placeholders."""
+        return MediaSearch(self.nodes, self.arrays, self.modalities, tuple(self.placeholders), self.tokenwise)
 
     @cached_property
     def placeholders(self) -> dict[str, tuple[int, ...]]:
@@ -165,7 +159,7 @@ class _Search:
         own = [name for name in fitting if kind != "image" or not any(one.search(leaves[name]) for one in special)]
         if own:
             return own[0]
-        named = any(one.search(said) for one in KINDS.values() for said in leaves.values())
+        named = any(one.search(said) for one in KINDS.values() for said in [*leaves.values(), *self.arrays])
         return others[0] if len(others) == 1 and not named else None
 
     @cached_property
@@ -204,45 +198,14 @@ class _Search:
     @cached_property
     def _by_token(self) -> list[str]:
         """Paths of the leaves in the shape of the ids, without those of items that happen to have it."""
-        media = [one.leaves for name, one in self.modalities.items() if name != self.text]
-        named = {path for paths in media for path in paths}
-        sizes = {size for paths in media for size in self.arrays.get(paths[0], self.ids).shape[1:]}
-        alike = (path for path, array in self.arrays.items() if array.shape == self.ids.shape and path not in named)
+        media = [path for name in self.modalities if name != self.text for path in self.below(name)]
+        sizes = {size for path in media if path in self.arrays for size in self.arrays[path].shape[1:]}
+        alike = (path for path, array in self.arrays.items() if array.shape == self.ids.shape and path not in media)
         return [path for path in alike if self.ids.shape[1] not in sizes or not MEDIA.search(path)]
 
-    def _beside(self, name: str) -> Iterator[str]:
-        """Yield the leaves that have an entry for each item of a modality, or for each of its patches."""
-        counts, size = self._entries(name), len(self.ids)
-        named = {path for one in self.modalities.values() for path in one.leaves}
-        for path, array in self.arrays.items():
-            alike = path not in named and path not in self.tokenwise and len(array) in counts
-            if alike and (MEDIA.search(path) if len(array) == size else True) and self._owner(path, len(array)) == name:
-                yield path
-
-    def _owner(self, path: str, length: int) -> str:
-        """Return the modality that a leaf of so many entries travels with: one whose kind its name has."""
-        fitting = [name for name in self.placeholders if length in self._entries(name)]
-        said = {name: [one for one in KINDS.values() if one.search(self.modalities[name].values)] for name in fitting}
-        akin = [name for name in fitting if any(one.search(path) for one in said[name])]
-        video = [name for name in akin if KINDS["video"].search(path) and KINDS["video"].search(self._values(name))]
-        return [*video, *akin, *fitting][0]
-
-    def _values(self, name: str) -> str:
-        return self.modalities[name].values
-
-    def _entries(self, name: str) -> set[int]:
-        """Return the numbers of items and of their patches."""
-        grid = self._grid(name)
-        return {len(self.arrays[self._values(name)]), *([] if grid is None else [len(self.arrays[grid])])}
-
-    def _grid(self, name: str) -> str | None:
-        """Return the path of the grid whose products count the patches of items; None where items are not cut."""
-        total = len(self.arrays[self._values(name)])
-        for path, array in self.arrays.items():
-            grid = array.dim() == 2 and 1 < array.shape[1] < 5 and not array.is_floating_point()
-            if grid and path not in self.tokenwise and len(array) != total and int(products(array).sum()) == total:
-                return path
-        return None
+    def below(self, name: str) -> list[str]:
+        """Return the leaves that the user named for a modality; of a container, the arrays below it."""
+        return leaves_below(self.modalities[name], self.arrays)
 
     def _tokenwise_holding(self, path: str) -> Tokenwise:
         place, value = self.nodes.found[path]
@@ -251,42 +214,6 @@ class _Search:
         given = modality.pad_value if path == self.ids_path else None
         found = Tokenwise(self.own, empty_like(value), default=given if given is not None else default)
         return found.settled(self.batch, tree.get(self.batch, place.keys))
-
-    def _media_holdings(
-        self, name: str, paths: Sequence[str], finder: BlockFinder, ask: ItemTokens | None
-    ) -> dict[str, Holding]:
-        arrays = {path: self.arrays[path] for path in paths}
-        grid, keys = self._grid(name), {path: self.nodes.found[path][0].keys for path in paths}
-        items = len(self.arrays[grid or paths[0]])
-        sizes = tuple(keys[path] for path, array in arrays.items() if len(array) == items and _tells_size(array))
-        by_patch = None if grid is None else self.nodes.found[grid][0].keys
-        dealt = asked(DealtItems(name, self.own, finder, keys[paths[0]], sizes, by_patch), self.batch, paths, ask)
-        refuse_unknown_wrappers(dealt, self.tokens, self.batch, self.ids_path)
-        return {
-            path: MediaItems(dealt, None if len(array) == items else by_patch, empty_like(self.nodes.found[path][1]))
-            for path, array in arrays.items()
-        }
-
-
-def asked(dealt: DealtItems, batch: Any, paths: Sequence[str], ask: ItemTokens | None) -> DealtItems:
-    """Return what deals out items with the numbers of placeholders that the model tells, where a batch leaves a choice.
-
-    Args:
-        dealt: Deals out the items of a modality.
-        batch: A batch.
-        paths: Paths of the modality's leaves.
-        ask: Tells the number of placeholders of each item.
-    """
-    if ask is None or dealt.is_certain(batch):
-        return dealt
-    found = {path: node for keys, node in tree.nodes(batch) if (path := tree.path(keys)) in paths}
-    told = ask(dealt.modality, found)
-    return dealt if told is None else dealt.told(batch, told)
-
-
-def _tells_size(array: Tensor) -> bool:
-    """Tell whether a leaf holds a few whole numbers for each item."""
-    return not array.is_floating_point() and array.dim() == 2 and array.shape[1] < 5
 
 
 def _arrays(nodes: NamedNodes) -> Iterator[tuple[str, Tensor]]:

@@ -44,7 +44,7 @@ def require_same(schema: "BatchSchema", batch: Any) -> None:
 def complete_rows(schema: "BatchSchema", leaves: Mapping[str, Any]) -> Tensor:
     """Return ``(K,)`` long: the rows that have items of all modalities with placeholders."""
     media = [] if schema.interleaving is None else [paths[0] for paths in schema.interleaving.media.values()]
-    has = [[len(entry) > 0 for entry in leaves[path]] for path in media]
+    has = [[entry is not None and len(entry) > 0 for entry in leaves[path]] for path in media]
     return torch.tensor(has, dtype=torch.bool).all(0).nonzero()[:, 0]
 
 
