@@ -7,7 +7,7 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.holdings import Holding, Stacked
 from mviz_lightning.batch.interleaved.dealing import ItemTokens
 from mviz_lightning.batch.interleaved.media import MediaItems
-from mviz_lightning.batch.interleaved.media_leaves import asked
+from mviz_lightning.batch.interleaved.media_leaves import with_told_counts
 from mviz_lightning.batch.interleaved.tokenwise import Tokenwise
 from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.batch.rows import example_count
@@ -33,7 +33,7 @@ def _settled_holding(schema: BatchSchema, reader: NodeReader, batch: Any, ask: I
     if isinstance(holding, Tokenwise):
         return holding.settled(batch, tree.get(batch, reader.keys))
     if isinstance(holding, MediaItems):
-        return holding.told(lambda items: asked(items, batch, schema.values[items.modality], ask))
+        return holding.told(lambda items: with_told_counts(items, batch, schema.values[items.modality], ask))
     return holding
 
 

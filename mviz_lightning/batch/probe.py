@@ -14,9 +14,8 @@ from torch import Tensor
 from mviz_lightning.batch.holdings import unpadded
 from mviz_lightning.batch.interleaved.splicing import Splicer
 from mviz_lightning.batch.masking import Segmentation, parts_of
-from mviz_lightning.batch.padding import collate, own_bounds, told_by_examples, within_bounds_of
+from mviz_lightning.batch.padding import within_bounds_of
 from mviz_lightning.batch.position_labels import PositionLabels
-from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.errors import ConfigurationError, renamed_attributes
@@ -237,41 +236,6 @@ def fingerprint(leaves: Mapping[str, Any]) -> str:
         for part in leaf_bytes(leaves[path]):
             digest.update(part)
     return digest.hexdigest()
-
-
-def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
-    """Return a probe of copies of a batch's first examples that can be recombined with one another, without groups.
-
-    Args:
-        schema: The batch's schema.
-        batch: The user's own batch.
-        count: Largest number of examples.
-    """
-    probe = whole_examples(schema, batch, count)
-    alike = probe.kinds == probe.kinds.mode().values if probe.size else probe.kinds == 0
-    return probe if bool(alike.all()) else probe.part(alike.nonzero()[:, 0])
-
-
-def whole_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
-    """Return a probe of copies of a batch's first examples that have all modalities, without groups.
-
-    Args:
-        schema: The batch's schema.
-        batch: The user's own batch.
-        count: Largest number of examples.
-    """
-    leaves = schema.leaves(batch)
-    rows = complete_examples(schema, leaves)[:count].tolist()
-    examples = [{path: kept_copy(leaf, torch.tensor([row])) for path, leaf in leaves.items()} for row in rows]
-    probe = Probe(schema, collate(schema, examples), NO_GROUPS, bounds=own_bounds(schema, examples))
-    return with_masks_told(probe)
-
-
-def with_masks_told(probe: Probe) -> Probe:
-    """Return the probe with each mask read as its examples show: :func:`told_by_examples`."""
-    tensors = {path: leaf for path, leaf in probe.leaves.items() if isinstance(leaf, Tensor)}
-    rows = [{path: leaf[k : k + 1] for path, leaf in tensors.items()} for k in range(probe.size)]
-    return replace(probe, schema=told_by_examples(probe.schema, rows))
 
 
 def known_target(probe: Probe) -> Tensor | None:

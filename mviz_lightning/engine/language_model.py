@@ -62,9 +62,9 @@ class LanguageModel:
         """
         given = self.arguments(batch) | further
         if positions is None or not self.takes("logits_to_keep"):
-            found = logits_of(self.module(**given))
+            found = logits_in(self.module(**given))
             return found if positions is None else found[:, positions.to(found.device)]
-        return logits_of(self.module(**given, logits_to_keep=positions.to(device_of(self.module))))
+        return logits_in(self.module(**given, logits_to_keep=positions.to(device_of(self.module))))
 
 
 def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel | None:
@@ -82,7 +82,7 @@ def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel
     return next((LanguageModel(child, schema, interleaving) for child in fitting), None)
 
 
-def logits_of(returned: Any) -> Tensor:
+def logits_in(returned: Any) -> Tensor:
     """Return the logits among what a language model returned: its ``logits``, or its first tensor.
 
     Raises:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Probe, tree
+from mviz_lightning.batch.few_examples import first_examples
 from mviz_lightning.batch.presence import complete_examples
-from mviz_lightning.batch.probe import first_examples
 from mviz_lightning.engine.agreement import NOISE_EXPLAINS, deviation, deviation_beyond_noise, tolerance
 from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.functional import Task

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.few_examples import first_examples
 from mviz_lightning.batch.interleaved.dealing import ItemTokens
 from mviz_lightning.batch.interleaved.placeholders import NO_TOKENS, PlaceholderTokens
 from mviz_lightning.batch.later_batches import settled
 from mviz_lightning.batch.presence import counted, gaps_of, nodes_of, present_examples, present_in_nodes
-from mviz_lightning.batch.probe import first_examples
 from mviz_lightning.collapse.raw_inputs import require_single
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.item_tokens import ItemTokenCounter

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from mviz_lightning.batch import BatchSchema, Probe, Reservoir
+from mviz_lightning.batch.few_examples import with_masks_told
 from mviz_lightning.batch.groups import draw_groups_of_kinds, largest_size
 from mviz_lightning.batch.padding import collate, own_bounds, told_by_examples
-from mviz_lightning.batch.probe import NO_GROUPS, fingerprint, strings_of, with_masks_told
+from mviz_lightning.batch.probe import NO_GROUPS, fingerprint, strings_of
 from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.batch.rows import largest_bytes

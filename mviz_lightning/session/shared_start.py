@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe
-from mviz_lightning.batch.probe import NO_GROUPS, with_masks_told
+from mviz_lightning.batch.few_examples import with_masks_told
+from mviz_lightning.batch.probe import NO_GROUPS
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import NotMeasurableError, describe_error
 

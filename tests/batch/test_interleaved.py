@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe, parse_modalities
+from mviz_lightning.batch.few_examples import whole_examples
 from mviz_lightning.batch.groups import draw_groups, draw_groups_of_kinds, largest_size
 from mviz_lightning.batch.interleaved.blocks import Block, BlockFinder
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
 from mviz_lightning.batch.interleaved.wording import interleaving_line
 from mviz_lightning.batch.later_batches import settled
-from mviz_lightning.batch.probe import whole_examples
 from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 
 X, BEGIN, END, NEWLINE, SPECIAL = 9, 7, 8, 5, 6

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch_geometric.data import Data
 
 from mviz_lightning import Modality
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.few_examples import first_examples
 
 
 def difference(left: Any, right: Any, where: str = "batch") -> str:  # noqa: C901, PLR0911 - a return for each kind

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.batch.counts import Boundaries, CountLeaf, Numbers
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.few_examples import first_examples
 
 LENGTHS = [1, 3, 2, 4]
 SOURCES = torch.tensor([[0, 2], [1, 0], [3, 3], [1, 1]])

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.batch import Probe, parse_modalities
+from mviz_lightning.batch.few_examples import with_masks_told
 from mviz_lightning.batch.modality_code import modalities_code
 from mviz_lightning.batch.padding import collate, own_bounds, read_as_padding_masks, with_masks_read
-from mviz_lightning.batch.probe import with_masks_told
 from mviz_lightning.collapse.raw_inputs import _numbers as raw_features
 from mviz_lightning.modalities.base import modality_types_of
 

@@ -5,7 +5,7 @@ from helpers.batches import learn
 from torch import Tensor
 
 from mviz_lightning import Modality
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.few_examples import first_examples
 
 
 def recombined(batch: dict[str, object], modalities: dict[str, object], sources: list[list[int]]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mviz_lightning.batch import BatchSchema, Probe, parse_modalities
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.few_examples import first_examples
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.processes import Ranks

@@ -8,7 +8,7 @@ from helpers.batches import floats, integers
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Probe, parse_modalities
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.few_examples import first_examples
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.observation.observed_step import ObservedStep

@@ -9,7 +9,7 @@ from language_models.families import AUDIO, Family, Question
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe
-from mviz_lightning.batch.probe import whole_examples
+from mviz_lightning.batch.few_examples import whole_examples
 from mviz_lightning.engine.item_tokens import ItemTokenCounter
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mviz_lightning import explain
 from mviz_lightning.batch import BatchSchema, Modality, Probe, parse_modalities
-from mviz_lightning.batch.probe import first_examples
+from mviz_lightning.batch.few_examples import first_examples
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.language_model import find_language_model, last_positions
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens

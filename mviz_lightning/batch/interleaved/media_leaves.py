@@ -122,7 +122,7 @@ class MediaSearch:
         batch, found = self.nodes.found[""][1], dict[str, Holding]()
         for name in self.joined:
             paths, grid = self.leaves(name), self._grid(name)
-            dealt = asked(self._dealt(name, own, finder, grid), batch, paths, ask)
+            dealt = with_told_counts(self._dealt(name, own, finder, grid), batch, paths, ask)
             refuse_unknown_wrappers(dealt, tokens, batch, self.tokenwise[0])
             for path in paths:
                 by_item = grid is None or len(self.arrays[path]) == len(self.arrays[grid])
@@ -141,7 +141,7 @@ class MediaSearch:
         return self.nodes.found[path][0].keys
 
 
-def asked(dealt: DealtItems, batch: Any, paths: Sequence[str], ask: ItemTokens | None) -> DealtItems:
+def with_told_counts(dealt: DealtItems, batch: Any, paths: Sequence[str], ask: ItemTokens | None) -> DealtItems:
     """Return what deals out items with the numbers of placeholders that the model tells, where a batch leaves a choice.
 
     Args:
