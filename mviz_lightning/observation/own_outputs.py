@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Probe, tree
-from mviz_lightning.batch.few_examples import first_examples
+from mviz_lightning.batch.few_examples import whole_examples
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.engine.agreement import NOISE_EXPLAINS, deviation, deviation_beyond_noise, tolerance
 from mviz_lightning.engine.positions import EvenReader
@@ -126,7 +126,7 @@ class OwnOutputs:
         rows = complete_examples(schema, leaves)[:COMPARED_ROWS]
         if not len(rows):
             return
-        self._probe = first_examples(schema, batch, COMPARED_ROWS)
+        self._probe = whole_examples(schema, batch, COMPARED_ROWS)
         child = None if way.watched is None else module.get_submodule(way.watched)
         if child is None or isinstance(child, UNHOOKED) or is_compiled(module):
             return
