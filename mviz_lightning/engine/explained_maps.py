@@ -57,6 +57,24 @@ class RegionReader:
 
 
 @dataclass(frozen=True)
+class GroupRegionsReader:
+    """Reads each row in the regions of several examples: those of all members of its group.
+
+    Attributes:
+        regions: Reads one region of each row.
+        members: ``(N, K)`` long: the examples whose regions are read of a row with each example in its first modality.
+    """
+
+    regions: RegionReader
+    members: Tensor
+
+    def __call__(self, outputs: Any, rows: Query) -> Tensor:
+        """Return ``(R, K * C)``, region by region."""
+        read = self.members[rows.sources[:, 0]].unbind(1)
+        return torch.cat([self.regions(outputs, replace(rows, read=examples)) for examples in read], 1)
+
+
+@dataclass(frozen=True)
 class ExplainedMaps:
     """What explanations of outputs with positions need to know of them.
 
@@ -86,6 +104,17 @@ class ExplainedMaps:
     def region_evaluator(self, evaluator: Evaluator) -> Evaluator:
         """Return an evaluator of the regions' outputs."""
         return replace(evaluator, reader=RegionReader(self.axes, self.regions, evaluator.reader), head=evaluator.head)
+
+    def group_evaluator(self, evaluator: Evaluator, groups: Tensor) -> Evaluator:
+        """Return an evaluator of the outputs of the regions of all members of a row's group.
+
+        Args:
+            evaluator: One of :meth:`region_evaluator`.
+            groups: ``(G, g)`` examples; an example of no group is read in its own region, g times.
+        """
+        members = torch.arange(len(self.regions.labels)).unsqueeze(1).repeat(1, groups.shape[1])
+        members[groups] = groups.unsqueeze(1)
+        return replace(evaluator, reader=GroupRegionsReader(evaluator.reader, members))
 
     def lattice_evaluator(self, evaluator: Evaluator) -> Evaluator:
         """Return an evaluator of the outputs at :attr:`places`, from one of :meth:`region_evaluator`."""

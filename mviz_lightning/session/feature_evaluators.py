@@ -40,9 +40,18 @@ class FeatureEvaluators:
         if explainer.needs_positions:
             return self._with_positions(explainer)
         if not explainer.needs_features:
-            return self.evaluator
+            return self._with_regions(explainer)
         if explainer.name not in self._featured:
             self._featured[explainer.name] = self._with_features(explainer.layer)
+        return self._featured[explainer.name]
+
+    def _with_regions(self, explainer: Explainer) -> Evaluator:
+        maps = self.probe_context.maps
+        if maps is None or not explainer.needs_regions:
+            return self.evaluator
+        if explainer.name not in self._featured:
+            found = maps.group_evaluator(self.evaluator, self.probe_context.probe.groups)
+            self._featured[explainer.name] = replace(found, rows=0)
         return self._featured[explainer.name]
 
     def _with_positions(self, explainer: Explainer) -> Evaluator:
@@ -64,7 +73,9 @@ class FeatureEvaluators:
             outputs: Number of outputs of one prediction, C.
         """
         maps = self.probe_context.maps
-        return outputs if maps is None or not explainer.needs_positions else outputs * maps.places.shape[1]
+        if maps is not None and explainer.needs_positions:
+            return outputs * maps.places.shape[1]
+        return outputs * (self.probe_context.regions_read if explainer.needs_regions else 1)
 
     def _with_features(self, layer: str | None) -> Evaluator:
         evaluator, probe = self.evaluator, self.probe_context.probe
