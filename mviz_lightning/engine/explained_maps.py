@@ -9,8 +9,9 @@ from torch import Tensor
 from mviz_lightning.batch.explained_regions import ExplainedRegions
 from mviz_lightning.engine.decomposed_calls import DecomposedReader, read_by
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.output_reader import OutputReader
-from mviz_lightning.engine.positions import PositionAxes, SampleReader, even_places, examples_read, map_of
+from mviz_lightning.engine.feature_maps import FeaturedReader, feature_axes, with_feature_maps
+from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
+from mviz_lightning.engine.positions import PositionAxes, SampleReader, even_places, examples_read, map_of, resized
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional.position_sampling import mapped, slots
 
@@ -23,7 +24,8 @@ class RegionReader:
     """Reads the mean of the outputs over the region of the example that each row reads.
 
     Where positions belong to the example of one modality, tokens of a text for example, the region of another example
-    is read at the same relative places.
+    is read at the same relative places. A map of another resolution, of features for example, is read where it holds
+    the region's positions.
 
     Attributes:
         axes: Where positions and classes lie.
@@ -41,16 +43,18 @@ class RegionReader:
         read = examples_read(rows, carrier or 0)
         carried = read if carrier is None else rows.sources[:, carrier]
         pairs, place = torch.unique(torch.stack([read, carried], 1), dim=0, return_inverse=True)
-        means = [self._mean(found[(place == k).to(found.device)], *pair) for k, pair in enumerate(pairs.tolist())]
-        order = torch.cat([(place == k).nonzero()[:, 0] for k in range(len(pairs))]).argsort()
-        return torch.cat(means)[order.to(found.device)]
+        alike = [(place == k).nonzero()[:, 0] for k in range(len(pairs))]
+        means = [self._mean(found, some, *pair) for some, pair in zip(alike, pairs.tolist(), strict=True)]
+        return torch.cat(means)[torch.cat(alike).argsort().to(found.device)]
 
-    def _mean(self, found: Tensor, example: int, carried: int) -> Tensor:
+    def _mean(self, found: Tensor, rows: Tensor, example: int, carried: int) -> Tensor:
+        """Return ``(r, C)``: the mean of some rows over the region of an example, in the positions of another."""
         places = self.regions.places(example)
         if example != carried:
             known = self.regions.labels.known(torch.tensor([example, carried]))
             places = mapped(known[0].cumsum(0)[places] - 1, int(known[0].sum()), known[1])
-        at = self.axes.take(found, places.expand(len(found), -1))
+        places = resized(places, self.regions.labels.lattice, self.axes.lattice(tuple(found.shape)))
+        at = self.axes.take(found, places.expand(len(rows), -1), rows)
         if isinstance(self.outputs, DecomposedReader):
             at = self.outputs.of(at)
         return at.mean(1)
@@ -65,7 +69,7 @@ class GroupRegionsReader:
         members: ``(N, K)`` long: the examples whose regions are read of a row with each example in its first modality.
     """
 
-    regions: RegionReader
+    regions: OutputReader
     members: Tensor
 
     def __call__(self, outputs: Any, rows: Query) -> Tensor:
@@ -109,12 +113,28 @@ class ExplainedMaps:
         """Return an evaluator of the outputs of the regions of all members of a row's group.
 
         Args:
-            evaluator: One of :meth:`region_evaluator`.
+            evaluator: One of :meth:`region_evaluator`, or of :meth:`featured_evaluator`.
             groups: ``(G, g)`` examples; an example of no group is read in its own region, g times.
         """
         members = torch.arange(len(self.regions.labels)).unsqueeze(1).repeat(1, groups.shape[1])
         members[groups] = groups.unsqueeze(1)
-        return replace(evaluator, reader=GroupRegionsReader(evaluator.reader, members))
+        reader = evaluator.reader
+        if isinstance(reader, FeaturedReader):
+            both = (GroupRegionsReader(one, members) for one in (reader.features, reader.outputs))
+            return replace(evaluator, reader=FeaturedReader(*both))
+        return replace(evaluator, reader=GroupRegionsReader(reader, members))
+
+    def featured_evaluator(self, evaluator: Evaluator, layer: str) -> Evaluator:
+        """Return an evaluator of the features and the outputs of the regions, ``(R, F + C)``.
+
+        Args:
+            evaluator: One of :meth:`region_evaluator`.
+            layer: Name of the submodule whose input is taken for the features.
+        """
+        count = len(self.regions.labels.lattice)
+        features = RegionReader(feature_axes(evaluator.module, layer, self.axes, count), self.regions, ROW_READER)
+        predict = with_feature_maps(evaluator.predict, layer, self.axes)
+        return replace(evaluator, predict=predict, reader=FeaturedReader(features, evaluator.reader))
 
     def lattice_evaluator(self, evaluator: Evaluator) -> Evaluator:
         """Return an evaluator of the outputs at :attr:`places`, from one of :meth:`region_evaluator`."""

@@ -63,7 +63,7 @@ class ProbeContext:
 
     @property
     def regions_read(self) -> int:
-        """How many regions a recombined row is read in for a method with ``needs_regions``: those of its group, or 1."""
+        """Number of regions that a method with ``needs_regions`` gets of a row: those of its group; without maps 1."""
         return 1 if self.maps is None else self.design.size
 
     def reading(self, query: Query, example: int) -> Query:

@@ -1,5 +1,6 @@
 """Outputs of the recombinations of all groups; where outputs have positions, each example is read in its own region."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +64,29 @@ class Recombinations:
         return outputs + torch.arange(outputs.shape[1]) % read * count
 
     def _of_each(self, found: Tensor) -> Tensor:
-        """Return ``(..., g, C)`` of each example's ``(..., g, K * C)``: what is read in its own region."""
-        read, members = self.raw.shape[2], found.shape[-2]
-        by_region = found.unflatten(-1, (read, -1)).expand(*found.shape[:-1], members, -1)
-        return by_region.diagonal(dim1=-3, dim2=-2).movedim(-1, -2)
+        return of_members(found, self.raw.shape[2])
+
+
+def of_members(found: Tensor, read: int) -> Tensor:
+    """Return ``(..., g, C)`` of ``(..., g, K * C)``: what is read of every member of a group in its own region.
+
+    Args:
+        found: What is read of each member in the regions of all.
+        read: Number of regions, K: g, or 1.
+    """
+    members = found.shape[-2]
+    by_region = found.unflatten(-1, (read, -1)).expand(*found.shape[:-1], members, -1)
+    return by_region.diagonal(dim1=-3, dim2=-2).movedim(-1, -2)
+
+
+def of_examples(probe_context: ProbeContext, found: Tensor, examples: Sequence[int]) -> Tensor:
+    """Return ``(R, C)`` of ``(R, K * C)``: what is read of rows of real examples in their own regions.
+
+    Args:
+        probe_context: The fixed examples and how their outputs are read.
+        found: Of each row, what is read in the regions of all members of its group.
+        examples: The R examples.
+    """
+    by_region = found.view(len(found), probe_context.regions_read, -1)
+    places = [probe_context.group(example)[1] % by_region.shape[1] for example in examples]
+    return by_region[torch.arange(len(found)), torch.tensor(places)]
