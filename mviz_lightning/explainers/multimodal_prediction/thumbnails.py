@@ -26,10 +26,12 @@ class Stamps:
     """Columns at the right border of a picture, one for each modality that can be read so small.
 
     Attributes:
+        drawing: Modality types and the regions that are explained.
         modality_types: Of the modalities with pictures or words; empty where inputs may not be shown.
         each: How many examples are side by side; words are below each other.
     """
 
+    drawing: DrawingContext
     modality_types: Sequence[ModalityType]
     each: int
 
@@ -37,7 +39,7 @@ class Stamps:
     def of(cls, drawing: DrawingContext, each: int) -> "Stamps":
         """Return the columns that the inputs of examples take."""
         legible = (one for one in drawing.modality_types.values() if one.thumbnail or isinstance(one, Text))
-        return cls(list(islice(legible, MODALITIES)) if drawing.show_inputs else [], each)
+        return cls(drawing, list(islice(legible, MODALITIES)) if drawing.show_inputs else [], each)
 
     @property
     def width(self) -> float:
@@ -79,3 +81,4 @@ class Stamps:
             width = min(room, height / aspect)
             panel = canvas.panel(left + place * (room + GAP), top, width, width * aspect, "stamp")
             modality_type.draw(panel, example)
+            self.drawing.outline(panel, example)
