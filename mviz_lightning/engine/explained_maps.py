@@ -1,6 +1,8 @@
 """Read outputs with positions for explanations: the mean over a region, or a lattice of positions."""
 
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -90,20 +92,22 @@ class ExplainedMaps:
     axes: PositionAxes
     regions: ExplainedRegions
 
-    @property
+    @cached_property
     def places(self) -> Tensor:
-        """``(N, P)`` long: a lattice of positions, the same in all examples; or the slots of each example's tokens."""
+        """``(N, P)`` long: a lattice of positions, of volumes in the slice that is drawn; or slots of its tokens."""
         labels = self.regions.labels
         if labels.carrier is not None:
             known = labels.known()
             return slots(known, max(1, min(FINEST, int(known.sum(1).max()))))
-        return lattice_of(labels.lattice)[1].flatten().expand(len(labels), -1)
+        drawn = math.prod(labels.wide[-2:])
+        starts = [self.regions.slice_number(example) * drawn for example in range(len(labels))]
+        return lattice_of(labels.wide[-2:]).flatten() + torch.tensor(starts).unsqueeze(1)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the lattice of :attr:`places`: ``(H', W')``, or ``(P,)``."""
         labels = self.regions.labels
-        return (self.places.shape[1],) if labels.carrier is not None else tuple(lattice_of(labels.lattice)[1].shape)
+        return (self.places.shape[1],) if labels.carrier is not None else tuple(lattice_of(labels.wide[-2:]).shape)
 
     def region_evaluator(self, evaluator: Evaluator) -> Evaluator:
         """Return an evaluator of the regions' outputs."""
@@ -143,10 +147,9 @@ class ExplainedMaps:
         return read_by(plain, SampleReader(self.axes, self.places, self.regions.labels.carrier or 0))
 
 
-def lattice_of(lattice: tuple[int, ...]) -> tuple[tuple[int, ...], Tensor]:
+def lattice_of(lattice: tuple[int, ...]) -> Tensor:
     """Return the numbers of positions at equal distances, up to :data:`FINEST` along each axis, in their shape."""
-    along = [even_places(size, FINEST) for size in lattice]
-    numbers = torch.arange(torch.Size(lattice).numel()).view(lattice)
-    for axis, places in enumerate(along):
-        numbers = numbers.index_select(axis, places)
-    return lattice, numbers
+    numbers = torch.arange(math.prod(lattice)).view(lattice)
+    for axis, size in enumerate(lattice):
+        numbers = numbers.index_select(axis, even_places(size, FINEST))
+    return numbers

@@ -74,8 +74,8 @@ def of_members(found: Tensor, read: int) -> Tensor:
         found: What is read of each member in the regions of all.
         read: Number of regions, K: g, or 1.
     """
-    members = found.shape[-2]
-    by_region = found.unflatten(-1, (read, -1)).expand(*found.shape[:-1], members, -1)
+    members, rows = found.shape[-2], found.shape[:-1]
+    by_region: Tensor = found.reshape(*rows, read, -1).expand(*rows, members, -1)
     return by_region.diagonal(dim1=-3, dim2=-2).movedim(-1, -2)
 
 

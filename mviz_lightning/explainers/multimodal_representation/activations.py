@@ -67,7 +67,7 @@ class Activations:
         modalities = self.design.modalities
         columns = [*range(modalities), -1]
         components = feature_components(fold_positions(self.recombined, self.read), self.design)
-        by_group = components.unflatten(0, (-1, self.read)).mean(1)
+        by_group = components.view(-1, self.read, *components.shape[1:]).mean(1)
         return jackknife(by_group, lambda mean: share_ratios(mean, modalities)[..., columns])
 
     def ranks(self, aligned: Tensor, modalities: Sequence[str]) -> dict[str, float]:
@@ -79,7 +79,8 @@ class Activations:
         """
         floor = rounding_floor(torch.cat([aligned, self.rows]))
         centred = aligned.double() - aligned.double().mean(0)
-        by_member = main_effects(self.recombined, self.design.tuples).unflatten(1, (-1, self.design.size))
+        effects = main_effects(self.recombined, self.design.tuples)
+        by_member = effects.view(len(effects), -1, self.design.size, effects.shape[-1])
         effects = of_members(by_member, self.read).flatten(1, 2)
         ranks = {
             f"rank_{name}": effective_rank(effect, floor) for name, effect in zip(modalities, effects, strict=True)

@@ -61,7 +61,7 @@ def _picture(
     moment = f", {when}" if when else ""
     headline = f"Feature {feature.number}{moment}: {kind_name(result, feature.kind)}"
     common = wrapped(f"Among the strongest: {_concepts(feature.concepts, drawing)}", 100)
-    top = _caption(result, feature) + drawing.labels.averaged("Activations")
+    top = _caption(result, feature, drawing)
     blocks = _blocks(feature, drawing) if drawing.show_inputs else {}
     fixed = 0.1 + LINE + 0.05 + BAR + 0.05 + _legend_rows(result) * LINE + 0.04 + len(common) * 0.17 + 0.06 + LINE
     canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, drawing) + 0.1)
@@ -85,11 +85,12 @@ def _picture(
     return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
 
 
-def _caption(result: Representation, feature: Feature) -> str:
+def _caption(result: Representation, feature: Feature, drawing: DrawingContext) -> str:
     if not feature.examples:
         return f"It is the same for all {result.total} examples."
     same = "" if feature.overlap is None else f"; overlap with the last time {feature.overlap:.2f}"
-    return f"The {len(feature.examples)} of {result.total} examples that activate it most{same}:"
+    where = " on average over their region" if drawing.regions else ""
+    return f"The {len(feature.examples)} of {result.total} examples that activate it most{where}{same}:"
 
 
 def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
