@@ -51,6 +51,19 @@ def loader(batch: dict[str, Tensor], size: int = 32) -> list[dict[str, Tensor]]:
     return [{name: leaf[start : start + size] for name, leaf in batch.items()} for start in range(0, count, size)]
 
 
+def groups_of(batch: dict[str, Tensor], step: Any, model: nn.Module, modalities: Any, **given: int) -> Any:
+    """Return the groups in which the examples of a batch are recombined, as indices of the batch."""
+    from mviz_lightning.batch.modality import parse_modalities
+    from mviz_lightning.session.config import SessionConfig
+    from mviz_lightning.session.session import Session
+
+    session = Session(SessionConfig(parse_modalities(modalities), **given))
+    session.collect(batch, range)
+    session.dry_run(model, step=step)
+    session.complete()
+    return [[session.positions[example] for example in group] for group in session.probe.groups.tolist()]
+
+
 def slow_components(outputs: Tensor, groups: Sequence[Sequence[int]], known: Tensor) -> tuple[Tensor, Tensor]:
     """Return variance and the total effects, averaged over all labelled positions of all groups, by plain loops.
 

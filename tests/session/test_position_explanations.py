@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers.mapped import SIZE, Halves, loader, maps, step_of
+from helpers.mapped import SIZE, Halves, groups_of, loader, maps, step_of
 from torch import Tensor
 
 from mviz_lightning import ConfigurationError, explain
-from mviz_lightning.explainers import DIME, CrossModalInteraction, ErrorAnalysis, PositionEffects, UnimodalImportance
+from mviz_lightning.explainers import DIME, CrossModalInteraction, PositionEffects, UnimodalImportance
 from mviz_lightning.session.explain import ShareReport
 
 GIVEN = {"modalities": {"optical": "optical", "radar": "radar"}, "num_examples": 32, "group_size": 8}
@@ -82,16 +82,11 @@ def test_a_region_that_is_none_is_refused_with_what_is_allowed(region):
         report(DIME(), region=region)
 
 
-def test_methods_of_one_prediction_an_example_are_refused_in_one_line():
-    with pytest.raises(ConfigurationError, match="errors: it needs one prediction an example"):
-        report(ErrorAnalysis())
-
-
 def test_maps_of_effects_are_those_of_a_slow_loop_and_show_which_half_needs_which_sensor():
     batch, model = maps(32), Halves(mixed=0.3)
     found = report(PositionEffects(num_examples=2), model=model, batch=batch)
     result = found.results["position_effects"]
-    groups = found_groups(batch)
+    groups = groups_of(batch, step_of(), Halves(), GIVEN["modalities"], num_examples=32, group_size=8)
     for one in result.effects:
         group = next(group for group in groups if one.position in group)
         assert torch.allclose(one.effects, slow_effects(batch, model, one.position, group), atol=1e-6)
@@ -101,22 +96,6 @@ def test_maps_of_effects_are_those_of_a_slow_loop_and_show_which_half_needs_whic
         optical, radar = one.effects
         assert float(optical[:, : SIZE // 2].abs().max()) == 0 == float(radar[:, SIZE // 2 :].abs().max())
     assert pure.values["largest/radar"] == pytest.approx(0.5)
-
-
-def found_groups(batch: dict[str, Tensor]) -> list[list[int]]:
-    """Return the groups in which the examples are recombined."""
-    from mviz_lightning.batch.modality import parse_modalities
-    from mviz_lightning.session.config import SessionConfig
-    from mviz_lightning.session.session import Session
-
-    names = GIVEN["modalities"]
-    session = Session(SessionConfig(parse_modalities(names), num_examples=32, group_size=8))
-    model = Halves()
-    for part in loader(batch):
-        session.collect(part, lambda count: range(count))
-        session.dry_run(model, step=step_of())
-    session.complete()
-    return [[session.positions[example] for example in group] for group in session.probe.groups.tolist()]
 
 
 def slow_effects(batch: dict[str, Tensor], model: Halves, example: int, group: list[int]) -> Tensor:

@@ -1,14 +1,16 @@
 """Tags of tokens: texts of different lengths, padding and -100, and an image that decides half of the tags."""
 
+import numpy as np
 import pytest
 import torch
-from helpers.mapped import loader
+from helpers.mapped import groups_of
+from reference.slow import main_effects
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from mviz_lightning import Modality, explain
-from mviz_lightning.explainers import DIME, PositionEffects
+from mviz_lightning.explainers import DIME, ExampleRanking, PositionEffects
 
 LONGEST, WORDS = 9, 12
 
@@ -36,13 +38,19 @@ class Tagger(nn.Module):
         return torch.stack([-own, own], -1) * self.scale
 
 
-def tagged(batch: dict[str, Tensor], loss, *explainers, **given):
+MODALITIES = {"image": "image", "text": Modality("ids", mask="mask")}
+
+
+def step_of(loss):
     def step(module: nn.Module, part: dict[str, Tensor]) -> Tensor:
         return loss(module(part["ids"], part["image"]), part["tags"], part["mask"].bool())
 
-    modalities = {"image": "image", "text": Modality("ids", mask="mask")}
+    return step
+
+
+def tagged(batch: dict[str, Tensor], loss, *explainers, **given):
     return explain(
-        Tagger(), loader(batch), modalities=modalities, step=step, explainers=explainers, num_examples=48,
+        Tagger(), [batch], modalities=MODALITIES, step=step_of(loss), explainers=explainers, num_examples=48,
         group_size=12, **given,
     )  # fmt: skip
 
@@ -101,3 +109,22 @@ def test_dime_explains_a_token_and_names_it():
     value = float(logits[first.outputs[0].output] - logits.mean())
     assert first.outputs[0].value == pytest.approx(value, abs=1e-5)
     assert all("position 1:" in picture.caption for picture in found.pictures() if "dime/example" in picture.key)
+
+
+def test_the_ranking_reads_other_texts_at_the_same_relative_place():
+    batch = texts()
+    ranking = tagged(batch, flattened, ExampleRanking(), region=(1,)).results["ranking"]
+    ranked = {one.position: one for one in ranking.ranked}
+    lengths, outputs = batch["mask"].sum(1), Tagger()
+    for group in groups_of(batch, step_of(flattened), outputs, MODALITIES, num_examples=48, group_size=12):
+        for place, example in enumerate(group):
+            one, size = ranked[example], len(group)
+            grid = np.zeros((size, size))  # image of one, text of another
+            for k, text in enumerate(group):
+                at = int(1.5 / float(lengths[example]) * float(lengths[text]))
+                logits = outputs(batch["ids"][[text]].repeat(size, 1), batch["image"][group])[:, at].detach().double()
+                grid[:, k] = logits[:, one.output] - logits.mean(1)
+            assert one.value == pytest.approx(grid[place, place], abs=1e-5)
+            rows, columns = main_effects(grid, ~np.eye(size, dtype=bool))[:, place]
+            assert (one.effects["image"], one.effects["text"]) == pytest.approx((rows, columns), abs=1e-5)
+    assert {one.driver for one in ranked.values()} > {"text only"}
