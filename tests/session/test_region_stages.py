@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.mapped import SIZE, groups_of, maps, step_of
+from helpers.mapped import SIZE, NotingRanking, drawn, maps, step_of
 from reference.errors import sorted_out
 from reference.slow import main_effects, unimodal_contribution
 from torch import nn
@@ -15,11 +15,9 @@ from mviz_lightning import explain
 from mviz_lightning.explainers import (
     DIME,
     ErrorAnalysis,
-    ExampleRanking,
     MultimodalPrediction,
     MultimodalRepresentation,
 )
-from mviz_lightning.sinks.records import Picture, Table
 
 NAMES = ["road", "field", "water"]
 LEFT = (torch.arange(SIZE) < SIZE // 2).expand(SIZE, SIZE)
@@ -56,7 +54,7 @@ GROUPS = {"num_examples": 32, "group_size": 8}
 
 METHODS = [
     ErrorAnalysis(num_examples=32),
-    ExampleRanking(),
+    NotingRanking(),
     MultimodalRepresentation(features_shown=1, examples_shown=1),
     MultimodalPrediction(num_examples=1),
     DIME(num_examples=1, donors=2, masks=8),
@@ -79,13 +77,13 @@ def mixed():
 
 
 @pytest.fixture(scope="module")
-def loops():
+def loops(mixed):
     """Return every example with the outputs of its group's pairs in its own region, its place there and its label."""
-    return list(each(Fused(2.0)))
+    return list(each(Fused(2.0), METHODS[1].groups))
 
 
-def each(model):
-    for group in groups_of(BATCH, step_of(), model, SENSORS, **GROUPS):
+def each(model, groups):
+    for group in groups:
         maps_of_pairs = pairs(model, group)
         for place, example in enumerate(group):
             labels = BATCH["mask"][example]
@@ -172,28 +170,24 @@ def test_the_sparse_model_gets_means_of_features_over_the_regions(mixed):
     assert set(result.activating) <= {0, 3}  # the head ignores the others
 
 
-def drawn(report, *methods):
-    """Return captions of pictures by key, and for each table by key the set of regions in it."""
-    results = dict(report.results)
-    results["errors"] = replace(results["errors"], worst=results["errors"].worst[:1], rescued=())
-    records = [one for method in methods for one in method.draw(results[method.name], report._drawing, "")]
-    tables = [one for one in records if isinstance(one, Table) and "example" in one.columns]
-    regions = {one.key: {row[one.columns.index("region")] for row in one.rows} for one in tables}
-    return {one.key: one.caption for one in records if isinstance(one, Picture)}, regions
+def few(report):
+    """Return a report with one case of the error analysis, which is drawn faster."""
+    errors = report.results["errors"]
+    return replace(report, results={**report.results, "errors": replace(errors, worst=errors.worst[:1], rescued=())})
 
 
 def test_pictures_and_lists_of_decisions_name_the_regions(mixed):
-    captions, regions = drawn(mixed, METHODS[0], METHODS[1])
+    captions, regions = drawn(few(mixed), METHODS[0], METHODS[1])
     assert " of 32 regions are wrong" in captions["errors/classes"]
-    assert regions == dict.fromkeys(("errors/examples", "ranking/examples"), {"a mask of 18 positions"})
+    assert regions == {key: {"a mask of 18 positions"} for key in ("errors/examples", "ranking/examples")}
 
 
 @pytest.mark.slow
 def test_pictures_and_lists_of_all_stages_name_the_regions(mixed):
-    captions, regions = drawn(mixed, *METHODS)
+    captions, regions = drawn(few(mixed), *METHODS)
     for name in ("dime", "prediction"):
         (caption,) = (words for key, words in captions.items() if key.startswith(f"{name}/example"))
         assert ", a mask of 18 positions: predicted" in caption
     assert captions["representation/overview"].endswith("in the regions of the examples")
     listing = ("dime/examples", "errors/examples", "ranking/examples", "prediction/examples")
-    assert regions == dict.fromkeys(listing, {"a mask of 18 positions"})
+    assert regions == {key: {"a mask of 18 positions"} for key in listing}

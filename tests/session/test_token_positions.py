@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers.mapped import groups_of
+from helpers.mapped import NotingRanking
 from reference.slow import main_effects
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from mviz_lightning import Modality, explain
-from mviz_lightning.explainers import DIME, ExampleRanking, PositionEffects
+from mviz_lightning.explainers import DIME, PositionEffects
 
 LONGEST, WORDS = 9, 12
 
@@ -38,19 +38,13 @@ class Tagger(nn.Module):
         return torch.stack([-own, own], -1) * self.scale
 
 
-MODALITIES = {"image": "image", "text": Modality("ids", mask="mask")}
-
-
-def step_of(loss):
+def tagged(batch: dict[str, Tensor], loss, *explainers, **given):
     def step(module: nn.Module, part: dict[str, Tensor]) -> Tensor:
         return loss(module(part["ids"], part["image"]), part["tags"], part["mask"].bool())
 
-    return step
-
-
-def tagged(batch: dict[str, Tensor], loss, *explainers, **given):
+    modalities = {"image": "image", "text": Modality("ids", mask="mask")}
     return explain(
-        Tagger(), [batch], modalities=MODALITIES, step=step_of(loss), explainers=explainers, num_examples=48,
+        Tagger(), [batch], modalities=modalities, step=step, explainers=explainers, num_examples=48,
         group_size=12, **given,
     )  # fmt: skip
 
@@ -112,11 +106,11 @@ def test_dime_explains_a_token_and_names_it():
 
 
 def test_the_ranking_reads_other_texts_at_the_same_relative_place():
-    batch = texts()
-    ranking = tagged(batch, flattened, ExampleRanking(), region=(1,)).results["ranking"]
-    ranked = {one.position: one for one in ranking.ranked}
+    batch, noting = texts(), NotingRanking()
+    found = tagged(batch, flattened, noting, region=(1,)).results["ranking"]
+    ranked = {one.position: one for one in found.ranked}
     lengths, outputs = batch["mask"].sum(1), Tagger()
-    for group in groups_of(batch, step_of(flattened), outputs, MODALITIES, num_examples=48, group_size=12):
+    for group in noting.groups:
         for place, example in enumerate(group):
             one, size = ranked[example], len(group)
             grid = np.zeros((size, size))  # image of one, text of another
