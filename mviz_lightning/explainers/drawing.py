@@ -71,7 +71,7 @@ class DrawingContext:
             self.outline(panel, example)
 
     def draw_slice(self, panel: Any, name: str, example: int) -> None:
-        """Draw an example's input; of a volume that has the shape of the outputs, the slice through the region."""
+        """Draw an example's input; of a volume, where outputs are volumes too, the slice through the region."""
         modality_type = self.modality_types[name]
         frame = self._frame(modality_type, example)
         if isinstance(modality_type, Video) and frame is not None:
@@ -80,11 +80,11 @@ class DrawingContext:
             modality_type.draw(panel, example)
 
     def _frame(self, modality_type: ModalityType, example: int) -> int | None:
-        """Return the frame of a volume that holds the slice of the region; None where it has another shape."""
+        """Return the frame of a volume that holds the slice of the region; None where there is no such slice."""
         at = () if self.regions is None else self.regions.slice_of(example)
         if self.regions is None or len(at) != 1 or not isinstance(modality_type, Video):
             return None
-        return at[0] if modality_type.frames == self.regions.labels.wide[0] else None
+        return at[0] * modality_type.frames // self.regions.labels.wide[0]
 
     def slice_words(self, example: int) -> list[str]:
         """Return which slice of a volume is drawn, in words; nothing of other outputs."""

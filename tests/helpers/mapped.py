@@ -68,9 +68,9 @@ class NotingRanking(ExampleRanking):
 
 
 def drawn(report: ShareReport, *methods: Explainer) -> tuple[dict[str, str], dict[str, set[Any]]]:
-    """Return the captions of pictures by key, and for each table of examples by key the regions that it names."""
+    """Return the captions of pictures by key, and for each table with a column of regions its regions."""
     records = [one for method in methods for one in method.draw(report.results[method.name], report._drawing, "")]
-    tables = [one for one in records if isinstance(one, Table) and "example" in one.columns]
+    tables = [one for one in records if isinstance(one, Table) and "region" in one.columns]
     regions = {one.key: {row[list(one.columns).index("region")] for row in one.rows} for one in tables}
     return {one.key: one.caption for one in records if isinstance(one, Picture)}, regions
 
