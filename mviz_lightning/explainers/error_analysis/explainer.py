@@ -65,7 +65,8 @@ class ErrorAnalysis(Explainer):
     UC is estimated from the recombinations of the example's group, so close decisions of UC are uncertain. The scalars
     are corrected for that as ``emap_gap`` is: twice the share, less the share where UC comes from half of the donors or
     draws. Pictures and tables count the decisions as they were estimated, and show the error of single ones. Costs the
-    forwards that contribution shares cost; needs labels.
+    forwards that contribution shares cost; needs labels. Of outputs with positions, the mean over a region of each
+    example is a decision, and its label is that of the region.
 
     Args:
         num_examples: Number of mistakes (largest loss first) and number of rescued decisions (largest certain gain

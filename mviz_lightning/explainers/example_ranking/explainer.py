@@ -32,7 +32,8 @@ class ExampleRanking(Explainer):
     the distance from another driver in standard errors (delete-one-donor jackknife), the surest first.
 
     The effects are relative to the mean over recombined examples: a modality that says what is usual has none. The
-    ranking takes as many rows as the contribution shares.
+    ranking takes as many rows as the contribution shares. Of outputs with positions, the mean over a region of each
+    example is split.
 
     Args:
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.

@@ -34,9 +34,10 @@ STRONG = 0.1
 class MultimodalRepresentation(Explainer):
     """What the fused features respond to: one modality, several, or nothing.
 
-    The features are the input of the model's last linear layer. Each feature has contribution shares of its own, from
-    the same recombinations as the shares of the outputs. A feature follows a modality if that modality alone explains
-    at least 0.8 of its variance; otherwise it is multimodal.
+    The features are the input of the model's last linear layer; of outputs with positions, their means over a region of
+    each example, before the last linear layer or convolution that returns a vector for each position. Each feature has
+    contribution shares of its own, from the same recombinations as the shares of the outputs. A feature follows a
+    modality if that modality alone explains at least 0.8 of its variance; otherwise it is multimodal.
 
     Pictures show, for some features, the examples that activate them most, what these have in common, and which
     segments drive the feature in the strongest example (occlusion). In common are words, classes and values of other
