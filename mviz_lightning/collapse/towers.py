@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.verdict import Spells, Verdict, drop_of, learned_skill
+from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.sinks.records import RunRecord, State
 
 RETRIEVAL = "retrieval"
@@ -125,15 +126,16 @@ def tower_headline(verdict: Verdict) -> str:
 def tower_evidence(row: RunRecord, name: str, rest: Sequence[str]) -> list[str]:
     """Return what a run shows of a tower, one line each; nothing where its embeddings were not measured."""
     told = {
-        "uniformity": "uniformity of its embeddings {own:.3f} (0 is one point); that of {other} {others:.3f}",
-        "effective_rank": "effective rank of its embeddings {own:.1f} (1 is one line); that of {other} {others:.1f}",
+        "uniformity": ("uniformity of its embeddings {own} (0 is one point); that of {other} {others}", 3),
+        "effective_rank": ("effective rank of its embeddings {own} (1 is one line); that of {other} {others}", 1),
     }
-    values, other = {key: round(value, 3) + 0.0 for key, value in row.values.items()}, next(iter(rest), "")  # no -0.000
-    return [
-        line.format(own=values[f"{key}/{name}"], other=other, others=values.get(f"{key}/{other}", math.nan))
-        for key, line in told.items()
-        if f"{key}/{name}" in values
-    ]
+    values, other = row.values, next(iter(rest), "")
+    lines = []
+    for key, (line, decimals) in told.items():
+        if f"{key}/{name}" in values:
+            own, others = (fixed(values.get(f"{key}/{side}", math.nan), decimals) for side in (name, other))
+            lines.append(line.format(own=own, other=other, others=others))
+    return lines
 
 
 def tower_remedies(name: str, rest: Sequence[str]) -> list[str]:

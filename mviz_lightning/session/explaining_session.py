@@ -43,7 +43,8 @@ class ExplainingSession(HeadedSession):
             show_inputs: Whether inputs may be shown.
         """
         regions = None if self.maps is None else self.maps.regions
-        labels = Labels(self.task, self.class_names, self.called, None if regions is None else regions.words)
+        single, region = self._ready_model().outputs == 1, None if regions is None else regions.words
+        labels = Labels(self.task, self.class_names, self.called, single, region)
         return DrawingContext(self.modality_types, labels, show_inputs, self.unmasked, regions)
 
     @property

@@ -14,7 +14,7 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
 )
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -228,6 +228,6 @@ def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, cou
         drawing.modality_types[name].names(example, inputs=drawing.show_inputs) for name in (pair.first, pair.second)
     ]
     flat = pair.weights.flatten()
-    for place in flat.abs().argsort(descending=True, stable=True)[:count].tolist():
+    for place in strongest_places(flat, count):
         u, v = divmod(place, pair.weights.shape[1])
         yield f"{names[0][u]} x {names[1][v]} {format_weight(float(flat[place]))}"

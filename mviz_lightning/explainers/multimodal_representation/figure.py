@@ -13,7 +13,7 @@ from mviz_lightning.explainers.multimodal_representation.overview import (
     share_names_of,
 )
 from mviz_lightning.explainers.multimodal_representation.result import Feature, Representation
-from mviz_lightning.functional.surrogate import ROUNDING
+from mviz_lightning.functional.numerals import fixed, is_rounding
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
@@ -130,9 +130,9 @@ def _draw_legend(canvas: Canvas, top: float, result: Representation, feature: Fe
     width = ROOM / LEGEND_ACROSS
     for k, (name, colour) in enumerate(zip(share_names_of(result), colours_of(result), strict=True)):
         left, place = MARGIN + k % LEGEND_ACROSS * width, top + k // LEGEND_ACROSS * LINE
-        interval = f"{feature.shares[k]:.2f} [{feature.low[k]:.2f}, {feature.high[k]:.2f}]".replace("-0.00", "0.00")
+        share, low, high = (fixed(number, 2) for number in (feature.shares[k], feature.low[k], feature.high[k]))
         canvas.text(left, place, "■", color=colour, fontsize=10)
-        canvas.text(left + 0.15, place, f"{shortened(name, 16)} {interval}", fontsize=8)
+        canvas.text(left + 0.15, place, f"{shortened(name, 16)} {share} [{low}, {high}]", fontsize=8)
 
 
 # -- Its strongest examples ------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingCo
         return
     strong, height = feature.examples[0], _map_height(feature, drawing)
     largest = max((float(part.abs().max()) for part in feature.parts.values() if len(part)), default=0.0)
-    colours = diverging(largest if largest > ROUNDING * abs(strong.activation) else 0.0)
+    colours = diverging(0.0 if is_rounding(largest, strong.activation) else largest)
     canvas.text(MARGIN, top + 0.06, f"What each part adds to it in #{strong.position} (occlusion):", fontsize=8.5)
     for k, (name, part) in enumerate(feature.parts.items()):
         left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)

@@ -16,7 +16,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
 )
 from mviz_lightning.plotting import trust
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -182,9 +182,7 @@ def sum_verdict(part: SegmentAttribution) -> tuple[str, str]:
 
 def strongest(part: SegmentAttribution, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:
     """Yield names and weights of the strongest segments, the strongest first; nothing if nothing has an effect."""
-    if not part.has_effect:
-        return
-    for segment in part.weights.abs().argsort(descending=True, stable=True)[:count].tolist():
+    for segment in strongest_places(part.weights, count) if part.has_effect else []:
         yield names[segment], float(part.weights[segment])
 
 
