@@ -18,6 +18,9 @@ from mviz_lightning.sinks.records import RunRecord, State
 RETRIEVAL = "retrieval"
 """Name of the evidence that the score of a run is retrieval within groups."""
 
+CHANCE = "chance"
+"""Name of the evidence that tells the retrieval of random answers."""
+
 ONE_POINT = -0.001
 """Uniformity above which embeddings count as one point; networks of random weights are below -0.005."""
 

@@ -71,7 +71,7 @@ class SharedRows:
         return Fallback(reason, [found[place, -self.outputs :] for place in places])
 
     def _independence(self, derivative: Derivative) -> str:
-        """Return that the outputs do not depend on what they are derived by; ``""`` if they may, or nothing shows it."""
+        """Return that outputs do not depend on what they are derived by; ``""`` if they may, or nothing shows it."""
         unread = cut_off_modalities(self.evaluator, self.probe_context.probe)
         names = [name for name in (derivative.modality, derivative.against) if name in unread]
         return f"{self.probe_context.called} does not depend on {enumerated(names)}" if names else ""

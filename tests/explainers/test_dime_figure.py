@@ -1,7 +1,6 @@
 """What pictures (of one run and over the epochs) and tables of explanations show, down to the pixel."""
 
 import math
-import re
 from dataclasses import replace
 
 import numpy as np
