@@ -17,6 +17,6 @@ def align(table: Cells) -> str:
     return "\n".join("   ".join(line).rstrip() for line in lines)
 
 
-def format_number(value: float | None) -> str:
+def format_number(value: float | None, decimals: int = 3) -> str:
     """Return a share or score with three decimals; nothing where there is none."""
-    return "" if value is None else fixed(value, 3)
+    return "" if value is None else fixed(value, decimals)
