@@ -11,6 +11,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.decomposed_calls import without_logits
 from mviz_lightning.errors import describe_error
+from mviz_lightning.explainers.contribution_shares.pair_shares import PairShares
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.explainers.contribution_shares.position_shares import (
     PositionShares,
@@ -151,7 +152,7 @@ class Session(ExplainingSession):
             spent: Rows of the budget that were evaluated already.
         """
         (probe, shares, tried), pool = self._read(), self._ready()[0].pool
-        facts = shares.facts(probe)
+        facts = shares.facts(probe) if isinstance(shares, PairShares) else {}
         if not self.judged:
             return facts, 0
         try:

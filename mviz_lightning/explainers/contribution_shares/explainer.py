@@ -189,10 +189,6 @@ class Shares:
         choices = decisions(comparable(outputs, self.task), self.task)
         return told | {"decides": float((choices != choices[:1]).any())}
 
-    def facts(self, probe: Probe) -> dict[str, float]:
-        """Return what tables and pictures read beside the values, with and without an alarm; see :meth:`evidence`."""
-        return {}
-
     def output_components(self, probe: Probe, outputs: Tensor, groups: int, left_out: Tensor | None) -> Tensor:
         """Return ``(C, 1 + M)``: variance and total effects of every output, 0 of those that some row masks.
 
