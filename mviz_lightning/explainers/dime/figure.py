@@ -100,7 +100,8 @@ class ExplanationFigure:
             modality_type.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
             words, colour = verdict(r2)
             canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
-        canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
+        if largest(part):  # else there is no colour to explain
+            canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
 
     def table(self, drawn: Sequence[tuple[Explanation, Picture]]) -> Table:
         """List explanations with their pictures."""

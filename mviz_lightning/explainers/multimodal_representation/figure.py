@@ -1,7 +1,7 @@
 """What fused features respond to, as pictures: all of them at once, and some with their strongest examples."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept
@@ -97,7 +97,8 @@ def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
     seen = [found for found in concepts if drawing.show_inputs or found.trait.kind == "class"]
     hidden = len(concepts) - len(seen)
     words = [
-        f"{_trait(found, drawing)} {found.hits} of {found.drawn}, {found.having} of all {found.total}" for found in seen
+        f"{_trait(found, drawing)} in {found.hits} of {found.drawn} (of all: {found.having} of {found.total})"
+        for found in seen
     ]
     return "; ".join([*words, *([f"{hidden} not shown"] if hidden else [])]) or "none stands out"
 
@@ -180,9 +181,14 @@ def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawin
         left = MARGIN + (k % across) * (width + GAP)
         place = top + k // across * (height + 2 * LINE - 0.02)
         modality_type.draw(canvas.panel(left, place, width, height, f"{name} input"), strong.example)
-        label = "" if strong.target is None else f"\n{shortened(drawing.labels.outcome(strong.target), 15)}"
+        label = "" if strong.target is None else f"\n{shortened(_target(strong.target, drawing), 15)}"
         words = f"#{strong.position}: {strong.activation:.3g}{label}"
         canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=7.5, linespacing=1.1)
+
+
+def _target(target: Any, drawing: DrawingContext) -> str:
+    """Name a target; a bare number would be taken for one of the activations."""
+    return f"{'target ' if drawing.labels.task == 'regression' else ''}{drawing.labels.outcome(target)}"
 
 
 # -- What drives it in the strongest one -----------------------------------------------------------------------------

@@ -111,7 +111,9 @@ class _Picture:
         instead = [
             f"{name} by {METHODS[part.method]}: {part.reason}." for name, part in self._parts.items() if part.reason
         ]
-        return [short for line in (text, *instead) for short in wrapped(line, 112)]
+        apart = any(part.r2 is None and part.gap > NOTABLE for one in self.found.outputs for part in one.parts.values())
+        notes = ["Adds up to a, not b: b is what the parts add if they are masked all at once."] if apart else []
+        return [short for line in (text, *instead, *notes) for short in wrapped(line, 112)]
 
     def _draw_output(self, top: float, output: OutputImportance) -> None:
         canvas = self.canvas
