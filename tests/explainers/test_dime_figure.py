@@ -335,6 +335,10 @@ def test_long_names_of_outputs_give_way_to_numbers_and_small_values_have_digits(
     assert len(said) == len(long.valued(0, "true", 1.0)) == 84
     small = replace(output(0, "output"), value=2e-5, unimodal=-1.5e-5, interaction=3.5e-5)
     assert decomposition(Labels("regression"), small) == "output 0: 2e-05 = UC -1.5e-05 + MI 3.5e-05"
+    silent = replace(output(0, "output"), value=1.31, unimodal=1.31, interaction=-2.2e-16, error=4e-16)
+    assert decomposition(Labels("regression", head="size", single=True), silent) == "size: 1.31 = UC 1.31 + MI 0"
+    assert decomposition(Labels("regression", single=True), silent) == "output: 1.31 = UC 1.31 + MI 0"
+    assert decomposition(Labels("multiclass"), silent) == "class 0: centred logit 1.31 = UC 1.31 + MI 0"
     found = drawing(patches())
     small = output(image=part([3e-5, 0, 0, 0]))
     table = table_of(found, [(explained(small), picture(found, explained(small)))])

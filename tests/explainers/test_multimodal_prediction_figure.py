@@ -219,7 +219,7 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     )
     assert "chosen on 16 held-out examples" in text
     assert ("R² 0.876 (a constant: 0.250)" if task == "regression" else "88 % of the model's held-out") in text
-    assert ("R2 0.600" if task == "regression" else "accuracy 0.600") in text
+    assert ("R² 0.600" if task == "regression" else "accuracy 0.600") in text
     del values["accuracy"]
     assert (
         "labels"
