@@ -21,7 +21,16 @@ FOLDER = Path(mviz_lightning.__file__).parent
 KNOWS = re.compile(r"Knows: (.+)\.$")
 """How the first line of a room ends: the rooms that it may import, and with them the rooms that those may import."""
 
-FIGURES = ("figure.py", "subset_figure.py", "over_epochs.py", "overview.py", "cases.py", "thumbnails.py", "tables.py")
+FIGURES = (
+    "figure.py",
+    "pair_figure.py",
+    "subset_figure.py",
+    "over_epochs.py",
+    "overview.py",
+    "cases.py",
+    "thumbnails.py",
+    "tables.py",
+)
 """Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
 
 LIBRARIES = {

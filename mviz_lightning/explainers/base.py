@@ -50,6 +50,7 @@ class ProbeContext:
         left_out: ``(C,)`` bool: the classes that some row masks; None if no row masks any.
         maps: What outputs with positions have beside: the region of each example, whose mean output is explained; None
             where an example has one row of outputs.
+        called: What reasons call that which gives the outputs: the model, or the head of one with several.
     """
 
     probe: Probe
@@ -60,6 +61,7 @@ class ProbeContext:
     seed: int = 0
     left_out: Tensor | None = None
     maps: ExplainedMaps | None = None
+    called: str = "the model"
 
     @property
     def regions_read(self) -> int:

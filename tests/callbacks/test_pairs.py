@@ -11,6 +11,7 @@ from lightning.pytorch import seed_everything
 
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.batch import parse_modalities
+from mviz_lightning.collapse.towers import CHANCE, RETRIEVAL
 from mviz_lightning.functional import alignment, embedding_rank, modality_gap, uniformity
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
@@ -55,6 +56,8 @@ def test_a_model_that_finds_all_pairs(healthy):
     assert {name: verdict.state for name, verdict in alarm.verdicts.items()} == dict.fromkeys(PAIR, State.USED)
     assert monitor.history.score_reference.chance == pytest.approx(chance)
     assert monitor.history.score_reference.perfect == 1
+    assert {row.evidence[CHANCE] for row in monitor.history} == {chance}
+    assert str(monitor.history).startswith("epoch   step   retrieval (chance 0.06)     gap   alignment")
 
 
 def test_the_embeddings_are_those_of_the_towers(healthy):
@@ -84,6 +87,7 @@ def test_every_example_is_encoded_twice_and_not_once_for_each_pair():
     checked = 16  # rows that are recomputed plainly
     assert sum(ENCODED) == len(PAIR) * (64 + 64 + checked)
     assert found.rows == 64 * GROUP + 64
+    assert found.evidence == {RETRIEVAL: 1, CHANCE: 1 / GROUP}  # also without an alarm, for the picture
 
 
 @pytest.mark.filterwarnings("ignore:swapping 'text'")

@@ -218,8 +218,8 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
         f"**{WHEN}**: 2 to 5 of 3 features have a weight for an output (1 are constant); penalty 0.0123"
     )
     assert "chosen on 16 held-out examples" in text
-    assert ("R2 0.876 (their mean: 0.250)" if task == "regression" else "88 % of the model's held-out") in text
-    assert ("R2 0.600" if task == "regression" else "accuracy 0.600") in text
+    assert ("R² 0.876 (a constant: 0.250)" if task == "regression" else "88 % of the model's held-out") in text
+    assert ("R² 0.600" if task == "regression" else "accuracy 0.600") in text
     del values["accuracy"]
     assert (
         "labels"

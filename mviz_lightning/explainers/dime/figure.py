@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
 from mviz_lightning.plotting.trust import TRUSTED, shown, verdict
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -100,7 +100,8 @@ class ExplanationFigure:
             modality_type.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
             words, colour = verdict(r2)
             canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
-        canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
+        if largest(part):  # else there is no colour to explain
+            canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
 
     def table(self, drawn: Sequence[tuple[Explanation, Picture]]) -> Table:
         """List explanations with their pictures."""
@@ -133,9 +134,10 @@ class ExplanationFigure:
         for name, part in output.parts.items():
             weights = getattr(part, side)
             names = self.drawing.modality_types[name].names(example, inputs=self.drawing.show_inputs)
-            top = weights.abs().argsort(descending=True)[:2].tolist()
             r2 = getattr(part, f"{side}_r2")
-            listed = ", ".join(f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in top)
+            listed = ", ".join(
+                f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in strongest_places(weights, 2)
+            )
             found.append(
                 f"{self.drawing.called(name)}: "
                 + (verdict(r2)[0] if math.isnan(r2) else listed + " (?)" * (r2 < TRUSTED))

@@ -7,7 +7,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
 from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
-from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.labels import Labels, named
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Table
@@ -26,6 +26,9 @@ TITLE = 0.35
 
 ROW = TALLEST + 0.12
 """Inches: height of a case."""
+
+DIGITS = 3
+"""Digits of values beside the inputs, where there is less room than across a picture."""
 
 LETTER = 0.076
 """Inches: the mean width of a letter of the words beside the inputs."""
@@ -75,21 +78,15 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
 
 def _split(case: Case, labels: Labels, letters: int) -> str:
     """Say what UC and MI are; "its logit" is left out where there is no room, other names are shortened."""
-    sign = "+" if case.interaction >= 0 else "-"
-    shown = (case.value, case.unimodal, abs(case.interaction), INTERVAL * case.error)
-    numbers = "{} = UC {} {sign} MI {} (±{})".format(*(_number(value, labels) for value in shown), sign=sign)
+    numbers = labels.split(case.unimodal, case.interaction, case.value, case.error, DIGITS)
     name = its_output(case, labels)
-    named = labels.task != "multiclass" or len(f"{name}: {numbers}") <= letters
-    return _line("", name, f": {numbers}", letters) if named else numbers
+    whole = labels.task == "multiclass" and len(f"{name}: {numbers}") > letters
+    return numbers if whole else named(name, f": {numbers}", letters)
 
 
 def its_output(case: Case, labels: Labels) -> str:
     """Name the output that is split; of classes, it is that of the target."""
     return "its logit" if labels.task == "multiclass" else labels.output(case.output)
-
-
-def _number(value: float, labels: Labels) -> str:
-    return f"{value:.3g}" if labels.task == "regression" else f"{value:.2f}"
 
 
 def _line(before: str, name: str, after: str, letters: int) -> str:

@@ -35,7 +35,7 @@ MEANING = {
     "unrepaired": "both are wrong, and MI helps too little or not",
     "misled": "both are wrong, and MI brings the truth further away",
     "lowered": "MI lowers the absolute error of UC by a tenth or more",
-    "raised": "it raises it so",
+    "raised": "MI raises it by a tenth or more",
 }
 
 SHOWN, LISTED = 20, 200
@@ -109,10 +109,9 @@ def error_headline(counts: Counts, labels: Labels) -> str:
     total, noun = sum(counts.values()), noun_of(labels)
     if labels.task == "regression":
         return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
-    return (
-        f"{errors(counts)} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI; "
-        f"MI rescued {counts['rescued']}."
-    )
+    wrong = errors(counts)
+    said = f"{wrong} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI"
+    return f"{said if wrong else f'None of {total} {noun} is wrong'}; MI rescued {counts['rescued']}."
 
 
 def class_rows(result: ErrorResult, labels: Labels) -> list[tuple[str, Counts]]:
@@ -132,9 +131,9 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
     names, rows = drawn(result.counts), class_rows(result, labels)
     said = error_headline(result.counts, labels)
     meanings = ". ".join(f"{name}: {MEANING[name]}" for name in names)
-    footer = wrapped(
-        f"{meanings}. UC: unimodal contributions. MI: multimodal interaction.{labels.averaged('Outputs')}", 112
-    )
+    rows_are = "Each row is a quarter of the values, by their targets. " if result.classes[0].between else ""
+    averaged = labels.averaged("Outputs")
+    footer = wrapped(f"{rows_are}{meanings}. UC: unimodal contributions. MI: multimodal interaction.{averaged}", 112)
     top = 0.2 + 2 * LINE
     canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5 + 0.15 * len(footer) + 0.1)
     canvas.text(MARGIN, 0.08, _title("What failed", when), fontsize=10, weight="bold")
@@ -188,7 +187,9 @@ def _draw_bars(axes: "Axes", rows: Sequence[tuple[str, Counts]], names: Sequence
             floor = [below + width for below, width in zip(floor, widths, strict=True)]
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if not any(any(counts[name] for name in names) for _, counts in rows):
+        axes.set_xlim(0, 1)  # without bars, or the axis would have fractions of an example
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(_unsigned))
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(noun, fontsize=8, labelpad=1)
@@ -214,7 +215,7 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
         if name in GAINS:
             axes.plot(places, shares[name], color="white", linewidth=4)  # or it is lost on the areas
             axes.plot(places, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
-    axes.set(xlim=(places[0], places[-1]), ylim=(0, None))
+    axes.set(xlim=(places[0], places[-1]), ylim=(0, max(1.0, axes.get_ylim()[1])))  # of nothing, not of rounding
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_prediction.result import ACTIVATED, ExampleFeatures, PredictionResult
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import Stamps
+from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.canvas import Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import LINE, MARGIN
@@ -66,7 +67,7 @@ def summary(result: PredictionResult, labels: Labels, when: str) -> str:
     )
     lines = [sparse + labels.averaged(POOLED), f"- {_foretold(result, labels)}"]
     if "accuracy" in values:
-        measure = "R2" if labels.task == "regression" else "accuracy"
+        measure = "R²" if labels.task == "regression" else "accuracy"
         lines.append(f"- A sparse model of the same features fitted to the labels: {measure} {values['accuracy']:.3f}.")
     return "\n".join(lines)
 
@@ -74,10 +75,10 @@ def summary(result: PredictionResult, labels: Labels, when: str) -> str:
 def _foretold(result: PredictionResult, labels: Labels) -> str:
     fidelity, baseline = (result.values[name] for name in ("fidelity", "fidelity_baseline"))
     if labels.task == "regression":
-        mean = round(baseline, 3) + 0.0  # not -0.000
-        return f"It foretells the model's held-out values with R2 {fidelity:.3f} (their mean: {mean:.3f})."
+        constant = fixed(baseline, 3)
+        return f"It predicts the model's held-out values with R² {fixed(fidelity, 3)} (a constant: {constant})."
     return (
-        f"It foretells {100 * fidelity:.0f} % of the model's held-out predictions (the most frequent one: "
+        f"It predicts {100 * fidelity:.0f} % of the model's held-out predictions (the most frequent one: "
         f"{100 * baseline:.0f} %)."
     )
 

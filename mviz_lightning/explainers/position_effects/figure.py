@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
+from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
@@ -213,4 +214,4 @@ def _bar(canvas: Canvas, left: float, top: float, height: float, colours: "Scala
     panel = canvas.panel(left, top, 0.1, height, "bar")
     panel.imshow(colours.to_rgba(steps)[:, None], aspect="auto")
     for share, value in ((0.0, largest), (0.5, largest / 2), (1.0, 0.0)):
-        canvas.text(left + 0.13, top + share * height, f"{value:.0%}", va="center", fontsize=8)
+        canvas.text(left + 0.13, top + share * height, f"{fixed(100 * value, 0)} %", va="center", fontsize=8)
