@@ -21,7 +21,7 @@ from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
-from mviz_lightning.observation.pairs import are_towers, compared_embeddings, cosines, embeddings_given, product_of
+from mviz_lightning.observation.pairs import are_towers, compared_embeddings, cosines, embeddings_given, noted_product
 from mviz_lightning.observation.position_links import with_positions
 from mviz_lightning.observation.provenance import (
     BatchParts,
@@ -189,7 +189,7 @@ class StepRecorder(TorchFunctionMode):
 
     def _paired(self, node: Computed, tensor: Tensor, args: Any) -> None:
         """Record scores of all pairs, and the embeddings of which they are the product."""
-        product = product_of(node, self.record)
+        product = noted_product(node, self.record)
         for rows in embeddings_given(product, node, args, self._provenance):
             self._saw("tower", node.name, rows, None, "logits")
         if product is not None:

@@ -79,6 +79,11 @@ class OutputReading:
         if score:
             self.remarks.say(f"score: {score}, which your own step updates; score= sets another", noted=False)
 
+    def take_positions(self, task: Task | None, line: str) -> None:
+        """Take what the labels of positions told of outputs that nothing observed; ``line`` says it in the log."""
+        self.labels = replace(self.labels, given=self.labels.given or task)
+        self.remarks.say(line, noted=False)
+
     def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:
         """Check that the outputs of a few examples can be read.
 

@@ -26,14 +26,15 @@ def of_kind(tmp_path_factory):
 def measured(name, folder, **options):
     kind = BOTH[name]
     given = SMALL | dict(kind.options) | options
-    return watched(Model(kind, kind.net), loaders(cut=name in PADDED), kind.modalities, folder, **given)
+    return watched(Model(kind, kind.net), loaders(name in PADDED, kind.buckets), kind.modalities, folder, **given)
 
 
 def truth(name, found, maps=None):
-    kind, entries = BOTH[name], data()
+    kind, entries = BOTH[name], data(buckets=BOTH[name].buckets)
     first, second = (entries[one] for one in kind.inputs)
     lengths = entries["length"] if kind.inputs[0] == "words" else None
-    given = (first, second, entries[kind.labels], found.groups, kind.task, kind.score, lengths)
+    task = kind.task if maps is None else kind.further_task or kind.task
+    given = (first, second, entries[kind.labels], found.groups, task, kind.score, lengths)
     maps = Maps.of(lambda *inputs: (maps or kind.maps)(found.module.net, *inputs), *given)
     return maps.scaled() if kind.scaled else maps
 
@@ -58,7 +59,7 @@ def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
 @pytest.mark.parametrize("name", names(BOTH, FAST, lambda kind: kind.score))
 def test_the_score_is_that_of_all_labelled_positions(name, of_kind):
     found, kind = of_kind(name), BOTH[name]
-    entries = data()
+    entries = data(buckets=kind.buckets)
     first, second = (entries[one] for one in kind.inputs)
     given = (first, second, entries[kind.labels], found.groups, kind.task)
     maps = Maps.of(lambda *inputs: kind.maps(found.module.net, *inputs), *given)
@@ -83,7 +84,7 @@ def error_of_seed(name, seed, folder, **options):
     kind = BOTH[name]
     monitor = MultimodalMonitor(kind.modalities, seed=seed, **SMALL, **options)
     module = Model(kind, kind.net)
-    trainer(folder, monitor).validate(module, loaders(cut=name in PADDED)[1], verbose=False)
+    trainer(folder, monitor).validate(module, loaders(name in PADDED, kind.buckets)[1], verbose=False)
     session = monitor._run.session
     found = Watched(monitor, module, {}, [], same=True, steps=0, session=session)
     right = named(name, truth(name, found).shares(seed))
