@@ -174,7 +174,7 @@ def labelling(target: str | None, named: str | None, tried: TriedModel) -> Calla
         tried: The model, and what the user's own step told of this head.
     """
     observed, module = tried.observed, tried.evaluator.module
-    if tried.positions is not None and observed is None:
+    if tried.positions is not None:
         return partial(tried.positions.labelled, module=module)
     if target is not None and (observed is None or not observed.tells_labels(target)):
         return None if target == named else partial(at_path, path=target)

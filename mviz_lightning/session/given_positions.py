@@ -44,8 +44,12 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None) -> Positio
     labels = trial.leaves[path]
     label_axes = PositionAxes(axes.classes if labels.dim() == len(shape) else None)
     found = resolve_task(task, axes.outputs(shape), label_axes.whole(labels).flatten(0, 1))
-    target = ObservedTarget(partial(_leaf, schema=trial.schema, path=path), path, path)
-    return Positions(axes, shape, target, label_axes, found)
+    return Positions(axes, shape, leaf_target(trial.schema, path), label_axes, found)
+
+
+def leaf_target(schema: BatchSchema, path: str) -> ObservedTarget:
+    """Return labels that are a leaf of the batch as it is."""
+    return ObservedTarget(partial(_leaf, schema=schema, path=path), path, path)
 
 
 def _leaf(module: nn.Module, batch: Any, schema: BatchSchema, path: str) -> Tensor:

@@ -80,8 +80,8 @@ class OutputReading:
             self.remarks.say(f"score: {score}, which your own step updates; score= sets another", noted=False)
 
     def take_positions(self, task: Task | None, line: str) -> None:
-        """Take what the labels of positions told of outputs that nothing observed; ``line`` says it in the log."""
-        self.labels = replace(self.labels, given=self.labels.given or task)
+        """Take what the outputs of a position stand for; ``line`` says it in the log."""
+        self.labels = replace(self.labels, given=task)
         self.remarks.say(line, noted=False)
 
     def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:

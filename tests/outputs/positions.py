@@ -159,11 +159,13 @@ def data(seed: int = 0, number: int = NUMBER, *, buckets: bool = False) -> dict[
     holes = kind.clone()
     holes[integers(4, *kind.shape, seed=seed + 8) == 0] = -100
     tags = ((words + (table[:, :1] > 0)) % CLASSES).masked_fill(~kept, -100)
+    marked = ((words + (table[:, :1] > 0)) % 2).double()
     relevant = (series[..., 0] + table[:, :1] > 0).double()
     return {
         "radar": radar, "optical": optical, "table": table, "series": series, "words": words, "length": lengths,
-        "kind": kind, "holes": holes, "tags": tags, "full_tags": (words + (table[:, :1] > 0)) % CLASSES,
-        "marked": ((words + (table[:, :1] > 0)) % 2).double(), "mask": kept.long(), "mask_map": (radar[:, :1] + optical[:, :1] > 0).double(),
+        "kind": kind, "holes": holes, "void": holes.masked_fill(holes < 0, 255), "tags": tags, "full_tags": (words + (table[:, :1] > 0)) % CLASSES,
+        "marked": marked, "known_marks": marked.masked_fill(~kept, -100),
+        "mask": kept.long(), "mask_map": (radar[:, :1] + optical[:, :1] > 0).double(),
         "label_maps": (radar[:, [0, 0, 1]] + optical > 0).double(), "depth": radar[:, :1] + optical[:, 1:2],
         "relevant": relevant, "kept": relevant.masked_fill(~kept, -100), "next": series[..., 1] + table[:, 1:2],
         "first": floats(number, 1, 2, 2, 2, seed=seed + 9).double(),
@@ -323,6 +325,10 @@ KINDS: dict[str, PositionsKind] = {
         out_and_aux, pixels, "kind", further={"aux": radar_alone},
         forward=lambda net, *inputs: {"out": pixels(net, *inputs), "aux": radar_alone(net, *inputs)},
     ),
+    "with void, 255": PositionsKind(
+        lambda module, batch: cross_entropy(called(module, batch), batch["void"], ignore_index=255), pixels, "holes",
+        exact=0.1,
+    ),
     "with void": PositionsKind(partial(segmented, labels="holes"), pixels, "holes", exact=0.1),
     "binary mask": PositionsKind(
         lambda module, batch: binary_cross_entropy_with_logits(called(module, batch), batch["mask_map"]),
@@ -389,27 +395,76 @@ PADDED = {
     for name, loss in {"ragged tokens": token_loss, "ragged tokens, flattened": flat_loss}.items()
 } | {
     "predict= of ragged tokens": PositionsKind(
-        lambda module, batch: unseen(module, batch, WORDS), classes_first, "tags", net=Steps, score=f1, inputs=WORDS,
-        modalities=TEXT, forward=tagged, exact=0.05, options=given(tag_scores, "tags"),
+        lambda module, batch: unseen(module, batch, WORDS),
+        classes_first,
+        "tags",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=TEXT,
+        forward=tagged,
+        exact=0.05,
+        options=given(tag_scores, "tags"),
     ),
     "predict= of tokens in batches of one length": PositionsKind(
-        lambda module, batch: unseen(module, batch, WORDS), classes_first, "tags", net=Steps, score=f1, inputs=WORDS,
-        modalities=NO_MASK, forward=tagged, exact=0.05, options=given(tag_scores, "tags"), buckets=True,
+        lambda module, batch: unseen(module, batch, WORDS),
+        classes_first,
+        "tags",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=tagged,
+        exact=0.05,
+        options=given(tag_scores, "tags"),
+        buckets=True,
     ),
     "tokens in batches of one length": PositionsKind(
-        token_loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=NO_MASK, forward=tagged,
-        exact=0.05, buckets=True,
+        token_loss,
+        classes_first,
+        "tags",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=tagged,
+        exact=0.05,
+        buckets=True,
     ),
     "yes or no for each token, in batches of one length": PositionsKind(
         lambda module, batch: binary_cross_entropy_with_logits(called(module, batch, WORDS), batch["marked"]),
-        lambda *inputs: each_step(*inputs).unsqueeze(1), "marked", net=Steps, score=f1, inputs=WORDS,
-        modalities=NO_MASK, forward=each_step, task="binary", exact=0.05, buckets=True,
+        lambda *inputs: each_step(*inputs).unsqueeze(1),
+        "known_marks",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=each_step,
+        task="binary",
+        exact=0.05,
+        buckets=True,
+    ),
+    "predict= of a yes or no for each token": PositionsKind(
+        lambda module, batch: unseen(module, batch, WORDS),
+        lambda *inputs: each_step(*inputs).unsqueeze(1),
+        "known_marks",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=each_step,
+        task="binary",
+        exact=0.05,
+        buckets=True,
+        options=given(tag_scores, "marked"),
     ),
 }
 """Models whose batches are padded to the longest text of their own."""
 
 FAST = {
-    "predict= of maps", "predict= of two maps", "predict= of tokens in batches of one length", "two sensors", "out and aux", "with void", "upsampled in the step", "volume", "tokens, flattened",
+    "predict= of maps", "predict= of two maps", "predict= of tokens in batches of one length",
+    "yes or no for each token, in batches of one length",
+    "two sensors", "out and aux", "with void", "upsampled in the step", "volume", "tokens, flattened",
     "yes or no at each step, padding left out", "ragged tokens",
 }  # fmt: skip
 """One of each family."""
