@@ -12,7 +12,7 @@ from mviz_lightning.batch.padding import real_along
 from mviz_lightning.batch.position_labels import IGNORED, PositionLabels, compact, example_labels
 from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.targets import LIKELY
+from mviz_lightning.functional.targets import LIKELY, without_ignored
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.targets import ObservedTarget
 
@@ -27,6 +27,7 @@ class Positions:
         target: The labels.
         label_axes: Where positions and classes lie in the labels.
         task: What the outputs of a position stand for; None where nothing tells.
+        ignored: Target of a position without a label, beside -100 and NaN.
     """
 
     axes: PositionAxes
@@ -34,6 +35,7 @@ class Positions:
     target: ObservedTarget
     label_axes: PositionAxes
     task: Task | None
+    ignored: int = IGNORED
 
     @property
     def outputs(self) -> int:
@@ -45,7 +47,7 @@ class Positions:
         padded, shapes = replace(probe, own_shapes=False), list[tuple[int, ...]]()
         task = self.task or ("multiclass" if self.outputs > 1 else "binary")
         form = partial(_formed, axes=self.label_axes, task=task, outputs=self.outputs, shapes=shapes)
-        labels = self.target.of(module, padded, form)
+        labels = self.target.of(module, padded, lambda found: form(without_ignored(found, self.ignored)))
         lattice, count = self.axes.lattice(self.shape), labels.shape[1]
         # The loss may get all positions along one axis, and the examples of a probe may be padded further.
         fits = math.prod(lattice) == count
@@ -67,7 +69,7 @@ def observed_positions(head: ObservedHead, target: ObservedTarget | None) -> Pos
     label_axes = head.event.target[head.target].axes
     if label_axes is None:
         raise RuntimeError(f"the target of {head.event.name} has no entry for each position of an example.")
-    return Positions(head.axes, head.root.shape, target, label_axes, head.task)
+    return Positions(head.axes, head.root.shape, target, label_axes, head.task, head.event.ignored)
 
 
 def _formed(target: Tensor, axes: PositionAxes, task: Task, outputs: int, shapes: list[tuple[int, ...]]) -> Tensor:

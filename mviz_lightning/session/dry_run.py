@@ -41,7 +41,7 @@ from mviz_lightning.session.further_heads import (
     picked,
     without_labels,
 )
-from mviz_lightning.session.given_and_observed import differences_from_given
+from mviz_lightning.session.given_and_observed import differences_from_given, ignored_of
 from mviz_lightning.session.given_positions import described, given_positions, label_shapes
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
@@ -140,11 +140,12 @@ class DryRun:
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if self.config.target not in (None, trial.schema.target):
             trial = at_path(trial, self.config.target)
-        positions = given_positions(call, trial, self.config.task) if observed is None else observed.positions
+        ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
+        self.reading.ignore(ignored)
+        positions = self._positions(call, trial, ignored) if observed is None else observed.positions
         self._require_positions(positions, observed)
         if positions is not None and observed is None:
             trial = positions.labelled(trial, module)
-            self.reading.take_positions(positions.task, described(positions, call))
         if observed is not None:
             trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
             score = self.config.score_of(observed.score, observed.task)
@@ -171,6 +172,13 @@ class DryRun:
         reused = dry_run_checks.reused(evaluator, trial)
         evaluator = replace(evaluator, draws=self.config.draws)
         return TriedModel(evaluator, call, count, reused, fusion_share, observed, positions)
+
+    def _positions(self, call: ModelCall, trial: Probe, ignored: int) -> Positions | None:
+        """Return the positions of outputs that nothing observed; None where an example has one row."""
+        found = given_positions(call, trial, self.config.task, ignored)
+        if found is not None:
+            self.reading.take_positions(found.task, described(found, call))
+        return found
 
     def _require_positions(self, positions: Positions | None, observed: ObservedModel | None) -> None:
         """Refuse a region where no head has positions."""

@@ -9,6 +9,7 @@ from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.positions import LabelShapes, PositionAxes
 from mviz_lightning.functional import Task
+from mviz_lightning.functional.targets import IGNORED, without_ignored
 from mviz_lightning.observation.position_targets import Positions
 from mviz_lightning.observation.targets import ObservedTarget
 from mviz_lightning.session.task import resolve_task
@@ -27,13 +28,14 @@ def label_shapes(trial: Probe, target: str | None) -> LabelShapes:
     return LabelShapes(shapes.get(target or ""), images, masks)
 
 
-def given_positions(call: ModelCall, trial: Probe, task: Task | None) -> Positions | None:
+def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: int = IGNORED) -> Positions | None:
     """Return the positions of the outputs of a call, with their labels; None where an example has one row of scores.
 
     Args:
         call: The call, with what it returned.
         trial: The examples, with the labels that the user named.
         task: The task that the user named.
+        ignored: Target of a position without a label, beside -100 and NaN.
 
     Raises:
         ConfigurationError: The labels fit no task, or not the one that the user named.
@@ -43,8 +45,9 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None) -> Positio
         return None
     labels = trial.leaves[path]
     label_axes = PositionAxes(axes.classes if labels.dim() == len(shape) else None)
-    found = resolve_task(task, axes.outputs(shape), label_axes.whole(labels).flatten(0, 1))
-    return Positions(axes, shape, leaf_target(trial.schema, path), label_axes, found)
+    known = without_ignored(label_axes.whole(labels).flatten(0, 1), ignored)
+    found = resolve_task(task, axes.outputs(shape), known)
+    return Positions(axes, shape, leaf_target(trial.schema, path), label_axes, found, ignored)
 
 
 def leaf_target(schema: BatchSchema, path: str) -> ObservedTarget:

@@ -163,7 +163,8 @@ def data(seed: int = 0, number: int = NUMBER, *, buckets: bool = False) -> dict[
     relevant = (series[..., 0] + table[:, :1] > 0).double()
     return {
         "radar": radar, "optical": optical, "table": table, "series": series, "words": words, "length": lengths,
-        "kind": kind, "holes": holes, "void": holes.masked_fill(holes < 0, 255), "tags": tags, "full_tags": (words + (table[:, :1] > 0)) % CLASSES,
+        "kind": kind, "holes": holes,
+        "void": holes.masked_fill(holes < 0, 255), "tags": tags, "full_tags": (words + (table[:, :1] > 0)) % CLASSES,
         "marked": marked, "known_marks": marked.masked_fill(~kept, -100),
         "mask": kept.long(), "mask_map": (radar[:, :1] + optical[:, :1] > 0).double(),
         "label_maps": (radar[:, [0, 0, 1]] + optical > 0).double(), "depth": radar[:, :1] + optical[:, 1:2],
@@ -310,6 +311,10 @@ GIVEN: dict[str, PositionsKind] = {
     "predict= of two maps": PositionsKind(
         unseen, pixels, "kind", options=given(both_maps, {"kind": "kind", "depth": "depth"}),
         further={"depth": one_map}, further_task="regression",
+    ),
+    "predict= of maps, void is 255": PositionsKind(
+        lambda module, batch: cross_entropy(called(module, batch), batch["void"], ignore_index=255), pixels, "holes",
+        exact=0.1, options=given(called, "void"),
     ),
     "target= alone": PositionsKind(
         unseen, pixels, "kind", options={"target": "kind"}, expects="the parameters of forward have other names"
