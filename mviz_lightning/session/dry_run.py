@@ -101,13 +101,27 @@ class DryRun:
         try:
             return self._tried(module, trial, precision, seen, observed)
         except ConfigurationError as error:
-            guessed = seen is not None and observed is None and self.config.predict is None
-            hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
+            mixed = isinstance(error, DisagreementError)
+            hint = self._hint(seen, observed, mixed=mixed)
             if not hint:
                 raise
-            # Rows that depend on one another are hardly mended by other scores.
-            kind = DisagreementError if isinstance(error, DisagreementError) else ConfigurationError
+            # Rows that depend on one another are hardly mended by other scores, but where the step itself mixes them.
+            kind = DisagreementError if mixed and observed is None else ConfigurationError
             raise kind(f"{error}{hint}") from error
+
+    def _hint(self, seen: ObservedStep | None, observed: ObservedModel | None, *, mixed: bool) -> str:
+        """Return a line to paste for scores that cannot be used; ``""`` where none is likely to help.
+
+        Args:
+            seen: What the user's own step showed.
+            observed: What it told of the scores; None where they were guessed.
+            mixed: Whether the outputs of a row depend on other rows.
+        """
+        if seen is None or seen.watched is None or self.config.predict is not None:
+            return ""
+        if observed is None:
+            return wording.unseen(seen.watched)
+        return wording.picked(observed.head, seen.watched) if mixed else ""
 
     def run_head(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None

@@ -273,6 +273,21 @@ def upsampled(module: Any, batch: Any) -> Tensor:
     return cross_entropy(interpolate(called(module, batch), scale_factor=2, mode="nearest"), batch["large"])
 
 
+def upsampled_to_labels(module: Any, batch: Any) -> Tensor:
+    """As models of segmentation do whose scores have a quarter of the labels' resolution."""
+    return cross_entropy(smooth(called(module, batch), batch["large"].shape[-2:]), batch["large"])
+
+
+def smooth(scores: Tensor, size: Any = (2 * HEIGHT, 2 * WIDTH)) -> Tensor:
+    return interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+def labels_taken_down(module: Any, batch: Any) -> Tensor:
+    scores = called(module, batch)
+    labels = interpolate(batch["large"].unsqueeze(1).float(), size=scores.shape[-2:], mode="nearest")
+    return cross_entropy(scores, labels.squeeze(1).long())
+
+
 def larger(net: Pixels, radar: Tensor, optical: Tensor) -> Tensor:
     return pixels(net, radar, optical).repeat_interleave(2, 2).repeat_interleave(2, 3)
 
@@ -360,6 +375,10 @@ KINDS: dict[str, PositionsKind] = {
         channels_last, pixels, "kind", forward=lambda net, *inputs: pixels(net, *inputs).permute(0, 2, 3, 1)
     ),
     "upsampled in the step": PositionsKind(upsampled, larger, "large", forward=pixels),
+    "upsampled to the labels": PositionsKind(
+        upsampled_to_labels, lambda *given: smooth(pixels(*given)), "large", forward=pixels
+    ),
+    "labels taken down": PositionsKind(labels_taken_down, pixels, "kind"),
     "volume": PositionsKind(
         lambda module, batch: cross_entropy(called(module, batch, ("first", "second")), batch["organ"]),
         Volumes.forward, "organ", net=Volumes, inputs=("first", "second"),
@@ -467,9 +486,8 @@ PADDED = {
 """Models whose batches are padded to the longest text of their own."""
 
 FAST = {
-    "predict= of maps", "predict= of two maps", "predict= of tokens in batches of one length",
-    "yes or no for each token, in batches of one length",
-    "two sensors", "out and aux", "with void", "upsampled in the step", "volume", "tokens, flattened",
+    "predict= of maps", "yes or no for each token, in batches of one length", "two sensors", "out and aux",
+    "with void, 255", "upsampled in the step", "volume", "tokens, flattened",
     "yes or no at each step, padding left out", "ragged tokens",
 }  # fmt: skip
 """One of each family."""

@@ -4,11 +4,24 @@ from functools import cache
 
 import numpy as np
 import pytest
+from benchmarks.observation.pasting import offered
 from helpers.toy import trainer
 from outputs.heads import Model
-from outputs.positions import FAST, KINDS, PADDED, SMALL, data, loaders
+from outputs.positions import (
+    FAST,
+    KINDS,
+    PADDED,
+    SMALL,
+    PositionsKind,
+    called,
+    data,
+    larger,
+    loaders,
+    pixels,
+    unseen,
+)
 from outputs.truth import Maps, _split_components
-from outputs.watching import Watched, names, watched
+from outputs.watching import Watched, attempted, names, watched
 from reference import slow
 
 from mviz_lightning import MultimodalMonitor
@@ -72,6 +85,18 @@ def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     assert found.same
     assert found.steps == 2
     assert [text for text in found.warned if not (BOTH[name].expects and BOTH[name].expects in text)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"predict": called}, {"target": "large"}], ids=str)
+def test_what_is_offered_for_maps_without_labels_works_when_it_is_pasted(options, tmp_path):
+    kind = PositionsKind(unseen, larger, "large", forward=pixels)
+    given = Model(kind, kind.net), loaders(), kind.modalities, tmp_path
+    _, said = attempted(*given, **SMALL, **options)
+    found, again = attempted(*given, **SMALL, **options | offered(said))
+    assert again == ""
+    assert found.monitor._fit_session.probe.schema.target == options.get("target", "kind")
+    assert found.values["total/radar"] > 0
 
 
 def test_components_of_the_truth_are_those_in_loops():
