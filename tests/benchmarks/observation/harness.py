@@ -199,7 +199,7 @@ def _scores(case: Case, seen: Found, module: LightningModule, sources: Tensor) -
 
 def _at_places(truth: Tensor, outputs: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(R * P, C)`` scores ``(R, C, *positions)`` and outputs at the positions ``(R, P)`` of each row."""
-    maps = truth.detach().double().flatten(2)
+    maps = truth.detach().double().reshape(*truth.shape[:2], -1)  # of a sequence of one position it may be (R, C)
     rows = [maps[row, :, place] for row, chosen in enumerate(places) for place in chosen]
     return torch.stack(rows), outputs.reshape(len(rows), -1)
 
