@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mviz_lightning.collapse.towers import CHANCE, RETRIEVAL
+from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.contribution_shares.tables import history_table, share_table
 from mviz_lightning.plotting.canvas import Canvas
@@ -94,6 +95,14 @@ def test_the_history_of_pairs_names_chance_and_lists_the_embeddings():
         *("image rank", "text rank", "image total [95 %]", "text total [95 %]", "not used"),
     ]
     assert re.split(r"\s{2,}", line)[:9] == ["0", "0", "0.662", "1.100", "0.700", "-3.060", "-2.900", "21.5", "19.2"]
+
+
+def test_charts_of_pairs_begin_with_retrieval_and_the_embeddings():
+    keys = [*run(0, 0.5, emap_score=0.06).values, "contribution/image", "contribution/text", "interaction"]
+    titles = [chart.title for chart in dashboard("mviz", ["image", "text"], keys).charts]
+    assert titles[0] == "score, and that of unimodal contributions alone"
+    assert titles[2] == "modality gap, and distance of matching embeddings"
+    assert titles.index("alone and in interaction") == 5
 
 
 def test_a_report_of_pairs_tells_where_the_embeddings_lie():
