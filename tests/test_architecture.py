@@ -468,5 +468,6 @@ def test_importing_the_package_imports_no_logger_and_no_plotting() -> None:
     assert "torch.utils.tensorboard" not in found
 
 
+@pytest.mark.slow
 def test_what_an_import_imports_is_seen() -> None:
     assert {"wave", PACKAGE} <= newly_imported(f"wave, {PACKAGE}")

@@ -23,7 +23,7 @@ from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful
 from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_score import own_score
-from mviz_lightning.observation.position_targets import labelled_by_position
+from mviz_lightning.observation.position_targets import Positions, observed_positions
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget, target_of
 from mviz_lightning.observation.ways import StepFunction, Way, ways_of
@@ -87,8 +87,8 @@ class ObservedModel:
         probe = self.of_its_modalities(probe)
         if self.target is None:
             return probe
-        if self.head.axes is not None:
-            return labelled_by_position(probe, self.head, self.target, module)
+        if self.positions is not None:
+            return self.positions.labelled(probe, module)
         schema, padded = replace(probe.schema, target=self.target.path), replace(probe, own_shapes=False)
         return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
 
@@ -96,10 +96,10 @@ class ObservedModel:
         """Tell whether labels come from the step: unless the user named their leaf, and those of positions always."""
         return target is None or self.head.axes is not None
 
-    def outputs(self, read: int) -> int:
-        """Return the number of outputs of one prediction, C, where ``read`` numbers are read of an example."""
-        axes = self.head.axes
-        return read if axes is None else axes.outputs(self.head.root.shape)
+    @property
+    def positions(self) -> Positions | None:
+        """Where the scores have positions, with their labels; None where an example has one row of scores."""
+        return observed_positions(self.head, self.target)
 
     def _widened(self, labels: Tensor) -> Tensor:
         """Return labels, one for each output where several outputs predict the same value: its quantiles."""

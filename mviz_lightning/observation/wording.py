@@ -114,12 +114,18 @@ def depends_on_target(head: ObservedHead, record: StepRecord) -> str:
 def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRecord) -> str:
     """Return why no way of computing the scores was accepted."""
     found = "\n".join(f"  {_outcome(one)}" for one in tried)
-    picked = f"Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"
-    advice = picked if row_picks(head.root) else f"{PREDICT}."
+    advice = picked(head, record) or f" {PREDICT}."
     return (
         f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
-        f"{found}\nAllowed are scores that depend on their own example alone, up to random noise. {advice}"
+        f"{found}\nAllowed are scores that depend on their own example alone, up to random noise.{advice}"
     )
+
+
+def picked(head: ObservedHead, record: StepRecord) -> str:
+    """Return what to say of scores whose rows the step picks or sorts, with a line to paste; ``""`` if it does not."""
+    if not row_picks(head.root):
+        return ""
+    return f" Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"
 
 
 def _outcome(tried: CheckedWay) -> str:

@@ -89,8 +89,24 @@ class Labels:
     def title(self, record: PredictionRecord, when: str) -> str:
         """Name an example, the moment if there is one, and the prediction."""
         moment = f", {when}" if when else ""
-        where = "" if self.region is None else f", {self.region(record.example)}"
-        return f"Example {record.position}{moment}{where}: {self.headline(record)}"
+        return f"Example {record.position}{moment}{self.where(record.example)}: {self.headline(record)}"
+
+    def where(self, example: int) -> str:
+        """Name, behind other words, the region of an example that is explained; ``""`` where there is none."""
+        return "".join(f", {words}" for words in self.region_cell(example))
+
+    @property
+    def region_column(self) -> list[str]:
+        """Name of the column of tables that says which region is explained; none where there is none."""
+        return [] if self.region is None else ["region"]
+
+    def region_cell(self, example: int) -> list[str]:
+        """Return the entry of :attr:`region_column`."""
+        return [] if self.region is None else [self.region(example)]
+
+    def averaged(self, what: str) -> str:
+        """Say, for the foot of a picture, what is averaged over regions; ``""`` where there are none."""
+        return "" if self.region is None else f" {what} are means over a region of each example."
 
     def _verdict(self, record: PredictionRecord) -> str:
         if self.task == "regression":

@@ -20,14 +20,14 @@ from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.named_outputs import PickedOutput
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
-from mviz_lightning.engine.positions import EvenReader, PositionAxes
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
-from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.head_names import HeadChoice
 from mviz_lightning.observation.observed_step import ObservedStep
+from mviz_lightning.observation.position_targets import Positions
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
 from mviz_lightning.session.config import SessionConfig
@@ -41,55 +41,18 @@ from mviz_lightning.session.further_heads import (
     picked,
     without_labels,
 )
-from mviz_lightning.session.given_and_observed import differences_from_given
+from mviz_lightning.session.given_and_observed import differences_from_given, ignored_of
+from mviz_lightning.session.given_positions import described, given_positions, label_shapes
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.subsets import check_subsets
+from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
 UNSEEN = (
     "no loss and no metric with scores of the model was seen in the step, so the call, the outputs and the task are "
     "guessed from the batch and the model's forward"
 )
-
-
-@dataclass(frozen=True)
-class TriedModel:
-    """A model that passed the dry run.
-
-    Attributes:
-        evaluator: Evaluates the model on rows.
-        call: How the model is called.
-        outputs: Number of outputs of one example, C.
-        reused: Submodules that run once for every distinct input, in words.
-        fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
-        observed: What the user's own step told; None where nothing was observed.
-    """
-
-    evaluator: Evaluator
-    call: ModelCall
-    outputs: int
-    reused: str
-    fusion_share: float = 1.0
-    observed: ObservedModel | None = None
-
-    @property
-    def path(self) -> str | None:
-        """Path of the leaf that the labels are made from, if the user's own step tells one."""
-        return None if self.observed is None else self.observed.path
-
-    @property
-    def axes(self) -> PositionAxes | None:
-        """Where positions and classes lie in the outputs; None where an example has one row of scores."""
-        return None if self.observed is None else self.observed.head.axes
-
-    @property
-    def facts(self) -> tuple[int, Task | None, bool]:
-        """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
-        observed = self.observed
-        if observed is None:
-            return self.outputs, None, False
-        return self.outputs, observed.task, observed.target is not None
 
 
 @dataclass
@@ -138,13 +101,27 @@ class DryRun:
         try:
             return self._tried(module, trial, precision, seen, observed)
         except ConfigurationError as error:
-            guessed = seen is not None and observed is None and self.config.predict is None
-            hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
+            mixed = isinstance(error, DisagreementError)
+            hint = self._hint(seen, observed, mixed=mixed)
             if not hint:
                 raise
-            # Rows that depend on one another are hardly mended by other scores.
-            kind = DisagreementError if isinstance(error, DisagreementError) else ConfigurationError
+            # Rows that depend on one another are hardly mended by other scores, but where the step itself mixes them.
+            kind = DisagreementError if mixed and observed is None else ConfigurationError
             raise kind(f"{error}{hint}") from error
+
+    def _hint(self, seen: ObservedStep | None, observed: ObservedModel | None, *, mixed: bool) -> str:
+        """Return a line to paste for scores that cannot be used; ``""`` where none is likely to help.
+
+        Args:
+            seen: What the user's own step showed.
+            observed: What it told of the scores; None where they were guessed.
+            mixed: Whether the outputs of a row depend on other rows.
+        """
+        if seen is None or seen.watched is None or self.config.predict is not None:
+            return ""
+        if observed is None:
+            return wording.unseen(seen.watched)
+        return wording.picked(observed.head, seen.watched) if mixed else ""
 
     def run_head(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
@@ -173,11 +150,16 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> TriedModel:
-        self._require_positions(observed)
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         if self.config.target not in (None, trial.schema.target):
             trial = at_path(trial, self.config.target)
+        ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
+        self.reading.ignore(ignored)
+        positions = self._positions(call, trial, ignored) if observed is None else observed.positions
+        self._require_positions(positions, observed)
+        if positions is not None and observed is None:
+            trial = positions.labelled(trial, module)
         if observed is not None:
             trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
             score = self.config.score_of(observed.score, observed.task)
@@ -190,7 +172,7 @@ class DryRun:
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
         first, self.call = not self.call, call.description
-        count = outputs.shape[1] if observed is None else observed.outputs(outputs.shape[1])
+        count = outputs.shape[1] if positions is None else positions.outputs
         self.reading.try_on(evaluator, trial, count)
         self.config = fitting(self.config, count) if self._further else self.config
         self.config.check_outputs(count)
@@ -202,12 +184,21 @@ class DryRun:
             self._try_segments(evaluator, trial, outputs)
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
         reused = dry_run_checks.reused(evaluator, trial)
-        return TriedModel(replace(evaluator, draws=self.config.draws), call, count, reused, fusion_share, observed)
+        evaluator = replace(evaluator, draws=self.config.draws)
+        return TriedModel(evaluator, call, count, reused, fusion_share, observed, positions)
 
-    def _require_positions(self, observed: ObservedModel | None) -> None:
+    def _positions(self, call: ModelCall, trial: Probe, ignored: int) -> Positions | None:
+        """Return the positions of outputs that nothing observed; None where an example has one row."""
+        found = given_positions(call, trial, self.config.task, ignored)
+        if found is not None:
+            self.reading.take_positions(found.task, described(found, call))
+        return found
+
+    def _require_positions(self, positions: Positions | None, observed: ObservedModel | None) -> None:
         """Refuse a region where no head has positions."""
-        heads = [] if observed is None else [observed.head, *observed.further.values()]
-        if self.config.region is not None and not self._further and not any(head.axes for head in heads):
+        further = () if observed is None else observed.further.values()
+        without = positions is None and not self._further and not any(head.axes for head in further)
+        if self.config.region is not None and without:
             raise ConfigurationError(
                 f"region={self.config.region!r}: the outputs have no positions, (B, C, H, W) or (B, T, C), of which a "
                 "region could be explained; leave region= out."
@@ -270,9 +261,11 @@ class DryRun:
         call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
         given = module, call.predict, config.chunk_size, precision, config.seed, config.reuse
         evaluator = Evaluator(*given)  # checks take one draw, where all rows get the same noise
-        if observed is not None and observed.head.axes is not None:
-            evaluator = replace(evaluator, reader=EvenReader(observed.head.axes))
-        pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
+        axes = call.axes if observed is None else observed.head.axes
+        if axes is not None:
+            evaluator = replace(evaluator, reader=EvenReader(axes))
+        may_pair = axes is None if observed is None else observed.head.contrastive
+        pairs = all_pairs_call(evaluator, trial) if may_pair else None
         if pairs is None:
             return call, evaluator
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
@@ -288,9 +281,10 @@ class DryRun:
             called = None if seen is None else seen.callable
             given = module, trial.schema, batch, self.config.predict, called
             names = heads_named(self._given)
+            labels = label_shapes(trial, (self._given.of_head(names[0]) if names else self.config).target)
             if not names:
-                return choose_call(*given)
-            call = choose_call(*given, partial(picked, name=names[0], config=self._given))
+                return choose_call(*given, labels=labels)
+            call = choose_call(*given, partial(picked, name=names[0], config=self._given), labels)
         if isinstance(call.predict, PickedOutput):
             self._take_heads(heads_of_function(call.predict.predict, self._given))
         return call

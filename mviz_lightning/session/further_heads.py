@@ -19,6 +19,7 @@ from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settled_head
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.head_arguments import require_heads
+from mviz_lightning.session.tried_model import TriedModel
 
 
 @dataclass(frozen=True)
@@ -164,17 +165,17 @@ def at_path(probe: Probe, path: str) -> Probe:
     return replace(probe, schema=replace(probe.schema, target=path), labels=None)
 
 
-def labelling(
-    target: str | None, named: str | None, observed: ObservedModel | None, module: nn.Module
-) -> Callable[[Probe], Probe] | None:
+def labelling(target: str | None, named: str | None, tried: TriedModel) -> Callable[[Probe], Probe] | None:
     """Return what gives examples their labels; None where their schema tells them already, or nothing does.
 
     Args:
         target: Path of the labels of this head, if the user named it.
         named: Path that the schema of the examples knows.
-        observed: What the user's own step told of this head.
-        module: The user's model.
+        tried: The model, and what the user's own step told of this head.
     """
+    observed, module = tried.observed, tried.evaluator.module
+    if tried.positions is not None:
+        return partial(tried.positions.labelled, module=module)
     if target is not None and (observed is None or not observed.tells_labels(target)):
         return None if target == named else partial(at_path, path=target)
     return None if observed is None else partial(observed.labelled, module=module)

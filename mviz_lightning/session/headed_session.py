@@ -17,11 +17,11 @@ from mviz_lightning.engine.joint_outputs import JointOutputs, own_call, with_joi
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.observation.settling import ObservedModel
 from mviz_lightning.observation.ways import StepFunction
-from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.further_heads import FurtherHead, first_sentence, joint_predict
 from mviz_lightning.session.labelled_session import LabelledSession
 from mviz_lightning.session.runner import Runner
 from mviz_lightning.session.saved_probe import Collected
+from mviz_lightning.session.tried_model import TriedModel
 
 S = TypeVar("S", bound="HeadedSession")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from callbacks.test_keys import documented, logged
+from helpers.few import few
 from helpers.incomplete import Patient, Strict, accuracy, batches_of, everything, loader, missing, none, watching
 from helpers.toy import trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -38,7 +39,7 @@ def bits(chosen: Any) -> list[float]:
     return [float(value.double().sum()) for value in chosen.lightning_module.state_dict().values()]
 
 
-@pytest.mark.parametrize("lacks", [none, missing])
+@pytest.mark.parametrize("lacks", few([none, missing]))
 def test_batches_without_a_modality_are_left_out_and_counted_once(tmp_path, lacks):
     watch, alone = watching(), watching()
     # A key that is missing in all batches of the sanity check would be taken for a wrong path.
@@ -68,6 +69,7 @@ def test_a_sanity_check_without_any_complete_batch_waits_and_says_so(tmp_path, c
     assert LINE in watch.history[0].note
 
 
+@pytest.mark.slow
 def test_a_key_that_is_missing_in_all_of_the_sanity_check_is_an_error_unless_something_says_that_it_may(tmp_path):
     parts = batches_of(everything(), (0, 1, 5), missing)
     message = r"modalities\['text'\]: no leaf 'text' in the batch; leaves found: image \(8, 4\), label \(8,\).* 2 batch"

@@ -21,8 +21,8 @@ KNOWN = [name for name, case in CASES.items() if case.scores is not None]
 OF_CLASSES = {"cross_entropy", "nll_loss", "kl_div"}
 LOSSES = OF_CLASSES | {"binary_cross_entropy_with_logits", "mse_loss", "log_sigmoid"}
 
-OTHER_ROWS = {"ViLT, one of four images"}
-"""Cases whose loss is given scores of rows that the step itself recombines."""
+OTHER_ROWS = {"ViLT, one of four images", "ViLT, two of four patches drawn"}
+"""Cases whose loss is given scores of rows that the step itself recombines, or with noise of their own."""
 
 
 class LossCalls(TorchFunctionMode):

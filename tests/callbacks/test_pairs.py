@@ -147,6 +147,7 @@ def test_half_precision(tmp_path):
     assert alarms == []
 
 
+@pytest.mark.slow
 def test_a_training_of_three_towers_goes_on_from_a_checkpoint(tmp_path):
     names = PAIR | {"audio": "audio"}
     settings: Any = {"num_examples": 64, "group_size": GROUP, "reference": 64}

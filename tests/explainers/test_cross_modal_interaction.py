@@ -307,6 +307,7 @@ def test_a_layer_that_looks_up_two_modalities_is_derived_by_each_alone() -> None
         torch.testing.assert_close(pair.weights.float(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_under_autocast_second_derivatives_are_those_of_the_full_precision_nearly() -> None:
     class Autocast(Smooth):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -455,6 +456,7 @@ def test_without_examples_nothing_is_asked() -> None:
     assert (result.values, result.examples) == ({}, ())
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_the_documentation_and_a_budget_is_kept() -> None:
     def rows(**options: Any) -> int:
         settings = {"modalities": ZERO, "target": "label", "num_examples": 32, "group_size": 16}

@@ -345,6 +345,7 @@ def test_long_names_of_outputs_give_way_to_numbers_and_small_values_have_digits(
     assert "+3e-5" in table.rows[0][9]
 
 
+@pytest.mark.slow
 def test_pictures_of_all_kinds_on_used_panels_are_those_on_new_ones():
     leaves = patches() | {"text": text_leaf()}
     one = {"image": part([1, 0, 0, -1], [0, 2, 0, 0]), "text": part([0.5, -1.5])}

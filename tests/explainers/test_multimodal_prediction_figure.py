@@ -242,12 +242,10 @@ def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
 
 def test_modalities_that_cannot_be_read_so_small_are_left_out() -> None:
     kinds = planted_kinds()
-    assert [kind.name for kind in Stamps.of(DrawingContext(kinds, Labels("binary")), 3).modality_types] == [
-        "image",
-        "text",
-    ]
-    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).modality_types == []
-    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).modality_types == []
+    shown = Stamps.of(DrawingContext(kinds, Labels("binary")), 3).modality_types
+    assert [kind.name for kind in shown.values()] == ["image", "text"]
+    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).modality_types == {}
+    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).modality_types == {}
 
 
 def test_no_more_modalities_are_shown_than_there_is_room_for() -> None:

@@ -576,6 +576,7 @@ def test_it_is_left_out_where_the_budget_does_not_suffice() -> None:
     assert notes == [f"importance was left out: it takes {rows} rows, and the budget has {rows - 1} more"]
 
 
+@pytest.mark.slow
 def test_the_same_is_found_whatever_the_chunks_and_whether_encodings_are_reused() -> None:
     results = [
         [part.weights for *_, part in every_part(result_of(of(Fused(), chunk_size=size, reuse=reuse), method=method))]

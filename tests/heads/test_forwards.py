@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from helpers.heads import COUNT, FORWARDS, LABELS, MODALITIES, ThreeHeads, batch, step
 from torch import nn
@@ -64,6 +65,7 @@ def test_three_heads_of_a_function_cost_the_forwards_of_one() -> None:
     assert costs(ThreeHeads(), ["c", "a", "b"], **settings) == one
 
 
+@pytest.mark.slow
 def test_one_replay_of_the_step_serves_all_heads() -> None:
     """Labels that leave PyTorch before the call let no recipe be written: the step itself is replayed."""
 

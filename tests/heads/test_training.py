@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.collapsing import heard, unheard
+from helpers.few import few
 from helpers.headed import MODALITIES, Headed, loader
 from helpers.toy import trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -80,6 +81,7 @@ class Noted(Action):
         self.silent.append(list(alarms.silent))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 def test_an_alarm_of_a_further_head_acts(tmp_path: Path) -> None:
     noted, told = Noted(), list[str]()
@@ -94,7 +96,7 @@ def test_an_alarm_of_a_further_head_acts(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unwritten")
-@pytest.mark.parametrize("entry", ["validate", "test"])
+@pytest.mark.parametrize("entry", few(["validate", "test"]))
 def test_validate_and_test_measure_all_heads(tmp_path: Path, entry: str) -> None:
     watch, tell = monitor(), UnimodalCollapse()
     with heard() as alarms:
@@ -156,6 +158,7 @@ def test_an_unknown_head_ends_the_training_before_it_begins(tmp_path: Path) -> N
         fit(tmp_path, monitor(heads=["adverb"]))
 
 
+@pytest.mark.slow
 def test_pictures_tables_and_files_lie_under_the_name_of_the_head(tmp_path: Path) -> None:
     with heard():
         fit(
@@ -234,6 +237,7 @@ class Auxiliary(Headed):
         return super().forward(image, text) | {"verb": torch.stack([-verb, verb], 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 def test_a_head_that_reads_one_modality_by_construction_raises_no_alarm(tmp_path: Path) -> None:
     watch, tell = monitor(), UnimodalCollapse(patience=1)

@@ -211,11 +211,12 @@ def _number(value: float, count: int) -> str:
 
 
 def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Table:
-    columns = ["when", "example", "output", "value", "modalities", "method", "parts that act together most"]
+    columns = ["when", "example", *drawing.labels.region_column, "output", "value", "modalities", "method"]
     rows: list[list[str | float | Pixels]] = [
         [
             when,
             found.position,
+            *drawing.labels.region_cell(found.example),
             drawing.labels.output(output.output),
             output.value,
             f"{drawing.called(pair.first)}, {drawing.called(pair.second)}",
@@ -226,7 +227,7 @@ def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: st
         for output in found.outputs
         for pair in output.pairs
     ]
-    return Table(f"{key}/examples", columns, rows)
+    return Table(f"{key}/examples", [*columns, "parts that act together most"], rows)
 
 
 def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, count: int = 5) -> Iterator[str]:

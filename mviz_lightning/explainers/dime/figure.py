@@ -105,16 +105,18 @@ class ExplanationFigure:
 
     def table(self, drawn: Sequence[tuple[Explanation, Picture]]) -> Table:
         """List explanations with their pictures."""
-        columns = ["when", "example", "picture", "target", "predicted", "output", "UC", "MI", "error of MI"]
-        columns += ["drives UC", "drives MI"]
+        labels = self.drawing.labels
+        columns = ["when", "example", *labels.region_column, "picture", "target", "predicted", "output", "UC", "MI"]
+        columns += ["error of MI", "drives UC", "drives MI"]
         rows: list[list[str | float | Pixels]] = [
             [
                 self.when,
                 explanation.position,
+                *labels.region_cell(explanation.example),
                 picture.pixels,
-                self.drawing.labels.outcome(explanation.target),
-                self.drawing.labels.outcome(explanation.predicted),
-                self.drawing.labels.output(output.output),
+                labels.outcome(explanation.target),
+                labels.outcome(explanation.predicted),
+                labels.output(output.output),
                 output.unimodal,
                 output.interaction,
                 math.nan if output.error is None else output.error,

@@ -45,7 +45,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
         for name, modality_type in drawing.modality_types.items()
     }
     names = dict.fromkeys(drawing.labels.output(moment.output.output) for moment in moments)
-    shown = drawing.labels.example(first.explanation.position)
+    shown = drawing.labels.example(first.explanation.position) + drawing.labels.where(example)
     title = wrapped(
         f"{shown} from {first.label} to {last.label}: what drives {' / '.join(names)}, alone (UC) and together (MI)",
         68,

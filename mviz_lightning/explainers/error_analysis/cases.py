@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
-from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import Labels, named
 from mviz_lightning.plotting.panels import LINE, MARGIN
@@ -47,8 +46,8 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
     canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
     for place, case in enumerate(cases):
         top = TITLE + ROW * place
-        for panel, modality_type in _panels(canvas, top, case.example, drawing):
-            modality_type.draw(panel, case.example)
+        for panel, name in _panels(canvas, top, case.example, drawing):
+            drawing.draw_input(panel, name, case.example)
         first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
         canvas.text(left, top, first, fontsize=8.5, weight="bold")
         canvas.text(left, top + LINE, "\n".join(others), fontsize=8.5, linespacing=1.25)
@@ -68,6 +67,7 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
     what, cost = f"Example {case.position}: {case.category}", f"{measure} {case.loss:.3g}"
     return [
         *([f"{what}, {cost}"] if len(what) + 2 + len(cost) <= letters else [what, cost]),
+        *(_line("region: ", words, "", letters) for words in labels.region_cell(case.example)),
         _line("target ", labels.outcome(case.target), "", letters),
         _split(case, labels, letters),
         _line("predicted ", labels.outcome(case.predicted), chance, letters),
@@ -104,7 +104,8 @@ def case_table(
         drawing: Modality types and labels.
         when: In the training, in words.
     """
-    columns = ["when", "list", "example", "category", "loss", "target", "predicted", "UC predicts", "output", "value"]
+    columns = ["when", "list", "example", *drawing.labels.region_column, "category", "loss", "target", "predicted"]
+    columns += ["UC predicts", "output", "value"]
     rows: list[list[str | float | Pixels]] = [
         [when, name, *_cells(case, drawing.labels), *([_cut(sheets[name].pixels, place, drawing)] if sheets else [])]
         for name, listed in cases.items()
@@ -116,7 +117,15 @@ def case_table(
 def _cells(case: Case, labels: Labels) -> list[str | float]:
     said = [labels.outcome(outcome) for outcome in (case.target, case.predicted, case.alone)]
     split = [case.value, case.unimodal, case.interaction, case.error]
-    return [case.position, case.category, case.loss, *said, labels.output(case.output), *split]
+    return [
+        case.position,
+        *labels.region_cell(case.example),
+        case.category,
+        case.loss,
+        *said,
+        labels.output(case.output),
+        *split,
+    ]
 
 
 def _cut(sheet: Pixels, place: int, drawing: DrawingContext) -> Pixels:
@@ -132,11 +141,11 @@ def _words_from(drawing: DrawingContext) -> float:
     return MARGIN + len(drawing.modality_types) * (_column(drawing) + GAP) + 0.05
 
 
-def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", ModalityType]]:
+def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", str]]:
     """Yield a panel for every modality; what is tall becomes narrow, words become shorter."""
     for place, (name, modality_type) in enumerate(drawing.modality_types.items()):
         width, aspect = _column(drawing), modality_type.aspect(example)
         height = min(width * aspect, TALLEST)
         left = MARGIN + place * (width + GAP)
         wide = height / aspect if modality_type.thumbnail else width
-        yield canvas.panel(left, top, wide, height, name), modality_type
+        yield canvas.panel(left, top, wide, height, name), name

@@ -38,9 +38,6 @@ MEANING = {
     "raised": "MI raises it by a tenth or more",
 }
 
-NOUNS = {"multiclass": "examples", "binary": "examples", "multilabel": "labels", "regression": "values"}
-"""Task -> name of a decision, in the plural."""
-
 SHOWN, LISTED = 20, 200
 """Largest number of classes in the picture and in the table: those with most errors."""
 
@@ -80,6 +77,13 @@ def drawn(counts: Counts) -> list[str]:
     return [name for name in COLOURS if name in counts]
 
 
+def noun_of(labels: Labels) -> str:
+    """Name decisions, in the plural."""
+    if labels.task in ("multilabel", "regression"):
+        return "labels" if labels.task == "multilabel" else "values"
+    return "examples" if labels.region is None else "regions"
+
+
 def errors(counts: Counts) -> int:
     """Return how many decisions are to the right of 0."""
     return sum(counts[name] for name in drawn(counts) if name not in GAINS)
@@ -102,7 +106,7 @@ def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:
 
 def error_headline(counts: Counts, labels: Labels) -> str:
     """Write in one line what failed."""
-    total, noun = sum(counts.values()), NOUNS[labels.task]
+    total, noun = sum(counts.values()), noun_of(labels)
     if labels.task == "regression":
         return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
     wrong = errors(counts)
@@ -128,14 +132,15 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
     said = error_headline(result.counts, labels)
     meanings = ". ".join(f"{name}: {MEANING[name]}" for name in names)
     rows_are = "Each row is a quarter of the values, by their targets. " if result.classes[0].between else ""
-    footer = wrapped(f"{rows_are}{meanings}. UC: unimodal contributions. MI: multimodal interaction.", 112)
+    averaged = labels.averaged("Outputs")
+    footer = wrapped(f"{rows_are}{meanings}. UC: unimodal contributions. MI: multimodal interaction.{averaged}", 112)
     top = 0.2 + 2 * LINE
     canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5 + 0.15 * len(footer) + 0.1)
     canvas.text(MARGIN, 0.08, _title("What failed", when), fontsize=10, weight="bold")
     canvas.text(MARGIN, 0.1 + LINE, said, fontsize=8.5)
     _draw_numbers(canvas, top, rows, names)
     width = WIDTH - MARGIN - NAMES - COLUMN * len(names) - TOTAL - 0.15
-    _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, NOUNS[labels.task])
+    _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, noun_of(labels))
     canvas.text(MARGIN, canvas.height - 0.1 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
     return Picture(f"{key}/classes", canvas.pixels(), _title(said, when), keep=True)
 
@@ -215,7 +220,7 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8)
     axes.set_xlabel(axis, fontsize=8.5)
-    axes.set_ylabel(f"% of {NOUNS[labels.task]}", fontsize=8.5)
+    axes.set_ylabel(f"% of {noun_of(labels)}", fontsize=8.5)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5, reverse=True)
     return Picture(f"{key}/over_time", canvas.pixels(), f"{axis} {places[0]} to {places[-1]}")
 
@@ -226,7 +231,7 @@ def _stack(axes: "Axes", places: Sequence[int], shares: Mapping[str, Sequence[fl
 
 def class_table(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Table:
     """List the counts of every class."""
-    columns = ["when", "class", NOUNS[drawing.labels.task], *result.counts]
+    columns = ["when", "class", noun_of(drawing.labels), *result.counts]
     rows: list[list[str | float]] = [
         [when, class_name(found, drawing.labels), sum(found.counts.values()), *found.counts.values()]
         for found in by_errors(result)[:LISTED]

@@ -24,15 +24,16 @@ def ranking_table(result: RankingResult, key: str, drawing: DrawingContext, when
     """
     names = list(result.ranked[0].effects) if result.ranked else []
     effects = [column for name in [*names, "MI"] for column in (name, f"{name} error")]
-    columns = ["when", "example", "driver", "sureness", "target", "predicted", "output", "value", *effects]
-    return Table(key, columns, [[when, *_cells(one, drawing)] for one in result.ranked[:LISTED]])
+    columns = ["when", "example", *drawing.labels.region_column, "driver", "sureness", "target", "predicted", "output"]
+    return Table(key, [*columns, "value", *effects], [[when, *_cells(one, drawing)] for one in result.ranked[:LISTED]])
 
 
 def _cells(one: RankedExample, drawing: DrawingContext) -> list[str | float]:
     said = [drawing.labels.outcome(one.target), drawing.labels.outcome(one.predicted)]
     effects = [number for name in one.effects for number in (one.effects[name], one.errors[name])]
-    what: list[str | float] = [one.position, one.driver, one.sureness, *said, drawing.labels.output(one.output)]
-    return [*what, one.value, *effects, one.interaction, one.interaction_error]
+    what: list[str | float] = [one.driver, one.sureness, *said, drawing.labels.output(one.output)]
+    where = drawing.labels.region_cell(one.example)
+    return [one.position, *where, *what, one.value, *effects, one.interaction, one.interaction_error]
 
 
 def ranking_text(result: RankingResult) -> str:

@@ -47,7 +47,7 @@ def representation_records(result: Representation, key: str, drawing: DrawingCon
     canvas = Canvas()
     pictures = [_picture(canvas, result, feature, key, drawing, when) for feature in result.shown]
     table = [_table(result, pictures, key, drawing, when)] if pictures else []
-    title = overview_title(result, when)
+    title = overview_title(result, when) + (", in the regions of the examples" if drawing.regions else "")
     return [Picture(f"{key}/overview", overview(result, title), title), *pictures, *table]
 
 
@@ -61,7 +61,7 @@ def _picture(
     moment = f", {when}" if when else ""
     headline = f"Feature {feature.number}{moment}: {kind_name(result, feature.kind)}"
     common = wrapped(f"Among the strongest: {_concepts(feature.concepts, drawing)}", 100)
-    top = _caption(result, feature)
+    top = _caption(result, feature, drawing)
     blocks = _blocks(feature, drawing) if drawing.show_inputs else {}
     fixed = 0.1 + LINE + 0.05 + BAR + 0.05 + _legend_rows(result) * LINE + 0.04 + len(common) * 0.17 + 0.06 + LINE
     canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, drawing) + 0.1)
@@ -85,11 +85,12 @@ def _picture(
     return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
 
 
-def _caption(result: Representation, feature: Feature) -> str:
+def _caption(result: Representation, feature: Feature, drawing: DrawingContext) -> str:
     if not feature.examples:
         return f"It is the same for all {result.total} examples."
     same = "" if feature.overlap is None else f"; overlap with the last time {feature.overlap:.2f}"
-    return f"The {len(feature.examples)} of {result.total} examples that activate it most{same}:"
+    where = " on average over their region" if drawing.regions else ""
+    return f"The {len(feature.examples)} of {result.total} examples that activate it most{where}{same}:"
 
 
 def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
@@ -180,7 +181,7 @@ def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawin
     for k, strong in enumerate(feature.examples):
         left = MARGIN + (k % across) * (width + GAP)
         place = top + k // across * (height + 2 * LINE - 0.02)
-        modality_type.draw(canvas.panel(left, place, width, height, f"{name} input"), strong.example)
+        drawing.draw_input(canvas.panel(left, place, width, height, f"{name} input"), name, strong.example)
         label = "" if strong.target is None else f"\n{shortened(_target(strong.target, drawing), 15)}"
         words = f"#{strong.position}: {strong.activation:.3g}{label}"
         canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=7.5, linespacing=1.1)

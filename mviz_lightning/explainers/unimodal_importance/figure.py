@@ -191,15 +191,17 @@ def strongest(part: SegmentAttribution, names: Sequence[str], count: int = LISTE
 def _table(
     result: ImportanceResult, pictures: Sequence[Picture], key: str, drawing: DrawingContext, when: str
 ) -> Table:
-    columns = ["when", "example", "picture", "target", "predicted", "output", "value", "method"]
+    labels = drawing.labels
+    columns = ["when", "example", *labels.region_column, "picture", "target", "predicted", "output", "value", "method"]
     rows: list[list[str | float | Pixels]] = [
         [
             when,
             found.position,
+            *labels.region_cell(found.example),
             picture.pixels,
-            drawing.labels.outcome(found.target),
-            drawing.labels.outcome(found.predicted),
-            drawing.labels.output(output.output),
+            labels.outcome(found.target),
+            labels.outcome(found.predicted),
+            labels.output(output.output),
             output.value,
             "; ".join(f"{name}: {METHODS[part.method]}" for name, part in output.parts.items()),
             "; ".join(_listed(drawing, found.example, name, part) for name, part in output.parts.items()),
