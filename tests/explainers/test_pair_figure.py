@@ -60,9 +60,17 @@ def test_retrieval_comes_first_with_chance_and_each_curve_is_named_with_its_last
 
 @pytest.mark.parametrize("runs", [1, 3])
 @pytest.mark.parametrize("equal", [False, True])
-def test_all_that_is_written_lies_in_the_picture_and_names_of_curves_apart(figures, runs, equal):
+@pytest.mark.parametrize("long", [False, True])
+def test_all_that_is_written_lies_in_the_picture_and_names_of_curves_apart(figures, runs, equal, long):
     values = {"effective_rank/text": 21.46, "uniformity/text": -3.06, "total/text": 1.0} if equal else {}
-    pair_curves([run(k, 0.5, collapse=2.0, **values) for k in range(runs)], NAMES)
+    rows = [run(k, 0.5, collapse=2.0, **values) for k in range(runs)]
+    names = ["picture at the left", "picture at the right"] if long else ["image", "text"]
+    named = dict(zip(("image", "text"), names, strict=True))
+    for row in rows:
+        for old, new in named.items():
+            for key in [key for key in row.values if key.endswith(f"/{old}")]:
+                row.values[key.replace(f"/{old}", f"/{new}")] = row.values.pop(key)
+    pair_curves(rows, names, "a head with a name" if long else "")
     (figure,) = figures
     boxes = {text: text.get_window_extent() for text in written(figure)}
     for box in boxes.values():
