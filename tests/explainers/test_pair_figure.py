@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mviz_lightning.collapse.towers import CHANCE, RETRIEVAL
+from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.contribution_shares.tables import history_table, share_table
 from mviz_lightning.plotting.canvas import Canvas
@@ -59,9 +60,17 @@ def test_retrieval_comes_first_with_chance_and_each_curve_is_named_with_its_last
 
 @pytest.mark.parametrize("runs", [1, 3])
 @pytest.mark.parametrize("equal", [False, True])
-def test_all_that_is_written_lies_in_the_picture_and_names_of_curves_apart(figures, runs, equal):
+@pytest.mark.parametrize("long", [False, True])
+def test_all_that_is_written_lies_in_the_picture_and_names_of_curves_apart(figures, runs, equal, long):
     values = {"effective_rank/text": 21.46, "uniformity/text": -3.06, "total/text": 1.0} if equal else {}
-    pair_curves([run(k, 0.5, collapse=2.0, **values) for k in range(runs)], NAMES)
+    rows = [run(k, 0.5, collapse=2.0, **values) for k in range(runs)]
+    names = ["picture at the left", "picture at the right"] if long else ["image", "text"]
+    named = dict(zip(("image", "text"), names, strict=True))
+    for row in rows:
+        for old, new in named.items():
+            for key in [key for key in row.values if key.endswith(f"/{old}")]:
+                row.values[key.replace(f"/{old}", f"/{new}")] = row.values.pop(key)
+    pair_curves(rows, names, "a head with a name" if long else "")
     (figure,) = figures
     boxes = {text: text.get_window_extent() for text in written(figure)}
     for box in boxes.values():
@@ -94,6 +103,14 @@ def test_the_history_of_pairs_names_chance_and_lists_the_embeddings():
         *("image rank", "text rank", "image total [95 %]", "text total [95 %]", "not used"),
     ]
     assert re.split(r"\s{2,}", line)[:9] == ["0", "0", "0.662", "1.100", "0.700", "-3.060", "-2.900", "21.5", "19.2"]
+
+
+def test_charts_of_pairs_begin_with_retrieval_and_the_embeddings():
+    keys = [*run(0, 0.5, emap_score=0.06).values, "contribution/image", "contribution/text", "interaction"]
+    titles = [chart.title for chart in dashboard("mviz", ["image", "text"], keys).charts]
+    assert titles[0] == "score, and that of unimodal contributions alone"
+    assert titles[2] == "modality gap, and distance of matching embeddings"
+    assert titles.index("alone and in interaction") == 5
 
 
 def test_a_report_of_pairs_tells_where_the_embeddings_lie():

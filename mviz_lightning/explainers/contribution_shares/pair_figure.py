@@ -17,9 +17,9 @@ from mviz_lightning.explainers.contribution_shares.figure import (
 )
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.plotting.canvas import WIDTH, Canvas
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import LINE, MARGIN
-from mviz_lightning.plotting.text_fitting import shortened
+from mviz_lightning.plotting.text_fitting import distinct
 from mviz_lightning.sinks.records import Picture, RunRecord, State
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ STYLES = (("-", "o"), ("--", "s"))
 MARKS = {State.UNUSED: "○", State.REDUNDANT: "◇", State.COLLAPSED: "✖"}
 """State of a modality -> its marker, as a letter."""
 
-LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.5, 3.5), (2.1, 2.0), 1.15, 0.42, 0.24
+LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.5, 3.5), (2.1, 1.9), 1.15, 0.42, 0.24
 """Inches: left edges and widths of both columns, height of a diagram, and what is above it and below."""
 
-LETTERS, APART = 9, 0.14
+LETTERS, APART = 8, 0.14
 """Letters of a name beside a curve, and the smallest distance of two names as a fraction of the diagram's height."""
 
 DARK, GREY = "#222222", "#666666"
@@ -97,11 +97,11 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
     names = [name for name in modalities if f"total/{name}" in rows[-1].values]
     measured = {name for row in rows for name in row.values}
     plots = [_retrieval(rows), *(plot for plot in PLOTS if measured & set(plot.keys(names).values()))]
+    title = wrapped(f"{f'Head {head}: pairs' if head else 'Pairs'} of {' and '.join(names)}, over the training", 68)
     bands, (places, label) = -(-len(plots) // 2), run_places(rows)
-    top, states = 0.1 + LINE + 0.06, marked_states(rows, names)
+    top, states = 0.1 + len(title) * LINE + 0.06, marked_states(rows, names)
     canvas = Canvas(top + bands * (HEADING + HEIGHT + BELOW) + 0.2 + (LINE if states else 0), WIDTH)
-    title = f"{f'head {head}: ' if head else ''}pairs of {' and '.join(names)}, over the training"
-    canvas.text(MARGIN, 0.08, title[:1].upper() + title[1:], fontsize=10, weight="bold")
+    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
     for number, plot in enumerate(plots):
         band, column = divmod(number, 2)
         above = top + band * (HEADING + HEIGHT + BELOW)
@@ -139,6 +139,7 @@ def _axes(canvas: Canvas, plot: _Plot, left: float, top: float, width: float) ->
 def _draw(axes: "Axes", plot: _Plot, places: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
     """Draw the curves of a diagram, and write beside each what it is."""
     colours = dict(coloured(modalities)) if plot.each else {"": "black"}
+    called = dict(zip(modalities, distinct(modalities, LETTERS), strict=True))
     ends: dict[str, float] = {}
     for (name, key), (line, marker) in zip(plot.keys(modalities).items(), STYLES, strict=False):
         values, colour = series_of(rows, key), colours[name]
@@ -149,7 +150,7 @@ def _draw(axes: "Axes", plot: _Plot, places: list[float], rows: Sequence[RunReco
             _mark(axes, places, values, series_of(rows, f"collapse/{name}"), colour)
         known = values[np.isfinite(values)]
         if len(known):
-            ends[f"{shortened(name, LETTERS)} {fixed(known[-1], plot.decimals)}".strip()] = float(known[-1])
+            ends[f"{called.get(name, '')} {fixed(known[-1], plot.decimals)}".strip()] = float(known[-1])
     _fit(axes, plot)
     _write_ends(axes, ends)
 
