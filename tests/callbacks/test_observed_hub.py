@@ -125,6 +125,12 @@ def test_a_model_of_transformers_is_measured_as_its_own_step_has_it(name):
 
 
 @pytest.mark.slow
+def test_a_detector_is_refused_with_the_reason():
+    said = "l1_loss is called 16 times for a batch of 16 examples, example by example"
+    assert said in outcome("YOLOS, boxes of a phrase").message
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_of_transformers_is_silently_wrong(name):
     assert outcome(name).verdict in {"right", "asked", "refused"}, line(outcome(name))
