@@ -142,13 +142,9 @@ def settle(
         return None
     best = main_head(list(heads.values()), record, target)
     main = choice.main(heads, best)
-    parts = (
-        _parts(best, record)
-        if main is None
-        else _parts(_of_one_loss(heads.values(), heads[main], record.count), record)
-    )
-    if parts:
-        raise wording.refusal(wording.in_parts(parts, record))
+    alike = best if main is None else _of_one_loss(heads.values(), heads[main], record.count)
+    if alike and all(head.root.shape[:1] != (record.count,) for head in alike):
+        raise wording.refusal(wording.in_parts(alike, record))
     if main is None:
         raise wording.refusal(wording.asked(best, record))
     found = settled_head(seen, module, trial, evaluator_of, heads[main])
