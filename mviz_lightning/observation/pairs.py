@@ -113,7 +113,8 @@ def is_used(product: PairProduct, record: StepRecord) -> bool:
     """Tell whether the step makes anything of the scores of all pairs of two towers; a model may return unused ones."""
     given = (link.node for event in record.events if event.kind == "metric" for link in event.scores)
     found = (product_of(node, record) for node in (*record.used, *given))
-    return any(one is not None and one.is_of(product) for one in found)
+    supposed = product.node.name == COSINES  # of embeddings that the step itself compares
+    return supposed or any(one is not None and one.is_of(product) for one in found)
 
 
 def _crossed(node: Computed, operands: list[Node], sign: int, record: StepRecord) -> PairProduct | None:

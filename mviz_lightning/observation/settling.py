@@ -142,12 +142,20 @@ def settle(
         return None
     best = main_head(list(heads.values()), record, target)
     main = choice.main(heads, best)
+    alike = best if main is None else _of_one_loss(heads.values(), heads[main], record.count)
+    if alike and all(head.root.shape[:1] != (record.count,) for head in alike):
+        raise wording.refusal(wording.in_parts(alike, record))
     if main is None:
-        parts = all(head.root.shape[:1] != (record.count,) for head in best)
-        raise wording.refusal((wording.in_parts if parts else wording.asked)(best, record))
+        raise wording.refusal(wording.asked(best, record))
     found = settled_head(seen, module, trial, evaluator_of, heads[main])
     further = {name: head for name, head in heads.items() if name != main and choice.takes(name)}
     return replace(found, name=main, further=further)
+
+
+def _of_one_loss(heads: Iterable[ObservedHead], main: ObservedHead, count: int) -> list[ObservedHead]:
+    """Return the heads of a loss that is called for each example by itself; none of any other loss."""
+    found = [head for head in heads if head.event.name == main.event.name]
+    return found if len(found) >= max(2, count) else []
 
 
 def settled_head(

@@ -7,7 +7,7 @@ from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.native_check import CheckedWay
 from mviz_lightning.observation.offers import OFFERED, offer, offered_rows
-from mviz_lightning.observation.row_picks import row_picks
+from mviz_lightning.observation.row_picks import picked_by_step
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget
@@ -123,7 +123,7 @@ def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRec
 
 def picked(head: ObservedHead, record: StepRecord) -> str:
     """Return what to say of scores whose rows the step picks or sorts, with a line to paste; ``""`` if it does not."""
-    if not row_picks(head.root):
+    if not picked_by_step(head.root):
         return ""
     return f" Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"
 

@@ -152,19 +152,8 @@ class DryRun:
     ) -> TriedModel:
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
-        if self.config.target not in (None, trial.schema.target):
-            trial = at_path(trial, self.config.target)
-        ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
-        self.reading.ignore(ignored)
-        positions = self._positions(call, trial, ignored) if observed is None else observed.positions
+        trial, positions = self._labelled(trial, module, call, seen, observed)
         self._require_positions(positions, observed)
-        if positions is not None and observed is None:
-            trial = positions.labelled(trial, module)
-        if observed is not None:
-            trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
-            score = self.config.score_of(observed.score, observed.task)
-            name = "" if score is None or score is self.config.score else type(score).__name__
-            self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
         trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_independence(evaluator, trial, self.config.draws)
         if not self.call:  # doubts are reported once, and before what they cause fails
@@ -187,12 +176,30 @@ class DryRun:
         evaluator = replace(evaluator, draws=self.config.draws)
         return TriedModel(evaluator, call, count, reused, fusion_share, observed, positions)
 
-    def _positions(self, call: ModelCall, trial: Probe, ignored: int) -> Positions | None:
-        """Return the positions of outputs that nothing observed; None where an example has one row."""
-        found = given_positions(call, trial, self.config.task, ignored)
-        if found is not None:
-            self.reading.take_positions(found.task, described(found, call))
-        return found
+    def _labelled(
+        self,
+        trial: Probe,
+        module: nn.Module,
+        call: ModelCall,
+        seen: ObservedStep | None,
+        observed: ObservedModel | None,
+    ) -> tuple[Probe, Positions | None]:
+        """Return the examples with their labels, and where the outputs have positions; both are read so from now on."""
+        if self.config.target not in (None, trial.schema.target):
+            trial = at_path(trial, self.config.target)
+        ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
+        self.reading.ignore(ignored)
+        if observed is None:
+            positions = given_positions(call, trial, self.config.task, ignored)
+            if positions is None:
+                return trial, None
+            self.reading.take_positions(positions.task, described(positions, call))
+            return positions.labelled(trial, module), positions
+        trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
+        score = self.config.score_of(observed.score, observed.task)
+        name = "" if score is None or score is self.config.score else type(score).__name__
+        self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
+        return trial, observed.positions
 
     def _require_positions(self, positions: Positions | None, observed: ObservedModel | None) -> None:
         """Refuse a region where no head has positions."""
