@@ -137,7 +137,7 @@ class JointOutputs:
         """Return ``(R, C)`` outputs of a head at one draw, evaluated for all heads with reuse; None if that fails."""
 
         def evaluate() -> Tensor:
-            self._evaluator.seed = seed
+            self._evaluator = replace(self._evaluator, seed=seed)
             return self._evaluator(probe, [query], len(query))[0]
 
         return self._evaluated(name, probe, query, ("reuse", seed), evaluate)
