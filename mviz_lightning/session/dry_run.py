@@ -16,14 +16,14 @@ from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.joint_outputs import JointOutputs
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.named_outputs import PickedOutput
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
-from mviz_lightning.engine.positions import EvenReader, PositionAxes
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
-from mviz_lightning.functional import Task
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.head_names import HeadChoice
@@ -38,6 +38,7 @@ from mviz_lightning.session.further_heads import (
     heads_named,
     heads_of_function,
     heads_of_step,
+    joint_of_trial,
     picked,
     without_labels,
 )
@@ -45,51 +46,13 @@ from mviz_lightning.session.given_and_observed import differences_from_given
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.subsets import check_subsets
+from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
 UNSEEN = (
     "no loss and no metric with scores of the model was seen in the step, so the call, the outputs and the task are "
     "guessed from the batch and the model's forward"
 )
-
-
-@dataclass(frozen=True)
-class TriedModel:
-    """A model that passed the dry run.
-
-    Attributes:
-        evaluator: Evaluates the model on rows.
-        call: How the model is called.
-        outputs: Number of outputs of one example, C.
-        reused: Submodules that run once for every distinct input, in words.
-        fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
-        observed: What the user's own step told; None where nothing was observed.
-    """
-
-    evaluator: Evaluator
-    call: ModelCall
-    outputs: int
-    reused: str
-    fusion_share: float = 1.0
-    observed: ObservedModel | None = None
-
-    @property
-    def path(self) -> str | None:
-        """Path of the leaf that the labels are made from, if the user's own step tells one."""
-        return None if self.observed is None else self.observed.path
-
-    @property
-    def axes(self) -> PositionAxes | None:
-        """Where positions and classes lie in the outputs; None where an example has one row of scores."""
-        return None if self.observed is None else self.observed.head.axes
-
-    @property
-    def facts(self) -> tuple[int, Task | None, bool]:
-        """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
-        observed = self.observed
-        if observed is None:
-            return self.outputs, None, False
-        return self.outputs, observed.task, observed.target is not None
 
 
 @dataclass
@@ -104,6 +67,7 @@ class DryRun:
         named: Modalities and leaves that were warned of.
         unmasked: Leaves that are in no segment and change the outputs.
         heads: The model's heads, as far as they have names.
+        joint: The outputs that all heads share while they are tried.
     """
 
     config: SessionConfig
@@ -113,6 +77,7 @@ class DryRun:
     named: set[str] = field(default_factory=set)
     unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
     heads: FoundHeads = field(default_factory=FoundHeads)
+    joint: JointOutputs | None = None
     _given: SessionConfig = field(init=False)
     _further: bool = False
 
@@ -147,7 +112,12 @@ class DryRun:
             raise kind(f"{error}{hint}") from error
 
     def run_head(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        observed: ObservedModel | None,
+        joint: JointOutputs | None = None,
     ) -> TriedModel:
         """Try a further head; arguments and errors as for :meth:`run`.
 
@@ -156,9 +126,14 @@ class DryRun:
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
             observed: What the user's own step told of it; None where ``predict`` returns it.
+            joint: The outputs that it shares with the heads that are tried with it.
         """
-        self._further = True
+        self._further, self.joint = True, joint
         return self._tried(module, without_labels(trial), precision, None, observed)
+
+    def forget_joint(self) -> None:
+        """Drop the outputs that heads shared: all are tried."""
+        self.joint = None
 
     def _take_heads(self, heads: FoundHeads) -> None:
         """Take the names of the heads, and with them what the user said of the main one by its name."""
@@ -272,6 +247,10 @@ class DryRun:
         evaluator = Evaluator(*given)  # checks take one draw, where all rows get the same noise
         if observed is not None and observed.head.axes is not None:
             evaluator = replace(evaluator, reader=EvenReader(observed.head.axes))
+        if observed is not None and not self._further:
+            self.joint = joint_of_trial(evaluator, observed, self.heads)
+        if observed is not None and self.joint is not None:
+            evaluator = self.joint.evaluator_of(observed.name, evaluator)
         pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
         if pairs is None:
             return call, evaluator

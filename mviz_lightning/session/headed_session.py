@@ -17,11 +17,11 @@ from mviz_lightning.engine.joint_outputs import JointOutputs, own_call, with_joi
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.observation.settling import ObservedModel
 from mviz_lightning.observation.ways import StepFunction
-from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.further_heads import FurtherHead, first_sentence, joint_predict
 from mviz_lightning.session.labelled_session import LabelledSession
 from mviz_lightning.session.runner import Runner
 from mviz_lightning.session.saved_probe import Collected
+from mviz_lightning.session.tried_model import TriedModel
 
 S = TypeVar("S", bound="HeadedSession")
 
@@ -67,6 +67,7 @@ class HeadedSession(LabelledSession):
                 self.heads[name] = self._further(name, found, module, trial, precision)
             except Exception as error:
                 self.remarks.say(f"head {name} {LEFT_OUT}: {first_sentence(error)}")
+        self._dry_run.forget_joint()
         self._join()
 
     def _further(
@@ -94,7 +95,7 @@ class HeadedSession(LabelledSession):
         """
         self._sampler = self.main._sampler
         with self.remarks.instead_of_warnings():
-            self._tried = self._dry_run.run_head(module, trial, precision, observed)
+            self._tried = self._dry_run.run_head(module, trial, precision, observed, self.main._dry_run.joint)
         self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:

@@ -20,11 +20,11 @@ from mviz_lightning.explainers.contribution_shares.position_shares import Positi
 from mviz_lightning.functional import Task
 from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
 from mviz_lightning.session.broken_examples import broken_examples, left_out
-from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.embedding_measures import embedding_values
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.sampled_positions import places_of, sampled
 from mviz_lightning.session.subsets import Subsets
+from mviz_lightning.session.tried_model import TriedModel
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from mviz_lightning.observation.observed_step import StepObserver
 from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
-from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.dry_run import DryRun
 from mviz_lightning.session.further_heads import labelling
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
@@ -26,6 +26,7 @@ from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.saved_probe import Collected
 from mviz_lightning.session.shared_start import start_of_another
+from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.value_names import value_names
 
 

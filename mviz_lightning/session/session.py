@@ -20,12 +20,12 @@ from mviz_lightning.explainers.contribution_shares.position_shares import (
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.observation.own_outputs import Agreement
 from mviz_lightning.session.agreement_check import AgreementCheck, WithheldError
-from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.explaining_session import ExplainingSession
 from mviz_lightning.session.precision import Precision
 from mviz_lightning.session.reference_score import further_examples, reference_outputs
 from mviz_lightning.session.sampled_positions import score_of_all_positions
 from mviz_lightning.session.trained_check import TrainedCheck
+from mviz_lightning.session.tried_model import TriedModel
 
 
 @dataclass(frozen=True)
