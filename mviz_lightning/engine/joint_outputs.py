@@ -85,7 +85,7 @@ class _Remembered:
 
     def answers(self, probe: Probe, query: Query, way: tuple[Any, ...]) -> bool:
         """Tell whether these are the same rows of the same examples."""
-        same = self.probe.leaves is probe.leaves and self.probe.own_shapes is probe.own_shapes and self.way == way
+        same = self.probe.own_shapes is probe.own_shapes and self.way == way and self.probe.has_leaves_of(probe)
         segments = (self.probe.segments.get(name) is probe.segments.get(name) for name in query.masks)
         return same and all(segments) and self.query.equals(query)
 
@@ -126,6 +126,10 @@ class JointOutputs:
         """Drop all outputs: the weights change, or nobody will ask for them."""
         self._remembered.clear()
 
+    def evaluator_of(self, name: str, evaluator: Evaluator) -> "HeadEvaluator":
+        """Return an evaluator of a head that shares its rows with the others; it is read as it is here."""
+        return HeadEvaluator.of(replace(evaluator, reader=self.readers[name]), name, self)
+
     def take(self, name: str, probe: Probe, query: Query, way: tuple[Any, ...]) -> Tensor | None:
         """Return, once, the outputs of a head that are remembered; None if there are none."""
         for one in self._remembered:
@@ -137,7 +141,7 @@ class JointOutputs:
         """Return ``(R, C)`` outputs of a head at one draw, evaluated for all heads with reuse; None if that fails."""
 
         def evaluate() -> Tensor:
-            self._evaluator.seed = seed
+            self._evaluator = replace(self._evaluator, seed=seed)
             return self._evaluator(probe, [query], len(query))[0]
 
         return self._evaluated(name, probe, query, ("reuse", seed), evaluate)

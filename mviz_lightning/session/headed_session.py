@@ -67,6 +67,7 @@ class HeadedSession(LabelledSession):
                 self.heads[name] = self._further(name, found, module, trial, precision)
             except Exception as error:
                 self.remarks.say(f"head {name} {LEFT_OUT}: {first_sentence(error)}")
+        self._dry_run.forget_joint()
         self._join()
 
     def _further(
@@ -94,7 +95,7 @@ class HeadedSession(LabelledSession):
         """
         self._sampler = self.main._sampler
         with self.remarks.instead_of_warnings():
-            self._tried = self._dry_run.run_head(module, trial, precision, observed)
+            self._tried = self._dry_run.run_head(module, trial, precision, observed, self.main._dry_run.joint)
         self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:

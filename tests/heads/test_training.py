@@ -21,6 +21,8 @@ from mviz_lightning.explainers import DIME
 from mviz_lightning.sinks.records import State
 
 
+
+
 def monitor(**settings: Any) -> MultimodalMonitor:
     return MultimodalMonitor(MODALITIES, **{"num_examples": 64, **settings})
 
@@ -44,6 +46,30 @@ def test_the_main_head_has_no_prefix_and_costs_are_logged_once(tmp_path: Path) -
     assert watch.history.heads == ["verb"]
     assert watch.history[0].of_head("verb").values["total/image"] == 1
     assert "\nhead verb\nepoch" in str(watch.history)
+
+
+class Unlearned(Headed):
+    """Head ``verb`` never learns: it always gives the same scores, or those of random weights."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(text=1.0)
+        self.weight = weight
+
+    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        both = torch.cat([image[:, 2:], text[:, 2:]], 1)  # what the labels do not depend on
+        return super().forward(image, text) | {"verb": 0.3 + self.weight * both}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weight", [pytest.param(0.0, id="constant"), pytest.param(1.0, id="untrained")])
+def test_a_head_that_never_learns_raises_no_alarm_and_is_named_once(tmp_path: Path, weight: float, caplog: Any) -> None:
+    watch, tell = monitor(), UnimodalCollapse(patience=1)
+    with unheard(), caplog.at_level("INFO"):
+        fit(tmp_path, watch, tell, module=Unlearned(weight), epochs=3)
+    assert set(tell.verdicts) == {"image", "text", "verb/image", "verb/text"}
+    assert {verdict.state for verdict in tell.verdicts.values()} == {State.USED}
+    assert caplog.text.count("UnimodalCollapse: head verb: no modality was judged: the score never got 10%") == 1
+    assert "UnimodalCollapse: no modality was judged" not in caplog.text
 
 
 @pytest.mark.usefixtures("unwritten")
