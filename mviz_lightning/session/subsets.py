@@ -41,7 +41,8 @@ class Subset:
     @cached_property
     def examples(self) -> Tensor:
         """``(G, g)`` bool: the examples of which a position belongs to it; those of one are not independent."""
-        return self.members.view(len(self.members), -1, self.positions).any(2)
+        groups, size = self.members.shape  # none of either before there are examples
+        return self.members.view(groups, size // self.positions, self.positions).any(2)
 
     @cached_property
     def count(self) -> int:

@@ -163,3 +163,26 @@ def test_a_training_of_three_towers_goes_on_from_a_checkpoint(tmp_path):
     assert last.evidence["image_audio/retrieval"] == 1
     assert {"score", "text_audio/effective_rank/audio"} <= last.values.keys()
     assert "total/audio" not in last.values
+
+
+@pytest.mark.slow
+def test_one_forward_scores_the_pairs_of_three_towers(monkeypatch):
+    module = Pairs(("image", "text", "audio"))
+    found = {}
+    for shared in (True, False):
+        if not shared:
+            monkeypatch.setattr("mviz_lightning.session.headed_session.with_grids", lambda alone, *_: (alone, None))
+        settings = {"num_examples": 64, "group_size": GROUP, "reference": 64}
+        session = Session(SessionConfig(parse_modalities(PAIR | {"audio": "audio"}), **settings))
+        session.collect(planted(seed=2), lambda count: range(count))
+        session.dry_run(module, step=lambda model, batch: model.loss(batch))
+        session.complete()
+        session.run()
+        session.run_heads(pytest.fail)
+        ENCODED.clear()
+        runs = [session.run().values, *(one.values for one in session.run_heads(pytest.fail).values())]
+        found[shared] = runs, sum(ENCODED)
+    # Each pair needs 64 rows for its embeddings and 16 that are checked, of two towers each; the grids 64 of all three.
+    assert found[True][1] == 3 * 2 * (64 + 16) + 3 * 64
+    assert found[False][1] == 3 * 2 * (64 + 16 + 64)
+    assert found[True][0] == found[False][0]

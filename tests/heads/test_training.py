@@ -21,8 +21,6 @@ from mviz_lightning.explainers import DIME
 from mviz_lightning.sinks.records import State
 
 
-
-
 def monitor(**settings: Any) -> MultimodalMonitor:
     return MultimodalMonitor(MODALITIES, **{"num_examples": 64, **settings})
 
@@ -61,7 +59,7 @@ class Unlearned(Headed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weight", [pytest.param(0.0, id="constant"), pytest.param(1.0, id="untrained")])
+@pytest.mark.parametrize("weight", [0.0, 1.0], ids=["constant", "untrained"])
 def test_a_head_that_never_learns_raises_no_alarm_and_is_named_once(tmp_path: Path, weight: float, caplog: Any) -> None:
     watch, tell = monitor(), UnimodalCollapse(patience=1)
     with unheard(), caplog.at_level("INFO"):
