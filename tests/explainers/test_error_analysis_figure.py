@@ -162,7 +162,7 @@ def test_the_loss_is_not_cut_off(case) -> None:
 
 def test_rows_carry_the_inputs_of_their_example(case) -> None:
     task, found, result = case
-    records, _ = pictured(METHOD, result, drawing(found, task))
+    records, _ = pictured(METHOD, result, drawing(found, task), "head attributes_of_the_person, epoch 12 (step 3400)")
     table = records["method/examples"]
     listed = [*(("worst", one) for one in result.worst), *(("rescued", one) for one in result.rescued)]
     assert table.columns[-1] == "inputs"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
-from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels, named
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
@@ -20,8 +20,8 @@ THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
 GAP = 0.1
 """Inches: gap between inputs."""
 
-TITLE = 0.35
-"""Inches: height of the title."""
+TITLE, LINE_OF_TITLE = 0.35, 74
+"""Inches: height of a title of one line; and the letters of a line of it."""
 
 ROW = TALLEST + 0.12
 """Inches: height of a case."""
@@ -42,10 +42,11 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
         title: Title of the picture.
         drawing: Modality types and labels; its inputs may be shown.
     """
-    canvas, left = Canvas(TITLE + ROW * len(cases)), _words_from(drawing)
-    canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
+    below, left = _first(title), _words_from(drawing)
+    canvas = Canvas(below + ROW * len(cases))
+    canvas.text(MARGIN, 0.08, "\n".join(wrapped(title, LINE_OF_TITLE)), fontsize=10, weight="bold", linespacing=1.1)
     for place, case in enumerate(cases):
-        top = TITLE + ROW * place
+        top = below + ROW * place
         for panel, name in _panels(canvas, top, case.example, drawing):
             drawing.draw_input(panel, name, case.example)
         first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
@@ -107,7 +108,7 @@ def case_table(
     columns = ["when", "list", "example", *drawing.labels.region_column, "category", "loss", "target", "predicted"]
     columns += ["UC predicts", "output", "value"]
     rows: list[list[str | float | Pixels]] = [
-        [when, name, *_cells(case, drawing.labels), *([_cut(sheets[name].pixels, place, drawing)] if sheets else [])]
+        [when, name, *_cells(case, drawing.labels), *([_cut(sheets[name], place, drawing)] if sheets else [])]
         for name, listed in cases.items()
         for place, case in enumerate(listed)
     ]
@@ -128,9 +129,14 @@ def _cells(case: Case, labels: Labels) -> list[str | float]:
     ]
 
 
-def _cut(sheet: Pixels, place: int, drawing: DrawingContext) -> Pixels:
-    top = round(DPI * (TITLE + ROW * place)) - 3
-    return sheet[top : top + round(DPI * ROW) - 3, : round(DPI * _words_from(drawing)) - 3]
+def _first(title: str) -> float:
+    """Return where the first case begins, below a title of one line or more."""
+    return TITLE + LINE * (len(wrapped(title, LINE_OF_TITLE)) - 1)
+
+
+def _cut(sheet: Picture, place: int, drawing: DrawingContext) -> Pixels:
+    top = round(DPI * (_first(sheet.caption) + ROW * place)) - 3
+    return sheet.pixels[top : top + round(DPI * ROW) - 3, : round(DPI * _words_from(drawing)) - 3]
 
 
 def _column(drawing: DrawingContext) -> float:
