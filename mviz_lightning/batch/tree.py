@@ -49,18 +49,23 @@ def code(tree: Any, keys: Keys) -> str:
     if not keys:
         return ""
     key, *rest = keys
-    child = dict(children(tree))[key]
-    return _step(tree, key, child) + code(child, tuple(rest))
+    known = dict(children(tree))
+    if key not in known:  # a part that is left out, whose containers are not known
+        return "".join(map(_bracketed, keys))
+    return _step(tree, key, known[key]) + code(known[key], tuple(rest))
+
+
+def _bracketed(key: Any) -> str:
+    return f"[{json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)}]"
 
 
 def _step(tree: Any, key: Any, child: Any) -> str:
     if isinstance(tree, Pieces):
         return _step(tree.hollow, key, dict(children(tree.hollow)).get(key))
-    if not isinstance(key, str):
-        return f"[{key!r}]"
-    if isinstance(tree, Mapping) or (hasattr(type(tree), "__getitem__") and not _is_attribute(tree, key, child)):
-        return f"[{json.dumps(key, ensure_ascii=False)}]"
-    return f".{key}"
+    by_key = isinstance(tree, Mapping) or (
+        hasattr(type(tree), "__getitem__") and isinstance(key, str) and not _is_attribute(tree, key, child)
+    )
+    return _bracketed(key) if by_key or not isinstance(key, str) else f".{key}"
 
 
 def _is_attribute(node: Any, key: str, child: Any) -> bool:

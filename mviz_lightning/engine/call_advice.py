@@ -1,8 +1,9 @@
 """What is said where no call of the model returns scores: what came, what is allowed, and a line to paste."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from mviz_lightning.batch.discovery import describe_leaves
 from mviz_lightning.engine.argument import Argument
@@ -11,10 +12,14 @@ from mviz_lightning.engine.forward_arguments import candidate_calls
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.model_outputs import by_likelihood, describe_outputs, locate_scores, other_outputs
 from mviz_lightning.engine.output_names import is_floating, returned_heads
+from mviz_lightning.engine.positions import Shape
 from mviz_lightning.engine.submodule_calls import has_forward
 
 TEMPLATE, NO_FORWARD = "Put the call of your validation_step", "Add a method forward(self, batch)"
 """What only says which kind of call is needed: no line that works as it is."""
+
+RESIZED = {4: "bilinear", 5: "trilinear"}
+"""Number of axes of scores -> how they are interpolated to the resolution of the labels."""
 
 
 def is_template(message: str) -> bool:
@@ -55,7 +60,7 @@ def _message_of_outputs(trial: CallTrial, failure: FailedCall) -> str:
     heads = returned_heads(failure.outputs)
     if heads:
         return f"{failure.reason}, and one is explained at a time. {failure.call.remedy(heads[0])}"
-    return trial.features(failure.call, failure.outputs) or _misplaced(trial, failure) or _of_positions(failure)
+    return trial.features(failure.call, failure.outputs) or _misplaced(trial, failure) or _of_positions(trial, failure)
 
 
 def _misplaced(trial: CallTrial, failure: FailedCall) -> str:
@@ -71,17 +76,37 @@ def _misplaced(trial: CallTrial, failure: FailedCall) -> str:
     return f"the model returned {describe_outputs(failure.outputs)}. {wrong}. {choice}{advice}"
 
 
-def _of_positions(failure: FailedCall) -> str:
+def _of_positions(trial: CallTrial, failure: FailedCall) -> str:
     """Return the message of scores at each position of an example, of a text or a picture."""
     place, found = locate_scores(failure.outputs)
     if not is_floating(found):
         return ""
+    labels = _labels_of_positions(trial, failure, place, tuple(found.shape))
+    if labels:
+        return f"{failure.reason}, or one for each label of an example. {labels}"
     if found.dim() > 3:
         return f"{failure.reason}. To average over the positions, {failure.call.advice(f'{place}.flatten(2).mean(2)')}."
     return (
         f"{failure.reason}. To average over the positions, write .mean(1) in place of [:, -1]. To read the last one, "
         f"{failure.call.advice(f'{place}[:, -1]')}."
     )
+
+
+def _labels_of_positions(trial: CallTrial, failure: FailedCall, place: str, shape: Shape) -> str:
+    """Return which leaf holds labels of the positions, or what gives scores to labels of another resolution."""
+    leaves = trial.schema.leaves(trial.batch)
+    shapes = {path: tuple(leaves[path].shape) for path in trial.schema.unowned if isinstance(leaves[path], Tensor)}
+    fitting = [path for path, labels in shapes.items() if replace(trial.labels, labels=labels).axes(shape) is not None]
+    if fitting and trial.labels.labels is None:
+        return f"To measure each position, pass target={fitting[0]!r}, the path of their labels."
+    other = [path for path, labels in shapes.items() if len(labels) == len(shape) - 1 and len(shape) in RESIZED]
+    path = next((path for path in other if path == trial.schema.target), next(iter(other), None))
+    if path is None:
+        return ""
+    size = f"{trial.schema.code(trial.schema.keys[path])}.shape[1:]"
+    scores = f'torch.nn.functional.interpolate(outputs{place}, size={size}, mode="{RESIZED[len(shape)]}")'
+    advice = failure.call.computing(scores)
+    return f"The labels {path!r} have shape {shapes[path]}: to give each a score, {advice}, and target={path!r}."
 
 
 def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:

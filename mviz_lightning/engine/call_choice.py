@@ -12,6 +12,7 @@ from mviz_lightning.engine.call_advice import failure_message, is_template, unwr
 from mviz_lightning.engine.call_trial import CallTrial, FailedCall
 from mviz_lightning.engine.forward_arguments import candidate_calls, label_paths
 from mviz_lightning.engine.model_call import ModelCall, Predict
+from mviz_lightning.engine.positions import NO_LABELS, LabelShapes
 from mviz_lightning.engine.submodule_calls import child_calls
 from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError
 
@@ -23,6 +24,7 @@ def choose_call(
     predict: Predict | None,
     called: Container[str] | None = None,
     picked: Callable[[Predict], Predict] | None = None,
+    labels: LabelShapes = NO_LABELS,
 ) -> ModelCall:
     """Return the first call for which the model returns scores.
 
@@ -37,11 +39,12 @@ def choose_call(
         called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
             known.
         picked: Makes of a call one that returns a single head of what the model returns; None where it has one.
+        labels: Shapes that tell whether outputs have positions.
 
     Raises:
         ConfigurationError: No call works; the message says what to write.
     """
-    trial = CallTrial(module, schema, batch)
+    trial = CallTrial(module, schema, batch, labels)
     own = predict is not None
     calls = candidate_calls(module, schema) if predict is None else [ModelCall("predict(module, batch)", predict)]
     if picked is not None:

@@ -15,7 +15,9 @@ from mviz_lightning.engine.dual_encoders import features_message
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import ModelCall
-from mviz_lightning.engine.model_outputs import ModelOutputs, scores, unreadable
+from mviz_lightning.engine.model_outputs import ModelOutputs, locate_scores, scores, unreadable
+from mviz_lightning.engine.output_names import is_floating
+from mviz_lightning.engine.positions import NO_LABELS, LabelShapes, PositionAxes
 from mviz_lightning.engine.trial_swaps import differ, with_swapped
 from mviz_lightning.errors import describe_error
 
@@ -53,22 +55,32 @@ class CallTrial:
         module: The model.
         schema: Where the modalities live in the batch.
         batch: A few examples.
+        labels: Shapes that tell whether outputs have positions.
     """
 
     module: nn.Module
     schema: BatchSchema
     batch: Any
+    labels: LabelShapes = NO_LABELS
 
     def attempt(self, call: ModelCall) -> ModelCall | FailedCall:
         """Return the call with what the model returned, or why it gives no scores."""
         try:
             outputs = call.predict(self.module, with_swapped(self.schema, self.batch, []))
-            reason = unreadable(outputs)
-            return FailedCall(call, reason, outputs) if reason else replace(call, outputs=ModelOutputs.of(outputs))
+            axes = self._axes(outputs)
+            reason = "" if axes is not None else unreadable(outputs)
+            if reason:
+                return FailedCall(call, reason, outputs)
+            return replace(call, outputs=ModelOutputs.of(outputs), axes=axes)
         except Exception as error:  # a wrong call may raise anything
             if ran_out(error):
                 raise
             return FailedCall(call, describe_error(error), unwritten=isinstance(error, NotImplementedError))
+
+    def _axes(self, outputs: Any) -> PositionAxes | None:
+        """Return where outputs have positions, each with a label of its own; None where an example has one row."""
+        found = locate_scores(outputs)[1]
+        return self.labels.axes(tuple(found.shape)) if is_floating(found) else None
 
     def works(self, call: ModelCall) -> ModelCall | None:
         """Return the call with what the model returned; None if it gives no scores, or scores that know the labels."""

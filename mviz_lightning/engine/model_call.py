@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.engine.argument import Argument
 from mviz_lightning.engine.model_outputs import NO_OUTPUTS, ModelOutputs
+from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.errors import ConfigurationError, message_of
 
 Predict: TypeAlias = Callable[[Any, Any], Any]
@@ -27,6 +28,7 @@ class ModelCall:
         child: Python code from the model to the submodule that is called: ``.net``; empty for the model itself.
         remark: A line for the log that says what is unusual about the call; mostly empty.
         outputs: What the model returned when the call was tried.
+        axes: Where positions and classes lie in what it returned; None where an example has one row of scores.
         observed: Whether these are the scores that the user's own step gives to its loss or metric.
     """
 
@@ -38,6 +40,7 @@ class ModelCall:
     child: str = ""
     remark: str = ""
     outputs: ModelOutputs = NO_OUTPUTS
+    axes: PositionAxes | None = None
     observed: bool = False
 
     @property

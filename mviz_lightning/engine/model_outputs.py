@@ -104,14 +104,9 @@ class ModelOutputs:
 
     @classmethod
     def of(cls, outputs: Any) -> "ModelOutputs":
-        """Describe what a model returned.
-
-        Raises:
-            ConfigurationError: It holds no scores; see :func:`scores`.
-        """
-        size = len(scores(outputs))
+        """Describe what a model returned, which holds scores."""
         taken, found = locate_scores(outputs)
-        return cls(taken, tuple(found.shape), tuple(other_outputs(outputs, size)))
+        return cls(taken, tuple(found.shape), tuple(other_outputs(outputs, len(found))))
 
     @property
     def rows(self) -> list[Output]:

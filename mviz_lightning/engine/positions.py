@@ -1,8 +1,9 @@
 """Outputs that have one vector for each position of an example: maps ``(B, C, H, W)`` and sequences ``(B, T, C)``."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +14,11 @@ from mviz_lightning.engine.query import Query
 
 TRIED_POSITIONS = 64
 """Largest number of positions on which outputs are tried and compared: whole maps of 16 rows would take memory."""
+
+MAP = 4
+"""Number of axes from which scores are those of a map: batch, classes, height, width."""
+
+Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,22 +44,74 @@ class PositionAxes:
         """Return a view ``(B, ..., C)`` of outputs, the classes last."""
         return outputs.unsqueeze(-1) if self.classes is None else outputs.movedim(self.classes, -1)
 
-    def take(self, outputs: Tensor, places: Tensor) -> Tensor:
+    def take(self, outputs: Tensor, places: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return ``(R, P, C)``: the outputs at some positions of every row; nothing else is copied.
 
         Args:
-            outputs: ``(R, ...)``.
+            outputs: ``(B, ...)``.
             places: ``(R, P)`` long: numbers of positions, row by row of the lattice.
+            rows: ``(R,)`` long: rows of the outputs; by default all.
         """
         found = self.last(outputs)
-        rows = torch.arange(len(found), device=found.device).unsqueeze(1)
+        wanted = torch.arange(len(found)) if rows is None else rows
         index = torch.unravel_index(places.to(found.device), found.shape[1:-1])
-        at: tuple[Tensor, ...] = (rows, *index)
+        at: tuple[Tensor, ...] = (wanted.to(found.device).unsqueeze(1), *index)
         return found[at]
 
     def whole(self, outputs: Tensor) -> Tensor:
         """Return ``(R, L, C)``: the outputs at all positions."""
         return self.last(outputs).flatten(1, -2)
+
+
+def resized(places: Tensor, lattice: tuple[int, ...], other: tuple[int, ...]) -> Tensor:
+    """Return where another lattice of the same picture, finer or coarser, holds positions ``(K,)`` of one.
+
+    Lattices with as many positions number them alike, whatever their axes.
+    """
+    if math.prod(lattice) == math.prod(other):
+        return places
+    found = torch.zeros_like(places)
+    for at, size, wanted in zip(torch.unravel_index(places, lattice), lattice, other, strict=True):
+        found = found * wanted + at * wanted // size
+    return found
+
+
+@dataclass(frozen=True)
+class LabelShapes:
+    """Shapes that tell where outputs have positions, of a call that no loss tells about.
+
+    Attributes:
+        labels: Shape of the labels that the user named; None without any.
+        images: Shapes of the leaves that a map may belong to.
+        masks: Shapes of the masks of padding.
+    """
+
+    labels: Shape | None = None
+    images: Sequence[Shape] = ()
+    masks: Sequence[Shape] = ()
+
+    def axes(self, outputs: Shape) -> PositionAxes | None:
+        """Return where positions and classes lie in outputs; None where the labels have no entry for each position."""
+        labels, usual = self.labels, 1 if len(outputs) >= MAP else 2
+        if labels is None or labels[:1] != outputs[:1]:
+            return None
+        if len(outputs) == 2:
+            return PositionAxes(None) if outputs == labels and outputs in self.masks else None
+        axes = sorted(range(1, len(outputs)), key=lambda axis: axis != usual)
+        lacking = [axis for axis in axes if outputs[:axis] + outputs[axis + 1 :] == _without_channel(labels, outputs)]
+        if lacking:
+            return PositionAxes(lacking[0])
+        mapped = len(outputs) < MAP and any(len(one) >= MAP and one[-2:] == outputs[1:] for one in self.images)
+        return PositionAxes(None if mapped else usual) if outputs == labels else None
+
+
+NO_LABELS = LabelShapes()
+"""The user named no labels."""
+
+
+def _without_channel(labels: Shape, outputs: Shape) -> Shape:
+    """Return the shape of labels ``(B, 1, H, W)`` as ``(B, H, W)``."""
+    return labels[:1] + labels[2:] if len(labels) == len(outputs) and labels[1] == 1 else labels
 
 
 def map_of(outputs: Any, rows: int) -> Tensor:

@@ -6,7 +6,6 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.interleaved.interleaving import Interleaving
 from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.engine.row_independence import evaluate_aligned, trial_rows
 from mviz_lightning.errors import NotMeasurableError, describe_error
 
@@ -51,17 +50,17 @@ def _remedy(found: Interleaving) -> str:
     return REMEDY.format(name=name, values=leaves[0], ids=found.ids)
 
 
-def refuse_moving_positions(probe: Probe, axes: PositionAxes | None) -> None:
+def refuse_moving_positions(probe: Probe, positions: object | None) -> None:
     """Refuse scores of every token of texts that are rebuilt: the tokens stand elsewhere in each row.
 
     Args:
         probe: Some examples.
-        axes: Where positions and classes lie in the outputs; None where an example has one row of scores.
+        positions: Where the outputs have positions; None where an example has one row of scores.
 
     Raises:
         NotMeasurableError: They are such scores.
     """
-    if probe.schema.interleaving is not None and axes is not None:
+    if probe.schema.interleaving is not None and positions is not None:
         raise NotMeasurableError(
             f"the outputs have a position for each token of {probe.schema.interleaving.ids!r}, and tokens stand "
             "elsewhere once a text gets the items of another example. Pass predict=, a function (module, batch) -> "

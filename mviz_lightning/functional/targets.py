@@ -17,6 +17,14 @@ ROUNDED = 1e-3
 """Largest distance of soft labels from 0..1 that is rounding: half precision."""
 
 
+def without_ignored(target: Tensor, ignored: int) -> Tensor:
+    """Return targets in which -100 stands where another number meant no label; whole numbers get a signed type."""
+    if ignored == IGNORED:
+        return target
+    signed = target if target.is_floating_point() else target.long()  # uint8 holds no -100
+    return signed.where(signed != ignored, IGNORED)
+
+
 def labelled(target: Tensor, task: Task | None = None) -> Tensor:
     """Tell which examples have a label.
 

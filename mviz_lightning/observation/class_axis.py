@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from mviz_lightning.engine.positions import PositionAxes
+from mviz_lightning.engine.positions import MAP, PositionAxes
 from mviz_lightning.observation.provenance import Computed, Node
 from mviz_lightning.observation.task_of_loss import CLASSES, LABELS, METRICS, VALUES
 
@@ -19,9 +19,6 @@ REDUCTIONS = {"argmax", "max"}
 
 UNKNOWN = -1
 """The axis of the classes where nothing tells it."""
-
-MAP = 4
-"""Number of axes from which scores are those of a map: batch, classes, height, width."""
 
 
 def class_axes(

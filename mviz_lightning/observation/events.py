@@ -1,7 +1,7 @@
 """Where a step gives scores away: calls of losses, updates of metrics, and operations in which scores meet labels."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from torch.nn import functional as losses
 from torchmetrics import Metric
 
 from mviz_lightning.engine.positions import PositionAxes
+from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.provenance import Call, Computed, Node, Provenance, nodes_in
 from mviz_lightning.observation.views import Views
 
@@ -58,6 +59,9 @@ SMOOTHING = {"add", "clamp", "clip", "clamp_min"}
 DECISIONS = {"argmax", "max", "topk", "round", "gt", "ge", "lt", "le", "__gt__", "__ge__", "__lt__", "__le__"}
 """Operations that turn scores into predicted classes."""
 
+IGNORING = {losses.cross_entropy, losses.nll_loss}
+"""Loss functions with an ``ignore_index``, their fifth argument."""
+
 OBSERVED_ROWS = 16
 """Number of rows of a batch whose scores are kept: those on which the dry run tries the model."""
 
@@ -95,6 +99,7 @@ class Event:
         metric: The user's metric.
         within: The innermost module call in which it happened.
         views: How its rows may belong to examples, where each example has several with one target; else empty.
+        ignored: Target of what the event leaves out: its ``ignore_index``.
     """
 
     kind: Literal["loss", "metric", "pair", "tower", "meeting"]
@@ -106,6 +111,7 @@ class Event:
     metric: Metric | None = None
     within: Call | None = None
     views: tuple[Views, ...] = ()
+    ignored: int = IGNORED
 
     def read_as(self, place: int) -> "Event":
         """Return the event as one of its views reads it."""
@@ -114,6 +120,43 @@ class Event:
             for links in (self.scores, self.target)
         )
         return replace(self, scores=scores, target=target, views=self.views[place : place + 1])
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a loss, a metric or an operation is given.
+
+    Attributes:
+        scores: The argument that holds the scores.
+        target: The one that holds the target.
+        takes: What the scores are.
+        metric: The user's metric.
+        ignored: Target of what is left out.
+    """
+
+    scores: Any
+    target: Any = None
+    takes: Takes = "logits"
+    metric: Metric | None = None
+    ignored: int = IGNORED
+
+    @classmethod
+    def to_loss(cls, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> "Given":
+        """Return what a loss function of :data:`LOSSES` is given."""
+        ignored = kwargs.get("ignore_index", args[4] if len(args) > 4 else None) if func in IGNORING else None
+        return cls(*_first_two(args, kwargs, "input"), LOSSES[func], None, IGNORED if ignored is None else ignored)
+
+    @classmethod
+    def to_metric(cls, metric: Metric, args: Sequence[Any], kwargs: Mapping[str, Any]) -> "Given":
+        """Return what an update of a metric is given."""
+        ignored = getattr(metric, "ignore_index", None)
+        known = ignored if isinstance(ignored, int) else IGNORED
+        return cls(*_first_two(args, kwargs, "preds"), "anything", metric, known)
+
+
+def _first_two(args: Sequence[Any], kwargs: Mapping[str, Any], first: str) -> tuple[Any, Any]:
+    """Return the first two arguments, the first of which has this name, and the second ``target``."""
+    return (args[0] if args else kwargs.get(first)), (args[1] if len(args) > 1 else kwargs.get("target"))
 
 
 @dataclass

@@ -21,7 +21,7 @@ from mviz_lightning.observation.events import (
     until_selection,
 )
 from mviz_lightning.observation.meetings import PRODUCT, SUBTRACTIONS, meeting_strength
-from mviz_lightning.observation.pairs import COSINES, PairProduct, product_of
+from mviz_lightning.observation.pairs import COSINES, PairProduct, is_used, product_of
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import is_numbering, task_of
@@ -129,7 +129,8 @@ def with_pairs(found: Sequence[ObservedHead], record: StepRecord) -> list[Observ
     Two heads of the same embeddings are one: a loss of both directions, or with two scales.
     """
     kept: list[ObservedHead] = []
-    for head in [*(_told(head, record) for head in found), *_products(record)]:
+    others = bool(found) or any(product_of(node, record) is None for node in record.last)
+    for head in [*(_told(head, record) for head in found), *_products(record, others=others)]:
         twin = head.pair is not None and any(head.pair.is_of(other.pair) for other in kept if other.pair is not None)
         supposed = head.event.name == COSINES and kept
         if not twin and not supposed:
@@ -141,13 +142,18 @@ def _told(head: ObservedHead, record: StepRecord) -> ObservedHead:
     return replace(head, pair=product_of(head.root, record)) if head.contrastive else head
 
 
-def _products(record: StepRecord) -> Iterable[ObservedHead]:
-    """Return a head for each two towers whose product the step computes: the latest scores that are made from it."""
+def _products(record: StepRecord, *, others: bool) -> Iterable[ObservedHead]:
+    """Return a head for each two towers whose product the step computes: the latest scores that are made from it.
+
+    Args:
+        record: What the step showed.
+        others: Whether it computes other scores; those of pairs that it does not use are then none.
+    """
     latest: dict[frozenset[int], ObservedHead] = {}
     for event in (event for event in record.events if event.kind == "pair"):
         head = ObservedHead(event, until_selection(event.scores), 0, task="regression", contrastive=True)
         head = _told(head, record)
-        if head.rows is not None and head.pair is not None:
+        if head.rows is not None and head.pair is not None and (not others or is_used(head.pair, record)):
             latest[frozenset(map(id, head.pair.towers))] = head
     return latest.values()
 

@@ -101,6 +101,22 @@ def product_of(node: Node, record: StepRecord) -> PairProduct | None:
     return None
 
 
+def noted_product(node: Computed, record: StepRecord) -> PairProduct | None:
+    """Return what :func:`product_of` does; where it is None, note the products that the tensor is made of as used."""
+    found = product_of(node, record)
+    for product in () if found is not None else filter(None, (product_of(one, record) for one in node.inputs)):
+        record.note_used(product.node)
+    return found
+
+
+def is_used(product: PairProduct, record: StepRecord) -> bool:
+    """Tell whether the step makes anything of the scores of all pairs of two towers; a model may return unused ones."""
+    given = (link.node for event in record.events if event.kind == "metric" for link in event.scores)
+    found = (product_of(node, record) for node in (*record.used, *given))
+    supposed = product.node.name == COSINES  # of embeddings that the step itself compares
+    return supposed or any(one is not None and one.is_of(product) for one in found)
+
+
 def _crossed(node: Computed, operands: list[Node], sign: int, record: StepRecord) -> PairProduct | None:
     """Return the product that an operation computes; None if its operands are not two towers."""
     if not are_towers(operands, record) or not _crosses(node, operands, record.count):

@@ -1,7 +1,7 @@
 """The step's own labels of every position, and the one that stands for an example."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -12,25 +12,64 @@ from mviz_lightning.batch.padding import real_along
 from mviz_lightning.batch.position_labels import IGNORED, PositionLabels, compact, example_labels
 from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.targets import LIKELY
+from mviz_lightning.functional.targets import LIKELY, without_ignored
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.targets import ObservedTarget
 
 
-def labelled_by_position(probe: Probe, head: ObservedHead, target: ObservedTarget, module: nn.Module) -> Probe:
-    """Return a probe with the step's own labels of every position; padding has none."""
-    axes, padded = head.axes, replace(probe, own_shapes=False)
+@dataclass(frozen=True)
+class Positions:
+    """Where outputs have positions, and the labels of these.
+
+    Attributes:
+        axes: Where positions and classes lie in the outputs.
+        shape: Shape of the outputs of a batch.
+        target: The labels.
+        label_axes: Where positions and classes lie in the labels.
+        task: What the outputs of a position stand for; None where nothing tells.
+        ignored: Target of a position without a label, beside -100 and NaN.
+    """
+
+    axes: PositionAxes
+    shape: tuple[int, ...]
+    target: ObservedTarget
+    label_axes: PositionAxes
+    task: Task | None
+    ignored: int = IGNORED
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a position, C."""
+        return self.axes.outputs(self.shape)
+
+    def labelled(self, probe: Probe, module: nn.Module) -> Probe:
+        """Return a probe with the labels of every position; padding has none."""
+        padded, shapes = replace(probe, own_shapes=False), list[tuple[int, ...]]()
+        task = self.task or ("multiclass" if self.outputs > 1 else "binary")
+        form = partial(_formed, axes=self.label_axes, task=task, outputs=self.outputs, shapes=shapes)
+        labels = self.target.of(module, padded, lambda found: form(without_ignored(found, self.ignored)))
+        lattice, count = self.axes.lattice(self.shape), labels.shape[1]
+        # The loss may get all positions along one axis, and the examples of a probe may be padded further.
+        fits = math.prod(lattice) == count
+        found = PositionLabels(labels, lattice if fits else self.label_axes.lattice(shapes[0]), self.outputs)
+        path = self.target.path
+        found = _without_padding(replace(found, carrier=_carrier(probe, found)), probe, path)
+        schema = replace(probe.schema, target=path)
+        return replace(probe, schema=schema, by_position=found, labels=example_labels(found, task))
+
+
+def observed_positions(head: ObservedHead, target: ObservedTarget | None) -> Positions | None:
+    """Return the positions of scores as the step that computes them tells; None where an example has one row.
+
+    Raises:
+        RuntimeError: The target has no entry for each position.
+    """
+    if head.axes is None or target is None:
+        return None
     label_axes = head.event.target[head.target].axes
-    if axes is None or label_axes is None:
+    if label_axes is None:
         raise RuntimeError(f"the target of {head.event.name} has no entry for each position of an example.")
-    outputs, shapes = axes.outputs(head.root.shape), list[tuple[int, ...]]()
-    task = head.task or ("multiclass" if outputs > 1 else "binary")
-    labels = target.of(module, padded, partial(_formed, axes=label_axes, task=task, outputs=outputs, shapes=shapes))
-    lattice, count = axes.lattice(head.root.shape), labels.shape[1]  # the loss may get all positions along one axis
-    found = PositionLabels(labels, lattice if math.prod(lattice) == count else label_axes.lattice(shapes[0]), outputs)
-    found = _without_padding(replace(found, carrier=_carrier(probe, found)), probe, target.path)
-    schema = replace(probe.schema, target=target.path)
-    return replace(probe, schema=schema, by_position=found, labels=example_labels(found, task))
+    return Positions(head.axes, head.root.shape, target, label_axes, head.task, head.event.ignored)
 
 
 def _formed(target: Tensor, axes: PositionAxes, task: Task, outputs: int, shapes: list[tuple[int, ...]]) -> Tensor:

@@ -1,7 +1,7 @@
 """Watch one call of the user's step: record where tensors come from and where the scores go."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -19,9 +19,9 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
-from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Takes, passed
+from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Given, passed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
-from mviz_lightning.observation.pairs import are_towers, compared_embeddings, cosines, embeddings_given, product_of
+from mviz_lightning.observation.pairs import are_towers, compared_embeddings, cosines, embeddings_given, noted_product
 from mviz_lightning.observation.position_links import with_positions
 from mviz_lightning.observation.provenance import (
     BatchParts,
@@ -145,7 +145,7 @@ class StepRecorder(TorchFunctionMode):
     def _before(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         """Record an event; return the template of the arguments that the operation is about to change."""
         if func in LOSSES:
-            self._saw("loss", func.__name__, *_scores_and_target(args, kwargs, "input"), LOSSES[func])
+            self._saw("loss", func.__name__, Given.to_loss(func, args, kwargs))
         self._compared(compared_embeddings(func, args))
         name = str(getattr(func, "__name__", ""))
         changes = (name.endswith("_") and not name.startswith("__")) or name == "__setitem__" or "out" in kwargs
@@ -189,11 +189,11 @@ class StepRecorder(TorchFunctionMode):
 
     def _paired(self, node: Computed, tensor: Tensor, args: Any) -> None:
         """Record scores of all pairs, and the embeddings of which they are the product."""
-        product = product_of(node, self.record)
+        product = noted_product(node, self.record)
         for rows in embeddings_given(product, node, args, self._provenance):
-            self._saw("tower", node.name, rows, None, "logits")
+            self._saw("tower", node.name, Given(rows))
         if product is not None:
-            self._saw("pair", node.name, tensor, None, "logits")
+            self._saw("pair", node.name, Given(tensor))
 
     # -- Modules -------------------------------------------------------------------------------------------------------
 
@@ -254,8 +254,7 @@ class StepRecorder(TorchFunctionMode):
         """Return a metric's ``update`` that records what it is given."""
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            scores, target = _scores_and_target(args, kwargs, "preds")
-            self._recorded(self._saw, "metric", type(metric).__name__, scores, target, "anything", metric)
+            self._recorded(self._saw, "metric", type(metric).__name__, Given.to_metric(metric, args, kwargs))
             before, self._paused = self._paused, True
             try:
                 return update(*args, **kwargs)
@@ -271,17 +270,19 @@ class StepRecorder(TorchFunctionMode):
             tensors = [value for _, value in tree.nodes(args) if isinstance(value, Tensor)]
             scores, target = ([one for one in tensors if self._provenance.of(one) is wanted] for wanted in found)
             if scores and target:
-                self._saw("meeting", node.name, scores[0], target[0], "anything")
+                self._saw("meeting", node.name, Given(scores[0], target[0], "anything"))
 
-    def _saw(self, kind: Any, name: str, scores: Any, target: Any, takes: Takes, metric: Metric | None = None) -> None:
+    def _saw(self, kind: Any, name: str, given: Given) -> None:
+        scores, target = given.scores, given.target
         if not isinstance(scores, Tensor):
             return
         self._seen[kind, name] += 1
         views, within = views_of(scores, target, self.record.count), self._open[-1] if self._open else None
         walk = ChainWalk(self._provenance, self._open, self.record.count, views)
-        links, tensors = walk.links(scores, passed(takes)), walk.tensors
+        links, tensors = walk.links(scores, passed(given.takes)), walk.tensors
         targets = walk.links(target, VIEWS | SELECTIONS) if isinstance(target, Tensor) else ()
-        event = Event(kind, name, self._seen[kind, name], links, targets, takes, metric, within, views)
+        of_event = kind, name, self._seen[kind, name], links, targets, given.takes, given.metric, within, views
+        event = Event(*of_event, ignored=given.ignored)
         self.record.events.append(with_positions(event, tensors, walk.tensors if targets else [], self.record))
         if self.events.catch(event, tensors, walk.tensors if targets else []):
             raise StopStep
@@ -291,8 +292,3 @@ def _holds_tensor(outputs: Any) -> bool:
     return isinstance(outputs, Tensor) or (
         isinstance(outputs, tuple | list) and any(isinstance(one, Tensor) for one in outputs)
     )
-
-
-def _scores_and_target(args: Any, kwargs: Mapping[str, Any], scores: str) -> tuple[Any, Any]:
-    """Return the first two arguments of a loss or a metric, whose scores have this name."""
-    return (args[0] if args else kwargs.get(scores)), (args[1] if len(args) > 1 else kwargs.get("target"))

@@ -1,6 +1,6 @@
 """Masks and indices with which a step picks or sorts rows of the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mviz_lightning.observation.events import Link, picked_rows
 from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestors
@@ -8,9 +8,21 @@ from mviz_lightning.observation.provenance import Computed, Leaf, Node, ancestor
 
 def row_picks(node: Node) -> set[Node]:
     """Return the masks and the indices with which rows of leaves were picked or sorted on the way to a tensor."""
-    picked = (one for one in ancestors(node) if isinstance(one, Computed) and one.name == "__getitem__")
-    found = [(one.arguments[0][0], one.arguments[0][1]) for one in picked]
-    return {index for source, index in found if isinstance(source, Leaf) and isinstance(index, Node)}
+    return {index for index, _ in _picks(node)}
+
+
+def picked_by_step(node: Node) -> bool:
+    """Tell whether the step itself, in no call of a module, picked or sorted rows of leaves on the way to a tensor."""
+    return any(pick.within is None for _, pick in _picks(node))
+
+
+def _picks(node: Node) -> Iterator[tuple[Node, Computed]]:
+    """Yield each mask, or indices, of rows of a leaf, and what it picked."""
+    for pick in ancestors(node):
+        if isinstance(pick, Computed) and pick.name == "__getitem__":
+            source, index, *_ = pick.arguments[0]
+            if isinstance(source, Leaf) and isinstance(index, Node):
+                yield index, pick
 
 
 def row_mask(links: Sequence[Link], place: int) -> Node | None:

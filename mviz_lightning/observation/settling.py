@@ -23,7 +23,7 @@ from mviz_lightning.observation.heads import ObservedHead, heads_of, is_doubtful
 from mviz_lightning.observation.native_check import CheckedWay, first_agreeing
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_score import own_score
-from mviz_lightning.observation.position_targets import labelled_by_position
+from mviz_lightning.observation.position_targets import Positions, observed_positions
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.targets import ObservedTarget, target_of
 from mviz_lightning.observation.ways import StepFunction, Way, ways_of
@@ -87,8 +87,8 @@ class ObservedModel:
         probe = self.of_its_modalities(probe)
         if self.target is None:
             return probe
-        if self.head.axes is not None:
-            return labelled_by_position(probe, self.head, self.target, module)
+        if self.positions is not None:
+            return self.positions.labelled(probe, module)
         schema, padded = replace(probe.schema, target=self.target.path), replace(probe, own_shapes=False)
         return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
 
@@ -96,10 +96,10 @@ class ObservedModel:
         """Tell whether labels come from the step: unless the user named their leaf, and those of positions always."""
         return target is None or self.head.axes is not None
 
-    def outputs(self, read: int) -> int:
-        """Return the number of outputs of one prediction, C, where ``read`` numbers are read of an example."""
-        axes = self.head.axes
-        return read if axes is None else axes.outputs(self.head.root.shape)
+    @property
+    def positions(self) -> Positions | None:
+        """Where the scores have positions, with their labels; None where an example has one row of scores."""
+        return observed_positions(self.head, self.target)
 
     def _widened(self, labels: Tensor) -> Tensor:
         """Return labels, one for each output where several outputs predict the same value: its quantiles."""
@@ -142,12 +142,20 @@ def settle(
         return None
     best = main_head(list(heads.values()), record, target)
     main = choice.main(heads, best)
+    alike = best if main is None else _of_one_loss(heads.values(), heads[main], record.count)
+    if alike and all(head.root.shape[:1] != (record.count,) for head in alike):
+        raise wording.refusal(wording.in_parts(alike, record))
     if main is None:
-        parts = all(head.root.shape[:1] != (record.count,) for head in best)
-        raise wording.refusal((wording.in_parts if parts else wording.asked)(best, record))
+        raise wording.refusal(wording.asked(best, record))
     found = settled_head(seen, module, trial, evaluator_of, heads[main])
     further = {name: head for name, head in heads.items() if name != main and choice.takes(name)}
     return replace(found, name=main, further=further)
+
+
+def _of_one_loss(heads: Iterable[ObservedHead], main: ObservedHead, count: int) -> list[ObservedHead]:
+    """Return the heads of a loss that is called for each example by itself; none of any other loss."""
+    found = [head for head in heads if head.event.name == main.event.name]
+    return found if len(found) >= max(2, count) else []
 
 
 def settled_head(

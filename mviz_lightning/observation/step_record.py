@@ -24,6 +24,7 @@ class StepRecord:
         events: Where the step gave scores away, in order.
         called: Names of the submodules that the step called.
         fused: Where rows of scores come from that depend on all modalities, weights, and no other leaf, in order.
+        used: Products of two towers of whose scores the step made something else.
         ended: Whether the step came to its end.
         rewritten: Whether the step wrote into weights, as one that adapts or averages them does.
         failure: Why recording ended early; ``""`` if it did not.
@@ -36,6 +37,7 @@ class StepRecord:
     events: list[Event] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
     fused: list[Node] = field(default_factory=list)
+    used: set[Node] = field(default_factory=set)
     ended: bool = False
     rewritten: bool = False
     failure: str = ""
@@ -63,6 +65,10 @@ class StepRecord:
         """Note a tensor that the step itself made, or got from a module, if it may be scores."""
         if self.is_fused(node):
             self.fused.append(node)
+
+    def note_used(self, product: Node) -> None:
+        """Note that the step made something else of the scores of a product of two towers."""
+        self.used.add(product)
 
     def note_end(self) -> None:
         """Note that the step came to its end."""

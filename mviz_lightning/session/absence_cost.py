@@ -18,8 +18,8 @@ from mviz_lightning.explainers.contribution_shares.patterns import PatternScore,
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.observation.ways import ReplayedStep, scores_by
 from mviz_lightning.session.absent_examples import AbsentExamples
-from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.presence_tally import Pattern, PresenceCounts
+from mviz_lightning.session.tried_model import TriedModel
 
 FAILED = (
     "absence=True: the model failed on examples without {absent}, so their score is not reported. {reason}. Let the "

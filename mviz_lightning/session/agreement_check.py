@@ -19,7 +19,7 @@ from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_outputs import COMPARED_ROWS, Agreement, OwnOutputs
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.observation.ways import ReplayedStep
-from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.tried_model import TriedModel
 
 REPORTED_ROWS = 128
 """Number of rows that are compared once where the first ones disagree."""

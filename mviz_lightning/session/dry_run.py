@@ -1,7 +1,5 @@
 """The first contact with a model: how it is called, and whether it can be measured at all."""
 
-import warnings
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,19 +15,20 @@ from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.joint_outputs import JointOutputs
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.named_outputs import PickedOutput
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
-from mviz_lightning.engine.positions import EvenReader, PositionAxes
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.rebuilt_rows import refuse_moving_positions
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
-from mviz_lightning.functional import Task
+from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.head_names import HeadChoice
 from mviz_lightning.observation.observed_step import ObservedStep
+from mviz_lightning.observation.position_targets import Positions
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.session.broken_examples import usable_trial
 from mviz_lightning.session.config import SessionConfig
@@ -40,58 +39,22 @@ from mviz_lightning.session.further_heads import (
     heads_named,
     heads_of_function,
     heads_of_step,
+    joint_of_trial,
     picked,
     without_labels,
 )
-from mviz_lightning.session.given_and_observed import differences_from_given
+from mviz_lightning.session.given_and_observed import ignored_of, warn_of_differences
+from mviz_lightning.session.given_positions import described, given_positions, label_shapes
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.subsets import check_subsets
+from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
 UNSEEN = (
     "no loss and no metric with scores of the model was seen in the step, so the call, the outputs and the task are "
     "guessed from the batch and the model's forward"
 )
-
-
-@dataclass(frozen=True)
-class TriedModel:
-    """A model that passed the dry run.
-
-    Attributes:
-        evaluator: Evaluates the model on rows.
-        call: How the model is called.
-        outputs: Number of outputs of one example, C.
-        reused: Submodules that run once for every distinct input, in words.
-        fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
-        observed: What the user's own step told; None where nothing was observed.
-    """
-
-    evaluator: Evaluator
-    call: ModelCall
-    outputs: int
-    reused: str
-    fusion_share: float = 1.0
-    observed: ObservedModel | None = None
-
-    @property
-    def path(self) -> str | None:
-        """Path of the leaf that the labels are made from, if the user's own step tells one."""
-        return None if self.observed is None else self.observed.path
-
-    @property
-    def axes(self) -> PositionAxes | None:
-        """Where positions and classes lie in the outputs; None where an example has one row of scores."""
-        return None if self.observed is None else self.observed.head.axes
-
-    @property
-    def facts(self) -> tuple[int, Task | None, bool]:
-        """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
-        observed = self.observed
-        if observed is None:
-            return self.outputs, None, False
-        return self.outputs, observed.task, observed.target is not None
 
 
 @dataclass
@@ -106,6 +69,7 @@ class DryRun:
         named: Modalities and leaves that were warned of.
         unmasked: Leaves that are in no segment and change the outputs.
         heads: The model's heads, as far as they have names.
+        joint: The outputs that all heads share while they are tried.
     """
 
     config: SessionConfig
@@ -115,6 +79,7 @@ class DryRun:
     named: set[str] = field(default_factory=set)
     unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
     heads: FoundHeads = field(default_factory=FoundHeads)
+    joint: JointOutputs | None = None
     _given: SessionConfig = field(init=False)
     _further: bool = False
 
@@ -141,16 +106,23 @@ class DryRun:
         try:
             return self._tried(module, trial, precision, seen, observed)
         except ConfigurationError as error:
-            guessed = seen is not None and observed is None and self.config.predict is None
-            hint = wording.unseen(seen.watched) if guessed and seen is not None and seen.watched is not None else ""
+            mixed, watched = isinstance(error, DisagreementError), None if seen is None else seen.watched
+            head = None if observed is None else observed.head
+            guessed = self.config.predict is None
+            hint = wording.remedy(head, watched, mixed=mixed) if guessed and watched is not None else ""
             if not hint:
                 raise
-            # Rows that depend on one another are hardly mended by other scores.
-            kind = DisagreementError if isinstance(error, DisagreementError) else ConfigurationError
+            # Rows that depend on one another are hardly mended by other scores, but where the step itself mixes them.
+            kind = DisagreementError if mixed and observed is None else ConfigurationError
             raise kind(f"{error}{hint}") from error
 
     def run_head(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        observed: ObservedModel | None,
+        joint: JointOutputs | None = None,
     ) -> TriedModel:
         """Try a further head; arguments and errors as for :meth:`run`.
 
@@ -159,9 +131,14 @@ class DryRun:
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
             observed: What the user's own step told of it; None where ``predict`` returns it.
+            joint: The outputs that it shares with the heads that are tried with it.
         """
-        self._further = True
+        self._further, self.joint = True, joint
         return self._tried(module, without_labels(trial), precision, None, observed)
+
+    def forget_joint(self) -> None:
+        """Drop the outputs that heads shared: all are tried."""
+        self.joint = None
 
     def _take_heads(self, heads: FoundHeads) -> None:
         """Take the names of the heads, and with them what the user said of the main one by its name."""
@@ -176,16 +153,10 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> TriedModel:
-        self._require_positions(trial, observed)
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
-        if self.config.target not in (None, trial.schema.target):
-            trial = at_path(trial, self.config.target)
-        if observed is not None:
-            trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
-            score = self.config.score_of(observed.score, observed.task)
-            name = "" if score is None or score is self.config.score else type(score).__name__
-            self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
+        trial, positions = self._labelled(trial, module, call, seen, observed)
+        self._require_positions(trial, positions, observed)
         trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_rows(evaluator, trial, self.config.draws)
         if not self.call:  # doubts are reported once, and before what they cause fails
@@ -193,25 +164,51 @@ class DryRun:
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
         first, self.call = not self.call, call.description
-        count = outputs.shape[1] if observed is None else observed.outputs(outputs.shape[1])
+        count = outputs.shape[1] if positions is None else positions.outputs
         self.reading.try_on(evaluator, trial, count)
         self.config = fitting(self.config, count) if self._further else self.config
         self.config.check_outputs(count)
         if self.config.asks_for_subsets:
             check_subsets(self.config, trial, self.reading.labels.read(trial, count, everything=False).task)
         if seen is not None and first:
-            self._say_differences(seen, trial, evaluator)
+            warn_of_differences(seen, trial, None if self.config.predict is None else evaluator, self.config)
         if self.config.explainers:
             self._try_segments(evaluator, trial, outputs)
-        fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
-        reused = dry_run_checks.reused(evaluator, trial)
-        return TriedModel(replace(evaluator, draws=self.config.draws), call, count, reused, fusion_share, observed)
+        fusion = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
+        reused, evaluator = dry_run_checks.reused(evaluator, trial), replace(evaluator, draws=self.config.draws)
+        return TriedModel(evaluator, call, count, reused, fusion, observed, positions)
 
-    def _require_positions(self, trial: Probe, observed: ObservedModel | None) -> None:
+    def _labelled(
+        self,
+        trial: Probe,
+        module: nn.Module,
+        call: ModelCall,
+        seen: ObservedStep | None,
+        observed: ObservedModel | None,
+    ) -> tuple[Probe, Positions | None]:
+        """Return the examples with their labels, and where the outputs have positions; both are read so from now on."""
+        if self.config.target not in (None, trial.schema.target):
+            trial = at_path(trial, self.config.target)
+        ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
+        self.reading.ignore(ignored)
+        if observed is None:
+            positions = given_positions(call, trial, self.config.task, ignored)
+            if positions is None:
+                return trial, None
+            self.reading.take_positions(positions.task, described(positions, call))
+            return positions.labelled(trial, module), positions
+        trial = observed.labelled(trial, module) if observed.tells_labels(self.config.target) else trial
+        score = self.config.score_of(observed.score, observed.task)
+        name = "" if score is None or score is self.config.score else type(score).__name__
+        self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
+        return trial, observed.positions
+
+    def _require_positions(self, trial: Probe, positions: Positions | None, observed: ObservedModel | None) -> None:
         """Refuse a region where no head has positions, and positions that move."""
-        refuse_moving_positions(trial, None if observed is None else observed.head.axes)
-        heads = [] if observed is None else [observed.head, *observed.further.values()]
-        if self.config.region is not None and not self._further and not any(head.axes for head in heads):
+        refuse_moving_positions(trial, positions)
+        further = () if observed is None else observed.further.values()
+        without = positions is None and not self._further and not any(head.axes for head in further)
+        if self.config.region is not None and without:
             raise ConfigurationError(
                 f"region={self.config.region!r}: the outputs have no positions, (B, C, H, W) or (B, T, C), of which a "
                 "region could be explained; leave region= out."
@@ -253,14 +250,6 @@ class DryRun:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
         return found
 
-    def _say_differences(self, seen: ObservedStep, trial: Probe, evaluator: Evaluator) -> None:
-        """Warn where the user's arguments say something else than their step."""
-        given, differences = None if self.config.predict is None else evaluator, list[str]()
-        with suppress(Exception):  # a comparison that fails costs itself
-            differences = differences_from_given(seen, trial, given, self.config)
-        for difference in differences:
-            warnings.warn(difference, MonitorWarning, stacklevel=2)
-
     def _called(
         self,
         module: nn.Module,
@@ -274,13 +263,23 @@ class DryRun:
         call = self._guessed(module, trial, precision, seen) if observed is None else observed.way.call
         given = module, call.predict, config.chunk_size, precision, config.seed, config.reuse
         evaluator = Evaluator(*given)  # checks take one draw, where all rows get the same noise
-        if observed is not None and observed.head.axes is not None:
-            evaluator = replace(evaluator, reader=EvenReader(observed.head.axes))
-        pairs = all_pairs_call(evaluator, trial) if observed is None or observed.head.contrastive else None
+        axes = call.axes if observed is None else observed.head.axes
+        if axes is not None:
+            evaluator = replace(evaluator, reader=EvenReader(axes))
+        if observed is not None:
+            evaluator = self._joint_evaluator(evaluator, observed)
+        may_pair = axes is None if observed is None else observed.head.contrastive
+        pairs = all_pairs_call(evaluator, trial) if may_pair else None
         if pairs is None:
             return call, evaluator
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
+
+    def _joint_evaluator(self, evaluator: Evaluator, observed: ObservedModel) -> Evaluator:
+        """Return the evaluator of a head, which shares the forwards of the checks with the others."""
+        if not self._further:
+            self.joint = joint_of_trial(evaluator, observed, self.heads)
+        return evaluator if self.joint is None else self.joint.evaluator_of(observed.name, evaluator)
 
     def _guessed(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
@@ -292,9 +291,10 @@ class DryRun:
             called = None if seen is None else seen.callable
             given = module, trial.schema, batch, self.config.predict, called
             names = heads_named(self._given)
+            labels = label_shapes(trial, (self._given.of_head(names[0]) if names else self.config).target)
             if not names:
-                return choose_call(*given)
-            call = choose_call(*given, partial(picked, name=names[0], config=self._given))
+                return choose_call(*given, labels=labels)
+            call = choose_call(*given, partial(picked, name=names[0], config=self._given), labels)
         if isinstance(call.predict, PickedOutput):
             self._take_heads(heads_of_function(call.predict.predict, self._given))
         return call

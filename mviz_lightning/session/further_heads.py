@@ -9,9 +9,11 @@ from torch import nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.joint_outputs import JointPredict
+from mviz_lightning.engine.joint_outputs import JointOutputs, JointPredict, with_joint
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.named_outputs import JointPick, PickedOutput
+from mviz_lightning.engine.output_reader import ROW_READER
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.observation.joint_call import JointCall
@@ -19,6 +21,7 @@ from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.settling import ObservedModel, settled_head
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.head_arguments import require_heads
+from mviz_lightning.session.tried_model import TriedModel
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,25 @@ def joint_predict(models: Mapping[str, tuple[Predict, ObservedModel | None]]) ->
     return JointPick(calls)
 
 
+def joint_of_trial(evaluator: Evaluator, main: ObservedModel, heads: FoundHeads) -> JointOutputs | None:
+    """Return the outputs that all heads of a step share while they are tried; None where they cannot share any.
+
+    Args:
+        evaluator: Runs the model.
+        main: What the step told of the main head.
+        heads: The further heads.
+    """
+    further = {name: one.observed for name, one in (heads.further or {}).items() if one.observed is not None}
+    known = {main.name: main, **further}
+    if any(one.head.contrastive for one in known.values()):
+        return None
+    readers = {name: ROW_READER if one.head.axes is None else EvenReader(one.head.axes) for name, one in known.items()}
+    calls = {
+        name: replace(evaluator, predict=one.way.call.predict, reader=readers[name]) for name, one in known.items()
+    }
+    return with_joint(calls, JointCall({name: one.way for name, one in known.items()}))[1]
+
+
 def fitting(config: SessionConfig, outputs: int) -> SessionConfig:
     """Return what is measured of a head without the explainers that cannot explain this number of outputs."""
 
@@ -164,17 +186,17 @@ def at_path(probe: Probe, path: str) -> Probe:
     return replace(probe, schema=replace(probe.schema, target=path), labels=None)
 
 
-def labelling(
-    target: str | None, named: str | None, observed: ObservedModel | None, module: nn.Module
-) -> Callable[[Probe], Probe] | None:
+def labelling(target: str | None, named: str | None, tried: TriedModel) -> Callable[[Probe], Probe] | None:
     """Return what gives examples their labels; None where their schema tells them already, or nothing does.
 
     Args:
         target: Path of the labels of this head, if the user named it.
         named: Path that the schema of the examples knows.
-        observed: What the user's own step told of this head.
-        module: The user's model.
+        tried: The model, and what the user's own step told of this head.
     """
+    observed, module = tried.observed, tried.evaluator.module
+    if tried.positions is not None:
+        return partial(tried.positions.labelled, module=module)
     if target is not None and (observed is None or not observed.tells_labels(target)):
         return None if target == named else partial(at_path, path=target)
     return None if observed is None else partial(observed.labelled, module=module)

@@ -1,6 +1,8 @@
 """Compare what the user said in arguments with what their own step shows: the arguments win, differences are said."""
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -9,12 +11,24 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.agreement import deviation, tolerance
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import MonitorWarning
 from mviz_lightning.functional import Task
+from mviz_lightning.functional.targets import IGNORED
+from mviz_lightning.observation.events import OBSERVED_ROWS
 from mviz_lightning.observation.heads import ObservedHead, heads_of, main_head
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.session.config import SessionConfig
+
+
+def warn_of_differences(seen: ObservedStep, trial: Probe, evaluator: Evaluator | None, config: SessionConfig) -> None:
+    """Warn where the user's arguments say something else than their step; arguments of the function below."""
+    differences = list[str]()
+    with suppress(Exception):  # a comparison that fails costs itself
+        differences = differences_from_given(seen, trial, evaluator, config)
+    for difference in differences:
+        warnings.warn(difference, MonitorWarning, stacklevel=2)
 
 
 def differences_from_given(
@@ -35,6 +49,15 @@ def differences_from_given(
     scores = "" if evaluator is None else _other_scores(head, trial, evaluator)
     target = _other_target(heads, head, seen.record, config.target)
     return [difference for difference in (scores, target, _other_task(head, config.task)) if difference]
+
+
+def ignored_of(seen: ObservedStep | None, path: str | None) -> int:
+    """Return the target that the step's own loss leaves out, if it reads the labels at a path; else -100."""
+    record = None if seen is None else seen.record
+    if record is None or path is None:
+        return IGNORED
+    tags = record.tags_of([path])
+    return next((head.event.ignored for head in heads_of(record) if tags and head.label.tags == tags), IGNORED)
 
 
 def _other_target(heads: Sequence[ObservedHead], main: ObservedHead, record: StepRecord, target: str | None) -> str:
@@ -64,11 +87,13 @@ def _other_scores(head: ObservedHead, trial: Probe, evaluator: Evaluator) -> str
     """Return in words how ``predict=`` differs from the scores; ``""`` if it does not, or cannot be compared."""
     if head.rows is None or head.contrastive:
         return ""
-    own = head.rows[: trial.size].cpu()
-    own = own if own.dim() == 2 else own.unsqueeze(1)
-    found = evaluator.plain(trial, Query.aligned(torch.arange(len(own)), len(trial.schema.names))).cpu()
+    rows = min(trial.size, len(head.rows) if head.axes is None else OBSERVED_ROWS)
+    own = (head.rows[:rows] if head.axes is None else head.rows).cpu().reshape(rows, -1)
+    found = evaluator.plain(trial, Query.aligned(torch.arange(rows), len(trial.schema.names))).cpu()
     if evaluator.noisy:  # the two have other noise
         return ""
+    if own.shape == found.shape and head.axes is not None:  # a row for each position
+        own, found = (one.view(-1, head.axes.outputs(head.root.shape)) for one in (own, found))
     return _difference(own, found, head)
 
 

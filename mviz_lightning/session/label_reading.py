@@ -10,7 +10,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.probe import as_labels, known_target, strings_of
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.targets import IGNORED, standard_form
+from mviz_lightning.functional.targets import IGNORED, standard_form, without_ignored
 from mviz_lightning.session.task import changes, default_scoring, resolve_task, told
 
 FEW = 4
@@ -60,9 +60,7 @@ class LabelReader:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
         target, said = self._numbers(probe, outputs, everything=everything)
-        if target is not None and self.ignored != IGNORED:
-            signed = target if target.is_floating_point() else target.long()  # uint8 holds no -100
-            target = signed.where(signed != self.ignored, IGNORED)
+        target = None if target is None else without_ignored(target, self.ignored)
         task = resolve_task(self.given, outputs, target)
         if self.given is None:
             said.append(told(task, outputs, target))

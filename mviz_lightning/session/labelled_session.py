@@ -20,11 +20,12 @@ from mviz_lightning.explainers.contribution_shares.position_shares import Positi
 from mviz_lightning.functional import Task
 from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
 from mviz_lightning.session.broken_examples import broken_examples, left_out
-from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.embedding_measures import embedding_values
 from mviz_lightning.session.preparation import Preparation
+from mviz_lightning.session.ragged_outputs import read_along_lengths
 from mviz_lightning.session.sampled_positions import places_of, sampled
 from mviz_lightning.session.subsets import Subsets
+from mviz_lightning.session.tried_model import TriedModel
 
 T = TypeVar("T")
 
@@ -34,6 +35,12 @@ TOO_FEW_KIN = (
     "more entries, or leave kin out"
 )
 """What is said where all examples are kin of a few."""
+
+RAGGED = (
+    "the length of {path!r}, which has one label for each output, differs from batch to batch, so outputs and labels "
+    "are read position by position"
+)
+"""What is said of outputs whose number differs."""
 
 MANY_MODALITIES = 5
 """Number of modalities from which the EMAP gap reads high: by up to 0.15 with six at a correlation of 0.9."""
@@ -51,12 +58,24 @@ class LabelledSession(Preparation):
 
     def sample_positions(self) -> None:
         """Read outputs with positions at a fixed sample of them from now on; it is drawn anew for other examples."""
+        self._read_along_lengths()
         collected, tried = self._ready()
         if tried.axes is None or self._sampled_for is collected.probe.groups:
             return
         self._places = places_of(collected.probe, self.config.positions, self.config.seed)
         evaluator = sampled(tried.evaluator, tried.axes, collected.probe, self._places)
         self._tried, self._sampled_for = replace(tried, evaluator=evaluator), collected.probe.groups
+
+    def _read_along_lengths(self) -> None:
+        """Read outputs position by position from now on if their number turned out to differ from batch to batch."""
+        collected, tried = self._ready()
+        task = self._reading.labels.given
+        found = read_along_lengths(tried, collected.probe, self.config.target, task)
+        if found is None or found.positions is None:
+            return
+        probe = found.positions.labelled(collected.probe, found.evaluator.module)
+        self._tried, self._collected = found, replace(collected, probe=probe)
+        self._reading.take_positions(found.positions.task, RAGGED.format(path=found.positions.target.path))
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
         """Return the fixed examples with their labels and the task, which are read once, and the model."""

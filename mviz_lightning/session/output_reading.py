@@ -72,12 +72,21 @@ class OutputReading:
             line: The line of the log that told it.
             score: Name of the step's own metric that is the score; ``""`` if none is.
         """
-        scored = self.labels.scored or bool(score)
-        self._observed = True
-        self.labels, self.made_by = replace(self.labels, given=self.labels.given or task, scored=scored), made_by
+        given, scored = self.labels.given or task, self.labels.scored or bool(score)
+        self._observed, self.made_by = True, made_by
+        self.labels = replace(self.labels, given=given, scored=scored)
         self.remarks.say(line, noted=False)
         if score:
             self.remarks.say(f"score: {score}, which your own step updates; score= sets another", noted=False)
+
+    def ignore(self, target: int) -> None:
+        """Read this target as no label, beside -100 and NaN."""
+        self.labels = replace(self.labels, ignored=target)
+
+    def take_positions(self, task: Task | None, line: str) -> None:
+        """Take what the outputs of a position stand for; ``line`` says it in the log."""
+        self.labels = replace(self.labels, given=task)
+        self.remarks.say(line, noted=False)
 
     def try_on(self, evaluator: Evaluator, trial: Probe, outputs: int) -> None:
         """Check that the outputs of a few examples can be read.

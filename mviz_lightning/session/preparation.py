@@ -17,7 +17,7 @@ from mviz_lightning.observation.observed_step import StepObserver
 from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
-from mviz_lightning.session.dry_run import DryRun, TriedModel
+from mviz_lightning.session.dry_run import DryRun
 from mviz_lightning.session.further_heads import labelling
 from mviz_lightning.session.kept_failure import KeptFailure
 from mviz_lightning.session.label_reading import LabelReader
@@ -26,6 +26,7 @@ from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.saved_probe import Collected
 from mviz_lightning.session.shared_start import start_of_another
+from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.value_names import value_names
 
 
@@ -214,7 +215,7 @@ class Preparation:
 
     def _labelled(self, tried: TriedModel) -> Callable[[Probe], Probe] | None:
         """Return what gives examples their labels; None where a leaf that the user named for the whole model does."""
-        return labelling(self.config.target, self._sampler.reader.target, tried.observed, tried.evaluator.module)
+        return labelling(self.config.target, self._sampler.reader.target, tried)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
         """Try the model on first examples of another process if this one got none; all processes must call it."""
@@ -263,8 +264,7 @@ class Preparation:
         self._label()
         self.remarks.say(self._sampler.counts.line, once="presence")
         collected, _ = self._ready()
-        restored = all(self.ranks.gather(collected.restored))
-        self._collected = collected if restored == collected.restored else replace(collected, restored=restored)
+        self._collected = replace(collected, restored=all(self.ranks.gather(collected.restored)))
         self._sampler.reader.drop_trial()
         self.remarks.say(read_as_padding_masks(self.config.modalities, collected.probe.schema))
 

@@ -1,8 +1,8 @@
 """Names of the values of a run, as far as they are known before it."""
 
 from mviz_lightning.session.config import SessionConfig
-from mviz_lightning.session.dry_run import TriedModel
 from mviz_lightning.session.embedding_measures import embedding_keys
+from mviz_lightning.session.tried_model import TriedModel
 
 
 def value_names(config: SessionConfig, tried: TriedModel | None) -> list[str]:

@@ -36,7 +36,7 @@ from mviz_lightning.observation.recorder import StepRecorder
 from mviz_lightning.observation.settling import ObservedModel, settle
 from mviz_lightning.observation.ways import Way, replay_way, ways_of
 from mviz_lightning.session.agreement_check import AgreementCheck
-from mviz_lightning.session.dry_run import TriedModel
+from mviz_lightning.session.tried_model import TriedModel
 
 BATCH, EXAMPLES, GROUP = 128, 128, 16
 """Rows of a batch; examples of a run, and how many are recombined with one another, at the defaults."""

@@ -21,6 +21,7 @@ from mviz_lightning.callbacks.acting import Acting
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun
+from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import TimeBudget
@@ -28,14 +29,20 @@ from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.explainers import DIME, ErrorAnalysis
 from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.explaining_session import ExplainingSession
 from mviz_lightning.session.explanation_history import ExplanationHistory
+from mviz_lightning.session.headed_session import HeadedSession
 from mviz_lightning.session.history import History
+from mviz_lightning.session.labelled_session import LabelledSession
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord, State
 
 INSIDE = (
     Preparation,
+    LabelledSession,
+    HeadedSession,
+    ExplainingSession,
     Session,
     SessionConfig,
     MeasurementRun,
@@ -47,6 +54,7 @@ INSIDE = (
     UnimodalCollapse,
     ActingAlarm,
     Acting,
+    Remembering,
     MultimodalMonitor,
     TrainerRun,
 )

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.observation import wording
+from mviz_lightning.observation.heads import heads_of
 from mviz_lightning.observation.observed_step import ObservedStep
 
 STEPS: dict[str, tuple[int, Callable[[Any, Any], Tensor], dict[str, str]]] = {
@@ -28,11 +29,6 @@ STEPS: dict[str, tuple[int, Callable[[Any, Any], Tensor], dict[str, str]]] = {
     "rows sorted by a modality": (
         5,
         lambda m, b: in_order(m, b, b["text"].sum(1).argsort()),
-        {"target": "y", "task": "multiclass"},
-    ),
-    "rows in a random order": (
-        5,
-        lambda m, b: in_order(m, b, torch.randperm(len(b["y"]))),
         {"target": "y", "task": "multiclass"},
     ),
     "rows left out by their labels": (5, lambda m, b: in_order(m, b, b["y"] > 0), {"task": "multiclass"}),
@@ -82,6 +78,26 @@ def test_the_last_line_measures_the_scores(
     given = told(str(raised.value))
     torch.testing.assert_close(given.pop("predict")(module, data), module(data["image"], data["text"]))
     assert given == arguments
+
+
+def test_rows_that_the_step_orders_at_random_are_offered_as_they_come() -> None:
+    module = TwoNets(lambda m, b: in_order(m, b, torch.randperm(len(b["y"]))), 5)
+    data = batch()
+    record = record_of(module, data)
+
+    given = told(wording.of_picked_rows(heads_of(record)[0], record))
+
+    torch.testing.assert_close(given.pop("predict")(module, data), module(data["image"], data["text"]))
+    assert given == {"target": "y", "task": "multiclass"}
+
+
+def test_rows_that_the_model_itself_orders_at_random_are_not_offered() -> None:
+    module = TwoNets(lambda m, b: functional.cross_entropy(net(m, b), b["y"]), 5)
+    forward = module.forward
+    module.forward = lambda image, text: forward(image[torch.randperm(len(image))], text)
+    record = record_of(module, batch())
+
+    assert wording.of_picked_rows(heads_of(record)[0], record) == ""
 
 
 def test_what_a_step_without_loss_computes_last_is_offered() -> None:

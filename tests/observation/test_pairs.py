@@ -234,3 +234,24 @@ def test_embeddings_of_other_examples_are_those_of_the_towers(
         image, text = towers(module, other())
     torch.testing.assert_close(unit(first), image)  # in declared order, whatever the rows of the scores are
     torch.testing.assert_close(unit(second), text)
+
+
+def classified(m: Any, b: Any, table: Tensor) -> Tensor:
+    image, text = towers(m, b)
+    return functional.cross_entropy(image * text + 0 * table.mean(), b["y"])
+
+
+@pytest.mark.parametrize(("made", "heads"), [(lambda table: torch.zeros(1), 1), (lambda table: table, 2)])
+def test_scores_of_pairs_beside_others_are_a_head_only_if_something_is_made_of_them(
+    made: Callable[[Tensor], Tensor], heads: int
+) -> None:
+    module = TwoNets(lambda m, b: classified(m, b, made(cosine_grid(m, b))), 5)
+
+    found = heads_of(record_of(module, batch()))
+
+    assert [head.pair is not None for head in found] == [False, True][:heads]
+
+
+def test_scores_of_pairs_are_a_head_where_the_step_computes_nothing_else() -> None:
+    module = TwoNets(lambda m, b: cosine_grid(m, b).detach(), 5)
+    assert [head.pair is not None for head in heads_of(record_of(module, batch()))] == [True]

@@ -94,10 +94,12 @@ class PositionsKind:
         modalities: The monitor's argument.
         forward: (network, first, second) -> what the module returns; the scores by default.
         further: Prefix of a further head -> its maps.
+        further_task: What the scores of further heads stand for; None for the task of the main head.
         exact: How far the shares may be from those of all positions; those of a sample are noisy.
         expects: How a warning begins that is right.
         metrics: The user's metrics.
         options: Arguments of the monitor.
+        buckets: Whether the examples of a batch have one length, which no mask tells.
         scaled: Whether each position is an output of its own, in units of its target's standard deviation.
     """
 
@@ -111,11 +113,13 @@ class PositionsKind:
     modalities: Any = field(default_factory=lambda: SENSORS)
     forward: Any = None
     further: Mapping[str, Callable[[Any, Tensor, Tensor], Tensor]] = field(default_factory=dict)
+    further_task: Task | None = None
     exact: float = 1e-6
     expects: str = ""
     metrics: Callable[[], Mapping[str, nn.Module]] = dict
     options: Mapping[str, Any] = field(default_factory=dict)
     scaled: bool = False
+    buckets: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,29 +139,33 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Return a batch whose words are padded to the longest of its own, with a mask."""
     batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     lengths = batch["length"].tolist()
-    for name, padding in {"words": 0, "tags": -100}.items():
+    for name, padding in {"words": 0, "tags": -100, "marked": 0}.items():
         cut = [row[:length] for row, length in zip(batch[name], lengths, strict=True)]
         batch[name] = pad_sequence(cut, True, padding)
     batch["mask"] = (torch.arange(max(lengths)) < batch["length"].unsqueeze(1)).long()
     return batch
 
 
-def data(seed: int = 0, number: int = NUMBER) -> dict[str, Tensor]:
+def data(seed: int = 0, number: int = NUMBER, *, buckets: bool = False) -> dict[str, Tensor]:
     """Return two sensors, a table, words, series, volumes, and the labels of all kinds."""
     radar, optical = (floats(number, c, HEIGHT, WIDTH, seed=seed + c).double() for c in (2, 3))
     table, series = floats(number, 5, seed=seed + 4).double(), floats(number, 6, 3, seed=seed + 5).double()
     lengths = 2 + integers(5, number, seed=seed + 6)
     lengths[::5] = 6
+    lengths = torch.where(torch.arange(number) % 16 < 8, 4, 6) if buckets else lengths
     kept = torch.arange(6) < lengths.unsqueeze(1)
     words = (3 + integers(9, number, 6, seed=seed + 7)) * kept
     kind = (radar[:, 0] > 0).long() + (optical[:, 0] > 0).long()
     holes = kind.clone()
     holes[integers(4, *kind.shape, seed=seed + 8) == 0] = -100
     tags = ((words + (table[:, :1] > 0)) % CLASSES).masked_fill(~kept, -100)
+    marked = ((words + (table[:, :1] > 0)) % 2).double()
     relevant = (series[..., 0] + table[:, :1] > 0).double()
     return {
         "radar": radar, "optical": optical, "table": table, "series": series, "words": words, "length": lengths,
-        "kind": kind, "holes": holes, "tags": tags, "full_tags": (words + (table[:, :1] > 0)) % CLASSES,
+        "kind": kind, "holes": holes,
+        "void": holes.masked_fill(holes < 0, 255), "tags": tags, "full_tags": (words + (table[:, :1] > 0)) % CLASSES,
+        "marked": marked, "known_marks": marked.masked_fill(~kept, -100),
         "mask": kept.long(), "mask_map": (radar[:, :1] + optical[:, :1] > 0).double(),
         "label_maps": (radar[:, [0, 0, 1]] + optical > 0).double(), "depth": radar[:, :1] + optical[:, 1:2],
         "relevant": relevant, "kept": relevant.masked_fill(~kept, -100), "next": series[..., 1] + table[:, 1:2],
@@ -168,9 +176,9 @@ def data(seed: int = 0, number: int = NUMBER) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-def loaders(cut: bool = False) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def loaders(cut: bool = False, buckets: bool = False) -> tuple[DataLoader[Any], DataLoader[Any]]:
     chosen = {"collate_fn": collate} if cut else {}
-    return tuple(DataLoader(Rows(data(seed)), 8, **chosen) for seed in (100, 0))  # type: ignore[return-value]
+    return tuple(DataLoader(Rows(data(seed, buckets=buckets)), 8, **chosen) for seed in (100, 0))  # type: ignore[return-value]
 
 
 def called(module: Any, batch: Any, names: tuple[str, str] = ("radar", "optical")) -> Any:
@@ -223,6 +231,7 @@ def classes_first(net: Steps, sequence: Tensor, table: Tensor) -> Tensor:
     return tagged(net, sequence, table).transpose(1, 2)
 
 
+NO_MASK = {"text": "words", "table": "table"}
 TEXT = {"text": Modality("words", mask="mask"), "table": "table"}
 WORDS, SERIES = ("words", "table"), ("series", "table")
 
@@ -264,16 +273,81 @@ def upsampled(module: Any, batch: Any) -> Tensor:
     return cross_entropy(interpolate(called(module, batch), scale_factor=2, mode="nearest"), batch["large"])
 
 
+def upsampled_to_labels(module: Any, batch: Any) -> Tensor:
+    """As models of segmentation do whose scores have a quarter of the labels' resolution."""
+    return cross_entropy(smooth(called(module, batch), batch["large"].shape[-2:]), batch["large"])
+
+
+def smooth(scores: Tensor, size: Any = (2 * HEIGHT, 2 * WIDTH)) -> Tensor:
+    return interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+def labels_taken_down(module: Any, batch: Any) -> Tensor:
+    scores = called(module, batch)
+    labels = interpolate(batch["large"].unsqueeze(1).float(), size=scores.shape[-2:], mode="nearest")
+    return cross_entropy(scores, labels.squeeze(1).long())
+
+
 def larger(net: Pixels, radar: Tensor, optical: Tensor) -> Tensor:
     return pixels(net, radar, optical).repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
+def both_maps(module: Any, batch: Any) -> dict[str, Tensor]:
+    found = called(module, batch)
+    return {"kind": found, "depth": module.net.one(module.net.both(batch["radar"], batch["optical"]))}
+
+
+def unseen(module: Any, batch: Any, names: tuple[str, str] = ("radar", "optical")) -> Tensor:
+    """A loss that compares nothing with labels, so that only arguments tell what is measured."""
+    return called(module, batch, names).square().mean()
+
+
+def tag_scores(module: Any, batch: Any) -> Tensor:
+    return called(module, batch, WORDS)  # type: ignore[no-any-return]
+
+
+def given(predict: Any, target: Any, **more: Any) -> dict[str, Any]:
+    """Return arguments that say what is measured."""
+    return {"predict": predict, "target": target, **more}
+
+
+GIVEN: dict[str, PositionsKind] = {
+    "predict= of maps": PositionsKind(unseen, pixels, "kind", options=given(called, "kind")),
+    "predict= of maps, some void": PositionsKind(unseen, pixels, "holes", options=given(called, "holes"), exact=0.1),
+    "predict= of binary maps": PositionsKind(
+        unseen, one_map, "mask_map", task="binary", options=given(called, "mask_map")
+    ),
+    "predict= of label maps": PositionsKind(
+        unseen, pixels, "label_maps", task="multilabel", options=given(called, "label_maps")
+    ),
+    "predict= of depth": PositionsKind(
+        unseen, one_map, "depth", task="regression", score=r2, options=given(called, "depth")
+    ),
+    "predict= of two maps": PositionsKind(
+        unseen, pixels, "kind", options=given(both_maps, {"kind": "kind", "depth": "depth"}),
+        further={"depth": one_map}, further_task="regression",
+    ),
+    "predict= of maps, void is 255": PositionsKind(
+        lambda module, batch: cross_entropy(called(module, batch), batch["void"], ignore_index=255), pixels, "holes",
+        exact=0.1, options=given(called, "void"),
+    ),
+    "target= alone": PositionsKind(
+        unseen, pixels, "kind", options={"target": "kind"}, expects="the parameters of forward have other names"
+    ),
+}  # fmt: skip
+"""Outputs that no loss tells about: the labels that the user names have their positions."""
+
 KINDS: dict[str, PositionsKind] = {
+    **GIVEN,
     "two sensors": PositionsKind(segmented, pixels, "kind"),
     "a sensor for each half": PositionsKind(segmented, halves, "kind"),
     "out and aux": PositionsKind(
         out_and_aux, pixels, "kind", further={"aux": radar_alone},
         forward=lambda net, *inputs: {"out": pixels(net, *inputs), "aux": radar_alone(net, *inputs)},
+    ),
+    "with void, 255": PositionsKind(
+        lambda module, batch: cross_entropy(called(module, batch), batch["void"], ignore_index=255), pixels, "holes",
+        exact=0.1,
     ),
     "with void": PositionsKind(partial(segmented, labels="holes"), pixels, "holes", exact=0.1),
     "binary mask": PositionsKind(
@@ -301,6 +375,10 @@ KINDS: dict[str, PositionsKind] = {
         channels_last, pixels, "kind", forward=lambda net, *inputs: pixels(net, *inputs).permute(0, 2, 3, 1)
     ),
     "upsampled in the step": PositionsKind(upsampled, larger, "large", forward=pixels),
+    "upsampled to the labels": PositionsKind(
+        upsampled_to_labels, lambda *given: smooth(pixels(*given)), "large", forward=pixels
+    ),
+    "labels taken down": PositionsKind(labels_taken_down, pixels, "kind"),
     "volume": PositionsKind(
         lambda module, batch: cross_entropy(called(module, batch, ("first", "second")), batch["organ"]),
         Volumes.forward, "organ", net=Volumes, inputs=("first", "second"),
@@ -339,11 +417,77 @@ PADDED = {
         loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
     )
     for name, loss in {"ragged tokens": token_loss, "ragged tokens, flattened": flat_loss}.items()
+} | {
+    "predict= of ragged tokens": PositionsKind(
+        lambda module, batch: unseen(module, batch, WORDS),
+        classes_first,
+        "tags",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=TEXT,
+        forward=tagged,
+        exact=0.05,
+        options=given(tag_scores, "tags"),
+    ),
+    "predict= of tokens in batches of one length": PositionsKind(
+        lambda module, batch: unseen(module, batch, WORDS),
+        classes_first,
+        "tags",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=tagged,
+        exact=0.05,
+        options=given(tag_scores, "tags"),
+        buckets=True,
+    ),
+    "tokens in batches of one length": PositionsKind(
+        token_loss,
+        classes_first,
+        "tags",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=tagged,
+        exact=0.05,
+        buckets=True,
+    ),
+    "yes or no for each token, in batches of one length": PositionsKind(
+        lambda module, batch: binary_cross_entropy_with_logits(called(module, batch, WORDS), batch["marked"]),
+        lambda *inputs: each_step(*inputs).unsqueeze(1),
+        "known_marks",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=each_step,
+        task="binary",
+        exact=0.05,
+        buckets=True,
+    ),
+    "predict= of a yes or no for each token": PositionsKind(
+        lambda module, batch: unseen(module, batch, WORDS),
+        lambda *inputs: each_step(*inputs).unsqueeze(1),
+        "known_marks",
+        net=Steps,
+        score=f1,
+        inputs=WORDS,
+        modalities=NO_MASK,
+        forward=each_step,
+        task="binary",
+        exact=0.05,
+        buckets=True,
+        options=given(tag_scores, "marked"),
+    ),
 }
 """Models whose batches are padded to the longest text of their own."""
 
 FAST = {
-    "two sensors", "out and aux", "with void", "upsampled in the step", "volume", "tokens, flattened",
+    "predict= of maps", "yes or no for each token, in batches of one length", "two sensors", "out and aux",
+    "with void, 255", "upsampled in the step", "volume", "tokens, flattened",
     "yes or no at each step, padding left out", "ragged tokens",
 }  # fmt: skip
 """One of each family."""

@@ -18,8 +18,8 @@ class Case:
         module: Makes the module; random numbers are seeded.
         batches: Makes several batches in the user's own structure.
         modalities: Argument of the monitor, the only one.
-        scores: ``(module, batch) -> (B, C)`` or ``(B,)`` logits or values, on any batch of that structure; None where
-            no scores can be right.
+        scores: ``(module, batch) -> (B, C)`` or ``(B,)`` logits or values, on any batch of that structure; of outputs
+            with positions ``(B, C, *positions)``; None where no scores can be right.
         target: ``batch -> (B, ...)`` what the loss compares with; None where there are no labels.
         task: What the outputs stand for; None where it is not compared.
         expect: ``"right"``, or the way in which the monitor may decline: it asks for an argument, or it refuses.
@@ -27,6 +27,9 @@ class Case:
         trainer: Further arguments of the Trainer.
         entry: Method of the Trainer: ``"fit"``, ``"validate"`` or ``"test"``.
         loaders: Makes the validation loaders out of the batches; None for one loader.
+        by_position: Path of the labels, where each position of an example has one.
+        drawn: ``(module, batch, outputs) -> (B, C)`` scores with the noise that all rows of outputs share; None where
+            no noise is drawn. ``scores`` then are those of some draw.
         tolerance: Largest deviation of the outputs, relative to the largest one where that is above 1.
     """
 
@@ -43,6 +46,8 @@ class Case:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     entry: Literal["fit", "validate", "test"] = "fit"
     loaders: Callable[[list[Any]], Any] | None = None
+    by_position: str | None = None
+    drawn: Callable[[Any, Any, Tensor], Tensor] | None = None
     tolerance: float = 1e-4
 
 

@@ -29,8 +29,11 @@ class Found:
         code: The outputs, in words or code.
         probe: The fixed examples.
         evaluate: ``(R, M)`` sources of rows -> ``(R, C)`` outputs.
-        labels: ``(N, ...)`` labels of the probe; None without any.
+        labels: ``(N, ...)`` labels of the probe, of outputs with positions ``(N, L)``; None without any.
         others: Number of further heads that the monitor named.
+        places: ``(N, P)`` the positions at which rows that have an example's ``carrier`` are read; None without
+            positions.
+        carrier: Modality whose example a row's positions belong to.
     """
 
     way: str
@@ -40,21 +43,25 @@ class Found:
     evaluate: Callable[[Tensor], Tensor]
     labels: Tensor | None
     others: int
+    places: Tensor | None = None
+    carrier: int = 0
 
 
 def found(monitor: MultimodalMonitor) -> Found:
     """Return what the monitor found; it has made a run."""
     session: Any = monitor._run.session
     evaluator, probe = session._tried.evaluator, session.probe
-    observed = session._tried.observed
+    observed, by_position = session._tried.observed, probe.by_position
     return Found(
         "guessed" if observed is None else WAYS[observed.way.name],
         session.task,
         session.call,
         probe,
         lambda sources: evaluator(probe, [Query(sources)])[0],
-        probe.target,
+        probe.target if by_position is None else by_position.labels,
         0 if observed is None else len(observed.further),
+        session._places,
+        0 if by_position is None else by_position.carrier or 0,
     )
 
 

@@ -108,12 +108,13 @@ def _run(case: Case, told: Mapping[str, Any]) -> Outcome:
 
 
 def run_told(case: Case) -> Outcome:
-    """Run a case with the monitor told what it has to find, but for the labels: this checks the case itself."""
+    """Run a case with the monitor told what it has to find, but for labels of examples: this checks the case itself."""
     for batch in case.batches() if case.target else ():
         len(case.target(batch))
     if case.scores is None:
         return run(case)
-    return run(replace(case, target=None, others=0), predict=case.scores, task=case.task or "regression")
+    told = replace(case, target=case.target if case.by_position else None, others=0)
+    return run(told, predict=case.scores, target=case.by_position, task=case.task or "regression")
 
 
 def attached(case: Case, told: Mapping[str, Any]) -> MultimodalMonitor:
@@ -178,15 +179,29 @@ def recombined(probe: Any) -> Tensor:
 
 
 def _outputs_differ(case: Case, seen: Found, module: LightningModule) -> str:
-    sources = recombined(seen.probe)
-    truth, outputs = case.scores(module, seen.probe.batch(sources, {})), _columns(seen.evaluate(sources))
-    expected = _columns(truth)
+    expected, outputs = _scores(case, seen, module, recombined(seen.probe))
     if expected.shape != outputs.shape:
         return f"outputs {tuple(outputs.shape)}, not {tuple(expected.shape)}"
     if case.task == "multiclass":
         expected, outputs = (values - values.mean(1, keepdim=True) for values in (expected, outputs))
     off = float((expected - outputs).abs().max() / expected.abs().max().clamp(min=1))
     return "" if off <= case.tolerance else f"outputs off by {off:.2g}"
+
+
+def _scores(case: Case, seen: Found, module: LightningModule, sources: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(R, C)`` scores of some rows as they should be and as they are; of outputs with positions of each."""
+    batch, outputs = seen.probe.batch(sources, {}), _columns(seen.evaluate(sources))
+    scores = case.scores(module, batch) if case.drawn is None else case.drawn(module, batch, outputs)
+    if seen.places is None:
+        return _columns(scores), outputs
+    return _at_places(scores, outputs, seen.places[sources[:, seen.carrier]])
+
+
+def _at_places(truth: Tensor, outputs: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(R * P, C)`` scores ``(R, C, *positions)`` and outputs at the positions ``(R, P)`` of each row."""
+    maps = truth.detach().double().reshape(*truth.shape[:2], -1)  # of a sequence of one position it may be (R, C)
+    rows = [maps[row, :, place] for row, chosen in enumerate(places) for place in chosen]
+    return torch.stack(rows), outputs.reshape(len(rows), -1)
 
 
 def _columns(outputs: Tensor) -> Tensor:

@@ -66,6 +66,13 @@ class LeftOut(User):
         return functional.cross_entropy(logits[known], batch["y"][known])
 
 
+class Ignored(User):
+    """The loss leaves out examples with the label -1."""
+
+    def step(self, batch):
+        return functional.cross_entropy(self.net(batch["image"], batch["text"]), batch["y"], ignore_index=-1)
+
+
 class LeftOutBefore(User):
     """Examples without a label leave the batch before the network."""
 
@@ -170,6 +177,7 @@ CASES: list[Case] = [
         scores=of_choices,
     ),
     named("some left out after the network", "rows", LeftOut, batches=partly, target=unlabelled),
+    named("some left out by the loss", "rows", Ignored, batches=partly, target=unlabelled),
     named("some left out before the network", "rows", LeftOutBefore, batches=partly, target=unlabelled, expect="ask"),
     named(
         "a class of two leaves",

@@ -61,6 +61,12 @@ class Sampling(User):
         return functional.cross_entropy(self(batch["image"], batch["text"]), batch["y"])
 
 
+def with_its_noise(module: Any, batch: Any, outputs: Tensor) -> Tensor:
+    """Return scores with the noise of the features, which adds the same to the scores of all rows."""
+    exact = by_name(module, batch)
+    return exact + (outputs - exact).mean(0)
+
+
 class BatchStatistics(User):
     """Features are normalised by the batch's own statistics."""
 
@@ -95,6 +101,10 @@ class Segments(User):
         return functional.cross_entropy(self(batch["image"], batch["text"]), batch["y"])
 
 
+def of_pixels(module: Any, batch: Any) -> Tensor:
+    return torch.einsum("bchw,bc->bchw", module.pixels(batch["image"]), module.words(batch["text"]).mean(1))
+
+
 def masks() -> list[Any]:
     return dicts(y=torch.randint(CLASSES, (COUNT, 4, 4), generator=generator(9)))
 
@@ -112,6 +122,13 @@ class Tokens(User):
     def step(self, batch):
         logits = self(batch["image"], batch["text"])
         return functional.cross_entropy(logits.view(-1, 20), batch["y"].view(-1), ignore_index=-100)
+
+
+def of_tokens(module: Any, batch: Any) -> Tensor:
+    """Return ``(B, 20, T)``, one token after the other."""
+    image = module.net.image(batch["image"].flatten(1))
+    found = [module.words(torch.tanh(module.net.text(token) + image)) for token in batch["text"].unbind(1)]
+    return torch.stack(found, 2)
 
 
 def tokens() -> list[Any]:
@@ -193,11 +210,11 @@ CASES: list[Case] = [
         task="regression",
         expect="ask",
     ),
-    named("sampling in evaluation", "no answer", Sampling, scores=None, expect="refuse"),
+    named("sampling in evaluation", "traps", Sampling, drawn=with_its_noise),
     named("statistics of the batch", "no answer", BatchStatistics, scores=None, expect="refuse"),
     named("a loss for each example", "no answer", OneByOne, expect="refuse"),
-    named("a class for every pixel", "no answer", Segments, batches=masks, scores=None, expect="refuse"),
-    named("a word for every position", "no answer", Tokens, batches=tokens, scores=None, expect="refuse"),
+    named("a class for every pixel", "positions", Segments, batches=masks, scores=of_pixels, by_position="y"),
+    named("a word for every position", "positions", Tokens, batches=tokens, scores=of_tokens, by_position="y"),
     named("a step with dataloader_iter", "no answer", Iterating, expect="refuse"),
     named("weights that adapt in the step", "no answer", Adapting, scores=None, expect="refuse"),
     named("scores that depend on the labels", "no answer", Forced, scores=None, expect="ask"),

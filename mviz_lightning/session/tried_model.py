@@ -1,0 +1,51 @@
+"""What the dry run finds: how a model is called, and what its outputs are."""
+
+from dataclasses import dataclass
+
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.model_call import ModelCall
+from mviz_lightning.engine.positions import PositionAxes
+from mviz_lightning.functional import Task
+from mviz_lightning.observation.position_targets import Positions
+from mviz_lightning.observation.settling import ObservedModel
+
+
+@dataclass(frozen=True)
+class TriedModel:
+    """A model that passed the dry run.
+
+    Attributes:
+        evaluator: Evaluates the model on rows.
+        call: How the model is called.
+        outputs: Number of outputs of one example, C.
+        reused: Submodules that run once for every distinct input, in words.
+        fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
+        observed: What the user's own step told; None where nothing was observed.
+        positions: Where the outputs have positions, with their labels; None where an example has one row of scores.
+    """
+
+    evaluator: Evaluator
+    call: ModelCall
+    outputs: int
+    reused: str
+    fusion_share: float = 1.0
+    observed: ObservedModel | None = None
+    positions: Positions | None = None
+
+    @property
+    def path(self) -> str | None:
+        """Path of the leaf that the labels are made from, if the user's own step tells one."""
+        return None if self.observed is None else self.observed.path
+
+    @property
+    def axes(self) -> PositionAxes | None:
+        """Where positions and classes lie in the outputs; None where an example has one row of scores."""
+        return None if self.positions is None else self.positions.axes
+
+    @property
+    def facts(self) -> tuple[int, Task | None, bool]:
+        """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
+        observed = self.observed
+        if observed is None:
+            return self.outputs, None, False
+        return self.outputs, observed.task, observed.target is not None
