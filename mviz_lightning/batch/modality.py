@@ -61,6 +61,8 @@ class Modality:
         placeholders: Text: the ids of tokens that stand for items of another modality, by its name:
             ``{"image": 32000}``, or several ids, ``{"image": [32000, 32001]}``. By default those that the model's
             configuration names.
+        answer_start: Text: the ids of the tokens in front of the answer, for example those of ``"ASSISTANT:"``, where
+            labels do not tell where it begins. By default it begins at the first label that is not -100.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -92,6 +94,7 @@ class Modality:
     present: str | None = None
     blocks: bool = False
     placeholders: Mapping[str, Any] | None = None
+    answer_start: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):
@@ -106,6 +109,8 @@ class Modality:
         self._check_views()
         if self.placeholders is not None:
             object.__setattr__(self, "placeholders", _ids_by_name(self.values, self.placeholders))
+        if self.answer_start is not None:
+            object.__setattr__(self, "answer_start", _answer_start(self.values, self.answer_start))
         if self.mask is not None and self.padding_mask is not None:
             raise ConfigurationError(
                 f"Modality({self.values!r}, mask={self.mask!r}, padding_mask={self.padding_mask!r}): give one of them, "
@@ -180,6 +185,17 @@ def _ids_by_name(values: str, placeholders: Any) -> dict[str, tuple[int, ...]]:
             'that they stand for, for example {"image": 32000}.'
         )
     return listed
+
+
+def _answer_start(values: str, given: Any) -> tuple[int, ...]:
+    """Return the ids of the tokens in front of an answer."""
+    ids = tuple(given) if isinstance(given, list | tuple) else (given,)
+    if not ids or not all(type(one) is int for one in ids):
+        raise ConfigurationError(
+            f"Modality({values!r}, answer_start={given!r}): give the ids of the tokens in front of an answer, "
+            "for example tokenizer.encode('ASSISTANT:', add_special_tokens=False)."
+        )
+    return ids
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]

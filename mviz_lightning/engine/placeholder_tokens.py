@@ -36,7 +36,7 @@ def placeholder_tokens(module: nn.Module, modalities: Mapping[str, Modality]) ->
     edges = frozenset(token for token, _ in _named(module, EDGE))
     if not kinds and not any(modality.placeholders for modality in modalities.values()):
         return PlaceholderTokens()
-    tokenizer = next(_tokenizers(module, modalities), None)
+    tokenizer = next(tokenizers_of(module, modalities), None)
     return PlaceholderTokens(kinds, edges, _special(tokenizer), _blank(tokenizer))
 
 
@@ -81,7 +81,7 @@ def _entries(config: Any) -> list[tuple[Any, Any]]:
     return list(vars(config).items()) if hasattr(config, "__dict__") else []
 
 
-def _tokenizers(module: nn.Module, modalities: Mapping[str, Modality]) -> Iterator[Any]:
+def tokenizers_of(module: nn.Module, modalities: Mapping[str, Modality]) -> Iterator[Any]:
     """Yield the tokenizers that are ``decode`` of a modality, or attributes of a model, perhaps inside a processor."""
     given = [modality.decode for modality in modalities.values()]
     held = (value for child in module.modules() for value in list(vars(child).values()))

@@ -220,6 +220,14 @@ class SessionConfig:
         named = {argument: given[name] for argument, given in self.by_head.items() if name in given}
         return replace(self, **plain | named, of_one_head=True, by_head={})
 
+    def calling(self, predict: Predict) -> "SessionConfig":
+        """Return what is measured of other outputs than those that the class names name."""
+        return replace(self, predict=predict, class_names=None, of_one_head=True)
+
+    def named(self, class_names: Sequence[str]) -> "SessionConfig":
+        """Return what is measured with these names of the outputs, unless the user gave some."""
+        return self if self.class_names is not None else replace(self, class_names=class_names, of_one_head=True)
+
     def of_modalities(self, names: Sequence[str]) -> "SessionConfig":
         """Return what is measured of a head that depends on these modalities alone; of none given, on all of them."""
         if not names or len(names) == len(self.modalities):

@@ -19,9 +19,9 @@ from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.explainers.contribution_shares.position_shares import PositionShares, shares_of
 from mviz_lightning.functional import Task
 from mviz_lightning.session.absence_cost import AbsenceCost, AbsenceScores
+from mviz_lightning.session.answering_session import AnsweringSession
 from mviz_lightning.session.broken_examples import broken_examples, left_out
 from mviz_lightning.session.embedding_measures import embedding_values
-from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.ragged_outputs import read_along_lengths
 from mviz_lightning.session.sampled_positions import places_of, sampled
 from mviz_lightning.session.subsets import Subsets
@@ -47,7 +47,7 @@ MANY_MODALITIES = 5
 
 
 @dataclass
-class LabelledSession(Preparation):
+class LabelledSession(AnsweringSession):
     """The fixed examples with their labels, and what alarms and tables read of them."""
 
     _shares: Shares | None = None

@@ -236,9 +236,7 @@ class ProbeSampler:
         if pool < 2 * smallest_group(len(self.config.modalities)):
             return None
         rest = self._grouped(probe.part(torch.tensor(kept)), pool, self._grouping(pool, fusion_share))
-        absent, positions = collected.absent, [collected.positions[example] for example in kept]
-        part = None if absent is None else absent.part(kept)
-        return replace(collected, probe=rest, positions=positions, pool=pool, absent=part)
+        return replace(collected.part(kept), probe=rest, pool=pool)
 
     def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""

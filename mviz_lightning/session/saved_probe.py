@@ -1,7 +1,7 @@
 """The fixed examples in a checkpoint: what is written of them, and what is read back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,7 @@ class Collected:
         renewed: Whether a checkpoint was loaded and the examples are others.
         notes: What a reader of the history has to know.
         absent: The same examples with what replaces absent modalities; None where that is not asked for.
+        uncut: The examples with the answers in their texts, which a checkpoint keeps; None where nothing was cut off.
     """
 
     probe: Probe
@@ -38,21 +39,35 @@ class Collected:
     renewed: bool = False
     notes: Sequence[str] = ()
     absent: AbsentExamples | None = None
+    uncut: Probe | None = None
+
+    @property
+    def kept(self) -> Probe:
+        """The examples as the batches held them."""
+        return self.uncut or self.probe
+
+    def part(self, examples: Sequence[int]) -> "Collected":
+        """Return some examples, with the probe as it is."""
+        positions = [self.positions[example] for example in examples]
+        absent = None if self.absent is None else self.absent.part(examples)
+        uncut = None if self.uncut is None else self.uncut.part(torch.tensor(examples))
+        return replace(self, positions=positions, absent=absent, uncut=uncut)
 
     def state(self, limit: int) -> dict[str, Any]:
         """Return plain types, for checkpoints: all examples up to ``limit`` bytes, beyond it their digest alone."""
         state: dict[str, Any] = {"fingerprint": self.digest, "group_size": self.probe.groups.shape[1]}
-        if plain_bytes(self.probe.leaves) <= limit:
-            state |= {"leaves": dict(self.probe.leaves), "groups": self.probe.groups}
+        if plain_bytes(self.kept.leaves) <= limit:
+            state |= {"leaves": dict(self.kept.leaves), "groups": self.probe.groups}
             state |= {"positions": list(self.positions), "pool": self.pool}
-            state |= {"label_names": list(self.probe.label_names), "bounds": dict(self.probe.bounds)}
+            state |= {"label_names": list(self.probe.label_names), "bounds": dict(self.kept.bounds)}
             state |= {"own_shapes": self.probe.own_shapes, "content": self._content}
         return state
 
     @cached_property
     def _content(self) -> str:
         probe = self.probe
-        return content_of(probe.leaves, probe.groups, self.positions, self.pool, probe.label_names, probe.bounds)
+        leaves, bounds = self.kept.leaves, self.kept.bounds
+        return content_of(leaves, probe.groups, self.positions, self.pool, probe.label_names, bounds)
 
 
 def content_of(

@@ -1,0 +1,95 @@
+"""Examples whose texts end with an answer: the answers, and the examples without them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.holdings import unpadded
+from mviz_lightning.batch.interleaved.answers import AnswerFinder
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.batch.schema import BatchSchema
+
+
+def finder_in(schema: BatchSchema) -> AnswerFinder | None:
+    """Return what finds the answers of texts that hold placeholders; None where nothing tells where they are."""
+    found = schema.interleaving
+    before = () if found is None else schema.modalities[found.text].answer_start
+    if found is None or not (found.labels or before):
+        return None
+    labels = None if found.labels is None else schema.keys[found.labels]
+    return AnswerFinder(found, schema.keys[found.ids], labels, tuple(before or ()))
+
+
+@dataclass(frozen=True)
+class AnsweredTexts:
+    """The texts of examples, and the first answer in each.
+
+    Attributes:
+        probe: The examples.
+        finder: Finds the answers.
+    """
+
+    probe: Probe
+    finder: AnswerFinder
+
+    @cached_property
+    def texts(self) -> list[Tensor]:
+        """The ids of each text, ``(T,)``, without padding."""
+        return self._rows(self.finder.found.ids)
+
+    @cached_property
+    def spans(self) -> Tensor:
+        """``(N, 2)`` long: where each answer starts and stops.
+
+        Raises:
+            ConfigurationError: Nothing tells where answers begin.
+            NotMeasurableError: Labels are other tokens than the ids.
+        """
+        labels = None if self.finder.found.labels is None else self._rows(self.finder.found.labels)
+        spans = self.finder.spans(self.texts, labels)
+        self.finder.require(self.texts, labels, spans)
+        return spans
+
+    @cached_property
+    def answers(self) -> list[tuple[int, ...]]:
+        """The tokens of each answer; none of a text without an answer."""
+        pairs = zip(self.texts, self.spans.tolist(), strict=True)
+        return [tuple(text[start:stop].tolist()) for text, (start, stop) in pairs]
+
+    @cached_property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """The tokens before each answer, without the blocks of items."""
+        found = []
+        for text, start in zip(self.texts, self.spans[:, 0].tolist(), strict=True):
+            words = torch.ones(start, dtype=torch.bool)
+            for block in self.finder.found.blocks(text):
+                words[block.start : block.stop] = False
+            found.append(tuple(text[:start][words].tolist()))
+        return found
+
+    @cached_property
+    def prompted(self) -> Probe:
+        """The examples up to the answer, which is dropped with all that follows."""
+        return _cut(self.probe, self.spans[:, 0])
+
+    @cached_property
+    def answered(self) -> Probe:
+        """The examples up to the end of the answer."""
+        return _cut(self.probe, self.spans[:, 1])
+
+    def _rows(self, path: str) -> list[Tensor]:
+        return unpadded(self.probe.leaves[path], self.probe.bounds.get(path))
+
+
+def _cut(probe: Probe, stops: Tensor) -> Probe:
+    """Return a probe whose texts end at these positions ``(N,)``."""
+    found = probe.schema.interleaving
+    paths = () if found is None else found.tokenwise
+    longest = int(stops.max())
+    kept = torch.arange(longest) < stops.unsqueeze(1)
+    leaves = {path: probe.leaves[path][:, :longest] for path in paths}
+    cut = {path: leaf.where(kept, torch.zeros_like(leaf)) for path, leaf in leaves.items()}
+    own = torch.stack([torch.zeros_like(stops), stops], 1).unsqueeze(1)
+    return replace(probe, leaves={**probe.leaves, **cut}, bounds={**probe.bounds, **dict.fromkeys(paths, own)})

@@ -1,0 +1,64 @@
+"""A session of a language model that answers: rows end where the answer begins, and the answers are scored."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from mviz_lightning.engine.answer_outputs import check_dropped_answers
+from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.observation.ways import StepFunction
+from mviz_lightning.session.answer_scores import Answers, AnswerScore, answers_of
+from mviz_lightning.session.dry_run import DryRun
+from mviz_lightning.session.preparation import Preparation
+
+
+@dataclass
+class AnsweringSession(Preparation):
+    """A preparation that finds the answers of a language model, and chooses their score once all examples are known."""
+
+    _answers: Answers | None = None
+    _answer_score: AnswerScore | None = None
+
+    def dry_run(
+        self, module: nn.Module, precision: ContextFactory = nullcontext, step: StepFunction | None = None
+    ) -> None:
+        """Try a model as :meth:`Preparation.dry_run` does; that of a language model is tried at the end of prompts."""
+        trial = self._sampler.reader.trial
+        if trial is None or self.dry_run_done or self._failure.error is not None:
+            return
+        with self.failures_kept():
+            self._answers = answers_of(module, trial, self.config)
+        if self._answers is None:
+            super().dry_run(module, precision, step)
+            return
+        with self.failures_kept():
+            config = self.config.calling(self._answers.predict)
+            self._dry_run = DryRun(config, self._reading, self.remarks)
+            tried = self._dry_run.run(module, self._answers.prompted(trial), precision)
+            check_dropped_answers(tried.evaluator, self._answers.language, self._answers.texts(trial))
+            self._sampler.label_by(self._answers.labelled, self._answers.path)
+            self._tried = tried
+
+    def complete(self) -> None:
+        """Fix the examples as :meth:`Preparation.complete` does, and choose the score of their answers."""
+        super().complete()
+        collected, tried = self._ready()
+        if self._answers is None or collected.uncut is not None:
+            return
+        with self.ranks.raise_on_all_ranks():
+            found = self._answers.score(collected.probe)
+            self.config = self.config.named(found.class_names)
+            self.config.check_outputs(found.outputs)
+        self._reading.take(found.task, None, found.line)
+        evaluator = replace(tried.evaluator, predict=found.predict)
+        evaluator.forget_plan()
+        self._tried, self._answer_score = replace(tried, evaluator=evaluator, outputs=found.outputs), found
+        self._collected = replace(collected, probe=found.probe, uncut=collected.probe)
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the values of a run, without prefix, as far as they are known before it."""
+        if self._answers is None:
+            return super().keys
+        return self.config.keys_of("multiclass", scored=True)
