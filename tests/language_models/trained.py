@@ -47,13 +47,12 @@ class Scene:
     number: str
     places: tuple[int, ...]
 
-    @property
-    def picture(self) -> Item:
-        """The picture, ``(8, 8, 3)`` bytes."""
-        found = np.zeros((8, 8, 3), dtype=np.uint8)
+    def picture(self, number: int) -> Item:
+        """Return a picture, ``(8, 8, 3)`` bytes; those of different numbers differ a little."""
+        found = np.random.default_rng(number).integers(0, 64, (8, 8, 3), dtype=np.uint8)
         for place in self.places:
             row, column = divmod(place, 2)
-            found[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = COLOURS[self.colour]
+            found[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] |= np.array(COLOURS[self.colour], dtype=np.uint8)
         return found
 
 
@@ -66,10 +65,10 @@ SCENES = [
 
 
 QUESTIONS = [
-    Question(words, [scene.picture], getattr(scene, kind))
-    for scene in SCENES
-    for kind, asked in ASKING.items()
-    for words in asked
+    Question(words, [scene.picture(number)], getattr(scene, kind))
+    for number, (scene, kind, words) in enumerate(
+        (scene, kind, words) for scene in SCENES for kind, asked in ASKING.items() for words in asked
+    )
 ]
 """All questions about all scenes, each with the right answer."""
 
