@@ -382,6 +382,7 @@ def expanded(key: str) -> set[str]:
 
 
 PAIRS = "scores of pairs"
+ANSWERS = "own answers"
 """Outputs whose keys ``test_keys.py`` asserts."""
 
 
@@ -403,12 +404,12 @@ def classified(tmp_path_factory):
 
 
 def test_the_table_of_scalars_is_what_a_classifier_logs(classified):
-    assert logged(classified[0]) == documented("regression", PAIRS)
+    assert logged(classified[0]) == documented("regression", PAIRS, ANSWERS)
 
 
 def test_the_table_of_scalars_is_what_a_regression_logs(tmp_path):
     unused = [type(explainer).__name__ for explainer in TASKLESS]
-    assert logged(trained(tmp_path, values=True)) == documented("classification", "subgroups", PAIRS, *unused)
+    assert logged(trained(tmp_path, values=True)) == documented("classification", "subgroups", PAIRS, ANSWERS, *unused)
 
 
 def test_the_table_of_files_is_what_lies_in_the_folder(classified):

@@ -22,6 +22,15 @@ def finder_in(schema: BatchSchema) -> AnswerFinder | None:
     return AnswerFinder(found, schema.keys[found.ids], labels, tuple(before or ()))
 
 
+def with_text(schema: BatchSchema, labels: str | None) -> BatchSchema:
+    """Return a schema in which the labels of tokens belong to the text, whose answer they mark."""
+    found = schema.interleaving
+    if found is None or labels is None:
+        return schema
+    owners = {**schema.owners, labels: schema.names.index(found.text)}
+    return replace(schema, owners=owners, values={**schema.values, found.text: [*schema.values[found.text], labels]})
+
+
 @dataclass(frozen=True)
 class AnsweredTexts:
     """The texts of examples, and the first answer in each.

@@ -22,8 +22,8 @@ UNTESTED = (
     "its raw inputs could not be tested: no table of numbers, too few examples or families of kin, or copies of few"
 )
 WITHOUT_LABELS = (
-    "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
-    "modalities named in expected= can be called collapsed."
+    "without labels (target=), flips alone are judged (totals in a regression, nats of own answers), from the third "
+    "check on, and only modalities named in expected= can be called collapsed."
 )
 WITHOUT_SCALE = (
     "score= gives one constant answer the same value as the labels themselves, or none; flips alone are judged (totals "
@@ -127,9 +127,12 @@ def _is_tower(verdict: Verdict) -> bool:
 
 def _lost(verdict: Verdict) -> list[str]:
     """Return what the score loses when the modality is swapped; nothing where that is not known."""
-    if verdict.drop is None or verdict.row is None:
+    values = {} if verdict.row is None else verdict.row.values
+    if f"nats/{verdict.modality}" in values:
+        nats, own = (values[f"{key}/{verdict.modality}"] for key in ("nats", "retrieval"))
+        return [f"an answer loses {nats:.3f} nats a token when it is swapped; {own:.0%} of the answers find their own"]
+    if verdict.drop is None:
         return []
-    values = verdict.row.values
     swapped = values["score"] - values[f"perceptual/{verdict.modality}"]
     lost = f"{percent(verdict.drop)} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
     return [f"the score is {fixed(values['score'], 3)}, and {fixed(swapped, 3)} when it is swapped: {lost}"]

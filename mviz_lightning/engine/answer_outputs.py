@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch import tree
 from mviz_lightning.batch.answered import AnsweredTexts
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.engine.agreement import agree
@@ -62,6 +63,38 @@ class FirstOfAnswers:
         positions, at = torch.unique(first + self.finder.spans_in(batch)[:, 0] - 1, return_inverse=True)
         logits = self.language.logits(batch, positions)
         return logits[torch.arange(len(at), device=logits.device), at.to(logits.device)]
+
+
+@dataclass(frozen=True)
+class OwnAnswers:
+    """Mean log-likelihood of a token of each row's own answer, which travels with the text.
+
+    Attributes:
+        language: The model.
+        finder: Finds the answers.
+    """
+
+    language: LanguageModel
+    finder: AnswerFinder
+
+    def __call__(self, module: Any, batch: Any) -> Tensor:
+        """Return ``(B, 1)`` of a batch of rows with answers; NaN of a row without one."""
+        first = self.language.own_tokens(batch).long().argmax(1, keepdim=True)
+        spans = self.finder.spans_in(batch) + first
+        lengths = spans[:, 1] - spans[:, 0]
+        rows = torch.arange(len(spans)).repeat_interleave(lengths)
+        places = torch.cat([torch.arange(*span) for span in spans.tolist()])
+        found = self._log_likelihoods(batch, rows, places)
+        rows, lengths = rows.to(found.device), lengths.to(found.device)
+        return (found.new_zeros(len(spans)).index_add(0, rows, found) / lengths).unsqueeze(1)
+
+    def _log_likelihoods(self, batch: Any, rows: Tensor, places: Tensor) -> Tensor:
+        """Return ``(K,)`` float32: the log-likelihood of the tokens at some places of some rows."""
+        positions, at = torch.unique(places - 1, return_inverse=True)
+        logits = self.language.logits(batch, positions)
+        tokens = tree.get(batch, self.finder.ids).to(logits.device)[rows.to(logits.device), places.to(logits.device)]
+        chosen = logits[rows.to(logits.device), at.to(logits.device)].float()
+        return chosen.log_softmax(-1).gather(1, tokens.unsqueeze(1))[:, 0]
 
 
 def check_dropped_answers(evaluator: Evaluator, language: LanguageModel, texts: AnsweredTexts) -> None:

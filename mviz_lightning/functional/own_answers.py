@@ -1,4 +1,4 @@
-"""What the own answer of each example loses when a modality is swapped: nats a token, and how often it is recognised."""
+"""What the own answer of each example loses when a modality is swapped, and how often its own is recognised."""
 
 from typing import NamedTuple
 

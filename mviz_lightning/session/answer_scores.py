@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.batch.answered import AnsweredTexts, finder_in
+from mviz_lightning.batch.answered import AnsweredTexts, finder_in, with_text
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
-from mviz_lightning.engine.answer_outputs import FirstTokens
+from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers
 from mviz_lightning.engine.language_model import LanguageModel, find_language_model
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
@@ -31,6 +31,9 @@ TOLD_APART = 0.9
 VARIED = 0.2
 """Smallest fraction of pairs of examples whose prompts differ: two kinds of questions, one in ten, have 0.18."""
 
+FEWEST_TOKENS = 2
+"""Smallest number of first tokens: of one there is nothing to compare."""
+
 NAMED = 6
 """Largest number of answers that a line of the log names."""
 
@@ -38,6 +41,18 @@ FIRST = (
     "score: the logits of the first token of {count} answers at the end of the prompt ({named}), which begin "
     "the answers of {covered:.0%} of the examples; the answers themselves are dropped from the rows"
 )
+
+ALIKE = "swapping the text changes {varied:.0%} of the prompts, so that answers could follow the items alone"
+"""Why shares of classes would tell nothing of a blind model: the items would explain all that varies."""
+
+OWN = (
+    "score: the mean log-likelihood of a token of each example's own answer, since {why}. The answer travels with "
+    "{text!r}; nats/<m> are the nats a token that it loses when m is swapped, retrieval/<m> is how often the own m "
+    "makes it likeliest"
+)
+
+OWN_NAME = "log-likelihood of the own answer"
+"""Name of the output."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,11 @@ class AnswerScore:
     task: Task
     class_names: Sequence[str]
     line: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the likelihood of each example's own answer."""
+        return self.task == "regression"
 
 
 @dataclass(frozen=True)
@@ -101,8 +121,17 @@ class Answers:
     def score(self, probe: Probe) -> AnswerScore:
         """Return the score that fits the answers of some examples."""
         texts = self.texts(probe)
-        tokens = usual_first_tokens([texts.answers[example] for example in probe.groups.flatten().tolist()])
-        return self._of_first_tokens(texts, tokens)
+        answers = [texts.answers[example] for example in probe.groups.flatten().tolist()]
+        tokens, varied = usual_first_tokens(answers), varied_prompts(texts.prompts, probe.groups)
+        why = "" if varied >= VARIED else ALIKE.format(varied=varied)
+        why = why or doubts_of_first_tokens(answers, tokens)
+        return self._of_own_answers(texts, why) if why else self._of_first_tokens(texts, tokens)
+
+    def _of_own_answers(self, texts: AnsweredTexts, why: str) -> AnswerScore:
+        schema = with_text(replace(texts.probe.schema, target=None), self.finder.found.labels)
+        unlabelled = replace(texts.answered, schema=schema, labels=None, label_names=())
+        line = OWN.format(why=why, text=self.finder.found.text)
+        return AnswerScore(unlabelled, OwnAnswers(self.language, self.finder), 1, "regression", [OWN_NAME], line)
 
     def _of_first_tokens(self, texts: AnsweredTexts, tokens: Sequence[int]) -> AnswerScore:
         places = {token: place for place, token in enumerate(tokens)}
@@ -138,6 +167,39 @@ def usual_first_tokens(answers: Sequence[tuple[int, ...]]) -> list[int]:
     """Return the most frequent first tokens of answers, the first of them sorted."""
     counts = Counter(answer[0] for answer in answers if answer)
     return sorted(token for token, _ in counts.most_common(MOST_TOKENS))
+
+
+def doubts_of_first_tokens(answers: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> str:
+    """Return in words why first tokens do not stand for answers; empty where they do.
+
+    Args:
+        answers: The tokens of each answer.
+        tokens: The first tokens that would be compared.
+    """
+    known = [answer for answer in answers if answer]
+    covered = [answer for answer in known if answer[0] in tokens]
+    usual = Counter(answer[0] for answer, _ in Counter(covered).items())
+    most = {token: max(count for answer, count in Counter(covered).items() if answer[0] == token) for token in usual}
+    if len(tokens) < FEWEST_TOKENS:
+        return f"all answers begin with {len(tokens)} token"
+    if len(covered) < COVERED * len(known):
+        return f"{len(tokens)} first tokens begin {len(covered) / len(known):.0%} of the answers"
+    if sum(most.values()) < TOLD_APART * len(covered):
+        return f"first tokens tell {sum(most.values()) / len(covered):.0%} of the answers apart"
+    return ""
+
+
+def varied_prompts(prompts: Sequence[tuple[int, ...]], groups: Tensor) -> float:
+    """Return the fraction of pairs of examples in groups whose prompts differ.
+
+    Args:
+        prompts: The tokens of each prompt, without those of items.
+        groups: ``(G, g)`` examples.
+    """
+    numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    found = torch.tensor([numbers[prompt] for prompt in prompts])[groups]
+    differ = (found.unsqueeze(2) != found.unsqueeze(1)).double().sum((1, 2))
+    return float((differ / (groups.shape[1] * (groups.shape[1] - 1))).mean())
 
 
 def _first_tokens(texts: AnsweredTexts) -> Tensor:

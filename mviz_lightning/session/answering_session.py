@@ -1,12 +1,16 @@
 """A session of a language model that answers: rows end where the answer begins, and the answers are scored."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
 from mviz_lightning.engine.answer_outputs import check_dropped_answers
 from mviz_lightning.engine.draws import ContextFactory
+from mviz_lightning.explainers.contribution_shares.answer_shares import AnswerShares
+from mviz_lightning.metrics.own_answers import loss_names
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.answer_scores import Answers, AnswerScore, answers_of
 from mviz_lightning.session.dry_run import DryRun
@@ -61,4 +65,17 @@ class AnsweringSession(Preparation):
         """Names of the values of a run, without prefix, as far as they are known before it."""
         if self._answers is None:
             return super().keys
-        return self.config.keys_of("multiclass", scored=True)
+        if self._answer_score is None or not self._answer_score.own:
+            return self.config.keys_of("multiclass", scored=True)
+        swapped = [name for name in self.config.modalities if name != self._answers.finder.found.text]
+        return self.config.keys_of("regression", scored=False) + loss_names(swapped)
+
+    def _of_own_answers(self, given: Sequence[Any]) -> AnswerShares | None:
+        """Return the shares of own answers; None where something else is scored.
+
+        Args:
+            given: The first arguments of :class:`Shares`.
+        """
+        if self._answers is None or self._answer_score is None or not self._answer_score.own:
+            return None
+        return replace(AnswerShares(*given), text=self._answers.finder.found.text)

@@ -88,7 +88,8 @@ class LabelledSession(AnsweringSession):
             score = config.score if observed is None else config.score_of(observed.score, observed.task)
             given = probe.schema.names, found.task, size, config.pairs, score, config.seed, config.measures
             pairs = tried.evaluator.all_pairs is not None and found.target is None
-            self._shares = PairShares(*given) if pairs else shares_of(collected.probe, self._places, given)
+            own = PairShares(*given) if pairs else self._of_own_answers(given)
+            self._shares = own or shares_of(collected.probe, self._places, given)
             self._tell_of_few_kin(probe)
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(

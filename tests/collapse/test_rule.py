@@ -683,3 +683,22 @@ def test_inputs_that_could_not_be_asked_are_no_inputs_that_tell_nothing() -> Non
     *_, line = alarms.evidence(replace(said("ss"), alone=None, state=UNUSED, skill=0.5))
 
     assert line.startswith("its raw inputs could not be tested")
+
+
+@pytest.mark.parametrize(("nats", "state"), [(0.0, COLLAPSED), (0.019, COLLAPSED), (0.021, USED)])
+def test_own_answers_are_judged_by_the_nats_that_they_lose(nats: float, state: State) -> None:
+    rows = [check(number, flips=None, score=None, **{"nats/b": nats, "retrieval/b": 0.1}) for number in range(5)]
+    found = rule().judge(rows, ScoreReference(), ["a", "b"])["b"]  # whose total is 0.5
+    assert found.state is state
+    told = alarms.evidence(found)
+    assert f"an answer loses {nats:.3f} nats a token when it is swapped; 10% of the answers find their own" in told
+
+
+def test_the_history_shows_what_own_answers_lose() -> None:
+    told = {"nats/b": 1.5, "nats_low/b": 1.0, "nats_high/b": 2.0, "retrieval/b": 0.25}
+    table = history_table([check(flips=None, score=None, **told)], ["a", "b"])
+    assert "nats lost without b [95 %]   b retrieval" in table
+    assert "1.500 [1.000, 2.000]         0.250" in table
+    charts = {chart.title: chart.keys for chart in dashboard("mviz", ["a", "b"], [*told, "total/b"]).charts}
+    assert charts["nats a token that own answers lose when swapped"] == ["mviz/nats/b"]
+    assert charts["own answers find their own"] == ["mviz/retrieval/b"]

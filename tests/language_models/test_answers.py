@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from language_models.families import FAMILIES, Family, Question
 from language_models.rebuilding import modalities_of, probe_of, single_questions
 from language_models.tokens import VOCABULARY
-from language_models.trained import FAMILY, QUESTIONS, Answering, batch_of, loader, trained
+from language_models.trained import CAPTIONS, FAMILY, QUESTIONS, Answering, batch_of, loader, trained
 from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from reference import slow
@@ -25,7 +26,7 @@ from mviz_lightning import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.engine.answer_outputs import check_dropped_answers
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.errors import NotMeasurableError
+from mviz_lightning.errors import CollapseWarning, NotMeasurableError
 from mviz_lightning.functional import half_splits
 from mviz_lightning.session.answer_scores import answers_of
 from mviz_lightning.session.config import SessionConfig
@@ -35,6 +36,8 @@ from mviz_lightning.sinks.records import State
 NAMED = {"image": "pixel_values", "text": "input_ids"}
 
 SIZES: dict[str, Any] = {"num_examples": 64, "group_size": 8, "seed": 3}
+
+QUIET: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 ANSWERS = ["red", "green", "blue", "two", "three"]
 
@@ -52,11 +55,16 @@ def blind() -> Answering:
 
 
 @cache
+def captioner(*, blind: bool) -> Answering:
+    """Return a model that captions all pictures, or that was trained with the pictures of others."""
+    return trained(200, blind=blind, captions=True)
+
+
+@cache
 def validated(model: Callable[[], Answering], folder: Path) -> MultimodalMonitor:
     """Return the monitor of one validation."""
     monitor = MultimodalMonitor(NAMED, **SIZES)
-    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    Trainer(callbacks=[monitor, UnimodalCollapse()], default_root_dir=folder, accelerator="cpu", **quiet).validate(
+    Trainer(callbacks=[monitor, UnimodalCollapse()], default_root_dir=folder, accelerator="cpu", **QUIET).validate(
         model(), loader(), verbose=False
     )
     return monitor
@@ -103,16 +111,18 @@ def reference(module: Answering, groups: Sequence[Sequence[int]]) -> Mapping[str
     }
 
 
-def session_of(module: Answering, side: str = "right") -> tuple[Session, list[list[int]]]:
-    """Return a session of all questions, and the questions in its groups."""
-    session = Session(SessionConfig(parse_modalities(NAMED), **SIZES))
-    order = run_through(session, module, side)
+def session_of(
+    module: Answering, side: str = "right", *, captions: bool = False, named: Mapping[str, str] = NAMED
+) -> tuple[Session, list[list[int]]]:
+    """Return a session of all questions or captions, and those in its groups."""
+    session = Session(SessionConfig(parse_modalities(named), **SIZES))
+    order = run_through(session, module, side, captions=captions)
     return session, [[int(order[session.positions[one]]) for one in group] for group in session.probe.groups.tolist()]
 
 
-def run_through(session: Session, module: Answering, side: str = "right") -> Tensor:
-    """Fix the examples of a session, and return the order of the questions."""
-    batches, seen = loader(side), 0
+def run_through(session: Session, module: Answering, side: str = "right", *, captions: bool = False) -> Tensor:
+    """Fix the examples of a session, and return the order of the questions or captions."""
+    batches, seen = loader(side, captions=captions), 0
     session.meet(module)
     for batch in batches:
         first = seen
@@ -147,7 +157,8 @@ def test_a_seeing_model_uses_both(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_blind_model_answers_by_the_question_alone(folder: Path) -> None:
-    found = values(validated(blind, folder))
+    with pytest.warns(CollapseWarning, match="image: collapsed"):
+        found = values(validated(blind, folder))
     assert found["total/image"] < 0.001
     assert found["perceptual/image"] < 0.05
     assert found["contribution/text"] > 0.999
@@ -193,3 +204,65 @@ def test_a_function_of_ones_own_is_called_in_place_of_answers() -> None:
     config = SessionConfig(parse_modalities(NAMED), predict=lambda module, batch: None)
     probe = probe_of(FAMILIES["LLaVA"], single_questions(FAMILIES["LLaVA"]))
     assert answers_of(FAMILIES["LLaVA"].own_model(), probe, config) is None
+
+
+@torch.no_grad()
+def likelihoods(module: Answering, rows: Sequence[int]) -> NDArray[np.float64]:
+    """Return ``(g, g)`` mean log-likelihoods of a token of captions, of (example of the picture, example of the text).
+
+    Every row is a caption of the processor's own, one after another.
+    """
+    found = np.zeros((len(rows), len(rows)))
+    for i, one in enumerate(rows):
+        for j, other in enumerate(rows):
+            batch = FAMILY.batch([replace(CAPTIONS[other], items=CAPTIONS[one].items)])
+            found[i, j] = -float(module.model(**batch).loss)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_own_answers_are_those_of_the_processors_own_captions(side: str) -> None:
+    session, groups = session_of(captioner(blind=False), side, captions=True)
+    found = session.run().values
+    grids = [likelihoods(captioner(blind=False), group) for group in groups]
+    splits = half_splits(SIZES["group_size"], 16, SIZES["seed"]).numpy()
+    image, text, both = np.mean([slow.split_components(one[..., None], splits) for one in grids], 0)
+    own = [one[j, j] - np.mean([one[i, j] for i in range(8) if i != j]) for one in grids for j in range(8)]
+    wanted = {
+        "total/image": (image + both) / (image + text + both),
+        "interaction": both / (image + text + both),
+        "nats/image": np.mean(own),
+        "retrieval/image": np.mean([one[:, j].argmax() == j for one in grids for j in range(8)]),
+    }
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert found["retrieval/image"] == 1
+    assert found["nats/image"] > 1
+    assert found["nats_low/image"] < found["nats/image"] < found["nats_high/image"]
+    assert "nats/text" not in found
+    assert "score" not in found
+    assert set(session.keys) == found.keys()
+    said = "".join(session.remarks.pop_lines())
+    assert "log-likelihood of a token of each example's own answer, since swapping the text changes 0% of the" in said
+    assert session.class_names == ["log-likelihood of the own answer"]
+
+
+@pytest.mark.slow
+def test_a_blind_captioner_loses_nothing_and_recognises_no_picture() -> None:
+    found = session_of(captioner(blind=True), captions=True)[0].run().values
+    assert found["total/image"] < 0.005
+    assert abs(found["nats/image"]) < 0.005
+    assert found["retrieval/image"] < 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sees", "state"), [(True, State.USED), (False, State.COLLAPSED)])
+def test_the_alarm_reads_the_nats_of_own_answers(sees: bool, state: State, tmp_path: Path) -> None:
+    module, monitor = captioner(blind=not sees), MultimodalMonitor(NAMED, **SIZES)
+    alarm = UnimodalCollapse(expected=["image"])
+    with nullcontext() if sees else pytest.warns(CollapseWarning, match=r"image: collapsed(?s:.*)0.00\d nats a token"):
+        Trainer(callbacks=[monitor, alarm], default_root_dir=tmp_path, accelerator="cpu", **QUIET).validate(
+            module, loader(captions=True), verbose=False
+        )
+    assert values(monitor)["collapse/image"] == state
+    assert "nats lost without image [95 %]" in str(monitor.history)

@@ -1,8 +1,9 @@
 """A tiny LLaVA that is trained from scratch to answer questions about squares, seeing or blind, in seconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -73,13 +74,28 @@ QUESTIONS = [
 """All questions about all scenes, each with the right answer."""
 
 
+def quarters(colours: Sequence[str], number: int) -> Item:
+    """Return a picture whose quarters have these colours; those of different numbers differ a little."""
+    found = np.random.default_rng(number).integers(0, 64, (8, 8, 3), dtype=np.uint8)
+    for place, colour in enumerate(colours):
+        row, column = divmod(place, 2)
+        found[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] |= np.array(COLOURS[colour], dtype=np.uint8)
+    return found
+
+
+CAPTIONS = [
+    Question("{} what is this", [quarters(colours, number)], " ".join(colours))
+    for number, colours in enumerate(product(COLOURS, repeat=4))
+]
+"""A picture each, all with the same prompt and with a caption of their own."""
+
 FAMILY: Family = FAMILIES["LLaVA"]
 
 
 @cache
-def batch_of(side: str = "right") -> dict[str, Tensor]:
-    """Return all questions as the processor's own batch, with labels."""
-    return FAMILY.batch(QUESTIONS, side)
+def batch_of(side: str = "right", *, captions: bool = False) -> dict[str, Tensor]:
+    """Return all questions, or all captions, as the processor's own batch, with labels."""
+    return FAMILY.batch(CAPTIONS if captions else QUESTIONS, side)
 
 
 def new_model() -> nn.Module:
@@ -118,9 +134,9 @@ def rows_of(batch: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     return {name: leaf[rows] for name, leaf in batch.items()}
 
 
-def trained(steps: int, *, blind: bool = False) -> Answering:
+def trained(steps: int, *, blind: bool = False, captions: bool = False) -> Answering:
     """Return the model after some steps."""
-    module, whole = Answering(), batch_of()
+    module, whole = Answering(), batch_of(captions=captions)
     random, optimizer = torch.Generator().manual_seed(1), module.configure_optimizers()
     for step in range(steps):
         part = rows_of(whole, torch.randperm(len(whole["input_ids"]), generator=random)[:64])
@@ -131,7 +147,8 @@ def trained(steps: int, *, blind: bool = False) -> Answering:
     return module.eval()
 
 
-def loader(side: str = "right", size: int = 32) -> DataLoader[Any]:
-    """Return all questions in a random order."""
-    order, whole = torch.randperm(len(QUESTIONS), generator=torch.Generator().manual_seed(0)), batch_of(side)
+def loader(side: str = "right", size: int = 32, *, captions: bool = False) -> DataLoader[Any]:
+    """Return all questions, or all captions, in a random order."""
+    whole = batch_of(side, captions=captions)
+    order = torch.randperm(len(whole["input_ids"]), generator=torch.Generator().manual_seed(0))
     return DataLoader(order.split(size), batch_size=None, collate_fn=lambda part: rows_of(whole, part))

@@ -51,7 +51,7 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
     ]
     scores, embeddings = scores if "score" in keys else [], _embedding_charts(modalities, keys)
     # Of scores of pairs nearly all is interaction: what is read first comes first.
-    charts = [*scores, *embeddings, *shares] if embeddings else [*shares, *scores]
+    charts = [*scores, *embeddings, *shares] if embeddings else [*_answer_charts(keys), *shares, *scores]
     without = [key for key in keys if key.partition("/")[0] == "score_without"]
     charts += [Chart("score, and that without a modality", ["score", *without])] if without else []
     shapley = [f"shapley/{modality}" for modality in modalities]
@@ -62,6 +62,13 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
     if set(states) <= set(keys):
         charts.append(Chart("0 used, 1 unused, 2 collapsed, 3 redundant", states))
     return charts
+
+
+def _answer_charts(keys: Sequence[str]) -> list[Chart]:
+    """Return the diagrams of what own answers lose; none of other outputs."""
+    titles = {"nats": "nats a token that own answers lose when swapped", "retrieval": "own answers find their own"}
+    shown = {title: [key for key in keys if key.partition("/")[0] == first] for first, title in titles.items()}
+    return [Chart(title, found) for title, found in shown.items() if found]
 
 
 def _embedding_charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:

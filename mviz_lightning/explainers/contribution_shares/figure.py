@@ -91,7 +91,8 @@ def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[RunRecord],
         if len(rows) == 1:
             axes.bar(positions, height, bottom=floor, color=colour, alpha=0.75, width=0.5)
         floor = floor + height
-    axes.set(ylim=(0, 1.02), ylabel="share of the outputs' variance")
+    of = "own answers' log p" if answer_keys(rows) else "outputs'"
+    axes.set(ylim=(0, 1.02), ylabel=f"share of the {of} variance")
 
 
 def _draw_whiskers(axes: "Axes", positions: list[float], floor: Any, bounds: list[Any]) -> None:
@@ -109,8 +110,17 @@ def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[RunRecord]
     _draw_states(axes, positions, rows, modalities)
     if any("score" in row.values for row in rows):
         axes.plot(positions, series_of(rows, "score"), color="black", linestyle=":", marker=".", label="score")
-    axes.set_ylabel("share of variance; score")
+    for key in answer_keys(rows):
+        label = f"{key.partition('/')[2]} retrieval"
+        axes.plot(positions, series_of(rows, key), color="black", linestyle=":", marker=".", label=label)
+    axes.set_ylabel("share of variance; retrieval" if answer_keys(rows) else "share of variance; score")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))
+
+
+def answer_keys(rows: Sequence[RunRecord]) -> list[str]:
+    """Return the keys of the retrieval of own answers; none of other outputs."""
+    keys = dict.fromkeys(key for row in rows for key in row.values)
+    return [key for key in keys if key.startswith("retrieval/")]
 
 
 def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:

@@ -32,7 +32,17 @@ def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
         header.append("score lost when swapped")
         rows = [[*row, format_number(values.get(f"perceptual/{row[0]}"))] for row in rows]
     lines = [align([header, *rows]), *([_score_line(values)] if scored else []), *_embedding_lines(values)]
-    return "\n".join([*lines, *_measure_lines(values)])
+    return "\n".join([*lines, *_answer_lines(values), *_measure_lines(values)])
+
+
+def _answer_lines(values: Mapping[str, float]) -> list[str]:
+    """Return a line for each modality that own answers may need; none for other outputs."""
+    names = [key.partition("/")[2] for key in values if key.startswith("nats/")]
+    return [
+        f"own answers lose {interval(values, f'nats/{name}')} nats a token when {name} is swapped; "
+        f"{values[f'retrieval/{name}']:.0%} of them find their own {name} in the group"
+        for name in names
+    ]
 
 
 def _embedding_lines(values: Mapping[str, float]) -> list[str]:
@@ -96,13 +106,20 @@ class _Column(NamedTuple):
     @classmethod
     def of_total(cls, name: str) -> "_Column":
         """Return a column of a modality's total effect, with its interval."""
-        return cls(f"{name} total [95 %]", lambda row: interval(row.values, f"total/{name}"))
+        return cls(f"{name} total [95 %]", _interval_of(f"total/{name}"))
+
+
+def _interval_of(key: str) -> Callable[[RunRecord], str]:
+    return lambda row: interval(row.values, key)
 
 
 def _share_columns(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[_Column]:
     columns = [_Column.of(f"{name} alone", f"contribution/{name}") for name in modalities]
     columns += [_Column.of("interaction", "interaction"), *map(_Column.of_total, modalities)]
     scored = any("score" in row.values for row in rows)
+    swapped = [name for name in modalities if any(f"nats/{name}" in row.values for row in rows)]
+    answers = [_Column(f"nats lost without {name} [95 %]", _interval_of(f"nats/{name}")) for name in swapped]
+    columns = [*answers, *(_Column.of(f"{name} retrieval", f"retrieval/{name}") for name in swapped), *columns]
     return columns + ([_Column.of("score", "score"), _Column.of("EMAP score", "emap_score")] if scored else [])
 
 

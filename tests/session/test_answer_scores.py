@@ -1,0 +1,40 @@
+"""Which score fits the answers of some examples."""
+
+import pytest
+import torch
+
+from mviz_lightning.session.answer_scores import (
+    MOST_TOKENS,
+    doubts_of_first_tokens,
+    usual_first_tokens,
+    varied_prompts,
+)
+
+
+def doubts(answers: list[tuple[int, ...]]) -> str:
+    return doubts_of_first_tokens(answers, usual_first_tokens(answers))
+
+
+def test_first_tokens_stand_for_answers_that_they_tell_apart() -> None:
+    assert doubts([(1,), (2,), (3, 4), (3, 4), ()]) == ""
+    assert usual_first_tokens([(7,), (2, 9), (2, 9), ()]) == [2, 7]
+
+
+def test_answers_that_begin_alike_are_not_told_apart() -> None:
+    assert doubts([(1, 2), (1, 3), (1, 4)]) == "all answers begin with 1 token"
+    captions = [(token % 2, token) for token in range(10)]
+    assert doubts(captions) == "first tokens tell 20% of the answers apart"
+
+
+def test_too_many_answers_are_not_covered() -> None:
+    many = [(token,) for token in range(100)]
+    assert len(usual_first_tokens(many)) == MOST_TOKENS
+    assert doubts(many) == "64 first tokens begin 64% of the answers"
+
+
+def test_prompts_vary_where_swapping_the_text_changes_them() -> None:
+    groups = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7]])
+    assert varied_prompts([(1,)] * 8, groups) == 0
+    assert varied_prompts([(number,) for number in range(8)], groups) == 1
+    assert varied_prompts([(1,), (1,), (2,), (2,)] * 2, groups) == pytest.approx(2 / 3)
+    assert varied_prompts([(1,), (1,), (1,), (1,), (2,), (2,), (2,), (2,)], groups) == 0  # within groups alone
