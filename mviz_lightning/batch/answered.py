@@ -79,6 +79,14 @@ class AnsweredTexts:
         return found
 
     @cached_property
+    def beside(self) -> dict[str, float]:
+        """Path of each leaf by token but the labels -> what it mostly holds at the first token of an answer."""
+        has = (self.spans[:, 1] > self.spans[:, 0]).nonzero()[:, 0]
+        paths = [path for path in self.finder.found.tokenwise if path != self.finder.found.labels]
+        found = {path: self.probe.leaves[path][has, self.spans[has, 0]] for path in paths}
+        return {path: values.mode().values.item() for path, values in found.items()}
+
+    @cached_property
     def prompted(self) -> Probe:
         """The examples up to the answer, which is dropped with all that follows."""
         return _cut(self.probe, self.spans[:, 0])

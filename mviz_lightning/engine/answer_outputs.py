@@ -1,5 +1,6 @@
 """What a language model says behind the prompt: logits of first tokens, and the likelihood of answers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.answered import AnsweredTexts
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
+from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.language_model import LanguageModel, last_positions
@@ -80,21 +82,71 @@ class OwnAnswers:
     def __call__(self, module: Any, batch: Any) -> Tensor:
         """Return ``(B, 1)`` of a batch of rows with answers; NaN of a row without one."""
         first = self.language.own_tokens(batch).long().argmax(1, keepdim=True)
-        spans = self.finder.spans_in(batch) + first
-        lengths = spans[:, 1] - spans[:, 0]
-        rows = torch.arange(len(spans)).repeat_interleave(lengths)
-        places = torch.cat([torch.arange(*span) for span in spans.tolist()])
-        found = self._log_likelihoods(batch, rows, places)
-        rows, lengths = rows.to(found.device), lengths.to(found.device)
-        return (found.new_zeros(len(spans)).index_add(0, rows, found) / lengths).unsqueeze(1)
+        return mean_log_likelihoods(self.language, batch, self.finder.ids, self.finder.spans_in(batch) + first)
 
-    def _log_likelihoods(self, batch: Any, rows: Tensor, places: Tensor) -> Tensor:
-        """Return ``(K,)`` float32: the log-likelihood of the tokens at some places of some rows."""
-        positions, at = torch.unique(places - 1, return_inverse=True)
-        logits = self.language.logits(batch, positions)
-        tokens = tree.get(batch, self.finder.ids).to(logits.device)[rows.to(logits.device), places.to(logits.device)]
-        chosen = logits[rows.to(logits.device), at.to(logits.device)].float()
-        return chosen.log_softmax(-1).gather(1, tokens.unsqueeze(1))[:, 0]
+
+@dataclass(frozen=True)
+class WholeAnswers:
+    """Mean log-likelihoods of a token of some answers behind each row's prompt, a forward for each answer.
+
+    Attributes:
+        language: The model.
+        finder: Finds the answers.
+        answers: The tokens of A answers.
+        beside: Path of each leaf by token that the model takes -> what it holds at the tokens of answers; of the ids
+            anything.
+    """
+
+    language: LanguageModel
+    finder: AnswerFinder
+    answers: tuple[tuple[int, ...], ...]
+    beside: Mapping[str, float]
+
+    def __call__(self, module: Any, batch: Any) -> Tensor:
+        """Return ``(B, A)`` of a batch of prompts."""
+        return torch.cat([self._likelihoods(batch, answer) for answer in self.answers], 1)
+
+    def _likelihoods(self, batch: Any, answer: tuple[int, ...]) -> Tensor:
+        whole = self._answered(batch, answer)
+        stops = last_positions(self.language.own_tokens(whole)) + 1
+        return mean_log_likelihoods(self.language, whole, self.finder.ids, torch.stack([stops - len(answer), stops], 1))
+
+    def _answered(self, batch: Any, answer: tuple[int, ...]) -> Any:
+        """Return a batch of prompts with an answer behind each."""
+        behind = {path: [value] * len(answer) for path, value in self.beside.items()}
+        behind[self.finder.found.ids] = list(answer)
+        readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
+        return tree.replace(batch, {reader.keys: _longer(reader, batch, behind) for reader in readers})
+
+
+def _longer(reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]]) -> Any:
+    """Return a node with an entry for each token, with these entries behind those of every row."""
+
+    def joined(row: Tensor, values: Sequence[float]) -> Tensor:
+        return torch.cat([row, torch.tensor(values, dtype=row.dtype, device=row.device)])
+
+    rows = {path: [joined(row, behind[path]) for row in leaf] for path, leaf in reader.read(batch).items()}
+    return reader.write(rows, lambda path: list(map(len, rows[path])))
+
+
+def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, spans: Tensor) -> Tensor:
+    """Return ``(B, 1)`` float32: the mean log-likelihood of the tokens of a span of each row; NaN of an empty one.
+
+    Args:
+        language: The model.
+        batch: A batch on the model's device.
+        ids: Keys of the ids.
+        spans: ``(B, 2)`` long: where the spans start and stop along the padded rows.
+    """
+    lengths = spans[:, 1] - spans[:, 0]
+    rows = torch.arange(len(spans)).repeat_interleave(lengths)
+    places = torch.cat([torch.arange(*span) for span in spans.tolist()])
+    positions, at = torch.unique(places - 1, return_inverse=True)
+    logits = language.logits(batch, positions)
+    rows, places, at, lengths = (one.to(logits.device) for one in (rows, places, at, lengths))
+    tokens = tree.get(batch, ids).to(logits.device)[rows, places].long()
+    found = logits[rows, at].float().log_softmax(-1).gather(1, tokens.unsqueeze(1))[:, 0]
+    return (found.new_zeros(len(spans)).index_add(0, rows, found) / lengths).unsqueeze(1)
 
 
 def check_dropped_answers(evaluator: Evaluator, language: LanguageModel, texts: AnsweredTexts) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.answered import AnsweredTexts, finder_in, with_text
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
-from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers
+from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, WholeAnswers
 from mviz_lightning.engine.language_model import LanguageModel, find_language_model
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
@@ -34,12 +34,26 @@ VARIED = 0.2
 FEWEST_TOKENS = 2
 """Smallest number of first tokens: of one there is nothing to compare."""
 
+MOST_ANSWERS = 8
+"""Largest number of whole answers that are compared: each takes a forward of every row."""
+
+LONGEST = 32
+"""Largest number of tokens of a whole answer."""
+
+KNOWN = 0.5
+"""Smallest fraction of the examples whose own answer is among the whole answers."""
+
 NAMED = 6
 """Largest number of answers that a line of the log names."""
 
 FIRST = (
     "score: the logits of the first token of {count} answers at the end of the prompt ({named}), which begin "
     "the answers of {covered:.0%} of the examples; the answers themselves are dropped from the rows"
+)
+
+WHOLE = (
+    "score: the mean log-likelihood of a token of {count} whole answers behind the prompt ({named}), which are "
+    "the answers of {covered:.0%} of the examples, since {why}; a row takes {count} forwards"
 )
 
 ALIKE = "swapping the text changes {varied:.0%} of the prompts, so that answers could follow the items alone"
@@ -123,9 +137,22 @@ class Answers:
         texts = self.texts(probe)
         answers = [texts.answers[example] for example in probe.groups.flatten().tolist()]
         tokens, varied = usual_first_tokens(answers), varied_prompts(texts.prompts, probe.groups)
-        why = "" if varied >= VARIED else ALIKE.format(varied=varied)
-        why = why or doubts_of_first_tokens(answers, tokens)
-        return self._of_own_answers(texts, why) if why else self._of_first_tokens(texts, tokens)
+        if varied < VARIED:
+            return self._of_own_answers(texts, ALIKE.format(varied=varied))
+        why, candidates = doubts_of_first_tokens(answers, tokens), usual_answers(answers)
+        if not why:
+            return self._of_first_tokens(texts, tokens)
+        doubts = doubts_of_whole_answers(answers, candidates)
+        return self._of_own_answers(texts, f"{why} and {doubts}") if doubts else self._of_whole(texts, candidates, why)
+
+    def _of_whole(self, texts: AnsweredTexts, candidates: Sequence[tuple[int, ...]], why: str) -> AnswerScore:
+        language = replace(self.language, schema=texts.probe.schema)
+        places = {answer: place for place, answer in enumerate(candidates)}
+        labels = torch.tensor([places.get(answer, IGNORED) for answer in texts.answers])
+        names, covered = list(map(self.decoded, candidates)), float((labels != IGNORED).double().mean())
+        line = WHOLE.format(count=len(names), named=_listed(names), covered=covered, why=why)
+        predict = WholeAnswers(language, self.finder, tuple(candidates), texts.beside)
+        return AnswerScore(replace(texts.prompted, labels=labels), predict, len(names), "multiclass", names, line)
 
     def _of_own_answers(self, texts: AnsweredTexts, why: str) -> AnswerScore:
         schema = with_text(replace(texts.probe.schema, target=None), self.finder.found.labels)
@@ -187,6 +214,26 @@ def doubts_of_first_tokens(answers: Sequence[tuple[int, ...]], tokens: Sequence[
     if sum(most.values()) < TOLD_APART * len(covered):
         return f"first tokens tell {sum(most.values()) / len(covered):.0%} of the answers apart"
     return ""
+
+
+def usual_answers(answers: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return the most frequent answers that are short enough, sorted."""
+    counts = Counter(answer for answer in answers if 0 < len(answer) <= LONGEST)
+    return sorted(answer for answer, _ in counts.most_common(MOST_ANSWERS))
+
+
+def doubts_of_whole_answers(answers: Sequence[tuple[int, ...]], candidates: Sequence[tuple[int, ...]]) -> str:
+    """Return in words why these whole answers do not stand for all; empty where they do.
+
+    Args:
+        answers: The tokens of each answer.
+        candidates: The whole answers that would be compared.
+    """
+    known = [answer for answer in answers if answer]
+    own = sum(answer in candidates for answer in known)
+    if len(candidates) < FEWEST_TOKENS:
+        return f"{len(candidates)} answer has up to {LONGEST} tokens"
+    return f"{len(candidates)} answers are those of {own / len(known):.0%}" if own < KNOWN * len(known) else ""
 
 
 def varied_prompts(prompts: Sequence[tuple[int, ...]], groups: Tensor) -> float:

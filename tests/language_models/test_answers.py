@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from reference import slow
 from torch import Tensor
 
-from mviz_lightning import MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.batch import parse_modalities
+from mviz_lightning import MultimodalMonitor, UnimodalCollapse, explain
+from mviz_lightning.batch import Modality, parse_modalities
 from mviz_lightning.engine.answer_outputs import check_dropped_answers
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.errors import CollapseWarning, NotMeasurableError
+from mviz_lightning.errors import CollapseWarning, ConfigurationError, NotMeasurableError
 from mviz_lightning.functional import half_splits
 from mviz_lightning.session.answer_scores import answers_of
 from mviz_lightning.session.config import SessionConfig
@@ -36,6 +36,9 @@ from mviz_lightning.sinks.records import State
 NAMED = {"image": "pixel_values", "text": "input_ids"}
 
 SIZES: dict[str, Any] = {"num_examples": 64, "group_size": 8, "seed": 3}
+
+FEW: dict[str, Any] = {"num_examples": 32, "group_size": 4}
+"""Of models that are not trained."""
 
 QUIET: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -57,7 +60,7 @@ def blind() -> Answering:
 @cache
 def captioner(*, blind: bool) -> Answering:
     """Return a model that captions all pictures, or that was trained with the pictures of others."""
-    return trained(200, blind=blind, captions=True)
+    return trained(200, blind=blind, of="captions")
 
 
 @cache
@@ -80,12 +83,12 @@ def values(monitor: MultimodalMonitor) -> Mapping[str, float]:
 
 
 @torch.no_grad()
-def grid(module: Answering, rows: Sequence[int]) -> NDArray[np.float64]:
+def word_grid(module: Answering, rows: Sequence[int]) -> NDArray[np.float64]:
     """Return ``(g, g, 5)`` centred logits of the answers, of (example of the picture, example of the question).
 
     Every row is a question of the processor's own, without its answer.
     """
-    tokens, found = [VOCABULARY[answer] for answer in ANSWERS], []
+    tokens, found = sorted(VOCABULARY[answer] for answer in ANSWERS), []
     for one in rows:
         asked = [Question(QUESTIONS[other].words, QUESTIONS[one].items) for other in rows]
         logits = module.model(**FAMILY.batch(asked, "left")).logits[:, -1][:, tokens]
@@ -93,10 +96,12 @@ def grid(module: Answering, rows: Sequence[int]) -> NDArray[np.float64]:
     return torch.stack(found).double().numpy()
 
 
-def reference(module: Answering, groups: Sequence[Sequence[int]]) -> Mapping[str, float]:
+def reference(
+    module: Answering, groups: Sequence[Sequence[int]], grid: Callable[[Answering, Sequence[int]], NDArray[np.float64]]
+) -> Mapping[str, float]:
     """Return the shares and scores of groups of questions, one row after another."""
-    grids = np.stack([grid(module, group) for group in groups])
-    labels = np.array([[ANSWERS.index(QUESTIONS[one].answer) for one in group] for group in groups])
+    grids, order = np.stack([grid(module, group) for group in groups]), sorted(ANSWERS, key=VOCABULARY.__getitem__)
+    labels = np.array([[order.index(QUESTIONS[one].answer) for one in group] for group in groups])
     splits = half_splits(SIZES["group_size"], 16, SIZES["seed"]).numpy()
     image, text, both = np.mean([slow.split_components(one, splits) for one in grids], 0)
     whole, own = image + text + both, [one[place, place] for one in grids for place in range(len(one))]
@@ -112,17 +117,17 @@ def reference(module: Answering, groups: Sequence[Sequence[int]]) -> Mapping[str
 
 
 def session_of(
-    module: Answering, side: str = "right", *, captions: bool = False, named: Mapping[str, str] = NAMED
+    module: Answering, side: str = "right", *, of: str = "questions", **given: Any
 ) -> tuple[Session, list[list[int]]]:
     """Return a session of all questions or captions, and those in its groups."""
-    session = Session(SessionConfig(parse_modalities(named), **SIZES))
-    order = run_through(session, module, side, captions=captions)
+    session = Session(SessionConfig(parse_modalities(NAMED), **SIZES | given))
+    order = run_through(session, module, side, of=of)
     return session, [[int(order[session.positions[one]]) for one in group] for group in session.probe.groups.tolist()]
 
 
-def run_through(session: Session, module: Answering, side: str = "right", *, captions: bool = False) -> Tensor:
+def run_through(session: Session, module: Answering, side: str = "right", *, of: str = "questions") -> Tensor:
     """Fix the examples of a session, and return the order of the questions or captions."""
-    batches, seen = loader(side, captions=captions), 0
+    batches, seen = loader(side, of=of), 0
     session.meet(module)
     for batch in batches:
         first = seen
@@ -137,7 +142,7 @@ def run_through(session: Session, module: Answering, side: str = "right", *, cap
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_first_tokens_are_those_of_the_processors_own_prompts(side: str) -> None:
     session, groups = session_of(seeing(), side)
-    found, wanted = session.run().values, reference(seeing(), groups)
+    found, wanted = session.run().values, reference(seeing(), groups, word_grid)
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-4)
     assert session.class_names == ANSWERS
     assert session.probe.leaves["input_ids"].shape[1] == batch_of()["input_ids"].shape[1] - 1
@@ -187,7 +192,7 @@ def test_a_model_that_sees_the_answer_it_is_asked_for_is_refused() -> None:
 
 
 def test_examples_of_a_checkpoint_have_their_answers() -> None:
-    session, _ = session_of(Answering())
+    session, _ = session_of(Answering(), **FEW)
     whole = session.state(2**20)
     assert whole["leaves"]["input_ids"].shape == whole["leaves"]["labels"].shape
     assert whole["leaves"]["input_ids"].shape[1] == session.probe.leaves["input_ids"].shape[1] + 1
@@ -206,26 +211,61 @@ def test_a_function_of_ones_own_is_called_in_place_of_answers() -> None:
     assert answers_of(FAMILIES["LLaVA"].own_model(), probe, config) is None
 
 
-@torch.no_grad()
-def likelihoods(module: Answering, rows: Sequence[int]) -> NDArray[np.float64]:
-    """Return ``(g, g)`` mean log-likelihoods of a token of captions, of (example of the picture, example of the text).
+@cache
+def telling() -> Answering:
+    """Return a model that answers in sentences that begin alike."""
+    return trained(200, of="sentences")
 
-    Every row is a caption of the processor's own, one after another.
-    """
-    found = np.zeros((len(rows), len(rows)))
-    for i, one in enumerate(rows):
-        for j, other in enumerate(rows):
-            batch = FAMILY.batch([replace(CAPTIONS[other], items=CAPTIONS[one].items)])
-            found[i, j] = -float(module.model(**batch).loss)
-    return found
+
+@torch.no_grad()
+def likelihoods(module: Answering, asked: Sequence[Question]) -> Tensor:
+    """Return ``(n,)`` mean log-likelihoods of a token of the answers, of a batch of the processor's own."""
+    batch = FAMILY.batch(asked, "left")
+    labels, logits = batch["labels"][:, 1:], module.model(**batch).logits[:, :-1]
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return -losses.view(labels.shape).sum(1) / (labels != -100).sum(1)
+
+
+def sentence_grid(module: Answering, rows: Sequence[int]) -> NDArray[np.float64]:
+    """Return ``(g, g, 5)`` centred log-likelihoods of sentences, of (example of the picture, of the question)."""
+    found = []
+    for answer in sorted(ANSWERS, key=VOCABULARY.__getitem__):
+        asked = [
+            Question(QUESTIONS[other].words, QUESTIONS[one].items, f"answer is {answer}")
+            for one in rows
+            for other in rows
+        ]
+        found.append(likelihoods(module, asked).view(len(rows), len(rows)))
+    stacked = torch.stack(found, 2).double()
+    return (stacked - stacked.mean(2, keepdim=True)).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_whole_answers_are_those_of_the_processors_own_sentences(side: str) -> None:
+    session, groups = session_of(telling(), side, of="sentences")
+    found, wanted = session.run().values, reference(telling(), groups, sentence_grid)
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-4)
+    assert found["score"] > 0.8
+    assert found["total/image"] > 0.3
+    assert session.class_names == [f"answer is {answer}" for answer in sorted(ANSWERS, key=VOCABULARY.__getitem__)]
+    said = "".join(session.remarks.pop_lines())
+    assert "the mean log-likelihood of a token of 5 whole answers behind the prompt ('answer is red', " in said
+    assert "which are the answers of 100% of the examples, since all answers begin with 1 token; a row takes 5" in said
+
+
+def caption_grid(module: Answering, rows: Sequence[int]) -> NDArray[np.float64]:
+    """Return ``(g, g)`` mean log-likelihoods of a token of captions, of (example of the picture, of the text)."""
+    asked = [replace(CAPTIONS[other], items=CAPTIONS[one].items) for one in rows for other in rows]
+    return likelihoods(module, asked).double().view(len(rows), len(rows)).numpy()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_own_answers_are_those_of_the_processors_own_captions(side: str) -> None:
-    session, groups = session_of(captioner(blind=False), side, captions=True)
+    session, groups = session_of(captioner(blind=False), side, of="captions")
     found = session.run().values
-    grids = [likelihoods(captioner(blind=False), group) for group in groups]
+    grids = [caption_grid(captioner(blind=False), group) for group in groups]
     splits = half_splits(SIZES["group_size"], 16, SIZES["seed"]).numpy()
     image, text, both = np.mean([slow.split_components(one[..., None], splits) for one in grids], 0)
     own = [one[j, j] - np.mean([one[i, j] for i in range(8) if i != j]) for one in grids for j in range(8)]
@@ -249,7 +289,7 @@ def test_own_answers_are_those_of_the_processors_own_captions(side: str) -> None
 
 @pytest.mark.slow
 def test_a_blind_captioner_loses_nothing_and_recognises_no_picture() -> None:
-    found = session_of(captioner(blind=True), captions=True)[0].run().values
+    found = session_of(captioner(blind=True), of="captions")[0].run().values
     assert found["total/image"] < 0.005
     assert abs(found["nats/image"]) < 0.005
     assert found["retrieval/image"] < 0.4
@@ -262,7 +302,47 @@ def test_the_alarm_reads_the_nats_of_own_answers(sees: bool, state: State, tmp_p
     alarm = UnimodalCollapse(expected=["image"])
     with nullcontext() if sees else pytest.warns(CollapseWarning, match=r"image: collapsed(?s:.*)0.00\d nats a token"):
         Trainer(callbacks=[monitor, alarm], default_root_dir=tmp_path, accelerator="cpu", **QUIET).validate(
-            module, loader(captions=True), verbose=False
+            module, loader(of="captions"), verbose=False
         )
     assert values(monitor)["collapse/image"] == state
     assert "nats lost without image [95 %]" in str(monitor.history)
+
+
+def labelled_as_a_whole() -> dict[str, Tensor]:
+    """Return all sentences with labels at all tokens."""
+    whole = batch_of(of="sentences")
+    return whole | {"labels": whole["input_ids"].masked_fill(whole["attention_mask"] == 0, -100)}
+
+
+def test_texts_that_are_labelled_as_a_whole_are_asked_for_the_start_of_answers() -> None:
+    with pytest.raises(ConfigurationError, match=r"all tokens of 'labels' count as the answer.*answer_start="):
+        explain(Answering(), [labelled_as_a_whole()], modalities=NAMED, **FEW)
+
+
+def test_answers_begin_behind_the_tokens_that_are_given() -> None:
+    start = [VOCABULARY["answer"], VOCABULARY["is"]]
+    named = {"image": "pixel_values", "text": Modality("input_ids", answer_start=start)}
+    session = Session(SessionConfig(parse_modalities(named), **FEW))
+    session.meet(Answering())
+    session.collect(labelled_as_a_whole(), range)
+    session.dry_run(Answering())
+    session.complete()
+    assert session.class_names == ANSWERS
+
+
+def test_classes_without_a_tokenizer_are_named_by_their_ids() -> None:
+    module = Answering()
+    module.tokenizer = None
+    assert session_of(module, **FEW)[0].class_names == [f"token {VOCABULARY[answer]}" for answer in ANSWERS]
+
+
+NAMES = ["rouge", "vert", "bleu", "deux", "trois"]
+
+
+def test_names_of_ones_own_stay() -> None:
+    assert session_of(Answering(), class_names=NAMES, **FEW)[0].class_names == NAMES
+
+
+def test_names_of_other_answers_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="class_names has 2 names, but the model has 5 outputs"):
+        session_of(Answering(), class_names=NAMES[:2], **FEW)

@@ -1,7 +1,7 @@
 """A tiny LLaVA that is trained from scratch to answer questions about squares, seeing or blind, in seconds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, product
 from typing import Any
@@ -92,10 +92,18 @@ CAPTIONS = [
 FAMILY: Family = FAMILIES["LLaVA"]
 
 
+ALL = {
+    "questions": QUESTIONS,
+    "sentences": [replace(question, answer=f"answer is {question.answer}") for question in QUESTIONS],
+    "captions": CAPTIONS,
+}
+"""What models are trained on: answers of one word, answers that begin alike, and captions."""
+
+
 @cache
-def batch_of(side: str = "right", *, captions: bool = False) -> dict[str, Tensor]:
-    """Return all questions, or all captions, as the processor's own batch, with labels."""
-    return FAMILY.batch(CAPTIONS if captions else QUESTIONS, side)
+def batch_of(side: str = "right", of: str = "questions") -> dict[str, Tensor]:
+    """Return all questions, or what else there is, as the processor's own batch, with labels."""
+    return FAMILY.batch(ALL[of], side)
 
 
 def new_model() -> nn.Module:
@@ -134,9 +142,10 @@ def rows_of(batch: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     return {name: leaf[rows] for name, leaf in batch.items()}
 
 
-def trained(steps: int, *, blind: bool = False, captions: bool = False) -> Answering:
+@torch.enable_grad()
+def trained(steps: int, *, blind: bool = False, of: str = "questions") -> Answering:
     """Return the model after some steps."""
-    module, whole = Answering(), batch_of(captions=captions)
+    module, whole = Answering(), batch_of(of=of)
     random, optimizer = torch.Generator().manual_seed(1), module.configure_optimizers()
     for step in range(steps):
         part = rows_of(whole, torch.randperm(len(whole["input_ids"]), generator=random)[:64])
@@ -147,8 +156,8 @@ def trained(steps: int, *, blind: bool = False, captions: bool = False) -> Answe
     return module.eval()
 
 
-def loader(side: str = "right", size: int = 32, *, captions: bool = False) -> DataLoader[Any]:
-    """Return all questions, or all captions, in a random order."""
-    whole = batch_of(side, captions=captions)
+def loader(side: str = "right", size: int = 32, *, of: str = "questions") -> DataLoader[Any]:
+    """Return all questions, or what else there is, in a random order."""
+    whole = batch_of(side, of)
     order = torch.randperm(len(whole["input_ids"]), generator=torch.Generator().manual_seed(0))
     return DataLoader(order.split(size), batch_size=None, collate_fn=lambda part: rows_of(whole, part))

@@ -6,6 +6,8 @@ import torch
 from mviz_lightning.session.answer_scores import (
     MOST_TOKENS,
     doubts_of_first_tokens,
+    doubts_of_whole_answers,
+    usual_answers,
     usual_first_tokens,
     varied_prompts,
 )
@@ -30,6 +32,21 @@ def test_too_many_answers_are_not_covered() -> None:
     many = [(token,) for token in range(100)]
     assert len(usual_first_tokens(many)) == MOST_TOKENS
     assert doubts(many) == "64 first tokens begin 64% of the answers"
+
+
+def test_whole_answers_are_the_usual_ones_that_are_short() -> None:
+    answers = [(1, number % 9) for number in range(90)] + [(1, 0)] * 3 + [(1,) * 33] * 9
+    found = usual_answers(answers)
+    assert len(found) == 8
+    assert (1, 0) in found
+    assert doubts_of_whole_answers(answers, found) == ""
+    assert usual_answers([(5, 6), (), (1,) * 33]) == [(5, 6)]
+
+
+def test_whole_answers_do_not_stand_for_captions() -> None:
+    captions = [(1, number) for number in range(40)]
+    assert doubts_of_whole_answers(captions, usual_answers(captions)) == "8 answers are those of 20%"
+    assert doubts_of_whole_answers([(1,), ()], [(1,)]) == "1 answer has up to 32 tokens"
 
 
 def test_prompts_vary_where_swapping_the_text_changes_them() -> None:
