@@ -82,9 +82,13 @@ def _entries(config: Any) -> list[tuple[Any, Any]]:
 
 
 def tokenizers_of(module: nn.Module, modalities: Mapping[str, Modality]) -> Iterator[Any]:
-    """Yield the tokenizers that are ``decode`` of a modality, or attributes of a model, perhaps inside a processor."""
+    """Yield the tokenizers that are ``decode`` of a modality, or attributes of a model or of its trainer's data module.
+
+    They may be inside a processor.
+    """
     given = [modality.decode for modality in modalities.values()]
-    held = (value for child in module.modules() for value in list(vars(child).values()))
+    data = getattr(getattr(module, "_trainer", None), "datamodule", None)
+    held = (value for holder in (*module.modules(), data) for value in list(getattr(holder, "__dict__", {}).values()))
     for value in (*given, *held):
         found = _imported(value) if isinstance(value, str) and value in given else value
         for one in (found, getattr(found, "tokenizer", None) if not isinstance(found, Tensor | nn.Module) else None):

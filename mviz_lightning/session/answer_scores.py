@@ -115,6 +115,13 @@ class Answers:
         return FirstTokens(self.language)
 
     @property
+    def call(self) -> str:
+        """How the model is called, in words."""
+        names = (path.rpartition(".")[2] for paths in self.language.schema.values.values() for path in paths)
+        given = ", ".join(name for name in names if self.language.takes(name))
+        return f"{type(self.language.module).__name__}({given}), up to the answers"
+
+    @property
     def path(self) -> str:
         """Path of the leaf that answers are read from."""
         return self.finder.found.labels or self.finder.found.ids

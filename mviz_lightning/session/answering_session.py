@@ -61,6 +61,11 @@ class AnsweringSession(Preparation):
         self._collected = replace(collected, probe=found.probe, uncut=collected.probe)
 
     @property
+    def call(self) -> str:
+        """How the model is called, in words; ``""`` until a call worked."""
+        return self._answers.call if self._answers is not None and self.dry_run_done else super().call
+
+    @property
     def keys(self) -> list[str]:
         """Names of the values of a run, without prefix, as far as they are known before it."""
         if self._answers is None:

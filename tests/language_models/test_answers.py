@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from mviz_lightning import MultimodalMonitor, UnimodalCollapse, explain
 from mviz_lightning.batch import Modality, parse_modalities
 from mviz_lightning.engine.answer_outputs import check_dropped_answers
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.placeholder_tokens import tokenizers_of
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, NotMeasurableError
 from mviz_lightning.functional import half_splits
 from mviz_lightning.session.answer_scores import answers_of
@@ -145,6 +147,7 @@ def test_first_tokens_are_those_of_the_processors_own_prompts(side: str) -> None
     found, wanted = session.run().values, reference(seeing(), groups, word_grid)
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-4)
     assert session.class_names == ANSWERS
+    assert session.call == "LlavaForConditionalGeneration(pixel_values, input_ids, attention_mask), up to the answers"
     assert session.probe.leaves["input_ids"].shape[1] == batch_of()["input_ids"].shape[1] - 1
     said = "".join(session.remarks.pop_lines())
     assert "the logits of the first token of 5 answers at the end of the prompt ('red', 'green', 'blue', 'two'" in said
@@ -191,6 +194,7 @@ def test_a_model_that_sees_the_answer_it_is_asked_for_is_refused() -> None:
         check_dropped_answers(Evaluator(model, answers.predict), answers.language, answers.texts(blind_to_types))
 
 
+@pytest.mark.slow
 def test_examples_of_a_checkpoint_have_their_answers() -> None:
     session, _ = session_of(Answering(), **FEW)
     whole = session.state(2**20)
@@ -334,6 +338,14 @@ def test_classes_without_a_tokenizer_are_named_by_their_ids() -> None:
     module = Answering()
     module.tokenizer = None
     assert session_of(module, **FEW)[0].class_names == [f"token {VOCABULARY[answer]}" for answer in ANSWERS]
+
+
+def test_a_data_module_may_hold_the_tokenizer() -> None:
+    module = Answering()
+    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(processor=FAMILY.own_processor("right")))
+    module.tokenizer = None
+    found = next(tokenizers_of(module, parse_modalities(NAMED)))
+    assert found.decode([VOCABULARY["red"]]) == "red"
 
 
 NAMES = ["rouge", "vert", "bleu", "deux", "trois"]
