@@ -1,6 +1,5 @@
 """Which score tells how a language model answers, and of which answers."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,31 +16,16 @@ from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED
+from mviz_lightning.session.answer_choice import (
+    VARIED,
+    doubts_of_first_tokens,
+    doubts_of_whole_answers,
+    usual_answers,
+    usual_by_first_token,
+    usual_first_tokens,
+    varied_prompts,
+)
 from mviz_lightning.session.config import SessionConfig
-
-MOST_TOKENS = 64
-"""Largest number of first tokens that are compared: the shares are those of their logits."""
-
-COVERED = 0.9
-"""Smallest fraction of the examples whose answers begin with one of them."""
-
-TOLD_APART = 0.9
-"""Smallest fraction of the examples whose answer is the usual one among those with the same first token."""
-
-VARIED = 0.2
-"""Smallest fraction of pairs of examples whose prompts differ: two kinds of questions, one in ten, have 0.18."""
-
-FEWEST_TOKENS = 2
-"""Smallest number of first tokens: of one there is nothing to compare."""
-
-MOST_ANSWERS = 8
-"""Largest number of whole answers that are compared: each takes a forward of every row."""
-
-LONGEST = 32
-"""Largest number of tokens of a whole answer."""
-
-KNOWN = 0.5
-"""Smallest fraction of the examples whose own answer is among the whole answers."""
 
 NAMED = 6
 """Largest number of answers that a line of the log names."""
@@ -156,7 +140,7 @@ class Answers:
         language = replace(self.language, schema=texts.probe.schema)
         places = {answer: place for place, answer in enumerate(candidates)}
         labels = torch.tensor([places.get(answer, IGNORED) for answer in texts.answers])
-        names, covered = list(map(self.decoded, candidates)), float((labels != IGNORED).double().mean())
+        names, covered = self.named(candidates), float((labels != IGNORED).double().mean())
         line = WHOLE.format(count=len(names), named=_listed(names), covered=covered, why=why)
         predict = WholeAnswers(language, self.finder, tuple(candidates), texts.beside)
         return AnswerScore(replace(texts.prompted, labels=labels), predict, len(names), "multiclass", names, line)
@@ -170,16 +154,22 @@ class Answers:
     def _of_first_tokens(self, texts: AnsweredTexts, tokens: Sequence[int]) -> AnswerScore:
         places = {token: place for place, token in enumerate(tokens)}
         labels = torch.tensor([places.get(token, IGNORED) for token in _first_tokens(texts).tolist()])
-        names = [self.decoded([token]) for token in tokens]
+        usual = usual_by_first_token(texts.answers)
+        names = self.named([usual[token] for token in tokens])
         covered = float((labels != IGNORED).double().mean())
         line = FIRST.format(count=len(names), named=_listed(names), covered=covered)
         predict = FirstTokens(self.language, torch.tensor(tokens))
         return AnswerScore(replace(texts.prompted, labels=labels), predict, len(tokens), "multiclass", names, line)
 
-    def decoded(self, tokens: Sequence[int]) -> str:
-        """Return tokens in words; their ids where no tokenizer is known."""
-        words = "" if self.tokenizer is None else str(self.tokenizer.decode(list(tokens))).strip()
-        return words or " ".join(f"token {token}" for token in tokens)
+    def named(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
+        """Return answers in words, all of which differ; their ids where no tokenizer is known."""
+        words = [self._decoded(answer) for answer in answers]
+        ids = [" ".join(f"token {token}" for token in answer) for answer in answers]
+        once = [word if words.count(word) == 1 else "" for word in words]
+        return [word or number for word, number in zip(once, ids, strict=True)]
+
+    def _decoded(self, answer: tuple[int, ...]) -> str:
+        return "" if self.tokenizer is None else self.tokenizer.decode(list(answer), skip_special_tokens=True).strip()
 
 
 def answers_of(module: nn.Module, probe: Probe, config: SessionConfig) -> Answers | None:
@@ -195,65 +185,6 @@ def answers_of(module: nn.Module, probe: Probe, config: SessionConfig) -> Answer
     if finder is None or language is None or own:
         return None
     return Answers(language, finder, next(tokenizers_of(module, config.modalities), None))
-
-
-def usual_first_tokens(answers: Sequence[tuple[int, ...]]) -> list[int]:
-    """Return the most frequent first tokens of answers, the first of them sorted."""
-    counts = Counter(answer[0] for answer in answers if answer)
-    return sorted(token for token, _ in counts.most_common(MOST_TOKENS))
-
-
-def doubts_of_first_tokens(answers: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> str:
-    """Return in words why first tokens do not stand for answers; empty where they do.
-
-    Args:
-        answers: The tokens of each answer.
-        tokens: The first tokens that would be compared.
-    """
-    known = [answer for answer in answers if answer]
-    covered = [answer for answer in known if answer[0] in tokens]
-    usual = Counter(answer[0] for answer, _ in Counter(covered).items())
-    most = {token: max(count for answer, count in Counter(covered).items() if answer[0] == token) for token in usual}
-    if len(tokens) < FEWEST_TOKENS:
-        return f"all answers begin with {len(tokens)} token"
-    if len(covered) < COVERED * len(known):
-        return f"{len(tokens)} first tokens begin {len(covered) / len(known):.0%} of the answers"
-    if sum(most.values()) < TOLD_APART * len(covered):
-        return f"first tokens tell {sum(most.values()) / len(covered):.0%} of the answers apart"
-    return ""
-
-
-def usual_answers(answers: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Return the most frequent answers that are short enough, sorted."""
-    counts = Counter(answer for answer in answers if 0 < len(answer) <= LONGEST)
-    return sorted(answer for answer, _ in counts.most_common(MOST_ANSWERS))
-
-
-def doubts_of_whole_answers(answers: Sequence[tuple[int, ...]], candidates: Sequence[tuple[int, ...]]) -> str:
-    """Return in words why these whole answers do not stand for all; empty where they do.
-
-    Args:
-        answers: The tokens of each answer.
-        candidates: The whole answers that would be compared.
-    """
-    known = [answer for answer in answers if answer]
-    own = sum(answer in candidates for answer in known)
-    if len(candidates) < FEWEST_TOKENS:
-        return f"{len(candidates)} answer has up to {LONGEST} tokens"
-    return f"{len(candidates)} answers are those of {own / len(known):.0%}" if own < KNOWN * len(known) else ""
-
-
-def varied_prompts(prompts: Sequence[tuple[int, ...]], groups: Tensor) -> float:
-    """Return the fraction of pairs of examples in groups whose prompts differ.
-
-    Args:
-        prompts: The tokens of each prompt, without those of items.
-        groups: ``(G, g)`` examples.
-    """
-    numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    found = torch.tensor([numbers[prompt] for prompt in prompts])[groups]
-    differ = (found.unsqueeze(2) != found.unsqueeze(1)).double().sum((1, 2))
-    return float((differ / (groups.shape[1] * (groups.shape[1] - 1))).mean())
 
 
 def _first_tokens(texts: AnsweredTexts) -> Tensor:

@@ -108,3 +108,13 @@ def test_texts_without_labels_tell_no_answers() -> None:
     schema = BatchSchema.learn(given, parse_modalities(NAMED), None, PlaceholderTokens({"image": (1,)}))
     assert finder_in(schema) is None
     assert finder_in(replace(schema, interleaving=None)) is None
+
+
+def test_texts_without_any_answer_are_refused() -> None:
+    with pytest.raises(NotMeasurableError, match=r"answer_start=\[44\] of 'ids' stands in front of nothing"):
+        _ = texts(batch([[3, 4], [2], [3, 4]]), answer_start=44).spans
+    given = batch([[3], [2], [3]])
+    found = texts(given)
+    whole = replace(found.probe, leaves={**found.probe.leaves, "labels": torch.full((3, 7), -100)})
+    with pytest.raises(NotMeasurableError, match="'labels' is -100 at all tokens, so that there is no answer"):
+        _ = AnsweredTexts(whole, found.finder).spans

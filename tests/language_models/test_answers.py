@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from language_models.families import FAMILIES, Family, Question
 from language_models.rebuilding import modalities_of, probe_of, single_questions
-from language_models.tokens import VOCABULARY
+from language_models.tokens import VOCABULARY, tokenizer
 from language_models.trained import CAPTIONS, FAMILY, QUESTIONS, Answering, batch_of, loader, trained
 from lightning.pytorch import Trainer
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
 from mviz_lightning.errors import CollapseWarning, ConfigurationError, NotMeasurableError
 from mviz_lightning.functional import half_splits
-from mviz_lightning.session.answer_scores import answers_of
+from mviz_lightning.session.answer_scores import Answers, answers_of
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import State
@@ -346,6 +346,14 @@ def test_a_data_module_may_hold_the_tokenizer() -> None:
     module.tokenizer = None
     found = next(tokenizers_of(module, parse_modalities(NAMED)))
     assert found.decode([VOCABULARY["red"]]) == "red"
+
+
+def test_classes_are_the_decoded_answers() -> None:
+    one, another = VOCABULARY["red"], VOCABULARY["green"]
+    answers = Answers(None, None, tokenizer())  # type: ignore[arg-type]
+    assert answers.named([(one, another, VOCABULARY["</s>"]), (another,)]) == ["red green", "green"]
+    both = [(one,), (one, VOCABULARY["</s>"]), (another,)]
+    assert answers.named(both) == [f"token {one}", f"token {one} token {VOCABULARY['</s>']}", "green"]
 
 
 NAMES = ["rouge", "vert", "bleu", "deux", "trois"]

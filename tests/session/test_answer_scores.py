@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from mviz_lightning.session.answer_scores import (
+from mviz_lightning.session.answer_choice import (
     MOST_TOKENS,
     doubts_of_first_tokens,
     doubts_of_whole_answers,
     usual_answers,
+    usual_by_first_token,
     usual_first_tokens,
     varied_prompts,
 )
@@ -26,6 +27,11 @@ def test_answers_that_begin_alike_are_not_told_apart() -> None:
     assert doubts([(1, 2), (1, 3), (1, 4)]) == "all answers begin with 1 token"
     captions = [(token % 2, token) for token in range(10)]
     assert doubts(captions) == "first tokens tell 20% of the answers apart"
+
+
+def test_a_class_is_the_usual_answer_with_its_first_token() -> None:
+    answers = [(1, 2), (1, 3), (1, 3), (4,), ()]
+    assert usual_by_first_token(answers) == {1: (1, 3), 4: (4,)}
 
 
 def test_too_many_answers_are_not_covered() -> None:

@@ -22,6 +22,13 @@ SHIFTED = (
     "labels that are the ids themselves, -100 where a token is no answer; the model shifts them by itself."
 )
 
+NOWHERE = (
+    "answer_start={before} of {ids!r} stands in front of nothing in all texts; give tokens as they stand in the ids."
+)
+UNLABELLED = (
+    "{labels!r} is -100 at all tokens, so that there is no answer; give batches whose answers are not truncated."
+)
+
 
 @dataclass(frozen=True)
 class AnswerFinder:
@@ -79,9 +86,11 @@ class AnswerFinder:
 
         Raises:
             ConfigurationError: Nothing tells where answers begin.
-            NotMeasurableError: Labels are other tokens.
+            NotMeasurableError: Labels are other tokens, or there is no answer.
         """
-        named = {"ids": self.found.ids, "labels": self.found.labels}
+        named = {"ids": self.found.ids, "labels": self.found.labels, "before": list(self.before)}
+        if bool((spans[:, 0] == spans[:, 1]).all()):
+            raise NotMeasurableError((NOWHERE if self.before else UNLABELLED).format(**named))
         if bool((spans[:, 0] == 0).any()):
             raise ConfigurationError(ASKED.format(**named))
         for text, own, (start, stop) in zip(texts, labels or (), spans.tolist(), strict=False):
