@@ -35,17 +35,31 @@ class LanguageModel:
         """Names of the arguments."""
         return _argument_names(self.module)
 
+    @property
+    def ids(self) -> str:
+        """Name of the argument that takes the ids."""
+        return self.interleaving.ids.rpartition(".")[2]
+
+    @property
+    def by_token(self) -> dict[str, str]:
+        """Name of each argument with an entry for each token -> the path of its leaf, labels aside."""
+        tokenwise = self.interleaving.tokenwise
+        return {name: path for name, path in self._taken.items() if path in tokenwise}
+
     def takes(self, name: str) -> bool:
         """Tell whether the model has an argument of this name."""
         return name in self.names
 
     def arguments(self, batch: Any) -> dict[str, Any]:
         """Return the leaves of a batch that the model takes, by the names of its arguments, without labels."""
-        found = _by_name(self.schema)
-        labels = self.interleaving.labels
-        taken = {name: path for name, path in found.items() if self.takes(name) and path != labels}
-        nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in taken.items()}
+        nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self._taken.items()}
         return nodes | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
+
+    @property
+    def _taken(self) -> dict[str, str]:
+        """Name of each argument that a batch holds -> the path of its leaf, labels aside."""
+        found, labels = _by_name(self.schema), self.interleaving.labels
+        return {name: path for name, path in found.items() if self.takes(name) and path != labels}
 
     def own_tokens(self, batch: Any) -> Tensor:
         """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, False at padding."""
