@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.batch.interleaved.interleaving import Interleaving
+from mviz_lightning.batch.rows import to_device
 from mviz_lightning.engine.devices import device_of
 
 TEMPORARY = "use_cache"
@@ -74,11 +75,21 @@ class LanguageModel:
                 compute no others.
             further: Further arguments of the model, in place of those of the batch.
         """
-        given = self.arguments(batch) | further
+        return self.logits_of(self.arguments(batch) | further, positions)
+
+    def logits_of(self, arguments: Mapping[str, Any], positions: Tensor | None = None) -> Tensor:
+        """Return ``(B, K, V)`` logits; see :meth:`logits`.
+
+        Args:
+            arguments: The arguments of the model.
+            positions: ``(K,)`` positions.
+        """
+        device = device_of(self.module)
+        given = to_device(dict(arguments), device)
         if positions is None or not self.takes("logits_to_keep"):
             found = logits_in(self.module(**given))
             return found if positions is None else found[:, positions.to(found.device)]
-        return logits_in(self.module(**given, logits_to_keep=positions.to(device_of(self.module))))
+        return logits_in(self.module(**given, logits_to_keep=positions.to(device)))
 
 
 def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel | None:

@@ -5,9 +5,10 @@ on behind the items as if it stood there alone. Nothing is kept between forwards
 """
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,12 +16,10 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.interleaved.splicing import TokenPlaces
-from mviz_lightning.batch.rows import to_device
-from mviz_lightning.engine.devices import device_of
-from mviz_lightning.engine.language_model import LanguageModel, logits_in
+from mviz_lightning.engine.language_model import LanguageModel
 
-MASK, POSITIONS, KEPT = "attention_mask", "position_ids", "logits_to_keep"
-"""Names of the arguments that tell which tokens see which, where each stands, and which logits are wanted."""
+MASK, POSITIONS = "attention_mask", "position_ids"
+"""Names of the arguments that tell which tokens see which, and where each stands."""
 
 LONGEST = 4096
 """Largest number of tokens of a packed row: each of them is compared with each, also where it is not seen."""
@@ -65,9 +64,9 @@ class Branches:
         shared = (self.rows == HEAD) | (self.rows == self.rows.unsqueeze(1))
         return shared.tril()
 
-    def joined(self, leaf: Tensor) -> Tensor:
-        """Return ``(1, T)`` entries of a leaf ``(R, L)`` whose rows begin at 0."""
-        return leaf[self.rows.clamp(min=0), self.positions].unsqueeze(0)
+    def joined(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return ``(1, T)`` entries of a leaf by token, of which each row holds some; the head is the first one's."""
+        return torch.cat([rows[0][: self.head], *(row[self.head :] for row in rows)]).unsqueeze(0)
 
     def places(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Return ``(P,)`` long: where tokens are in the packed row.
@@ -85,57 +84,73 @@ class PackedRow:
 
     Attributes:
         language: The model.
-        probe: The examples.
-        sources: ``(R, M)`` the example that each modality of each row is taken from.
+        alone: The arguments of the model for one of the rows.
+        head: Number of tokens that they have in common.
+        texts: Path of each leaf by token -> what each row holds of it, ``(T,)`` each, without padding.
     """
 
     language: LanguageModel
-    probe: Probe
-    sources: Tensor
+    alone: Mapping[str, Any]
+    head: int
+    texts: Mapping[str, Sequence[Tensor]]
+
+    @classmethod
+    def of(cls, language: LanguageModel, probe: Probe, sources: Tensor) -> "PackedRow":
+        """Pack rows.
+
+        Args:
+            language: The model.
+            probe: The examples.
+            sources: ``(R, M)`` the example that each modality of each row is taken from; see :func:`packs`.
+        """
+        places, alone = places_of(probe, sources), language.arguments(probe.batch(sources[:1], {}))
+        lengths, found = places.lengths.tolist(), {}
+        for path in language.interleaving.tokenwise:
+            rows = zip(places.spliced(probe.leaves[path]), lengths, strict=True)
+            found[path] = [row[:length] for row, length in rows]
+        return cls(language, alone, int(heads(places)[0]), found)
+
+    def followed_by(self, endings: Mapping[str, Sequence[Tensor]]) -> "PackedRow":
+        """Return the R * E rows of each row with each ending, those of one row one behind another.
+
+        Args:
+            endings: Path of a leaf by token -> what E endings hold of it; the other leaves are dropped.
+        """
+        given = {path: [one.to(self.texts[path][0].dtype) for one in own] for path, own in endings.items()}
+        pairs = {path: product(self.texts[path], own) for path, own in given.items()}
+        return replace(self, texts={path: list(map(torch.cat, own)) for path, own in pairs.items()})
+
+    @property
+    def ids(self) -> Sequence[Tensor]:
+        """The ids of each row, ``(T,)`` each."""
+        return self.texts[self.language.interleaving.ids]
 
     @cached_property
     def branches(self) -> Branches:
         """Where the tokens are."""
-        return Branches(int(heads(self._places)[0]), self._places.lengths)
-
-    @cached_property
-    def _places(self) -> TokenPlaces:
-        return places_of(self.probe, self.sources)
-
-    def rows_of(self, path: str) -> list[Tensor]:
-        """Return what each row holds of a leaf by token, ``(T,)`` each."""
-        lengths = self._places.lengths.tolist()
-        rows = self._places.spliced(self.probe.leaves[path])
-        return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+        return Branches(self.head, torch.tensor([len(row) for row in self.ids]))
 
     def logits(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Return ``(P, V)`` logits at tokens of the rows.
 
         Args:
             rows: ``(P,)`` the row of each token.
-            positions: ``(P,)`` its position in this row, without padding.
+            positions: ``(P,)`` its position in this row.
         """
         kept, at = torch.unique(self.branches.places(rows, positions), return_inverse=True)
-        wanted = {KEPT: kept} if self.language.takes(KEPT) else {}
-        device = device_of(self.language.module)
-        found = logits_in(self.language.module(**to_device(self._arguments | wanted, device)))[0]
-        return found[at if wanted else kept[at]]
-
-    @cached_property
-    def _arguments(self) -> dict[str, Any]:
-        """The arguments of the model, those by token of the packed row."""
-        longest = int(self._places.lengths.argmax())
-        alone = self.language.arguments(self.probe.batch(self.sources[longest : longest + 1], {}))
-        found = {name: self.branches.joined(leaf) for name, leaf in self._by_token.items()}
-        packed = {name: leaf.to(alone[name].dtype) for name, leaf in found.items() if name != MASK}
-        places = token_positions(self.language, alone)[..., self.branches.positions]
-        return alone | packed | {MASK: self._bias, POSITIONS: places}
+        found = self.language.logits_of(self.arguments, kept)[0]
+        return found[at.to(found.device)]
 
     @property
-    def _by_token(self) -> dict[str, Tensor]:
-        """Name of an argument by token -> ``(R, T)`` what the rows hold."""
-        paths = self.language.by_token
-        return {name: self._places.spliced(self.probe.leaves[path]) for name, path in paths.items()}
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the model for all rows at once."""
+        longest, branches = int(self.branches.lengths.argmax()), self.branches
+        alone, packed = dict(self.alone), {}
+        for name, path in self.language.by_token.items():
+            alone[name] = self.texts[path][longest].unsqueeze(0).to(self.alone[name].dtype)
+            packed[name] = branches.joined(self.texts[path]).to(self.alone[name].dtype)
+        places = token_positions(self.language, alone)[..., branches.positions]
+        return alone | packed | {MASK: self._bias, POSITIONS: places}
 
     @property
     def _bias(self) -> Tensor:
@@ -162,43 +177,55 @@ def heads(places: TokenPlaces) -> Tensor:
     return items.shape[1] - items.flip(1).long().argmax(1)
 
 
-def token_positions(language: LanguageModel, arguments: dict[str, Any]) -> Tensor:
+def token_positions(language: LanguageModel, arguments: Mapping[str, Any]) -> Tensor:
     """Return ``(..., 1, T)`` long: the positions of the tokens of one row, as the model counts them.
 
     Args:
         language: The model.
         arguments: Its arguments for this row alone.
     """
-    counting = next((one for one in language.module.modules() if hasattr(one, "get_rope_index")), None)
-    if counting is None:
+    methods = (getattr(child, "get_rope_index", None) for child in language.module.modules())
+    count: Callable[..., Any] | None = next((one for one in methods if callable(one)), None)
+    if count is None:
         return torch.arange(arguments[language.ids].shape[1]).unsqueeze(0)
-    names = inspect.signature(counting.get_rope_index).parameters
-    found: Tensor = counting.get_rope_index(**{name: leaf for name, leaf in arguments.items() if name in names})[0]
+    names = inspect.signature(count).parameters
+    found: Tensor = count(**{name: leaf for name, leaf in arguments.items() if name in names})[0]
     return found
 
 
-def packs(language: LanguageModel, probe: Probe, sources: Tensor) -> list[Tensor]:
-    """Return which rows one packed row each holds, ``(R,)`` long each, in the order of their first rows.
+def packs(language: LanguageModel, probe: Probe, sources: Tensor, longest: int = LONGEST) -> list[Tensor]:
+    """Return which rows one packed row each holds, ``(R,)`` long each.
 
     Args:
         language: The model.
         probe: The examples.
         sources: ``(R, M)`` the example that each modality of each row is taken from.
+        longest: Largest number of tokens of a packed row; one with a single text may be longer.
     """
-    places = places_of(probe, sources)
-    rows = [places.spliced(probe.leaves[path]) for path in language.by_token.values()]
+    places, paths = places_of(probe, sources), language.by_token.values()
+    rows = [places.spliced(probe.leaves[path]) for path in paths]
     text = probe.schema.names.index(language.interleaving.text)
     others = [m for m in range(sources.shape[1]) if m != text]
     found: dict[Any, list[int]] = {}
     for row, head in enumerate(heads(places).tolist()):
-        tokens = tuple(tuple(leaf[row, :head].tolist()) for leaf in rows)
+        tokens = (tuple(leaf[row, :head].tolist()) for leaf in rows)
         found.setdefault((*sources[row, others].tolist(), *tokens), []).append(row)
-    return [part for own in found.values() for part in _short_enough(own, places)]
+    return [part for own in found.values() for part in _short_enough(torch.tensor(own), places, longest)]
 
 
-def _short_enough(rows: Sequence[int], places: TokenPlaces) -> list[Tensor]:
-    """Return rows that share a head in parts that are not too long together; each has one row at least."""
+def _short_enough(rows: Tensor, places: TokenPlaces, longest: int) -> Sequence[Tensor]:
+    """Return rows that share a head in parts that are not too long together, each of one row at least."""
     head = int(heads(places)[rows[0]])
-    behind = places.lengths[torch.tensor(rows)] - head
-    part = (behind.cumsum(0) - 1).clamp(min=0) // max(1, LONGEST - head)
-    return list(torch.tensor(rows).split(torch.unique_consecutive(part, return_counts=True)[1].tolist()))
+    most = int(places.lengths[rows].max()) - head
+    return torch.split(rows, max(1, (longest - head) // max(1, most)))
+
+
+def token_counts(places: TokenPlaces, found: Sequence[Tensor]) -> tuple[int, int]:
+    """Return the number of tokens of packed rows, and that of the rows as they are.
+
+    Args:
+        places: Where the tokens of all rows come from.
+        found: The rows of each packed row, see :func:`packs`.
+    """
+    shared = int(heads(places)[torch.stack([rows[0] for rows in found])].sum())
+    return shared + int((places.lengths - heads(places)).sum()), int(places.lengths.sum())

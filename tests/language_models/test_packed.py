@@ -6,12 +6,13 @@ pytest.importorskip("transformers")
 
 import torch
 from language_models.families import FAMILIES, Family, Question
-from language_models.rebuilding import learned, probe_of, rows_of
+from language_models.rebuilding import probe_of, rows_of
 from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.language_model import LanguageModel, find_language_model
-from mviz_lightning.engine.packed_rows import Branches, PackedRow, packs
+from mviz_lightning.engine.packed_rows import PackedRow, packs
+from mviz_lightning.engine.packing_gate import BIDIRECTIONAL, NO_TEXT, reason_against_packing
 
 CAUSAL = [family for family in FAMILIES.values() if family.causal]
 EVERY = pytest.mark.parametrize("family", CAUSAL, ids=lambda family: family.name)
@@ -55,9 +56,34 @@ def test_logits_of_packed_rows_are_those_of_the_processors_own_rows(family: Fami
     found = packs(language, probe, sources)
     assert len(found) == 2 * len(asked)  # an item in front of texts, and behind a word
     for rows in found:
-        packed = PackedRow(language, probe, sources[rows])
+        packed = PackedRow.of(language, probe, sources[rows])
         for place, (i, j) in enumerate(sources[rows].tolist()):
             own = logits_alone(family, Question(ASKED[j], asked[i].items))
             every = torch.arange(len(own))
             logits = packed.logits(torch.full_like(every, place), every)
             assert (logits - own).abs().max() <= LIMIT * max(1.0, float(own.abs().max()))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+@torch.no_grad()
+def test_only_models_whose_items_see_no_text_behind_them_are_packed(family: Family) -> None:
+    asked = questions(family)
+    probe = probe_of(family, asked)
+    reason = reason_against_packing(language_of(family, probe), probe, crossing(len(asked)))
+    assert reason == ("" if family.causal else BIDIRECTIONAL)
+
+
+def test_attention_without_masks_of_pairs_is_not_packed() -> None:
+    family = FAMILIES["LLaVA"]
+    model, probe = family.model(), probe_of(family, questions(family))
+    language = find_language_model(model, probe.schema)
+    model.config.text_config._attn_implementation_internal = "flash_attention_2"
+    assert language is not None
+    found = reason_against_packing(language, probe, crossing(2))
+    assert found == "its attention 'flash_attention_2' takes no mask of all pairs of tokens"
+
+
+def test_texts_that_end_with_their_item_are_not_packed() -> None:
+    family = FAMILIES["LLaVA"]
+    probe = probe_of(family, [Question("red two {}", [family.item(k)]) for k in range(3)])
+    assert reason_against_packing(language_of(family, probe), probe, crossing(3)) == NO_TEXT
