@@ -14,6 +14,7 @@ from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.language_model import LanguageModel, last_positions
+from mviz_lightning.engine.packed_rows import PackedRow
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import NotMeasurableError
 
@@ -43,8 +44,20 @@ class FirstTokens:
         """Return ``(B, K)`` of a batch of prompts."""
         positions, at = torch.unique(last_positions(self.language.own_tokens(batch)), return_inverse=True)
         logits = self.language.logits(batch, positions)
-        found = logits[torch.arange(len(at), device=logits.device), at.to(logits.device)]
-        return found if self.tokens is None else found[:, self.tokens.to(found.device)]
+        return self._of_tokens(logits[torch.arange(len(at), device=logits.device), at.to(logits.device)])
+
+    @property
+    def branches(self) -> int:
+        """Number of branches of a packed row for each row."""
+        return 1
+
+    def of_packed(self, row: PackedRow) -> Tensor:
+        """Return ``(R, K)`` of packed prompts."""
+        lengths = row.branches.lengths
+        return self._of_tokens(row.logits(torch.arange(len(lengths)), lengths - 1))
+
+    def _of_tokens(self, logits: Tensor) -> Tensor:
+        return logits if self.tokens is None else logits[:, self.tokens.to(logits.device)]
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,16 @@ class OwnAnswers:
         first = self.language.own_tokens(batch).long().argmax(1, keepdim=True)
         return mean_log_likelihoods(self.language, batch, self.finder.ids, self.finder.spans_in(batch) + first)
 
+    @property
+    def branches(self) -> int:
+        """Number of branches of a packed row for each row."""
+        return 1
+
+    def of_packed(self, row: PackedRow) -> Tensor:
+        """Return ``(R, 1)`` of packed rows with answers."""
+        labels = self.finder.found.labels
+        return packed_likelihoods(row, self.finder.spans(row.ids, None if labels is None else row.texts[labels]))
+
 
 @dataclass(frozen=True)
 class WholeAnswers:
@@ -105,6 +128,20 @@ class WholeAnswers:
     def __call__(self, module: Any, batch: Any) -> Tensor:
         """Return ``(B, A)`` of a batch of prompts."""
         return torch.cat([self._likelihoods(batch, answer) for answer in self.answers], 1)
+
+    @property
+    def branches(self) -> int:
+        """Number of branches of a packed row for each row."""
+        return len(self.answers)
+
+    def of_packed(self, row: PackedRow) -> Tensor:
+        """Return ``(R, A)`` of packed prompts."""
+        sizes = torch.tensor(list(map(len, self.answers)))
+        endings = {path: [torch.full((size,), value) for size in sizes.tolist()] for path, value in self.beside.items()}
+        endings[self.finder.found.ids] = list(map(torch.tensor, self.answers))
+        whole, lengths = row.followed_by(endings), sizes.repeat(len(row.ids))
+        stops = whole.branches.lengths
+        return packed_likelihoods(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
 
     def _likelihoods(self, batch: Any, answer: tuple[int, ...]) -> Tensor:
         whole = self._answered(batch, answer)
@@ -138,14 +175,36 @@ def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, sp
         ids: Keys of the ids.
         spans: ``(B, 2)`` long: where the spans start and stop along the padded rows.
     """
-    lengths = spans[:, 1] - spans[:, 0]
-    rows = torch.arange(len(spans)).repeat_interleave(lengths)
-    places = torch.cat([torch.arange(*span) for span in spans.tolist()])
+    rows, places = _in_spans(spans)
     positions, at = torch.unique(places - 1, return_inverse=True)
     logits = language.logits(batch, positions)
-    rows, places, at, lengths = (one.to(logits.device) for one in (rows, places, at, lengths))
-    tokens = tree.get(batch, ids).to(logits.device)[rows, places].long()
-    found = logits[rows, at].float().log_softmax(-1).gather(1, tokens.unsqueeze(1))[:, 0]
+    tokens = tree.get(batch, ids).to(logits.device)[rows.to(logits.device), places.to(logits.device)]
+    return _means(logits[rows.to(logits.device), at.to(logits.device)], tokens, spans)
+
+
+def packed_likelihoods(row: PackedRow, spans: Tensor) -> Tensor:
+    """Return :func:`mean_log_likelihoods` of packed rows, ``(R, 1)``.
+
+    Args:
+        row: The rows.
+        spans: ``(R, 2)`` long: where the spans start and stop in each row.
+    """
+    rows, places = _in_spans(spans)
+    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(row.ids, spans.tolist(), strict=True)])
+    return _means(row.logits(rows, places - 1), tokens, spans)
+
+
+def _in_spans(spans: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the row and the position of each token in spans ``(B, 2)``, ``(P,)`` each."""
+    rows = torch.arange(len(spans)).repeat_interleave(spans[:, 1] - spans[:, 0])
+    return rows, torch.cat([torch.arange(*span) for span in spans.tolist()])
+
+
+def _means(logits: Tensor, tokens: Tensor, spans: Tensor) -> Tensor:
+    """Return ``(B, 1)`` means over spans of the log-likelihoods of ``(P,)`` tokens, given logits ``(P, V)``."""
+    rows, lengths = _in_spans(spans)[0].to(logits.device), (spans[:, 1] - spans[:, 0]).to(logits.device)
+    tokens = tokens.to(logits.device).long()
+    found = logits.float().log_softmax(-1).gather(1, tokens.unsqueeze(1))[:, 0]
     return (found.new_zeros(len(spans)).index_add(0, rows, found) / lengths).unsqueeze(1)
 
 

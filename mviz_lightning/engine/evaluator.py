@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
+from mviz_lightning.engine.packed_evaluation import InPacks, Packing
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
 from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
@@ -39,7 +40,7 @@ LARGEST_SCALE = 4
 
 
 @dataclass
-class Evaluator(InChunks, InDraws):
+class Evaluator(InChunks, InDraws, InPacks):
     """Evaluate the model on the rows of queries.
 
     Rows are evaluated in chunks. Submodules that depend on one modality alone run once for every distinct input of this
@@ -61,6 +62,7 @@ class Evaluator(InChunks, InDraws):
         draws: Number of seeds over which the outputs are averaged.
         rows: Number of distinct rows evaluated so far; each draw counts.
         remembered: Number of rows that cost nothing so far, since another head of the model asked for them before.
+        packing: What is known of rows of a language model that are packed.
     """
 
     module: nn.Module
@@ -75,6 +77,7 @@ class Evaluator(InChunks, InDraws):
     draws: int = 1
     rows: int = 0
     remembered: int = 0
+    packing: Packing = field(default_factory=Packing)
     _plan: Plan | None = None
     _planned_for: bool | None = None
     _dropped: frozenset[str] = frozenset()
@@ -142,6 +145,9 @@ class Evaluator(InChunks, InDraws):
 
     def _evaluate(self, probe: Probe, query: Query) -> Tensor:
         """Return outputs of distinct rows, evaluated with reuse where that is exact, else plainly."""
+        packed = self.packed(probe, query)
+        if packed is not None:
+            return packed
         outputs, failure = self._attempt(probe, query)
         for _ in range(RETRIES):
             if failure is None or self._plan is None:
@@ -164,7 +170,7 @@ class Evaluator(InChunks, InDraws):
                 return self._plain(probe, query), None
             try:
                 outputs = self._reusing(plan, probe, query)
-                self._check(probe, query, outputs)
+                self.check(probe, query, outputs)
             except Exception as error:
                 if ran_out(error) or isinstance(error, DisagreementError):
                     raise
@@ -237,7 +243,7 @@ class Evaluator(InChunks, InDraws):
         inputs = sum(leaf[:1].nbytes for leaf in probe.leaves.values() if isinstance(leaf, Tensor))
         return max(1, min(LARGEST_SCALE, int(inputs / max(1.0, recording.row_bytes))))
 
-    def _check(self, probe: Probe, query: Query, outputs: Tensor) -> None:
+    def check(self, probe: Probe, query: Query, outputs: Tensor) -> None:
         """Recompute some rows plainly; raise an error if they differ from the replayed ones."""
         rows = self.rows_to_check(len(query))
         replayed = outputs[rows.to(outputs.device)]

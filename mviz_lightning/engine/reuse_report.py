@@ -39,6 +39,8 @@ def reused(evaluator: Evaluator, probe: Probe) -> str:
     """Return, in words, the submodules that run once for every distinct input of a modality instead of every row."""
     if not evaluator.reuse or evaluator.all_pairs is not None:
         return "all of it" if evaluator.reuse else "nothing, as reuse=False asks for"
+    if evaluator.packing.said:
+        return evaluator.packing.said
     plan = _plan(evaluator, probe)
     if plan is None:
         return "nothing, since no submodule was seen to depend on one modality alone"
@@ -54,6 +56,8 @@ def fusion_share(evaluator: Evaluator, probe: Probe) -> float:
     """
     if not evaluator.reuse or evaluator.all_pairs is not None:
         return 0.0 if evaluator.reuse else 1.0
+    if evaluator.packing.said:
+        return evaluator.packing.computed / evaluator.packing.asked
     plan = _plan(evaluator, probe)
     return 1.0 if plan is None else plan.left
 

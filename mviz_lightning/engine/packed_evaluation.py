@@ -1,0 +1,128 @@
+"""Evaluations in which rows that share an item are one row, wherever that is exact and saves work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.engine.agreement import DisagreementError
+from mviz_lightning.engine.language_model import LanguageModel
+from mviz_lightning.engine.memory import free_gpu_memory
+from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.engine.packed_rows import LONGEST, PackedRow, packs, places_of, token_counts
+from mviz_lightning.engine.packing_gate import reason_against_packing
+from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.replay_failures import warn_of_failure
+
+T = TypeVar("T")
+
+WORTHWHILE = 2
+"""Smallest number of tokens for each one that a packed row has; below, packing would not pay."""
+
+SAID = (
+    "each item and the tokens up to it, whose texts follow in one packed row: {computed} of {asked} tokens were "
+    "computed for a first grid of rows"
+)
+"""What is saved, in words."""
+
+
+@runtime_checkable
+class PackedReader(Protocol):
+    """A call of a language model that also tells its outputs of rows that are packed."""
+
+    @property
+    def language(self) -> LanguageModel:
+        """The model."""
+
+    @property
+    def branches(self) -> int:
+        """Number of branches of a packed row for each row."""
+
+    def of_packed(self, row: PackedRow) -> Tensor:
+        """Return ``(R, C)`` outputs of the R rows of a packed row."""
+
+
+@dataclass
+class Packing:
+    """What is known of packed rows of a model, and what they saved.
+
+    Attributes:
+        closed: Why rows are not packed; ``""`` if they can be, None until it was tried.
+        computed: Number of tokens of the packed rows so far.
+        asked: Number of tokens of the rows that they stand for.
+    """
+
+    closed: str | None = None
+    computed: int = 0
+    asked: int = 0
+
+    @property
+    def said(self) -> str:
+        """What packing saved, in words; ``""`` if no rows were packed."""
+        return SAID.format(computed=self.computed, asked=self.asked) if self.asked and not self.closed else ""
+
+    def count(self, computed: int, asked: int) -> None:
+        """Add tokens."""
+        self.computed, self.asked = self.computed + computed, self.asked + asked
+
+
+class InPacks:
+    """Evaluates rows that share an item as one row.
+
+    Attributes:
+        predict: Calls the model; rows are packed where it is a :class:`PackedReader`.
+        reuse: Whether the same may be computed once for several rows.
+        packing: What is known of packed rows.
+    """
+
+    predict: Predict
+    reuse: bool
+    packing: Packing
+
+    @property
+    def sharded(self) -> bool:
+        """Whether all processes must run equally many forwards."""
+        raise NotImplementedError
+
+    def evaluated(self, probe: Probe, evaluate: Callable[[], T]) -> T:
+        """Return what a function returns that runs the model, isolated."""
+        raise NotImplementedError
+
+    def check(self, probe: Probe, query: Query, outputs: Tensor) -> None:
+        """Recompute some rows plainly; raise an error if they differ."""
+        raise NotImplementedError
+
+    def packed(self, probe: Probe, query: Query) -> Tensor | None:
+        """Return ``(R, C)`` outputs of distinct rows, those that share an item packed; None where they are not."""
+        reader, masked = self.predict, any(not bool(kept.all()) for kept in query.masks.values())
+        allowed = self.reuse and not self.sharded and not self.packing.closed
+        if not allowed or masked or query.read is not None or not isinstance(reader, PackedReader):
+            return None
+        try:
+            return self.evaluated(probe, lambda: self._packed(reader, probe, query))
+        except DisagreementError:
+            raise
+        except Exception as error:
+            self.packing.closed = "it failed"
+            warn_of_failure("items in front of several texts", "they are computed for every text", error)
+        free_gpu_memory()  # outside the handler, whose traceback keeps the rows alive
+        return None
+
+    def _packed(self, reader: PackedReader, probe: Probe, query: Query) -> Tensor | None:
+        language, sources = reader.language, query.sources
+        found = packs(language, probe, sources, LONGEST // reader.branches)
+        computed, asked = token_counts(places_of(probe, sources), found)
+        if WORTHWHILE * computed > asked:
+            return None
+        if self.packing.closed is None:
+            self.packing.closed = reason_against_packing(language, probe, sources)
+        if self.packing.closed:
+            return None
+        parts = [reader.of_packed(PackedRow.of(language, probe, sources[rows])).detach() for rows in found]
+        outputs = torch.cat(parts)[torch.cat(found).argsort().to(parts[0].device)]
+        self.check(probe, query, outputs)
+        self.packing.count(computed, asked)
+        return outputs
