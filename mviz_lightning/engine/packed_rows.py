@@ -193,14 +193,14 @@ def token_positions(language: LanguageModel, arguments: Mapping[str, Any]) -> Te
     return found
 
 
-def packs(language: LanguageModel, probe: Probe, sources: Tensor, longest: int = LONGEST) -> list[Tensor]:
+def packs(language: LanguageModel, probe: Probe, sources: Tensor, branches: int = 1) -> list[Tensor]:
     """Return which rows one packed row each holds, ``(R,)`` long each.
 
     Args:
         language: The model.
         probe: The examples.
         sources: ``(R, M)`` the example that each modality of each row is taken from.
-        longest: Largest number of tokens of a packed row; one with a single text may be longer.
+        branches: How often each row's text will stand there, with several endings.
     """
     places, paths = places_of(probe, sources), language.by_token.values()
     rows = [places.spliced(probe.leaves[path]) for path in paths]
@@ -210,22 +210,24 @@ def packs(language: LanguageModel, probe: Probe, sources: Tensor, longest: int =
     for row, head in enumerate(heads(places).tolist()):
         tokens = (tuple(leaf[row, :head].tolist()) for leaf in rows)
         found.setdefault((*sources[row, others].tolist(), *tokens), []).append(row)
-    return [part for own in found.values() for part in _short_enough(torch.tensor(own), places, longest)]
+    return [part for own in found.values() for part in _short_enough(torch.tensor(own), places, branches)]
 
 
-def _short_enough(rows: Tensor, places: TokenPlaces, longest: int) -> Sequence[Tensor]:
+def _short_enough(rows: Tensor, places: TokenPlaces, branches: int) -> Sequence[Tensor]:
     """Return rows that share a head in parts that are not too long together, each of one row at least."""
     head = int(heads(places)[rows[0]])
     most = int(places.lengths[rows].max()) - head
-    return torch.split(rows, max(1, (longest - head) // max(1, most)))
+    return torch.split(rows, max(1, (LONGEST - head) // max(1, branches * most)))
 
 
-def token_counts(places: TokenPlaces, found: Sequence[Tensor]) -> tuple[int, int]:
-    """Return the number of tokens of packed rows, and that of the rows as they are.
+def token_counts(places: TokenPlaces, found: Sequence[Tensor], branches: int = 1) -> tuple[int, int]:
+    """Return the number of tokens of packed rows, and that of the rows as they are, endings aside.
 
     Args:
         places: Where the tokens of all rows come from.
         found: The rows of each packed row, see :func:`packs`.
+        branches: How often each row's text stands there.
     """
-    shared = int(heads(places)[torch.stack([rows[0] for rows in found])].sum())
-    return shared + int((places.lengths - heads(places)).sum()), int(places.lengths.sum())
+    common = heads(places)
+    shared, behind = common[torch.stack([rows[0] for rows in found])].sum(), (places.lengths - common).sum()
+    return int(shared + branches * behind), branches * int(places.lengths.sum())
