@@ -64,6 +64,10 @@ class Packing:
         """What packing saved, in words; ``""`` if no rows were packed."""
         return SAID.format(computed=self.computed, asked=self.asked) if self.asked and not self.closed else ""
 
+    def close(self, reason: str) -> None:
+        """Take why rows are not packed from now on; ``""`` if they can be."""
+        self.closed = reason
+
     def count(self, computed: int, asked: int) -> None:
         """Add tokens."""
         self.computed, self.asked = self.computed + computed, self.asked + asked
@@ -106,7 +110,7 @@ class InPacks:
         except DisagreementError:
             raise
         except Exception as error:
-            self.packing.closed = "it failed"
+            self.packing.close("it failed")
             warn_of_failure("items in front of several texts", "they are computed for every text", error)
         free_gpu_memory()  # outside the handler, whose traceback keeps the rows alive
         return None
@@ -118,7 +122,7 @@ class InPacks:
         if WORTHWHILE * computed > asked:
             return None
         if self.packing.closed is None:
-            self.packing.closed = reason_against_packing(language, probe, sources)
+            self.packing.close(reason_against_packing(language, probe, sources))
         if self.packing.closed:
             return None
         parts = [reader.of_packed(PackedRow.of(language, probe, sources[rows])).detach() for rows in found]

@@ -41,11 +41,10 @@ def reused(evaluator: Evaluator, probe: Probe) -> str:
         return "all of it" if evaluator.reuse else "nothing, as reuse=False asks for"
     if evaluator.packing.said:
         return evaluator.packing.said
-    plan = _plan(evaluator, probe)
-    if plan is None:
-        return "nothing, since no submodule was seen to depend on one modality alone"
-    named, more = plan.modules[:LISTED_MODULES], len(plan.modules) - LISTED_MODULES
-    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+    closed = evaluator.packing.closed
+    return _listed(_plan(evaluator, probe)) + (
+        f" (the texts of an item are not packed, since {closed})" if closed else ""
+    )
 
 
 def fusion_share(evaluator: Evaluator, probe: Probe) -> float:
@@ -60,6 +59,13 @@ def fusion_share(evaluator: Evaluator, probe: Probe) -> float:
         return evaluator.packing.computed / evaluator.packing.asked
     plan = _plan(evaluator, probe)
     return 1.0 if plan is None else plan.left
+
+
+def _listed(plan: Plan | None) -> str:
+    if plan is None:
+        return "nothing, since no submodule was seen to depend on one modality alone"
+    named, more = plan.modules[:LISTED_MODULES], len(plan.modules) - LISTED_MODULES
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def _plan(evaluator: Evaluator, probe: Probe) -> Plan | None:

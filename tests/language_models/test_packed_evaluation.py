@@ -15,7 +15,7 @@ from language_models.tokens import VOCABULARY
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine import packed_evaluation
+from mviz_lightning.engine import packed_evaluation, packed_rows
 from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, WholeAnswers
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.packed_rows import Branches
@@ -119,7 +119,9 @@ def test_items_that_see_the_text_are_evaluated_plainly(kind: Callable[..., Any])
     evaluator, probe = score_of(FAMILIES["PaliGemma"], kind)
     assert same(evaluator(probe, [GRID])[0], replace(evaluator, reuse=False)(probe, [GRID])[0])
     assert evaluator.packing.closed == BIDIRECTIONAL
-    assert evaluator.packing.said == ""
+    assert reused(evaluator, probe).endswith(
+        "(the texts of an item are not packed, since its items see the text behind them)"
+    )
     assert evaluator.reuse
 
 
@@ -153,3 +155,15 @@ def test_rows_are_packed_where_that_saves_half_of_the_tokens() -> None:
     assert large.packed(probe, GRID) is not None
     assert fusion_share(large, probe) == large.packing.computed / large.packing.asked < 0.5
     assert reused(large, probe).startswith("each item and the tokens up to it, whose texts follow in one packed row: ")
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("kind", SCORES)
+def test_packed_rows_that_would_be_long_are_several(kind: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_rows, "LONGEST", 24)
+    evaluator, probe = score_of(FAMILIES["LLaVA"], kind)
+    plain = replace(evaluator, reuse=False)(probe, [GRID])[0]
+    evaluator.check = lambda *_: None  # type: ignore[method-assign] - which runs plain rows
+    outputs, tokens = forwards(evaluator.module, lambda: evaluator(probe, [GRID])[0])
+    assert same(outputs, plain)
+    assert len(tokens) > 3 * COUNT
