@@ -19,6 +19,9 @@ SLOTS = 60
 
 SMALL = {"num_examples": 16, "group_size": 8, "reference": 16, "positions": 256}
 
+NEAR = {"CLIPSeg, a phrase's pixels": 1e-6}
+"""Models of which every pixel has a label, so that nothing is sampled; others are read at a sample."""
+
 pytestmark = pytest.mark.slow
 
 
@@ -69,4 +72,6 @@ def test_shares_are_those_of_a_loop_over_all_pairs_and_positions(name):
     right = maps_of(case, module, probe).shares()
     names = dict(zip("01", probe.schema.names, strict=True))
     given = {key: "/".join([key.split("/")[0], *(names[m] for m in key.split("/")[1:])]) for key in right}
-    assert {key: monitor.history[-1].values[given[key]] for key in right} == pytest.approx(right, rel=0, abs=0.03)
+    assert {key: monitor.history[-1].values[given[key]] for key in right} == pytest.approx(
+        right, rel=0, abs=NEAR.get(name, 0.02)
+    )
