@@ -156,10 +156,6 @@ def train(name: str, scale: float, epochs: int, folder: Path) -> None:
     loaders = DataLoader(training, batch_size=64, shuffle=True), DataLoader(validation, batch_size=64)
     trainer.fit(TwoTowers(scale), *loaders)
     print(f"\n{name}\n{monitor.history}")
-    print("score and effective rank of both towers, by epoch:")
-    for row in monitor.history.fitted:
-        ranks = ", ".join(f"{key} {row.values[f'effective_rank/{key}']:.1f}" for key in ("image", "text"))
-        print(f"  {row.epoch}: {row.values['score']:.2f}; {ranks}")
     print(f"pictures: {logger.log_dir}/mviz")
 
 

@@ -2,7 +2,8 @@
 
 Each example is an optical picture, partly below clouds, and a radar picture of the same place. Radar sees through
 clouds, but fields and forests look alike to it. A `MultimodalMonitor` shows how much the predictions of all pixels owe
-to either sensor, and `PositionEffects` draws where: most to the radar below the clouds.
+to either sensor, and `PositionEffects` draws where: most to the radar below the clouds. Of each picture, the pixels of
+one class are explained: `DIME`, what fused features respond to, and on what decisions failed.
 
     python examples/segmentation.py                train, and draw the maps
     python examples/segmentation.py --no-clouds    the same without clouds: the radar is hardly needed
@@ -26,13 +27,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mviz_lightning import MultimodalMonitor
-from mviz_lightning.explainers import DIME, PositionEffects
+from mviz_lightning.explainers import DIME, ErrorAnalysis, MultimodalRepresentation, PositionEffects
 
 SIZE = 40  # pixels along each side
 CLASSES = ["field", "forest", "water", "town"]
 COLOURS = torch.tensor([[0.75, 0.70, 0.35], [0.15, 0.40, 0.15], [0.15, 0.30, 0.60], [0.60, 0.55, 0.55]])
 ECHOES = torch.tensor([0.5, 0.5, 0.2, 0.8])  # of fields and forests alike
 CLOUDS = 0.35  # part of a picture below clouds
+LAST = 100  # explain at the first validation and at the end
 
 Batch = dict[str, Tensor]
 
@@ -121,7 +123,12 @@ def main() -> None:
     monitor = MultimodalMonitor(
         modalities={"optical": "optical", "radar": "radar"},
         class_names=CLASSES,
-        explainers=[PositionEffects(num_examples=3), DIME(num_examples=1, every_n_validations=100)],
+        explainers=[
+            PositionEffects(num_examples=3),
+            DIME(num_examples=1, every_n_validations=LAST),
+            MultimodalRepresentation(features_shown=3, every_n_validations=LAST),
+            ErrorAnalysis(every_n_validations=LAST),
+        ],
         by_class=True,
     )
     trainer = Trainer(

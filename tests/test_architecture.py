@@ -21,7 +21,16 @@ FOLDER = Path(mviz_lightning.__file__).parent
 KNOWS = re.compile(r"Knows: (.+)\.$")
 """How the first line of a room ends: the rooms that it may import, and with them the rooms that those may import."""
 
-FIGURES = ("figure.py", "subset_figure.py", "over_epochs.py", "overview.py", "cases.py", "thumbnails.py", "tables.py")
+FIGURES = (
+    "figure.py",
+    "pair_figure.py",
+    "subset_figure.py",
+    "over_epochs.py",
+    "overview.py",
+    "cases.py",
+    "thumbnails.py",
+    "tables.py",
+)
 """Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
 
 LIBRARIES = {
@@ -459,5 +468,6 @@ def test_importing_the_package_imports_no_logger_and_no_plotting() -> None:
     assert "torch.utils.tensorboard" not in found
 
 
+@pytest.mark.slow
 def test_what_an_import_imports_is_seen() -> None:
     assert {"wave", PACKAGE} <= newly_imported(f"wave, {PACKAGE}")

@@ -91,7 +91,13 @@ class ExplainedRegions:
         return torch.stack([self.label(example) for example in range(len(self.labels))])
 
     def words(self, example: int) -> str:
-        """Return what an example's region is: ``class 3 (road), 1,204 positions``, ``position (12, 40)``."""
+        """Return what an example's region is: ``class 3 (road), 1,204 positions``, ``position (12, 40)``.
+
+        Of a volume it also says which slice is drawn: ``class 3 (road), 1,204 positions, slice 5 of 16``.
+        """
+        return ", ".join([self._chosen_words(example), *self.slice_words(example)])
+
+    def _chosen_words(self, example: int) -> str:
         count = len(self.places(example))
         size = f"{count:,} position{'s' if count != 1 else ''}"
         if callable(self.choice):
@@ -108,14 +114,35 @@ class ExplainedRegions:
     def _box(self, size: str) -> str:
         return f"box ({', '.join(map(_written, self.choice))}), {size}"
 
+    def slice_words(self, example: int) -> list[str]:
+        """Return which slice of a volume is drawn, counted from 1: ``slice 5 of 16``; nothing of other outputs."""
+        sizes = zip(self.slice_of(example), self.labels.wide, strict=False)
+        return [f"slice {at + 1} of {size}" for at, size in sizes]
+
+    def slice_number(self, example: int) -> int:
+        """Return the number of :meth:`slice_of` among all slices; 0 of a map or a sequence."""
+        number = 0
+        for at, size in zip(self.slice_of(example), self.labels.wide, strict=False):
+            number = number * size + at
+        return number
+
+    def slice_of(self, example: int) -> tuple[int, ...]:
+        """Return the middle slice through the region of a volume: its place along all axes but the last two."""
+        at, found = torch.stack(torch.unravel_index(self.places(example), self.labels.wide)), []
+        for axis in range(len(at) - 2):
+            found.append(
+                int(at[axis].median())
+            )  # of an even number the lower one: the slice holds a part of the region
+            at = at[:, at[axis] == found[-1]]
+        return tuple(found)
+
     def picture(self, example: int) -> Tensor | None:
-        """Return ``(H, W)`` bool: the region as a mask; None where positions are no map of two axes."""
-        wide = [size for size in self.labels.lattice if size > 1]
-        if len(wide) != 2:
+        """Return ``(H, W)`` bool: the region as a mask, of a volume in its slice; None where positions are no map."""
+        if not self.labels.is_map:
             return None
         mask = torch.zeros(self.labels.labels.shape[1], dtype=torch.bool)
         mask[self.places(example)] = True
-        return mask.view(wide)
+        return mask.view(self.labels.wide)[self.slice_of(example)]
 
 
 def _written(one: int | slice) -> str:

@@ -43,9 +43,14 @@ class PositionLabels:
         return self.labels.shape[1] * self.outputs
 
     @property
+    def wide(self) -> tuple[int, ...]:
+        """Sizes of the axes with more than one position."""
+        return tuple(size for size in self.lattice if size > 1) or (1,)
+
+    @property
     def is_map(self) -> bool:
         """Whether positions have two axes or more."""
-        return sum(size > 1 for size in self.lattice) > 1
+        return len(self.wide) > 1
 
     def known(self, examples: Tensor | None = None) -> Tensor:
         """Return ``(N, L)`` bool: the positions with a label, of all or of some examples."""

@@ -165,6 +165,13 @@ class Probe:
         whole[index] = rows
         return whole
 
+    def has_leaves_of(self, other: "Probe") -> bool:
+        """Tell whether another probe has the same leaves, each the same object or an equal tensor."""
+        if self.leaves is other.leaves:
+            return True
+        pairs = [(leaf, other.leaves.get(path)) for path, leaf in self.leaves.items()]
+        return self.leaves.keys() == other.leaves.keys() and all(one is two or _equal(one, two) for one, two in pairs)
+
     def own_entries(self, path: str) -> Tensor | None:
         """Return ``(N, ...)`` bool, False where a leaf was padded to make all examples equal; None where none was."""
         return within_bounds_of(self.bounds[path], self.leaves[path].shape[1:]) if path in self.bounds else None
@@ -177,6 +184,10 @@ class Probe:
         """
         real = self.schema.modalities[name].real_entries(self.leaves)
         return self.own_entries(self.schema.values[name][0]) if real is None else real
+
+
+def _equal(one: Any, two: Any) -> bool:
+    return isinstance(one, Tensor) and isinstance(two, Tensor) and torch.equal(one, two)
 
 
 def as_labels(leaf: Any, names: Sequence[str] = ()) -> Tensor | None:

@@ -33,7 +33,7 @@ class RunResult:
         put_off: Whether the time budget put the run off.
         evidence: Name -> what the alarm reads beside the values.
         advice: How many examples narrower intervals need.
-        patterns: Scores by pattern of presence, with ``absence=True``.
+        patterns: Head -> its scores by pattern of presence, with ``absence=True``; ``""`` is the main head.
         heads: The further heads that were measured: their values and evidence begin with their names.
     """
 
@@ -43,7 +43,7 @@ class RunResult:
     put_off: bool = False
     evidence: Mapping[str, float] = field(default_factory=dict)
     advice: str = ""
-    patterns: Sequence[PatternScore] = ()
+    patterns: Mapping[str, Sequence[PatternScore]] = field(default_factory=dict)
     heads: Sequence[str] = ()
 
 
@@ -145,9 +145,10 @@ class MeasurementRun:
         rows = spent + sum(found.rows for found in explained.values())
         values = of_heads({head: one.values for head, one in measured.items()}) | _values_of(explained)
         found = RunResult(values | self._cost(rows), self.session.pop_notes(), explained)
-        evidence, main = of_heads({head: one.evidence for head, one in measured.items()}), measured[""]
+        evidence, advice = of_heads({head: one.evidence for head, one in measured.items()}), measured[""].advice
+        patterns = {head: one.patterns for head, one in measured.items() if one.patterns}
         heads = [head for head in measured if head]
-        return replace(found, evidence=evidence, advice=main.advice, patterns=main.patterns, heads=heads)
+        return replace(found, evidence=evidence, advice=advice, patterns=patterns, heads=heads)
 
     def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
         """Explain the model as it is now, after a run, whatever the time budget says.

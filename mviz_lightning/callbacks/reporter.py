@@ -6,8 +6,10 @@ from itertools import chain
 from typing import TypeVar
 
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
+from mviz_lightning.collapse.towers import reads_retrieval
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.figure import share_curves
+from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
@@ -109,7 +111,8 @@ class Reporter:
             moment = f"epoch {rows[-1].epoch} (step {rows[-1].step})"
             called = head or self.history.main_head
             when = f"head {called}, {moment}" if called else moment
-            found = [share_curves(own, names, called), *subset_pictures(own[-1].values, names, when)]
+            curves = pair_curves if reads_retrieval(own[-1]) else share_curves
+            found = [curves(own, names, called), *subset_pictures(own[-1].values, names, when)]
             pictures += named_by_head(head, found)
         return pictures
 

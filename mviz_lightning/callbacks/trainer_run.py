@@ -196,7 +196,7 @@ class TrainerRun:
         if results.values:
             self.history.advise(results.advice)
         when = f"epoch {epoch} (step {step})"
-        self.tables = [pattern_table(results.patterns, when)] if results.patterns else []
+        self.tables = [pattern_table(patterns, when, head) for head, patterns in results.patterns.items()]
         for found in results.explained.values():
             if found.result is not None:
                 self.entries.append(TimedResult(found.explainer, found.result, self.phase, epoch, step, found.head))

@@ -267,9 +267,11 @@ class UnimodalCollapse(ActingAlarm):
 
     def conclude(self, history: History) -> str:
         """Return the state of every modality at the end of the fit, one line each; ``""`` where none was judged."""
-        scaled = history.score_reference is not None and history.score_reference.skill(0) is not None
-        if scaled and self.verdicts and all(verdict.row is None for verdict in self.verdicts.values()):
-            self._note(NEVER_LEARNED.format(self.rule.min_skill))
+        for head, reference in history.score_references.items():
+            found = [verdict for verdict in self.verdicts.values() if verdict.head == head]
+            if found and reference.skill(0) is not None and all(verdict.row is None for verdict in found):
+                told = NEVER_LEARNED.format(self.rule.min_skill)
+                self._note(f"head {head}: {told}" if head else told)
         return "\n".join(headline(verdict) for verdict in self.verdicts.values() if verdict.row is not None)
 
     def _note(self, message: str) -> None:

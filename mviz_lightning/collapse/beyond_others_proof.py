@@ -82,7 +82,7 @@ def prove_beyond_others(inputs: RawInputs, name: str) -> BeyondOthersProof | Non
     mean, error = inputs.mean_and_error(gained.sum(1), name)
     single = _of_outputs(inputs, name, squares[2] - squares[3], variance) if len(squares) > 2 else []
     share, doubt = float(mean / variance.sum()), float(error / variance.sum())
-    return BeyondOthersProof(share, doubt, len(gained), single[:NAMED_OUTPUTS], foretold(inputs, name, others))
+    return BeyondOthersProof(share, doubt, inputs.count, single[:NAMED_OUTPUTS], foretold(inputs, name, others))
 
 
 def foretold(inputs: RawInputs, name: str, others: Sequence[str]) -> float:

@@ -5,6 +5,7 @@ import math
 from mviz_lightning.collapse.towers import reads_retrieval, tower_evidence, tower_headline, tower_remedies
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.functional.numerals import fixed, percent
 from mviz_lightning.sinks.records import Alert, State, of_head
 
 REMEDIES = (
@@ -104,16 +105,18 @@ def evidence(verdict: Verdict) -> list[str]:
     values, key = verdict.row.values, f"total/{verdict.modality}"
     low, high = (values.get(bound_name(key, side), math.nan) for side in ("low", "high"))
     flips = values.get(f"flips/{verdict.modality}")
-    bounds = "" if math.isnan(low + high) else f" (95 %: {low:.1%} to {high:.1%})"
-    decided = "" if flips is None else f", and {flips:.1%} of the predictions that swapping everything changes"
-    lines = [f"swapping it changes {values[key]:.1%} of the outputs' variance{bounds}{decided}"]
+    bounds = "" if math.isnan(low + high) else f" (95 %: {percent(low)} to {percent(high)})"
+    decided = "" if flips is None else f", and {percent(flips)} of the predictions that swapping everything changes"
+    total = percent(values[key])
+    lines = [f"swapping it changes {total} of the outputs' variance{bounds}{decided}"]
     lines += _lost(verdict)
     single = verdict.row.evidence.get(f"single/{verdict.modality}")
     if single is not None:
         output = verdict.row.evidence.get(f"single_output/{verdict.modality}", math.nan)
-        lines.append(f"of single outputs, it changes most of output {output:g}: {max(0.0, single):.1%} of its variance")
+        size = percent(max(0.0, single))
+        lines.append(f"of single outputs, it changes most of output {output:g}: {size} of its variance")
     if verdict.rose_from is not None:
-        lines.append(f"its total rose from {verdict.rose_from:.1%} to {values[key]:.1%} since the check before")
+        lines.append(f"its total rose from {percent(verdict.rose_from)} to {total} since the check before")
     return [*lines, *_proof(verdict), *_gain(verdict)]
 
 
@@ -128,8 +131,8 @@ def _lost(verdict: Verdict) -> list[str]:
         return []
     values = verdict.row.values
     swapped = values["score"] - values[f"perceptual/{verdict.modality}"]
-    lost = f"{verdict.drop:.1%} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
-    return [f"the score is {values['score']:.3f}, and {swapped:.3f} when it is swapped: {lost}"]
+    lost = f"{percent(verdict.drop)} of the way from chance to perfection" if verdict.drop > 0 else "nothing is lost"
+    return [f"the score is {fixed(values['score'], 3)}, and {fixed(swapped, 3)} when it is swapped: {lost}"]
 
 
 def _gain(verdict: Verdict) -> list[str]:
@@ -137,11 +140,11 @@ def _gain(verdict: Verdict) -> list[str]:
     proof = verdict.beyond
     if proof is None:
         return []
-    gain = round(proof.gain, 3) + 0.0  # never -0.0%
-    adds = f"with the raw inputs of the others, it adds {gain:.1%} +- {proof.error:.1%} (standard error)"
+    gain, error = percent(proof.gain), percent(proof.error)
+    adds = f"with the raw inputs of the others, it adds {gain} +- {error} (standard error)"
     lines = [f"{adds} of the labels' variance beyond the others"]
     if proof.outputs:
-        named = ", ".join(f"{one.output} ({one.gain:.0%} +- {one.error:.0%})" for one in proof.outputs)
+        named = ", ".join(f"{one.output} ({percent(one.gain, 0)} +- {percent(one.error, 0)})" for one in proof.outputs)
         lines.append(f"of the variance of single outputs' labels, it adds most to output {named}")
     return lines
 

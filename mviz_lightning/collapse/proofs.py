@@ -41,7 +41,11 @@ def fit_proofs(
     Returns:
         The proofs; empty where there are too few labels.
     """
-    inputs = RawInputs.of(probe, target, task, outputs, seed, kin)
+    return proofs_from(RawInputs.of(probe, target, task, outputs, seed, kin))
+
+
+def proofs_from(inputs: RawInputs | None) -> Proofs:
+    """Return what regressions prove of every modality; nothing where there is nothing to read."""
     if inputs is None:
         return Proofs()
     beyond = {name: prove_beyond_others(inputs, name) for name in inputs.things}

@@ -57,4 +57,4 @@ def prove_alone(inputs: RawInputs, name: str) -> RawInputProof:
     gained = by_mean - (inputs.wanted - predicted).square().sum(1)
     mean, error = inputs.mean_and_error(gained, name)
     variance = by_mean.mean()
-    return RawInputProof(float(mean / variance), float(error / variance), len(gained))
+    return RawInputProof(float(mean / variance), float(error / variance), inputs.count)

@@ -40,17 +40,48 @@ def encoded(target: Tensor, task: Task, outputs: int) -> Tensor:
 
 
 @dataclass(frozen=True)
+class ExampleInputs:
+    """What examples show, modality by modality.
+
+    Attributes:
+        kernels: Modality -> ``(n, n)`` linear kernel of its standardised numbers. A modality without numbers is absent.
+        things: Modality -> ``(n,)`` long: examples with the same number have nearly equal inputs or are kin. A modality
+            with too few distinct ones is absent.
+    """
+
+    kernels: Mapping[str, Tensor]
+    things: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, probe: Probe, examples: Tensor, kin: Tensor | None) -> "ExampleInputs":
+        """Read some examples.
+
+        Args:
+            probe: All examples.
+            examples: ``(n,)`` long: those that are read.
+            kin: ``(N,)`` long: examples with the same number are kin (one patient, one video). None where no two are.
+        """
+        numbers = {name: _numbers(probe, name) for name in probe.schema.names}
+        features = {name: found[examples] for name, found in numbers.items() if found is not None}
+        kernels = {name: standardised_kernel(found) for name, found in features.items()}
+        families = None if kin is None else kin[examples]
+        told = {name: _things(kernels[name], found.shape[1], families) for name, found in features.items()}
+        return cls(kernels, {name: found for name, found in told.items() if found is not None})
+
+
+@dataclass(frozen=True)
 class RawInputs:
-    """The labelled examples of a probe, as regressions without the model read them.
+    """The labelled examples of a probe, or positions of them, as regressions without the model read them.
 
     Attributes:
         wanted: ``(n, K)`` float64: the labels, without columns that do not vary; of a regression, each with standard
             deviation 1.
         columns: ``(K,)`` long: the output of the model that each column of ``wanted`` is the label of.
         kernels: Modality -> ``(n, n)`` linear kernel of its standardised numbers. A modality without numbers is absent.
-        things: Modality -> ``(n,)`` long: examples with the same number have nearly equal inputs or are kin. A modality
-            with too few distinct ones is absent.
+        things: Modality -> ``(n,)`` long: rows with the same number are of one example, or of examples that have nearly
+            equal inputs or are kin. A modality with too few distinct ones is absent.
         seed: Seed of the folds.
+        examples: ``(n,)`` long: the example of each row, where rows are positions; None where they are examples.
     """
 
     wanted: Tensor
@@ -58,6 +89,7 @@ class RawInputs:
     kernels: Mapping[str, Tensor]
     things: Mapping[str, Tensor]
     seed: int = 0
+    examples: Tensor | None = None
 
     @classmethod
     def of(
@@ -74,15 +106,16 @@ class RawInputs:
             kin: ``(N,)`` long: examples with the same number are kin (one patient, one video). None where no two are.
         """
         examples = labelled(target, task).nonzero().flatten()[:MOST]
-        wanted, columns = _standardised(encoded(target[examples], task, outputs), task)
+        wanted, columns = standardised(encoded(target[examples], task, outputs), task)
         if len(wanted) < FEWEST or not len(columns):
             return None
-        numbers = {name: _numbers(probe, name) for name in probe.schema.names}
-        features = {name: found[examples] for name, found in numbers.items() if found is not None}
-        kernels = {name: standardised_kernel(found) for name, found in features.items()}
-        families = None if kin is None else kin[examples]
-        told = {name: _things(kernels[name], found.shape[1], families) for name, found in features.items()}
-        return cls(wanted, columns, kernels, {name: found for name, found in told.items() if found is not None}, seed)
+        found = ExampleInputs.of(probe, examples, kin)
+        return cls(wanted, columns, found.kernels, found.things, seed)
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.wanted) if self.examples is None else len(torch.unique(self.examples))
 
     def folds(self, name: str) -> Tensor:
         """Return ``(n,)`` folds such that what is nearly equal in a modality, or kin, lies in one fold.
@@ -107,7 +140,7 @@ class RawInputs:
         return mean, (sums.square().sum(0) * count / max(1, count - 1)).sqrt() / len(gained)
 
 
-def _standardised(encodings: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+def standardised(encodings: Tensor, task: Task) -> tuple[Tensor, Tensor]:
     """Return the columns that vary beyond rounding, and their places; of a regression, with standard deviation 1."""
     spread = encodings.std(0)
     kept = (spread > 0).nonzero()[:, 0]

@@ -38,7 +38,9 @@ class Skill:
         return {name: number for name, number in named.items() if math.isfinite(number)}
 
 
-def measured_skill(score: Metric, task: Task, predicted: Tensor, target: Tensor, outputs: int) -> Skill | None:
+def measured_skill(
+    score: Metric, task: Task, predicted: Tensor, target: Tensor, outputs: int, examples: Tensor | None = None
+) -> Skill | None:
     """Return the skill of predictions; None where the score does not tell chance from perfection.
 
     Args:
@@ -47,6 +49,7 @@ def measured_skill(score: Metric, task: Task, predicted: Tensor, target: Tensor,
         predicted: ``(n, C)`` or ``(n,)`` predictions (probabilities or values) of labelled examples.
         target: ``(n, ...)`` their labels in the shape that metrics take.
         outputs: Scores of one example, C.
+        examples: ``(n,)`` long: the example of each prediction, where these are of positions; None where of examples.
     """
     with warnings.catch_warnings():  # parts of the examples may lack a class
         warnings.simplefilter("ignore")
@@ -55,17 +58,23 @@ def measured_skill(score: Metric, task: Task, predicted: Tensor, target: Tensor,
         skill = None if value is None else reference.skill(value)
         if value is None or skill is None or reference.chance is None or reference.perfect is None:
             return None
-        error = standard_error(score, value, predicted, target, task)
+        error = standard_error(score, value, predicted, target, task, examples)
     return Skill(skill, error / abs(reference.perfect - reference.chance))
 
 
-def standard_error(score: Metric, value: float, predicted: Tensor, target: Tensor, task: Task) -> float:
+def standard_error(
+    score: Metric, value: float, predicted: Tensor, target: Tensor, task: Task, examples: Tensor | None = None
+) -> float:
     """Return the standard error of a score of n examples.
 
     Shares of right answers: ``sqrt(s (1 - s) / n)``. Means of a value of each example: the values' standard deviation
-    over ``sqrt(n)``. All others (R2, AUROC, a metric of the user's own): the jackknife that leaves out each of 16
-    random parts, ``sqrt((G - 1) / G * sum_j (s_(j) - mean)^2)``; infinite where a part gives no number.
+    over ``sqrt(n)``. All others (R2, AUROC, a metric of the user's own), and all scores of positions, which are not
+    independent within an example: the jackknife that leaves out each of 16 random parts of the examples,
+    ``sqrt((G - 1) / G * sum_j (s_(j) - mean)^2)``; infinite where a part gives no number.
     """
+    if examples is not None:
+        found, of = torch.unique(examples, return_inverse=True)
+        return _jackknifed(lambda kept: scored(score, predicted[kept[of]], target[kept[of]], task), len(found))
     inner = score.score if isinstance(score, FittedScore) else score
     if isinstance(inner, BinaryAccuracy) or (isinstance(inner, MulticlassAccuracy) and inner.average == "micro"):
         return math.sqrt(max(0.0, value * (1 - value)) / len(target))
@@ -76,9 +85,9 @@ def standard_error(score: Metric, value: float, predicted: Tensor, target: Tenso
 
 
 def _jackknifed(statistic: Callable[[Tensor], float | None], count: int) -> float:
-    """Return the standard error of a statistic of examples, without one of 16 parts at a time."""
+    """Return the standard error of a statistic of the examples of a mask, without one of 16 parts at a time."""
     parts = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % PARTS
-    found = [statistic((parts != part).nonzero()[:, 0]) for part in range(PARTS)]
+    found = [statistic(parts != part) for part in range(PARTS)]
     values = torch.tensor([math.nan if one is None else one for one in found], dtype=torch.float64)
     error = float(((PARTS - 1) / PARTS * (values - values.mean()).square().sum()).sqrt())
     return error if math.isfinite(error) else math.inf

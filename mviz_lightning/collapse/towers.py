@@ -12,10 +12,14 @@ from dataclasses import dataclass, replace
 from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.verdict import Spells, Verdict, drop_of, learned_skill
+from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.sinks.records import RunRecord, State
 
 RETRIEVAL = "retrieval"
 """Name of the evidence that the score of a run is retrieval within groups."""
+
+CHANCE = "chance"
+"""Name of the evidence that tells the retrieval of random answers."""
 
 ONE_POINT = -0.001
 """Uniformity above which embeddings count as one point; networks of random weights are below -0.005."""
@@ -125,15 +129,16 @@ def tower_headline(verdict: Verdict) -> str:
 def tower_evidence(row: RunRecord, name: str, rest: Sequence[str]) -> list[str]:
     """Return what a run shows of a tower, one line each; nothing where its embeddings were not measured."""
     told = {
-        "uniformity": "uniformity of its embeddings {own:.3f} (0 is one point); that of {other} {others:.3f}",
-        "effective_rank": "effective rank of its embeddings {own:.1f} (1 is one line); that of {other} {others:.1f}",
+        "uniformity": ("uniformity of its embeddings {own} (0 is one point); that of {other} {others}", 3),
+        "effective_rank": ("effective rank of its embeddings {own} (1 is one line); that of {other} {others}", 1),
     }
-    values, other = {key: round(value, 3) + 0.0 for key, value in row.values.items()}, next(iter(rest), "")  # no -0.000
-    return [
-        line.format(own=values[f"{key}/{name}"], other=other, others=values.get(f"{key}/{other}", math.nan))
-        for key, line in told.items()
-        if f"{key}/{name}" in values
-    ]
+    values, other = row.values, next(iter(rest), "")
+    lines = []
+    for key, (line, decimals) in told.items():
+        if f"{key}/{name}" in values:
+            own, others = (fixed(values.get(f"{key}/{side}", math.nan), decimals) for side in (name, other))
+            lines.append(line.format(own=own, other=other, others=others))
+    return lines
 
 
 def tower_remedies(name: str, rest: Sequence[str]) -> list[str]:

@@ -45,9 +45,12 @@ def without_logits(evaluator: Evaluator) -> Evaluator:
     """
     plain = {name: getattr(evaluator, name) for name in ("predict", "all_pairs")}
     plain = {name: _undecomposed(call) for name, call in plain.items()}
-    inner = evaluator.reader
-    reader = inner.reader if isinstance(inner, DecomposedReader) else inner
-    return replace(evaluator, head=None, reader=reader, **plain)
+    return replace(evaluator, head=None, reader=own_reader(evaluator.reader), **plain)
+
+
+def own_reader(reader: OutputReader) -> OutputReader:
+    """Return what reads the outputs of the model itself."""
+    return reader.reader if isinstance(reader, DecomposedReader) else reader
 
 
 def _undecomposed(call: Any) -> Any:
@@ -80,8 +83,11 @@ class DecomposedReader:
 
     def __call__(self, outputs: Any, rows: Query) -> Tensor:
         """Return ``(R, P * C)``."""
-        found = self.reader(outputs, rows)
-        return self.of(found.view(len(found), -1, self.outputs)).flatten(1)
+        return self.of_rows(self.reader(outputs, rows))
+
+    def of_rows(self, outputs: Tensor) -> Tensor:
+        """Return what is decomposed in place of ``(R, P * C)`` outputs that the other reader read."""
+        return self.of(outputs.view(len(outputs), -1, self.outputs)).flatten(1)
 
     def of(self, outputs: Tensor) -> Tensor:
         """Return what is decomposed in place of ``(..., C)`` outputs."""

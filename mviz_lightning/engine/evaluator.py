@@ -101,8 +101,12 @@ class Evaluator(InChunks, InDraws):
 
     def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
         """Return the outputs of distinct rows, of which ``count`` are no repetitions."""
-        self.count_rows(count)
-        return self.averaged(lambda: self._evaluate(probe, query))
+        return self.averaged(lambda: self._draw(probe, query, count))
+
+    def _draw(self, probe: Probe, query: Query, count: int) -> Tensor:
+        """Return :meth:`_counted` outputs of one draw alone."""
+        self.rows += count
+        return self._evaluate(probe, query)
 
     def count_rows(self, count: int) -> None:
         """Add rows to the number of those evaluated so far; each draw counts."""

@@ -1,6 +1,8 @@
 """Read outputs with positions for explanations: the mean over a region, or a lattice of positions."""
 
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,8 +11,9 @@ from torch import Tensor
 from mviz_lightning.batch.explained_regions import ExplainedRegions
 from mviz_lightning.engine.decomposed_calls import DecomposedReader, read_by
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.output_reader import OutputReader
-from mviz_lightning.engine.positions import PositionAxes, SampleReader, even_places, examples_read, map_of
+from mviz_lightning.engine.feature_maps import FeaturedReader, feature_axes, with_feature_maps
+from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
+from mviz_lightning.engine.positions import PositionAxes, SampleReader, even_places, examples_read, map_of, resized
 from mviz_lightning.engine.query import Query
 from mviz_lightning.functional.position_sampling import mapped, slots
 
@@ -23,7 +26,8 @@ class RegionReader:
     """Reads the mean of the outputs over the region of the example that each row reads.
 
     Where positions belong to the example of one modality, tokens of a text for example, the region of another example
-    is read at the same relative places.
+    is read at the same relative places. A map of another resolution, of features for example, is read where it holds
+    the region's positions.
 
     Attributes:
         axes: Where positions and classes lie.
@@ -41,19 +45,39 @@ class RegionReader:
         read = examples_read(rows, carrier or 0)
         carried = read if carrier is None else rows.sources[:, carrier]
         pairs, place = torch.unique(torch.stack([read, carried], 1), dim=0, return_inverse=True)
-        means = [self._mean(found[(place == k).to(found.device)], *pair) for k, pair in enumerate(pairs.tolist())]
-        order = torch.cat([(place == k).nonzero()[:, 0] for k in range(len(pairs))]).argsort()
-        return torch.cat(means)[order.to(found.device)]
+        alike = [(place == k).nonzero()[:, 0] for k in range(len(pairs))]
+        means = [self._mean(found, some, *pair) for some, pair in zip(alike, pairs.tolist(), strict=True)]
+        return torch.cat(means)[torch.cat(alike).argsort().to(found.device)]
 
-    def _mean(self, found: Tensor, example: int, carried: int) -> Tensor:
+    def _mean(self, found: Tensor, rows: Tensor, example: int, carried: int) -> Tensor:
+        """Return ``(r, C)``: the mean of some rows over the region of an example, in the positions of another."""
         places = self.regions.places(example)
         if example != carried:
             known = self.regions.labels.known(torch.tensor([example, carried]))
             places = mapped(known[0].cumsum(0)[places] - 1, int(known[0].sum()), known[1])
-        at = self.axes.take(found, places.expand(len(found), -1))
+        places = resized(places, self.regions.labels.lattice, self.axes.lattice(tuple(found.shape)))
+        at = self.axes.take(found, places.expand(len(rows), -1), rows)
         if isinstance(self.outputs, DecomposedReader):
             at = self.outputs.of(at)
         return at.mean(1)
+
+
+@dataclass(frozen=True)
+class GroupRegionsReader:
+    """Reads each row in the regions of several examples: those of all members of its group.
+
+    Attributes:
+        regions: Reads one region of each row.
+        members: ``(N, K)`` long: the examples whose regions are read of a row with each example in its first modality.
+    """
+
+    regions: OutputReader
+    members: Tensor
+
+    def __call__(self, outputs: Any, rows: Query) -> Tensor:
+        """Return ``(R, K * C)``, region by region."""
+        read = self.members[rows.sources[:, 0]].unbind(1)
+        return torch.cat([self.regions(outputs, replace(rows, read=examples)) for examples in read], 1)
 
 
 @dataclass(frozen=True)
@@ -68,24 +92,53 @@ class ExplainedMaps:
     axes: PositionAxes
     regions: ExplainedRegions
 
-    @property
+    @cached_property
     def places(self) -> Tensor:
-        """``(N, P)`` long: a lattice of positions, the same in all examples; or the slots of each example's tokens."""
+        """``(N, P)`` long: a lattice of positions, of volumes in the slice that is drawn; or slots of its tokens."""
         labels = self.regions.labels
         if labels.carrier is not None:
             known = labels.known()
             return slots(known, max(1, min(FINEST, int(known.sum(1).max()))))
-        return lattice_of(labels.lattice)[1].flatten().expand(len(labels), -1)
+        drawn = math.prod(labels.wide[-2:])
+        starts = [self.regions.slice_number(example) * drawn for example in range(len(labels))]
+        return lattice_of(labels.wide[-2:]).flatten() + torch.tensor(starts).unsqueeze(1)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the lattice of :attr:`places`: ``(H', W')``, or ``(P,)``."""
         labels = self.regions.labels
-        return (self.places.shape[1],) if labels.carrier is not None else tuple(lattice_of(labels.lattice)[1].shape)
+        return (self.places.shape[1],) if labels.carrier is not None else tuple(lattice_of(labels.wide[-2:]).shape)
 
     def region_evaluator(self, evaluator: Evaluator) -> Evaluator:
         """Return an evaluator of the regions' outputs."""
         return replace(evaluator, reader=RegionReader(self.axes, self.regions, evaluator.reader), head=evaluator.head)
+
+    def group_evaluator(self, evaluator: Evaluator, groups: Tensor) -> Evaluator:
+        """Return an evaluator of the outputs of the regions of all members of a row's group.
+
+        Args:
+            evaluator: One of :meth:`region_evaluator`, or of :meth:`featured_evaluator`.
+            groups: ``(G, g)`` examples; an example of no group is read in its own region, g times.
+        """
+        members = torch.arange(len(self.regions.labels)).unsqueeze(1).repeat(1, groups.shape[1])
+        members[groups] = groups.unsqueeze(1)
+        reader = evaluator.reader
+        if isinstance(reader, FeaturedReader):
+            both = (GroupRegionsReader(one, members) for one in (reader.features, reader.outputs))
+            return replace(evaluator, reader=FeaturedReader(*both))
+        return replace(evaluator, reader=GroupRegionsReader(reader, members))
+
+    def featured_evaluator(self, evaluator: Evaluator, layer: str) -> Evaluator:
+        """Return an evaluator of the features and the outputs of the regions, ``(R, F + C)``.
+
+        Args:
+            evaluator: One of :meth:`region_evaluator`.
+            layer: Name of the submodule whose input is taken for the features.
+        """
+        count = len(self.regions.labels.lattice)
+        features = RegionReader(feature_axes(evaluator.module, layer, self.axes, count), self.regions, ROW_READER)
+        predict = with_feature_maps(evaluator.predict, layer, self.axes)
+        return replace(evaluator, predict=predict, reader=FeaturedReader(features, evaluator.reader))
 
     def lattice_evaluator(self, evaluator: Evaluator) -> Evaluator:
         """Return an evaluator of the outputs at :attr:`places`, from one of :meth:`region_evaluator`."""
@@ -94,10 +147,9 @@ class ExplainedMaps:
         return read_by(plain, SampleReader(self.axes, self.places, self.regions.labels.carrier or 0))
 
 
-def lattice_of(lattice: tuple[int, ...]) -> tuple[tuple[int, ...], Tensor]:
+def lattice_of(lattice: tuple[int, ...]) -> Tensor:
     """Return the numbers of positions at equal distances, up to :data:`FINEST` along each axis, in their shape."""
-    along = [even_places(size, FINEST) for size in lattice]
-    numbers = torch.arange(torch.Size(lattice).numel()).view(lattice)
-    for axis, places in enumerate(along):
-        numbers = numbers.index_select(axis, places)
-    return lattice, numbers
+    numbers = torch.arange(math.prod(lattice)).view(lattice)
+    for axis, size in enumerate(lattice):
+        numbers = numbers.index_select(axis, even_places(size, FINEST))
+    return numbers

@@ -1,6 +1,7 @@
 """The fused features of a model: the input of its last linear layer."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
         ConfigurationError: No linear layer returns one vector per row.
     """
     called: dict[str, Tensor] = {}
-    with wrapped_calls(module, lambda key, original: _noting_outputs(called, key, original), _linear(module)):
+    with wrapped_calls(module, partial(noting_outputs, called), _linear(module)):
         found = scores(predict(module, batch))
     fitting = [name for name, outputs in called.items() if outputs.dim() == 2 and len(outputs) == len(found)]
     same = [name for name in fitting if torch.equal(called[name].flatten(), found.flatten())]
@@ -50,7 +51,7 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
 
     def call(module: nn.Module, batch: Any) -> Tensor:
         inputs: dict[str, Tensor] = {}
-        with wrapped_calls(module, lambda key, original: _noting_inputs(inputs, key, original), {layer}):
+        with wrapped_calls(module, partial(noting_inputs, inputs), {layer}):
             outputs = scores(predict(module, batch))
         if layer not in inputs:
             raise ConfigurationError(f"layer={layer!r} is not called in this model's forward; name another submodule.")
@@ -81,16 +82,20 @@ def _linear(module: nn.Module) -> set[str]:
     return {name for name, child in module.named_modules() if isinstance(child, nn.Linear)}
 
 
-def _noting_outputs(called: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+def noting_outputs(called: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call of a submodule that notes its output; that of the last call is the last entry."""
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        called.pop(key[0], None)  # so that the layer called last is the last entry
+        called.pop(key[0], None)
         called[key[0]] = original(*args, **kwargs)
         return called[key[0]]
 
     return call
 
 
-def _noting_inputs(inputs: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+def noting_inputs(inputs: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call of a submodule that notes the first tensor that it is given."""
+
     def call(*args: Any, **kwargs: Any) -> Any:
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if given is None:

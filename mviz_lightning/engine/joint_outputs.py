@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.decomposed_calls import DecomposedCall
+from mviz_lightning.engine.decomposed_calls import DecomposedCall, DecomposedReader, own_reader
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.output_reader import OutputReader
@@ -85,7 +85,7 @@ class _Remembered:
 
     def answers(self, probe: Probe, query: Query, way: tuple[Any, ...]) -> bool:
         """Tell whether these are the same rows of the same examples."""
-        same = self.probe.leaves is probe.leaves and self.probe.own_shapes is probe.own_shapes and self.way == way
+        same = self.probe.own_shapes is probe.own_shapes and self.way == way and self.probe.has_leaves_of(probe)
         segments = (self.probe.segments.get(name) is probe.segments.get(name) for name in query.masks)
         return same and all(segments) and self.query.equals(query)
 
@@ -113,13 +113,22 @@ class JointOutputs:
         self.failed = False
         self.readers = {name: one.reader for name, one in evaluators.items()}
         self._columns, self._remembered = _Columns(predict, self.readers), list[_Remembered]()
-        main = next(iter(evaluators.values()))
-        given = main.module, self._columns, main.chunk_size, main.precision, main.seed, main.reuse
-        self._evaluator = Evaluator(*given, reader=self._columns.rows, draws=main.draws)
+        main, reuse = next(iter(evaluators.values())), all(one.reuse for one in evaluators.values())
+        given = main.module, self._columns, main.chunk_size, main.precision, main.seed, reuse
+        self._evaluator = Evaluator(*given, reader=self._columns.rows)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the model was seen to draw random numbers."""
+        return self._evaluator.noisy
 
     def forget(self) -> None:
         """Drop all outputs: the weights change, or nobody will ask for them."""
         self._remembered.clear()
+
+    def evaluator_of(self, name: str, evaluator: Evaluator) -> "HeadEvaluator":
+        """Return an evaluator of a head that shares its rows with the others; it is read as it is here."""
+        return HeadEvaluator.of(replace(evaluator, reader=self.readers[name]), name, self)
 
     def take(self, name: str, probe: Probe, query: Query, way: tuple[Any, ...]) -> Tensor | None:
         """Return, once, the outputs of a head that are remembered; None if there are none."""
@@ -128,12 +137,17 @@ class JointOutputs:
                 return one.outputs.pop(name)
         return None
 
-    def reusing(self, name: str, probe: Probe, query: Query) -> Tensor | None:
-        """Return ``(R, C)`` outputs of a head, evaluated for all heads with reuse; None if that fails."""
-        return self._evaluated(name, probe, query, ("reuse",), lambda: self._evaluator(probe, [query], len(query))[0])
+    def reusing(self, name: str, probe: Probe, query: Query, seed: int) -> Tensor | None:
+        """Return ``(R, C)`` outputs of a head at one draw, evaluated for all heads with reuse; None if that fails."""
+
+        def evaluate() -> Tensor:
+            self._evaluator = replace(self._evaluator, seed=seed)
+            return self._evaluator(probe, [query], len(query))[0]
+
+        return self._evaluated(name, probe, query, ("reuse", seed), evaluate)
 
     def plain(self, name: str, probe: Probe, query: Query, seed: int, chunk_size: int) -> Tensor | None:
-        """Return ``(R, C)`` outputs of a head, evaluated for all heads without reuse; None if that fails."""
+        """Return ``(R, C)`` outputs of a head at one draw, evaluated for all without reuse; None if that fails."""
 
         def evaluate() -> Tensor:
             evaluator = replace(self._evaluator, seed=seed, chunk_size=chunk_size)
@@ -191,46 +205,46 @@ class HeadEvaluator(Evaluator):
         given = {name: value for name, value in vars(evaluator).items() if name not in ("name", "own", "joint")}
         return cls(**given, name=name, own=own_call(evaluator.predict), joint=joint)
 
-    def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
+    def _draw(self, probe: Probe, query: Query, count: int) -> Tensor:
         joint = self._shared
-        found = None if joint is None else self._taken(joint, probe, query, ("reuse",))
+        found = None if joint is None else self._taken(joint, probe, query, ("reuse", self.seed))
         if joint is not None and found is None:
-            found = joint.reusing(self.name, probe, query)
-            self.count_rows(0 if found is None else count)
-        return super()._counted(probe, query, count) if found is None else self._read(found)
+            found = joint.reusing(self.name, probe, query, self.seed)
+            self.rows += 0 if found is None else count
+        return super()._draw(probe, query, count) if found is None else self._read(found)
 
-    def plain(self, probe: Probe, query: Query) -> Tensor:
-        """Return ``(R, C)`` outputs of all rows, evaluated without reuse; see :meth:`Evaluator.plain`."""
+    def plain_draw(self, probe: Probe, query: Query) -> Tensor:
+        """Return ``(R, C)`` outputs of all rows at one draw, without reuse; see :meth:`Evaluator.plain_draw`."""
         joint = self._shared
-        way = "plain", self.seed, self.chunk_size
-        found = None if joint is None else self._taken(joint, probe, query, way)
+        found = None if joint is None else self._taken(joint, probe, query, ("plain", self.seed, self.chunk_size))
         if joint is not None and found is None:
             found = joint.plain(self.name, probe, query, self.seed, self.chunk_size)
-        return super().plain(probe, query) if found is None else self._read(found)
+        return super().plain_draw(probe, query) if found is None else self._read(found)
 
     def _taken(self, joint: JointOutputs, probe: Probe, query: Query, way: tuple[Any, ...]) -> Tensor | None:
         """Return the outputs that another head asked for before; None if none did."""
         found = joint.take(self.name, probe, query, way)
-        self.remembered += 0 if found is None else len(query) * self.draws
+        self.remembered += 0 if found is None else len(query)
         return found
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the model was seen to draw random numbers, by this head or by all together."""
+        joint = self._shared
+        return super().noisy or (joint is not None and joint.noisy)
 
     @property
     def _shared(self) -> JointOutputs | None:
         """The outputs of all heads; None where this evaluator returns something else than them."""
         joint = self.joint
         own = own_call(self.predict) is self.own and self.all_pairs is None
-        if joint is None or not own or joint.readers[self.name] is not self.reader:
-            return None
-        # The mean of logits is not the logit of a mean.
-        return joint if self.draws == 1 or self._decomposed is None else None
-
-    @property
-    def _decomposed(self) -> DecomposedCall | None:
-        return next((one for one in _calls(self.predict) if isinstance(one, DecomposedCall)), None)
+        return joint if joint is not None and own and joint.readers[self.name] is own_reader(self.reader) else None
 
     def _read(self, outputs: Tensor) -> Tensor:
         """Return what is decomposed in place of the head's outputs."""
-        call = self._decomposed
+        if isinstance(self.reader, DecomposedReader):
+            return self.reader.of_rows(outputs)
+        call = next((one for one in _calls(self.predict) if isinstance(one, DecomposedCall)), None)
         return outputs if call is None else call.of(outputs)
 
 

@@ -110,6 +110,12 @@ def _with_donors(evaluator: Evaluator, probe: Probe, rows: Tensor, name: str, do
     return evaluator.plain(probe, Query(sources))
 
 
+def cut_off_modalities(evaluator: Evaluator, probe: Probe) -> list[str]:
+    """Return the modalities from which no operation leads to the outputs; none where a trace does not show it."""
+    found = trace_forward(evaluator, probe)
+    return [name for name in probe.schema.names if _is_cut_off(found, probe, name)]
+
+
 def _is_cut_off(found: Trace | None, probe: Probe, name: str) -> bool:
     """Tell whether a trace that follows a modality shows that it reaches neither outputs nor a decision on the way."""
     bits = _modality_bits(probe.schema)[name]

@@ -44,22 +44,36 @@ class PositionAxes:
         """Return a view ``(B, ..., C)`` of outputs, the classes last."""
         return outputs.unsqueeze(-1) if self.classes is None else outputs.movedim(self.classes, -1)
 
-    def take(self, outputs: Tensor, places: Tensor) -> Tensor:
+    def take(self, outputs: Tensor, places: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return ``(R, P, C)``: the outputs at some positions of every row; nothing else is copied.
 
         Args:
-            outputs: ``(R, ...)``.
+            outputs: ``(B, ...)``.
             places: ``(R, P)`` long: numbers of positions, row by row of the lattice.
+            rows: ``(R,)`` long: rows of the outputs; by default all.
         """
         found = self.last(outputs)
-        rows = torch.arange(len(found), device=found.device).unsqueeze(1)
+        wanted = torch.arange(len(found)) if rows is None else rows
         index = torch.unravel_index(places.to(found.device), found.shape[1:-1])
-        at: tuple[Tensor, ...] = (rows, *index)
+        at: tuple[Tensor, ...] = (wanted.to(found.device).unsqueeze(1), *index)
         return found[at]
 
     def whole(self, outputs: Tensor) -> Tensor:
         """Return ``(R, L, C)``: the outputs at all positions."""
         return self.last(outputs).flatten(1, -2)
+
+
+def resized(places: Tensor, lattice: tuple[int, ...], other: tuple[int, ...]) -> Tensor:
+    """Return where another lattice of the same picture, finer or coarser, holds positions ``(K,)`` of one.
+
+    Lattices with as many positions number them alike, whatever their axes.
+    """
+    if math.prod(lattice) == math.prod(other):
+        return places
+    found = torch.zeros_like(places)
+    for at, size, wanted in zip(torch.unravel_index(places, lattice), lattice, other, strict=True):
+        found = found * wanted + at * wanted // size
+    return found
 
 
 @dataclass(frozen=True)

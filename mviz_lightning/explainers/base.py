@@ -12,7 +12,7 @@ from torch import Tensor
 from mviz_lightning.batch import JointSegments, Probe, Segmentation, Segments, WordSegments
 from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.query import Derivative, Query
-from mviz_lightning.errors import ConfigurationError, enumerated
+from mviz_lightning.errors import enumerated
 from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
 from mviz_lightning.functional.outputs import centred
@@ -50,6 +50,7 @@ class ProbeContext:
         left_out: ``(C,)`` bool: the classes that some row masks; None if no row masks any.
         maps: What outputs with positions have beside: the region of each example, whose mean output is explained; None
             where an example has one row of outputs.
+        called: What reasons call that which gives the outputs: the model, or the head of one with several.
     """
 
     probe: Probe
@@ -60,18 +61,12 @@ class ProbeContext:
     seed: int = 0
     left_out: Tensor | None = None
     maps: ExplainedMaps | None = None
+    called: str = "the model"
 
-    def require_rows(self, name: str) -> None:
-        """Refuse a method that needs one prediction an example.
-
-        Raises:
-            ConfigurationError: Outputs have positions.
-        """
-        if self.maps is not None:
-            raise ConfigurationError(
-                f"{name}: it needs one prediction an example, and the outputs have positions. Leave it out; DIME, "
-                "UnimodalImportance and CrossModalInteraction explain a region, and PositionEffects draws maps."
-            )
+    @property
+    def regions_read(self) -> int:
+        """Number of regions that a method with ``needs_regions`` gets of a row: those of its group; without maps 1."""
+        return 1 if self.maps is None else self.design.size
 
     def reading(self, query: Query, example: int) -> Query:
         """Return a query whose rows all read the region of one example, where outputs have positions."""
@@ -203,6 +198,8 @@ class Explainer(ABC):
         every_n_validations: It runs at the first validation, at every n-th and at the end of the training.
         needs_features: Whether it also gets the fused features of every row.
         needs_positions: Whether it gets the outputs at a lattice of positions, ``(R, P * C)``, and not of a region.
+        needs_regions: Whether, where outputs have positions, it gets the outputs ``(R, g * C)`` of the regions of all
+            members of a row's group, and not of the region of one example.
         layer: Name of the submodule whose input is the features; None for the last linear layer.
         one_by_one: Whether single examples are planned and explained independently. Each process then explains its
             share of the examples, ``plan`` and ``explain`` get one example at a time, a budget keeps as many examples
@@ -217,6 +214,7 @@ class Explainer(ABC):
     every_n_validations: int = 1
     needs_features: bool = False
     needs_positions: bool = False
+    needs_regions: bool = False
     layer: str | None = None
     one_by_one: bool = False
     over_epochs: bool = False

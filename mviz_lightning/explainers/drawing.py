@@ -12,6 +12,7 @@ from torch import Tensor
 from mviz_lightning.batch.explained_regions import ExplainedRegions
 from mviz_lightning.errors import enumerated, renamed_attributes
 from mviz_lightning.modalities import ModalityType
+from mviz_lightning.modalities.video import Video
 from mviz_lightning.plotting.canvas import Canvas, diverging
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.outlines import draw_outline
@@ -64,8 +65,30 @@ class DrawingContext:
         if weights is not None:
             modality_type.paint(panel, example, weights, diverging(MARKED))
             return
-        modality_type.draw(panel, example)
-        self.outline(panel, example)
+        self.draw_slice(panel, name, example)
+        tiles = isinstance(modality_type, Video) and self._frame(modality_type, example) is None
+        if not tiles:  # on several frames side by side a mask of one has no place
+            self.outline(panel, example)
+
+    def draw_slice(self, panel: Any, name: str, example: int) -> None:
+        """Draw an example's input; of a volume, where outputs are volumes too, the slice through the region."""
+        modality_type = self.modality_types[name]
+        frame = self._frame(modality_type, example)
+        if isinstance(modality_type, Video) and frame is not None:
+            modality_type.draw_frame(panel, example, frame)
+        else:
+            modality_type.draw(panel, example)
+
+    def _frame(self, modality_type: ModalityType, example: int) -> int | None:
+        """Return the frame of a volume that holds the slice of the region; None where there is no such slice."""
+        at = () if self.regions is None else self.regions.slice_of(example)
+        if self.regions is None or len(at) != 1 or not isinstance(modality_type, Video):
+            return None
+        return at[0] * modality_type.frames // self.regions.labels.wide[0]
+
+    def slice_words(self, example: int) -> list[str]:
+        """Return which slice of a volume is drawn, in words; nothing of other outputs."""
+        return [] if self.regions is None else self.regions.slice_words(example)
 
     def outline(self, panel: Any, example: int) -> None:
         """Draw the outline of the region of an example over a picture that has the shape of the map."""

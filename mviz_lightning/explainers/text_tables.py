@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from mviz_lightning.functional.numerals import fixed
+
 Cells = Sequence[Sequence[str]]
 
 
@@ -15,6 +17,6 @@ def align(table: Cells) -> str:
     return "\n".join("   ".join(line).rstrip() for line in lines)
 
 
-def format_number(value: float | None) -> str:
+def format_number(value: float | None, decimals: int = 3) -> str:
     """Return a share or score with three decimals; nothing where there is none."""
-    return "" if value is None else f"{round(value, 3) + 0.0:.3f}"  # never -0.000
+    return "" if value is None else fixed(value, decimals)

@@ -6,15 +6,13 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.errors import renamed_arguments
+from mviz_lightning.functional.numerals import ROUNDING
 
 KERNEL_WIDTH = 0.25
 """Width of the LIME kernel, in cosine distance from the unmasked example; the value of DIME's released code."""
 
 ALPHA = 1.0
 """Ridge penalty on the weights; the value of LIME's and DIME's released code."""
-
-ROUNDING = 1e-6
-"""Spread of responses, relative to their size, up to which it may be rounding in float32 (about 8 eps)."""
 
 EXACT = 1e-12
 """Size of residuals, relative to the responses, up to which they are rounding in float64."""

@@ -59,8 +59,7 @@ class Text(ModalityType):
         """Return ``log(1 + count)`` of every token or word, ``(N, V)``: the ids themselves have no numeric meaning."""
         if isinstance(values, Tensor):
             real = real_along(mask, values.shape[1])
-            kept = values.new_ones(values.shape, dtype=torch.bool) if real is None else real
-            return _counts([row[stays].tolist() for row, stays in zip(values, kept, strict=True)])
+            return counts_of_tokens(values, values.new_ones(values.shape, dtype=torch.bool) if real is None else real)
         return _counts([text.lower().split() for text in values]) if _are_strings(values) else None
 
     def cut(self) -> Segmentation:
@@ -232,6 +231,11 @@ def _with_mean(path: str, leaf: Tensor, index: Tensor) -> Segments:
 
 def _are_strings(values: Any) -> bool:
     return isinstance(values, list | tuple) and bool(values) and all(isinstance(text, str) for text in values)
+
+
+def counts_of_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
+    """Return ``log(1 + count)``, ``(N, V)``, of every token among those of ``(N, T)`` ids that are kept."""
+    return _counts([row[stays].tolist() for row, stays in zip(tokens, kept, strict=True)])
 
 
 def _counts(texts: Sequence[Sequence[Any]]) -> Tensor:

@@ -117,6 +117,15 @@ class Video(Image):
         tiles = [] if wide is None else np.split(wide, len(middles), 1)
         return _laid_out(tiles, np.uint8(255), (*self._patch.shape, 3), self._shape[0])
 
+    @property
+    def frames(self) -> int:
+        """Number of frames of a video, padding included."""
+        return int(self._frames.shape[1])
+
+    def draw_frame(self, axes: "Axes", example: int, step: int) -> None:
+        """Draw one frame of a video."""
+        axes.imshow(self._as_pixels(self._frames[example, step]), interpolation="nearest")
+
     def draw(self, axes: "Axes", example: int) -> None:
         """Draw the middle frame of every block, with its time where it fits."""
         super().draw(axes, example)

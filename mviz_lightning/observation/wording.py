@@ -114,18 +114,31 @@ def depends_on_target(head: ObservedHead, record: StepRecord) -> str:
 def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRecord) -> str:
     """Return why no way of computing the scores was accepted."""
     found = "\n".join(f"  {_outcome(one)}" for one in tried)
-    advice = picked(head, record) or f" {PREDICT}."
+    advice = of_picked_rows(head, record) or f" {PREDICT}."
     return (
         f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
         f"{found}\nAllowed are scores that depend on their own example alone, up to random noise.{advice}"
     )
 
 
-def picked(head: ObservedHead, record: StepRecord) -> str:
+def of_picked_rows(head: ObservedHead, record: StepRecord) -> str:
     """Return what to say of scores whose rows the step picks or sorts, with a line to paste; ``""`` if it does not."""
     if not picked_by_step(head.root):
         return ""
     return f" Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"
+
+
+def remedy(head: ObservedHead | None, record: StepRecord, *, mixed: bool) -> str:
+    """Return a line to paste for scores that cannot be used; ``""`` where none is likely to help.
+
+    Args:
+        head: Where the scores come from; None where they were guessed.
+        record: One call of the step.
+        mixed: Whether the outputs of a row depend on other rows.
+    """
+    if head is None:
+        return unseen(record)
+    return of_picked_rows(head, record) if mixed else ""
 
 
 def _outcome(tried: CheckedWay) -> str:

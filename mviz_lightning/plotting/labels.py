@@ -4,13 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from mviz_lightning.functional import Task
+from mviz_lightning.functional.numerals import DIGITS, is_rounding, side_by_side
 from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import PredictionRecord
 
 LETTERS = 84
 """Of a line across a picture."""
+
+SHORTEST = 6
+"""Fewest letters to which the name of an output is cut; where there are fewer, it is left out."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +27,14 @@ class Labels:
         task: What the outputs stand for.
         class_names: Of the outputs; of both classes where one logit tells them apart.
         head: The head whose outputs they are; ``""`` for a model with one head.
+        single: Whether there is one output; of a value without a name, this is then called by its head.
         region: Example -> the region of its outputs that is explained, in words; None where it has one row of them.
     """
 
     task: Task
     class_names: Sequence[str] | None = None
     head: str = ""
+    single: bool = False
     region: Callable[[int], str] | None = field(default=None, compare=False)
 
     def moment(self, when: str) -> str:
@@ -50,8 +58,11 @@ class Labels:
         if self.task == "binary":
             return f"logit of {self._class(1)}"
         names = self.class_names or ()
-        default = f"output {index}" if self.task == "regression" else self._class(index)
-        return names[index] if index < len(names) else default
+        if index < len(names):
+            return names[index]
+        if self.task != "regression":
+            return self._class(index)
+        return (self.head or "output") if self.single else f"output {index}"
 
     def _class(self, index: int) -> str:
         names = self.class_names or ()
@@ -62,18 +73,40 @@ class Labels:
     def headline(self, record: PredictionRecord) -> str:
         """Name the prediction and the target."""
         probability = "" if record.probability is None else f" ({record.probability:.2f})"
-        names = self.class_names or ()
-        what = names[0] if self.task == "regression" and len(names) == 1 else "predicted"
-        predicted = f"{what} {self.outcome(record.predicted)}{probability}"
+        predicted = f"{self._predicted} {self.outcome(record.predicted)}{probability}"
         if record.target is None:
             return predicted
         return f"{predicted}, target {self.outcome(record.target)}{self._verdict(record)}"
 
+    @property
+    def _predicted(self) -> str:
+        """What a prediction is called: a value that has a name by this name."""
+        names = self.class_names or ()
+        if self.task != "regression" or len(names) > 1:
+            return "predicted"
+        return names[0] if names else (self.head if self.single else "") or "predicted"
+
     def title(self, record: PredictionRecord, when: str) -> str:
         """Name an example, the moment if there is one, and the prediction."""
         moment = f", {when}" if when else ""
-        where = "" if self.region is None else f", {self.region(record.example)}"
-        return f"Example {record.position}{moment}{where}: {self.headline(record)}"
+        return f"Example {record.position}{moment}{self.where(record.example)}: {self.headline(record)}"
+
+    def where(self, example: int) -> str:
+        """Name, behind other words, the region of an example that is explained; ``""`` where there is none."""
+        return "".join(f", {words}" for words in self.region_cell(example))
+
+    @property
+    def region_column(self) -> list[str]:
+        """Name of the column of tables that says which region is explained; none where there is none."""
+        return [] if self.region is None else ["region"]
+
+    def region_cell(self, example: int) -> list[str]:
+        """Return the entry of :attr:`region_column`."""
+        return [] if self.region is None else [self.region(example)]
+
+    def averaged(self, what: str) -> str:
+        """Say, for the foot of a picture, what is averaged over regions; ``""`` where there are none."""
+        return "" if self.region is None else f" {what} are means over a region of each example."
 
     def _verdict(self, record: PredictionRecord) -> str:
         if self.task == "regression":
@@ -93,22 +126,44 @@ class Labels:
             value: Their sum.
             error: Standard error of UC and MI; None where it is not known.
         """
-        sign = "+" if interaction >= 0 else "-"
-        bound = "" if error is None else f" (±{self._number(INTERVAL * error)})"
-        split = f"UC {self._number(unimodal)} {sign} MI {self._number(abs(interaction))}{bound}"
-        return self.valued(index, role, value, f" = {split}")
-
-    def valued(self, index: int, role: str, value: float, split: str = "") -> str:
-        """Name an output, why it is explained, and its value, in one line: the name gives way to the numbers."""
-        why = "" if role == "output" else f" ({role})"
         # What is split is what softmax does not ignore: the logit less the mean over the classes.
-        logit = "centred logit" if split and self.task == "multiclass" else "logit"
-        after = f"{why}: {'value' if self.task == 'regression' else logit} {self._number(value)}{split}"
-        return shortened(self.output(index), LETTERS - len(after)) + after
+        centred = "centred " if self.task == "multiclass" else ""
+        return self._line(index, role, self.split(unimodal, interaction, value, error), centred)
 
-    def _number(self, value: float) -> str:
-        """Write a logit, or a value of any unit."""
-        return f"{value:.4g}" if self.task == "regression" else f"{value:.2f}"
+    def split(
+        self, unimodal: float, interaction: float, value: float, error: float | None = None, digits: int = DIGITS
+    ) -> str:
+        """Write a value as the sum of UC and MI; the interval is left out where MI is nothing but rounding."""
+        silent = is_rounding(interaction, value) and is_rounding(error or 0.0, value)
+        terms = [value, unimodal, abs(interaction), *([] if error is None or silent else [INTERVAL * error])]
+        whole, alone, together, *bound = self.numbers(terms, digits)
+        sign = "-" if interaction < 0 and together != "0" else "+"
+        return f"{whole} = UC {alone} {sign} MI {together}" + "".join(f" (±{one})" for one in bound)
+
+    def valued(self, index: int, role: str, value: float) -> str:
+        """Name an output, why it is explained, and its value, in one line: the name gives way to the numbers."""
+        return self._line(index, role, self.numbers([value])[0])
+
+    def numbers(self, values: Sequence[float], digits: int = DIGITS) -> list[str]:
+        """Write logits, or values of any unit, that are read together."""
+        return side_by_side(values, None if self.task == "regression" else 2, digits)
+
+    def _line(self, index: int, role: str, numbers: str, centred: str = "") -> str:
+        why = "" if role == "output" else f" ({role})"
+        return named(self.output(index), f"{why}: {'' if self.task == 'regression' else f'{centred}logit '}{numbers}")
+
+
+def named(name: str, after: str, letters: int = LETTERS) -> str:
+    """Return a name and, after it, ``": numbers"`` in a line: the name is cut, and left out where little remains."""
+    room = letters - len(after)
+    return after.removeprefix(": ").lstrip() if room < min(SHORTEST, len(name)) else shortened(name, room) + after
+
+
+def strongest_places(weights: Tensor, count: int) -> list[int]:
+    """Return the places of up to ``count`` of ``(U,)`` weights, the strongest first; rounding is left out."""
+    strength = weights.abs()
+    order: list[int] = strength.argsort(descending=True, stable=True)[:count].tolist()
+    return [place for place in order if not is_rounding(float(strength[place]), float(strength[order[0]]))]
 
 
 def format_weight(value: float) -> str:

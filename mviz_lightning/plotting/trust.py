@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from mviz_lightning.functional.numerals import fixed
+
 TRUSTED = 0.2
 """Leave-one-out R² from which on an explanation is trusted."""
 
@@ -23,7 +25,7 @@ def verdict(r2: float) -> tuple[str, str]:
     """Return what stands below a map, and its colour."""
     if math.isnan(r2):
         return "no effect", "#555555"
-    words = f"R\N{SUPERSCRIPT TWO} {r2:.2f}".replace("-0.00", "0.00")
+    words = f"R\N{SUPERSCRIPT TWO} {fixed(r2, 2)}"
     return (words, "#222222") if r2 >= TRUSTED else (f"{words}: not to be trusted", "#b03000")
 
 

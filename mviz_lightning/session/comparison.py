@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mviz_lightning.explainers.contribution_shares.subset_keys import bound_of
 from mviz_lightning.explainers.text_tables import align, format_number
+from mviz_lightning.functional.numerals import fixed
 
 SCORES = ("score", "emap_score", "emap_gap", "perceptual", "flips")
 """Kinds of values without an interval that are compared too."""
@@ -77,8 +78,9 @@ class ShareComparison:
 
 def _interval(found: ShareDifference) -> str:
     if math.isnan(found.low):
-        return f"{found.value:+.3f}"
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        return fixed(found.value, 3, "+")
+    value, low, high = (fixed(number, 3, "+") for number in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _mark(found: ShareDifference) -> str:

@@ -1,7 +1,5 @@
 """The first contact with a model: how it is called, and whether it can be measured at all."""
 
-import warnings
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,13 +14,14 @@ from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.isolation import isolated
+from mviz_lightning.engine.joint_outputs import JointOutputs
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.named_outputs import PickedOutput
 from mviz_lightning.engine.pairwise_scores import all_pairs_call, diagonal
 from mviz_lightning.engine.placeholder_tokens import refuse_placeholders
 from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
+from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.head_names import HeadChoice
@@ -38,10 +37,11 @@ from mviz_lightning.session.further_heads import (
     heads_named,
     heads_of_function,
     heads_of_step,
+    joint_of_trial,
     picked,
     without_labels,
 )
-from mviz_lightning.session.given_and_observed import differences_from_given, ignored_of
+from mviz_lightning.session.given_and_observed import ignored_of, warn_of_differences
 from mviz_lightning.session.given_positions import described, given_positions, label_shapes
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
@@ -67,6 +67,7 @@ class DryRun:
         named: Modalities and leaves that were warned of.
         unmasked: Leaves that are in no segment and change the outputs.
         heads: The model's heads, as far as they have names.
+        joint: The outputs that all heads share while they are tried.
     """
 
     config: SessionConfig
@@ -76,6 +77,7 @@ class DryRun:
     named: set[str] = field(default_factory=set)
     unmasked: UnmaskedLeaves = field(default_factory=UnmaskedLeaves)
     heads: FoundHeads = field(default_factory=FoundHeads)
+    joint: JointOutputs | None = None
     _given: SessionConfig = field(init=False)
     _further: bool = False
 
@@ -101,30 +103,23 @@ class DryRun:
         try:
             return self._tried(module, trial, precision, seen, observed)
         except ConfigurationError as error:
-            mixed = isinstance(error, DisagreementError)
-            hint = self._hint(seen, observed, mixed=mixed)
+            mixed, watched = isinstance(error, DisagreementError), None if seen is None else seen.watched
+            head = None if observed is None else observed.head
+            guessed = self.config.predict is None
+            hint = wording.remedy(head, watched, mixed=mixed) if guessed and watched is not None else ""
             if not hint:
                 raise
             # Rows that depend on one another are hardly mended by other scores, but where the step itself mixes them.
             kind = DisagreementError if mixed and observed is None else ConfigurationError
             raise kind(f"{error}{hint}") from error
 
-    def _hint(self, seen: ObservedStep | None, observed: ObservedModel | None, *, mixed: bool) -> str:
-        """Return a line to paste for scores that cannot be used; ``""`` where none is likely to help.
-
-        Args:
-            seen: What the user's own step showed.
-            observed: What it told of the scores; None where they were guessed.
-            mixed: Whether the outputs of a row depend on other rows.
-        """
-        if seen is None or seen.watched is None or self.config.predict is not None:
-            return ""
-        if observed is None:
-            return wording.unseen(seen.watched)
-        return wording.picked(observed.head, seen.watched) if mixed else ""
-
     def run_head(
-        self, module: nn.Module, trial: Probe, precision: ContextFactory, observed: ObservedModel | None
+        self,
+        module: nn.Module,
+        trial: Probe,
+        precision: ContextFactory,
+        observed: ObservedModel | None,
+        joint: JointOutputs | None = None,
     ) -> TriedModel:
         """Try a further head; arguments and errors as for :meth:`run`.
 
@@ -133,9 +128,14 @@ class DryRun:
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
             observed: What the user's own step told of it; None where ``predict`` returns it.
+            joint: The outputs that it shares with the heads that are tried with it.
         """
-        self._further = True
+        self._further, self.joint = True, joint
         return self._tried(module, without_labels(trial), precision, None, observed)
+
+    def forget_joint(self) -> None:
+        """Drop the outputs that heads shared: all are tried."""
+        self.joint = None
 
     def _take_heads(self, heads: FoundHeads) -> None:
         """Take the names of the heads, and with them what the user said of the main one by its name."""
@@ -168,7 +168,7 @@ class DryRun:
         if self.config.asks_for_subsets:
             check_subsets(self.config, trial, self.reading.labels.read(trial, count, everything=False).task)
         if seen is not None and first:
-            self._say_differences(seen, trial, evaluator)
+            warn_of_differences(seen, trial, None if self.config.predict is None else evaluator, self.config)
         if self.config.explainers:
             self._try_segments(evaluator, trial, outputs)
         fusion_share = dry_run_checks.try_reuse(evaluator, trial) if self.config.may_grow else 1.0
@@ -247,14 +247,6 @@ class DryRun:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
         return found
 
-    def _say_differences(self, seen: ObservedStep, trial: Probe, evaluator: Evaluator) -> None:
-        """Warn where the user's arguments say something else than their step."""
-        given, differences = None if self.config.predict is None else evaluator, list[str]()
-        with suppress(Exception):  # a comparison that fails costs itself
-            differences = differences_from_given(seen, trial, given, self.config)
-        for difference in differences:
-            warnings.warn(difference, MonitorWarning, stacklevel=2)
-
     def _called(
         self,
         module: nn.Module,
@@ -271,12 +263,20 @@ class DryRun:
         axes = call.axes if observed is None else observed.head.axes
         if axes is not None:
             evaluator = replace(evaluator, reader=EvenReader(axes))
+        if observed is not None:
+            evaluator = self._joint_evaluator(evaluator, observed)
         may_pair = axes is None if observed is None else observed.head.contrastive
         pairs = all_pairs_call(evaluator, trial) if may_pair else None
         if pairs is None:
             return call, evaluator
         pairwise = replace(evaluator, predict=diagonal(call.predict), all_pairs=pairs)
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
+
+    def _joint_evaluator(self, evaluator: Evaluator, observed: ObservedModel) -> Evaluator:
+        """Return the evaluator of a head, which shares the forwards of the checks with the others."""
+        if not self._further:
+            self.joint = joint_of_trial(evaluator, observed, self.heads)
+        return evaluator if self.joint is None else self.joint.evaluator_of(observed.name, evaluator)
 
     def _guessed(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None

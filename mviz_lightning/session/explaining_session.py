@@ -43,7 +43,8 @@ class ExplainingSession(HeadedSession):
             show_inputs: Whether inputs may be shown.
         """
         regions = None if self.maps is None else self.maps.regions
-        labels = Labels(self.task, self.class_names, self.called, None if regions is None else regions.words)
+        single, region = self._ready_model().outputs == 1, None if regions is None else regions.words
+        labels = Labels(self.task, self.class_names, self.called, single, region)
         return DrawingContext(self.modality_types, labels, show_inputs, self.unmasked, regions)
 
     @property
@@ -117,10 +118,11 @@ class ExplainingSession(HeadedSession):
         evaluator = tried.evaluator if maps is None else maps.region_evaluator(tried.evaluator)
         cut = cut if maps is None else replace(cut, labels=maps.regions.target)
         given = cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked, maps
+        called = f"head {self.called}" if self.called else ProbeContext.called
         self._past, self.maps = self._past if collected.restored else ExplainerState(), maps
         if shared is not None:  # the same examples, so that all heads ask for the same rows
             self._past = replace(self._past, chosen=shared._past.chosen)
-        return Runner(ProbeContext(*given), evaluator, self.ranks, tried.outputs, config.pin, self._past)
+        return Runner(ProbeContext(*given, called), evaluator, self.ranks, tried.outputs, config.pin, self._past)
 
     @property
     def memory(self) -> Mapping[str, Any]:

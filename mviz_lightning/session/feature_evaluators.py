@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.feature_maps import find_map_layer
 from mviz_lightning.engine.features import find_layer, require_layer, with_features
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.shape_buckets import alike
@@ -37,13 +38,23 @@ class FeatureEvaluators:
         Raises:
             ConfigurationError: The explainer needs features, and the model has none, or not the named layer.
         """
-        if explainer.needs_positions:
-            return self._with_positions(explainer)
-        if not explainer.needs_features:
+        regions = explainer.needs_regions and self.probe_context.maps is not None
+        if not (explainer.needs_positions or explainer.needs_features or regions):
             return self.evaluator
         if explainer.name not in self._featured:
-            self._featured[explainer.name] = self._with_features(explainer.layer)
+            self._featured[explainer.name] = self._made(explainer)
         return self._featured[explainer.name]
+
+    def _made(self, explainer: Explainer) -> Evaluator:
+        if explainer.needs_positions:
+            return self._with_positions(explainer)
+        found = replace(self.evaluator, rows=0)
+        if explainer.needs_features:
+            found = self._with_features(explainer.layer)
+        maps = self.probe_context.maps
+        if maps is None or not explainer.needs_regions:
+            return found
+        return maps.group_evaluator(found, self.probe_context.probe.groups)
 
     def _with_positions(self, explainer: Explainer) -> Evaluator:
         maps = self.probe_context.maps
@@ -52,9 +63,7 @@ class FeatureEvaluators:
                 f"{explainer.name}: the outputs have no positions, (B, C, H, W) or (B, T, C), of which a map could be "
                 "drawn; leave this explainer out."
             )
-        if explainer.name not in self._featured:
-            self._featured[explainer.name] = replace(maps.lattice_evaluator(self.evaluator), rows=0)
-        return self._featured[explainer.name]
+        return replace(maps.lattice_evaluator(self.evaluator), rows=0)
 
     def outputs_of(self, explainer: Explainer, outputs: int) -> int:
         """Return how many numbers an explainer gets of every row, features apart.
@@ -64,23 +73,33 @@ class FeatureEvaluators:
             outputs: Number of outputs of one prediction, C.
         """
         maps = self.probe_context.maps
-        return outputs if maps is None or not explainer.needs_positions else outputs * maps.places.shape[1]
+        if maps is not None and explainer.needs_positions:
+            return outputs * maps.places.shape[1]
+        return outputs * (self.probe_context.regions_read if explainer.needs_regions else 1)
 
     def _with_features(self, layer: str | None) -> Evaluator:
-        evaluator, probe = self.evaluator, self.probe_context.probe
-        self.probe_context.require_rows("features")
+        evaluator, probe, maps = self.evaluator, self.probe_context.probe, self.probe_context.maps
         if evaluator.all_pairs is not None:
             raise ConfigurationError("a model that scores all pairs has no fused features; leave this explainer out.")
         if layer is None:
-            with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
-                batch = probe.batch(alike(probe, TRIED).sources, {}, evaluator.device)
-                layer = find_layer(evaluator.module, evaluator.predict, batch)
+            layer = self._last_layer()
         require_layer(evaluator.module, layer)
+        if maps is None:
+            found = replace(evaluator, predict=with_features(evaluator.predict, layer))
+        else:
+            found = maps.featured_evaluator(evaluator, layer)
         # With its own search for what can be reused: the features are outputs too.
-        predict = with_features(evaluator.predict, layer)
-        found = replace(evaluator, predict=predict, rows=0, _plan=None, _planned_for=None)
+        found = replace(found, rows=0, _plan=None, _planned_for=None)
         with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
             plan = found.plan_for(probe)
         # A layer inside of what is replayed would not be called.
         hidden = plan is not None and any(layer.startswith(f"{name}.") for name in plan.modules)
         return replace(found, reuse=found.reuse and not hidden)
+
+    def _last_layer(self) -> str:
+        evaluator, probe, maps = self.evaluator, self.probe_context.probe, self.probe_context.maps
+        with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
+            batch = probe.batch(alike(probe, TRIED).sources, {}, evaluator.device)
+            if maps is None:
+                return find_layer(evaluator.module, evaluator.predict, batch)
+            return find_map_layer(evaluator.module, evaluator.predict, batch, maps.axes)

@@ -9,9 +9,11 @@ from torch import nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.joint_outputs import JointPredict
+from mviz_lightning.engine.joint_outputs import JointOutputs, JointPredict, with_joint
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.named_outputs import JointPick, PickedOutput
+from mviz_lightning.engine.output_reader import ROW_READER
+from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.observation.joint_call import JointCall
@@ -138,6 +140,25 @@ def joint_predict(models: Mapping[str, tuple[Predict, ObservedModel | None]]) ->
     if ways or len(calls) < len(models):
         return None
     return JointPick(calls)
+
+
+def joint_of_trial(evaluator: Evaluator, main: ObservedModel, heads: FoundHeads) -> JointOutputs | None:
+    """Return the outputs that all heads of a step share while they are tried; None where they cannot share any.
+
+    Args:
+        evaluator: Runs the model.
+        main: What the step told of the main head.
+        heads: The further heads.
+    """
+    further = {name: one.observed for name, one in (heads.further or {}).items() if one.observed is not None}
+    known = {main.name: main, **further}
+    if any(one.head.contrastive for one in known.values()):
+        return None
+    readers = {name: ROW_READER if one.head.axes is None else EvenReader(one.head.axes) for name, one in known.items()}
+    calls = {
+        name: replace(evaluator, predict=one.way.call.predict, reader=readers[name]) for name, one in known.items()
+    }
+    return with_joint(calls, JointCall({name: one.way for name, one in known.items()}))[1]
 
 
 def fitting(config: SessionConfig, outputs: int) -> SessionConfig:

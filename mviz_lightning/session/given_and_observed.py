@@ -1,6 +1,8 @@
 """Compare what the user said in arguments with what their own step shows: the arguments win, differences are said."""
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.agreement import deviation, tolerance
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
+from mviz_lightning.errors import MonitorWarning
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.events import OBSERVED_ROWS
@@ -17,6 +20,15 @@ from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.spelling import Speller
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.session.config import SessionConfig
+
+
+def warn_of_differences(seen: ObservedStep, trial: Probe, evaluator: Evaluator | None, config: SessionConfig) -> None:
+    """Warn where the user's arguments say something else than their step; arguments of the function below."""
+    differences = list[str]()
+    with suppress(Exception):  # a comparison that fails costs itself
+        differences = differences_from_given(seen, trial, evaluator, config)
+    for difference in differences:
+        warnings.warn(difference, MonitorWarning, stacklevel=2)
 
 
 def differences_from_given(

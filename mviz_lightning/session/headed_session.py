@@ -13,6 +13,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.joint_grids import JointGrids, with_grids
 from mviz_lightning.engine.joint_outputs import JointOutputs, own_call, with_joint
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.observation.settling import ObservedModel
@@ -43,7 +44,7 @@ class HeadedSession(LabelledSession):
     name: str = ""
     main: Any = None
     _runner: Runner | None = None
-    _joint: JointOutputs | None = None
+    _joint: JointOutputs | JointGrids | None = None
     _followed: Collected | None = None
     _saved_heads: dict[str, Any] = field(default_factory=dict)
 
@@ -67,6 +68,7 @@ class HeadedSession(LabelledSession):
                 self.heads[name] = self._further(name, found, module, trial, precision)
             except Exception as error:
                 self.remarks.say(f"head {name} {LEFT_OUT}: {first_sentence(error)}")
+        self._dry_run.forget_joint()
         self._join()
 
     def _further(
@@ -94,7 +96,7 @@ class HeadedSession(LabelledSession):
         """
         self._sampler = self.main._sampler
         with self.remarks.instead_of_warnings():
-            self._tried = self._dry_run.run_head(module, trial, precision, observed)
+            self._tried = self._dry_run.run_head(module, trial, precision, observed, self.main._dry_run.joint)
         self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:
@@ -106,9 +108,12 @@ class HeadedSession(LabelledSession):
         models = {name: own_call(one._ready_model().evaluator.predict) for name, one in sessions.items()}
         observed = {name: one._ready_model().observed for name, one in sessions.items()}
         joint = joint_predict({name: (models[name], observed[name]) for name in sessions})
-        evaluators, self._joint = with_joint(
-            {name: one._ready_model().evaluator for name, one in sessions.items()}, joint
-        )
+        evaluators: dict[str, Evaluator] = {name: one._ready_model().evaluator for name, one in sessions.items()}
+        calls = {name: one.way.call.predict for name, one in observed.items() if one is not None}
+        if joint is not None and len(evaluators) > 1 and all(one.all_pairs is not None for one in evaluators.values()):
+            evaluators, self._joint = with_grids(evaluators, joint, calls)
+        else:
+            evaluators, self._joint = with_joint(evaluators, joint)
         for name, one in sessions.items():
             one.evaluate_by(evaluators[name])
 

@@ -11,6 +11,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.decomposed_calls import without_logits
 from mviz_lightning.errors import describe_error
+from mviz_lightning.explainers.contribution_shares.pair_shares import PairShares
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
 from mviz_lightning.explainers.contribution_shares.position_shares import (
     PositionShares,
@@ -142,7 +143,7 @@ class Session(ExplainingSession):
         return advice
 
     def _evidence(self, outputs: Tensor, groups: Tensor, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
-        """Return what an alarm reads beside the values, and how many rows that took; nothing without an alarm.
+        """Return what is read beside the values, and how many rows that took: without an alarm, facts alone.
 
         Args:
             outputs: Outputs of this process's share of the groups.
@@ -150,9 +151,10 @@ class Session(ExplainingSession):
             own: ``(K, C)`` outputs of the real examples of these groups.
             spent: Rows of the budget that were evaluated already.
         """
-        if not self.judged:
-            return {}, 0
         (probe, shares, tried), pool = self._read(), self._ready()[0].pool
+        facts = shares.facts(probe) if isinstance(shares, PairShares) else {}
+        if not self.judged:
+            return facts, 0
         try:
             target, left = target_of_examples(shares, probe), self.config.left(spent)
             further = further_examples(probe, target, pool, shares.task, left)
@@ -162,8 +164,8 @@ class Session(ExplainingSession):
                 parts = shares.output_components(probe, outputs, len(groups), self._reading.left_out)
         except Exception as error:  # on all ranks or on none
             self.remarks.say(f"the score of all {pool} fixed examples is unknown: {describe_error(error)}")
-            return {}, 0
-        return evidence | shares.single_outputs(torch.stack(self.ranks.gather(parts)).sum(0)), found.rows
+            return facts, 0
+        return facts | evidence | shares.single_outputs(torch.stack(self.ranks.gather(parts)).sum(0)), found.rows
 
     def _with_whole_score(self, values: dict[str, float], groups: Tensor) -> dict[str, float]:
         """Return values with the score of all labelled positions in place of that of the sampled ones."""

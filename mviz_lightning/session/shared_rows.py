@@ -9,14 +9,15 @@ from torch import Tensor
 from mviz_lightning.engine.derivative import DerivativeRequest, derive
 from mviz_lightning.engine.dry_run_checks import usable
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.output_dependence import cut_off_modalities
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Derivative, Query, join
 from mviz_lightning.engine.second_order import second_derivatives
-from mviz_lightning.errors import message_of
+from mviz_lightning.errors import enumerated, message_of
 from mviz_lightning.explainers import Fallback, ProbeContext, Request, Responses
 from mviz_lightning.functional.outputs import levelled
 
-STRAIGHT = "all second derivatives are 0: the network is made of straight pieces (ReLU), or the two never meet"
+STRAIGHT = "all second derivatives are 0: the network is piecewise linear (ReLU), or the two never meet"
 """Why second derivatives tell nothing, in the words of pictures and tables."""
 
 
@@ -65,9 +66,15 @@ class SharedRows:
         try:
             return self._derive(derivative)[place]
         except Exception as error:  # on all ranks or on none
-            reason = self.ranks.gather(message_of(error))[0]
+            reason = self.ranks.gather(self._independence(derivative) or message_of(error))[0]
         found, places = self._evaluate(attempt.instead)
         return Fallback(reason, [found[place, -self.outputs :] for place in places])
+
+    def _independence(self, derivative: Derivative) -> str:
+        """Return that outputs do not depend on what they are derived by; ``""`` if they may, or nothing shows it."""
+        unread = cut_off_modalities(self.evaluator, self.probe_context.probe)
+        names = [name for name in (derivative.modality, derivative.against) if name in unread]
+        return f"{self.probe_context.called} does not depend on {enumerated(names)}" if names else ""
 
     def _evaluate(self, queries: Sequence[Query]) -> tuple[Tensor, list[Tensor]]:
         """Return ``(R, F + C)`` of the distinct rows, and for each query the distinct rows that answer it."""

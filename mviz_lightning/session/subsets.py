@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -29,22 +29,30 @@ class Subset:
     Attributes:
         kind: Whether they share a label or the value of a leaf.
         name: Its part of the logged keys.
-        members: ``(G, g)`` bool, by the groups of the probe.
+        members: ``(G, g * P)`` bool, by the groups of the probe, example by example.
+        positions: Number of positions of an example, P.
     """
 
     kind: SubsetKind
     name: str
     members: Tensor
+    positions: int = 1
+
+    @cached_property
+    def examples(self) -> Tensor:
+        """``(G, g)`` bool: the examples of which a position belongs to it; those of one are not independent."""
+        groups, size = self.members.shape  # none of either before there are examples
+        return self.members.view(groups, size // self.positions, self.positions).any(2)
 
     @cached_property
     def count(self) -> int:
         """Number of its recombined examples."""
-        return int(self.members.sum())
+        return int(self.examples.sum())
 
     @cached_property
     def is_measured(self) -> bool:
         """Whether there are enough of them, in two groups or more."""
-        return self.count >= LEAST and int(self.members.any(1).sum()) > 1
+        return self.count >= LEAST and int(self.examples.any(1).sum()) > 1
 
     def keys(self, names: Sequence[str]) -> list[str]:
         """Return the names of its values: of the total effects of modalities, and of their bounds."""
@@ -84,7 +92,7 @@ class Subsets:
             positions: Number of positions of an example, each of which the groups and labels count as an example.
         """
         found = [*_classes(config, probe, task, outputs), *_subgroups(config, probe, positions)]
-        return cls(found, list(config.modalities))
+        return cls([replace(one, positions=positions) for one in found], list(config.modalities))
 
     @classmethod
     def expected(cls, config: SessionConfig, task: Task, outputs: int) -> "Subsets":
@@ -216,6 +224,6 @@ def _advice(few: Sequence[Subset]) -> str:
     counts = [subset.count for subset in few if subset.count]
     if few[0].kind == "subgroup" and counts and max(counts) == 1:  # a number of each example
         return "; give a leaf with fewer different values"
-    groups, size = few[0].members.shape
+    groups, size = few[0].examples.shape
     wanted = size * math.ceil(groups * LEAST / min(counts or [1]))
     return f"; num_examples={wanted} would do, where the validation set has as many" if counts else ""

@@ -188,11 +188,13 @@ class RunRecord:
         step: Step on the x-axis of the loggers.
         values: Name without prefix -> value, such as ``{"interaction": 0.2}``; empty when the run failed.
         note: What a reader of the curve has to know: an error, or that the probe was drawn anew.
-        evidence: Name -> what the alarm reads beside the values; files and checkpoints keep it, loggers do not get it.
+        evidence: Name -> what alarms and pictures read beside the values; files and checkpoints keep it, loggers do not
+            get it.
             ``skill`` and ``skill_error``: the model's skill on all fixed examples, 0 at chance and 1 at perfection, and
             its standard error. ``decides``: 1 if the decisions on these examples differ, 0 if all are the same.
             ``single/<m>`` and ``single_output/<m>``, with more than 16 outputs: the largest share of a single output's
-            variance that is lost without m, and the number of this output.
+            variance that is lost without m, and the number of this output. ``retrieval``: 1 where the score is
+            retrieval within groups; ``chance`` is then that of random answers.
         heads: The further heads that were measured; their values and evidence have names that begin with the head's:
             ``noun/total/image``.
 

@@ -99,4 +99,4 @@ def markdown_table(table: Table) -> str:
 def _cell(cell: str | float) -> str:
     if isinstance(cell, str):
         return escape(cell, quote=False).translate(ESCAPED_MARKUP)
-    return str(cell) if isinstance(cell, Integral) else f"{cell:.3f}"
+    return str(cell) if isinstance(cell, Integral) else f"{round(cell, 3) + 0.0:.3f}"  # never -0.000

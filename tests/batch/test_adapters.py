@@ -320,6 +320,7 @@ def test_batch_size_and_device_of_a_tensordict_are_those_of_its_entries():
     assert locked.is_locked
 
 
+@pytest.mark.slow
 def test_a_tensorclass_is_read_by_its_attributes():
     library = pytest.importorskip("tensordict")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from helpers.batches import learn
 from helpers.nestings import Bag, Made, batches
@@ -67,6 +68,7 @@ def learned(made: Made) -> Any:
     return learn(made.build(itself(made)), named)
 
 
+@pytest.mark.slow
 @given(made=batches())
 @settings(max_examples=200)
 def test_a_batch_of_any_nesting_is_given_back_bit_for_bit(made: Made) -> None:
@@ -83,6 +85,7 @@ def test_every_recombined_row_equals_the_row_built_by_hand(made: Made, data: Any
     assert difference(probe.batch(sources, {}), made.build(sources)) == ""
 
 
+@pytest.mark.slow
 @given(made=batches(), data=st.data())
 @settings(max_examples=100)
 def test_another_batch_of_the_same_kind_is_given_back_too(made: Made, data: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from callbacks.test_keys import documented, logged
+from helpers.few import few
 from helpers.incomplete import Patient, Strict, accuracy, batches_of, everything, loader, missing, none, watching
 from helpers.toy import trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -38,7 +39,7 @@ def bits(chosen: Any) -> list[float]:
     return [float(value.double().sum()) for value in chosen.lightning_module.state_dict().values()]
 
 
-@pytest.mark.parametrize("lacks", [none, missing])
+@pytest.mark.parametrize("lacks", few([none, missing]))
 def test_batches_without_a_modality_are_left_out_and_counted_once(tmp_path, lacks):
     watch, alone = watching(), watching()
     # A key that is missing in all batches of the sanity check would be taken for a wrong path.
@@ -68,6 +69,7 @@ def test_a_sanity_check_without_any_complete_batch_waits_and_says_so(tmp_path, c
     assert LINE in watch.history[0].note
 
 
+@pytest.mark.slow
 def test_a_key_that_is_missing_in_all_of_the_sanity_check_is_an_error_unless_something_says_that_it_may(tmp_path):
     parts = batches_of(everything(), (0, 1, 5), missing)
     message = r"modalities\['text'\]: no leaf 'text' in the batch; leaves found: image \(8, 4\), label \(8,\).* 2 batch"
@@ -123,6 +125,49 @@ def test_keys_table_and_history_of_absence(tmp_path):
     lines = str(watch.history).splitlines()
     assert "score without text" in lines[0]
     assert without in lines[2]
+
+
+class TwoHeads(Patient):
+    """A second head tells whether the label is 0; without a text it sees the picture alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zero = torch.nn.Linear(3, 2)
+
+    def forward(self, image, text=None):
+        kind = self.look(image) if text is None else super().forward(image, text)
+        return {"kind": kind, "zero": self.zero(torch.tanh(kind))}
+
+    def loss(self, batch):
+        found = self(batch["image"], batch.get("text"))
+        zero = (batch["label"] == 0).long()
+        return sum(
+            torch.nn.functional.cross_entropy(found[name], of)
+            for name, of in (("kind", batch["label"]), ("zero", zero))
+        )
+
+
+@pytest.mark.filterwarnings("ignore:absence=True", "ignore:head zero")
+def test_each_head_has_scores_without_a_modality_and_a_table_of_its_own(tmp_path):
+    watch = watching(absence=True, heads=["kind", "zero"])
+    chosen = trained(tmp_path, batches_of(everything(), LACKING, none), watch, module=TwoHeads())
+    session, module = watch._run.session, chosen.lightning_module
+    rows = [session.positions[example] for example in session.probe.groups.flatten().tolist()]
+    found, last = {name: leaf[rows] for name, leaf in everything().items()}, watch.history[-1]
+    with torch.no_grad():
+        full, without = module(found["image"], found["text"]), module(found["image"])
+    for name, prefix, label in (("kind", "", found["label"]), ("zero", "zero/", (found["label"] == 0).long())):
+        scores = accuracy(full[name], label), accuracy(without[name], label)
+        assert (last.values[f"{prefix}score"], last.values[f"{prefix}score_without/text"]) == pytest.approx(scores)
+        (path,) = (path for path in tmp_path.rglob("absence.csv") if (path.parent.name == "zero") == bool(prefix))
+        with path.open() as file:
+            cells = [row[1:] for row in csv.reader(file)]
+        expected = [
+            ["image + text", "48", f"{scores[0]:.3f}"],
+            ["text only", "0", ""],
+            ["image only", "16", f"{scores[1]:.3f}"],
+        ]
+        assert cells == [["modalities", "examples", "score"], *expected]
 
 
 def test_a_model_that_refuses_absence_is_named_once_and_what_watches_the_key_goes_on(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
+from helpers.few import few
 from helpers.toy import MODALITIES, SMALL, Toy, loader, trainer
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -115,7 +116,7 @@ class Twice(Toy):
 FOLLOWED = {kind.__name__: kind for kind in (Scheduled, Constant, Frozen, Reassigned, Switched, Twice)}
 
 
-@pytest.mark.parametrize("kind", FOLLOWED.values(), ids=FOLLOWED)
+@pytest.mark.parametrize("kind", few(FOLLOWED.values()), ids=FOLLOWED)
 def test_a_step_that_a_schedule_changes_is_followed(tmp_path, kind):
     told = watch(
         target="2", task="multiclass", predict=lambda module, batch: module.scores(*batch[:2]), name="told", reuse=False
@@ -154,7 +155,7 @@ class Drifting(Toy):
 
 
 @pytest.mark.filterwarnings("ignore::mviz_lightning.errors.MonitorWarning")
-@pytest.mark.parametrize("on_error", ["warn", "raise"])
+@pytest.mark.parametrize("on_error", few(["warn", "raise"]))
 @pytest.mark.parametrize("kind", [Sampling, Drifting])
 def test_shares_are_withheld_where_the_step_cannot_be_followed(tmp_path, kind, on_error, recwarn):
     CALLS.clear()
@@ -300,7 +301,7 @@ def left(folder: Any, kind: type[Toy], callbacks: Any, loaders: int = 1, *, comp
     return copy.deepcopy(module.state_dict()), torch.get_rng_state(), logged, seen.found
 
 
-@pytest.mark.parametrize(("kind", "settings"), VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(("kind", "settings"), few(VARIANTS.values(), 3), ids=VARIANTS)
 def test_a_training_goes_the_same_way_and_nothing_stays_on_the_model(tmp_path, kind, settings):
     observing = watch(on_error="raise")
     alone = left(tmp_path / "alone", kind, [], **settings)

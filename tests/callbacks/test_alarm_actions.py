@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from helpers.collapsing import blank, heard
+from helpers.few import few
 from helpers.planned import IN_ALARM, Planned, kept, planned, same
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
@@ -42,7 +43,7 @@ def test_without_an_alarm_the_training_ends_with_the_same_bits(tmp_path):
     assert same(alone, acting)
 
 
-@pytest.mark.parametrize("name", LASTING)
+@pytest.mark.parametrize("name", few(LASTING))
 def test_an_alarm_changes_the_training_and_neither_random_states_nor_groups(tmp_path, name):
     alone, acting = (kept(*planned(tmp_path, action)) for action in ("warn", LASTING[name]))
     assert not same(alone["weights"], acting["weights"])
@@ -84,6 +85,7 @@ def test_dropout_hides_the_others_as_long_as_the_alarm_stands(tmp_path):
         assert all(torch.equal(left[place], right[place]) for place in (1, 2))  # text and labels
 
 
+@pytest.mark.slow
 def test_validation_batches_and_the_data_themselves_are_never_touched(tmp_path):
     """The answers of this model in validation do not depend on what it learns."""
     plain, _ = planned(tmp_path, "warn")
@@ -116,6 +118,7 @@ class ByHand(Planned):
             group["lr"] = rate
 
 
+@pytest.mark.slow
 def test_rates_are_those_of_groups_of_their_own_while_the_alarm_stands(tmp_path):
     module, _ = planned(tmp_path, EncoderLearningRate(5, 0.1))
     reference, _ = planned(tmp_path, "warn", ByHand())
@@ -125,7 +128,7 @@ def test_rates_are_those_of_groups_of_their_own_while_the_alarm_stands(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}], ids=str
+    "settings", few([{"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}]), ids=str
 )
 @pytest.mark.filterwarnings("ignore:.*bfloat16")
 def test_rates_are_exact_with_accumulation_mixed_precision_and_clipping(tmp_path, settings):
@@ -135,6 +138,7 @@ def test_rates_are_exact_with_accumulation_mixed_precision_and_clipping(tmp_path
         torch.testing.assert_close(value, reference.state_dict()[name], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_two_optimizers_by_hand(tmp_path):
     module, chosen = planned(tmp_path, LASTING["all"], Planned(optimizer="two"))
     alone, _ = planned(tmp_path, "warn", Planned(optimizer="two"))
@@ -155,6 +159,7 @@ def test_a_training_that_resumes_with_an_alarm_ends_with_the_same_bits(tmp_path,
     assert same(whole["optimizers"], kept(module, chosen)["optimizers"])
 
 
+@pytest.mark.slow
 def test_several_modalities_in_alarm_at_once(tmp_path):
     module = Planned("- text text,image text,image -", count=3)
     planned(tmp_path, ModalityDropout(1), module, expected=["image", "text", "audio"])
@@ -183,7 +188,7 @@ class Failing(Action):
         yield
 
 
-@pytest.mark.parametrize("method", ["after_check", "during", "during_step", "change_batch", "announce"])
+@pytest.mark.parametrize("method", few(["after_check", "during", "during_step", "change_batch", "announce"]))
 def test_an_action_that_fails_costs_one_warning_and_itself(tmp_path, method):
     alone, action = kept(*planned(tmp_path, "warn")), Failing(method)
     with pytest.warns(MonitorWarning, match="no such luck") as said:
@@ -223,6 +228,7 @@ class Noting(Action):
             self.notes.append(("end", list(alarms.silent)))
 
 
+@pytest.mark.slow
 def test_a_context_is_left_at_the_end_of_the_alarm_and_at_the_end_of_the_training(tmp_path):
     ended, lasting = Noting(), Noting()
     planned(tmp_path, ended)
@@ -270,6 +276,7 @@ def test_without_a_path_checkpoints_lie_in_the_root_folder(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["collapse-text-epoch=2-step=12.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_list_may_stop_the_training_too(tmp_path):
     called = []
     action = [SaveCheckpoint(), StopTraining(), lambda trainer, module, verdict: called.append(verdict.modality)]

@@ -19,6 +19,7 @@ from helpers.collapsing import (
     unheard,
     watching,
 )
+from helpers.few import few
 from helpers.toy import trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
@@ -33,7 +34,7 @@ def _undrawn(monkeypatch):
     monkeypatch.setattr("mviz_lightning.callbacks.reporter.share_curves", blank)
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("first", few([True, False]), ids=["before", "after"])
 def test_a_modality_left_out_is_told_at_the_second_check_and_until_it_comes_back(tmp_path, first):
     watch, tell = watching(), alarm()
     train(tmp_path, "- text text text -", *([tell, watch] if first else [watch, tell]))
@@ -186,6 +187,7 @@ def test_stop_in_mid_epoch_is_immediate(tmp_path):
     assert module.steps == 6
 
 
+@pytest.mark.slow
 def test_an_alarm_in_mid_epoch_that_ends_with_the_epoch_stops_nothing(tmp_path):
     """min_epochs are met at the end of the second epoch, and then there is no alarm."""
     module = Known("- - text - - -")

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from helpers.collapsing import Known, alarm, blank, data, heard, states, train, unheard, watching
+from helpers.few import few
 from helpers.toy import trainer
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -64,6 +65,7 @@ def test_a_budget_leaves_examples_out(tmp_path):
     assert rows == [shares, shares + 10, shares + 192]
 
 
+@pytest.mark.slow
 def test_an_error_on_the_further_examples_costs_their_score_alone(tmp_path, monkeypatch):
     def broken(*given):
         raise RuntimeError("no memory")
@@ -178,7 +180,7 @@ def diagnosed(folder, *more, kind="strings", epochs=2, path=None, **settings):
     return watch, tell
 
 
-@pytest.mark.parametrize("kind", ["strings", "ints", "floats", "tensors", "columns"])
+@pytest.mark.parametrize("kind", few(["strings", "ints", "floats", "tensors", "columns"], 2))
 def test_kin_stay_in_one_fold_of_both_proofs(tmp_path, kind):
     watch, tell = diagnosed(tmp_path, kind=kind, kin="metadata.patient")
 
@@ -219,6 +221,7 @@ def test_kin_is_one_path():
     assert UnimodalCollapse(kin=3).kin == "3"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_a_training_that_is_resumed_knows_who_is_kin(tmp_path):
     diagnosed(tmp_path, ModelCheckpoint(tmp_path, filename="last"), kin="metadata.patient", epochs=1)
@@ -257,7 +260,7 @@ def tagged(count=384, limit=1.0):
     return DataLoader(torch.utils.data.TensorDataset(image, text, label), batch_size=128)
 
 
-@pytest.mark.parametrize(("reads", "expected"), [(True, [0, 0]), (False, [0, 2])])
+@pytest.mark.parametrize(("reads", "expected"), few([(True, [0, 0]), (False, [0, 2])]))
 def test_a_modality_that_decides_one_of_forty_labels(tmp_path, *, reads, expected):
     watch = MultimodalMonitor({"image": "0", "text": "1"}, target="2", task="multilabel", num_examples=64, group_size=8)
     chosen = trainer(tmp_path, watch, UnimodalCollapse(), max_epochs=2)

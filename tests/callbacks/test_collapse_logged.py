@@ -111,6 +111,7 @@ def test_wandb_is_alerted(run):
     assert [alert.wait_duration for alert in run.alerts] == [1] * 3  # ms; by default the third would be dropped
 
 
+@pytest.mark.slow
 def test_wandb_holds_the_text_in_the_row_of_the_validation_loss(run, x):
     """Under a key of its own: a scalar of the same key in the same row would take its place."""
     found = [(row, key) for row in run.rows for key in row if key.startswith("mviz/alarm/text") and ".path" in key]
@@ -137,6 +138,7 @@ def test_a_file_holds_an_alarm_and_the_summary_the_conclusion(run):
     assert [line["values"]["collapse/text"] for line in lines] == states(run.watch)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_training_that_is_resumed_in_its_folder_keeps_what_was_said_before(tmp_path):
     path, logged = tmp_path / "last.ckpt", {"name": "", "version": "run"}
@@ -170,6 +172,7 @@ def drawn(folder, plan, *callbacks, known=None):
     return sink.images[-1][0].pixels, sink
 
 
+@pytest.mark.slow
 def test_the_picture_marks_runs_that_do_not_use_a_modality_and_those_only(tmp_path):
     plain, _ = drawn(tmp_path / "plain", "- text text")
     marked, sink = drawn(tmp_path / "marked", "- text text", alarm())

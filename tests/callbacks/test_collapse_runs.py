@@ -19,6 +19,7 @@ from helpers.collapsing import (
     unheard,
     watching,
 )
+from helpers.few import few
 from helpers.toy import trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
@@ -158,6 +159,7 @@ def test_a_probe_drawn_anew_brings_a_yardstick_of_its_own(tmp_path):
     assert states(second) == [0, 0, 2, 2]
 
 
+@pytest.mark.slow
 @same_folder
 def test_a_training_that_is_resumed_when_it_is_over_says_nothing_wrong(tmp_path, caplog):
     with caplog.at_level(logging.INFO), unheard():
@@ -253,7 +255,7 @@ def test_scores_of_the_user_s_own(tmp_path, caplog, kind, score, expected):
     assert len(said) == refuses_constants
 
 
-@pytest.mark.parametrize("method", ["score_reference", "fit_proofs"])
+@pytest.mark.parametrize("method", few(["score_reference", "fit_proofs"]))
 def test_an_error_in_judging_costs_the_judgement_and_not_the_training(tmp_path, monkeypatch, method):
     monkeypatch.setattr(Shares, method, broken)
     watch, seen = watching(), Seen()

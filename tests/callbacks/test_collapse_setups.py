@@ -25,6 +25,7 @@ from helpers.collapsing import (
     unheard,
     watching,
 )
+from helpers.few import few
 from helpers.toy import SMALL, Toy, loader, trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
@@ -68,6 +69,7 @@ def test_the_training_ends_with_the_same_bits_whoever_watches(tmp_path):
     assert alone[1:] == watched[1:]
 
 
+@pytest.mark.slow
 def test_what_the_monitor_finds_does_not_depend_on_the_alarm(tmp_path):
     plain, told = watching(), watching()
     train(tmp_path, "- text text", plain)
@@ -97,6 +99,7 @@ def test_the_callback_can_be_copied_and_sent_to_another_process(tmp_path, action
         assert copied(tell).verdicts == tell.verdicts
 
 
+@pytest.mark.slow
 def test_a_trained_callback_can_be_pickled_and_used_again(tmp_path):
     watch, tell = watching(), alarm(action=Noted())
     train(tmp_path, "text text", watch, tell)
@@ -122,6 +125,7 @@ def test_trainers_that_see_little_or_nothing(tmp_path, settings, checks):
     assert any("the monitor never ran" in str(one.message) for one in caught) == (checks == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_modality_renamed_since_the_checkpoint_does_not_end_the_training(tmp_path):
     first, second = watching(), watching(modalities={"image": "0", "words": "1"})
@@ -134,6 +138,7 @@ def test_a_modality_renamed_since_the_checkpoint_does_not_end_the_training(tmp_p
     assert states(second, "words")[2:] == [0, 2, 2]
 
 
+@pytest.mark.slow
 def test_the_examples_may_come_from_a_second_loader(tmp_path):
     watch = watching(dataloader_idx=1)
     chosen = trainer(tmp_path, watch, alarm(), max_epochs=2)
@@ -142,6 +147,7 @@ def test_the_examples_may_come_from_a_second_loader(tmp_path):
     assert states(watch) == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_trainer_of_pytorch_lightning_takes_the_alarm(tmp_path):
     other = pytest.importorskip("pytorch_lightning")
     names = ("wrong", "on_validation_start", "forward", "training_step", "validation_step", "configure_optimizers")
@@ -203,6 +209,7 @@ def test_a_wrong_list_of_callbacks_is_refused_before_anything_runs(tmp_path, cal
     assert (module.steps, module.place) == (0, -1)
 
 
+@pytest.mark.slow
 def test_several_monitors_each_have_their_own_alarm(tmp_path):
     watches = [watching(), watching(name="other", seed=1), watching(name="silent", seed=2)]
     seen = [Seen(f"{name}/collapse/text") for name in ("mviz", "other", "silent")]
@@ -258,7 +265,7 @@ def built(folder, monkeypatch, **init_args):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("action", ["stop", "warn", "helpers.collapsing.noted"])
+@pytest.mark.parametrize("action", few(["stop", "warn", "helpers.collapsing.noted"]))
 def test_yaml_builds_the_alarm(tmp_path, monkeypatch, action):
     noted.calls.clear()
     cli = built(tmp_path, monkeypatch, action=action, patience=3)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.few import few
 from helpers.toy import Toy, fit, loader, monitor, trainer
 
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
@@ -34,7 +35,7 @@ def curve(watch: MultimodalMonitor) -> list[dict[str, float]]:
     return [{name: value for name, value in row.values.items() if name not in COST} for row in watch.history]
 
 
-@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("copied", few(COPIES.values()), ids=COPIES)
 @pytest.mark.parametrize("fitted", [False, True])
 def test_copies_work_as_the_originals_do(tmp_path: Any, copied: Copy, *, fitted: bool) -> None:
     watch, alarm = watching(), UnimodalCollapse(act)

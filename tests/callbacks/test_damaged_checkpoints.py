@@ -208,6 +208,7 @@ def test_a_training_goes_on_whatever_is_damaged(
     assert fuzzed(tmp_path, checkpoint, resumed, places, [damage]) == []
 
 
+@pytest.mark.slow
 def test_a_survey_that_fails_on_what_it_remembers_begins_anew(
     tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor]
 ) -> None:
@@ -222,6 +223,7 @@ def test_a_survey_that_fails_on_what_it_remembers_begins_anew(
     assert {"errors/spoiled", "representation/only_image"} <= watch.history[-1].values.keys()
 
 
+@pytest.mark.slow
 def test_any_damaged_entry_is_left_out_with_one_warning_that_names_it(checkpoint: dict[str, Any]) -> None:
     state = checkpoint["callbacks"][KEY]
     places = list(entries(state, 4))

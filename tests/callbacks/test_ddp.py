@@ -60,7 +60,7 @@ SLOW = pytest.mark.slow
     ("scenario", "devices"),
     [
         ("plain", 2),
-        ("subsets", 2),
+        pytest.param("subsets", 2, marks=SLOW),
         ("pairs", 2),
         pytest.param("all_methods", 2, marks=SLOW),
         pytest.param("uneven", 2, marks=SLOW),
@@ -191,6 +191,7 @@ def test_a_rank_without_work_hangs_nobody(ran):
     assert len(seen(folder, 0)["notes"]) == 2
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_misconfigured_stops_all_before_the_training(tmp_path):
     finished = run(tmp_path, 2, "misconfigured")
     assert finished.returncode != 0

@@ -5,6 +5,7 @@ from itertools import count
 import pytest
 import torch
 from helpers.batches import LSTMNet, cnn_lstm
+from helpers.few import few
 from helpers.toy import SMALL, Toy, examples, fit, monitor, trainer
 from lightning.pytorch import Callback
 from torch import nn
@@ -83,6 +84,7 @@ def reading(baseline):
     return MultimodalMonitor({"image": "image", "text": words}, **settings), DataLoader(StackDataset(**leaves), 16)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_bear_masked_inputs_is_told_the_remedy_which_helps(tmp_path, sinks):
     watch, data = reading(None)
     with pytest.raises(ConfigurationError, match=r"(?s)text.*Length of all samples.*Modality\('ids', baseline=...\)"):
@@ -105,6 +107,7 @@ def breaking(monkeypatch, owner, name, *, when=lambda *_: True):
     monkeypatch.setattr(owner, name, broken)
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypatch):
     watch = watching({"pictures_every_n_validations": 1, "pin": [5]})
     breaking(monkeypatch, ExplanationFigure, "picture", when=lambda _, explanation, *__: explanation.position == 5)
@@ -116,6 +119,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypa
     assert all(5 not in {row[1] for row in table.rows} and table.rows for table in tables)
 
 
+@pytest.mark.slow
 def test_a_table_that_cannot_be_made_costs_no_picture(tmp_path, sinks, monkeypatch):
     watch = watching({"pictures_every_n_validations": 1})
     breaking(monkeypatch, ExplanationFigure, "table")
@@ -124,6 +128,7 @@ def test_a_table_that_cannot_be_made_costs_no_picture(tmp_path, sinks, monkeypat
     assert sorted(written(sinks[0])) == expected(watch, ["dime/examples"])
 
 
+@pytest.mark.slow
 def test_a_film_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypatch):
     watch, calls = watching({"pictures_every_n_validations": 1}), count()
 
@@ -139,7 +144,7 @@ def test_a_film_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypatch
     assert sorted(written(sinks[0])) == expected(watch, [first])
 
 
-@pytest.mark.parametrize("method", ["open", "write", "row"])
+@pytest.mark.parametrize("method", few(["open", "write", "row"]))
 @pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
 def test_a_sink_that_raises_costs_no_other(tmp_path, sinks, method, place):
     class Down(MemorySink):
@@ -178,6 +183,7 @@ def test_failures_can_be_asked_for(tmp_path, sinks, monkeypatch, owner, name):
         fit(tmp_path, watching({"on_error": "raise"}))
 
 
+@pytest.mark.slow
 def test_an_example_that_cannot_be_explained_is_said_and_costs_no_other(tmp_path, sinks):
     ill = examples(seed=1).tensors[0][5]
 
@@ -211,7 +217,9 @@ class Stop(Callback):
             raise self.error
 
 
-@pytest.mark.parametrize(("error", "seen"), [(KeyboardInterrupt(), SystemExit), (ValueError("broken"), ValueError)])
+@pytest.mark.parametrize(
+    ("error", "seen"), few([(KeyboardInterrupt(), SystemExit), (ValueError("broken"), ValueError)])
+)
 def test_a_training_that_breaks_off_leaves_its_films(tmp_path, sinks, error, seen):
     watch = watching()
     with pytest.raises(seen):

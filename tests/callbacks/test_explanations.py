@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.few import few
 from helpers.toy import Toy, examples, fit, loader, monitor, trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
@@ -89,6 +90,7 @@ def test_a_training_that_goes_on_behind_its_last_validation_is_explained_at_its_
     assert_explains(watch.explanation_history.entries[-1], module, examples(seed=1))
 
 
+@pytest.mark.slow
 def test_several_validations_an_epoch_are_told_apart_by_their_steps(tmp_path, sink):
     watch = watching()
     fit(tmp_path, watch, val_check_interval=0.5)
@@ -115,6 +117,7 @@ def test_two_methods_keep_to_their_own_cadence_and_keys(tmp_path, sink):
         monitor(explainers=[often, often])
 
 
+@pytest.mark.slow
 def test_validate_and_test_always_explain_examples_of_their_own_and_leave_the_album_alone(tmp_path, sink):
     watch, module = watching(every_n_validations=9), Toy()
     chosen = fit(tmp_path, watch, module=module, max_epochs=1)
@@ -139,6 +142,7 @@ def test_validate_and_test_always_explain_examples_of_their_own_and_leave_the_al
     assert len(watch.explanation_history.entries) == 1
 
 
+@pytest.mark.slow
 def test_validate_does_not_draw_the_curves_of_fit_once_more(tmp_path, sink):
     watch, module = watching(), Toy()
     chosen = fit(tmp_path, watch, module=module, max_epochs=1)
@@ -195,7 +199,7 @@ same_folder = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists 
 
 
 @same_folder
-@pytest.mark.parametrize("megabytes", [32, 0])
+@pytest.mark.parametrize("megabytes", few([32, 0]))
 def test_a_resumed_training_explains_the_same_examples_and_continues_their_pictures(tmp_path, sink, megabytes):
     first, second = (watching({"checkpoint_megabytes": megabytes, "pin": [5]}) for _ in range(2))
     path = save(tmp_path, first)
@@ -210,6 +214,7 @@ def test_a_resumed_training_explains_the_same_examples_and_continues_their_pictu
     ] * 2
 
 
+@pytest.mark.slow
 @same_folder
 def test_a_resumed_training_does_not_choose_again(tmp_path, unwritten):
     first, second, anew = (watching(num_examples=12) for _ in range(3))
@@ -267,7 +272,7 @@ def logistic(found, label):
     return nn.functional.binary_cross_entropy_with_logits(found, label.view_as(found).float())
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", few(TASKS))
 def test_every_task_is_explained_without_a_warning(tmp_path, sink, task):
     sizes, outputs, label, loss = TASKS[task]
     data = [

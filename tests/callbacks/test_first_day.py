@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import pytest
+from helpers.few import few
 from helpers.toy import Toy, Unseen, fit, loader, monitor, trainer
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -90,7 +91,7 @@ class Whole:
         return self.module(*modalities)[1]
 
 
-@pytest.mark.parametrize("sanity", [0, 2])
+@pytest.mark.parametrize("sanity", few([0, 2]))
 def test_a_modality_that_does_not_reach_the_output_is_named_once_and_the_run_goes_on(tmp_path, sanity):
     watch = monitor()
     with warnings.catch_warnings(record=True) as caught:
@@ -149,6 +150,7 @@ class Twofold(Headless):
         self.teacher = Toy()
 
 
+@pytest.mark.slow
 def test_of_two_submodules_one_is_asked_for_with_a_call_that_works(tmp_path):
     with pytest.raises(
         ConfigurationError, match=r"Twofold has no forward; its submodules are: encoders, head, net, teacher\. "

@@ -109,6 +109,7 @@ def grids(module: GraphAndTable, groups: Tensor) -> Any:
     return [whole[np.ix_(group, group)][..., None] for group in groups.tolist()]
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_rows_built_by_hand() -> None:
     module, attached, _ = watched()
     groups = attached._run.session.probe.groups

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import wandb
+from helpers.few import few
 from helpers.toy import fit, monitor
 from helpers.wandb_file import history
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
@@ -135,6 +136,7 @@ def test_wandb_holds_the_values_in_the_rows_of_the_validation_loss(run, x):
         assert row["mviz/interaction"] == pytest.approx(found.values["interaction"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_wandb_holds_the_media_of_a_validation_in_the_row_of_its_loss(run, x, end, keys):
     together = [*keys, "mviz/dime/examples"]
     rows = [row for row in run.rows if f"{keys[0]}.path" in row]
@@ -189,7 +191,7 @@ def below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("logger", [CSVLogger, None], ids=["CSV", "none"])
+@pytest.mark.parametrize("logger", few([CSVLogger, None]), ids=["CSV", "none"])
 def test_without_a_logger_for_pictures_the_files_hold_all(tmp_path, logger):
     watch = monitor(explainers=[DIME(num_examples=1, every_n_validations=5)])
     fit(tmp_path, watch, logger=logger(tmp_path, name="csv") if logger else False)

@@ -141,6 +141,7 @@ def resume(folder, *callbacks):
     chosen.fit(Toy(), loader(shuffle=True), loader(seed=1), ckpt_path=folder / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_training_ends_with_the_same_bits_whatever_is_put_off(tmp_path, monkeypatch):
     alone = train(tmp_path)
     watch = everything(max_overhead=0.05)

@@ -144,6 +144,7 @@ def everything(**settings: Any) -> MultimodalMonitor:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_with_everything_attached_is_bit_identical(tmp_path, workers):
     alone = train(tmp_path, workers=workers)
@@ -219,6 +220,7 @@ def test_the_comparison_sees_what_careless_monitors_do_at_the_end(tmp_path, name
     assert not same(train(tmp_path), train(tmp_path, AtTheEnd(CARELESS[name])))
 
 
+@pytest.mark.slow
 def test_explanations_that_fail_leave_no_trace_either(tmp_path):
     def broken(module: Delicate, batch: Any) -> Tensor:
         torch.rand(3), np.random.rand()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.few import few
 from helpers.toy import trainer
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -129,7 +130,7 @@ def watch(**options: Any) -> MultimodalMonitor:
     return MultimodalMonitor({"image": "0", "text": "1"}, num_examples=32, group_size=8, **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, 2))
 def test_a_model_that_samples_is_measured_and_trains_as_without_the_monitor(tmp_path, kind):
     alone = trained(tmp_path / "alone", kind)[1]
     observing = watch(on_error="raise")
@@ -142,6 +143,7 @@ def test_a_model_that_samples_is_measured_and_trains_as_without_the_monitor(tmp_
     assert "draws=8 averages over several" in notes
 
 
+@pytest.mark.slow
 def test_every_draw_counts_as_rows_and_the_history_names_them(tmp_path):
     observing, thrice = watch(on_error="raise"), watch(on_error="raise", draws=3)
     trained(tmp_path / "one", MonteCarlo, observing)
@@ -170,7 +172,7 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("draws", [1, 2])
+@pytest.mark.parametrize("draws", few([1, 2]))
 def test_all_methods_explain_a_model_that_samples(draws):
     torch.manual_seed(0)
     named = {name: Modality(place, baseline="zero") for name, place in {"image": "0", "text": "1"}.items()}

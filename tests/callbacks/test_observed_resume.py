@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.few import few
 from helpers.toy import MODALITIES, SMALL, Toy, loader, trainer
 from torch import nn
 
@@ -34,7 +35,7 @@ def measured(monitor: MultimodalMonitor) -> list[dict[str, float]]:
     return [{key: value for key, value in row.values.items() if key not in COST} for row in monitor.history]
 
 
-@pytest.mark.parametrize("megabytes", [32, 0])
+@pytest.mark.parametrize("megabytes", few([32, 0]))
 @pytest.mark.parametrize("kind", [Toy, Shifted, Outside])
 def test_a_training_that_resumes_measures_as_one_that_never_stopped(tmp_path, kind, megabytes):
     def run(monitor: MultimodalMonitor, epochs: int, checkpoint: Any = None) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.few import few
 from helpers.toy import trainer
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -171,7 +172,7 @@ class Trained:
         return {"first": self.case.first, "vector": "vector"}
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=few(CASES, 2))
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     case = CASES[request.param]
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from lightning.pytorch import seed_everything
 
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.batch import parse_modalities
+from mviz_lightning.collapse.towers import CHANCE, RETRIEVAL
 from mviz_lightning.functional import alignment, embedding_rank, modality_gap, uniformity
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
@@ -55,6 +56,8 @@ def test_a_model_that_finds_all_pairs(healthy):
     assert {name: verdict.state for name, verdict in alarm.verdicts.items()} == dict.fromkeys(PAIR, State.USED)
     assert monitor.history.score_reference.chance == pytest.approx(chance)
     assert monitor.history.score_reference.perfect == 1
+    assert {row.evidence[CHANCE] for row in monitor.history} == {chance}
+    assert str(monitor.history).startswith("epoch   step   retrieval (chance 0.06)     gap   alignment")
 
 
 def test_the_embeddings_are_those_of_the_towers(healthy):
@@ -84,6 +87,7 @@ def test_every_example_is_encoded_twice_and_not_once_for_each_pair():
     checked = 16  # rows that are recomputed plainly
     assert sum(ENCODED) == len(PAIR) * (64 + 64 + checked)
     assert found.rows == 64 * GROUP + 64
+    assert found.evidence == {RETRIEVAL: 1, CHANCE: 1 / GROUP}  # also without an alarm, for the picture
 
 
 @pytest.mark.filterwarnings("ignore:swapping 'text'")
@@ -143,6 +147,7 @@ def test_half_precision(tmp_path):
     assert alarms == []
 
 
+@pytest.mark.slow
 def test_a_training_of_three_towers_goes_on_from_a_checkpoint(tmp_path):
     names = PAIR | {"audio": "audio"}
     settings: Any = {"num_examples": 64, "group_size": GROUP, "reference": 64}
@@ -158,3 +163,26 @@ def test_a_training_of_three_towers_goes_on_from_a_checkpoint(tmp_path):
     assert last.evidence["image_audio/retrieval"] == 1
     assert {"score", "text_audio/effective_rank/audio"} <= last.values.keys()
     assert "total/audio" not in last.values
+
+
+@pytest.mark.slow
+def test_one_forward_scores_the_pairs_of_three_towers(monkeypatch):
+    module = Pairs(("image", "text", "audio"))
+    found = {}
+    for shared in (True, False):
+        if not shared:
+            monkeypatch.setattr("mviz_lightning.session.headed_session.with_grids", lambda alone, *_: (alone, None))
+        settings = {"num_examples": 64, "group_size": GROUP, "reference": 64}
+        session = Session(SessionConfig(parse_modalities(PAIR | {"audio": "audio"}), **settings))
+        session.collect(planted(seed=2), lambda count: range(count))
+        session.dry_run(module, step=lambda model, batch: model.loss(batch))
+        session.complete()
+        session.run()
+        session.run_heads(pytest.fail)
+        ENCODED.clear()
+        runs = [session.run().values, *(one.values for one in session.run_heads(pytest.fail).values())]
+        found[shared] = runs, sum(ENCODED)
+    # Each pair needs 64 rows for its embeddings and 16 that are checked, of two towers each; the grids 64 of all three.
+    assert found[True][1] == 3 * 2 * (64 + 16) + 3 * 64
+    assert found[False][1] == 3 * 2 * (64 + 16 + 64)
+    assert found[True][0] == found[False][0]

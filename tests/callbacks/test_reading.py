@@ -33,6 +33,7 @@ class Probable(Masked):
         return nn.functional.nll_loss((self(*modalities) + 1e-9).log(), label.clamp(max=1))
 
 
+@pytest.mark.slow
 def test_it_is_said_once_in_a_training_and_the_shares_are_those_of_the_logits(tmp_path, caplog) -> None:
     callback, module = monitor(explainers=[DIME(num_examples=2)]), Probable()
     with caplog.at_level(logging.INFO):

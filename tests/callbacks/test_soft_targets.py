@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.collapsing import states, unheard
+from helpers.few import few
 from helpers.toy import trainer
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ def questions(count: int, seed: int) -> TensorDataset:
 
 
 @pytest.mark.filterwarnings("ignore:swapping:mviz_lightning.errors.MonitorWarning")
-@pytest.mark.parametrize(("task", "soft"), [(None, False), ("multiclass", True)], ids=["bce", "cross_entropy"])
+@pytest.mark.parametrize(("task", "soft"), few([(None, False), ("multiclass", True)]), ids=["bce", "cross_entropy"])
 @pytest.mark.parametrize("blind", [True, False], ids=["blind", "seeing"])
 def test_the_alarm_fires_for_a_model_that_ignores_its_pictures(
     tmp_path: Path, blind: bool, task: Any, soft: bool

@@ -48,6 +48,7 @@ def test_explain_without_a_trainer_gives_the_same_values(tmp_path):
         assert alone.values[key] == watch.history[-1].values[key]
 
 
+@pytest.mark.slow
 def test_examples_come_from_the_chosen_loader(tmp_path):
     module, watch, second = Toy(), monitor(dataloader_idx=1), monitor(name="second")
     loaders = [loader(seed=1), loader(seed=2)]
@@ -57,6 +58,7 @@ def test_examples_come_from_the_chosen_loader(tmp_path):
     assert not {tuple(row.tolist()) for row in second._run.session.probe.leaves["0"]} & rows
 
 
+@pytest.mark.slow
 def test_validation_in_mid_epoch_gives_a_row_each(tmp_path):
     watch = monitor()
     fit(tmp_path, watch, val_check_interval=2)
@@ -81,6 +83,7 @@ def test_a_loader_of_unknown_length_is_measured_at_its_last_batch(tmp_path):
     assert when[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(lightning_callbacks, "WeightAveraging"), reason="came with Lightning 2.6")
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_averaged_weights_are_measured_whatever_the_order_of_callbacks(tmp_path, first):
@@ -201,6 +204,7 @@ def test_validate_from_a_checkpoint_leaves_the_history_of_fit_alone(tmp_path):
     assert second.history[-1].stage == "validate"
 
 
+@pytest.mark.slow
 def test_a_second_training_starts_a_history_of_its_own(tmp_path):
     watch = monitor()
     fit(tmp_path, watch)
@@ -208,6 +212,7 @@ def test_a_second_training_starts_a_history_of_its_own(tmp_path):
     assert len(watch.history) == 1
 
 
+@pytest.mark.slow
 def test_monitors_of_two_names_work_side_by_side(tmp_path):
     chosen = fit(tmp_path, monitor(), monitor(name="other", seed=1))
     assert {"mviz/interaction", "other/interaction"} <= set(chosen.callback_metrics)
@@ -318,6 +323,7 @@ def test_a_loader_that_does_not_exist_is_said_without_a_sanity_check_too(tmp_pat
         fit(tmp_path, monitor(dataloader_idx=1), num_sanity_val_steps=0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:swapping:mviz_lightning.errors.MonitorWarning")
 def test_another_model_in_the_same_trainer_is_measured_itself(tmp_path):
     watch = monitor()

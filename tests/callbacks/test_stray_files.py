@@ -1,6 +1,7 @@
 """Whatever fails outside a training, or before it brought anything new, leaves nothing behind."""
 
 import pytest
+from helpers.few import few
 from helpers.toy import Toy, loader, monitor, trainer
 from lightning.pytorch import Callback
 
@@ -64,7 +65,7 @@ def test_what_fails_after_a_training_leaves_no_folder(tmp_path, saved, stage, ho
     assert not files(there)
 
 
-@pytest.mark.parametrize("hook", ["setup", "on_predict_start"])
+@pytest.mark.parametrize("hook", few(["setup", "on_predict_start"]))
 def test_a_trainer_that_fails_to_predict_what_it_has_trained_touches_no_file(tmp_path, hook):
     fails, module = Fails(hook), Pairs()
     fails.ready = False

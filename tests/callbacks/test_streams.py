@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from helpers.few import few
 from helpers.streams import LIMITS, REPEATING, REPEATING_LIMITS, STREAMS, Endless, Stream, Wrapper, data, first_ones
 from helpers.toy import Toy, examples, loader, monitor, trainer
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
@@ -122,6 +123,7 @@ def test_keys_may_change_their_order(tmp_path, plain):
     assert found == pytest.approx(plain, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fraction_of_the_batches_is_read(tmp_path):
     half = TensorDataset(*(leaf[:32] for leaf in data().tensors))
     expected = values(fitted(tmp_path, DataLoader(half, 16)))
@@ -129,6 +131,7 @@ def test_a_fraction_of_the_batches_is_read(tmp_path):
     assert values(watch) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_shuffled_loader_keeps_the_examples_of_its_first_pass(tmp_path):
     torch.manual_seed(0)
     watch = monitor(**ALL)
@@ -167,7 +170,7 @@ def two_loaders(kind):
     return CombinedLoader({"a": DataLoader(data(48), 16), "b": DataLoader(data(), 16)}, "sequential")
 
 
-@pytest.mark.parametrize("kind", ["list", "combined"])
+@pytest.mark.parametrize("kind", few(["list", "combined"]))
 def test_the_second_of_two_loaders_is_measured(tmp_path, plain, kind):
     found = values(fitted(tmp_path, two_loaders(kind), settings={"dataloader_idx": 1}))
     assert found == pytest.approx(plain, abs=1e-6)

@@ -46,6 +46,7 @@ def test_a_training_logs_prints_and_draws_them(tmp_path):
     assert "by class" in (folder / "summary.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_they_change_nothing_else(tmp_path):
     watches = [monitor(), monitor(by_class=True, subgroups="3")]
     trainers = [trained(tmp_path / str(k), watch) for k, watch in enumerate(watches)]

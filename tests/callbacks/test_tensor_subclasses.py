@@ -71,6 +71,7 @@ def plain(tmp_path_factory):
     return trained_and_resumed(tmp_path_factory.mktemp("plain"), loader, Toy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Toy, MetaToy], ids=["plain outputs", "outputs of the subclass"])
 def test_a_training_on_a_subclass_gives_the_numbers_of_plain_tensors(tmp_path, plain, kind):
     special = trained_and_resumed(tmp_path, meta_loader, kind)

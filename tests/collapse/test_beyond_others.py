@@ -7,6 +7,7 @@ import pytest
 import torch
 from collapse.test_raw_input_proof import draws, probe
 from helpers.draws import normal
+from helpers.few import few
 from reference import alarm as slow
 from torch import Tensor
 
@@ -41,7 +42,7 @@ def digits(count: int = 256, classes: int = 4) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("own", "low", "high"), [(0.0, 0.99, 1.0), (1.0, 0.4, 0.55), (3.0, 0.02, 0.13), (None, -0.05, 0.02)]
+    ("own", "low", "high"), few([(0.0, 0.99, 1.0), (1.0, 0.4, 0.55), (3.0, 0.02, 0.13), (None, -0.05, 0.02)])
 )
 def test_the_others_foretell_a_modality_as_far_as_it_is_a_function_of_them(
     own: float | None, low: float, high: float
@@ -55,6 +56,7 @@ def test_the_others_foretell_a_modality_as_far_as_it_is_a_function_of_them(
     assert low < found.foretold <= high  # 1 / (1 + own^2), less what 320 examples do not tell
 
 
+@pytest.mark.slow
 def test_the_share_that_is_foretold_is_that_of_the_loops() -> None:
     others, modality = normal(2, 60, 3), normal(3, 60, 2)
     modality[:, 0] += others[:, 0]
@@ -69,7 +71,7 @@ def test_the_share_that_is_foretold_is_that_of_the_loops() -> None:
     )
 
 
-@pytest.mark.parametrize(("task", "modalities"), [("regression", 3), ("multiclass", 2), ("multilabel", 2)])
+@pytest.mark.parametrize(("task", "modalities"), few([("regression", 3), ("multiclass", 2), ("multilabel", 2)]))
 def test_gain_and_error_are_those_of_the_loops(task: Task, modalities: int) -> None:
     inputs = [normal(number, 40, 2).numpy() for number in range(modalities)]
     values = inputs[0][:, 0] + inputs[-1][:, 0] + 0.5 * normal(9, 40).numpy()
@@ -107,6 +109,7 @@ def test_a_copy_adds_nothing_to_the_last_digit() -> None:
         assert any(torch.allclose(own / own.mean(), other / other.mean()) for other in kernels[1:5])
 
 
+@pytest.mark.slow
 def test_a_column_of_the_others_adds_nothing() -> None:
     target, clear = digits()
     image = clear + 0.5 * normal(2, 256, 12)
@@ -122,6 +125,7 @@ def judged(target: Tensor, task: Task, outputs: int, **leaves: object) -> State:
     return CollapseRule()._state("text", proofs.alone.get("text"), proofs.beyond.get("text"))
 
 
+@pytest.mark.slow
 def test_partners_of_an_xor_add_much_and_tell_nothing_alone() -> None:
     image, text = normal(0, 300, 2), 1e-6 * normal(1, 300, 2)  # scaled away, as by a loader
     target = (image[:, 0] * text[:, 0] > 0).long()
@@ -140,6 +144,7 @@ def test_noise_adds_nothing() -> None:
     assert judged(target, "multiclass", 4, image=clear + normal(2, 256, 12), text=normal(3, 256, 30)) is State.UNUSED
 
 
+@pytest.mark.slow
 def test_independent_halves_each_add_half() -> None:
     image, text = normal(0, 400, 1), normal(1, 400, 1)
     found = added(image[:, 0] + text[:, 0], "regression", 1, image=image, text=text)
@@ -155,6 +160,7 @@ def test_beside_a_leaked_label_nothing_can_be_added() -> None:
     assert judged(target, "multiclass", 4, image=leak, text=clear + normal(2, 256, 12)) is State.REDUNDANT
 
 
+@pytest.mark.slow
 def test_of_100_classes_the_ones_digit_is_beyond_the_tens() -> None:
     target = draws(0, 400, classes=100)
     tens, ones = (normal(seed, 10, 16)[number] for seed, number in ((1, target // 10), (2, target % 10)))
@@ -167,6 +173,7 @@ def test_of_100_classes_the_ones_digit_is_beyond_the_tens() -> None:
     assert CollapseRule()._state("text", alone, beyond) is State.COLLAPSED
 
 
+@pytest.mark.slow
 def test_a_modality_that_decides_one_of_forty_labels_is_named_with_it() -> None:
     image, text = normal(0, 400, 10), normal(1, 400, 4)
     target = (image @ normal(2, 10, 40) > 1).long()
@@ -178,6 +185,7 @@ def test_a_modality_that_decides_one_of_forty_labels_is_named_with_it() -> None:
     assert 7 not in {one.output for one in found["image"].outputs}
 
 
+@pytest.mark.slow
 def test_noise_is_proven_on_no_output() -> None:
     image = normal(0, 300, 8)
     target = (image @ normal(2, 8, 60) > 1.5).long()

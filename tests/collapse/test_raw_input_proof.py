@@ -9,6 +9,7 @@ import pytest
 import torch
 from collapse.test_rule import ACCURACY, history, verdict
 from helpers.draws import normal
+from helpers.few import few
 from reference import alarm as slow
 from torch import Tensor
 
@@ -111,7 +112,7 @@ def test_too_few_examples_are_not_asked(count: int, *, asked: bool) -> None:
     assert bool(told(draws(0, count), "multiclass", 3, image=normal(0, count, 2))) == asked
 
 
-@pytest.mark.parametrize("task", ["regression", "multiclass", "multilabel"])
+@pytest.mark.parametrize("task", few(["regression", "multiclass", "multilabel"]))
 def test_what_is_explained_and_its_error_are_those_of_a_mean_over_examples(task: Task) -> None:
     """Of a single input, on the folds that the seed deals; classes and labels weigh as much as they vary."""
     image = normal(1, 48, 1)

@@ -110,3 +110,15 @@ def test_an_error_that_is_unknown_is_infinite_and_no_evidence() -> None:
     assert math.isinf(found.error)
     assert found.evidence == {"skill": found.value}
     assert Skill(0.5, 0.1).evidence == {"skill": 0.5, "skill_error": 0.1}
+
+
+def test_positions_of_one_example_are_one_piece_of_evidence() -> None:
+    """All 25 positions of an example are right or wrong together: the error is that of 64 examples."""
+    right = (torch.rand(64, generator=torch.Generator().manual_seed(0)) < 0.6).long()
+    target = torch.zeros(64 * 25, dtype=torch.long)
+    examples = torch.arange(64).repeat_interleave(25)
+    predicted = torch.nn.functional.one_hot(1 - right[examples], 2).double()
+    score, value = MulticlassAccuracy(2, average="micro"), float(right.double().mean())
+    given = score, value, predicted, target, "multiclass"
+    assert standard_error(*given, examples) == pytest.approx((value * (1 - value) / 64) ** 0.5, rel=0.25)
+    assert standard_error(*given) < standard_error(*given, examples) / 4

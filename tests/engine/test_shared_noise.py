@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.batches import FAMILIES, OnBatch, call_forward, floats, pair_batch, probe_of
+from helpers.few import few
 from torch import Tensor, nn
 from torch.distributions import Categorical, Dirichlet, Gamma, Normal, StudentT
 from torch.nn import functional
@@ -230,7 +231,7 @@ def slow_mean(module: nn.Module, sources: Tensor, draws: int) -> tuple[Tensor, T
     return runs.mean(0), runs.std(0) / draws**0.5
 
 
-@pytest.mark.parametrize("model", [Latent, Scaled])
+@pytest.mark.parametrize("model", few([Latent, Scaled]))
 def test_outputs_over_many_draws_are_the_mean_of_single_rows(model: type[nn.Module]) -> None:
     torch.manual_seed(0)
     module, rows = model().eval(), GRID[torch.arange(0, len(GRID), 29)]
@@ -352,6 +353,7 @@ def by_place(scale: float) -> OnBatch:
     return OnBatch(lambda _, batch: batch["image"] + scale * torch.from_numpy(np.random.randn(*batch["image"].shape)))
 
 
+@pytest.mark.slow
 def test_noise_that_depends_on_the_place_is_refused_with_the_number_of_draws_that_helps() -> None:
     with pytest.raises(ConfigurationError, match=r"largest difference 0\.\d+ of .* its place in the batch") as refused:
         check_independence(Evaluator(by_place(0.05), call_forward), PROBE)

@@ -213,6 +213,7 @@ class Parts(nn.Module):
         self.net = seeded(Net)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "leaf"), steps().values(), ids=steps().keys())
 def test_the_advice_of_an_observed_step(step: Any, leaf: str) -> None:
     batch, settings = {**BATCH, leaf: STRAYS[leaf]}, {"step": step, "num_examples": COUNT, "group_size": 8}

@@ -15,6 +15,7 @@ def test_planted_attributes_are_named_first_and_noise_gets_no_name(noise: float)
     assert found.false <= 1  # 5 % of all that is named
 
 
+@pytest.mark.slow
 def test_features_of_other_attributes_are_not_named_so() -> None:
     """The comparison can fail: features dealt out among the attributes get other names than these."""
     scenes = Scenes.draw(256, 0)

@@ -13,7 +13,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.cases import sentences
 from mviz_lightning.explainers.error_analysis.figure import COLOURS, SHOWN
 from mviz_lightning.explainers.error_analysis.result import ClassErrors, ErrorResult
-from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.labels import Labels, named
 from mviz_lightning.sinks.records import Picture, Table
 
 TASKS = ["multiclass", "binary", "multilabel", "regression"]
@@ -125,7 +125,8 @@ def test_numbers_outlast_long_names(case) -> None:
         assert len(lines) == 5
         assert all(len(line) <= 43 for line in lines)
         sign = "-" if one.interaction < 0 else "+"
-        assert f" {sign} MI {abs(one.interaction):.2f}"[:-1] in lines[2] or task == "regression"
+        mi = f"{sign} MI {abs(one.interaction):.2f}"[:-1] if abs(one.interaction) > 1e-6 * abs(one.value) else "+ MI 0"
+        assert f" {mi}" in lines[2] or task == "regression"
         if one.probability is not None:
             assert lines[3].endswith(f"({one.probability:.2f})")
 
@@ -138,6 +139,13 @@ def test_beside_three_modalities_there_is_no_stump_of_its_logit(case) -> None:
     split = "3.61 = UC 3.61 - MI 0.00 (±0.00)"
     assert sentences(one, Labels(task), 37)[2] == split
     assert sentences(one, Labels(task), 60)[2] == f"its logit: {split}"
+
+
+def test_a_name_of_which_little_would_be_left_is_left_out() -> None:
+    assert named("output 0", ": 1.31 = UC 1", 21) == "output 0: 1.31 = UC 1"
+    assert named("output 0", ": 1.31 = UC 1", 19) == "outpu…: 1.31 = UC 1"
+    assert named("output 0", ": 1.31 = UC 1", 18) == "1.31 = UC 1"
+    assert named("a", ": 1.31 = UC 1", 14) == "a: 1.31 = UC 1"
 
 
 def test_the_loss_is_not_cut_off(case) -> None:
@@ -154,7 +162,7 @@ def test_the_loss_is_not_cut_off(case) -> None:
 
 def test_rows_carry_the_inputs_of_their_example(case) -> None:
     task, found, result = case
-    records, _ = pictured(METHOD, result, drawing(found, task))
+    records, _ = pictured(METHOD, result, drawing(found, task), "head attributes_of_the_person, epoch 12 (step 3400)")
     table = records["method/examples"]
     listed = [*(("worst", one) for one in result.worst), *(("rescued", one) for one in result.rescued)]
     assert table.columns[-1] == "inputs"
@@ -217,4 +225,4 @@ def test_the_headline_counts(case) -> None:
     wrong, spoiled = total - counts["right"] - counts["rescued"], counts["spoiled"]
     noun = "labels" if task == "multilabel" else "examples"
     told = f"{wrong} of {total} {noun} are wrong, {spoiled} of them spoiled by MI; MI rescued {counts['rescued']}."
-    assert said == told
+    assert said == (told if wrong else f"None of {total} {noun} is wrong; MI rescued {counts['rescued']}.")

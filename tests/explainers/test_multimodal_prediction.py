@@ -363,6 +363,7 @@ def test_the_heaviest_weights_come_first_and_zeros_not_at_all() -> None:
     assert len(heaviest(torch.ones(40, 2))) == WEIGHTS
 
 
+@pytest.mark.slow
 def test_pictures_of_stage_three_are_named_where_they_show_the_same_features() -> None:
     found = session("multiclass")
     assert result_of(found).pictures == {}
@@ -401,6 +402,7 @@ def test_it_costs_a_forward_an_example() -> None:
     assert session("binary").explain(MultimodalPrediction()).rows == COUNT
 
 
+@pytest.mark.slow
 def test_other_features_are_taken_from_a_layer_that_is_named() -> None:
     class Deeper(Sparse):
         def __init__(self) -> None:

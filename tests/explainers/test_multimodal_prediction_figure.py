@@ -218,8 +218,8 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
         f"**{WHEN}**: 2 to 5 of 3 features have a weight for an output (1 are constant); penalty 0.0123"
     )
     assert "chosen on 16 held-out examples" in text
-    assert ("R2 0.876 (their mean: 0.250)" if task == "regression" else "88 % of the model's held-out") in text
-    assert ("R2 0.600" if task == "regression" else "accuracy 0.600") in text
+    assert ("R² 0.876 (a constant: 0.250)" if task == "regression" else "88 % of the model's held-out") in text
+    assert ("R² 0.600" if task == "regression" else "accuracy 0.600") in text
     del values["accuracy"]
     assert (
         "labels"
@@ -242,12 +242,10 @@ def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
 
 def test_modalities_that_cannot_be_read_so_small_are_left_out() -> None:
     kinds = planted_kinds()
-    assert [kind.name for kind in Stamps.of(DrawingContext(kinds, Labels("binary")), 3).modality_types] == [
-        "image",
-        "text",
-    ]
-    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).modality_types == []
-    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).modality_types == []
+    shown = Stamps.of(DrawingContext(kinds, Labels("binary")), 3).modality_types
+    assert [kind.name for kind in shown.values()] == ["image", "text"]
+    assert Stamps.of(DrawingContext({"table": kinds["table"]}, Labels("binary")), 3).modality_types == {}
+    assert Stamps.of(DrawingContext(kinds, Labels("binary"), show_inputs=False), 3).modality_types == {}
 
 
 def test_no_more_modalities_are_shown_than_there_is_room_for() -> None:

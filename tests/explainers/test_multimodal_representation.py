@@ -518,7 +518,7 @@ def test_a_picture_says_what_a_feature_follows_and_what_its_strongest_have_in_co
     words = written(result, planted, "feature_4")
     carrying = int((planted.probe.leaves["text"] == RED).any(1).sum())
     assert "Feature 4, epoch 3: text only" in words
-    assert f"'red' {carrying} of {carrying}, {carrying} of all 160" in words
+    assert f"'red' in {carrying} of {carrying} (of all: {carrying} of 160)" in words
     assert "The 6 of 160 examples that activate it most:" in words
     assert all(f"#{strong.position}" in words for strong in feature_of(result, 4).examples)
 

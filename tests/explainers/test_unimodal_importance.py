@@ -452,6 +452,16 @@ def test_an_encoder_that_is_detached_is_occluded_and_the_reason_given(method: st
         assert result.values["total/a"] == pytest.approx(totals(found, "occlusion")["a"], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:swapping 'a'")
+def test_of_what_the_model_does_not_read_it_is_said_so() -> None:
+    class Ignores(Separable):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return super().forward(torch.zeros(a.shape), b)
+
+    reasons = {(name, part.reason) for _, _, name, part in every_part(result_of(of(Ignores()), method="gradient"))}
+    assert reasons == {("a", "the model does not depend on a"), ("b", "")}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_only_unit_of_a_modality_adds_the_whole_change(method: str) -> None:
     found = of(Linear(), modalities={**TABLES, "a": Modality("a", kind="tabular", baseline="zero", max_segments=1)})
@@ -576,6 +586,7 @@ def test_it_is_left_out_where_the_budget_does_not_suffice() -> None:
     assert notes == [f"importance was left out: it takes {rows} rows, and the budget has {rows - 1} more"]
 
 
+@pytest.mark.slow
 def test_the_same_is_found_whatever_the_chunks_and_whether_encodings_are_reused() -> None:
     results = [
         [part.weights for *_, part in every_part(result_of(of(Fused(), chunk_size=size, reuse=reuse), method=method))]

@@ -221,7 +221,7 @@ def test_a_picture_says_which_output_which_class_and_why_another_method(texts: l
 
 def test_a_regression_has_values(texts: list[Text]) -> None:
     picture(result({"image": part([1.0, 0, 0, 0])}, role="output"), drawing(patches(), task="regression"))
-    assert ": value 0.5 " in words(texts)
+    assert "cat: 0.5 " in words(texts)
 
 
 def test_without_inputs_neither_the_picture_nor_the_table_tells_them(texts: list[Text]) -> None:

@@ -183,6 +183,7 @@ def scale_of(features: Tensor) -> float:
     return float((features - features.mean(0)).square().sum() / len(features))
 
 
+@pytest.mark.slow
 @given(seeds, st.sampled_from([1, 3, 30]), st.sampled_from([1, 3]))
 def test_one_fit_is_scikit_learns_ridge_with_the_penalty_that_leave_one_out_chooses(
     seed: int, columns: int, outputs: int
@@ -230,6 +231,7 @@ def test_held_out_folds_are_predicted_as_by_the_loops(columns: int, outputs: int
     close(found, slow.held_out(kernels, targets.numpy(), folds.numpy(), PENALTIES))
 
 
+@pytest.mark.slow
 def test_several_choices_among_the_same_kernels_are_each_the_loops_alone() -> None:
     features = normal(20, 15, 4)
     targets = torch.stack([features[:, 0], features[:, 1].square(), normal(21, 15)], 1)

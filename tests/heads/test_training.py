@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.collapsing import heard, unheard
+from helpers.few import few
 from helpers.headed import MODALITIES, Headed, loader
 from helpers.toy import trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -45,6 +46,30 @@ def test_the_main_head_has_no_prefix_and_costs_are_logged_once(tmp_path: Path) -
     assert "\nhead verb\nepoch" in str(watch.history)
 
 
+class Unlearned(Headed):
+    """Head ``verb`` never learns: it always gives the same scores, or those of random weights."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(text=1.0)
+        self.weight = weight
+
+    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        both = torch.cat([image[:, 2:], text[:, 2:]], 1)  # what the labels do not depend on
+        return super().forward(image, text) | {"verb": 0.3 + self.weight * both}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weight", [0.0, 1.0], ids=["constant", "untrained"])
+def test_a_head_that_never_learns_raises_no_alarm_and_is_named_once(tmp_path: Path, weight: float, caplog: Any) -> None:
+    watch, tell = monitor(), UnimodalCollapse(patience=1)
+    with unheard(), caplog.at_level("INFO"):
+        fit(tmp_path, watch, tell, module=Unlearned(weight), epochs=3)
+    assert set(tell.verdicts) == {"image", "text", "verb/image", "verb/text"}
+    assert {verdict.state for verdict in tell.verdicts.values()} == {State.USED}
+    assert caplog.text.count("UnimodalCollapse: head verb: no modality was judged: the score never got 10%") == 1
+    assert "UnimodalCollapse: no modality was judged" not in caplog.text
+
+
 @pytest.mark.usefixtures("unwritten")
 def test_the_alarm_of_a_collapsed_head_names_it_and_spares_the_other(tmp_path: Path) -> None:
     watch, tell = monitor(), UnimodalCollapse(patience=1)
@@ -80,6 +105,7 @@ class Noted(Action):
         self.silent.append(list(alarms.silent))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 def test_an_alarm_of_a_further_head_acts(tmp_path: Path) -> None:
     noted, told = Noted(), list[str]()
@@ -94,7 +120,7 @@ def test_an_alarm_of_a_further_head_acts(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unwritten")
-@pytest.mark.parametrize("entry", ["validate", "test"])
+@pytest.mark.parametrize("entry", few(["validate", "test"]))
 def test_validate_and_test_measure_all_heads(tmp_path: Path, entry: str) -> None:
     watch, tell = monitor(), UnimodalCollapse()
     with heard() as alarms:
@@ -156,6 +182,7 @@ def test_an_unknown_head_ends_the_training_before_it_begins(tmp_path: Path) -> N
         fit(tmp_path, monitor(heads=["adverb"]))
 
 
+@pytest.mark.slow
 def test_pictures_tables_and_files_lie_under_the_name_of_the_head(tmp_path: Path) -> None:
     with heard():
         fit(
@@ -234,6 +261,7 @@ class Auxiliary(Headed):
         return super().forward(image, text) | {"verb": torch.stack([-verb, verb], 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 def test_a_head_that_reads_one_modality_by_construction_raises_no_alarm(tmp_path: Path) -> None:
     watch, tell = monitor(), UnimodalCollapse(patience=1)

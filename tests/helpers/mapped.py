@@ -1,11 +1,16 @@
 """Maps and sequences with planted modalities: models that need no training, and slow references over all positions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from mviz_lightning.explainers import ExampleRanking, Explainer, ProbeContext, Request
+from mviz_lightning.session.share_report import ShareReport
+from mviz_lightning.sinks.records import Picture, Table
 
 SIZE = 6
 """Height and width of the maps."""
@@ -49,6 +54,25 @@ def loader(batch: dict[str, Tensor], size: int = 32) -> list[dict[str, Tensor]]:
     """Return a batch in several."""
     count = len(next(iter(batch.values())))
     return [{name: leaf[start : start + size] for name, leaf in batch.items()} for start in range(0, count, size)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotingRanking(ExampleRanking):
+    """Ranks examples, and notes in which groups they are recombined: indices of the validation set."""
+
+    groups: list[list[int]] = field(default_factory=list)
+
+    def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
+        self.groups[:] = [[probe_context.positions[k] for k in group] for group in probe_context.probe.groups.tolist()]
+        return super().plan(probe_context, examples)
+
+
+def drawn(report: ShareReport, *methods: Explainer) -> tuple[dict[str, str], dict[str, set[Any]]]:
+    """Return the captions of pictures by key, and for each table with a column of regions its regions."""
+    records = [one for method in methods for one in method.draw(report.results[method.name], report._drawing, "")]
+    tables = [one for one in records if isinstance(one, Table) and "region" in one.columns]
+    regions = {one.key: {row[list(one.columns).index("region")] for row in one.rows} for one in tables}
+    return {one.key: one.caption for one in records if isinstance(one, Picture)}, regions
 
 
 def slow_components(outputs: Tensor, groups: Sequence[Sequence[int]], known: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,7 +85,7 @@ def test_rows_that_the_step_orders_at_random_are_offered_as_they_come() -> None:
     data = batch()
     record = record_of(module, data)
 
-    given = told(wording.picked(heads_of(record)[0], record))
+    given = told(wording.of_picked_rows(heads_of(record)[0], record))
 
     torch.testing.assert_close(given.pop("predict")(module, data), module(data["image"], data["text"]))
     assert given == {"target": "y", "task": "multiclass"}
@@ -97,7 +97,7 @@ def test_rows_that_the_model_itself_orders_at_random_are_not_offered() -> None:
     module.forward = lambda image, text: forward(image[torch.randperm(len(image))], text)
     record = record_of(module, batch())
 
-    assert wording.picked(heads_of(record)[0], record) == ""
+    assert wording.of_picked_rows(heads_of(record)[0], record) == ""
 
 
 def test_what_a_step_without_loss_computes_last_is_offered() -> None:

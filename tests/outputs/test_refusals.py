@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from helpers.few import few
 from outputs.heads import MODALITIES, SMALL, Model, loaders
 from outputs.refusals import ARGUMENTS, KINDS
 from outputs.watching import attempted
@@ -43,7 +44,7 @@ def test_a_refusal_says_what_is_needed_and_costs_the_monitor_alone(name, tmp_pat
         assert len(found.warned) == 1
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.fixable])
+@pytest.mark.parametrize("name", few(name for name, kind in KINDS.items() if kind.fixable))
 def test_the_printed_fix_works(name, tmp_path):
     kind = KINDS[name]
     _, ended = tried(kind, tmp_path)

@@ -44,6 +44,17 @@ def least_squares(grid: Array) -> Array:
     return (cells @ weights).reshape(grid.shape)
 
 
+def main_effects(values: Array, kept: Indices) -> Array:
+    """Return ``(2, g)`` effects of rows and columns of the additive model that is nearest to the kept cells."""
+    size, cells = len(values), np.argwhere(kept)
+    design = np.zeros((len(cells), 1 + 2 * size))
+    design[:, 0] = 1
+    design[np.arange(len(cells)), 1 + cells[:, 0]] = 1
+    design[np.arange(len(cells)), 1 + size + cells[:, 1]] = 1
+    found = np.linalg.lstsq(design, values[kept], rcond=None)[0][1:].reshape(2, size)
+    return found - found.mean(1, keepdims=True)
+
+
 def unimodal_contribution(grid: Array) -> Array:
     """UC of every example, ``(N, N, C)`` -> ``(N, C)``, with donors other than itself."""
     n = len(grid)

@@ -100,6 +100,7 @@ def test_an_input_of_zeros_that_is_divided_by_its_length_is_one() -> None:
     assert IN_A_GROUP not in found.positions
 
 
+@pytest.mark.slow
 def test_a_replacement_that_is_broken_too_is_not_taken() -> None:
     given = examples(IN_A_GROUP, NAN)
     everyone = completed(config(**SETTINGS), model(TWO, 3)).positions

@@ -64,6 +64,7 @@ def test_an_action_may_be_a_list_of_a_configuration():
     }
 
 
+@pytest.mark.slow
 def test_a_measurement_of_a_configuration_finds_the_same():
     names = {"modalities": {"image": "0", "text": "1"}, "class_names": ["a", "b", "c"], "pin": [0, 3]}
     methods = {"outputs": [0, 2]}, {"outputs": [1], "segments": {"image": [0, 1]}}

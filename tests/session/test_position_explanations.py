@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers.mapped import SIZE, Halves, loader, maps, step_of
+from helpers.mapped import SIZE, Halves, NotingRanking, drawn, loader, maps, step_of
 from torch import Tensor
 
 from mviz_lightning import ConfigurationError, explain
-from mviz_lightning.explainers import DIME, CrossModalInteraction, ErrorAnalysis, PositionEffects, UnimodalImportance
+from mviz_lightning.explainers import DIME, CrossModalInteraction, PositionEffects, UnimodalImportance
 from mviz_lightning.session.explain import ShareReport
 
 GIVEN = {"modalities": {"optical": "optical", "radar": "radar"}, "num_examples": 32, "group_size": 8}
@@ -63,9 +63,12 @@ def test_a_box_on_the_left_is_explained_by_the_radar_alone():
 def test_every_stage_runs_and_every_picture_names_the_region():
     methods = [DIME(num_examples=1), UnimodalImportance(num_examples=1), CrossModalInteraction(num_examples=1)]
     found = report(*methods, region=1, class_names=["road", "field", "water"])
-    captions = [picture.caption for picture in found.pictures() if "example" in picture.key]
-    assert len(captions) == len(methods)
-    assert all("class 1 (field), " in caption and " positions" in caption for caption in captions)
+    captions, regions = drawn(found, *methods)
+    assert len(captions) == len(regions) == len(methods)
+    for caption, (words,) in zip(captions.values(), regions.values(), strict=True):
+        assert f", {words}: predicted" in caption
+        assert words.startswith("class 1 (field), ")
+        assert words.endswith(" positions")
 
 
 def test_the_most_frequent_class_of_an_example_but_the_background_is_explained():
@@ -82,18 +85,12 @@ def test_a_region_that_is_none_is_refused_with_what_is_allowed(region):
         report(DIME(), region=region)
 
 
-def test_methods_of_one_prediction_an_example_are_refused_in_one_line():
-    with pytest.raises(ConfigurationError, match="errors: it needs one prediction an example"):
-        report(ErrorAnalysis())
-
-
 def test_maps_of_effects_are_those_of_a_slow_loop_and_show_which_half_needs_which_sensor():
     batch, model = maps(32), Halves(mixed=0.3)
-    found = report(PositionEffects(num_examples=2), model=model, batch=batch)
-    result = found.results["position_effects"]
-    groups = found_groups(batch)
+    noting = NotingRanking()
+    result = report(PositionEffects(num_examples=2), noting, model=model, batch=batch).results["position_effects"]
     for one in result.effects:
-        group = next(group for group in groups if one.position in group)
+        group = next(group for group in noting.groups if one.position in group)
         assert torch.allclose(one.effects, slow_effects(batch, model, one.position, group), atol=1e-6)
         assert torch.equal(one.labels, batch["mask"][one.position])
     pure = report(PositionEffects(num_examples=2), batch=batch).results["position_effects"]
@@ -101,22 +98,6 @@ def test_maps_of_effects_are_those_of_a_slow_loop_and_show_which_half_needs_whic
         optical, radar = one.effects
         assert float(optical[:, : SIZE // 2].abs().max()) == 0 == float(radar[:, SIZE // 2 :].abs().max())
     assert pure.values["largest/radar"] == pytest.approx(0.5)
-
-
-def found_groups(batch: dict[str, Tensor]) -> list[list[int]]:
-    """Return the groups in which the examples are recombined."""
-    from mviz_lightning.batch.modality import parse_modalities
-    from mviz_lightning.session.config import SessionConfig
-    from mviz_lightning.session.session import Session
-
-    names = GIVEN["modalities"]
-    session = Session(SessionConfig(parse_modalities(names), num_examples=32, group_size=8))
-    model = Halves()
-    for part in loader(batch):
-        session.collect(part, lambda count: range(count))
-        session.dry_run(model, step=step_of())
-    session.complete()
-    return [[session.positions[example] for example in group] for group in session.probe.groups.tolist()]
 
 
 def slow_effects(batch: dict[str, Tensor], model: Halves, example: int, group: list[int]) -> Tensor:

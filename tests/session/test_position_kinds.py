@@ -8,6 +8,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mviz_lightning import explain
+from mviz_lightning.explainers import ErrorAnalysis, ExampleRanking
 
 SENSORS = {"optical": "optical", "radar": "radar"}
 
@@ -79,13 +80,19 @@ KINDS = {
 def test_each_kind_is_measured_and_needs_both_sensors(form, step, task, outputs, caplog):
     batch = maps(64)
     caplog.set_level("INFO")
+    stages = [ErrorAnalysis(num_examples=0), ExampleRanking()]
     found = explain(
-        Wrapped(form), loader(batch), modalities=SENSORS, step=step, num_examples=64, group_size=16, heads=None
+        Wrapped(form), loader(batch), modalities=SENSORS, step=step, num_examples=64, group_size=16, explainers=stages
     )
     assert f"task: {task}" in caplog.text
     assert abs(found.values["interaction"]) < 0.03
     assert found.values["contribution/optical"] == pytest.approx(0.5, abs=0.15)
     assert "score" in found.values
+    errors = found.results["errors"].counts
+    assert sum(errors.values()) == 64 * (outputs if task == "multilabel" else 1)
+    gained = ("lowered", "raised") if task == "regression" else ("rescued", "spoiled", "misled")
+    assert not any(errors[name] for name in gained)  # no pixel needs both sensors, so no region does
+    assert all(abs(one.interaction) < 1e-5 for one in found.results["ranking"].ranked)
 
 
 def test_what_is_kept_of_a_forward_is_the_sample_alone():

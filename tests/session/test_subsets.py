@@ -11,6 +11,7 @@ from torch import nn
 from mviz_lightning import ConfigurationError, explain
 from mviz_lightning.batch.categories import categories_of
 from mviz_lightning.explainers.contribution_shares.subset_keys import key_parts
+from mviz_lightning.session.subsets import Subset, Subsets
 
 COUNT = 96
 
@@ -116,6 +117,15 @@ def test_classes_with_too_few_examples_are_counted_named_and_left_out_once() -> 
     wanted = 16 * math.ceil(4 * 12 / share)  # whole groups of 16
     assert f"num_examples={wanted} would do, where the validation set has as many" in report.notes
     assert wanted * share / 64 >= 12
+
+
+def test_of_positions_the_examples_count() -> None:
+    """Class 2 stands at all 9 pixels of 8 examples; 72 positions of 8 examples are no 12 examples."""
+    few = torch.arange(64) % 8 == 0
+    members = few.view(4, 16, 1).expand(4, 16, 9)
+    found = [Subset("class", name, one.flatten(1), 9) for name, one in (("2", members), ("0", ~members))]
+    assert [(one.count, one.is_measured) for one in found] == [(8, False), (56, True)]
+    assert "2 (8); num_examples=96 would do" in Subsets(found, ["image"]).lines[0]
 
 
 SITES = ["north", "south wing", "west"]

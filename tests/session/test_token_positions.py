@@ -1,8 +1,10 @@
 """Tags of tokens: texts of different lengths, padding and -100, and an image that decides half of the tags."""
 
+import numpy as np
 import pytest
 import torch
-from helpers.mapped import loader
+from helpers.mapped import NotingRanking
+from reference.slow import main_effects
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_f1_score
@@ -42,7 +44,7 @@ def tagged(batch: dict[str, Tensor], loss, *explainers, **given):
 
     modalities = {"image": "image", "text": Modality("ids", mask="mask")}
     return explain(
-        Tagger(), loader(batch), modalities=modalities, step=step, explainers=explainers, num_examples=48,
+        Tagger(), [batch], modalities=modalities, step=step, explainers=explainers, num_examples=48,
         group_size=12, **given,
     )  # fmt: skip
 
@@ -101,3 +103,22 @@ def test_dime_explains_a_token_and_names_it():
     value = float(logits[first.outputs[0].output] - logits.mean())
     assert first.outputs[0].value == pytest.approx(value, abs=1e-5)
     assert all("position 1:" in picture.caption for picture in found.pictures() if "dime/example" in picture.key)
+
+
+def test_the_ranking_reads_other_texts_at_the_same_relative_place():
+    batch, noting = texts(), NotingRanking()
+    found = tagged(batch, flattened, noting, region=(1,)).results["ranking"]
+    ranked = {one.position: one for one in found.ranked}
+    lengths, outputs = batch["mask"].sum(1), Tagger()
+    for group in noting.groups:
+        for place, example in enumerate(group):
+            one, size = ranked[example], len(group)
+            grid = np.zeros((size, size))  # image of one, text of another
+            for k, text in enumerate(group):
+                at = int(1.5 / float(lengths[example]) * float(lengths[text]))
+                logits = outputs(batch["ids"][[text]].repeat(size, 1), batch["image"][group])[:, at].detach().double()
+                grid[:, k] = logits[:, one.output] - logits.mean(1)
+            assert one.value == pytest.approx(grid[place, place], abs=1e-5)
+            rows, columns = main_effects(grid, ~np.eye(size, dtype=bool))[:, place]
+            assert (one.effects["image"], one.effects["text"]) == pytest.approx((rows, columns), abs=1e-5)
+    assert {one.driver for one in ranked.values()} > {"text only"}

@@ -37,7 +37,7 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
     modalities = [modality for modality in modalities if f"total/{modality}" in keys] or modalities
     together = [key for key in keys if key.partition("/")[0] == "interaction"]
     totals = [f"total/{modality}" for modality in modalities]
-    charts = [
+    shares = [
         Chart("alone and in interaction", [*(f"contribution/{modality}" for modality in modalities), *together]),
         Chart("total effects", totals),
         *(
@@ -45,10 +45,13 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
             for key in totals
         ),
     ]
-    if "score" in keys:
-        charts.append(Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]))
-        charts.append(Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]))
-    charts += _embedding_charts(modalities, keys)
+    scores = [
+        Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]),
+        Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]),
+    ]
+    scores, embeddings = scores if "score" in keys else [], _embedding_charts(modalities, keys)
+    # Of scores of pairs nearly all is interaction: what is read first comes first.
+    charts = [*scores, *embeddings, *shares] if embeddings else [*shares, *scores]
     without = [key for key in keys if key.partition("/")[0] == "score_without"]
     charts += [Chart("score, and that without a modality", ["score", *without])] if without else []
     shapley = [f"shapley/{modality}" for modality in modalities]

@@ -35,11 +35,11 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
     """
     measured = {name for row in rows for name in row.values}
     modalities = [name for name in modalities if f"total/{name}" in measured] or modalities  # a head may lack some
-    entries = len(modalities) + 1 + len(_states(rows, modalities))
+    entries = len(modalities) + 1 + len(marked_states(rows, modalities))
     columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
     top = TOP + (LINE if head else 0)
     canvas = Canvas(top + HEIGHT + 0.6 + 0.2 * -(-entries // columns), 2 * (LEFT + WIDTH + RIGHT))
-    positions, label = _positions(rows)
+    positions, label = run_places(rows)
     if head:
         canvas.text(canvas.width / 2, 0.07, f"head {head}", fontsize=12, weight="bold", ha="center")
     for half, (title, draw) in enumerate(HALVES.items()):
@@ -67,26 +67,27 @@ def _finish(axes: "Axes", label: str, columns: int) -> None:
     axes.legend(ncols=columns, frameon=False, fontsize=8.5, **place)
 
 
-def _positions(rows: Sequence[RunRecord]) -> tuple[list[float], str]:
+def run_places(rows: Sequence[RunRecord]) -> tuple[list[float], str]:
     """Return where runs stand on the x-axis: epochs, or steps when an epoch has several runs."""
     epochs = [float(row.epoch) for row in rows]
     return (epochs, "epoch") if len(set(epochs)) == len(epochs) else ([float(row.step) for row in rows], "step")
 
 
-def _series(rows: Sequence[RunRecord], name: str) -> Any:
+def series_of(rows: Sequence[RunRecord], name: str) -> Any:
+    """Return ``(N,)`` a value of every run; NaN where a run has none."""
     return np.array([row.values.get(name, np.nan) for row in rows])
 
 
 def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
     """Stack the interaction and the first-order shares; a whisker is the interval of the band below it."""
     bands = [("interaction", "interaction", INTERACTION)]
-    bands += [(f"{name} alone", f"contribution/{name}", colour) for name, colour in _coloured(modalities)]
+    bands += [(f"{name} alone", f"contribution/{name}", colour) for name, colour in coloured(modalities)]
     floor = np.zeros(len(rows))
     for label, name, colour in bands:
-        share = _series(rows, name)
+        share = series_of(rows, name)
         height = share.clip(min=0)
         axes.fill_between(positions, floor, floor + height, color=colour, alpha=0.75, linewidth=0, label=label)
-        _draw_whiskers(axes, positions, floor, [_series(rows, bound_name(name, side)) for side in SIDES])
+        _draw_whiskers(axes, positions, floor, [series_of(rows, bound_name(name, side)) for side in SIDES])
         if len(rows) == 1:
             axes.bar(positions, height, bottom=floor, color=colour, alpha=0.75, width=0.5)
         floor = floor + height
@@ -99,39 +100,40 @@ def _draw_whiskers(axes: "Axes", positions: list[float], floor: Any, bounds: lis
 
 
 def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
-    for name, colour in _coloured(modalities):
+    for name, colour in coloured(modalities):
         key = f"total/{name}"
-        low, high = (_series(rows, bound_name(key, side)) for side in SIDES)
+        low, high = (series_of(rows, bound_name(key, side)) for side in SIDES)
         axes.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.vlines(positions, low, high, color=colour, alpha=0.5, linewidth=1.2)
-        axes.plot(positions, _series(rows, key), color=colour, marker="o", markersize=3.5, label=f"{name} total")
+        axes.plot(positions, series_of(rows, key), color=colour, marker="o", markersize=3.5, label=f"{name} total")
     _draw_states(axes, positions, rows, modalities)
     if any("score" in row.values for row in rows):
-        axes.plot(positions, _series(rows, "score"), color="black", linestyle=":", marker=".", label="score")
+        axes.plot(positions, series_of(rows, "score"), color="black", linestyle=":", marker=".", label="score")
     axes.set_ylabel("share of variance; score")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))
 
 
 def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
     """Mark the runs at which a modality was not used."""
-    for state, marker in _states(rows, modalities).items():
+    for state, marker in marked_states(rows, modalities).items():
         label = state.name.lower()
-        for name, colour in _coloured(modalities):
-            found = _series(rows, f"collapse/{name}") == state
+        for name, colour in coloured(modalities):
+            found = series_of(rows, f"collapse/{name}") == state
             if found.any():
-                places = np.array(positions)[found], _series(rows, f"total/{name}")[found]
+                places = np.array(positions)[found], series_of(rows, f"total/{name}")[found]
                 style: dict[str, Any] = {"marker": marker, "markersize": 9, "markeredgecolor": "black", "linestyle": ""}
                 axes.plot(*places, color=colour if state is State.COLLAPSED else "white", label=label, **style)
                 label = ""
 
 
-def _states(rows: Sequence[RunRecord], modalities: Sequence[str]) -> dict[State, str]:
+def marked_states(rows: Sequence[RunRecord], modalities: Sequence[str]) -> dict[State, str]:
     """Return how the states are marked that occur."""
     found = {row.values.get(f"collapse/{name}") for row in rows for name in modalities}
     return {state: marker for state, marker in NOT_USED.items() if state in found}
 
 
-def _coloured(modalities: Sequence[str]) -> list[tuple[str, str]]:
+def coloured(modalities: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the modalities with their colours."""
     return [(name, COLOURS[position % len(COLOURS)]) for position, name in enumerate(modalities)]
 
 

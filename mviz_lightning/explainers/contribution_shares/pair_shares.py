@@ -8,7 +8,7 @@ from torchmetrics import Metric
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.repeats import copy_numbers
 from mviz_lightning.collapse.score_reference import ScoreReference
-from mviz_lightning.collapse.towers import RETRIEVAL
+from mviz_lightning.collapse.towers import CHANCE, RETRIEVAL
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 from mviz_lightning.functional.retrieval import right_pairs
 from mviz_lightning.metrics import GroupRetrieval
@@ -43,8 +43,15 @@ class PairShares(Shares):
 
     def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
         """Return the accuracy of random answers and that of the right ones, on the examples that are recombined."""
-        return ScoreReference(float(self._right(probe, probe.groups).double().mean()), 1.0)
+        return ScoreReference(self._chance(probe), 1.0)
 
     def evidence(self, probe: Probe, examples: Tensor, outputs: Tensor) -> dict[str, float]:
-        """Return that the score is retrieval; see ``RunRecord.evidence``."""
-        return {RETRIEVAL: 1.0}
+        """Return nothing: an alarm reads the values, and :meth:`facts`."""
+        return {}
+
+    def facts(self, probe: Probe) -> dict[str, float]:
+        """Return that the score is retrieval, and that of random answers; see ``RunRecord.evidence``."""
+        return {RETRIEVAL: 1.0, CHANCE: self._chance(probe)}
+
+    def _chance(self, probe: Probe) -> float:
+        return float(self._right(probe, probe.groups).double().mean())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mviz_lightning.explainers.text_tables import align, format_number
-from mviz_lightning.sinks.records import Table
+from mviz_lightning.sinks.records import Table, of_head
 
 
 def score_without(modality: str) -> str:
@@ -42,7 +42,7 @@ def pattern_text(patterns: Sequence[PatternScore]) -> str:
     return align([header, *([one.words, f"{one.examples:,}", format_number(one.score)] for one in patterns)])
 
 
-def pattern_table(patterns: Sequence[PatternScore], when: str) -> Table:
-    """Return the same as a table for loggers and files; a pattern that the model does not accept has no score."""
+def pattern_table(patterns: Sequence[PatternScore], when: str, head: str = "") -> Table:
+    """Return the same as a table of a head for loggers and files; a pattern that the model refuses has no score."""
     rows: list[list[str | float]] = [[when, one.words, one.examples, format_number(one.score)] for one in patterns]
-    return Table("absence", ["when", "modalities", "examples", "score"], rows)
+    return Table(of_head(head, "absence"), ["when", "modalities", "examples", "score"], rows)

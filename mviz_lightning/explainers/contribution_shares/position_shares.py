@@ -16,9 +16,9 @@ from torchmetrics.classification import (
     MultilabelJaccardIndex,
 )
 
-from mviz_lightning.batch.position_labels import PositionLabels, class_counts, example_labels
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.collapse.proofs import Proofs, fit_proofs
+from mviz_lightning.collapse.position_inputs import position_inputs
+from mviz_lightning.collapse.proofs import Proofs, proofs_from
 from mviz_lightning.collapse.raw_inputs import encoded
 from mviz_lightning.collapse.score_reference import ScoreReference, anchors
 from mviz_lightning.collapse.skill import Skill, measured_skill
@@ -158,7 +158,8 @@ class PositionShares(Shares):
         given = comparable(single, self.task), target[examples].flatten(0, 1), self.task
         predicted, known = labelled_predictions(*given)
         score = self._score_of_outputs(single.shape[1], probe)
-        return measured_skill(score, self.task, predicted, known, single.shape[1])
+        of = examples.repeat_interleave(self.positions)[labelled(given[1], self.task)]
+        return measured_skill(score, self.task, predicted, known, single.shape[1], of)
 
     def output_components(self, probe: Probe, outputs: Tensor, groups: int, left_out: Tensor | None) -> Tensor:
         """Return ``(C, 1 + M)``; see :meth:`Shares.output_components`."""
@@ -173,13 +174,14 @@ class PositionShares(Shares):
         return found
 
     def fit_proofs(self, probe: Probe, outputs: int, kin: Tensor | None = None) -> Proofs:
-        """Return what raw inputs tell about the share of each class among the labelled positions of an example.
+        """Return what raw inputs tell about the labels at positions: those around a position about its own label.
 
-        Where a class stands is not asked: a regression on raw inputs has no notion of neighbouring positions. So a
-        modality may pass for uninformative that is informative, and never the other way round.
+        Examples are held out whole, and errors are those of examples: positions of one are not independent.
         """
-        shares = None if probe.by_position is None else shares_of_classes(probe.by_position, self.task)
-        return Proofs() if shares is None else fit_proofs(probe, shares, "regression", outputs, self.seed, kin)
+        target = self.target(probe)
+        if target is None:
+            return Proofs()
+        return proofs_from(position_inputs(probe, self.places, target, self.task, outputs, self.seed, kin))
 
     def scale(self, probe: Probe, outputs: int) -> Tensor | None:
         """Return ``(C,)`` what makes several regression outputs comparable."""
@@ -225,17 +227,6 @@ def position_score(task: Task, outputs: int, *, is_map: bool) -> Metric:
     if task == "multilabel":
         return MultilabelJaccardIndex(outputs) if is_map else MultilabelF1Score(outputs)
     return MulticlassJaccardIndex(outputs) if is_map else MulticlassF1Score(outputs)
-
-
-def shares_of_classes(found: PositionLabels, task: Task) -> Tensor:
-    """Return ``(N, K)`` float64: the share of each class among the labelled positions; of values, their mean.
-
-    NaN in an example without labels.
-    """
-    known = found.known()
-    if task == "regression":
-        return example_labels(found, task).reshape(len(known), -1)
-    return class_counts(found, task).double() / known.sum(1, keepdim=True)
 
 
 def single_outputs(shares: Shares, outputs: Tensor) -> Tensor:

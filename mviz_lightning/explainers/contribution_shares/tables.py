@@ -1,9 +1,12 @@
 """Shares as text: one run, and a row for every run of a training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+from mviz_lightning.collapse.towers import CHANCE, reads_retrieval
 from mviz_lightning.explainers.text_tables import align, format_number
 from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.sinks.records import RunRecord, State
 
 MEASURE_TITLES = {"shapley": "Shapley", "intershap": "InterSHAP", "mm_shap": "MM-SHAP"}
@@ -28,8 +31,20 @@ def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
     if scored:
         header.append("score lost when swapped")
         rows = [[*row, format_number(values.get(f"perceptual/{row[0]}"))] for row in rows]
-    lines = [align([header, *rows]), *([_score_line(values)] if scored else []), *_measure_lines(values)]
-    return "\n".join(lines)
+    lines = [align([header, *rows]), *([_score_line(values)] if scored else []), *_embedding_lines(values)]
+    return "\n".join([*lines, *_measure_lines(values)])
+
+
+def _embedding_lines(values: Mapping[str, float]) -> list[str]:
+    """Return a line for the embeddings of scores of pairs; none for other outputs."""
+    if "modality_gap" not in values:
+        return []
+    parts = [f"modality gap {format_number(values['modality_gap'])}", f"alignment {format_number(values['alignment'])}"]
+    for measure, words, decimals in (("uniformity", "uniformity", 3), ("effective_rank", "effective rank", 1)):
+        sides = [key for key in values if key.partition("/")[0] == measure]
+        told = [f"{key.partition('/')[2]} {format_number(values[key], decimals)}" for key in sides]
+        parts.append(f"{words} {', '.join(told)}")
+    return [f"embeddings: {'; '.join(parts)}"]
 
 
 def _measure_lines(values: Mapping[str, float]) -> list[str]:
@@ -52,24 +67,63 @@ def _score_line(values: Mapping[str, float]) -> str:
 
 
 def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
-    """Return a row for each run: contributions, interaction, total effects with intervals, scores."""
+    """Return a row for each run: contributions, interaction, total effects with intervals, scores.
+
+    Of scores of pairs, retrieval and the embeddings stand in place of contributions, which tell nothing there.
+    """
     if not rows:
         return "no run of the monitor yet"
-    scored = any("score" in row.values for row in rows)
-    header = ["epoch", "step", *(f"{name} alone" for name in modalities), "interaction"]
-    header += [f"{name} total [95 %]" for name in modalities] + (["score", "EMAP score"] if scored else [])
-    cells = [_history_cells(row, modalities, scored=scored) for row in rows]
-    for key in dict.fromkeys(key for row in rows for key in row.values if key.partition("/")[0] == "score_without"):
-        header.append(f"score without {key.partition('/')[2]}")
-        cells = [[*line, format_number(row.values.get(key))] for line, row in zip(cells, rows, strict=True)]
-    for key in measured_keys(rows):
-        header.append(f"{key.partition('/')[2]} {MEASURE_TITLES[key.partition('/')[0]]}".strip())
-        cells = [[*line, format_number(row.values.get(key))] for line, row in zip(cells, rows, strict=True)]
+    columns = [_Column("epoch", _where), _Column("step", lambda row: str(row.step))]
+    columns += (_pair_columns if any(map(reads_retrieval, rows)) else _share_columns)(rows, modalities)
+    columns += _further_columns(rows)
     if any(f"collapse/{name}" in row.values for row in rows for name in modalities):
-        header.append("not used")
-        cells = [[*line, _not_used(row, modalities)] for line, row in zip(cells, rows, strict=True)]
-    table = align([header, *cells])
+        columns.append(_Column("not used", lambda row: _not_used(row, modalities)))
+    table = align([[title for title, _ in columns], *([cell(row) for _, cell in columns] for row in rows)])
     return "\n".join([table, *(f"{row.phase}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
+
+
+class _Column(NamedTuple):
+    """A column of the history: its title, and its cell of a run."""
+
+    title: str
+    cell: Callable[[RunRecord], str]
+
+    @classmethod
+    def of(cls, title: str, key: str, decimals: int = 3) -> "_Column":
+        """Return a column of one value."""
+        return cls(title, lambda row: format_number(row.values.get(key), decimals))
+
+    @classmethod
+    def of_total(cls, name: str) -> "_Column":
+        """Return a column of a modality's total effect, with its interval."""
+        return cls(f"{name} total [95 %]", lambda row: interval(row.values, f"total/{name}"))
+
+
+def _share_columns(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[_Column]:
+    columns = [_Column.of(f"{name} alone", f"contribution/{name}") for name in modalities]
+    columns += [_Column.of("interaction", "interaction"), *map(_Column.of_total, modalities)]
+    scored = any("score" in row.values for row in rows)
+    return columns + ([_Column.of("score", "score"), _Column.of("EMAP score", "emap_score")] if scored else [])
+
+
+def _pair_columns(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[_Column]:
+    """Return retrieval, its chance level, and the embeddings of the modalities whose pairs are scored."""
+    names = [name for name in modalities if any(f"total/{name}" in row.values for row in rows)]
+    chance = [row.evidence[CHANCE] for row in rows if CHANCE in row.evidence]
+    title = f"retrieval (chance {fixed(chance[-1], 2)})" if chance else "retrieval"
+    columns = [_Column.of(title, "score"), _Column.of("gap", "modality_gap"), _Column.of("alignment", "alignment")]
+    columns += [_Column.of(f"{name} uniformity", f"uniformity/{name}") for name in names]
+    columns += [_Column.of(f"{name} rank", f"effective_rank/{name}", 1) for name in names]
+    return [*columns, *map(_Column.of_total, names)]
+
+
+def _further_columns(rows: Sequence[RunRecord]) -> list[_Column]:
+    """Return the scores without a modality, and the measures of other papers, that some run has."""
+    keys = dict.fromkeys(key for row in rows for key in row.values)
+    without = [key for key in keys if key.partition("/")[0] == "score_without"]
+    columns = [_Column.of(f"score without {key.partition('/')[2]}", key) for key in without]
+    titles = {key: MEASURE_TITLES[key.partition("/")[0]] for key in measured_keys(rows)}
+    return columns + [_Column.of(f"{key.partition('/')[2]} {title}".strip(), key) for key, title in titles.items()]
 
 
 def measured_keys(rows: Sequence[RunRecord]) -> list[str]:
@@ -78,12 +132,8 @@ def measured_keys(rows: Sequence[RunRecord]) -> list[str]:
     return [key for measure in MEASURE_TITLES for key in keys if key.partition("/")[0] == measure]
 
 
-def _history_cells(row: RunRecord, modalities: Sequence[str], *, scored: bool) -> list[str]:
-    values = row.values
-    where = str(row.epoch) if row.phase == "fit" else row.phase
-    cells = [where, str(row.step), *(format_number(values.get(f"contribution/{name}")) for name in modalities)]
-    cells += [format_number(values.get("interaction")), *(interval(values, f"total/{name}") for name in modalities)]
-    return cells + ([format_number(values.get("score")), format_number(values.get("emap_score"))] if scored else [])
+def _where(row: RunRecord) -> str:
+    return str(row.epoch) if row.phase == "fit" else row.phase
 
 
 def _not_used(row: RunRecord, modalities: Sequence[str]) -> str:

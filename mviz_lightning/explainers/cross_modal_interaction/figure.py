@@ -14,7 +14,7 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
 )
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -103,10 +103,11 @@ class _Picture:
 
     def _height(self, pair: PairInteraction) -> float:
         maps = sum(self._maps_height(pair, name) for name in (pair.first, pair.second))
-        return 2 * LINE + 0.04 + _matrix_height(_wide(pair)[2]) + 0.5 + maps
+        matrix = _matrix_height(_wide(pair)[2]) + 0.5 if pair.has_effect else 0.1
+        return 2 * LINE + 0.04 + matrix + maps
 
     def _maps_height(self, pair: PairInteraction, name: str) -> float:
-        rows = -(-(1 + len(self._chosen(name, pair.of(name)))) // ACROSS)
+        rows = -(-(1 + len(self._chosen(name, pair))) // ACROSS)
         return LINE + rows * (self._map_height(pair.other(name)) + LINE + 0.05) + 0.07
 
     def _map_height(self, name: str) -> float:
@@ -116,18 +117,22 @@ class _Picture:
         canvas, pair = self.canvas, output.pairs[self.place]
         said = self.drawing.labels.valued(output.output, output.role, output.value)
         canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
-        # Of rounding alone nothing is drawn.
-        colours = diverging(float(pair.weights.abs().max()) if pair.has_effect else 0.0)
-        top = self._draw_matrix(top + LINE + 0.03, pair, colours)
+        colours, top = diverging(float(pair.weights.abs().max()) if pair.has_effect else 0.0), top + LINE + 0.03
+        top = self._draw_matrix(top, pair, colours) if pair.has_effect else self._say_none(top, pair)
         for name in (pair.first, pair.second):
             top = self._draw_maps(top, pair, name, colours)
+
+    def _say_none(self, top: float, pair: PairInteraction) -> float:
+        """Say that nothing but rounding was found, of which nothing is drawn."""
+        said = f"No part of {pair.first} acts together with a part of {pair.second}."
+        self.canvas.text(MARGIN, top, said, fontsize=8.5)
+        return top + LINE + 0.1
 
     def _draw_matrix(self, top: float, pair: PairInteraction, colours: "ScalarMappable") -> float:
         """Draw the modality with fewer segments down, the other one across."""
         down, across, weights = _wide(pair)
         height, width = _matrix_height(weights), WIDTH - 2 * MARGIN - NAMES - SCALE
-        said = "" if pair.has_effect else ": none acts together with another"
-        self.canvas.text(MARGIN + NAMES, top, f"parts of {down} by parts of {across}{said}", fontsize=8.5)
+        self.canvas.text(MARGIN + NAMES, top, f"parts of {down} by parts of {across}", fontsize=8.5)
         panel = self.canvas.panel(MARGIN + NAMES, top + LINE, width, height, "matrix")
         if weights.numel():
             panel.imshow(colours.to_rgba(weights.numpy()), aspect="auto", interpolation="nearest")
@@ -139,8 +144,9 @@ class _Picture:
         """Draw one modality, then what its segments add together with some of the other's."""
         other, example, inputs = pair.other(name), self.found.example, self.drawing.show_inputs
         modality_type, names, weights = self.drawing.modality_types[other], self._names(name), pair.of(name)
-        self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
-        height, chosen = self._map_height(other), self._chosen(name, weights)
+        height, chosen = self._map_height(other), self._chosen(name, pair)
+        if chosen:
+            self.canvas.text(MARGIN, top, f"{other}, then its parts together with one of {name}", fontsize=8.5)
         captions = ["", *distinct([names[segment] for segment in chosen], CAPTION)]
         for place, segment in enumerate((None, *chosen)):
             left = MARGIN + place % ACROSS * (PANEL + GAP)
@@ -158,8 +164,11 @@ class _Picture:
     def _names(self, name: str) -> Sequence[str]:
         return self.drawing.modality_types[name].names(self.found.example, inputs=self.drawing.show_inputs)
 
-    def _chosen(self, name: str, weights: Tensor) -> list[int]:
+    def _chosen(self, name: str, pair: PairInteraction) -> list[int]:
         """Return the segments whose maps are drawn: those that were named, or else those that act together most."""
+        if not pair.has_effect:
+            return []
+        weights = pair.of(name)
         wanted, names = self.result.segments.get(name, ()), self._names(name)
         named = [segment for segment in range(len(weights)) if segment in wanted or names[segment] in wanted]
         top: list[int] = weights.abs().sum(1).argsort(descending=True, stable=True).tolist()
@@ -202,11 +211,12 @@ def _number(value: float, count: int) -> str:
 
 
 def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Table:
-    columns = ["when", "example", "output", "value", "modalities", "method", "parts that act together most"]
+    columns = ["when", "example", *drawing.labels.region_column, "output", "value", "modalities", "method"]
     rows: list[list[str | float | Pixels]] = [
         [
             when,
             found.position,
+            *drawing.labels.region_cell(found.example),
             drawing.labels.output(output.output),
             output.value,
             f"{drawing.called(pair.first)}, {drawing.called(pair.second)}",
@@ -217,7 +227,7 @@ def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: st
         for output in found.outputs
         for pair in output.pairs
     ]
-    return Table(f"{key}/examples", columns, rows)
+    return Table(f"{key}/examples", [*columns, "parts that act together most"], rows)
 
 
 def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, count: int = 5) -> Iterator[str]:
@@ -228,6 +238,6 @@ def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, cou
         drawing.modality_types[name].names(example, inputs=drawing.show_inputs) for name in (pair.first, pair.second)
     ]
     flat = pair.weights.flatten()
-    for place in flat.abs().argsort(descending=True, stable=True)[:count].tolist():
+    for place in strongest_places(flat, count):
         u, v = divmod(place, pair.weights.shape[1])
         yield f"{names[0][u]} x {names[1][v]} {format_weight(float(flat[place]))}"

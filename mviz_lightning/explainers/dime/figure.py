@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
 from mviz_lightning.plotting.trust import TRUSTED, shown, verdict
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -100,20 +100,23 @@ class ExplanationFigure:
             modality_type.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
             words, colour = verdict(r2)
             canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
-        canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
+        if largest(part):  # else there is no colour to explain
+            canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
 
     def table(self, drawn: Sequence[tuple[Explanation, Picture]]) -> Table:
         """List explanations with their pictures."""
-        columns = ["when", "example", "picture", "target", "predicted", "output", "UC", "MI", "error of MI"]
-        columns += ["drives UC", "drives MI"]
+        labels = self.drawing.labels
+        columns = ["when", "example", *labels.region_column, "picture", "target", "predicted", "output", "UC", "MI"]
+        columns += ["error of MI", "drives UC", "drives MI"]
         rows: list[list[str | float | Pixels]] = [
             [
                 self.when,
                 explanation.position,
+                *labels.region_cell(explanation.example),
                 picture.pixels,
-                self.drawing.labels.outcome(explanation.target),
-                self.drawing.labels.outcome(explanation.predicted),
-                self.drawing.labels.output(output.output),
+                labels.outcome(explanation.target),
+                labels.outcome(explanation.predicted),
+                labels.output(output.output),
                 output.unimodal,
                 output.interaction,
                 math.nan if output.error is None else output.error,
@@ -131,9 +134,10 @@ class ExplanationFigure:
         for name, part in output.parts.items():
             weights = getattr(part, side)
             names = self.drawing.modality_types[name].names(example, inputs=self.drawing.show_inputs)
-            top = weights.abs().argsort(descending=True)[:2].tolist()
             r2 = getattr(part, f"{side}_r2")
-            listed = ", ".join(f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in top)
+            listed = ", ".join(
+                f"{names[segment]} {format_weight(float(weights[segment]))}" for segment in strongest_places(weights, 2)
+            )
             found.append(
                 f"{self.drawing.called(name)}: "
                 + (verdict(r2)[0] if math.isnan(r2) else listed + " (?)" * (r2 < TRUSTED))

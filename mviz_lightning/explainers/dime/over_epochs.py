@@ -45,7 +45,8 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
         for name, modality_type in drawing.modality_types.items()
     }
     names = dict.fromkeys(drawing.labels.output(moment.output.output) for moment in moments)
-    shown = drawing.labels.example(first.explanation.position)
+    region = drawing.labels.where(example)
+    shown = drawing.labels.example(first.explanation.position) + (f"{region}," if region else "")
     title = wrapped(
         f"{shown} from {first.label} to {last.label}: what drives {' / '.join(names)}, alone (UC) and together (MI)",
         68,
@@ -102,7 +103,10 @@ def _draw_thumbnails(canvas: Canvas, top: float, name: str, kept: Sequence[Momen
     for column, moment in enumerate(kept):
         place = _left(column, width) + width / 2
         canvas.text(place, top + 2 * (height + STRIP_GAP), moment.label, ha="center", fontsize=8)
-    canvas.scale(_left(len(kept), width), top, 2 * height + STRIP_GAP, colours)
+    if largest(*parts):
+        canvas.scale(_left(len(kept), width), top, 2 * height + STRIP_GAP, colours)
+    else:
+        canvas.text(_left(len(kept), width), top + height, "no effect", fontsize=8.5, color="#555555", va="center")
 
 
 def _left(column: int, width: float) -> float:
@@ -130,7 +134,10 @@ def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment]
         if not half:
             listed = distinct([legible(names[segment]) for segment in segments], LETTERS)
             panel.set_yticks(range(len(segments)), listed, fontsize=8, parse_math=False)
-    canvas.scale(left + 2 * width + 0.15, top + LINE, height, colours)
+    if largest(*parts):
+        canvas.scale(left + 2 * width + 0.15, top + LINE, height, colours)
+    else:
+        canvas.text(left + 2 * width + 0.15, top + LINE, "no\neffect", fontsize=8.5, color="#555555")
 
 
 def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:

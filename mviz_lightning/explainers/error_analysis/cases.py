@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
-from mviz_lightning.functional.uc_and_mi import INTERVAL
-from mviz_lightning.modalities import ModalityType
-from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
-from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.labels import Labels, named
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Table
@@ -22,11 +20,14 @@ THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
 GAP = 0.1
 """Inches: gap between inputs."""
 
-TITLE = 0.35
-"""Inches: height of the title."""
+TITLE, LINE_OF_TITLE = 0.35, 74
+"""Inches: height of a title of one line; and the letters of a line of it."""
 
 ROW = TALLEST + 0.12
 """Inches: height of a case."""
+
+DIGITS = 3
+"""Digits of values beside the inputs, where there is less room than across a picture."""
 
 LETTER = 0.076
 """Inches: the mean width of a letter of the words beside the inputs."""
@@ -41,12 +42,13 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
         title: Title of the picture.
         drawing: Modality types and labels; its inputs may be shown.
     """
-    canvas, left = Canvas(TITLE + ROW * len(cases)), _words_from(drawing)
-    canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
+    below, left = _first(title), _words_from(drawing)
+    canvas = Canvas(below + ROW * len(cases))
+    canvas.text(MARGIN, 0.08, "\n".join(wrapped(title, LINE_OF_TITLE)), fontsize=10, weight="bold", linespacing=1.1)
     for place, case in enumerate(cases):
-        top = TITLE + ROW * place
-        for panel, modality_type in _panels(canvas, top, case.example, drawing):
-            modality_type.draw(panel, case.example)
+        top = below + ROW * place
+        for panel, name in _panels(canvas, top, case.example, drawing):
+            drawing.draw_input(panel, name, case.example)
         first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
         canvas.text(left, top, first, fontsize=8.5, weight="bold")
         canvas.text(left, top + LINE, "\n".join(others), fontsize=8.5, linespacing=1.25)
@@ -66,6 +68,7 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
     what, cost = f"Example {case.position}: {case.category}", f"{measure} {case.loss:.3g}"
     return [
         *([f"{what}, {cost}"] if len(what) + 2 + len(cost) <= letters else [what, cost]),
+        *(_line("region: ", words, "", letters) for words in labels.region_cell(case.example)),
         _line("target ", labels.outcome(case.target), "", letters),
         _split(case, labels, letters),
         _line("predicted ", labels.outcome(case.predicted), chance, letters),
@@ -75,21 +78,15 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
 
 def _split(case: Case, labels: Labels, letters: int) -> str:
     """Say what UC and MI are; "its logit" is left out where there is no room, other names are shortened."""
-    sign = "+" if case.interaction >= 0 else "-"
-    shown = (case.value, case.unimodal, abs(case.interaction), INTERVAL * case.error)
-    numbers = "{} = UC {} {sign} MI {} (±{})".format(*(_number(value, labels) for value in shown), sign=sign)
+    numbers = labels.split(case.unimodal, case.interaction, case.value, case.error, DIGITS)
     name = its_output(case, labels)
-    named = labels.task != "multiclass" or len(f"{name}: {numbers}") <= letters
-    return _line("", name, f": {numbers}", letters) if named else numbers
+    whole = labels.task == "multiclass" and len(f"{name}: {numbers}") > letters
+    return numbers if whole else named(name, f": {numbers}", letters)
 
 
 def its_output(case: Case, labels: Labels) -> str:
     """Name the output that is split; of classes, it is that of the target."""
     return "its logit" if labels.task == "multiclass" else labels.output(case.output)
-
-
-def _number(value: float, labels: Labels) -> str:
-    return f"{value:.3g}" if labels.task == "regression" else f"{value:.2f}"
 
 
 def _line(before: str, name: str, after: str, letters: int) -> str:
@@ -108,9 +105,10 @@ def case_table(
         drawing: Modality types and labels.
         when: In the training, in words.
     """
-    columns = ["when", "list", "example", "category", "loss", "target", "predicted", "UC predicts", "output", "value"]
+    columns = ["when", "list", "example", *drawing.labels.region_column, "category", "loss", "target", "predicted"]
+    columns += ["UC predicts", "output", "value"]
     rows: list[list[str | float | Pixels]] = [
-        [when, name, *_cells(case, drawing.labels), *([_cut(sheets[name].pixels, place, drawing)] if sheets else [])]
+        [when, name, *_cells(case, drawing.labels), *([_cut(sheets[name], place, drawing)] if sheets else [])]
         for name, listed in cases.items()
         for place, case in enumerate(listed)
     ]
@@ -120,12 +118,25 @@ def case_table(
 def _cells(case: Case, labels: Labels) -> list[str | float]:
     said = [labels.outcome(outcome) for outcome in (case.target, case.predicted, case.alone)]
     split = [case.value, case.unimodal, case.interaction, case.error]
-    return [case.position, case.category, case.loss, *said, labels.output(case.output), *split]
+    return [
+        case.position,
+        *labels.region_cell(case.example),
+        case.category,
+        case.loss,
+        *said,
+        labels.output(case.output),
+        *split,
+    ]
 
 
-def _cut(sheet: Pixels, place: int, drawing: DrawingContext) -> Pixels:
-    top = round(DPI * (TITLE + ROW * place)) - 3
-    return sheet[top : top + round(DPI * ROW) - 3, : round(DPI * _words_from(drawing)) - 3]
+def _first(title: str) -> float:
+    """Return where the first case begins, below a title of one line or more."""
+    return TITLE + LINE * (len(wrapped(title, LINE_OF_TITLE)) - 1)
+
+
+def _cut(sheet: Picture, place: int, drawing: DrawingContext) -> Pixels:
+    top = round(DPI * (_first(sheet.caption) + ROW * place)) - 3
+    return sheet.pixels[top : top + round(DPI * ROW) - 3, : round(DPI * _words_from(drawing)) - 3]
 
 
 def _column(drawing: DrawingContext) -> float:
@@ -136,11 +147,11 @@ def _words_from(drawing: DrawingContext) -> float:
     return MARGIN + len(drawing.modality_types) * (_column(drawing) + GAP) + 0.05
 
 
-def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", ModalityType]]:
+def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", str]]:
     """Yield a panel for every modality; what is tall becomes narrow, words become shorter."""
     for place, (name, modality_type) in enumerate(drawing.modality_types.items()):
         width, aspect = _column(drawing), modality_type.aspect(example)
         height = min(width * aspect, TALLEST)
         left = MARGIN + place * (width + GAP)
         wide = height / aspect if modality_type.thumbnail else width
-        yield canvas.panel(left, top, wide, height, name), modality_type
+        yield canvas.panel(left, top, wide, height, name), name

@@ -14,6 +14,7 @@ from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, ErrorResult
 from mviz_lightning.explainers.predictions import outcome
+from mviz_lightning.explainers.recombinations import Recombinations
 from mviz_lightning.functional import Task, donor_error
 from mviz_lightning.functional.failures import (
     FAILED,
@@ -64,7 +65,8 @@ class ErrorAnalysis(Explainer):
     UC is estimated from the recombinations of the example's group, so close decisions of UC are uncertain. The scalars
     are corrected for that as ``emap_gap`` is: twice the share, less the share where UC comes from half of the donors or
     draws. Pictures and tables count the decisions as they were estimated, and show the error of single ones. Costs the
-    forwards that contribution shares cost; needs labels.
+    forwards that contribution shares cost; needs labels. Of outputs with positions, the mean over a region of each
+    example is a decision, and its label is that of the region.
 
     Args:
         num_examples: Number of mistakes (largest loss first) and number of rescued decisions (largest certain gain
@@ -79,6 +81,7 @@ class ErrorAnalysis(Explainer):
     num_examples: int = 6
     every_n_validations: int = 5
     name: str = "errors"
+    needs_regions = True
 
     def __post_init__(self) -> None:
         require_least(self, {"num_examples": 0, "every_n_validations": 1})
@@ -89,7 +92,6 @@ class ErrorAnalysis(Explainer):
         Raises:
             ConfigurationError: There are no labels.
         """
-        probe_context.require_rows(self.name)
         if probe_context.target is None or not bool(
             labelled(probe_context.target, probe_context.task)[probe_context.probe.groups].any()
         ):
@@ -161,33 +163,28 @@ class Decisions:
 
     @classmethod
     def of(cls, probe_context: ProbeContext, responses: Tensor) -> "Decisions":
-        """Read the responses to the recombinations of all groups, ``(G * T, C)`` as the model gave them."""
-        design, task, target = probe_context.design, probe_context.task, cast("Tensor", probe_context.target)
-        by_group, examples = (
-            responses.view(len(probe_context.probe.groups), -1, responses.shape[-1]),
-            probe_context.probe.groups,
-        )
-        known = labelled(target, task)[examples.flatten()]
-        scaled, examples = probe_context.decomposable(by_group), examples.flatten()[known]
+        """Read the responses to the recombinations of all groups, ``(G * T, K * C)`` as the model gave them."""
+        task, target, size = probe_context.task, cast("Tensor", probe_context.target), probe_context.design.size
+        rows, examples = Recombinations.of(probe_context, responses), probe_context.probe.groups.flatten()
+        known = labelled(target, task)[examples]
+        examples = examples[known]
         outputs, value, unimodal = (
-            part.flatten(0, 1)[known]
-            for part in (design.own(by_group).double(), design.own(scaled), design.unimodal(scaled))
+            part.flatten(0, 1)[known] for part in (rows.own.double(), rows.value, rows.unimodal)
         )
         truth = target[examples].view(len(examples), -1)
         truth = probe_context.decomposable(truth) if task == "regression" else truth
-        rounded = scaled if task == "regression" else responses  # centring takes an offset away, not its rounding
+        rounded = rows.scaled if task == "regression" else rows.raw  # centring takes an offset away, not its rounding
         floor = ROUNDED * torch.finfo(responses.dtype).eps * largest_output(rounded, task)
 
         def category(unimodal: Tensor) -> Tensor:
             return failure_categories(value, unimodal, truth, task, floor)
 
-        halves = [category(half.flatten(0, 1)[known]) for half in design.unimodal_halves(scaled).unbind(1)]
+        halves = [category(half.flatten(0, 1)[known]) for half in rows.unimodal_halves.unbind(1)]
         of_halves = torch.stack(halves) if halves else category(unimodal).unsqueeze(0)
         places = known.nonzero().flatten().tolist()
 
         def without_donors(row: int) -> Tensor:
-            group, place = divmod(places[row], design.size)
-            return design.unimodal_without_donors(scaled[group], place)
+            return rows.unimodal_without_donors(*divmod(places[row], size))
 
         return cls(task, examples, outputs, value, unimodal, truth, category(unimodal), of_halves, without_donors)
 

@@ -35,11 +35,8 @@ MEANING = {
     "unrepaired": "both are wrong, and MI helps too little or not",
     "misled": "both are wrong, and MI brings the truth further away",
     "lowered": "MI lowers the absolute error of UC by a tenth or more",
-    "raised": "it raises it so",
+    "raised": "MI raises it by a tenth or more",
 }
-
-NOUNS = {"multiclass": "examples", "binary": "examples", "multilabel": "labels", "regression": "values"}
-"""Task -> name of a decision, in the plural."""
 
 SHOWN, LISTED = 20, 200
 """Largest number of classes in the picture and in the table: those with most errors."""
@@ -80,6 +77,13 @@ def drawn(counts: Counts) -> list[str]:
     return [name for name in COLOURS if name in counts]
 
 
+def noun_of(labels: Labels) -> str:
+    """Name decisions, in the plural."""
+    if labels.task in ("multilabel", "regression"):
+        return "labels" if labels.task == "multilabel" else "values"
+    return "examples" if labels.region is None else "regions"
+
+
 def errors(counts: Counts) -> int:
     """Return how many decisions are to the right of 0."""
     return sum(counts[name] for name in drawn(counts) if name not in GAINS)
@@ -102,13 +106,12 @@ def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:
 
 def error_headline(counts: Counts, labels: Labels) -> str:
     """Write in one line what failed."""
-    total, noun = sum(counts.values()), NOUNS[labels.task]
+    total, noun = sum(counts.values()), noun_of(labels)
     if labels.task == "regression":
         return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
-    return (
-        f"{errors(counts)} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI; "
-        f"MI rescued {counts['rescued']}."
-    )
+    wrong = errors(counts)
+    said = f"{wrong} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI"
+    return f"{said if wrong else f'None of {total} {noun} is wrong'}; MI rescued {counts['rescued']}."
 
 
 def class_rows(result: ErrorResult, labels: Labels) -> list[tuple[str, Counts]]:
@@ -128,14 +131,16 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
     names, rows = drawn(result.counts), class_rows(result, labels)
     said = error_headline(result.counts, labels)
     meanings = ". ".join(f"{name}: {MEANING[name]}" for name in names)
-    footer = wrapped(f"{meanings}. UC: unimodal contributions. MI: multimodal interaction.", 112)
+    rows_are = "Each row is a quarter of the values, by their targets. " if result.classes[0].between else ""
+    averaged = labels.averaged("Outputs")
+    footer = wrapped(f"{rows_are}{meanings}. UC: unimodal contributions. MI: multimodal interaction.{averaged}", 112)
     top = 0.2 + 2 * LINE
     canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5 + 0.15 * len(footer) + 0.1)
     canvas.text(MARGIN, 0.08, _title("What failed", when), fontsize=10, weight="bold")
     canvas.text(MARGIN, 0.1 + LINE, said, fontsize=8.5)
     _draw_numbers(canvas, top, rows, names)
     width = WIDTH - MARGIN - NAMES - COLUMN * len(names) - TOTAL - 0.15
-    _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, NOUNS[labels.task])
+    _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, noun_of(labels))
     canvas.text(MARGIN, canvas.height - 0.1 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
     return Picture(f"{key}/classes", canvas.pixels(), _title(said, when), keep=True)
 
@@ -182,7 +187,9 @@ def _draw_bars(axes: "Axes", rows: Sequence[tuple[str, Counts]], names: Sequence
             floor = [below + width for below, width in zip(floor, widths, strict=True)]
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if not any(any(counts[name] for name in names) for _, counts in rows):
+        axes.set_xlim(0, 1)  # without bars, or the axis would have fractions of an example
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(_unsigned))
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(noun, fontsize=8, labelpad=1)
@@ -208,12 +215,12 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
         if name in GAINS:
             axes.plot(places, shares[name], color="white", linewidth=4)  # or it is lost on the areas
             axes.plot(places, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
-    axes.set(xlim=(places[0], places[-1]), ylim=(0, None))
+    axes.set(xlim=(places[0], places[-1]), ylim=(0, max(1.0, axes.get_ylim()[1])))  # of nothing, not of rounding
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8)
     axes.set_xlabel(axis, fontsize=8.5)
-    axes.set_ylabel(f"% of {NOUNS[labels.task]}", fontsize=8.5)
+    axes.set_ylabel(f"% of {noun_of(labels)}", fontsize=8.5)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5, reverse=True)
     return Picture(f"{key}/over_time", canvas.pixels(), f"{axis} {places[0]} to {places[-1]}")
 
@@ -224,7 +231,7 @@ def _stack(axes: "Axes", places: Sequence[int], shares: Mapping[str, Sequence[fl
 
 def class_table(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Table:
     """List the counts of every class."""
-    columns = ["when", "class", NOUNS[drawing.labels.task], *result.counts]
+    columns = ["when", "class", noun_of(drawing.labels), *result.counts]
     rows: list[list[str | float]] = [
         [when, class_name(found, drawing.labels), sum(found.counts.values()), *found.counts.values()]
         for found in by_errors(result)[:LISTED]

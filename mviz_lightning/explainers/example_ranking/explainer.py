@@ -12,6 +12,7 @@ from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.example_ranking.result import RankedExample, RankingResult
 from mviz_lightning.explainers.predictions import outcome
+from mviz_lightning.explainers.recombinations import Recombinations
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.example_drivers import example_effects
 from mviz_lightning.sinks.records import Record
@@ -31,7 +32,8 @@ class ExampleRanking(Explainer):
     the distance from another driver in standard errors (delete-one-donor jackknife), the surest first.
 
     The effects are relative to the mean over recombined examples: a modality that says what is usual has none. The
-    ranking takes as many rows as the contribution shares.
+    ranking takes as many rows as the contribution shares. Of outputs with positions, the mean over a region of each
+    example is split.
 
     Args:
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
@@ -43,23 +45,22 @@ class ExampleRanking(Explainer):
 
     every_n_validations: int = 5
     name: str = "ranking"
+    needs_regions = True
 
     def __post_init__(self) -> None:
         require_least(self, {"every_n_validations": 1})
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
         """Ask for the recombinations of all groups."""
-        probe_context.require_rows(self.name)
         return Request([Query(probe_context.probe.groups[:, probe_context.design.tuples].flatten(0, 1))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> RankingResult:
         """Split one output of every example, and sort the examples by how sure their driver is."""
-        groups, design, outputs = probe_context.probe.groups, probe_context.design, responses.outputs[0]
-        by_group = outputs.view(len(groups), -1, outputs.shape[-1])
-        real, scaled = design.own(by_group), probe_context.decomposable(by_group)
-        chosen = split_output(real, probe_context.task)
-        value = design.own(scaled).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-        parts = (real, chosen, value, *example_effects(scaled, design, chosen))
+        groups, rows = probe_context.probe.groups, Recombinations.of(probe_context, responses.outputs[0])
+        real, chosen = rows.own, split_output(rows.own, probe_context.task)
+        value = rows.value.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        effects = example_effects(rows.scaled.flatten(2), probe_context.design, rows.columns(chosen))
+        parts = (real, chosen, value, *effects)
         each = zip(groups.flatten().tolist(), *(part.flatten(0, 1) for part in parts), strict=True)
         ranked = sorted((_ranked(probe_context, *one) for one in each), key=lambda one: -one.sureness)
         drivers = _driver_names(probe_context)

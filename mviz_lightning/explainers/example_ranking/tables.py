@@ -3,6 +3,7 @@
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.example_ranking.result import RankedExample, RankingResult
 from mviz_lightning.explainers.text_tables import align
+from mviz_lightning.functional.numerals import side_by_side
 from mviz_lightning.sinks.records import Table
 
 LISTED = 500
@@ -23,15 +24,16 @@ def ranking_table(result: RankingResult, key: str, drawing: DrawingContext, when
     """
     names = list(result.ranked[0].effects) if result.ranked else []
     effects = [column for name in [*names, "MI"] for column in (name, f"{name} error")]
-    columns = ["when", "example", "driver", "sureness", "target", "predicted", "output", "value", *effects]
-    return Table(key, columns, [[when, *_cells(one, drawing)] for one in result.ranked[:LISTED]])
+    columns = ["when", "example", *drawing.labels.region_column, "driver", "sureness", "target", "predicted", "output"]
+    return Table(key, [*columns, "value", *effects], [[when, *_cells(one, drawing)] for one in result.ranked[:LISTED]])
 
 
 def _cells(one: RankedExample, drawing: DrawingContext) -> list[str | float]:
     said = [drawing.labels.outcome(one.target), drawing.labels.outcome(one.predicted)]
     effects = [number for name in one.effects for number in (one.effects[name], one.errors[name])]
-    what: list[str | float] = [one.position, one.driver, one.sureness, *said, drawing.labels.output(one.output)]
-    return [*what, one.value, *effects, one.interaction, one.interaction_error]
+    what: list[str | float] = [one.driver, one.sureness, *said, drawing.labels.output(one.output)]
+    where = drawing.labels.region_cell(one.example)
+    return [one.position, *where, *what, one.value, *effects, one.interaction, one.interaction_error]
 
 
 def ranking_text(result: RankingResult) -> str:
@@ -47,10 +49,12 @@ def ranking_text(result: RankingResult) -> str:
 
 
 def _line(one: RankedExample, names: list[str]) -> list[str]:
-    effects = [_with_error(one.effects[name], one.errors[name]) for name in names]
-    mi = _with_error(one.interaction, one.interaction_error)
-    return [one.driver, str(one.position), f"{one.sureness:.1f}", *effects, mi]
+    effects = [*(one.effects[name] for name in names), one.interaction]
+    errors = [*(one.errors[name] for name in names), one.interaction_error]
+    written = side_by_side([*effects, *errors], digits=3)
+    parts = zip(effects, written[: len(effects)], written[len(effects) :], strict=True)
+    return [one.driver, str(one.position), f"{one.sureness:.1f}", *(_with_error(*part) for part in parts)]
 
 
-def _with_error(value: float, error: float) -> str:
-    return f"{value:+.3g} ± {error:.2g}"
+def _with_error(value: float, written: str, error: str) -> str:
+    return f"{'+' if value > 0 and written != '0' else ''}{written} ± {error}"

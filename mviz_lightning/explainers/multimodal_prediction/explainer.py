@@ -43,10 +43,11 @@ BARS = 10
 class MultimodalPrediction(Explainer):
     """How few fused features, in a linear model, predict what the model predicts, and which (MultiViz, stage 4).
 
-    The features are the input of the last linear layer. They are standardised on one half of the reference examples,
-    and a path of elastic nets (0.99 of the penalty on absolute weights) is fitted there to the model's predictions. The
-    held-out half chooses the penalty: the largest one within a standard error of the best. A second path is fitted to
-    the labels. It evaluates one row for each reference example.
+    The features are the input of the last linear layer; of outputs with positions, their means over a region of each
+    example, before the last linear layer or convolution that returns a vector for each position. They are standardised
+    on one half of the reference examples, and a path of elastic nets (0.99 of the penalty on absolute weights) is
+    fitted there to the model's predictions. The held-out half chooses the penalty: the largest one within a standard
+    error of the best. A second path is fitted to the labels. It evaluates one row for each reference example.
 
     It logs ``fidelity``, the fraction of held-out examples for which the sparse model predicts what the model predicts;
     ``fidelity_baseline``, the same for the most frequent prediction; ``sparsity``, the fraction of weights that are 0;

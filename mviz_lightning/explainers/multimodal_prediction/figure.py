@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_prediction.result import ACTIVATED, ExampleFeatures, PredictionResult
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import Stamps
+from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.canvas import Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import LINE, MARGIN
@@ -28,6 +29,9 @@ CAPTION = 0.2
 
 LETTER = 0.062
 """Inches: the mean width of a letter of the line above the bars."""
+
+POOLED = "Outputs and features"
+"""What is averaged over regions, where outputs have positions."""
 
 STAGE_THREE = ("picture of MultimodalRepresentation", "most activating examples")
 """Columns of tables that tell what a feature responds to."""
@@ -61,9 +65,9 @@ def summary(result: PredictionResult, labels: Labels, when: str) -> str:
         f"({result.constant} are constant); penalty {result.penalty:.3g}, chosen on {result.held_out} held-out "
         "examples."
     )
-    lines = [sparse, f"- {_foretold(result, labels)}"]
+    lines = [sparse + labels.averaged(POOLED), f"- {_foretold(result, labels)}"]
     if "accuracy" in values:
-        measure = "R2" if labels.task == "regression" else "accuracy"
+        measure = "R²" if labels.task == "regression" else "accuracy"
         lines.append(f"- A sparse model of the same features fitted to the labels: {measure} {values['accuracy']:.3f}.")
     return "\n".join(lines)
 
@@ -71,10 +75,10 @@ def summary(result: PredictionResult, labels: Labels, when: str) -> str:
 def _foretold(result: PredictionResult, labels: Labels) -> str:
     fidelity, baseline = (result.values[name] for name in ("fidelity", "fidelity_baseline"))
     if labels.task == "regression":
-        mean = round(baseline, 3) + 0.0  # not -0.000
-        return f"It foretells the model's held-out values with R2 {fidelity:.3f} (their mean: {mean:.3f})."
+        constant = fixed(baseline, 3)
+        return f"It predicts the model's held-out values with R² {fixed(fidelity, 3)} (a constant: {constant})."
     return (
-        f"It foretells {100 * fidelity:.0f} % of the model's held-out predictions (the most frequent one: "
+        f"It predicts {100 * fidelity:.0f} % of the model's held-out predictions (the most frequent one: "
         f"{100 * baseline:.0f} %)."
     )
 
@@ -88,7 +92,10 @@ def example_picture(
     """Draw weight x activation of an example's strongest features, and the examples that activate these most."""
     labels, stamps = drawing.labels, Stamps.of(drawing, ACTIVATED)
     said = labels.title(found, when)
-    title, footer = wrapped(said, 68), wrapped(_foretold(result, labels) + _verdict(found), 112)
+    title, footer = (
+        wrapped(said, 68),
+        wrapped(_foretold(result, labels) + _verdict(found) + labels.averaged(POOLED), 112),
+    )
     lead = wrapped(_lead(found, result, labels), int((stamps.left - 2 * MARGIN) / LETTER))
     first, row = 0.1 + LINE * len(title), FILLED if stamps.modality_types else BARE
     top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.modality_types else 0.0)
@@ -167,11 +174,13 @@ def stage_three(result: PredictionResult, feature: int) -> list[str]:
 
 def example_table(result: PredictionResult, pictures: Sequence[Picture], key: str, labels: Labels, when: str) -> Table:
     """List the strongest features of every example."""
-    columns = ["when", "example", "picture", "predicted", "target", "output", "feature", "weight", "activation"]
+    columns = ["when", "example", *labels.region_column, "picture", "predicted", "target", "output", "feature"]
+    columns += ["weight", "activation", "weight x activation"]
     rows: list[list[str | float | Pixels]] = [
         [
             when,
             found.position,
+            *labels.region_cell(found.example),
             picture.pixels,
             labels.outcome(found.predicted),
             labels.outcome(found.target),
@@ -185,7 +194,7 @@ def example_table(result: PredictionResult, pictures: Sequence[Picture], key: st
         for found, picture in zip(result.examples, pictures, strict=True)
         for effect in found.effects
     ]
-    return Table(f"{key}/examples", [*columns, "weight x activation", *STAGE_THREE], rows)
+    return Table(f"{key}/examples", [*columns, *STAGE_THREE], rows)
 
 
 def weight_table(result: PredictionResult, key: str, labels: Labels, when: str) -> Table:

@@ -1,6 +1,6 @@
 """Inputs the size of a stamp: of a few examples in a row, for pictures that show something else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -26,18 +26,21 @@ class Stamps:
     """Columns at the right border of a picture, one for each modality that can be read so small.
 
     Attributes:
-        modality_types: Of the modalities with pictures or words; empty where inputs may not be shown.
+        drawing: Modality types and the regions that are explained.
+        modality_types: Of the modalities with pictures or words, by name; empty where inputs may not be shown.
         each: How many examples are side by side; words are below each other.
     """
 
-    modality_types: Sequence[ModalityType]
+    drawing: DrawingContext
+    modality_types: Mapping[str, ModalityType]
     each: int
 
     @classmethod
     def of(cls, drawing: DrawingContext, each: int) -> "Stamps":
         """Return the columns that the inputs of examples take."""
-        legible = (one for one in drawing.modality_types.values() if one.thumbnail or isinstance(one, Text))
-        return cls(list(islice(legible, MODALITIES)) if drawing.show_inputs else [], each)
+        types = drawing.modality_types.items() if drawing.show_inputs else ()
+        legible = ((name, one) for name, one in types if one.thumbnail or isinstance(one, Text))
+        return cls(drawing, dict(islice(legible, MODALITIES)), each)
 
     @property
     def width(self) -> float:
@@ -51,12 +54,12 @@ class Stamps:
 
     def draw(self, canvas: Canvas, top: float, height: float, examples: Sequence[int]) -> None:
         """Draw a row of thumbnails. ``height`` is in inches."""
-        for column, modality_type in enumerate(self.modality_types):
+        for column, (name, modality_type) in enumerate(self.modality_types.items()):
             left = self.left + column * self.width
             if isinstance(modality_type, Text):
                 self._write(canvas, left, top + height / 2, modality_type, examples)
             else:
-                self._show(canvas, left, top + GAP / 2, height - GAP, modality_type, examples)
+                self._show(canvas, left, top + GAP / 2, height - GAP, name, examples)
 
     def _write(self, canvas: Canvas, left: float, middle: float, modality_type: Text, examples: Sequence[int]) -> None:
         letters = int((self.width - GAP) * DPI / character_width(FONT_SIZE, DPI))
@@ -70,12 +73,12 @@ class Stamps:
         left: float,
         top: float,
         height: float,
-        modality_type: ModalityType,
+        name: str,
         examples: Sequence[int],
     ) -> None:
         room = self.width / self.each - GAP
         for place, example in enumerate(examples):
-            aspect = modality_type.aspect(example)
+            aspect = self.modality_types[name].aspect(example)
             width = min(room, height / aspect)
             panel = canvas.panel(left + place * (room + GAP), top, width, width * aspect, "stamp")
-            modality_type.draw(panel, example)
+            self.drawing.draw_input(panel, name, example)

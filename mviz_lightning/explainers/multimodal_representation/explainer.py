@@ -11,19 +11,14 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, renamed_arguments
 from mviz_lightning.explainers.argument_checks import are_positions, require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.multimodal_representation.activations import Activations
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
 from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
 from mviz_lightning.explainers.predictions import outcome
-from mviz_lightning.functional import (
-    Estimate,
-    classify_features,
-    effective_rank,
-    feature_components,
-    jackknife,
-    main_effects,
-    share_ratios,
-)
-from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, rounding_floor, strongest_examples, varies
+from mviz_lightning.explainers.recombinations import Recombinations, of_examples
+from mviz_lightning.functional import Estimate, classify_features, share_ratios
+from mviz_lightning.functional.features import CONSTANT, UNIMODAL, overlap, strongest_examples
+from mviz_lightning.functional.outputs import fold_positions
 from mviz_lightning.functional.segment_attribution import perturbation_masks
 from mviz_lightning.sinks.records import Record
 
@@ -39,9 +34,10 @@ STRONG = 0.1
 class MultimodalRepresentation(Explainer):
     """What the fused features respond to: one modality, several, or nothing.
 
-    The features are the input of the model's last linear layer. Each feature has contribution shares of its own, from
-    the same recombinations as the shares of the outputs. A feature follows a modality if that modality alone explains
-    at least 0.8 of its variance; otherwise it is multimodal.
+    The features are the input of the model's last linear layer; of outputs with positions, their means over a region of
+    each example, before the last linear layer or convolution that returns a vector for each position. Each feature has
+    contribution shares of its own, from the same recombinations as the shares of the outputs. A feature follows a
+    modality if that modality alone explains at least 0.8 of its variance; otherwise it is multimodal.
 
     Pictures show, for some features, the examples that activate them most, what these have in common, and which
     segments drive the feature in the strongest example (occlusion). In common are words, classes and values of other
@@ -70,6 +66,7 @@ class MultimodalRepresentation(Explainer):
     every_n_validations: int = 5
     name: str = "representation"
     needs_features = True
+    needs_regions = True
 
     def __post_init__(self) -> None:
         require_least(self, {"features_shown": 0, "examples_shown": 1, "every_n_validations": 1})
@@ -90,15 +87,13 @@ class MultimodalRepresentation(Explainer):
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Representation:
         """Classify all features, and describe those that are shown."""
-        tuples, modalities = probe_context.design.tuples, probe_context.probe.schema.names
-        recombined = responses.features[0].reshape(-1, len(tuples), responses.features[0].shape[1])
-        estimate = _shares(probe_context, recombined)
-        live = varies(responses.features[0]) & (estimate.value != 0).any(1)
-        kinds = classify_features(estimate.value[:, :-1], live)
-        deviation = responses.features[0].double().std(0, correction=0)
+        modalities, found = probe_context.probe.schema.names, Activations.of(probe_context, responses.features[0])
+        own = _of_everyone(probe_context, responses)
+        estimate, deviation = found.shares(), found.deviation
+        kinds = classify_features(estimate.value[:, :-1], found.live & (estimate.value != 0).any(1))
         numbers = self._chosen(kinds, deviation, responses.memory)
-        shown = _described(self, probe_context, responses, numbers, kinds, estimate, deviation)
-        values = _counted(kinds, modalities) | _ranks(responses.features[1], recombined, tuples, modalities)
+        shown = _described(self, probe_context, own, numbers, kinds, estimate, deviation)
+        values = _counted(kinds, modalities) | found.ranks(own.features[0], modalities)
         overlaps = [feature.overlap for feature in shown if feature.overlap is not None]
         if overlaps:
             values["overlap"] = sum(overlaps) / len(overlaps)
@@ -126,9 +121,10 @@ class MultimodalRepresentation(Explainer):
         """Add what the segments of the strongest examples add to the features."""
         masked, parts = iter(responses.features), {}
         for feature in _shown(result):
-            whole = feature.examples[0].activation
+            strongest = feature.examples[0]
             parts[feature.number] = {
-                name: whole - next(masked)[:, feature.number].double() for name in probe_context.probe.segments
+                name: strongest.activation - _occluded(probe_context, next(masked), strongest.example, feature.number)
+                for name in probe_context.probe.segments
             }
         found = cast("Representation", result)
         return replace(found, shown=[replace(one, parts=parts.get(one.number, {})) for one in found.shown])
@@ -176,6 +172,11 @@ def _one_masked(probe_context: ProbeContext, example: int, name: str) -> Query:
     return Query(rows.sources, {name: masks})
 
 
+def _occluded(probe_context: ProbeContext, masked: Tensor, example: int, number: int) -> Tensor:
+    """Return ``(U,)`` activations of a feature in an example without each of its segments."""
+    return of_examples(probe_context, masked, [example] * len(masked))[:, number].double()
+
+
 def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:
     """Return the features that vary, one of every class in turn, multimodal ones first and the strongest of a class.
 
@@ -194,14 +195,6 @@ def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:
     return [number for *_, number in sorted(keys)]
 
 
-def _shares(probe_context: ProbeContext, recombined: Tensor) -> Estimate:
-    """Return the M first-order shares of every feature and that of all interactions, each ``(F, M + 1)``."""
-    modalities = probe_context.design.modalities
-    columns = [*range(modalities), -1]
-    components = feature_components(recombined, probe_context.design)
-    return jackknife(components, lambda mean: share_ratios(mean, modalities)[..., columns])
-
-
 def _counted(kinds: Tensor, modalities: Sequence[str]) -> dict[str, float]:
     """Return the share of every class among the features that vary, and that of the others among all."""
     live = max(1, int((kinds != CONSTANT).sum()))
@@ -210,13 +203,13 @@ def _counted(kinds: Tensor, modalities: Sequence[str]) -> dict[str, float]:
     return shares | {"dead": int((kinds == CONSTANT).sum()) / len(kinds)}
 
 
-def _ranks(aligned: Tensor, recombined: Tensor, tuples: Tensor, modalities: Sequence[str]) -> dict[str, float]:
-    """Return the effective rank of the real examples' features, and that of what every modality adds by itself."""
-    floor = rounding_floor(torch.cat([aligned, recombined.flatten(0, 1)]))
-    effects = main_effects(recombined, tuples)
-    centred = aligned.double() - aligned.double().mean(0)
-    ranks = {f"rank_{name}": effective_rank(effect, floor) for name, effect in zip(modalities, effects, strict=True)}
-    return {"rank": effective_rank(centred, floor)} | ranks
+def _of_everyone(probe_context: ProbeContext, responses: Responses) -> Responses:
+    """Return features and outputs of all examples as they are; where outputs have positions, of their own regions."""
+    everyone = range(probe_context.probe.size)
+    features, outputs = (
+        of_examples(probe_context, found, everyone) for found in (responses.features[1], responses.outputs[1])
+    )
+    return replace(responses, features=[features], outputs=[outputs])
 
 
 def _unfused(probe_context: ProbeContext, kinds: Tensor, outputs: Tensor) -> str | None:
@@ -224,9 +217,9 @@ def _unfused(probe_context: ProbeContext, kinds: Tensor, outputs: Tensor) -> str
     followed, modalities = sorted(set(kinds[kinds != CONSTANT].tolist())), probe_context.design.modalities
     if len(followed) != 1 or followed[0] == modalities:
         return None
-    scaled = probe_context.decomposable(outputs)
-    scaled = scaled if probe_context.left_out is None else scaled[:, ~probe_context.left_out]
-    by_group = scaled.reshape(len(probe_context.probe.groups), -1, scaled.shape[1])
+    scaled = Recombinations.of(probe_context, outputs).scaled
+    scaled = scaled if probe_context.left_out is None else scaled[..., ~probe_context.left_out]
+    by_group = fold_positions(scaled.flatten(2), scaled.shape[2])
     mean = torch.stack([probe_context.design.components(group) for group in by_group]).mean(0)
     others = float(1 - share_ratios(mean, modalities)[followed[0]])
     return probe_context.probe.schema.names[followed[0]] if others > 1 - UNIMODAL and float(mean[0]) > 0 else None
@@ -242,7 +235,7 @@ def _described(
     deviation: Tensor,
 ) -> list[Feature]:
     """Find the strongest examples of some features, and what they have in common."""
-    activations, count = responses.features[1], explainer.examples_shown
+    activations, count = responses.features[0], explainer.examples_shown
     drawn = max(count, round(STRONG * len(activations)))
     strong = [strongest_examples(activations[:, number], drawn, ties=True) for number in numbers]
     concepts = traits(probe_context.probe, probe_context.task).concepts(strong) if numbers else []
@@ -259,7 +252,7 @@ def _described(
 
 
 def _strong(probe_context: ProbeContext, responses: Responses, example: int, number: int) -> ActivatingExample:
-    known = outcome(responses.outputs[1][example], probe_context.label(example), probe_context.task).target
+    known = outcome(responses.outputs[0][example], probe_context.label(example), probe_context.task).target
     return ActivatingExample(
-        example, probe_context.positions[example], float(responses.features[1][example, number]), known
+        example, probe_context.positions[example], float(responses.features[0][example, number]), known
     )

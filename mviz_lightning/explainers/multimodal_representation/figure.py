@@ -1,7 +1,7 @@
 """What fused features respond to, as pictures: all of them at once, and some with their strongest examples."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept
@@ -13,7 +13,7 @@ from mviz_lightning.explainers.multimodal_representation.overview import (
     share_names_of,
 )
 from mviz_lightning.explainers.multimodal_representation.result import Feature, Representation
-from mviz_lightning.functional.surrogate import ROUNDING
+from mviz_lightning.functional.numerals import fixed, is_rounding
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
@@ -47,7 +47,7 @@ def representation_records(result: Representation, key: str, drawing: DrawingCon
     canvas = Canvas()
     pictures = [_picture(canvas, result, feature, key, drawing, when) for feature in result.shown]
     table = [_table(result, pictures, key, drawing, when)] if pictures else []
-    title = overview_title(result, when)
+    title = overview_title(result, when) + (", in the regions of the examples" if drawing.regions else "")
     return [Picture(f"{key}/overview", overview(result, title), title), *pictures, *table]
 
 
@@ -61,7 +61,7 @@ def _picture(
     moment = f", {when}" if when else ""
     headline = f"Feature {feature.number}{moment}: {kind_name(result, feature.kind)}"
     common = wrapped(f"Among the strongest: {_concepts(feature.concepts, drawing)}", 100)
-    top = _caption(result, feature)
+    top = _caption(result, feature, drawing)
     blocks = _blocks(feature, drawing) if drawing.show_inputs else {}
     fixed = 0.1 + LINE + 0.05 + BAR + 0.05 + _legend_rows(result) * LINE + 0.04 + len(common) * 0.17 + 0.06 + LINE
     canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, drawing) + 0.1)
@@ -85,11 +85,12 @@ def _picture(
     return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
 
 
-def _caption(result: Representation, feature: Feature) -> str:
+def _caption(result: Representation, feature: Feature, drawing: DrawingContext) -> str:
     if not feature.examples:
         return f"It is the same for all {result.total} examples."
     same = "" if feature.overlap is None else f"; overlap with the last time {feature.overlap:.2f}"
-    return f"The {len(feature.examples)} of {result.total} examples that activate it most{same}:"
+    where = " on average over their region" if drawing.regions else ""
+    return f"The {len(feature.examples)} of {result.total} examples that activate it most{where}{same}:"
 
 
 def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
@@ -97,7 +98,8 @@ def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
     seen = [found for found in concepts if drawing.show_inputs or found.trait.kind == "class"]
     hidden = len(concepts) - len(seen)
     words = [
-        f"{_trait(found, drawing)} {found.hits} of {found.drawn}, {found.having} of all {found.total}" for found in seen
+        f"{_trait(found, drawing)} in {found.hits} of {found.drawn} (of all: {found.having} of {found.total})"
+        for found in seen
     ]
     return "; ".join([*words, *([f"{hidden} not shown"] if hidden else [])]) or "none stands out"
 
@@ -130,9 +132,9 @@ def _draw_legend(canvas: Canvas, top: float, result: Representation, feature: Fe
     width = ROOM / LEGEND_ACROSS
     for k, (name, colour) in enumerate(zip(share_names_of(result), colours_of(result), strict=True)):
         left, place = MARGIN + k % LEGEND_ACROSS * width, top + k // LEGEND_ACROSS * LINE
-        interval = f"{feature.shares[k]:.2f} [{feature.low[k]:.2f}, {feature.high[k]:.2f}]".replace("-0.00", "0.00")
+        share, low, high = (fixed(number, 2) for number in (feature.shares[k], feature.low[k], feature.high[k]))
         canvas.text(left, place, "■", color=colour, fontsize=10)
-        canvas.text(left + 0.15, place, f"{shortened(name, 16)} {interval}", fontsize=8)
+        canvas.text(left + 0.15, place, f"{shortened(name, 16)} {share} [{low}, {high}]", fontsize=8)
 
 
 # -- Its strongest examples ------------------------------------------------------------------------------------------
@@ -179,10 +181,15 @@ def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawin
     for k, strong in enumerate(feature.examples):
         left = MARGIN + (k % across) * (width + GAP)
         place = top + k // across * (height + 2 * LINE - 0.02)
-        modality_type.draw(canvas.panel(left, place, width, height, f"{name} input"), strong.example)
-        label = "" if strong.target is None else f"\n{shortened(drawing.labels.outcome(strong.target), 15)}"
+        drawing.draw_input(canvas.panel(left, place, width, height, f"{name} input"), name, strong.example)
+        label = "" if strong.target is None else f"\n{shortened(_target(strong.target, drawing), 15)}"
         words = f"#{strong.position}: {strong.activation:.3g}{label}"
         canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=7.5, linespacing=1.1)
+
+
+def _target(target: Any, drawing: DrawingContext) -> str:
+    """Name a target; a bare number would be taken for one of the activations."""
+    return f"{'target ' if drawing.labels.task == 'regression' else ''}{drawing.labels.outcome(target)}"
 
 
 # -- What drives it in the strongest one -----------------------------------------------------------------------------
@@ -206,7 +213,7 @@ def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingCo
         return
     strong, height = feature.examples[0], _map_height(feature, drawing)
     largest = max((float(part.abs().max()) for part in feature.parts.values() if len(part)), default=0.0)
-    colours = diverging(largest if largest > ROUNDING * abs(strong.activation) else 0.0)
+    colours = diverging(0.0 if is_rounding(largest, strong.activation) else largest)
     canvas.text(MARGIN, top + 0.06, f"What each part adds to it in #{strong.position} (occlusion):", fontsize=8.5)
     for k, (name, part) in enumerate(feature.parts.items()):
         left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)

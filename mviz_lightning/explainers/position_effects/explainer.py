@@ -58,7 +58,11 @@ class PositionEffects(Explainer):
         (example,) = examples
         group, place = probe_context.group(example)
         donors, count = group[torch.arange(len(group)) != place], len(probe_context.probe.schema.names)
-        return Request([Query.aligned(group, count), *(swapped_rows(example, donors, m, count) for m in range(count))])
+        rows = [Query.aligned(group, count), *(swapped_rows(example, donors, m, count) for m in range(count))]
+        maps = cast("ExplainedMaps", probe_context.maps)
+        if maps.regions.labels.carrier is not None:  # each text is read at its own tokens
+            return Request(rows)
+        return Request([probe_context.reading(one, example) for one in rows])
 
     def explain(
         self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
+from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
@@ -80,7 +81,8 @@ class EffectsFigure:
     def picture(self, found: PositionMaps) -> Picture:
         """Draw one example."""
         moment = f", {self.when}" if self.when else ""
-        headline = f"Example {found.position}{moment}: where each modality matters"
+        where = "".join(f", {words}" for words in self.drawing.slice_words(found.example))
+        headline = f"Example {found.position}{moment}{where}: where each modality matters"
         canvas, foot = (
             self.drawing.canvas,
             wrapped(f"{UNIT}. These maps have one scale; other examples have another.", 112),
@@ -103,9 +105,9 @@ class EffectsFigure:
     def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, DrawPanel]]:
         """Return what each panel shows, and how it is drawn: inputs that are pictures, classes, then the effects."""
         types = self.drawing.modality_types.items() if self.drawing.show_inputs else ()
-        pictures = [(name, one) for name, one in types if hasattr(one, "pixels")]
+        pictures = [name for name, one in types if hasattr(one, "pixels")]
         shown: list[tuple[str, DrawPanel]] = [
-            (name, partial(one.draw, example=found.example)) for name, one in pictures
+            (name, partial(self.drawing.draw_slice, name=name, example=found.example)) for name in pictures
         ]
         classes = (("labels", found.labels), ("prediction", found.decisions))
         images = [(name, self._classes(one)) for name, one in classes if one is not None]
@@ -183,11 +185,8 @@ class EffectsFigure:
 
 
 def _flat(values: Tensor) -> Tensor:
-    """Return a map of two axes; of volumes the middle of all other axes."""
-    found = values.squeeze()
-    while found.dim() > 2:
-        found = found[found.shape[0] // 2]
-    return found if found.dim() == 2 else found.reshape(1, -1)
+    """Return a map of two axes."""
+    return values if values.dim() == 2 else values.reshape(1, -1)
 
 
 def _aspect(effects: Tensor) -> float:
@@ -215,4 +214,4 @@ def _bar(canvas: Canvas, left: float, top: float, height: float, colours: "Scala
     panel = canvas.panel(left, top, 0.1, height, "bar")
     panel.imshow(colours.to_rgba(steps)[:, None], aspect="auto")
     for share, value in ((0.0, largest), (0.5, largest / 2), (1.0, 0.0)):
-        canvas.text(left + 0.13, top + share * height, f"{value:.0%}", va="center", fontsize=8)
+        canvas.text(left + 0.13, top + share * height, f"{fixed(100 * value, 0)} %", va="center", fontsize=8)

@@ -16,7 +16,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
 )
 from mviz_lightning.plotting import trust
 from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
-from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -111,7 +111,9 @@ class _Picture:
         instead = [
             f"{name} by {METHODS[part.method]}: {part.reason}." for name, part in self._parts.items() if part.reason
         ]
-        return [short for line in (text, *instead) for short in wrapped(line, 112)]
+        apart = any(part.r2 is None and part.gap > NOTABLE for one in self.found.outputs for part in one.parts.values())
+        notes = ["Adds up to a, not b: b is what the parts add if they are masked all at once."] if apart else []
+        return [short for line in (text, *instead, *notes) for short in wrapped(line, 112)]
 
     def _draw_output(self, top: float, output: OutputImportance) -> None:
         canvas = self.canvas
@@ -182,24 +184,24 @@ def sum_verdict(part: SegmentAttribution) -> tuple[str, str]:
 
 def strongest(part: SegmentAttribution, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:
     """Yield names and weights of the strongest segments, the strongest first; nothing if nothing has an effect."""
-    if not part.has_effect:
-        return
-    for segment in part.weights.abs().argsort(descending=True, stable=True)[:count].tolist():
+    for segment in strongest_places(part.weights, count) if part.has_effect else []:
         yield names[segment], float(part.weights[segment])
 
 
 def _table(
     result: ImportanceResult, pictures: Sequence[Picture], key: str, drawing: DrawingContext, when: str
 ) -> Table:
-    columns = ["when", "example", "picture", "target", "predicted", "output", "value", "method"]
+    labels = drawing.labels
+    columns = ["when", "example", *labels.region_column, "picture", "target", "predicted", "output", "value", "method"]
     rows: list[list[str | float | Pixels]] = [
         [
             when,
             found.position,
+            *labels.region_cell(found.example),
             picture.pixels,
-            drawing.labels.outcome(found.target),
-            drawing.labels.outcome(found.predicted),
-            drawing.labels.output(output.output),
+            labels.outcome(found.target),
+            labels.outcome(found.predicted),
+            labels.output(output.output),
             output.value,
             "; ".join(f"{name}: {METHODS[part.method]}" for name, part in output.parts.items()),
             "; ".join(_listed(drawing, found.example, name, part) for name, part in output.parts.items()),

@@ -1,0 +1,188 @@
+"""Scores of pairs over the training as a picture: are pairs found, and where the embeddings of both modalities lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mviz_lightning.collapse.towers import CHANCE
+from mviz_lightning.explainers.contribution_shares.figure import (
+    NOT_USED,
+    SIDES,
+    coloured,
+    marked_states,
+    run_places,
+    series_of,
+)
+from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.functional.numerals import fixed
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.panels import LINE, MARGIN
+from mviz_lightning.plotting.text_fitting import distinct
+from mviz_lightning.sinks.records import Picture, RunRecord, State
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """One small diagram.
+
+    Attributes:
+        title: What it shows.
+        note: Its unit, and how to read it.
+        key: Name of the value; of each modality's, what stands before the modality.
+        each: Whether each modality has a value of its own.
+        decimals: Digits of the last value, which is written beside its curve.
+        reference: A value to compare with, and what it stands for.
+        limits: Lowest and highest value that is in the diagram in any case.
+    """
+
+    title: str
+    note: str
+    key: str
+    each: bool = False
+    decimals: int = 2
+    reference: tuple[float, str] | None = None
+    limits: tuple[float, float] = (0.0, 0.0)
+
+    def keys(self, modalities: Sequence[str]) -> dict[str, str]:
+        """Return what each curve is called -> the name of its values."""
+        return {name: f"{self.key}/{name}" for name in modalities} if self.each else {"": self.key}
+
+
+RETRIEVAL = _Plot("retrieval", "share of partners ranked first in groups", "score", limits=(0.0, 1.04))
+"""The first diagram; its reference is chance."""
+
+PLOTS = (
+    _Plot("effective rank", "directions that embeddings use", "effective_rank", True, 1, (1.0, "one line")),
+    _Plot(
+        "alignment",
+        "squared distance of partners; 0: equal",
+        "alignment",
+        reference=(2.0, "unrelated"),
+        limits=(0.0, 2.0),
+    ),
+    _Plot("uniformity", "near -4: spread over the sphere", "uniformity", True, reference=(0.0, "one point")),
+    _Plot("modality gap", "distance of the mean embeddings, 0 to 2", "modality_gap", limits=(0.0, 0.5)),
+    _Plot("total effect", "share of the scores' variance", "total", True, limits=(0.0, 1.04)),
+)
+"""What stands below and beside it, in reading order: left both modalities together, right each by itself."""
+
+STYLES = (("-", "o"), ("--", "s"))
+"""Line and marker of the first and of the second modality, which differ in grey too."""
+
+MARKS = {State.UNUSED: "○", State.REDUNDANT: "◇", State.COLLAPSED: "✖"}
+"""State of a modality -> its marker, as a letter."""
+
+LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.5, 3.5), (2.1, 1.9), 1.15, 0.42, 0.24
+"""Inches: left edges and widths of both columns, height of a diagram, and what is above it and below."""
+
+LETTERS, APART = 8, 0.14
+"""Letters of a name beside a curve, and the smallest distance of two names as a fraction of the diagram's height."""
+
+DARK, GREY = "#222222", "#666666"
+
+
+def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str = "") -> Picture:
+    """Draw retrieval against chance, the embeddings of both modalities, and the totals, over all runs.
+
+    Args:
+        rows: Runs with values, in order.
+        modalities: Names, in declared order.
+        head: Name of the head, for title and caption; ``""`` for a model with one head.
+    """
+    names = [name for name in modalities if f"total/{name}" in rows[-1].values]
+    measured = {name for row in rows for name in row.values}
+    plots = [_retrieval(rows), *(plot for plot in PLOTS if measured & set(plot.keys(names).values()))]
+    title = wrapped(f"{f'Head {head}: pairs' if head else 'Pairs'} of {' and '.join(names)}, over the training", 68)
+    bands, (places, label) = -(-len(plots) // 2), run_places(rows)
+    top, states = 0.1 + len(title) * LINE + 0.06, marked_states(rows, names)
+    canvas = Canvas(top + bands * (HEADING + HEIGHT + BELOW) + 0.2 + (LINE if states else 0), WIDTH)
+    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    for number, plot in enumerate(plots):
+        band, column = divmod(number, 2)
+        above = top + band * (HEADING + HEIGHT + BELOW)
+        axes = _axes(canvas, plot, LEFTS[column], above, WIDTHS[column])
+        _draw(axes, plot, places, rows, names)
+        if number >= len(plots) - 2:
+            axes.set_xlabel(label, fontsize=8.5, labelpad=1)
+    words = "   ".join(f"{MARKS[state]} {state.name.lower()}" for state in states)
+    canvas.text(MARGIN, canvas.height - LINE - 0.03, words, fontsize=8.5, color=DARK)
+    caption = f"{label} {places[-1]:g}"
+    return Picture("shares", canvas.pixels(), f"head {head}, {caption}" if head else caption)
+
+
+def _retrieval(rows: Sequence[RunRecord]) -> _Plot:
+    """Return the first diagram, with the chance level of the last run that tells it."""
+    known = [row.evidence[CHANCE] for row in rows if CHANCE in row.evidence]
+    return replace(RETRIEVAL, reference=(known[-1], f"chance {fixed(known[-1], 2)}")) if known else RETRIEVAL
+
+
+def _axes(canvas: Canvas, plot: _Plot, left: float, top: float, width: float) -> "Axes":
+    """Return the empty diagram below its title and note."""
+    from matplotlib.ticker import MaxNLocator
+
+    canvas.text(left - 0.38, top, plot.title, fontsize=9.5, weight="bold", color=DARK)
+    canvas.text(left - 0.38, top + 0.18, plot.note, fontsize=8, color=GREY)
+    axes = canvas.panel(left, top + HEADING, width, HEIGHT)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.tick_params(labelsize=8, length=2)
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _draw(axes: "Axes", plot: _Plot, places: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
+    """Draw the curves of a diagram, and write beside each what it is."""
+    colours = dict(coloured(modalities)) if plot.each else {"": "black"}
+    called = dict(zip(modalities, distinct(modalities, LETTERS), strict=True))
+    ends: dict[str, float] = {}
+    for (name, key), (line, marker) in zip(plot.keys(modalities).items(), STYLES, strict=False):
+        values, colour = series_of(rows, key), colours[name]
+        low, high = (series_of(rows, bound_name(key, side)) for side in SIDES)
+        axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(places, values, color=colour, linestyle=line, marker=marker, markersize=3.5)
+        if plot.each:
+            _mark(axes, places, values, series_of(rows, f"collapse/{name}"), colour)
+        known = values[np.isfinite(values)]
+        if len(known):
+            ends[f"{called.get(name, '')} {fixed(known[-1], plot.decimals)}".strip()] = float(known[-1])
+    _fit(axes, plot)
+    _write_ends(axes, ends)
+
+
+def _mark(axes: "Axes", places: list[float], values: Any, states: Any, colour: str) -> None:
+    """Mark the runs at which the modality was not used."""
+    for state, marker in NOT_USED.items():
+        here = states == state
+        style: dict[str, Any] = {"marker": marker, "markersize": 7, "markeredgecolor": "black", "linestyle": ""}
+        face = colour if state is State.COLLAPSED else "white"
+        axes.plot(np.array(places)[here], values[here], color=face, **style)
+
+
+def _fit(axes: "Axes", plot: _Plot) -> None:
+    """Set the limits of the values, and draw the value to compare with."""
+    low, high = axes.get_ylim()
+    low, high = min(low, plot.limits[0]) if any(plot.limits) else low, max(high, plot.limits[1])
+    if plot.reference is not None:
+        level, words = plot.reference
+        low, high = min(low, level), max(high, level + 0.05 * (high - low))
+        axes.axhline(level, color=GREY, linestyle=":", linewidth=1.2)
+        above = level - low < (high - low) / 2
+        style: dict[str, Any] = {"fontsize": 8, "color": GREY, "ha": "right", "va": "bottom" if above else "top"}
+        axes.text(0.99, level, words, transform=axes.get_yaxis_transform(), **style)
+    axes.set_ylim(low, high)
+
+
+def _write_ends(axes: "Axes", ends: dict[str, float]) -> None:
+    """Write what each curve is at its right end, apart from one another."""
+    low, high = axes.get_ylim()
+    ordered = sorted(ends.items(), key=lambda end: end[1])
+    place = -1.0
+    for above, (words, value) in zip(range(len(ordered) - 1, -1, -1), ordered, strict=True):
+        place = min(max((value - low) / (high - low), place + APART), 1 - above * APART)
+        axes.text(1.03, place, words, transform=axes.transAxes, fontsize=8.5, color=DARK, va="center", parse_math=False)
