@@ -19,6 +19,7 @@ SHAPES = {
     "values of each step": ((B, 7, 3), (B, 7, 3), PositionAxes(2)),
     "a map without a channel": ((B, 8, 9), (B, 8, 9), PositionAxes(None)),
     "outputs as long as the mask of padding": ((B, 7), (B, 7), PositionAxes(None)),
+    "one output an example": ((B,), (B,), None),
     "several outputs of an example": ((B, 6), (B, 6), None),
     "another resolution": ((B, 3, 4, 6), (B, 8, 12), None),
     "one label an example": ((B, 7, 3), (B,), None),
