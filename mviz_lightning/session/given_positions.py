@@ -1,18 +1,26 @@
 """Positions of outputs that no observed loss tells about: those of the labels that the user named."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Probe
+from mviz_lightning.batch.explained_regions import ExplainedRegions
+from mviz_lightning.batch.position_labels import PositionLabels
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.positions import LabelShapes, PositionAxes
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED, without_ignored
 from mviz_lightning.observation.position_targets import Positions
 from mviz_lightning.observation.targets import ObservedTarget
+from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.task import resolve_task
+
+WITHOUT = "the outputs have no positions, (B, C, H, W) or (B, T, C), that could be explained;"
+"""Why positions or a region cannot be explained."""
 
 
 def label_shapes(trial: Probe, target: str | None) -> LabelShapes:
@@ -48,6 +56,38 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: i
     known = without_ignored(label_axes.whole(labels).flatten(0, 1), ignored)
     found = resolve_task(task, axes.outputs(shape), known)
     return Positions(axes, shape, leaf_target(trial.schema, path), label_axes, found, ignored)
+
+
+def explaining_positions(
+    config: SessionConfig, positions: Positions | None, trial: Probe, *, others: bool
+) -> SessionConfig:
+    """Return what is explained of a head: no maps where its outputs have no positions.
+
+    Args:
+        config: What is measured of it.
+        positions: Where its outputs have positions; None where an example has one row of scores.
+        trial: The examples, with their labels.
+        others: Whether the outputs of another head may have positions.
+
+    Raises:
+        ConfigurationError: The user asks for explanations of positions, or of a region, that there are not.
+    """
+    if not others:
+        _require_region(config, trial.by_position)
+    maps = [one for one in config.explainers if one.needs_positions and positions is None]
+    if maps and not others:
+        raise ConfigurationError(f"explainers=[{type(maps[0]).__name__}()]: {WITHOUT} leave this explainer out.")
+    return replace(config, explainers=[one for one in config.explainers if one not in maps]) if maps else config
+
+
+def _require_region(config: SessionConfig, labels: PositionLabels | None) -> None:
+    """Refuse a region that no example has; of a position in a sequence, the first examples do not tell."""
+    if config.region is None:
+        return
+    if labels is None:
+        raise ConfigurationError(f"region={config.region!r}: {WITHOUT} leave region= out.")
+    if len(labels.lattice) > 1 or not isinstance(config.region, tuple | list):
+        ExplainedRegions.of(labels, config.region, config.task, list(config.class_names or ())).places(0)
 
 
 def leaf_target(schema: BatchSchema, path: str) -> ObservedTarget:
