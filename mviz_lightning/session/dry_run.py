@@ -42,7 +42,7 @@ from mviz_lightning.session.further_heads import (
     without_labels,
 )
 from mviz_lightning.session.given_and_observed import ignored_of, warn_of_differences
-from mviz_lightning.session.given_positions import described, explaining_positions, given_positions, label_shapes
+from mviz_lightning.session.given_positions import described, given_positions, label_shapes, require_positions
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.subsets import check_subsets
@@ -153,9 +153,10 @@ class DryRun:
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         trial, positions = self._labelled(trial, module, call, seen, observed)
-        further = () if observed is None else observed.further.values()
-        others = self._further or any(head.axes for head in further)
-        self.config = explaining_positions(self.config, positions, trial, others=others)
+        # Of heads that a function returns it is not known yet which have positions.
+        mapped = self.heads.further if observed is None else any(head.axes for head in observed.further.values())
+        if not (self._further or mapped):
+            require_positions(self.config, positions, trial)
         trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_independence(evaluator, trial, self.config.draws)
         if not self.call:  # doubts are reported once, and before what they cause fails

@@ -59,7 +59,8 @@ class ExplainingSession(HeadedSession):
 
     def explains(self, method: Explainer) -> bool:
         """Tell whether a method is applied to this head: maps are drawn only of outputs with positions."""
-        return self.explainable and any(one is method for one in self.config.explainers)
+        fits = self._ready_model().axes is not None or not method.needs_positions
+        return fits and self.explainable and any(one is method for one in self.config.explainers)
 
     def explain(self, method: Explainer, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
         """Apply a method to the outputs of the last run; all processes get the whole result.

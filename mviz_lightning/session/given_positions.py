@@ -1,6 +1,5 @@
 """Positions of outputs that no observed loss tells about: those of the labels that the user named."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,26 +57,21 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: i
     return Positions(axes, shape, leaf_target(trial.schema, path), label_axes, found, ignored)
 
 
-def explaining_positions(
-    config: SessionConfig, positions: Positions | None, trial: Probe, *, others: bool
-) -> SessionConfig:
-    """Return what is explained of a head: no maps where its outputs have no positions.
+def require_positions(config: SessionConfig, positions: Positions | None, trial: Probe) -> None:
+    """Refuse maps, and a region, of outputs that have no positions, or not this region.
 
     Args:
-        config: What is measured of it.
-        positions: Where its outputs have positions; None where an example has one row of scores.
+        config: What is measured.
+        positions: Where outputs have positions; None where an example has one row of scores.
         trial: The examples, with their labels.
-        others: Whether the outputs of another head may have positions.
 
     Raises:
-        ConfigurationError: The user asks for explanations of positions, or of a region, that there are not.
+        ConfigurationError: The user asks for explanations of what there is not.
     """
-    if not others:
-        _require_region(config, trial.by_position)
-    maps = [one for one in config.explainers if one.needs_positions and positions is None]
-    if maps and not others:
+    _require_region(config, trial.by_position)
+    maps = [one for one in config.explainers if one.needs_positions]
+    if maps and positions is None:
         raise ConfigurationError(f"explainers=[{type(maps[0]).__name__}()]: {WITHOUT} leave this explainer out.")
-    return replace(config, explainers=[one for one in config.explainers if one not in maps]) if maps else config
 
 
 def _require_region(config: SessionConfig, labels: PositionLabels | None) -> None:
