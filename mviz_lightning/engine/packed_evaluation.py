@@ -22,11 +22,12 @@ T = TypeVar("T")
 WORTHWHILE = 2
 """Smallest number of tokens for each one that a packed row has; below, packing would not pay."""
 
-SAID = (
-    "each item and the tokens up to it, whose texts follow in one packed row: {computed} of {asked} tokens were "
-    "computed for a first grid of rows"
+SAID = "each item and the tokens up to it, whose texts follow in one packed row"
+
+LINE = (
+    "rows that share an item are packed: {computed} of {asked} tokens were computed so far, beside a few rows that are "
+    "evaluated plainly to check it"
 )
-"""What is saved, in words."""
 
 
 @runtime_checkable
@@ -61,8 +62,13 @@ class Packing:
 
     @property
     def said(self) -> str:
-        """What packing saved, in words; ``""`` if no rows were packed."""
-        return SAID.format(computed=self.computed, asked=self.asked) if self.asked and not self.closed else ""
+        """What runs once for several rows, in words; ``""`` if no rows were packed."""
+        return SAID if self.asked and not self.closed else ""
+
+    @property
+    def line(self) -> str:
+        """What packing saved, for the log; ``""`` if no rows were packed."""
+        return self.said and LINE.format(computed=self.computed, asked=self.asked)
 
     def close(self, reason: str) -> None:
         """Take why rows are not packed from now on; ``""`` if they can be."""

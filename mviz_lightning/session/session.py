@@ -94,6 +94,7 @@ class Session(ExplainingSession):
         values |= self._within_subsets(outputs, len(groups)) | self._embedding_values()
         floor = self._reading.floor(single, len(self.config.modalities))
         rows = (evaluator.rows - before) * self.ranks.count
+        self.remarks.say(evaluator.packing.line, noted=False, once="packed rows")
         evidence, further = self._evidence(outputs, groups, own, rows)
         absence = self._absence(values, rows + further)
         advice = self._advice(probe, values)

@@ -12,9 +12,10 @@ import torch
 from language_models.families import FAMILIES, Family, Question
 from language_models.rebuilding import modalities_of, probe_of
 from language_models.tokens import VOCABULARY
+from language_models.trained import Answering, batch_of, rows_of
 from torch import Tensor, nn
 
-from mviz_lightning.batch import Probe
+from mviz_lightning.batch import Probe, parse_modalities
 from mviz_lightning.engine import packed_evaluation, packed_rows
 from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, WholeAnswers
 from mviz_lightning.engine.evaluator import Evaluator
@@ -25,6 +26,9 @@ from mviz_lightning.engine.reuse_report import fusion_share, reused
 from mviz_lightning.errors import MonitorWarning
 from mviz_lightning.session.answer_scores import Answers, answers_of
 from mviz_lightning.session.config import SessionConfig
+from mviz_lightning.session.session import Session
+
+NAMED = {"image": "pixel_values", "text": "input_ids"}
 
 LIMIT = 2e-6
 """Largest difference of outputs, as a fraction of the largest."""
@@ -154,7 +158,9 @@ def test_rows_are_packed_where_that_saves_half_of_the_tokens() -> None:
     large, probe = score_of(FAMILIES["LLaVA-NeXT"], first_tokens)
     assert large.packed(probe, GRID) is not None
     assert fusion_share(large, probe) == large.packing.computed / large.packing.asked < 0.5
-    assert reused(large, probe).startswith("each item and the tokens up to it, whose texts follow in one packed row: ")
+    assert reused(large, probe) == "each item and the tokens up to it, whose texts follow in one packed row"
+    computed, asked = large.packing.computed, large.packing.asked
+    assert f"packed: {computed} of {asked} tokens were computed so far" in large.packing.line
 
 
 @pytest.mark.usefixtures("always")
@@ -167,3 +173,28 @@ def test_packed_rows_that_would_be_long_are_several(kind: Callable[..., Any], mo
     outputs, tokens = forwards(evaluator.module, lambda: evaluator(probe, [GRID])[0])
     assert same(outputs, plain)
     assert len(tokens) > 3 * COUNT
+
+
+def session_of(batch: dict[str, Tensor], *, reuse: bool) -> Session:
+    """Return a session of a random model that has its examples."""
+    given = {"num_examples": 16, "group_size": 4, "reuse": reuse, "seed": 0}
+    session, module = Session(SessionConfig(parse_modalities(NAMED), **given)), Answering()
+    session.meet(module)
+    session.collect(batch, range)
+    session.dry_run(module)
+    session.raise_failure()
+    session.complete()
+    return session
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("always")
+def test_a_session_counts_the_rows_asked_and_says_the_tokens_computed() -> None:
+    batch = rows_of(batch_of(), torch.arange(0, 180, 5))
+    packed, plain = session_of(batch, reuse=True), session_of(batch, reuse=False)
+    found, wanted = packed.run(), plain.run()
+    assert found.values == pytest.approx(dict(wanted.values), abs=1e-4)
+    assert found.rows == wanted.rows
+    lines = {kind: "".join(session.remarks.pop_lines()) for kind, session in {"packed": packed, "plain": plain}.items()}
+    assert "rows that share an item are packed: " in lines["packed"]
+    assert "packed" not in lines["plain"]
