@@ -49,6 +49,8 @@ class ModalityType(ABC):
         values: Path of the leaf that holds the content.
         own: ``(N, ...)`` in the shape of the content, False where an example was padded to the shape of the largest;
             None where all examples have one shape.
+        maskable: ``(N, ...)`` bool, False at entries that are no padding and yet never masked, such as placeholders
+            among tokens; None where all may be.
 
     Attributes:
         segments: The segments that queries mask.
@@ -67,8 +69,15 @@ class ModalityType(ABC):
             REGISTRY.pop(cls.name, None)  # the newest is tried first
             REGISTRY[cls.name] = cls
 
-    def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str, own: Tensor | None = None) -> None:
-        self.modality, self.leaves, self.path, self.own = modality, leaves, values, own
+    def __init__(
+        self,
+        modality: Modality,
+        leaves: Mapping[str, Any],
+        values: str,
+        own: Tensor | None = None,
+        maskable: Tensor | None = None,
+    ) -> None:
+        self.modality, self.leaves, self.path, self.own, self.maskable = modality, leaves, values, own, maskable
         self.segments: Segmentation = self.cut()
 
     @classmethod
@@ -266,7 +275,7 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
                 raise
             warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
             continue
-        found[name] = modality_type(modality, probe.leaves, path, own)
+        found[name] = modality_type(modality, probe.leaves, path, own, probe.maskable(name))
     return found
 
 
