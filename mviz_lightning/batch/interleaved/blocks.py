@@ -50,6 +50,10 @@ class BlockFinder:
         stretches = (list(found) for inside, found in groupby(runs, lambda run: run.is_inside) if inside)
         return [block for stretch in stretches for block in self._of_stretch(stretch)]
 
+    def placeholders_in(self, ids: Tensor, modality: str) -> int:
+        """Return the number of a modality's placeholders in a text ``(T,)``."""
+        return int(torch.isin(ids.cpu(), torch.tensor(self.placeholders[modality])).sum())
+
     def _runs(self, ids: Tensor) -> list["_Run"]:
         classes = torch.full(ids.shape, WORD)
         named = [(BLANK, self.blank), (WRAPPER, self.wrappers), *enumerate(self.placeholders.values(), 1)]
