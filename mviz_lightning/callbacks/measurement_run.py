@@ -190,7 +190,7 @@ class MeasurementRun:
 
     def _applied(self, method: Explainer, moment: tuple[int, int], spent: int, head: str) -> MethodRun | None:
         session = self.session.heads[head] if head else self.session
-        if head and not (session.explainable and any(one is method for one in session.config.explainers)):
+        if not session.explains(method):
             return None
         try:
             return session.explain(method, spent, moment)

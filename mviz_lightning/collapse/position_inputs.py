@@ -116,14 +116,14 @@ class Shown:
         kind = type_in(self.probe.schema, self.probe.leaves, name, self.probe.own_entries(path))
         if issubclass(kind, Text):
             return self._counts(leaf, real)
-        return self._means(Numbers(leaf, real), first)
+        return self._means(RealNumbers(leaf, real), first)
 
     def near(self) -> Tensor:
         """Return ``(n, n)``: how near positions are to one another, 1 for the same."""
         at = torch.stack(torch.unravel_index(self.places, self.lattice), 1)
         return gaussian_kernel(standardised_kernel(at))
 
-    def _means(self, numbers: "Numbers", first: int) -> Tensor:
+    def _means(self, numbers: "RealNumbers", first: int) -> Tensor:
         sizes = numbers.leaf.shape[first : first + len(_axes(self.lattice))]
         usual, found = numbers.usual(torch.unique(self.examples).tolist()), []
         for example, centre in zip(self.examples.tolist(), self._centres(sizes), strict=True):
@@ -146,7 +146,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class RealNumbers:
     """The numbers of a modality, example by example; what is padded or not finite is NaN.
 
     Attributes:

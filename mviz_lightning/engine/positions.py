@@ -93,7 +93,7 @@ class LabelShapes:
     def axes(self, outputs: Shape) -> PositionAxes | None:
         """Return where positions and classes lie in outputs; None where the labels have no entry for each position."""
         labels, usual = self.labels, 1 if len(outputs) >= MAP else 2
-        if labels is None or labels[:1] != outputs[:1]:
+        if labels is None or len(outputs) < 2 or labels[:1] != outputs[:1]:
             return None
         if len(outputs) == 2:
             return PositionAxes(None) if outputs == labels and outputs in self.masks else None

@@ -44,7 +44,7 @@ from mviz_lightning.session.further_heads import (
     without_labels,
 )
 from mviz_lightning.session.given_and_observed import ignored_of, warn_of_differences
-from mviz_lightning.session.given_positions import described, given_positions, label_shapes
+from mviz_lightning.session.given_positions import described, given_positions, label_shapes, require_positions
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
 from mviz_lightning.session.subsets import check_subsets
@@ -156,7 +156,11 @@ class DryRun:
         trial = trial if observed is None else observed.of_its_modalities(trial)
         call, evaluator = self._called(module, trial, precision, seen, observed)
         trial, positions = self._labelled(trial, module, call, seen, observed)
-        self._require_positions(trial, positions, observed)
+        refuse_moving_positions(trial, positions)
+        # Of heads that a function returns it is not known yet which have positions.
+        mapped = self.heads.further if observed is None else any(head.axes for head in observed.further.values())
+        if not (self._further or mapped):
+            require_positions(self.config, positions, trial)
         trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_rows(evaluator, trial, self.config.draws)
         if not self.call:  # doubts are reported once, and before what they cause fails
@@ -202,17 +206,6 @@ class DryRun:
         name = "" if score is None or score is self.config.score else type(score).__name__
         self.reading.take(observed.task, observed.head_of_outputs, observed.line, name)
         return trial, observed.positions
-
-    def _require_positions(self, trial: Probe, positions: Positions | None, observed: ObservedModel | None) -> None:
-        """Refuse a region where no head has positions, and positions that move."""
-        refuse_moving_positions(trial, positions)
-        further = () if observed is None else observed.further.values()
-        without = positions is None and not self._further and not any(head.axes for head in further)
-        if self.config.region is not None and without:
-            raise ConfigurationError(
-                f"region={self.config.region!r}: the outputs have no positions, (B, C, H, W) or (B, T, C), of which a "
-                "region could be explained; leave region= out."
-            )
 
     def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
         """Check that all segments can be masked, and which leaves are in none of them."""

@@ -146,7 +146,7 @@ def _report(session: Session) -> ShareReport:
     for explainer in session.config.explainers:
         spent = sum(one.rows for one in measured.values()) + sum(run.rows for found in runs.values() for run in found)
         for name in measured:
-            if any(explainer is one for one in sessions[name].config.explainers):
+            if sessions[name].explains(explainer):
                 run = _explained(session, name, explainer, spent)
                 runs[name] += [] if run is None else [run]
         session.forget_outputs()

@@ -57,6 +57,11 @@ class ExplainingSession(HeadedSession):
         """Whether examples can be explained: a run was made."""
         return self._own is not None
 
+    def explains(self, method: Explainer) -> bool:
+        """Tell whether a method is applied to this head: maps are drawn only of outputs with positions."""
+        fits = self._ready_model().axes is not None or not method.needs_positions
+        return fits and self.explainable and any(one is method for one in self.config.explainers)
+
     def explain(self, method: Explainer, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
         """Apply a method to the outputs of the last run; all processes get the whole result.
 

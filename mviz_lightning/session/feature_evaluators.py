@@ -9,6 +9,7 @@ from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.shape_buckets import alike
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer, ProbeContext
+from mviz_lightning.session.given_positions import WITHOUT
 
 TRIED = 4
 """Number of rows on which the last linear layer is looked for."""
@@ -59,10 +60,7 @@ class FeatureEvaluators:
     def _with_positions(self, explainer: Explainer) -> Evaluator:
         maps = self.probe_context.maps
         if maps is None:
-            raise ConfigurationError(
-                f"{explainer.name}: the outputs have no positions, (B, C, H, W) or (B, T, C), of which a map could be "
-                "drawn; leave this explainer out."
-            )
+            raise ConfigurationError(f"{explainer.name}: {WITHOUT} leave this explainer out.")
         return replace(maps.lattice_evaluator(self.evaluator), rows=0)
 
     def outputs_of(self, explainer: Explainer, outputs: int) -> int:

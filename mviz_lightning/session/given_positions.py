@@ -6,13 +6,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, Probe
+from mviz_lightning.batch.explained_regions import ExplainedRegions
+from mviz_lightning.batch.position_labels import PositionLabels
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.positions import LabelShapes, PositionAxes
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED, without_ignored
 from mviz_lightning.observation.position_targets import Positions
 from mviz_lightning.observation.targets import ObservedTarget
+from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.task import resolve_task
+
+WITHOUT = "the outputs have no positions, (B, C, H, W) or (B, T, C), that could be explained;"
+"""Why positions or a region cannot be explained."""
 
 
 def label_shapes(trial: Probe, target: str | None) -> LabelShapes:
@@ -48,6 +55,33 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: i
     known = without_ignored(label_axes.whole(labels).flatten(0, 1), ignored)
     found = resolve_task(task, axes.outputs(shape), known)
     return Positions(axes, shape, leaf_target(trial.schema, path), label_axes, found, ignored)
+
+
+def require_positions(config: SessionConfig, positions: Positions | None, trial: Probe) -> None:
+    """Refuse maps, and a region, of outputs that have no positions, or not this region.
+
+    Args:
+        config: What is measured.
+        positions: Where outputs have positions; None where an example has one row of scores.
+        trial: The examples, with their labels.
+
+    Raises:
+        ConfigurationError: The user asks for explanations of what there is not.
+    """
+    _require_region(config, trial.by_position)
+    maps = [one for one in config.explainers if one.needs_positions]
+    if maps and positions is None:
+        raise ConfigurationError(f"explainers=[{type(maps[0]).__name__}()]: {WITHOUT} leave this explainer out.")
+
+
+def _require_region(config: SessionConfig, labels: PositionLabels | None) -> None:
+    """Refuse a region that no example has; of a position in a sequence, the first examples do not tell."""
+    if config.region is None:
+        return
+    if labels is None:
+        raise ConfigurationError(f"region={config.region!r}: {WITHOUT} leave region= out.")
+    if len(labels.lattice) > 1 or not isinstance(config.region, tuple | list):
+        ExplainedRegions.of(labels, config.region, config.task, list(config.class_names or ())).places(0)
 
 
 def leaf_target(schema: BatchSchema, path: str) -> ObservedTarget:

@@ -144,3 +144,7 @@ def test_a_mapping_that_is_a_dataclass_too_shows_the_new_leaf_both_ways() -> Non
     changed = tree.replace(batch, {("last_hidden_state",): other})
     assert changed["last_hidden_state"] is other
     assert changed.last_hidden_state is other
+
+
+def test_the_code_of_what_a_template_leaves_out_has_brackets():
+    assert tree.code({"targets": []}, ("targets", 0, "boxes")) == '["targets"][0]["boxes"]'

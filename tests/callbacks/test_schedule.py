@@ -273,6 +273,9 @@ class Pretended:
         self.step("run")
         return Measurement({"interaction": 0.5}, 100, 0.0, 0.0)
 
+    def explains(self, method: DIME) -> bool:
+        return True
+
     def explain(self, method: DIME, spent: int = 0, moment: tuple[int, int] = (0, 0)) -> MethodRun:
         self.step(method.name)
         self.remarks.note(f"{method.name} was made")

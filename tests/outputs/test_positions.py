@@ -88,7 +88,9 @@ def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"predict": called}, {"target": "large"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"predict": called}, {"target": "large"}], ids=["observed", "predict=", "target="]
+)
 def test_what_is_offered_for_maps_without_labels_works_when_it_is_pasted(options, tmp_path):
     kind = PositionsKind(unseen, larger, "large", forward=pixels)
     given = Model(kind, kind.net), loaders(), kind.modalities, tmp_path

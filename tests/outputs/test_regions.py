@@ -7,7 +7,7 @@ from batches.measuring import weights
 from helpers.batches import floats, integers
 from outputs.heads import Model
 from outputs.positions import SENSORS, SMALL, Pixels, PositionsKind, called, pixels, segmented
-from outputs.watching import names, watched
+from outputs.watching import attempted, names, watched
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, StackDataset
 
@@ -106,6 +106,29 @@ def test_a_region_of_a_model_without_positions_is_refused():
         explained(over(BOX), batches(plain=True), region=1)
 
 
+def loaders_of(data):
+    loader = DataLoader(StackDataset(**{name: torch.cat([batch[name] for batch in data]) for name in data[0]}), 8)
+    return loader, loader
+
+
+@pytest.mark.parametrize(
+    ("plain", "options", "said"),
+    [
+        (False, {"region": "sea"}, "region='sea': outputs have positions"),
+        (False, {"region": (SIZE, 0)}, "region=(8, 0): outputs have positions"),
+        (False, {"region": lambda labels: labels[0]}, "region= returned (8,)"),
+        (True, {"region": 1}, "region=1: the outputs have no positions"),
+        (True, {"explainers": [PositionEffects()]}, "explainers=[PositionEffects()]: the outputs have no positions"),
+    ],
+    ids=["a name", "a position", "a function", "a region of none", "maps of none"],
+)
+def test_what_cannot_be_explained_of_positions_ends_the_training_before_it_begins(tmp_path, plain, options, said):
+    module = Model(over(BOX) if plain else SEGMENTED, Pixels)
+    found, ended = attempted(module, loaders_of(batches(plain)), SENSORS, tmp_path, **SMALL, **options)
+    assert found is None
+    assert said in ended
+
+
 class KeptMaps(PositionEffects):
     """Keeps the maps that it would draw."""
 
@@ -118,8 +141,8 @@ class KeptMaps(PositionEffects):
 
 def test_maps_of_effects_are_those_of_loops_over_donors_and_positions(tmp_path):
     data = several()
-    loader = DataLoader(StackDataset(**{name: torch.cat([batch[name] for batch in data]) for name in data[0]}), 8)
-    found = watched(Model(SEGMENTED, Pixels), (loader, loader), SENSORS, tmp_path, explainers=[KeptMaps(16)], **SMALL)
+    given = loaders_of(data), SENSORS, tmp_path
+    found = watched(Model(SEGMENTED, Pixels), *given, explainers=[KeptMaps(16)], **SMALL)
     grid = centred_scores(found.module.net, data)
     maps = {one.position: one.effects.numpy() for one in KeptMaps.found}
     assert len(maps) == 16

@@ -85,6 +85,22 @@ def test_a_region_that_is_none_is_refused_with_what_is_allowed(region):
         report(DIME(), region=region)
 
 
+def test_maps_and_regions_are_those_of_the_heads_that_have_positions():
+    batch = maps(16)
+    batch["kind"] = batch["mask"].flatten(1).mode(1).values
+
+    def predict(module, given):
+        found = module(given["optical"], given["radar"])
+        return {"kind": found.mean((2, 3)), "mask": found}
+
+    methods = [DIME(num_examples=1, donors=3, masks=16), PositionEffects(num_examples=1)]
+    target = {"kind": "kind", "mask": "mask"}
+    given = {"modalities": ["optical", "radar"], "num_examples": 16, "group_size": 8, "region": 1}
+    found = explain(Halves(), [batch], predict=predict, target=target, explainers=methods, **given)
+    assert list(found.results) == ["dime"]
+    assert list(found.heads["mask"].results) == ["dime", "position_effects"]
+
+
 def test_maps_of_effects_are_those_of_a_slow_loop_and_show_which_half_needs_which_sensor():
     batch, model = maps(32), Halves(mixed=0.3)
     noting = NotingRanking()

@@ -120,7 +120,8 @@ def test_too_few_positions_are_refused():
         measured(maps(32), positions=0)
 
 
-def test_raw_inputs_prove_a_modality_that_tells_how_much_of_each_class_there_is():
+def test_raw_inputs_prove_a_modality_that_tells_how_much_of_each_class_there_is(monkeypatch):
+    monkeypatch.setattr("mviz_lightning.collapse.position_inputs.ROWS", 160)
     from mviz_lightning.batch import parse_modalities
     from mviz_lightning.session.config import SessionConfig
     from mviz_lightning.session.session import Session
