@@ -24,7 +24,7 @@ from mviz_lightning.errors import (
     renamed_attributes,
 )
 from mviz_lightning.modalities.companions import with_companions_read
-from mviz_lightning.modalities.placed_items import TILED, as_pictures, has_tiles, joined_patches
+from mviz_lightning.modalities.placed_items import TILED, as_placed, has_tiles, joined_patches
 from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
 from mviz_lightning.sinks.records import Samples
 
@@ -241,7 +241,7 @@ def modality_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: 
     """
     path, *further = schema.values[name]
     shown = {one: leaves[one] for one in (path, *further)}
-    return with_companions_read(as_pictures(schema, leaves, name), path, shown, own)
+    return with_companions_read(as_placed(schema, leaves, name), path, shown, own)
 
 
 def _registered_type(name: str) -> type[ModalityType]:

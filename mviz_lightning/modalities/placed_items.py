@@ -21,8 +21,10 @@ TILED = (
 """Why pictures are not explained."""
 
 
-def as_pictures(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Modality:
-    """Return a modality of the schema; with its kind, where a text tells that it holds pictures and no videos.
+def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Modality:
+    """Return a modality of the schema with what a text with placeholders tells of it and the user does not.
+
+    The tokenizer that told its special tokens names its words; its pictures are pictures, and no frames of a video.
 
     Args:
         schema: The schema of a batch.
@@ -30,13 +32,17 @@ def as_pictures(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Mo
         name: Name of the modality.
     """
     modality, found = schema.modalities[name], schema.interleaving
+    if found is not None and name == found.text and modality.decode is None:
+        return replace(modality, decode=found.tokens.decode)
     leaf = leaves[schema.values[name][0]]
     placed = found is not None and name in found.media and isinstance(leaf, Tensor)
     return replace(modality, kind="pictures") if placed and not modality.kind and leaf.dim() == PICTURES else modality
 
 
 def has_tiles(probe: Probe, name: str) -> bool:
-    """Tell whether a text has fewer blocks than pictures, which are then tiles, or pictures have an axis of tiles.
+    """Tell whether pictures come in tiles: these have an axis of their own, or several of them stand in one wrapping.
+
+    Without wrappers, pictures that stand beside one another look the same.
 
     Args:
         probe: The examples.
@@ -46,11 +52,11 @@ def has_tiles(probe: Probe, name: str) -> bool:
     values = probe.leaves[path]
     if splicer is None or name not in splicer.interleaving.media or not isinstance(values, Tensor):
         return False
-    if values.dim() != PICTURES:
+    finder, bounds = splicer.interleaving.finder, probe.bounds.get(path)
+    if values.dim() != PICTURES or not finder.wrappers:
         return values.dim() > PICTURES
-    place, bounds = list(splicer.interleaving.media).index(name), probe.bounds.get(path)
     items = [values.shape[1]] * probe.size if bounds is None else (bounds[:, 0, 1] - bounds[:, 0, 0]).tolist()
-    return any(count > blocks[place] for count, blocks in zip(items, splicer.counts, strict=True))
+    return any(count > finder.stretches_in(text, name) for count, text in zip(items, splicer.texts, strict=True))
 
 
 def joined_patches(probe: Probe, name: str, grid: str | None) -> int | None:

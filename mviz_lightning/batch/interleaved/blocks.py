@@ -52,7 +52,15 @@ class BlockFinder:
 
     def placeholders_in(self, ids: Tensor, modality: str) -> int:
         """Return the number of a modality's placeholders in a text ``(T,)``."""
-        return int(torch.isin(ids.cpu(), torch.tensor(self.placeholders[modality])).sum())
+        return int(self._are_placeholders(ids, modality).sum())
+
+    def stretches_in(self, ids: Tensor, modality: str) -> int:
+        """Return the number of stretches of a modality's placeholders, with nothing between, in a text ``(T,)``."""
+        found = self._are_placeholders(ids, modality).long()
+        return int((torch.cat([found.new_zeros(1), found]).diff() > 0).sum())
+
+    def _are_placeholders(self, ids: Tensor, modality: str) -> Tensor:
+        return torch.isin(ids.cpu(), torch.tensor(self.placeholders[modality]))
 
     def _runs(self, ids: Tensor) -> list["_Run"]:
         classes = torch.full(ids.shape, WORD)
