@@ -12,13 +12,14 @@ from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import found_in
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, grid
+from mviz_lightning.modalities.placed_items import PICTURES, without_tiles
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.tiles import extent, sheet, shelves
 from mviz_lightning.modalities.typical_values import fill
 
 
 class Pictures(Image):
-    """Up to K pictures an example, ``(N, K, C, H, W)`` or ``(N, K, H, W, C)``.
+    """Up to K pictures an example, ``(N, K, C, H, W)`` or ``(N, K, H, W, C)``; in one tile each, ``(N, K, 1, ...)``.
 
     A segment is a cell of the grid of one picture. Figures show the pictures side by side. Padding where an example
     has fewer pictures belongs to no segment.
@@ -37,11 +38,12 @@ class Pictures(Image):
         index = torch.full((len(self.values), *self._stack.shape[1:2], *self._stack.shape[3:]), -1)
         for example, placed in enumerate(index):
             placed[: self._counts[example]] = self._cells(example)
-        counted = self._as_leaf((index >= 0).unsqueeze(2))
-        return Segments(self.path, self._as_leaf(index.unsqueeze(2)), fill(self, self.values, self._averaged, counted))
+        cells = index.unsqueeze(2)
+        colour = fill(self, self._stack, [0, 1, 3, 4], cells >= 0)
+        return Segments(self.path, self._as_leaf(cells), self._as_leaf(colour))
 
     def _check(self) -> None:
-        if not isinstance(self.values, Tensor) or self.values.dim() != 5:
+        if not isinstance(self.values, Tensor) or without_tiles(self.values).dim() != PICTURES:
             raise ConfigurationError(
                 f"kind='pictures' of {self.path!r}: expected (N, K, C, H, W) or (N, K, H, W, C); found "
                 f"{found_in(self.values)}."
@@ -51,24 +53,19 @@ class Pictures(Image):
 
     @cached_property
     def _channel_axis(self) -> int:
-        """The channel axis of the leaf: 2 or 4."""
-        shape = self.values.shape
+        """The channel axis of pictures without tiles: 2 or 4."""
+        shape = without_tiles(self.values).shape
         return 4 if shape[4] in CHANNEL_COUNTS and shape[2] not in CHANNEL_COUNTS else 2
-
-    @property
-    def _averaged(self) -> list[int]:
-        """The axes over which a mean colour is taken."""
-        return [axis for axis in range(5) if axis != self._channel_axis]
 
     @cached_property
     def _stack(self) -> Tensor:
         """All pictures, ``(N, K, C, H, W)``."""
-        stack: Tensor = self.values.movedim(self._channel_axis, 2)
-        return stack
+        return without_tiles(self.values).movedim(self._channel_axis, 2)
 
     def _as_leaf(self, stack: Tensor) -> Tensor:
         """Return ``(n, k, c, h, w)`` in the order of the leaf's axes."""
-        return stack.movedim(2, self._channel_axis)
+        found = stack.movedim(2, self._channel_axis)
+        return found.unsqueeze(2) if self.values.dim() > PICTURES else found
 
     @cached_property
     def _counts(self) -> list[int]:

@@ -35,8 +35,13 @@ def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Moda
     if found is not None and name == found.text and modality.decode is None:
         return replace(modality, decode=found.tokens.decode)
     leaf = leaves[schema.values[name][0]]
-    placed = found is not None and name in found.media and isinstance(leaf, Tensor)
-    return replace(modality, kind="pictures") if placed and not modality.kind and leaf.dim() == PICTURES else modality
+    placed = found is not None and name in found.media and isinstance(leaf, Tensor) and modality.kind is None
+    return replace(modality, kind="pictures") if placed and len(without_tiles(leaf).shape) == PICTURES else modality
+
+
+def without_tiles(leaf: Tensor) -> Tensor:
+    """Return ``(N, K, C, H, W)`` of ``(N, K, 1, C, H, W)``, pictures of one tile each; any other leaf as it is."""
+    return leaf.squeeze(2) if leaf.dim() == PICTURES + 1 else leaf
 
 
 def has_tiles(probe: Probe, name: str) -> bool:
@@ -52,6 +57,7 @@ def has_tiles(probe: Probe, name: str) -> bool:
     values = probe.leaves[path]
     if splicer is None or name not in splicer.interleaving.media or not isinstance(values, Tensor):
         return False
+    values = without_tiles(values)
     finder, bounds = splicer.interleaving.finder, probe.bounds.get(path)
     if values.dim() != PICTURES or not finder.wrappers:
         return values.dim() > PICTURES

@@ -4,6 +4,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from language_models.families import FAMILIES, Family, Item, Question
@@ -91,3 +93,19 @@ def test_pictures_in_tiles_are_not_explained(name: str) -> None:
     probe = probe_of(FAMILIES[name], single_questions(FAMILIES[name]))
     with pytest.warns(MonitorWarning, match="image is not explained. 'pixel_values' holds pictures in tiles"):
         assert list(modality_types_of(probe)) == ["text"]
+
+
+def test_a_picture_of_one_tile_is_a_picture() -> None:
+    family = FAMILIES["SmolVLM"]
+    probe = probe_of(family, single_questions(family))
+    whole = probe.leaves["pixel_values"][:, :, :1]
+    single = replace(probe, leaves={**probe.leaves, "pixel_values": whole})
+    image = image_of(single)
+    assert image.segments.count(0) == 49
+    kept = torch.ones(4, 49, dtype=torch.bool)
+    kept[2, 0] = False
+    found = image.segments.mask(whole, kept, torch.arange(4))
+    mean = whole.double().mean((0, 1, 2, 4, 5)).float()
+    assert found.shape == whole.shape
+    torch.testing.assert_close(found[2, 0, 0, :, 0, 0], mean)
+    assert torch.equal(found[:2], whole[:2])
