@@ -89,12 +89,15 @@ class AnsweredTexts:
     @cached_property
     def prompted(self) -> Probe:
         """The examples up to the answer, which is dropped with all that follows."""
-        return _cut(self.probe, self.spans[:, 0])
+        return self._cut(self.spans[:, 0])
 
     @cached_property
     def answered(self) -> Probe:
         """The examples up to the end of the answer."""
-        return _cut(self.probe, self.spans[:, 1])
+        return self._cut(self.spans[:, 1])
+
+    def _cut(self, stops: Tensor) -> Probe:
+        return replace(_cut(self.probe, stops), prompt_ends=self.spans[:, 0])
 
     def _rows(self, path: str) -> list[Tensor]:
         return unpadded(self.probe.leaves[path], self.probe.bounds.get(path))

@@ -56,6 +56,8 @@ class Modality:
             patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures an example, padded
             with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if it
             counts the patches of all examples.
+        merge: Patches: how many patches along a side the model joins into one token (2 in Qwen2-VL); segments are made
+            of whole tokens. By default read from the number of placeholders in a text; without such a text, 1.
         present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
             an entry of the modality is None, all its values are NaN, or it is an empty sequence.
         placeholders: Text: the ids of tokens that stand for items of another modality, by its name:
@@ -95,6 +97,7 @@ class Modality:
     blocks: bool = False
     placeholders: Mapping[str, Any] | None = None
     answer_start: Sequence[int] | None = None
+    merge: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):
@@ -116,7 +119,7 @@ class Modality:
                 f"Modality({self.values!r}, mask={self.mask!r}, padding_mask={self.padding_mask!r}): give one of them, "
                 "mask= if it is 1 at real entries, padding_mask= if it is True at padding."
             )
-        for name in ("max_segments", "sample_rate"):
+        for name in ("max_segments", "sample_rate", "merge"):
             value = getattr(self, name)
             if value is not None:
                 at_least(1, name, value, f"Modality({self.values!r}, {{}})")

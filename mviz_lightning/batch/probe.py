@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mviz_lightning.batch.holdings import unpadded
 from mviz_lightning.batch.interleaved.splicing import Splicer
+from mviz_lightning.batch.interleaved.words import maskable_words
 from mviz_lightning.batch.masking import Segmentation, parts_of
 from mviz_lightning.batch.padding import within_bounds_of
 from mviz_lightning.batch.position_labels import PositionLabels
@@ -43,6 +44,7 @@ class Probe:
         own_shapes: Whether batches of rows are cut to these bounds, so that the model never sees an example padded
             further than the user's own batch padded it. All rows of a batch must then have the same shapes.
         by_position: Labels of every position, where outputs have positions; ``labels`` then holds one of each example.
+        prompt_ends: ``(N,)`` long: how many tokens each prompt has, of texts with answers; None of others.
     """
 
     schema: BatchSchema
@@ -54,6 +56,7 @@ class Probe:
     bounds: Mapping[str, Tensor] = field(default_factory=dict)
     own_shapes: bool = False
     by_position: PositionLabels | None = None
+    prompt_ends: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -71,10 +74,10 @@ class Probe:
         """Return a probe of some examples ``(R,)``, without groups."""
         leaves = {path: kept_copy(leaf, examples) for path, leaf in self.leaves.items()}
         bounds = {path: found[examples] for path, found in self.bounds.items()}
-        labels = None if self.labels is None else self.labels[examples]
+        labels, ends = (None if one is None else one[examples] for one in (self.labels, self.prompt_ends))
         by_position = None if self.by_position is None else self.by_position.part(examples)
         rest = replace(self, labels=labels, by_position=by_position, segments={}, groups=NO_GROUPS)
-        return replace(rest, leaves=leaves, bounds=bounds)
+        return replace(rest, leaves=leaves, bounds=bounds, prompt_ends=ends)
 
     def batch(
         self,
@@ -127,6 +130,13 @@ class Probe:
             return None
         texts = unpadded(self.leaves[interleaving.ids], self.bounds.get(interleaving.ids))
         return Splicer(interleaving, self.schema.names, texts)
+
+    def maskable(self, name: str) -> Tensor | None:
+        """Return ``(N, T)`` bool, True at the tokens of a text with placeholders that may be masked; None of others."""
+        if self.splicer is None or name != self.splicer.interleaving.text:
+            return None
+        found = self.splicer.interleaving
+        return maskable_words(found, self.splicer.texts, self.prompt_ends, self.leaves[found.ids].shape[1])
 
     @cached_property
     def kinds(self) -> Tensor:

@@ -46,9 +46,15 @@ class InputPoint:
             batch: A few rows.
 
         Raises:
-            ConfigurationError: The values are not real numbers, and no embedding layer looks them up.
+            ConfigurationError: The values are not real numbers, and no embedding layer looks them up; or they are a
+                text that holds placeholders, whose words lie at other places in each row.
         """
         path = probe.schema.values[modality][0]
+        if probe.maskable(modality) is not None:
+            raise ConfigurationError(
+                f"modalities[{modality!r}]: the words of {path!r} stand between placeholders, and outputs are not "
+                f"derived by their embeddings. {OTHERWISE}"
+            )
         leaf = probe.schema.leaf(batch, path)
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             return cls(modality, path)

@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.batch.interleaved.interleaving import Interleaving
 from mviz_lightning.batch.rows import to_device
 from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.mask_positions import PositionCounter, position_counter
 
 TEMPORARY = "use_cache"
 """Argument that keeps keys and values for further tokens, which takes memory and is never needed."""
+
+
+POSITIONS, MASK = "position_ids", "attention_mask"
+"""Arguments of transformers' models."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class LanguageModel:
     def arguments(self, batch: Any) -> dict[str, Any]:
         """Return the leaves of a batch that the model takes, by the names of its arguments, without labels."""
         nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self._taken.items()}
-        return nodes | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
+        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
 
     @property
     def _taken(self) -> dict[str, str]:
@@ -63,8 +69,24 @@ class LanguageModel:
         return {name: path for name, path in found.items() if self.takes(name) and path != labels}
 
     def own_tokens(self, batch: Any) -> Tensor:
-        """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, False at padding."""
-        return self.interleaving.own.of(batch)
+        """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, masked words too, False at padding."""
+        return self.interleaving.own.with_masked(batch)
+
+    def _positions(self, batch: Any, nodes: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the positions of the unmasked rows, where words are masked and the model counts by the mask.
+
+        Otherwise a masked word would close up the others: it would be deleted, and not hidden.
+        """
+        own = self.own_tokens(batch)
+        if torch.equal(own, self.interleaving.own.of(batch)) or self._count is None or not self.takes(POSITIONS):
+            return {}
+        device = next(node.device for node in nodes.values() if isinstance(node, Tensor))
+        return {POSITIONS: self._count({**nodes, MASK: own.long().to(device)})}
+
+    @cached_property
+    def _count(self) -> PositionCounter | None:
+        """How the model counts positions by the mask; None where it does not."""
+        return position_counter(self.module)
 
     def logits(self, batch: Any, positions: Tensor | None = None, **further: Any) -> Tensor:
         """Return ``(B, K, V)`` logits.

@@ -37,7 +37,7 @@ def placeholder_tokens(module: nn.Module, modalities: Mapping[str, Modality]) ->
     if not kinds and not any(modality.placeholders for modality in modalities.values()):
         return PlaceholderTokens()
     tokenizer = next(tokenizers_of(module, modalities), None)
-    return PlaceholderTokens(kinds, edges, _special(tokenizer), _blank(tokenizer))
+    return PlaceholderTokens(kinds, edges, _special(tokenizer), _blank(tokenizer), tokenizer)
 
 
 def refuse_placeholders(module: nn.Module, probe: Probe) -> None:

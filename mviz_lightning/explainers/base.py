@@ -75,13 +75,19 @@ class ProbeContext:
     def group(self, example: int) -> tuple[Tensor, int]:
         """Return the ``(g,)`` group of an example, whose members are its donors, and its place in the group.
 
-        An example of the reference set belongs to no group. It takes the first place of one.
+        An example of the reference set belongs to no group. It takes the first place of one that it fits.
+
+        Raises:
+            RuntimeError: It fits none.
         """
-        groups = self.probe.groups
+        groups, kinds = self.probe.groups, self.probe.kinds
         found = (groups == example).nonzero()
         if len(found):
             return groups[found[0, 0]], int(found[0, 1])
-        substitute = groups[example % len(groups)].clone()
+        fitting = groups[kinds[groups[:, 0]] == kinds[example]]
+        if not len(fitting):
+            raise RuntimeError(f"no example with as many pictures or sounds as example {example} is recombined.")
+        substitute = fitting[example % len(fitting)].clone()
         substitute[0] = example
         return substitute, 0
 

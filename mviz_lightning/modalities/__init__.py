@@ -5,6 +5,7 @@ from mviz_lightning.modalities.base import ModalityType, modality_type_of
 from mviz_lightning.modalities.graph import Graph
 from mviz_lightning.modalities.image import Image
 from mviz_lightning.modalities.patches import Patches
+from mviz_lightning.modalities.pictures import Pictures
 from mviz_lightning.modalities.regions import Regions
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.series import Series
@@ -19,6 +20,7 @@ __all__ = [
     "Image",
     "ModalityType",
     "Patches",
+    "Pictures",
     "Regions",
     "Series",
     "Tabular",

@@ -6,6 +6,7 @@ A new modality type is one subclass of :class:`ModalityType` in one file. Import
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +24,7 @@ from mviz_lightning.errors import (
     renamed_attributes,
 )
 from mviz_lightning.modalities.companions import with_companions_read
+from mviz_lightning.modalities.placed_items import TILED, as_placed, has_tiles, joined_patches
 from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
 from mviz_lightning.sinks.records import Samples
 
@@ -49,6 +51,8 @@ class ModalityType(ABC):
         values: Path of the leaf that holds the content.
         own: ``(N, ...)`` in the shape of the content, False where an example was padded to the shape of the largest;
             None where all examples have one shape.
+        maskable: ``(N, ...)`` bool, False at entries that are no padding and yet never masked, such as placeholders
+            among tokens; None where all may be.
 
     Attributes:
         segments: The segments that queries mask.
@@ -67,8 +71,15 @@ class ModalityType(ABC):
             REGISTRY.pop(cls.name, None)  # the newest is tried first
             REGISTRY[cls.name] = cls
 
-    def __init__(self, modality: Modality, leaves: Mapping[str, Any], values: str, own: Tensor | None = None) -> None:
-        self.modality, self.leaves, self.path, self.own = modality, leaves, values, own
+    def __init__(
+        self,
+        modality: Modality,
+        leaves: Mapping[str, Any],
+        values: str,
+        own: Tensor | None = None,
+        maskable: Tensor | None = None,
+    ) -> None:
+        self.modality, self.leaves, self.path, self.own, self.maskable = modality, leaves, values, own, maskable
         self.segments: Segmentation = self.cut()
 
     @classmethod
@@ -230,7 +241,7 @@ def modality_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: 
     """
     path, *further = schema.values[name]
     shown = {one: leaves[one] for one in (path, *further)}
-    return with_companions_read(schema.modalities[name], path, shown, own)
+    return with_companions_read(as_placed(schema, leaves, name), path, shown, own)
 
 
 def _registered_type(name: str) -> type[ModalityType]:
@@ -259,6 +270,10 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
         path = probe.schema.values[name][0]
         own = probe.own_entries(path)
         modality = modality_in(probe.schema, probe.leaves, name, own)
+        modality = replace(modality, merge=modality.merge or joined_patches(probe, name, modality.grid))
+        if probe.schema.modalities[name].kind is None and has_tiles(probe, name):
+            warnings.warn(f"{name} is not explained. {TILED.format(path=path)}", MonitorWarning, stacklevel=2)
+            continue
         try:
             modality_type = type_in(probe.schema, probe.leaves, name, own)
         except ConfigurationError as error:
@@ -266,7 +281,7 @@ def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
                 raise
             warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
             continue
-        found[name] = modality_type(modality, probe.leaves, path, own)
+        found[name] = modality_type(modality, probe.leaves, path, own, probe.maskable(name))
     return found
 
 

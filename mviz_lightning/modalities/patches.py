@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -37,12 +37,14 @@ class PatchGrid:
         shape: Frames, rows and columns of patches.
         cells: Frames, rows and columns of cells, each of which is a segment.
         segment: Segment of the first cell.
+        merge: Patches along a side that cells consist of.
     """
 
     first: int
     shape: tuple[int, ...]
     cells: tuple[int, ...]
     segment: int
+    merge: int = 1
 
     @property
     def rows(self) -> slice:
@@ -52,7 +54,9 @@ class PatchGrid:
     @property
     def segments(self) -> Tensor:
         """``(t, h, w)`` the segment of every patch."""
-        frame, row, column = (blocks(size, count) for size, count in zip(self.shape, self.cells, strict=True))
+        (times, height, width), m = self.shape, self.merge
+        frame, row, column = map(blocks, (times, height // m, width // m), self.cells)
+        row, column = row.repeat_interleave(m), column.repeat_interleave(m)
         return self.segment + (frame[:, None, None] * self.cells[1] + row[:, None]) * self.cells[2] + column
 
     @property
@@ -106,6 +110,11 @@ class Patches(Image):
                 f"rows and columns of patches of every picture; found {found_in(grid)}. Give their leaf: "
                 f"Modality({self.path!r}, grid='image_grid_thw')."
             )
+        if bool((grid[..., -2:] % (self.modality.merge or 1) != 0).any()):
+            raise ConfigurationError(
+                f"merge={self.modality.merge} of {self.path!r}: allowed is what divides all rows and columns of "
+                f"{self.modality.grid!r}; leave it out to have it read from the texts."
+            )
         self._check_totals(patch_totals(grid), self._real_rows.sum(1))
 
     def _check_totals(self, told: Tensor, rows: Tensor) -> None:
@@ -137,9 +146,11 @@ class Patches(Image):
         """Return the pictures of an example, each with its part of the rows and of the segments."""
         shapes = [(1, *size)[-3:] for size in sizes if math.prod(size)]
         found: list[PatchGrid] = []
-        for shape, cells in zip(shapes, _cells(shapes, self.modality.max_segments), strict=True):
+        m = self.modality.merge or 1
+        tokens = [(times, height // m, width // m) for times, height, width in shapes]
+        for shape, cells in zip(shapes, _cells(tokens, self.modality.max_segments), strict=True):
             first = found[-1].rows.stop if found else 0
-            found.append(PatchGrid(first, shape, cells, sum(math.prod(one.cells) for one in found)))
+            found.append(PatchGrid(first, shape, cells, sum(math.prod(one.cells) for one in found), m))
         return found
 
     @cached_property
@@ -147,7 +158,8 @@ class Patches(Image):
         """How the patches are written, as the first pictures show."""
         every = ((example, one) for example, grids in enumerate(self._grids) for one in grids)
         some = [(self._patches_of(*place), place[1].shape) for place in islice(every, READ_PICTURES)]
-        return patch_format(some) if some else PatchFormat(self.values.shape[2])
+        found = patch_format(some) if some else PatchFormat(self.values.shape[2])
+        return replace(found, merge=self.modality.merge or found.merge)
 
     def _patches_of(self, example: int, one: PatchGrid) -> Tensor:
         """Return the patches of one picture, ``(t * h * w, D)``."""

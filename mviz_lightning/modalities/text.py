@@ -150,6 +150,7 @@ class Text(ModalityType):
         """``(N, T)``: 1 where a word starts, 0 where it continues, -1 at special tokens and padding."""
         special = torch.tensor(self._vocabulary.special, dtype=self.values.dtype)
         in_words = self._real & ~torch.isin(self.values, special) & (self.values >= 0)
+        in_words = in_words if self.maskable is None else in_words & self.maskable
         begins, ends = self._vocabulary.bounds(self.values)
         after = torch.ones_like(begins)
         after[:, 1:] = ends[:, :-1] | ~in_words[:, :-1]
@@ -178,10 +179,16 @@ class Text(ModalityType):
         for place in self._real[example].nonzero()[:, 0].tolist():
             if starts[place] == 0:
                 words[-1][0].append(ids[place])
-            else:
+            elif not self._repeats(example, place):
                 words.append(([ids[place]], segments_of[place]))
         known = self._vocabulary
         return [(known.word(ids) if segment >= 0 else known.token(ids[0]), segment) for ids, segment in words]
+
+    def _repeats(self, example: int, place: int) -> bool:
+        """Tell whether a token repeats the one before among those that are never masked, as placeholders do."""
+        if self.maskable is None or place == 0 or bool(self.maskable[example, place]):
+            return False
+        return bool(self.values[example, place] == self.values[example, place - 1])
 
     def _numbered_segments(self, example: int) -> list[tuple[str, int]]:
         """Return the numbers of an example's segments in place of its words."""

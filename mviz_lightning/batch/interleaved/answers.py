@@ -48,7 +48,7 @@ class AnswerFinder:
 
     def spans_in(self, batch: Any) -> Tensor:
         """Return ``(B, 2)`` long: where each row's answer starts and stops, counted from the row's first own token."""
-        limits = self.found.own.spans(batch)
+        limits = self.found.own.limits(batch)
         texts, labels = (
             None
             if keys is None

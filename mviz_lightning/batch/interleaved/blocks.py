@@ -50,6 +50,18 @@ class BlockFinder:
         stretches = (list(found) for inside, found in groupby(runs, lambda run: run.is_inside) if inside)
         return [block for stretch in stretches for block in self._of_stretch(stretch)]
 
+    def placeholders_in(self, ids: Tensor, modality: str) -> int:
+        """Return the number of a modality's placeholders in a text ``(T,)``."""
+        return int(self._are_placeholders(ids, modality).sum())
+
+    def stretches_in(self, ids: Tensor, modality: str) -> int:
+        """Return the number of stretches of a modality's placeholders, with nothing between, in a text ``(T,)``."""
+        found = self._are_placeholders(ids, modality).long()
+        return int((torch.cat([found.new_zeros(1), found]).diff() > 0).sum())
+
+    def _are_placeholders(self, ids: Tensor, modality: str) -> Tensor:
+        return torch.isin(ids.cpu(), torch.tensor(self.placeholders[modality]))
+
     def _runs(self, ids: Tensor) -> list["_Run"]:
         classes = torch.full(ids.shape, WORD)
         named = [(BLANK, self.blank), (WRAPPER, self.wrappers), *enumerate(self.placeholders.values(), 1)]

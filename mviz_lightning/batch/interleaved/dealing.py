@@ -118,8 +118,7 @@ class DealtItems:
 
     def _counts(self, batch: Any) -> list[int]:
         """Return the number of placeholders of each row."""
-        tokens = torch.tensor(self.finder.placeholders[self.modality])
-        return [int(torch.isin(ids, tokens).sum()) for ids in self.own.texts(batch)]
+        return [self.finder.placeholders_in(ids, self.modality) for ids in self.own.texts(batch)]
 
     def _keys(self, batch: Any) -> list[ItemKey]:
         """Return what decides on each item's number of placeholders."""

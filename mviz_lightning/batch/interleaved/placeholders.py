@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mviz_lightning.batch.modality import Modality
 
@@ -15,12 +16,14 @@ class PlaceholderTokens:
         edges: Ids that begin or end a block, as the configuration says.
         special: Special tokens of the tokenizer; empty where no tokenizer is known.
         blank: Tokens of white space alone.
+        decode: The tokenizer; None where none is known.
     """
 
     kinds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     edges: frozenset[int] = frozenset()
     special: frozenset[int] = frozenset()
     blank: frozenset[int] = frozenset()
+    decode: Any = field(default=None, compare=False)
 
     def of_modality(self, modality: Modality) -> "PlaceholderTokens":
         """Return the tokens with those that the user named for the modality of the text."""

@@ -38,16 +38,25 @@ class OwnTokens:
         mask: Tensor = as_tensor(tree.get(batch, self.mask)).detach().cpu()
         return (mask == 0) if self.hiding else (mask != 0)
 
+    def with_masked(self, batch: Any) -> Tensor:
+        """Return ``(B, T)`` bool like :meth:`of`, True at masked words too: the first and the last token never are."""
+        own = self.of(batch).long()
+        return (own.cummax(1).values & own.flip(1).cummax(1).values.flip(1)).bool()
+
+    def limits(self, batch: Any) -> list[tuple[int, int]]:
+        """Return where the own tokens of each row start and stop, in which words may be masked."""
+        own = self.with_masked(batch)
+        starts, counts = own.long().argmax(1).tolist(), own.sum(1).tolist()
+        return [(start, start + count) for start, count in zip(starts, counts, strict=True)]
+
     def spans(self, batch: Any) -> list[tuple[int, int]]:
         """Return where the own tokens of each row start and stop.
 
         Raises:
             NotMeasurableError: Padding stands between the tokens of a row, or on different sides.
         """
-        own = self.of(batch)
-        self._refuse_holes(own)
-        starts, counts = own.long().argmax(1).tolist(), own.sum(1).tolist()
-        return [(start, start + count) for start, count in zip(starts, counts, strict=True)]
+        self._refuse_holes(self.of(batch))
+        return self.limits(batch)
 
     def texts(self, batch: Any) -> list[Tensor]:
         """Return the ids of each row's own tokens, ``(T,)`` each."""

@@ -119,7 +119,8 @@ class DIME(Explainer):
     def partners(self, probe_context: ProbeContext, example: int, segments: int) -> Tensor:
         """Return ``(J, M)`` donors of every modality: other examples, a different one for each modality of a row.
 
-        Those of the example's own group come first: its recombinations are evaluated anyway.
+        Those of the example's own group come first: its recombinations are evaluated anyway. Donors of a text with
+        placeholders hold as many pictures as the example does.
 
         Args:
             probe_context: The fixed examples.
@@ -129,7 +130,8 @@ class DIME(Explainer):
         """
         group, place = probe_context.group(example)
         own = torch.cat([group[:place], group[place + 1 :]])
-        everyone = probe_context.probe.groups.flatten()
+        everyone, kinds = probe_context.probe.groups.flatten(), probe_context.probe.kinds
+        everyone = everyone[kinds[everyone] == kinds[example]]
         rest = everyone[~torch.isin(everyone, torch.cat([own, torch.tensor([example])]))]
         others, modalities = torch.cat([own, rest]), len(probe_context.probe.schema.names)
         wanted = self.donors or max(FEWEST_DONORS, CHEAP_ROWS // 2**segments - 1)
