@@ -12,7 +12,7 @@ from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.language_model import LanguageModel
 from mviz_lightning.engine.memory import free_gpu_memory
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.packed_rows import PackedRow, packs, places_of, token_counts
+from mviz_lightning.engine.packed_rows import PackedRow, packs, token_counts, token_places
 from mviz_lightning.engine.packing_gate import reason_against_packing
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.replay_failures import warn_of_failure
@@ -124,7 +124,7 @@ class InPacks:
     def _packed(self, reader: PackedReader, probe: Probe, query: Query) -> Tensor | None:
         language, sources = reader.language, query.sources
         found = packs(language, probe, sources, reader.branches)
-        computed, asked = token_counts(places_of(probe, sources), found, reader.branches)
+        computed, asked = token_counts(token_places(probe, sources), found, reader.branches)
         if WORTHWHILE * computed > asked:
             return None
         if self.packing.closed is None:

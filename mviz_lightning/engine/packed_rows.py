@@ -103,7 +103,7 @@ class PackedRow:
             probe: The examples.
             sources: ``(R, M)`` the example that each modality of each row is taken from; see :func:`packs`.
         """
-        places, alone = places_of(probe, sources), language.arguments(probe.batch(sources[:1], {}))
+        places, alone = token_places(probe, sources), language.arguments(probe.batch(sources[:1], {}))
         lengths, found = places.lengths.tolist(), {}
         for path in language.interleaving.tokenwise:
             rows = zip(places.spliced(probe.leaves[path]), lengths, strict=True)
@@ -160,7 +160,7 @@ class PackedRow:
         return bias.masked_fill(~self.branches.seen, torch.finfo(kind).min)[None, None]
 
 
-def places_of(probe: Probe, sources: Tensor) -> TokenPlaces:
+def token_places(probe: Probe, sources: Tensor) -> TokenPlaces:
     """Return where the tokens of rows come from.
 
     Raises:
@@ -202,7 +202,7 @@ def packs(language: LanguageModel, probe: Probe, sources: Tensor, branches: int 
         sources: ``(R, M)`` the example that each modality of each row is taken from.
         branches: How often each row's text will stand there, with several endings.
     """
-    places, paths = places_of(probe, sources), language.by_token.values()
+    places, paths = token_places(probe, sources), language.by_token.values()
     rows = [places.spliced(probe.leaves[path]) for path in paths]
     text = probe.schema.names.index(language.interleaving.text)
     others = [m for m in range(sources.shape[1]) if m != text]

@@ -8,7 +8,7 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.language_model import LanguageModel
-from mviz_lightning.engine.packed_rows import MASK, POSITIONS, PackedRow, heads, places_of
+from mviz_lightning.engine.packed_rows import MASK, POSITIONS, PackedRow, heads, token_places
 
 TRIED = 2
 """Number of rows whose text is changed."""
@@ -37,7 +37,7 @@ def reason_against_packing(language: LanguageModel, probe: Probe, sources: Tenso
     found = next(_reasons_of_arguments(language, probe), "")
     if found:
         return found
-    places = places_of(probe, sources)
+    places = token_places(probe, sources)
     going_on = (places.lengths > heads(places)).nonzero()[:TRIED, 0]
     if not len(going_on):
         return NO_TEXT
