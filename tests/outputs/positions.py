@@ -412,76 +412,37 @@ KINDS: dict[str, PositionsKind] = {
 }  # fmt: skip
 """Models with an output at every position."""
 
+of_words = partial(PositionsKind, net=Steps, score=f1, inputs=WORDS, exact=0.05)
+tagging = partial(of_words, maps=classes_first, labels="tags", forward=tagged)
+marking = partial(
+    of_words,
+    maps=lambda *inputs: each_step(*inputs).unsqueeze(1),
+    labels="known_marks",
+    forward=each_step,
+    task="binary",
+    modalities=NO_MASK,
+    buckets=True,
+)
+
+
+def unseen_words(module, batch):
+    return unseen(module, batch, WORDS)
+
+
+def marked_loss(module, batch):
+    return binary_cross_entropy_with_logits(called(module, batch, WORDS), batch["marked"])
+
+
 PADDED = {
-    name: PositionsKind(
-        loss, classes_first, "tags", net=Steps, score=f1, inputs=WORDS, modalities=TEXT, forward=tagged, exact=0.05
-    )
-    for name, loss in {"ragged tokens": token_loss, "ragged tokens, flattened": flat_loss}.items()
-} | {
-    "predict= of ragged tokens": PositionsKind(
-        lambda module, batch: unseen(module, batch, WORDS),
-        classes_first,
-        "tags",
-        net=Steps,
-        score=f1,
-        inputs=WORDS,
-        modalities=TEXT,
-        forward=tagged,
-        exact=0.05,
-        options=given(tag_scores, "tags"),
+    "ragged tokens": tagging(token_loss, modalities=TEXT),
+    "ragged tokens, flattened": tagging(flat_loss, modalities=TEXT),
+    "predict= of ragged tokens": tagging(unseen_words, modalities=TEXT, options=given(tag_scores, "tags")),
+    "predict= of tokens in batches of one length": tagging(
+        unseen_words, modalities=NO_MASK, options=given(tag_scores, "tags"), buckets=True
     ),
-    "predict= of tokens in batches of one length": PositionsKind(
-        lambda module, batch: unseen(module, batch, WORDS),
-        classes_first,
-        "tags",
-        net=Steps,
-        score=f1,
-        inputs=WORDS,
-        modalities=NO_MASK,
-        forward=tagged,
-        exact=0.05,
-        options=given(tag_scores, "tags"),
-        buckets=True,
-    ),
-    "tokens in batches of one length": PositionsKind(
-        token_loss,
-        classes_first,
-        "tags",
-        net=Steps,
-        score=f1,
-        inputs=WORDS,
-        modalities=NO_MASK,
-        forward=tagged,
-        exact=0.05,
-        buckets=True,
-    ),
-    "yes or no for each token, in batches of one length": PositionsKind(
-        lambda module, batch: binary_cross_entropy_with_logits(called(module, batch, WORDS), batch["marked"]),
-        lambda *inputs: each_step(*inputs).unsqueeze(1),
-        "known_marks",
-        net=Steps,
-        score=f1,
-        inputs=WORDS,
-        modalities=NO_MASK,
-        forward=each_step,
-        task="binary",
-        exact=0.05,
-        buckets=True,
-    ),
-    "predict= of a yes or no for each token": PositionsKind(
-        lambda module, batch: unseen(module, batch, WORDS),
-        lambda *inputs: each_step(*inputs).unsqueeze(1),
-        "known_marks",
-        net=Steps,
-        score=f1,
-        inputs=WORDS,
-        modalities=NO_MASK,
-        forward=each_step,
-        task="binary",
-        exact=0.05,
-        buckets=True,
-        options=given(tag_scores, "marked"),
-    ),
+    "tokens in batches of one length": tagging(token_loss, modalities=NO_MASK, buckets=True),
+    "yes or no for each token, in batches of one length": marking(marked_loss),
+    "predict= of a yes or no for each token": marking(unseen_words, options=given(tag_scores, "marked")),
 }
 """Models whose batches are padded to the longest text of their own."""
 
