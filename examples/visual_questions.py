@@ -33,7 +33,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
-    CLIPImageProcessorPil,
+    CLIPImageProcessor,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -111,7 +111,7 @@ def make_processor() -> LlavaProcessor:
     words.pre_tokenizer = WhitespaceSplit()
     words.add_special_tokens(["<image>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, padding_side="left", **SPECIAL)
-    images = CLIPImageProcessorPil(do_resize=False, do_center_crop=False, image_mean=MEAN, image_std=STD)
+    images = CLIPImageProcessor(do_resize=False, do_center_crop=False, image_mean=MEAN, image_std=STD)
     return LlavaProcessor(
         images, tokenizer, patch_size=PATCH, vision_feature_select_strategy="default", num_additional_image_tokens=1
     )
@@ -128,7 +128,7 @@ def make_model(width: int = 64) -> LlavaForConditionalGeneration:
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=VOCABULARY["<image>"],
+        image_token_index=VOCABULARY["<image>"],
         image_seq_length=TOKENS,
         vision_feature_layer=-1,
     )

@@ -63,7 +63,8 @@ def refuse_moving_positions(probe: Probe, positions: object | None) -> None:
     if probe.schema.interleaving is not None and positions is not None:
         raise NotMeasurableError(
             f"the outputs have a position for each token of {probe.schema.interleaving.ids!r}, and tokens stand "
-            "elsewhere once a text gets the items of another example. Give labels that are -100 outside the answers, "
-            "or Modality(..., answer_start=) with the tokens in front of them; else pass predict=, a function "
-            "(module, batch) -> (B, C), the logits of a few answers behind the prompt."
+            "elsewhere once a text gets the items of another example. Give batches that are dicts with the names of "
+            "the model's arguments, and labels that are -100 outside the answers, or Modality(..., answer_start=) with "
+            "the tokens in front of them; else pass predict=, a function (module, batch) -> (B, C), the logits of a "
+            "few answers behind the prompt."
         )
