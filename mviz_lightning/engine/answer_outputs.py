@@ -16,6 +16,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.language_model import LanguageModel, last_positions
 from mviz_lightning.engine.packed_rows import PackedRow
 from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.seen_rows import TextRows
 from mviz_lightning.errors import NotMeasurableError
 
 TRIED = 4
@@ -51,10 +52,14 @@ class FirstTokens:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, K)`` of prompts whose logits are known."""
+        lengths = rows.lengths
+        return self._of_tokens(rows.logits(torch.arange(len(lengths)), lengths - 1))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, K)`` of packed prompts."""
-        lengths = row.branches.lengths
-        return self._of_tokens(row.logits(torch.arange(len(lengths)), lengths - 1))
+        return self.of_rows(row)
 
     def _of_tokens(self, logits: Tensor) -> Tensor:
         return logits if self.tokens is None else logits[:, self.tokens.to(logits.device)]
@@ -102,10 +107,14 @@ class OwnAnswers:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, 1)`` of rows with answers whose logits are known."""
+        labels = self.finder.found.labels
+        return likelihoods_of_rows(rows, self.finder.spans(rows.ids, None if labels is None else rows.texts[labels]))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, 1)`` of packed rows with answers."""
-        labels = self.finder.found.labels
-        return packed_likelihoods(row, self.finder.spans(row.ids, None if labels is None else row.texts[labels]))
+        return self.of_rows(row)
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ class WholeAnswers:
         endings[self.finder.found.ids] = list(map(torch.tensor, self.answers))
         whole, lengths = row.followed_by(endings), sizes.repeat(len(row.ids))
         stops = whole.branches.lengths
-        return packed_likelihoods(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
+        return likelihoods_of_rows(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
 
     def _likelihoods(self, batch: Any, answer: tuple[int, ...]) -> Tensor:
         whole = self._answered(batch, answer)
@@ -182,16 +191,16 @@ def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, sp
     return _means(logits[rows.to(logits.device), at.to(logits.device)], tokens, spans)
 
 
-def packed_likelihoods(row: PackedRow, spans: Tensor) -> Tensor:
-    """Return :func:`mean_log_likelihoods` of packed rows, ``(R, 1)``.
+def likelihoods_of_rows(found: TextRows, spans: Tensor) -> Tensor:
+    """Return :func:`mean_log_likelihoods` of rows whose logits are known, ``(R, 1)``.
 
     Args:
-        row: The rows.
+        found: The rows.
         spans: ``(R, 2)`` long: where the spans start and stop in each row.
     """
     rows, places = _in_spans(spans)
-    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(row.ids, spans.tolist(), strict=True)])
-    return _means(row.logits(rows, places - 1), tokens, spans)
+    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(found.ids, spans.tolist(), strict=True)])
+    return _means(found.logits(rows, places - 1), tokens, spans)
 
 
 def _in_spans(spans: Tensor) -> tuple[Tensor, Tensor]:

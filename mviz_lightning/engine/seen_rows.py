@@ -1,0 +1,102 @@
+"""Rows whose logits the user's own step computed, read as a score of answers reads its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch.holdings import unpadded
+from mviz_lightning.batch.probe import Probe
+from mviz_lightning.engine.model_call import Predict
+
+
+class TextRows(Protocol):
+    """Rows of texts, with the logits of a model at their tokens."""
+
+    @property
+    def texts(self) -> Mapping[str, Sequence[Tensor]]:
+        """Path of each leaf by token -> what each row holds of it, ``(T,)`` each, without padding."""
+
+    @property
+    def ids(self) -> Sequence[Tensor]:
+        """The ids of each row, ``(T,)`` each."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """``(R,)`` long: the number of tokens of each row."""
+
+    def logits(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Return ``(P, V)`` logits at tokens of the rows, given ``(P,)`` rows and positions in them."""
+
+
+class RowReader(Protocol):
+    """A score of answers, of batches of rows and of rows whose logits are known."""
+
+    def __call__(self, module: Any, batch: Any) -> Tensor:
+        """Return ``(B, C)`` of a batch of rows."""
+
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, C)`` of rows whose logits are known."""
+
+
+@dataclass(frozen=True)
+class AnswerReading:
+    """How a score reads examples with answers.
+
+    Attributes:
+        reader: The score.
+        kept: Returns the examples as far as the score reads them: their prompts, or their prompts with the answers.
+    """
+
+    reader: RowReader
+    kept: Callable[[Probe], Probe]
+
+    @property
+    def predict(self) -> Predict:
+        """What calls the model."""
+        return self.reader
+
+
+@dataclass(frozen=True)
+class SeenRows:
+    """Rows of a batch of which the user's own step computed the logits of every token.
+
+    Attributes:
+        texts: Path of each leaf by token -> what each row holds of it, as far as the score reads it, ``(T,)`` each.
+        ids: The ids of each row.
+        found: ``(B, T, V)`` logits of the batch.
+        rows: ``(R,)`` long: the places of the rows in the batch.
+        starts: ``(R,)`` long: the places of their first tokens.
+    """
+
+    texts: Mapping[str, Sequence[Tensor]]
+    ids: Sequence[Tensor]
+    found: Tensor
+    rows: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, examples: Probe, found: Tensor, rows: Tensor, starts: Tensor) -> "SeenRows":
+        """Return the rows that some examples are copies of; the other arguments as above.
+
+        Raises:
+            ValueError: The texts hold no placeholders.
+        """
+        interleaving = examples.schema.interleaving
+        if interleaving is None:
+            raise ValueError("only texts with placeholders are read token by token")
+        held = {path: (examples.leaves[path], examples.bounds.get(path)) for path in interleaving.tokenwise}
+        texts = {path: unpadded(*given) for path, given in held.items()}
+        return cls(texts, texts[interleaving.ids], found, rows, starts)
+
+    @property
+    def lengths(self) -> Tensor:
+        """``(R,)`` long: the number of tokens of each row."""
+        return torch.tensor([len(row) for row in self.ids])
+
+    def logits(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Return ``(P, V)`` logits at tokens of the rows."""
+        device = self.found.device
+        return self.found[self.rows[rows].to(device), (self.starts[rows] + positions).to(device)]
