@@ -1,13 +1,13 @@
 """What a language model says behind the prompt: logits of first tokens, and the likelihood of answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import tree
+from mviz_lightning.batch import Probe, tree
 from mviz_lightning.batch.answered import AnsweredTexts
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.batch.node_reader import NodeReader
@@ -163,6 +163,27 @@ class WholeAnswers:
         behind[self.finder.found.ids] = list(answer)
         readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
         return tree.replace(batch, {reader.keys: _longer(reader, batch, behind) for reader in readers})
+
+
+AnswerReader = TypeVar("AnswerReader", bound="FirstTokens | OwnAnswers | WholeAnswers")
+
+
+@dataclass(frozen=True)
+class AnswerReading:
+    """How a score reads examples with answers.
+
+    Attributes:
+        reader: What is read.
+        kept: Returns the examples as far as that is read: their prompts, or their prompts with the answers.
+    """
+
+    reader: FirstTokens | OwnAnswers
+    kept: Callable[[Probe], Probe]
+
+
+def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:
+    """Return the same, read of another model on batches of the same schema."""
+    return replace(reader, language=replace(language, schema=reader.language.schema))
 
 
 def _longer(reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]]) -> Any:

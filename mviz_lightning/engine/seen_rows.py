@@ -1,15 +1,14 @@
 """Rows whose logits the user's own step computed, read as a score of answers reads its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mviz_lightning.batch.holdings import unpadded
 from mviz_lightning.batch.probe import Probe
-from mviz_lightning.engine.model_call import Predict
 
 
 class TextRows(Protocol):
@@ -29,34 +28,6 @@ class TextRows(Protocol):
 
     def logits(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Return ``(P, V)`` logits at tokens of the rows, given ``(P,)`` rows and positions in them."""
-
-
-class RowReader(Protocol):
-    """A score of answers, of batches of rows and of rows whose logits are known."""
-
-    def __call__(self, module: Any, batch: Any) -> Tensor:
-        """Return ``(B, C)`` of a batch of rows."""
-
-    def of_rows(self, rows: TextRows) -> Tensor:
-        """Return ``(R, C)`` of rows whose logits are known."""
-
-
-@dataclass(frozen=True)
-class AnswerReading:
-    """How a score reads examples with answers.
-
-    Attributes:
-        reader: The score.
-        kept: Returns the examples as far as the score reads them: their prompts, or their prompts with the answers.
-    """
-
-    reader: RowReader
-    kept: Callable[[Probe], Probe]
-
-    @property
-    def predict(self) -> Predict:
-        """What calls the model."""
-        return self.reader
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, tree
+from mviz_lightning.engine.answer_outputs import AnswerReading, of_model
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.language_model import GivenArguments, LanguageModel, logits_in
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.engine.query import Query
-from mviz_lightning.engine.seen_rows import AnswerReading, SeenRows
+from mviz_lightning.engine.seen_rows import SeenRows
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.provenance import Call, Leaf, Node, nodes_in
@@ -88,6 +89,10 @@ class ReadCall:
 
         return read
 
+    def of_another(self, call: AnsweringCall, language: LanguageModel) -> "ReadCall":
+        """Return the same score read of another call, of another model."""
+        return ReadCall(call, replace(self.reading, reader=of_model(self.reading.reader, language)))
+
     def replayed(self, module: nn.Module, examples: Probe, precision: ContextFactory) -> Tensor | None:
         """Return ``(R, C)`` what the step's own logits tell of some examples, up to the number that is compared.
 
@@ -99,7 +104,8 @@ class ReadCall:
             precision: Makes the context in which the trainer calls the model.
         """
         own, rows = OwnOutputs(), Query.aligned(torch.arange(examples.size), len(examples.schema.names)).sources
-        with muted(module), precision():
+        # A hook would compile a compiled module anew.
+        with torch.compiler.set_stance("force_eager"), muted(module), precision():
             batch = examples.batch(rows, {}, device_of(module))
             try:
                 own.watch(module, self, batch, examples.schema, stop=True)
@@ -129,11 +135,17 @@ def answering_call(seen: ObservedStep, module: nn.Module) -> AnsweringCall | Non
 
 
 def _logits(record: StepRecord) -> Node | None:
-    """Return where the logits of each token come from: those of a loss, else the last that a module returned."""
+    """Return where the logits of each token come from: those of a loss, else the last that the step itself got."""
     losses = (event for event in record.events if event.kind == "loss")
     given = (link.node for event in losses for link in event.scores)
-    known = {id(node) for node in record.by_token}
-    return next((node for node in given if id(node) in known), record.by_token[-1] if record.by_token else None)
+    known, outer = {id(node) for node in record.by_token}, filter(_returned_to_step, reversed(record.by_token))
+    return next((node for node in given if id(node) in known), next(outer, None))
+
+
+def _returned_to_step(node: Node) -> bool:
+    """Tell whether a tensor was returned to the step, and not to another module only, as hidden states are."""
+    around = node.results[-1][0].within
+    return around is None or around.name == ""
 
 
 def _language(call: Call, record: StepRecord, module: nn.Module) -> LanguageModel | None:

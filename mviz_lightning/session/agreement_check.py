@@ -84,6 +84,15 @@ class AgreementCheck:
         """
         return _compared(tried, examples, own, self.task)
 
+    def anew(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
+        """Return the model as the step calls it now; None where that cannot be told. Arguments as for :meth:`follow`.
+
+        Args:
+            tried: The model as it was called so far.
+            probe: The fixed examples.
+        """
+        return _observed_anew(tried, probe)
+
     def follow(self, tried: TriedModel, probe: Probe) -> tuple[TriedModel, Agreement] | None:
         """Observe the step anew; return the model as it is called now, if that gives the user's own outputs.
 
@@ -91,7 +100,7 @@ class AgreementCheck:
             tried: The model as it was called so far.
             probe: The fixed examples, the same on all processes.
         """
-        found = _observed_anew(tried, probe)
+        found = self.anew(tried, probe)
         told = all(self.ranks.gather(found is not None))
         agreement = self.check(found) if told and found is not None else None
         return (found, agreement) if found is not None and agreement is not None and agreement.holds else None

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.batch.answered import AnsweredTexts, finder_in, with_text
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
-from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, WholeAnswers
+from mviz_lightning.engine.answer_outputs import AnswerReading, FirstTokens, OwnAnswers, WholeAnswers
 from mviz_lightning.engine.language_model import LanguageModel, find_language_model
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
-from mviz_lightning.engine.seen_rows import AnswerReading
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.answering_call import AnsweringCall
@@ -159,7 +158,7 @@ class Answers:
 
     def _of_own_answers(self, texts: AnsweredTexts, why: str) -> AnswerScore:
         line, reading = OWN.format(why=why, text=self.finder.found.text), self.own_answers
-        probe, predict = self._answered(texts), reading.predict
+        probe, predict = self._answered(texts), reading.reader
         return AnswerScore(probe, predict, 1, "regression", [OWN_NAME], line, reading)
 
     def _answered(self, texts: AnsweredTexts) -> Probe:
@@ -175,7 +174,7 @@ class Answers:
         covered = float((labels != IGNORED).double().mean())
         line = FIRST.format(count=len(names), named=_listed(names), covered=covered)
         reading, probe = self.first_tokens(self.language, torch.tensor(tokens)), replace(texts.prompted, labels=labels)
-        return AnswerScore(probe, reading.predict, len(tokens), "multiclass", names, line, reading)
+        return AnswerScore(probe, reading.reader, len(tokens), "multiclass", names, line, reading)
 
     def named(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
         """Return answers in words, all of which differ; their ids where no tokenizer is known."""

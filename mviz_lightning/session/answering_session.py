@@ -16,7 +16,6 @@ from mviz_lightning.explainers.contribution_shares.answer_shares import AnswerSh
 from mviz_lightning.functional import Task
 from mviz_lightning.metrics.own_answers import loss_names
 from mviz_lightning.observation.answering_call import AnsweringCall, ReadCall, answering_call
-from mviz_lightning.observation.own_outputs import Watched
 from mviz_lightning.observation.ways import StepFunction, name_of_step
 from mviz_lightning.session.answer_agreement import UNCOMPARED, AnswerAgreement, settled_language
 from mviz_lightning.session.answer_scores import Answers, AnswerScore, answers_of, languages_of, scores_answers
@@ -66,7 +65,7 @@ class AnsweringSession(Preparation):
         self._call = None if seen is None else answering_call(seen, module)
         call, found = self._call, answers_of(module, trial, self.config, self._call)
         if found is None:
-            self._observer.record = None if seen is None else seen.watched
+            self._observer.give_back(seen)
             return None
         if call is None:
             self.remarks.say("" if step is None else UNCOMPARED.format(step=name_of_step(step)))
@@ -93,7 +92,9 @@ class AnsweringSession(Preparation):
         self._reading.take(found.task, None, found.line)
         evaluator = replace(tried.evaluator, predict=found.predict)
         evaluator.forget_plan()
-        self._tried, self._answer_score = replace(tried, evaluator=evaluator, outputs=found.outputs), found
+        read = None if self._call is None else ReadCall(self._call, found.reading)
+        self._tried = replace(tried, evaluator=evaluator, outputs=found.outputs, read=read)
+        self._answer_score = found
         self._collected = replace(collected, probe=found.probe, uncut=collected.probe)
 
     @property
@@ -112,16 +113,6 @@ class AnsweringSession(Preparation):
         swapped = [name for name in self.config.modalities if name != self._answers.finder.found.text]
         return self.config.keys_of("regression", scored=False) + loss_names(swapped) + compared
 
-    @property
-    def _compared_call(self) -> Watched | None:
-        return super()._compared_call if self._answer_score is None else self._read_call
-
-    @property
-    def _read_call(self) -> ReadCall | None:
-        """The call of the step whose logits are compared, and how they are read; None where none is known."""
-        call, score = self._call, self._answer_score
-        return None if call is None or score is None else ReadCall(call, score.reading)
-
     def _answer_agreement(self) -> AnswerAgreement | None:
         """Return the check of what is read of answers; None where no answers are."""
         (collected, _), score = self._ready(), self._answer_score
@@ -129,8 +120,7 @@ class AnsweringSession(Preparation):
             return None
         task: Task = "multiclass" if isinstance(score.reading.reader, FirstTokens) else "regression"
         examples = replace(collected.uncut, groups=collected.probe.groups)
-        given = self._own_outputs, examples, task, self.ranks
-        return replace(AnswerAgreement.of(*given), read=self._read_call)
+        return AnswerAgreement.of(self._own_outputs, examples, task, self.ranks)
 
     def _of_own_answers(self, given: Sequence[Any]) -> AnswerShares | None:
         """Return the shares of own answers; None where something else is scored.

@@ -14,7 +14,7 @@ from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.shape_choice import ShapeChoice
 from mviz_lightning.observation.observed_step import StepObserver
-from mviz_lightning.observation.own_outputs import OwnOutputs, Watched
+from mviz_lightning.observation.own_outputs import OwnOutputs
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.dry_run import DryRun
@@ -183,16 +183,10 @@ class Preparation:
         """Keep the user's own outputs of a few complete rows of the first batch of a validation that has some."""
         if first:
             self._own_outputs.forget()
-        schema, call = self._sampler.schema, self._compared_call
+        schema, call = self._sampler.schema, None if self._tried is None else self._tried.compared_call
         if call is not None and schema is not None and not self._own_outputs.watched:
             with suppress(Exception):  # then the step is replayed
                 self._own_outputs.watch(module, call, batch, schema)
-
-    @property
-    def _compared_call(self) -> Watched | None:
-        """The call in the user's own step whose outputs are compared; None where none is known."""
-        observed = None if self._tried is None else self._tried.observed
-        return None if observed is None else observed.way
 
     def release(self) -> None:
         """Leave nothing on the model: the step of the batch has ended."""

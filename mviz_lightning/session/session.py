@@ -230,5 +230,5 @@ class Session(ExplainingSession):
         """Call the model in another way from now on."""
         self._tried, self._runner = model, None
         (self if self.main is None else self.main)._join()
-        if model.observed is not None:
-            self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
+        if model.line:
+            self.remarks.say(f"the step computes its scores in another way than before: {model.line}")
