@@ -43,9 +43,20 @@ class FirstTokens:
 
     def __call__(self, module: Any, batch: Any) -> Tensor:
         """Return ``(B, K)`` of a batch of prompts."""
-        positions, at = torch.unique(last_positions(self.language.own_tokens(batch)), return_inverse=True)
-        logits = self.language.logits(batch, positions)
-        return self._of_tokens(logits[torch.arange(len(at), device=logits.device), at.to(logits.device)])
+        positions = torch.unique(last_positions(self.language.own_tokens(batch)))
+        return self._of_tokens(self.at_token(batch, self.language.logits(batch, positions)))
+
+    def at_token(self, batch: Any, found: Tensor) -> Tensor:
+        """Return ``(B, F)`` entries at the last token of each prompt, of ``(B, T, F)`` or of all such tokens alone.
+
+        What has entries of anything else, of patches for example, is returned as it is.
+        """
+        own = self.language.own_tokens(batch)
+        positions, at = torch.unique(last_positions(own), return_inverse=True)
+        places = {len(positions): at, own.shape[1]: last_positions(own)}.get(found.shape[1])
+        if places is None or len(places) != len(found):
+            return found
+        return found[torch.arange(len(places), device=found.device), places.to(found.device)]
 
     @property
     def branches(self) -> int:

@@ -159,7 +159,10 @@ def _language(call: Call, record: StepRecord, module: nn.Module) -> LanguageMode
     paths = {keys: path for path, keys in schema.keys.items()}
     leaves = {name: paths[one.keys] for name, one in given.items() if isinstance(one, Leaf) and one.keys in paths}
     others = {name: one for name, one in given.items() if name not in leaves}
-    made = RecipeWriter(record, numbers_of(module)).arguments(others, call.after)
+    ids = schema.keys[interleaving.ids]
+    made = RecipeWriter(record, numbers_of(module)).arguments(
+        others, call.after, lambda batch: len(tree.get(batch, ids))
+    )
     if made is None:
         return None
     by_token = record.tags_of(interleaving.tokenwise)

@@ -87,17 +87,20 @@ class RecipeWriter:
         if step is not None:
             yield Recipe(step, None, self._size)
 
-    def arguments(self, given: Mapping[str, Any], after: int) -> Callable[[nn.Module, Any], Mapping[str, Any]] | None:
+    def arguments(
+        self, given: Mapping[str, Any], after: int, size: Callable[[Any], int]
+    ) -> Callable[[nn.Module, Any], Mapping[str, Any]] | None:
         """Return what makes named arguments of a call for the examples of a batch; None where they cannot be repeated.
 
         Args:
             given: The arguments, with nodes in place of tensors.
             after: Number of values that had left PyTorch before the call.
+            size: ``batch -> number of examples``.
         """
         step = self._tried(lambda: _Arguments(self, after)(dict(given)))
         if step is None:
             return None
-        return lambda module, batch: step(Evaluation(module, batch, self._size(batch)))
+        return lambda module, batch: step(Evaluation(module, batch, size(batch)))
 
     def _tried(self, write: Callable[[], RecipeStep]) -> RecipeStep | None:
         self._operations = 0
