@@ -1,13 +1,13 @@
 """What a language model says behind the prompt: logits of first tokens, and the likelihood of answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import tree
+from mviz_lightning.batch import Probe, tree
 from mviz_lightning.batch.answered import AnsweredTexts
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.batch.node_reader import NodeReader
@@ -16,6 +16,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.language_model import LanguageModel, last_positions
 from mviz_lightning.engine.packed_rows import PackedRow
 from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.seen_rows import TextRows
 from mviz_lightning.errors import NotMeasurableError
 
 TRIED = 4
@@ -42,19 +43,34 @@ class FirstTokens:
 
     def __call__(self, module: Any, batch: Any) -> Tensor:
         """Return ``(B, K)`` of a batch of prompts."""
-        positions, at = torch.unique(last_positions(self.language.own_tokens(batch)), return_inverse=True)
-        logits = self.language.logits(batch, positions)
-        return self._of_tokens(logits[torch.arange(len(at), device=logits.device), at.to(logits.device)])
+        positions = torch.unique(last_positions(self.language.own_tokens(batch)))
+        return self._of_tokens(self.at_token(batch, self.language.logits(batch, positions)))
+
+    def at_token(self, batch: Any, found: Tensor) -> Tensor:
+        """Return ``(B, F)`` entries at the last token of each prompt, of ``(B, T, F)`` or of all such tokens alone.
+
+        What has entries of anything else, of patches for example, is returned as it is.
+        """
+        own = self.language.own_tokens(batch)
+        positions, at = torch.unique(last_positions(own), return_inverse=True)
+        places = {len(positions): at, own.shape[1]: last_positions(own)}.get(found.shape[1])
+        if places is None or len(places) != len(found):
+            return found
+        return found[torch.arange(len(places), device=found.device), places.to(found.device)]
 
     @property
     def branches(self) -> int:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, K)`` of prompts whose logits are known."""
+        lengths = rows.lengths
+        return self._of_tokens(rows.logits(torch.arange(len(lengths)), lengths - 1))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, K)`` of packed prompts."""
-        lengths = row.branches.lengths
-        return self._of_tokens(row.logits(torch.arange(len(lengths)), lengths - 1))
+        return self.of_rows(row)
 
     def _of_tokens(self, logits: Tensor) -> Tensor:
         return logits if self.tokens is None else logits[:, self.tokens.to(logits.device)]
@@ -102,10 +118,14 @@ class OwnAnswers:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, 1)`` of rows with answers whose logits are known."""
+        labels = self.finder.found.labels
+        return likelihoods_of_rows(rows, self.finder.spans(rows.ids, None if labels is None else rows.texts[labels]))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, 1)`` of packed rows with answers."""
-        labels = self.finder.found.labels
-        return packed_likelihoods(row, self.finder.spans(row.ids, None if labels is None else row.texts[labels]))
+        return self.of_rows(row)
 
 
 @dataclass(frozen=True)
@@ -141,7 +161,7 @@ class WholeAnswers:
         endings[self.finder.found.ids] = list(map(torch.tensor, self.answers))
         whole, lengths = row.followed_by(endings), sizes.repeat(len(row.ids))
         stops = whole.branches.lengths
-        return packed_likelihoods(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
+        return likelihoods_of_rows(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
 
     def _likelihoods(self, batch: Any, answer: tuple[int, ...]) -> Tensor:
         whole = self._answered(batch, answer)
@@ -154,6 +174,27 @@ class WholeAnswers:
         behind[self.finder.found.ids] = list(answer)
         readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
         return tree.replace(batch, {reader.keys: _longer(reader, batch, behind) for reader in readers})
+
+
+AnswerReader = TypeVar("AnswerReader", bound="FirstTokens | OwnAnswers | WholeAnswers")
+
+
+@dataclass(frozen=True)
+class AnswerReading:
+    """How a score reads examples with answers.
+
+    Attributes:
+        reader: What is read.
+        kept: Returns the examples as far as that is read: their prompts, or their prompts with the answers.
+    """
+
+    reader: FirstTokens | OwnAnswers
+    kept: Callable[[Probe], Probe]
+
+
+def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:
+    """Return the same, read of another model on batches of the same schema."""
+    return replace(reader, language=replace(language, schema=reader.language.schema))
 
 
 def _longer(reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]]) -> Any:
@@ -182,16 +223,16 @@ def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, sp
     return _means(logits[rows.to(logits.device), at.to(logits.device)], tokens, spans)
 
 
-def packed_likelihoods(row: PackedRow, spans: Tensor) -> Tensor:
-    """Return :func:`mean_log_likelihoods` of packed rows, ``(R, 1)``.
+def likelihoods_of_rows(found: TextRows, spans: Tensor) -> Tensor:
+    """Return :func:`mean_log_likelihoods` of rows whose logits are known, ``(R, 1)``.
 
     Args:
-        row: The rows.
+        found: The rows.
         spans: ``(R, 2)`` long: where the spans start and stop in each row.
     """
     rows, places = _in_spans(spans)
-    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(row.ids, spans.tolist(), strict=True)])
-    return _means(row.logits(rows, places - 1), tokens, spans)
+    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(found.ids, spans.tolist(), strict=True)])
+    return _means(found.logits(rows, places - 1), tokens, spans)
 
 
 def _in_spans(spans: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,17 @@ from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
 from mviz_lightning.errors import ConfigurationError
+
+
+@runtime_checkable
+class TokenReader(Protocol):
+    """A call of a language model that reads one token of each row."""
+
+    def at_token(self, batch: Any, found: Tensor) -> Tensor:
+        """Return ``(B, F)`` entries at these tokens of ``(B, T, F)``, or of what is kept of the tokens.
+
+        What has entries of anything else is returned as it is.
+        """
 
 
 def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
@@ -27,8 +38,9 @@ def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
     called: dict[str, Tensor] = {}
     with wrapped_calls(module, partial(noting_outputs, called), _linear(module)):
         found = scores(predict(module, batch))
-    fitting = [name for name, outputs in called.items() if outputs.dim() == 2 and len(outputs) == len(found)]
-    same = [name for name in fitting if torch.equal(called[name].flatten(), found.flatten())]
+    rows = {name: _at_read_token(predict, batch, outputs) for name, outputs in called.items()}
+    fitting = [name for name, outputs in rows.items() if outputs.dim() == 2 and len(outputs) == len(found)]
+    same = [name for name in fitting if torch.equal(rows[name].flatten(), found.flatten())]
     if not fitting:
         raise ConfigurationError(
             f"layer=None: {type(module).__name__} calls no linear layer on one vector for each example, so its fused "
@@ -42,7 +54,8 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
 
     Args:
         predict: Calls the model.
-        layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened.
+        layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened;
+            of a language model its entry at the token that is read.
 
     Returns:
         The call; it raises a ``ConfigurationError`` if the submodule is not called, gets no tensor, or gets a tensor
@@ -55,7 +68,7 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
             outputs = scores(predict(module, batch))
         if layer not in inputs:
             raise ConfigurationError(f"layer={layer!r} is not called in this model's forward; name another submodule.")
-        features = inputs[layer].flatten(1)
+        features = _at_read_token(predict, batch, inputs[layer]).flatten(1)
         if len(features) != len(outputs):
             raise ConfigurationError(
                 f"layer={layer!r} is given {tuple(inputs[layer].shape)} for {len(outputs)} examples; name a submodule "
@@ -64,6 +77,11 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
         return torch.cat([features.to(outputs.dtype), outputs], 1)
 
     return call
+
+
+def _at_read_token(predict: Predict, batch: Any, found: Tensor) -> Tensor:
+    """Return what a tensor holds of each row at the token that is read; as it is where nothing is read by token."""
+    return predict.at_token(batch, found) if isinstance(predict, TokenReader) and found.dim() == 3 else found
 
 
 def require_layer(module: nn.Module, layer: str) -> None:

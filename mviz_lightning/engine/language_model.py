@@ -1,7 +1,7 @@
 """The language model inside the user's module: called by the names of its arguments, it returns logits by token."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,23 @@ POSITIONS, MASK = "position_ids", "attention_mask"
 
 
 @dataclass(frozen=True)
+class GivenArguments:
+    """What the user's own step gives a language model, labels aside.
+
+    Attributes:
+        leaves: Name of each argument that is a leaf of the batch as it is -> the path of the leaf.
+        others: Names of the other arguments.
+        made: ``batch ->`` the other arguments by name.
+        retold: Whether some of these are made from leaves by token.
+    """
+
+    leaves: Mapping[str, str]
+    others: Sequence[str]
+    made: Callable[[Any], Mapping[str, Any]]
+    retold: bool = False
+
+
+@dataclass(frozen=True)
 class LanguageModel:
     """A model that takes a text and its items by name and returns logits ``(B, T, V)``.
 
@@ -31,11 +48,13 @@ class LanguageModel:
         module: The model; around it there may be a LightningModule or the adapters of a fine-tuning.
         schema: Where the leaves are in a batch.
         interleaving: What the schema holds of the text.
+        given: What the user's own step gives it; None where that is not known, and leaves are given by their names.
     """
 
     module: nn.Module
     schema: BatchSchema
     interleaving: Interleaving
+    given: GivenArguments | None = None
 
     @cached_property
     def names(self) -> list[str]:
@@ -43,28 +62,39 @@ class LanguageModel:
         return _argument_names(self.module)
 
     @property
+    def call(self) -> str:
+        """How it is called, in words."""
+        made = () if self.given is None else self.given.others
+        names = [*self.taken, *(f"{name} as your step makes it" for name in made)]
+        return f"{type(self.module).__name__}({', '.join(names)})"
+
+    @property
     def ids(self) -> str:
         """Name of the argument that takes the ids."""
-        return self.interleaving.ids.rpartition(".")[2]
+        own = (name for name, path in self.taken.items() if path == self.interleaving.ids)
+        return next(own, self.interleaving.ids.rpartition(".")[2])
 
     @property
     def by_token(self) -> dict[str, str]:
         """Name of each argument with an entry for each token -> the path of its leaf, labels aside."""
         tokenwise = self.interleaving.tokenwise
-        return {name: path for name, path in self._taken.items() if path in tokenwise}
+        return {name: path for name, path in self.taken.items() if path in tokenwise}
 
     def takes(self, name: str) -> bool:
         """Tell whether the model has an argument of this name."""
         return name in self.names
 
     def arguments(self, batch: Any) -> dict[str, Any]:
-        """Return the leaves of a batch that the model takes, by the names of its arguments, without labels."""
-        nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self._taken.items()}
+        """Return what a batch holds for the model, by the names of its arguments, without labels."""
+        nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self.taken.items()}
+        nodes |= {} if self.given is None else self.given.made(batch)
         return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
 
     @property
-    def _taken(self) -> dict[str, str]:
+    def taken(self) -> dict[str, str]:
         """Name of each argument that a batch holds -> the path of its leaf, labels aside."""
+        if self.given is not None:
+            return dict(self.given.leaves)
         found, labels = _by_name(self.schema), self.interleaving.labels
         return {name: path for name, path in found.items() if self.takes(name) and path != labels}
 
@@ -130,15 +160,15 @@ def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel
 
 
 def logits_in(returned: Any) -> Tensor:
-    """Return the logits among what a language model returned: its ``logits``, or its first tensor.
+    """Return the logits among what a language model returned: its ``logits``, or its first tensor by token.
 
     Raises:
         TypeError: It returned none.
     """
     named = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
-    listed = returned if isinstance(returned, Sequence) else [returned]
-    found = named if isinstance(named, Tensor) else next((one for one in listed if isinstance(one, Tensor)), None)
-    if found is None or found.dim() != 3:
+    listed = [named, *(returned if isinstance(returned, Sequence) else [returned])]
+    found = next((one for one in listed if isinstance(one, Tensor) and one.dim() == 3), None)
+    if found is None:
         raise TypeError(f"the language model returned a {type(returned).__name__} without logits (B, T, V)")
     return found
 

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.interleaved.splicing import TokenPlaces
+from mviz_lightning.batch.rows import to_device
+from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.language_model import LanguageModel
 
 MASK, POSITIONS = "attention_mask", "position_ids"
@@ -103,7 +105,9 @@ class PackedRow:
             probe: The examples.
             sources: ``(R, M)`` the example that each modality of each row is taken from; see :func:`packs`.
         """
-        places, alone = token_places(probe, sources), language.arguments(probe.batch(sources[:1], {}))
+        device = device_of(language.module)  # the step may make arguments with weights
+        alone = to_device(language.arguments(probe.batch(sources[:1], {}, device)), "cpu")
+        places = token_places(probe, sources)
         lengths, found = places.lengths.tolist(), {}
         for path in language.interleaving.tokenwise:
             rows = zip(places.spliced(probe.leaves[path]), lengths, strict=True)
@@ -124,6 +128,11 @@ class PackedRow:
     def ids(self) -> Sequence[Tensor]:
         """The ids of each row, ``(T,)`` each."""
         return self.texts[self.language.interleaving.ids]
+
+    @property
+    def lengths(self) -> Tensor:
+        """``(R,)`` long: the number of tokens of each row."""
+        return self.branches.lengths
 
     @cached_property
     def branches(self) -> Branches:

@@ -20,6 +20,7 @@ MASKLESS = "flash"
 """Part of the names of attentions that take no mask of all pairs of tokens."""
 
 OTHER_TOKENS = "its forward has no arguments 'attention_mask' and 'position_ids'"
+RETOLD = "your step makes arguments from its tokens"
 OTHER_TEXT = "{path!r} belongs to the text, but has no entry for each token"
 ATTENTION = "its attention {name!r} takes no mask of all pairs of tokens"
 NO_TEXT = "no text goes on behind an item"
@@ -48,9 +49,11 @@ def reason_against_packing(language: LanguageModel, probe: Probe, sources: Tenso
 def _reasons_of_arguments(language: LanguageModel, probe: Probe) -> Iterator[str]:
     if not (language.takes(MASK) and language.takes(POSITIONS)):
         yield OTHER_TOKENS
+    if language.given is not None and language.given.retold:
+        yield RETOLD
     text, by_token = language.interleaving.text, set(language.interleaving.tokenwise)
     for path in probe.schema.values[text]:
-        if path not in by_token and language.takes(path.rpartition(".")[2]):
+        if path not in by_token and path in language.taken.values():
             yield OTHER_TEXT.format(path=path)
     for child in language.module.modules():
         name = getattr(getattr(child, "config", None), "_attn_implementation", None)
