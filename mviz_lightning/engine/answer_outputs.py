@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe, tree
 from mviz_lightning.batch.answered import AnsweredTexts
+from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.engine.agreement import agree
@@ -173,7 +174,8 @@ class WholeAnswers:
         behind = {path: [value] * len(answer) for path, value in self.beside.items()}
         behind[self.finder.found.ids] = list(answer)
         readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
-        return tree.replace(batch, {reader.keys: _longer(reader, batch, behind) for reader in readers})
+        limits = self.finder.found.own.limits(batch)
+        return tree.replace(batch, {reader.keys: _longer(reader, batch, behind, limits) for reader in readers})
 
 
 AnswerReader = TypeVar("AnswerReader", bound="FirstTokens | OwnAnswers | WholeAnswers")
@@ -197,14 +199,22 @@ def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:
     return replace(reader, language=replace(language, schema=reader.language.schema))
 
 
-def _longer(reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]]) -> Any:
-    """Return a node with an entry for each token, with these entries behind those of every row."""
+def _longer(
+    reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]], limits: Sequence[tuple[int, int]]
+) -> Any:
+    """Return a node with an entry for each token, with these entries behind those of every row.
 
-    def joined(row: Tensor, values: Sequence[float]) -> Tensor:
-        return torch.cat([row, torch.tensor(values, dtype=row.dtype, device=row.device)])
-
-    rows = {path: [joined(row, behind[path]) for row in leaf] for path, leaf in reader.read(batch).items()}
-    return reader.write(rows, lambda path: list(map(len, rows[path])))
+    Args:
+        reader: Where it is.
+        batch: A batch; words may be masked.
+        behind: Path -> the entries.
+        limits: Where each row's own tokens start and stop.
+    """
+    found, joined = as_tensor(tree.get(batch, reader.keys)), {}
+    for path in reader.places:
+        entries = torch.tensor(behind[path], dtype=found.dtype, device=found.device)
+        joined[path] = [torch.cat([row[slice(*own)], entries]) for row, own in zip(found, limits, strict=True)]
+    return reader.write(joined, lambda path: list(map(len, joined[path])))
 
 
 def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, spans: Tensor) -> Tensor:

@@ -247,7 +247,7 @@ class Evaluator(InChunks, InDraws, InPacks):
         """Recompute some rows plainly; raise an error if they differ from the replayed ones."""
         rows = self.rows_to_check(len(query))
         replayed = outputs[rows.to(outputs.device)]
-        check_replay(lambda some: self._plain(probe, query[some]), rows, replayed, self.head)
+        check_replay(lambda some: self._plain(probe, query[some]), rows, replayed, self.head, self.computed_in)
 
     def rows_to_check(self, count: int) -> Tensor:
         """Return a random sample of ``count`` rows to recompute plainly, another one in every run."""

@@ -80,6 +80,14 @@ class LanguageModel:
         tokenwise = self.interleaving.tokenwise
         return {name: path for name, path in self.taken.items() if path in tokenwise}
 
+    @property
+    def number_type(self) -> torch.dtype:
+        """The type in which the model computes: that of autocast, else that of its weights."""
+        device = device_of(self.module).type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float)
+
     def takes(self, name: str) -> bool:
         """Tell whether the model has an argument of this name."""
         return name in self.names

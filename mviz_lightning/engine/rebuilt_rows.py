@@ -6,7 +6,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.interleaved.interleaving import Interleaving
 from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.row_independence import evaluate_aligned, trial_rows
+from mviz_lightning.engine.row_independence import evaluate_as_computed, trial_rows
 from mviz_lightning.errors import NotMeasurableError, describe_error
 
 TRIED = 4
@@ -36,8 +36,8 @@ def check_rebuilt_rows(evaluator: Evaluator, probe: Probe) -> None:
         return
     rows = some[torch.arange(TRIED) % len(some)]  # as many for all processes
     try:
-        together = evaluate_aligned(evaluator, probe, rows)
-        alone = torch.cat([evaluate_aligned(evaluator, probe, row) for row in torch.split(rows, 1)])
+        together = evaluate_as_computed(evaluator, probe, rows)
+        alone = torch.cat([evaluate_as_computed(evaluator, probe, row) for row in torch.split(rows, 1)])
     except Exception as error:
         failure = f"a rebuilt text does not fit its items ({describe_error(error)})"
         raise NotMeasurableError(f"{failure}. {_remedy(found)}") from error
