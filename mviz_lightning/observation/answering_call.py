@@ -135,11 +135,20 @@ def answering_call(seen: ObservedStep, module: nn.Module) -> AnsweringCall | Non
 
 
 def _logits(record: StepRecord) -> Node | None:
-    """Return where the logits of each token come from: those of a loss, else the last that the step itself got."""
+    """Return where the logits of each token come from: those of a loss, else the last that the step itself got.
+
+    Those of a module that trains come first: a frozen one is a teacher, or a reference.
+    """
     losses = (event for event in record.events if event.kind == "loss")
     given = (link.node for event in losses for link in event.scores)
     known, outer = {id(node) for node in record.by_token}, filter(_returned_to_step, reversed(record.by_token))
-    return next((node for node in given if id(node) in known), next(outer, None))
+    found = [*(node for node in given if id(node) in known), *outer]
+    return next(filter(_trains, found), next(iter(found), None))
+
+
+def _trains(node: Node) -> bool:
+    """Tell whether the module that returned a tensor has a weight that is trained."""
+    return any(weight.requires_grad for weight in node.results[-1][0].module.parameters())
 
 
 def _returned_to_step(node: Node) -> bool:
