@@ -28,6 +28,7 @@ from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.observation.answering_call import AnsweringCall, ReadCall, answering_call
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.session.answer_agreement import settled_language
+from mviz_lightning.session.answer_scores import languages_of
 
 Batch = dict[str, Any]
 
@@ -130,6 +131,11 @@ def of_embeddings(module: Holder, batch: Batch, scale: float = 1.0) -> Tensor:
 
 def of_other_embeddings(module: Holder, batch: Batch) -> Tensor:
     return of_embeddings(module, batch, -3.0)
+
+
+def sampling(module: Holder, batch: Batch) -> Tensor:
+    noisy = batch["pixel_values"] + 5 * torch.randn_like(batch["pixel_values"])
+    return module.model(**{**batch, "pixel_values": noisy}).loss
 
 
 def generating(module: Holder, batch: Batch) -> Tensor:
@@ -257,9 +263,8 @@ def test_the_steps_own_logits_are_read_where_the_score_reads_its_own(step: Any, 
 
 
 def settled(step: Any) -> LanguageModel:
-    probe, module = probe_for(LLAVA), holder(LLAVA)
-    call, known = seen_call(LLAVA, step), find_language_model(module, probe.schema)
-    ways = [way for way in (call.language, known) if way is not None]
+    probe, module, call = probe_for(LLAVA), holder(LLAVA), seen_call(LLAVA, step)
+    ways = languages_of(module, probe.schema, call)
     return settled_language(call, ways, lambda way: readings(way)["first"], probe, lambda one: Evaluator(module, one))
 
 
@@ -268,10 +273,22 @@ def test_a_step_that_does_by_parts_what_the_model_does_agrees(step: Any) -> None
     assert settled(step).given is None
 
 
+@torch.no_grad()
+def test_embeddings_that_the_step_makes_in_its_own_way_are_made_in_a_replay() -> None:
+    probe, language = probe_for(LLAVA), settled(of_other_embeddings)
+    batch, module = probe.batch(rows_of(all_pairs(probe)), {}), holder(LLAVA)
+    assert language.given.retold
+    wanted = []
+    with module.model.register_forward_hook(lambda _, args, found: wanted.append(found.logits)):
+        of_other_embeddings(module, batch)
+    torch.testing.assert_close(language.logits(batch), wanted[0])
+    assert not torch.allclose(language.logits(batch), find_language_model(module, probe.schema).logits(batch))
+
+
 def test_a_step_whose_logits_cannot_be_computed_again_is_refused() -> None:
-    said = r"the logits that of_other_embeddings computes at the answers.*largest difference is \d.*predict="
+    said = r"the logits that sampling computes at the answers.*largest difference is \d.*predict="
     with pytest.raises(NotMeasurableError, match=f"(?s){said}"):
-        settled(of_other_embeddings)
+        settled(sampling)
 
 
 @torch.no_grad()
