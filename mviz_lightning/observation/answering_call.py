@@ -1,9 +1,7 @@
 """The call of the user's own step that gives a language model its texts, and the logits of each token back."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,19 +11,16 @@ from mviz_lightning.batch import Probe, tree
 from mviz_lightning.engine.answer_outputs import AnswerReading, of_model
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
-from mviz_lightning.engine.language_model import GivenArguments, LanguageModel, logits_in
+from mviz_lightning.engine.language_model import LanguageModel, logits_in
 from mviz_lightning.engine.muted_step import call_step, muted
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.seen_rows import SeenRows
+from mviz_lightning.observation.given_language import observed_language, replayed_language, takes_text_and_items
 from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_outputs import OwnOutputs
-from mviz_lightning.observation.provenance import Call, Leaf, Node, nodes_in
-from mviz_lightning.observation.recipe import RecipeWriter, numbers_of
+from mviz_lightning.observation.provenance import Node
 from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.ways import StepFunction
-
-LABELS = "labels"
-"""Argument of which a language model computes a loss."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,7 @@ class AnsweringCall:
         ordinal: Number of the module's calls in the step before this one.
         step: The step.
         language: The model as the step calls it; None where its arguments cannot be made for other examples.
+        replayed: The model given what a replay of the step gives it; None where its arguments have no names.
     """
 
     watched: str
@@ -45,6 +41,7 @@ class AnsweringCall:
     ordinal: int
     step: StepFunction
     language: LanguageModel | None = None
+    replayed: LanguageModel | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,9 @@ class ReadCall:
 
         return read
 
-    def of_another(self, call: AnsweringCall, language: LanguageModel) -> "ReadCall":
-        """Return the same score read of another call, of another model."""
-        return ReadCall(call, replace(self.reading, reader=of_model(self.reading.reader, language)))
+    def reading_by(self, language: LanguageModel) -> AnswerReading:
+        """Return how the same score is read of another model."""
+        return replace(self.reading, reader=of_model(self.reading.reader, language))
 
     def replayed(self, module: nn.Module, examples: Probe, precision: ContextFactory) -> Tensor | None:
         """Return ``(R, C)`` what the step's own logits tell of some examples, up to the number that is compared.
@@ -129,81 +126,31 @@ def answering_call(seen: ObservedStep, module: nn.Module) -> AnsweringCall | Non
     calls = [(call, keys) for call, keys in node.results if call.name is not None and not call.direct]
     if not calls:
         return None
-    told = ((call, keys, _language(call, record, module)) for call, keys in calls)
-    call, keys, language = next((one for one in told if one[2] is not None), (*calls[0], None))
-    return AnsweringCall(call.name or "", keys, call.ordinal, seen.step, language)
+    taking = [one for one in calls if takes_text_and_items(one[0], record)]
+    told = ((call, keys, observed_language(call, record, module)) for call, keys in taking)
+    call, keys, language = next((one for one in told if one[2] is not None), (*[*taking, calls[-1]][0], None))
+    replayed = replayed_language(call, record, module, seen.step)
+    return AnsweringCall(call.name or "", keys, call.ordinal, seen.step, language, replayed)
 
 
 def _logits(record: StepRecord) -> Node | None:
-    """Return where the logits of each token come from: those of a loss, else the last that the step itself got."""
+    """Return where the logits of each token come from: those of a loss, else the last that the step itself got.
+
+    Those of a module that trains come first: a frozen one is a teacher, or a reference.
+    """
     losses = (event for event in record.events if event.kind == "loss")
     given = (link.node for event in losses for link in event.scores)
     known, outer = {id(node) for node in record.by_token}, filter(_returned_to_step, reversed(record.by_token))
-    return next((node for node in given if id(node) in known), next(outer, None))
+    found = [*(node for node in given if id(node) in known), *outer]
+    return next(filter(_trains, found), next(iter(found), None))
+
+
+def _trains(node: Node) -> bool:
+    """Tell whether the module that returned a tensor has a weight that is trained."""
+    return any(weight.requires_grad for weight in node.results[-1][0].module.parameters())
 
 
 def _returned_to_step(node: Node) -> bool:
     """Tell whether a tensor was returned to the step, and not to another module only, as hidden states are."""
     around = node.results[-1][0].within
     return around is None or around.name == ""
-
-
-def _language(call: Call, record: StepRecord, module: nn.Module) -> LanguageModel | None:
-    """Return the language model that a call is one of, given what the step gives it; None where it is none."""
-    schema = record.schema
-    interleaving, given = schema.interleaving, _named(call)
-    if interleaving is None or given is None or not _takes_text_and_items(given, record):
-        return None
-    labels = 0 if interleaving.labels is None else record.tags_of([interleaving.labels])
-    given = {name: one for name, one in given.items() if name != LABELS and not _tags(one) & labels}
-    paths = {keys: path for path, keys in schema.keys.items()}
-    leaves = {name: paths[one.keys] for name, one in given.items() if isinstance(one, Leaf) and one.keys in paths}
-    others = {name: one for name, one in given.items() if name not in leaves}
-    ids = schema.keys[interleaving.ids]
-    made = RecipeWriter(record, numbers_of(module)).arguments(
-        others, call.after, lambda batch: len(tree.get(batch, ids))
-    )
-    if made is None:
-        return None
-    by_token = record.tags_of(interleaving.tokenwise)
-    retold = any(_tags(one) & by_token for one in others.values())
-    shown = [name for name, one in others.items() if _tags(one)]
-    arguments = GivenArguments(leaves, shown, partial(made, module), retold=retold)
-    return LanguageModel(call.module, schema, interleaving, arguments)
-
-
-def _takes_text_and_items(given: Mapping[str, Any], record: StepRecord) -> bool:
-    """Tell whether arguments are ids by token, and further leaves that hold the values of all items."""
-    found = record.schema.interleaving
-    if found is None:
-        return False
-    ids = record.tags_of([found.ids])
-    wanted = [record.tags_of(paths[:1]) for paths in found.media.values()]
-    texts = [one for one in given.values() if isinstance(one, Node) and one.tags & ids and len(one.shape) == 2]
-    return bool(texts) and all(any(_tags(one) & tags for one in given.values()) for tags in wanted)
-
-
-def _named(call: Call) -> dict[str, Any] | None:
-    """Return the arguments of a call by name; None where its module does not name them all."""
-    positional, named = call.arguments
-    signature = inspect.signature(call.module.forward)
-    try:
-        found = signature.bind(*positional, **named).arguments
-    except TypeError:
-        return None
-    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
-    if any(kinds[name] is inspect.Parameter.VAR_POSITIONAL for name in found):
-        return None
-    return dict(_unfolded(found, kinds))
-
-
-def _unfolded(found: Mapping[str, Any], kinds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in found.items():
-        yield from value.items() if kinds[name] is inspect.Parameter.VAR_KEYWORD else [(name, value)]
-
-
-def _tags(given: Any) -> int:
-    found = 0
-    for node in nodes_in(given):
-        found |= node.tags
-    return found

@@ -24,6 +24,7 @@ from mviz_lightning.observation.observed_step import ObservedStep
 from mviz_lightning.observation.own_outputs import COMPARED_ROWS, Agreement
 from mviz_lightning.observation.ways import name_of_step
 from mviz_lightning.session.agreement_check import AgreementCheck
+from mviz_lightning.session.answer_scores import languages_of
 from mviz_lightning.session.tried_model import TriedModel
 
 EvaluatorOf: TypeAlias = Callable[[Predict], Evaluator]
@@ -68,11 +69,19 @@ class AnswerAgreement(AgreementCheck):
             return None
         seen = ObservedStep.replayed(evaluator.module, read.call.step, self.examples, evaluator.precision)
         call = answering_call(seen, evaluator.module)
-        if call is None or call.language is None:
+        if call is None:
             return None
-        fresh = replace(evaluator, predict=of_model(reader, call.language), packing=Packing())
-        fresh.forget_plan()
-        return replace(tried, evaluator=fresh, read=read.of_another(call, call.language))
+        ways = languages_of(evaluator.module, probe.schema, call)
+
+        def evaluator_of(predict: Predict) -> Evaluator:
+            return replace(evaluator, predict=predict, reuse=False, head=None)
+
+        with suppress(NotMeasurableError):
+            language = settled_language(call, ways, read.reading_by, self.examples, evaluator_of)
+            fresh = replace(evaluator, predict=of_model(reader, language), packing=Packing())
+            fresh.forget_plan()
+            return replace(tried, evaluator=fresh, read=ReadCall(call, read.reading_by(language)))
+        return None
 
     def reported(self, few: Agreement, tried: TriedModel, probe: Probe) -> Agreement:
         """Return the disagreement of a few rows as it is."""
@@ -127,8 +136,9 @@ def _replayed(read: ReadCall, examples: Probe, evaluator: Evaluator) -> Tensor |
 
 def _difference(own: Tensor, reading: AnswerReading, examples: Probe, evaluator: Evaluator) -> str:
     """Return in words how what is read differs from the user's own; ``""`` where it does not."""
+    other_draws = replace(evaluator, seed=evaluator.seed + 1)  # of a step that samples
     try:
-        found = answers_as_read(evaluator, reading, examples)[: len(own)]
+        found = answers_as_read(other_draws, reading, examples)[: len(own)]
     except Exception as error:
         return describe_error(error)
     own = own.to(found.device)

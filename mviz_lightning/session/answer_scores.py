@@ -199,14 +199,15 @@ def scores_answers(schema: BatchSchema, config: SessionConfig) -> bool:
 
 
 def languages_of(module: nn.Module, schema: BatchSchema, call: AnsweringCall | None) -> list[LanguageModel]:
-    """Return the ways to call a language model: as the user's own step does, and by the names of the leaves.
+    """Return the ways to call a language model: as the step does, by the names of the leaves, and in a replay.
 
     Args:
         module: The user's model.
         schema: Where the leaves are in a batch.
         call: The call of the step; None where none was seen.
     """
-    ways = None if call is None else call.language, find_language_model(module, schema)
+    observed, replayed = (None, None) if call is None else (call.language, call.replayed)
+    ways = observed, find_language_model(module, schema), replayed
     return [language for language in ways if language is not None]
 
 
