@@ -108,7 +108,7 @@ def scale_per_entry(scale: Tensor, index: Tensor, sources: Tensor) -> Tensor:
     """
     own = index[sources] if len(index) > 1 else index.expand(len(sources), *index.shape[1:])
     with_none = torch.cat([torch.ones(len(scale), 1), scale], 1)
-    return with_none.gather(1, (own + 1).flatten(1)).view(own.shape)
+    return with_none.gather(1, (own.long() + 1).flatten(1)).view(own.shape)
 
 
 def mixed_derivatives(total: Tensor, fewer: Tensor, more: Tensor) -> Tensor:
