@@ -57,10 +57,17 @@ class Pictures(Image):
         for example, placed in enumerate(index):
             for picture, cells in self._cells(example):
                 self._place(picture, cells, placed)
-        cells = index.unsqueeze(2)
+        cells = self._without_padding_pixels(index).unsqueeze(2)
         colour = fill(self, self._stack, [0, 1, 3, 4], cells >= 0)
         colour = colour.where(colour != 0, NEARLY_ZERO) if colour.is_floating_point() else colour
         return Segments(self.path, self._as_leaf(cells), self._as_leaf(colour))
+
+    def _without_padding_pixels(self, index: Tensor) -> Tensor:
+        """Return segments ``(N, K, H, W)`` without pixels that a mask tells to be padding."""
+        real = self.mask
+        if real is None or real[0].numel() != index[0].numel():
+            return index
+        return index.where(real.reshape(index.shape), -1)
 
     def _check(self) -> None:
         if not isinstance(self.values, Tensor) or self.values.dim() not in (PICTURES, PICTURES + 1):

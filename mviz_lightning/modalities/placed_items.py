@@ -8,11 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.interleaved.media_leaves import KINDS
 from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.modalities.companions import patch_totals
 
 PICTURES = 5
 """Axes of the pictures of examples, ``(N, K, C, H, W)``; where tiles have an axis of their own, there is one more."""
+
+AUDIO, SOUNDS = "audio", (3, 4)
+"""The kind of one sound an example, and the axes of several: waveforms ``(N, K, T)``, spectrograms ``(N, K, F, T)``."""
 
 TILED = (
     "{path!r} holds pictures in tiles that are not the parts of a further tile with the whole picture: a part that is "
@@ -25,7 +29,8 @@ TILED = (
 def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Modality:
     """Return a modality of the schema with what a text with placeholders tells of it and the user does not.
 
-    The tokenizer that told its special tokens names its words; its pictures are pictures, and no frames of a video.
+    The tokenizer that told its special tokens names its words; its pictures are pictures, and no
+    frames of a video; its sounds are sounds, and no series.
 
     Args:
         schema: The schema of a batch.
@@ -35,9 +40,18 @@ def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Moda
     modality, found = schema.modalities[name], schema.interleaving
     if found is not None and name == found.text and modality.decode is None:
         return replace(modality, decode=found.tokens.decode)
-    leaf = leaves[schema.values[name][0]]
-    placed = found is not None and name in found.media and isinstance(leaf, Tensor) and modality.kind is None
-    return replace(modality, kind="pictures") if placed and leaf.dim() in (PICTURES, PICTURES + 1) else modality
+    path = schema.values[name][0]
+    kind = _kind_of(f"{name} {path}", leaves[path]) if found is not None and name in found.media else None
+    return replace(modality, kind=kind) if kind is not None and modality.kind in (None, AUDIO) else modality
+
+
+def _kind_of(said: str, leaf: Any) -> str | None:
+    """Return the kind of items, from the names of their modality and leaf and from its axes; None for others."""
+    if not isinstance(leaf, Tensor):
+        return None
+    if KINDS[AUDIO].search(said):
+        return "sounds" if leaf.dim() in SOUNDS and leaf.is_floating_point() else None
+    return "pictures" if leaf.dim() in (PICTURES, PICTURES + 1) else None
 
 
 def require_whole_pictures(probe: Probe, name: str, counts: Sequence[int]) -> None:
