@@ -25,8 +25,8 @@ class Modality:
         pad_value: Value with which examples of different shapes are padded. By default the most frequent value at the
             padding of the user's own mask; 0 without a mask.
         kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``,
-            ``graph``, ``patches``, the name of your own type, or the dotted path of its class. By default guessed from
-            data type and rank.
+            ``graph``, ``patches``, ``pictures``, ``sounds``, the name of your own type, or the dotted path of its
+            class. By default guessed from data type and rank.
         max_segments: Largest number of segments, which are masked one by one.
         baseline: Value of a masked segment: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a value
             such as the id of a mask token. Every type has its default.
