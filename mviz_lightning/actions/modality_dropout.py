@@ -116,9 +116,9 @@ def _maskable(probe: Probe, name: str) -> Tensor | None:
     finder = finder_in(probe.schema)
     if finder is None:
         raise ConfigurationError(
-            f"ModalityDropout: nothing tells where the answers begin in {name!r}, which must not be hidden. Give labels "
-            f"that are -100 outside the answers, or Modality({found.ids!r}, answer_start=) with the tokens in front of "
-            "them."
+            f"ModalityDropout: nothing tells where the answers begin in {name!r}, which must not be hidden. Give "
+            f"labels that are -100 outside the answers, or Modality({found.ids!r}, answer_start=) with the tokens in "
+            "front of them."
         )
     texts = {path: to_device(probe.leaves[path], "cpu") for path in found.tokenwise}
     told = replace(probe, leaves={**probe.leaves, **texts})

@@ -68,7 +68,14 @@ class LanguageModel:
     def arguments(self, batch: Any) -> dict[str, Any]:
         """Return the leaves of a batch that the model takes, by the names of its arguments, without labels."""
         nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self._taken.items()}
-        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
+        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self._may_cache else {})
+
+    @cached_property
+    def _may_cache(self) -> bool:
+        """Whether the model may be told to keep no keys: by name, or by further arguments where a config names it."""
+        further = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(self.module.forward).parameters.values())
+        configs = (getattr(child, "config", None) for child in self.module.modules())
+        return self.takes(TEMPORARY) or (further and any(hasattr(config, TEMPORARY) for config in configs))
 
     @property
     def _taken(self) -> dict[str, str]:
