@@ -96,7 +96,14 @@ class LanguageModel:
         """Return what a batch holds for the model, by the names of its arguments, without labels."""
         nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self.taken.items()}
         nodes |= {} if self.given is None else self.given.made(batch)
-        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
+        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self._may_cache else {})
+
+    @cached_property
+    def _may_cache(self) -> bool:
+        """Whether the model may be told to keep no keys: by name, or by further arguments where a config names it."""
+        further = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(self.module.forward).parameters.values())
+        configs = (getattr(child, "config", None) for child in self.module.modules())
+        return self.takes(TEMPORARY) or (further and any(hasattr(config, TEMPORARY) for config in configs))
 
     @property
     def taken(self) -> dict[str, str]:

@@ -121,13 +121,32 @@ class InPacks:
         reader, allowed = self.predict, self.reuse and not self.sharded and not self.packing.closed
         if not allowed or query.read is not None or not isinstance(reader, PackedReader):
             return None
+        return self.unless_it_fails(
+            ("items in front of several texts", "they are computed for every text"),
+            lambda: self.evaluated(probe, lambda: self._packed(reader, probe, query)),
+            lambda: self.packing.close("it failed"),
+        )
+
+    def unless_it_fails(
+        self, said: tuple[str, str], evaluate: Callable[[], T | None], give_up: Callable[[], None]
+    ) -> T | None:
+        """Return what a function returns; None where it fails, after a warning.
+
+        Args:
+            said: What cannot be reused then, and what is done instead, in words.
+            evaluate: The function.
+            give_up: Sees to it that nothing of the kind is tried again.
+
+        Raises:
+            DisagreementError: Plain rows do not agree among themselves.
+        """
         try:
-            return self.evaluated(probe, lambda: self._packed(reader, probe, query))
+            return evaluate()
         except DisagreementError:
             raise
         except Exception as error:
-            self.packing.close("it failed")
-            warn_of_failure("items in front of several texts", "they are computed for every text", error)
+            give_up()
+            warn_of_failure(*said, error)
         free_gpu_memory()  # outside the handler, whose traceback keeps the rows alive
         return None
 
