@@ -14,6 +14,7 @@ from mviz_lightning.batch.interleaved.interleaving import Interleaving
 from mviz_lightning.batch.rows import to_device
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.mask_positions import PositionCounter, position_counter
+from mviz_lightning.errors import NotMeasurableError
 
 TEMPORARY = "use_cache"
 """Argument that keeps keys and values for further tokens, which takes memory and is never needed."""
@@ -21,6 +22,13 @@ TEMPORARY = "use_cache"
 
 POSITIONS, MASK = "position_ids", "attention_mask"
 """Arguments of transformers' models."""
+
+OTHER_POSITIONS = (
+    "the model returns {logits} logits a row for {ids} tokens: where it puts several features in the place of one "
+    "placeholder, nothing tells behind which of them an answer begins. Give ids with a placeholder for each feature, "
+    "as the processors of transformers do, or pass predict=, a function (module, batch) -> (B, C), the logits of a few "
+    "answers behind the prompt."
+)
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,16 @@ class LanguageModel:
         Args:
             arguments: The arguments of the model.
             positions: ``(K,)`` positions.
+
+        Raises:
+            NotMeasurableError: There are other logits than one row for each token.
         """
         device = device_of(self.module)
         given = to_device(dict(arguments), device)
         if positions is None or not self.takes("logits_to_keep"):
             found = logits_in(self.module(**given))
+            if found.shape[1] != given[self.ids].shape[1]:
+                raise NotMeasurableError(OTHER_POSITIONS.format(logits=found.shape[1], ids=given[self.ids].shape[1]))
             return found if positions is None else found[:, positions.to(found.device)]
         return logits_in(self.module(**given, logits_to_keep=positions.to(device)))
 

@@ -188,7 +188,10 @@ class ProbeSampler:
         schema = told_by_examples(self.schema, rows[:pool])
         digest = fingerprint(collate(schema, rows[:pool]))
         probe = Probe(schema, collate(schema, rows), NO_GROUPS, bounds=own_bounds(schema, rows))
-        return self._grouped(probe, pool, grouping), digest
+        return self._grouped(self._with_labels(probe), pool, grouping), digest
+
+    def _with_labels(self, probe: Probe) -> Probe:
+        return probe if self._labelled is None or probe.labels is not None else self._labelled(probe)
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:
         """Compare a drawn probe with the checkpoint and with the configuration."""
@@ -212,7 +215,8 @@ class ProbeSampler:
         if whole is None or self.saved.drawn is None:
             return None
         kept = Probe(self.schema, whole.leaves, NO_GROUPS, bounds=whole.bounds, own_shapes=whole.own_shapes)
-        probe = self._grouped(with_masks_told(kept), whole.pool, self._grouping(whole.pool, 1.0))
+        labelled = self._with_labels(with_masks_told(kept))
+        probe = self._grouped(labelled, whole.pool, self._grouping(whole.pool, 1.0))
         probe = replace(probe, label_names=whole.label_names)
         same = torch.equal(probe.groups, whole.groups)
         if self.config.target is None and probe.groups.shape == whole.groups.shape:
@@ -240,8 +244,6 @@ class ProbeSampler:
 
     def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""
-        if self._labelled is not None and probe.labels is None:
-            probe = self._labelled(probe)
         kinds = probe.kinds[:pool].tolist()
         grouping = self._within(kinds, grouping)
         target, examples = probe.target, self.config.affordable_groups(grouping) * grouping.size

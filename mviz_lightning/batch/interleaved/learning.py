@@ -121,9 +121,10 @@ class _Search:
         refuse_hidden_placeholders(self.ids, self.own.of(self.batch), self.tokens, self.mask)
         refuse_positions(self.tokenwise, self.arrays)
         media = {name: self.media.leaves(name) for name in self.placeholders}
-        labels = next((path for path in self.tokenwise if default_padding([self.arrays[path]])), None)
         finder = BlockFinder(self.placeholders, self.tokens.edges, self.tokens.blank)
-        whole = Interleaving(self.text, self.ids_path, self.own, labels, self.tokenwise, media, finder, self.tokens)
+        whole = Interleaving(
+            self.text, self.ids_path, self.own, self.labels, self.tokenwise, media, finder, self.tokens
+        )
         completed = {name: whole.completed(name, one) for name, one in self.modalities.items()}
         known = {path for modality in completed.values() for path in modality.leaves} | {*self.tokenwise}
         refuse_leftovers(self.arrays, known, self.ids, self.ids_path, self.text)
@@ -183,6 +184,13 @@ class _Search:
                 f"Modality({self.ids_path!r}, mask={named[0]!r})."
             )
         return named[0] if named else None
+
+    @property
+    def labels(self) -> str | None:
+        """Path of the labels: of what holds -100, else of what has their name."""
+        ignoring = [path for path in self.tokenwise if default_padding([self.arrays[path]])]
+        named = [path for path in self.tokenwise[1:] if path.rpartition(".")[2] == "labels"]
+        return next(iter([*ignoring, *named]), None)
 
     @property
     def own(self) -> OwnTokens:
