@@ -30,6 +30,16 @@ OTHER_POSITIONS = (
     "answers behind the prompt."
 )
 
+VIRTUAL = (
+    "the model is fine-tuned by virtual tokens in front of the text, which rebuilt texts do not have. Use LoRA, or "
+    "pass predict=, a function (module, batch) -> (B, C), the logits of a few answers behind the prompt."
+)
+
+LISTED = (
+    "the model takes {path!r}, a list that belongs to no modality, and nothing tells to which examples its entries "
+    "belong. Give a tensor with an entry for each item: torch.tensor(batch[{path!r}])."
+)
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -73,8 +83,20 @@ class LanguageModel:
     @property
     def _taken(self) -> dict[str, str]:
         """Name of each argument that a batch holds -> the path of its leaf, labels aside."""
-        found, labels = _by_name(self.schema), self.interleaving.labels
-        return {name: path for name, path in found.items() if self.takes(name) and path != labels}
+        found, labels = _by_name(self.schema), (self.interleaving.labels, self.schema.target)
+        return {name: path for name, path in found.items() if self.takes(name) and path not in labels}
+
+    def require_arrays(self) -> None:
+        """Check that the model takes no list beside the modalities: nothing tells whose its entries are.
+
+        Raises:
+            NotMeasurableError: It takes one.
+        """
+        lists = [keys for keys, node in tree.nodes(self.schema.template) if keys and isinstance(node, list | tuple)]
+        lists += [self.schema.keys[path] for path in self.schema.unowned if self.schema.listed(path)]
+        for keys in lists:
+            if self.takes(str(keys[-1])):
+                raise NotMeasurableError(LISTED.format(path=tree.path(keys)))
 
     def own_tokens(self, batch: Any) -> Tensor:
         """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, masked words too, False at padding."""
@@ -142,6 +164,21 @@ def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel
     return next((LanguageModel(child, schema, interleaving) for child in fitting), None)
 
 
+def refuse_virtual_tokens(module: nn.Module) -> None:
+    """Refuse fine-tuning that puts tokens of its own in front of the text (prompt tuning): the model inside lacks them.
+
+    Args:
+        module: The user's model.
+
+    Raises:
+        NotMeasurableError: It does.
+    """
+    held = (getattr(child, "peft_config", None) for child in module.modules())
+    adapters = [one for configs in held if isinstance(configs, Mapping) for one in configs.values()]
+    if any(getattr(one, "is_prompt_learning", False) for one in adapters):
+        raise NotMeasurableError(VIRTUAL)
+
+
 def logits_in(returned: Any) -> Tensor:
     """Return the logits among what a language model returned: its ``logits``, or its first tensor.
 
@@ -166,8 +203,9 @@ def last_positions(own: Tensor) -> Tensor:
 
 
 def _by_name(schema: BatchSchema) -> dict[str, str]:
-    """Return the last name on the way to each leaf of a modality -> its path."""
-    return {path.rpartition(".")[2]: path for paths in schema.values.values() for path in paths}
+    """Return the last name on the way to each leaf -> its path, those of the modalities first."""
+    owned = [path for paths in schema.values.values() for path in paths]
+    return {path.rpartition(".")[2]: path for path in [*schema.unowned, *owned]}
 
 
 def _argument_names(module: nn.Module) -> list[str]:

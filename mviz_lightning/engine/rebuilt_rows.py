@@ -33,8 +33,8 @@ UNLABELLED = (
 )
 
 UNNAMED = (
-    "{labels!r} tells the answers, but no module of the model takes {ids!r} and {media[0]!r} by these names: name the "
-    "leaves of the batch as the arguments of the model's forward."
+    "{labels!r} tells the answers, but no submodule takes {ids!r} and {media[0]!r} by these names: make the language "
+    "model an attribute of the module, and name the leaves of the batch as the arguments of its forward."
 )
 
 ELSE = "Else pass predict=, a function (module, batch) -> (B, C), the logits of a few answers at the end of the prompt."

@@ -11,7 +11,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.answered import AnsweredTexts, finder_in, with_text
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, WholeAnswers
-from mviz_lightning.engine.language_model import LanguageModel, find_language_model
+from mviz_lightning.engine.language_model import LanguageModel, find_language_model, refuse_virtual_tokens
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
 from mviz_lightning.errors import NotMeasurableError
@@ -205,11 +205,16 @@ def answers_of(module: nn.Module, probe: Probe, config: SessionConfig) -> Answer
         module: The user's model.
         probe: Some examples.
         config: What is measured.
+
+    Raises:
+        NotMeasurableError: The model takes a list, or adds tokens of its own.
     """
     finder, language = finder_in(probe.schema), find_language_model(module, probe.schema)
     own = config.predict is not None or (finder is not None and config.target not in (None, finder.found.labels))
     if finder is None or language is None or own:
         return None
+    language.require_arrays()
+    refuse_virtual_tokens(module)
     return Answers(language, finder, next(tokenizers_of(module, config.modalities), None))
 
 

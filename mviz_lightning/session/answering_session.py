@@ -63,6 +63,8 @@ class AnsweringSession(Preparation):
             found = self._answers.score(collected.probe)
             self.config = self.config.named(found.class_names)
             self.config.check_outputs(found.outputs)
+        if found.own:  # those that are drawn again, without broken ones, have no labels either
+            self._sampler.label_by(lambda probe: probe, None)
         self._reading.take(found.task, None, found.line)
         evaluator = replace(tried.evaluator, predict=found.predict)
         evaluator.forget_plan()

@@ -38,6 +38,8 @@ REPEATED = (
 DAMAGED = "the checkpoint does not tell which examples it was"
 
 
+LARGER = "Raise limit_val_batches or enlarge the validation set."
+
 RARE = (
     "{rare} of {pool} sampled validation examples are in no group: fewer than {size} of them have as many items in "
     "their texts"
@@ -188,10 +190,7 @@ class ProbeSampler:
         schema = told_by_examples(self.schema, rows[:pool])
         digest = fingerprint(collate(schema, rows[:pool]))
         probe = Probe(schema, collate(schema, rows), NO_GROUPS, bounds=own_bounds(schema, rows))
-        return self._grouped(self._with_labels(probe), pool, grouping), digest
-
-    def _with_labels(self, probe: Probe) -> Probe:
-        return probe if self._labelled is None or probe.labels is not None else self._labelled(probe)
+        return self._grouped(probe, pool, grouping), digest
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:
         """Compare a drawn probe with the checkpoint and with the configuration."""
@@ -215,8 +214,7 @@ class ProbeSampler:
         if whole is None or self.saved.drawn is None:
             return None
         kept = Probe(self.schema, whole.leaves, NO_GROUPS, bounds=whole.bounds, own_shapes=whole.own_shapes)
-        labelled = self._with_labels(with_masks_told(kept))
-        probe = self._grouped(labelled, whole.pool, self._grouping(whole.pool, 1.0))
+        probe = self._grouped(with_masks_told(kept), whole.pool, self._grouping(whole.pool, 1.0))
         probe = replace(probe, label_names=whole.label_names)
         same = torch.equal(probe.groups, whole.groups)
         if self.config.target is None and probe.groups.shape == whole.groups.shape:
@@ -244,6 +242,8 @@ class ProbeSampler:
 
     def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
         """Deal the examples of the pool out into groups."""
+        if self._labelled is not None and probe.labels is None:
+            probe = self._labelled(probe)
         kinds = probe.kinds[:pool].tolist()
         grouping = self._within(kinds, grouping)
         target, examples = probe.target, self.config.affordable_groups(grouping) * grouping.size
@@ -260,9 +260,10 @@ class ProbeSampler:
         least = smallest_group(len(self.config.modalities))
         size = largest_size(kinds, grouping.size, least)
         if not size:
+            larger = LARGER if self.available is not None else f"Raise num_examples={self.config.examples}."
             raise NotMeasurableError(
-                f"texts are recombined with others that have as many items, and of {len(kinds)} validation examples no "
-                f"{2 * least} do. Raise limit_val_batches or enlarge the validation set."
+                f"texts are recombined with others that have as many items, and of {len(kinds)} sampled examples no "
+                f"{2 * least} do. {larger}"
             )
         return Grouping(grouping.examples, size)
 
@@ -283,7 +284,7 @@ class ProbeSampler:
         if pool < 2 * least:
             error = NotMeasurableError(
                 f"{pool} validation examples were seen; contribution shares of {len(self.config.modalities)} "
-                f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
+                f"modalities need {2 * least} or more. {LARGER}"
             )
             raise with_counts(error, self.counts)
         size = max(least, pool // 2)
