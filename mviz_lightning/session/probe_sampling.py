@@ -39,7 +39,6 @@ DAMAGED = "the checkpoint does not tell which examples it was"
 
 
 LARGER = "Raise limit_val_batches or enlarge the validation set."
-
 RARE = (
     "{rare} of {pool} sampled validation examples are in no group: fewer than {size} of them have as many items in "
     "their texts"
@@ -262,7 +261,7 @@ class ProbeSampler:
         if not size:
             larger = LARGER if self.available is not None else f"Raise num_examples={self.config.examples}."
             raise NotMeasurableError(
-                f"texts are recombined with others that have as many items, and of {len(kinds)} sampled examples no "
+                f"texts are recombined with others that have as many items, and of {len(kinds)} validation examples no "
                 f"{2 * least} do. {larger}"
             )
         return Grouping(grouping.examples, size)
