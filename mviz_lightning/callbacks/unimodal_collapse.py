@@ -14,7 +14,7 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
 from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
-from mviz_lightning.collapse.messages import NEVER_LEARNED, WITHOUT_LABELS, WITHOUT_SCALE, alert, headline
+from mviz_lightning.collapse.messages import NEVER_LEARNED, alert, headline, without_score
 from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.towers import rule_for
@@ -201,7 +201,7 @@ class UnimodalCollapse(ActingAlarm):
         runs = runs if fits else runs[-1:]
         reference, found = self._proven(runs, measured or ScoreReference(), history.modalities, session, guard)
         if measured is not None and measured.skill(0) is None:
-            told = WITHOUT_SCALE if "score" in runs[-1].values else WITHOUT_LABELS
+            told = without_score(runs[-1], self.rule.expected)
             self._note(f"head {head}: {told}" if head else told)
         if fits and measured is not None:
             self._anchored.add(head)
