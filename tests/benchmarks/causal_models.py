@@ -9,9 +9,9 @@ compares the rows in one batch with each pair's own batch. Packed rows are compa
 logits behind the prompt, whole answers, own answers. Differences are fractions of the largest absolute value.
 
 The second table takes a LLaVA and a Qwen2-VL whose pictures take 576 tokens, texts of 24 to 36 tokens, and a grid of 8
-pictures by 8 texts; times are taken in turn, and ratios are medians with their range. Not counted are the gate, which
-runs once, and the check of 16 plain rows that is part of every evaluation: of 64 rows a quarter, of the 2,048 rows of a
-run less than a hundredth. Needs transformers; five minutes on a core.
+pictures by 8 texts. Times are those of one thread's processor, taken in turn, and ratios are medians with their range.
+Not counted are the gate, which runs once, and the check of 16 plain rows that is part of every evaluation: of 64 rows a
+quarter, of the 2,048 rows of a run less than a hundredth. Needs transformers; five minutes on a core.
 """
 
 import argparse
@@ -209,9 +209,9 @@ def times(repeats: int) -> None:
         ways = evaluators(family, answers.predict, prompts)
         for _ in range(repeats):
             for name, evaluator in ways.items():
-                started = time.perf_counter()
+                started = time.process_time()
                 found[name] = evaluator(prompts, [crossing(GRID_SIZE)])[0]
-                taken[name].append(time.perf_counter() - started)
+                taken[name].append(time.process_time() - started)
         assert ways["once"].reuse
         assert ways["packed"].packing.asked
         ratios = [ratio(taken[name], taken["plain"]) for name in ("once", "packed")]
