@@ -1,6 +1,6 @@
 """Mask segments of a modality: patches, words, blocks of time, columns, regions."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -40,8 +40,8 @@ class Segments:
 
     Attributes:
         leaf: Path of the leaf that is masked.
-        index: ``(N or 1, ...)`` long, broadcastable to the leaf: the segment of every entry, -1 for entries that are
-            never masked. The first dimension is 1 if all examples have the same segments.
+        index: ``(N or 1, ...)`` integers, broadcastable to the leaf: the segment of every entry, -1 for entries that
+            are never masked. The first dimension is 1 if all examples have the same segments.
         baseline: The value of a masked entry: a number, or ``(N or 1, ...)`` broadcastable to the leaf.
     """
 
@@ -67,7 +67,7 @@ class Segments:
         """
         index = self.index[sources] if len(self.index) > 1 else self.index.expand(len(values), *self.index.shape[1:])
         wide = widen_masks(kept, 1 + int(index.max()) if (index >= 0).any() else 1)
-        stays = wide.gather(1, index.clamp(min=0).reshape(len(index), -1)).view(index.shape) | (index < 0)
+        stays = wide.gather(1, index.long().clamp(min=0).reshape(len(index), -1)).view(index.shape) | (index < 0)
         baseline = torch.as_tensor(self.baseline, dtype=values.dtype, device=values.device)
         if baseline.dim() and len(baseline) > 1:
             baseline = baseline[sources.to(values.device)]
@@ -133,6 +133,30 @@ def joined(parts: Sequence[Segments]) -> Segments | JointSegments:
 def parts_of(segments: Segmentation) -> Sequence[Maskable]:
     """Return the segments of each leaf."""
     return segments.parts if isinstance(segments, JointSegments) else [segments]
+
+
+def masked_leaves(
+    leaves: Mapping[str, Any],
+    segments: Mapping[str, Segmentation],
+    masks: Mapping[str, Tensor],
+    columns: Mapping[str, Tensor],
+    needed: Container[str] | None = None,
+) -> dict[str, Any]:
+    """Return the leaves of rows in which segments are masked, by path.
+
+    Args:
+        leaves: Path -> R rows of a leaf.
+        segments: Modality -> its segments.
+        masks: Modality -> ``(R, S)`` bool, True where a segment stays.
+        columns: Modality -> ``(R,)`` the example that it is taken from.
+        needed: Paths of the leaves whose values matter; all by default.
+    """
+    found: dict[str, Any] = {}
+    for name, kept in masks.items():
+        for part in parts_of(segments[name]):
+            if needed is None or part.leaf in needed:
+                found[part.leaf] = part.mask(found.get(part.leaf, leaves[part.leaf]), kept, columns[name])
+    return found
 
 
 def _shortened(text: str, words: Sequence[str], kept: Tensor) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe, tree
 from mviz_lightning.batch.answered import AnsweredTexts
+from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.engine.agreement import agree
@@ -43,20 +44,30 @@ class FirstTokens:
 
     def __call__(self, module: Any, batch: Any) -> Tensor:
         """Return ``(B, K)`` of a batch of prompts."""
-        positions = torch.unique(last_positions(self.language.own_tokens(batch)))
-        return self._of_tokens(self.at_token(batch, self.language.logits(batch, positions)))
+        positions, at = self._read_at(batch)
+        logits = self.language.logits(batch, positions)
+        return self._of_tokens(_each(logits, at))
 
-    def at_token(self, batch: Any, found: Tensor) -> Tensor:
-        """Return ``(B, F)`` entries at the last token of each prompt, of ``(B, T, F)`` or of all such tokens alone.
+    def vectors(self, found: Tensor, batch: Any) -> Tensor | None:
+        """Return ``(B, D)``, the vector where the logits are read, of what a submodule takes or returns.
 
-        What has entries of anything else, of patches for example, is returned as it is.
+        Args:
+            found: ``(B, T, D)`` at all positions of the batch, or ``(B, K, D)`` at those whose logits are asked for.
+            batch: The batch of prompts.
+
+        Returns:
+            None where there is no vector for each position.
         """
-        own = self.language.own_tokens(batch)
-        positions, at = torch.unique(last_positions(own), return_inverse=True)
-        places = {len(positions): at, own.shape[1]: last_positions(own)}.get(found.shape[1])
-        if places is None or len(places) != len(found):
-            return found
-        return found[torch.arange(len(places), device=found.device), places.to(found.device)]
+        positions, at = self._read_at(batch)
+        width = self.language.own_tokens(batch).shape[1]
+        if found.dim() != 3 or len(found) != len(at) or found.shape[1] not in (width, len(positions)):
+            return None
+        return _each(found, positions[at] if found.shape[1] == width else at)
+
+    def _read_at(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the positions whose logits are read, ``(K,)``, and which of them is each row's, ``(B,)``."""
+        positions, at = torch.unique(last_positions(self.language.own_tokens(batch)), return_inverse=True)
+        return positions, at
 
     @property
     def branches(self) -> int:
@@ -92,8 +103,12 @@ class FirstOfAnswers:
         """Return ``(B, V)``."""
         first = self.language.own_tokens(batch).long().argmax(1)
         positions, at = torch.unique(first + self.finder.spans_in(batch)[:, 0] - 1, return_inverse=True)
-        logits = self.language.logits(batch, positions)
-        return logits[torch.arange(len(at), device=logits.device), at.to(logits.device)]
+        return _each(self.language.logits(batch, positions), at)
+
+
+def _each(found: Tensor, at: Tensor) -> Tensor:
+    """Return ``(B, D)`` of ``(B, K, D)``: the entry of each row at its own place, ``(B,)``."""
+    return found[torch.arange(len(at), device=found.device), at.to(found.device)]
 
 
 @dataclass(frozen=True)
@@ -173,7 +188,8 @@ class WholeAnswers:
         behind = {path: [value] * len(answer) for path, value in self.beside.items()}
         behind[self.finder.found.ids] = list(answer)
         readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
-        return tree.replace(batch, {reader.keys: _longer(reader, batch, behind) for reader in readers})
+        limits = self.finder.found.own.limits(batch)
+        return tree.replace(batch, {reader.keys: _longer(reader, batch, behind, limits) for reader in readers})
 
 
 AnswerReader = TypeVar("AnswerReader", bound="FirstTokens | OwnAnswers | WholeAnswers")
@@ -197,14 +213,22 @@ def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:
     return replace(reader, language=replace(language, schema=reader.language.schema))
 
 
-def _longer(reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]]) -> Any:
-    """Return a node with an entry for each token, with these entries behind those of every row."""
+def _longer(
+    reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]], limits: Sequence[tuple[int, int]]
+) -> Any:
+    """Return a node with an entry for each token, with these entries behind those of every row.
 
-    def joined(row: Tensor, values: Sequence[float]) -> Tensor:
-        return torch.cat([row, torch.tensor(values, dtype=row.dtype, device=row.device)])
-
-    rows = {path: [joined(row, behind[path]) for row in leaf] for path, leaf in reader.read(batch).items()}
-    return reader.write(rows, lambda path: list(map(len, rows[path])))
+    Args:
+        reader: Where it is.
+        batch: A batch; words may be masked.
+        behind: Path -> the entries.
+        limits: Where each row's own tokens start and stop.
+    """
+    found, joined = as_tensor(tree.get(batch, reader.keys)), {}
+    for path in reader.places:
+        entries = torch.tensor(behind[path], dtype=found.dtype, device=found.device)
+        joined[path] = [torch.cat([row[slice(*own)], entries]) for row, own in zip(found, limits, strict=True)]
+    return reader.write(joined, lambda path: list(map(len, joined[path])))
 
 
 def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, spans: Tensor) -> Tensor:

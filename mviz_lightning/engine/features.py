@@ -14,14 +14,23 @@ from mviz_lightning.errors import ConfigurationError
 
 
 @runtime_checkable
-class TokenReader(Protocol):
-    """A call of a language model that reads one token of each row."""
+class VectorReader(Protocol):
+    """Reads the vector of each example among those at all tokens, as a language model has them."""
 
-    def at_token(self, batch: Any, found: Tensor) -> Tensor:
-        """Return ``(B, F)`` entries at these tokens of ``(B, T, F)``, or of what is kept of the tokens.
+    def vectors(self, found: Tensor, batch: Any) -> Tensor | None:
+        """Return ``(B, D)`` of ``(B, T, D)``; None where there is none."""
 
-        What has entries of anything else is returned as it is.
-        """
+
+def vectors_of(predict: Predict, found: Tensor, batch: Any) -> Tensor:
+    """Return what a submodule takes or returns, of a language model where its outputs are read.
+
+    Args:
+        predict: Calls the model.
+        found: ``(B, ...)``.
+        batch: What the model was called with.
+    """
+    read = predict.vectors(found, batch) if isinstance(predict, VectorReader) else None
+    return found if read is None else read
 
 
 def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
@@ -38,9 +47,9 @@ def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
     called: dict[str, Tensor] = {}
     with wrapped_calls(module, partial(noting_outputs, called), _linear(module)):
         found = scores(predict(module, batch))
-    rows = {name: _at_read_token(predict, batch, outputs) for name, outputs in called.items()}
-    fitting = [name for name, outputs in rows.items() if outputs.dim() == 2 and len(outputs) == len(found)]
-    same = [name for name in fitting if torch.equal(rows[name].flatten(), found.flatten())]
+    called = {name: vectors_of(predict, outputs, batch) for name, outputs in called.items()}
+    fitting = [name for name, outputs in called.items() if outputs.dim() == 2 and len(outputs) == len(found)]
+    same = [name for name in fitting if torch.equal(called[name].flatten(), found.flatten())]
     if not fitting:
         raise ConfigurationError(
             f"layer=None: {type(module).__name__} calls no linear layer on one vector for each example, so its fused "
@@ -68,7 +77,7 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
             outputs = scores(predict(module, batch))
         if layer not in inputs:
             raise ConfigurationError(f"layer={layer!r} is not called in this model's forward; name another submodule.")
-        features = _at_read_token(predict, batch, inputs[layer]).flatten(1)
+        features = vectors_of(predict, inputs[layer], batch).flatten(1)
         if len(features) != len(outputs):
             raise ConfigurationError(
                 f"layer={layer!r} is given {tuple(inputs[layer].shape)} for {len(outputs)} examples; name a submodule "
@@ -77,11 +86,6 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
         return torch.cat([features.to(outputs.dtype), outputs], 1)
 
     return call
-
-
-def _at_read_token(predict: Predict, batch: Any, found: Tensor) -> Tensor:
-    """Return what a tensor holds of each row at the token that is read; as it is where nothing is read by token."""
-    return predict.at_token(batch, found) if isinstance(predict, TokenReader) and found.dim() == 3 else found
 
 
 def require_layer(module: nn.Module, layer: str) -> None:

@@ -14,6 +14,7 @@ from mviz_lightning.batch.interleaved.interleaving import Interleaving
 from mviz_lightning.batch.rows import to_device
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.mask_positions import PositionCounter, position_counter
+from mviz_lightning.errors import NotMeasurableError
 
 TEMPORARY = "use_cache"
 """Argument that keeps keys and values for further tokens, which takes memory and is never needed."""
@@ -21,6 +22,23 @@ TEMPORARY = "use_cache"
 
 POSITIONS, MASK = "position_ids", "attention_mask"
 """Arguments of transformers' models."""
+
+OTHER_POSITIONS = (
+    "the model returns {logits} logits a row for {ids} tokens: where it puts several features in the place of one "
+    "placeholder, nothing tells behind which of them an answer begins. Give ids with a placeholder for each feature, "
+    "as the processors of transformers do, or pass predict=, a function (module, batch) -> (B, C), the logits of a few "
+    "answers behind the prompt."
+)
+
+VIRTUAL = (
+    "the model is fine-tuned by virtual tokens in front of the text, which rebuilt texts do not have. Use LoRA, or "
+    "pass predict=, a function (module, batch) -> (B, C), the logits of a few answers behind the prompt."
+)
+
+LISTED = (
+    "the model takes {path!r}, a list that belongs to no modality, and nothing tells to which examples its entries "
+    "belong. Give a tensor with an entry for each item: torch.tensor(batch[{path!r}])."
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,14 @@ class LanguageModel:
         tokenwise = self.interleaving.tokenwise
         return {name: path for name, path in self.taken.items() if path in tokenwise}
 
+    @property
+    def number_type(self) -> torch.dtype:
+        """The type in which the model computes: that of autocast, else that of its weights."""
+        device = device_of(self.module).type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float)
+
     def takes(self, name: str) -> bool:
         """Tell whether the model has an argument of this name."""
         return name in self.names
@@ -88,15 +114,35 @@ class LanguageModel:
         """Return what a batch holds for the model, by the names of its arguments, without labels."""
         nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self.taken.items()}
         nodes |= {} if self.given is None else self.given.made(batch)
-        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
+        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self._may_cache else {})
+
+    @cached_property
+    def _may_cache(self) -> bool:
+        """Whether the model may be told to keep no keys: by name, or by further arguments where a config names it."""
+        further = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(self.module.forward).parameters.values())
+        configs = (getattr(child, "config", None) for child in self.module.modules())
+        return self.takes(TEMPORARY) or (further and any(hasattr(config, TEMPORARY) for config in configs))
 
     @property
     def taken(self) -> dict[str, str]:
         """Name of each argument that a batch holds -> the path of its leaf, labels aside."""
         if self.given is not None:
             return dict(self.given.leaves)
-        found, labels = _by_name(self.schema), self.interleaving.labels
-        return {name: path for name, path in found.items() if self.takes(name) and path != labels}
+        found, labels = _by_name(self.schema), (self.interleaving.labels, self.schema.target)
+        return {name: path for name, path in found.items() if self.takes(name) and path not in labels}
+
+    def require_arrays(self) -> None:
+        """Check that the model takes no list beside the modalities: nothing tells whose its entries are.
+
+        Raises:
+            NotMeasurableError: It takes one.
+        """
+        lists = [keys for keys, node in tree.nodes(self.schema.template) if keys and isinstance(node, list | tuple)]
+        lists += [self.schema.keys[path] for path in self.schema.unowned if self.schema.listed(path)]
+        for keys in lists:
+            path = tree.path(keys)
+            if self.takes(str(keys[-1])) if self.given is None else path in self.given.leaves.values():
+                raise NotMeasurableError(LISTED.format(path=path))
 
     def own_tokens(self, batch: Any) -> Tensor:
         """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, masked words too, False at padding."""
@@ -135,11 +181,16 @@ class LanguageModel:
         Args:
             arguments: The arguments of the model.
             positions: ``(K,)`` positions.
+
+        Raises:
+            NotMeasurableError: There are other logits than one row for each token.
         """
         device = device_of(self.module)
         given = to_device(dict(arguments), device)
         if positions is None or not self.takes("logits_to_keep"):
             found = logits_in(self.module(**given))
+            if found.shape[1] != given[self.ids].shape[1]:
+                raise NotMeasurableError(OTHER_POSITIONS.format(logits=found.shape[1], ids=given[self.ids].shape[1]))
             return found if positions is None else found[:, positions.to(found.device)]
         return logits_in(self.module(**given, logits_to_keep=positions.to(device)))
 
@@ -157,6 +208,21 @@ def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel
     wanted = {path.rpartition(".")[2] for path in (interleaving.ids, *(own[0] for own in interleaving.media.values()))}
     fitting = (child for child in module.modules() if wanted <= set(_argument_names(child)))
     return next((LanguageModel(child, schema, interleaving) for child in fitting), None)
+
+
+def refuse_virtual_tokens(module: nn.Module) -> None:
+    """Refuse fine-tuning that puts tokens of its own in front of the text (prompt tuning): the model inside lacks them.
+
+    Args:
+        module: The user's model.
+
+    Raises:
+        NotMeasurableError: It does.
+    """
+    held = (getattr(child, "peft_config", None) for child in module.modules())
+    adapters = [one for configs in held if isinstance(configs, Mapping) for one in configs.values()]
+    if any(getattr(one, "is_prompt_learning", False) for one in adapters):
+        raise NotMeasurableError(VIRTUAL)
 
 
 def logits_in(returned: Any) -> Tensor:
@@ -183,8 +249,9 @@ def last_positions(own: Tensor) -> Tensor:
 
 
 def _by_name(schema: BatchSchema) -> dict[str, str]:
-    """Return the last name on the way to each leaf of a modality -> its path."""
-    return {path.rpartition(".")[2]: path for paths in schema.values.values() for path in paths}
+    """Return the last name on the way to each leaf -> its path, those of the modalities first."""
+    owned = [path for paths in schema.values.values() for path in paths]
+    return {path.rpartition(".")[2]: path for path in [*schema.unowned, *owned]}
 
 
 def _argument_names(module: nn.Module) -> list[str]:

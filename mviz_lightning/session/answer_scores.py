@@ -11,9 +11,10 @@ from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.batch.answered import AnsweredTexts, finder_in, with_text
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.engine.answer_outputs import AnswerReading, FirstTokens, OwnAnswers, WholeAnswers
-from mviz_lightning.engine.language_model import LanguageModel, find_language_model
+from mviz_lightning.engine.language_model import LanguageModel, find_language_model, refuse_virtual_tokens
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
+from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.answering_call import AnsweringCall
@@ -49,6 +50,17 @@ OWN = (
     "{text!r}; nats/<m> are the nats a token that it loses when m is swapped, retrieval/<m> is how often the own m "
     "makes it likeliest"
 )
+
+VACUOUS = (
+    "the prompts and the answers in {ids!r} are the same in nearly all examples, so that swapping texts changes "
+    "nothing and the items would explain all by themselves. Measure examples with different answers."
+)
+"""What is said where not even the likelihood of own answers tells anything."""
+
+COMPLETE = "Give examples whose pictures and sounds stand in front of the first answer, and do not truncate their ends."
+"""What to do where examples cannot be used."""
+
+BEHIND = "no first answer of {ids!r} stands behind all items of its text, and what follows it is dropped. " + COMPLETE
 
 OWN_NAME = "log-likelihood of the own answer"
 """Name of the output."""
@@ -124,6 +136,17 @@ class Answers:
         """Return the texts of a probe with their answers."""
         return AnsweredTexts(probe, self.finder)
 
+    def of_usable(self, probe: Probe) -> Probe:
+        """Return the examples of a probe that have an answer, and all items in front of it.
+
+        Raises:
+            NotMeasurableError: There are none.
+        """
+        usable = self.texts(probe).usable
+        if not bool(usable.any()):
+            raise NotMeasurableError(BEHIND.format(ids=self.finder.found.ids))
+        return probe if bool(usable.all()) else probe.part(usable.nonzero()[:, 0])
+
     def labelled(self, probe: Probe) -> Probe:
         """Return a probe of whole texts with the first tokens of their answers as labels."""
         return replace(probe, labels=_first_tokens(self.texts(probe)))
@@ -138,6 +161,9 @@ class Answers:
         texts = self.texts(probe)
         answers = [texts.answers[example] for example in probe.groups.flatten().tolist()]
         tokens, varied = usual_first_tokens(answers), varied_prompts(texts.prompts, probe.groups)
+        whole = [one + answer for one, answer in zip(texts.prompts, texts.answers, strict=True)]
+        if varied_prompts(whole, probe.groups) < VARIED:
+            raise NotMeasurableError(VACUOUS.format(ids=self.finder.found.ids))
         if varied < VARIED:
             return self._of_own_answers(texts, ALIKE.format(varied=varied))
         why, candidates = doubts_of_first_tokens(answers, tokens), usual_answers(answers)
@@ -221,10 +247,15 @@ def answers_of(
         probe: Some examples.
         config: What is measured.
         call: The call of the user's own step that gives the logits; None where none was seen.
+
+    Raises:
+        NotMeasurableError: The model takes a list, or adds tokens of its own.
     """
     finder, ways = finder_in(probe.schema), languages_of(module, probe.schema, call)
     if finder is None or not ways or not scores_answers(probe.schema, config):
         return None
+    ways[0].require_arrays()
+    refuse_virtual_tokens(module)
     return Answers(ways[0], finder, next(tokenizers_of(module, config.modalities), None))
 
 

@@ -12,15 +12,29 @@ from mviz_lightning.engine.answer_outputs import FirstTokens, check_dropped_answ
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
+from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.explainers.contribution_shares.answer_shares import AnswerShares
 from mviz_lightning.functional import Task
 from mviz_lightning.metrics.own_answers import loss_names
 from mviz_lightning.observation.answering_call import AnsweringCall, ReadCall, answering_call
 from mviz_lightning.observation.ways import StepFunction, name_of_step
 from mviz_lightning.session.answer_agreement import UNCOMPARED, AnswerAgreement, settled_language
-from mviz_lightning.session.answer_scores import Answers, AnswerScore, answers_of, languages_of, scores_answers
+from mviz_lightning.session.answer_scores import (
+    COMPLETE,
+    Answers,
+    AnswerScore,
+    answers_of,
+    languages_of,
+    scores_answers,
+)
 from mviz_lightning.session.dry_run import DryRun
 from mviz_lightning.session.preparation import Preparation
+from mviz_lightning.session.saved_probe import Collected
+
+UNUSABLE = (
+    "{count} of {size} sampled examples have no answer in {path!r}, or an item behind their first answer, and are left "
+    "out"
+)
 
 
 @dataclass
@@ -46,6 +60,7 @@ class AnsweringSession(Preparation):
         with self.failures_kept():
             config = self.config.calling(self._answers.predict)
             self._dry_run = DryRun(config, self._reading, self.remarks)
+            trial = self._answers.of_usable(trial)
             tried = self._dry_run.run(module, self._answers.prompted(trial), precision)
             check_dropped_answers(tried.evaluator, self._answers.language, self._answers.texts(trial))
             self._sampler.label_by(self._answers.labelled, self._answers.path)
@@ -76,7 +91,7 @@ class AnsweringSession(Preparation):
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)
 
         languages = languages_of(module, trial.schema, call)
-        language = settled_language(call, languages, found.first_tokens, trial, evaluator_of)
+        language = settled_language(call, languages, found.first_tokens, found.of_usable(trial), evaluator_of)
         return replace(found, language=language)
 
     def complete(self) -> None:
@@ -86,9 +101,12 @@ class AnsweringSession(Preparation):
         if self._answers is None or collected.uncut is not None:
             return
         with self.ranks.raise_on_all_ranks():
+            collected = self._usable(collected, self._answers, max(self.ranks.gather(tried.fusion_share)))
             found = self._answers.score(collected.probe)
             self.config = self.config.named(found.class_names)
             self.config.check_outputs(found.outputs)
+        if found.own:  # those that are drawn again, without broken ones, have no labels either
+            self._sampler.label_by(lambda probe: probe, None)
         self._reading.take(found.task, None, found.line)
         evaluator = replace(tried.evaluator, predict=found.predict)
         evaluator.forget_plan()
@@ -96,6 +114,22 @@ class AnsweringSession(Preparation):
         self._tried = replace(tried, evaluator=evaluator, outputs=found.outputs, read=read)
         self._answer_score = found
         self._collected = replace(collected, probe=found.probe, uncut=collected.probe)
+
+    def _usable(self, collected: Collected, answers: Answers, fusion_share: float) -> Collected:
+        """Return the fixed examples without those that have no answer, or an item behind it.
+
+        Raises:
+            NotMeasurableError: Too few are left.
+        """
+        usable = answers.texts(collected.probe).usable
+        if bool(usable.all()):
+            return collected
+        rest = self._sampler.without(collected, (~usable).nonzero()[:, 0].tolist(), fusion_share)
+        said = UNUSABLE.format(count=int((~usable).sum()), size=len(usable), path=answers.path)
+        if rest is None:
+            raise NotMeasurableError(f"{said}, and too few are left. {COMPLETE}")
+        self.remarks.say(said)
+        return rest
 
     @property
     def call(self) -> str:

@@ -139,7 +139,9 @@ class Session(ExplainingSession):
         """Return how many examples narrower intervals need, and say it once, of the main head."""
         if self.main is not None:
             return ""
-        advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
+        size, budget = probe.groups.shape[1], self.config.limiting
+        rows = self.config.rows_of(size)
+        advice = Precision(probe.groups.numel(), size, self._sampler.available, budget, rows).advice(values)
         self.remarks.say(advice, noted=False, once="precision")
         return advice
 
