@@ -73,14 +73,14 @@ def require_whole_pictures(probe: Probe, name: str, counts: Sequence[int]) -> No
 def _told_counts(probe: Probe, name: str) -> list[int]:
     """Return the largest number of pictures of every example; nothing where nothing tells it.
 
-    Between wrappers stands one picture, or one of its tiles. Without wrappers, pictures that stand beside one another
-    look the same, but tiles with an axis of their own are those of one picture.
+    Between two wrappers stands one picture, or one of its tiles. Otherwise pictures that stand beside one another look
+    the same, but tiles with an axis of their own are those of one picture.
     """
     splicer, path = probe.splicer, probe.schema.values[name][0]
     if splicer is None or name not in splicer.interleaving.media:
         return []
     finder, values = splicer.interleaving.finder, probe.leaves[path]
-    if finder.wrappers:
+    if all(finder.are_wrapped(text, name) for text in splicer.texts):
         return [finder.stretches_in(text, name) for text in splicer.texts]
     if not isinstance(values, Tensor) or values.dim() <= PICTURES:
         return []

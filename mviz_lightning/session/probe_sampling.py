@@ -259,7 +259,7 @@ class ProbeSampler:
         if not size:
             larger = LARGER if self.available is not None else f"Raise num_examples={self.config.examples}."
             raise NotMeasurableError(
-                f"texts are recombined with others that have as many items, and of {len(kinds)} sampled examples no "
+                f"texts are recombined with others that have as many items, and of {len(kinds)} validation examples no "
                 f"{2 * least} do. {larger}"
             )
         return Grouping(grouping.examples, size)

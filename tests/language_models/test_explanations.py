@@ -184,7 +184,7 @@ def report(family: Family) -> ShareReport:
     media, text = modalities_of(family)
     named = {media: Modality(family.media, max_segments=4), text: Modality("input_ids", max_segments=6)}
     methods = [DIME(num_examples=3), UnimodalImportance(num_examples=3), CrossModalInteraction(num_examples=3)]
-    stages = [MultimodalRepresentation(num_features=2), MultimodalPrediction(num_examples=2)]
+    stages = [MultimodalRepresentation(features_shown=2), MultimodalPrediction(num_examples=2)]
     batch = family.batch([question(family, number) for number in range(36)])
     given = {"num_examples": 24, "group_size": 4, "explainers": [*methods, *stages], "seed": 1}
     return explain(Model(family), [batch], modalities=named, **given)

@@ -211,3 +211,11 @@ def test_a_picture_of_one_tile_is_a_picture() -> None:
     assert found.shape == whole.shape
     torch.testing.assert_close(found[2, 0, 0, :, 0, 0], mean)
     assert torch.equal(found[:2], whole[:2])
+
+
+def test_adjacent_pictures_without_tiles_are_told_apart() -> None:
+    family = FAMILIES["PaliGemma"]  # whose token in front of the text follows its pictures
+    asked = [Question("{} {} what is this", [family.item(number), family.item(number + 1)]) for number in range(3)]
+    image = image_of(probe_of(family, asked))
+    assert image.picture_counts == [2, 2, 2]
+    assert image.names(0)[-1].startswith("picture 2")
