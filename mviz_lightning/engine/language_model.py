@@ -48,12 +48,14 @@ class GivenArguments:
     Attributes:
         leaves: Name of each argument that is a leaf of the batch as it is -> the path of the leaf.
         others: Names of the other arguments.
+        source: Where these come from, in words.
         made: ``batch ->`` the other arguments by name.
         retold: Whether some of these are made from leaves by token.
     """
 
     leaves: Mapping[str, str]
     others: Sequence[str]
+    source: str
     made: Callable[[Any], Mapping[str, Any]]
     retold: bool = False
 
@@ -82,9 +84,9 @@ class LanguageModel:
     @property
     def call(self) -> str:
         """How it is called, in words."""
-        made = () if self.given is None else self.given.others
-        names = [*self.taken, *(f"{name} as your step makes it" for name in made)]
-        return f"{type(self.module).__name__}({', '.join(names)})"
+        made = [] if self.given is None else list(self.given.others)
+        source = f", {' and '.join(made)} from {self.given.source}" if self.given is not None and made else ""
+        return f"{type(self.module).__name__}({', '.join([*self.taken, *made])}){source}"
 
     @property
     def ids(self) -> str:

@@ -223,6 +223,14 @@ def test_what_the_step_drops_or_adds_is_dropped_and_added() -> None:
     assert "labels" not in added.arguments(batch)
 
 
+def test_the_call_says_what_comes_from_the_step() -> None:
+    made, replayed = seen_call(LLAVA, normalising).language.call, seen_call(LLAVA, of_embeddings).replayed.call
+    name = "LlavaForConditionalGeneration"
+    assert made == f"{name}(input_ids, attention_mask, pixel_values), pixel_values from your step"
+    assert replayed.startswith(f"{name}(attention_mask, inputs_embeds), attention_mask and inputs_embeds from a replay")
+    assert replayed.endswith("replay of of_embeddings without logging")
+
+
 def test_arguments_made_from_tokens_are_not_packed() -> None:
     assert seen_call(LLAVA, copying).language.given.retold
     assert not seen_call(LLAVA, normalising).language.given.retold
