@@ -54,8 +54,8 @@ PUBLIC = {
         "gaussian_kernel", "kernel_ridge_predictions", "standardised_kernel",
     },
     "mviz_lightning.kinds": {
-        "Audio", "Graph", "Image", "ModalityType", "Patches", "Pictures", "Regions", "Series", "Tabular", "Text",
-        "Video", "blocks", "fill",
+        "Audio", "Graph", "Image", "ModalityType", "Patches", "Pictures", "Regions", "Series", "Sounds", "Tabular",
+        "Text", "Video", "blocks", "fill",
     },
     "mviz_lightning.metrics": {
         "Alignment", "ContributionShares", "EMAPGap", "EmbeddingRank", "GradedAccuracy", "GroupRetrieval", "InterSHAP",

@@ -68,6 +68,12 @@ class AnsweredTexts:
         return [tuple(text[start:stop].tolist()) for text, (start, stop) in pairs]
 
     @cached_property
+    def usable(self) -> Tensor:
+        """``(N,)`` bool: the examples that have an answer, and all items in front of it: what follows is dropped."""
+        ends = [max((block.stop for block in self.finder.found.blocks(text)), default=0) for text in self.texts]
+        return (self.spans[:, 1] > self.spans[:, 0]) & (torch.tensor(ends) <= self.spans[:, 0])
+
+    @cached_property
     def prompts(self) -> list[tuple[int, ...]]:
         """The tokens before each answer, without the blocks of items."""
         found = []

@@ -40,8 +40,8 @@ class Segments:
 
     Attributes:
         leaf: Path of the leaf that is masked.
-        index: ``(N or 1, ...)`` long, broadcastable to the leaf: the segment of every entry, -1 for entries that are
-            never masked. The first dimension is 1 if all examples have the same segments.
+        index: ``(N or 1, ...)`` integers, broadcastable to the leaf: the segment of every entry, -1 for entries that
+            are never masked. The first dimension is 1 if all examples have the same segments.
         baseline: The value of a masked entry: a number, or ``(N or 1, ...)`` broadcastable to the leaf.
     """
 
@@ -67,7 +67,7 @@ class Segments:
         """
         index = self.index[sources] if len(self.index) > 1 else self.index.expand(len(values), *self.index.shape[1:])
         wide = widen_masks(kept, 1 + int(index.max()) if (index >= 0).any() else 1)
-        stays = wide.gather(1, index.clamp(min=0).reshape(len(index), -1)).view(index.shape) | (index < 0)
+        stays = wide.gather(1, index.long().clamp(min=0).reshape(len(index), -1)).view(index.shape) | (index < 0)
         baseline = torch.as_tensor(self.baseline, dtype=values.dtype, device=values.device)
         if baseline.dim() and len(baseline) > 1:
             baseline = baseline[sources.to(values.device)]

@@ -1,13 +1,13 @@
 """What a language model says behind the prompt: logits of first tokens, and the likelihood of answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import tree
+from mviz_lightning.batch import Probe, tree
 from mviz_lightning.batch.answered import AnsweredTexts
 from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
@@ -17,6 +17,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.language_model import LanguageModel, last_positions
 from mviz_lightning.engine.packed_rows import PackedRow
 from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.seen_rows import TextRows
 from mviz_lightning.errors import NotMeasurableError
 
 TRIED = 4
@@ -43,19 +44,44 @@ class FirstTokens:
 
     def __call__(self, module: Any, batch: Any) -> Tensor:
         """Return ``(B, K)`` of a batch of prompts."""
-        positions, at = torch.unique(last_positions(self.language.own_tokens(batch)), return_inverse=True)
+        positions, at = self._read_at(batch)
         logits = self.language.logits(batch, positions)
-        return self._of_tokens(logits[torch.arange(len(at), device=logits.device), at.to(logits.device)])
+        return self._of_tokens(_each(logits, at))
+
+    def vectors(self, found: Tensor, batch: Any) -> Tensor | None:
+        """Return ``(B, D)``, the vector where the logits are read, of what a submodule takes or returns.
+
+        Args:
+            found: ``(B, T, D)`` at all positions of the batch, or ``(B, K, D)`` at those whose logits are asked for.
+            batch: The batch of prompts.
+
+        Returns:
+            None where there is no vector for each position.
+        """
+        positions, at = self._read_at(batch)
+        width = self.language.own_tokens(batch).shape[1]
+        if found.dim() != 3 or len(found) != len(at) or found.shape[1] not in (width, len(positions)):
+            return None
+        return _each(found, positions[at] if found.shape[1] == width else at)
+
+    def _read_at(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the positions whose logits are read, ``(K,)``, and which of them is each row's, ``(B,)``."""
+        positions, at = torch.unique(last_positions(self.language.own_tokens(batch)), return_inverse=True)
+        return positions, at
 
     @property
     def branches(self) -> int:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, K)`` of prompts whose logits are known."""
+        lengths = rows.lengths
+        return self._of_tokens(rows.logits(torch.arange(len(lengths)), lengths - 1))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, K)`` of packed prompts."""
-        lengths = row.branches.lengths
-        return self._of_tokens(row.logits(torch.arange(len(lengths)), lengths - 1))
+        return self.of_rows(row)
 
     def _of_tokens(self, logits: Tensor) -> Tensor:
         return logits if self.tokens is None else logits[:, self.tokens.to(logits.device)]
@@ -77,8 +103,12 @@ class FirstOfAnswers:
         """Return ``(B, V)``."""
         first = self.language.own_tokens(batch).long().argmax(1)
         positions, at = torch.unique(first + self.finder.spans_in(batch)[:, 0] - 1, return_inverse=True)
-        logits = self.language.logits(batch, positions)
-        return logits[torch.arange(len(at), device=logits.device), at.to(logits.device)]
+        return _each(self.language.logits(batch, positions), at)
+
+
+def _each(found: Tensor, at: Tensor) -> Tensor:
+    """Return ``(B, D)`` of ``(B, K, D)``: the entry of each row at its own place, ``(B,)``."""
+    return found[torch.arange(len(at), device=found.device), at.to(found.device)]
 
 
 @dataclass(frozen=True)
@@ -103,10 +133,14 @@ class OwnAnswers:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, 1)`` of rows with answers whose logits are known."""
+        labels = self.finder.found.labels
+        return likelihoods_of_rows(rows, self.finder.spans(rows.ids, None if labels is None else rows.texts[labels]))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, 1)`` of packed rows with answers."""
-        labels = self.finder.found.labels
-        return packed_likelihoods(row, self.finder.spans(row.ids, None if labels is None else row.texts[labels]))
+        return self.of_rows(row)
 
 
 @dataclass(frozen=True)
@@ -142,7 +176,7 @@ class WholeAnswers:
         endings[self.finder.found.ids] = list(map(torch.tensor, self.answers))
         whole, lengths = row.followed_by(endings), sizes.repeat(len(row.ids))
         stops = whole.branches.lengths
-        return packed_likelihoods(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
+        return likelihoods_of_rows(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
 
     def _likelihoods(self, batch: Any, answer: tuple[int, ...]) -> Tensor:
         whole = self._answered(batch, answer)
@@ -156,6 +190,27 @@ class WholeAnswers:
         readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
         limits = self.finder.found.own.limits(batch)
         return tree.replace(batch, {reader.keys: _longer(reader, batch, behind, limits) for reader in readers})
+
+
+AnswerReader = TypeVar("AnswerReader", bound="FirstTokens | OwnAnswers | WholeAnswers")
+
+
+@dataclass(frozen=True)
+class AnswerReading:
+    """How a score reads examples with answers.
+
+    Attributes:
+        reader: What is read.
+        kept: Returns the examples as far as that is read: their prompts, or their prompts with the answers.
+    """
+
+    reader: FirstTokens | OwnAnswers
+    kept: Callable[[Probe], Probe]
+
+
+def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:
+    """Return the same, read of another model on batches of the same schema."""
+    return replace(reader, language=replace(language, schema=reader.language.schema))
 
 
 def _longer(
@@ -192,16 +247,16 @@ def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, sp
     return _means(logits[rows.to(logits.device), at.to(logits.device)], tokens, spans)
 
 
-def packed_likelihoods(row: PackedRow, spans: Tensor) -> Tensor:
-    """Return :func:`mean_log_likelihoods` of packed rows, ``(R, 1)``.
+def likelihoods_of_rows(found: TextRows, spans: Tensor) -> Tensor:
+    """Return :func:`mean_log_likelihoods` of rows whose logits are known, ``(R, 1)``.
 
     Args:
-        row: The rows.
+        found: The rows.
         spans: ``(R, 2)`` long: where the spans start and stop in each row.
     """
     rows, places = _in_spans(spans)
-    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(row.ids, spans.tolist(), strict=True)])
-    return _means(row.logits(rows, places - 1), tokens, spans)
+    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(found.ids, spans.tolist(), strict=True)])
+    return _means(found.logits(rows, places - 1), tokens, spans)
 
 
 def _in_spans(spans: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.query import Derivative, Query, join, row_numbers
 from mviz_lightning.engine.reuse_plan import Plan
 from mviz_lightning.engine.row_runs import WORTHWHILE, RowRun, row_runs
+from mviz_lightning.engine.row_tokens import RowTokens
 from mviz_lightning.engine.shape_buckets import in_buckets
 
 TOLERANCE = 1e-3
@@ -212,7 +213,11 @@ class _Derivation:
         with torch.enable_grad(), self.input_point.open(model, self.probe, batch, masked, twice.shares) as entered:
             outputs = evaluator.reader(evaluator.predict(model, entered), twice.rows)
             chosen = outputs.gather(1, twice.outputs.to(outputs.device).unsqueeze(1))
-            return self.probe.restore(self.input_point.path, self.input_point.derive(chosen)[:count], own)
+            derived = self.input_point.derive(chosen)
+        tokens, path = RowTokens.of(self.probe, name, sources, batch), self.input_point.path
+        if tokens is not None:
+            return tokens.in_texts(derived, self.probe.leaves[path].shape[1])[:count]
+        return self.probe.restore(path, derived[:count], own)
 
     def check(self, points: Points, plan: Plan | None) -> None:
         """If a plan was used, derive some points plainly too.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,26 @@ from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
 from mviz_lightning.errors import ConfigurationError
+
+
+@runtime_checkable
+class VectorReader(Protocol):
+    """Reads the vector of each example among those at all tokens, as a language model has them."""
+
+    def vectors(self, found: Tensor, batch: Any) -> Tensor | None:
+        """Return ``(B, D)`` of ``(B, T, D)``; None where there is none."""
+
+
+def vectors_of(predict: Predict, found: Tensor, batch: Any) -> Tensor:
+    """Return what a submodule takes or returns, of a language model where its outputs are read.
+
+    Args:
+        predict: Calls the model.
+        found: ``(B, ...)``.
+        batch: What the model was called with.
+    """
+    read = predict.vectors(found, batch) if isinstance(predict, VectorReader) else None
+    return found if read is None else read
 
 
 def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
@@ -27,6 +47,7 @@ def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
     called: dict[str, Tensor] = {}
     with wrapped_calls(module, partial(noting_outputs, called), _linear(module)):
         found = scores(predict(module, batch))
+    called = {name: vectors_of(predict, outputs, batch) for name, outputs in called.items()}
     fitting = [name for name, outputs in called.items() if outputs.dim() == 2 and len(outputs) == len(found)]
     same = [name for name in fitting if torch.equal(called[name].flatten(), found.flatten())]
     if not fitting:
@@ -42,7 +63,8 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
 
     Args:
         predict: Calls the model.
-        layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened.
+        layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened;
+            of a language model its entry at the token that is read.
 
     Returns:
         The call; it raises a ``ConfigurationError`` if the submodule is not called, gets no tensor, or gets a tensor
@@ -55,7 +77,7 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
             outputs = scores(predict(module, batch))
         if layer not in inputs:
             raise ConfigurationError(f"layer={layer!r} is not called in this model's forward; name another submodule.")
-        features = inputs[layer].flatten(1)
+        features = vectors_of(predict, inputs[layer], batch).flatten(1)
         if len(features) != len(outputs):
             raise ConfigurationError(
                 f"layer={layer!r} is given {tuple(inputs[layer].shape)} for {len(outputs)} examples; name a submodule "

@@ -12,6 +12,7 @@ from mviz_lightning.batch.masking import Maskable
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.module_calls import CallKey, wrapped_calls
+from mviz_lightning.engine.row_tokens import entries_of
 from mviz_lightning.errors import ConfigurationError
 
 OTHERWISE = "Use a method that needs no gradients for this modality, occlusion for example."
@@ -46,16 +47,10 @@ class InputPoint:
             batch: A few rows.
 
         Raises:
-            ConfigurationError: The values are not real numbers, and no embedding layer looks them up; or they are a
-                text that holds placeholders, whose words lie at other places in each row.
+            ConfigurationError: The values are not real numbers, and no embedding layer looks them up.
         """
         path = probe.schema.values[modality][0]
-        if probe.maskable(modality) is not None:
-            raise ConfigurationError(
-                f"modalities[{modality!r}]: the words of {path!r} stand between placeholders, and outputs are not "
-                f"derived by their embeddings. {OTHERWISE}"
-            )
-        leaf = probe.schema.leaf(batch, path)
+        leaf = entries_of(probe, modality, path, batch)
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             return cls(modality, path)
         names: list[str] = []
@@ -84,7 +79,7 @@ class InputPoint:
         """
         self._points, self._differences = [], []
         shape = None if probe.schema.padded(self.path) else probe.leaves[self.path].shape[1:]
-        whole, without = (probe.schema.leaf(rows, self.path, shape) for rows in (batch, masked))
+        whole, without = (entries_of(probe, self.modality, self.path, rows, shape) for rows in (batch, masked))
         if not self.embeddings:
             yield probe.schema.with_leaves(batch, {self.path: self._point(whole, without, shares)})
             return
@@ -130,7 +125,7 @@ class InputPoint:
     def derive(self, chosen: Tensor) -> Tensor:
         """Return ``(R, ...)``: the derivative of every row's chosen output, times (whole value - masked value).
 
-        Derivatives with respect to embeddings are summed over their dimensions: one number per token.
+        Derivatives with respect to embeddings are summed over their dimensions: one number per token of the batch.
 
         Args:
             chosen: ``(R, 1)`` the outputs to derive.
@@ -158,7 +153,7 @@ def _hidden(probe: Probe, modality: str, batch: Any, masked: Any, tokens: Tensor
     Special tokens are not hidden. Padding is False too, since the mask hid it before.
     """
     path = cast("Maskable", probe.segments[modality]).leaf
-    before, after = (probe.schema.leaf(rows, path) for rows in (batch, masked))
+    before, after = (entries_of(probe, modality, path, rows) for rows in (batch, masked))
     changed: Tensor = (before != after).flatten(1)
     # A mask has one number per token or one per pair of tokens; a hidden token is hidden from all queries.
     return changed if changed.shape == tokens.shape else changed.view(len(tokens), -1, tokens.shape[1]).any(1)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.interleaved.splicing import TokenPlaces
+from mviz_lightning.batch.rows import to_device
+from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.language_model import LanguageModel
 from mviz_lightning.engine.pair_attention import taking_pairs
 from mviz_lightning.engine.query import Query, row_numbers
@@ -108,8 +110,9 @@ class PackedRow:
         """
         places, leaves = probe.tokens(query.sources, query.masks)
         items = {name: kept[:1] for name, kept in query.masks.items() if name != language.interleaving.text}
-        lengths, alone = places.lengths.tolist(), language.arguments(probe.batch(query.sources[:1], items))
-        pairs = {path: zip(leaf, lengths, strict=True) for path, leaf in leaves.items()}
+        device = device_of(language.module)  # the step may make arguments with weights
+        alone = to_device(language.arguments(probe.batch(query.sources[:1], items, device)), "cpu")
+        pairs = {path: zip(leaf, places.lengths.tolist(), strict=True) for path, leaf in leaves.items()}
         found = {path: [row[:length] for row, length in rows] for path, rows in pairs.items()}
         return cls(language, alone, int(heads(places)[0]), found)
 
@@ -127,6 +130,11 @@ class PackedRow:
     def ids(self) -> Sequence[Tensor]:
         """The ids of each row, ``(T,)`` each."""
         return self.texts[self.language.interleaving.ids]
+
+    @property
+    def lengths(self) -> Tensor:
+        """``(R,)`` long: the number of tokens of each row."""
+        return self.branches.lengths
 
     @cached_property
     def branches(self) -> Branches:

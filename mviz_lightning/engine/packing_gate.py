@@ -26,6 +26,7 @@ Chosen on LLaVA, LLaVA-NeXT and Qwen2-VL of random weights in bfloat16: they cha
 """
 
 OTHER_TOKENS = "its forward has no arguments 'attention_mask' and 'position_ids'"
+RETOLD = "your step makes arguments from its tokens"
 OTHER_TEXT = "{path!r} belongs to the text, but has no entry for each token"
 ATTENTION = "its attention {name!r} takes no mask of all pairs of tokens"
 NO_TEXT = "no text goes on behind an item"
@@ -55,9 +56,11 @@ def reason_against_packing(language: LanguageModel, probe: Probe, query: Query) 
 def _reasons_of_arguments(language: LanguageModel, probe: Probe) -> Iterator[str]:
     if not (language.takes(MASK) and language.takes(POSITIONS)):
         yield OTHER_TOKENS
+    if language.given is not None and language.given.retold:
+        yield RETOLD
     text, by_token = language.interleaving.text, set(language.interleaving.tokenwise)
     for path in probe.schema.values[text]:
-        if path not in by_token and language.takes(path.rpartition(".")[2]):
+        if path not in by_token and path in language.taken.values():
             yield OTHER_TEXT.format(path=path)
     with taking_pairs(language.module):
         for name in other_attentions(language.module):

@@ -15,6 +15,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.query import Derivative
+from mviz_lightning.engine.row_tokens import RowTokens
 
 
 def second_derivatives(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor:
@@ -92,7 +93,9 @@ class _SecondDerivation:
                 masked = probe.batch(sources, {name: torch.zeros(scale.shape, dtype=torch.bool)}, evaluator.device)
                 own = sources[:, probe.schema.names.index(name)]
                 segments = cast("Segments", probe.segments[name])
-                shares = probe.cut(segments.leaf, scale_per_entry(scale, segments.index, own), own)
+                shares = scale_per_entry(scale, segments.index, own)
+                tokens = RowTokens.of(probe, name, sources, batch)
+                shares = probe.cut(segments.leaf, shares, own) if tokens is None else tokens.in_batch(shares)
                 entered = input_point.open(evaluator.module, probe, batch, masked, shares)
                 batch = stack.enter_context(entered)
             yield batch
@@ -108,7 +111,7 @@ def scale_per_entry(scale: Tensor, index: Tensor, sources: Tensor) -> Tensor:
     """
     own = index[sources] if len(index) > 1 else index.expand(len(sources), *index.shape[1:])
     with_none = torch.cat([torch.ones(len(scale), 1), scale], 1)
-    return with_none.gather(1, (own + 1).flatten(1)).view(own.shape)
+    return with_none.gather(1, (own.long() + 1).flatten(1)).view(own.shape)
 
 
 def mixed_derivatives(total: Tensor, fewer: Tensor, more: Tensor) -> Tensor:

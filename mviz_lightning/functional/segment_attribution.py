@@ -63,7 +63,7 @@ def segment_sums(entries: Tensor, index: Tensor, segments: int) -> Tensor:
 
     Args:
         entries: ``(R, ...)`` values.
-        index: ``(R or 1, ...)`` long, with as many entries as a row or broadcastable to them: the segment, or -1.
+        index: ``(R or 1, ...)`` integers, with as many entries as a row or broadcastable to them: the segment, or -1.
         segments: Number of segments, U. Segments that an example does not have get 0.
 
     Returns:
@@ -71,7 +71,7 @@ def segment_sums(entries: Tensor, index: Tensor, segments: int) -> Tensor:
     """
     if index[0].numel() == entries[0].numel():
         index = index.reshape(len(index), *entries.shape[1:])
-    place = (index.expand(entries.shape) + 1).reshape(len(entries), -1)
+    place = (index.expand(entries.shape) + 1).reshape(len(entries), -1).long()
     sums = torch.zeros(len(entries), segments + 1, dtype=torch.float64)
     return sums.scatter_add(1, place, entries.double().reshape(place.shape))[:, 1:]
 

@@ -9,6 +9,7 @@ from mviz_lightning.modalities.pictures import Pictures
 from mviz_lightning.modalities.regions import Regions
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.series import Series
+from mviz_lightning.modalities.sounds import Sounds
 from mviz_lightning.modalities.tabular import Tabular
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.modalities.typical_values import fill
@@ -23,6 +24,7 @@ __all__ = [
     "Pictures",
     "Regions",
     "Series",
+    "Sounds",
     "Tabular",
     "Text",
     "Video",

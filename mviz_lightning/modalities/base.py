@@ -17,14 +17,9 @@ from torch import Tensor
 from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
-from mviz_lightning.errors import (
-    ConfigurationError,
-    MonitorWarning,
-    message_of,
-    renamed_attributes,
-)
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError, message_of, renamed_attributes
 from mviz_lightning.modalities.companions import with_companions_read
-from mviz_lightning.modalities.placed_items import TILED, as_placed, has_tiles, joined_patches
+from mviz_lightning.modalities.placed_items import as_placed, joined_patches, require_whole_pictures
 from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
 from mviz_lightning.sinks.records import Samples
 
@@ -173,6 +168,11 @@ class ModalityType(ABC):
     def draw(self, axes: "Axes", example: int) -> None:
         """Draw an example's input into an empty panel without ticks."""
 
+    @property
+    def picture_counts(self) -> list[int]:
+        """Number of pictures of every example, where a text tells it too; by default 0."""
+        return [0] * len(self.values)
+
     def sound(self, example: int) -> Samples | None:
         """Return an example's sound at ``modality.sample_rate``, ``(T, C)`` int16; None where there is none."""
         return None
@@ -217,9 +217,10 @@ def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = (
             continue  # (N, 1, D) may be one channel
         if modality_type.fits_beside(values, further if modality.decode is None else ()):
             return modality_type
+    shape = f" {tuple(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else ""
     raise ConfigurationError(
-        f"kind of {modality.values!r}: {_described(values)} looks like none of {', '.join(REGISTRY)}; name the kind: "
-        f"Modality({modality.values!r}, kind=...)."
+        f"kind of {modality.values!r}: a {type(values).__name__}{shape} looks like none of {', '.join(REGISTRY)}; name "
+        f"the kind: Modality({modality.values!r}, kind=...)."
     )
 
 
@@ -259,37 +260,40 @@ def _registered_type(name: str) -> type[ModalityType]:
     )
 
 
-def modality_types_of(probe: Probe) -> dict[str, ModalityType]:
-    """Return each modality of the probe with its segments; a warning names a modality whose type is not found.
+def modality_types_of(probe: Probe, named: set[str] | None = None) -> dict[str, ModalityType]:
+    """Return each modality of the probe with its segments; a warning says which one is not explained, and why.
+
+    Args:
+        probe: The examples.
+        named: The warnings that were given before, which are not given again; new ones are added.
 
     Raises:
         ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
     """
-    found = {}
+    found, said = {}, set[str]() if named is None else named
     for name in probe.schema.modalities:
-        path = probe.schema.values[name][0]
-        own = probe.own_entries(path)
-        modality = modality_in(probe.schema, probe.leaves, name, own)
-        modality = replace(modality, merge=modality.merge or joined_patches(probe, name, modality.grid))
-        if probe.schema.modalities[name].kind is None and has_tiles(probe, name):
-            warnings.warn(f"{name} is not explained. {TILED.format(path=path)}", MonitorWarning, stacklevel=2)
-            continue
         try:
-            modality_type = type_in(probe.schema, probe.leaves, name, own)
-        except ConfigurationError as error:
-            if modality.kind is not None:
-                raise
-            warnings.warn(f"{name} is not explained. {message_of(error)}", MonitorWarning, stacklevel=2)
-            continue
-        found[name] = modality_type(modality, probe.leaves, path, own, probe.maskable(name))
+            found[name] = _segmented(probe, name)
+        except NotMeasurableError as error:
+            message = f"{name} is not explained. {message_of(error)}"
+            if message not in said:
+                warnings.warn(message, MonitorWarning, stacklevel=2)
+            said.add(message)
     return found
 
 
-def found_in(leaf: Any) -> str:
-    """Return the shape of a leaf that does not fit, or what it is, for messages."""
-    return "no such leaf" if leaf is None else str(tuple(getattr(leaf, "shape", ())) or type(leaf).__name__)
-
-
-def _described(values: Any) -> str:
-    shape = f" {tuple(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else ""
-    return f"a {type(values).__name__}{shape}"
+def _segmented(probe: Probe, name: str) -> ModalityType:
+    path = probe.schema.values[name][0]
+    own = probe.own_entries(path)
+    modality = modality_in(probe.schema, probe.leaves, name, own)
+    modality = replace(modality, merge=modality.merge or joined_patches(probe, name, modality.grid))
+    try:
+        modality_type = type_in(probe.schema, probe.leaves, name, own)
+    except ConfigurationError as error:
+        if modality.kind is not None:
+            raise
+        raise NotMeasurableError(message_of(error)) from error
+    found = modality_type(modality, probe.leaves, path, own, probe.maskable(name))
+    if probe.schema.modalities[name].kind is None:
+        require_whole_pictures(probe, name, found.picture_counts)
+    return found

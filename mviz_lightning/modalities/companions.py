@@ -80,3 +80,8 @@ def counts_patches(grid: Any, counts: Tensor | None) -> bool:
 def patch_totals(grid: Tensor) -> Tensor:
     """Return ``(N,)``: the patches of all pictures of each example, from their sizes ``(N, ..., 2 or 3)``."""
     return grid.long().prod(-1).reshape(len(grid), -1).sum(1)
+
+
+def found_in(leaf: Any) -> str:
+    """Return the shape of a leaf that does not fit, or what it is, for messages."""
+    return "no such leaf" if leaf is None else str(tuple(getattr(leaf, "shape", ())) or type(leaf).__name__)

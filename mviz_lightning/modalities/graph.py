@@ -11,8 +11,8 @@ from torch import Tensor
 from mviz_lightning.batch import Segmentation, Segments
 from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import ModalityType, found_in
-from mviz_lightning.modalities.companions import last_name
+from mviz_lightning.modalities.base import ModalityType
+from mviz_lightning.modalities.companions import found_in, last_name
 from mviz_lightning.modalities.graph_layout import along_main_axes, layout
 from mviz_lightning.modalities.segment_names import feature_names
 from mviz_lightning.modalities.segmentation import clusters

@@ -1,7 +1,7 @@
 """Images: a grid of patches, or superpixels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -151,6 +151,15 @@ class Image(ModalityType):
         colours = image[:3] if len(image) in (3, 4) else image.mean(0, keepdim=True).expand(3, -1, -1)
         shown: npt.NDArray[np.uint8] = np.rint(colours.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
         return shown
+
+    def _as_pixels_together(self, images: Sequence[Tensor]) -> list[npt.NDArray[np.uint8]]:
+        """Return ``(h, w, 3)`` in 0..255 for each image ``(C, h, w)``, with one contrast for all."""
+        if not images:
+            return []
+        colours = self._as_pixels(torch.cat([image.flatten(1) for image in images], 1).unsqueeze(1))[0]
+        ends = np.cumsum([image[0].numel() for image in images])[:-1]
+        parts = zip(np.split(colours, ends), images, strict=True)
+        return [part.reshape(*image.shape[1:], 3) for part, image in parts]
 
     def _denormalised(self, image: Tensor) -> Tensor:
         """Return an image ``(C, H, W)`` without its normalisation: mostly in 0..1."""

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import found_in
-from mviz_lightning.modalities.companions import patch_totals
+from mviz_lightning.modalities.companions import found_in, patch_totals
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image
 from mviz_lightning.modalities.patch_pixels import PatchFormat, patch_format
 from mviz_lightning.modalities.segmentation import blocks
@@ -173,12 +172,8 @@ class Patches(Image):
             for one in self._grids[example]
             for frame in self._format.picture(self._patches_of(example, one), one.shape)[one.shown]
         ]
-        if not frames:
-            return np.full((1, 1, 3), 255, np.uint8)
-        colours = self._as_pixels(torch.cat([frame.flatten(1) for frame in frames], 1).unsqueeze(1))[0]
-        ends = np.cumsum([frame[0].numel() for frame in frames])[:-1]
-        tiles = zip(np.split(colours, ends), frames, strict=True)
-        return self._on_sheet(example, [tile.reshape(*frame.shape[1:], 3) for tile, frame in tiles], WHITE)
+        shown = self._as_pixels_together(frames)
+        return self._on_sheet(example, shown, WHITE) if shown else np.full((1, 1, 3), 255, np.uint8)
 
     def _denormalised(self, image: Tensor) -> Tensor:
         """Return pixels in 0..1; numbers that are no pixels as their mean, from the smallest to the largest."""

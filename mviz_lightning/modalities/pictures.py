@@ -1,6 +1,8 @@
 """Several pictures an example, as texts with placeholders have them: segments are cells of the grid of each."""
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -10,19 +12,30 @@ from torch import Tensor
 
 from mviz_lightning.batch import Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities.base import found_in
+from mviz_lightning.modalities.companions import found_in, last_name
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, grid
-from mviz_lightning.modalities.placed_items import PICTURES, without_tiles
+from mviz_lightning.modalities.placed_items import PICTURES
 from mviz_lightning.modalities.segmentation import blocks
+from mviz_lightning.modalities.tile_grids import TiledPicture, TileReader, reader_of
 from mviz_lightning.modalities.tiles import extent, sheet, shelves
 from mviz_lightning.modalities.typical_values import fill
 
+READ_EXAMPLES = 8
+"""Number of examples that tell whether the whole picture stands in front of its tiles."""
+
+SIZES = "image_sizes"
+"""Name of the leaf with the height and width of each picture before it was cut, as transformers writes it."""
+
+NEARLY_ZERO = 1e-6
+"""What stands for a baseline of 0, since a model drops a tile that is 0 everywhere."""
+
 
 class Pictures(Image):
-    """Up to K pictures an example, ``(N, K, C, H, W)`` or ``(N, K, H, W, C)``; in one tile each, ``(N, K, 1, ...)``.
+    """Up to K pictures an example, ``(N, K, C, H, W)`` or ``(N, K, H, W, C)``, or their tiles, ``(N, K, T, ...)``.
 
-    A segment is a cell of the grid of one picture. Figures show the pictures side by side. Padding where an example
-    has fewer pictures belongs to no segment.
+    Where tiles show a picture in parts, and one shows the whole again, they are found by their pixels. A segment is a
+    cell of the grid of one picture; it is masked in all tiles that show it. Figures show the pictures side by side.
+    Padding belongs to no segment: of tiles, and of examples with fewer pictures.
     """
 
     name = "pictures"
@@ -32,86 +45,174 @@ class Pictures(Image):
         """Return False: only a text with placeholders tells pictures from the frames of a video."""
         return False
 
+    @property
+    def companions(self) -> dict[str, Any]:
+        """Path -> leaf for the further leaves, but for the sizes of the pictures, which are no content."""
+        return {path: leaf for path, leaf in super().companions.items() if last_name(path) != SIZES}
+
     def cut(self) -> Segments:
         """Divide every picture into a grid of cells."""
         self._check()
-        index = torch.full((len(self.values), *self._stack.shape[1:2], *self._stack.shape[3:]), -1)
+        index = torch.full((len(self.values), *self._stack.shape[1:2], *self._stack.shape[3:]), -1, dtype=torch.int16)
         for example, placed in enumerate(index):
-            placed[: self._counts[example]] = self._cells(example)
-        cells = index.unsqueeze(2)
+            for picture, cells in self._cells(example):
+                self._place(picture, cells, placed)
+        cells = self._without_padding_pixels(index).unsqueeze(2)
         colour = fill(self, self._stack, [0, 1, 3, 4], cells >= 0)
+        colour = colour.where(colour != 0, NEARLY_ZERO) if colour.is_floating_point() else colour
         return Segments(self.path, self._as_leaf(cells), self._as_leaf(colour))
 
+    def _without_padding_pixels(self, index: Tensor) -> Tensor:
+        """Return segments ``(N, K, H, W)`` without pixels that a mask tells to be padding."""
+        real = self.mask
+        if real is None or real[0].numel() != index[0].numel():
+            return index
+        return index.where(real.reshape(index.shape), -1)
+
     def _check(self) -> None:
-        if not isinstance(self.values, Tensor) or without_tiles(self.values).dim() != PICTURES:
+        if not isinstance(self.values, Tensor) or self.values.dim() not in (PICTURES, PICTURES + 1):
             raise ConfigurationError(
-                f"kind='pictures' of {self.path!r}: expected (N, K, C, H, W) or (N, K, H, W, C); found "
-                f"{found_in(self.values)}."
+                f"kind='pictures' of {self.path!r}: expected (N, K, C, H, W) or (N, K, H, W, C), or tiles (N, K, T, C, "
+                f"H, W); found {found_in(self.values)}."
             )
         if self.modality.superpixels:
             raise ConfigurationError(f"superpixels=True of {self.path!r}: give kind='image', or drop superpixels.")
 
     @cached_property
     def _channel_axis(self) -> int:
-        """The channel axis of pictures without tiles: 2 or 4."""
-        shape = without_tiles(self.values).shape
-        return 4 if shape[4] in CHANNEL_COUNTS and shape[2] not in CHANNEL_COUNTS else 2
+        """The channel axis, counted from behind: -3 or -1."""
+        shape = self.values.shape
+        return -1 if shape[-1] in CHANNEL_COUNTS and shape[-3] not in CHANNEL_COUNTS else -3
 
     @cached_property
     def _stack(self) -> Tensor:
-        """All pictures, ``(N, K, C, H, W)``."""
-        return without_tiles(self.values).movedim(self._channel_axis, 2)
+        """All tiles, ``(N, K, C, H, W)``: those of all pictures of an example one behind another."""
+        tiles: Tensor = self.values.movedim(self._channel_axis, -3)
+        return tiles.flatten(1, -4)
 
     def _as_leaf(self, stack: Tensor) -> Tensor:
         """Return ``(n, k, c, h, w)`` in the order of the leaf's axes."""
-        found = stack.movedim(2, self._channel_axis)
-        return found.unsqueeze(2) if self.values.dim() > PICTURES else found
+        found = stack.movedim(-3, self._channel_axis)
+        if self.values.dim() == PICTURES:
+            return found
+        places = self.values.shape[1:3] if stack.shape[1] > 1 else (1, 1)
+        return found.reshape(len(found), *places, *found.shape[2:])
+
+    @cached_property
+    def _tiles(self) -> int:
+        """Number of tiles for which each picture has room."""
+        return self.values.shape[2] if self.values.dim() > PICTURES else 1
+
+    @cached_property
+    def _pictures(self) -> list[list[TiledPicture]]:
+        """The pictures of every example."""
+        some = [tiles for example in range(min(READ_EXAMPLES, len(self.values))) for _, tiles in self._parts(example)]
+        reader = reader_of(some)
+        return [list(self._found(reader, example)) for example in range(len(self.values))]
+
+    def _found(self, reader: TileReader, example: int) -> Iterator[TiledPicture]:
+        """Yield the pictures of an example."""
+        for number, (first, tiles) in enumerate(self._parts(example)):
+            size = self._original_size(example, number)
+            found = None if size is None else reader.one(tiles, first, size)
+            yield from reader.several(tiles, first) if found is None else [found]
+
+    def _parts(self, example: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield the number of the first tile and ``(n, C, H, W)`` tiles that are no padding, by their axis if any."""
+        count, tiles, step = self._counts[example], self._stack[example], self._tiles
+        if step == 1 and count:
+            yield 0, _without_padding(tiles[:count])
+        for first in range(0, count * step if step > 1 else 0, step):
+            yield first, _without_padding(tiles[first : first + step])
 
     @cached_property
     def _counts(self) -> list[int]:
-        """Number of pictures of every example."""
+        """Number of pictures of every example, or of their tiles where these have no axis."""
         count = self.values.shape[1]
         return [count] * len(self.values) if self.own is None else self.own.flatten(2).any(2).sum(1).tolist()
 
-    def _grid(self, example: int) -> tuple[int, int]:
-        """Return rows and columns of the grid of every picture of an example."""
-        height, width = self._stack.shape[3:]
-        return grid(height, width, max(1, self.modality.max_segments // max(1, self._counts[example])))
+    def _original_size(self, example: int, number: int) -> tuple[int, int] | None:
+        """Return height and width of a picture before it was cut; None where no leaf tells them."""
+        sizes = [leaf for path, leaf in self.leaves.items() if last_name(path) == SIZES and isinstance(leaf, Tensor)]
+        if not sizes or sizes[0].shape[-1] != 2 or sizes[0].dim() != 3:
+            return None
+        height, width = sizes[0][example, number].tolist()
+        return (height, width) if height > 0 and width > 0 else None
 
-    def _cells(self, example: int) -> Tensor:
-        """Return the segment of every pixel of an example's pictures, ``(k, H, W)``."""
-        (height, width), (rows, columns) = self._stack.shape[3:], self._grid(example)
-        cells = blocks(height, rows)[:, None] * columns + blocks(width, columns)
-        first = torch.arange(self._counts[example])[:, None, None] * rows * columns
-        return (first + cells).clamp(max=self.modality.max_segments - 1)
+    @property
+    def picture_counts(self) -> list[int]:
+        """Number of pictures of every example."""
+        return [len(found) for found in self._pictures]
+
+    def shown(self, example: int) -> list[Tensor]:
+        """Return the pictures of an example, ``(C, h, w)`` each, put together from their tiles."""
+        return [one.grid.joined(self._stack[example, list(one.tiles)]) for one in self._pictures[example]]
+
+    def _grids(self, example: int) -> list[tuple[int, int]]:
+        """Return rows and columns of the cells of each picture of an example."""
+        most, (high, wide) = self.modality.max_segments // max(1, len(self._pictures[example])), self._stack.shape[3:]
+        areas = [picture.grid.area(high, wide) for picture in self._pictures[example]]
+        grids = [grid(rows.stop - rows.start, columns.stop - columns.start, max(1, most)) for rows, columns in areas]
+        return [(min(rows, high), min(columns, wide)) for rows, columns in grids]
+
+    def _cells(self, example: int) -> Iterator[tuple[TiledPicture, Tensor]]:
+        """Yield each picture of an example with the segment of every pixel of one tile that shows the whole."""
+        (high, wide), grids = self._stack.shape[3:], self._grids(example)
+        firsts = accumulate((rows * columns for rows, columns in grids), initial=0)
+        for picture, (rows, columns), first in zip(self._pictures[example], grids, firsts, strict=False):
+            cells = first + blocks(high, rows)[:, None] * columns + blocks(wide, columns)
+            yield picture, cells.clamp(max=self.modality.max_segments - 1)
+
+    def _place(self, picture: TiledPicture, cells: Tensor, placed: Tensor) -> None:
+        """Write the segments of a picture into ``(K, H, W)``: those of its tiles, and of that with the whole."""
+        high, wide = cells.shape
+        placed[list(picture.tiles)] = picture.grid.cut(self._enlarged(picture, cells), high, wide).to(placed.dtype)
+        if picture.whole is not None:
+            placed[picture.whole] = cells.to(placed.dtype)
+
+    def _enlarged(self, picture: TiledPicture, cells: Tensor) -> Tensor:
+        """Return the segment of every pixel of a picture, ``(h, w)``, from those of a tile that shows the whole."""
+        rows, columns = picture.grid.area(*cells.shape)
+        places = [
+            ((torch.arange(part.stop - part.start) + 0.5) * own / (part.stop - part.start)).long()
+            for part, own in zip((rows, columns), cells.shape, strict=True)
+        ]
+        return cells[places[0]][:, places[1]]
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
         """Return the picture (where there are several), row and column of every cell, from 1 on."""
-        (rows, columns), count = self._grid(example), self._counts[example]
-        pictures = [f"picture {number + 1}, " if count > 1 else "" for number in range(count)]
-        places = [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
-        return [picture + place for picture in pictures for place in places][: self.modality.max_segments]
+        grids = self._grids(example)
+        pictures = [f"picture {number + 1}, " if len(grids) > 1 else "" for number in range(len(grids))]
+        return [
+            f"{picture}row {row + 1}, col {column + 1}"
+            for picture, (rows, columns) in zip(pictures, grids, strict=True)
+            for row in range(rows)
+            for column in range(columns)
+        ][: self.modality.max_segments]
 
     def pixels(self, example: int) -> npt.NDArray[np.uint8]:
         """Return the pictures of an example side by side, ``(h, w, 3)`` in 0..255, with one contrast for all."""
-        count = self._counts[example]
-        if not count:
-            return np.full((1, 1, 3), 255, np.uint8)
-        wide = self._as_pixels(torch.cat(self._stack[example, :count].unbind(), 2))
-        return self._on_sheet(np.split(wide, count, 1), np.full(3, 255, np.uint8))
+        shown = self._as_pixels_together(self.shown(example))
+        return _on_sheet(shown, np.full(3, 255, np.uint8)) if shown else np.full((1, 1, 3), 255, np.uint8)
 
     def _index(self, example: int) -> npt.NDArray[Any]:
         """Return the segment of every pixel of the drawing; -1 between the pictures."""
-        if not self._counts[example]:
-            return np.full((1, 1), -1)
-        return self._on_sheet(list(self._cells(example).numpy()), -1)
-
-    def _on_sheet(self, tiles: list[npt.NDArray[Any]], between: Any) -> npt.NDArray[Any]:
-        shapes = [(len(tile), tile.shape[1]) for tile in tiles]
-        corners = shelves(shapes)
-        return sheet(tiles, corners, extent(corners, shapes), between)
+        shown = [self._enlarged(*found).numpy() for found in self._cells(example)]
+        return _on_sheet(shown, -1) if shown else np.full((1, 1), -1)
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of the pictures side by side."""
         height, width = self._index(example).shape
         return float(height / width)
+
+
+def _on_sheet(pictures: Sequence[npt.NDArray[Any]], between: Any) -> npt.NDArray[Any]:
+    shapes = [(len(picture), picture.shape[1]) for picture in pictures]
+    corners = shelves(shapes)
+    return sheet(pictures, corners, extent(corners, shapes), between)
+
+
+def _without_padding(tiles: Tensor) -> Tensor:
+    """Return tiles ``(n, C, H, W)`` without those behind that are 0, as processors pad; at least one."""
+    real = tiles.flatten(1).any(1)
+    return tiles[: max(1, len(real) - int(real.flip(0).long().argmax()) if bool(real.any()) else 1)]

@@ -1,21 +1,26 @@
 """What a text with placeholders tells of the pictures that it holds: how many, and of which patches tokens are made."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.interleaved.media_leaves import KINDS
+from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.modalities.companions import patch_totals
 
 PICTURES = 5
-"""Axes of the pictures of examples, ``(N, K, C, H, W)``; tiles have one more."""
+"""Axes of the pictures of examples, ``(N, K, C, H, W)``; where tiles have an axis of their own, there is one more."""
+
+AUDIO, SOUNDS = "audio", (3, 4)
+"""The kind of one sound an example, and the axes of several: waveforms ``(N, K, T)``, spectrograms ``(N, K, F, T)``."""
 
 TILED = (
-    "{path!r} holds pictures in tiles, and tiles that show the whole picture again: a part that is masked in one tile "
-    "could still be seen in another. To have pictures explained, turn tiles off in the processor: "
+    "{path!r} holds pictures in tiles that are not the parts of a further tile with the whole picture: a part that is "
+    "masked in one tile could still be seen in another. To have pictures explained, turn tiles off in the processor: "
     "crop_to_patches=False or do_image_splitting=False."
 )
 """Why pictures are not explained."""
@@ -24,7 +29,8 @@ TILED = (
 def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Modality:
     """Return a modality of the schema with what a text with placeholders tells of it and the user does not.
 
-    The tokenizer that told its special tokens names its words; its pictures are pictures, and no frames of a video.
+    The tokenizer that told its special tokens names its words; its pictures are pictures, and no
+    frames of a video; its sounds are sounds, and no series.
 
     Args:
         schema: The schema of a batch.
@@ -34,35 +40,52 @@ def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Moda
     modality, found = schema.modalities[name], schema.interleaving
     if found is not None and name == found.text and modality.decode is None:
         return replace(modality, decode=found.tokens.decode)
-    leaf = leaves[schema.values[name][0]]
-    placed = found is not None and name in found.media and isinstance(leaf, Tensor) and modality.kind is None
-    return replace(modality, kind="pictures") if placed and len(without_tiles(leaf).shape) == PICTURES else modality
+    path = schema.values[name][0]
+    kind = _kind_of(f"{name} {path}", leaves[path]) if found is not None and name in found.media else None
+    return replace(modality, kind=kind) if kind is not None and modality.kind in (None, AUDIO) else modality
 
 
-def without_tiles(leaf: Tensor) -> Tensor:
-    """Return ``(N, K, C, H, W)`` of ``(N, K, 1, C, H, W)``, pictures of one tile each; any other leaf as it is."""
-    return leaf.squeeze(2) if leaf.dim() == PICTURES + 1 else leaf
+def _kind_of(said: str, leaf: Any) -> str | None:
+    """Return the kind of items, from the names of their modality and leaf and from its axes; None for others."""
+    if not isinstance(leaf, Tensor):
+        return None
+    if KINDS[AUDIO].search(said):
+        return "sounds" if leaf.dim() in SOUNDS and leaf.is_floating_point() else None
+    return "pictures" if leaf.dim() in (PICTURES, PICTURES + 1) else None
 
 
-def has_tiles(probe: Probe, name: str) -> bool:
-    """Tell whether pictures come in tiles: these have an axis of their own, or several of them stand in one wrapping.
-
-    Without wrappers, pictures that stand beside one another look the same.
+def require_whole_pictures(probe: Probe, name: str, counts: Sequence[int]) -> None:
+    """Check that no more pictures were found than the text of any example has: others would be tiles of one.
 
     Args:
         probe: The examples.
-        name: Name of a modality.
+        name: Name of the modality of the pictures.
+        counts: Number of pictures that were found in each example.
+
+    Raises:
+        NotMeasurableError: There are more.
+    """
+    told = _told_counts(probe, name)
+    if any(count > most for count, most in zip(counts, told, strict=False)):
+        raise NotMeasurableError(TILED.format(path=probe.schema.values[name][0]))
+
+
+def _told_counts(probe: Probe, name: str) -> list[int]:
+    """Return the largest number of pictures of every example; nothing where nothing tells it.
+
+    Between two wrappers stands one picture, or one of its tiles. Otherwise pictures that stand beside one another look
+    the same, but tiles with an axis of their own are those of one picture.
     """
     splicer, path = probe.splicer, probe.schema.values[name][0]
-    values = probe.leaves[path]
-    if splicer is None or name not in splicer.interleaving.media or not isinstance(values, Tensor):
-        return False
-    values = without_tiles(values)
-    finder, bounds = splicer.interleaving.finder, probe.bounds.get(path)
-    if values.dim() != PICTURES or not finder.wrappers:
-        return values.dim() > PICTURES
-    items = [values.shape[1]] * probe.size if bounds is None else (bounds[:, 0, 1] - bounds[:, 0, 0]).tolist()
-    return any(count > finder.stretches_in(text, name) for count, text in zip(items, splicer.texts, strict=True))
+    if splicer is None or name not in splicer.interleaving.media:
+        return []
+    finder, values = splicer.interleaving.finder, probe.leaves[path]
+    if all(finder.are_wrapped(text, name) for text in splicer.texts):
+        return [finder.stretches_in(text, name) for text in splicer.texts]
+    if not isinstance(values, Tensor) or values.dim() <= PICTURES:
+        return []
+    bounds = probe.bounds.get(path)
+    return [values.shape[1]] * probe.size if bounds is None else (bounds[:, 0, 1] - bounds[:, 0, 0]).tolist()
 
 
 def joined_patches(probe: Probe, name: str, grid: str | None) -> int | None:

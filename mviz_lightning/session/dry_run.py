@@ -66,7 +66,7 @@ class DryRun:
         reading: How the model's outputs are read.
         remarks: Takes lines for the log.
         call: How the model is called, in words; ``""`` until a call worked.
-        named: Modalities and leaves that were warned of.
+        named: Modalities and leaves that were warned of, and why modalities are not explained.
         unmasked: Leaves that are in no segment and change the outputs.
         heads: The model's heads, as far as they have names.
         joint: The outputs that all heads share while they are tried.
@@ -209,7 +209,7 @@ class DryRun:
 
     def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
         """Check that all segments can be masked, and which leaves are in none of them."""
-        types = modality_types_of(trial)
+        types = modality_types_of(trial, self.named)
         segments = {name: modality_type.segments for name, modality_type in types.items()}
         dry_run_checks.try_segments(evaluator, trial, segments)
         self.unmasked.consider(types)

@@ -114,7 +114,9 @@ class ExplainingSession(HeadedSession):
         probe, shares, tried = self._read()
         collected, config = self._ready()[0], self.config
         shared: ExplainingSession | None = self.main if self.follows_all else None
-        self.modality_types = (None if shared is None else shared.modality_types) or modality_types_of(probe)
+        self.modality_types = (None if shared is None else shared.modality_types) or modality_types_of(
+            probe, self._dry_run.named
+        )
         cut = replace(
             probe, segments={name: modality_type.segments for name, modality_type in self.modality_types.items()}
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from mviz_lightning.engine.answer_outputs import OwnAnswers, WholeAnswers
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.feature_maps import find_map_layer
 from mviz_lightning.engine.features import find_layer, require_layer, with_features
@@ -13,6 +14,12 @@ from mviz_lightning.session.given_positions import WITHOUT
 
 TRIED = 4
 """Number of rows on which the last linear layer is looked for."""
+
+LIKELIHOODS = (
+    "the output is the likelihood of answers of several tokens, which have no one vector of features. Leave this "
+    "explainer out, or have answers whose first tokens differ."
+)
+"""Why there are no features."""
 
 
 @dataclass
@@ -51,7 +58,7 @@ class FeatureEvaluators:
             return self._with_positions(explainer)
         found = replace(self.evaluator, rows=0)
         if explainer.needs_features:
-            found = self._with_features(explainer.layer)
+            found = self._with_features(explainer)
         maps = self.probe_context.maps
         if maps is None or not explainer.needs_regions:
             return found
@@ -75,10 +82,13 @@ class FeatureEvaluators:
             return outputs * maps.places.shape[1]
         return outputs * (self.probe_context.regions_read if explainer.needs_regions else 1)
 
-    def _with_features(self, layer: str | None) -> Evaluator:
+    def _with_features(self, explainer: Explainer) -> Evaluator:
         evaluator, probe, maps = self.evaluator, self.probe_context.probe, self.probe_context.maps
+        layer = explainer.layer
         if evaluator.all_pairs is not None:
             raise ConfigurationError("a model that scores all pairs has no fused features; leave this explainer out.")
+        if isinstance(evaluator.predict, OwnAnswers | WholeAnswers):
+            raise ConfigurationError(f"{explainer.name}: {LIKELIHOODS}")
         if layer is None:
             layer = self._last_layer()
         require_layer(evaluator.module, layer)

@@ -7,7 +7,6 @@ pytest.importorskip("transformers")
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 
 import torch
 import transformers as tf
@@ -23,7 +22,14 @@ from mviz_lightning.engine.answer_outputs import OwnAnswers
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import MonitorWarning
-from mviz_lightning.explainers import DIME, CrossModalInteraction, ProbeContext, UnimodalImportance
+from mviz_lightning.explainers import (
+    DIME,
+    CrossModalInteraction,
+    MultimodalPrediction,
+    MultimodalRepresentation,
+    ProbeContext,
+    UnimodalImportance,
+)
 from mviz_lightning.functional import GridDesign
 from mviz_lightning.modalities.base import ModalityType, modality_types_of
 from mviz_lightning.session.answer_scores import Answers, answers_of
@@ -169,37 +175,38 @@ def question(family: Family, number: int) -> Question:
 
 
 METHODS = ("dime", "importance", "cross_modal")
+STAGES = ("representation", "prediction")
 EXPLAINED = ("LLaVA", "Qwen2-VL")
 
 
-@cache
-def report(name: str) -> ShareReport:
-    """Return explanations of questions about one picture and about two, of an untrained model."""
-    family = FAMILIES[name]
-    named = {"image": Modality("pixel_values", max_segments=4), "text": Modality("input_ids", max_segments=6)}
+def report(family: Family) -> ShareReport:
+    """Return explanations of questions about one picture or sound and about two, of an untrained model."""
+    media, text = modalities_of(family)
+    named = {media: Modality(family.media, max_segments=4), text: Modality("input_ids", max_segments=6)}
     methods = [DIME(num_examples=3), UnimodalImportance(num_examples=3), CrossModalInteraction(num_examples=3)]
-    batch = family.batch([question(family, number) for number in range(24)])
-    given = {"num_examples": 16, "group_size": 4, "explainers": methods, "seed": 1}
+    stages = [MultimodalRepresentation(features_shown=2), MultimodalPrediction(num_examples=2)]
+    batch = family.batch([question(family, number) for number in range(36)])
+    given = {"num_examples": 24, "group_size": 4, "explainers": [*methods, *stages], "seed": 1}
     return explain(Model(family), [batch], modalities=named, **given)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPLAINED)
-def test_all_methods_explain(name: str) -> None:
-    found = report(name)
-    assert {method: len(one.examples) for method, one in found.results.items()} == dict.fromkeys(METHODS, 3)
-    assert len(found.pictures()) == 9
-
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_all_methods_explain(family: Family) -> None:
+    found, media = report(family), next(iter(modalities_of(family)))
+    assert set(found.results) == {*METHODS, *STAGES}
+    assert {name: len(found.results[name].examples) for name in METHODS} == dict.fromkeys(METHODS, 3)
+    assert "never masked" not in found.notes
     for example in found.results["cross_modal"].examples:
         (pair,) = example.outputs[0].pairs
-        assert (pair.first, pair.second) == ("image", "text")
+        assert (pair.first, pair.second) == (media, "text")
         assert pair.weights.shape[1] == 6
         assert pair.has_effect
     for example in found.results["importance"].examples:
         parts = example.outputs[0].parts
-        assert parts["image"].method == "integrated_gradients"
-        assert parts["text"].method == "occlusion"
-        assert "the words of 'input_ids' stand between placeholders" in parts["text"].reason
+        assert {name: (part.method, part.reason) for name, part in parts.items()} == dict.fromkeys(
+            (media, "text"), ("integrated_gradients", "")
+        )
 
 
 @pytest.mark.parametrize("name", EXPLAINED)

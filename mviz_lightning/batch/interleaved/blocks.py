@@ -56,8 +56,18 @@ class BlockFinder:
 
     def stretches_in(self, ids: Tensor, modality: str) -> int:
         """Return the number of stretches of a modality's placeholders, with nothing between, in a text ``(T,)``."""
-        found = self._are_placeholders(ids, modality).long()
-        return int((torch.cat([found.new_zeros(1), found]).diff() > 0).sum())
+        return len(self._neighbours(ids, modality))
+
+    def are_wrapped(self, ids: Tensor, modality: str) -> bool:
+        """Tell whether wrappers stand on both sides of each stretch of a modality's placeholders in a text ``(T,)``."""
+        return all(kinds == (WRAPPER, WRAPPER) for kinds in self._neighbours(ids, modality))
+
+    def _neighbours(self, ids: Tensor, modality: str) -> list[tuple[int, int]]:
+        """Return the classes of the tokens in front of each stretch of a modality's placeholders, and behind it."""
+        runs, own = _joined(self._runs(ids)), 1 + list(self.placeholders).index(modality)
+        kinds = [WORD, *(run.kind for run in runs), WORD]
+        around = zip(kinds, kinds[1:], kinds[2:], strict=False)
+        return [(before, after) for before, kind, after in around if kind == own]
 
     def _are_placeholders(self, ids: Tensor, modality: str) -> Tensor:
         return torch.isin(ids.cpu(), torch.tensor(self.placeholders[modality]))

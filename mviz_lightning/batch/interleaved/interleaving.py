@@ -44,10 +44,11 @@ class Interleaving:
 
     def completed(self, name: str, modality: Modality) -> Modality:
         """Return a modality, as the user declared it, with the mask and the companions that were found."""
-        if name == self.text and modality.mask_leaf is None and self.mask is not None:
-            modality = replace(modality, mask=self.mask)
         inputs = [path for path in self.tokenwise if path != self.labels]
         found = inputs if name == self.text else self.media.get(name, ())
+        mask = self.mask if name == self.text else next((path for path in found if path.endswith("mask")), None)
+        if modality.mask_leaf is None and mask is not None:
+            modality = replace(modality, mask=mask)
         named = tuple(f"{path}." for path in modality.leaves)
         further = [path for path in found if path not in modality.leaves and not path.startswith(named)]
         return replace(modality, companions=[*modality.companions, *further]) if further else modality
