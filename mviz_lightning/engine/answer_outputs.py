@@ -178,16 +178,20 @@ class WholeAnswers:
         behind = {path: [value] * len(answer) for path, value in self.beside.items()}
         behind[self.finder.found.ids] = list(answer)
         readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
-        return tree.replace(batch, {reader.keys: _longer(reader, batch, behind) for reader in readers})
+        limits = self.language.interleaving.own.limits(batch)  # in which words may be masked
+        return tree.replace(batch, {reader.keys: _longer(reader, batch, behind, limits) for reader in readers})
 
 
-def _longer(reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]]) -> Any:
-    """Return a node with an entry for each token, with these entries behind those of every row."""
+def _longer(
+    reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]], limits: Sequence[tuple[int, int]]
+) -> Any:
+    """Return a node with an entry for each token, with these entries behind those of every row within its limits."""
 
     def joined(row: Tensor, values: Sequence[float]) -> Tensor:
         return torch.cat([row, torch.tensor(values, dtype=row.dtype, device=row.device)])
 
-    rows = {path: [joined(row, behind[path]) for row in leaf] for path, leaf in reader.read(batch).items()}
+    own = [row[slice(*limit)] for row, limit in zip(tree.get(batch, reader.keys), limits, strict=True)]
+    rows = {path: [joined(row, behind[path]) for row in own] for path in reader.places}
     return reader.write(rows, lambda path: list(map(len, rows[path])))
 
 
