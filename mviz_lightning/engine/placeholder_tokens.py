@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ NAME = re.compile(r"(image|video|audio|vision)_token_(ids?|index)")
 
 EDGE = re.compile(r"(boi|eoi|boa|eoa|(image|video|audio|vision)_(start|end|begin|bos|eos|break))_token_(id|index)")
 """Names under which they keep the ids of tokens that begin or end the placeholders of an item."""
+
+TOKENIZERS = ("tokenizer", "processor")
+"""Names under which users keep a tokenizer, perhaps as a property."""
 
 INNER = re.compile(r"[a-z]\w*_config")
 """Names under which a configuration keeps those of its parts."""
@@ -109,18 +113,36 @@ def _named_values(config: Any, pattern: re.Pattern[str]) -> Iterator[tuple[str, 
 
 
 def tokenizers_of(module: nn.Module, modalities: Mapping[str, Modality]) -> Iterator[Any]:
-    """Yield the tokenizers that are ``decode`` of a modality, or attributes of a model or of its trainer's data module.
+    """Yield the tokenizers that are ``decode`` of a modality, or attributes of what a user has at hand.
 
-    They may be inside a processor.
+    That is the model, its trainer's data module, and the data sets and collators of validation. They may be inside a
+    processor.
     """
     given = [modality.decode for modality in modalities.values()]
-    data = getattr(getattr(module, "_trainer", None), "datamodule", None)
-    held = (value for holder in (*module.modules(), data) for value in list(getattr(holder, "__dict__", {}).values()))
+    held = (value for holder in _holders(module) for value in _attributes(holder))
     for value in (*given, *held):
         found = _imported(value) if isinstance(value, str) and value in given else value
         for one in (found, getattr(found, "tokenizer", None) if not isinstance(found, Tensor | nn.Module) else None):
             if hasattr(one, "all_special_ids") and hasattr(one, "get_vocab"):
                 yield one
+
+
+def _holders(module: nn.Module) -> Iterator[Any]:
+    yield from module.modules()
+    trainer = getattr(module, "_trainer", None)
+    yield getattr(trainer, "datamodule", None)
+    for loader in _listed(getattr(trainer, "val_dataloaders", None)):
+        yield from (getattr(loader, name, None) for name in ("dataset", "collate_fn"))
+
+
+def _attributes(holder: Any) -> list[Any]:
+    """Return what an object holds; of a function with some arguments given, those."""
+    computed = []
+    for name in TOKENIZERS:
+        with suppress(Exception):  # a property may fail
+            computed.append(getattr(holder, name, None))
+    given = (*holder.args, *holder.keywords.values()) if isinstance(holder, partial) else ()
+    return [*computed, *given, *getattr(holder, "__dict__", {}).values()]
 
 
 def _imported(path: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.batch import BatchSchema, Probe
+from mviz_lightning.batch import BatchSchema, Modality, Probe
 from mviz_lightning.batch.answered import AnsweredTexts, finder_in, with_text
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.engine.answer_outputs import AnswerReading, FirstTokens, OwnAnswers, WholeAnswers
@@ -17,6 +17,7 @@ from mviz_lightning.engine.placeholder_tokens import tokenizers_of
 from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED
+from mviz_lightning.modalities.vocabulary import Vocabulary
 from mviz_lightning.observation.answering_call import AnsweringCall
 from mviz_lightning.session.answer_choice import (
     VARIED,
@@ -102,11 +103,13 @@ class Answers:
         language: The model.
         finder: Finds the answers in texts.
         tokenizer: Decodes them; None where none is known.
+        text: The modality of the text as the user declared it; its ``decode`` may be something else than a tokenizer.
     """
 
     language: LanguageModel
     finder: AnswerFinder
     tokenizer: Any = None
+    text: Modality | None = None
 
     @property
     def predict(self) -> Predict:
@@ -120,12 +123,16 @@ class Answers:
 
     def first_tokens(self, language: LanguageModel, tokens: Tensor | None = None) -> AnswerReading:
         """Return how the logits of first tokens are read of a model; by default those of the whole vocabulary."""
-        return AnswerReading(FirstTokens(language, tokens), lambda probe: self.texts(probe).prompted)
+        return AnswerReading(FirstTokens(language, tokens), lambda probe: self.texts(probe).prompted, self._usable)
 
     @property
     def own_answers(self) -> AnswerReading:
         """How the likelihoods of own answers are read."""
-        return AnswerReading(OwnAnswers(self.language, self.finder), lambda probe: self._answered(self.texts(probe)))
+        reader = OwnAnswers(self.language, self.finder)
+        return AnswerReading(reader, lambda probe: self._answered(self.texts(probe)), self._usable)
+
+    def _usable(self, probe: Probe) -> Tensor:
+        return self.texts(probe).usable
 
     @property
     def path(self) -> str:
@@ -204,13 +211,19 @@ class Answers:
 
     def named(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
         """Return answers in words, all of which differ; their ids where no tokenizer is known."""
-        words = [self._decoded(answer) for answer in answers]
+        words = self._decoded(answers)
         ids = [" ".join(f"token {token}" for token in answer) for answer in answers]
         once = [word if words.count(word) == 1 else "" for word in words]
         return [word or number for word, number in zip(once, ids, strict=True)]
 
-    def _decoded(self, answer: tuple[int, ...]) -> str:
-        return "" if self.tokenizer is None else self.tokenizer.decode(list(answer), skip_special_tokens=True).strip()
+    def _decoded(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
+        """Return answers in words; an empty one where a token is not known."""
+        if self.tokenizer is not None:
+            return [self.tokenizer.decode(list(answer), skip_special_tokens=True).strip() for answer in answers]
+        if self.text is None or self.text.decode is None:
+            return [""] * len(answers)
+        known = Vocabulary(self.text, (token for answer in answers for token in answer))
+        return [known.text(answer) if known.tokens.keys() >= set(answer) else "" for answer in answers]
 
 
 def scores_answers(schema: BatchSchema, config: SessionConfig) -> bool:
@@ -256,7 +269,8 @@ def answers_of(
         return None
     ways[0].require_arrays()
     refuse_virtual_tokens(module)
-    return Answers(ways[0], finder, next(tokenizers_of(module, config.modalities), None))
+    tokenizer = next(tokenizers_of(module, config.modalities), None)
+    return Answers(ways[0], finder, tokenizer, config.modalities[finder.found.text])
 
 
 def _first_tokens(texts: AnsweredTexts) -> Tensor:
