@@ -55,8 +55,9 @@ class ItemEncoder:
 
 def item_encoders(language: LanguageModel) -> list[ItemEncoder]:
     """Return the method that encodes the items of each modality, the innermost one; none of a modality without."""
-    names, media = language.schema.names, language.interleaving.media
-    methods = {name: encoders_of(language.module, paths[0].rpartition(".")[2]) for name, paths in media.items()}
+    names, arguments = language.schema.names, {path: name for name, path in language.taken.items()}
+    items = {name: arguments.get(paths[0], "") for name, paths in language.interleaving.media.items()}
+    methods = {name: encoders_of(language.module, argument) for name, argument in items.items()}
     return [ItemEncoder(*found[-1], names.index(name)) for name, found in methods.items() if found]
 
 

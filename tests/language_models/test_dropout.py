@@ -4,20 +4,26 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from helpers.few import spread
+from helpers.toy import trainer
 from language_models.families import FAMILIES, Family
 from language_models.rebuilding import modalities_of, single_questions
 from language_models.tokens import VOCABULARY
+from language_models.trained import loader, trained
 from torch import Tensor
 
-from mviz_lightning import ConfigurationError
+from mviz_lightning import ConfigurationError, MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.actions import Alarms, ModalityDropout
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
+from mviz_lightning.errors import CollapseWarning
+from mviz_lightning.sinks.records import State
 
-EVERY = pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+EVERY = pytest.mark.parametrize("family", spread(FAMILIES.values(), 2), ids=lambda family: family.name)
 
 WORDS = ["is", "the", "colour", "of", "many", "red", "what", "this", "two"]
 """The words of the questions."""
@@ -65,3 +71,24 @@ def test_answers_that_nothing_marks_are_not_hidden() -> None:
     batch = {name: leaf for name, leaf in family.batch(single_questions(family)).items() if name != "labels"}
     with pytest.raises(ConfigurationError, match="nothing tells where the answers begin in 'text', which must not be"):
         dropped(family, batch, "image")
+
+
+@pytest.mark.slow
+def test_words_are_hidden_in_a_training_while_the_picture_is_collapsed(tmp_path: Path) -> None:
+    module, seen = trained(200, blind=True), []
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)  # it stays blind
+    watch = MultimodalMonitor({"image": "pixel_values", "text": "input_ids"}, num_examples=32)
+    chosen = trainer(tmp_path, watch, UnimodalCollapse(ModalityDropout(1.0)), max_epochs=3)
+
+    def note(_: Any, __: Any, given: dict[str, Any]) -> None:
+        if torch.is_grad_enabled():  # in a training step
+            hidden = (given["input_ids"] == VOCABULARY["<pad>"]) & given["attention_mask"].bool()
+            seen.append((chosen.current_epoch, bool(hidden.any()), bool(hidden[given["labels"] != -100].any())))
+
+    with module.model.register_forward_pre_hook(note, with_kwargs=True), pytest.warns(CollapseWarning, match="image"):
+        chosen.fit(module, loader(), loader())
+    states = [row.values["collapse/image"] for row in watch.history]
+    assert states == [State.USED, State.COLLAPSED, State.COLLAPSED]  # the first check waits for another
+    assert [words for epoch, words, _ in seen if epoch < 2] == [False] * 12
+    assert [words for epoch, words, _ in seen if epoch == 2] == [True] * 6
+    assert not any(answer for *_, answer in seen)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from helpers.few import spread
 from language_models.families import FAMILIES, Family, Question
 from language_models.packing import COUNT, GRID, first_tokens, own_answers, same, score_of, whole_answers
 from language_models.rebuilding import probe_of
@@ -45,12 +46,15 @@ def encodings(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, int]:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [
-        *((name, first_tokens) for name in WITHOUT_PLAN),
-        ("Qwen3-VL", own_answers),
-        ("Qwen3-VL", whole_answers),
-        ("LLaVA-NeXT", whole_answers),
-    ],
+    spread(
+        [
+            *((name, first_tokens) for name in WITHOUT_PLAN),
+            ("Qwen3-VL", own_answers),
+            ("Qwen3-VL", whole_answers),
+            ("LLaVA-NeXT", whole_answers),
+        ],
+        2,
+    ),
 )
 def test_each_item_is_encoded_once(name: str, kind: Any) -> None:
     evaluator, probe = score_of(FAMILIES[name], kind)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from helpers.few import spread
 from language_models.families import FAMILIES
 from language_models.packing import ASKED, COUNT, SCORES, answered, first_tokens, forwards, own_answers, same
 from torch import Tensor
@@ -62,12 +63,15 @@ def evaluated(name: str, kind: Any, side: str) -> tuple[Tensor, Tensor, list[int
 
 @pytest.mark.parametrize(
     ("name", "side", "kind"),
-    [
-        *(("LLaVA", "right", kind) for kind in SCORES),
-        *(("Qwen2-VL", "left", kind) for kind in SCORES),
-        ("Qwen3-VL", "right", own_answers),
-        ("Qwen2-Audio", "left", first_tokens),
-    ],
+    spread(
+        [
+            *(("LLaVA", "right", kind) for kind in SCORES),
+            *(("Qwen2-VL", "left", kind) for kind in SCORES),
+            ("Qwen3-VL", "right", own_answers),
+            ("Qwen2-Audio", "left", first_tokens),
+        ],
+        2,
+    ),
 )
 def test_masked_rows_are_those_of_plain_ones(name: str, side: str, kind: Any) -> None:
     outputs, plain, tokens, evaluator = evaluated(name, kind, side)

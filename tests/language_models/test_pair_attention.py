@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from helpers.few import spread
 from language_models.families import FAMILIES
 from language_models.packing import GRID, SCORES, first_tokens, forwards, own_answers, same, score_of
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_evaluation, "WORTHWHILE", 0)
 
 
-@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("kind", spread(SCORES, 3))
 def test_attention_without_masks_of_pairs_is_changed_for_packed_rows_alone(kind: Any) -> None:
     evaluator, probe = score_of(FAMILIES["LLaVA"], kind)
     flash = attending(evaluator, "by_padding")
@@ -105,7 +106,7 @@ OTHERS = ["Qwen2.5-VL", "SmolVLM", "InternVL", "Qwen2-Audio"]
 """Families on which no tolerance was chosen."""
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", spread(OTHERS, 2))
 def test_models_in_16_bits_stay_packed(name: str) -> None:
     evaluator, probe = score_of(FAMILIES[name], own_answers)
     narrow = narrowed(evaluator)
@@ -115,7 +116,7 @@ def test_models_in_16_bits_stay_packed(name: str) -> None:
     assert (found - exact).square().mean().sqrt() < 0.1 * (exact - exact.mean(0)).square().mean().sqrt()
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", spread(OTHERS, 2))
 def test_models_in_16_bits_whose_items_see_the_text_are_not(name: str) -> None:
     evaluator, probe = score_of(FAMILIES[name], own_answers)
     broken = attending(narrowed(evaluator), "of_all")
