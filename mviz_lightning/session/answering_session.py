@@ -27,7 +27,6 @@ from mviz_lightning.session.answer_scores import (
     languages_of,
     scores_answers,
 )
-from mviz_lightning.session.dry_run import DryRun
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.saved_probe import Collected
 
@@ -59,7 +58,7 @@ class AnsweringSession(Preparation):
             return
         with self.failures_kept():
             config = self.config.calling(self._answers.predict)
-            self._dry_run = DryRun(config, self._reading, self.remarks)
+            self._dry_run = replace(self._dry_run, config=config)
             trial = self._answers.of_usable(trial)
             tried = self._dry_run.run(module, self._answers.prompted(trial), precision)
             check_dropped_answers(tried.evaluator, self._answers.language, self._answers.texts(trial))

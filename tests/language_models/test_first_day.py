@@ -91,7 +91,7 @@ def test_a_model_that_a_list_hides_from_training_tells_its_placeholders() -> Non
     module = nn.Linear(2, 2)
     module.box = [OwnModel()]
     assert placeholder_tokens(module, {}).kinds == {"image": (1,)}
-    with pytest.raises(ConfigurationError, match="make the language model an attribute of the module"):
+    with pytest.raises(ConfigurationError, match="The language model must be an attribute of the module"):
         session_of(BATCHES, _Around(OwnModel()))
 
 
@@ -204,8 +204,9 @@ class Boxed(OwnModel):
 
 def test_leaves_beside_the_modalities_reach_the_model() -> None:
     batches = [batch | {"box": torch.rand(8, 2)} for batch in BATCHES]
-    with pytest.warns(UserWarning, match="the outputs depend on 'box', which belongs to no modality"):
-        session_of(batches, Boxed())
+    with pytest.warns(UserWarning, match="the outputs depend on 'box', which belongs to no modality") as warned:
+        session_of(batches, Boxed()).run()
+    assert len(warned) == 1
 
 
 def test_lists_beside_the_modalities_that_the_model_takes_are_refused() -> None:
@@ -237,6 +238,13 @@ def test_masks_that_mark_padding_are_asked_for() -> None:
         session_of(marked)
     with pytest.raises(ConfigurationError, match=r"If it marks padding, say so: .* padding_mask='pad_mask'\)"):
         session_of(marked, modalities=with_start(mask="pad_mask"))
+
+
+def test_the_mask_in_a_tuple_is_known_by_its_values() -> None:
+    batch = tuple(BATCHES[0][name] for name in ("image", "input_ids", "mask", "labels"))
+    modalities = parse_modalities({"image": "0", "text": "1"})
+    schema = BatchSchema.learn(batch, modalities, None, PlaceholderTokens({"image": (1,)}))
+    assert (schema.interleaving.mask, schema.interleaving.labels) == ("2", "3")
 
 
 def test_positions_of_three_axes_are_refused_as_positions() -> None:
