@@ -188,9 +188,9 @@ class LanguageModel:
         device = device_of(self.module)
         given = to_device(dict(arguments), device)
         if positions is None or not self.takes("logits_to_keep"):
-            found = logits_in(self.module(**given))
-            if found.shape[1] != given[self.ids].shape[1]:
-                raise NotMeasurableError(OTHER_POSITIONS.format(logits=found.shape[1], ids=given[self.ids].shape[1]))
+            found, ids = logits_in(self.module(**given)), given.get(self.ids)
+            if ids is not None and found.shape[1] != ids.shape[1]:
+                raise NotMeasurableError(OTHER_POSITIONS.format(logits=found.shape[1], ids=ids.shape[1]))
             return found if positions is None else found[:, positions.to(found.device)]
         return logits_in(self.module(**given, logits_to_keep=positions.to(device)))
 
