@@ -202,10 +202,12 @@ class AnswerReading:
     Attributes:
         reader: What is read.
         kept: Returns the examples as far as that is read: their prompts, or their prompts with the answers.
+        usable: Returns ``(N,)`` bool, which of the examples it is read of.
     """
 
     reader: FirstTokens | OwnAnswers
     kept: Callable[[Probe], Probe]
+    usable: Callable[[Probe], Tensor]
 
 
 def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mviz_lightning.batch.rows import to_device
-from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.devices import device_of, is_sharded
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.isolation import isolated
 
@@ -32,10 +32,15 @@ class ItemTokenCounter:
     def __call__(self, modality: str, leaves: Mapping[str, Any]) -> Sequence[int] | None:
         """Return the number of tokens of each item; None where the model has no such method, or it fails.
 
+        A model whose weights are sharded is not asked: it waits for the other processes, whose batches may leave no
+        question.
+
         Args:
             modality: Name of the modality.
             leaves: Path -> array with an entry for each item or each of its patches, the items first.
         """
+        if is_sharded(self.module):
+            return None
         given = {path.rpartition(".")[2]: leaf for path, leaf in leaves.items()}
         for holder, name in encoders_of(self.module, next(iter(given), "")):
             encode = getattr(holder, name)

@@ -48,12 +48,14 @@ class GivenArguments:
     Attributes:
         leaves: Name of each argument that is a leaf of the batch as it is -> the path of the leaf.
         others: Names of the other arguments.
+        source: Where these come from, in words.
         made: ``batch ->`` the other arguments by name.
         retold: Whether some of these are made from leaves by token.
     """
 
     leaves: Mapping[str, str]
     others: Sequence[str]
+    source: str
     made: Callable[[Any], Mapping[str, Any]]
     retold: bool = False
 
@@ -82,9 +84,9 @@ class LanguageModel:
     @property
     def call(self) -> str:
         """How it is called, in words."""
-        made = () if self.given is None else self.given.others
-        names = [*self.taken, *(f"{name} as your step makes it" for name in made)]
-        return f"{type(self.module).__name__}({', '.join(names)})"
+        made = [] if self.given is None else list(self.given.others)
+        source = f", {' and '.join(made)} from {self.given.source}" if self.given is not None and made else ""
+        return f"{type(self.module).__name__}({', '.join([*self.taken, *made])}){source}"
 
     @property
     def ids(self) -> str:
@@ -189,7 +191,7 @@ class LanguageModel:
         given = to_device(dict(arguments), device)
         if positions is None or not self.takes("logits_to_keep"):
             found, ids = logits_in(self.module(**given)), given.get(self.ids)
-            if ids is not None and found.shape[1] != ids.shape[1]:
+            if ids is not None and found.shape[1] != ids.shape[1]:  # the step may give embeddings in their place
                 raise NotMeasurableError(OTHER_POSITIONS.format(logits=found.shape[1], ids=ids.shape[1]))
             return found if positions is None else found[:, positions.to(found.device)]
         return logits_in(self.module(**given, logits_to_keep=positions.to(device)))

@@ -18,7 +18,7 @@ from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.step_leaf import masked_with
 from mviz_lightning.modalities.tabular import are_categories
 from mviz_lightning.modalities.typical_values import mean_over
-from mviz_lightning.modalities.vocabulary import Vocabulary
+from mviz_lightning.modalities.vocabulary import BLANK, Vocabulary
 from mviz_lightning.plotting.text_wrapping import SegmentedWord, draw_note, draw_words, strongest_first, wrap_words
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 CHARACTERS_PER_LINE = 22
 """Characters in a line of a panel of the usual width; the height of the panel follows from it."""
+
+LISTED = 4
+"""Largest number of neighbouring special tokens that are all drawn, in a text with placeholders."""
 
 
 class Text(ModalityType):
@@ -181,8 +184,23 @@ class Text(ModalityType):
                 words[-1][0].append(ids[place])
             elif not self._repeats(example, place):
                 words.append(([ids[place]], segments_of[place]))
-        known = self._vocabulary
-        return [(known.word(ids) if segment >= 0 else known.token(ids[0]), segment) for ids, segment in words]
+        return [
+            (self._written(ids, segment), segment)
+            for block, run in groupby(words, self._is_of_block)
+            for ids, segment in (_ends(list(run)) if block else run)
+        ]
+
+    def _written(self, ids: list[int], segment: int) -> str:
+        """Return a word, or a token that is none; dots for those that are left out."""
+        if not ids:
+            return "..."
+        is_word = segment >= 0 or (self.maskable is not None and ids[0] not in self._vocabulary.markup)
+        return self._vocabulary.word(ids) if is_word else self._vocabulary.token(ids[0]).strip() or BLANK
+
+    def _is_of_block(self, word: tuple[list[int], int]) -> bool:
+        """Tell whether a word is no word in a text with placeholders."""
+        ids, segment = word
+        return self.maskable is not None and segment < 0 and ids[0] in self._vocabulary.markup
 
     def _repeats(self, example: int, place: int) -> bool:
         """Tell whether a token repeats the one before among those that are never masked, as placeholders do."""
@@ -228,6 +246,12 @@ class Text(ModalityType):
             draw_words(axes, words, faces=colours.to_rgba(weights), order=strongest_first(words, weights))
         else:
             draw_note(axes, "(no text)")
+
+
+def _ends(words: list[tuple[list[int], int]]) -> list[tuple[list[int], int]]:
+    """Return neighbouring special tokens, of many the first and the last: the tiles of a picture have several each."""
+    half = LISTED // 2
+    return words if len(words) <= LISTED else [*words[:half], ([], -1), *words[-half:]]
 
 
 def _with_mean(path: str, leaf: Tensor, index: Tensor) -> Segments:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pkgutil import resolve_name
 from typing import Any, TypeAlias
@@ -20,6 +21,9 @@ WORD_PREFIXES = (("Ġ", "Ċ"), ("▁",), (" ",))
 
 CONTINUATION_PREFIX = "##"
 """Prefix of a token that continues a word: WordPiece."""
+
+BLANK = "␣"
+"""What stands for white space."""
 
 WORD_SUFFIX = "</w>"
 """Suffix of a token that ends a word: CLIP."""
@@ -53,6 +57,14 @@ class Vocabulary:
         unknown = getattr(self.decode, "unk_token_id", None)
         return [number for number in getattr(self.decode, "all_special_ids", ()) if number != unknown]
 
+    @cached_property
+    def markup(self) -> frozenset[int]:
+        """Ids that are no words: special tokens, those that were added to the tokenizer too, and white space."""
+        added = getattr(self.decode, "added_tokens_decoder", {})
+        marked = [int(number) for number, token in added.items() if getattr(token, "special", False)]
+        blank = [number for number in self.tokens if self.word([number]) == BLANK]
+        return frozenset([*self.special, *marked, *blank])
+
     @property
     def padding(self) -> int | None:
         """The padding id of the tokenizer; None where it has none."""
@@ -71,7 +83,7 @@ class Vocabulary:
             text = str(join(tokens)) if join and all(number in self.tokens for number in ids) else _joined(tokens)
         except Exception:
             text = _joined(tokens)
-        return " ".join(text.split()) or "␣"
+        return " ".join(text.split()) or BLANK
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the words that these token ids make up, with spaces between."""

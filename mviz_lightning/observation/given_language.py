@@ -64,9 +64,8 @@ def observed_language(call: Call, record: StepRecord, module: nn.Module) -> Lang
     by_token = record.tags_of(interleaving.tokenwise)
     retold = any(_tags(one) & by_token for one in others.values())
     shown = [name for name, one in others.items() if _tags(one)]
-    return LanguageModel(
-        call.module, schema, interleaving, GivenArguments(leaves, shown, partial(made, module), retold=retold)
-    )
+    arguments = GivenArguments(leaves, shown, "your step", partial(made, module), retold=retold)
+    return LanguageModel(call.module, schema, interleaving, arguments)
 
 
 def replayed_language(call: Call, record: StepRecord, module: nn.Module, step: StepFunction) -> LanguageModel | None:
@@ -83,7 +82,9 @@ def replayed_language(call: Call, record: StepRecord, module: nn.Module, step: S
         return None
     replay = ArgumentReplay(module, step, record.schema, call.name, call.ordinal)
     shown = [name for name, one in given.items() if _tags(one) and name != LABELS]
-    return LanguageModel(call.module, record.schema, interleaving, GivenArguments({}, shown, replay, retold=True))
+    source = f"a replay of {name_of_step(step)} without logging"
+    arguments = GivenArguments({}, shown, source, replay, retold=True)
+    return LanguageModel(call.module, record.schema, interleaving, arguments)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ class AnswerAgreement(AgreementCheck):
             once = replace(tried.evaluator, predict=tried.read.reading.reader, head=None, reader=ROW_READER, draws=1)
             own = tried.read.replayed(once.module, examples, once.precision) if own is None else own
             if own is not None:
-                return Agreement.of(own, answers_as_read(once, tried.read.reading, examples), self.task)
+                usable = tried.read.reading.usable(examples).nonzero()[:, 0]
+                found = answers_as_read(once, tried.read.reading, examples.part(usable))
+                return Agreement.of(own[usable.to(own.device)], found, self.task)
         except Exception:  # a step that cannot be replayed tells nothing
             return None
         # The step came to its end without the call: perhaps it calls another model now.

@@ -123,12 +123,16 @@ class Answers:
 
     def first_tokens(self, language: LanguageModel, tokens: Tensor | None = None) -> AnswerReading:
         """Return how the logits of first tokens are read of a model; by default those of the whole vocabulary."""
-        return AnswerReading(FirstTokens(language, tokens), lambda probe: self.texts(probe).prompted)
+        return AnswerReading(FirstTokens(language, tokens), lambda probe: self.texts(probe).prompted, self._usable)
 
     @property
     def own_answers(self) -> AnswerReading:
         """How the likelihoods of own answers are read."""
-        return AnswerReading(OwnAnswers(self.language, self.finder), lambda probe: self._answered(self.texts(probe)))
+        reader = OwnAnswers(self.language, self.finder)
+        return AnswerReading(reader, lambda probe: self._answered(self.texts(probe)), self._usable)
+
+    def _usable(self, probe: Probe) -> Tensor:
+        return self.texts(probe).usable
 
     @property
     def path(self) -> str:

@@ -36,8 +36,6 @@ REPEATED = (
     "replacement, starts over, or gives several processes the same examples"
 )
 DAMAGED = "the checkpoint does not tell which examples it was"
-
-
 LARGER = "Raise limit_val_batches or enlarge the validation set."
 RARE = (
     "{rare} of {pool} sampled validation examples are in no group: fewer than {size} of them have as many items in "

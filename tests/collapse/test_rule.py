@@ -697,6 +697,16 @@ def test_own_answers_are_judged_by_the_nats_that_they_lose(nats: float, least: f
     assert f"an answer loses {nats:.3f} nats a token when it is swapped; 10% of the answers find their own" in told
 
 
+def test_without_a_proof_of_own_answers_the_remedy_is_named() -> None:
+    row = check(flips=None, score=None, **{"nats/b": 0.0, "retrieval/b": 0.1})
+    assert "labels" not in alarms.without_score(row, ["b"])
+    told = alarms.without_score(row, None)
+    assert "no regression on raw inputs can prove that b is informative" in told
+    assert "pass UnimodalCollapse(expected=['b'])" in told
+    assert alarms.without_score(check(score=None), None).startswith("without labels")
+    assert alarms.without_score(check(), None).startswith("score= gives one constant answer")
+
+
 def test_the_history_shows_what_own_answers_lose() -> None:
     told = {"nats/b": 1.5, "nats_low/b": 1.0, "nats_high/b": 2.0, "retrieval/b": 0.25}
     table = history_table([check(flips=None, score=None, **told)], ["a", "b"])

@@ -14,6 +14,7 @@ from language_models.families import FAMILIES, TEXT, Family, Question, _llava
 from language_models.rebuilding import ASKED, modalities_of, probe_of, single_questions
 from language_models.tokens import VOCABULARY
 from lightning.pytorch import LightningModule
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from mviz_lightning import explain
@@ -32,6 +33,7 @@ from mviz_lightning.explainers import (
 )
 from mviz_lightning.functional import GridDesign
 from mviz_lightning.modalities.base import ModalityType, modality_types_of
+from mviz_lightning.modalities.vocabulary import BLANK
 from mviz_lightning.session.answer_scores import Answers, answers_of
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.share_report import ShareReport
@@ -118,6 +120,15 @@ def test_segments_are_words_of_the_question(family: Family) -> None:
     for found in (probe, answered):
         text = text_of(found)
         assert [text.names(example) for example in range(probe.size)] == [list(filter(None, one)) for one in wanted]
+
+
+def test_tokens_around_tiles_are_cut_short_in_figures() -> None:
+    _, probe = prompts_of(FAMILIES["SmolVLM"])
+    (axes,) = Figure().subplots(1, 1, squeeze=False)[0]
+    text_of(probe).draw(axes, 2)
+    drawn = " ".join(one.get_text() for one in axes.texts).split()
+    block = ["<fake_token_around_image>", "<row_1_col_1>", "...", "<fake_token_around_image>", BLANK]
+    assert sorted(drawn) == sorted([*block, "is", "this"])
 
 
 def by_mask() -> nn.Module:

@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("transformers")
 
 import warnings
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,7 @@ from mviz_lightning import explain
 from mviz_lightning.batch import BatchSchema, Modality, Probe, parse_modalities
 from mviz_lightning.batch.few_examples import first_examples
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.item_tokens import ItemTokenCounter
 from mviz_lightning.engine.language_model import find_language_model, last_positions
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
 from mviz_lightning.engine.rebuilt_rows import check_rebuilt_rows
@@ -214,3 +216,15 @@ def test_shares_are_those_of_the_processors_own_batches() -> None:
     assert found.keys() == wanted.keys()
     assert found == pytest.approx(wanted, abs=1e-4)
     assert found["total/image"] > 0.001
+
+
+def test_a_sharded_model_is_not_asked_how_many_tokens_a_picture_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = FAMILIES["LLaVA-NeXT"]
+    batch, model = family.batch(single_questions(family)), family.own_model()
+    counter, leaves = (
+        ItemTokenCounter(model, nullcontext),
+        {name: batch[name] for name in ("pixel_values", "image_sizes")},
+    )
+    assert counter("image", leaves) == (batch["input_ids"] == VOCABULARY["<image>"]).sum(1).tolist()
+    monkeypatch.setattr(next(model.parameters()), "placements", (), raising=False)
+    assert counter("image", leaves) is None

@@ -20,7 +20,6 @@ from mviz_lightning.batch.answered import AnsweredTexts, finder_in
 from mviz_lightning.batch.few_examples import whole_examples
 from mviz_lightning.engine.answer_outputs import AnswerReading, FirstTokens, OwnAnswers
 from mviz_lightning.engine.evaluator import Evaluator
-from mviz_lightning.engine.features import find_layer, with_features
 from mviz_lightning.engine.item_tokens import ItemTokenCounter
 from mviz_lightning.engine.language_model import LanguageModel, find_language_model
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
@@ -219,9 +218,17 @@ def test_what_the_step_drops_or_adds_is_dropped_and_added() -> None:
     probe = probe_for(LLAVA)
     dropped, added = (seen_call(LLAVA, step).language for step in (dropping, with_constant))
     batch = probe.batch(rows_of(all_pairs(probe)), {})
-    assert dropped.arguments(batch).keys() == {"input_ids", "pixel_values"}
+    assert dropped.arguments(batch).keys() == {"input_ids", "pixel_values", "use_cache"}
     assert added.arguments(batch)["vision_feature_layer"] == -2
     assert "labels" not in added.arguments(batch)
+
+
+def test_the_call_says_what_comes_from_the_step() -> None:
+    made, replayed = seen_call(LLAVA, normalising).language.call, seen_call(LLAVA, of_embeddings).replayed.call
+    name = "LlavaForConditionalGeneration"
+    assert made == f"{name}(input_ids, attention_mask, pixel_values), pixel_values from your step"
+    assert replayed.startswith(f"{name}(attention_mask, inputs_embeds), attention_mask and inputs_embeds from a replay")
+    assert replayed.endswith("replay of of_embeddings without logging")
 
 
 def test_arguments_made_from_tokens_are_not_packed() -> None:
@@ -237,9 +244,14 @@ def test_a_step_without_logits_of_every_token_shows_no_call(step: Any) -> None:
 def readings(language: LanguageModel) -> dict[str, AnswerReading]:
     """Return what is read of answers: first tokens of prompts, and the likelihood of own answers."""
     finder = finder_in(language.schema)
+
+    def of_texts(name: str) -> Callable[[Probe], Any]:
+        return lambda probe: getattr(AnsweredTexts(probe, finder), name)
+
+    usable = of_texts("usable")
     return {
-        "first": AnswerReading(FirstTokens(language), lambda probe: AnsweredTexts(probe, finder).prompted),
-        "own": AnswerReading(OwnAnswers(language, finder), lambda probe: AnsweredTexts(probe, finder).answered),
+        "first": AnswerReading(FirstTokens(language), of_texts("prompted"), usable),
+        "own": AnswerReading(OwnAnswers(language, finder), of_texts("answered"), usable),
     }
 
 
@@ -289,20 +301,3 @@ def test_a_step_whose_logits_cannot_be_computed_again_is_refused() -> None:
     said = r"the logits that sampling computes at the answers.*largest difference is \d.*predict="
     with pytest.raises(NotMeasurableError, match=f"(?s){said}"):
         settled(sampling)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_fused_features_are_what_the_last_layer_is_given_at_the_end_of_the_prompt(side: str) -> None:
-    probe, model = probe_for(LLAVA, side), LLAVA.own_model()
-    language = find_language_model(model, probe.schema)
-    reading = readings(language)["first"]
-    prompted = reading.kept(probe)
-    batch = prompted.batch(torch.arange(4).unsqueeze(1).expand(4, 2), {})
-    layer = find_layer(model, reading.reader, batch)
-    assert layer == "lm_head"
-    hidden, lasts = model.model(**language.arguments(batch))[0], language.own_tokens(batch)
-    wanted = torch.stack([row[own][-1] for row, own in zip(hidden, lasts, strict=True)])
-    found = with_features(reading.reader, layer)(model, batch)
-    torch.testing.assert_close(found[:, : wanted.shape[1]], wanted, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found[:, wanted.shape[1] :], reading.reader(model, batch))
