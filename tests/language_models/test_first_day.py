@@ -171,6 +171,13 @@ def test_own_answers_are_measured_without_examples_that_have_none() -> None:
     assert "NaN" not in said
 
 
+def test_a_first_batch_without_answers_is_waited_over() -> None:
+    cut = [batch | {"labels": torch.full_like(batch["labels"], -100)} for batch in BATCHES]
+    assert session_of([cut[0], *BATCHES[1:]]).class_names == ["token 9", "token 10", "token 11"]
+    with pytest.raises(NotMeasurableError, match="'labels' is -100 at all tokens"):
+        session_of(cut)
+
+
 def test_the_same_prompt_and_answer_everywhere_tell_nothing() -> None:
     batches = [asked(seed, words=1) for seed in range(3)]
     for batch in batches:
