@@ -9,7 +9,7 @@ from torch import nn
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.answered import AnsweredTexts, finder_in
-from mviz_lightning.engine.answer_outputs import FirstTokens, check_dropped_answers
+from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, check_dropped_answers
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
@@ -18,8 +18,10 @@ from mviz_lightning.explainers.contribution_shares.answer_shares import AnswerSh
 from mviz_lightning.functional import Task
 from mviz_lightning.metrics.own_answers import loss_names
 from mviz_lightning.observation.answering_call import AnsweringCall, ReadCall, answering_call
+from mviz_lightning.observation.own_outputs import COMPARED_ROWS
 from mviz_lightning.observation.ways import StepFunction, name_of_step
 from mviz_lightning.session.answer_agreement import UNCOMPARED, AnswerAgreement, settled_language
+from mviz_lightning.session.answer_loss import LossCall, doubt_of_loss
 from mviz_lightning.session.answer_scores import (
     COMPLETE,
     Answers,
@@ -133,6 +135,10 @@ class AnsweringSession(Preparation):
         evaluator = replace(tried.evaluator, predict=found.predict)
         evaluator.forget_plan()
         read = None if self._call is None else ReadCall(self._call, found.reading)
+        if read is not None and isinstance(found.reading.reader, OwnAnswers):
+            few = collected.probe.part(collected.probe.groups.flatten()[:COMPARED_ROWS])
+            call = LossCall(read.call, read.reading)
+            self.remarks.say(doubt_of_loss(call, self._answers.texts(few), evaluator))
         self._tried = replace(tried, evaluator=evaluator, outputs=found.outputs, read=read)
         self._answer_score = found
         self._collected = replace(collected, probe=found.probe, uncut=collected.probe)
