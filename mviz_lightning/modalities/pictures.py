@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from mviz_lightning.modalities.companions import found_in, last_name
 from mviz_lightning.modalities.image import CHANNEL_COUNTS, Image, grid
 from mviz_lightning.modalities.placed_items import PICTURES
 from mviz_lightning.modalities.segmentation import blocks
-from mviz_lightning.modalities.tile_grids import TiledPicture, TileReader, reader_of
+from mviz_lightning.modalities.tile_grids import FEWEST, TiledPicture, TileReader, reader_of
 from mviz_lightning.modalities.tiles import extent, sheet, shelves
 from mviz_lightning.modalities.typical_values import fill
 
-READ_EXAMPLES = 8
-"""Number of examples that tell whether the whole picture stands in front of its tiles."""
+READ = 8
+"""Number of pictures or examples in several tiles that tell whether the whole picture stands in front of its tiles."""
 
 SIZES = "image_sizes"
 """Name of the leaf with the height and width of each picture before it was cut, as transformers writes it."""
@@ -63,7 +63,8 @@ class Pictures(Image):
     def _colour(self, index: Tensor) -> Tensor:
         """Return the baseline ``(1, 1, C or 1, 1, 1)``: of all pictures, each as the one tile that shows the whole."""
         shown = [one.tiles[0] if one.whole is None else one.whole for found in self._pictures for one in found]
-        places = torch.arange(len(self.values)).repeat_interleave(torch.tensor(self.picture_counts)), shown
+        examples = torch.arange(len(self.values)).repeat_interleave(torch.tensor(self.picture_counts))
+        places = examples, torch.tensor(shown, dtype=torch.long)
         found = fill(self, self._stack[places].unsqueeze(1), [0, 1, 3, 4], index[places][:, None, None] >= 0)
         return found.where(found != 0, NEARLY_ZERO) if found.is_floating_point() else found
 
@@ -111,9 +112,10 @@ class Pictures(Image):
     @cached_property
     def _pictures(self) -> list[list[TiledPicture]]:
         """The pictures of every example."""
-        some = [tiles for example in range(min(READ_EXAMPLES, len(self.values))) for _, tiles in self._parts(example)]
-        reader = reader_of(some)
-        return [list(self._found(reader, example)) for example in range(len(self.values))]
+        examples = range(len(self.values))
+        every = (tiles for example in examples for _, tiles in self._parts(example) if len(tiles) >= FEWEST)
+        reader = reader_of(list(islice(every, READ)))
+        return [list(self._found(reader, example)) for example in examples]
 
     def _found(self, reader: TileReader, example: int) -> Iterator[TiledPicture]:
         """Yield the pictures of an example."""

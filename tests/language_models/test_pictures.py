@@ -219,3 +219,11 @@ def test_adjacent_pictures_without_tiles_are_told_apart() -> None:
     image = image_of(probe_of(family, asked))
     assert image.picture_counts == [2, 2, 2]
     assert image.names(0)[-1].startswith("picture 2")
+
+
+def test_pixels_that_a_mask_tells_to_be_padding_are_never_masked() -> None:
+    probe = probe_of(FAMILIES["SmolVLM"], asked_about([blurred(16, 16, seed) for seed in range(2)]))
+    real = probe.leaves["pixel_attention_mask"].clone()
+    real[1, ..., 6:, :] = 0  # the lower rows of all tiles
+    image = image_of(replace(probe, leaves={**probe.leaves, "pixel_attention_mask": real}))
+    assert torch.equal(image.segments.index.squeeze(3) >= 0, real > 0)
