@@ -57,6 +57,11 @@ class InputPoint:
         lookups = {name for name, child in module.named_modules() if isinstance(child, nn.Embedding)}
         with wrapped_calls(module, lambda key, original: _noting_lookup(names, leaf, key, original), lookups):
             predict(module, batch)
+        if not names and probe.maskable(modality) is not None:
+            raise ConfigurationError(
+                f"modalities[{modality!r}]: the forward looks up other tokens than those of {path!r}, whole answers "
+                f"behind them for example, so outputs are not derived by its words. {OTHERWISE}"
+            )
         if not names:
             raise ConfigurationError(
                 f"modalities[{modality!r}]: {path!r} holds no real numbers, and no nn.Embedding of the model looks its "

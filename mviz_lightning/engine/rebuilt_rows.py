@@ -33,8 +33,8 @@ UNLABELLED = (
 )
 
 UNNAMED = (
-    "{labels!r} tells the answers, but no submodule takes {ids!r} and {media[0]!r} by these names: make the language "
-    "model an attribute of the module, and name the leaves of the batch as the arguments of its forward."
+    "Leave predict= and target= out where they are given: then the answers in {labels!r} are scored. The language "
+    "model must be an attribute of the module, with {ids!r} and {media[0]!r} among the names of its arguments."
 )
 
 ELSE = "Else pass predict=, a function (module, batch) -> (B, C), the logits of a few answers at the end of the prompt."

@@ -57,10 +57,15 @@ class Pictures(Image):
         for example, placed in enumerate(index):
             for picture, cells in self._cells(example):
                 self._place(picture, cells, placed)
-        cells = self._without_padding_pixels(index).unsqueeze(2)
-        colour = fill(self, self._stack, [0, 1, 3, 4], cells >= 0)
-        colour = colour.where(colour != 0, NEARLY_ZERO) if colour.is_floating_point() else colour
-        return Segments(self.path, self._as_leaf(cells), self._as_leaf(colour))
+        index = self._without_padding_pixels(index)
+        return Segments(self.path, self._as_leaf(index.unsqueeze(2)), self._as_leaf(self._colour(index)))
+
+    def _colour(self, index: Tensor) -> Tensor:
+        """Return the baseline ``(1, 1, C or 1, 1, 1)``: of all pictures, each as the one tile that shows the whole."""
+        shown = [one.tiles[0] if one.whole is None else one.whole for found in self._pictures for one in found]
+        places = torch.arange(len(self.values)).repeat_interleave(torch.tensor(self.picture_counts)), shown
+        found = fill(self, self._stack[places].unsqueeze(1), [0, 1, 3, 4], index[places][:, None, None] >= 0)
+        return found.where(found != 0, NEARLY_ZERO) if found.is_floating_point() else found
 
     def _without_padding_pixels(self, index: Tensor) -> Tensor:
         """Return segments ``(N, K, H, W)`` without pixels that a mask tells to be padding."""

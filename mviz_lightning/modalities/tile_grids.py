@@ -18,7 +18,7 @@ Tiles of one picture reach 0.02 (noise of single pixels, resampled twice), other
 SAID_TO_BE_ALIKE = 0.5
 """The same where a leaf says that the tiles are those of one picture: tiles with padding reach 0.3."""
 
-COMPARED = 48
+COMPARED = 32
 """Largest height and width of tiles in pixels at which they are compared."""
 
 FEWEST = 3
@@ -107,6 +107,10 @@ class TileReader:
         cost, grid = self._best(_small(tiles), size)
         return self._picture(first, len(tiles), grid) if cost <= SAID_TO_BE_ALIKE else None
 
+    def fits(self, tiles: Tensor) -> bool:
+        """Tell whether ``(n, C, H, W)`` tiles are parts of one picture and the whole."""
+        return len(tiles) >= FEWEST and self._best(_small(tiles), None)[0] <= ALIKE
+
     def several(self, tiles: Tensor, first: int = 0) -> list[TiledPicture]:
         """Return the pictures of ``(n, C, H, W)`` tiles, each of one tile or of several, in their order."""
         small, found, start = _small(tiles), list[TiledPicture](), 0
@@ -141,12 +145,15 @@ class TileReader:
 
 
 def reader_of(stacks: Sequence[Tensor]) -> TileReader:
-    """Return the reader that finds fewer pictures in the tiles of some examples, since it puts more tiles together.
+    """Return the reader to which the tiles of more examples are one picture, else that which finds fewer pictures.
 
     Args:
         stacks: The tiles of each example, ``(n, C, H, W)``.
     """
     readers = TileReader(leads=False), TileReader(leads=True)
+    fitting = [sum(reader.fits(tiles) for tiles in stacks) for reader in readers]
+    if any(fitting):
+        return readers[fitting[1] > fitting[0]]
     return min(readers, key=lambda reader: sum(len(reader.several(tiles)) for tiles in stacks))
 
 
@@ -164,7 +171,7 @@ def _grids(count: int, size: tuple[int, int] | None) -> Iterator[TileGrid]:
 def _small(tiles: Tensor) -> Tensor:
     """Return tiles at which they are compared, in float32."""
     height, width = (min(side, COMPARED) for side in tiles.shape[2:])
-    return adaptive_avg_pool2d(tiles.float().nan_to_num(), (height, width))
+    return adaptive_avg_pool2d(tiles.float(), (height, width)).nan_to_num()
 
 
 def _unlike(whole: Tensor, picture: Tensor) -> float:

@@ -144,15 +144,8 @@ class Answers:
         return AnsweredTexts(probe, self.finder)
 
     def of_usable(self, probe: Probe) -> Probe:
-        """Return the examples of a probe that have an answer, and all items in front of it.
-
-        Raises:
-            NotMeasurableError: There are none.
-        """
-        usable = self.texts(probe).usable
-        if not bool(usable.any()):
-            raise NotMeasurableError(BEHIND.format(ids=self.finder.found.ids))
-        return probe if bool(usable.all()) else probe.part(usable.nonzero()[:, 0])
+        """Return :func:`usable_examples` of a probe."""
+        return usable_examples(self.texts(probe))
 
     def labelled(self, probe: Probe) -> Probe:
         """Return a probe of whole texts with the first tokens of their answers as labels."""
@@ -224,6 +217,21 @@ class Answers:
             return [""] * len(answers)
         known = Vocabulary(self.text, (token for answer in answers for token in answer))
         return [known.text(answer) if known.tokens.keys() >= set(answer) else "" for answer in answers]
+
+
+def usable_examples(texts: AnsweredTexts) -> Probe:
+    """Return the examples of a probe that have an answer, and all items in front of it.
+
+    Args:
+        texts: The texts of the probe.
+
+    Raises:
+        ConfigurationError: There are none.
+    """
+    usable = texts.usable
+    if not bool(usable.any()):
+        raise NotMeasurableError(BEHIND.format(ids=texts.finder.found.ids))
+    return texts.probe if bool(usable.all()) else texts.probe.part(usable.nonzero()[:, 0])
 
 
 def scores_answers(schema: BatchSchema, config: SessionConfig) -> bool:

@@ -8,17 +8,20 @@ from typing import Any
 from torch import nn
 
 from mviz_lightning.batch import Probe
-from mviz_lightning.engine.answer_outputs import FirstTokens, check_dropped_answers
+from mviz_lightning.batch.answered import AnsweredTexts, finder_in
+from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, check_dropped_answers
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import NotMeasurableError
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 from mviz_lightning.explainers.contribution_shares.answer_shares import AnswerShares
 from mviz_lightning.functional import Task
 from mviz_lightning.metrics.own_answers import loss_names
 from mviz_lightning.observation.answering_call import AnsweringCall, ReadCall, answering_call
+from mviz_lightning.observation.own_outputs import COMPARED_ROWS
 from mviz_lightning.observation.ways import StepFunction, name_of_step
 from mviz_lightning.session.answer_agreement import UNCOMPARED, AnswerAgreement, settled_language
+from mviz_lightning.session.answer_loss import LossCall, doubt_of_loss
 from mviz_lightning.session.answer_scores import (
     COMPLETE,
     Answers,
@@ -26,8 +29,8 @@ from mviz_lightning.session.answer_scores import (
     answers_of,
     languages_of,
     scores_answers,
+    usable_examples,
 )
-from mviz_lightning.session.dry_run import DryRun
 from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.saved_probe import Collected
 
@@ -44,13 +47,14 @@ class AnsweringSession(Preparation):
     _answers: Answers | None = None
     _answer_score: AnswerScore | None = None
     _call: AnsweringCall | None = None
+    _unanswered: ConfigurationError | None = None
 
     def dry_run(
         self, module: nn.Module, precision: ContextFactory = nullcontext, step: StepFunction | None = None
     ) -> None:
         """Try a model as :meth:`Preparation.dry_run` does; that of a language model is tried at the end of prompts."""
         trial = self._sampler.reader.trial
-        if trial is None or self.dry_run_done or self._failure.error is not None:
+        if trial is None or self.dry_run_done or self._failure.error is not None or self._awaits_answers(trial):
             return
         with self.failures_kept():
             self._answers = self._found_answers(module, trial, precision, step)
@@ -59,12 +63,32 @@ class AnsweringSession(Preparation):
             return
         with self.failures_kept():
             config = self.config.calling(self._answers.predict)
-            self._dry_run = DryRun(config, self._reading, self.remarks)
+            self._dry_run = replace(self._dry_run, config=config)
             trial = self._answers.of_usable(trial)
             tried = self._dry_run.run(module, self._answers.prompted(trial), precision)
             check_dropped_answers(tried.evaluator, self._answers.language, self._answers.texts(trial))
             self._sampler.label_by(self._answers.labelled, self._answers.path)
             self._tried = tried
+
+    def _awaits_answers(self, trial: Probe) -> bool:
+        """Tell whether no example of a batch can be used; then a later one is read as the first."""
+        finder = finder_in(trial.schema)
+        if finder is None or not scores_answers(trial.schema, self.config):
+            return False
+        try:
+            usable_examples(AnsweredTexts(trial, finder))
+        except ConfigurationError as error:
+            self._unanswered = error
+            self._sampler.reader.await_another()
+            return True
+        return False
+
+    def check(self, *, complete: bool = True) -> None:
+        """Raise as :meth:`Preparation.check` does, and where no batch had an answer that can be used."""
+        if self._unanswered is not None and not self.dry_run_done:
+            with self.failures_kept():
+                raise self._unanswered
+        super().check(complete=complete)
 
     def _found_answers(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, step: StepFunction | None
@@ -111,6 +135,10 @@ class AnsweringSession(Preparation):
         evaluator = replace(tried.evaluator, predict=found.predict)
         evaluator.forget_plan()
         read = None if self._call is None else ReadCall(self._call, found.reading)
+        if read is not None and isinstance(found.reading.reader, OwnAnswers):
+            few = collected.probe.part(collected.probe.groups.flatten()[:COMPARED_ROWS])
+            call = LossCall(read.call, read.reading)
+            self.remarks.say(doubt_of_loss(call, self._answers.texts(few), evaluator))
         self._tried = replace(tried, evaluator=evaluator, outputs=found.outputs, read=read)
         self._answer_score = found
         self._collected = replace(collected, probe=found.probe, uncut=collected.probe)

@@ -75,6 +75,10 @@ class BatchReader:
         """Free the first examples."""
         self.trial = None
 
+    def await_another(self) -> None:
+        """Read the next batch as if it were the first: no example of this one can be used."""
+        self.schema = self.trial = None
+
     def start_from(self, trial: Probe) -> None:
         """Take first examples of another process, and where everything lies in its batches."""
         self.schema, self.trial = trial.schema.declared_as(self.modalities), trial

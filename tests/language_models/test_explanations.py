@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mviz_lightning import explain
 from mviz_lightning.batch import Modality, Probe
-from mviz_lightning.engine.answer_outputs import OwnAnswers
+from mviz_lightning.engine.answer_outputs import OwnAnswers, WholeAnswers
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import MonitorWarning
@@ -164,6 +164,26 @@ def test_own_answers_are_found_behind_masked_words() -> None:
     (token,) = texts.answers[0]
     wanted = slow_logits(family, 1, 0, ["is"]).log_softmax(0)[token]
     torch.testing.assert_close(found, wanted.view(1, 1), rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["LLaVA", "Qwen2-VL"])
+@torch.no_grad()
+def test_whole_answers_stand_behind_masked_words(name: str) -> None:
+    family, answer = FAMILIES[name], "red blue"
+    answers, probe = prompts_of(family, "left")
+    ids = tuple(family.own_processor("left").tokenizer(answer)["input_ids"])
+    beside = {path: 1 if path == "attention_mask" else 0 for path in answers.language.by_token.values()}
+    whole = WholeAnswers(answers.language, answers.finder, (ids,), beside)
+    kept = torch.tensor([[True, False, True, True, True]] * 2)
+    found = Evaluator(family.own_model(), whole).plain(probe, Query(torch.tensor([[1, 0], [0, 3]]), {"text": kept}))
+    batch = family.batch([Question(ASKED[0][0], [family.item(1)], answer)])
+    positions, mask = unmasked_positions(family, batch), batch["attention_mask"].clone()
+    mask[batch["input_ids"] == VOCABULARY["is"]] = 0
+    given = {name: value for name, value in batch.items() if name != "labels"}
+    logits = family.own_model()(**given | positions | {"attention_mask": mask}).logits[0]
+    places = (batch["labels"][0] >= 0).nonzero()[:, 0]
+    wanted = logits[places - 1].log_softmax(1)[torch.arange(2), torch.tensor(ids)].mean()
+    torch.testing.assert_close(found[0], wanted.view(1), rtol=1e-4, atol=2e-6)
 
 
 class Model(LightningModule):

@@ -91,7 +91,7 @@ def test_a_model_that_a_list_hides_from_training_tells_its_placeholders() -> Non
     module = nn.Linear(2, 2)
     module.box = [OwnModel()]
     assert placeholder_tokens(module, {}).kinds == {"image": (1,)}
-    with pytest.raises(ConfigurationError, match="make the language model an attribute of the module"):
+    with pytest.raises(ConfigurationError, match="The language model must be an attribute of the module"):
         session_of(BATCHES, _Around(OwnModel()))
 
 
@@ -171,6 +171,13 @@ def test_own_answers_are_measured_without_examples_that_have_none() -> None:
     assert "NaN" not in said
 
 
+def test_a_first_batch_without_answers_is_waited_over() -> None:
+    cut = [batch | {"labels": torch.full_like(batch["labels"], -100)} for batch in BATCHES]
+    assert session_of([cut[0], *BATCHES[1:]]).class_names == ["token 9", "token 10", "token 11"]
+    with pytest.raises(NotMeasurableError, match="'labels' is -100 at all tokens"):
+        session_of(cut)
+
+
 def test_the_same_prompt_and_answer_everywhere_tell_nothing() -> None:
     batches = [asked(seed, words=1) for seed in range(3)]
     for batch in batches:
@@ -204,8 +211,9 @@ class Boxed(OwnModel):
 
 def test_leaves_beside_the_modalities_reach_the_model() -> None:
     batches = [batch | {"box": torch.rand(8, 2)} for batch in BATCHES]
-    with pytest.warns(UserWarning, match="the outputs depend on 'box', which belongs to no modality"):
-        session_of(batches, Boxed())
+    with pytest.warns(UserWarning, match="the outputs depend on 'box', which belongs to no modality") as warned:
+        session_of(batches, Boxed()).run()
+    assert len(warned) == 1
 
 
 def test_lists_beside_the_modalities_that_the_model_takes_are_refused() -> None:
@@ -237,6 +245,13 @@ def test_masks_that_mark_padding_are_asked_for() -> None:
         session_of(marked)
     with pytest.raises(ConfigurationError, match=r"If it marks padding, say so: .* padding_mask='pad_mask'\)"):
         session_of(marked, modalities=with_start(mask="pad_mask"))
+
+
+def test_the_mask_in_a_tuple_is_known_by_its_values() -> None:
+    batch = tuple(BATCHES[0][name] for name in ("image", "input_ids", "mask", "labels"))
+    modalities = parse_modalities({"image": "0", "text": "1"})
+    schema = BatchSchema.learn(batch, modalities, None, PlaceholderTokens({"image": (1,)}))
+    assert (schema.interleaving.mask, schema.interleaving.labels) == ("2", "3")
 
 
 def test_positions_of_three_axes_are_refused_as_positions() -> None:

@@ -143,3 +143,35 @@ def test_a_step_that_shows_no_logits_is_named() -> None:
     assert "agreement" not in session.run().values
     assert "agreement" not in session.keys
     assert "no module gives <lambda> logits of every token" in "".join(session.remarks.pop_lines())
+
+
+def sentences_with(further: int) -> dict[str, Tensor]:
+    """Return sentences of which some labels are those of further answers behind the first."""
+    batch = some(of="sentences")
+    last = (batch["labels"] != -100).long().cumsum(1).argmax(1)
+    rows = torch.arange(len(last))
+    for row, place in zip(rows[:further], last[:further] - 1, strict=True):
+        batch["labels"][row, place] = -100  # "answer", a gap, and "red": two answers
+    return batch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("further", "factor", "said"),
+    [(0, 1.0, ""), (24, 1.0, "it counts 8 labelled tokens behind the first answers"), (0, 3.0, "label smoothing")],
+)
+def test_a_loss_of_other_tokens_than_the_answers_that_are_read_is_named(further: int, factor: float, said: str) -> None:
+    def reweighted(_: nn.Module, args: Any, found: Any) -> None:
+        if found.loss is not None:
+            found["loss"] = factor * found.loss
+
+    module = Answering().eval()
+    module.model.register_forward_hook(reweighted)
+    session = Session(SessionConfig(parse_modalities(NAMED), **FEW))
+    session.meet(module)
+    session.collect(sentences_with(further), range)
+    session.dry_run(module, step=Step())
+    session.complete()
+    lines = "".join(session.remarks.pop_lines())
+    assert "likelihood" in lines
+    assert (said in lines) if said else ("the loss of your step" not in lines)

@@ -194,7 +194,9 @@ class _Search:
         if modality.mask_leaf is not None:
             return modality.mask_leaf
         placed = torch.isin(self.ids, torch.tensor(list(self.tokens.ids)))
-        arrays = {path: self.arrays[path].cpu() for path in self._by_token if path.rpartition(".")[2].endswith("mask")}
+        names = {path: path.rpartition(".")[2] for path in self._by_token}
+        fitting = [path for path, name in names.items() if name.endswith("mask") or name.isdigit()]  # of tuples
+        arrays = {path: self.arrays[path].cpu() for path in fitting}
         masks = {path: array for path, array in arrays.items() if bool(((array == 0) | (array == 1)).all())}
         named = [path for path in masks if "attention" in path]
         named = named or [path for path, array in masks.items() if bool((array[placed] == 1).all())]
