@@ -29,6 +29,7 @@ OTHER_ROWS = {"ViLT, one of four images", "ViLT, two of four patches drawn"}
 WITHOUT_ANSWERS = {
     "LLaVA, loss over the answer",
     "LLaVA, validation writes answers",
+    "PaliGemma, a batch of five",
     "SmolVLM, loss over the answer",
 }
 """Cases of causal models whose loss is given all tokens, and whose scores are read where the answers begin."""

@@ -199,8 +199,15 @@ def answer_scores(module: Any, batch: Any) -> Tensor:
     ids = batch["input_ids"]
     prompt = slice(0, ids.shape[1] - 2 * bool((batch["labels"][:, -1] >= 0).all()))
     known = {key: batch[key] for key in batch if key != "labels"}
-    known |= {key: batch[key][:, prompt] for key in ("input_ids", "attention_mask")}
+    by_token = [key for key in known if known[key].shape == ids.shape]
+    known |= {key: batch[key][:, prompt] for key in by_token}
     return module.model(**known).logits[:, -1, ANSWER : ANSWER + ANSWERS]
+
+
+def by_name(batch: Any) -> Batch:
+    """Return a batch of five by the names of the model's arguments."""
+    names = ("input_ids", "token_type_ids", "attention_mask", "pixel_values", "labels")
+    return dict(zip(names, batch, strict=True))
 
 
 def smolvlm_scores(module: Any, batch: Any) -> Tensor:
@@ -231,16 +238,13 @@ CASES = [
         batches=batches_of(lambda seed: llava_inputs(seed) | {"label": answers(seed, KINDS)}),
         scores=llava_scores,
     ),
-    # The leaves of a tuple have no names, so that nothing tells which arguments of the model they are.
-    causal(
+    tokens(
         "PaliGemma, a batch of five",
         module=around(BatchOfFive, PaliGemmaForConditionalGeneration, PALIGEMMA),
         batches=batches_of(paligemma_batch),
         modalities={"image": "3", "text": ["0", "1", "2"]},
-        scores=None,
-        target=None,
-        task=None,
-        expect="ask",
+        scores=lambda module, batch: answer_scores(module, by_name(batch)),
+        target=lambda batch: first_words(by_name(batch)),
     ),
     tokens(
         "SmolVLM, loss over the answer",
