@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mviz_lightning.batch import Modality
+from mviz_lightning.batch.interleaved.placeholders import NO_TOKENS, PlaceholderTokens
 from mviz_lightning.errors import ConfigurationError
 
 
@@ -30,6 +31,7 @@ class Alarms:
         encoders: Name of a modality -> names of the submodules whose parameters serve this modality alone, as far as
             a traced forward shows them.
         may_stop: Whether ``min_epochs`` and ``min_steps`` are met.
+        tokens: The tokens of the model's texts that stand for items of another modality.
     """
 
     trainer: Any
@@ -40,6 +42,7 @@ class Alarms:
     values: Mapping[str, float] = field(default_factory=dict)
     encoders: Mapping[str, Sequence[str]] = field(default_factory=dict)
     may_stop: bool = True
+    tokens: PlaceholderTokens = NO_TOKENS
 
     @property
     def others(self) -> list[str]:

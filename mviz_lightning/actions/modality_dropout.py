@@ -9,12 +9,14 @@ from torch import Tensor
 
 from mviz_lightning.actions.base import Action, Alarms, generator_of, require_number
 from mviz_lightning.batch import BatchSchema, Modality, Probe
+from mviz_lightning.batch.answered import AnsweredTexts, finder_in
 from mviz_lightning.batch.holdings import padded
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import own_bounds
 from mviz_lightning.batch.presence import gaps_of, nodes_of, present_examples
 from mviz_lightning.batch.probe import NO_GROUPS
 from mviz_lightning.batch.rows import plain_tensors, to_device
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities import Text
 from mviz_lightning.modalities.base import ModalityType, modality_in, type_in
 
@@ -28,9 +30,10 @@ class ModalityDropout(Action):
 
     A hidden modality is 0 as in the paper, or what ``Modality(baseline=...)`` says; words become the padding token,
     strings are emptied, integer columns get the batch's most frequent value. Padding, special tokens, attention masks,
-    labels and all other leaves stay. The training step gets a changed copy of the batch; callbacks, and whoever else
-    holds the batch, keep it as it was. Validation and test batches are never changed. On a GPU, the leaves of the
-    hidden modalities are copied to the CPU once a batch.
+    labels and all other leaves stay. In texts that hold placeholders of pictures or sounds, these and answers stay too,
+    and hidden pictures are the smallest number above 0: models drop tiles that are 0. The training step gets a changed
+    copy of the batch; callbacks, and whoever else holds the batch, keep it as it was. Validation and test batches are
+    never changed. On a GPU, the leaves of the hidden modalities are copied to the CPU once a batch.
 
     Args:
         p: Probability that a training example loses the other modalities, from 0 to 1.
@@ -59,12 +62,13 @@ class ModalityDropout(Action):
         """Return the batch with the other modalities of the drawn examples hidden, where these have all modalities.
 
         Raises:
-            ConfigurationError: The training batch lacks the leaves of a modality, and they are not None.
+            ConfigurationError: The training batch lacks the leaves of a modality, and they are not None; or nothing
+                tells where the answers begin in a text with placeholders.
         """
         gaps = gaps_of(alarms.modalities, nodes_of(batch, alarms.modalities))
         if gaps and not any(gap.missing for found in gaps.values() for gap in found):
             return batch
-        schema = BatchSchema.learn(batch, alarms.modalities)
+        schema = BatchSchema.learn(batch, alarms.modalities, tokens=alarms.tokens)
         leaves = schema.leaves(batch)
         drawn = torch.rand(schema.size(leaves), generator=generator_of(self.seed, number)) < self.p
         drawn &= present_examples(schema, leaves).all(1)
@@ -80,15 +84,45 @@ def _hidden(probe: Probe, name: str, rows: Tensor) -> Iterator[tuple[str, Any]]:
     """Yield path and content of the leaves that change where a modality is hidden in some examples, ``(N,)`` bool."""
     schema, leaves = probe.schema, probe.leaves
     path = schema.values[name][0]
+    if schema.interleaving is not None and name in schema.interleaving.media:
+        yield path, _nearly_zero(leaves[path], rows)
+        return
     held = {one: to_device(plain_tensors(leaf), "cpu") for one, leaf in leaves.items() if one in schema.values[name]}
     own = probe.own_entries(path)
     modality_type = type_in(schema, held, name, own)
     modality = _whole(modality_in(schema, held, name, own), modality_type, held[path])
-    segments = modality_type(modality, {**leaves, **held}, path, own).segments
+    segments = modality_type(modality, {**leaves, **held}, path, own, _maskable(probe, name)).segments
     count = max((segments.count(example) for example in range(len(rows))), default=0)
     kept = ~rows.unsqueeze(1).expand(-1, max(count, 1))
     for part in parts_of(segments):
         yield part.leaf, part.mask(leaves[part.leaf], kept, torch.arange(len(rows)))
+
+
+def _nearly_zero(items: Tensor, rows: Tensor) -> Tensor:
+    """Return items that are nearly 0 in some examples ``(N,)`` bool; what is 0, as padding is, stays so."""
+    hidden = rows.to(items.device).view(-1, *[1] * (items.dim() - 1))
+    return items.masked_fill(hidden & (items != 0), torch.finfo(items.dtype).tiny)
+
+
+def _maskable(probe: Probe, name: str) -> Tensor | None:
+    """Return ``(N, T)`` bool, True at the words of a text with placeholders that may be hidden; None of others.
+
+    Raises:
+        ConfigurationError: Nothing tells where its answers begin.
+    """
+    found = probe.schema.interleaving
+    if found is None or name != found.text:
+        return None
+    finder = finder_in(probe.schema)
+    if finder is None:
+        raise ConfigurationError(
+            f"ModalityDropout: nothing tells where the answers begin in {name!r}, which must not be hidden. Give "
+            f"labels that are -100 outside the answers, or Modality({found.ids!r}, answer_start=) with the tokens in "
+            "front of them."
+        )
+    texts = {path: to_device(probe.leaves[path], "cpu") for path in found.tokenwise}
+    told = replace(probe, leaves={**probe.leaves, **texts})
+    return replace(told, prompt_ends=AnsweredTexts(told, finder).spans[:, 0]).maskable(name)
 
 
 def _whole(modality: Modality, modality_type: type[ModalityType], values: Any) -> Modality:

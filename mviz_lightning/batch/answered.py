@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mviz_lightning.batch.holdings import unpadded
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
+from mviz_lightning.batch.interleaved.tokenwise import IGNORED
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.schema import BatchSchema
 
@@ -66,6 +67,18 @@ class AnsweredTexts:
         """The tokens of each answer; none of a text without an answer."""
         pairs = zip(self.texts, self.spans.tolist(), strict=True)
         return [tuple(text[start:stop].tolist()) for text, (start, stop) in pairs]
+
+    @property
+    def labelled(self) -> int:
+        """Number of labelled tokens of all texts; 0 where there are no labels."""
+        path = self.finder.found.labels
+        return 0 if path is None else sum(int((row != IGNORED).sum()) for row in self._rows(path))
+
+    @cached_property
+    def usable(self) -> Tensor:
+        """``(N,)`` bool: the examples that have an answer, and all items in front of it: what follows is dropped."""
+        ends = [max((block.stop for block in self.finder.found.blocks(text)), default=0) for text in self.texts]
+        return (self.spans[:, 1] > self.spans[:, 0]) & (torch.tensor(ends) <= self.spans[:, 0])
 
     @cached_property
     def prompts(self) -> list[tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """What later batches show of leaves that the first one left open."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +25,10 @@ def settled(schema: BatchSchema, batch: Any, ask: ItemTokens | None = None) -> B
     """
     if schema.interleaving is None:
         return _without_constants(schema, batch)
-    readers = (replace(one, holding=_settled_holding(schema, one, batch, ask)) for one in schema.readers)
-    return replace(schema, readers=tuple(readers))
+    with suppress(KeyError, IndexError):  # reading the batch says what it lacks
+        readers = [replace(one, holding=_settled_holding(schema, one, batch, ask)) for one in schema.readers]
+        return replace(schema, readers=tuple(readers))
+    return schema
 
 
 def _settled_holding(schema: BatchSchema, reader: NodeReader, batch: Any, ask: ItemTokens | None) -> Holding:

@@ -1,6 +1,6 @@
 """Mask segments of a modality: patches, words, blocks of time, columns, regions."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -133,6 +133,30 @@ def joined(parts: Sequence[Segments]) -> Segments | JointSegments:
 def parts_of(segments: Segmentation) -> Sequence[Maskable]:
     """Return the segments of each leaf."""
     return segments.parts if isinstance(segments, JointSegments) else [segments]
+
+
+def masked_leaves(
+    leaves: Mapping[str, Any],
+    segments: Mapping[str, Segmentation],
+    masks: Mapping[str, Tensor],
+    columns: Mapping[str, Tensor],
+    needed: Container[str] | None = None,
+) -> dict[str, Any]:
+    """Return the leaves of rows in which segments are masked, by path.
+
+    Args:
+        leaves: Path -> R rows of a leaf.
+        segments: Modality -> its segments.
+        masks: Modality -> ``(R, S)`` bool, True where a segment stays.
+        columns: Modality -> ``(R,)`` the example that it is taken from.
+        needed: Paths of the leaves whose values matter; all by default.
+    """
+    found: dict[str, Any] = {}
+    for name, kept in masks.items():
+        for part in parts_of(segments[name]):
+            if needed is None or part.leaf in needed:
+                found[part.leaf] = part.mask(found.get(part.leaf, leaves[part.leaf]), kept, columns[name])
+    return found
 
 
 def _shortened(text: str, words: Sequence[str], kept: Tensor) -> str:

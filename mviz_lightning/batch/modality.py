@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from mviz_lightning.batch.token_ids import token_ids
 from mviz_lightning.errors import ConfigurationError, at_least, plain_argument, renamed_arguments, require_name
 
 
@@ -181,19 +182,20 @@ class Modality:
 def _ids_by_name(values: str, placeholders: Any) -> dict[str, tuple[int, ...]]:
     """Return name -> ids of placeholders that the user gave."""
     given = dict(placeholders) if isinstance(placeholders, Mapping) else {}
-    listed = {name: tuple(ids) if isinstance(ids, list | tuple) else (ids,) for name, ids in given.items()}
-    if not listed or not all(ids and all(isinstance(one, int) for one in ids) for ids in listed.values()):
+    listed = {name: token_ids(ids) for name, ids in given.items()}
+    told = [one for ids in listed.values() for one in dict.fromkeys(ids)]
+    if not listed or not all(listed.values()) or len(set(told)) < len(told):
         raise ConfigurationError(
             f"Modality({values!r}, placeholders={placeholders!r}): give the ids of tokens by the name of the modality "
-            'that they stand for, for example {"image": 32000}.'
+            'that they stand for, each id once, for example {"image": 32000}.'
         )
     return listed
 
 
 def _answer_start(values: str, given: Any) -> tuple[int, ...]:
     """Return the ids of the tokens in front of an answer."""
-    ids = tuple(given) if isinstance(given, list | tuple) else (given,)
-    if not ids or not all(type(one) is int for one in ids):
+    ids = () if isinstance(given, set | frozenset) else token_ids(given)
+    if not ids:
         raise ConfigurationError(
             f"Modality({values!r}, answer_start={given!r}): give the ids of the tokens in front of an answer, "
             "for example tokenizer.encode('ASSISTANT:', add_special_tokens=False)."

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch.holdings import unpadded
-from mviz_lightning.batch.interleaved.splicing import Splicer
+from mviz_lightning.batch.interleaved.splicing import Splicer, TokenPlaces
 from mviz_lightning.batch.interleaved.words import maskable_words
-from mviz_lightning.batch.masking import Segmentation, parts_of
+from mviz_lightning.batch.masking import Segmentation, masked_leaves
 from mviz_lightning.batch.padding import within_bounds_of
 from mviz_lightning.batch.position_labels import PositionLabels
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
@@ -104,23 +104,32 @@ class Probe:
             for path, found in self.bounds.items()
             if not self.schema.padded(path)
         }
-        for name, kept in masks.items():
-            column = sources[:, self.schema.names.index(name)]
-            for part in parts_of(self.segments[name]):
-                if needed is None or part.leaf in needed:
-                    leaves[part.leaf] = part.mask(leaves[part.leaf], kept, column)
+        columns = dict(zip(self.schema.names, sources.unbind(1), strict=True))
+        leaves |= masked_leaves(leaves, self.segments, masks, columns, needed)
         if self.splicer is not None:
-            places = self.splicer.places(sources)
+            places, spliced = self.tokens(sources, masks)
             own = torch.stack([torch.zeros_like(places.lengths), places.lengths], -1).unsqueeze(1)
-            masked = {part.leaf for name in masks for part in parts_of(self.segments[name])}
-            for path in self.splicer.interleaving.tokenwise:
-                leaves[path] = places.spliced(self.leaves[path], leaves[path] if path in masked else None)
-                bounds[path] = own
+            leaves, bounds = leaves | spliced, bounds | dict.fromkeys(spliced, own)
         for path in self.padded if self.own_shapes else ():
             column = sources[:, self.schema.owners[path]]
             # Leaves whose values do not matter may come from rows of several shapes.
             leaves[path] = self.cut(path, leaves[path], column if needed is None or path in needed else column[:1])
         return self.schema.build(leaves, device, bounds)
+
+    def tokens(self, sources: Tensor, masks: Mapping[str, Tensor]) -> tuple[TokenPlaces, dict[str, Tensor]]:
+        """Return where the tokens of rebuilt rows come from, and ``(R, T)`` of each leaf by token, masked.
+
+        Raises:
+            ValueError: The texts hold no placeholders.
+        """
+        if self.splicer is None:
+            raise ValueError("only texts with placeholders are rebuilt")
+        found, places = self.splicer.interleaving, self.splicer.places(sources)
+        column = sources[:, self.schema.names.index(found.text)]
+        own = {path: self.leaves[path][column] for path in found.tokenwise}
+        kept = {name: kept for name, kept in masks.items() if name == found.text}
+        masked = masked_leaves(own, self.segments, kept, {found.text: column})
+        return places, {path: places.spliced(self.leaves[path], masked.get(path)) for path in found.tokenwise}
 
     @cached_property
     def splicer(self) -> Splicer | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mviz_lightning.batch import tree
 from mviz_lightning.batch.counts import Derived
 from mviz_lightning.batch.discovery import describe_leaves
-from mviz_lightning.batch.holdings import Stacked, StackedViews, padded, unpadded
+from mviz_lightning.batch.holdings import Listed, Stacked, StackedViews, padded, unpadded
 from mviz_lightning.batch.index import Index
 from mviz_lightning.batch.interleaved.dealing import ItemTokens
 from mviz_lightning.batch.interleaved.interleaving import Interleaving
@@ -167,6 +167,10 @@ class BatchSchema:
         """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""
         reader = self._reader_of[path]
         return reader.places[path].index if isinstance(reader.holding, Stacked) else None
+
+    def listed(self, path: str) -> bool:
+        """Tell whether a leaf is a list with an entry for each example."""
+        return isinstance(self._reader_of[path].holding, Listed)
 
     def divided(self, path: str) -> bool:
         """Tell whether a leaf is one of several in its node."""

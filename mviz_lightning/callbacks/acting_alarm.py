@@ -16,6 +16,7 @@ from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, Hook
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.engine.model_call import resolve_function
+from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
 from mviz_lightning.errors import ConfigurationError, plain_argument
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
@@ -104,7 +105,8 @@ class ActingAlarm(Alarm):
         silent = [name for name, found in states.items() if State.COLLAPSED in found]
         encoders = {} if self._history is None else self._history.encoders
         stops = trainer_facts.may_stop(trainer)
-        return Alarms(trainer, module, self._modalities, silent, began, values, encoders, stops)
+        tokens = placeholder_tokens(module, self._modalities)
+        return Alarms(trainer, module, self._modalities, silent, began, values, encoders, stops, tokens)
 
     def _announced(self, trainer: Trainer, verdict: Verdict, row: RunRecord) -> str:
         """Return what the actions say about an alarm that begins, a line each."""

@@ -72,7 +72,9 @@ class MultimodalMonitor(Remembering):
         reference: Number of validation examples that are kept in memory.
         pairs: Whether the interaction is split by pairs of modalities. By default for three and four modalities.
         budget: Largest number of rows that a run evaluates: contribution shares first, then as many examples of the
-            explainers as the rest allows. By default no limit.
+            explainers as the rest allows. By default no limit. Where it allows no two groups of the usual size, and
+            ``group_size`` is not given, groups are smaller, and the log says what the intervals became: 256 rows are
+            enough for 7 groups of 6.
         chunk_size: Number of rows in one forward; it is halved when memory runs out.
         reuse: Whether a submodule that depends on one modality runs once for each input instead of once for each row.
             The monitor checks that the outputs are the same, and evaluates every row where they are not.

@@ -14,7 +14,7 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
 from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
-from mviz_lightning.collapse.messages import NEVER_LEARNED, WITHOUT_LABELS, WITHOUT_SCALE, alert, headline
+from mviz_lightning.collapse.messages import NEVER_LEARNED, alert, headline, without_score
 from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.towers import rule_for
@@ -70,6 +70,8 @@ class UnimodalCollapse(ActingAlarm):
         max_gain: Gain beyond the others, with two standard errors, below which the modality is redundant.
         max_single: Share of one output's variance from which a modality counts as used, where there are more than 16
             outputs: it may decide one of forty labels.
+        min_nats: Nats a token that a language model's own answers lose when it is swapped (``nats/<m>``), below which
+            it does not matter to them.
         wait: Number of checks within which a rising total must reach the limit to count as not yet learned; 0 for no
             waiting.
 
@@ -101,6 +103,7 @@ class UnimodalCollapse(ActingAlarm):
         min_gain: float = CollapseRule.min_gain,
         max_gain: float = CollapseRule.max_gain,
         max_single: float = CollapseRule.max_single,
+        min_nats: float = CollapseRule.min_nats,
         wait: int = CollapseRule.wait,
     ) -> None:
         self.action = resolved(action)
@@ -109,11 +112,12 @@ class UnimodalCollapse(ActingAlarm):
             raise ConfigurationError(f"kin={kin!r}: give the path of one leaf of the batch, such as 'patient'.")
         shares = {"max_total": max_total, "max_flips": max_flips, "max_drop": max_drop}
         shares |= {"min_skill": min_skill, "min_alone": min_alone, "min_gain": min_gain, "max_gain": max_gain}
-        shares["max_single"] = max_single
+        shares |= {"max_single": max_single, "min_nats": min_nats}
         for name, value in shares.items():
             if not isinstance(value, Real) or not math.isfinite(value) or (value < 0 and name != "min_skill"):
                 example = getattr(CollapseRule, name)
-                raise ConfigurationError(f"{name}={value!r}: give a share from 0 to 1, for example {name}={example:g}.")
+                allowed = "a number of 0 or more" if name == "min_nats" else "a share from 0 to 1"
+                raise ConfigurationError(f"{name}={value!r}: give {allowed}, for example {name}={example:g}.")
         if isinstance(expected, str):
             raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
         named = None if expected is None else tuple(expected)
@@ -197,7 +201,7 @@ class UnimodalCollapse(ActingAlarm):
         runs = runs if fits else runs[-1:]
         reference, found = self._proven(runs, measured or ScoreReference(), history.modalities, session, guard)
         if measured is not None and measured.skill(0) is None:
-            told = WITHOUT_SCALE if "score" in runs[-1].values else WITHOUT_LABELS
+            told = without_score(runs[-1], self.rule.expected)
             self._note(f"head {head}: {told}" if head else told)
         if fits and measured is not None:
             self._anchored.add(head)

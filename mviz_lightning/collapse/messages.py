@@ -1,12 +1,13 @@
 """A verdict in words: the state of a modality, since when, the evidence, and what to try."""
 
 import math
+from collections.abc import Sequence
 
 from mviz_lightning.collapse.towers import reads_retrieval, tower_evidence, tower_headline, tower_remedies
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.numerals import fixed, percent
-from mviz_lightning.sinks.records import Alert, State, of_head
+from mviz_lightning.sinks.records import Alert, RunRecord, State, of_head
 
 REMEDIES = (
     "the training loader: is {name} of the same example as its label, normalised once, and not constant or empty?",
@@ -22,8 +23,13 @@ UNTESTED = (
     "its raw inputs could not be tested: no table of numbers, too few examples or families of kin, or copies of few"
 )
 WITHOUT_LABELS = (
-    "without labels (target=), flips alone are judged (totals in a regression, nats of own answers), from the third "
-    "check on, and only modalities named in expected= can be called collapsed."
+    "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
+    "modalities named in expected= can be called collapsed."
+)
+OWN_ANSWERS = "the nats a token that own answers lose are judged, from the third check on."
+UNPROVEN_ANSWERS = (
+    " Answers that are texts are no labels, so no regression on raw inputs can prove that {name} is informative: pass "
+    "UnimodalCollapse(expected={names}), or a model that does without is only called unused, and no alarm is raised."
 )
 WITHOUT_SCALE = (
     "score= gives one constant answer the same value as the labels themselves, or none; flips alone are judged (totals "
@@ -33,6 +39,9 @@ NEVER_LEARNED = (
     "no modality was judged: the score never got {0:.0%} of the way from chance to a perfect score (min_skill={0:g}). "
     "Train longer, or lower min_skill."
 )
+NATS = "nats/"
+"""Start of the names of what own answers lose."""
+
 PERFECT = 0.95
 """Skill above which there is little to gain from a modality that is not used."""
 
@@ -77,6 +86,20 @@ def _advice(verdict: Verdict) -> list[str]:
             "must be used), or the label leaks into it: the two look alike from here."
         )
     return lines
+
+
+def without_score(row: RunRecord, expected: Sequence[str] | None) -> str:
+    """Return what is judged of runs whose score cannot be measured against a constant answer.
+
+    Args:
+        row: One of the runs.
+        expected: Names of the modalities that must be used; None where the user named none.
+    """
+    names = [key.removeprefix(NATS) for key in row.values if key.startswith(NATS)]
+    if names:
+        unproven = UNPROVEN_ANSWERS.format(name=" and ".join(names), names=names) if expected is None else ""
+        return OWN_ANSWERS + unproven
+    return WITHOUT_SCALE if "score" in row.values else WITHOUT_LABELS
 
 
 def headline(verdict: Verdict) -> str:
@@ -128,7 +151,7 @@ def _is_tower(verdict: Verdict) -> bool:
 def _lost(verdict: Verdict) -> list[str]:
     """Return what the score loses when the modality is swapped; nothing where that is not known."""
     values = {} if verdict.row is None else verdict.row.values
-    if f"nats/{verdict.modality}" in values:
+    if f"{NATS}{verdict.modality}" in values:
         nats, own = (values[f"{key}/{verdict.modality}"] for key in ("nats", "retrieval"))
         return [f"an answer loses {nats:.3f} nats a token when it is swapped; {own:.0%} of the answers find their own"]
     if verdict.drop is None:

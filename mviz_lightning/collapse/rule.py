@@ -18,9 +18,6 @@ WARM_UP = 2
 SAME = 0.95
 """Share of its own variance that the others predict from which a modality is a function of them."""
 
-FEWEST_NATS = 0.02
-"""Nats a token below which an answer does not need a modality: 2 % of the perplexity."""
-
 LOOSE = 2
 """Factor on ``max_total`` below which a modality that changes few decisions still counts as silent."""
 
@@ -35,7 +32,7 @@ class CollapseRule:
     Without labels there is no ``drop``, and ``total < 2 * max_total and flips < max_flips`` decides; in a regression,
     and where all decisions are equal, flips tell nothing. With M modalities ``max_total`` is multiplied by ``2 / M``.
 
-    Of own answers, ``nats/<m> < 0.02`` decides, the nats a token that an answer loses when the modality is swapped.
+    Of own answers, ``nats/<m> < min_nats`` decides, the nats a token that an answer loses when the modality is swapped.
     With more than 16 outputs, a check is not silent on a modality that decides ``max_single`` of the variance of one.
 
     * Checks count from a skill above ``min_skill`` on, or above three of its standard errors where these are less, as
@@ -64,6 +61,7 @@ class CollapseRule:
         min_gain: Share of it that an informative modality explains beyond the others.
         max_gain: Share of it up to which a modality counts as redundant.
         max_single: Share of a single output's variance.
+        min_nats: Nats a token that an answer loses without a modality that it needs; 0.02 is 2 % of the perplexity.
         min_foretold: Share of a redundant modality's own variance that the others' raw inputs predict, at the least.
         wait: Number of checks; 0 for no waiting.
     """
@@ -78,6 +76,7 @@ class CollapseRule:
     min_gain: float = 0.005
     max_gain: float = 0.01
     max_single: float = 0.5
+    min_nats: float = 0.02
     min_foretold: float = 0.1
     wait: int = 4
 
@@ -125,7 +124,7 @@ class CollapseRule:
         if row.evidence.get(f"single/{name}", 0.0) >= self.max_single:
             return False
         if f"nats/{name}" in row.values:
-            return row.values[f"nats/{name}"] < FEWEST_NATS
+            return row.values[f"nats/{name}"] < self.min_nats
         drop, total = drop_of(row, name, score_reference), row.values[f"total/{name}"]
         undecided = row.values.get(f"flips/{name}", math.inf) < self.max_flips and total < LOOSE * max_total
         # The decisions of a model that always decides the same show nothing.

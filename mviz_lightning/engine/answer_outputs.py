@@ -1,14 +1,15 @@
 """What a language model says behind the prompt: logits of first tokens, and the likelihood of answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import tree
+from mviz_lightning.batch import Probe, tree
 from mviz_lightning.batch.answered import AnsweredTexts
+from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
 from mviz_lightning.batch.node_reader import NodeReader
 from mviz_lightning.engine.agreement import agree
@@ -16,6 +17,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.language_model import LanguageModel, last_positions
 from mviz_lightning.engine.packed_rows import PackedRow
 from mviz_lightning.engine.query import Query
+from mviz_lightning.engine.seen_rows import TextRows
 from mviz_lightning.errors import NotMeasurableError
 
 TRIED = 4
@@ -72,10 +74,14 @@ class FirstTokens:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, K)`` of prompts whose logits are known."""
+        lengths = rows.lengths
+        return self._of_tokens(rows.logits(torch.arange(len(lengths)), lengths - 1))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, K)`` of packed prompts."""
-        lengths = row.branches.lengths
-        return self._of_tokens(row.logits(torch.arange(len(lengths)), lengths - 1))
+        return self.of_rows(row)
 
     def _of_tokens(self, logits: Tensor) -> Tensor:
         return logits if self.tokens is None else logits[:, self.tokens.to(logits.device)]
@@ -127,10 +133,14 @@ class OwnAnswers:
         """Number of branches of a packed row for each row."""
         return 1
 
+    def of_rows(self, rows: TextRows) -> Tensor:
+        """Return ``(R, 1)`` of rows with answers whose logits are known."""
+        labels = self.finder.found.labels
+        return likelihoods_of_rows(rows, self.finder.spans(rows.ids, None if labels is None else rows.texts[labels]))
+
     def of_packed(self, row: PackedRow) -> Tensor:
         """Return ``(R, 1)`` of packed rows with answers."""
-        labels = self.finder.found.labels
-        return packed_likelihoods(row, self.finder.spans(row.ids, None if labels is None else row.texts[labels]))
+        return self.of_rows(row)
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,7 @@ class WholeAnswers:
         endings[self.finder.found.ids] = list(map(torch.tensor, self.answers))
         whole, lengths = row.followed_by(endings), sizes.repeat(len(row.ids))
         stops = whole.branches.lengths
-        return packed_likelihoods(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
+        return likelihoods_of_rows(whole, torch.stack([stops - lengths, stops], 1)).view(len(row.ids), -1)
 
     def _likelihoods(self, batch: Any, answer: tuple[int, ...]) -> Tensor:
         whole = self._answered(batch, answer)
@@ -178,21 +188,49 @@ class WholeAnswers:
         behind = {path: [value] * len(answer) for path, value in self.beside.items()}
         behind[self.finder.found.ids] = list(answer)
         readers = [reader for reader in self.language.schema.readers if reader.places.keys() & behind.keys()]
-        limits = self.language.interleaving.own.limits(batch)  # in which words may be masked
+        limits = self.finder.found.own.limits(batch)
         return tree.replace(batch, {reader.keys: _longer(reader, batch, behind, limits) for reader in readers})
+
+
+AnswerReader = TypeVar("AnswerReader", bound="FirstTokens | OwnAnswers | WholeAnswers")
+
+
+@dataclass(frozen=True)
+class AnswerReading:
+    """How a score reads examples with answers.
+
+    Attributes:
+        reader: What is read.
+        kept: Returns the examples as far as that is read: their prompts, or their prompts with the answers.
+        usable: Returns ``(N,)`` bool, which of the examples it is read of.
+    """
+
+    reader: FirstTokens | OwnAnswers
+    kept: Callable[[Probe], Probe]
+    usable: Callable[[Probe], Tensor]
+
+
+def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:
+    """Return the same, read of another model on batches of the same schema."""
+    return replace(reader, language=replace(language, schema=reader.language.schema))
 
 
 def _longer(
     reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]], limits: Sequence[tuple[int, int]]
 ) -> Any:
-    """Return a node with an entry for each token, with these entries behind those of every row within its limits."""
+    """Return a node with an entry for each token, with these entries behind those of every row.
 
-    def joined(row: Tensor, values: Sequence[float]) -> Tensor:
-        return torch.cat([row, torch.tensor(values, dtype=row.dtype, device=row.device)])
-
-    own = [row[slice(*limit)] for row, limit in zip(tree.get(batch, reader.keys), limits, strict=True)]
-    rows = {path: [joined(row, behind[path]) for row in own] for path in reader.places}
-    return reader.write(rows, lambda path: list(map(len, rows[path])))
+    Args:
+        reader: Where it is.
+        batch: A batch; words may be masked.
+        behind: Path -> the entries.
+        limits: Where each row's own tokens start and stop.
+    """
+    found, joined = as_tensor(tree.get(batch, reader.keys)), {}
+    for path in reader.places:
+        entries = torch.tensor(behind[path], dtype=found.dtype, device=found.device)
+        joined[path] = [torch.cat([row[slice(*own)], entries]) for row, own in zip(found, limits, strict=True)]
+    return reader.write(joined, lambda path: list(map(len, joined[path])))
 
 
 def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, spans: Tensor) -> Tensor:
@@ -211,16 +249,16 @@ def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, sp
     return _means(logits[rows.to(logits.device), at.to(logits.device)], tokens, spans)
 
 
-def packed_likelihoods(row: PackedRow, spans: Tensor) -> Tensor:
-    """Return :func:`mean_log_likelihoods` of packed rows, ``(R, 1)``.
+def likelihoods_of_rows(found: TextRows, spans: Tensor) -> Tensor:
+    """Return :func:`mean_log_likelihoods` of rows whose logits are known, ``(R, 1)``.
 
     Args:
-        row: The rows.
+        found: The rows.
         spans: ``(R, 2)`` long: where the spans start and stop in each row.
     """
     rows, places = _in_spans(spans)
-    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(row.ids, spans.tolist(), strict=True)])
-    return _means(row.logits(rows, places - 1), tokens, spans)
+    tokens = torch.cat([ids[slice(*span)] for ids, span in zip(found.ids, spans.tolist(), strict=True)])
+    return _means(found.logits(rows, places - 1), tokens, spans)
 
 
 def _in_spans(spans: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.model_outputs import by_likelihood, describe_outputs, locate_scores, other_outputs
 from mviz_lightning.engine.output_names import is_floating, returned_heads
 from mviz_lightning.engine.positions import Shape
+from mviz_lightning.engine.rebuilt_rows import moving_positions
 from mviz_lightning.engine.submodule_calls import has_forward
 
 TEMPLATE, NO_FORWARD = "Put the call of your validation_step", "Add a method forward(self, batch)"
@@ -81,6 +82,9 @@ def _of_positions(trial: CallTrial, failure: FailedCall) -> str:
     place, found = locate_scores(failure.outputs)
     if not is_floating(found):
         return ""
+    moving = moving_positions(trial.schema.interleaving)
+    if moving:
+        return f"{failure.reason}: {moving}"
     labels = _labels_of_positions(trial, failure, place, tuple(found.shape))
     if labels:
         return f"{failure.reason}, or one for each label of an example. {labels}"

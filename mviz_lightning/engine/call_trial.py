@@ -19,7 +19,7 @@ from mviz_lightning.engine.model_outputs import ModelOutputs, locate_scores, sco
 from mviz_lightning.engine.output_names import is_floating
 from mviz_lightning.engine.positions import NO_LABELS, LabelShapes, PositionAxes
 from mviz_lightning.engine.trial_swaps import differ, with_swapped
-from mviz_lightning.errors import describe_error
+from mviz_lightning.errors import ConfigurationError, describe_error
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class CallTrial:
                 return FailedCall(call, reason, outputs)
             return replace(call, outputs=ModelOutputs.of(outputs), axes=axes)
         except Exception as error:  # a wrong call may raise anything
-            if ran_out(error):
+            if ran_out(error) or isinstance(error, ConfigurationError):
                 raise
             return FailedCall(call, describe_error(error), unwritten=isinstance(error, NotImplementedError))
 

@@ -14,11 +14,12 @@ from mviz_lightning.engine.agreement import DisagreementError
 from mviz_lightning.engine.chunks import InChunks, at_least_two
 from mviz_lightning.engine.devices import device_of, is_sharded
 from mviz_lightning.engine.draws import ContextFactory, InDraws
+from mviz_lightning.engine.encoded_items import WithItemsEncoded
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.model_outputs import scores
 from mviz_lightning.engine.output_reader import ROW_READER, OutputReader
-from mviz_lightning.engine.packed_evaluation import InPacks, Packing
+from mviz_lightning.engine.packed_evaluation import Packing
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.engine.recording import Recording
 from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
@@ -40,7 +41,7 @@ LARGEST_SCALE = 4
 
 
 @dataclass
-class Evaluator(InChunks, InDraws, InPacks):
+class Evaluator(InChunks, InDraws, WithItemsEncoded):
     """Evaluate the model on the rows of queries.
 
     Rows are evaluated in chunks. Submodules that depend on one modality alone run once for every distinct input of this
@@ -63,6 +64,8 @@ class Evaluator(InChunks, InDraws, InPacks):
         rows: Number of distinct rows evaluated so far; each draw counts.
         remembered: Number of rows that cost nothing so far, since another head of the model asked for them before.
         packing: What is known of rows of a language model that are packed.
+        item_methods: Names of the methods of a language model that were called once for each item so far; None where
+            that failed.
     """
 
     module: nn.Module
@@ -78,6 +81,7 @@ class Evaluator(InChunks, InDraws, InPacks):
     rows: int = 0
     remembered: int = 0
     packing: Packing = field(default_factory=Packing)
+    item_methods: Sequence[str] | None = ()
     _plan: Plan | None = None
     _planned_for: bool | None = None
     _dropped: frozenset[str] = frozenset()
@@ -145,9 +149,9 @@ class Evaluator(InChunks, InDraws, InPacks):
 
     def _evaluate(self, probe: Probe, query: Query) -> Tensor:
         """Return outputs of distinct rows, evaluated with reuse where that is exact, else plainly."""
-        packed = self.packed(probe, query)
-        if packed is not None:
-            return packed
+        for evaluate in (self.packed, self.with_items_encoded):
+            if (found := evaluate(probe, query)) is not None:
+                return found
         outputs, failure = self._attempt(probe, query)
         for _ in range(RETRIES):
             if failure is None or self._plan is None:
@@ -247,7 +251,7 @@ class Evaluator(InChunks, InDraws, InPacks):
         """Recompute some rows plainly; raise an error if they differ from the replayed ones."""
         rows = self.rows_to_check(len(query))
         replayed = outputs[rows.to(outputs.device)]
-        check_replay(lambda some: self._plain(probe, query[some]), rows, replayed, self.head)
+        check_replay(lambda some: self._plain(probe, query[some]), rows, replayed, self.head, self.computed_in)
 
     def rows_to_check(self, count: int) -> Tensor:
         """Return a random sample of ``count`` rows to recompute plainly, another one in every run."""

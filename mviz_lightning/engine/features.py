@@ -61,11 +61,10 @@ def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
 def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Tensor]:
     """Return a call of the model that returns a submodule's input and then the scores, ``(B, F + C)``.
 
-    Of a language model, it is the input at the last token of each prompt.
-
     Args:
         predict: Calls the model.
-        layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened.
+        layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened;
+            of a language model its entry at the token that is read.
 
     Returns:
         The call; it raises a ``ConfigurationError`` if the submodule is not called, gets no tensor, or gets a tensor

@@ -1,15 +1,15 @@
 """Ask a model how many tokens each picture or sound takes in its text."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
 
 from mviz_lightning.batch.rows import to_device
-from mviz_lightning.engine.devices import device_of
+from mviz_lightning.engine.devices import device_of, is_sharded
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.isolation import isolated
 
@@ -32,23 +32,37 @@ class ItemTokenCounter:
     def __call__(self, modality: str, leaves: Mapping[str, Any]) -> Sequence[int] | None:
         """Return the number of tokens of each item; None where the model has no such method, or it fails.
 
+        A model whose weights are sharded is not asked: it waits for the other processes, whose batches may leave no
+        question.
+
         Args:
             modality: Name of the modality.
             leaves: Path -> array with an entry for each item or each of its patches, the items first.
         """
+        if is_sharded(self.module):
+            return None
         given = {path.rpartition(".")[2]: leaf for path, leaf in leaves.items()}
-        for encode, names in self._encoders():
-            if next(iter(given), None) in names:
-                with suppress(Exception), isolated(self.module), self.precision():
-                    usable = {name: leaf for name, leaf in given.items() if name in names}
-                    found = _counts(encode(**to_device(usable, device_of(self.module))))
-                    if found is not None:
-                        return found
+        for holder, name in encoders_of(self.module, next(iter(given), "")):
+            encode = getattr(holder, name)
+            with suppress(Exception), isolated(self.module), self.precision():
+                usable = {name: leaf for name, leaf in given.items() if name in signature(encode).parameters}
+                found = _counts(encode(**to_device(usable, device_of(self.module))))
+                if found is not None:
+                    return found
         return None
 
-    def _encoders(self) -> list[tuple[Callable[..., Any], list[str]]]:
-        methods = [getattr(child, name, None) for child in self.module.modules() for name in ENCODERS]
-        return [(method, list(inspect.signature(method).parameters)) for method in methods if callable(method)]
+
+def encoders_of(module: nn.Module, argument: str) -> list[tuple[nn.Module, str]]:
+    """Return the submodules that have a method of :data:`ENCODERS` with an argument, and its name; the outermost first.
+
+    Args:
+        module: A model.
+        argument: Name of the argument that takes the items.
+    """
+    held = [(child, name, getattr(child, name, None)) for child in module.modules() for name in ENCODERS]
+    return [
+        (child, name) for child, name, method in held if callable(method) and argument in signature(method).parameters
+    ]
 
 
 def _counts(encoded: Any) -> list[int] | None:

@@ -1,7 +1,7 @@
 """The language model inside the user's module: called by the names of its arguments, it returns logits by token."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from mviz_lightning.batch.interleaved.interleaving import Interleaving
 from mviz_lightning.batch.rows import to_device
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.mask_positions import PositionCounter, position_counter
+from mviz_lightning.errors import NotMeasurableError
 
 TEMPORARY = "use_cache"
 """Argument that keeps keys and values for further tokens, which takes memory and is never needed."""
@@ -21,6 +22,42 @@ TEMPORARY = "use_cache"
 
 POSITIONS, MASK = "position_ids", "attention_mask"
 """Arguments of transformers' models."""
+
+OTHER_POSITIONS = (
+    "the model returns {logits} logits a row for {ids} tokens: where it puts several features in the place of one "
+    "placeholder, nothing tells behind which of them an answer begins. Give ids with a placeholder for each feature, "
+    "as the processors of transformers do, or pass predict=, a function (module, batch) -> (B, C), the logits of a few "
+    "answers behind the prompt."
+)
+
+VIRTUAL = (
+    "the model is fine-tuned by virtual tokens in front of the text, which rebuilt texts do not have. Use LoRA, or "
+    "pass predict=, a function (module, batch) -> (B, C), the logits of a few answers behind the prompt."
+)
+
+LISTED = (
+    "the model takes {path!r}, a list that belongs to no modality, and nothing tells to which examples its entries "
+    "belong. Give a tensor with an entry for each item: torch.tensor(batch[{path!r}])."
+)
+
+
+@dataclass(frozen=True)
+class GivenArguments:
+    """What the user's own step gives a language model, labels aside.
+
+    Attributes:
+        leaves: Name of each argument that is a leaf of the batch as it is -> the path of the leaf.
+        others: Names of the other arguments.
+        source: Where these come from, in words.
+        made: ``batch ->`` the other arguments by name.
+        retold: Whether some of these are made from leaves by token.
+    """
+
+    leaves: Mapping[str, str]
+    others: Sequence[str]
+    source: str
+    made: Callable[[Any], Mapping[str, Any]]
+    retold: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,11 +68,13 @@ class LanguageModel:
         module: The model; around it there may be a LightningModule or the adapters of a fine-tuning.
         schema: Where the leaves are in a batch.
         interleaving: What the schema holds of the text.
+        given: What the user's own step gives it; None where that is not known, and leaves are given by their names.
     """
 
     module: nn.Module
     schema: BatchSchema
     interleaving: Interleaving
+    given: GivenArguments | None = None
 
     @cached_property
     def names(self) -> list[str]:
@@ -43,30 +82,69 @@ class LanguageModel:
         return _argument_names(self.module)
 
     @property
+    def call(self) -> str:
+        """How it is called, in words."""
+        made = [] if self.given is None else list(self.given.others)
+        source = f", {' and '.join(made)} from {self.given.source}" if self.given is not None and made else ""
+        return f"{type(self.module).__name__}({', '.join([*self.taken, *made])}){source}"
+
+    @property
     def ids(self) -> str:
         """Name of the argument that takes the ids."""
-        return self.interleaving.ids.rpartition(".")[2]
+        own = (name for name, path in self.taken.items() if path == self.interleaving.ids)
+        return next(own, self.interleaving.ids.rpartition(".")[2])
 
     @property
     def by_token(self) -> dict[str, str]:
         """Name of each argument with an entry for each token -> the path of its leaf, labels aside."""
         tokenwise = self.interleaving.tokenwise
-        return {name: path for name, path in self._taken.items() if path in tokenwise}
+        return {name: path for name, path in self.taken.items() if path in tokenwise}
+
+    @property
+    def number_type(self) -> torch.dtype:
+        """The type in which the model computes: that of autocast, else that of its weights."""
+        device = device_of(self.module).type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float)
 
     def takes(self, name: str) -> bool:
         """Tell whether the model has an argument of this name."""
         return name in self.names
 
     def arguments(self, batch: Any) -> dict[str, Any]:
-        """Return the leaves of a batch that the model takes, by the names of its arguments, without labels."""
-        nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self._taken.items()}
-        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self.takes(TEMPORARY) else {})
+        """Return what a batch holds for the model, by the names of its arguments, without labels."""
+        nodes = {name: tree.get(batch, self.schema.keys[path]) for name, path in self.taken.items()}
+        nodes |= {} if self.given is None else self.given.made(batch)
+        return nodes | self._positions(batch, nodes) | ({TEMPORARY: False} if self._may_cache else {})
+
+    @cached_property
+    def _may_cache(self) -> bool:
+        """Whether the model may be told to keep no keys: by name, or by further arguments where a config names it."""
+        further = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(self.module.forward).parameters.values())
+        configs = (getattr(child, "config", None) for child in self.module.modules())
+        return self.takes(TEMPORARY) or (further and any(hasattr(config, TEMPORARY) for config in configs))
 
     @property
-    def _taken(self) -> dict[str, str]:
+    def taken(self) -> dict[str, str]:
         """Name of each argument that a batch holds -> the path of its leaf, labels aside."""
-        found, labels = _by_name(self.schema), self.interleaving.labels
-        return {name: path for name, path in found.items() if self.takes(name) and path != labels}
+        if self.given is not None:
+            return dict(self.given.leaves)
+        found, labels = _by_name(self.schema), (self.interleaving.labels, self.schema.target)
+        return {name: path for name, path in found.items() if self.takes(name) and path not in labels}
+
+    def require_arrays(self) -> None:
+        """Check that the model takes no list beside the modalities: nothing tells whose its entries are.
+
+        Raises:
+            NotMeasurableError: It takes one.
+        """
+        lists = [keys for keys, node in tree.nodes(self.schema.template) if keys and isinstance(node, list | tuple)]
+        lists += [self.schema.keys[path] for path in self.schema.unowned if self.schema.listed(path)]
+        for keys in lists:
+            path = tree.path(keys)
+            if self.takes(str(keys[-1])) if self.given is None else path in self.given.leaves.values():
+                raise NotMeasurableError(LISTED.format(path=path))
 
     def own_tokens(self, batch: Any) -> Tensor:
         """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, masked words too, False at padding."""
@@ -105,11 +183,16 @@ class LanguageModel:
         Args:
             arguments: The arguments of the model.
             positions: ``(K,)`` positions.
+
+        Raises:
+            NotMeasurableError: There are other logits than one row for each token.
         """
         device = device_of(self.module)
         given = to_device(dict(arguments), device)
         if positions is None or not self.takes("logits_to_keep"):
-            found = logits_in(self.module(**given))
+            found, ids = logits_in(self.module(**given)), given.get(self.ids)
+            if ids is not None and found.shape[1] != ids.shape[1]:  # the step may give embeddings in their place
+                raise NotMeasurableError(OTHER_POSITIONS.format(logits=found.shape[1], ids=ids.shape[1]))
             return found if positions is None else found[:, positions.to(found.device)]
         return logits_in(self.module(**given, logits_to_keep=positions.to(device)))
 
@@ -129,16 +212,31 @@ def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel
     return next((LanguageModel(child, schema, interleaving) for child in fitting), None)
 
 
+def refuse_virtual_tokens(module: nn.Module) -> None:
+    """Refuse fine-tuning that puts tokens of its own in front of the text (prompt tuning): the model inside lacks them.
+
+    Args:
+        module: The user's model.
+
+    Raises:
+        NotMeasurableError: It does.
+    """
+    held = (getattr(child, "peft_config", None) for child in module.modules())
+    adapters = [one for configs in held if isinstance(configs, Mapping) for one in configs.values()]
+    if any(getattr(one, "is_prompt_learning", False) for one in adapters):
+        raise NotMeasurableError(VIRTUAL)
+
+
 def logits_in(returned: Any) -> Tensor:
-    """Return the logits among what a language model returned: its ``logits``, or its first tensor.
+    """Return the logits among what a language model returned: its ``logits``, or its first tensor by token.
 
     Raises:
         TypeError: It returned none.
     """
     named = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
-    listed = returned if isinstance(returned, Sequence) else [returned]
-    found = named if isinstance(named, Tensor) else next((one for one in listed if isinstance(one, Tensor)), None)
-    if found is None or found.dim() != 3:
+    listed = [named, *(returned if isinstance(returned, Sequence) else [returned])]
+    found = next((one for one in listed if isinstance(one, Tensor) and one.dim() == 3), None)
+    if found is None:
         raise TypeError(f"the language model returned a {type(returned).__name__} without logits (B, T, V)")
     return found
 
@@ -153,8 +251,9 @@ def last_positions(own: Tensor) -> Tensor:
 
 
 def _by_name(schema: BatchSchema) -> dict[str, str]:
-    """Return the last name on the way to each leaf of a modality -> its path."""
-    return {path.rpartition(".")[2]: path for paths in schema.values.values() for path in paths}
+    """Return the last name on the way to each leaf -> its path, those of the modalities first."""
+    owned = [path for paths in schema.values.values() for path in paths]
+    return {path.rpartition(".")[2]: path for path in [*schema.unowned, *owned]}
 
 
 def _argument_names(module: nn.Module) -> list[str]:

@@ -12,7 +12,7 @@ from mviz_lightning.batch.rows import take_examples
 from mviz_lightning.engine.agreement import agree
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.output_dependence import digests_of, donors_of
-from mviz_lightning.engine.row_independence import evaluate_aligned, trial_rows
+from mviz_lightning.engine.row_independence import evaluate_as_computed, trial_rows
 
 
 def leaf_matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor, donors: Tensor | None = None) -> bool:
@@ -27,7 +27,9 @@ def leaf_matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor,
     """
     rows = trial_rows(probe)
     given = donors_of(probe, [path], rows) if donors is None else donors
-    return not agree(outputs[: len(rows)], evaluate_aligned(evaluator, _with_swapped(probe, path, rows, given), rows))
+    return not agree(
+        outputs[: len(rows)], evaluate_as_computed(evaluator, _with_swapped(probe, path, rows, given), rows)
+    )
 
 
 def own_leaf_matters(evaluator: Evaluator, probe: Probe, name: str, path: str, outputs: Tensor) -> bool:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.agreement import DisagreementError
+from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.language_model import LanguageModel
 from mviz_lightning.engine.memory import free_gpu_memory
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.engine.packed_rows import PackedRow, packs, token_counts, token_places
+from mviz_lightning.engine.packed_rows import PackedRow, packs, token_counts
 from mviz_lightning.engine.packing_gate import reason_against_packing
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.replay_failures import warn_of_failure
@@ -84,13 +85,23 @@ class InPacks:
 
     Attributes:
         predict: Calls the model; rows are packed where it is a :class:`PackedReader`.
+        precision: Makes the context under which the trainer calls the model, autocast for example.
         reuse: Whether the same may be computed once for several rows.
         packing: What is known of packed rows.
     """
 
     predict: Predict
+    precision: ContextFactory
     reuse: bool
     packing: Packing
+
+    @property
+    def computed_in(self) -> torch.dtype | None:
+        """The type in which a language model computes the logits that its score is made of; None of other models."""
+        if not isinstance(self.predict, PackedReader):
+            return None
+        with self.precision():
+            return self.predict.language.number_type
 
     @property
     def sharded(self) -> bool:
@@ -107,31 +118,49 @@ class InPacks:
 
     def packed(self, probe: Probe, query: Query) -> Tensor | None:
         """Return ``(R, C)`` outputs of distinct rows, those that share an item packed; None where they are not."""
-        reader, masked = self.predict, any(not bool(kept.all()) for kept in query.masks.values())
-        allowed = self.reuse and not self.sharded and not self.packing.closed
-        if not allowed or masked or query.read is not None or not isinstance(reader, PackedReader):
+        reader, allowed = self.predict, self.reuse and not self.sharded and not self.packing.closed
+        if not allowed or query.read is not None or not isinstance(reader, PackedReader):
             return None
+        return self.unless_it_fails(
+            ("items in front of several texts", "they are computed for every text"),
+            lambda: self.evaluated(probe, lambda: self._packed(reader, probe, query)),
+            lambda: self.packing.close("it failed"),
+        )
+
+    def unless_it_fails(
+        self, said: tuple[str, str], evaluate: Callable[[], T | None], give_up: Callable[[], None]
+    ) -> T | None:
+        """Return what a function returns; None where it fails, after a warning.
+
+        Args:
+            said: What cannot be reused then, and what is done instead, in words.
+            evaluate: The function.
+            give_up: Sees to it that nothing of the kind is tried again.
+
+        Raises:
+            DisagreementError: Plain rows do not agree among themselves.
+        """
         try:
-            return self.evaluated(probe, lambda: self._packed(reader, probe, query))
+            return evaluate()
         except DisagreementError:
             raise
         except Exception as error:
-            self.packing.close("it failed")
-            warn_of_failure("items in front of several texts", "they are computed for every text", error)
+            give_up()
+            warn_of_failure(*said, error)
         free_gpu_memory()  # outside the handler, whose traceback keeps the rows alive
         return None
 
     def _packed(self, reader: PackedReader, probe: Probe, query: Query) -> Tensor | None:
-        language, sources = reader.language, query.sources
-        found = packs(language, probe, sources, reader.branches)
-        computed, asked = token_counts(token_places(probe, sources), found, reader.branches)
+        language = reader.language
+        found = packs(language, probe, query, reader.branches)
+        computed, asked = token_counts(probe.tokens(query.sources, {})[0], found, reader.branches)
         if WORTHWHILE * computed > asked:
             return None
         if self.packing.closed is None:
-            self.packing.close(reason_against_packing(language, probe, sources))
+            self.packing.close(reason_against_packing(language, probe, query))
         if self.packing.closed:
             return None
-        parts = [reader.of_packed(PackedRow.of(language, probe, sources[rows])).detach() for rows in found]
+        parts = [reader.of_packed(PackedRow.of(language, probe, query[rows])).detach() for rows in found]
         outputs = torch.cat(parts)[torch.cat(found).argsort().to(parts[0].device)]
         self.check(probe, query, outputs)
         self.packing.count(computed, asked)

@@ -16,7 +16,11 @@ from torch import Tensor
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.batch.interleaved.splicing import TokenPlaces
+from mviz_lightning.batch.rows import to_device
+from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.language_model import LanguageModel
+from mviz_lightning.engine.pair_attention import taking_pairs
+from mviz_lightning.engine.query import Query, row_numbers
 
 MASK, POSITIONS = "attention_mask", "position_ids"
 """Names of the arguments that tell which tokens see which, and where each stands."""
@@ -84,9 +88,10 @@ class PackedRow:
 
     Attributes:
         language: The model.
-        alone: The arguments of the model for one of the rows.
+        alone: The arguments of the model for one of the rows, without masked words.
         head: Number of tokens that they have in common.
-        texts: Path of each leaf by token -> what each row holds of it, ``(T,)`` each, without padding.
+        texts: Path of each leaf by token -> what each row holds of it, ``(T,)`` each, without padding. Masked words are
+            0 in the attention mask.
     """
 
     language: LanguageModel
@@ -95,19 +100,20 @@ class PackedRow:
     texts: Mapping[str, Sequence[Tensor]]
 
     @classmethod
-    def of(cls, language: LanguageModel, probe: Probe, sources: Tensor) -> "PackedRow":
+    def of(cls, language: LanguageModel, probe: Probe, query: Query) -> "PackedRow":
         """Pack rows.
 
         Args:
             language: The model.
             probe: The examples.
-            sources: ``(R, M)`` the example that each modality of each row is taken from; see :func:`packs`.
+            query: R rows, see :func:`packs`; words and items may be masked.
         """
-        places, alone = token_places(probe, sources), language.arguments(probe.batch(sources[:1], {}))
-        lengths, found = places.lengths.tolist(), {}
-        for path in language.interleaving.tokenwise:
-            rows = zip(places.spliced(probe.leaves[path]), lengths, strict=True)
-            found[path] = [row[:length] for row, length in rows]
+        places, leaves = probe.tokens(query.sources, query.masks)
+        items = {name: kept[:1] for name, kept in query.masks.items() if name != language.interleaving.text}
+        device = device_of(language.module)  # the step may make arguments with weights
+        alone = to_device(language.arguments(probe.batch(query.sources[:1], items, device)), "cpu")
+        pairs = {path: zip(leaf, places.lengths.tolist(), strict=True) for path, leaf in leaves.items()}
+        found = {path: [row[:length] for row, length in rows] for path, rows in pairs.items()}
         return cls(language, alone, int(heads(places)[0]), found)
 
     def followed_by(self, endings: Mapping[str, Sequence[Tensor]]) -> "PackedRow":
@@ -125,6 +131,11 @@ class PackedRow:
         """The ids of each row, ``(T,)`` each."""
         return self.texts[self.language.interleaving.ids]
 
+    @property
+    def lengths(self) -> Tensor:
+        """``(R,)`` long: the number of tokens of each row."""
+        return self.branches.lengths
+
     @cached_property
     def branches(self) -> Branches:
         """Where the tokens are."""
@@ -138,7 +149,8 @@ class PackedRow:
             positions: ``(P,)`` its position in this row.
         """
         kept, at = torch.unique(self.branches.places(rows, positions), return_inverse=True)
-        found = self.language.logits_of(self.arguments, kept)[0]
+        with taking_pairs(self.language.module):
+            found = self.language.logits_of(self.arguments, kept)[0]
         return found[at.to(found.device)]
 
     @property
@@ -149,26 +161,24 @@ class PackedRow:
         for name, path in self.language.by_token.items():
             alone[name] = self.texts[path][longest].unsqueeze(0).to(self.alone[name].dtype)
             packed[name] = branches.joined(self.texts[path]).to(self.alone[name].dtype)
+        alone[MASK] = torch.ones_like(alone[self.language.ids])  # masked words keep the positions of the others
         places = token_positions(self.language, alone)[..., branches.positions]
         return alone | packed | {MASK: self._bias, POSITIONS: places}
 
     @property
     def _bias(self) -> Tensor:
         """``(1, 1, T, T)``: what is added to the attention's logits, 0 where a token sees another one."""
-        kind = next((one.dtype for one in self.language.module.parameters() if one.is_floating_point()), torch.float)
-        bias = torch.zeros(self.branches.seen.shape, dtype=kind)
-        return bias.masked_fill(~self.branches.seen, torch.finfo(kind).min)[None, None]
+        kind = self.language.number_type
+        bias = torch.zeros(self._seen.shape, dtype=kind)
+        return bias.masked_fill(~self._seen, torch.finfo(kind).min)[None, None]
 
-
-def token_places(probe: Probe, sources: Tensor) -> TokenPlaces:
-    """Return where the tokens of rows come from.
-
-    Raises:
-        ValueError: The texts hold no placeholders.
-    """
-    if probe.splicer is None:
-        raise ValueError("only rows of texts with placeholders are packed")
-    return probe.splicer.places(sources)
+    @cached_property
+    def _seen(self) -> Tensor:
+        """``(T, T)`` bool: whether a token, in the first dimension, sees another one, which no masked word is."""
+        mask = self.language.by_token.get(MASK)
+        return (
+            self.branches.seen if mask is None else self.branches.seen & self.branches.joined(self.texts[mask]).bool()
+        )
 
 
 def heads(places: TokenPlaces) -> Tensor:
@@ -193,24 +203,29 @@ def token_positions(language: LanguageModel, arguments: Mapping[str, Any]) -> Te
     return found
 
 
-def packs(language: LanguageModel, probe: Probe, sources: Tensor, branches: int = 1) -> list[Tensor]:
-    """Return which rows one packed row each holds, ``(R,)`` long each.
+def packs(language: LanguageModel, probe: Probe, query: Query, branches: int = 1) -> list[Tensor]:
+    """Return which rows one packed row each holds, ``(R,)`` long each: those of the same items, masked alike.
 
     Args:
         language: The model.
         probe: The examples.
-        sources: ``(R, M)`` the example that each modality of each row is taken from.
+        query: R rows.
         branches: How often each row's text will stand there, with several endings.
     """
-    places, paths = token_places(probe, sources), language.by_token.values()
-    rows = [places.spliced(probe.leaves[path]) for path in paths]
-    text = probe.schema.names.index(language.interleaving.text)
-    others = [m for m in range(sources.shape[1]) if m != text]
+    places, leaves = probe.tokens(query.sources, query.masks)
     found: dict[Any, list[int]] = {}
-    for row, head in enumerate(heads(places).tolist()):
-        tokens = (tuple(leaf[row, :head].tolist()) for leaf in rows)
-        found.setdefault((*sources[row, others].tolist(), *tokens), []).append(row)
+    for row, (item, head) in enumerate(zip(_item_numbers(language, probe, query), heads(places).tolist(), strict=True)):
+        tokens = (tuple(leaves[path][row, :head].tolist()) for path in language.by_token.values())
+        found.setdefault((item, *tokens), []).append(row)
     return [part for own in found.values() for part in _short_enough(torch.tensor(own), places, branches)]
+
+
+def _item_numbers(language: LanguageModel, probe: Probe, query: Query) -> list[int]:
+    """Return a number of each row; rows with the same items, masked alike, have the same."""
+    text = language.interleaving.text
+    others = [m for m, name in enumerate(probe.schema.names) if name != text]
+    masks = {name: kept for name, kept in query.masks.items() if name != text}
+    return row_numbers(Query(query.sources[:, others], masks).columns).tolist()
 
 
 def _short_enough(rows: Tensor, places: TokenPlaces, branches: int) -> Sequence[Tensor]:

@@ -1,22 +1,30 @@
 """Placeholder tokens: ids in a text that stand for the patches of a picture, so that both belong together."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Modality, Probe
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
+from mviz_lightning.batch.token_ids import token_ids
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.errors import NotMeasurableError
 
-NAME = re.compile(r"(image|video|audio|vision)_token_(id|index)")
+NAME = re.compile(r"(image|video|audio|vision)_token_(ids?|index)")
 """Names under which configurations of vision- and audio-language models keep the id of a placeholder."""
 
 EDGE = re.compile(r"(boi|eoi|boa|eoa|(image|video|audio|vision)_(start|end|begin|bos|eos|break))_token_(id|index)")
 """Names under which they keep the ids of tokens that begin or end the placeholders of an item."""
+
+TOKENIZERS = ("tokenizer", "processor")
+"""Names under which users keep a tokenizer, perhaps as a property."""
+
+INNER = re.compile(r"[a-z]\w*_config")
+"""Names under which a configuration keeps those of its parts."""
 
 SPACE = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n", "ĉ": "\t"})
 """White space in the tokens of byte-level and SentencePiece vocabularies."""
@@ -68,32 +76,73 @@ def refuse_placeholders(module: nn.Module, probe: Probe) -> None:
 
 def _named(module: nn.Module, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
     """Yield the ids of tokens in the configurations of a model and its submodules, with their names."""
-    for child in module.modules():
-        for name, value in _entries(getattr(child, "config", None)):
-            if isinstance(name, str) and pattern.fullmatch(name) and type(value) is int:
-                yield value, name
+    configs = [getattr(child, "config", None) for child in _every_module(module)]
+    for config in {id(one): one for one in configs}.values():
+        for name, value in _entries(config, pattern):
+            yield from ((token, name) for token in token_ids(value))
 
 
-def _entries(config: Any) -> list[tuple[Any, Any]]:
-    """Return the entries of a configuration, whether it is a mapping or an object."""
-    if isinstance(config, Mapping):
-        return list(config.items())
-    return list(vars(config).items()) if hasattr(config, "__dict__") else []
+def _every_module(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield a model and its submodules, and those that a list or a mapping hides from training."""
+    seen, left = set[int](), [module]
+    while left:
+        child = left.pop(0)
+        if id(child) not in seen:
+            seen.add(id(child))
+            yield child
+            left += [one for value in vars(child).values() for one in _listed(value) if isinstance(one, nn.Module)]
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+
+
+def _entries(config: Any, pattern: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of these names of a configuration and of those one level inside it, mappings or objects."""
+    inner = (value for _, value in _named_values(config, INNER) if not callable(value))
+    for one in (config, *inner):
+        yield from _named_values(one, pattern)
+
+
+def _named_values(config: Any, pattern: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
+    mapping = isinstance(config, Mapping)
+    for name in [] if config is None else list(config) if mapping else dir(config):
+        if isinstance(name, str) and pattern.fullmatch(name):
+            with suppress(Exception):  # a property may fail
+                yield name, config[name] if mapping else getattr(config, name)
 
 
 def tokenizers_of(module: nn.Module, modalities: Mapping[str, Modality]) -> Iterator[Any]:
-    """Yield the tokenizers that are ``decode`` of a modality, or attributes of a model or of its trainer's data module.
+    """Yield the tokenizers that are ``decode`` of a modality, or attributes of what a user has at hand.
 
-    They may be inside a processor.
+    That is the model, its trainer's data module, and the data sets and collators of validation. They may be inside a
+    processor.
     """
     given = [modality.decode for modality in modalities.values()]
-    data = getattr(getattr(module, "_trainer", None), "datamodule", None)
-    held = (value for holder in (*module.modules(), data) for value in list(getattr(holder, "__dict__", {}).values()))
+    held = (value for holder in _holders(module) for value in _attributes(holder))
     for value in (*given, *held):
         found = _imported(value) if isinstance(value, str) and value in given else value
         for one in (found, getattr(found, "tokenizer", None) if not isinstance(found, Tensor | nn.Module) else None):
             if hasattr(one, "all_special_ids") and hasattr(one, "get_vocab"):
                 yield one
+
+
+def _holders(module: nn.Module) -> Iterator[Any]:
+    yield from module.modules()
+    trainer = getattr(module, "_trainer", None)
+    yield getattr(trainer, "datamodule", None)
+    for loader in _listed(getattr(trainer, "val_dataloaders", None)):
+        yield from (getattr(loader, name, None) for name in ("dataset", "collate_fn"))
+
+
+def _attributes(holder: Any) -> list[Any]:
+    """Return what an object holds; of a function with some arguments given, those."""
+    computed = []
+    for name in TOKENIZERS:
+        with suppress(Exception):  # a property may fail
+            computed.append(getattr(holder, name, None))
+    given = (*holder.args, *holder.keywords.values()) if isinstance(holder, partial) else ()
+    return [*computed, *given, *getattr(holder, "__dict__", {}).values()]
 
 
 def _imported(path: str) -> Any:

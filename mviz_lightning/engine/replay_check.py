@@ -35,14 +35,19 @@ class Difference:
     excess: float
 
     @classmethod
-    def of(cls, plain: Tensor, found: Tensor, head: Head | None) -> "Difference":
+    def of(
+        cls, plain: Tensor, found: Tensor, head: Head | None, computed_in: torch.dtype | None = None
+    ) -> "Difference":
         """Compare two evaluations of ``(R, C)`` rows, of which the first was plain.
 
         The tolerance of an output is a fraction of its spread over the rows: relative to a large offset, or to another
         output, every difference would look small. To this comes the rounding of the largest output, because the layer
         that makes all of them rounds numbers of this size.
+
+        Of a language model that computes in 16 bits, the root mean square over the rows counts: a single row may be
+        rounded the other way in each of many layers.
         """
-        tolerance, eps = _tolerance(found), torch.finfo(found.dtype).eps
+        tolerance, eps = _tolerance(computed_in or found.dtype), torch.finfo(computed_in or found.dtype).eps
         plain, found = plain.double(), found.double()
         finite = plain.isfinite()
         kept = plain.where(finite, 0.0)
@@ -53,13 +58,19 @@ class Difference:
         allowed = tolerance * (spread + spread[live].max() / 100) + 2 * eps * kept[:, live].abs().max()
         # Near a probability of 1, its last digit changes the logit a lot.
         lost = 0.0 if head is None else ROUNDING_ERRORS * eps * rounded(kept, head)
-        difference = ((found.where(finite, 0.0) - kept).abs() - lost).amax(0).clamp(min=0)
+        difference = _over_rows(((found.where(finite, 0.0) - kept).abs() - lost).clamp(min=0), computed_in)
         excess = difference / allowed.clamp(min=1e-300)
         worst = int(excess.argmax())
         return cls(float(difference[worst]), float(spread[worst]), float(excess[worst]))
 
 
-def check_replay(plain: Callable[[Tensor], Tensor], rows: Tensor, replayed: Tensor, head: Head | None) -> None:
+def check_replay(
+    plain: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    replayed: Tensor,
+    head: Head | None,
+    computed_in: torch.dtype | None = None,
+) -> None:
     """Check that replayed rows equal plain ones up to rounding.
 
     If they do not, plain rows are first compared among themselves, evaluated again and in other batches: of a model
@@ -70,19 +81,23 @@ def check_replay(plain: Callable[[Tensor], Tensor], rows: Tensor, replayed: Tens
         rows: ``(R,)`` the places.
         replayed: ``(R, C)`` outputs of these rows with replayed encodings.
         head: The operation behind probabilities, of which the outputs are logits; None for other outputs.
+        computed_in: The type in which a language model computes what its score is made of; None of any other model,
+            whose outputs have the type in which they were computed.
 
     Raises:
         DisagreementError: Plain rows do not agree among themselves.
         RuntimeError: Replayed rows differ from plain ones by more than plain ones among themselves.
     """
     expected = plain(rows)
-    found = Difference.of(expected, replayed, head)
+    found = Difference.of(expected, replayed, head, computed_in)
     if found.excess <= 1:
         return
     again, apart = plain(rows), _apart(plain, rows)
-    require_agreement(_as_returned(expected, head), _as_returned(again, head), "when evaluated again", SAMPLED)
-    require_agreement(_as_returned(expected, head), _as_returned(apart, head), "in other batches", MIXED_ROWS)
-    if found.excess > AS_MUCH * max(Difference.of(expected, other, head).excess for other in (again, apart)):
+    first, second, third = (_as_returned(one, head).to(computed_in or one.dtype) for one in (expected, again, apart))
+    require_agreement(first, second, "when evaluated again", SAMPLED)
+    require_agreement(first, third, "in other batches", MIXED_ROWS)
+    among = (Difference.of(expected, other, head, computed_in).excess for other in (again, apart))
+    if found.excess > AS_MUCH * max(among):
         raise RuntimeError(
             f"replayed rows differ from plain ones by {found.size:.2g}, where outputs vary by {found.spread:.2g}"
         )
@@ -100,6 +115,12 @@ def _as_returned(outputs: Tensor, head: Head | None) -> Tensor:
     return outputs.sigmoid() if head == "sigmoid" else outputs.softmax(-1)
 
 
-def _tolerance(outputs: Tensor) -> float:
+def _over_rows(differences: Tensor, computed_in: torch.dtype | None) -> Tensor:
+    """Return ``(C,)``: the largest of ``(R, C)`` differences; their root mean square where they are of 16 bits."""
+    narrow = computed_in is not None and torch.finfo(computed_in).bits < 32
+    return differences.square().mean(0).sqrt() if narrow else differences.amax(0)
+
+
+def _tolerance(computed_in: torch.dtype) -> float:
     """Return the allowed difference as a fraction of the spread: rounding in chunks of another size."""
-    return 2e-2 if torch.finfo(outputs.dtype).bits < 32 else 1e-4
+    return 2e-2 if torch.finfo(computed_in).bits < 32 else 1e-4

@@ -54,7 +54,7 @@ def failed_modules(evaluator: "Evaluator", plan: Plan, probe: Probe, query: Quer
 
     def works(part: Plan) -> bool:
         found = _found_unless_it_fails(lambda: replay(part))
-        return found is not None and Difference.of(expected, found, evaluator.head).excess <= 1
+        return found is not None and Difference.of(expected, found, evaluator.head, evaluator.computed_in).excess <= 1
 
     failed = [name for name in plan.modules if not works(plan.alone(name, probe.schema.owners))]
     return failed or plan.modules

@@ -42,7 +42,8 @@ def reused(evaluator: Evaluator, probe: Probe) -> str:
     if evaluator.packing.said:
         return evaluator.packing.said
     closed = evaluator.packing.closed
-    return _listed(_plan(evaluator, probe)) + (
+    methods = ", ".join(evaluator.item_methods or ())
+    return (f"{methods}, once for each item" if methods else _listed(_plan(evaluator, probe))) + (
         f" (the texts of an item are not packed, since {closed})" if closed else ""
     )
 

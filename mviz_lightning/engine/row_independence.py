@@ -139,17 +139,17 @@ class _Trial:
         Raises:
             NotMeasurableError: Fewer rows have fewer outputs each.
         """
-        outputs = evaluate_aligned(self.evaluator, self.probe, self.rows)
+        outputs = evaluate_as_computed(self.evaluator, self.probe, self.rows)
         most = max(allowed, tolerance(outputs))
         return outputs, next((one for one in self._comparisons(outputs) if one.size > most), None)
 
     def _comparisons(self, outputs: Tensor) -> list[_Comparison]:
         evaluator, rows, half = self.evaluator, self.rows, (len(self.rows) + 1) // 2
         reason = UNSHARED if evaluator.noisy else MIXED_ROWS
-        reverse, partial = (evaluate_aligned(evaluator, self.probe, order) for order in (rows.flip(0), rows[:half]))
+        reverse, partial = (evaluate_as_computed(evaluator, self.probe, order) for order in (rows.flip(0), rows[:half]))
         # Random numbers that were not seen differ from one seed to another.
         again = evaluator if evaluator.noisy else replace(evaluator, seed=evaluator.seed + evaluator.draws)
-        twice, after = evaluate_aligned(again, self.probe, torch.cat([rows, rows.flip(0)])).tensor_split(2)
+        twice, after = evaluate_as_computed(again, self.probe, torch.cat([rows, rows.flip(0)])).tensor_split(2)
         if partial.shape[1] != outputs.shape[1]:
             raise NotMeasurableError(ALL_PAIRS.format(tuple(outputs.shape), len(rows), tuple(partial.shape), half))
         pairs = (
@@ -164,7 +164,7 @@ class _Trial:
         """Return what to do about a difference: to average over more draws, where that makes it smaller."""
         own = self.evaluator.draws
         more = replace(self, evaluator=replace(self.evaluator, draws=TRIED_DRAWS * own))
-        outputs = evaluate_aligned(more.evaluator, self.probe, self.rows)
+        outputs = evaluate_as_computed(more.evaluator, self.probe, self.rows)
         fewer = next(one.size for one in more._comparisons(outputs) if one.how == wrong.how)
         draws = math.ceil(own * MARGIN * (wrong.size / NARROW) ** 2) if wrong.size < math.inf else MOST_DRAWS + 1
         if fewer > HELPED * wrong.size or draws > MOST_DRAWS:
@@ -172,6 +172,12 @@ class _Trial:
         return (
             f"{ADVICE} Or average the outputs over many draws: pass draws={draws}, which takes as many times the rows."
         )
+
+
+def evaluate_as_computed(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:
+    """Return :func:`evaluate_aligned` outputs to compare: no finer than the numbers that a language model computes."""
+    found = evaluate_aligned(evaluator, probe, rows)
+    return found.to(evaluator.computed_in or found.dtype)
 
 
 def evaluate_aligned(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:

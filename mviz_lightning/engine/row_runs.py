@@ -47,7 +47,7 @@ def row_runs(query: Query, names: list[str], limit: int) -> Iterator[RowRun]:
         names: Names of the modalities, in the order of the query's columns.
         limit: Largest number of distinct inputs of a modality in a run.
     """
-    inputs = _input_numbers(query, names)
+    inputs = input_numbers(query, names)
     before = torch.stack([_previous_row(column) for column in inputs.T])
     start = 0
     while start < len(query):
@@ -67,7 +67,7 @@ def _previous_row(column: Tensor) -> Tensor:
     return found
 
 
-def _input_numbers(query: Query, names: list[str]) -> Tensor:
+def input_numbers(query: Query, names: list[str]) -> Tensor:
     """Return ``(R, M)`` numbers; two rows have the same number if the modality's example and mask are the same."""
     masks = {name: pack_masks(kept) for name, kept in query.masks.items()}
     columns = [row_numbers([query.sources[:, m], *masks.get(name, [])]) for m, name in enumerate(names)]

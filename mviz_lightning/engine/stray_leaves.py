@@ -12,7 +12,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.leaf_swaps import leaf_matters
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
-from mviz_lightning.engine.row_independence import evaluate_aligned, trial_rows
+from mviz_lightning.engine.row_independence import evaluate_as_computed, trial_rows
 from mviz_lightning.engine.stray_evidence import described_modality
 from mviz_lightning.errors import MonitorWarning
 
@@ -58,7 +58,7 @@ def _output_without(evaluator: Evaluator, probe: Probe, call: ModelCall, path: s
         picked = replace(evaluator, predict=output.of(call.predict))
         # Where weights are sharded, all processes must run equally many forwards: the first is taken untried.
         if evaluator.sharded or not leaf_matters(
-            picked, probe, path, evaluate_aligned(picked, probe, trial_rows(probe))
+            picked, probe, path, evaluate_as_computed(picked, probe, trial_rows(probe))
         ):
             return output.code
     return ""

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pkgutil import resolve_name
 from typing import Any, TypeAlias
 
@@ -83,6 +84,12 @@ class Vocabulary:
         except Exception:
             text = _joined(tokens)
         return " ".join(text.split()) or BLANK
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the words that these token ids make up, with spaces between."""
+        starts = [0, *(self.bounds(torch.tensor([list(ids)]))[0][0].nonzero()[:, 0].tolist()), len(ids)]
+        parts = (ids[start:stop] for start, stop in pairwise(starts) if start < stop)
+        return " ".join(map(self.word, parts))
 
     def bounds(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return where words start and where they end for certain.

@@ -130,6 +130,10 @@ class StepObserver:
             return ObservedStep.replayed(module, step, trial, precision)
         return ObservedStep.recorded(step, record)
 
+    def give_back(self, seen: ObservedStep | None) -> None:
+        """Take a step back that :meth:`seen` returned and that nobody used."""
+        self.record = None if seen is None else seen.watched
+
     def pop_record(self) -> StepRecord | None:
         """Return, once, what the call showed; None if no call was watched."""
         record, self.record = self.record, None

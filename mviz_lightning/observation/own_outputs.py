@@ -1,20 +1,20 @@
 """The scores that the user's own step computes at a validation, to compare the monitor's with."""
 
 import itertools
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.batch import BatchSchema, Probe, tree
+from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.batch.few_examples import whole_examples
 from mviz_lightning.batch.presence import complete_examples
 from mviz_lightning.engine.agreement import NOISE_EXPLAINS, deviation, deviation_beyond_noise, tolerance
-from mviz_lightning.engine.positions import EvenReader
+from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.functional import Task
-from mviz_lightning.observation.ways import Way
 
 COMPARED_ROWS = 8
 """Number of rows that are compared at every validation."""
@@ -94,6 +94,27 @@ class Agreement:
         return cls(len(own), float(same.double().mean()), size, allowed)
 
 
+class Watched(Protocol):
+    """A module's call in the user's own step whose outputs are compared."""
+
+    @property
+    def watched(self) -> str | None:
+        """Name of the module; None if there is none."""
+
+    @property
+    def ordinal(self) -> int:
+        """Number of the module's calls in the step before this one."""
+
+    def reading_of(self, batch: Any, examples: Probe, rows: Tensor) -> Callable[[Any], Tensor | None]:
+        """Return what reads ``(R, C)`` outputs of rows from what the module returns; None where there are none.
+
+        Args:
+            batch: The batch, before the step.
+            examples: Copies of the rows.
+            rows: ``(R,)`` their places in the batch.
+        """
+
+
 class OwnOutputs:
     """Keeps some rows of what one submodule returns in the user's own step, for one batch at a time."""
 
@@ -111,45 +132,36 @@ class OwnOutputs:
         """Drop what was kept of an earlier batch."""
         self._probe, self._rows = None, None
 
-    def watch(self, module: nn.Module, way: Way, batch: Any, schema: BatchSchema) -> None:
+    def watch(self, module: nn.Module, call: Watched, batch: Any, schema: BatchSchema, *, stop: bool = False) -> None:
         """Watch the submodule in the step that is about to get a batch, if some example has all modalities.
 
         Args:
             module: The user's model.
-            way: How the monitor computes the scores.
+            call: The call that computes the scores.
             batch: The batch.
             schema: Where the modalities live in it.
+            stop: Whether the step is a replay, which ends with the call.
         """
         self.release()
         self.forget()
-        leaves = schema.leaves(batch)
-        rows = complete_examples(schema, leaves)[:COMPARED_ROWS]
+        rows = complete_examples(schema, schema.leaves(batch))[:COMPARED_ROWS]
         if not len(rows):
             return
         self._probe = whole_examples(schema, batch, COMPARED_ROWS)
-        child = None if way.watched is None else module.get_submodule(way.watched)
-        if child is None or isinstance(child, UNHOOKED) or is_compiled(module):
+        child = None if call.watched is None else module.get_submodule(call.watched)
+        if child is None or not (stop or may_be_hooked(child, module)):
             return
-        count, calls = schema.size(leaves), itertools.count()
+        read, calls = call.reading_of(batch, self._probe, rows), itertools.count()
 
         def keep(_module: nn.Module, _args: Any, outputs: Any) -> None:
-            if next(calls) != way.ordinal:
+            if next(calls) != call.ordinal:
                 return
-            with suppress(Exception):  # the user's own step runs on
-                self._keep(tree.get(outputs, way.keys), rows, count, way)
+            with suppress(Exception), torch.inference_mode(False), torch.no_grad():  # the user's own step runs on
+                self._rows = read(outputs)
+            if stop:
+                raise StopStep
 
         self._handle = child.register_forward_hook(keep)
-
-    def _keep(self, outputs: Any, rows: Tensor, count: int, way: Way) -> None:
-        if way.views is not None:
-            outputs = way.views.by_example(outputs)
-        if way.axes is not None:
-            outputs = EvenReader(way.axes).of(outputs[rows.to(outputs.device)]).flatten(1)
-            rows, count = torch.arange(len(rows)), len(rows)
-        if isinstance(outputs, Tensor) and outputs.dim() in (1, 2) and len(outputs) == count:
-            with torch.inference_mode(False), torch.no_grad():
-                kept = outputs[rows.to(outputs.device)].detach()
-            self._rows = kept if kept.dim() == 2 else kept.unsqueeze(1)
 
     def release(self) -> None:
         """Take the hook off."""
@@ -161,6 +173,11 @@ class OwnOutputs:
         """Return, once, the examples and ``(R, C)`` the user's own outputs of them; None where they are not known."""
         found, self._probe, self._rows = (self._probe, self._rows), None, None
         return found
+
+
+def may_be_hooked(child: nn.Module, module: nn.Module) -> bool:
+    """Tell whether a hook on a submodule leaves the user's outputs as they are."""
+    return not isinstance(child, UNHOOKED) and not is_compiled(module)
 
 
 def is_compiled(module: nn.Module) -> bool:

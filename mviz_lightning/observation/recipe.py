@@ -1,7 +1,7 @@
 """Recipes: a part of the recorded graph as a function of a batch, which computes it anew for other examples."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -86,6 +86,21 @@ class RecipeWriter:
         step = self._tried(lambda: self._made(node))
         if step is not None:
             yield Recipe(step, None, self._size)
+
+    def arguments(
+        self, given: Mapping[str, Any], after: int, size: Callable[[Any], int]
+    ) -> Callable[[nn.Module, Any], Mapping[str, Any]] | None:
+        """Return what makes named arguments of a call for the examples of a batch; None where they cannot be repeated.
+
+        Args:
+            given: The arguments, with nodes in place of tensors.
+            after: Number of values that had left PyTorch before the call.
+            size: ``batch -> number of examples``.
+        """
+        step = self._tried(lambda: _Arguments(self, after)(dict(given)))
+        if step is None:
+            return None
+        return lambda module, batch: step(Evaluation(module, batch, size(batch)))
 
     def _tried(self, write: Callable[[], RecipeStep]) -> RecipeStep | None:
         self._operations = 0

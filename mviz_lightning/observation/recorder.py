@@ -229,6 +229,7 @@ class StepRecorder(TorchFunctionMode):
                 node = self._provenance.of(tensor)
                 learned = isinstance(node, Computed) and has_weights(call.module)
                 node.returned_by(call, keys, learned=learned)
+                self.record.note_tokens(node)
                 if tensor.is_floating_point() and not self._open:
                     self.record.note_rows(node)
 

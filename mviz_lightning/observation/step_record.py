@@ -24,6 +24,7 @@ class StepRecord:
         events: Where the step gave scores away, in order.
         called: Names of the submodules that the step called.
         fused: Where rows of scores come from that depend on all modalities, weights, and no other leaf, in order.
+        by_token: What modules returned for each token from all modalities, in order: hidden states and logits.
         used: Products of two towers of whose scores the step made something else.
         ended: Whether the step came to its end.
         rewritten: Whether the step wrote into weights, as one that adapts or averages them does.
@@ -37,6 +38,7 @@ class StepRecord:
     events: list[Event] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
     fused: list[Node] = field(default_factory=list)
+    by_token: list[Node] = field(default_factory=list)
     used: set[Node] = field(default_factory=set)
     ended: bool = False
     rewritten: bool = False
@@ -65,6 +67,14 @@ class StepRecord:
         """Note a tensor that the step itself made, or got from a module, if it may be scores."""
         if self.is_fused(node):
             self.fused.append(node)
+
+    def note_tokens(self, node: Node) -> None:
+        """Note a tensor that a module returned, if it may be logits of each token of a text with placeholders."""
+        found = self.schema.interleaving
+        rows = None if found is None else self.shapes.get(self.schema.keys[found.ids])
+        by_token = len(node.shape) == 3 and node.shape[:2] == rows and node.learned
+        if by_token and all(node.tags & tags for tags in self.modalities.values()):
+            self.by_token.append(node)
 
     def note_used(self, product: Node) -> None:
         """Note that the step made something else of the scores of a product of two towers."""

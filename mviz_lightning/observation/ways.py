@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.batch import BatchSchema, tree
+from mviz_lightning.batch import BatchSchema, Probe, tree
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.muted_step import call_step, muted
-from mviz_lightning.engine.positions import PositionAxes
+from mviz_lightning.engine.positions import EvenReader, PositionAxes
 from mviz_lightning.observation.heads import ObservedHead
 from mviz_lightning.observation.recipe import Recipe, RecipeWriter, numbers_of
 from mviz_lightning.observation.recorder import StepRecorder
@@ -50,6 +50,29 @@ class Way:
     axes: PositionAxes | None = None
     recipe: Recipe | None = None
     replayed: "ReplayedStep | None" = None
+
+    def reading_of(self, batch: Any, examples: Probe, rows: Tensor) -> Callable[[Any], Tensor | None]:
+        """Return what reads ``(R, C)`` scores of some rows of a batch from what the submodule returns.
+
+        Args:
+            batch: The batch.
+            examples: Copies of the rows.
+            rows: ``(R,)`` their places in the batch.
+        """
+        count = examples.schema.size(examples.schema.leaves(batch))
+        return lambda returned: self._scores(tree.get(returned, self.keys), rows, count)
+
+    def _scores(self, outputs: Any, rows: Tensor, count: int) -> Tensor | None:
+        """Return the scores of rows of ``count`` examples; None where there is no row of scores for each."""
+        if self.views is not None:
+            outputs = self.views.by_example(outputs)
+        if self.axes is not None:
+            outputs = EvenReader(self.axes).of(outputs[rows.to(outputs.device)]).flatten(1)
+            rows, count = torch.arange(len(rows)), len(rows)
+        if not isinstance(outputs, Tensor) or outputs.dim() not in (1, 2) or len(outputs) != count:
+            return None
+        kept = outputs[rows.to(outputs.device)].detach()
+        return kept if kept.dim() == 2 else kept.unsqueeze(1)
 
 
 def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: StepFunction) -> Iterator[Way]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.agreement import COMPARED_DRAWS
@@ -53,9 +54,7 @@ class AgreementCheck:
     ranks: Ranks
 
     @classmethod
-    def of(
-        cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks, shared: Probe | None = None
-    ) -> "AgreementCheck":
+    def of(cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks, shared: Probe | None = None) -> Self:
         """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples.
 
         Args:
@@ -71,9 +70,28 @@ class AgreementCheck:
 
     def check(self, tried: TriedModel) -> Agreement | None:
         """Return how far the outputs are apart, the worst of all processes; None where nothing can be compared."""
-        found = self.ranks.gather(_compared(tried, self.examples, self.rows, self.task))
+        found = self.ranks.gather(self.compared(tried, self.examples, self.rows))
         known = [one for one in found if one is not None]
         return max(known, key=lambda one: (not one.holds, one.deviation), default=None)
+
+    def compared(self, tried: TriedModel, examples: Probe, own: Tensor | None) -> Agreement | None:
+        """Compare a model's outputs with the user's own; None where nothing can be compared.
+
+        Args:
+            tried: The model.
+            examples: The examples.
+            own: ``(R, C)`` the user's own outputs of them; None where a replay of the step has to tell.
+        """
+        return _compared(tried, examples, own, self.task)
+
+    def anew(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
+        """Return the model as the step calls it now; None where that cannot be told. Arguments as for :meth:`follow`.
+
+        Args:
+            tried: The model as it was called so far.
+            probe: The fixed examples.
+        """
+        return _observed_anew(tried, probe)
 
     def follow(self, tried: TriedModel, probe: Probe) -> tuple[TriedModel, Agreement] | None:
         """Observe the step anew; return the model as it is called now, if that gives the user's own outputs.
@@ -82,14 +100,14 @@ class AgreementCheck:
             tried: The model as it was called so far.
             probe: The fixed examples, the same on all processes.
         """
-        found = _observed_anew(tried, probe)
+        found = self.anew(tried, probe)
         told = all(self.ranks.gather(found is not None))
         agreement = self.check(found) if told and found is not None else None
         return (found, agreement) if found is not None and agreement is not None and agreement.holds else None
 
     def reported(self, few: Agreement, tried: TriedModel, probe: Probe) -> Agreement:
         """Return a disagreement of a few rows as that of up to :data:`REPORTED_ROWS`, if a replay shows it too."""
-        many = _compared(tried, _part(probe, REPORTED_ROWS), None, self.task)
+        many = self.compared(tried, _part(probe, REPORTED_ROWS), None)
         return few if many is None or many.holds else many
 
 

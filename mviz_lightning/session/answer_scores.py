@@ -7,15 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.batch import Probe
+from mviz_lightning.batch import BatchSchema, Modality, Probe
 from mviz_lightning.batch.answered import AnsweredTexts, finder_in, with_text
 from mviz_lightning.batch.interleaved.answers import AnswerFinder
-from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, WholeAnswers
-from mviz_lightning.engine.language_model import LanguageModel, find_language_model
+from mviz_lightning.engine.answer_outputs import AnswerReading, FirstTokens, OwnAnswers, WholeAnswers
+from mviz_lightning.engine.language_model import LanguageModel, find_language_model, refuse_virtual_tokens
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.placeholder_tokens import tokenizers_of
+from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED
+from mviz_lightning.modalities.vocabulary import Vocabulary
+from mviz_lightning.observation.answering_call import AnsweringCall
 from mviz_lightning.session.answer_choice import (
     VARIED,
     doubts_of_first_tokens,
@@ -49,6 +52,17 @@ OWN = (
     "makes it likeliest"
 )
 
+VACUOUS = (
+    "the prompts and the answers in {ids!r} are the same in nearly all examples, so that swapping texts changes "
+    "nothing and the items would explain all by themselves. Measure examples with different answers."
+)
+"""What is said where not even the likelihood of own answers tells anything."""
+
+COMPLETE = "Give examples whose pictures and sounds stand in front of the first answer, and do not truncate their ends."
+"""What to do where examples cannot be used."""
+
+BEHIND = "no first answer of {ids!r} stands behind all items of its text, and what follows it is dropped. " + COMPLETE
+
 OWN_NAME = "log-likelihood of the own answer"
 """Name of the output."""
 
@@ -64,6 +78,7 @@ class AnswerScore:
         task: What they stand for.
         class_names: Names of the outputs.
         line: What it is, for the log.
+        reading: What is compared with the user's own step: the same, or likelihoods of own answers for whole answers.
     """
 
     probe: Probe
@@ -72,6 +87,7 @@ class AnswerScore:
     task: Task
     class_names: Sequence[str]
     line: str
+    reading: AnswerReading
 
     @property
     def own(self) -> bool:
@@ -87,11 +103,13 @@ class Answers:
         language: The model.
         finder: Finds the answers in texts.
         tokenizer: Decodes them; None where none is known.
+        text: The modality of the text as the user declared it; its ``decode`` may be something else than a tokenizer.
     """
 
     language: LanguageModel
     finder: AnswerFinder
     tokenizer: Any = None
+    text: Modality | None = None
 
     @property
     def predict(self) -> Predict:
@@ -101,9 +119,20 @@ class Answers:
     @property
     def call(self) -> str:
         """How the model is called, in words."""
-        names = (path.rpartition(".")[2] for paths in self.language.schema.values.values() for path in paths)
-        given = ", ".join(name for name in names if self.language.takes(name))
-        return f"{type(self.language.module).__name__}({given}), up to the answers"
+        return f"{self.language.call}, up to the answers"
+
+    def first_tokens(self, language: LanguageModel, tokens: Tensor | None = None) -> AnswerReading:
+        """Return how the logits of first tokens are read of a model; by default those of the whole vocabulary."""
+        return AnswerReading(FirstTokens(language, tokens), lambda probe: self.texts(probe).prompted, self._usable)
+
+    @property
+    def own_answers(self) -> AnswerReading:
+        """How the likelihoods of own answers are read."""
+        reader = OwnAnswers(self.language, self.finder)
+        return AnswerReading(reader, lambda probe: self._answered(self.texts(probe)), self._usable)
+
+    def _usable(self, probe: Probe) -> Tensor:
+        return self.texts(probe).usable
 
     @property
     def path(self) -> str:
@@ -113,6 +142,10 @@ class Answers:
     def texts(self, probe: Probe) -> AnsweredTexts:
         """Return the texts of a probe with their answers."""
         return AnsweredTexts(probe, self.finder)
+
+    def of_usable(self, probe: Probe) -> Probe:
+        """Return :func:`usable_examples` of a probe."""
+        return usable_examples(self.texts(probe))
 
     def labelled(self, probe: Probe) -> Probe:
         """Return a probe of whole texts with the first tokens of their answers as labels."""
@@ -128,6 +161,9 @@ class Answers:
         texts = self.texts(probe)
         answers = [texts.answers[example] for example in probe.groups.flatten().tolist()]
         tokens, varied = usual_first_tokens(answers), varied_prompts(texts.prompts, probe.groups)
+        whole = [one + answer for one, answer in zip(texts.prompts, texts.answers, strict=True)]
+        if varied_prompts(whole, probe.groups) < VARIED:
+            raise NotMeasurableError(VACUOUS.format(ids=self.finder.found.ids))
         if varied < VARIED:
             return self._of_own_answers(texts, ALIKE.format(varied=varied))
         why, candidates = doubts_of_first_tokens(answers, tokens), usual_answers(answers)
@@ -143,13 +179,18 @@ class Answers:
         names, covered = self.named(candidates), float((labels != IGNORED).double().mean())
         line = WHOLE.format(count=len(names), named=_listed(names), covered=covered, why=why)
         predict = WholeAnswers(language, self.finder, tuple(candidates), texts.beside)
-        return AnswerScore(replace(texts.prompted, labels=labels), predict, len(names), "multiclass", names, line)
+        probe = replace(texts.prompted, labels=labels)
+        return AnswerScore(probe, predict, len(names), "multiclass", names, line, self.own_answers)
 
     def _of_own_answers(self, texts: AnsweredTexts, why: str) -> AnswerScore:
+        line, reading = OWN.format(why=why, text=self.finder.found.text), self.own_answers
+        probe, predict = self._answered(texts), reading.reader
+        return AnswerScore(probe, predict, 1, "regression", [OWN_NAME], line, reading)
+
+    def _answered(self, texts: AnsweredTexts) -> Probe:
+        """Return texts with their answers, whose labels travel with them."""
         schema = with_text(replace(texts.probe.schema, target=None), self.finder.found.labels)
-        unlabelled = replace(texts.answered, schema=schema, labels=None, label_names=())
-        line = OWN.format(why=why, text=self.finder.found.text)
-        return AnswerScore(unlabelled, OwnAnswers(self.language, self.finder), 1, "regression", [OWN_NAME], line)
+        return replace(texts.answered, schema=schema, labels=None, label_names=())
 
     def _of_first_tokens(self, texts: AnsweredTexts, tokens: Sequence[int]) -> AnswerScore:
         places = {token: place for place, token in enumerate(tokens)}
@@ -158,33 +199,86 @@ class Answers:
         names = self.named([usual[token] for token in tokens])
         covered = float((labels != IGNORED).double().mean())
         line = FIRST.format(count=len(names), named=_listed(names), covered=covered)
-        predict = FirstTokens(self.language, torch.tensor(tokens))
-        return AnswerScore(replace(texts.prompted, labels=labels), predict, len(tokens), "multiclass", names, line)
+        reading, probe = self.first_tokens(self.language, torch.tensor(tokens)), replace(texts.prompted, labels=labels)
+        return AnswerScore(probe, reading.reader, len(tokens), "multiclass", names, line, reading)
 
     def named(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
         """Return answers in words, all of which differ; their ids where no tokenizer is known."""
-        words = [self._decoded(answer) for answer in answers]
+        words = self._decoded(answers)
         ids = [" ".join(f"token {token}" for token in answer) for answer in answers]
         once = [word if words.count(word) == 1 else "" for word in words]
         return [word or number for word, number in zip(once, ids, strict=True)]
 
-    def _decoded(self, answer: tuple[int, ...]) -> str:
-        return "" if self.tokenizer is None else self.tokenizer.decode(list(answer), skip_special_tokens=True).strip()
+    def _decoded(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
+        """Return answers in words; an empty one where a token is not known."""
+        if self.tokenizer is not None:
+            return [self.tokenizer.decode(list(answer), skip_special_tokens=True).strip() for answer in answers]
+        if self.text is None or self.text.decode is None:
+            return [""] * len(answers)
+        known = Vocabulary(self.text, (token for answer in answers for token in answer))
+        return [known.text(answer) if known.tokens.keys() >= set(answer) else "" for answer in answers]
 
 
-def answers_of(module: nn.Module, probe: Probe, config: SessionConfig) -> Answers | None:
+def usable_examples(texts: AnsweredTexts) -> Probe:
+    """Return the examples of a probe that have an answer, and all items in front of it.
+
+    Args:
+        texts: The texts of the probe.
+
+    Raises:
+        ConfigurationError: There are none.
+    """
+    usable = texts.usable
+    if not bool(usable.any()):
+        raise NotMeasurableError(BEHIND.format(ids=texts.finder.found.ids))
+    return texts.probe if bool(usable.all()) else texts.probe.part(usable.nonzero()[:, 0])
+
+
+def scores_answers(schema: BatchSchema, config: SessionConfig) -> bool:
+    """Tell whether answers in texts are scored, and not something else that the user named.
+
+    Args:
+        schema: Where the leaves are in a batch.
+        config: What is measured.
+    """
+    finder = finder_in(schema)
+    return finder is not None and config.predict is None and config.target in (None, finder.found.labels)
+
+
+def languages_of(module: nn.Module, schema: BatchSchema, call: AnsweringCall | None) -> list[LanguageModel]:
+    """Return the ways to call a language model: as the step does, by the names of the leaves, and in a replay.
+
+    Args:
+        module: The user's model.
+        schema: Where the leaves are in a batch.
+        call: The call of the step; None where none was seen.
+    """
+    observed, replayed = (None, None) if call is None else (call.language, call.replayed)
+    ways = observed, find_language_model(module, schema), replayed
+    return [language for language in ways if language is not None]
+
+
+def answers_of(
+    module: nn.Module, probe: Probe, config: SessionConfig, call: AnsweringCall | None = None
+) -> Answers | None:
     """Return the answers that a language model is trained to give; None where the user scores something else.
 
     Args:
         module: The user's model.
         probe: Some examples.
         config: What is measured.
+        call: The call of the user's own step that gives the logits; None where none was seen.
+
+    Raises:
+        NotMeasurableError: The model takes a list, or adds tokens of its own.
     """
-    finder, language = finder_in(probe.schema), find_language_model(module, probe.schema)
-    own = config.predict is not None or (finder is not None and config.target not in (None, finder.found.labels))
-    if finder is None or language is None or own:
+    finder, ways = finder_in(probe.schema), languages_of(module, probe.schema, call)
+    if finder is None or not ways or not scores_answers(probe.schema, config):
         return None
-    return Answers(language, finder, next(tokenizers_of(module, config.modalities), None))
+    ways[0].require_arrays()
+    refuse_virtual_tokens(module)
+    tokenizer = next(tokenizers_of(module, config.modalities), None)
+    return Answers(ways[0], finder, tokenizer, config.modalities[finder.found.text])
 
 
 def _first_tokens(texts: AnsweredTexts) -> Tensor:

@@ -13,6 +13,7 @@ from mviz_lightning.batch.interleaved.dealing import ItemTokens
 from mviz_lightning.batch.interleaved.placeholders import NO_TOKENS, PlaceholderTokens
 from mviz_lightning.batch.later_batches import settled
 from mviz_lightning.batch.presence import counted, gaps_of, nodes_of, present_examples, present_in_nodes
+from mviz_lightning.batch.rows import example_count
 from mviz_lightning.collapse.raw_inputs import require_single
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.item_tokens import ItemTokenCounter
@@ -74,6 +75,10 @@ class BatchReader:
         """Free the first examples."""
         self.trial = None
 
+    def await_another(self) -> None:
+        """Read the next batch as if it were the first: no example of this one can be used."""
+        self.schema = self.trial = None
+
     def start_from(self, trial: Probe) -> None:
         """Take first examples of another process, and where everything lies in its batches."""
         self.schema, self.trial = trial.schema.declared_as(self.modalities), trial
@@ -118,8 +123,10 @@ class BatchReader:
         Raises:
             ConfigurationError: The batch cannot be read.
         """
-        seen = self._raw_presence(nodes_of(batch, self.modalities))
-        if len(seen) and not bool(seen.all(1).any()):
+        nodes = nodes_of(batch, self.modalities)
+        seen = self._raw_presence(nodes)
+        empty = any(example_count(nodes.get(one.values)) == 0 for one in self.modalities.values())
+        if empty or (len(seen) and not bool(seen.all(1).any())):
             return
         schema = BatchSchema.learn(batch, self.modalities, self.target, self.tokens, self.ask)
         if schema.interleaving is not None and self.donors_wanted:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Integral
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from mviz_lightning.explainers.contribution_shares.measures import Measures, che
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
-from mviz_lightning.session.grouping import CHEAP, Grouping
+from mviz_lightning.session.grouping import CHEAP, Grouping, size_within
 from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
 EXAMPLES = 128
@@ -71,20 +72,20 @@ class SessionConfig:
         self._require_numbers()
         if self.task is not None and self.task not in get_args(Task):
             raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
+        object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
         self._require_groups()
         for name in {name for given in self.by_head.values() for name in given}:
             self.of_head(name)  # which checks what is said of it
-        object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
         known = {explainer.name for explainer in self.explainers if self.of_one_head}
         added = [explainer for explainer in measure_explainers(self.measures) if explainer.name not in known]
         object.__setattr__(self, "explainers", (*self.explainers, *added))
         if len({*(names := [explainer.name for explainer in self.explainers])}) < len(names):
             raise ConfigurationError(f"explainers={names}: give each a name= of its own.")
         if self.budget is not None and self.affordable_groups(self.base_grouping) < 2:
-            needed = 2 * self._rows(self.group) * self.draws
+            needed = 2 * self.rows_of(self.group)
             raise ConfigurationError(
-                f"budget={self.budget} rows: two groups of {self.group} take {needed}; raise the budget or lower "
-                "group_size."
+                f"budget={self.budget} rows: two groups of {self.group} take {needed}; raise the budget"
+                f"{'' if self.group_size is None else ' or lower group_size'}."
             )
 
     def _require_types(self) -> None:
@@ -144,12 +145,13 @@ class SessionConfig:
         """Number of examples that are recombined, before groups grow."""
         return max(EXAMPLES, 2 * self.group) if self.num_examples is None else self.num_examples
 
-    @property
+    @cached_property
     def group(self) -> int:
-        """Number of examples in a group, before groups grow."""
-        if self.group_size is not None:
-            return self.group_size
-        return usual_group(len(self.modalities), self.num_examples or EXAMPLES)
+        """Number of examples in a group, before groups grow; fewer where the budget allows no two of the usual size."""
+        usual = usual_group(len(self.modalities), self.num_examples or EXAMPLES)
+        if self.group_size is not None or self.budget is None:
+            return self.group_size or usual
+        return size_within(self.budget, self.rows_of, usual, smallest_group(len(self.modalities)))
 
     @property
     def asks_for_subsets(self) -> bool:
@@ -207,7 +209,7 @@ class SessionConfig:
     def affordable_groups(self, grouping: Grouping) -> int:
         """Return how many groups the examples fill, or the budget allows where that is fewer."""
         wanted = grouping.examples // grouping.size
-        return wanted if self.budget is None else min(wanted, self.budget // (self._rows(grouping.size) * self.draws))
+        return wanted if self.budget is None else min(wanted, self.budget // self.rows_of(grouping.size))
 
     def of_head(self, name: str, *, main: bool = True) -> "SessionConfig":
         """Return what is measured of one head.
@@ -242,6 +244,16 @@ class SessionConfig:
     def left(self, spent: int) -> int | None:
         """Return how many more distinct rows the budget allows after ``spent`` rows; None without a budget."""
         return None if self.budget is None else max(0, self.budget - spent) // self.draws
+
+    @property
+    def limiting(self) -> int | None:
+        """The budget where it allows fewer groups, or smaller ones, than there would be; None elsewhere."""
+        base = self.base_grouping
+        return self.budget if self.affordable_groups(base) < base.examples // base.size else None
+
+    def rows_of(self, size: int) -> int:
+        """Return how many rows a group takes; each draw counts."""
+        return self._rows(size) * self.draws
 
     def _rows(self, size: int) -> int:
         tuples = design(len(self.modalities), size, pairs=self.pairs, seed=self.seed).tuples

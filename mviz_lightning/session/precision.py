@@ -15,6 +15,8 @@ RARE = 0.03
 UNSEEN = 3
 """Mean number of examples of a kind at which a sample holds none of them in 5 % of all draws (``exp(-3)``)."""
 
+LIMITED = "budget={budget} rows are enough for {examples} examples in {groups} groups of {group}"
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -24,11 +26,15 @@ class Precision:
         examples: Number of examples that were recombined, N.
         group: Number of examples in a group, for which N is rounded up.
         available: Number of validation examples; None where there may be more than were kept.
+        budget: The rows that made the groups smaller; None where none did.
+        rows: Number of rows that a group takes.
     """
 
     examples: int
     group: int
     available: int | None = None
+    budget: int | None = None
+    rows: int = 0
 
     def advice(self, values: Mapping[str, float]) -> str:
         """Return in words what would make the widest interval narrow; ``""`` where it is.
@@ -40,7 +46,7 @@ class Precision:
         """
         widths = {name: half_width(values, name) for name in values}
         widths = {name: width for name, width in widths.items() if round(width, 2) > WANTED}  # as it is said
-        lines = []
+        lines = [] if self.budget is None else [LIMITED.format(**vars(self), groups=self.examples // self.group)]
         if widths:
             name = max(widths, key=lambda name: widths[name])
             lines.append(f"the widest interval is {name} +-{widths[name]:.2f}; {self._enough(widths[name])}")
@@ -53,7 +59,8 @@ class Precision:
 
     def _enough(self, width: float) -> str:
         count = self._rounded(self.examples * (width / WANTED) ** 2)
-        wanted = f"for +-{WANTED} set num_examples to about {count:,}"
+        more = "" if self.budget is None else f" and budget to about {count // self.group * self.rows:,}"
+        wanted = f"for +-{WANTED} set num_examples to about {count:,}{more}"
         if self.available is None or count <= self.available:
             return wanted
         return f"{wanted}, but the validation set has {self.available:,} examples"

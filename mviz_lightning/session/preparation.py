@@ -183,10 +183,10 @@ class Preparation:
         """Keep the user's own outputs of a few complete rows of the first batch of a validation that has some."""
         if first:
             self._own_outputs.forget()
-        schema, observed = self._sampler.schema, None if self._tried is None else self._tried.observed
-        if observed is not None and schema is not None and not self._own_outputs.watched:
+        schema, call = self._sampler.schema, None if self._tried is None else self._tried.compared_call
+        if call is not None and schema is not None and not self._own_outputs.watched:
             with suppress(Exception):  # then the step is replayed
-                self._own_outputs.watch(module, observed.way, batch, schema)
+                self._own_outputs.watch(module, call, batch, schema)
 
     def release(self) -> None:
         """Leave nothing on the model: the step of the batch has ended."""

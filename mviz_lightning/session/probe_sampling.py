@@ -36,8 +36,7 @@ REPEATED = (
     "replacement, starts over, or gives several processes the same examples"
 )
 DAMAGED = "the checkpoint does not tell which examples it was"
-
-
+LARGER = "Raise limit_val_batches or enlarge the validation set."
 RARE = (
     "{rare} of {pool} sampled validation examples are in no group: fewer than {size} of them have as many items in "
     "their texts"
@@ -258,9 +257,10 @@ class ProbeSampler:
         least = smallest_group(len(self.config.modalities))
         size = largest_size(kinds, grouping.size, least)
         if not size:
+            larger = LARGER if self.available is not None else f"Raise num_examples={self.config.examples}."
             raise NotMeasurableError(
                 f"texts are recombined with others that have as many items, and of {len(kinds)} validation examples no "
-                f"{2 * least} do. Raise limit_val_batches or enlarge the validation set."
+                f"{2 * least} do. {larger}"
             )
         return Grouping(grouping.examples, size)
 
@@ -281,7 +281,7 @@ class ProbeSampler:
         if pool < 2 * least:
             error = NotMeasurableError(
                 f"{pool} validation examples were seen; contribution shares of {len(self.config.modalities)} "
-                f"modalities need {2 * least} or more. Raise limit_val_batches or enlarge the validation set."
+                f"modalities need {2 * least} or more. {LARGER}"
             )
             raise with_counts(error, self.counts)
         size = max(least, pool // 2)

@@ -139,7 +139,9 @@ class Session(ExplainingSession):
         """Return how many examples narrower intervals need, and say it once, of the main head."""
         if self.main is not None:
             return ""
-        advice = Precision(probe.groups.numel(), probe.groups.shape[1], self._sampler.available).advice(values)
+        size, budget = probe.groups.shape[1], self.config.limiting
+        rows = self.config.rows_of(size)
+        advice = Precision(probe.groups.numel(), size, self._sampler.available, budget, rows).advice(values)
         self.remarks.say(advice, noted=False, once="precision")
         return advice
 
@@ -203,7 +205,8 @@ class Session(ExplainingSession):
             WithheldError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
         """
         probe, shares, tried = self._read()
-        check = AgreementCheck.of(self._own_outputs, probe, shares.task, self.ranks, self._compared)
+        given = self._own_outputs, probe, shares.task, self.ranks, self._compared
+        check = self._answer_agreement() or AgreementCheck.of(*given)
         for head in self.heads.values():
             head.compare_on(check.examples)
         found = check.check(tried)
@@ -229,5 +232,5 @@ class Session(ExplainingSession):
         """Call the model in another way from now on."""
         self._tried, self._runner = model, None
         (self if self.main is None else self.main)._join()
-        if model.observed is not None:
-            self.remarks.say(f"the step computes its scores in another way than before: {model.observed.line}")
+        if model.line:
+            self.remarks.say(f"the step computes its scores in another way than before: {model.line}")

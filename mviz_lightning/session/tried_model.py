@@ -6,6 +6,8 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.functional import Task
+from mviz_lightning.observation.answering_call import ReadCall
+from mviz_lightning.observation.own_outputs import Watched
 from mviz_lightning.observation.position_targets import Positions
 from mviz_lightning.observation.settling import ObservedModel
 
@@ -21,6 +23,7 @@ class TriedModel:
         reused: Submodules that run once for every distinct input, in words.
         fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
         observed: What the user's own step told; None where nothing was observed.
+        read: The call in the user's own step whose logits answers are compared with; None where there is none.
         positions: Where the outputs have positions, with their labels; None where an example has one row of scores.
     """
 
@@ -31,11 +34,24 @@ class TriedModel:
     fusion_share: float = 1.0
     observed: ObservedModel | None = None
     positions: Positions | None = None
+    read: ReadCall | None = None
 
     @property
     def path(self) -> str | None:
         """Path of the leaf that the labels are made from, if the user's own step tells one."""
         return None if self.observed is None else self.observed.path
+
+    @property
+    def compared_call(self) -> Watched | None:
+        """The call in the user's own step whose outputs are compared; None where none is known."""
+        return self.read if self.observed is None else self.observed.way
+
+    @property
+    def line(self) -> str:
+        """What the user's own step told of the call, for the log; ``""`` where nothing was observed."""
+        if self.read is not None:
+            return f"{self.read.reading.reader.language.call}, up to the answers"
+        return "" if self.observed is None else self.observed.line
 
     @property
     def axes(self) -> PositionAxes | None:

@@ -5,6 +5,7 @@ import torch
 from batches.kinds import KINDS
 from batches.measuring import of_kind, twin
 from batches.twins import TWINS
+from helpers.few import spread
 
 SHARES = ("contribution/", "interaction", "total/", "total_low/", "total_high/", "score", "emap_score", "flips/")
 
@@ -13,7 +14,7 @@ def shares(values):
     return {key: value for key, value in values.items() if key.startswith(SHARES)}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", spread(KINDS, 3))
 def test_shares_score_and_weights_of_dime_are_those_of_plain_batches(name):
     plain, found = twin(KINDS[name].twin), of_kind(name)
     expected = shares(plain.values)

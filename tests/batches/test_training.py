@@ -5,6 +5,7 @@ import torch
 from batches.kinds import KINDS
 from batches.measuring import SMALL, Model, expected_warning, twin
 from batches.test_kinds import shares
+from helpers.few import spread
 from helpers.toy import trainer
 from torch.utils.data import DataLoader
 
@@ -39,7 +40,7 @@ def fit(kind, folder, epochs, ckpt_path=None):
     return monitor, chosen
 
 
-@pytest.mark.parametrize("name", kinds())
+@pytest.mark.parametrize("name", spread(kinds(), 3))
 def test_a_training_measures_the_same_agrees_and_goes_on_from_its_checkpoint(name, tmp_path):
     kind = KINDS[name]
     monitor, begun = fit(kind, tmp_path, 1)

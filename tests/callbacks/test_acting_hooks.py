@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from helpers.collapsing import blank
+from helpers.few import spread
 from helpers.planned import IN_ALARM, Planned, kept, planned, same
 from helpers.spoil import Spoil
 from helpers.unprintable import UNPRINTABLE, UnprintableError
@@ -91,7 +92,7 @@ MOMENTS = {
 
 @pytest.mark.filterwarnings("ignore::mviz_lightning.MonitorWarning")
 @pytest.mark.parametrize("moment", ["in the alarm", pytest.param("before the check", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("where", "name"), inner(), ids=lambda one: getattr(one, "__name__", one))
+@pytest.mark.parametrize(("where", "name"), spread(inner(), 3), ids=lambda one: getattr(one, "__name__", one))
 def test_whatever_fails_the_training_goes_on_and_nothing_is_left(tmp_path, where, name, moment):
     counting, breaks = Counting(), SpoilAt(where, name, *MOMENTS[moment])
     try:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from helpers.collapsing import blank, heard
-from helpers.few import few
+from helpers.few import few, spread
 from helpers.planned import IN_ALARM, Planned, kept, planned, same
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
@@ -51,7 +51,7 @@ def test_an_alarm_changes_the_training_and_neither_random_states_nor_groups(tmp_
     assert [one["param_groups"] for one in alone["optimizers"]] == [one["param_groups"] for one in acting["optimizers"]]
 
 
-@pytest.mark.parametrize("name", LASTING)
+@pytest.mark.parametrize("name", spread(LASTING, 2))
 def test_when_the_alarm_has_ended_nothing_is_left_behind(tmp_path, name):
     watch = Left()
     module, chosen = planned(tmp_path, LASTING[name], None, watch)
@@ -147,7 +147,7 @@ def test_two_optimizers_by_hand(tmp_path):
     assert module.hidden(IN_ALARM).any()
 
 
-@pytest.mark.parametrize("name", LASTING)
+@pytest.mark.parametrize("name", spread(LASTING, 2))
 @pytest.mark.filterwarnings("ignore:.*", category=UserWarning)
 def test_a_training_that_resumes_with_an_alarm_ends_with_the_same_bits(tmp_path, name):
     save = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)

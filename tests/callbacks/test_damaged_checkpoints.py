@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.few import spread
 from helpers.toy import Toy, loader, monitor, trainer
 from torch import Tensor
 
@@ -144,7 +145,7 @@ SHALLOW = ["history", "album", "validations", "explained", "probe"]
 
 
 @pytest.mark.usefixtures("blank_pictures")
-@pytest.mark.parametrize("part", SHALLOW)
+@pytest.mark.parametrize("part", spread(SHALLOW, 2))
 def test_a_training_goes_on_without_a_part(
     tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor], part: str
 ) -> None:

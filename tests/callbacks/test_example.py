@@ -70,6 +70,29 @@ def test_the_contrastive_example_finds_pairs_and_its_bug_is_caught(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_example_of_visual_questions_tells_which_model_looks(tmp_path):
+    pytest.importorskip("transformers")
+    command = [sys.executable, str(ROOT / "examples" / "visual_questions.py"), "--output", str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert finished.stderr.count("image: collapsed since") == 1
+    assert "Where to look" in finished.stdout
+    found = {
+        name: [json.loads(line)["values"] for line in (tmp_path / name / "mviz/history.jsonl").read_text().splitlines()]
+        for name in ("healthy", "shuffled_images")
+    }
+    assert found["healthy"][-1]["score"] > 0.9
+    assert found["healthy"][-1]["total/image"] > 0.4
+    assert max(values["collapse/image"] for values in found["healthy"]) < 2
+    assert found["healthy"][-1]["collapse/image"] == 0
+    assert found["shuffled_images"][-1]["score"] < 0.5
+    assert found["shuffled_images"][-1]["total/image"] < 0.02
+    assert found["shuffled_images"][-1]["collapse/image"] == 2
+    assert "image: collapsed" in (tmp_path / "shuffled_images/mviz/alarm/image.txt").read_text()
+    images = EventAccumulator(str(tmp_path / "healthy")).Reload().Tags()["images"]
+    assert {tag.split("/")[1] for tag in images} >= {"shares", "dime", "importance", "cross_modal"}
+
+
+@pytest.mark.slow
 def test_the_example_of_three_views_shows_how_each_is_used(tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "mfeat.py"), "--epochs", "4", "--output", str(tmp_path)]
     subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -16,6 +16,7 @@ from benchmarks.observation.pending import DECLINED, WRONG
 from benchmarks.observation.table import line
 from benchmarks.observation.traces import differing, traces
 from benchmarks.observation.zoo import own_cases
+from helpers.few import spread
 
 from mviz_lightning.errors import ConfigurationError
 
@@ -34,7 +35,7 @@ def cases(*pending):
     return [pytest.param(name, id=name, marks=[failing] if name in pending else []) for name in CASES]
 
 
-@pytest.mark.parametrize("name", cases(*DECLINED, *WRONG))
+@pytest.mark.parametrize("name", spread(cases(*DECLINED, *WRONG), 3))
 def test_a_module_is_measured_as_its_own_step_has_it_and_never_silently_wrong(name):
     found = outcome(name)
     if name not in WRONG and found.verdict in {"wrong", "died"}:

@@ -172,7 +172,7 @@ class Trained:
         return {"first": self.case.first, "vector": "vector"}
 
 
-@pytest.fixture(scope="module", params=few(CASES, 2))
+@pytest.fixture(scope="module", params=few(CASES))
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     case = CASES[request.param]
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from helpers.few import spread
 from reference.alarm import Fusion, half_rise
 from torch import Tensor
 from torchmetrics import R2Score
@@ -180,7 +181,7 @@ def asked(inputs: Tensor, weights: np.ndarray) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-@worlds
+@pytest.mark.parametrize(("ratio", "rho"), spread(WORLDS, 3))
 def test_the_metrics_find_what_the_theory_says(ratio: float, rho: float) -> None:
     told = training(ratio, rho)
     inputs = drawn(told.world, 800, 16)

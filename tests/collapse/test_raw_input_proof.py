@@ -9,7 +9,7 @@ import pytest
 import torch
 from collapse.test_rule import ACCURACY, history, verdict
 from helpers.draws import normal
-from helpers.few import few
+from helpers.few import few, spread
 from reference import alarm as slow
 from torch import Tensor
 
@@ -195,7 +195,7 @@ def noise_proven(count: int, majority: float, seeds: int, columns: int = 20) -> 
 
 
 @pytest.mark.parametrize("majority", [0.5, 0.8, 0.95])
-@pytest.mark.parametrize(("count", "seeds"), [(64, 100), (128, 40), (256, 15), (512, 6)])
+@pytest.mark.parametrize(("count", "seeds"), spread([(64, 100), (128, 40), (256, 15), (512, 6)], 2))
 def test_noise_is_hardly_ever_proof(count: int, seeds: int, majority: float) -> None:
     assert noise_proven(count, majority, seeds) <= seeds // 50
 

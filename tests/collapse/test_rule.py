@@ -685,13 +685,26 @@ def test_inputs_that_could_not_be_asked_are_no_inputs_that_tell_nothing() -> Non
     assert line.startswith("its raw inputs could not be tested")
 
 
-@pytest.mark.parametrize(("nats", "state"), [(0.0, COLLAPSED), (0.019, COLLAPSED), (0.021, USED)])
-def test_own_answers_are_judged_by_the_nats_that_they_lose(nats: float, state: State) -> None:
+@pytest.mark.parametrize(
+    ("nats", "least", "state"),
+    [(0.0, 0.02, COLLAPSED), (0.019, 0.02, COLLAPSED), (0.021, 0.02, USED), (0.021, 0.03, COLLAPSED)],
+)
+def test_own_answers_are_judged_by_the_nats_that_they_lose(nats: float, least: float, state: State) -> None:
     rows = [check(number, flips=None, score=None, **{"nats/b": nats, "retrieval/b": 0.1}) for number in range(5)]
-    found = rule().judge(rows, ScoreReference(), ["a", "b"])["b"]  # whose total is 0.5
+    found = replace(rule(), min_nats=least).judge(rows, ScoreReference(), ["a", "b"])["b"]  # whose total is 0.5
     assert found.state is state
     told = alarms.evidence(found)
     assert f"an answer loses {nats:.3f} nats a token when it is swapped; 10% of the answers find their own" in told
+
+
+def test_without_a_proof_of_own_answers_the_remedy_is_named() -> None:
+    row = check(flips=None, score=None, **{"nats/b": 0.0, "retrieval/b": 0.1})
+    assert "labels" not in alarms.without_score(row, ["b"])
+    told = alarms.without_score(row, None)
+    assert "no regression on raw inputs can prove that b is informative" in told
+    assert "pass UnimodalCollapse(expected=['b'])" in told
+    assert alarms.without_score(check(score=None), None).startswith("without labels")
+    assert alarms.without_score(check(), None).startswith("score= gives one constant answer")
 
 
 def test_the_history_shows_what_own_answers_lose() -> None:

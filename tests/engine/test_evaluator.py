@@ -20,6 +20,7 @@ from helpers.batches import (
     probe_of,
     seeded,
 )
+from helpers.few import spread
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -152,7 +153,7 @@ def test_a_model_that_squeezes_single_rows_is_evaluated_right() -> None:
     torch.testing.assert_close(evaluator.plain(probe, Query(PAIRS[8:9])), EXPECTED[8:9])
 
 
-@pytest.mark.parametrize(("limit", "left"), [(35, 18), (20, 18), (9, 9), (5, 4), (3, 2), (2, 2)])
+@pytest.mark.parametrize(("limit", "left"), spread([(35, 18), (20, 18), (9, 9), (5, 4), (3, 2), (2, 2)], 3))
 def test_chunks_are_halved_for_good_when_memory_runs_out(limit: int, left: int) -> None:
     module, evaluator, probe = counted(limit)
     torch.testing.assert_close(evaluator.plain(probe, Query(PAIRS)), EXPECTED)

@@ -320,10 +320,10 @@ def test_encodings_are_reused_where_the_last_digit_of_a_probability_is_much_of_i
     nudged = logits_of(torch.nextafter(probabilities, torch.ones(())), "sigmoid")
     known, unknown = (Evaluator(nn.Identity(), lambda module, batch: batch, head=head) for head in ("sigmoid", None))
     with patched(known, plain), patched(unknown, plain):
-        known._check(None, query, nudged)  # type: ignore[arg-type]
+        known.check(None, query, nudged)  # type: ignore[arg-type]
         for evaluator, given in ((unknown, nudged), (known, plain + 0.01)):
             with pytest.raises(RuntimeError, match="replayed rows differ"):
-                evaluator._check(None, query, given)  # type: ignore[arg-type]
+                evaluator.check(None, query, given)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.batches import FAMILIES, OnBatch, call_forward, floats, pair_batch, probe_of
-from helpers.few import few
+from helpers.few import few, spread
 from torch import Tensor, nn
 from torch.distributions import Categorical, Dirichlet, Gamma, Normal, StudentT
 from torch.nn import functional
@@ -105,7 +105,11 @@ def test_outputs_of_a_model_that_samples_depend_on_the_row_alone(name: str, coun
     assert any(not torch.equal(replace(evaluator, seed=seed).plain(probe, whole), found) for seed in range(1, 9))
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLED if name != "Student of the row"])  # of infinite kurtosis
+FINITE = [name for name in SAMPLED if name != "Student of the row"]
+"""Those of finite kurtosis."""
+
+
+@pytest.mark.parametrize("name", spread(FINITE, 3))
 def test_samples_have_the_distribution_that_the_operation_has(name: str) -> None:
     """Of one row, over many seeds: mean and spread are those of plain calls, each with noise of its own."""
     row, draws = BATCH["image"][:1], 200

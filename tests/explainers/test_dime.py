@@ -10,6 +10,7 @@ import pytest
 import torch
 from benchmarks.dime_synthetic import context_of
 from helpers.batches import floats, integers, probe_of, same, seeded
+from helpers.few import spread
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import slow
@@ -138,7 +139,7 @@ def slow_dime(found: ProbeContext, module: nn.Module, example: int, name: str, s
 EXAMPLES = [0, 7, pytest.param(-1, id="of no group")]
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", spread(EXAMPLES, 3))
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
 def test_units_add_what_the_slow_way_says(task: str, outputs: int, modalities: Any, example: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.batches import floats, seeded
+from helpers.few import spread
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -140,7 +141,7 @@ def follows_the_model(explanation: Explain, net: Net) -> bool:
     return bool(np.allclose(same, 1)) and float(np.mean(others)) < BOUND
 
 
-@pytest.mark.parametrize("name", EXPLANATIONS)
+@pytest.mark.parametrize("name", spread(EXPLANATIONS, 3))
 def test_explanations_change_with_the_weights_of_the_model(name: str, net: Net) -> None:
     assert follows_the_model(EXPLANATIONS[name], net)
 

@@ -5,6 +5,7 @@ import pytest
 import sklearn
 import torch
 from helpers.batches import floats, integers
+from helpers.few import spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import sparse as slow
@@ -35,7 +36,7 @@ def halves(examples):
     return torch.arange(examples) % 2 == 1
 
 
-@pytest.mark.parametrize("penalty", [0.3, 0.05, 0.01])
+@pytest.mark.parametrize("penalty", spread([0.3, 0.05, 0.01], 3))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_elastic_net_is_that_of_plain_proximal_steps(family, penalty):
     values, targets = problem(family)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from benchmarks.coverage import THREE, TWO, Model, gaussian
+from helpers.few import spread
 from reference.worlds import World, deviation, recombined
 from torch import Tensor
 
@@ -68,7 +69,7 @@ def known(model: Model, correlation: float) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
-@pytest.mark.parametrize("model", [*TWO, *THREE], ids=lambda model: model.name)
+@pytest.mark.parametrize("model", spread([*TWO, *THREE], 3), ids=lambda model: model.name)
 def test_components_of_known_models_average_to_their_variances(model: Model, correlation: float) -> None:
     components, truth = known(model, correlation)
 

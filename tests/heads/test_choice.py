@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.few import spread
 from helpers.heads import LABELS, MODALITIES, ThreeHeads, batch, step, three
 from torch import Tensor, nn
 from torch.nn import functional
@@ -147,7 +148,7 @@ def predict(model: nn.Module, data: Any) -> Any:
     return model(data["one"], data["two"])
 
 
-@pytest.mark.parametrize("form", ["dict", "nested", "dataclass", "tuple"])
+@pytest.mark.parametrize("form", spread(["dict", "nested", "dataclass", "tuple"], 2))
 @pytest.mark.parametrize("given", [True, False])
 def test_heads_of_what_a_function_or_forward_returns(form: str, given: bool) -> None:
     names = ["head0", "head1", "head2"] if form == "tuple" else ["a", "b", "c"]

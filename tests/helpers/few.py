@@ -1,4 +1,4 @@
-"""Parameters of tests that take seconds each: a few are tried by default, all of them with the long tests."""
+"""Parameters of tests that take long together: some are tried by default, all of them with the long tests."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +12,12 @@ def few(values: Iterable[Any], count: int = 1) -> list[Any]:
     return chosen[:count] + [_slow(one) for one in chosen[count:]]
 
 
+def spread(values: Iterable[Any], every: int) -> list[Any]:
+    """Return the parameters of a test; all but one of each ``every`` are marked as slow."""
+    return [_slow(one) if place % every else one for place, one in enumerate(values)]
+
+
 def _slow(value: Any) -> Any:
-    several = isinstance(value, tuple)
-    return pytest.param(*(value if several else [value]), marks=pytest.mark.slow)
+    if hasattr(value, "marks"):
+        return pytest.param(*value.values, id=value.id, marks=[*value.marks, pytest.mark.slow])
+    return pytest.param(*(value if isinstance(value, tuple) else [value]), marks=pytest.mark.slow)

@@ -11,7 +11,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+
+pytest.importorskip("transformers.models.clip.image_processing_pil_clip", reason="needs processors of transformers 5")
+
 import transformers as tf
 from language_models.tokens import VOCABULARY, tokenizer
 from numpy.typing import NDArray

@@ -4,10 +4,11 @@ import pytest
 
 pytest.importorskip("transformers")
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -354,6 +355,39 @@ def test_classes_are_the_decoded_answers() -> None:
     assert answers.named([(one, another, VOCABULARY["</s>"]), (another,)]) == ["red green", "green"]
     both = [(one,), (one, VOCABULARY["</s>"]), (another,)]
     assert answers.named(both) == [f"token {one}", f"token {one} token {VOCABULARY['</s>']}", "green"]
+
+
+@pytest.mark.parametrize(
+    "decode", [sorted(VOCABULARY, key=VOCABULARY.__getitem__), VOCABULARY, tokenizer().convert_ids_to_tokens]
+)
+def test_vocabularies_and_functions_name_answers(decode: Any) -> None:
+    answers = Answers(None, None, None, Modality("input_ids", decode=decode))  # type: ignore[arg-type]
+    unknown = 10**6
+    assert answers.named([(VOCABULARY["two"], VOCABULARY["red"]), (VOCABULARY["blue"],)]) == ["two red", "blue"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert answers.named([(unknown,)]) == [f"token {unknown}"]
+
+
+class Computing(torch.nn.Module):
+    """A model whose tokenizer is a property."""
+
+    @property
+    def tokenizer(self) -> Any:
+        return tokenizer()
+
+
+def test_collators_data_sets_and_properties_may_hold_the_tokenizer() -> None:
+    assert next(tokenizers_of(Computing(), {})).decode([VOCABULARY["red"]]) == "red"
+    processor = FAMILY.own_processor("right")
+    for held in (
+        {"collate_fn": partial(list, processor)},
+        {"collate_fn": SimpleNamespace(any_name=processor)},
+        {"dataset": SimpleNamespace(processor=processor)},
+    ):
+        module = torch.nn.Module()
+        module._trainer = SimpleNamespace(val_dataloaders=[SimpleNamespace(**held)])
+        assert next(tokenizers_of(module, {})) is processor.tokenizer
 
 
 NAMES = ["rouge", "vert", "bleu", "deux", "trois"]

@@ -5,11 +5,13 @@ import pytest
 pytest.importorskip("transformers")
 
 import warnings
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from language_models.families import FAMILIES, Family, Question
+from language_models.own_model import OwnModel, own_batch
 from language_models.rebuilding import (
     all_pairs,
     differences,
@@ -25,6 +27,7 @@ from mviz_lightning import explain
 from mviz_lightning.batch import BatchSchema, Modality, Probe, parse_modalities
 from mviz_lightning.batch.few_examples import first_examples
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.item_tokens import ItemTokenCounter
 from mviz_lightning.engine.language_model import find_language_model, last_positions
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
 from mviz_lightning.engine.rebuilt_rows import check_rebuilt_rows
@@ -42,35 +45,6 @@ class Wrapped(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self.model(**batch)
-
-
-class OwnModel(nn.Module):
-    """A model of one's own that follows the convention: a config, and arguments by name.
-
-    Args:
-        tokens: Number of placeholders of a picture.
-    """
-
-    def __init__(self, tokens: int = 3) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.config = {"image_token_id": 1, "tokens": tokens}
-        self.words, self.patches = nn.Embedding(12, 8), nn.Linear(4, 8 * tokens)
-        self.mixed, self.head = nn.GRU(8, 8, batch_first=True), nn.Linear(8, 12)
-
-    def forward(self, input_ids: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-        embedded, features = self.words(input_ids), self.patches(image).view(-1, 8)
-        if int((input_ids == 1).sum()) != len(features):
-            raise ValueError("placeholders and features do not fit")
-        places = (input_ids == 1).unsqueeze(-1).expand_as(embedded)
-        return self.head(self.mixed(embedded.masked_scatter(places, features))[0]) * mask.unsqueeze(-1)
-
-
-def own_batch(texts: list[list[int]], pictures: Tensor) -> dict[str, Tensor]:
-    """Return a batch in which 1 stands for a placeholder, padded behind."""
-    longest = max(map(len, texts))
-    ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts])
-    return {"input_ids": ids, "mask": (ids != 0).long(), "image": pictures}
 
 
 def evaluator_of(model: nn.Module) -> Evaluator:
@@ -242,3 +216,15 @@ def test_shares_are_those_of_the_processors_own_batches() -> None:
     assert found.keys() == wanted.keys()
     assert found == pytest.approx(wanted, abs=1e-4)
     assert found["total/image"] > 0.001
+
+
+def test_a_sharded_model_is_not_asked_how_many_tokens_a_picture_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = FAMILIES["LLaVA-NeXT"]
+    batch, model = family.batch(single_questions(family)), family.own_model()
+    counter, leaves = (
+        ItemTokenCounter(model, nullcontext),
+        {name: batch[name] for name in ("pixel_values", "image_sizes")},
+    )
+    assert counter("image", leaves) == (batch["input_ids"] == VOCABULARY["<image>"]).sum(1).tolist()
+    monkeypatch.setattr(next(model.parameters()), "placements", (), raising=False)
+    assert counter("image", leaves) is None

@@ -13,6 +13,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.language_model import LanguageModel, find_language_model
 from mviz_lightning.engine.packed_rows import PackedRow, packs
 from mviz_lightning.engine.packing_gate import BIDIRECTIONAL, NO_TEXT, reason_against_packing
+from mviz_lightning.engine.query import Query
 
 CAUSAL = [family for family in FAMILIES.values() if family.causal]
 EVERY = pytest.mark.parametrize("family", CAUSAL, ids=lambda family: family.name)
@@ -35,9 +36,9 @@ def language_of(family: Family, probe: Probe) -> LanguageModel:
     return found
 
 
-def crossing(count: int) -> Tensor:
-    """Return ``(count * count, 2)`` sources of all pairs."""
-    return rows_of([(i, j) for i in range(count) for j in range(count)])
+def crossing(count: int) -> Query:
+    """Return all pairs of an item and a text."""
+    return Query(rows_of([(i, j) for i in range(count) for j in range(count)]))
 
 
 @torch.no_grad()
@@ -51,13 +52,13 @@ def logits_alone(family: Family, question: Question) -> Tensor:
 @torch.no_grad()
 def test_logits_of_packed_rows_are_those_of_the_processors_own_rows(family: Family, side: str) -> None:
     asked = questions(family)
-    probe, sources = probe_of(family, asked, side), crossing(len(asked))
+    probe, pairs = probe_of(family, asked, side), crossing(len(asked))
     language = language_of(family, probe)
-    found = packs(language, probe, sources)
+    found = packs(language, probe, pairs)
     assert len(found) == 2 * len(asked)  # an item in front of texts, and behind a word
     for rows in found:
-        packed = PackedRow.of(language, probe, sources[rows])
-        for place, (i, j) in enumerate(sources[rows].tolist()):
+        packed = PackedRow.of(language, probe, pairs[rows])
+        for place, (i, j) in enumerate(pairs.sources[rows].tolist()):
             own = logits_alone(family, Question(ASKED[j], asked[i].items))
             every = torch.arange(len(own))
             logits = packed.logits(torch.full_like(every, place), every)
@@ -71,16 +72,6 @@ def test_only_models_whose_items_see_no_text_behind_them_are_packed(family: Fami
     probe = probe_of(family, asked)
     reason = reason_against_packing(language_of(family, probe), probe, crossing(len(asked)))
     assert reason == ("" if family.causal else BIDIRECTIONAL)
-
-
-def test_attention_without_masks_of_pairs_is_not_packed() -> None:
-    family = FAMILIES["LLaVA"]
-    model, probe = family.model(), probe_of(family, questions(family))
-    language = find_language_model(model, probe.schema)
-    model.config.text_config._attn_implementation_internal = "flash_attention_2"
-    assert language is not None
-    found = reason_against_packing(language, probe, crossing(2))
-    assert found == "its attention 'flash_attention_2' takes no mask of all pairs of tokens"
 
 
 def test_texts_that_end_with_their_item_are_not_packed() -> None:

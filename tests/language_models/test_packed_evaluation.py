@@ -9,95 +9,27 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from language_models.families import FAMILIES, Family, Question
-from language_models.rebuilding import modalities_of, probe_of
-from language_models.tokens import VOCABULARY
+from language_models.families import FAMILIES
+from language_models.packing import COUNT, GRID, SCORES, WHOLE, first_tokens, forwards, same, score_of, whole_answers
 from language_models.trained import Answering, batch_of, rows_of
-from torch import Tensor, nn
+from torch import Tensor
 
-from mviz_lightning.batch import Probe, parse_modalities
+from mviz_lightning.batch import parse_modalities
 from mviz_lightning.engine import packed_evaluation, packed_rows
-from mviz_lightning.engine.answer_outputs import FirstTokens, OwnAnswers, WholeAnswers
-from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.packed_rows import Branches
 from mviz_lightning.engine.packing_gate import BIDIRECTIONAL
-from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.reuse_report import fusion_share, reused
 from mviz_lightning.errors import MonitorWarning
-from mviz_lightning.session.answer_scores import Answers, answers_of
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.session import Session
 
 NAMED = {"image": "pixel_values", "text": "input_ids"}
-
-LIMIT = 2e-6
-"""Largest difference of outputs, as a fraction of the largest."""
-
-ASKED = [
-    ("{} what is the colour of this", "red"),
-    ("{} how many", "blue green"),
-    ("red {} is this two", "two"),
-    ("{} two", "red red red"),
-    ("red {} what", "blue"),
-    ("{} is", "two green"),
-]
-
-COUNT = len(ASKED)
-
-FIRST = (VOCABULARY["red"], VOCABULARY["blue"], VOCABULARY["two"])
-WHOLE = ((VOCABULARY["red"],), (VOCABULARY["blue"], VOCABULARY["green"]), (VOCABULARY["two"],))
-
-
-def answered(family: Family, side: str) -> tuple[Answers, Probe]:
-    asked = [Question(words, [family.item(k)], answer) for k, (words, answer) in enumerate(ASKED)]
-    probe = probe_of(family, asked, side)
-    answers = answers_of(family.own_model(), probe, SessionConfig(modalities_of(family, side)))
-    assert answers is not None
-    return answers, probe
-
-
-def first_tokens(answers: Answers, probe: Probe) -> tuple[Any, Probe]:
-    return FirstTokens(answers.language, torch.tensor(FIRST)), answers.prompted(probe)
-
-
-def whole_answers(answers: Answers, probe: Probe) -> tuple[Any, Probe]:
-    texts = answers.texts(probe)
-    return WholeAnswers(answers.language, answers.finder, WHOLE, texts.beside), texts.prompted
-
-
-def own_answers(answers: Answers, probe: Probe) -> tuple[Any, Probe]:
-    return OwnAnswers(answers.language, answers.finder), answers.texts(probe).answered
-
-
-SCORES = [first_tokens, whole_answers, own_answers]
-
-GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
-"""All pairs of an item and a text."""
-
-
-def score_of(family: Family, kind: Callable[..., Any], side: str = "right") -> tuple[Evaluator, Probe]:
-    predict, probe = kind(*answered(family, side))
-    return Evaluator(family.own_model(), predict), probe
 
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack the few tokens of tiny items too."""
     monkeypatch.setattr(packed_evaluation, "WORTHWHILE", 0)
-
-
-def forwards(model: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[int]]:
-    """Return what a function returns, and the number of tokens in each forward of a model."""
-    seen: list[int] = []
-    handle = model.register_forward_pre_hook(
-        lambda _, __, given: seen.append(given["input_ids"].numel()), with_kwargs=True
-    )
-    with handle:
-        return run(), seen
-
-
-def same(found: Tensor, plain: Tensor) -> bool:
-    return bool((found - plain).abs().max() <= LIMIT * max(1.0, float(plain.abs().max())))
 
 
 @pytest.mark.usefixtures("always")
@@ -145,10 +77,9 @@ def test_packed_rows_that_are_wrong_are_given_up(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("always")
-def test_masked_rows_and_those_that_read_positions_are_evaluated_plainly() -> None:
+def test_rows_that_read_positions_are_evaluated_plainly() -> None:
     evaluator, probe = score_of(FAMILIES["LLaVA"], first_tokens)
     assert evaluator.packed(probe, replace(GRID, read=GRID.sources[:, 1])) is None
-    assert evaluator.packed(probe, replace(GRID, masks={"text": torch.zeros(len(GRID), 1, dtype=torch.bool)})) is None
     assert evaluator.packed(probe, GRID) is not None
 
 

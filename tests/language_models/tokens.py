@@ -1,5 +1,9 @@
 """A tokenizer made in code: a token a word, and the special tokens of all families of language models."""
 
+import pytest
+
+pytest.importorskip("transformers")
+
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

@@ -7,7 +7,11 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+
+pytest.importorskip("transformers")
+
 import transformers as tf
 from language_models.families import FAMILIES, Family, Item, Question
 from language_models.tokens import VOCABULARY, tokenizer

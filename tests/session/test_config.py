@@ -5,7 +5,9 @@ import torch
 from torchmetrics.classification import MulticlassF1Score
 
 from mviz_lightning import ConfigurationError, MultimodalMonitor, explain
+from mviz_lightning.batch import Modality
 from mviz_lightning.explainers import DIME
+from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.testing import Additive
 
 MODALITIES = {"a": 0, "b": 1}
@@ -61,3 +63,29 @@ def test_a_single_batch_is_no_list_of_batches():
 def test_a_target_in_a_tuple_may_be_a_number_as_modalities_may():
     report = explain(Additive([3, 5], 3), [BATCH], modalities=MODALITIES, target=2)
     assert "score" in report.values
+
+
+@pytest.mark.parametrize(
+    ("modalities", "budget", "grouping"),
+    [
+        (2, None, (8, 16)),
+        (2, 512, (2, 16)),  # two groups of the usual size, as ever
+        (2, 511, (6, 9)),
+        (2, 256, (7, 6)),
+        (2, 100, (6, 4)),
+        (2, 32, (2, 4)),
+        (3, 1100, (2, 12)),
+    ],
+)
+def test_a_small_budget_makes_groups_smaller(modalities: int, budget: int | None, grouping: tuple[int, int]) -> None:
+    named = {name: Modality(index) for index, name in enumerate("abc"[:modalities])}
+    config = SessionConfig(named, budget=budget)
+    found = config.base_grouping
+    assert (config.affordable_groups(found), found.size) == grouping
+    assert config.limiting == budget
+    assert budget is None or config.affordable_groups(found) * config.rows_of(found.size) <= budget
+
+
+def test_a_budget_that_no_two_groups_fit_in_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="budget=31 rows: two groups of 4 take 32; raise the budget\\.$"):
+        SessionConfig({name: Modality(index) for index, name in enumerate("ab")}, budget=31)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from mviz_lightning.batch.interleaved.refusals import (
     refuse_hidden_placeholders,
     refuse_leftovers,
     refuse_positions,
+    refuse_unknown_names,
     refuse_unnamed_media,
 )
 from mviz_lightning.batch.interleaved.tokenwise import OwnTokens, Tokenwise, default_padding
@@ -118,12 +120,13 @@ class _Search:
 
     def found(self, ask: ItemTokens | None) -> FoundInterleaving:
         """Return what was found."""
-        refuse_hidden_placeholders(self.ids, self.own.of(self.batch), self.tokens, self.mask)
+        refuse_hidden_placeholders(self.ids, self.own.of(self.batch), self.tokens, self.mask, self.ids_path)
         refuse_positions(self.tokenwise, self.arrays)
         media = {name: self.media.leaves(name) for name in self.placeholders}
-        labels = next((path for path in self.tokenwise if default_padding([self.arrays[path]])), None)
         finder = BlockFinder(self.placeholders, self.tokens.edges, self.tokens.blank)
-        whole = Interleaving(self.text, self.ids_path, self.own, labels, self.tokenwise, media, finder, self.tokens)
+        whole = Interleaving(
+            self.text, self.ids_path, self.own, self.labels, self.tokenwise, media, finder, self.tokens
+        )
         completed = {name: whole.completed(name, one) for name, one in self.modalities.items()}
         known = {path for modality in completed.values() for path in modality.leaves} | {*self.tokenwise}
         refuse_leftovers(self.arrays, known, self.ids, self.ids_path, self.text)
@@ -143,10 +146,28 @@ class _Search:
         for kind, ids in self.tokens.kinds.items():
             name = self._modality_of(kind)
             if name is None:
-                refuse_unnamed_media(kind, [one for one in ids if one in seen], self.ids_path, self.modalities)
+                refuse_unknown_names([kind] if kind in self.given else [], self.ids_path, self.text, self.modalities)
+                found_ids = [one for one in ids if one in seen]
+                refuse_unnamed_media(kind, found_ids, self.ids_path, self.modalities, self._leaf_of(kind))
             else:
                 found[name] = tuple(dict.fromkeys((*found.get(name, ()), *ids)))
         return found
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What the user said placeholders stand for."""
+        return self.modalities[self.text].placeholders or {}
+
+    def _leaf_of(self, kind: str) -> str:
+        """Return the path of the leaf that most likely holds a kind of items."""
+        special = [one for name, one in KINDS.items() if name in ("video", "audio") and name != kind]
+        fitting = (
+            path
+            for path, array in self.arrays.items()
+            if kind in KINDS and KINDS[kind].search(path) and array.is_floating_point()
+            if not any(one.search(path) for one in special)
+        )
+        return next(fitting, "...")
 
     def _modality_of(self, kind: str) -> str | None:
         """Return the modality that a kind of placeholders stands for; None where no other modality holds it."""
@@ -173,16 +194,31 @@ class _Search:
         if modality.mask_leaf is not None:
             return modality.mask_leaf
         placed = torch.isin(self.ids, torch.tensor(list(self.tokens.ids)))
-        arrays = {path: self.arrays[path].cpu() for path in self._by_token if path.rpartition(".")[2].endswith("mask")}
+        names = {path: path.rpartition(".")[2] for path in self._by_token}
+        fitting = [path for path, name in names.items() if name.endswith("mask") or name.isdigit()]  # of tuples
+        arrays = {path: self.arrays[path].cpu() for path in fitting}
         masks = {path: array for path, array in arrays.items() if bool(((array == 0) | (array == 1)).all())}
         named = [path for path in masks if "attention" in path]
         named = named or [path for path, array in masks.items() if bool((array[placed] == 1).all())]
+        padding = [path for path, array in masks.items() if "pad" in path and not bool(array[placed].any())]
+        if padding and not named:
+            raise ConfigurationError(
+                f"modalities[{self.text!r}]: {padding[0]!r} seems to mark padding; say so: "
+                f"Modality({self.ids_path!r}, padding_mask={padding[0]!r})."
+            )
         if len(named) > 1:
             raise ConfigurationError(
                 f"modalities[{self.text!r}]: {named[0]!r} and {named[1]!r} could both tell what is padded; say which: "
                 f"Modality({self.ids_path!r}, mask={named[0]!r})."
             )
         return named[0] if named else None
+
+    @property
+    def labels(self) -> str | None:
+        """Path of the labels: of what holds -100, else of what has their name."""
+        ignoring = [path for path in self.tokenwise if default_padding([self.arrays[path]])]
+        named = [path for path in self.tokenwise[1:] if path.rpartition(".")[2] == "labels"]
+        return next(iter([*ignoring, *named]), None)
 
     @property
     def own(self) -> OwnTokens:

@@ -16,7 +16,7 @@ from mviz_lightning.batch.interleaved.blocks import BlockFinder
 from mviz_lightning.batch.interleaved.dealing import DealtItems, ItemTokens
 from mviz_lightning.batch.interleaved.media import MediaItems
 from mviz_lightning.batch.interleaved.placeholders import PlaceholderTokens
-from mviz_lightning.batch.interleaved.refusals import refuse_unknown_wrappers
+from mviz_lightning.batch.interleaved.refusals import refuse_lists, refuse_unknown_wrappers
 from mviz_lightning.batch.interleaved.tokenwise import OwnTokens
 from mviz_lightning.batch.modality import Modality
 
@@ -122,6 +122,7 @@ class MediaSearch:
         batch, found = self.nodes.found[""][1], dict[str, Holding]()
         for name in self.joined:
             paths, grid = self.leaves(name), self._grid(name)
+            refuse_lists([path for path in paths if path not in self.arrays], name)
             dealt = with_told_counts(self._dealt(name, own, finder, grid), batch, paths, ask)
             refuse_unknown_wrappers(dealt, tokens, batch, self.tokenwise[0])
             for path in paths:

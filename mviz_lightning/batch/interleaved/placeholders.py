@@ -26,8 +26,14 @@ class PlaceholderTokens:
     decode: Any = field(default=None, compare=False)
 
     def of_modality(self, modality: Modality) -> "PlaceholderTokens":
-        """Return the tokens with those that the user named for the modality of the text."""
-        return replace(self, kinds=modality.placeholders) if modality.placeholders else self
+        """Return the tokens with those that the user named for the modality of the text, in place of the model's own.
+
+        A kind that the user says nothing of stays: its tokens stand for items whether they are named or not.
+        """
+        given = modality.placeholders or {}
+        told = {one for ids in given.values() for one in ids}
+        left = {kind: tuple(one for one in ids if one not in told) for kind, ids in self.kinds.items()}
+        return replace(self, kinds={**{kind: ids for kind, ids in left.items() if ids}, **given})
 
     @property
     def ids(self) -> frozenset[int]:

@@ -1,6 +1,6 @@
 """What cannot be recombined in interleaved texts, each with a remedy."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ from mviz_lightning.batch.rows import describe_leaf
 from mviz_lightning.errors import ConfigurationError
 
 
-def refuse_hidden_placeholders(ids: Tensor, own: Tensor, tokens: PlaceholderTokens, mask: str | None) -> None:
+def refuse_hidden_placeholders(
+    ids: Tensor, own: Tensor, tokens: PlaceholderTokens, mask: str | None, ids_path: str
+) -> None:
     """Refuse placeholders at padding.
 
     Args:
@@ -21,27 +23,39 @@ def refuse_hidden_placeholders(ids: Tensor, own: Tensor, tokens: PlaceholderToke
         own: ``(B, T)`` bool, True at own tokens.
         tokens: The placeholders.
         mask: Path of the mask.
+        ids_path: Path of the ids.
 
     Raises:
         ConfigurationError: Some are at padding.
     """
-    hidden = int((torch.isin(ids, torch.tensor(list(tokens.ids))) & ~own).sum())
+    placed = torch.isin(ids, torch.tensor(list(tokens.ids)))
+    hidden = int((placed & ~own).sum())
     if hidden:
+        remedy = (
+            f"If it marks padding, say so: Modality({ids_path!r}, padding_mask={mask!r})."
+            if hidden == int(placed.sum())
+            else "Give a pad_token of its own to the tokenizer, and its own attention_mask to the batch."
+        )
         raise ConfigurationError(
-            f"{hidden} placeholder token(s) stand where the mask {mask!r} is 0, so items and placeholders do not fit "
-            "together. Give a pad_token of its own to the tokenizer, and its own attention_mask to the batch."
+            f"{hidden} placeholder token(s) stand where the mask {mask!r} hides them, so items and placeholders do not "
+            f"fit together. {remedy}"
         )
 
 
-def refuse_positions(tokenwise: Sequence[str], arrays: Mapping[str, Tensor]) -> None:
+def refuse_positions(tokenwise: Collection[str], arrays: Mapping[str, Tensor]) -> None:
     """Refuse positions, which are those of the rows as they were, and numbers of packed samples.
 
+    Args:
+        tokenwise: Paths of the leaves with an entry for each token.
+        arrays: Path -> array of the batch.
+
     Raises:
-        ConfigurationError: A leaf with an entry for each token holds them.
+        ConfigurationError: A leaf holds them.
     """
-    for path in tokenwise:
-        name, array = path.rpartition(".")[2], arrays[path]
-        if name == "position_ids" or (name.endswith("attention_mask") and bool((array > 1).any())):
+    for path, array in arrays.items():
+        name = path.rpartition(".")[2]
+        numbered = path in tokenwise and name.endswith("attention_mask") and bool((array > 1).any())
+        if name == "position_ids" or numbered:
             what = "packed samples" if name != "position_ids" or _restarts(array) else "positions"
             raise ConfigurationError(
                 f"{path!r} holds {what}, which change when a text gets the items of another example. Leave it out of "
@@ -50,8 +64,7 @@ def refuse_positions(tokenwise: Sequence[str], arrays: Mapping[str, Tensor]) -> 
 
 
 def _restarts(positions: Tensor) -> bool:
-    steps = positions.diff(dim=1)
-    return bool(((steps < 0).sum(1) > 0).any())
+    return bool((positions.diff(dim=-1) < 0).any())
 
 
 def refuse_leftovers(
@@ -85,7 +98,9 @@ def refuse_leftovers(
         )
 
 
-def refuse_unnamed_media(kind: str, seen: Sequence[int], ids_path: str, modalities: Mapping[str, Modality]) -> None:
+def refuse_unnamed_media(
+    kind: str, seen: Sequence[int], ids_path: str, modalities: Mapping[str, Modality], leaf: str
+) -> None:
     """Refuse placeholders of something that no modality holds.
 
     Args:
@@ -93,6 +108,7 @@ def refuse_unnamed_media(kind: str, seen: Sequence[int], ids_path: str, modaliti
         seen: Those that occur.
         ids_path: Path of the ids.
         modalities: Name -> modality.
+        leaf: Path of the leaf that may hold it.
 
     Raises:
         ConfigurationError: Some occur.
@@ -100,7 +116,45 @@ def refuse_unnamed_media(kind: str, seen: Sequence[int], ids_path: str, modaliti
     if seen:
         raise ConfigurationError(
             f"{ids_path!r} holds placeholders of {kind} (id {seen[0]}), but modalities={list(modalities)} names no "
-            f'leaf of it. Name it: modalities={{..., "{kind}": "..."}}.'
+            f'leaf of it alone. Name it: modalities={{..., "{kind}": "{leaf}"}}.'
+        )
+
+
+def refuse_unknown_names(given: Iterable[str], ids_path: str, text: str, names: Collection[str]) -> None:
+    """Refuse placeholders of the user's own that stand for no other modality.
+
+    Args:
+        given: The names that the user gave.
+        ids_path: Path of the ids.
+        text: Name of the text's modality.
+        names: Names of all modalities.
+
+    Raises:
+        ConfigurationError: There are such.
+    """
+    others = [name for name in names if name != text]
+    for name in given:
+        if name not in others:
+            raise ConfigurationError(
+                f"placeholders= of Modality({ids_path!r}) names {name!r}, which is no modality beside {text!r}; "
+                f'allowed are {", ".join(map(repr, others))}: placeholders={{"{others[0]}": ...}}.'
+            )
+
+
+def refuse_lists(paths: Sequence[str], name: str) -> None:
+    """Refuse leaves of items that are no arrays.
+
+    Args:
+        paths: Their paths.
+        name: Name of the modality.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    if paths:
+        raise ConfigurationError(
+            f"modalities[{name!r}]: {paths[0]!r} is no array, and the items of all examples stand one behind another "
+            f"in the others. Give a tensor with an entry for each item: torch.tensor(batch[{paths[0]!r}])."
         )
 
 

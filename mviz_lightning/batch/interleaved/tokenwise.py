@@ -129,7 +129,8 @@ class Tokenwise:
         if len(counts) > 1 and self.own.mask is None:
             raise NotMeasurableError(
                 f"rebuilt texts differ in length, {min(counts)} to {max(counts)} tokens, and the batch has no mask. "
-                'Give the tokenizer\'s mask: Modality("input_ids", mask="attention_mask").'
+                f"Put the tokenizer's attention_mask into the batch: Modality({tree.path(self.own.ids)!r}, "
+                'mask="attention_mask").'
             )
         value = self.default if self.pad is None else self.pad
         return as_before(_padded_rows(list(rows), value, in_front=bool(self.in_front)), self.exemplar)

@@ -1,0 +1,61 @@
+"""Whether the loss of the user's own step is that of the answers that are read."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mviz_lightning.batch import Probe
+from mviz_lightning.batch.answered import AnsweredTexts
+from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.observation.answering_call import ReadCall
+
+SAME = 0.01
+"""Largest difference of the two losses, as a fraction of the step's, that rounding and 16 bits explain."""
+
+OTHER_LOSS = (
+    "the loss of your step is {loss:.3f} nats a token of {count} examples, and that of the answers that are read "
+    "{own:.3f}: {why}"
+)
+FURTHER = "it counts {further} labelled tokens behind the first answers too, which are not scored"
+WEIGHTED = "it is no mean over the labelled tokens (weights, label smoothing, or a further loss)"
+
+
+@dataclass(frozen=True)
+class LossCall(ReadCall):
+    """A call of a language model that also returns a loss."""
+
+    def reading_of(self, batch: Any, examples: Probe, rows: Tensor) -> Callable[[Any], Tensor | None]:
+        """Return what reads ``(R, 2)`` the likelihood of each own answer, and the loss of the batch in each row."""
+        read = super().reading_of(batch, examples, rows)
+
+        def read_both(returned: Any) -> Tensor | None:
+            own, loss = read(returned), getattr(returned, "loss", None)
+            return None if own is None or loss is None else torch.cat([own, loss.expand_as(own)], 1)
+
+        return read_both
+
+
+def doubt_of_loss(call: LossCall, texts: AnsweredTexts, evaluator: Evaluator) -> str:
+    """Return in words how the step's loss differs from that of the answers; ``""`` where it does not, or shows none.
+
+    Args:
+        call: The call of the language model in the step.
+        texts: Some examples, not more than are compared.
+        evaluator: Calls the model.
+    """
+    found = None
+    with suppress(Exception):  # a step that cannot be replayed tells nothing
+        found = call.replayed(evaluator.module, texts.probe, evaluator.precision)
+    if found is None:
+        return ""
+    lengths = (texts.spans[:, 1] - texts.spans[:, 0]).double()
+    own, loss = -float((found[:, 0].cpu().double() * lengths).sum() / lengths.sum()), float(found[0, 1])
+    if abs(loss - own) <= SAME * abs(loss):
+        return ""
+    further = texts.labelled - int(lengths.sum())
+    why = FURTHER.format(further=further) if further > 0 else WEIGHTED
+    return OTHER_LOSS.format(loss=loss, own=own, count=texts.probe.size, why=why)
