@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("transformers")
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -47,15 +47,14 @@ def explained(family: Family, example: int) -> tuple[PairInteraction, dict[str, 
 
 
 @torch.no_grad()
-def slow_output(family: Family, example: int, words: Sequence[str], parts: Sequence[str]) -> float:
+def slow_output(family: Family, batch: Mapping[str, Tensor], words: Sequence[str], parts: Sequence[str]) -> float:
     """Return the logit of an answer behind the processor's own prompt, some words and parts of the picture masked."""
-    batch = family.batch([Question(ASKED[example][0], [family.item(example)])])
     positions, mask, pixels = unmasked_positions(family, batch), batch["attention_mask"].clone(), batch["pixel_values"]
     for word in words:
         mask[batch["input_ids"] == VOCABULARY[word]] = 0
     for part in parts:
         pixels = with_grey(family, pixels, batch.get("image_grid_thw"), part)
-    given = batch | positions | {"attention_mask": mask, "pixel_values": pixels}
+    given = {**batch, **positions, "attention_mask": mask, "pixel_values": pixels}
     return float(family.own_model()(**given).logits[0, -1, OUTPUT])
 
 
@@ -77,9 +76,10 @@ def test_words_by_parts_of_pictures_equal_a_slow_loop(name: str, example: int) -
     pair, types, table = explained(family, example)
     parts, words = types["image"].names(example), types["text"].names(example)
     assert words == WORDS[example]
+    batch = family.batch([Question(ASKED[example][0], [family.item(example)])])
     outputs = torch.tensor(
         [
-            [slow_output(family, example, masked, hidden) for masked in ([], *([word] for word in words))]
+            [slow_output(family, batch, masked, hidden) for masked in ([], *([word] for word in words))]
             for hidden in ([], *([part] for part in parts))
         ]
     ).double()
