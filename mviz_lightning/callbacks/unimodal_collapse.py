@@ -205,7 +205,8 @@ class UnimodalCollapse(ActingAlarm):
             self._note(f"head {head}: {told}" if head else told)
         if fits and measured is not None:
             self._anchored.add(head)
-        verdicts = {name: replace(one, head=head) for name, one in session.ranks.gather(found)[0].items()}
+        names, agreed = session.class_names or (), session.ranks.gather(found)[0]
+        verdicts = {name: replace(one, head=head, class_names=names) for name, one in agreed.items()}
         for name in (name for name in session.unread if name in verdicts):  # as of an auxiliary head of one modality
             collapsed = verdicts[name].state is State.COLLAPSED
             verdicts[name] = replace(verdicts[name], state=State.UNUSED) if collapsed else verdicts[name]

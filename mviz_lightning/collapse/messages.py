@@ -135,9 +135,9 @@ def evidence(verdict: Verdict) -> list[str]:
     lines += _lost(verdict)
     single = verdict.row.evidence.get(f"single/{verdict.modality}")
     if single is not None:
-        output = verdict.row.evidence.get(f"single_output/{verdict.modality}", math.nan)
+        output = verdict.output(int(verdict.row.evidence[f"single_output/{verdict.modality}"]))
         size = percent(max(0.0, single))
-        lines.append(f"of single outputs, it changes most of output {output:g}: {size} of its variance")
+        lines.append(f"of single outputs, it changes most of {output}: {size} of its variance")
     if verdict.rose_from is not None:
         lines.append(f"its total rose from {percent(verdict.rose_from)} to {total} since the check before")
     return [*lines, *_proof(verdict), *_gain(verdict)]
@@ -170,8 +170,9 @@ def _gain(verdict: Verdict) -> list[str]:
     adds = f"with the raw inputs of the others, it adds {gain} +- {error} (standard error)"
     lines = [f"{adds} of the labels' variance beyond the others"]
     if proof.outputs:
-        named = ", ".join(f"{one.output} ({percent(one.gain, 0)} +- {percent(one.error, 0)})" for one in proof.outputs)
-        lines.append(f"of the variance of single outputs' labels, it adds most to output {named}")
+        gains = ((verdict.output(one.output), percent(one.gain, 0), percent(one.error, 0)) for one in proof.outputs)
+        named = ", ".join(f"{output} ({gain} +- {error})" for output, gain, error in gains)
+        lines.append(f"of the variance of single outputs' labels, it adds most to {named}")
     return lines
 
 

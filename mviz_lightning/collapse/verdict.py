@@ -30,6 +30,7 @@ class Verdict:
         rose_from: Total effect at the check before, where the modality would be collapsed if its total did not rise:
             it is not yet learned. None otherwise.
         head: The further head that was judged; ``""`` for the main one.
+        class_names: Names of the outputs; empty where none are known.
     """
 
     modality: str
@@ -44,11 +45,16 @@ class Verdict:
     beyond: BeyondOthersProof | None = None
     rose_from: float | None = None
     head: str = ""
+    class_names: Sequence[str] = ()
 
     @property
     def subject(self) -> str:
         """What was judged, in words: the modality, and the further head."""
         return f"{self.modality} (head {self.head})" if self.head else self.modality
+
+    def output(self, number: int) -> str:
+        """Return an output in words: its name, or its number where it has none."""
+        return repr(self.class_names[number]) if number < len(self.class_names) else f"output {number}"
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,11 @@ def test_a_gain_of_nothing_has_no_sign() -> None:
 
 def test_single_outputs_are_named() -> None:
     proof = replace(gain(0.02), outputs=[OutputGain(7, 0.66, 0.03), OutputGain(3, 0.1, 0.02)])
-    text = messages.alert(replace(said("ss"), beyond=proof)).text
+    verdict = replace(said("ss"), beyond=proof)
 
-    assert "it adds most to output 7 (66% +- 3%), 3 (10% +- 2%)" in text
+    assert "it adds most to output 7 (66% +- 3%), output 3 (10% +- 2%)" in messages.alert(verdict).text
+    named = replace(verdict, class_names=list("abcdefgh"))
+    assert "it adds most to 'h' (66% +- 3%), 'd' (10% +- 2%)" in messages.alert(named).text
 
 
 def test_the_fourth_state_is_drawn_and_written() -> None:
