@@ -247,11 +247,13 @@ def test_masks_that_mark_padding_are_asked_for() -> None:
         session_of(marked, modalities=with_start(mask="pad_mask"))
 
 
-def test_the_mask_in_a_tuple_is_known_by_its_values() -> None:
+@pytest.mark.parametrize("text", ["1", ["1", "2"]], ids=["found", "given"])
+def test_the_mask_in_a_tuple_is_known_by_its_values(text: str | list[str]) -> None:
     batch = tuple(BATCHES[0][name] for name in ("image", "input_ids", "mask", "labels"))
-    modalities = parse_modalities({"image": "0", "text": "1"})
+    modalities = parse_modalities({"image": "0", "text": text})
     schema = BatchSchema.learn(batch, modalities, None, PlaceholderTokens({"image": (1,)}))
     assert (schema.interleaving.mask, schema.interleaving.labels) == ("2", "3")
+    assert (schema.modalities["text"].mask, list(schema.modalities["text"].companions)) == ("2", [])
 
 
 def test_positions_of_three_axes_are_refused_as_positions() -> None:

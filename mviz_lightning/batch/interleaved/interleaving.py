@@ -48,7 +48,7 @@ class Interleaving:
         found = inputs if name == self.text else self.media.get(name, ())
         mask = self.mask if name == self.text else next((path for path in found if path.endswith("mask")), None)
         if modality.mask_leaf is None and mask is not None:
-            modality = replace(modality, mask=mask)
+            modality = replace(modality, mask=mask, companions=[one for one in modality.companions if one != mask])
         named = tuple(f"{path}." for path in modality.leaves)
         further = [path for path in found if path not in modality.leaves and not path.startswith(named)]
         return replace(modality, companions=[*modality.companions, *further]) if further else modality
