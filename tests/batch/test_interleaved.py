@@ -191,7 +191,7 @@ def test_what_was_found_is_said_in_one_line() -> None:
     labels = torch.tensor([[-100, -100, 3], [-100, -100, 2]])
     batch = batch_of([[BEGIN, X, 3], [BEGIN, X, 2]], 2, labels=labels, image_sizes=torch.ones(2, 2).long())
     assert interleaving_line(probe_of(batch).schema) == (
-        "the placeholders of image in 'input_ids', with 1 kinds of tokens around them are replaced by those of the "
+        "the placeholders of image in 'input_ids', with 1 kind of tokens around them, are replaced by those of the "
         "example that each comes from; each image brings 'pixel_values', 'image_sizes'; by token: 'input_ids', "
         "'attention_mask', 'labels', never padded so far; answers begin where 'labels' stops being -100"
     )

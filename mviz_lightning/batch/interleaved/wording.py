@@ -17,7 +17,8 @@ def interleaving_line(schema: BatchSchema) -> str:
         return ""
     media = "; ".join(f"each {name} brings {_listed(paths)}" for name, paths in found.media.items())
     answers = f"; answers begin where {found.labels!r} stops being -100" if found.labels else ""
-    wrappers = f", with {len(found.finder.wrappers)} kinds of tokens around them" if found.finder.wrappers else ""
+    count = len(found.finder.wrappers)
+    wrappers = f", with {count} kind{'s' * (count > 1)} of tokens around them," if count else ""
     return (
         f"the placeholders of {' and '.join(found.media)} in {found.ids!r}{wrappers} are replaced by those of the "
         f"example that each comes from; {media}; by token: {_listed(found.tokenwise)}, {SIDES[_side(schema, found)]}"
