@@ -38,7 +38,8 @@ def test_the_alarm_is_found_on_either_side_and_begins() -> None:
 
 def test_a_judgement_is_returned_and_not_written_into_the_history() -> None:
     watch, alarm = monitor(), UnimodalCollapse()
-    session = SimpleNamespace(score_reference=lambda: ScoreReference(0.5, 1.0), ranks=Ranks(), heads={}, unread=())
+    found = {"ranks": Ranks(), "heads": {}, "unread": (), "class_names": None}
+    session = SimpleNamespace(score_reference=lambda: ScoreReference(0.5, 1.0), **found)
     names = watch.history.modalities
     values = {"score": 0.9} | {f"total/{name}": 0.8 for name in names} | {f"perceptual/{name}": 0.3 for name in names}
     row = RunRecord("fit", 0, 10, values)
