@@ -79,10 +79,6 @@ class FirstTokens:
         lengths = rows.lengths
         return self._of_tokens(rows.logits(torch.arange(len(lengths)), lengths - 1))
 
-    def of_packed(self, row: PackedRow) -> Tensor:
-        """Return ``(R, K)`` of packed prompts."""
-        return self.of_rows(row)
-
     def _of_tokens(self, logits: Tensor) -> Tensor:
         return logits if self.tokens is None else logits[:, self.tokens.to(logits.device)]
 
@@ -138,10 +134,6 @@ class OwnAnswers:
         labels = self.finder.found.labels
         return likelihoods_of_rows(rows, self.finder.spans(rows.ids, None if labels is None else rows.texts[labels]))
 
-    def of_packed(self, row: PackedRow) -> Tensor:
-        """Return ``(R, 1)`` of packed rows with answers."""
-        return self.of_rows(row)
-
 
 @dataclass(frozen=True)
 class WholeAnswers:
@@ -169,7 +161,7 @@ class WholeAnswers:
         """Number of branches of a packed row for each row."""
         return len(self.answers)
 
-    def of_packed(self, row: PackedRow) -> Tensor:
+    def of_rows(self, row: PackedRow) -> Tensor:
         """Return ``(R, A)`` of packed prompts."""
         sizes = torch.tensor(list(map(len, self.answers)))
         endings = {path: [torch.full((size,), value) for size in sizes.tolist()] for path, value in self.beside.items()}

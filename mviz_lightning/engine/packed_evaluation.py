@@ -43,7 +43,7 @@ class PackedReader(Protocol):
     def branches(self) -> int:
         """Number of branches of a packed row for each row."""
 
-    def of_packed(self, row: PackedRow) -> Tensor:
+    def of_rows(self, row: PackedRow) -> Tensor:
         """Return ``(R, C)`` outputs of the R rows of a packed row."""
 
 
@@ -160,7 +160,7 @@ class InPacks:
             self.packing.close(reason_against_packing(language, probe, query))
         if self.packing.closed:
             return None
-        parts = [reader.of_packed(PackedRow.of(language, probe, query[rows])).detach() for rows in found]
+        parts = [reader.of_rows(PackedRow.of(language, probe, query[rows])).detach() for rows in found]
         outputs = torch.cat(parts)[torch.cat(found).argsort().to(parts[0].device)]
         self.check(probe, query, outputs)
         self.packing.count(computed, asked)

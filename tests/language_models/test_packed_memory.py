@@ -102,7 +102,7 @@ def test_gradients_through_packed_rows_are_those_of_plain_ones(name: str) -> Non
         row = PackedRow.of(language, probe, query[rows])
         pixels = row.alone["pixel_values"].double().requires_grad_()
         packed.append(
-            gradient(pixels, double.predict.of_packed(replace(row, alone={**row.alone, "pixel_values": pixels})))
+            gradient(pixels, double.predict.of_rows(replace(row, alone={**row.alone, "pixel_values": pixels})))
         )
     for row in range(COUNT):
         batch = probe.batch(query.sources[row : row + 1], {})
