@@ -144,7 +144,7 @@ def build(kind: Any, value: Any, name: str) -> Any:
         return {build(inner[0], key, name): build(inner[1], one, f"{name}.{key}") for key, one in value.items()}
     if issubclass(origin, Sequence) and inner:
         return [build(inner[0], one, f"{name}[{number}]") for number, one in enumerate(value)]
-    return value
+    return float(value) if kind is float else value  # an integer of any size may stand for it
 
 
 def _option(options: Sequence[Any], value: Any) -> Any:

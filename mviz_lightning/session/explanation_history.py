@@ -10,7 +10,6 @@ from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.sinks.records import of_head
 
-
 LARGEST = 4 * 2**20
 """Most bytes of a method's explanations in a checkpoint: 225 runs with 4 examples of 49 patches and 20 words each."""
 

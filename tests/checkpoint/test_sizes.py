@@ -1,6 +1,7 @@
 """What a checkpoint holds of a monitor stays small, however long the training and however large the data."""
 
 import io
+import itertools
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ def test_explanations_of_a_long_training_are_thinned_and_keep_both_ends() -> Non
     found = [entry.epoch for entry in kept.entries]
     assert (found[0], found[-1]) == (0, epochs - 1)
     assert len(found) > 25
-    assert max(later - earlier for earlier, later in zip(found, found[1:], strict=False)) <= 2 * epochs / len(found)
+    assert max(later - earlier for earlier, later in itertools.pairwise(found)) <= 2 * epochs / len(found)
     assert written(plain(kept.state(), "album", [])) < 1.1 * LARGEST
 
 
@@ -82,7 +83,7 @@ def test_a_history_of_1000_validations_names_its_values_once() -> None:
     history = History(["image", "text"])
     for epoch in range(1000):
         names = [f"{kind}/{name}" for kind in "abcdefghij" for name in ("image", "text")] + [f"x{i}" for i in range(40)]
-        history.add(RunRecord("fit", epoch, epoch, {name: epoch / 7 for name in names}, "", {"skill": 0.5}))
+        history.add(RunRecord("fit", epoch, epoch, dict.fromkeys(names, epoch / 7), "", {"skill": 0.5}))
     state = history.state()
     assert written(state) < 1_000_000
     again = History(["image", "text"])
