@@ -6,14 +6,21 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
+from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.alarm_pairing import Monitor
-from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
+
+SKIPPED = (
+    "no run at step {step}: the checkpoint was written before the validation of that step, which Lightning leaves out "
+    "when it resumes; ModelCheckpoint(every_n_epochs=1, save_on_train_epoch_end=False) writes after each validation"
+)
+"""What is said of a validation that a training resumes without."""
 
 
 class Remembering(Monitor):
@@ -44,6 +51,13 @@ class Remembering(Monitor):
             self._fit_session = session
             for past in (self.history, self.explanation_history, self._schedule):
                 past.clear()
+
+    @guarded
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that a validation is missing, where a training resumes without it."""
+        step = trainer_facts.step(trainer)
+        if trainer_facts.skips_validation(trainer) and all(row.step != step for row in self.history.fitted):
+            self._fit_session.remarks.say(SKIPPED.format(step=step))
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_fit_session": self._fit_session.state(self._checkpoint_bytes)}

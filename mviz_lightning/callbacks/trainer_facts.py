@@ -66,6 +66,22 @@ def step(trainer: Any) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
+def skips_validation(trainer: Any) -> bool:
+    """Return whether a training resumes behind a batch whose validation Lightning leaves out.
+
+    A checkpoint that is written every n steps is written before the validation of its step, and Lightning goes on with
+    the next batch.
+    """
+    loop, every_n_epochs = trainer.fit_loop.epoch_loop, trainer.check_val_every_n_epoch
+    batches = loop.batch_progress.current
+    if not loop.restarting or batches.ready == batches.completed or not trainer.enable_validation:
+        return False
+    if every_n_epochs is None:
+        return bool((loop.total_batch_idx + 1) % trainer.val_check_batch == 0)
+    epochs = trainer.current_epoch + (batches.ready < trainer.num_training_batches)  # an epoch that is over is counted
+    return bool(batches.ready % trainer.val_check_batch == 0 and epochs % every_n_epochs == 0)
+
+
 def batch_number(trainer: Any) -> int:
     """Return the number of the running training batch over all epochs and processes."""
     return int(trainer.fit_loop.epoch_loop.total_batch_idx * trainer.world_size + trainer.global_rank)
