@@ -15,6 +15,9 @@ from mviz_lightning.callbacks import trainer_facts
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    pytest.mark.filterwarnings(
+        "ignore:MultimodalMonitor. the monitor never ran"
+    ),  # where the only validation is left out
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),
 ]
 
