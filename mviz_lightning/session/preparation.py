@@ -151,10 +151,10 @@ class Preparation:
         Returns:
             Number of examples considered; 0 once the probe is complete.
         """
-        finished = self._collected is not None and self.dry_run_done and not self._restored.compared_on
-        if self._failure.error is not None or finished:
+        complete = self._collected is not None and self.dry_run_done
+        if self._failure.error is not None or (complete and not self._restored.compared_on):
             return 0
-        with self.failures_kept():
+        with suppress(Exception) if complete else self.failures_kept():
             observed = self._sampler.reader.observe(batch)
             if self._collected is None:
                 self._take(self._sampler.restore())

@@ -10,6 +10,7 @@ from helpers.toy import Toy, fit, loader, monitor, trainer
 from torch import Tensor
 
 from mviz_lightning import MonitorWarning, MultimodalMonitor
+from mviz_lightning.session.batch_reader import BatchReader
 from mviz_lightning.session.saved_probe import ENOUGH, OTHERS, RestoredExamples, Whole, content_of
 
 
@@ -109,3 +110,23 @@ def test_a_difference_in_any_leaf_is_found_and_no_shape_is_compared(path: str) -
     assert padded.compare(data | {"x": torch.zeros(20, 9)}, list(range(20))) == ""
     assert not padded.compared_on
     assert ENOUGH < 20
+
+
+@pytest.mark.slow
+def test_a_batch_that_cannot_be_compared_costs_nothing(
+    tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe, seen = BatchReader.observe, []
+
+    def fails(self: BatchReader, batch: Any) -> Any:
+        seen.append(batch)
+        if len(seen) > 1:
+            raise RuntimeError("a batch of another kind")
+        return observe(self, batch)
+
+    monkeypatch.setattr("mviz_lightning.session.saved_probe.ENOUGH", 1_000)
+    monkeypatch.setattr(BatchReader, "observe", fails)
+    watch, said = resumed(tmp_path, saved, loader(seed=1))
+    assert len(seen) > 2
+    assert (said, watch.history[-1].note) == ([], "")
+    assert watch.history[-1].values
