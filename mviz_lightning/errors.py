@@ -1,7 +1,6 @@
 """What the package raises and warns with: errors, checks of arguments, and deprecations. Knows: nothing."""
 
 import inspect
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -131,15 +130,23 @@ def plain_argument(value: Any) -> Any:
     return [plain_argument(one) for one in value] if isinstance(value, Iterable) else value
 
 
+MAX_NAME = 100
+"""Largest number of letters of a name: keys hold up to two, and MLflow refuses keys of more than 250 letters."""
+
+
 def require_name(argument: str, name: str) -> str:
     """Return a name that can be part of a logged key.
 
     Raises:
-        ConfigurationError: The name holds anything but letters, digits and underscores.
+        ConfigurationError: The name holds anything but letters of any language, digits and underscores, or is too long.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]+", name):
+    if not isinstance(name, str) or not (name and f"_{name}".isidentifier()):
         raise ConfigurationError(
             f"{argument}: the name {name!r} becomes part of logged keys; use letters, digits and underscores only."
+        )
+    if len(name) > MAX_NAME:
+        raise ConfigurationError(
+            f"{argument}: the name {name[:20]!r}... has {len(name)} letters; use up to {MAX_NAME}."
         )
     return name
 

@@ -285,10 +285,14 @@ def known_target(probe: Probe) -> Tensor | None:
 
 
 def plain_bytes(leaves: Mapping[str, Any]) -> float:
-    """Return the bytes of the tensors among leaves; infinite if a leaf is not of a plain type."""
+    """Return the bytes of leaves; infinite if a leaf is not of a plain type."""
     if not all(_is_plain(leaf) for leaf in leaves.values()):
         return math.inf
-    return sum(leaf.nbytes for leaf in leaves.values() if isinstance(leaf, Tensor))
+    return sum(leaf.nbytes if isinstance(leaf, Tensor) else sum(map(_bytes_of, leaf)) for leaf in leaves.values())
+
+
+def _bytes_of(value: str | float) -> int:
+    return len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else 8
 
 
 def _is_plain(leaf: Any) -> bool:

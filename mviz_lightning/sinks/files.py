@@ -4,19 +4,20 @@ import csv
 import json
 import math
 import re
-import zlib
 from collections.abc import Sequence
 from io import SEEK_END, StringIO
 from pathlib import Path
 
 from mviz_lightning.sinks.base import Refusals, wav, without_pictures
+from mviz_lightning.sinks.portable_names import portable_name, told_apart
 from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Record, RunRecord, Sound, Table
 
-UNSAFE_CHARACTERS = re.compile(r"[^\w .,+=()@~-]")
-"""Characters that some file systems do not allow in a name."""
+FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\n]")
+"""Start of a text that spreadsheets take for a formula, which may run a program or fetch a page; wide forms too."""
 
-MAX_NAME_LENGTH = 60
-"""Largest number of characters of a name: file systems allow 255 bytes (up to 4 per character), ending included."""
+
+NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]+)?(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+"""A text that holds a number, such as the label ``-1``, which is no formula."""
 
 
 class FileSink:
@@ -30,6 +31,7 @@ class FileSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._keys: dict[str, str] = {}
 
     def open(self, dashboard: Dashboard) -> None:
         """Do nothing: files have no charts."""
@@ -59,7 +61,9 @@ class FileSink:
     def _path(self, key: str, ending: str) -> Path:
         """Return the path of a key's file, without the monitor's prefix, which is the folder's name."""
         prefix, _, below = key.partition("/")
-        *folders, name = (_safe(name) for name in (below or prefix).split("/") if name)
+        *folders, name = (portable_name(name) for name in (below or prefix).split("/") if name)
+        if self._keys.setdefault("/".join([*folders, name]).casefold(), key) != key:  # case is no difference to some
+            name = told_apart(name, key)
         return self.folder.joinpath(*folders, name + ending)
 
 
@@ -75,12 +79,6 @@ def append_line(path: Path, line: str) -> None:
 def _earlier(path: Path) -> bytes:
     """Return the content of a file and an empty line; nothing where there is no file."""
     return path.read_bytes() + b"\n" if path.exists() else b""
-
-
-def _safe(given: str) -> str:
-    """Return a name that every file system allows."""
-    name = UNSAFE_CHARACTERS.sub("_", given).strip(" .") or "_"
-    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}-{zlib.crc32(given.encode()):08x}"
 
 
 def _content(record: Record, step: int) -> tuple[str, bytes]:
@@ -99,8 +97,16 @@ def _content(record: Record, step: int) -> tuple[str, bytes]:
 def _csv(table: Table) -> str:
     names, rows = without_pictures(table)
     text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows([names, *rows])
+    csv.writer(text, lineterminator="\n").writerows([list(map(_inert, line)) for line in (names, *rows)])
     return text.getvalue()
+
+
+def _inert(cell: str | float) -> str | float:
+    """Return a cell that spreadsheets show as it is: an apostrophe before a text makes it no formula."""
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves a lone one unquoted: a new row
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
 
 def _replace(path: Path, data: bytes) -> None:
