@@ -18,6 +18,9 @@ from mviz_lightning.sinks.records import Alert, RunRecord
 Guard: TypeAlias = Callable[[Callable[[], Any], Any], Any]
 """Calls a function that may fail; returns its result, or the second argument where it failed."""
 
+Unguarded: TypeAlias = Callable[[Callable[[], Any]], Any]
+"""Calls a function of the user's own, whose error ends the training."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -83,7 +86,7 @@ class Alarm(Portable):
         """Report what changed with a run; return what the loggers show."""
 
     @abstractmethod
-    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, guard: Guard) -> None:
+    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, unguarded: Unguarded) -> None:
         """Do what the user asked for when a modality collapses."""
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -48,6 +48,9 @@ SHAPED = {
     *("new_ones", "new_zeros", "new_full", "new_empty", "new_tensor"),
 }
 """Operations that take the shape of their operand and none of its values."""
+
+UNTOLD = "an error that could not be told"
+"""Why recording ended, until the error is told."""
 
 KEPT_ALIVE = passed("anything") | SMOOTHING
 """Operations whose operand is kept alive as long as their result."""
@@ -101,7 +104,7 @@ class StepRecorder(TorchFunctionMode):
         with ExitStack() as stack:
             self._recorded(self._enter, stack)
             yield
-            self.record.note_end()
+            self._recorded(self.record.note_end)
 
     def _enter(self, stack: ExitStack) -> None:
         stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
@@ -127,7 +130,9 @@ class StepRecorder(TorchFunctionMode):
         try:
             return record(*given)
         except Exception as error:
-            self.record.fail(error)
+            self.record.failure = UNTOLD
+            with suppress(Exception):
+                self.record.fail(error)
             return None
         finally:
             self._paused = False
@@ -255,7 +260,7 @@ class StepRecorder(TorchFunctionMode):
         """Return a metric's ``update`` that records what it is given."""
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            self._recorded(self._saw, "metric", type(metric).__name__, Given.to_metric(metric, args, kwargs))
+            self._recorded(self._saw_update, metric, args, kwargs)
             before, self._paused = self._paused, True
             try:
                 return update(*args, **kwargs)
@@ -263,6 +268,9 @@ class StepRecorder(TorchFunctionMode):
                 self._paused = before
 
         return recorded
+
+    def _saw_update(self, metric: Metric, args: Any, kwargs: Any) -> None:
+        self._saw("metric", type(metric).__name__, Given.to_metric(metric, args, kwargs))
 
     def _met(self, node: Computed, operands: list[Node], args: Any) -> None:
         """Record a first meeting of scores and labels."""
