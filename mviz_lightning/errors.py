@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
 from pkgutil import resolve_name
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 LOG = logging.getLogger("mviz_lightning")
 """Logger of the package; callbacks write lines that are no warnings into Lightning's."""
+
+Guard: TypeAlias = Callable[..., Any]
+"""Calls a function that may fail; returns its result, or the second argument where it failed."""
 
 Class = TypeVar("Class", bound=type)
 Target = TypeVar("Target", bound=Callable[..., Any])

@@ -12,14 +12,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
-from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, Unguarded, monitors
+from mviz_lightning.callbacks.alarm_pairing import Judgement, Unguarded, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.collapse.messages import NEVER_LEARNED, alert, headline, without_score
 from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.towers import rule_for
 from mviz_lightning.collapse.verdict import Verdict
-from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least, warn_user
+from mviz_lightning.errors import CollapseWarning, ConfigurationError, Guard, at_least, warn_user
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import Alert, RunRecord, State, of_head

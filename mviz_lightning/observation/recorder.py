@@ -49,9 +49,6 @@ SHAPED = {
 }
 """Operations that take the shape of their operand and none of its values."""
 
-UNTOLD = "an error that could not be told"
-"""Why recording ended, until the error is told."""
-
 KEPT_ALIVE = passed("anything") | SMOOTHING
 """Operations whose operand is kept alive as long as their result."""
 
@@ -80,7 +77,7 @@ class StepRecorder(TorchFunctionMode):
         self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
         self._open: list[Call] = []
         self._calls = Counter[tuple[int, bool]]()
-        self._escapes, self._paused = 0, False
+        self._escapes, self._paused, self._failed = 0, False, False
         self._names = {id(child): name for name, child in module.named_modules()}
         self._know(module, batch)
 
@@ -124,13 +121,13 @@ class StepRecorder(TorchFunctionMode):
 
     def _recorded(self, record: Callable[..., T], *given: Any) -> T | None:
         """Call what records, unless recording is paused or failed before; a failure is remembered, never raised."""
-        if self._paused or self.record.failure:
+        if self._paused or self._failed:
             return None
         self._paused = True  # operations of the recording are none of the step's
         try:
             return record(*given)
         except Exception as error:
-            self.record.failure = UNTOLD
+            self._failed = True
             with suppress(Exception):
                 self.record.fail(error)
             return None

@@ -172,6 +172,37 @@ def test_what_may_fail_without_harm_warns_or_raises_as_asked() -> None:
         ErrorPolicy("ignore")
 
 
+def test_a_warning_that_is_an_error_or_cannot_be_shown_is_logged(
+    logged_warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ["MultimodalMonitor: a result could not be written or read: OSError: disk full"]
+
+    assert ErrorPolicy().guard(fail, "kept") == "kept"  # pytest makes warnings errors
+    assert logged_warnings == expected
+    monkeypatch.setattr(warnings, "showwarning", lambda *_: fail())
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert ErrorPolicy().guard(fail, "kept") == "kept"
+    assert logged_warnings == 2 * expected
+    logged_warnings.clear()
+
+
+@pytest.mark.parametrize("name", ["describe_error", "warn_user"])
+def test_an_error_that_cannot_be_told_ends_no_training_either(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(f"mviz_lightning.callbacks.error_policy.{name}", lambda *_: fail())
+
+    assert ErrorPolicy().guard(fail, "kept") == "kept"
+    with pytest.raises(OSError, match="disk full"):
+        ErrorPolicy("raise").guard(fail)
+
+
+def test_what_the_user_gave_may_raise_through_all_guards() -> None:
+    policy = ErrorPolicy()
+
+    with pytest.raises(OSError, match="disk full"):
+        policy.guard(lambda: policy.guard(lambda: policy.unguarded(fail)))
+
+
 # -- Explanation history -----------------------------------------------------------------------------------------------
 
 

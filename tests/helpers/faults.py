@@ -161,7 +161,7 @@ class Fault:
 
 
 def random_fault(calls: Calls, seed: int) -> Fault:
-    """Return a random fault: all functions are equally likely, and all calls of one; in half of the cases it is double."""
+    """Return a random fault: all functions are equally likely, and all calls of one; every second fault is double."""
     draw = random.Random(seed)
     function = draw.choice(sorted(calls, key=lambda code: (code.co_filename, code.co_firstlineno, code.co_name)))
     call, error = draw.randint(1, calls[function]), draw.choice(ERRORS)
