@@ -27,6 +27,9 @@ def is_misconfigured(error: Exception) -> bool:
 
 UNWRITTEN = "a result could not be written or read"
 
+MOST_WARNINGS = 3
+"""Largest number of warnings that begin alike: an error at every batch may have a number or an address in its text."""
+
 
 @dataclass
 class ErrorPolicy:
@@ -96,8 +99,13 @@ class ErrorPolicy:
             if not always_warn and (error is self._fatal or self.on_error == "raise"):
                 raise
             with suppress(Exception):
-                self.warn(f"{failed}: {describe_error(error)}")
+                self._tell(failed, error)
             return otherwise
+
+    def _tell(self, failed: str, error: Exception) -> None:
+        """Warn of an error, unless enough warnings began alike."""
+        if sum(given.startswith(f"{failed}: ") for given in self._given) < MOST_WARNINGS:
+            self.warn(f"{failed}: {describe_error(error)}")
 
     def unguarded(self, function: Callable[[], T]) -> T:
         """Call a function of the user's own, whose error ends the training, whatever guards it meets.

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.collapsing import Known, alarm, data, watching
+from helpers.collapsing import alarm, data, watching
 from helpers.faults import Calls, Fault, calls_of, random_fault
 from helpers.few import few
-from helpers.planned import kept, same
+from helpers.planned import Planned, kept, same
 from helpers.toy import Toy, loader, monitor, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -54,14 +54,14 @@ class Scene:
         module: Makes the model.
         loaders: Makes the data of training and validation.
         epochs: Number of epochs.
-        more: Whether checkpoints are saved, and a test follows.
+        resumes: Whether checkpoints are saved, and the training goes on from one for another epoch.
     """
 
     callbacks: Callable[[], list[Callback]]
     module: Callable[[], LightningModule]
     loaders: Callable[[], tuple[Any, Any]]
     epochs: int = 2
-    more: bool = False
+    resumes: bool = False
 
 
 SCENES = {
@@ -77,14 +77,15 @@ SCENES = {
         ],
         Toy,
         lambda: (loader(shuffle=True), loader(seed=1)),
-        more=True,
+        epochs=1,
+        resumes=True,
     ),
     "acted on": Scene(
         lambda: [
             watching(num_examples=32, group_size=8, reference=64),
             alarm(patience=1, expected=["text"], action=[Neutral(), lambda *_: None]),
         ],
-        lambda: Known("text"),
+        lambda: Planned("text"),
         lambda: (data(64), data(64, seed=1)),
     ),
 }
@@ -122,15 +123,19 @@ class Weights(Callback):
 
 
 def fit(folder: Path, scene: Scene, module: LightningModule, *callbacks: Callback) -> Trainer:
-    """Train, and test where the scene wants that."""
+    """Train, and resume where the scene wants that."""
     for seeded in (torch.manual_seed, random.seed, np.random.seed):
         seeded(1)
-    training, validation = scene.loaders()
-    chosen = trainer(folder, *callbacks, max_epochs=scene.epochs, enable_checkpointing=scene.more)
-    chosen.fit(module, training, validation)
-    if scene.more:
-        chosen.test(module, validation, verbose=False)
-    return chosen
+    loaders, settings = scene.loaders(), {"enable_checkpointing": scene.resumes}
+    chosen = trainer(folder, *callbacks, max_epochs=scene.epochs, **settings)
+    chosen.fit(module, *loaders)
+    if not scene.resumes:
+        return chosen
+    chosen.save_checkpoint(folder / "saved.ckpt")
+    resumed = trainer(folder, *callbacks, max_epochs=scene.epochs + 1, **settings)
+    resumed.fit(module, *loaders, ckpt_path=folder / "saved.ckpt")
+    resumed.test(module, loaders[1], verbose=False)
+    return resumed
 
 
 def left(folder: Path, scene: Scene, *callbacks: Callback) -> dict[str, Any]:

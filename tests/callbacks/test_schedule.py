@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -194,6 +195,19 @@ def test_an_error_that_cannot_be_told_ends_no_training_either(monkeypatch: pytes
     assert ErrorPolicy().guard(fail, "kept") == "kept"
     with pytest.raises(OSError, match="disk full"):
         ErrorPolicy("raise").guard(fail)
+
+
+def test_errors_that_differ_in_a_number_alone_are_told_a_few_times() -> None:
+    policy = ErrorPolicy()
+
+    def fails(number: int) -> None:
+        raise OSError(f"file {number}")
+
+    said = heard(lambda: [policy.guard(partial(fails, number), failed="a hook failed") for number in range(20)])
+    assert said == [f"MultimodalMonitor: a hook failed: OSError: file {number}" for number in range(3)]
+    assert heard(lambda: policy.guard(fail, failed="another hook failed")) == [
+        "MultimodalMonitor: another hook failed: OSError: disk full"
+    ]
 
 
 def test_what_the_user_gave_may_raise_through_all_guards() -> None:
