@@ -149,11 +149,12 @@ def left(folder: Path, scene: Scene, *callbacks: Callback) -> dict[str, Any]:
 
 
 def values_of(watch: MultimodalMonitor) -> list[Any]:
-    """Return what a monitor measured, but how long it took."""
-    return [{name: one for name, one in row.values.items() if name not in TIMES} for row in watch.history]
+    """Return what a monitor measured of a model."""
+    return [{name: one for name, one in row.values.items() if name not in UNTOLD} for row in watch.history]
 
 
-TIMES = ("seconds", "overhead")
+UNTOLD = ("seconds", "overhead", "agreement")
+"""Values that differ from training to training, and one that is left out where nothing can be compared."""
 
 
 @pytest.fixture(scope="module")
