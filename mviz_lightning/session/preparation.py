@@ -168,13 +168,7 @@ class Preparation:
             self.remarks.note(*collected.notes)
 
     def watch(self, module: nn.Module, step: str, batch: Any) -> None:
-        """Watch the next call of the user's own step, which is about to get the batch that the trial is of.
-
-        Args:
-            module: The user's model.
-            step: Name of the step.
-            batch: The batch.
-        """
+        """Watch the next call of the user's own step, by name, which is about to get the batch that the trial is of."""
         reader, failed = self._sampler.reader, self._failure.error is not None
         new, self._watched = reader.trial is not self._watched, reader.trial  # later batches have other examples
         if reader.trial is not None and new and reader.schema is not None and reader.whole and not failed:
