@@ -1,12 +1,19 @@
 """What the package raises and warns with: errors, checks of arguments, and deprecations. Knows: nothing."""
 
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
 from pkgutil import resolve_name
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+LOG = logging.getLogger("mviz_lightning")
+"""Logger of the package; callbacks write lines that are no warnings into Lightning's."""
+
+Guard: TypeAlias = Callable[..., Any]
+"""Calls a function that may fail; returns its result, or the second argument where it failed."""
 
 Class = TypeVar("Class", bound=type)
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -33,6 +40,14 @@ class MonitorWarning(UserWarning):
 
 class CollapseWarning(MonitorWarning):
     """The model does not use a modality that carries information about the label."""
+
+
+def warn_user(message: str, category: type[Warning] = MonitorWarning) -> None:
+    """Warn; where warnings are errors, or cannot be shown, the log takes the message: a warning costs no result."""
+    try:
+        warnings.warn(message, category, stacklevel=3)
+    except Exception:
+        LOG.warning(message)
 
 
 def describe_error(error: BaseException) -> str:

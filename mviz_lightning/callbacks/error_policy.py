@@ -1,13 +1,20 @@
 """What a failure costs: one warning and the result that failed, or the training where the user wants that."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, cast
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError, describe_error
+from mviz_lightning.errors import (
+    ConfigurationError,
+    MonitorWarning,
+    NotMeasurableError,
+    describe_error,
+    warn_user,
+)
 
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -19,6 +26,9 @@ def is_misconfigured(error: Exception) -> bool:
 
 
 UNWRITTEN = "a result could not be written or read"
+
+MOST_WARNINGS = 3
+"""Largest number of warnings that begin alike: an error at every batch may have a number or an address in its text."""
 
 
 @dataclass
@@ -42,11 +52,11 @@ class ErrorPolicy:
         if self.on_error not in ("warn", "raise"):
             raise ConfigurationError(f"on_error={self.on_error!r}: choose 'warn' or 'raise'.")
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, category: type[Warning] = MonitorWarning) -> None:
         """Warn, on the first process; a message is given once."""
         if message not in self._given:
             self._given.add(message)
-            rank_zero_warn(f"{self.speaker}: {message}", category=MonitorWarning)
+            rank_zero_only(warn_user)(f"{self.speaker}: {message}", category)
 
     def absorb(self, error: Exception, *, fatal: bool = False) -> str:
         """Return an error's type and message.
@@ -75,6 +85,8 @@ class ErrorPolicy:
     ) -> T | None:
         """Call what may fail without harm: pictures, files, loggers, state of another version, hooks.
 
+        What fails while the error is told is dropped: memory may be short, and the console may be closed.
+
         Args:
             action: Function to call.
             otherwise: Returned where the function failed.
@@ -84,9 +96,28 @@ class ErrorPolicy:
         try:
             return action()
         except Exception as error:
-            reason = describe_error(error) if always_warn else self.absorb(error)
-            self.warn(f"{failed}: {reason}")
+            if not always_warn and (error is self._fatal or self.on_error == "raise"):
+                raise
+            with suppress(Exception):
+                self._tell(failed, error)
             return otherwise
+
+    def _tell(self, failed: str, error: Exception) -> None:
+        """Warn of an error, unless enough warnings began alike."""
+        if sum(given.startswith(f"{failed}: ") for given in self._given) < MOST_WARNINGS:
+            self.warn(f"{failed}: {describe_error(error)}")
+
+    def unguarded(self, function: Callable[[], T]) -> T:
+        """Call a function of the user's own, whose error ends the training, whatever guards it meets.
+
+        Raises:
+            Exception: What the function raises.
+        """
+        try:
+            return function()
+        except Exception as error:
+            self._fatal = error
+            raise
 
 
 def guarded(hook: Hook) -> Hook:

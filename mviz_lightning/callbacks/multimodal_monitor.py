@@ -26,7 +26,6 @@ from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
-from mviz_lightning.sinks.records import RunRecord
 
 UNRELEASED = "the user's step could not be put back"
 """What is said if the hooks of the observation cannot be removed."""
@@ -220,6 +219,7 @@ class MultimodalMonitor(Remembering):
             show_inputs=self.show_inputs,
         )
 
+    @guarded
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what can be checked before data flows."""
         self._phase = str(getattr(stage, "value", stage))
@@ -257,21 +257,16 @@ class MultimodalMonitor(Remembering):
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
             self._run.measure(trainer)
 
+    @guarded
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, before callbacks look at the values and the logger writes the row of the validation loss."""
-        row = self._error_policy.guard(
-            partial(self._conclude, trainer, pl_module), failed="on_validation_epoch_end failed"
-        )
+        if trainer.sanity_checking:
+            self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
+            return
+        self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
+        row = self._run.publish(trainer, pl_module)
         if row is not None:
             self._run.act(trainer, pl_module, row)
-
-    def _conclude(self, trainer: Trainer, pl_module: LightningModule) -> RunRecord | None:
-        """End a validation; return its run, which the sanity check has none of."""
-        if not trainer.sanity_checking:
-            self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
-            return self._run.publish(trainer, pl_module)
-        self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
-        return None
 
     # A test is measured as a validation is.
     on_test_batch_start = on_validation_batch_start
@@ -286,11 +281,11 @@ class MultimodalMonitor(Remembering):
     @guarded
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training, and its examples over the epochs."""
-        if self._schedule.validations == 0:
+        if self._schedule.validations == 0 and not self._run.disabled:
             self._error_policy.warn(NEVER_RAN)
         self._run.finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
-        self._run.break_off()
+        self._error_policy.guard(self._run.break_off, always_warn=True)

@@ -22,6 +22,9 @@ from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink, sinks_for
 from mviz_lightning.sinks.records import RunRecord, Table, of_head
 
+NOT_SET_UP = "the monitor was not set up"
+"""Why a run without a trainer is off."""
+
 
 class TrainerRun:
     """One fit, validation or test of a trainer.
@@ -37,7 +40,7 @@ class TrainerRun:
         show_inputs: Whether pictures and tables may show the user's data.
 
     Attributes:
-        disabled: Why the monitor is off; ``""`` while it is on.
+        disabled: Why the monitor is off; ``""`` while it is on, which a trainer's setup turns it.
         row: The run of the present validation, from its measurement to its publication.
         tables: The tables of that run.
     """
@@ -57,7 +60,7 @@ class TrainerRun:
         self.name, self.phase, self.session = name, phase, session
         self.history, self.explanation_history, self.schedule = history, explanation_history, schedule
         self.error_policy, self.show_inputs = error_policy, show_inputs
-        self.disabled = ""
+        self.disabled = NOT_SET_UP
         self.row: RunRecord | None = None
         self.entries: list[TimedResult] = []
         self.tables: list[Table] = []
@@ -104,6 +107,7 @@ class TrainerRun:
             self.keys = self._named_keys()
             sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
             self._arrange(sinks, TimeBudget(max_overhead if self.fits else None))
+        self.disabled = ""
 
     def disable(self, reason: str) -> None:
         """Turn the monitor off for this run."""
@@ -241,7 +245,7 @@ class TrainerRun:
     def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord) -> None:
         """Let the alarm act; an error of the user's own function ends the training."""
         if self.alarm is not None:
-            self.alarm.act(trainer, pl_module, row, self.error_policy.guard)
+            self.alarm.act(trainer, pl_module, row, self.error_policy.unguarded)
 
     def explain_end(self, trainer: Trainer) -> None:
         """Explain the model as it is at the end of the fit."""
@@ -257,4 +261,4 @@ class TrainerRun:
     def break_off(self) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
         self.row = None
-        self.error_policy.guard(self.reporter.finish, always_warn=True)
+        self.reporter.finish()

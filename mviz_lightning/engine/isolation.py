@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mviz_lightning.engine.generators import Generators, cuda_devices
-from mviz_lightning.engine.snapshots import hide_gradient, ignore, restore_all, snapshot_module
+from mviz_lightning.engine.snapshots import hide_gradient, ignore, restore_at_exit, snapshot_module
 from mviz_lightning.errors import NotMeasurableError
 
 
@@ -47,8 +47,8 @@ def isolated(module: nn.Module, *, seed: int | None = 0) -> Iterator[Generators]
         if running is None:
             stack.enter_context(random_states())
         stack.enter_context(_mha_slow_path())
-        stack.callback(restore_all, [snapshot_module(child) for child in module.modules()])
-        stack.callback(restore_all, [hide_gradient(parameter) for parameter in module.parameters()])
+        restore_at_exit(stack, [snapshot_module(child) for child in module.modules()])
+        restore_at_exit(stack, [hide_gradient(parameter) for parameter in module.parameters()])
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())

@@ -10,7 +10,7 @@ from torch import nn
 from mviz_lightning.engine.held_state import HeldState
 from mviz_lightning.engine.inert import Inert, inert_packages
 from mviz_lightning.engine.isolation import isolated, lightning_modules
-from mviz_lightning.engine.snapshots import Restore, ignore, restore_all, snapshot_attributes, snapshot_contents
+from mviz_lightning.engine.snapshots import Restore, ignore, restore_at_exit, snapshot_attributes, snapshot_contents
 from mviz_lightning.engine.write_guard import CollectiveBan, WriteGuard, world_size
 from mviz_lightning.errors import NotMeasurableError
 
@@ -58,7 +58,7 @@ def muted(
         stack.enter_context(isolated(module, seed=seed))
         held = HeldState(module, step, *_optimizers(module))
         guard = WriteGuard(held.tensors, copy=copy_weights)
-        stack.callback(restore_all, [*held.restores, *_snapshot_trainer(module), guard.restore])
+        restore_at_exit(stack, [*held.restores, *_snapshot_trainer(module), guard.restore])
         held.mute()
         _mute_trainer(module)
         stack.enter_context(inert_packages())

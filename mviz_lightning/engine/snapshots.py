@@ -4,6 +4,7 @@ import operator
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeAlias
 from weakref import ProxyTypes
@@ -42,15 +43,23 @@ def ignore(*_: Any, **__: Any) -> None:
 
 
 def restore_all(restores: list[Restore]) -> None:
-    """Call all of them, even if one fails; then raise the first error."""
-    failures = []
-    for restore in restores:
+    """Call all of them, even if one fails, and take those that worked off the list; then raise the first error."""
+    failures: list[Exception] = []
+    for restore in [*restores]:
         try:
             restore()
         except Exception as error:
             failures.append(error)
+        else:
+            restores.pop(len(failures))
     if failures:
         raise failures[0]
+
+
+def restore_at_exit(stack: ExitStack, restores: list[Restore]) -> None:
+    """Call all of them when a stack is left; what fails or is interrupted then is tried once more."""
+    for _ in range(2):
+        stack.callback(restore_all, restores)
 
 
 def hide_gradient(parameter: nn.Parameter) -> Restore:

@@ -3,7 +3,6 @@
 A new modality type is one subclass of :class:`ModalityType` in one file. Importing the file registers it by its name.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from torch import Tensor
 from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError, message_of, renamed_attributes
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError, message_of, renamed_attributes, warn_user
 from mviz_lightning.modalities.companions import with_companions_read
 from mviz_lightning.modalities.placed_items import as_placed, joined_patches, require_whole_pictures
 from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
@@ -277,7 +276,7 @@ def modality_types_of(probe: Probe, named: set[str] | None = None) -> dict[str, 
         except NotMeasurableError as error:
             message = f"{name} is not explained. {message_of(error)}"
             if message not in said:
-                warnings.warn(message, MonitorWarning, stacklevel=2)
+                warn_user(message)
             said.add(message)
     return found
 

@@ -53,6 +53,7 @@ class Preparation:
     _reading: OutputReading = field(init=False)
     _dry_run: DryRun = field(init=False)
     _observer: StepObserver = field(default_factory=StepObserver)
+    _watched: Probe | None = None
     _own_outputs: OwnOutputs = field(default_factory=OwnOutputs)
     _shape_choice: ShapeChoice = field(default_factory=ShapeChoice)
     _tried: TriedModel | None = None
@@ -172,9 +173,10 @@ class Preparation:
             self.remarks.note(*collected.notes)
 
     def watch(self, module: nn.Module, step: str, batch: Any) -> None:
-        """Watch the next call of the user's own step, which is about to get the batch that was just collected."""
+        """Watch the next call of the user's own step, by name, which is about to get the batch that the trial is of."""
         reader, failed = self._sampler.reader, self._failure.error is not None
-        if reader.trial is not None and reader.schema is not None and reader.whole and not failed:
+        new, self._watched = reader.trial is not self._watched, reader.trial  # later batches have other examples
+        if reader.trial is not None and new and reader.schema is not None and reader.whole and not failed:
             with suppress(Exception):  # then the step is replayed, and tells the reason
                 self._observer.watch(module, step, batch, reader.schema)
 

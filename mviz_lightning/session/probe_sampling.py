@@ -1,6 +1,5 @@
 """The fixed examples: a sample of one pass over the data, or those of a checkpoint."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +16,7 @@ from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.batch.rows import largest_bytes
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.errors import MonitorWarning, NotMeasurableError
+from mviz_lightning.errors import NotMeasurableError, warn_user
 from mviz_lightning.functional.designs import smallest_group
 from mviz_lightning.session.absent_examples import AbsentExamples
 from mviz_lightning.session.batch_reader import BatchReader
@@ -285,11 +284,9 @@ class ProbeSampler:
             )
             raise with_counts(error, self.counts)
         size = max(least, pool // 2)
-        warnings.warn(
+        warn_user(
             f"{pool} validation examples are fewer than two groups of group_size={grouping.size}; groups "
-            f"of {size} are used and intervals will be wide. Enlarge the validation set or set group_size={size}.",
-            MonitorWarning,
-            stacklevel=2,
+            f"of {size} are used and intervals will be wide. Enlarge the validation set or set group_size={size}."
         )
         return Grouping(grouping.examples, size)
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mviz_lightning.errors import MonitorWarning
+from mviz_lightning.errors import LOG, MonitorWarning
 
-LOG = logging.getLogger("mviz_lightning")
-"""Logger of :func:`mviz_lightning.explain`; callbacks use Lightning's."""
 LOG.setLevel(logging.INFO)
 
 PREFIX = "MultimodalMonitor: "

@@ -5,7 +5,7 @@ import warnings
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.aggregation import CatMetric
 
 from mviz_lightning.engine import isolated, snapshots
+from mviz_lightning.engine.snapshots import restore_at_exit
 from mviz_lightning.errors import ConfigurationError
 
 LOGGED: list[str] = []
@@ -639,3 +640,23 @@ def test_a_proxy_whose_object_is_gone_is_no_hindrance() -> None:
     with isolated(module):
         module.parents.clear()
     assert len(module.parents) == 1
+
+
+class Failing:
+    """Fails once, if at all, and then restores."""
+
+    def __init__(self, error: type[BaseException] | None = None) -> None:
+        self.error, self.calls = error, 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.error is not None and self.calls == 1:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_what_could_not_be_put_back_at_once_is_put_back_later(error):
+    before, failing, after = restores = [Failing(), Failing(error), Failing()]
+    with pytest.raises(error), ExitStack() as stack:
+        restore_at_exit(stack, list(restores))
+    assert (before.calls, failing.calls, after.calls) == (1, 2, 1)
