@@ -27,10 +27,14 @@ SNAPSHOT_TYPES = (
     random.Random,
     np.random.Generator,
     np.random.RandomState,
+    bytearray,
 )
 """Types of values that can change in place, or that can hold such values."""
 
-LARGEST_STATE = 1000
+MACHINERY = frozenset(vars(nn.Module()))
+"""Attributes that every module has: mode, hooks, parameters, buffers and submodules."""
+
+LARGEST_STATE = 10_000
 """Largest number of entries of a container whose entries are restored too.
 
 A larger container holds data, a replay buffer for example, and no state.
@@ -69,17 +73,14 @@ def hide_gradient(parameter: nn.Parameter) -> Restore:
 
 
 def snapshot_module(module: nn.Module) -> Restore:
-    """Return how to restore a module's attributes and their content: mode, buffers, metric states, caches, hooks."""
-    attributes = vars(module)
-    restore_attributes = snapshot_attributes(attributes)
-    buffers = dict(module._buffers.items())
-    held = [value for name, value in attributes.items() if name != "_buffers"]
-    contents = snapshot_contents([*held, *buffers.values()])
-    if getattr(module, "max_norm", None) is not None and isinstance(module.weight, Tensor):
-        contents.append(
-            snapshot_tensor(module.weight)
-        )  # such an embedding rescales the vectors that it looks up, in place
-    kind, training = type(module), module.training
+    """Return how to restore a module's attributes: mode, class, which parameters, buffers and hooks it has.
+
+    The content of what it holds is restored elsewhere.
+    """
+    attributes, kind, training = vars(module), type(module), module.training
+    restore_attributes, buffers = snapshot_attributes(attributes), dict(module._buffers.items())
+    found = [attributes[name] for name in MACHINERY - {"_buffers"} if name in attributes]
+    contents = [snapshot_content(value) for value in found if isinstance(value, CONTAINERS)]
 
     def restore() -> None:
         if type(module) is not kind:  # parametrizations give it another class
@@ -139,6 +140,8 @@ def snapshot_content(value: Any) -> Restore:
     if isinstance(value, list | set | deque):
         entries = list(value)
         return lambda: _refill_entries(value, entries)
+    if isinstance(value, bytearray):
+        return partial(value.__setitem__, slice(None), bytes(value))
     return _snapshot_generator(value)
 
 
