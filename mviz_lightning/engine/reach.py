@@ -39,6 +39,12 @@ OTHERS = (
 NO_OBJECTS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, BaseException, Tensor)
 """What has attributes and is no object of a class of the user's own."""
 
+UNCHANGING = frozenset({int, float, bool, str, bytes, type(None), torch.Size, torch.dtype, torch.device})
+"""Types of most attributes: they cannot change."""
+
+CHANGING = (*SNAPSHOT_TYPES, nn.Module, MethodType, partial, CellType)
+"""Types of what can change or hold what can."""
+
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 """Folders of installed code, whose classes and functions keep no state of the user's."""
 
@@ -113,7 +119,7 @@ def cell_content(cell: CellType) -> list[Any]:
 
 
 def _can_change(value: Any) -> bool:
-    if type(value) in ProxyTypes:
+    if type(value) in UNCHANGING or type(value) in ProxyTypes:
         return False
     if isinstance(value, np.ndarray):
         return bool(value.nbytes < LARGEST_ARRAY)
@@ -121,7 +127,7 @@ def _can_change(value: Any) -> bool:
         return is_own(value) or (len(value) <= LARGEST_STATE and any(map(_can_change, value)))
     if isinstance(value, type | FunctionType):
         return _is_users(value.__module__)
-    return isinstance(value, (*SNAPSHOT_TYPES, nn.Module, MethodType, partial, CellType)) or is_own(value)
+    return isinstance(value, CHANGING) or is_own(value)
 
 
 def _held(value: Any) -> Iterator[Any]:

@@ -34,6 +34,9 @@ SNAPSHOT_TYPES = (
 MACHINERY = frozenset(vars(nn.Module()))
 """Attributes that every module has: mode, hooks, parameters, buffers and submodules."""
 
+REGISTRIES = frozenset(name for name, held in vars(nn.Module()).items() if isinstance(held, dict)) - {"_buffers"}
+"""Those that hold parameters, submodules and hooks by name."""
+
 LARGEST_STATE = 10_000
 """Largest number of entries of a container whose entries are restored too.
 
@@ -79,15 +82,18 @@ def snapshot_module(module: nn.Module) -> Restore:
     """
     attributes, kind, training = vars(module), type(module), module.training
     restore_attributes, buffers = snapshot_attributes(attributes), dict(module._buffers.items())
-    found = [attributes[name] for name in MACHINERY - {"_buffers"} if name in attributes]
-    contents = [snapshot_content(value) for value in found if isinstance(value, CONTAINERS)]
+    found = [held for name, held in attributes.items() if name in REGISTRIES and isinstance(held, dict)]
+    registries = [(held, dict(held)) for held in found]
+    unsaved = snapshot_content(attributes.get("_non_persistent_buffers_set"))
 
     def restore() -> None:
         if type(module) is not kind:  # parametrizations give it another class
             module.__class__ = kind
         restore_attributes()
         _refill_buffers(module, buffers)
-        restore_all(contents)
+        for registry, items in registries:
+            _refill(registry, items)
+        unsaved()
         if module.training != training:  # scripted modules keep it outside their attributes
             module.training = training
 
@@ -140,12 +146,13 @@ def snapshot_content(value: Any) -> Restore:
     if isinstance(value, list | set | deque):
         entries = list(value)
         return lambda: _refill_entries(value, entries)
+    return _snapshot_state(value)
+
+
+def _snapshot_state(value: Any) -> Restore:
+    """Return how to restore the bytes of a ``bytearray``, or where a generator of random numbers stands."""
     if isinstance(value, bytearray):
         return partial(value.__setitem__, slice(None), bytes(value))
-    return _snapshot_generator(value)
-
-
-def _snapshot_generator(value: Any) -> Restore:
     if isinstance(value, torch.Generator):
         state = value.get_state()
         return lambda: ignore(value.set_state(state))
@@ -190,11 +197,15 @@ def _refill_buffers(module: nn.Module, buffers: dict[str, Any]) -> None:
 
 def _refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
     """Restore a mapping if it changed, with the base class's methods: the user's own class may forbid changes."""
-    if list(mapping) == list(items) and all(mapping[key] is items[key] for key in items):
+    if not (mapping or items) or _same_entries(mapping, items):
         return
     base: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
     base.clear(mapping)
     base.update(mapping, items)
+
+
+def _same_entries(mapping: dict[Any, Any], items: dict[Any, Any]) -> bool:
+    return list(mapping) == list(items) and all(mapping[key] is items[key] for key in items)
 
 
 def _refill_entries(value: Any, entries: list[Any]) -> None:

@@ -144,16 +144,19 @@ class _Copy:
         Args:
             compare: Whether to compare contents in any case.
         """
+        changed = self._written
+        if not changed and (compare or not self._trusted):
+            changed = not same_bits(self.alias, self.content)
+            self._trusted = not changed
+        if changed or self._moved:
+            self._write()
+        self._version = _version(self.tensor)
+
+    def _write(self) -> None:
         with torch.inference_mode(self.tensor.is_inference()), torch.no_grad():
             if self._moved:
                 self.tensor.data = self.alias
-            if self._written:
-                self.alias.copy_(self.content)
-            elif compare or not self._trusted:
-                self._trusted = same_bits(self.alias, self.content)
-                if not self._trusted:
-                    self.alias.copy_(self.content)
-        self._version = _version(self.tensor)
+            self.alias.copy_(self.content)
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:

@@ -137,7 +137,8 @@ class Holding(nn.Module):
             warnings.simplefilter("ignore")
             places = (repr(self.ids), list(copy(self.order)), self.file.tell())
         counts = (list(Base.shared), Own.count, list(self.everywhere), Holding.total, hasattr(Holding, "late"))
-        return places, counts, self.calls(), HOOKED[self](), bytes(self.bytes), type(self.own), torch.signbit(self.steps).item(), sorted(vars(self.own))
+        calls = self.calls(), HOOKED[self](), bytes(self.bytes)
+        return places, counts, calls, type(self.own), torch.signbit(self.steps).item(), sorted(vars(self.own))
 
 
 def step_optimizer(module: Holding) -> None:
@@ -298,9 +299,7 @@ def test_copies_of_all_weights_undo_what_no_operation_of_pytorch_shows(module: H
 
 
 @pytest.mark.parametrize("step", [write_past_pytorch, write_in_a_thread])
-def test_without_copies_those_writes_would_stay(
-    module: Holding, step: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_copies_those_writes_would_stay(module: Holding, step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensor_copies, "LARGEST_WEIGHTS", 0)
     before = held(module)
     with muted(module) as guard:
