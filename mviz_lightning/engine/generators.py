@@ -62,7 +62,7 @@ class Generators:
         numpy = np.random.get_state(legacy=False)  # noqa: NPY002
         # Those of CUDA devices, which the forward may be the first to use, come last.
         generators = (*self._held, *_of_torch())
-        return [random.getstate(), _comparable(numpy), *map(_state_of, generators)]
+        return [random.getstate(), _comparable(numpy), *map(state_of, generators)]
 
 
 def default_generator(device: torch.device) -> torch.Generator | None:
@@ -82,6 +82,16 @@ def cuda_devices() -> range:
     return range(torch.cuda.device_count() if started else 0)
 
 
+def state_of(generator: Any) -> Any:
+    """Return where a generator stands, in a form that ``==`` compares as a whole."""
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy().tobytes()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    state = generator.get_state(legacy=False) if isinstance(generator, np.random.RandomState) else None
+    return _comparable(generator.bit_generator.state if state is None else state)
+
+
 def _of_torch() -> list[torch.Generator]:
     return [torch.default_generator, *(torch.cuda.default_generators[device] for device in cuda_devices())]
 
@@ -94,15 +104,6 @@ def _seed(generator: Any, seed: int) -> None:
         partial(setattr, generator.bit_generator, "state", kind(seed % 2**32).state)()
     else:
         generator.seed(seed % 2**32)
-
-
-def _state_of(generator: Any) -> Any:
-    if isinstance(generator, torch.Generator):
-        return generator.get_state().numpy().tobytes()
-    if isinstance(generator, random.Random):
-        return generator.getstate()
-    state = generator.get_state(legacy=False) if isinstance(generator, np.random.RandomState) else None
-    return _comparable(generator.bit_generator.state if state is None else state)
 
 
 def _comparable(state: Any) -> Any:

@@ -42,7 +42,7 @@ NO_OBJECTS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, B
 UNCHANGING = frozenset({int, float, bool, str, bytes, type(None), torch.Size, torch.dtype, torch.device})
 """Types of most attributes: they cannot change."""
 
-CHANGING = (*SNAPSHOT_TYPES, nn.Module, MethodType, partial, CellType)
+CHANGING = (*SNAPSHOT_TYPES, nn.Module, MethodType, partial, property, staticmethod, classmethod, CellType)
 """Types of what can change or hold what can."""
 
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -118,6 +118,14 @@ def cell_content(cell: CellType) -> list[Any]:
         return []
 
 
+@cache
+def is_users(place: str) -> bool:
+    """Tell whether a module of Python is the user's own program and not installed."""
+    found = getattr(sys.modules.get(place), "__file__", None)
+    own = place != "builtins" and place.partition(".")[0] not in OTHERS
+    return own and (found is None or not found.startswith(LIBRARIES))
+
+
 def _can_change(value: Any) -> bool:
     if type(value) in UNCHANGING or type(value) in ProxyTypes:
         return False
@@ -126,7 +134,7 @@ def _can_change(value: Any) -> bool:
     if isinstance(value, tuple):
         return is_own(value) or (len(value) <= LARGEST_STATE and any(map(_can_change, value)))
     if isinstance(value, type | FunctionType):
-        return _is_users(value.__module__)
+        return is_users(value.__module__)
     return isinstance(value, CHANGING) or is_own(value)
 
 
@@ -136,6 +144,8 @@ def _held(value: Any) -> Iterator[Any]:
         yield from _held_by_module(value)
     elif isinstance(value, type):
         yield from class_state(value).values()
+    elif isinstance(value, property | staticmethod | classmethod):
+        yield from (value.fget, value.fset) if isinstance(value, property) else [value.__func__]
     elif isinstance(value, FunctionType | MethodType | partial | CellType):
         yield from _held_by_function(value)
     else:
@@ -185,14 +195,6 @@ def _has_own_class(kind: Any) -> bool:
 def _is_shared(kind: Any) -> bool:
     """Tell whether objects of a class are shared with other threads or processes."""
     return _is_of(kind, THREADS)
-
-
-@cache
-def _is_users(place: str) -> bool:
-    """Tell whether a module of Python is the user's own program and not installed."""
-    found = getattr(sys.modules.get(place), "__file__", None)
-    own = place != "builtins" and place.partition(".")[0] not in OTHERS
-    return own and (found is None or not found.startswith(LIBRARIES))
 
 
 def _is_of(kind: type, packages: frozenset[str]) -> bool:

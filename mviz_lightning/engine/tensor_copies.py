@@ -104,7 +104,7 @@ class TensorCopies:
 
     def _drop(self) -> None:
         copies, self._copies = self._copies.values(), {}
-        restore_all([partial(copy.restore, compare=True) for copy in copies])
+        restore_all([partial(copy.restore, compare=True) for copy in copies if copy.holds])
 
 
 @contextmanager

@@ -77,7 +77,9 @@ def test_what_is_written_between_two_evaluations_is_not_undone() -> None:
         module.count.add_(5)
         with isolated(module):
             module.count.zero_()
-    assert module.count.tolist() == [5, 5]
+        assert module.count.tolist() == [5, 5]
+        module.count.add_(1)
+    assert module.count.tolist() == [6, 6]
 
 
 @every_write
