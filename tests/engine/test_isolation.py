@@ -623,6 +623,13 @@ def test_an_old_generator_of_numpy_on_a_module_is_put_back() -> None:
     assert module.draws.rand() == np.random.RandomState(0).rand()
 
 
+def test_a_source_of_randomness_without_a_state_is_no_hindrance() -> None:
+    module = nn.Module()
+    module.draws = random.SystemRandom()
+    with isolated(module):
+        assert 0 <= module.draws.random() < 1
+
+
 def test_a_sparse_buffer_that_is_written_is_put_back() -> None:
     module = holding(adjacency=torch.eye(3).to_sparse())
     with isolated(module):
