@@ -44,6 +44,7 @@ LIBRARIES = {
 FOREIGN = {
     "engine/snapshots.py": "puts the user's own module back as it was",
     "engine/held_state.py": "puts what the user's own module holds back as it was",
+    "engine/tensor_copies.py": "puts the user's own tensors back as they were",
     "engine/write_guard.py": "puts the user's own weights back as they were",
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "observation/own_score.py": "tells its copy of the user's metric not to gather",

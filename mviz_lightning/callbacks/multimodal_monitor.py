@@ -115,6 +115,9 @@ class MultimodalMonitor(Remembering):
         draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
 
+        on_side_effect: What is done where running the model changes what cannot be put back, a global variable for
+            example: ``"warn"`` and go on, ``"disable"`` the monitor, or ``"ignore"`` it.
+
     Attributes:
         history: All runs so far; prints as a table.
         explanation_history: All explanations of the fit so far.
@@ -165,6 +168,7 @@ class MultimodalMonitor(Remembering):
         region: Any = None,
         heads: Sequence[str] | None = None,
         draws: int = 1,
+        on_side_effect: Literal["warn", "disable", "ignore"] = "warn",
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -194,7 +198,7 @@ class MultimodalMonitor(Remembering):
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
         self._limit(max_overhead, checkpoint_megabytes)
-        self.on_error, self.show_inputs, self._phase = on_error, show_inputs, ""
+        self.on_error, self.on_side_effect, self.show_inputs, self._phase = on_error, on_side_effect, show_inputs, ""
         self._reset_fit()
 
     def _limit(self, max_overhead: float | None, checkpoint_megabytes: float) -> None:
@@ -207,7 +211,7 @@ class MultimodalMonitor(Remembering):
 
     def _reset(self, session: Session) -> None:
         """Begin a run of a trainer: set the attributes that ``RUNNING`` names."""
-        self._error_policy = ErrorPolicy(self.on_error)
+        self._error_policy = ErrorPolicy(self.on_error, on_side_effect=self.on_side_effect)
         self._run = TrainerRun(
             self.name,
             self._phase,

@@ -9,6 +9,7 @@ from torch import nn
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
+from mviz_lightning.engine.tensor_copies import TensorCopies
 from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.observation.ways import StepFunction
@@ -131,11 +132,18 @@ def explain(
     )
     session = Session(config)
     try:
+        return _collect_and_report(session, model, batches, step)
+    finally:
+        write_log(session.remarks.pop_lines())
+
+
+def _collect_and_report(
+    session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None
+) -> ShareReport:
+    with TensorCopies().kept():
         _collect(session, model, batches, step)
         session.complete()
         return _report(session)
-    finally:
-        write_log(session.remarks.pop_lines())
 
 
 def _report(session: Session) -> ShareReport:

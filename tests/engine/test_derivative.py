@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.batches import floats, integers, probe_of, seeded
+from helpers.tally import Tally
 from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError, MonitorWarning
@@ -20,17 +21,12 @@ BATCH = {"image": floats(COUNT, 4), "text": integers(HIGH - 1, COUNT, 3) + 1}
 BASELINE = torch.tensor([[0.5, -1.0, 0.0, 2.0]])
 
 
-class Rows:
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-
 class Words(nn.Module):
     """A sum of embeddings behind a bend; counts the rows that it sees."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.seen = nn.Embedding(HIGH, 5), Rows()
+        self.words, self.seen = nn.Embedding(HIGH, 5), Tally()
 
     def forward(self, text: Tensor) -> Tensor:
         self.seen.sizes.append(len(text))
@@ -247,7 +243,7 @@ def test_encodings_that_hide_another_modality_are_found_out() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.net, self.note = Words(), Rows()
+            self.net, self.note = Words(), Tally()
 
         def forward(self, text: Tensor) -> Tensor:
             return self.net(text) * torch.tensor(self.note.sizes, dtype=torch.float32).view(-1, 1)

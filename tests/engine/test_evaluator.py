@@ -21,6 +21,7 @@ from helpers.batches import (
     seeded,
 )
 from helpers.few import spread
+from helpers.tally import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -94,20 +95,13 @@ class Counting(nn.Module):
         super().__init__()
         self.net = seeded(LateFusion)
         self.limit = limit
-        self.chunks = Chunks()
+        self.chunks = Tally()
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         self.chunks.sizes.append(len(image))
         if len(image) > self.limit:
             raise RuntimeError(f"CUDA out of memory. Tried to allocate {len(image)}.00 GiB")
         return self.net(image, text)
-
-
-class Chunks:
-    """Outside of the module's own attributes, which are restored."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
 
 
 PAIRS = torch.cartesian_prod(torch.arange(6), torch.arange(6))
@@ -311,7 +305,7 @@ def modes(module: nn.Module) -> list[bool]:
 
 
 def test_the_model_is_evaluated_in_evaluation_mode_and_left_in_its_own() -> None:
-    seen = Chunks()
+    seen = Tally()
 
     class Watching(LateFusion):
         def forward(self, image: Any, text: Any) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.aggregation import CatMetric
 
-from mviz_lightning.engine import isolated, snapshots
+from mviz_lightning.engine import isolated, reach
 from mviz_lightning.engine.snapshots import restore_at_exit
 from mviz_lightning.errors import ConfigurationError
 
@@ -582,21 +582,29 @@ def test_weights_that_are_given_other_data_are_put_back() -> None:
     assert torch.equal(weight, before)
 
 
-LARGEST = snapshots.LARGEST_STATE
-
-
-@pytest.mark.parametrize(("entries", "copied"), [(LARGEST, LARGEST), (LARGEST + 1, 0)])
-def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch, entries, copied):
-    module, tensors = nn.Linear(2, 2), []
-    module.buffered = [torch.zeros(1) for _ in range(entries)]
-    before = list(module.buffered)
-    remember = snapshots.snapshot_tensor
-    monkeypatch.setattr(snapshots, "snapshot_tensor", lambda tensor: (tensors.append(tensor), remember(tensor))[1])
+def test_entries_of_a_long_list_are_put_back() -> None:
+    module = nn.Linear(2, 2)
+    module.seen = [[0] for _ in range(3000)]
+    module.averages = [torch.zeros(1) for _ in range(3000)]
     with isolated(module):
-        module.buffered.pop()
-    assert len(tensors) == copied
-    assert len(module.buffered) == entries
-    assert all(now is then for now, then in zip(module.buffered, before, strict=True))
+        module.seen[2999].append(1)
+        module.averages[2999].fill_(1)
+    assert module.seen == [[0]] * 3000
+    assert not any(module.averages)
+
+
+def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "LARGEST_STATE", 5)
+    module = nn.Linear(2, 2)
+    module.state, module.data = [torch.zeros(1) for _ in range(5)], [torch.zeros(1) for _ in range(6)]
+    data = list(module.data)
+    with isolated(module):
+        module.state[4].fill_(1)
+        module.data[4].fill_(1)
+        module.data.pop()
+    assert not any(module.state)
+    assert [float(entry) for entry in module.data] == [0, 0, 0, 0, 1, 0]
+    assert all(now is then for now, then in zip(module.data, data, strict=True))
 
 
 def test_modules_inside_that_log_are_muted_too() -> None:
@@ -614,6 +622,13 @@ def test_an_old_generator_of_numpy_on_a_module_is_put_back() -> None:
     with isolated(module):
         module.draws.rand()
     assert module.draws.rand() == np.random.RandomState(0).rand()
+
+
+def test_a_source_of_randomness_without_a_state_is_no_hindrance() -> None:
+    module = nn.Module()
+    module.draws = random.SystemRandom()
+    with isolated(module):
+        assert 0 <= module.draws.random() < 1
 
 
 def test_a_sparse_buffer_that_is_written_is_put_back() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.batches import FAMILIES, LateFusion, OnBatch, floats, integers, probe_of, seeded
+from helpers.tally import Tally
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
@@ -26,19 +27,12 @@ GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
 BATCH = {"image": floats(COUNT, 4), "text": floats(COUNT, 3, seed=1)}
 
 
-class Rows:
-    """A list that evaluation does not put back, as it does those of modules."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-
 class Counted(nn.Module):
     """Counts the rows that it sees."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.seen = net, Rows()
+        self.net, self.seen = net, Tally()
 
     @property
     def rows(self) -> list[int]:
@@ -411,7 +405,7 @@ class Wrong(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net, self.rows = nn.Linear(4, 6), Rows()
+        self.net, self.rows = nn.Linear(4, 6), Tally()
 
     def forward(self, image: Tensor) -> Tensor:
         self.rows.sizes = [len(image)]
@@ -453,7 +447,7 @@ class Noting(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner, self.notes = inner, Rows()
+        self.inner, self.notes = inner, Tally()
 
     def forward(self, values: Tensor) -> Tensor:
         self.notes.sizes.append(1)

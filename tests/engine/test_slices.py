@@ -10,6 +10,7 @@ import torch
 from helpers import strays
 from helpers.batches import floats, integers, learn, probe_of, seeded
 from helpers.calls import chosen, pasted, refusal
+from helpers.tally import Tally
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, Segments
@@ -26,19 +27,12 @@ IMAGE = floats(COUNT, 4, 5, 5)
 PARTS = {"rgb": "image[:3]", "depth": "image[3:]"}
 
 
-class Rows:
-    """A list that evaluation does not put back, as it does those of modules."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-
 class Encoder(nn.Module):
     """A convolution that counts the rows that it sees."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.net, self.rows = nn.Conv2d(channels, 6, 3), Rows()
+        self.net, self.rows = nn.Conv2d(channels, 6, 3), Tally()
 
     def forward(self, image: Tensor) -> Tensor:
         self.rows.sizes.append(len(image))
