@@ -54,6 +54,30 @@ def message_of(error: BaseException) -> str:
         return f"(its message cannot be printed: __str__ raises {type(failure).__name__})"
 
 
+LONGEST = 120
+"""Largest number of characters of a value that a message shows."""
+
+
+def in_short(value: Any) -> str:
+    """Return a value as messages show it: an array by its shape, and no more than the beginning of a long one."""
+    if getattr(value, "shape", ()):
+        return f"<{type(value).__name__} {tuple(value.shape)}>"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def require_flag(name: str, value: Any, place: str = "{}") -> bool:
+    """Return True or False, or raise a ConfigurationError; arguments as for :func:`at_least`."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{place.replace('{}', f'{name}={in_short(value)}')}: give True or False.")
+    return value
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def at_least(least: int, name: str, value: int, place: str = "{}") -> int:
     """Return a whole number that is large enough.
 
@@ -66,27 +90,23 @@ def at_least(least: int, name: str, value: int, place: str = "{}") -> int:
     Raises:
         ConfigurationError: The value is no whole number, or too small.
     """
-    if not isinstance(value, Integral) or value < least:
-        given = place.replace("{}", f"{name}={value!r}")
-        whole = "" if isinstance(value, Integral) else "a whole number, "
+    if not is_whole(value) or value < least:
+        given = place.replace("{}", f"{name}={in_short(value)}")
+        whole = "" if is_whole(value) else "a whole number, "
         raise ConfigurationError(f"{given}: give {whole}{least} or more.")
-    return value
+    return int(value)
 
 
-def whole_number(name: str, value: int, example: int = 0) -> int:
-    """Return a whole number.
-
-    Args:
-        name: Name of the argument.
-        value: The value received.
-        example: A value that the message proposes.
+def require_seed(seed: int) -> int:
+    """Return a seed that every generator of random numbers takes.
 
     Raises:
-        ConfigurationError: The value is no whole number, a text for example.
+        ConfigurationError: The value is no whole number, a text for example, or has more than 62 bits.
     """
-    if not isinstance(value, Integral):
-        raise ConfigurationError(f"{name}={value!r}: give a whole number, for example {name}={example}.")
-    return value
+    if not is_whole(seed) or abs(seed) >= 2**62:
+        limits = " between -2**62 and 2**62" if is_whole(seed) else ""
+        raise ConfigurationError(f"seed={in_short(seed)}: give a whole number{limits}, for example seed=0.")
+    return int(seed)
 
 
 def not_negative(name: str, value: float, example: float) -> float:
@@ -96,7 +116,7 @@ def not_negative(name: str, value: float, example: float) -> float:
         ConfigurationError: The value is no number, a text for example, or less than 0.
     """
     if not isinstance(value, Real) or not value >= 0:
-        raise ConfigurationError(f"{name}={value!r}: give a number, 0 or more, for example {name}={example}.")
+        raise ConfigurationError(f"{name}={in_short(value)}: give a number, 0 or more, for example {name}={example}.")
     return value
 
 
@@ -109,7 +129,7 @@ def listed(name: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, str):
         raise ConfigurationError(f"{name}={given!r}: give a list, {name}=[{given!r}].")
     if not isinstance(given, Iterable):
-        raise ConfigurationError(f"{name}={given!r}: give a list; [x] for a single x, [] for none.")
+        raise ConfigurationError(f"{name}={in_short(given)}: give a list; [x] for a single x, [] for none.")
     return tuple(given)
 
 

@@ -164,7 +164,7 @@ class Preparation:
     def _take(self, collected: Collected | None) -> None:
         if collected is not None:
             self._collected, self._renewed = collected, collected.renewed
-            self.remarks.note(*collected.notes)
+            self.remarks.say_all(collected.notes)
 
     def watch(self, module: nn.Module, step: str, batch: Any) -> None:
         """Watch the next call of the user's own step, which is about to get the batch that was just collected.

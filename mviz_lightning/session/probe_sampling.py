@@ -24,6 +24,7 @@ from mviz_lightning.session.batch_reader import BatchReader
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.grouping import Grouping
 from mviz_lightning.session.presence_tally import ObservedBatch, PresenceCounts, with_counts
+from mviz_lightning.session.sampling_notes import sampling_notes
 from mviz_lightning.session.saved_probe import Collected, SavedProbe
 
 REFERENCE_BYTES = 256 * 2**20
@@ -31,23 +32,8 @@ REFERENCE_BYTES = 256 * 2**20
 needs."""
 
 CHANGED = "the validation set or its order changed since the checkpoint"
-REPEATED = (
-    "{repeated} of {sampled} sampled validation examples repeat others and count once: the loader draws with "
-    "replacement, starts over, or gives several processes the same examples"
-)
 DAMAGED = "the checkpoint does not tell which examples it was"
 LARGER = "Raise limit_val_batches or enlarge the validation set."
-RARE = (
-    "{rare} of {pool} sampled validation examples are in no group: fewer than {size} of them have as many items in "
-    "their texts"
-)
-
-
-def _rare(probe: Probe, pool: int) -> list[str]:
-    """Return a note of the examples whose texts have another number of items than most; none where there are none."""
-    kinds, size = probe.kinds[:pool].tolist(), probe.groups.shape[1]
-    rare = sum(kinds.count(kind) < size for kind in kinds)
-    return [RARE.format(rare=rare, pool=pool, size=size)] if rare else []
 
 
 @dataclass
@@ -148,9 +134,7 @@ class ProbeSampler:
         probe = replace(probe, label_names=names)
         self._reservoir = None
         collected = self._compared(probe, positions, pool, digest)
-        repeated = len(sampled) - len(chosen)
-        notes = [REPEATED.format(repeated=repeated, sampled=len(sampled))] if repeated else []
-        notes += _rare(probe, pool)
+        notes = sampling_notes(probe, pool, len(sampled), self.config.num_examples)
         return replace(collected, notes=[*notes, *collected.notes], absent=absent)
 
     def _gathered(self, ranks: Ranks) -> tuple[list[int], dict[int, Example]]:
