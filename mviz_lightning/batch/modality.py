@@ -239,7 +239,7 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
         return given
     if isinstance(given, Mapping):
         return _of_arguments(name, given)
-    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    listed: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         raise ConfigurationError(

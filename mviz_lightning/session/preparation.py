@@ -152,7 +152,7 @@ class Preparation:
         """
         if self._failure.error is not None or (self._collected is not None and self.dry_run_done):
             return 0
-        with self.failures_kept():
+        with self._failure.kept_of(batch):
             observed = self._sampler.reader.observe(batch)
             if self._collected is None:
                 self._take(self._sampler.restore())

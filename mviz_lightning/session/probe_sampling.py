@@ -15,6 +15,7 @@ from mviz_lightning.batch.probe import NO_GROUPS, fingerprint, strings_of
 from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.batch.rows import largest_bytes
+from mviz_lightning.batch.unreadable import joinable
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import MonitorWarning, NotMeasurableError
@@ -120,14 +121,14 @@ class ProbeSampler:
             NotMeasurableError: There are too few examples.
         """
         sampled, rows = self._gathered(ranks)
-        with ranks.raise_on_all_ranks():
+        with ranks.raise_on_all_ranks(), joinable(rows.values()):
             chosen = self._once_each(sampled, rows)
         wanted = chosen + sorted(set(self.config.pin) - set(chosen))
         positions, pool = [position for position in wanted if position in rows], len(chosen)
         fusion_share = max(ranks.gather(fusion_share))
         names = sorted(set().union(*ranks.gather(self._label_names)))
         self.counts = self.reader.tally.counts(ranks)
-        with ranks.raise_on_all_ranks():
+        with ranks.raise_on_all_ranks(), joinable(rows.values()):
             everyone = [rows[position] for position in positions]
             probe, digest = self._joined(everyone, pool, fusion_share)
             absent = AbsentExamples.of(probe.schema, everyone, self.counts) if self.config.absence else None

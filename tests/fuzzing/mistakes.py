@@ -27,7 +27,16 @@ class Odd:
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 3, 2**40, 0.5, float("nan"), float("inf"), 1j, "", "a", "x", "no", "a.b", "a[0]"),
     *("a[", "a[9]", "a[:, 7]", "é", "../x", b"a", [], ["a"], ["a", "b"], [None], [0, 1], ("a",), {"a"}, {}, {"a": "b"}),
-    *({"values": "a"}, {0: "x"}, {"x": 0}, range(3), np.array([0, 1]), np.float32(1), torch.tensor(1), torch.ones(2, 2)),
+    *(
+        {"values": "a"},
+        {0: "x"},
+        {"x": 0},
+        range(3),
+        np.array([0, 1]),
+        np.float32(1),
+        torch.tensor(1),
+        torch.ones(2, 2),
+    ),
     *(Odd, Odd(), len, str, torch.float32, lambda: None, lambda module, batch: batch["a"], Modality("a")),
 )
 """Values that somebody may give for anything."""
@@ -83,7 +92,9 @@ BATCHES: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "twice": lambda batch: [batch, batch],
     "odd": lambda batch: Odd(),
     "empty": lambda batch: {},
-    "one": lambda batch: {name: leaf[:1] if isinstance(leaf, Tensor) and leaf.dim() else leaf for name, leaf in batch.items()},
+    "one": lambda batch: {
+        name: leaf[:1] if isinstance(leaf, Tensor) and leaf.dim() else leaf for name, leaf in batch.items()
+    },
     "without a": lambda batch: {name: leaf for name, leaf in batch.items() if name != "a"},
     "without y": lambda batch: {name: leaf for name, leaf in batch.items() if name != "y"},
     "numbered": lambda batch: dict(enumerate(batch.values())),
@@ -125,13 +136,15 @@ OUTPUTS: Mapping[str, Callable[[Tensor], Any]] = {
     "pairs": lambda scores: scores @ scores.T,
     "probabilities": lambda scores: scores.softmax(1),
     "key": lambda scores: {}["missing"],
-    "index": lambda scores: [][3],
+    "index": lambda scores: list(scores)[10**6],
 }
 """What a model may return instead, or raise."""
 
 OPTIONS: Mapping[str, Any] = {
     "score": st.sampled_from([MulticlassF1Score(3), MulticlassF1Score(2), BinaryAccuracy(), MeanSquaredError()]),
-    "explainers": st.sampled_from([[DIME(num_examples=1, donors=2, masks=8)], [DIME(num_examples=99, masks=8, donors=2)]]),
+    "explainers": st.sampled_from(
+        [[DIME(num_examples=1, donors=2, masks=8)], [DIME(num_examples=99, masks=8, donors=2)]]
+    ),
     "target": st.sampled_from(["y", "a", "b", "z", "y.0", "y[0]"]),
     "task": st.sampled_from(["multiclass", "binary", "multilabel", "regression"]),
     "num_examples": st.sampled_from([8, 16, 512]),
@@ -140,8 +153,8 @@ OPTIONS: Mapping[str, Any] = {
     "pin": st.sampled_from([[0], [5, 5], [999]]),
     "class_names": st.sampled_from([["x", "y", "z"], [0, 1, 2], {0: "x", 1: "y", 2: "z"}, {"a": ["x", "y", "z"]}]),
     "subgroups": st.sampled_from(["y", "a", "z"]),
-    "by_class": st.just(True),  # noqa: FBT003 - a value that is drawn
-    "absence": st.just(True),  # noqa: FBT003
+    "by_class": st.just(True),
+    "absence": st.just(True),
     "measures": st.sampled_from([["shapley"], ["intershap", "mm_shap"]]),
     "heads": st.sampled_from([["a"], ["scores"]]),
     "region": st.sampled_from([0, "x", (0, 0)]),
@@ -189,7 +202,11 @@ class Mistake:
         torch.manual_seed(0)
         found = []
         for number in range(3):
-            leaves = {"a": torch.randn(COUNT // 3, 3), "b": torch.randn(COUNT // 3, 2), "y": torch.arange(COUNT // 3) % 3}
+            leaves = {
+                "a": torch.randn(COUNT // 3, 3),
+                "b": torch.randn(COUNT // 3, 2),
+                "y": torch.arange(COUNT // 3) % 3,
+            }
             spoiled = self.first or number == 2
             wrong = {name: LEAVES[kind](leaves[name]) for name, kind in self.leaves.items() if spoiled}
             found.append(BATCHES[self.batch if spoiled else "itself"](leaves | wrong))
@@ -201,7 +218,9 @@ class Mistake:
 
 
 ARGUMENTS = [field.name for field in fields(Modality) if field.name != "values"]
-PLACES = st.sampled_from(["leaf", "leaf", "batch", "outputs", "outputs", "option", "option", "odd", "modality", "modalities"])
+PLACES = st.sampled_from(
+    ["leaf", "leaf", "batch", "outputs", "outputs", "option", "option", "odd", "modality", "modalities"]
+)
 
 
 @st.composite

@@ -21,7 +21,7 @@ def check(case: Case) -> None:
 
 
 @given(case=cases())
-@settings(max_examples=3, phases=AS_DRAWN)
+@settings(max_examples=2, phases=AS_DRAWN)
 def test_numbers_of_random_batches_are_those_of_a_slow_reference(case: Case) -> None:
     check(case)
 
