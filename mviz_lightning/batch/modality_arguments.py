@@ -89,23 +89,26 @@ def _companions(name: str, values: str, given: Any) -> Sequence[str]:
     return paths if isinstance(given, list) or single else tuple(paths)
 
 
+def _names_tokens(given: Any) -> bool:
+    return any(hasattr(given, method) for method in TOKEN_METHODS)
+
+
 def _decoder(name: str, values: str, given: Any) -> Any:
     """Return what names tokens: of ``tokenizer.decode``, which returns one text, the tokenizer itself."""
-    owner = getattr(given, "__self__", None)
-    if any(hasattr(owner, method) for method in TOKEN_METHODS):
+    if _names_tokens(owner := getattr(given, "__self__", None)):
         return owner
-    known = callable(given) or isinstance(given, str | Mapping | Sequence)
-    if isinstance(given, type) or not (known or any(hasattr(given, method) for method in TOKEN_METHODS)):
+    known = callable(given) or isinstance(given, str | Mapping | Sequence) or _names_tokens(given)
+    if not known or (isinstance(given, type) and _names_tokens(given)):  # the class of a tokenizer is none yet
         allowed = "a tokenizer, a function from ids to tokens (or its dotted path), or the vocabulary by id"
         raise _refusal(name, values, given, allowed)
     return given
 
 
-def _special_ids(name: str, values: str, given: Any) -> Sequence[int]:
+def _special_ids(name: str, values: str, given: Any) -> list[int]:
     ids = token_ids(given)
     if not ids and not (isinstance(given, Sequence) and not given):
         raise _refusal(name, values, given, "a list of the ids of tokens, special_ids=[0, 2]")
-    return ids
+    return list(ids)
 
 
 def _names(name: str, values: str, given: Any) -> Sequence[str]:

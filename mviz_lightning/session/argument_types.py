@@ -106,7 +106,7 @@ def _leaf(name: str, given: Any, example: str) -> str | None:
     return given
 
 
-def _class_names(given: Any) -> tuple[str, ...] | None:
+def _class_names(given: Any) -> list[str] | None:
     """Return a name for each output, of a list, an array, or a mapping from indices to names or from names to indices.
 
     Raises:
@@ -120,10 +120,10 @@ def _class_names(given: Any) -> tuple[str, ...] | None:
     names = [] if isinstance(plain, str | set | frozenset) or not isinstance(plain, Iterable) else list(plain)
     if not names or not all(isinstance(name, str) or is_whole(name) for name in names):
         raise ConfigurationError(f"class_names={in_short(given)}: give a list, a name for each output.")
-    return tuple(str(name) for name in names)
+    return [str(name) for name in names]
 
 
-def _class_names_by_index(given: Mapping[Any, Any]) -> tuple[str, ...]:
+def _class_names_by_index(given: Mapping[Any, Any]) -> list[str]:
     by_name = all(is_whole(index) for index in given.values())
     pairs = {index: name for name, index in given.items()} if by_name else given
     by_index = {int(index): name for index, name in pairs.items() if is_whole(index) or str(index).isdecimal()}
@@ -132,4 +132,4 @@ def _class_names_by_index(given: Mapping[Any, Any]) -> tuple[str, ...]:
             f"class_names={in_short(dict(given))}: give a name for each index from 0 on, {{0: 'cat', 1: 'dog'}}, or "
             "a list."
         )
-    return tuple(by_index[index] for index in range(len(by_index)))
+    return [by_index[index] for index in range(len(by_index))]
