@@ -17,7 +17,8 @@ from mviz_lightning.callbacks.error_policy import ErrorPolicy, Hook
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
-from mviz_lightning.errors import ConfigurationError, Guard, plain_argument
+from mviz_lightning.errors import ConfigurationError, Guard
+from mviz_lightning.errors.arguments import plain_argument
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord, State, of_head

@@ -96,6 +96,15 @@ def monitors(trainer: Any) -> list[str]:
     return [callback.name for callback in trainer.callbacks if isinstance(callback, Monitor)]
 
 
+def require_own_name(trainer: Any, name: str) -> None:
+    """Raise a ConfigurationError where another monitor of the trainer has the same name: their keys would collide."""
+    if (count := monitors(trainer).count(name)) > 1:
+        raise ConfigurationError(
+            f"{count} monitors of the trainer have name={name!r} and would log the same keys; give each its own, "
+            f"MultimodalMonitor(..., name={name + '2'!r})."
+        )
+
+
 def alarm_of(trainer: Any, monitor: str, modalities: Mapping[str, Modality], history: History) -> Alarm | None:
     """Return the alarm that reads a monitor, and let it begin; None where there is none.
 

@@ -8,13 +8,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from mviz_lightning.errors import (
-    ConfigurationError,
-    MonitorWarning,
-    NotMeasurableError,
-    describe_error,
-    warn_user,
-)
+from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError, describe_error, warn_user
 
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[..., Any])

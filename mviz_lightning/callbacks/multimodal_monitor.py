@@ -13,13 +13,8 @@ from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
-from mviz_lightning.errors import (
-    at_least,
-    not_negative,
-    renamed_attributes,
-    require_name,
-    require_share,
-)
+from mviz_lightning.errors.arguments import at_least, not_negative, require_flag, require_name, require_share
+from mviz_lightning.errors.deprecations import renamed_attributes
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory
@@ -78,7 +73,7 @@ class MultimodalMonitor(Remembering):
         reuse: Whether a submodule that depends on one modality runs once for each input instead of once for each row.
             The monitor checks that the outputs are the same, and evaluates every row where they are not.
         explainers: Methods of ``mviz_lightning.explainers``, for example ``[DIME()]``, each with its own cadence.
-        class_names: Name of each output, for pictures and tables.
+        class_names: Name of each output, for pictures and tables: a list, or a dict, index -> name or name -> index.
         by_class: Whether total effects are also measured within each class of the labels: ``class/<c>/total/<m>``. They
             take no further rows. Classes with fewer than 12 recombined examples are left out.
         subgroups: Path of a leaf whose values name groups of examples, for example ``"metadata.site"``; total effects
@@ -95,7 +90,7 @@ class MultimodalMonitor(Remembering):
         checkpoint_megabytes: Largest size, in MiB, up to which the examples are saved in a checkpoint. A training that
             resumes from a checkpoint without them draws them again.
         seed: Seed of all random draws of the monitor.
-        name: Prefix of the logged keys, and name of the folder of files.
+        name: Prefix of the logged keys, and name of the folder of files; each monitor of a trainer needs its own.
         on_error: What an error costs. ``"warn"``: the result that failed, or the monitor where the model cannot be
             measured, with a warning. ``"raise"``: the training. Wrong arguments always end it before it begins.
         measures: Measures of other papers that are logged beside the shares: ``"shapley"``, ``"intershap"``,
@@ -197,11 +192,12 @@ class MultimodalMonitor(Remembering):
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self._limit(max_overhead, checkpoint_megabytes)
-        self.on_error, self.on_side_effect, self.show_inputs, self._phase = on_error, on_side_effect, show_inputs, ""
+        self._keep_checked(max_overhead, checkpoint_megabytes, show_inputs=show_inputs)
+        self.on_error, self.on_side_effect, self._phase = on_error, on_side_effect, ""
         self._reset_fit()
 
-    def _limit(self, max_overhead: float | None, checkpoint_megabytes: float) -> None:
+    def _keep_checked(self, max_overhead: float | None, checkpoint_megabytes: float, *, show_inputs: bool) -> None:
+        self.show_inputs = require_flag("show_inputs", show_inputs)
         self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
 

@@ -19,7 +19,8 @@ from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.towers import rule_for
 from mviz_lightning.collapse.verdict import Verdict
-from mviz_lightning.errors import CollapseWarning, ConfigurationError, Guard, at_least, warn_user
+from mviz_lightning.errors import CollapseWarning, ConfigurationError, Guard, warn_user
+from mviz_lightning.errors.arguments import at_least, listed
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import Alert, RunRecord, State, of_head
@@ -120,7 +121,7 @@ class UnimodalCollapse(ActingAlarm):
                 raise ConfigurationError(f"{name}={value!r}: give {allowed}, for example {name}={example:g}.")
         if isinstance(expected, str):
             raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
-        named = None if expected is None else tuple(expected)
+        named = None if expected is None else listed("expected", expected)
         self.rule = CollapseRule(named, at_least(1, "patience", patience), wait=at_least(0, "wait", wait), **shares)
         self.verdicts: dict[str, Verdict] = {}
         self._changed: list[Verdict] = []

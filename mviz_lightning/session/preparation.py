@@ -53,7 +53,6 @@ class Preparation:
     _reading: OutputReading = field(init=False)
     _dry_run: DryRun = field(init=False)
     _observer: StepObserver = field(default_factory=StepObserver)
-    _watched: Probe | None = None
     _own_outputs: OwnOutputs = field(default_factory=OwnOutputs)
     _shape_choice: ShapeChoice = field(default_factory=ShapeChoice)
     _tried: TriedModel | None = None
@@ -155,7 +154,7 @@ class Preparation:
         complete = self._collected is not None and self.dry_run_done
         if self._failure.error is not None or (complete and not self._restored.compared_on):
             return 0
-        with suppress(Exception) if complete else self.failures_kept():
+        with suppress(Exception) if complete else self._failure.kept_of(batch):
             observed = self._sampler.reader.observe(batch)
             if self._collected is None:
                 self._take(self._sampler.restore())
@@ -170,13 +169,12 @@ class Preparation:
         if collected is not None:
             self._collected, self._renewed = collected, collected.renewed
             self._restored = RestoredExamples(self._sampler.saved.whole if collected.restored else None)
-            self.remarks.note(*collected.notes)
+            self.remarks.say_all(collected.notes)
 
     def watch(self, module: nn.Module, step: str, batch: Any) -> None:
         """Watch the next call of the user's own step, by name, which is about to get the batch that the trial is of."""
-        reader, failed = self._sampler.reader, self._failure.error is not None
-        new, self._watched = reader.trial is not self._watched, reader.trial  # later batches have other examples
-        if reader.trial is not None and new and reader.schema is not None and reader.whole and not failed:
+        reader = self._sampler.reader
+        if reader.pop_fresh() and reader.schema is not None and self._failure.error is None:
             with suppress(Exception):  # then the step is replayed, and tells the reason
                 self._observer.watch(module, step, batch, reader.schema)
 

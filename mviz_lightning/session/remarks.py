@@ -54,6 +54,11 @@ class Remarks:
         self._lines.append(PREFIX + named)
         self._notes += [named] if noted else []
 
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Add lines for the log that are notes too."""
+        for line in lines:
+            self.say(line)
+
     @contextmanager
     def instead_of_warnings(self) -> Iterator[None]:
         """Say what the block warns of: of a further head, which may well read one modality alone, a line is enough."""

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         self.net, self.rows = nn.Conv2d(channels, 6, 3), Tally()
 
     def forward(self, image: Tensor) -> Tensor:
-        self.rows.sizes.append(len(image))
+        self.rows.seen.append(len(image))
         return self.net(image)
 
 
@@ -89,9 +89,9 @@ def test_encoders_of_parts_see_every_example_once() -> None:
     asking, probe = evaluator(module), probe_of({"image": IMAGE}, PARTS)
     assert reused(asking, probe) == "rgb, depth"
     for encoder in (module.rgb, module.depth):
-        encoder.rows.sizes.clear()
+        encoder.rows.seen.clear()
     asking(probe, [GRID])
-    assert module.rgb.rows.sizes == module.depth.rows.sizes == [COUNT, 16]  # 16 rows are recomputed plainly
+    assert module.rgb.rows.seen == module.depth.rows.seen == [COUNT, 16]  # 16 rows are recomputed plainly
 
 
 def test_masked_parts_are_inputs_of_their_own() -> None:

@@ -1,6 +1,7 @@
 """Counting what a model does, where evaluations put all back that the model holds."""
 
 import threading
+from typing import Any
 
 
 class Tally:
@@ -8,4 +9,4 @@ class Tally:
 
     def __init__(self) -> None:
         self._shared = threading.Event()
-        self.sizes: list[int] = []
+        self.seen: list[Any] = []
