@@ -7,6 +7,7 @@ and of generators where they go on.
 import contextlib
 import errno
 import functools
+import inspect
 import random
 import sys
 from collections import Counter
@@ -67,9 +68,10 @@ def may_fail(frame: FrameType) -> bool:
     """Return whether an error in place of this call has to be borne.
 
     Not so of a call by the trainer, PyTorch or the user's own code, nor of a guard that such a call begins with: only
-    the trainer could catch it. Generator expressions are left out, since Python may close them at any time.
+    the trainer could catch it. Generator expressions are left out, since Python may close them at any time, and
+    generators that get an error: a trace function that raises then ends them without their ``finally``.
     """
-    if not _is_own(frame) or frame.f_code.co_name == "<genexpr>":
+    if not _is_own(frame) or frame.f_code.co_name == "<genexpr>" or _may_get_an_error(frame):
         return False
     caller = _caller(frame)
     if caller is not None and _is_own(caller) and frame.f_code not in GUARDS:
@@ -77,6 +79,10 @@ def may_fail(frame: FrameType) -> bool:
     while caller is not None and caller.f_code not in GUARDS:
         caller = _caller(caller)
     return caller is not None
+
+
+def _may_get_an_error(frame: FrameType) -> bool:
+    return bool(frame.f_code.co_flags & inspect.CO_GENERATOR) and sys.exc_info()[0] is not None
 
 
 def _caller(frame: FrameType) -> FrameType | None:
