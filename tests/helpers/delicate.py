@@ -89,9 +89,10 @@ def train(
     workers: int = 0,
     make: Callable[[], Delicate] = Delicate,
     data: Callable[[int], Dataset[Any]] = Augmenting,
+    gradients: bool = True,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Train and return all that must not depend on who watches."""
+    """Train and return all that must not depend on who watches; the last gradients too unless they are overwritten."""
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
     module = make()
     options = {"batch_size": 8, "num_workers": workers, "persistent_workers": workers > 0}
@@ -108,7 +109,7 @@ def train(
         "optimizer": copy.deepcopy(chosen.optimizers[0].state_dict()),
         "random": (random.getstate(), np.random.get_state(), torch.get_rng_state(), _rng_states_of_cuda()),
         "generators": [loader.generator.get_state() for loader in loaders],
-        "gradients": [None if p.grad is None else p.grad.clone() for p in module.parameters()],
+        "gradients": [p.grad.clone() for p in module.parameters() if gradients and p.grad is not None],
         "modes": [m.training for m in module.modules()],
         "learnable": [p.requires_grad for p in module.parameters()],
         "scaler": None if (scaler := getattr(chosen.precision_plugin, "scaler", None)) is None else scaler.state_dict(),
