@@ -19,6 +19,10 @@ def is_sharded(module: nn.Module) -> bool:
     return any(hasattr(parameter, "placements") for parameter in module.parameters())
 
 
+AMPERE = 8
+"""Compute capability of the first GPUs that know TF32."""
+
+
 @contextmanager
 def without_cudnn() -> Iterator[None]:
     """Run what cuDNN would compute with PyTorch's own kernels inside the block.
@@ -32,3 +36,22 @@ def without_cudnn() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.enabled = enabled
+
+
+def product_type() -> torch.dtype | None:
+    """Return the type that has the precision of float32 products on the GPU in use; None where it is the full one.
+
+    By default NVIDIA's GPUs since Ampere round what convolutions and recurrent layers multiply to TF32, whose fraction
+    has as many bits as that of float16. Which kernel runs depends on the number of rows, and not all of them round.
+    """
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if not started or torch.cuda.get_device_capability()[0] < AMPERE:
+        return None
+    return torch.float16 if "tf32" in _precisions_of_products() else None
+
+
+def _precisions_of_products() -> set[str]:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(cudnn, "conv"):
+        return {cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, matmul.fp32_precision}
+    return {"tf32"} if cudnn.allow_tf32 or matmul.allow_tf32 else set()  # PyTorch before 2.9

@@ -18,5 +18,6 @@ def ran_out(error: BaseException) -> bool:
     Lightning recognises those of CPUs, and some of CUDA.
     """
     message = message_of(error)
+    said = any(part in message for part in SAID)
     # Lightning's check fails on an error whose argument is not a string.
-    return isinstance(error, RuntimeError) and (is_oom_error(RuntimeError(message)) or any(part in message for part in SAID))
+    return isinstance(error, RuntimeError) and (said or is_oom_error(RuntimeError(message)))

@@ -341,7 +341,7 @@ def _states(device: torch.device) -> list[Any]:
         torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         *(torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)),
         torch.is_autocast_cache_enabled(),
-        *(cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision),
+        *(cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32),
         torch.backends.mha.get_fastpath_enabled(),
     ]
 

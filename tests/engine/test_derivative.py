@@ -208,6 +208,7 @@ def conv_in_full_precision() -> Iterator[None]:
     conv.fp32_precision = before
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="PyTorch before 2.9 has one precision for all")
 @pytest.mark.usefixtures("conv_in_full_precision")
 def test_recurrent_layers_are_derived_without_cudnn_whatever_the_precision_of_its_operations(
     monkeypatch: pytest.MonkeyPatch,
