@@ -53,5 +53,5 @@ def product_type() -> torch.dtype | None:
 def _precisions_of_products() -> set[str]:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     if hasattr(cudnn, "conv"):
-        return {cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, matmul.fp32_precision}
+        return {one.fp32_precision for one in (cudnn.conv, cudnn.rnn, matmul)}  # type: ignore[attr-defined]
     return {"tf32"} if cudnn.allow_tf32 or matmul.allow_tf32 else set()  # PyTorch before 2.9
