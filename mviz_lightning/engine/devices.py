@@ -31,11 +31,11 @@ def without_cudnn() -> Iterator[None]:
     operation (``torch.backends.cudnn.conv.fp32_precision``).
     """
     enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
+    torch._C._set_cudnn_enabled(False)
     try:
         yield
     finally:
-        torch.backends.cudnn.enabled = enabled
+        torch._C._set_cudnn_enabled(enabled)
 
 
 def product_type() -> torch.dtype | None:
@@ -53,5 +53,5 @@ def product_type() -> torch.dtype | None:
 def _precisions_of_products() -> set[str]:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     if hasattr(cudnn, "conv"):
-        return {one.fp32_precision for one in (cudnn.conv, cudnn.rnn, matmul)}  # type: ignore[attr-defined]
+        return {one.fp32_precision for one in (cudnn.conv, cudnn.rnn, matmul)}
     return {"tf32"} if cudnn.allow_tf32 or matmul.allow_tf32 else set()  # PyTorch before 2.9
