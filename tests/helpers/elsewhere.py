@@ -34,12 +34,16 @@ class Elsewhere(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
         if name in {"to", "cpu", "cuda"}:
             return self._moved(func, name, args, kwargs)
+        if func is torch.autograd.grad:
+            return _gradients(func, args, kwargs)
         wanted = kwargs.get("device")
         if wanted is not None:
             kwargs["device"] = CPU
         given = list(tensors_in((args, kwargs)))
         elsewhere = self._of(name, given, args) if wanted is None else torch.device(wanted).type == "cuda"
         found = func(*args, **kwargs)
+        if name == "as_tensor" and wanted is not None and elsewhere != is_elsewhere(found):
+            found = found.clone()
         if name not in {"__set__", "__get__"} or elsewhere:
             mark(found, elsewhere=elsewhere, unless=given)
         return found
@@ -91,6 +95,14 @@ def _name(func: Any) -> str:
 def _placed(name: str, tensor: Tensor) -> Any:
     there = is_elsewhere(tensor)
     return (GPU if there else CPU) if name == "device" else there == (name == "is_cuda")
+
+
+def _gradients(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Return gradients, each where its tensor lies."""
+    found, of = func(*args, **kwargs), args[1]
+    for gradient, tensor in zip(found, [of] if isinstance(of, Tensor) else of, strict=True):
+        mark(gradient, elsewhere=is_elsewhere(tensor))
+    return found
 
 
 def is_elsewhere(tensor: Any) -> bool:
