@@ -9,6 +9,7 @@ import sys
 import torch
 from torch import Tensor
 
+from mviz_lightning.engine.devices import product_type
 from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.functional.outputs import masked_entries
 from mviz_lightning.functional.rounding import ROUNDED
@@ -170,15 +171,22 @@ def _eps(outputs: Tensor) -> float:
 
 
 def number_type(outputs: Tensor) -> torch.dtype:
-    """Return the type in which outputs were computed: that of 16 bits if their own only holds its numbers.
+    """Return the type that has the precision in which outputs were computed.
 
-    Models often return ``logits.float()`` of layers that work in 16 bits.
+    That is one of 16 bits if their own only holds its numbers: models often return ``logits.float()`` of layers that
+    work in 16 bits.
     """
     values = outputs[outputs.isfinite()]
     if torch.equal(values, values.round()):  # whole numbers fit into every type
-        return outputs.dtype
+        return computed_with(outputs.dtype)
     narrow = (torch.bfloat16, torch.float16)  # in this order: the numbers of the first mostly fit into the second
-    return next((dtype for dtype in narrow if torch.equal(values.to(dtype).to(values), values)), outputs.dtype)
+    found = next((dtype for dtype in narrow if torch.equal(values.to(dtype).to(values), values)), outputs.dtype)
+    return computed_with(found)
+
+
+def computed_with(dtype: torch.dtype) -> torch.dtype:
+    """Return the type that has the precision of what numbers of a type are computed with on the device in use."""
+    return (product_type() if dtype == torch.float32 else None) or dtype
 
 
 def _counted(outputs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 from mviz_lightning.batch.schema import BatchSchema
 from mviz_lightning.engine.devices import is_sharded
 from mviz_lightning.engine.dual_encoders import features_message
+from mviz_lightning.engine.index_bounds import IndexBounds
 from mviz_lightning.engine.isolation import random_states
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import ModelCall
@@ -66,7 +67,8 @@ class CallTrial:
     def attempt(self, call: ModelCall) -> ModelCall | FailedCall:
         """Return the call with what the model returned, or why it gives no scores."""
         try:
-            outputs = call.predict(self.module, with_swapped(self.schema, self.batch, []))
+            with IndexBounds():
+                outputs = call.predict(self.module, with_swapped(self.schema, self.batch, []))
             axes = self._axes(outputs)
             reason = "" if axes is not None else unreadable(outputs)
             if reason:

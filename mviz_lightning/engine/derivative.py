@@ -1,7 +1,7 @@
 """Derivatives of a model's outputs with respect to one modality; the other modalities' encodings are reused."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.engine.devices import without_cudnn
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
@@ -135,7 +136,7 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
 
 
 def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative, points: Points) -> Tensor:
-    with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
+    with isolated(evaluator.module, seed=evaluator.seed), derivable(evaluator.module), evaluator.precision():
         input_point = input_point_of(evaluator, probe, derivative.rows, derivative.modality)
         derivation = _Derivation(evaluator, probe, input_point)
         plan = _plan_without(evaluator, probe, derivative.modality)
@@ -251,9 +252,7 @@ def refuse_inference_tensors(module: nn.Module) -> None:
         )
 
 
-@contextmanager
-def without_cudnn(module: nn.Module) -> Iterator[None]:
-    """Run recurrent layers without cuDNN, which computes their derivatives in training mode only."""
+def derivable(module: nn.Module) -> AbstractContextManager[None]:
+    """Return the context in which a model is derived: cuDNN derives recurrent layers in training mode only."""
     recurrent = any(isinstance(child, nn.RNNBase) for child in module.modules())
-    with torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
-        yield
+    return without_cudnn() if recurrent else nullcontext()

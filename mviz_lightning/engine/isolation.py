@@ -49,6 +49,7 @@ def isolated(module: nn.Module, *, seed: int | None = 0) -> Iterator[Generators]
         if running is None:
             stack.enter_context(random_states())
         stack.enter_context(_mha_slow_path())
+        stack.enter_context(_without_autocast_cache())
         held = HeldState(module)
         restore_at_exit(stack, held.restores)
         stack.enter_context(TensorCopies.shared().put_back(held.tensors))
@@ -92,6 +93,20 @@ def _mha_slow_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _without_autocast_cache() -> Iterator[None]:
+    """Keep casts of weights out of the cache of an autocast around the block.
+
+    PyTorch before 2.10 would find them there after the block, made without gradients, and train no weight through them.
+    """
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
 
 
 def lightning_modules(module: nn.Module) -> Iterator[nn.Module]:

@@ -8,11 +8,16 @@ free_gpu_memory = garbage_collection_cuda
 """Collect garbage and return the cached blocks of a CUDA device; do nothing without one."""
 
 
+SAID = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED")
+"""Parts of messages: those of the devices, and of NVIDIA's libraries that found no memory to work in."""
+
+
 def ran_out(error: BaseException) -> bool:
     """Tell whether an error says that memory ran out.
 
-    Lightning recognises the messages of CUDA, cuDNN and CPUs, but not those of AMD, Apple and Intel devices.
+    Lightning recognises those of CPUs, and some of CUDA.
     """
     message = message_of(error)
+    said = any(part in message for part in SAID)
     # Lightning's check fails on an error whose argument is not a string.
-    return isinstance(error, RuntimeError) and (is_oom_error(RuntimeError(message)) or "out of memory" in message)
+    return isinstance(error, RuntimeError) and (said or is_oom_error(RuntimeError(message)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mviz_lightning.engine.agreement import MIXED_ROWS, SAMPLED, require_agreement
+from mviz_lightning.engine.agreement import MIXED_ROWS, SAMPLED, computed_with, require_agreement
 from mviz_lightning.functional.outputs import Head, masked_classes, rounded
 
 CHECKED_ROWS = 16
@@ -47,7 +47,8 @@ class Difference:
         Of a language model that computes in 16 bits, the root mean square over the rows counts: a single row may be
         rounded the other way in each of many layers.
         """
-        tolerance, eps = _tolerance(computed_in or found.dtype), torch.finfo(computed_in or found.dtype).eps
+        kind = computed_in or computed_with(found.dtype)
+        tolerance, eps = _tolerance(kind), torch.finfo(kind).eps
         plain, found = plain.double(), found.double()
         finite = plain.isfinite()
         kept = plain.where(finite, 0.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mviz_lightning.batch import Probe, Segments
-from mviz_lightning.engine.derivative import input_point_of, refuse_inference_tensors, without_cudnn
+from mviz_lightning.engine.derivative import derivable, input_point_of, refuse_inference_tensors
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
@@ -47,7 +47,7 @@ def second_derivatives(evaluator: Evaluator, probe: Probe, derivative: Derivativ
 
 
 def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor:
-    with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
+    with isolated(evaluator.module, seed=evaluator.seed), derivable(evaluator.module), evaluator.precision():
         names = (derivative.modality, derivative.against)
         points = [input_point_of(evaluator, probe, derivative.rows, name) for name in names]
         derivation = _SecondDerivation(evaluator, probe, derivative, points)

@@ -18,6 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mviz_lightning.batch.probe import Probe
+from mviz_lightning.engine.devices import without_cudnn
 from mviz_lightning.engine.generators import Generators, default_generator
 from mviz_lightning.engine.model_call import Predict
 from mviz_lightning.engine.row_noise import Draw, Rows, shared_by_rows
@@ -103,7 +104,7 @@ class SharedNoise:
                 stack.callback(generators.reset)
             if self.layout.fused:
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(without_cudnn())
             stack.enter_context(mode.frames.followed())
             stack.enter_context(mode)
             return self.predict(module, batch)

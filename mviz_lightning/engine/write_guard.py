@@ -46,7 +46,7 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run one operation; keep what it is about to write."""
-        if _has_own_dispatch(types):
+        if has_own_dispatch(types):
             return NotImplemented
         for tensor in _written_tensors(func, args, kwargs or {}):
             for guarded in self._guarded.get(storage_address(tensor), ()):
@@ -83,7 +83,7 @@ class CollectiveBan(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if "c10d" in getattr(func, "namespace", ""):
             self.refused = str(func)
             raise self.error()
-        if _has_own_dispatch(types):
+        if has_own_dispatch(types):
             return NotImplemented
         return func(*args, **(kwargs or {}))
 
@@ -126,12 +126,12 @@ class _Guarded:
 
 def storage_address(tensor: Tensor) -> int:
     """Return where a tensor's storage lies; 0 if it has none of its own."""
-    if tensor.layout != torch.strided or _has_own_dispatch([type(tensor)]):
+    if tensor.layout != torch.strided or has_own_dispatch([type(tensor)]):
         return 0
     return tensor.untyped_storage().data_ptr()
 
 
-def _has_own_dispatch(types: Iterable[type]) -> bool:
+def has_own_dispatch(types: Iterable[type]) -> bool:
     """Tell whether tensors are of a class that runs operations itself, sharded ones for example.
 
     Its inner operations come past the mode only if the mode leaves the outer one to it. Fake tensors hold nothing.

@@ -14,6 +14,7 @@ from mviz_lightning.engine.call_choice import choose_call
 from mviz_lightning.engine.devices import device_of
 from mviz_lightning.engine.draws import ContextFactory
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.index_bounds import checked_lookups
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.joint_outputs import JointOutputs
 from mviz_lightning.engine.model_call import ModelCall, Predict
@@ -106,7 +107,8 @@ class DryRun:
         self.remarks.say(interleaving_line(trial.schema), noted=False)
         observed = self._observed(module, trial, precision, seen)
         try:
-            return self._tried(module, trial, precision, seen, observed)
+            with checked_lookups(module):
+                return self._tried(module, trial, precision, seen, observed)
         except ConfigurationError as error:
             mixed, watched = isinstance(error, DisagreementError), None if seen is None else seen.watched
             head = None if observed is None else observed.head
@@ -226,11 +228,10 @@ class DryRun:
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
     ) -> ObservedModel | None:
         """Return what the user's own step told, compared with what they said themselves."""
-        if seen is None:
+        config, found = self._given, None
+        if seen is None or config.predict is not None:
             return None
-        config, found, failure = self._given, None, seen.failure
-        if config.predict is not None:
-            return None
+        failure = seen.failure
 
         def evaluator_of(predict: Predict) -> Evaluator:
             return Evaluator(module, predict, config.chunk_size, precision, config.seed, reuse=False)

@@ -8,13 +8,12 @@ small real ones.
 
 import argparse
 import statistics
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
+from timing import Action, paired, ratio
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, LxmertConfig, LxmertForQuestionAnswering
 
@@ -38,7 +37,6 @@ SINGLE = 256
 
 CLASSES = 10
 LENGTH, WORDS = 12, 400
-Action = Callable[[], Any]
 
 
 class CNNLSTM(nn.Module):
@@ -138,23 +136,6 @@ class Bench:
         made = Evaluator(self.module, call.predict, chunk, reuse=reuse)
         made(self.probe, [Query(torch.cartesian_prod(torch.arange(8), torch.arange(8)))])
         return made
-
-
-def paired(actions: Sequence[Action], repeats: int) -> list[list[float]]:
-    """Return each action's seconds, taken in turn."""
-    times: list[list[float]] = [[] for _ in actions]
-    for _ in range(repeats):
-        for action, found in zip(actions, times, strict=True):
-            started = time.perf_counter()
-            action()
-            found.append(time.perf_counter() - started)
-    return times
-
-
-def ratio(times: Sequence[float], against: Sequence[float]) -> str:
-    """Return the median ratio with its range."""
-    ratios = [one / other for one, other in zip(times, against, strict=True)]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
 
 
 GRID = Query(torch.cartesian_prod(torch.arange(N), torch.arange(N)))

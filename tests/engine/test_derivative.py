@@ -1,5 +1,6 @@
 """Derivatives by a modality's entries, against one row at a time by hand and against known answers."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -185,6 +186,40 @@ def test_tokens_that_an_attention_mask_hides_stand_for_nothing() -> None:
     wanted = Derivative(Query.aligned(torch.arange(4), 2), torch.zeros(4, dtype=torch.long), "text")
     expected = module.words.weight[BATCH["text"][:4]].sum(-1) * batch["image"][:4].sum(1, keepdim=True)
     torch.testing.assert_close(derive(Evaluator(module, predict), there, wanted), expected.detach())
+
+
+class Recurrent(Late):
+    """Reads the words by an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = nn.LSTM(5, 5, batch_first=True)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        return self.head(self.image(image) * self.reads(self.text.words(text))[0][:, -1])
+
+
+@pytest.fixture
+def conv_in_full_precision() -> Iterator[None]:
+    """Choose the precision of convolutions by the name of the operation; that of recurrent layers stays TF32."""
+    conv = torch.backends.cudnn.conv
+    before, conv.fp32_precision = conv.fp32_precision, "ieee"
+    yield
+    conv.fp32_precision = before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="PyTorch before 2.9 has one precision for all")
+@pytest.mark.usefixtures("conv_in_full_precision")
+def test_recurrent_layers_are_derived_without_cudnn_whatever_the_precision_of_its_operations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enabled, lstm = [], torch._VF.lstm
+    monkeypatch.setattr(torch._VF, "lstm", lambda *given: enabled.append(torch.backends.cudnn.enabled) or lstm(*given))
+    found = derive(evaluator(seeded(Recurrent)), probe(), asked("text"))
+    assert found.abs().max() > 0
+    assert set(enabled) == {False}
+    assert torch.backends.cudnn.enabled
+    assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.rnn.fp32_precision) == ("ieee", "tf32")
 
 
 def test_the_model_is_left_as_it_was_and_inference_mode_is_no_obstacle() -> None:

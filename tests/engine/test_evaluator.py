@@ -180,8 +180,10 @@ def test_rows_before_the_failure_are_not_evaluated_again() -> None:
         torch.OutOfMemoryError("XPU out of memory. Tried to allocate 1.00 GiB"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max: 9.00 GB)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
-    ids=["CUDA", "AMD", "Intel", "Apple", "CPU"],
+    ids=["CUDA", "AMD", "Intel", "Apple", "CPU", "cuBLAS", "cuDNN"],
 )
 def test_memory_runs_out_on_every_device(error: RuntimeError) -> None:
     module, evaluator, probe = counted()

@@ -489,6 +489,14 @@ def attention(module: nn.Module) -> Tensor:
         return module(floats(2, 3, 4), src_key_padding_mask=padding)
 
 
+def test_casts_of_an_autocast_around_are_not_kept() -> None:
+    """What PyTorch keeps of a forward without gradients would train no weight, before version 2.10."""
+    with torch.autocast("cpu", torch.bfloat16):
+        with isolated(ProbeContext()):
+            assert not torch.is_autocast_cache_enabled()
+        assert torch.is_autocast_cache_enabled()
+
+
 def test_attention_takes_the_path_of_training() -> None:
     layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
     module = seeded(lambda: nn.TransformerEncoder(layer, 1))
