@@ -10,7 +10,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PROJECT = (ROOT / "pyproject.toml").read_text("utf-8")
-MATRIX = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text("utf-8"))["jobs"]["tests"]["strategy"]["matrix"]
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text("utf-8"))
+MATRIX = WORKFLOW["jobs"]["tests"]["strategy"]["matrix"]
 
 
 def test_the_workflow_runs_every_python_that_is_declared():

@@ -12,7 +12,6 @@ from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.text_fitting import character_width
 from mviz_lightning.plotting.text_rendering import COMPLEX_SCRIPTS, PillowText, font
 
-
 WHOLE_PIXELS = tuple(map(int, mpl.__version__.split(".")[:2])) < (3, 11)
 """Matplotlib before 3.11 rounds the width of each letter to whole pixels; later ones, and the canvas, do not."""
 
