@@ -1,8 +1,8 @@
 """Letters that Pillow draws stand where matplotlib would put them."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
+from helpers.versions import WHOLE_PIXELS
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -11,9 +11,6 @@ from matplotlib.text import Text
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.text_fitting import character_width
 from mviz_lightning.plotting.text_rendering import COMPLEX_SCRIPTS, PillowText, font
-
-WHOLE_PIXELS = tuple(map(int, mpl.__version__.split(".")[:2])) < (3, 11)
-"""Matplotlib before 3.11 rounds the width of each letter to whole pixels; later ones, and the canvas, do not."""
 
 
 def drawn(kind, words, x=0.5, y=0.5, **style):
