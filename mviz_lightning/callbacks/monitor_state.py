@@ -6,14 +6,21 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from mviz_lightning.callbacks.alarm_pairing import Monitor
-from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks import trainer_facts
+from mviz_lightning.callbacks.alarm_pairing import Monitor, require_own_name
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
+
+SKIPPED = (
+    "no run at step {step}: the checkpoint was written before the validation of that step, which Lightning leaves out "
+    "when it resumes; ModelCheckpoint(every_n_epochs=1, save_on_train_epoch_end=False) writes after each validation"
+)
+"""What is said of a validation that a training resumes without."""
 
 
 class Remembering(Monitor):
@@ -36,6 +43,7 @@ class Remembering(Monitor):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue with the examples and the history of the fit, or begin anew."""
+        require_own_name(trainer, self.name)
         fits = self._phase == "fit"
         continues = fits and trainer.global_step > 0 and self._fit_session.measures(pl_module)
         session = self._fit_session if continues else Session(self.config)
@@ -44,6 +52,13 @@ class Remembering(Monitor):
             self._fit_session = session
             for past in (self.history, self.explanation_history, self._schedule):
                 past.clear()
+
+    @guarded
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that a validation is missing, where a training resumes without it."""
+        step = trainer_facts.step(trainer)
+        if trainer_facts.skips_validation(trainer) and all(row.step != step for row in self.history.fitted):
+            self._fit_session.remarks.say(SKIPPED.format(step=step))
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_fit_session": self._fit_session.state(self._checkpoint_bytes)}
@@ -65,7 +80,12 @@ class Remembering(Monitor):
 
     def _state(self) -> dict[str, Any]:
         lost: list[str] = []
-        past = {"history": self.history.state(), "album": self.explanation_history.state(), **self._schedule.state()}
+        past = {
+            "modalities": self._leaves,
+            "history": self.history.state(),
+            "album": self.explanation_history.state(),
+            **self._schedule.state(),
+        }
         state: dict[str, Any] = plain(past | {"probe": self._fit_session.state(self._checkpoint_bytes)}, "", lost)
         if lost:
             self._error_policy.warn(
@@ -79,14 +99,32 @@ class Remembering(Monitor):
 
     def _load(self, state_dict: dict[str, Any]) -> None:
         saved = Saved(state_dict)
-        saved.leave_out_all_but({"history", "album", "probe", *self._schedule.state()})
+        saved.leave_out_all_but({"modalities", "history", "album", "probe", *self._schedule.state()})
         if self._phase == "fit" or not self.history:
             self.history.load(saved["history"])
         if self._phase == "fit":
             self.explanation_history.load(saved["album"])
             self._schedule.load(saved)
             self._fit_session.load(saved["probe"])
+            self._compare(saved)
         self._report_damages(saved)
+
+    @property
+    def _leaves(self) -> dict[str, list[str]]:
+        """Name of each modality -> its paths."""
+        return {name: list(modality.leaves) for name, modality in self.config.modalities.items()}
+
+    def _compare(self, saved: Saved) -> None:
+        """Say which modalities are others than those of the checkpoint; an older version did not write them."""
+        before = saved["modalities"].read(dict[str, list[str]]) if saved.holds("modalities") else None
+        now = self._leaves
+        if before is not None and before != now:
+            others = {name: leaves for name, leaves in before.items() if now.get(name) != leaves}
+            added = {name: leaves for name, leaves in now.items() if before.get(name) != leaves}
+            self._error_policy.warn(
+                f"the checkpoint has the modalities {others}, and modalities= has {added} instead: curves of a name "
+                "that is gone end, and values under a name that stays are those of other inputs. The training goes on."
+            )
 
     def _report_damages(self, saved: Saved) -> None:
         try:

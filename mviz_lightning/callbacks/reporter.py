@@ -16,6 +16,8 @@ from mviz_lightning.session.explanation_history import ExplanationHistory, Timed
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
+from mviz_lightning.sinks.base import fenced
+from mviz_lightning.sinks.portable_names import portable_key
 from mviz_lightning.sinks.records import Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, of_head
 
 A = TypeVar("A")
@@ -136,7 +138,7 @@ class Reporter:
         drawn, failures = self._over_epochs()
         last = max([rows[-1].step, *(entry.step for entry in self.explanation_history.entries)])
         words = "\n".join(filter(None, (str(self.history), self.conclude())))
-        unwritten = self._put([MarkdownText("summary", f"```\n{words}\n```"), *drawn], last, with_trainer_row=False)
+        unwritten = self._put([MarkdownText("summary", fenced(words)), *drawn], last, with_trainer_row=False)
         _raise_first([*undrawn, *failures, *unwritten])
 
     def _over_epochs(self) -> tuple[list[Record], list[Exception]]:
@@ -157,7 +159,7 @@ class Reporter:
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix; return the errors."""
-        named = [replace(record, key=f"{self.dashboard.name}/{record.key}") for record in records]
+        named = [replace(record, key=portable_key(f"{self.dashboard.name}/{record.key}")) for record in records]
         return self._for_each_sink(lambda sink: sink.write(named, step, with_trainer_row=with_trainer_row))
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:

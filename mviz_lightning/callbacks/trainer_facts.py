@@ -12,6 +12,7 @@ from mviz_lightning.batch import tree
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.session.history import History
+from mviz_lightning.sinks.portable_names import portable_key, portable_name
 
 LARGEST = 1e30
 """Stands for a value that is worse than any share or score; finite in float32."""
@@ -63,6 +64,22 @@ def writes(trainer: Any) -> bool:
 def step(trainer: Any) -> int:
     """Return the step at which the trainer logs validation metrics: batches that stepped, not ``global_step``."""
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def skips_validation(trainer: Any) -> bool:
+    """Return whether a training resumes behind a batch whose validation Lightning leaves out.
+
+    A checkpoint that is written every n steps is written before the validation of its step, and Lightning goes on with
+    the next batch.
+    """
+    loop, every_n_epochs = trainer.fit_loop.epoch_loop, trainer.check_val_every_n_epoch
+    batches = loop.batch_progress.current
+    if not loop.restarting or batches.ready == batches.completed or not trainer.enable_validation:
+        return False
+    if every_n_epochs is None:
+        return bool((loop.total_batch_idx + 1) % trainer.val_check_batch == 0)
+    epochs = trainer.current_epoch + (batches.ready < trainer.num_training_batches)  # an epoch that is over is counted
+    return bool(batches.ready % trainer.val_check_batch == 0 and epochs % every_n_epochs == 0)
 
 
 def batch_number(trainer: Any) -> int:
@@ -131,9 +148,14 @@ def _sampler(trainer: Any, dataloader_idx: int) -> Any:
     return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
 
 
+def logged(name: str, key: str) -> str:
+    """Return the key under which the trainer logs a value of the monitor of this name."""
+    return portable_key(f"{name}/{key}")
+
+
 def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> bool:
     """Log values under the monitor's name, in the row of the validation loss and before callbacks look at it."""
-    named = {f"{name}/{key}": value for key, value in values.items()}
+    named = {logged(name, key): value for key, value in values.items()}
     module.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
     return True
 
@@ -146,14 +168,14 @@ def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> 
     """
     last = history.fitted[-1].values if history.fitted else {}
     for key in keys:
-        value = last[key] if key in last else _worst(trainer, f"{name}/{key}")
-        trainer.callback_metrics.setdefault(f"{name}/{key}", torch.tensor(value))
+        value = last[key] if key in last else _worst(trainer, logged(name, key))
+        trainer.callback_metrics.setdefault(logged(name, key), torch.tensor(value))
 
 
 def stand_in_monitored(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
     """Give a value to those of some keys without one that a callback monitors: it would end the training."""
     monitored = {getattr(callback, "monitor", None) for callback in trainer.callbacks}
-    stand_in(trainer, name, [key for key in keys if f"{name}/{key}" in monitored], history)
+    stand_in(trainer, name, [key for key in keys if logged(name, key) in monitored], history)
 
 
 def _worst(trainer: Any, key: str) -> float:
@@ -167,14 +189,15 @@ def run_folder(trainer: Any, name: str) -> Path:
     It lies in the folder of the first logger's run. Without a logger, or where its folder is not on this machine, it is
     a numbered folder in the trainer's root.
     """
+    own = portable_name(portable_key(name))
     try:
         folder = _logger_folder(trainer) if trainer.loggers else None
     except Exception:  # any logger, before anything was logged
         folder = None
     if folder is None or "://" in folder:
-        chosen = _next_version(Path(trainer.default_root_dir) / name)
+        chosen = _next_version(Path(trainer.default_root_dir) / own)
     else:
-        chosen = Path(folder) / name
+        chosen = Path(folder) / own
     return Path(trainer.strategy.broadcast(str(chosen)))
 
 

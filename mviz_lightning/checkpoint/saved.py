@@ -21,6 +21,10 @@ LISTED = 3
 """Largest number of damaged parts that a message names; further ones are counted."""
 
 
+TENSOR_BYTES, ENTRY_BYTES = 300, 12
+"""Bytes that a tensor takes in a checkpoint beside its entries, and those of a number with the name of its field."""
+
+
 class DamagedError(ValueError):
     """A part of a checkpoint is missing or not what was written there."""
 
@@ -140,7 +144,7 @@ def build(kind: Any, value: Any, name: str) -> Any:
         return {build(inner[0], key, name): build(inner[1], one, f"{name}.{key}") for key, one in value.items()}
     if issubclass(origin, Sequence) and inner:
         return [build(inner[0], one, f"{name}[{number}]") for number, one in enumerate(value)]
-    return value
+    return float(value) if kind is float else value  # an integer of any size may stand for it
 
 
 def _option(options: Sequence[Any], value: Any) -> Any:
@@ -197,12 +201,26 @@ def plain(value: Any, name: str, lost: list[str]) -> Any:
         entries = [plain(one, f"{name}[{number}]", lost) for number, one in enumerate(value)]
         return tuple(entries) if isinstance(value, tuple) else entries
     if isinstance(value, Tensor):
-        return value if type(value) is Tensor else value.detach().as_subclass(Tensor)
+        return _own_entries(value if type(value) is Tensor else value.detach().as_subclass(Tensor))
     scalar = value.item() if isinstance(value, np.generic) else value
     kind = next((kind for kind in (bool, int, float, str, NoneType) if isinstance(scalar, kind)), None)
     if kind is None:
         raise TypeError(f"{name} is a {type(value).__name__}")
     return scalar if type(scalar) is kind else kind.__call__(scalar)
+
+
+def _own_entries(tensor: Tensor) -> Tensor:
+    """Return a tensor that a checkpoint holds alone: of a part of a larger one, it would hold all of that."""
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+
+
+def saved_bytes(value: Any) -> int:
+    """Return about how many bytes plain data takes in a checkpoint."""
+    if isinstance(value, Tensor):
+        return TENSOR_BYTES + value.nbytes
+    if isinstance(value, Mapping):
+        return saved_bytes(list(value.values()))
+    return sum(map(saved_bytes, value)) if isinstance(value, list | tuple) else ENTRY_BYTES
 
 
 def _plain_entries(value: Mapping[Any, Any], name: str, lost: list[str]) -> dict[Any, Any]:

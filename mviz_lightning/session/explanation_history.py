@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
-from mviz_lightning.checkpoint.saved import Saved
+from mviz_lightning.checkpoint.saved import Saved, saved_bytes
 from mviz_lightning.explainers import Explainer, Explanation, Result
 from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.sinks.records import of_head
+
+LARGEST = 4 * 2**20
+"""Most bytes of a method's explanations in a checkpoint: 225 runs with 4 examples of 49 patches and 20 words each."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class Entry:
             "step": self.step,
             "explanations": [explanation.state() for explanation in self.explanations],
         }
+
+    @cached_property
+    def size(self) -> int:
+        """About how many bytes the entry takes in a checkpoint."""
+        return saved_bytes(self.state())
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,14 @@ class TimedResult:
         return f"epoch {self.epoch} (step {self.step})" if self.phase == "fit" else self.phase
 
 
+def _densest(places: Sequence[float]) -> int:
+    """Return the entry whose neighbours stand nearest together; never the first or the last."""
+    return min(range(1, len(places) - 1), key=lambda inner: places[inner + 1] - places[inner - 1])
+
+
 @dataclass
 class ExplanationHistory:
-    """The explanations of a fit, oldest first.
+    """The explanations of a fit, oldest first; a long one has gaps, evenly, so that checkpoints stay small.
 
     Attributes:
         entries: One for each run of an explainer with ``over_epochs``.
@@ -85,6 +99,14 @@ class ExplanationHistory:
         if found.phase == "fit" and found.explainer.over_epochs:
             explanations = cast("Sequence[Explanation]", found.result.examples)
             self.entries.append(Entry(found.name, found.phase, found.epoch, found.step, explanations))
+            self._thin(found.name)
+
+    def _thin(self, name: str) -> None:
+        """Leave out entries of a method while there are too many, where they stand nearest together."""
+        own = [entry for entry in self.entries if entry.explainer == name]
+        while len(own) > 2 and sum(entry.size for entry in own) > LARGEST:
+            left_out = own.pop(_densest([entry.step for entry in own]))
+            self.entries = [entry for entry in self.entries if entry is not left_out]
 
     def clear(self) -> None:
         """Remove all entries: the examples changed, or another training begins."""
@@ -109,3 +131,5 @@ class ExplanationHistory:
     def load(self, state: Sequence[Mapping[str, Any]] | Saved) -> None:
         """Replace the entries by those of a checkpoint."""
         self.entries = Saved.of(state).every(Entry)
+        for name in {entry.explainer for entry in self.entries}:
+            self._thin(name)

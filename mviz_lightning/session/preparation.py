@@ -24,7 +24,7 @@ from mviz_lightning.session.label_reading import LabelReader
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.probe_sampling import ProbeSampler
 from mviz_lightning.session.remarks import Remarks
-from mviz_lightning.session.saved_probe import Collected
+from mviz_lightning.session.saved_probe import Collected, RestoredExamples
 from mviz_lightning.session.shared_start import start_of_another
 from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.value_names import value_names
@@ -58,6 +58,7 @@ class Preparation:
     _tried: TriedModel | None = None
     _collected: Collected | None = None
     _renewed: bool = False
+    _restored: RestoredExamples = field(default_factory=RestoredExamples)
     _failure: KeptFailure = field(default_factory=KeptFailure)
 
     def __post_init__(self) -> None:
@@ -150,32 +151,30 @@ class Preparation:
         Returns:
             Number of examples considered; 0 once the probe is complete.
         """
-        if self._failure.error is not None or (self._collected is not None and self.dry_run_done):
+        complete = self._collected is not None and self.dry_run_done
+        if self._failure.error is not None or (complete and not self._restored.compared_on):
             return 0
-        with self.failures_kept():
+        with suppress(Exception) if complete else self._failure.kept_of(batch):
             observed = self._sampler.reader.observe(batch)
             if self._collected is None:
                 self._take(self._sampler.restore())
             if self._collected is None:
                 self._sampler.keep(observed, locate(observed.count))
+            else:
+                self.remarks.say(self._restored.compare(observed.leaves, locate(observed.count)))
             return observed.count
         return 0
 
     def _take(self, collected: Collected | None) -> None:
         if collected is not None:
             self._collected, self._renewed = collected, collected.renewed
-            self.remarks.note(*collected.notes)
+            self._restored = RestoredExamples(self._sampler.saved.whole if collected.restored else None)
+            self.remarks.say_all(collected.notes)
 
     def watch(self, module: nn.Module, step: str, batch: Any) -> None:
-        """Watch the next call of the user's own step, which is about to get the batch that was just collected.
-
-        Args:
-            module: The user's model.
-            step: Name of the step.
-            batch: The batch.
-        """
-        reader, failed = self._sampler.reader, self._failure.error is not None
-        if reader.trial is not None and reader.schema is not None and reader.whole and not failed:
+        """Watch the next call of the user's own step, by name, which is about to get the batch that the trial is of."""
+        reader = self._sampler.reader
+        if reader.pop_fresh() and reader.schema is not None and self._failure.error is None:
             with suppress(Exception):  # then the step is replayed, and tells the reason
                 self._observer.watch(module, step, batch, reader.schema)
 
@@ -266,6 +265,7 @@ class Preparation:
         collected, _ = self._ready()
         self._collected = replace(collected, restored=all(self.ranks.gather(collected.restored)))
         self._sampler.reader.drop_trial()
+        self._restored = RestoredExamples()
         self.remarks.say(read_as_padding_masks(self.config.modalities, collected.probe.schema))
 
     def fit_shapes(self) -> None:

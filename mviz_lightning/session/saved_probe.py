@@ -1,6 +1,7 @@
 """The fixed examples in a checkpoint: what is written of them, and what is read back."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.batch.probe import fingerprint, plain_bytes
-from mviz_lightning.batch.rows import example_count
+from mviz_lightning.batch.rows import example_count, kept_copy, take_examples
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.session.absent_examples import AbsentExamples
 
@@ -148,6 +149,67 @@ class Whole:
         groups = self.groups
         rows = groups.dtype == torch.long and groups.dim() == 2 and groups.numel() > 0
         return rows and bool(((groups >= 0) & (groups < len(self.positions))).all())
+
+
+OTHERS = (
+    "measured on the examples of the checkpoint, since others would break the curves: the validation set or its order "
+    "changed since, or its examples are changed at random"
+)
+
+ENOUGH = 8
+"""Number of equal examples after which no more are compared."""
+
+
+@dataclass
+class RestoredExamples:
+    """Tells whether the loader still gives the examples of a checkpoint, which are measured in either case.
+
+    Attributes:
+        whole: The examples of the checkpoint; None where there are none to compare, and once enough were compared.
+    """
+
+    whole: Whole | None = None
+    _compared: int = 0
+
+    @property
+    def compared_on(self) -> bool:
+        """Whether further batches are compared."""
+        return self.whole is not None
+
+    def compare(self, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> str:
+        """Compare the examples of a batch with those of the checkpoint at the same positions.
+
+        Args:
+            leaves: Path -> leaf of the batch.
+            positions: Position of each example in the data set; None for one that occurs twice.
+
+        Returns:
+            What to say if some differ, once; ``""`` otherwise.
+        """
+        whole, told = self.whole, ""
+        if whole is not None:
+            places = {position: example for example, position in enumerate(whole.positions)}
+            shared = [(row, places[place]) for row, place in enumerate(positions) if place in places]
+            told = "" if all(_same_example(leaves, row, whole.leaves, example) for row, example in shared) else OTHERS
+            self._compared += len(shared)
+        if told or self._compared >= ENOUGH:
+            self.whole = None
+        return told
+
+
+def _same_example(batch: Mapping[str, Any], row: int, saved: Mapping[str, Any], example: int) -> bool:
+    """Return whether two examples are equal in all leaves of one shape; a padded one may have another."""
+    with suppress(Exception):  # of leaves that cannot be compared nothing is said
+        paths = batch.keys() & saved.keys()
+        now = {path: kept_copy(batch[path], torch.tensor([row])) for path in paths}
+        before = {path: take_examples(saved[path], torch.tensor([example])) for path in paths}
+        alike = [path for path in paths if _shape(now[path]) == _shape(before[path])]
+        return fingerprint({path: now[path] for path in alike}) == fingerprint({path: before[path] for path in alike})
+    return True
+
+
+def _shape(leaf: Any) -> Any:
+    return getattr(leaf, "shape", None)
 
 
 LOST = Drawn("", 0)

@@ -1,5 +1,6 @@
 """The interface of a sink, and helpers that several sinks share."""
 
+import re
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,6 +68,12 @@ def logged_key(logger: Any, key: str) -> str:
     """Return a key with the logger's own prefix, as in ``TensorBoardLogger(prefix="run")``: ``"run-mviz/shares"``."""
     prefix = getattr(logger, "_prefix", "")
     return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
+
+
+def fenced(text: str) -> str:
+    """Return a text as a block of Markdown that shows it as it is; nothing in the text ends the block."""
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`{3,}", text))])
+    return f"{fence}\n{text}\n{fence}"
 
 
 def wav(sound: Sound) -> bytes:

@@ -4,19 +4,20 @@ import csv
 import json
 import math
 import re
-import zlib
 from collections.abc import Sequence
 from io import SEEK_END, StringIO
 from pathlib import Path
 
 from mviz_lightning.sinks.base import Refusals, wav, without_pictures
+from mviz_lightning.sinks.portable_names import portable_name, told_apart
 from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Record, RunRecord, Sound, Table
 
-UNSAFE_CHARACTERS = re.compile(r"[^\w .,+=()@~-]")
-"""Characters that some file systems do not allow in a name."""
+FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\n]")
+"""Start of a text that spreadsheets take for a formula, which may run a program or fetch a page; wide forms too."""
 
-MAX_NAME_LENGTH = 60
-"""Largest number of characters of a name: file systems allow 255 bytes (up to 4 per character), ending included."""
+
+NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]+)?(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+"""A text that holds a number, such as the label ``-1``, which is no formula."""
 
 
 class FileSink:
@@ -30,16 +31,23 @@ class FileSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._keys: dict[str, str] = {}
+        self._unwritten: list[str] = []
 
     def open(self, dashboard: Dashboard) -> None:
         """Do nothing: files have no charts."""
 
     def row(self, row: RunRecord) -> None:
-        """Append a run to ``history.jsonl``; values that are not finite become null, since JSON has no NaN."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Append a run to ``history.jsonl``; values that are not finite become null, since JSON has no NaN.
+
+        A run that could not be written, as on a full disk, is written with the next one.
+        """
         line = row.state()
         line["values"] = {name: value if math.isfinite(value) else None for name, value in row.values.items()}
-        append_line(self.folder / "history.jsonl", json.dumps(line, allow_nan=False))
+        self._unwritten.append(json.dumps(line, allow_nan=False))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        append_lines(self.folder / "history.jsonl", self._unwritten)
+        self._unwritten = []
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Write one file per record; a picture with ``keep`` has the step in its name, an alert in its text.
@@ -59,28 +67,30 @@ class FileSink:
     def _path(self, key: str, ending: str) -> Path:
         """Return the path of a key's file, without the monitor's prefix, which is the folder's name."""
         prefix, _, below = key.partition("/")
-        *folders, name = (_safe(name) for name in (below or prefix).split("/") if name)
+        *folders, name = (portable_name(name) for name in (below or prefix).split("/") if name)
+        if self._keys.setdefault("/".join([*folders, name]).casefold(), key) != key:  # case is no difference to some
+            name = told_apart(name, key)
         return self.folder.joinpath(*folders, name + ending)
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append a line to a file; an incomplete last line (after a crash) is ended first."""
-    with path.open("ab+") as file:
-        if file.tell():
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Append lines to a file, all or none of them; an incomplete last line (after a crash) is ended first."""
+    with path.open("ab+", buffering=0) as file:  # a buffer would write again what failed
+        size, data = file.seek(0, SEEK_END), "".join(f"{line}\n" for line in lines).encode()
+        if size:
             file.seek(-1, SEEK_END)
-            line = line if file.read(1) == b"\n" else f"\n{line}"
-        file.write(f"{line}\n".encode())
+            data = data if file.read(1) == b"\n" else b"\n" + data
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except BaseException:
+            file.truncate(size)
+            raise
 
 
 def _earlier(path: Path) -> bytes:
     """Return the content of a file and an empty line; nothing where there is no file."""
     return path.read_bytes() + b"\n" if path.exists() else b""
-
-
-def _safe(given: str) -> str:
-    """Return a name that every file system allows."""
-    name = UNSAFE_CHARACTERS.sub("_", given).strip(" .") or "_"
-    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}-{zlib.crc32(given.encode()):08x}"
 
 
 def _content(record: Record, step: int) -> tuple[str, bytes]:
@@ -99,8 +109,16 @@ def _content(record: Record, step: int) -> tuple[str, bytes]:
 def _csv(table: Table) -> str:
     names, rows = without_pictures(table)
     text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows([names, *rows])
+    csv.writer(text, lineterminator="\n").writerows([list(map(_inert, line)) for line in (names, *rows)])
     return text.getvalue()
+
+
+def _inert(cell: str | float) -> str | float:
+    """Return a cell that spreadsheets show as it is: an apostrophe before a text makes it no formula."""
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves a lone one unquoted: a new row
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Records: plain data that every sink can write."""
 
 import struct
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -234,6 +235,8 @@ class RunRecord:
     def state(self) -> dict[str, Any]:
         """Return plain types, for files and checkpoints."""
         state = {entry.metadata.get("key", entry.name): getattr(self, entry.name) for entry in fields(self)}
+        for name in ("values", "evidence"):  # one string for each name, so that pickle writes it once for all runs
+            state[name] = {sys.intern(key): value for key, value in state[name].items()}
         return {name: found for name, found in state.items() if found or name not in ("evidence", "heads")}
 
 

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mviz_lightning.sinks.base import Refusals, logged_key, without_pictures
+from mviz_lightning.sinks.base import Refusals, fenced, logged_key, without_pictures
 from mviz_lightning.sinks.records import Alert, Chart, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, Table
 
 DASHBOARDS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
@@ -84,7 +84,7 @@ def _add_picture(writer: Any, key: str, picture: Picture, step: int) -> None:
 
 def _markdown(record: Table | MarkdownText | Alert) -> str:
     if isinstance(record, Alert):
-        return f"**{_cell(record.title)}**\n\n```\n{record.text}\n```"
+        return f"**{_cell(record.title)}**\n\n{fenced(record.text)}"
     return markdown_table(record) if isinstance(record, Table) else record.markdown
 
 

@@ -1,6 +1,7 @@
 """Both callbacks can be copied and pickled, before a fit and after it, and a copy works as the original does."""
 
 import copy
+import io
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,19 @@ import pytest
 import torch
 from helpers.few import few
 from helpers.toy import Toy, fit, loader, monitor, trainer
+from lightning.pytorch import Callback
 
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.explainers import DIME, MultimodalRepresentation
+from mviz_lightning.actions import EncoderLearningRate
+from mviz_lightning.explainers import (
+    DIME,
+    CrossModalInteraction,
+    ErrorAnalysis,
+    ExampleRanking,
+    MultimodalPrediction,
+    MultimodalRepresentation,
+    UnimodalImportance,
+)
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -94,3 +105,40 @@ def test_copies_of_callbacks_that_watch_one_another_stay_together(tmp_path: Any)
     fit(tmp_path, other, second)
     assert second._run.alarm is other
     assert "collapse/image" in second.history[-1].values
+
+
+class Within(Callback):
+    """Copies callbacks in every hook, as a tuner or a sweep may, and loads their state as every resume does."""
+
+    def __init__(self, *watched: Any) -> None:
+        self.watched, self.hooks = watched, set[str]()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("on_") and name not in ("on_save_checkpoint", "on_load_checkpoint"):
+            self.hooks.add(name)
+            for one in self.watched:
+                pickle.dumps(one)
+                copy.deepcopy(one)
+                file = io.BytesIO()
+                torch.save(one.state_dict(), file)
+                file.seek(0)
+                torch.load(file, weights_only=True)
+        return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [True, False])
+def test_callbacks_can_be_copied_within_a_fit(tmp_path: Any, *, first: bool) -> None:
+    methods = [DIME(num_examples=1), ErrorAnalysis(), MultimodalRepresentation(), MultimodalPrediction(num_examples=1)]
+    methods += [CrossModalInteraction(num_examples=1), UnimodalImportance(num_examples=1), ExampleRanking()]
+    watch, alarm = monitor(explainers=methods, by_class=True), UnimodalCollapse(["stop", EncoderLearningRate()])
+    within = Within(watch, alarm)
+    fit(tmp_path, *([within, watch, alarm] if first else [watch, alarm, within]), max_epochs=1)
+    assert {
+        "on_validation_batch_start",
+        "on_validation_batch_end",
+        "on_validation_epoch_end",
+        "on_fit_end",
+    } <= within.hooks
+    assert watch.history[-1].values

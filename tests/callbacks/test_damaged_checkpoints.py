@@ -1,6 +1,9 @@
 """A damaged entry of the monitor's part of a checkpoint costs itself, and never the training that goes on."""
 
 import copy
+import math
+import random
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +20,7 @@ from mviz_lightning.checkpoint.saved import DamagedError
 from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers import DIME, ErrorAnalysis, MultimodalPrediction, MultimodalRepresentation
+from mviz_lightning.explainers.contribution_shares.figure import share_curves
 
 Path_ = tuple[Any, ...]
 
@@ -244,20 +248,105 @@ def test_every_damage_of_every_entry_is_borne(checkpoint: dict[str, Any]) -> Non
                 assert len(loaded(damaged(checkpoint["callbacks"][KEY], at, damage))) <= 1
 
 
-def loaded(state: Any) -> list[str]:
+def loaded(state: Any, *, drawn: bool = False) -> list[str]:
     """Load a state as a training does that goes on, and use all that is left of it; return what was said."""
     watch = watching()
     watch._phase = "fit"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         watch.load_state_dict(state)
+        use(watch, drawn=drawn)
+    return [str(one.message) for one in caught]
+
+
+def use(watch: MultimodalMonitor, *, drawn: bool) -> None:
+    """Use all that a checkpoint gave."""
     for batch in loader(48, seed=1):
         watch._run.session.collect(batch, range)
     watch._run.session.check(complete=False)
     assert str(watch.history)
     assert watch.explanation_history.moments_by_example() is not None
     CollapseRule().judge(watch.history.fitted, watch.history.score_reference or ScoreReference(), ["image", "text"])
+    if drawn and watch.history.fitted:
+        share_curves(watch.history.fitted, ["image", "text"])
     watch._schedule.due()
     watch._schedule.count()
     assert isinstance(watch.state_dict(), dict)
-    return [str(one.message) for one in caught]
+
+
+def rubbish(draw: random.Random) -> Any:
+    """Return something that a checkpoint may hold, and that nothing of ours wrote."""
+    deep: Any = 1
+    for _ in range(50):
+        deep = {"deep": [deep]}
+    numbers = [0, -1, 2**70, -(2**70), 1e308, -1e-308, math.nan, math.inf, -math.inf, True, 1 + 2j]
+    texts = ["", "total/image", "\x00\udcff", "é" * 10_000, b"bytes", "../../x", "=1+1", "<script>"]
+    tensors = [torch.empty(0), torch.full((3, 2), math.nan), torch.zeros(2, dtype=torch.complex64), torch.tensor(7)]
+    return draw.choice([*numbers, *texts, *tensors, None, [], {}, (), deep, [None] * 100, {1: {2: 3}}])
+
+
+def changed(value: Any, draw: random.Random) -> Any:
+    """Return an entry as a fault of a disk, another version or a hand may leave it."""
+    if isinstance(value, dict) and value:
+        keys = draw.sample(list(value), len(value))
+        fewer, renamed = {key: value[key] for key in keys[1:]}, {f"{key}x": one for key, one in value.items()}
+        more, swapped = value | {"more": rubbish(draw)}, value | {keys[0]: value[keys[-1]]}
+        return draw.choice([fewer, renamed, more, swapped, dict.fromkeys(keys)])
+    if isinstance(value, list | tuple) and value:
+        return draw.choice([list(reversed(value)), value[1:], [*value, *value], [*value, rubbish(draw)], tuple(value)])
+    if _is_array(value):
+        return draw.choice([value * -3, value.flatten(), value[:0], value.half(), value.unsqueeze(0), value.tolist()])
+    if isinstance(value, int | float):
+        return draw.choice([-value, value + 1, value * 1e12, str(value), [value], float(value)])
+    return rubbish(draw)
+
+
+def mutated(state: Any, seed: int) -> Any:
+    """Return a state of which one to three entries, anywhere, are others."""
+    draw = random.Random(seed)
+    for _ in range(draw.randint(1, 3)):
+        at = draw.choice([place for place in entries(state, 9) if place])
+        state = damaged(state, at, lambda old: rubbish(draw) if draw.random() < 0.5 else changed(old, draw))
+    return state
+
+
+MORE = re.compile("checkpoints take numbers|the checkpoint has the modalities")
+"""What is said beside the damages: what the next checkpoint is written without, and other names of modalities."""
+
+
+def misread(state: Any, seeds: Sequence[int], *, drawn: bool = False) -> list[str]:
+    """Return what raised, and where more than one warning was given, of mutations of a state."""
+    wrong = []
+    for seed in seeds:
+        try:
+            said = [one for one in loaded(mutated(state, seed), drawn=drawn) if not MORE.search(one)]
+        except Exception as error:
+            wrong.append(f"{seed}: {type(error).__name__}: {error}"[:300])
+        else:
+            wrong += [f"{seed}: {said}"[:300]] if len(said) > 1 else []
+    return wrong
+
+
+def test_mutated_states_cost_at_most_one_warning(checkpoint: dict[str, Any]) -> None:
+    assert misread(checkpoint["callbacks"][KEY], range(10)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_500_mutated_states_cost_at_most_one_warning(checkpoint: dict[str, Any]) -> None:
+    state = checkpoint["callbacks"][KEY]
+    assert misread(state, range(450)) == []
+    assert misread(state, [232, *range(450, 500)], drawn=True) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_training_goes_on_with_mutated_states(
+    tmp_path: Path, checkpoint: dict[str, Any], resumed: dict[str, Tensor]
+) -> None:
+    for seed in range(1000, 1040):
+        watch, weights, said = resume(tmp_path, checkpoint, mutated(checkpoint["callbacks"][KEY], seed))
+        assert all(torch.equal(weights[key], resumed[key]) for key in resumed), seed
+        assert watch.history[-1].values, seed
+        assert len({one for one in said if not MORE.search(one)}) <= 1, (seed, said)

@@ -5,6 +5,7 @@ from helpers.few import few
 from helpers.toy import Toy, loader, monitor, trainer
 from lightning.pytorch import Callback
 
+from mviz_lightning.callbacks.trainer_facts import run_folder
 from mviz_lightning.sinks.records import MarkdownText
 from mviz_lightning.testing import MemorySink
 
@@ -94,3 +95,10 @@ def test_a_training_that_breaks_off_after_a_validation_is_told(tmp_path):
     with pytest.raises(RuntimeError, match="on purpose"):
         runs(trainer(tmp_path, monitor(), Fails("on_train_epoch_end"), max_epochs=1), "fit", Pairs())
     assert {path.name for path in tmp_path.rglob("*.*")} == {"history.jsonl", "shares.png", "summary.md"}
+
+
+@pytest.mark.parametrize(("there", "chosen"), [([], 0), (["version_²", "version_٣", "version_7x", "version_3"], 4)])
+def test_a_run_has_the_next_numbered_folder_whatever_else_is_there(tmp_path, there, chosen):
+    for name in there:
+        (tmp_path / "mviz" / name).mkdir(parents=True)
+    assert run_folder(trainer(tmp_path), "mviz") == tmp_path / "mviz" / f"version_{chosen}"

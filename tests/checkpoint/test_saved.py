@@ -96,3 +96,11 @@ def test_memory_that_ran_out_is_told_by_any_error() -> None:
     assert ran_out(RuntimeError("MPS backend out of memory"))
     assert ran_out(torch.OutOfMemoryError("CUDA out of memory."))
     assert not any(ran_out(error) for error in (UnprintableRuntimeError(), RuntimeError(5), KeyError("out of memory")))
+
+
+def test_an_integer_in_the_place_of_a_number_is_read_as_one_of_64_bits() -> None:
+    saved = Saved({"many": [{"number": 2**70}, {"number": 10**400}]})
+    (found,) = saved["many"].every(Part)
+    assert type(found.number) is float
+    assert found.number == 2.0**70
+    assert saved.damages == ["many[1] (int too large to convert to float)"]

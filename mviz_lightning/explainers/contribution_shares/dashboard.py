@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from mviz_lightning.explainers.contribution_shares.subset_keys import subset_charts
 from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.sinks.portable_names import portable_key
 from mviz_lightning.sinks.records import Chart, Dashboard
 
 SIDES = {
@@ -29,7 +30,10 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str], heads: 
             Chart(f"{head}: {chart.title}", [f"{head}/{key}" for key in chart.keys], chart.band)
             for chart in _charts(modalities, own)
         ]
-    return Dashboard(name, [Chart(c.title, [f"{name}/{key}" for key in c.keys], c.band) for c in charts])
+    return Dashboard(
+        portable_key(name),
+        [Chart(c.title, [portable_key(f"{name}/{key}") for key in c.keys], c.band) for c in charts],
+    )
 
 
 def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:

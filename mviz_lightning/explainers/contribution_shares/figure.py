@@ -8,6 +8,7 @@ import numpy as np
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
+from mviz_lightning.plotting.text_fitting import legible
 from mviz_lightning.sinks.records import Picture, RunRecord, State
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def series_of(rows: Sequence[RunRecord], name: str) -> Any:
 def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
     """Stack the interaction and the first-order shares; a whisker is the interval of the band below it."""
     bands = [("interaction", "interaction", INTERACTION)]
-    bands += [(f"{name} alone", f"contribution/{name}", colour) for name, colour in coloured(modalities)]
+    bands += [(f"{legible(name)} alone", f"contribution/{name}", colour) for name, colour in coloured(modalities)]
     floor = np.zeros(len(rows))
     for label, name, colour in bands:
         share = series_of(rows, name)
@@ -102,16 +103,16 @@ def _draw_whiskers(axes: "Axes", positions: list[float], floor: Any, bounds: lis
 
 def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
     for name, colour in coloured(modalities):
-        key = f"total/{name}"
+        key, label = f"total/{name}", f"{legible(name)} total"
         low, high = (series_of(rows, bound_name(key, side)) for side in SIDES)
         axes.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.vlines(positions, low, high, color=colour, alpha=0.5, linewidth=1.2)
-        axes.plot(positions, series_of(rows, key), color=colour, marker="o", markersize=3.5, label=f"{name} total")
+        axes.plot(positions, series_of(rows, key), color=colour, marker="o", markersize=3.5, label=label)
     _draw_states(axes, positions, rows, modalities)
     if any("score" in row.values for row in rows):
         axes.plot(positions, series_of(rows, "score"), color="black", linestyle=":", marker=".", label="score")
     for key in answer_keys(rows):
-        label = f"{key.partition('/')[2]} retrieval"
+        label = f"{legible(key.partition('/')[2])} retrieval"
         axes.plot(positions, series_of(rows, key), color="black", linestyle=":", marker=".", label=label)
     axes.set_ylabel("share of variance; retrieval" if answer_keys(rows) else "share of variance; score")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))

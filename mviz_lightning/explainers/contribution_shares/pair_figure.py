@@ -19,7 +19,7 @@ from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import LINE, MARGIN
-from mviz_lightning.plotting.text_fitting import distinct
+from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.sinks.records import Picture, RunRecord, State
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _axes(canvas: Canvas, plot: _Plot, left: float, top: float, width: float) ->
 def _draw(axes: "Axes", plot: _Plot, places: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
     """Draw the curves of a diagram, and write beside each what it is."""
     colours = dict(coloured(modalities)) if plot.each else {"": "black"}
-    called = dict(zip(modalities, distinct(modalities, LETTERS), strict=True))
+    called = dict(zip(modalities, distinct(list(map(legible, modalities)), LETTERS), strict=True))
     ends: dict[str, float] = {}
     for (name, key), (line, marker) in zip(plot.keys(modalities).items(), STYLES, strict=False):
         values, colour = series_of(rows, key), colours[name]

@@ -12,7 +12,7 @@ from mviz_lightning.explainers.contribution_shares.subset_keys import (
 )
 from mviz_lightning.plotting.canvas import WIDTH, Canvas
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN
-from mviz_lightning.plotting.text_fitting import shortened
+from mviz_lightning.plotting.text_fitting import legible, shortened
 from mviz_lightning.sinks.records import Picture
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _draw_dots(axes: "Axes", bounds: Sequence[Sequence[float]], offset: float, m
     places, colour = [place + offset for place in range(len(bounds))], COLOURS[number % len(COLOURS)]
     axes.hlines(places, low, high, color=colour, linewidth=1.8, alpha=0.75)
     marker = MARKERS[number % len(MARKERS)]
-    axes.plot(value, places, color=colour, marker=marker, markersize=5.5, linestyle="", label=modality)
+    axes.plot(value, places, color=colour, marker=marker, markersize=5.5, linestyle="", label=legible(modality))
 
 
 def _finish(axes: "Axes", rows: int) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
+from mviz_lightning.errors.arguments import MAX_NAME
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart
 
@@ -46,7 +47,8 @@ def key_parts(names: Iterable[str]) -> list[str]:
     """
     parts: dict[str, None] = {}
     for name in names:
-        part = re.sub(r"[^\w.-]+", "_", name).strip("_") or "_"
+        part = re.sub(r"[^\w.-]+", "_", name).strip("_")
+        part = part[:MAX_NAME] if part.strip(".") else "_"  # no "..", which loggers that write files refuse
         while part in parts:
             part += "_"
         parts[part] = None

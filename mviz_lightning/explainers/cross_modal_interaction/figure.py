@@ -199,7 +199,7 @@ def _label(panel: "Axes", down: Sequence[str], across: Sequence[str], name: str)
             axis.set_major_locator(MaxNLocator(8, integer=True))
             axis.set_major_formatter(FuncFormatter(lambda value, _, segments=segments: _number(value, len(segments))))
     panel.tick_params(labelsize=8, length=2)
-    panel.set_xlabel(f"part of {name}", fontsize=8, labelpad=1)
+    panel.set_xlabel(f"part of {legible(name)}", fontsize=8, labelpad=1)
 
 
 def _written(segments: Sequence[str], letters: int) -> Sequence[str]:

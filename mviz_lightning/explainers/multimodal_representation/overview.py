@@ -7,7 +7,7 @@ from mviz_lightning.explainers.multimodal_representation.result import Represent
 from mviz_lightning.functional.features import CONSTANT, UNIMODAL
 from mviz_lightning.plotting.canvas import WIDTH, pixels
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
-from mviz_lightning.plotting.text_fitting import shortened
+from mviz_lightning.plotting.text_fitting import legible, shortened
 from mviz_lightning.sinks.records import Pixels
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def overview(result: Representation, title: str) -> Pixels:
 
     figure = Figure(figsize=(WIDTH, 3.3), dpi=100, layout="constrained")
     note = "" if result.unfused is None else f"\nThe outputs do not follow {result.unfused} alone: name a later layer="
-    figure.suptitle(title + note, fontsize=10, weight="bold", x=0.02, ha="left")
+    words = "\n".join(map(legible, f"{title}{note}".split("\n")))
+    figure.suptitle(words, fontsize=10, weight="bold", x=0.02, ha="left")
     counts, shares = figure.subplots(1, 2, width_ratios=(1, 1.25))
     _draw_counts(counts, result)
     live = result.kinds != CONSTANT
@@ -60,7 +61,7 @@ def overview(result: Representation, title: str) -> Pixels:
 def _draw_counts(axes: "Axes", result: Representation) -> None:
     classes = [*range(len(result.modalities) + 1), CONSTANT]
     counts = [int((result.kinds == kind).sum()) for kind in classes]
-    names = [shortened(kind_name(result, kind), 16) for kind in classes]
+    names = [shortened(legible(kind_name(result, kind)), 16) for kind in classes]
     axes.barh(range(len(classes)), counts, color=[*colours_of(result), "#ffffff"], edgecolor="#555555", linewidth=0.6)
     for place, count in enumerate(counts):
         axes.text(count, place, f" {count}", va="center", fontsize=8)
@@ -84,7 +85,7 @@ def _draw_scatter(axes: "Axes", result: Representation) -> None:
     bar.ax.tick_params(labelsize=7)
     for (x, y), numbers in _places(result).items():
         axes.annotate(", ".join(numbers), (x, y), (4, 3), textcoords="offset points", fontsize=7, ha="left")
-    names = [f"share of {shortened(name, 16)} alone" for name in result.modalities]
+    names = [f"share of {shortened(legible(name), 16)} alone" for name in result.modalities]
     axes.set_xlabel(names[0], fontsize=8, parse_math=False)
     axes.set_ylabel(names[1], fontsize=8, parse_math=False)
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
@@ -109,7 +110,7 @@ def _draw_stacks(axes: "Axes", result: Representation) -> None:
     shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-12)
     floor = shares.new_zeros(len(shares))
     for k, (name, colour) in enumerate(zip(share_names_of(result), colours_of(result), strict=True)):
-        label = shortened(name, 18)
+        label = shortened(legible(name), 18)
         axes.bar(range(len(shares)), shares[:, k], 1.0, bottom=floor, color=colour, linewidth=0, label=label)
         floor = floor + shares[:, k]
     axes.set(ylim=(0, 1), xticks=[])
