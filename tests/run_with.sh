@@ -14,7 +14,7 @@ case ${2:-newest} in
     *) echo "tests/run_with.sh: $2 given; say newest, oldest or oldest-torch." >&2 && exit 2 ;;
 esac
 # Newer packages, Python and PyTorch too, tell old ones what has changed since; that is no fault of this package.
-if [ "$floors" ]; then warnings=(-W ignore::DeprecationWarning -W ignore::FutureWarning); fi
+if [ "$floors" ]; then warnings=(-W ignore::DeprecationWarning -W ignore::FutureWarning -W ignore::ResourceWarning); fi
 
 environment=$(mktemp -d)
 trap 'rm -rf "$environment"' EXIT
