@@ -47,6 +47,7 @@ def _distances(count: int, edges: npt.NDArray[Any], pivots: npt.NDArray[Any]) ->
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import dijkstra
 
+    edges = edges.astype(np.int32)  # SciPy 1.11 takes no other nodes
     graph = coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), (count, count)).tocsr()
     found: npt.NDArray[Any] = dijkstra(graph, directed=False, indices=pivots, unweighted=True).T
     reached = found[np.isfinite(found)].max(initial=0)

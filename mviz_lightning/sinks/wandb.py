@@ -101,7 +101,7 @@ class _Media:
             return wandb.Image(self._file("png", known.png))
         return cell if isinstance(cell, str) or math.isfinite(cell) else None  # W&B's JSON has no NaN
 
-    def _file(self, ending: str, data: bytes) -> Path:
+    def _file(self, ending: str, data: bytes) -> str:
         path = self._folder / f"{len(list(self._folder.iterdir()))}.{ending}"
         path.write_bytes(data)
-        return path
+        return str(path)  # W&B 0.19 takes a Path for an array

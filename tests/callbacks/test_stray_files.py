@@ -62,7 +62,7 @@ def saved(tmp_path):
 def test_what_fails_after_a_training_leaves_no_folder(tmp_path, saved, stage, hook):
     there = tmp_path / "second"
     with pytest.raises(RuntimeError, match="on purpose"):
-        runs(trainer(there, monitor(), Fails(hook), max_epochs=2), stage, Pairs(), ckpt_path=saved, weights_only=False)
+        runs(trainer(there, monitor(), Fails(hook), max_epochs=2), stage, Pairs(), ckpt_path=saved)
     assert not files(there)
 
 

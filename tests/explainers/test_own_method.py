@@ -248,7 +248,7 @@ METHODS = [
     method
     for folder in FOLDERS
     for method in vars(importlib.import_module(f"mviz_lightning.explainers.{folder}.explainer")).values()
-    if inspect.isclass(method) and issubclass(method, Explainer) and method.__module__.endswith(f"{folder}.explainer")
+    if inspect.isclass(method) and method.__module__.endswith(f"{folder}.explainer") and issubclass(method, Explainer)
 ]
 ACROSS = {"multimodal_prediction": {"multimodal_representation"}}
 """Methods that read what another one remembers: where a feature's picture lies."""

@@ -41,6 +41,8 @@ class Endless(Stream):
 class Sizes(Sampler[Any]):
     """Batches of several sizes."""
 
+    sampler = None  # Lightning 2.5 asks for it
+
     def __iter__(self) -> Iterator[list[int]]:
         ends = list(itertools.accumulate(SIZES))
         return (list(range(end - size, end)) for size, end in zip(SIZES, ends, strict=True))

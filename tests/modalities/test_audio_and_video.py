@@ -367,6 +367,7 @@ def test_an_example_is_heard_once_whatever_explains_it_and_however_often() -> No
 @pytest.mark.parametrize("show_inputs", [True, False])
 def test_hidden_inputs_are_heard_nowhere(tmp_path: Path, *, show_inputs: bool) -> None:
     board = TensorBoardLogger(tmp_path / "board", name="", version="")
+    (tmp_path / "wandb").mkdir()  # W&B before 0.20 writes elsewhere instead
     run = WandbLogger(save_dir=tmp_path / "wandb", offline=True, project="tests")
     shown([FileSink(tmp_path / "files"), TensorBoardSink(board), WandbSink(run)], show_inputs=show_inputs)
     board.finalize("success")

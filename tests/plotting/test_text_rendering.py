@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.versions import WHOLE_PIXELS
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -36,7 +37,9 @@ STYLES = [{"size": 8.5}, {"size": 10, "weight": "bold"}, {"size": 9, "family": "
 def test_a_line_covers_the_pixels_that_matplotlib_covers(ha, va, style):
     words = "R² 0.93: logit of apples (MI)"
     found, truth = (drawn(kind, words, ha=ha, va=va, **style) for kind in (PillowText, Text))
-    np.testing.assert_allclose(box(found), box(truth), atol=2)
+    beside = 2 + WHOLE_PIXELS * len(words) / 2
+    np.testing.assert_allclose(box(found)[:2], box(truth)[:2], atol=beside)
+    np.testing.assert_allclose(box(found)[2:], box(truth)[2:], atol=2)
     dark = [255 * found.size - found.sum(), 255 * truth.size - truth.sum()]
     assert dark[0] == pytest.approx(dark[1], rel=0.15)
 
@@ -97,7 +100,8 @@ def test_no_words_and_hidden_words_draw_nothing():
 def test_a_cell_is_as_wide_as_matplotlibs_and_intricate_scripts_are_known():
     for size in (8, 9, 10):
         text = Figure(dpi=100).text(0, 0, "m" * 20, family="DejaVu Sans Mono", size=size)
-        assert character_width(size, 100) == pytest.approx(text.get_window_extent().width / 20, abs=0.05)
+        close = 0.5 if WHOLE_PIXELS else 0.05
+        assert character_width(size, 100) == pytest.approx(text.get_window_extent().width / 20, abs=close)
     assert [bool(COMPLEX_SCRIPTS.search(word)) for word in ("שלום", "سلام", "naïve…", "猫", "R²")] == [1, 1, 0, 0, 0]
     assert drawn(PillowText, "سلام", size=20).min() < 100
 

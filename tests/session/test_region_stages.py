@@ -98,7 +98,7 @@ def pairs(model, group):
         for k, radar in enumerate(group):
             with torch.no_grad():
                 logits = model(BATCH["optical"][[optical]], BATCH["radar"][[radar]])[0].double()
-            found[j, k] = logits - logits.mean(0)
+            found[j, k] = (logits - logits.mean(0)).numpy()
     return found
 
 

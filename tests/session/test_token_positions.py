@@ -117,7 +117,7 @@ def test_the_ranking_reads_other_texts_at_the_same_relative_place():
             for k, text in enumerate(group):
                 at = int(1.5 / float(lengths[example]) * float(lengths[text]))
                 logits = outputs(batch["ids"][[text]].repeat(size, 1), batch["image"][group])[:, at].detach().double()
-                grid[:, k] = logits[:, one.output] - logits.mean(1)
+                grid[:, k] = (logits[:, one.output] - logits.mean(1)).numpy()
             assert one.value == pytest.approx(grid[place, place], abs=1e-5)
             rows, columns = main_effects(grid, ~np.eye(size, dtype=bool))[:, place]
             assert (one.effects["image"], one.effects["text"]) == pytest.approx((rows, columns), abs=1e-5)

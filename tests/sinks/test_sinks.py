@@ -240,7 +240,7 @@ def run(request, tmp_path_factory):
         wandb.setup(wandb.Settings(mode="offline", silent=True))
         try:
             if before:
-                wandb.init(project="tests", dir=folder)
+                wandb.init(project="tests", dir=str(folder))
             write_all(logger_of(namespace, "WandbLogger", save_dir=folder, offline=True, project="tests"), folder)
         finally:
             wandb.finish()
