@@ -142,17 +142,18 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
 
 
 def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative, points: Points) -> Tensor:
+    weights = integration_points(derivative.steps)[1]  # the trainer's precision may change the default number type
     with isolated(evaluator.module, seed=evaluator.seed), without_cudnn(evaluator.module), evaluator.precision():
         input_point = input_point_of(evaluator, probe, derivative.rows, derivative.modality)
         derivation = _Derivation(evaluator, probe, input_point)
         plan = _plan_without(evaluator, probe, derivative.modality)
         try:
-            found = derivation.integrated(points, derivative.steps, plan)
+            found = derivation.integrated(points, weights, plan)
             derivation.check(points, plan)
         except Exception as error:
             if plan is None or ran_out(error):
                 raise
-            found = derivation.integrated(points, derivative.steps, None)
+            found = derivation.integrated(points, weights, None)
             evaluator.give_up(plan, error)
     return found
 
@@ -182,22 +183,23 @@ class _Derivation:
     probe: Probe
     input_point: InputPoint
 
-    def integrated(self, points: Points, steps: int, plan: Plan | None) -> Tensor:
+    def integrated(self, points: Points, weights: Tensor, plan: Plan | None) -> Tensor:
         """Return ``(R, ...)`` derivatives of the rows, summed over their steps, a few rows at a time where they are large.
 
         Args:
             points: ``R * steps`` points; those of a row are consecutive.
-            steps: Number of points of a row.
+            weights: ``(steps,)`` weights of the points of a row.
             plan: Calls to replay.
         """
-        weights = integration_points(steps)[1]
+        steps = len(weights)
 
         def summed(some: Tensor) -> Tensor:
             found = self.at(points[some], plan)
-            return torch.tensordot(found.view(-1, steps, *found.shape[1:]), weights, ([1], [0]))
+            added: Tensor = torch.tensordot(found.view(-1, steps, *found.shape[1:]), weights, ([1], [0]))
+            return added
 
         rows = max(1, int(DERIVATIVE_BYTES / (steps * max(1, self._entries_bytes))))
-        return torch.cat([summed(some) for some in torch.arange(len(points)).split(rows * steps)])
+        return torch.cat([summed(some) for some in torch.split(torch.arange(len(points)), rows * steps)])
 
     @property
     def _entries_bytes(self) -> int:

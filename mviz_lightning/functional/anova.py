@@ -101,7 +101,7 @@ def split_components(grid: Tensor, splits: Tensor) -> Tensor:
     both = _both_ways(splits)
     # Two at least: of a single sum, PyTorch's threads would each add a part, in an order of their own.
     size = max(2, HALVES_AT_ONCE * grid.shape[-2] ** 2 // max(1, grid.numel() * splits.shape[-1] ** 2))
-    found = [two_way_components(_halves(grid, part)) for part in both.split(size)]
+    found = [two_way_components(_halves(grid, part)) for part in torch.split(both, size)]
     return torch.cat(found, -2).mean(-2)
 
 

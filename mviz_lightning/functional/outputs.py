@@ -60,11 +60,12 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
     if task == "regression":
         return outputs.double() if scale is None else outputs.double() / scale.to(outputs.device).double()
     never = masked_classes(outputs, task)
-    some, outputs = bool(never.any()), outputs.double()
+    some, found = bool(never.any()), outputs.double()
     if task == "multiclass":
-        counted = outputs[..., ~never] if some else outputs.contiguous()
-        outputs = outputs - counted.mean(-1, keepdim=True)
-    return outputs.masked_fill(never, NEVER) if some else outputs
+        counted = found[..., ~never] if some else found.contiguous()
+        mean = counted.mean(-1, keepdim=True)
+        found = found - mean if found is outputs else found.sub_(mean)
+    return found.masked_fill(never, NEVER) if some else found
 
 
 def fold_positions(outputs: Tensor, positions: int) -> Tensor:

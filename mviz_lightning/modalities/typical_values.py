@@ -24,9 +24,9 @@ def mean_over(values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -
         dims: Axes over which the mean is taken.
         mask: Broadcastable to ``values``; None counts all.
     """
-    size = max(1, SUMMED_AT_ONCE * len(values) // max(1, values.numel())) if 0 in dims else len(values)
-    blocks = values.split(max(1, size))
-    masks = [None] * len(blocks) if mask is None else mask.bool().expand_as(values).split(max(1, size))
+    size = max(1, SUMMED_AT_ONCE * len(values) // max(1, values.numel()) if 0 in dims else len(values))
+    blocks = torch.split(values, size)
+    masks = [None] * len(blocks) if mask is None else torch.split(mask.bool().expand_as(values), size)
     sums = [_sum_and_count(block, list(dims), own) for block, own in zip(blocks, masks, strict=True)]
     total, count = (torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*sums, strict=True))
     return (total / count.clamp(min=1)).to(values.dtype)

@@ -66,7 +66,9 @@ class Lazy(Dataset[Any]):
         batch = {name: _drawn((len(indices), *shape), generator) for name, shape in self._shapes.items()}
         seen = sum(2**place * (values.flatten(1)[:, 0] > 0).long() for place, values in enumerate(batch.values()))
         further = 2 ** len(batch) * torch.randint(self._classes, (len(indices),), generator=generator)
-        named = {name: _words(values) if name == "text" and values.dim() == 2 else values for name, values in batch.items()}
+        named = {
+            name: _words(values) if name == "text" and values.dim() == 2 else values for name, values in batch.items()
+        }
         return named | {"label": (seen + further) % self._classes}
 
 
@@ -277,7 +279,9 @@ CASES = {
     "8 modalities": Case({}, shapes={f"sensor{place}": (6,) for place in range(8)}, explainers=stages(4)[:2]),
     "3,129 classes": Case({}, shapes=IMAGE | TEXT, classes=3129, explainers=stages(4), examples=2000),
     "30,000 classes": Case({}, shapes=IMAGE | TEXT, classes=30000, explainers=stages(4), examples=2000),
-    "images of 512 x 512": Case({}, shapes={"image": (3, 512, 512)} | TEXT, batch=16, examples=256, explainers=stages(4)[:3]),
+    "images of 512 x 512": Case(
+        {}, shapes={"image": (3, 512, 512)} | TEXT, batch=16, examples=256, explainers=stages(4)[:3]
+    ),
     "4,096 tokens": Case({}, shapes={"text": (4096,)} | {"table": (6,)}, batch=16, explainers=stages(4)[:3]),
     "batch size 1": Case({}, batch=1, explainers=stages(4)),
     "40 validation examples": Case({}, examples=40, explainers=stages(4)),
@@ -322,7 +326,12 @@ def main() -> None:
             kept = Path(given.keep or folder) / name.replace(" ", "_")
             t = time.time()
             try:
-                print(name, {k: round(v, 2) for k, v in asdict(measured(name, kept)).items()}, round(time.time() - t, 1), flush=True)
+                print(
+                    name,
+                    {k: round(v, 2) for k, v in asdict(measured(name, kept)).items()},
+                    round(time.time() - t, 1),
+                    flush=True,
+                )
             except RuntimeError as error:
                 print("FAILED", error, flush=True)
 
