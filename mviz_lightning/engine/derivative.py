@@ -29,7 +29,7 @@ Ten times that of outputs: a derivative sums rounding errors over the backward p
 """
 
 POINTS_BYTES = 96 * 2**20
-"""Most bytes of the points that one forward derives at: 128 images of 224 x 224; a forward holds seven times as many."""
+"""Most bytes of the points that one forward derives at, 160 images of 224 x 224; it holds seven times as many."""
 
 DERIVATIVE_BYTES = 256 * 2**20
 """Most bytes of derivatives that are held until the steps of their rows are summed."""
@@ -184,7 +184,7 @@ class _Derivation:
     input_point: InputPoint
 
     def integrated(self, points: Points, weights: Tensor, plan: Plan | None) -> Tensor:
-        """Return ``(R, ...)`` derivatives of the rows, summed over their steps, a few rows at a time where they are large.
+        """Return ``(R, ...)`` derivatives of rows, summed over their steps; of large inputs, a few rows at a time.
 
         Args:
             points: ``R * steps`` points; those of a row are consecutive.

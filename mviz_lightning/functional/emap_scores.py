@@ -13,7 +13,7 @@ from mviz_lightning.functional.scores import Score, comparable, labelled_predict
 from mviz_lightning.functional.targets import labelled
 
 AT_ONCE = 2**24
-"""Most outputs whose unimodal contributions are computed at once, 128 MiB of float64: they take several times as much."""
+"""Most outputs whose unimodal contributions are computed at once: 128 MiB of float64, and several times as much."""
 
 
 class EMAPScores(NamedTuple):
