@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.errors import renamed_attributes
+from mviz_lightning.errors.deprecations import renamed_attributes
 from mviz_lightning.sinks.records import Dashboard, Picture, Record, RunRecord
 
 

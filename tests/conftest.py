@@ -1,6 +1,8 @@
 """One thread a process, since small models run slower on several; and the same draws everywhere, in any order."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads; and for programs that tests start
@@ -21,6 +23,22 @@ SEED = int(os.environ.get("TEST_SEED", "0"))
 def pytest_fixture_setup() -> None:
     """Seed what pytest-randomly does not: a model without a seed hangs on which tests ran before it."""
     torch.manual_seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def logged_warnings() -> Iterator[list[str]]:
+    """Fail a test that was warned and did not expect it: the package logs warnings that are errors, as here.
+
+    Yields:
+        What was logged; a test that expects it clears the list.
+    """
+    handler, logged = logging.Handler(logging.WARNING), list[str]()
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("mviz_lightning")
+    logger.addHandler(handler)
+    yield logged
+    logger.removeHandler(handler)
+    assert logged == []
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from mviz_lightning import ConfigurationError, Modality, MultimodalMonitor
 from mviz_lightning.batch import Probe
-from mviz_lightning.errors import renamed_arguments
+from mviz_lightning.errors.deprecations import renamed_arguments
 from mviz_lightning.explainers import CrossModalInteraction, MultimodalRepresentation
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import draw_masks

@@ -7,7 +7,7 @@ from mviz_lightning.batch.probe import Probe
 from mviz_lightning.batch.registry import register
 from mviz_lightning.batch.reservoir import Reservoir
 from mviz_lightning.batch.schema import BatchSchema
-from mviz_lightning.errors import moved_names
+from mviz_lightning.errors.deprecations import moved_names
 
 __all__ = [
     "BatchSchema",

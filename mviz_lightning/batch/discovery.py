@@ -12,6 +12,9 @@ from mviz_lightning.batch.rows import describe_leaf, example_count
 from mviz_lightning.batch.unread import advice
 from mviz_lightning.errors import ConfigurationError
 
+FEWEST_ALIKE = 3
+"""Smallest number of mappings in a list that a message calls examples: two may be parts of a batch."""
+
 
 @dataclass(frozen=True)
 class NamedNodes:
@@ -72,10 +75,29 @@ def _with_index(path: str) -> tuple[str, Index]:
 
 
 def describe_leaves(batch: Any) -> str:
-    """List the leaves of a batch with their shapes, for messages: ``image (16, 3, 32, 32), label (16,)``."""
-    leaves = [(keys, node) for keys, node in tree.nodes(batch) if keys and not tree.children(node)]
-    listed = ", ".join(f"{tree.path(keys)} {describe_leaf(node)}" for keys, node in leaves)
-    return listed or f"one {type(batch).__name__} {describe_leaf(batch)}"
+    """List the leaves of a batch with their shapes, for messages: ``image (16, 3, 32, 32), label (16,)``.
+
+    Of a list of examples that have the same keys, the leaves of the first are listed.
+    """
+    return ", ".join(_described((), batch)) or f"one {type(batch).__name__} {describe_leaf(batch)}"
+
+
+def _described(keys: tree.Keys, node: Any) -> Iterator[str]:
+    children = tree.children(node)
+    if keys and not children:
+        yield f"{tree.path(keys)} {describe_leaf(node)}"
+    elif _are_alike(node):
+        yield f"{', '.join(_described(keys, node[0]))} in each of {len(node)} examples"
+    else:
+        for key, child in children:
+            yield from _described((*keys, key), child)
+
+
+def _are_alike(node: Any) -> bool:
+    """Tell whether a node is a list of mappings with the same keys, more than parts of a batch would be."""
+    if not _is_plain_list(node) or len(node) < FEWEST_ALIKE or not all(isinstance(one, Mapping) for one in node):
+        return False
+    return len({frozenset(one) for one in node}) == 1
 
 
 def require(argument: str, path: str, nodes: NamedNodes) -> Any:

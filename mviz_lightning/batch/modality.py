@@ -7,8 +7,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch.token_ids import token_ids
-from mviz_lightning.errors import ConfigurationError, at_least, plain_argument, renamed_arguments, require_name
+from mviz_lightning.batch.modality_arguments import checked_arguments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.arguments import in_short, is_whole, plain_argument, require_name
+from mviz_lightning.errors.deprecations import renamed_arguments
 
 
 @renamed_arguments(units="max_segments")
@@ -103,38 +105,21 @@ class Modality:
     def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):
             object.__setattr__(self, name, plain_argument(value))
-        if isinstance(self.values, int):
-            object.__setattr__(self, "values", str(self.values))  # a position in a tuple
-        if not isinstance(self.values, str):
-            raise ConfigurationError(
-                f"Modality(values={self.values!r}): give the path of one leaf, for example 'pixel_values'."
-            )
         self._refuse_placeholders()
-        self._check_views()
-        if self.placeholders is not None:
-            object.__setattr__(self, "placeholders", _ids_by_name(self.values, self.placeholders))
-        if self.answer_start is not None:
-            object.__setattr__(self, "answer_start", _answer_start(self.values, self.answer_start))
+        for name, value in checked_arguments(vars(self)).items():
+            object.__setattr__(self, name, value)
+        if self.blocks and self.views is None:
+            raise ConfigurationError(f"Modality({self.values!r}, blocks=True): give the rows of an example, lengths=2.")
         if self.mask is not None and self.padding_mask is not None:
             raise ConfigurationError(
                 f"Modality({self.values!r}, mask={self.mask!r}, padding_mask={self.padding_mask!r}): give one of them, "
                 "mask= if it is 1 at real entries, padding_mask= if it is True at padding."
             )
-        for name in ("max_segments", "sample_rate", "merge"):
-            value = getattr(self, name)
-            if value is not None:
-                at_least(1, name, value, f"Modality({self.values!r}, {{}})")
 
     @property
     def views(self) -> int | None:
         """Number of rows of each example, where they are equally many; None where they are stacked or counted."""
         return self.lengths if isinstance(self.lengths, int) else None
-
-    def _check_views(self) -> None:
-        if self.views is not None:
-            at_least(2, "lengths", self.views, f"Modality({self.values!r}, {{}})")
-        elif self.blocks:
-            raise ConfigurationError(f"Modality({self.values!r}, blocks=True): give the rows of an example, lengths=2.")
 
     def _refuse_placeholders(self) -> None:
         """Raise if an argument is ``...``, which our own code to paste writes for values that have no literal."""
@@ -179,32 +164,8 @@ class Modality:
         return [*named, *(path for path in further if path is not None and path not in named)]
 
 
-def _ids_by_name(values: str, placeholders: Any) -> dict[str, tuple[int, ...]]:
-    """Return name -> ids of placeholders that the user gave."""
-    given = dict(placeholders) if isinstance(placeholders, Mapping) else {}
-    listed = {name: token_ids(ids) for name, ids in given.items()}
-    told = [one for ids in listed.values() for one in dict.fromkeys(ids)]
-    if not listed or not all(listed.values()) or len(set(told)) < len(told):
-        raise ConfigurationError(
-            f"Modality({values!r}, placeholders={placeholders!r}): give the ids of tokens by the name of the modality "
-            'that they stand for, each id once, for example {"image": 32000}.'
-        )
-    return listed
-
-
-def _answer_start(values: str, given: Any) -> tuple[int, ...]:
-    """Return the ids of the tokens in front of an answer."""
-    ids = () if isinstance(given, set | frozenset) else token_ids(given)
-    if not ids:
-        raise ConfigurationError(
-            f"Modality({values!r}, answer_start={given!r}): give the ids of the tokens in front of an answer, "
-            "for example tokenizer.encode('ASSISTANT:', add_special_tokens=False)."
-        )
-    return ids
-
-
-Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str]
-"""Name -> a path, several paths, or a :class:`Modality`; or a sequence of paths, which are the names too."""
+Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str | Modality]
+"""Name -> a path, several paths, or a :class:`Modality`; or a list of paths or modalities, whose paths name them."""
 
 
 def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
@@ -227,21 +188,44 @@ def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
 def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Modality]]:
     if isinstance(modalities, Mapping):
         return list(modalities.items())
-    if isinstance(modalities, str) or not isinstance(modalities, Iterable):
+    if isinstance(modalities, str | set | frozenset) or not isinstance(modalities, Iterable):
         raise ConfigurationError(
-            f"modalities={modalities!r}: pass a mapping from names to paths, for example "
+            f"modalities={in_short(modalities)}: pass a mapping from names to paths, for example "
             '{"image": "pixel_values", "text": "input_ids"}.'
         )
-    repeated = sorted({name for name in modalities if list(modalities).count(name) > 1})
+    return _named_by_paths(list(modalities))
+
+
+def _named_by_paths(listed: Sequence[Any]) -> list[tuple[str, str | Sequence[str] | Modality]]:
+    """Return each path or modality of a list with the name that its path gives it."""
+    paths = [_path_of(one, listed) for one in listed]
+    repeated = sorted({path for path in paths if paths.count(path) > 1})
     if repeated:
         raise ConfigurationError(f"modalities: {repeated[0]!r} is given twice; name every modality once.")
-    named = {path.replace(".", "_"): path for path in modalities}
-    if len(named) < len(modalities):
+    names = [path.replace(".", "_") for path in paths]
+    if len(set(names)) < len(names):
         raise ConfigurationError(
-            f"modalities={list(modalities)!r}: two modalities would get the same name; pass a mapping from names to "
+            f"modalities={in_short(listed)}: two modalities would get the same name; pass a mapping from names to "
             "paths."
         )
-    return list(named.items())
+    return list(zip(names, listed, strict=True))
+
+
+def _path_of(one: Any, listed: Sequence[Any]) -> str:
+    """Return the path of an entry of a list of modalities.
+
+    Raises:
+        ConfigurationError: The entry is no path, and no modality: a pair may be a name and a path, or two paths.
+    """
+    found = one.values if isinstance(one, Modality) else str(one) if is_whole(one) else one
+    if isinstance(found, str) and found:
+        return found
+    pairs = all(isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in listed)
+    mapping = in_short(dict(listed)) if pairs else '{"image": "pixel_values", "text": ["input_ids", "attention_mask"]}'
+    raise ConfigurationError(
+        f"modalities={in_short(listed)}: {in_short(one)} is no path; pass a mapping from names to paths, "
+        f"modalities={mapping}."
+    )
 
 
 def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
@@ -250,10 +234,12 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
         return given
     if isinstance(given, Mapping):
         return _of_arguments(name, given)
-    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    listed: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     paths = [str(path) if isinstance(path, int) else path for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
-        raise ConfigurationError(f"modalities[{name!r}]={given!r} names no leaf; give the path of one leaf or more.")
+        raise ConfigurationError(
+            f"modalities[{name!r}]={in_short(given)} names no leaf; give the path of one leaf or more."
+        )
     return of_paths(paths)
 
 
@@ -263,7 +249,9 @@ def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
     unknown = [key for key in given if key not in known]
     if "values" not in given or unknown:
         wrong = f"{unknown[0]!r} is no argument of Modality" if unknown else "it lacks 'values', the path of a leaf"
-        raise ConfigurationError(f"modalities[{name!r}]={dict(given)!r}: {wrong}; those are {', '.join(known)}.")
+        raise ConfigurationError(
+            f"modalities[{name!r}]={in_short(dict(given))}: {wrong}; those are {', '.join(known)}."
+        )
     return Modality(**given)
 
 

@@ -19,7 +19,8 @@ from mviz_lightning.batch.padding import within_bounds_of
 from mviz_lightning.batch.position_labels import PositionLabels
 from mviz_lightning.batch.rows import describe_leaf, kept_copy, leaf_bytes
 from mviz_lightning.batch.schema import BatchSchema
-from mviz_lightning.errors import ConfigurationError, renamed_attributes
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.deprecations import renamed_attributes
 
 NO_GROUPS = torch.empty(0, 0, dtype=torch.long)
 """The groups of examples that are not recombined."""
@@ -99,11 +100,8 @@ class Probe:
         for path in self.schema.owners.keys() - leaves.keys():
             first = self.leaves[path][:1].to(device)
             leaves[path] = first.expand(len(sources), *first.shape[1:])
-        bounds = {
-            path: found[sources[:, self.schema.owners[path]]]
-            for path, found in self.bounds.items()
-            if not self.schema.padded(path)
-        }
+        remaining = {path: found for path, found in self.bounds.items() if not self.schema.padded(path)}
+        bounds = {path: found[sources[:, self.schema.owners[path]]] for path, found in remaining.items()}
         columns = dict(zip(self.schema.names, sources.unbind(1), strict=True))
         leaves |= masked_leaves(leaves, self.segments, masks, columns, needed)
         if self.splicer is not None:

@@ -30,6 +30,7 @@ class Acting:
         self.alarms: Alarms | None = None
         self._actions, self._failed, self._error_policy = list(actions), list[Action](), error_policy
         self._alarm, self._batch, self._due = ExitStack(), ExitStack(), False
+        self._step_guard = partial(error_policy.guard, failed="the actions could not change a step")
 
     def require(self, alarms: Alarms) -> None:
         """Check the actions' arguments before the training begins.
@@ -60,7 +61,8 @@ class Acting:
         stepping = [action for action in self._working if overrides(action, "during_step")]
         for optimizer in alarms.trainer.optimizers if stepping else ():
             try:
-                self._alarm.enter_context(in_every_step(optimizer, partial(self._step, optimizer, alarms)))
+                enter = partial(self._enter_step, optimizer, alarms)
+                self._alarm.enter_context(in_every_step(optimizer, enter, self._step_guard))
             except ConfigurationError as error:
                 for action in stepping:
                     self._fail(action, error)
@@ -82,7 +84,7 @@ class Acting:
         changing = [action for action in self._working if overrides(action, "change_batch")]
         if self.alarms is not None and changing:
             change = partial(self._changed, changing, self.alarms, number)
-            self._batch.enter_context(changed_batches(self.alarms.module, change))
+            self._batch.enter_context(changed_batches(self.alarms.module, change, self._step_guard))
 
     def _changed(self, changing: Sequence[Action], alarms: Alarms, number: int, batch: Any) -> Any:
         for action in changing:
@@ -96,15 +98,8 @@ class Acting:
             self._actions, self._failed = self._working, []
             self.stand(self.alarms, checked=self._due)
 
-    @contextmanager
-    def _step(self, optimizer: Optimizer, alarms: Alarms) -> Iterator[None]:
+    def _enter_step(self, optimizer: Optimizer, alarms: Alarms, step: ExitStack) -> None:
         """Enter the actions' contexts of one step, inside the user's own."""
-        with ExitStack() as step:
-            enter = partial(self._enter_step, step, optimizer, alarms)
-            self._error_policy.guard(enter, failed="the actions could not change a step")
-            yield
-
-    def _enter_step(self, step: ExitStack, optimizer: Optimizer, alarms: Alarms) -> None:
         number = alarms.trainer.global_step
         for action in self._working:
             self._enter(step, action, partial(action.during_step, optimizer, alarms, number))

@@ -12,12 +12,13 @@ from mviz_lightning.actions import Action, Alarms, StopTraining
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.acting import Acting
-from mviz_lightning.callbacks.alarm_pairing import Alarm, Guard
+from mviz_lightning.callbacks.alarm_pairing import Alarm, Unguarded
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, Hook
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
-from mviz_lightning.errors import ConfigurationError, plain_argument
+from mviz_lightning.errors import ConfigurationError, Guard
+from mviz_lightning.errors.arguments import plain_argument
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord, State, of_head
@@ -83,12 +84,19 @@ class ActingAlarm(Alarm):
             named = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in found.items())
             rank_zero_info(f"UnimodalCollapse: submodules that serve one modality alone: {named or 'none'}")
 
-    def _act(self, trainer: Trainer, module: LightningModule, row: RunRecord, changed: Sequence[Verdict]) -> None:
+    def _act(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        row: RunRecord,
+        changed: Sequence[Verdict],
+        unguarded: Unguarded,
+    ) -> None:
         """Act on a check of the fit; a function of the user's may raise."""
         began = [verdict for verdict in changed if verdict.state is State.COLLAPSED]
         for function in actions_of(self.action):
             for verdict in () if isinstance(function, Action) else began:
-                function(trainer, module, verdict)
+                unguarded(partial(function, trainer, module, verdict))
         self.act_on_check(trainer, module, row, list(dict.fromkeys(verdict.modality for verdict in began)))
 
     @undone_at_error

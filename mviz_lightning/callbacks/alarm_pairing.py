@@ -10,13 +10,13 @@ from lightning.pytorch import LightningModule, Trainer
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.portable import Portable
 from mviz_lightning.collapse.score_reference import ScoreReference
-from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors import ConfigurationError, Guard
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import Alert, RunRecord
 
-Guard: TypeAlias = Callable[[Callable[[], Any], Any], Any]
-"""Calls a function that may fail; returns its result, or the second argument where it failed."""
+Unguarded: TypeAlias = Callable[[Callable[[], Any]], Any]
+"""Calls a function of the user's own, whose error ends the training."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Alarm(Portable):
         """Report what changed with a run; return what the loggers show."""
 
     @abstractmethod
-    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, guard: Guard) -> None:
+    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, unguarded: Unguarded) -> None:
         """Do what the user asked for when a modality collapses."""
 
     @abstractmethod
@@ -94,6 +94,15 @@ class Alarm(Portable):
 def monitors(trainer: Any) -> list[str]:
     """Return the names of the monitors among the trainer's callbacks."""
     return [callback.name for callback in trainer.callbacks if isinstance(callback, Monitor)]
+
+
+def require_own_name(trainer: Any, name: str) -> None:
+    """Raise a ConfigurationError where another monitor of the trainer has the same name: their keys would collide."""
+    if (count := monitors(trainer).count(name)) > 1:
+        raise ConfigurationError(
+            f"{count} monitors of the trainer have name={name!r} and would log the same keys; give each its own, "
+            f"MultimodalMonitor(..., name={name + '2'!r})."
+        )
 
 
 def alarm_of(trainer: Any, monitor: str, modalities: Mapping[str, Modality], history: History) -> Alarm | None:

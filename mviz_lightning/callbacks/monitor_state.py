@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from mviz_lightning.callbacks import trainer_facts
-from mviz_lightning.callbacks.alarm_pairing import Monitor
+from mviz_lightning.callbacks.alarm_pairing import Monitor, require_own_name
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain
@@ -43,6 +43,7 @@ class Remembering(Monitor):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue with the examples and the history of the fit, or begin anew."""
+        require_own_name(trainer, self.name)
         fits = self._phase == "fit"
         continues = fits and trainer.global_step > 0 and self._fit_session.measures(pl_module)
         session = self._fit_session if continues else Session(self.config)

@@ -13,20 +13,14 @@ from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
-from mviz_lightning.errors import (
-    at_least,
-    not_negative,
-    renamed_attributes,
-    require_name,
-    require_share,
-)
+from mviz_lightning.errors.arguments import at_least, not_negative, require_flag, require_name, require_share
+from mviz_lightning.errors.deprecations import renamed_attributes
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
-from mviz_lightning.sinks.records import RunRecord
 
 UNRELEASED = "the user's step could not be put back"
 """What is said if the hooks of the observation cannot be removed."""
@@ -79,7 +73,7 @@ class MultimodalMonitor(Remembering):
         reuse: Whether a submodule that depends on one modality runs once for each input instead of once for each row.
             The monitor checks that the outputs are the same, and evaluates every row where they are not.
         explainers: Methods of ``mviz_lightning.explainers``, for example ``[DIME()]``, each with its own cadence.
-        class_names: Name of each output, for pictures and tables.
+        class_names: Name of each output, for pictures and tables: a list, or a dict, index -> name or name -> index.
         by_class: Whether total effects are also measured within each class of the labels: ``class/<c>/total/<m>``. They
             take no further rows. Classes with fewer than 12 recombined examples are left out.
         subgroups: Path of a leaf whose values name groups of examples, for example ``"metadata.site"``; total effects
@@ -96,7 +90,7 @@ class MultimodalMonitor(Remembering):
         checkpoint_megabytes: Largest size, in MiB, up to which the examples are saved in a checkpoint. A training that
             resumes from a checkpoint without them draws them again.
         seed: Seed of all random draws of the monitor.
-        name: Prefix of the logged keys, and name of the folder of files.
+        name: Prefix of the logged keys, and name of the folder of files; each monitor of a trainer needs its own.
         on_error: What an error costs. ``"warn"``: the result that failed, or the monitor where the model cannot be
             measured, with a warning. ``"raise"``: the training. Wrong arguments always end it before it begins.
         measures: Measures of other papers that are logged beside the shares: ``"shapley"``, ``"intershap"``,
@@ -115,6 +109,9 @@ class MultimodalMonitor(Remembering):
             others begin with the head's name: ``noun/total/<m>``.
         draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
+
+        on_side_effect: What is done where running the model changes what cannot be put back, a global variable for
+            example: ``"warn"`` and go on, ``"disable"`` the monitor, or ``"ignore"`` it.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -166,6 +163,7 @@ class MultimodalMonitor(Remembering):
         region: Any = None,
         heads: Sequence[str] | None = None,
         draws: int = 1,
+        on_side_effect: Literal["warn", "disable", "ignore"] = "warn",
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -194,11 +192,12 @@ class MultimodalMonitor(Remembering):
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self._limit(max_overhead, checkpoint_megabytes)
-        self.on_error, self.show_inputs, self._phase = on_error, show_inputs, ""
+        self._keep_checked(max_overhead, checkpoint_megabytes, show_inputs=show_inputs)
+        self.on_error, self.on_side_effect, self._phase = on_error, on_side_effect, ""
         self._reset_fit()
 
-    def _limit(self, max_overhead: float | None, checkpoint_megabytes: float) -> None:
+    def _keep_checked(self, max_overhead: float | None, checkpoint_megabytes: float, *, show_inputs: bool) -> None:
+        self.show_inputs = require_flag("show_inputs", show_inputs)
         self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
 
@@ -208,7 +207,7 @@ class MultimodalMonitor(Remembering):
 
     def _reset(self, session: Session) -> None:
         """Begin a run of a trainer: set the attributes that ``RUNNING`` names."""
-        self._error_policy = ErrorPolicy(self.on_error)
+        self._error_policy = ErrorPolicy(self.on_error, on_side_effect=self.on_side_effect)
         self._run = TrainerRun(
             self.name,
             self._phase,
@@ -220,16 +219,18 @@ class MultimodalMonitor(Remembering):
             show_inputs=self.show_inputs,
         )
 
+    @guarded
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what can be checked before data flows."""
+        policy = self._error_policy  # that of the guard around this hook; the run gets another
         self._phase = str(getattr(stage, "value", stage))
         try:
             self._begin(trainer, pl_module)
             self._run.attach(trainer, self._max_overhead)
         except Exception as error:
-            reason = self._error_policy.absorb(error, fatal=is_misconfigured(error))
+            reason = policy.absorb(error, fatal=is_misconfigured(error))
             self._run.disable(reason)
-            self._error_policy.warn(f"the monitor is off, since it could not be set up. {reason}")
+            policy.warn(f"the monitor is off, since it could not be set up. {reason}")
 
     @guarded
     def on_validation_batch_start(
@@ -257,21 +258,16 @@ class MultimodalMonitor(Remembering):
         if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
             self._run.measure(trainer)
 
+    @guarded
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, before callbacks look at the values and the logger writes the row of the validation loss."""
-        row = self._error_policy.guard(
-            partial(self._conclude, trainer, pl_module), failed="on_validation_epoch_end failed"
-        )
+        if trainer.sanity_checking:
+            self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
+            return
+        self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
+        row = self._run.publish(trainer, pl_module)
         if row is not None:
             self._run.act(trainer, pl_module, row)
-
-    def _conclude(self, trainer: Trainer, pl_module: LightningModule) -> RunRecord | None:
-        """End a validation; return its run, which the sanity check has none of."""
-        if not trainer.sanity_checking:
-            self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
-            return self._run.publish(trainer, pl_module)
-        self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
-        return None
 
     # A test is measured as a validation is.
     on_test_batch_start = on_validation_batch_start
@@ -286,11 +282,11 @@ class MultimodalMonitor(Remembering):
     @guarded
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curves of the whole training, and its examples over the epochs."""
-        if self._schedule.validations == 0:
+        if self._schedule.validations == 0 and not self._run.disabled:
             self._error_policy.warn(NEVER_RAN)
         self._run.finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
-        self._run.break_off()
+        self._error_policy.guard(self._run.break_off, always_warn=True)

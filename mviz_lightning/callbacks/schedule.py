@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mviz_lightning.checkpoint.saved import Saved
-from mviz_lightning.errors import at_least
+from mviz_lightning.errors.arguments import at_least
 from mviz_lightning.explainers import Explainer
 
 NEVER_RAN = (

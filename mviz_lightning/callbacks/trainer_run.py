@@ -1,6 +1,7 @@
 """One run of a trainer, seen by the monitor: what its hooks delegate to, and what ends with the run."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,9 @@ from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import Schedule
-from mviz_lightning.callbacks.time_budget import PREPARATION, TimeBudget
+from mviz_lightning.callbacks.time_budget import PREPARATION, SHARES, TimeBudget
 from mviz_lightning.collapse.rule import state_name
+from mviz_lightning.engine.side_effects import SideEffects
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.patterns import pattern_table
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
@@ -21,6 +23,9 @@ from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink, sinks_for
 from mviz_lightning.sinks.records import RunRecord, Table, of_head
+
+NOT_SET_UP = "the monitor was not set up"
+"""Why a run without a trainer is off."""
 
 
 class TrainerRun:
@@ -37,7 +42,7 @@ class TrainerRun:
         show_inputs: Whether pictures and tables may show the user's data.
 
     Attributes:
-        disabled: Why the monitor is off; ``""`` while it is on.
+        disabled: Why the monitor is off; ``""`` while it is on, which a trainer's setup turns it.
         row: The run of the present validation, from its measurement to its publication.
         tables: The tables of that run.
     """
@@ -57,13 +62,14 @@ class TrainerRun:
         self.name, self.phase, self.session = name, phase, session
         self.history, self.explanation_history, self.schedule = history, explanation_history, schedule
         self.error_policy, self.show_inputs = error_policy, show_inputs
-        self.disabled = ""
+        self.disabled = NOT_SET_UP
         self.row: RunRecord | None = None
         self.entries: list[TimedResult] = []
         self.tables: list[Table] = []
         self.alarm: Alarm | None = None
         self.keys = session.keys
         self._seen = 0
+        self._side_effects, self._watched = SideEffects(), set[str]()
         self._arrange([], TimeBudget())
 
     def _arrange(self, sinks: Sequence[Sink], time_budget: TimeBudget) -> None:
@@ -104,6 +110,7 @@ class TrainerRun:
             self.keys = self._named_keys()
             sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
             self._arrange(sinks, TimeBudget(max_overhead if self.fits else None))
+        self.disabled = ""
 
     def disable(self, reason: str) -> None:
         """Turn the monitor off for this run."""
@@ -135,8 +142,19 @@ class TrainerRun:
         """Try the model on the first examples."""
         step, precision = trainer_facts.step_name(trainer), trainer.precision_plugin.forward_context
         timed = self.measurement_run.time_budget.timed(PREPARATION)
-        with self.session.failures_kept(), timed, trainer_facts.beyond_sanity_check(trainer):
+        noticed = self._noticed(trainer, closely=not self.session.dry_run_done)
+        with self.session.failures_kept(), timed, noticed, trainer_facts.beyond_sanity_check(trainer):
             self.session.dry_run(pl_module, precision, step)
+
+    def _noticed(self, trainer: Trainer, *, closely: bool) -> AbstractContextManager[None]:
+        """Notice what evaluations in a block change for good; closely, unless the user wants no word of it."""
+        wanted = closely and self.error_policy.on_side_effect != "ignore"
+        return self._side_effects.noticed(trainer.lightning_module, self.session.config.predict, closely=wanted)
+
+    def _heed_side_effects(self) -> None:
+        """Do what the user wants where evaluations changed something for good; all processes must call it."""
+        found = dict.fromkeys(name for names in self.session.ranks.gather(self._side_effects.pop()) for name in names)
+        self.disabled = self.disabled or self.error_policy.heed_side_effects(list(found))
 
     def _share_start(self, trainer: Trainer) -> None:
         """Let processes that got no batch try the model on the first examples of another one."""
@@ -147,6 +165,7 @@ class TrainerRun:
     def finish_dry_run(self, unknown: str) -> None:
         """End the sanity check; ``unknown`` is the reason why the monitor is off where its loader does not exist."""
         self.disabled = self.disabled or self.measurement_run.finish_dry_run(unknown)
+        self._heed_side_effects()
         self._rearrange()
 
     def _rearrange(self) -> None:
@@ -170,14 +189,23 @@ class TrainerRun:
         moment = trainer.current_epoch, trainer_facts.step(trainer)
         results = RunResult(note=self.disabled)
         if (self.schedule.count() if self.fits else True) and not self.disabled:
-            explainers = self.schedule.due() if self.fits else self.session.config.explainers
-            self._share_start(trainer)
-            results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
-            self._rearrange()
+            results = self._measured(trainer, moment)
         self._keep(results, *moment)
         evidence, heads = dict(results.evidence), list(results.heads)
         self.row = RunRecord(self.phase, *moment, dict(results.values), results.note, evidence, heads)
         self.row = self._judged(self.row)
+
+    def _measured(self, trainer: Trainer, moment: tuple[int, int]) -> RunResult:
+        """Measure and explain the model; the first runs of each method are watched closely."""
+        explainers = self.schedule.due() if self.fits else self.session.config.explainers
+        works = {SHARES, *(explainer.name for explainer in explainers)}
+        with self._noticed(trainer, closely=not works <= self._watched):
+            self._share_start(trainer)
+            results = self.measurement_run.attempt(explainers, early=trainer.global_step == 0, moment=moment)
+        self._watched |= {*results.explained, *([SHARES] if results.values else [])}
+        self._heed_side_effects()
+        self._rearrange()
+        return results
 
     def _judged(self, row: RunRecord) -> RunRecord:
         """Return the run as the alarm judges it; as it is where there is no alarm, or the alarm fails."""
@@ -241,13 +269,16 @@ class TrainerRun:
     def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord) -> None:
         """Let the alarm act; an error of the user's own function ends the training."""
         if self.alarm is not None:
-            self.alarm.act(trainer, pl_module, row, self.error_policy.guard)
+            self.alarm.act(trainer, pl_module, row, self.error_policy.unguarded)
 
     def explain_end(self, trainer: Trainer) -> None:
         """Explain the model as it is at the end of the fit."""
         epoch, step = trainer_facts.end(trainer)
         if self.history.fitted and self.session.explainable:
-            self._keep(self.measurement_run.explain(self.schedule.unfinished(step), (epoch, step)), epoch, step)
+            with self._noticed(trainer, closely=True):
+                found = self.measurement_run.explain(self.schedule.unfinished(step), (epoch, step))
+            self._heed_side_effects()
+            self._keep(found, epoch, step)
             self._show(with_trainer_row=False)
 
     def finish(self) -> None:
@@ -257,4 +288,4 @@ class TrainerRun:
     def break_off(self) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
         self.row = None
-        self.error_policy.guard(self.reporter.finish, always_warn=True)
+        self.reporter.finish()

@@ -8,18 +8,19 @@ from numbers import Real
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
-from mviz_lightning.callbacks.alarm_pairing import Guard, Judgement, monitors
+from mviz_lightning.callbacks.alarm_pairing import Judgement, Unguarded, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.collapse.messages import NEVER_LEARNED, alert, headline, without_score
 from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.collapse.towers import rule_for
 from mviz_lightning.collapse.verdict import Verdict
-from mviz_lightning.errors import CollapseWarning, ConfigurationError, at_least
+from mviz_lightning.errors import CollapseWarning, ConfigurationError, Guard, warn_user
+from mviz_lightning.errors.arguments import at_least, listed
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import Alert, RunRecord, State, of_head
@@ -120,7 +121,7 @@ class UnimodalCollapse(ActingAlarm):
                 raise ConfigurationError(f"{name}={value!r}: give {allowed}, for example {name}={example:g}.")
         if isinstance(expected, str):
             raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
-        named = None if expected is None else tuple(expected)
+        named = None if expected is None else listed("expected", expected)
         self.rule = CollapseRule(named, at_least(1, "patience", patience), wait=at_least(0, "wait", wait), **shares)
         self.verdicts: dict[str, Verdict] = {}
         self._changed: list[Verdict] = []
@@ -264,11 +265,11 @@ class UnimodalCollapse(ActingAlarm):
             _say(said)
         return alerts
 
-    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, guard: Guard) -> None:
+    def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, unguarded: Unguarded) -> None:
         """Do what ``action`` says when a modality collapses during the fit; the user's function may raise."""
         changed, self._changed = self._changed, []
         if row.phase == "fit":
-            self._act(trainer, pl_module, row, changed)
+            self._act(trainer, pl_module, row, changed, unguarded)
 
     def conclude(self, history: History) -> str:
         """Return the state of every modality at the end of the fit, one line each; ``""`` where none was judged."""
@@ -289,6 +290,6 @@ class UnimodalCollapse(ActingAlarm):
 def _say(said: Alert) -> None:
     message = f"UnimodalCollapse: {said.text}"
     if said.urgent:
-        rank_zero_warn(message, category=CollapseWarning)
+        rank_zero_only(warn_user)(message, CollapseWarning)
     else:
         rank_zero_info(message)

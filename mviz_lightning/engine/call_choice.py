@@ -1,6 +1,5 @@
 """Find out how the user's model is called, without a line of the user's code where that is possible."""
 
-import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from mviz_lightning.engine.forward_arguments import candidate_calls, label_paths
 from mviz_lightning.engine.model_call import ModelCall, Predict
 from mviz_lightning.engine.positions import NO_LABELS, LabelShapes
 from mviz_lightning.engine.submodule_calls import child_calls
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError, warn_user
 
 
 def choose_call(
@@ -97,10 +96,8 @@ def _only(trial: CallTrial, children: Sequence[ModelCall]) -> ModelCall | None:
 def _warn_of_order(call: ModelCall) -> None:
     """Warn if the leaves of a mapping are matched by order: they may meet the wrong parameters."""
     if call.by_order and any(isinstance(key, str) for argument in call.passed for key in argument.keys[:1]):
-        warnings.warn(
+        warn_user(
             "the parameters of forward have other names than the modalities and the leaves of the batch, so leaves "
             f"are passed in the order in which modalities were declared: {call.description}. "
-            f"If this order is wrong, give the arguments in your model's order: {call.advice()}.",
-            MonitorWarning,
-            stacklevel=2,
+            f"If this order is wrong, give the arguments in your model's order: {call.advice()}."
         )

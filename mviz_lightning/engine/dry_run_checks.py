@@ -4,7 +4,6 @@ In the order in which they run: rebuilt rows, row independence, modalities that 
 masked segments; ``usable`` checks outputs in the dry run and later.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from mviz_lightning.engine.rebuilt_rows import check_rebuilt_rows
 from mviz_lightning.engine.reuse_report import reused, try_reuse
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, check_independence, trial_rows
 from mviz_lightning.engine.stray_leaves import warn_of_stray_leaves
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error
+from mviz_lightning.errors import ConfigurationError, describe_error, warn_user
 
 __all__ = [
     "check_independence",
@@ -65,7 +64,7 @@ def warn_of_outputs(
     if unused:
         told.update(f"modality {name}" for name in unused)
         advice = _output_advice(call, _better_output(evaluator, probe, rows, call))
-        warnings.warn(" ".join([_sentence(unused, len(rows)), *said, advice]), MonitorWarning, stacklevel=2)
+        warn_user(" ".join([_sentence(unused, len(rows)), *said, advice]))
         return ""
     return " ".join([*said, _output_advice(call, returned.taken)]) if returned.told else ""
 

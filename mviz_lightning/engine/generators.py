@@ -1,7 +1,7 @@
 """The generators that a forward may draw from: those of Python, NumPy and PyTorch, and those that the module holds."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-HELD_TYPES = frozenset({torch.Generator, random.Random, np.random.Generator, np.random.RandomState})
-"""Types of generators that a module may hold as attributes."""
+GENERATORS = frozenset({torch.Generator, random.Random, np.random.Generator, np.random.RandomState})
+"""Types of generators that a module may hold."""
 
 _RUNNING: ContextVar["Generators | None"] = ContextVar("_RUNNING", default=None)
 """The generators of the evaluation that is running."""
@@ -22,12 +21,11 @@ class Generators:
     """All generators that a forward may draw from. They are seeded here, and restored elsewhere.
 
     Args:
-        module: The user's model.
+        held: The generators that the module holds.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        attributes = (value for child in module.modules() for value in vars(child).values())
-        self._held = {id(value): value for value in attributes if type(value) in HELD_TYPES}
+    def __init__(self, held: Iterable[Any]) -> None:
+        self._held = list(held)
         self._start: list[Any] = []
         self.seed = 0
 
@@ -52,7 +50,7 @@ class Generators:
         """Seed all of them again, as at the beginning of the evaluation."""
         random.seed(self.seed)
         np.random.seed(self.seed % 2**32)  # noqa: NPY002 - models that sample draw from the global state
-        for generator in (*_of_torch(), *self._held.values()):
+        for generator in (*_of_torch(), *self._held):
             _seed(generator, self.seed)
 
     @property
@@ -63,8 +61,8 @@ class Generators:
     def _states(self) -> list[Any]:
         numpy = np.random.get_state(legacy=False)  # noqa: NPY002
         # Those of CUDA devices, which the forward may be the first to use, come last.
-        generators = (*self._held.values(), *_of_torch())
-        return [random.getstate(), _comparable(numpy), *map(_state_of, generators)]
+        generators = (*self._held, *_of_torch())
+        return [random.getstate(), _comparable(numpy), *map(state_of, generators)]
 
 
 def default_generator(device: torch.device) -> torch.Generator | None:
@@ -84,6 +82,16 @@ def cuda_devices() -> range:
     return range(torch.cuda.device_count() if started else 0)
 
 
+def state_of(generator: Any) -> Any:
+    """Return where a generator stands, in a form that ``==`` compares as a whole."""
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy().tobytes()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    state = generator.get_state(legacy=False) if isinstance(generator, np.random.RandomState) else None
+    return _comparable(generator.bit_generator.state if state is None else state)
+
+
 def _of_torch() -> list[torch.Generator]:
     return [torch.default_generator, *(torch.cuda.default_generators[device] for device in cuda_devices())]
 
@@ -96,15 +104,6 @@ def _seed(generator: Any, seed: int) -> None:
         partial(setattr, generator.bit_generator, "state", kind(seed % 2**32).state)()
     else:
         generator.seed(seed % 2**32)
-
-
-def _state_of(generator: Any) -> Any:
-    if isinstance(generator, torch.Generator):
-        return generator.get_state().numpy().tobytes()
-    if isinstance(generator, random.Random):
-        return generator.getstate()
-    state = generator.get_state(legacy=False) if isinstance(generator, np.random.RandomState) else None
-    return _comparable(generator.bit_generator.state if state is None else state)
 
 
 def _comparable(state: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mviz_lightning.engine.generators import GENERATORS
 from mviz_lightning.engine.inert import inert_in_place
 from mviz_lightning.engine.reach import (
     attributes_of,
@@ -22,6 +23,7 @@ from mviz_lightning.engine.snapshots import (
     SNAPSHOT_TYPES,
     Restore,
     hide_gradient,
+    ignore,
     snapshot_attributes,
     snapshot_content,
     snapshot_module,
@@ -30,7 +32,7 @@ from mviz_lightning.engine.write_guard import storage_address
 
 
 class HeldState:
-    """All that a module holds, directly or through containers and objects of the user's own classes.
+    """All that a module holds, directly or through containers, hooks and objects of the user's own classes.
 
     Args:
         module: The module.
@@ -38,21 +40,23 @@ class HeldState:
 
     Attributes:
         tensors: The tensors that have a storage, with their names; only parameters have other names than "".
-        restores: How to put back everything else.
+        generators: The generators of random numbers.
+        restores: How to put back everything but the tensors' values.
     """
 
     def __init__(self, module: nn.Module, *others: Any) -> None:
         self.tensors: list[tuple[str, Tensor]] = []
+        self.generators: list[Any] = []
         self.restores: list[Restore] = []
         self._holders: list[Any] = []
         names = {id(parameter): name for name, parameter in module.named_parameters()}
-        submodules = {id(child) for child in module.modules()}
-        for value in reachable(module, *others):
+        for value in reachable(*module.modules(), *module.parameters(), *module.buffers(), *others):
             self._holders.extend(_holders(value))
+            self.restores.extend(_snapshots(value))
             if isinstance(value, Tensor) and storage_address(value):
                 self.tensors.append((names.get(id(value), ""), value))
-            elif id(value) not in submodules:
-                self.restores.extend(_snapshots(value))
+            elif type(value) in GENERATORS:
+                self.generators.append(value)
 
     def mute(self) -> None:
         """Replace loggers, files and iterators by what does not change them. The snapshots bring them back."""
@@ -72,10 +76,11 @@ def _holders(value: Any) -> Iterator[Any]:
 
 
 def _snapshots(value: Any) -> Iterator[Restore]:
-    """Yield how to restore an object that is no tensor and no submodule."""
-    if isinstance(value, nn.Module):
+    """Yield how to restore an object; of a tensor that has a storage, all but its values."""
+    if isinstance(value, Tensor):
+        yield _snapshot_tensor(value)
+    elif isinstance(value, nn.Module):
         yield snapshot_module(value)
-        yield from map(hide_gradient, value.parameters(recurse=False))
     elif isinstance(value, type):
         yield _snapshot_class(value)
     elif isinstance(value, CellType):
@@ -88,6 +93,12 @@ def _snapshots(value: Any) -> Iterator[Restore]:
         if is_own(value):
             yield _snapshot_object(value)
             yield from (_snapshot_slot(slot, value) for slot in slots_of(class_of(value)))
+
+
+def _snapshot_tensor(tensor: Tensor) -> Restore:
+    if isinstance(tensor, nn.Parameter):
+        return hide_gradient(tensor)
+    return ignore if storage_address(tensor) else snapshot_content(tensor)
 
 
 def _snapshot_object(value: Any) -> Restore:
@@ -129,7 +140,8 @@ def _snapshot_cell(cell: CellType) -> Restore:
     kept = cell_content(cell)
 
     def restore() -> None:
-        if kept and cell_content(cell) != kept:
+        now = cell_content(cell)
+        if kept and (not now or now[0] is not kept[0]):
             cell.cell_contents = kept[0]
 
     return restore

@@ -15,7 +15,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mviz_lightning.engine.generators import Generators, cuda_devices
-from mviz_lightning.engine.snapshots import hide_gradient, ignore, restore_all, snapshot_module
+from mviz_lightning.engine.held_state import HeldState
+from mviz_lightning.engine.snapshots import ignore, restore_at_exit
+from mviz_lightning.engine.tensor_copies import TensorCopies
 from mviz_lightning.errors import NotMeasurableError
 
 
@@ -47,12 +49,14 @@ def isolated(module: nn.Module, *, seed: int | None = 0) -> Iterator[Generators]
         if running is None:
             stack.enter_context(random_states())
         stack.enter_context(_mha_slow_path())
-        stack.callback(restore_all, [snapshot_module(child) for child in module.modules()])
-        stack.callback(restore_all, [hide_gradient(parameter) for parameter in module.parameters()])
+        held = HeldState(module)
+        restore_at_exit(stack, held.restores)
+        stack.enter_context(TensorCopies.shared().put_back(held.tensors))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        generators = running or stack.enter_context(Generators(module).seeded(seed or 0))
+        generators = running or stack.enter_context(Generators(held.generators).seeded(seed or 0))
+        held.mute()
         module.eval()
         _mute_logging(module)
         yield generators

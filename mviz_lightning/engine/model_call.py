@@ -10,6 +10,7 @@ from mviz_lightning.engine.argument import Argument
 from mviz_lightning.engine.model_outputs import NO_OUTPUTS, ModelOutputs
 from mviz_lightning.engine.positions import PositionAxes
 from mviz_lightning.errors import ConfigurationError, message_of
+from mviz_lightning.errors.arguments import in_short
 
 Predict: TypeAlias = Callable[[Any, Any], Any]
 """``(module, batch) -> outputs``"""
@@ -86,13 +87,15 @@ def resolve_function(function: Any, argument: str = "predict") -> Any:
     """Import a function that is given as a dotted path, ``package.module.function``.
 
     Args:
-        function: The path; anything but a string is returned as it is.
+        function: The path; a function and None are returned as they are.
         argument: The argument's name in errors.
 
     Raises:
-        ConfigurationError: The path cannot be imported, or it leads to something that cannot be called.
+        ConfigurationError: The path cannot be imported, or what is given cannot be called.
     """
     if not isinstance(function, str):
+        if function is not None and not callable(function):
+            raise ConfigurationError(f"{argument}={in_short(function)}: give a function, or package.module.function.")
         return function
     module, _, name = function.replace(":", ".").rpartition(".")
     try:

@@ -205,7 +205,7 @@ def _can_be_scores(found: Any) -> bool:
 
 
 def require_a_row_each(outputs: Tensor, examples: int) -> None:
-    """Check that a model returned one row of scores per example.
+    """Check that a model returned one row of one score or more per example.
 
     Raises:
         ConfigurationError: It did not.
@@ -213,5 +213,10 @@ def require_a_row_each(outputs: Tensor, examples: int) -> None:
     if len(outputs) != examples:
         raise ConfigurationError(
             f"the model returned {len(outputs)} rows of scores for {examples} examples; allowed is one row per "
+            "example. Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
+        )
+    if 0 in outputs.shape[1:]:
+        raise ConfigurationError(
+            f"the model returned {tuple(outputs.shape)}, rows without a score; allowed is one score or more per "
             "example. Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns such rows."
         )

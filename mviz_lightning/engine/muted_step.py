@@ -10,7 +10,7 @@ from torch import nn
 from mviz_lightning.engine.held_state import HeldState
 from mviz_lightning.engine.inert import Inert, inert_packages
 from mviz_lightning.engine.isolation import isolated, lightning_modules
-from mviz_lightning.engine.snapshots import Restore, ignore, restore_all, snapshot_attributes, snapshot_contents
+from mviz_lightning.engine.snapshots import Restore, ignore, restore_at_exit, snapshot_attributes, snapshot_contents
 from mviz_lightning.engine.write_guard import CollectiveBan, WriteGuard, world_size
 from mviz_lightning.errors import NotMeasurableError
 
@@ -23,18 +23,15 @@ class StopStep(BaseException):
 
 
 @contextmanager
-def muted(
-    module: nn.Module, *, seed: int | None = 0, step: Step | None = None, copy_weights: bool = False
-) -> Iterator[WriteGuard]:
+def muted(module: nn.Module, *, seed: int | None = 0, step: Step | None = None) -> Iterator[WriteGuard]:
     """Let the user's own step be called inside the block without a trace.
 
     To what :func:`isolated` does, this adds:
 
     - Loggers of the trainer and of the module do nothing, ``wandb.log`` and its like do nothing, and ``print`` of a
       LightningModule does nothing.
-    - Files that the module holds open for writing are not written; iterators that it holds are not advanced.
-    - Objects of the user's own classes, and nets and metrics in containers, are put back as they were.
-    - Weights that the step changes in place are put back, also if it raises or is stopped on the way.
+    - Optimizers, schedulers, the trainer's gathered values and variables of the step are put back.
+    - Weights of any size that an operation of PyTorch writes are put back, also if the step raises or is stopped.
     - Of a run on several processes, collectives raise.
 
     What lies outside the module stays changed: files that the step writes, globals, what other processes received.
@@ -43,9 +40,6 @@ def muted(
         module: The user's model.
         seed: Seed of the random numbers that the step may draw; None for those of the evaluation around it.
         step: A step that is a function of the user's own: variables that it keeps are put back too.
-        copy_weights: Whether to copy all weights beforehand. Then writes that no operation of PyTorch does are found
-            and undone too, for example into ``weight.detach().numpy()``. The first replay of a step tells whether it
-            writes weights that way.
 
     Yields:
         The guard of the weights; its ``written`` names, after the block, the parameters that the step changed.
@@ -57,8 +51,8 @@ def muted(
     with ExitStack() as stack:
         stack.enter_context(isolated(module, seed=seed))
         held = HeldState(module, step, *_optimizers(module))
-        guard = WriteGuard(held.tensors, copy=copy_weights)
-        stack.callback(restore_all, [*held.restores, *_snapshot_trainer(module), guard.restore])
+        guard = WriteGuard(held.tensors)
+        restore_at_exit(stack, [guard.restore, *held.restores, *_snapshot_trainer(module)])
         held.mute()
         _mute_trainer(module)
         stack.enter_context(inert_packages())

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mviz_lightning.engine.snapshots import CONTAINERS, LARGEST_STATE, SNAPSHOT_TYPES
+from mviz_lightning.engine.snapshots import CONTAINERS, LARGEST_STATE, MACHINERY, SNAPSHOT_TYPES
 
-LARGEST_REACH = 20_000
-"""Largest number of objects that are looked at. The nearest come first; what holds more is data and no state."""
+LARGEST_REACH = 50_000
+"""Largest number of objects that are looked at beyond the roots. The nearest come first; what holds more is data."""
 
 LARGEST_ARRAY = 2**26
 """Size in bytes from which an array in an object counts as data, which a step reads and does not change."""
@@ -39,8 +39,11 @@ OTHERS = (
 NO_OBJECTS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, BaseException, Tensor)
 """What has attributes and is no object of a class of the user's own."""
 
-MACHINERY = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
-"""Attributes of every module that hold hooks and switches."""
+UNCHANGING = frozenset({int, float, bool, str, bytes, type(None), torch.Size, torch.dtype, torch.device})
+"""Types of most attributes: they cannot change."""
+
+CHANGING = (*SNAPSHOT_TYPES, nn.Module, MethodType, partial, property, staticmethod, classmethod, CellType)
+"""Types of what can change or hold what can."""
 
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 """Folders of installed code, whose classes and functions keep no state of the user's."""
@@ -50,11 +53,11 @@ def reachable(*roots: Any) -> Iterator[Any]:
     """Yield objects and what they hold, the nearest first, each object once.
 
     That goes through submodules, containers, objects of the user's own classes, those classes, and the user's
-    functions. It ends at objects of others, and at containers and arrays of data.
+    functions, hooks too. It ends at objects of others, and at containers and arrays of data.
     """
     seen: dict[int, Any] = {}
     waiting: deque[Any] = deque(roots)
-    while waiting and len(seen) < LARGEST_REACH:
+    while waiting and len(seen) < LARGEST_REACH + len(roots):
         value = waiting.popleft()
         if id(value) not in seen and _can_change(value):
             seen[id(value)] = value
@@ -115,14 +118,24 @@ def cell_content(cell: CellType) -> list[Any]:
         return []
 
 
+@cache
+def is_users(place: str) -> bool:
+    """Tell whether a module of Python is the user's own program and not installed."""
+    found = getattr(sys.modules.get(place), "__file__", None)
+    own = place != "builtins" and place.partition(".")[0] not in OTHERS
+    return own and (found is None or not found.startswith(LIBRARIES))
+
+
 def _can_change(value: Any) -> bool:
-    if type(value) in ProxyTypes:
+    if type(value) in UNCHANGING or type(value) in ProxyTypes:
         return False
     if isinstance(value, np.ndarray):
         return bool(value.nbytes < LARGEST_ARRAY)
+    if isinstance(value, tuple):
+        return is_own(value) or (len(value) <= LARGEST_STATE and any(map(_can_change, value)))
     if isinstance(value, type | FunctionType):
-        return _is_users(value.__module__)
-    return isinstance(value, (*SNAPSHOT_TYPES, nn.Module, MethodType, partial, CellType)) or is_own(value)
+        return is_users(value.__module__)
+    return isinstance(value, CHANGING) or is_own(value)
 
 
 def _held(value: Any) -> Iterator[Any]:
@@ -131,6 +144,8 @@ def _held(value: Any) -> Iterator[Any]:
         yield from _held_by_module(value)
     elif isinstance(value, type):
         yield from class_state(value).values()
+    elif isinstance(value, property | staticmethod | classmethod):
+        yield from (value.fget, value.fset) if isinstance(value, property) else [value.__func__]
     elif isinstance(value, FunctionType | MethodType | partial | CellType):
         yield from _held_by_function(value)
     else:
@@ -145,9 +160,15 @@ def _held(value: Any) -> Iterator[Any]:
 
 
 def _held_by_module(module: nn.Module) -> Iterator[Any]:
-    if not isinstance(module, torch.jit.ScriptModule):
-        yield from (held for name, held in vars(module).items() if name not in MACHINERY)
-        yield from type(module).__mro__
+    yield from (held for held in module._buffers.values() if held is not None)
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    for name, held in vars(module).items():
+        if name not in MACHINERY:
+            yield held
+        elif held and name != "_buffers" and isinstance(held, dict):
+            yield from held.values()
+    yield from type(module).__mro__
 
 
 def _held_by_function(value: Any) -> Iterator[Any]:
@@ -174,14 +195,6 @@ def _has_own_class(kind: Any) -> bool:
 def _is_shared(kind: Any) -> bool:
     """Tell whether objects of a class are shared with other threads or processes."""
     return _is_of(kind, THREADS)
-
-
-@cache
-def _is_users(place: str) -> bool:
-    """Tell whether a module of Python is the user's own program and not installed."""
-    found = getattr(sys.modules.get(place), "__file__", None)
-    own = place != "builtins" and place.partition(".")[0] not in OTHERS
-    return own and (found is None or not found.startswith(LIBRARIES))
 
 
 def _is_of(kind: type, packages: frozenset[str]) -> bool:

@@ -1,6 +1,5 @@
 """Which modules are to blame for a replay that failed; the others go on being replayed."""
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from mviz_lightning.engine.recording import MissingCallsError
 from mviz_lightning.engine.replay_check import Difference
 from mviz_lightning.engine.reuse_plan import Plan
 from mviz_lightning.engine.row_runs import row_runs
-from mviz_lightning.errors import MonitorWarning, message_of
+from mviz_lightning.errors import message_of, warn_user
 
 if TYPE_CHECKING:
     from mviz_lightning.engine.evaluator import Evaluator
@@ -99,4 +98,4 @@ def warn_of_failure(what: str, cost: str, error: Exception) -> None:
     """
     reason = message_of(error).rstrip(".")
     text = f"{what} cannot be reused, so {cost}, which takes longer: {reason}. Pass reuse=False to skip the attempt."
-    warnings.warn(text, MonitorWarning, stacklevel=3)
+    warn_user(text)

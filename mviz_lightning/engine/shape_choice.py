@@ -5,7 +5,6 @@ where it does not: a recurrent network that was trained on whole sequences reads
 """
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +16,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import MonitorWarning, describe_error
+from mviz_lightning.errors import describe_error, warn_user
 
 PADDED_EXAMPLES, WHOLE_EXAMPLES = 12, 4
 """Largest numbers of compared examples: of those that were padded, and of those that are as large as the largest."""
@@ -77,9 +76,7 @@ class ShapeChoice:
         size = max(one.deviation for one in found)
         self._refused = any(one.obstacle for one in found)
         if self._refused:
-            warnings.warn(
-                _kept(size, next(one.obstacle for one in found if one.obstacle)), MonitorWarning, stacklevel=2
-            )
+            warn_user(_kept(size, next(one.obstacle for one in found if one.obstacle)))
             return probe, ""
         return replace(probe, own_shapes=True), _unpadded(size)
 

@@ -4,6 +4,7 @@ import operator
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeAlias
 from weakref import ProxyTypes
@@ -27,10 +28,17 @@ SNAPSHOT_TYPES = (
     random.Random,
     np.random.Generator,
     np.random.RandomState,
+    bytearray,
 )
 """Types of values that can change in place, or that can hold such values."""
 
-LARGEST_STATE = 1000
+MACHINERY = frozenset(vars(nn.Module()))
+"""Attributes that every module has: mode, hooks, parameters, buffers and submodules."""
+
+REGISTRIES = frozenset(name for name, held in vars(nn.Module()).items() if isinstance(held, dict)) - {"_buffers"}
+"""Those that hold parameters, submodules and hooks by name."""
+
+LARGEST_STATE = 10_000
 """Largest number of entries of a container whose entries are restored too.
 
 A larger container holds data, a replay buffer for example, and no state.
@@ -42,15 +50,23 @@ def ignore(*_: Any, **__: Any) -> None:
 
 
 def restore_all(restores: list[Restore]) -> None:
-    """Call all of them, even if one fails; then raise the first error."""
-    failures = []
-    for restore in restores:
+    """Call all of them, even if one fails, and take those that worked off the list; then raise the first error."""
+    failures: list[Exception] = []
+    for restore in [*restores]:
         try:
             restore()
         except Exception as error:
             failures.append(error)
+        else:
+            restores.pop(len(failures))
     if failures:
         raise failures[0]
+
+
+def restore_at_exit(stack: ExitStack, restores: list[Restore]) -> None:
+    """Call all of them when a stack is left; what fails or is interrupted then is tried once more."""
+    for _ in range(2):
+        stack.callback(restore_all, restores)
 
 
 def hide_gradient(parameter: nn.Parameter) -> Restore:
@@ -69,24 +85,24 @@ def hide_gradient(parameter: nn.Parameter) -> Restore:
 
 
 def snapshot_module(module: nn.Module) -> Restore:
-    """Return how to restore a module's attributes and their content: mode, buffers, metric states, caches, hooks."""
-    attributes = vars(module)
-    restore_attributes = snapshot_attributes(attributes)
-    buffers = dict(module._buffers.items())
-    held = [value for name, value in attributes.items() if name != "_buffers"]
-    contents = snapshot_contents([*held, *buffers.values()])
-    if getattr(module, "max_norm", None) is not None and isinstance(module.weight, Tensor):
-        contents.append(
-            snapshot_tensor(module.weight)
-        )  # such an embedding rescales the vectors that it looks up, in place
-    kind, training = type(module), module.training
+    """Return how to restore a module's attributes: mode, class, which parameters, buffers and hooks it has.
+
+    The content of what it holds is restored elsewhere.
+    """
+    attributes, kind, training = vars(module), type(module), module.training
+    restore_attributes, buffers = snapshot_attributes(attributes), dict(module._buffers.items())
+    found = [held for name, held in attributes.items() if name in REGISTRIES and isinstance(held, dict)]
+    registries = [(held, dict(held)) for held in found]
+    unsaved = snapshot_content(attributes.get("_non_persistent_buffers_set"))
 
     def restore() -> None:
         if type(module) is not kind:  # parametrizations give it another class
             module.__class__ = kind
         restore_attributes()
         _refill_buffers(module, buffers)
-        restore_all(contents)
+        for registry, items in registries:
+            _refill(registry, items)
+        unsaved()
         if module.training != training:  # scripted modules keep it outside their attributes
             module.training = training
 
@@ -139,16 +155,19 @@ def snapshot_content(value: Any) -> Restore:
     if isinstance(value, list | set | deque):
         entries = list(value)
         return lambda: _refill_entries(value, entries)
-    return _snapshot_generator(value)
+    return _snapshot_state(value)
 
 
-def _snapshot_generator(value: Any) -> Restore:
+def _snapshot_state(value: Any) -> Restore:
+    """Return how to restore the bytes of a ``bytearray``, or where a generator of random numbers stands."""
+    if isinstance(value, bytearray):
+        return partial(value.__setitem__, slice(None), bytes(value))
     if isinstance(value, torch.Generator):
         state = value.get_state()
         return lambda: ignore(value.set_state(state))
     if isinstance(value, np.random.RandomState):
         return partial(value.set_state, value.get_state())
-    if isinstance(value, random.Random):
+    if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):  # which has no state
         return partial(value.setstate, value.getstate())
     if isinstance(value, np.random.Generator):
         return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
@@ -187,11 +206,15 @@ def _refill_buffers(module: nn.Module, buffers: dict[str, Any]) -> None:
 
 def _refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
     """Restore a mapping if it changed, with the base class's methods: the user's own class may forbid changes."""
-    if list(mapping) == list(items) and all(mapping[key] is items[key] for key in items):
+    if not (mapping or items) or _same_entries(mapping, items):
         return
     base: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
     base.clear(mapping)
     base.update(mapping, items)
+
+
+def _same_entries(mapping: dict[Any, Any], items: dict[Any, Any]) -> bool:
+    return list(mapping) == list(items) and all(mapping[key] is items[key] for key in items)
 
 
 def _refill_entries(value: Any, entries: list[Any]) -> None:

@@ -1,6 +1,5 @@
 """Stray leaves: leaves of the batch that belong to no modality and yet change the outputs."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.output_dependence import interacting_modalities, trace_forward
 from mviz_lightning.engine.row_independence import evaluate_as_computed, trial_rows
 from mviz_lightning.engine.stray_evidence import described_modality
-from mviz_lightning.errors import MonitorWarning
+from mviz_lightning.errors import warn_user
 
 
 def warn_of_stray_leaves(
@@ -37,9 +36,9 @@ def warn_of_stray_leaves(
     told.update(f"leaf {path}" for path in found)
     strays = [path for path in found if path not in probe.schema.labels]
     if len(strays) < len(found):
-        warnings.warn(_target_message(evaluator, probe, call), MonitorWarning, stacklevel=2)
+        warn_user(_target_message(evaluator, probe, call))
     if strays:
-        warnings.warn(_stray_message(evaluator, probe, strays), MonitorWarning, stacklevel=2)
+        warn_user(_stray_message(evaluator, probe, strays))
 
 
 def _target_message(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:

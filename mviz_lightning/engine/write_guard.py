@@ -21,28 +21,26 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Inside the block every operation of PyTorch is seen, so that ``p.data.copy_(average)``, which leaves the version
     counter as it is, is undone like ``load_state_dict``. Tensors that nothing writes cost no memory. Not seen is what
-    writes past PyTorch: into ``p.detach().numpy()``, in another thread, by a kernel of the user's own. With ``copy``
-    that is undone and named too.
+    writes past PyTorch: into ``p.detach().numpy()``, in another thread, by a kernel of the user's own.
 
     Args:
         tensors: The tensors with their names; those without a storage of their own are ignored.
-        copy: Whether to copy all tensors that have a name when the guard is made.
 
     Attributes:
-        written: After the block, the names of the tensors that the block wrote, or that it gave other ``data``. Tensors
-            named "" are left out.
+        changed: After the block, the tensors that the block wrote, or that it gave other ``data``.
+        written: Their names. Tensors named "" are left out.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, tensors: Iterable[tuple[str, Tensor]], *, copy: bool = False) -> None:
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.changed: list[Tensor] = []
         self.written: list[str] = []
         self._guarded: dict[int, list[_Guarded]] = defaultdict(list)
         for name, tensor in tensors:
             if address := storage_address(tensor):
-                kept = tensor.detach().clone() if copy and name else None
-                self._guarded[address].append(_Guarded(name, tensor, tensor.data, kept))
+                self._guarded[address].append(_Guarded(name, tensor, tensor.data))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -58,7 +56,9 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def restore(self) -> None:
         """Put everything back and name what was written. Call it after the block."""
         entries = [guarded for group in self._guarded.values() for guarded in group]
-        self.written = [guarded.name for guarded in entries if guarded.name and guarded.changed]
+        changed = [guarded for guarded in entries if guarded.written or guarded.moved]
+        self.changed = [guarded.tensor for guarded in changed]
+        self.written = [guarded.name for guarded in changed if guarded.name]
         for guarded in entries:
             guarded.restore()
 
@@ -104,16 +104,12 @@ class _Guarded:
     name: str
     tensor: Tensor
     alias: Tensor
-    copy: Tensor | None
+    copy: Tensor | None = None
     written: bool = False
 
     @property
     def moved(self) -> bool:
         return self.tensor.data_ptr() != self.alias.data_ptr() or self.tensor.shape != self.alias.shape
-
-    @property
-    def changed(self) -> bool:
-        return self.written or self.moved or (self.copy is not None and not torch.equal(self.copy, self.alias))
 
     def keep(self) -> None:
         self.written = True

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mviz_lightning.errors import moved_names
+from mviz_lightning.errors.deprecations import moved_names
 from mviz_lightning.explainers.base import Explainer, Fallback, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 from mviz_lightning.explainers.cross_modal_interaction.explainer import CrossModalInteraction

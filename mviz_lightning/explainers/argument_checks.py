@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 
-from mviz_lightning.errors import ConfigurationError, at_least
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.arguments import at_least
 
 
 def require_least(explainer: object, least: Mapping[str, int]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mviz_lightning.batch import JointSegments, Probe, Segmentation, Segments, WordSegments
 from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.query import Derivative, Query
-from mviz_lightning.errors import enumerated
+from mviz_lightning.errors.arguments import enumerated
 from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
 from mviz_lightning.functional.outputs import centred

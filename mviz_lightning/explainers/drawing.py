@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch.explained_regions import ExplainedRegions
-from mviz_lightning.errors import enumerated, renamed_attributes
+from mviz_lightning.errors.arguments import enumerated
+from mviz_lightning.errors.deprecations import renamed_attributes
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.video import Video
 from mviz_lightning.plotting.canvas import Canvas, diverging

@@ -5,7 +5,7 @@ What is listed here is public. Helpers stay private to the package and are impor
 
 from typing import TYPE_CHECKING
 
-from mviz_lightning.errors import moved_names
+from mviz_lightning.errors.deprecations import moved_names
 from mviz_lightning.functional.anova import half_splits, split_components, two_way_components
 from mviz_lightning.functional.coalition_designs import CoalitionDesign, coalition_design, full_coalition_design
 from mviz_lightning.functional.coalitions import (

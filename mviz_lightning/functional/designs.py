@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mviz_lightning.errors import whole_number
+from mviz_lightning.errors.arguments import require_seed
 from mviz_lightning.functional.grid_design import GridDesign
 from mviz_lightning.functional.tuple_design import TupleDesign
 
@@ -91,7 +91,7 @@ def design(modalities: int, size: int, *, pairs: bool | None = None, seed: int =
     Raises:
         ValueError: Too few modalities, too small a group, or a seed that is no whole number.
     """
-    whole_number("seed", seed)
+    seed = require_seed(seed)
     if modalities < 2:
         raise ValueError(f"modalities={modalities}: contribution shares compare modalities; give 2 or more.")
     if size < smallest_group(modalities):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import renamed_arguments
+from mviz_lightning.errors.deprecations import renamed_arguments
 from mviz_lightning.functional.numerals import ROUNDING
 
 KERNEL_WIDTH = 0.25

@@ -6,7 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import at_least
+from mviz_lightning.errors.arguments import at_least
 from mviz_lightning.functional import anova
 from mviz_lightning.functional.additive_fit import AdditiveFit, additive_fit
 

@@ -1,6 +1,6 @@
 """The types of modalities under their public name. Knows: modalities, errors."""
 
-from mviz_lightning.errors import moved_names
+from mviz_lightning.errors.deprecations import moved_names
 from mviz_lightning.modalities import (
     Audio,
     Graph,

@@ -3,7 +3,6 @@
 A new modality type is one subclass of :class:`ModalityType` in one file. Importing the file registers it by its name.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,8 @@ from torch import Tensor
 from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError, message_of, renamed_attributes
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError, message_of, warn_user
+from mviz_lightning.errors.deprecations import renamed_attributes
 from mviz_lightning.modalities.companions import with_companions_read
 from mviz_lightning.modalities.placed_items import as_placed, joined_patches, require_whole_pictures
 from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
@@ -207,10 +207,10 @@ def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = (
         ConfigurationError: No modality type has this name, or the leaf looks like none.
     """
     if modality.kind is not None:
-        return _registered_type(modality.kind)
+        return registered_type(modality.kind)
     for argument, name in TYPES_BY_ARGUMENT.items():
         if getattr(modality, argument) is not None:
-            return _registered_type(name)
+            return registered_type(name)
     timed = modality.time_axis is not None or modality.rate is not None
     for modality_type in reversed(REGISTRY.values()):
         if modality_type.name == "tabular" and timed:
@@ -245,7 +245,8 @@ def modality_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: 
     return with_companions_read(as_placed(schema, leaves, name), path, shown, own)
 
 
-def _registered_type(name: str) -> type[ModalityType]:
+def registered_type(name: str) -> type[ModalityType]:
+    """Return the modality type of a name or of a dotted path."""
     if name in REGISTRY:
         return REGISTRY[name]
     try:
@@ -277,7 +278,7 @@ def modality_types_of(probe: Probe, named: set[str] | None = None) -> dict[str, 
         except NotMeasurableError as error:
             message = f"{name} is not explained. {message_of(error)}"
             if message not in said:
-                warnings.warn(message, MonitorWarning, stacklevel=2)
+                warn_user(message)
             said.add(message)
     return found
 

@@ -50,6 +50,7 @@ class Image(ModalityType):
                 f"kind='image' of {self.path!r}: expected (N, C, H, W), (N, H, W, C) or (N, H, W); found "
                 f"{tuple(getattr(values, 'shape', ()))}."
             )
+        self._denormalised(self._channels_first[:1, :, :1, :1].flatten(0, 1).float())  # a wrong mean= is named at once
         index = self._placed(self._superpixels if self.modality.superpixels else self._patches)
         return Segments(self.path, index if values.dim() == 3 else index.unsqueeze(self._channel_axis), self._fill())
 

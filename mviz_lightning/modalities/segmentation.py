@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import renamed_arguments
+from mviz_lightning.errors.deprecations import renamed_arguments
 
 
 @renamed_arguments(parts="count")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mviz_lightning.errors import ConfigurationError, renamed_arguments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.deprecations import renamed_arguments
 
 if TYPE_CHECKING:
     from mviz_lightning.modalities.base import ModalityType

@@ -1,6 +1,5 @@
 """Names of token ids, and which tokens make up a word, for any tokenizer."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.batch import Modality
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, describe_error, message_of
+from mviz_lightning.errors import ConfigurationError, describe_error, message_of, warn_user
 
 Decoder: TypeAlias = Callable[[list[int]], Any]
 """Maps ids to as many tokens; None stands for an unknown id."""
@@ -136,10 +135,8 @@ class Vocabulary:
         return {}
 
     def _warn(self, problem: str) -> None:
-        warnings.warn(
-            f"decode of {self.modality.values!r} {problem}. Tokens without a name appear as ids, for example #123.",
-            MonitorWarning,
-            stacklevel=2,
+        warn_user(
+            f"decode of {self.modality.values!r} {problem}. Tokens without a name appear as ids, for example #123."
         )
 
 

@@ -1,5 +1,6 @@
 """The user's own step and what one call of it showed: watched as it ran, or replayed muted."""
 
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
@@ -106,12 +107,16 @@ class StepObserver:
 
         @wraps(original)  # the trainer reads the signature
         def watched(*args: Any, **kwargs: Any) -> Any:
-            self.release()
-            try:
-                with recorder.watching():
-                    return original(*args, **kwargs)
-            finally:
-                self.record = recorder.record
+            with suppress(Exception):  # else it is put back after the batch
+                self.release()
+            self.record = recorder.record
+            with ExitStack() as stack:
+                with suppress(Exception):
+                    stack.enter_context(recorder.watching())
+                outputs = original(*args, **kwargs)
+                with suppress(Exception):
+                    stack.close()
+                return outputs
 
         self._shadowed = (module, step, vars(module).get(step))
         vars(module)[step] = watched

@@ -151,10 +151,10 @@ class OwnOutputs:
         child = None if call.watched is None else module.get_submodule(call.watched)
         if child is None or not (stop or may_be_hooked(child, module)):
             return
-        read, calls = call.reading_of(batch, self._probe, rows), itertools.count()
+        read, calls, ordinal = call.reading_of(batch, self._probe, rows), itertools.count(), call.ordinal
 
         def keep(_module: nn.Module, _args: Any, outputs: Any) -> None:
-            if next(calls) != call.ordinal:
+            if next(calls) != ordinal:
                 return
             with suppress(Exception), torch.inference_mode(False), torch.no_grad():  # the user's own step runs on
                 self._rows = read(outputs)

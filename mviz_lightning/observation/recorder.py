@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -77,7 +77,7 @@ class StepRecorder(TorchFunctionMode):
         self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
         self._open: list[Call] = []
         self._calls = Counter[tuple[int, bool]]()
-        self._escapes, self._paused = 0, False
+        self._escapes, self._paused, self._failed = 0, False, False
         self._names = {id(child): name for name, child in module.named_modules()}
         self._know(module, batch)
 
@@ -101,7 +101,7 @@ class StepRecorder(TorchFunctionMode):
         with ExitStack() as stack:
             self._recorded(self._enter, stack)
             yield
-            self.record.note_end()
+            self._recorded(self.record.note_end)
 
     def _enter(self, stack: ExitStack) -> None:
         stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
@@ -121,13 +121,15 @@ class StepRecorder(TorchFunctionMode):
 
     def _recorded(self, record: Callable[..., T], *given: Any) -> T | None:
         """Call what records, unless recording is paused or failed before; a failure is remembered, never raised."""
-        if self._paused or self.record.failure:
+        if self._paused or self._failed:
             return None
         self._paused = True  # operations of the recording are none of the step's
         try:
             return record(*given)
         except Exception as error:
-            self.record.fail(error)
+            self._failed = True
+            with suppress(Exception):
+                self.record.fail(error)
             return None
         finally:
             self._paused = False
@@ -255,7 +257,7 @@ class StepRecorder(TorchFunctionMode):
         """Return a metric's ``update`` that records what it is given."""
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            self._recorded(self._saw, "metric", type(metric).__name__, Given.to_metric(metric, args, kwargs))
+            self._recorded(self._saw_update, metric, args, kwargs)
             before, self._paused = self._paused, True
             try:
                 return update(*args, **kwargs)
@@ -263,6 +265,9 @@ class StepRecorder(TorchFunctionMode):
                 self._paused = before
 
         return recorded
+
+    def _saw_update(self, metric: Metric, args: Any, kwargs: Any) -> None:
+        self._saw("metric", type(metric).__name__, Given.to_metric(metric, args, kwargs))
 
     def _met(self, node: Computed, operands: list[Node], args: Any) -> None:
         """Record a first meeting of scores and labels."""

@@ -46,8 +46,8 @@ class StepRecord:
 
     def fail(self, error: Exception) -> None:
         """End the recording: half of what a step shows may mislead."""
-        self.failure = describe_error(error)
         self.events.clear()
+        self.failure = describe_error(error)
 
     def note_leaf(self, keys: tree.Keys, shape: tuple[int, ...]) -> Tags:
         """Note a tensor of the batch and its shape; return its tag."""

@@ -1,6 +1,5 @@
 """What the absence of modalities costs: the score of complete examples that are shown without them."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from mviz_lightning.engine.decomposed_calls import called_by
 from mviz_lightning.engine.dry_run_checks import usable
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.errors import MonitorWarning, message_of
+from mviz_lightning.errors import message_of, warn_user
 from mviz_lightning.explainers import Shares
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore, score_without
 from mviz_lightning.functional.outputs import levelled
@@ -98,7 +97,7 @@ class AbsenceCost:
                 reason = reason or message_of(error)
         if not set(absent) <= self.warned:
             self.warned.update(absent)
-            warnings.warn(FAILED.format(absent=" and ".join(absent), reason=reason), MonitorWarning, stacklevel=2)
+            warn_user(FAILED.format(absent=" and ".join(absent), reason=reason))
         return None
 
     def _evaluated(self, absent: Sequence[str], examples: Tensor, *, replayed: bool) -> Tensor:

@@ -36,7 +36,7 @@ class BatchReader:
             are fixed.
         kin: Path of the leaf that tells which examples are kin; None where none is asked for.
         tally: Which examples of the pass have which modalities.
-        whole: Whether all examples of the last batch have all modalities.
+        fresh: Whether the first examples are those of the last batch, and all examples of it have all modalities.
         tokens: The placeholder tokens of the model.
         ask: Tells the number of placeholders of each item of a batch; None where no model was met.
     """
@@ -47,7 +47,7 @@ class BatchReader:
     schema: BatchSchema | None = None
     trial: Probe | None = None
     kin: str | None = None
-    whole: bool = False
+    fresh: bool = False
     tokens: PlaceholderTokens = NO_TOKENS
     ask: ItemTokens | None = None
     tally: PresenceTally = field(init=False)
@@ -70,6 +70,11 @@ class BatchReader:
         if self.ask is None:
             self.tokens = placeholder_tokens(module, self.modalities)
             self.ask = ItemTokenCounter(module, precision)
+
+    def pop_fresh(self) -> bool:
+        """Return, once, whether the last batch is the one that the first examples are of, and has all modalities."""
+        fresh, self.fresh = self.fresh, False
+        return fresh
 
     def drop_trial(self) -> None:
         """Free the first examples."""
@@ -108,13 +113,13 @@ class BatchReader:
         Raises:
             ConfigurationError: It cannot be read although it has all modalities.
         """
-        nodes = nodes_of(batch, self.modalities)
+        known, nodes = self.trial, nodes_of(batch, self.modalities)
         gaps = gaps_of(self.modalities, nodes)
         self.tally.see(batch, gaps)
         if self.schema is None and not gaps:
             self.learn(batch)
         observed = self._whole(batch, self.schema) if self.schema and not gaps else self._part(batch, nodes, gaps)
-        self.whole = bool(observed.present.all())
+        self.fresh = self.trial is not known and bool(observed.present.all())
         return observed
 
     def learn(self, batch: Any) -> None:

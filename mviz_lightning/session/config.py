@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,12 +10,14 @@ from torchmetrics import Metric
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.engine.model_call import Predict
-from mviz_lightning.errors import ConfigurationError, at_least, listed, plain_argument, whole_number
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.arguments import in_short
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.contribution_shares.measures import Measures, checked_measures, measure_explainers
 from mviz_lightning.explainers.contribution_shares.patterns import score_without
 from mviz_lightning.functional import Task, contribution_shares, design
 from mviz_lightning.functional.designs import smallest_group, usual_group
+from mviz_lightning.session.argument_types import checked_types
 from mviz_lightning.session.grouping import CHEAP, Grouping, size_within
 from mviz_lightning.session.head_arguments import BY_HEAD, KEYS
 
@@ -66,12 +67,13 @@ class SessionConfig:
 
     def __post_init__(self) -> None:
         if self.on_disagreement not in ("withhold", "log"):
-            raise ConfigurationError(f"on_disagreement={self.on_disagreement!r}: choose 'withhold' or 'log'.")
-        self._require_types()
-        self._require_subsets()
-        self._require_numbers()
+            raise ConfigurationError(f"on_disagreement={in_short(self.on_disagreement)}: choose 'withhold' or 'log'.")
+        for name, value in checked_types(vars(self)).items():
+            object.__setattr__(self, name, value)
         if self.task is not None and self.task not in get_args(Task):
-            raise ConfigurationError(f"task={self.task!r}: choose one of {', '.join(map(repr, get_args(Task)))}.")
+            raise ConfigurationError(
+                f"task={in_short(self.task)}: choose one of {', '.join(map(repr, get_args(Task)))}."
+            )
         object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
         self._require_groups()
         for name in {name for given in self.by_head.values() for name in given}:
@@ -87,46 +89,6 @@ class SessionConfig:
                 f"budget={self.budget} rows: two groups of {self.group} take {needed}; raise the budget"
                 f"{'' if self.group_size is None else ' or lower group_size'}."
             )
-
-    def _require_types(self) -> None:
-        """Raise a ConfigurationError where an argument has another type than it can have."""
-        object.__setattr__(self, "class_names", plain_argument(self.class_names))
-        if self.heads is not None and not list(self.heads):
-            raise ConfigurationError("heads=[]: give one name or more, or leave it out to monitor all heads.")
-        for name in ("explainers", "pin", *(["heads"] if self.heads is not None else [])):
-            object.__setattr__(self, name, listed(name, getattr(self, name)))
-        for name, example in {"target": "labels", "subgroups": "metadata.site"}.items():
-            if isinstance(given := getattr(self, name), int) and not isinstance(given, bool):
-                object.__setattr__(self, name, str(given))  # as modalities may be given
-            elif not isinstance(given, str | None):
-                raise ConfigurationError(f"{name}={given!r}: give the path of one leaf, for example {example!r}.")
-        if self.score is not None and not isinstance(self.score, Metric):
-            raise ConfigurationError(
-                f"score={self.score!r}: give a torchmetric, for example "
-                "torchmetrics.classification.MulticlassF1Score(5)."
-            )
-        if isinstance(self.class_names, str):
-            raise ConfigurationError(f"class_names={self.class_names!r}: give a list, a name for each output.")
-        for explainer in self.explainers:
-            if not isinstance(explainer, Explainer):
-                raise ConfigurationError(
-                    f"explainers: {explainer!r} is not a method; give objects of mviz_lightning.explainers, "
-                    "for example [DIME()]."
-                )
-
-    def _require_subsets(self) -> None:
-        for name in ("by_class", "absence"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False.")
-
-    def _require_numbers(self) -> None:
-        if not all(isinstance(position, Integral) for position in self.pin):
-            raise ConfigurationError(f"pin={list(self.pin)}: give whole numbers, the indices of validation examples.")
-        least = {"num_examples": 2, "group_size": 2, "budget": 0}
-        chosen = {name: least[name] for name in least if getattr(self, name) is not None}
-        for name, bound in {**chosen, "reference": 2, "chunk_size": 2, "positions": 1, "draws": 1}.items():
-            at_least(bound, name, getattr(self, name))
-        whole_number("seed", self.seed)
 
     def _require_groups(self) -> None:
         least = smallest_group(len(self.modalities))

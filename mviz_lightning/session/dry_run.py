@@ -24,6 +24,7 @@ from mviz_lightning.engine.positions import EvenReader
 from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.rebuilt_rows import refuse_moving_positions
 from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.modalities.argument_readers import require_reader
 from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.head_names import HeadChoice
@@ -47,6 +48,7 @@ from mviz_lightning.session.given_and_observed import ignored_of, warn_of_differ
 from mviz_lightning.session.given_positions import described, given_positions, label_shapes, require_positions
 from mviz_lightning.session.output_reading import OutputReading
 from mviz_lightning.session.remarks import Remarks
+from mviz_lightning.session.score_trial import try_score
 from mviz_lightning.session.subsets import check_subsets
 from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
@@ -172,8 +174,10 @@ class DryRun:
         self.reading.try_on(evaluator, trial, count)
         self.config = fitting(self.config, count) if self._further else self.config
         self.config.check_outputs(count)
+        read = self.reading.labels.read(trial, count, everything=False)
+        try_score(self.config.score, read, count, by_example=positions is None)
         if self.config.asks_for_subsets:
-            check_subsets(self.config, trial, self.reading.labels.read(trial, count, everything=False).task)
+            check_subsets(self.config, trial, read.task)
         if seen is not None and first:
             warn_of_differences(seen, trial, None if self.config.predict is None else evaluator, self.config)
         if self.config.explainers:
@@ -210,6 +214,8 @@ class DryRun:
     def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
         """Check that all segments can be masked, and which leaves are in none of them."""
         types = modality_types_of(trial, self.named)
+        for one in types.values():
+            require_reader(one.modality, type(one))
         segments = {name: modality_type.segments for name, modality_type in types.items()}
         dry_run_checks.try_segments(evaluator, trial, segments)
         self.unmasked.consider(types)

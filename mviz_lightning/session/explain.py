@@ -5,11 +5,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
+from mviz_lightning.engine.tensor_copies import TensorCopies
 from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.errors.arguments import in_short
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
@@ -75,7 +78,7 @@ def explain(
         chunk_size: Number of rows in a forward.
         reuse: Whether to run what depends on one modality once for each distinct input.
         explainers: Methods that explain predictions, for example ``[DIME()]``.
-        class_names: Names of the outputs, for pictures and tables.
+        class_names: Names of the outputs, for pictures and tables: a list, or a dict, index -> name or name -> index.
         by_class: Whether total effects are also measured within each class of the labels.
         subgroups: Path of a leaf whose values name groups of examples, for example ``"metadata.site"``; total effects
             are also measured within each group.
@@ -131,11 +134,18 @@ def explain(
     )
     session = Session(config)
     try:
+        return _collect_and_report(session, model, batches, step)
+    finally:
+        write_log(session.remarks.pop_lines())
+
+
+def _collect_and_report(
+    session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None
+) -> ShareReport:
+    with TensorCopies().kept():
         _collect(session, model, batches, step)
         session.complete()
         return _report(session)
-    finally:
-        write_log(session.remarks.pop_lines())
 
 
 def _report(session: Session) -> ShareReport:
@@ -202,8 +212,7 @@ def _measured(config: SessionConfig, runs: Sequence[MethodRun]) -> dict[str, flo
 
 
 def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None) -> None:
-    if isinstance(batches, Mapping):
-        raise ConfigurationError("batches is a single batch; pass a loader or a list of batches: [batch].")
+    _require_batches(model, batches)
     seen = 0
     session.meet(model)
     for batch in batches:
@@ -214,3 +223,20 @@ def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: S
     if not seen and not session.dry_run_done:
         raise ConfigurationError("batches holds no batch; pass a loader or a list of batches.")
     session.check()
+
+
+def _require_batches(model: Any, batches: Any) -> None:
+    """Raise a ConfigurationError for a model that is no module, and for what is no loader and no list of batches."""
+    if not isinstance(model, nn.Module):
+        raise ConfigurationError(
+            f"model={in_short(model)}: give a torch.nn.Module; of a function, model=torch.nn.Identity() and "
+            "predict=lambda module, batch: function(batch)."
+        )
+    if isinstance(batches, Mapping | Tensor):
+        raise ConfigurationError("batches is a single batch; pass a loader or a list of batches: [batch].")
+    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+        raise ConfigurationError(
+            "batches is a data set; pass a loader, for example DataLoader(dataset, batch_size=16)."
+        )
+    if isinstance(batches, str) or not (isinstance(batches, Iterable) or hasattr(batches, "__getitem__")):
+        raise ConfigurationError(f"batches={in_short(batches)}: pass a loader or a list of batches, [batch].")

@@ -1,6 +1,5 @@
 """Compare what the user said in arguments with what their own step shows: the arguments win, differences are said."""
 
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -11,7 +10,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.engine.agreement import deviation, tolerance
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import MonitorWarning
+from mviz_lightning.errors import warn_user
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import IGNORED
 from mviz_lightning.observation.events import OBSERVED_ROWS
@@ -28,7 +27,7 @@ def warn_of_differences(seen: ObservedStep, trial: Probe, evaluator: Evaluator |
     with suppress(Exception):  # a comparison that fails costs itself
         differences = differences_from_given(seen, trial, evaluator, config)
     for difference in differences:
-        warnings.warn(difference, MonitorWarning, stacklevel=2)
+        warn_user(difference)
 
 
 def differences_from_given(

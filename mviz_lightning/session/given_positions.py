@@ -90,7 +90,7 @@ def leaf_target(schema: BatchSchema, path: str) -> ObservedTarget:
 
 
 def _leaf(module: nn.Module, batch: Any, schema: BatchSchema, path: str) -> Tensor:
-    return schema.leaves_of(batch, {path})[path]  # type: ignore[no-any-return]
+    return schema.leaf(batch, path)  # type: ignore[no-any-return]
 
 
 def described(positions: Positions, call: ModelCall) -> str:

@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 
 from torchmetrics import Metric
 
-from mviz_lightning.errors import ConfigurationError, plain_argument
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.arguments import plain_argument
 from mviz_lightning.functional import Task
 
 Targets: TypeAlias = Mapping[str, str] | str
@@ -17,8 +18,8 @@ Tasks: TypeAlias = Mapping[str, Task] | Task
 Scores: TypeAlias = Metric | Mapping[str, Metric]
 """The score, or head -> score."""
 
-ClassNames: TypeAlias = Mapping[str, Sequence[str]] | Sequence[str]
-"""Names of the outputs, or head -> names."""
+ClassNames: TypeAlias = Mapping[str, Sequence[str]] | Mapping[int, str] | Mapping[str, int] | Sequence[str | int]
+"""Names of the outputs: a list, or index -> name, or name -> index; or head -> names."""
 
 BY_HEAD = ("target", "task", "score", "class_names")
 """Arguments that may be given for each head."""
@@ -37,9 +38,16 @@ KEYS = frozenset({
 def split(**given: Any) -> dict[str, Any]:
     """Return arguments of :class:`SessionConfig`: what is said of heads by name stands in ``by_head``."""
     plain = {argument: plain_argument(value) for argument, value in given.items()}
-    by_head = {argument: value for argument, value in plain.items() if isinstance(value, Mapping)}
+    by_head = {argument: value for argument, value in plain.items() if _names_heads(argument, value)}
     single = {argument: None if argument in by_head else value for argument, value in plain.items()}
     return {**single, "by_head": by_head}
+
+
+def _names_heads(argument: str, value: Any) -> bool:
+    """Tell whether an argument is a mapping from heads; class names may be one from or to the indices of classes."""
+    if not isinstance(value, Mapping):
+        return False
+    return argument != "class_names" or not all(isinstance(one, str | int) for one in value.values())
 
 
 def require_heads(given: Mapping[str, Any], known: Iterable[str]) -> None:

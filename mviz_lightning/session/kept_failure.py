@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from mviz_lightning.batch.unreadable import readable
 from mviz_lightning.engine.processes import Ranks
 
 
@@ -26,6 +28,12 @@ class KeptFailure:
             yield
         except Exception as error:
             self.error = error
+
+    @contextmanager
+    def kept_of(self, batch: Any) -> Iterator[None]:
+        """Keep an error of the block, which reads a batch; one from inside names the batch."""
+        with self.kept(), readable(batch):
+            yield
 
     def raise_on_all_ranks(self, ranks: Ranks) -> None:
         """Raise, on all processes, an error that any of them has kept; all must call this."""

@@ -10,7 +10,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.batch.probe import as_labels, known_target, strings_of
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.functional import Task
-from mviz_lightning.functional.targets import IGNORED, standard_form, without_ignored
+from mviz_lightning.functional.targets import IGNORED, labelled, standard_form, without_ignored
 from mviz_lightning.session.task import changes, default_scoring, resolve_task, told
 
 FEW = 4
@@ -64,7 +64,7 @@ class LabelReader:
         task = resolve_task(self.given, outputs, target)
         if self.given is None:
             said.append(told(task, outputs, target))
-        said.append(changes(task, outputs, target))
+        said += [changes(task, outputs, target), _unlabelled(target)]
         target = None if target is None else standard_form(target, task, outputs)
         scoring = "" if self.scored else default_scoring(task, target)
         return ReadLabels(task, target, [*said, f"score: {scoring}; score= sets another" if scoring else ""])
@@ -95,6 +95,13 @@ class LabelReader:
                 f"{', ...' if len(names) > FEW else ''}), and the model has {outputs} output(s), so that their classes "
                 "are not certain. Pass class_names=, a list of one string for each class in the order of the outputs."
             )
+
+
+def _unlabelled(target: Tensor | None) -> str:
+    """Return in words that no example has a label, although there are labels; ``""`` elsewhere."""
+    if target is None or bool(labelled(target).any()):
+        return ""
+    return f"no example has a label: all {len(target)} are -100 or NaN, so no scores are logged"
 
 
 def _parsed(strings: Sequence[str]) -> Tensor | None:

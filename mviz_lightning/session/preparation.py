@@ -154,7 +154,7 @@ class Preparation:
         complete = self._collected is not None and self.dry_run_done
         if self._failure.error is not None or (complete and not self._restored.compared_on):
             return 0
-        with suppress(Exception) if complete else self.failures_kept():
+        with suppress(Exception) if complete else self._failure.kept_of(batch):
             observed = self._sampler.reader.observe(batch)
             if self._collected is None:
                 self._take(self._sampler.restore())
@@ -169,12 +169,12 @@ class Preparation:
         if collected is not None:
             self._collected, self._renewed = collected, collected.renewed
             self._restored = RestoredExamples(self._sampler.saved.whole if collected.restored else None)
-            self.remarks.note(*collected.notes)
+            self.remarks.say_all(collected.notes)
 
     def watch(self, module: nn.Module, step: str, batch: Any) -> None:
-        """Watch the next call of the user's own step, which is about to get the batch that was just collected."""
-        reader, failed = self._sampler.reader, self._failure.error is not None
-        if reader.trial is not None and reader.schema is not None and reader.whole and not failed:
+        """Watch the next call of the user's own step, by name, which is about to get the batch that the trial is of."""
+        reader = self._sampler.reader
+        if reader.pop_fresh() and reader.schema is not None and self._failure.error is None:
             with suppress(Exception):  # then the step is replayed, and tells the reason
                 self._observer.watch(module, step, batch, reader.schema)
 

@@ -1,6 +1,5 @@
 """The fixed examples: a sample of one pass over the data, or those of a checkpoint."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,15 +14,17 @@ from mviz_lightning.batch.probe import NO_GROUPS, fingerprint, strings_of
 from mviz_lightning.batch.repeats import first_occurrences
 from mviz_lightning.batch.reservoir import Example, lowest
 from mviz_lightning.batch.rows import largest_bytes
+from mviz_lightning.batch.unreadable import joinable
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.errors import MonitorWarning, NotMeasurableError
+from mviz_lightning.errors import NotMeasurableError, warn_user
 from mviz_lightning.functional.designs import smallest_group
 from mviz_lightning.session.absent_examples import AbsentExamples
 from mviz_lightning.session.batch_reader import BatchReader
 from mviz_lightning.session.config import SessionConfig
 from mviz_lightning.session.grouping import Grouping
 from mviz_lightning.session.presence_tally import ObservedBatch, PresenceCounts, with_counts
+from mviz_lightning.session.sampling_notes import sampling_notes
 from mviz_lightning.session.saved_probe import Collected, SavedProbe
 
 REFERENCE_BYTES = 256 * 2**20
@@ -31,23 +32,8 @@ REFERENCE_BYTES = 256 * 2**20
 needs."""
 
 CHANGED = "the validation set or its order changed since the checkpoint"
-REPEATED = (
-    "{repeated} of {sampled} sampled validation examples repeat others and count once: the loader draws with "
-    "replacement, starts over, or gives several processes the same examples"
-)
 DAMAGED = "the checkpoint does not tell which examples it was"
 LARGER = "Raise limit_val_batches or enlarge the validation set."
-RARE = (
-    "{rare} of {pool} sampled validation examples are in no group: fewer than {size} of them have as many items in "
-    "their texts"
-)
-
-
-def _rare(probe: Probe, pool: int) -> list[str]:
-    """Return a note of the examples whose texts have another number of items than most; none where there are none."""
-    kinds, size = probe.kinds[:pool].tolist(), probe.groups.shape[1]
-    rare = sum(kinds.count(kind) < size for kind in kinds)
-    return [RARE.format(rare=rare, pool=pool, size=size)] if rare else []
 
 
 @dataclass
@@ -134,23 +120,21 @@ class ProbeSampler:
             NotMeasurableError: There are too few examples.
         """
         sampled, rows = self._gathered(ranks)
-        with ranks.raise_on_all_ranks():
+        with ranks.raise_on_all_ranks(), joinable(rows.values()):
             chosen = self._once_each(sampled, rows)
         wanted = chosen + sorted(set(self.config.pin) - set(chosen))
         positions, pool = [position for position in wanted if position in rows], len(chosen)
         fusion_share = max(ranks.gather(fusion_share))
         names = sorted(set().union(*ranks.gather(self._label_names)))
         self.counts = self.reader.tally.counts(ranks)
-        with ranks.raise_on_all_ranks():
+        with ranks.raise_on_all_ranks(), joinable(rows.values()):
             everyone = [rows[position] for position in positions]
             probe, digest = self._joined(everyone, pool, fusion_share)
             absent = AbsentExamples.of(probe.schema, everyone, self.counts) if self.config.absence else None
         probe = replace(probe, label_names=names)
         self._reservoir = None
         collected = self._compared(probe, positions, pool, digest)
-        repeated = len(sampled) - len(chosen)
-        notes = [REPEATED.format(repeated=repeated, sampled=len(sampled))] if repeated else []
-        notes += _rare(probe, pool)
+        notes = sampling_notes(probe, pool, len(sampled), self.config.num_examples)
         return replace(collected, notes=[*notes, *collected.notes], absent=absent)
 
     def _gathered(self, ranks: Ranks) -> tuple[list[int], dict[int, Example]]:
@@ -286,11 +270,9 @@ class ProbeSampler:
             )
             raise with_counts(error, self.counts)
         size = max(least, pool // 2)
-        warnings.warn(
+        warn_user(
             f"{pool} validation examples are fewer than two groups of group_size={grouping.size}; groups "
-            f"of {size} are used and intervals will be wide. Enlarge the validation set or set group_size={size}.",
-            MonitorWarning,
-            stacklevel=2,
+            f"of {size} are used and intervals will be wide. Enlarge the validation set or set group_size={size}."
         )
         return Grouping(grouping.examples, size)
 

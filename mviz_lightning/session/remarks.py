@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mviz_lightning.errors import MonitorWarning
+from mviz_lightning.errors import LOG, MonitorWarning
 
-LOG = logging.getLogger("mviz_lightning")
-"""Logger of :func:`mviz_lightning.explain`; callbacks use Lightning's."""
 LOG.setLevel(logging.INFO)
 
 PREFIX = "MultimodalMonitor: "
@@ -55,6 +53,11 @@ class Remarks:
         self._said.add(about)
         self._lines.append(PREFIX + named)
         self._notes += [named] if noted else []
+
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Add lines for the log that are notes too."""
+        for line in lines:
+            self.say(line)
 
     @contextmanager
     def instead_of_warnings(self) -> Iterator[None]:

@@ -13,7 +13,8 @@ from mviz_lightning.engine.output_dependence import cut_off_modalities
 from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Derivative, Query, join
 from mviz_lightning.engine.second_order import second_derivatives
-from mviz_lightning.errors import enumerated, message_of
+from mviz_lightning.errors import message_of
+from mviz_lightning.errors.arguments import enumerated
 from mviz_lightning.explainers import Fallback, ProbeContext, Request, Responses
 from mviz_lightning.functional.outputs import levelled
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.leaf_swaps import own_leaf_matters
-from mviz_lightning.errors import enumerated
+from mviz_lightning.errors.arguments import enumerated
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.session.remarks import Remarks
 

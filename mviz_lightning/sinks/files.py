@@ -32,16 +32,22 @@ class FileSink:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._keys: dict[str, str] = {}
+        self._unwritten: list[str] = []
 
     def open(self, dashboard: Dashboard) -> None:
         """Do nothing: files have no charts."""
 
     def row(self, row: RunRecord) -> None:
-        """Append a run to ``history.jsonl``; values that are not finite become null, since JSON has no NaN."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Append a run to ``history.jsonl``; values that are not finite become null, since JSON has no NaN.
+
+        A run that could not be written, as on a full disk, is written with the next one.
+        """
         line = row.state()
         line["values"] = {name: value if math.isfinite(value) else None for name, value in row.values.items()}
-        append_line(self.folder / "history.jsonl", json.dumps(line, allow_nan=False))
+        self._unwritten.append(json.dumps(line, allow_nan=False))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        append_lines(self.folder / "history.jsonl", self._unwritten)
+        self._unwritten = []
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
         """Write one file per record; a picture with ``keep`` has the step in its name, an alert in its text.
@@ -67,13 +73,19 @@ class FileSink:
         return self.folder.joinpath(*folders, name + ending)
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append a line to a file; an incomplete last line (after a crash) is ended first."""
-    with path.open("ab+") as file:
-        if file.tell():
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Append lines to a file, all or none of them; an incomplete last line (after a crash) is ended first."""
+    with path.open("ab+", buffering=0) as file:  # a buffer would write again what failed
+        size, data = file.seek(0, SEEK_END), "".join(f"{line}\n" for line in lines).encode()
+        if size:
             file.seek(-1, SEEK_END)
-            line = line if file.read(1) == b"\n" else f"\n{line}"
-        file.write(f"{line}\n".encode())
+            data = data if file.read(1) == b"\n" else b"\n" + data
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except BaseException:
+            file.truncate(size)
+            raise
 
 
 def _earlier(path: Path) -> bytes:

@@ -67,7 +67,10 @@ def trained(module: Any, optimizer: Any, schedule: Any = None, *, steps: int = 6
 
 
 def acting(action: EncoderLearningRate, module: nn.Module, optimizer: Any) -> Any:
-    return in_every_step(optimizer, lambda: action.during_step(optimizer, alarms(module, optimizer), 0))
+    def enter(stack):
+        stack.enter_context(action.during_step(optimizer, alarms(module, optimizer), 0))
+
+    return in_every_step(optimizer, enter, lambda call, *_: call())
 
 
 @pytest.mark.parametrize("closure", [False, True], ids=["step", "closure"])

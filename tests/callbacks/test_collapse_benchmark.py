@@ -10,7 +10,7 @@ import pytest
 
 from mviz_lightning.collapse.rule import CollapseRule
 from mviz_lightning.collapse.score_reference import ScoreReference
-from mviz_lightning.sinks.files import append_line
+from mviz_lightning.sinks.files import append_lines
 from mviz_lightning.sinks.records import RunRecord, State
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "collapse"
@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
 def test_a_line_that_a_crash_has_cut_is_left_out_with_a_word_and_made_again(tmp_path, capsys):
     path = tmp_path / "runs.jsonl"
     path.write_text('{"seed": 0}\n{"seed": 1, "ep')
-    append_line(path, '{"seed": 2}')
+    append_lines(path, ['{"seed": 2}'])
     assert list(runpy.run_path(FOLDER / "runs.py")["read"](path)) == [{"seed": 0}, {"seed": 2}]
     said = capsys.readouterr().err
     assert said.startswith(f"{path}, line 2 is left out: Unterminated string")

@@ -10,7 +10,8 @@ from helpers.toy import MODALITIES, SMALL, Toy, loader, trainer
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mviz_lightning import MultimodalMonitor, explain
+from mviz_lightning import MonitorWarning, MultimodalMonitor, explain
+from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.observation import heads, observed_step, recorder, settling
 from mviz_lightning.observation.provenance import Provenance
 from mviz_lightning.observation.recorder import StepRecorder
@@ -102,3 +103,20 @@ def test_a_fault_in_the_middle_of_a_step_gives_guesses_and_a_note(monkeypatch):
     assert len(calls) == 3
     assert "score" not in found.values
     assert set(found.values) == set(told.values)
+
+
+def test_a_trial_that_fails_at_the_first_batch_is_not_compared_with_the_step_of_the_second(tmp_path, monkeypatch):
+    real, calls = trainer_facts.step_name, []
+
+    def step_name(given: Any) -> str:
+        calls.append(given)
+        if len(calls) == 2:  # of the trial: the first is of the step that is watched
+            raise KeyError("once")
+        return real(given)
+
+    monkeypatch.setattr(trainer_facts, "step_name", step_name)
+    watch = MultimodalMonitor(MODALITIES, **SMALL)
+    with pytest.warns(MonitorWarning, match="KeyError: 'once'") as said:
+        left(tmp_path, watch)
+    assert sum(one.category is MonitorWarning for one in said) == 1
+    assert watch.history[0].values["total/image"] > 0

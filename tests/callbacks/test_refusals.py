@@ -186,3 +186,12 @@ def test_a_wrong_argument_ends_the_training_before_it_begins(on_error):
     monitor = MultimodalMonitor({"image": "picture", "text": "text"}, on_error=on_error)
     with pytest.raises(ConfigurationError, match="no leaf 'picture' in the batch; leaves found: image"):
         fitted(Model, monitor)
+
+
+def test_two_monitors_of_one_name_are_refused_with_a_name_to_paste():
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[watching()])
+    trainer.callbacks.append(watching())  # at the beginning Lightning itself refuses them
+    with pytest.raises(
+        ConfigurationError, match=r"^2 monitors .* name='mviz' .* MultimodalMonitor\(\.\.\., name='mviz2'\)"
+    ):
+        trainer.fit(Model(), DataLoader(Examples(), 8), DataLoader(Examples(), 8))

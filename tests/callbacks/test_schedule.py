@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -170,6 +171,50 @@ def test_what_may_fail_without_harm_warns_or_raises_as_asked() -> None:
         ErrorPolicy("raise").guard(fail)
     with pytest.raises(ConfigurationError, match=r"^on_error='ignore': choose 'warn' or 'raise'\.$"):
         ErrorPolicy("ignore")
+
+
+def test_a_warning_that_is_an_error_or_cannot_be_shown_is_logged(
+    logged_warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ["MultimodalMonitor: a result could not be written or read: OSError: disk full"]
+
+    assert ErrorPolicy().guard(fail, "kept") == "kept"  # pytest makes warnings errors
+    assert logged_warnings == expected
+    monkeypatch.setattr(warnings, "showwarning", lambda *_: fail())
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert ErrorPolicy().guard(fail, "kept") == "kept"
+    assert logged_warnings == 2 * expected
+    logged_warnings.clear()
+
+
+@pytest.mark.parametrize("name", ["describe_error", "warn_user"])
+def test_an_error_that_cannot_be_told_ends_no_training_either(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(f"mviz_lightning.callbacks.error_policy.{name}", lambda *_: fail())
+
+    assert ErrorPolicy().guard(fail, "kept") == "kept"
+    with pytest.raises(OSError, match="disk full"):
+        ErrorPolicy("raise").guard(fail)
+
+
+def test_errors_that_differ_in_a_number_alone_are_told_a_few_times() -> None:
+    policy = ErrorPolicy()
+
+    def fails(number: int) -> None:
+        raise OSError(f"file {number}")
+
+    said = heard(lambda: [policy.guard(partial(fails, number), failed="a hook failed") for number in range(20)])
+    assert said == [f"MultimodalMonitor: a hook failed: OSError: file {number}" for number in range(3)]
+    assert heard(lambda: policy.guard(fail, failed="another hook failed")) == [
+        "MultimodalMonitor: another hook failed: OSError: disk full"
+    ]
+
+
+def test_what_the_user_gave_may_raise_through_all_guards() -> None:
+    policy = ErrorPolicy()
+
+    with pytest.raises(OSError, match="disk full"):
+        policy.guard(lambda: policy.guard(lambda: policy.unguarded(fail)))
 
 
 # -- Explanation history -----------------------------------------------------------------------------------------------

@@ -214,4 +214,5 @@ def test_a_generator_is_measured_as_far_as_it_goes(tmp_path):
 def test_an_endless_stream_that_is_cut_off_before_it_starts_over_has_no_repeats(tmp_path):
     watch = fitted(tmp_path, DataLoader(Endless(data()), 16), limit_val_batches=3)
     assert watch._run.session.probe.size == 48
-    assert watch.history[-1].note == ""
+    said = "num_examples=64: the validation set has 48 examples, and 48 of them are recombined"
+    assert watch.history[-1].note == said

@@ -13,7 +13,7 @@ from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.engine.processes import Ranks
-from mviz_lightning.errors import require_share
+from mviz_lightning.errors.arguments import require_share
 
 # -- Time budget -------------------------------------------------------------------------------------------------------
 

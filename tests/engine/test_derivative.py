@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.batches import floats, integers, probe_of, seeded
+from helpers.tally import Tally
 from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError, MonitorWarning
@@ -20,20 +21,15 @@ BATCH = {"image": floats(COUNT, 4), "text": integers(HIGH - 1, COUNT, 3) + 1}
 BASELINE = torch.tensor([[0.5, -1.0, 0.0, 2.0]])
 
 
-class Rows:
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-
 class Words(nn.Module):
     """A sum of embeddings behind a bend; counts the rows that it sees."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.seen = nn.Embedding(HIGH, 5), Rows()
+        self.words, self.seen = nn.Embedding(HIGH, 5), Tally()
 
     def forward(self, text: Tensor) -> Tensor:
-        self.seen.sizes.append(len(text))
+        self.seen.seen.append(len(text))
         return self.words(text).sum(1).tanh()
 
 
@@ -198,7 +194,7 @@ def test_the_other_modality_is_encoded_once_for_all_steps() -> None:
     rows = Query(torch.arange(2).repeat_interleave(2).unsqueeze(1).expand(-1, 2))
     asking = evaluator(module)
     derive(asking, probe(), Derivative(rows, torch.zeros(4, dtype=torch.long), "image", 32))
-    seen = module.text.seen.sizes
+    seen = module.text.seen.seen
     seen.clear()
     derive(asking, probe(), Derivative(rows, torch.zeros(4, dtype=torch.long), "image", 32))
     assert sum(seen) < 64 < 4 * 32  # the check's rows, the input point's and two distinct ones
@@ -276,10 +272,10 @@ def test_encodings_that_hide_another_modality_are_found_out() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.net, self.note = Words(), Rows()
+            self.net, self.note = Words(), Tally()
 
         def forward(self, text: Tensor) -> Tensor:
-            return self.net(text) * torch.tensor(self.note.sizes, dtype=torch.float32).view(-1, 1)
+            return self.net(text) * torch.tensor(self.note.seen, dtype=torch.float32).view(-1, 1)
 
     class Model(Late):
         def __init__(self) -> None:
@@ -287,7 +283,7 @@ def test_encodings_that_hide_another_modality_are_found_out() -> None:
             self.text = Spying()  # type: ignore[assignment]
 
         def forward(self, image: Tensor, text: Tensor) -> Tensor:
-            self.text.note.sizes = [float(found) for found in image.detach().exp().sum(1)]  # type: ignore[attr-defined]
+            self.text.note.seen = [float(found) for found in image.detach().exp().sum(1)]  # type: ignore[attr-defined]
             return super().forward(image, text)
 
     module, wanted = seeded(Model), asked("image", 8, rows=48)

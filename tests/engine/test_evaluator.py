@@ -21,6 +21,7 @@ from helpers.batches import (
     seeded,
 )
 from helpers.few import spread
+from helpers.tally import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -94,20 +95,13 @@ class Counting(nn.Module):
         super().__init__()
         self.net = seeded(LateFusion)
         self.limit = limit
-        self.chunks = Chunks()
+        self.chunks = Tally()
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        self.chunks.sizes.append(len(image))
+        self.chunks.seen.append(len(image))
         if len(image) > self.limit:
             raise RuntimeError(f"CUDA out of memory. Tried to allocate {len(image)}.00 GiB")
         return self.net(image, text)
-
-
-class Chunks:
-    """Outside of the module's own attributes, which are restored."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
 
 
 PAIRS = torch.cartesian_prod(torch.arange(6), torch.arange(6))
@@ -124,7 +118,7 @@ def test_rows_that_several_queries_share_are_evaluated_once() -> None:
     module, evaluator, probe = counted()
     queries = [Query(PAIRS), Query(PAIRS.flip(0)), Query.aligned(torch.tensor([3, 3, 1]), 2)]
     grid, flipped, own = evaluator(probe, queries)
-    assert sum(module.chunks.sizes) == evaluator.rows == 36
+    assert sum(module.chunks.seen) == evaluator.rows == 36
     torch.testing.assert_close(grid, EXPECTED)
     torch.testing.assert_close(flipped, EXPECTED.flip(0))
     torch.testing.assert_close(own, EXPECTED[[21, 21, 7]])
@@ -133,7 +127,7 @@ def test_rows_that_several_queries_share_are_evaluated_once() -> None:
 def test_plain_evaluates_repeats() -> None:
     module, evaluator, probe = counted()
     evaluator.plain(probe, Query.aligned(torch.zeros(7, dtype=torch.long), 2))
-    assert module.chunks.sizes == [7]
+    assert module.chunks.seen == [7]
 
 
 @given(rows=st.integers(1, 30), chunk_size=st.integers(2, 8))
@@ -141,9 +135,9 @@ def test_no_chunk_has_one_row_and_none_is_much_too_large(rows: int, chunk_size: 
     module, evaluator, probe = counted(chunk_size=chunk_size)
     outputs = evaluator.plain(probe, Query(PAIRS[:rows]))
     torch.testing.assert_close(outputs, EXPECTED[:rows])
-    assert min(module.chunks.sizes) >= 2
-    assert max(module.chunks.sizes) <= chunk_size + 1
-    assert sum(module.chunks.sizes) == max(rows, 2)
+    assert min(module.chunks.seen) >= 2
+    assert max(module.chunks.seen) <= chunk_size + 1
+    assert sum(module.chunks.seen) == max(rows, 2)
 
 
 def test_a_model_that_squeezes_single_rows_is_evaluated_right() -> None:
@@ -158,9 +152,9 @@ def test_chunks_are_halved_for_good_when_memory_runs_out(limit: int, left: int) 
     module, evaluator, probe = counted(limit)
     torch.testing.assert_close(evaluator.plain(probe, Query(PAIRS)), EXPECTED)
     assert evaluator.chunk_size == left
-    module.chunks.sizes.clear()
+    module.chunks.seen.clear()
     evaluator.plain(probe, Query(PAIRS[:30]))
-    assert max(module.chunks.sizes) <= limit
+    assert max(module.chunks.seen) <= limit
 
 
 def test_rows_before_the_failure_are_not_evaluated_again() -> None:
@@ -168,14 +162,14 @@ def test_rows_before_the_failure_are_not_evaluated_again() -> None:
     forward = module.forward
 
     def failing(image: Tensor, text: Tensor) -> Tensor:
-        if len(module.chunks.sizes) == 2 and len(image) == 12:
-            module.chunks.sizes.append(0)
+        if len(module.chunks.seen) == 2 and len(image) == 12:
+            module.chunks.seen.append(0)
             raise RuntimeError("CUDA out of memory. Tried to allocate 1.00 GiB")
         return forward(image, text)
 
     module.forward = failing
     torch.testing.assert_close(evaluator.plain(probe, Query(PAIRS)), EXPECTED)
-    assert module.chunks.sizes == [12, 12, 0, 6, 6]
+    assert module.chunks.seen == [12, 12, 0, 6, 6]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +201,7 @@ def test_memory_that_runs_out_at_the_smallest_chunk_is_an_error() -> None:
     module, evaluator, probe = counted(limit=1)
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
         evaluator.plain(probe, Query(PAIRS))
-    assert module.chunks.sizes == [36, 18, 9, 4, 2]
+    assert module.chunks.seen == [36, 18, 9, 4, 2]
 
 
 def test_other_errors_are_not_tried_again() -> None:
@@ -251,7 +245,7 @@ def test_rows_without_masked_units_are_unmasked_rows() -> None:
     module, evaluator, _ = counted()
     everything = Query(PAIRS, {"image": torch.ones(36, 2, dtype=torch.bool)})
     plain, kept = evaluator(masked_probe(), [Query(PAIRS), everything])
-    assert module.chunks.sizes == [36]
+    assert module.chunks.seen == [36]
     assert torch.equal(plain, kept)
 
 
@@ -264,7 +258,7 @@ def test_queries_with_masks_of_several_modalities_are_joined() -> None:
         Query(PAIRS, {"text": torch.zeros(36, 3, dtype=torch.bool)}),
     ]
     responses = evaluator(masked_probe(), queries)
-    assert sum(module.chunks.sizes) == 2 * 36 + 6 * 6
+    assert sum(module.chunks.seen) == 2 * 36 + 6 * 6
     for query, response in zip(queries, responses, strict=True):
         torch.testing.assert_close(response, evaluator.plain(masked_probe(), query))
 
@@ -311,18 +305,18 @@ def modes(module: nn.Module) -> list[bool]:
 
 
 def test_the_model_is_evaluated_in_evaluation_mode_and_left_in_its_own() -> None:
-    seen = Chunks()
+    seen = Tally()
 
     class Watching(LateFusion):
         def forward(self, image: Any, text: Any) -> Tensor:
-            seen.sizes += modes(self)
+            seen.seen += modes(self)
             return super().forward(image, text)
 
     module = Watching()
     module.text_net.eval()
     before = modes(module)
     Evaluator(module, call_named).plain(probe_of(BATCH), Query(PAIRS))
-    assert not any(seen.sizes)
+    assert not any(seen.seen)
     assert modes(module) == before
 
 

@@ -9,9 +9,12 @@ import weakref
 from collections import ChainMap, UserDict
 from collections.abc import Callable, Iterator
 from copy import copy
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -19,8 +22,9 @@ import torch
 from helpers.batches import floats, seeded
 from helpers.held import held
 from torch import nn
+from torchmetrics import MeanMetric
 
-from mviz_lightning.engine import reach
+from mviz_lightning.engine import isolated, reach, tensor_copies
 from mviz_lightning.engine.inert import IrreversibleStep
 from mviz_lightning.engine.muted_step import call_step, muted
 
@@ -86,6 +90,15 @@ def counting() -> tuple[Callable[..., None], Callable[[], Any]]:
     return count, lambda: (calls, list(seen), list(count.__defaults__[0]), getattr(count, "calls", 0))
 
 
+HOOKED: WeakKeyDictionary[nn.Module, Callable[[], Any]] = WeakKeyDictionary()
+"""Module -> what tells how often its hook was called."""
+
+
+@dataclass
+class Record:
+    seen: list[int] = field(default_factory=list)
+
+
 class Holding(nn.Module):
     """Holds state in many places."""
 
@@ -108,6 +121,12 @@ class Holding(nn.Module):
         self.file = (folder / "rows.csv").open("w")
         self.rows, self.messages = csv.writer(self.file), logging.getLogger("of the module")
         self.optimizer = torch.optim.Adam(self.net.parameters())
+        self.space, self.record = SimpleNamespace(calls=0), Record()
+        self.bytes, self.draws = bytearray(2), [np.random.RandomState(0)]
+        self.teachers, self.space.teacher = [nn.BatchNorm1d(4)], nn.Linear(4, 4)
+        self.metrics, self.long = [MeanMetric()], [[0] for _ in range(1500)]
+        count, HOOKED[self] = counting()
+        self.net[1].register_forward_hook(lambda *_: count())
         self.net(floats(2, 4)).sum().backward()
         self.optimizer.step()
         self.steps = torch.zeros(())
@@ -118,7 +137,8 @@ class Holding(nn.Module):
             warnings.simplefilter("ignore")
             places = (repr(self.ids), list(copy(self.order)), self.file.tell())
         counts = (list(Base.shared), Own.count, list(self.everywhere), Holding.total, hasattr(Holding, "late"))
-        return places, counts, self.calls(), type(self.own), torch.signbit(self.steps).item(), sorted(vars(self.own))
+        calls = self.calls(), HOOKED[self](), bytes(self.bytes)
+        return places, counts, calls, type(self.own), torch.signbit(self.steps).item(), sorted(vars(self.own))
 
 
 def step_optimizer(module: Holding) -> None:
@@ -171,6 +191,15 @@ ACTS: dict[str, Callable[[Holding], Any]] = {
     "weights of another precision and back": halve,
     "weights swapped": lambda module: torch.utils.swap_tensors(module.net[0].weight, nn.Parameter(floats(4, 4))),
     "weights by their storage": lambda module: module.net[0].weight.untyped_storage().fill_(0),
+    "a namespace": lambda module: setattr(module.space, "calls", 1),
+    "a dataclass": lambda module: module.record.seen.append(1),
+    "a bytearray": lambda module: module.bytes.extend(b"x"),
+    "an old generator of random numbers in a list": lambda module: module.draws[0].rand(),
+    "a teacher in a list": lambda module: module.teachers[0](floats(3, 4)),
+    "weights of a teacher in a namespace": lambda module: module.space.teacher.weight.data.mul_(0.5),
+    "a metric in a list": lambda module: module.metrics[0].update(1.0),
+    "an entry of a long list": lambda module: module.long[1499].append(1),
+    "variables of a hook": lambda module: module.net(floats(2, 4)),
     "a parametrization": lambda module: nn.utils.parametrizations.weight_norm(module.net[0]),
     "a submodule replaced": lambda module: module.net.__setitem__(1, nn.Identity()),
     "a submodule more": lambda module: module.net.append(nn.Identity()),
@@ -196,6 +225,14 @@ def test_a_change_is_put_back(module: Holding, act: Callable[[Holding], Any]) ->
     before = held(module), module.told()
     with muted(module):
         call_step(module, lambda module, _: act(module), None)
+    assert (held(module), module.told()) == before
+
+
+@every_act
+def test_an_evaluation_puts_a_change_back(module: Holding, act: Callable[[Holding], Any]) -> None:
+    before = held(module), module.told()
+    with isolated(module):
+        act(module)
     assert (held(module), module.told()) == before
 
 
@@ -256,14 +293,14 @@ def write_in_a_thread(module: Holding, _: Any) -> None:
 @pytest.mark.parametrize("step", [write_past_pytorch, write_in_a_thread])
 def test_copies_of_all_weights_undo_what_no_operation_of_pytorch_shows(module: Holding, step: Any) -> None:
     before = held(module)
-    with muted(module, copy_weights=True) as guard:
+    with muted(module):
         call_step(module, step, None)
     assert held(module) == before
-    assert guard.written == ["net.0.weight"]
 
 
 @pytest.mark.parametrize("step", [write_past_pytorch, write_in_a_thread])
-def test_without_copies_those_writes_would_stay(module: Holding, step: Any) -> None:
+def test_without_copies_those_writes_would_stay(module: Holding, step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensor_copies, "LARGEST_WEIGHTS", 0)
     before = held(module)
     with muted(module) as guard:
         call_step(module, step, None)
@@ -280,7 +317,7 @@ def test_arrays_of_data_are_not_copied(module: Holding, size: int) -> None:
 
 def test_the_search_ends(module: Holding, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "LARGEST_REACH", 50)
-    assert len(list(reach.reachable(module))) == 50
+    assert len(list(reach.reachable(module))) == 1 + 50
 
 
 def test_the_search_does_not_enter_what_belongs_to_others(module: Holding) -> None:

@@ -5,7 +5,7 @@ import warnings
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.aggregation import CatMetric
 
-from mviz_lightning.engine import isolated, snapshots
+from mviz_lightning.engine import isolated, reach
+from mviz_lightning.engine.snapshots import restore_at_exit
 from mviz_lightning.errors import ConfigurationError
 
 LOGGED: list[str] = []
@@ -581,21 +582,29 @@ def test_weights_that_are_given_other_data_are_put_back() -> None:
     assert torch.equal(weight, before)
 
 
-LARGEST = snapshots.LARGEST_STATE
-
-
-@pytest.mark.parametrize(("entries", "copied"), [(LARGEST, LARGEST), (LARGEST + 1, 0)])
-def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch, entries, copied):
-    module, tensors = nn.Linear(2, 2), []
-    module.buffered = [torch.zeros(1) for _ in range(entries)]
-    before = list(module.buffered)
-    remember = snapshots.snapshot_tensor
-    monkeypatch.setattr(snapshots, "snapshot_tensor", lambda tensor: (tensors.append(tensor), remember(tensor))[1])
+def test_entries_of_a_long_list_are_put_back() -> None:
+    module = nn.Linear(2, 2)
+    module.seen = [[0] for _ in range(3000)]
+    module.averages = [torch.zeros(1) for _ in range(3000)]
     with isolated(module):
-        module.buffered.pop()
-    assert len(tensors) == copied
-    assert len(module.buffered) == entries
-    assert all(now is then for now, then in zip(module.buffered, before, strict=True))
+        module.seen[2999].append(1)
+        module.averages[2999].fill_(1)
+    assert module.seen == [[0]] * 3000
+    assert not any(module.averages)
+
+
+def test_of_a_container_of_data_only_the_entries_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "LARGEST_STATE", 5)
+    module = nn.Linear(2, 2)
+    module.state, module.data = [torch.zeros(1) for _ in range(5)], [torch.zeros(1) for _ in range(6)]
+    data = list(module.data)
+    with isolated(module):
+        module.state[4].fill_(1)
+        module.data[4].fill_(1)
+        module.data.pop()
+    assert not any(module.state)
+    assert [float(entry) for entry in module.data] == [0, 0, 0, 0, 1, 0]
+    assert all(now is then for now, then in zip(module.data, data, strict=True))
 
 
 def test_modules_inside_that_log_are_muted_too() -> None:
@@ -613,6 +622,13 @@ def test_an_old_generator_of_numpy_on_a_module_is_put_back() -> None:
     with isolated(module):
         module.draws.rand()
     assert module.draws.rand() == np.random.RandomState(0).rand()
+
+
+def test_a_source_of_randomness_without_a_state_is_no_hindrance() -> None:
+    module = nn.Module()
+    module.draws = random.SystemRandom()
+    with isolated(module):
+        assert 0 <= module.draws.random() < 1
 
 
 def test_a_sparse_buffer_that_is_written_is_put_back() -> None:
@@ -639,3 +655,23 @@ def test_a_proxy_whose_object_is_gone_is_no_hindrance() -> None:
     with isolated(module):
         module.parents.clear()
     assert len(module.parents) == 1
+
+
+class Failing:
+    """Fails once, if at all, and then restores."""
+
+    def __init__(self, error: type[BaseException] | None = None) -> None:
+        self.error, self.calls = error, 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.error is not None and self.calls == 1:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_what_could_not_be_put_back_at_once_is_put_back_later(error):
+    before, failing, after = restores = [Failing(), Failing(error), Failing()]
+    with pytest.raises(error), ExitStack() as stack:
+        restore_at_exit(stack, list(restores))
+    assert (before.calls, failing.calls, after.calls) == (1, 2, 1)

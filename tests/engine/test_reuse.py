@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.batches import FAMILIES, LateFusion, OnBatch, floats, integers, probe_of, seeded
+from helpers.tally import Tally
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
@@ -26,23 +27,16 @@ GRID = Query(torch.cartesian_prod(torch.arange(COUNT), torch.arange(COUNT)))
 BATCH = {"image": floats(COUNT, 4), "text": floats(COUNT, 3, seed=1)}
 
 
-class Rows:
-    """A list that evaluation does not put back, as it does those of modules."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-
 class Counted(nn.Module):
     """Counts the rows that it sees."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.seen = net, Rows()
+        self.net, self.seen = net, Tally()
 
     @property
     def rows(self) -> list[int]:
-        return self.seen.sizes
+        return self.seen.seen
 
     def forward(self, *inputs: Tensor) -> Tensor:
         self.rows.append(len(inputs[0]))
@@ -411,16 +405,16 @@ class Wrong(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net, self.rows = nn.Linear(4, 6), Rows()
+        self.net, self.rows = nn.Linear(4, 6), Tally()
 
     def forward(self, image: Tensor) -> Tensor:
-        self.rows.sizes = [len(image)]
+        self.rows.seen = [len(image)]
         return self.net(image)
 
 
 def test_a_replay_with_too_few_rows_costs_the_module_that_it_concerns() -> None:
     image = Wrong()
-    fused = Late(lambda left, right: (left * right)[: image.rows.sizes[0]], image)
+    fused = Late(lambda left, right: (left * right)[: image.rows.seen[0]], image)
     assert_dropped(fused, ["image"], ["image.net", "text"], "the model returned 12 rows of scores")
 
 
@@ -453,10 +447,10 @@ class Noting(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner, self.notes = inner, Rows()
+        self.inner, self.notes = inner, Tally()
 
     def forward(self, values: Tensor) -> Tensor:
-        self.notes.sizes.append(1)
+        self.notes.seen.append(1)
         return self.inner(values)
 
 
@@ -464,7 +458,7 @@ def test_a_replay_that_raises_costs_the_module_that_it_concerns() -> None:
     image = Noting(nn.Linear(4, 6))
 
     def fuse(left: Tensor, right: Tensor) -> Tensor:
-        image.notes.sizes.pop()
+        image.notes.seen.pop()
         return left * right
 
     assert_dropped(Late(fuse, image), ["image"], ["image.inner", "text"], "pop from empty list")
@@ -474,7 +468,7 @@ def test_modules_that_fail_only_together_are_dropped_together() -> None:
     image, text = Noting(nn.Linear(4, 6)), Noting(nn.Linear(3, 6))
 
     def fuse(left: Tensor, right: Tensor) -> Tensor:
-        noted = [found.notes.sizes for found in (image, text) if found.notes.sizes]
+        noted = [found.notes.seen for found in (image, text) if found.notes.seen]
         assert noted
         for notes in noted:
             notes.pop()
@@ -489,7 +483,7 @@ def test_of_modules_inside_one_another_two_are_tried() -> None:
 
     def fuse(left: Tensor, right: Tensor) -> Tensor:
         for child in noting:
-            child.notes.sizes.pop()
+            child.notes.seen.pop()
         return left * right
 
     asking, probe = evaluator(Late(fuse, outer)), probe_of(BATCH)

@@ -10,6 +10,7 @@ import torch
 from helpers import strays
 from helpers.batches import floats, integers, learn, probe_of, seeded
 from helpers.calls import chosen, pasted, refusal
+from helpers.tally import Tally
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe, Segments
@@ -26,22 +27,15 @@ IMAGE = floats(COUNT, 4, 5, 5)
 PARTS = {"rgb": "image[:3]", "depth": "image[3:]"}
 
 
-class Rows:
-    """A list that evaluation does not put back, as it does those of modules."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-
 class Encoder(nn.Module):
     """A convolution that counts the rows that it sees."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.net, self.rows = nn.Conv2d(channels, 6, 3), Rows()
+        self.net, self.rows = nn.Conv2d(channels, 6, 3), Tally()
 
     def forward(self, image: Tensor) -> Tensor:
-        self.rows.sizes.append(len(image))
+        self.rows.seen.append(len(image))
         return self.net(image)
 
 
@@ -95,9 +89,9 @@ def test_encoders_of_parts_see_every_example_once() -> None:
     asking, probe = evaluator(module), probe_of({"image": IMAGE}, PARTS)
     assert reused(asking, probe) == "rgb, depth"
     for encoder in (module.rgb, module.depth):
-        encoder.rows.sizes.clear()
+        encoder.rows.seen.clear()
     asking(probe, [GRID])
-    assert module.rgb.rows.sizes == module.depth.rows.sizes == [COUNT, 16]  # 16 rows are recomputed plainly
+    assert module.rgb.rows.seen == module.depth.rows.seen == [COUNT, 16]  # 16 rows are recomputed plainly
 
 
 def test_masked_parts_are_inputs_of_their_own() -> None:

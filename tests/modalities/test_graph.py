@@ -181,11 +181,17 @@ def test_names_are_the_nodes_numbers_their_types_and_the_centres_of_clusters() -
     atoms = graph(hot, RING, feature_names=["C", "N", "O"])
     assert atoms.names(0) == ["node 1 (C)", "node 2 (N)", "node 3 (N)", "node 4 (O)", "node 5 (C)"]
     assert atoms.names(0, inputs=False) == [f"node {number}" for number in range(1, 6)]
-    assert graph(hot, RING, feature_names="abc", max_segments=2).names(0) == ["around node 1 (a)", "around node 3 (b)"]
+    assert graph(hot, RING, feature_names=[*"abc"], max_segments=2).names(0) == [
+        "around node 1 (a)",
+        "around node 3 (b)",
+    ]
     assert graph(hot, RING, max_segments=2).names(0, inputs=False) == ["cluster 1", "cluster 2"]
-    assert graph(torch.tensor([[1, 0, 2]]), RING[:2], feature_names="abc").names(0)[1:] == ["node 2 (a)", "node 3 (c)"]
+    assert graph(torch.tensor([[1, 0, 2]]), RING[:2], feature_names=[*"abc"]).names(0)[1:] == [
+        "node 2 (a)",
+        "node 3 (c)",
+    ]
     with pytest.raises(ConfigurationError, match="feature_names of 'x' has 2 names, the leaf has 3 features"):
-        graph(hot, RING, feature_names="ab")
+        graph(hot, RING, feature_names=[*"ab"])
 
 
 def test_nodes_count_from_1_within_their_graph() -> None:

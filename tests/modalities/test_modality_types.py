@@ -261,7 +261,7 @@ def test_a_masked_column_has_a_value_of_its_type(values: Tensor, options: Any, m
 
 def test_columns_have_their_names_and_runs_those_of_their_ends() -> None:
     assert made(torch.rand(2, 3), feature_names=["age", "sex", "bmi"]).names(0, inputs=False) == ["age", "sex", "bmi"]
-    assert made(torch.rand(2, 4), feature_names="abcd", max_segments=2).names(0) == ["a to b", "c to d"]
+    assert made(torch.rand(2, 4), feature_names=[*"abcd"], max_segments=2).names(0) == ["a to b", "c to d"]
     assert made(torch.rand(2, 3), max_segments=2).names(0) == ["columns 1-2", "column 3"]
 
 

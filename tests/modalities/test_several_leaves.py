@@ -64,9 +64,9 @@ def test_columns_are_named_leaf_after_leaf() -> None:
     assert typed(TABLE)[0].names(0) == ["cont 1", "cont 2", "cont 3", "cat 1", "cat 2", "age", "flag"]
     names = list("abcdefg")
     assert typed(TABLE, feature_names=names)[0].names(0) == names
-    assert typed(TABLE, feature_names="abc")[0].names(0) == ["a", "b", "c", "cat 1", "cat 2", "age", "flag"]
+    assert typed(TABLE, feature_names=[*"abc"])[0].names(0) == ["a", "b", "c", "cat 1", "cat 2", "age", "flag"]
     with pytest.raises(ConfigurationError, match=r"has 4 names, the leaf has 3 columns in 'cont' and 2 .* give 7"):
-        typed(TABLE, feature_names="abcd")
+        typed(TABLE, feature_names=[*"abcd"])
 
 
 def test_max_segments_counts_the_columns_of_all_leaves() -> None:

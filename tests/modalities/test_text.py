@@ -247,7 +247,7 @@ def test_a_text_without_words_has_no_segments(tokenizer: Any, ids: Any) -> None:
             {"decode": "no.such.thing"},
             r"decode='no.such.thing' of 'ids': No module named 'no'",
         ),
-        (torch.ones(1, 2).long(), {"decode": 3}, r"decode of 'ids' is a int; give a tokenizer"),
+        (torch.ones(1, 2).long(), {"decode": 3}, r"decode=3\): give a tokenizer, a function from ids"),
         (torch.ones(1, 2).long(), {"decode": ...}, r"^decode of 'ids' is still `...`: put your tokenizer there.$"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.batches import LateFusion, OnBatch, call_forward, floats, seeded
+from helpers.tally import Tally
 from session.test_session import config
 from torch import Tensor, nn
 
@@ -267,17 +268,17 @@ def test_the_score_without_a_modality_is_that_of_the_complete_examples_in_the_us
 
 @pytest.mark.parametrize("form", BATCHED)
 def test_a_batch_that_lacks_a_modality_is_built_as_the_users_own(form):
-    seen = []
+    tally = Tally()
 
     class Watching(Forgiving):
         def forward(self, batch: Any) -> Tensor:
-            seen.append(batch)
+            tally.seen.append(batch)
             return super().forward(batch)
 
     found = measured(seeded(Watching), by_batch(BATCHED[form]), absence=True, predict=call_forward)
-    seen.clear()
+    tally.seen.clear()
     found.run()
-    lacking = [batch for batch in seen if batch.get("text") is None]
+    lacking = [batch for batch in tally.seen if batch.get("text") is None]
     assert lacking
     assert all(("text" in batch) == (form == "None") for batch in lacking)
     assert all(set(batch) == {"image", "label"} | ({"text"} if form == "None" else set()) for batch in lacking)

@@ -26,7 +26,7 @@ BATCH = (torch.randn(64, 3), torch.randn(64, 5), torch.randint(0, 3, (64,)))
         ),
         ({"explainers": [DIME]}, r"^explainers: <class '.*DIME'> is not a method; give objects"),
         ({"pin": 5}, r"^pin=5: give a list"),
-        ({"pin": ["5"]}, r"^pin=\['5'\]: give whole numbers, the indices of validation examples\.$"),
+        ({"pin": ["5"]}, r"^pin=\['5'\]: give whole numbers of 0 or more, the indices of validation examples\.$"),
         ({"score": "accuracy"}, r"^score='accuracy': give a torchmetric, "),
         ({"score": MulticlassF1Score}, r"^score=<class .*: give a torchmetric, "),
         ({"class_names": "abc"}, r"^class_names='abc': give a list, a name for each output\.$"),

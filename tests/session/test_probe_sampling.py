@@ -117,7 +117,7 @@ SMALL = {"num_examples": 24, "group_size": 12, "reference": POOL}
 
 
 @pytest.mark.parametrize(
-    ("pin", "missing"), [([], None), ([OUTSIDE[0]], None), ([ABSENT, 3, 999], "[999, 1000]"), ([-1], "[-1]")]
+    ("pin", "missing"), [([], None), ([OUTSIDE[0]], None), ([ABSENT, 3, 999], "[999, 1000]"), ([998], "[998]")]
 )
 def test_pins_that_no_example_has_are_noted(pin: list[int], missing: str | None) -> None:
     assert collected(pin).notes == ([f"pin={missing}: the validation set has no such example"] if missing else [])

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mviz_lightning.errors import ConfigurationError, listed
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.arguments import listed
 from mviz_lightning.explainers.base import Explainer
 from mviz_lightning.explainers.contribution_shares.mm_shap import MMShap
 from mviz_lightning.functional import Task

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
-from mviz_lightning.errors import MAX_NAME
+from mviz_lightning.errors.arguments import MAX_NAME
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import Chart
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mviz_lightning.engine.derivative import DerivativeRequest
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError, renamed_arguments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.deprecations import renamed_arguments
 from mviz_lightning.explainers.argument_checks import require_least, require_outputs
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, underivable
 from mviz_lightning.explainers.cross_modal_interaction.result import (

@@ -1,6 +1,5 @@
 """DIME: local explanations of unimodal contributions and multimodal interactions (Lyu et al. 2022)."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError, MonitorWarning
+from mviz_lightning.errors import ConfigurationError, warn_user
 from mviz_lightning.explainers.argument_checks import require_least, require_outputs
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
@@ -136,10 +135,8 @@ class DIME(Explainer):
         others, modalities = torch.cat([own, rest]), len(probe_context.probe.schema.names)
         wanted = self.donors or max(FEWEST_DONORS, CHEAP_ROWS // 2**segments - 1)
         if self.donors and len(others) < wanted:
-            warnings.warn(
-                f"DIME(donors={wanted}): there are {len(others)} other examples; raise num_examples= of the monitor.",
-                MonitorWarning,
-                stacklevel=2,
+            warn_user(
+                f"DIME(donors={wanted}): there are {len(others)} other examples; raise num_examples= of the monitor."
             )
         pool = others[: max(wanted, modalities)]  # of fewer, a row's modalities would come from one example
         return torch.stack([pool.roll(-shift) for shift in range(modalities)], 1)[:wanted]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.engine.query import Query
-from mviz_lightning.errors import ConfigurationError, renamed_arguments
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.errors.deprecations import renamed_arguments
 from mviz_lightning.explainers.argument_checks import are_positions, require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.multimodal_representation.activations import Activations

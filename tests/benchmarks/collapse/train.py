@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from truth import Truth, alone
 
 from mviz_lightning import Modality, MultimodalMonitor, UnimodalCollapse
-from mviz_lightning.sinks.files import append_line
+from mviz_lightning.sinks.files import append_lines
 
 
 class Columns(Dataset[dict[str, Tensor]]):
@@ -148,7 +148,7 @@ def main() -> None:
             except Exception as error:
                 print(f"{spec}: {type(error).__name__}: {error}", flush=True)
                 continue
-            append_line(arguments.out, json.dumps(record))
+            append_lines(arguments.out, [json.dumps(record)])
             label = f"{spec.family} {spec.task} {'+'.join(spec.views)} {spec.recipe} {spec.strength:g} {spec.fusion}"
             last = record["epochs"][-1]["truth"]
             seen = f"score {last['score']:.2f} reliance {last['reliance'][spec.weak]:.2f} {record['seconds']:.0f} s"

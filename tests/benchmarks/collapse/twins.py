@@ -24,7 +24,7 @@ from runs import read
 from torch import Tensor
 from truth import COMMON, chance, is_rare, right
 
-from mviz_lightning.sinks.files import append_line
+from mviz_lightning.sinks.files import append_lines
 
 EPOCHS = 14
 SEEDS = {"av": 1, "openmoji": 2, "shipped": 6}
@@ -118,7 +118,7 @@ def main() -> None:
     for key in worlds(vars(spec) for part in arguments.part for spec in PARTS[part]()):
         if key not in done:
             found = worth(key)
-            append_line(arguments.out, json.dumps(found))
+            append_lines(arguments.out, [json.dumps(found)])
             print(
                 f"{key['task']} {'+'.join(key['views'])} {key['recipe']}: {found['gain']:.3f} +- {found['error']:.3f}",
                 flush=True,

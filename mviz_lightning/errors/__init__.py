@@ -1,0 +1,61 @@
+"""What the package raises and warns with: errors, warnings, checks of arguments, deprecations. Knows: nothing."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+LOG = logging.getLogger("mviz_lightning")
+"""Logger of the package; callbacks write lines that are no warnings into Lightning's."""
+
+Guard: TypeAlias = Callable[..., Any]
+"""Calls a function that may fail; returns its result, or the second argument where it failed."""
+
+
+class ConfigurationError(ValueError):
+    """An argument does not fit the model or the data.
+
+    The message names the argument, the value received, what is allowed and one next step.
+    """
+
+
+class NotMeasurableError(ConfigurationError):
+    """The model, its step or its data cannot be measured, and no line to paste would change that.
+
+    It costs the monitor, and the training goes on; with ``on_error="raise"`` it ends the training. The message names
+    what would be needed.
+    """
+
+
+class MonitorWarning(UserWarning):
+    """A result is missing or needs attention; the training itself is not affected."""
+
+
+class CollapseWarning(MonitorWarning):
+    """The model does not use a modality that carries information about the label."""
+
+
+def warn_user(message: str, category: type[Warning] = MonitorWarning) -> None:
+    """Warn; where warnings are errors, or cannot be shown, the log takes the message: a warning costs no result."""
+    try:
+        warnings.warn(message, category, stacklevel=3)
+    except Exception:
+        LOG.warning(message)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type and the message of an error, the only way in which the package turns an error into text."""
+    return f"{type(error).__name__}: {message_of(error)}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an error as plain text that every encoding and every process accepts.
+
+    A user's error may fail to print. It would fail again wherever it is reported: before a collective call that the
+    other processes wait in, or in the handler that saves the training.
+    """
+    try:
+        # A plain str: what __str__ returns may be a subclass with methods of its own.
+        return str.encode(str(error), "utf-8", "backslashreplace").decode()
+    except Exception as failure:
+        return f"(its message cannot be printed: __str__ raises {type(failure).__name__})"

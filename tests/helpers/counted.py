@@ -1,0 +1,3 @@
+"""A module with a global variable that others change."""
+
+SEEN: list[int] = []
