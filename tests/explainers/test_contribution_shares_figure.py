@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mviz_lightning.callbacks.reporter import Reporter
+from mviz_lightning.explainers.contribution_shares import figure
 from mviz_lightning.explainers.contribution_shares.figure import (
     COLOURS,
     MOST_RUNS,
@@ -111,6 +112,10 @@ def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
     twice = [RunRecord("fit", 0, step, rows(["a", "b"], 1)[0].values) for step in (10, 20)]
     assert share_curves(twice, ["a", "b"]).caption == "step 20"
     assert [axes.get_xlabel() for axes in figures[0].axes] == ["step", "step"]
+
+
+def test_twelve_modalities_have_colours_of_their_own():
+    assert len({colour for _, colour in figure.coloured([f"m{k}" for k in range(12)])}) == 12
 
 
 def test_of_a_long_training_curves_show_some_runs_evenly_and_say_so():
