@@ -168,13 +168,13 @@ def to_device(leaf: Any, device: torch.device | str) -> Any:
     return tree.replace(leaf, {(key,): now for key, child, now in held if now is not child})
 
 
-def leaf_bytes(leaf: Any) -> Iterator[bytes]:
-    """Yield the content of a leaf as bytes, for a digest."""
+def leaf_bytes(leaf: Any) -> Iterator[bytes | memoryview]:
+    """Yield the content of a leaf as bytes, for a digest; those of a tensor on the CPU are no copy."""
     leaf = as_tensor(leaf)
     if isinstance(leaf, PackedSequence):
         yield from leaf_bytes([leaf.data, leaf.batch_sizes])
     elif isinstance(leaf, Tensor):
-        yield leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        yield leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     elif isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
         yield leaf.tobytes()
     elif isinstance(leaf, list | tuple | np.ndarray) and not hasattr(leaf, "_fields"):
@@ -220,6 +220,8 @@ def _join_tensors(leaves: Sequence[Tensor], pad_value: float, *, in_front: bool)
 
 
 def _padded(leaf: Tensor, extent: list[int], pad_value: float, *, in_front: bool) -> Tensor:
+    if list(leaf.shape[1:]) == extent:
+        return leaf
     missing = [(0, size - has) for size, has in zip(extent, leaf.shape[1:], strict=True)]
     if in_front and missing:
         missing[0] = missing[0][::-1]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.batch import Probe
+from mviz_lightning.batch.rows import largest_bytes
 from mviz_lightning.engine.devices import without_cudnn
-from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.evaluator import FEWEST_ROWS, Evaluator
 from mviz_lightning.engine.input_point import InputPoint
 from mviz_lightning.engine.isolation import isolated
 from mviz_lightning.engine.memory import ran_out
@@ -27,6 +28,12 @@ TOLERANCE = 1e-3
 
 Ten times that of outputs: a derivative sums rounding errors over the backward pass too.
 """
+
+POINTS_BYTES = 96 * 2**20
+"""Most bytes of the points that one forward derives at, 160 images of 224 x 224; it holds seven times as many."""
+
+DERIVATIVE_BYTES = 256 * 2**20
+"""Most bytes of derivatives that are held until the steps of their rows are summed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,21 +143,20 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
 
 
 def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative, points: Points) -> Tensor:
+    weights = integration_points(derivative.steps)[1]  # the trainer's precision may change the default number type
     with isolated(evaluator.module, seed=evaluator.seed), derivable(evaluator.module), evaluator.precision():
         input_point = input_point_of(evaluator, probe, derivative.rows, derivative.modality)
         derivation = _Derivation(evaluator, probe, input_point)
         plan = _plan_without(evaluator, probe, derivative.modality)
         try:
-            found = derivation.at(points, plan)
+            found = derivation.integrated(points, weights, plan)
             derivation.check(points, plan)
         except Exception as error:
             if plan is None or ran_out(error):
                 raise
-            found = derivation.at(points, None)
+            found = derivation.integrated(points, weights, None)
             evaluator.give_up(plan, error)
-    by_step = found.view(len(derivative.rows), derivative.steps, *found.shape[1:])
-    summed: Tensor = torch.tensordot(by_step, integration_points(derivative.steps)[1], ([1], [0]))
-    return summed
+    return found
 
 
 def input_point_of(evaluator: Evaluator, probe: Probe, rows: Query, modality: str) -> InputPoint:
@@ -178,6 +184,35 @@ class _Derivation:
     probe: Probe
     input_point: InputPoint
 
+    def integrated(self, points: Points, weights: Tensor, plan: Plan | None) -> Tensor:
+        """Return ``(R, ...)`` derivatives of rows, summed over their steps; of large inputs, a few rows at a time.
+
+        Args:
+            points: ``R * steps`` points; those of a row are consecutive.
+            weights: ``(steps,)`` weights of the points of a row.
+            plan: Calls to replay.
+        """
+        steps = len(weights)
+
+        def summed(some: Tensor) -> Tensor:
+            found = self.at(points[some], plan)
+            added: Tensor = torch.tensordot(found.view(-1, steps, *found.shape[1:]), weights, ([1], [0]))
+            return added
+
+        rows = max(1, int(DERIVATIVE_BYTES / (steps * max(1, self._entries_bytes))))
+        return torch.cat([summed(some) for some in torch.split(torch.arange(len(points)), rows * steps)])
+
+    @property
+    def _entries_bytes(self) -> int:
+        """Bytes of the entries of one row."""
+        return largest_bytes(self.probe.leaves[self.input_point.path])
+
+    @property
+    def _points_at_once(self) -> int:
+        """Largest number of points of one forward."""
+        width = self.input_point.width(self.evaluator.module)
+        return max(FEWEST_ROWS, int(POINTS_BYTES / max(1, width * self._entries_bytes)))
+
     def at(self, points: Points, plan: Plan | None) -> Tensor:
         """Return ``(P, ...)`` derivatives; the plan's calls are replayed."""
 
@@ -189,9 +224,10 @@ class _Derivation:
         return in_buckets(self.probe.shapes_of(points.rows.sources), run_all)
 
     def _run(self, points: Points, run: RowRun, plan: Plan | None) -> list[Tensor]:
-        evaluator = self.evaluator
+        evaluator, most = self.evaluator, self._points_at_once
         if plan is None or not run.worthwhile:
-            return evaluator.in_chunks(len(points), lambda rows: self._forward(points[rows]), evaluator.cached_rows)
+            most = min(most, evaluator.cached_rows)
+            return evaluator.in_chunks(len(points), lambda rows: self._forward(points[rows]), most)
         recording = evaluator.record(plan, self.probe, run.distinct)
         shapes = self.probe.shapes_of(points.rows.sources[:1])[0]
 
@@ -199,7 +235,7 @@ class _Derivation:
             forward = partial(self._forward, points[rows], plan.needed)
             return recording.replay(evaluator.module, run.index[rows], shapes, forward)
 
-        return evaluator.in_chunks(len(points), replayed)
+        return evaluator.in_chunks(len(points), replayed, most)
 
     def _forward(self, points: Points, needed: frozenset[str] | None = None) -> Tensor:
         """Return ``(P, ...)``. A single row is doubled: a model that squeezes would lose its batch dimension."""

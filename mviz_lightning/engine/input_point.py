@@ -69,6 +69,11 @@ class InputPoint:
             )
         return cls(modality, path, tuple(dict.fromkeys(names)))
 
+    def width(self, module: nn.Module) -> int:
+        """Return the number of values that stand for one entry: 1, or the length of the longest embedding."""
+        found = [cast("nn.Embedding", module.get_submodule(name)).embedding_dim for name in self.embeddings]
+        return max(found, default=1)
+
     @contextmanager
     def open(self, module: nn.Module, probe: Probe, batch: Any, masked: Any, shares: Tensor) -> Iterator[Any]:
         """Yield the batch for a forward in which the modality lies between its masked and its whole values.
@@ -119,11 +124,13 @@ class InputPoint:
         if self.embeddings and shares.dim() > 1:  # given per entry of a mask, whose shape may differ
             shares = shares.reshape(whole.shape[:2])
         share = shares.to(whole).view(*shares.shape, *[1] * (whole.dim() - shares.dim()))
-        # A missing value (NaN) stays as it is and gets no derivative.
         known = whole.isfinite()
-        end = whole.where(known, without)
-        point = torch.lerp(without, end, share).where(known, whole).requires_grad_()
-        self._points.append(point)
+        if bool(known.all()):
+            end, point = whole, torch.lerp(without, whole, share)
+        else:  # a missing value (NaN) stays as it is and gets no derivative
+            end = whole.where(known, without)
+            point = torch.lerp(without, end, share).where(known, whole)
+        self._points.append(point.requires_grad_())
         self._differences.append(end - without)
         return point * 1  # PyTorch forbids in-place changes of a leaf of the graph; the model may make some
 

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+HALVES_AT_ONCE = 2**18
+"""Most entries of half-splits that are held at once, 2 MiB of float64: they stay in a CPU's cache."""
+
 
 def half_splits(size: int, count: int, seed: int = 0) -> Tensor:
     """Draw random halves of a group, for :func:`split_components`.
@@ -95,7 +98,11 @@ def split_components(grid: Tensor, splits: Tensor) -> Tensor:
     Returns:
         ``(..., 3)``: V_1, V_2 and V_12, averaged over splits and orientations.
     """
-    return two_way_components(_halves(grid, splits)).mean(-2)
+    both = _both_ways(splits)
+    # Two at least: of a single sum, PyTorch's threads would each add a part, in an order of their own.
+    size = max(2, HALVES_AT_ONCE * grid.shape[-2] ** 2 // max(1, grid.numel() * splits.shape[-1] ** 2))
+    found = [two_way_components(_halves(grid, part)) for part in torch.split(both, size)]
+    return torch.cat(found, -2).mean(-2)
 
 
 def split_components_without_each(grid: Tensor, splits: Tensor) -> Tensor:
@@ -110,19 +117,24 @@ def split_components_without_each(grid: Tensor, splits: Tensor) -> Tensor:
     Returns:
         ``(..., g, 3)``.
     """
-    rows, columns, residual = _effects(_halves(grid, splits))
+    rows, columns, residual = _effects(_halves(grid, _both_ways(splits)))
     whole = _components(rows, columns, residual)
     across = _without_each_row(columns, rows, residual.transpose(-3, -2))[..., [1, 0, 2]]
     without = [_without_each_row(rows, columns, residual), across]
     changes = torch.cat([(part - whole.unsqueeze(-2)).flatten(-3, -2) for part in without], -2)
-    examples = torch.cat([splits, splits.flip(1)]).transpose(0, 1).flatten().to(grid.device)
+    examples = _both_ways(splits).transpose(0, 1).flatten().to(grid.device)
     mean = whole.mean(-2, keepdim=True).expand(*grid.shape[:-2], 3)
     return mean.index_add(-2, examples, changes / whole.shape[-2])
 
 
+def _both_ways(splits: Tensor) -> Tensor:
+    """Return ``(2 S, 2, k)`` of ``(S, 2, k)`` splits: each half in the rows, then the other."""
+    return torch.cat([splits, splits.flip(1)])
+
+
 def _halves(grid: Tensor, splits: Tensor) -> Tensor:
-    """Return ``(..., 2 S, k, k, C)``: each half in the rows, and the other in the columns."""
-    rows, columns = torch.cat([splits, splits.flip(1)]).unbind(1)
+    """Return ``(..., S, k, k, C)``: the first half of every split in the rows, and the second in the columns."""
+    rows, columns = splits.unbind(1)
     return grid[..., rows[:, :, None], columns[:, None, :], :]
 
 

@@ -12,6 +12,9 @@ from mviz_lightning.functional.outputs import Task
 from mviz_lightning.functional.scores import Score, comparable, labelled_predictions
 from mviz_lightning.functional.targets import labelled
 
+AT_ONCE = 2**24
+"""Most outputs whose unimodal contributions are computed at once: 128 MiB of float64, and several times as much."""
+
 
 class EMAPScores(NamedTuple):
     """Scores, each ``()``; the bounds are NaN where fewer than two groups have labels.
@@ -57,6 +60,11 @@ def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, sco
 def additive_parts(outputs: Tensor, design: Design, task: Task) -> Tensor:
     """Return ``(G, 2 + H, g, C)`` in float64: the model's outputs, UC, and UC from H halves of donors or draws."""
     outputs = comparable(outputs, task)
+    size = len(outputs) if outputs.numel() <= AT_ONCE else 1
+    return torch.cat([_parts(groups, design) for groups in torch.split(outputs, max(1, size))])
+
+
+def _parts(outputs: Tensor, design: Design) -> Tensor:
     whole = torch.stack([design.own(outputs), design.unimodal(outputs)], -3)
     return torch.cat([whole, design.unimodal_halves(outputs)], -3)
 

@@ -61,6 +61,9 @@ def prediction_flips(outputs: Tensor, design: Design, *, task: Task) -> Tensor:
 
 def flip_counts(outputs: Tensor, design: Design, task: Task) -> FlipCounts:
     """Return the sums over the groups of ``(G, T, C)`` outputs; those of several batches add up."""
+    if len(outputs) > 1:  # group by group: decisions on many classes take tens of times the memory of the outputs
+        counts = (flip_counts(group, design, task) for group in torch.split(outputs, 1))
+        return FlipCounts(*(torch.stack(parts).sum(0) for parts in zip(*counts, strict=True)))
     made = decisions(outputs, task)
     own = design.own(made)
     swapped = torch.stack([design.swapped(made, modality) for modality in range(design.modalities)])

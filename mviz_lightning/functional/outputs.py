@@ -60,10 +60,12 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
     if task == "regression":
         return outputs.double() if scale is None else outputs.double() / scale.to(outputs.device).double()
     never = masked_classes(outputs, task)
-    outputs = outputs.double()
+    some, found = bool(never.any()), outputs.double()
     if task == "multiclass":
-        outputs = outputs - outputs[..., ~never].mean(-1, keepdim=True)
-    return outputs.masked_fill(never, NEVER)
+        counted = found[..., ~never] if some else found.contiguous()
+        mean = counted.mean(-1, keepdim=True)
+        found = found - mean if found is outputs else found.sub_(mean)
+    return found.masked_fill(never, NEVER) if some else found
 
 
 def fold_positions(outputs: Tensor, positions: int) -> Tensor:
@@ -105,7 +107,7 @@ def masked_entries(outputs: Tensor, task: Task) -> Tensor:
     if task == "regression" or rows.shape[1] == 1 or not len(rows):
         return torch.zeros_like(outputs, dtype=torch.bool)
     nothing = _constant_zeros(rows)
-    masked = _far_below(rows.double(), nothing) | nothing
+    masked = _far_below(rows, nothing) | nothing
     return (masked & ~masked.all(1, keepdim=True)).view(outputs.shape)
 
 
@@ -120,6 +122,7 @@ def _far_below(rows: Tensor, nothing: Tensor) -> Tensor:
     below = rows <= NEVER
     if not bool(below.any()):
         return below
+    rows = rows.double()
     low, high = rows.where(below, torch.inf).amin(0), rows.where(below, -torch.inf).amax(0)
     below &= (low == high) | (high - low <= ALIKE * low.abs())
     rest = rows.masked_fill(below | nothing | ~rows.isfinite(), 0.0).abs().max()
@@ -128,7 +131,8 @@ def _far_below(rows: Tensor, nothing: Tensor) -> Tensor:
 
 def levelled(outputs: Tensor, task: Task) -> Tensor:
     """Return ``(..., C)`` outputs in which a masked class is exactly :data:`NEVER`, in the rows that mask it."""
-    return outputs.masked_fill(masked_entries(outputs, task), NEVER)
+    masked = masked_entries(outputs, task)
+    return outputs.masked_fill(masked, NEVER) if bool(masked.any()) else outputs
 
 
 def centred(outputs: Tensor, left_out: Tensor) -> Tensor:

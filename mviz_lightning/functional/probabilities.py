@@ -29,10 +29,12 @@ def class_probabilities(logits: Tensor) -> Tensor:
     exponentials. Only where margins are tiny or huge are they used, because rows then sum to 1 up to 1e-6 alone.
     """
     kept = (logits != NEVER) & (logits != -torch.inf)
-    spread = logits - logits.masked_fill(~kept, -torch.inf).amax(-1, keepdim=True)
-    largest = float(spread.detach()[kept].abs().amax()) if bool(kept.any()) else 0.0
+    highest, largest = logits.masked_fill(~kept, -torch.inf).amax(-1, keepdim=True), 0.0
+    if bool(kept.any()):
+        lowest = logits.detach().masked_fill(~kept, torch.inf).amin(-1, keepdim=True)
+        largest = float((highest.detach() - lowest).amax())
     if 0 < largest < TINY:
-        return (spread * (TINY / largest)).masked_fill(~kept, NEVER).softmax(-1)
+        return ((logits - highest) * (TINY / largest)).masked_fill(~kept, NEVER).softmax(-1)
     if largest <= SUREST or logits.shape[-1] < 2:
         return logits.softmax(-1)
     margins = _margins(logits).masked_fill(~kept, NEVER)

@@ -138,8 +138,8 @@ def labelled_predictions(outputs: Tensor, target: Tensor, task: Task) -> tuple[T
         ``(n, C)`` or ``(n,)`` predictions and ``(n, ...)`` targets.
     """
     truth = target.flatten(0, outputs.dim() - 2)
-    known = labelled(truth, task)
-    return predictions(outputs.flatten(0, -2), task)[known], truth[known]
+    known, found = labelled(truth, task), predictions(outputs.flatten(0, -2), task)
+    return (found, truth) if bool(known.all()) else (found[known], truth[known])
 
 
 def predictions(outputs: Tensor, task: Task) -> Tensor:

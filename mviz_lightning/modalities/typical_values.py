@@ -13,12 +13,31 @@ if TYPE_CHECKING:
     from mviz_lightning.modalities.base import ModalityType
 
 
+SUMMED_AT_ONCE = 2**22
+"""Most entries that are summed at once for a mean: 32 MiB of float64."""
+
+
 def mean_over(values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
-    """Return the mean of ``(N, ...)`` finite values where ``mask`` is True, with the same number of axes."""
-    counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask.bool()
+    """Return the mean of ``(N, ...)`` finite values where ``mask`` is True, with the same number of axes.
+
+    Args:
+        values: The values; examples are summed in blocks, since float64 takes twice their memory or more.
+        dims: Axes over which the mean is taken.
+        mask: Broadcastable to ``values``; None counts all.
+    """
+    size = max(1, SUMMED_AT_ONCE * len(values) // max(1, values.numel()) if 0 in dims else len(values))
+    blocks = torch.split(values, size)
+    masks = [None] * len(blocks) if mask is None else torch.split(mask.bool().expand_as(values), size)
+    sums = [_sum_and_count(block, list(dims), own) for block, own in zip(blocks, masks, strict=True)]
+    total, count = (torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*sums, strict=True))
+    return (total / count.clamp(min=1)).to(values.dtype)
+
+
+def _sum_and_count(values: Tensor, dims: list[int], mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the sum of finite values where ``mask`` is True, and how many they are, in float64."""
+    counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask
     weights = counts.double()
-    total = weights.sum(list(dims), keepdim=True).clamp(min=1)
-    return ((values.double().where(counts, 0) * weights).sum(list(dims), keepdim=True) / total).to(values.dtype)
+    return (values.double().where(counts, 0) * weights).sum(dims, keepdim=True), weights.sum(dims, keepdim=True)
 
 
 def most_frequent(rows: Tensor) -> Tensor:

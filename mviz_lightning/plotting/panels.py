@@ -17,8 +17,11 @@ PANEL = (WIDTH - 2 * MARGIN - 2 * GAP - SCALE) / 3
 LINE = 0.19
 """Inches: height of a line of text."""
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-"""Okabe and Ito's palette: readers with any kind of colour vision can tell the colours apart."""
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"),
+    *("#882255", "#332288", "#999933", "#661100", "#44AA99"),
+)
+"""Okabe and Ito's palette, which readers with any kind of colour vision can tell apart; from the eighth on, Tol's."""
 
 INTERACTION = "#999999"
 """Colour of the interaction of modalities."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
@@ -10,6 +11,13 @@ from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.errors import ConfigurationError, message_of
 from mviz_lightning.explainers import Explainer, ProbeContext, Responses, Result
+
+OUTPUT_BYTES = 256 * 2**20
+"""Most bytes of outputs that are held at once, if one example has no more: 4 examples of 49 patches and 20 words with
+3,129 classes have 400 MB."""
+
+FLOAT_BYTES = 4
+"""Bytes of one output in float32."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +56,17 @@ class DealtExamples:
         mine, padded = self.ranks.share(kept), self.ranks.padded_share(kept)
         with self.ranks.raise_on_all_ranks():
             plans = [self._plan(explainer, example) for example in padded.tolist()]
-            rows = len(join([query for plan in plans for query in plan])[0]) if any(plans) else 0
-        at_least = max(self.ranks.gather(rows))
+            rows = [_rows([plan]) for plan in plans]
         results, notes = [], []
-        with self.ranks.raise_on_all_ranks():
-            for example, responses in zip(mine.tolist(), self._responses(plans, at_least, known), strict=False):
-                try:
-                    results.append(explainer.explain(self.probe_context, [example], responses))
-                except RuntimeError as error:
-                    notes.append(f"{explainer.name}: {message_of(error)}")
+        for block in self._blocks([max(found) for found in zip(*self.ranks.gather(rows), strict=True)]):
+            at_least = max(self.ranks.gather(_rows(plans[block])))
+            with self.ranks.raise_on_all_ranks():
+                responses = self._responses(plans[block], at_least, known)
+                for example, response in zip(mine[block].tolist(), responses, strict=False):
+                    try:
+                        results.append(explainer.explain(self.probe_context, [example], response))
+                    except RuntimeError as error:
+                        notes.append(f"{explainer.name}: {message_of(error)}")
         shares = self.ranks.gather((results, notes))
         notes = [note for _, share in shares for note in share]
         if count < len(examples):
@@ -76,15 +86,28 @@ class DealtExamples:
 
     def _affordable(self, explainer: Explainer, examples: Sequence[int], budget: int) -> int:
         """Return how many of the examples, from the first on, a budget of rows allows."""
-        queries: list[Query] = []
+        plans: list[Sequence[Query]] = []
         for count, example in enumerate(examples):
-            queries += self._plan(explainer, example)
-            if len(join(queries)[0]) > budget:
+            plans.append(self._plan(explainer, example))
+            if sum(_rows(plans[block]) for block in self._blocks([_rows([plan]) for plan in plans])) > budget:
                 return count
         return len(examples)
 
+    def _blocks(self, rows: Sequence[int]) -> list[slice]:
+        """Return the places of examples whose outputs are held at once, block by block.
+
+        Args:
+            rows: Number of rows of each example; the same on all processes.
+        """
+        most, firsts, held = OUTPUT_BYTES // (FLOAT_BYTES * self.outputs), list[int](), 0
+        for place, count in enumerate(rows):
+            held += count
+            if not firsts or held > most:
+                firsts, held = [*firsts, place], count
+        return [slice(first, last) for first, last in pairwise([*firsts, len(rows)])]
+
     def _responses(self, plans: Sequence[Sequence[Query]], at_least: int, known: Responses) -> list[Responses]:
-        """Evaluate the rows of all examples at once."""
+        """Evaluate the rows of some examples at once."""
         if not any(plans):
             return [known for _ in plans]
         found = iter(self.evaluator(self.probe_context.probe, [query for plan in plans for query in plan], at_least))
@@ -94,3 +117,9 @@ class DealtExamples:
         split = [rows.tensor_split([rows.shape[1] - self.outputs], 1) for rows in found]
         features = [part for part, _ in split if part.shape[1]]
         return replace(known, outputs=[outputs for _, outputs in split], features=features)
+
+
+def _rows(plans: Sequence[Sequence[Query]]) -> int:
+    """Return the number of distinct rows of some examples."""
+    queries = [query for plan in plans for query in plan]
+    return len(join(queries)[0]) if queries else 0

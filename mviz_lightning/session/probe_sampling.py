@@ -169,8 +169,9 @@ class ProbeSampler:
         grouping = self._grouping(pool, fusion_share)  # fails where there are too few examples to join
         # Pinned examples are not part of what is measured; a long one would pad all others.
         schema = told_by_examples(self.schema, rows[:pool])
-        digest = fingerprint(collate(schema, rows[:pool]))
-        probe = Probe(schema, collate(schema, rows), NO_GROUPS, bounds=own_bounds(schema, rows))
+        leaves = collate(schema, rows)
+        digest = fingerprint(leaves if len(rows) == pool else collate(schema, rows[:pool]))
+        probe = Probe(schema, leaves, NO_GROUPS, bounds=own_bounds(schema, rows))
         return self._grouped(probe, pool, grouping), digest
 
     def _compared(self, probe: Probe, positions: Sequence[int], pool: int, digest: str) -> Collected:

@@ -1,5 +1,6 @@
 """The fixed examples: padded once, drawn in proportion to their labels, recombined and masked."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from mviz_lightning.batch.groups import draw_groups
 from mviz_lightning.batch.padding import collate, own_bounds
 from mviz_lightning.batch.probe import NO_GROUPS, as_labels, fingerprint
 from mviz_lightning.batch.reservoir import Example
+from mviz_lightning.batch.rows import leaf_bytes
 
 
 def text_batch(lengths: Sequence[int], width: int, pad: int) -> dict[str, Tensor]:
@@ -314,6 +316,14 @@ LARGE = {
 @pytest.mark.parametrize("leaf", LARGE.values(), ids=LARGE.keys())
 def test_a_fingerprint_changes_with_any_value(leaf) -> None:
     assert fingerprint({"a": leaf}) != fingerprint({"a": changed_in_the_middle(leaf)})
+
+
+def test_a_fingerprint_reads_tensors_without_a_copy() -> None:
+    leaf = torch.arange(12).view(3, 4)
+    (content,) = leaf_bytes(leaf)
+    assert bytes(content) == leaf.numpy().tobytes()
+    leaf[0, 0] = 7
+    assert bytes(content)[:8] == (7).to_bytes(8, sys.byteorder)
 
 
 def test_a_fingerprint_changes_with_any_step_of_a_packed_sequence() -> None:

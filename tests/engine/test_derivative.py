@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError, MonitorWarning
 from mviz_lightning.batch import Probe, Segments
-from mviz_lightning.engine.derivative import Points, derive
+from mviz_lightning.engine.derivative import Points, _Derivation, derive
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Derivative, Query
 from mviz_lightning.engine.second_order import second_derivatives
@@ -97,6 +97,35 @@ def test_derivatives_are_those_of_one_row_at_a_time(modality: str, steps: int, *
     torch.testing.assert_close(found, by_hand(module, wanted), rtol=1e-4, atol=1e-6)
     assert asking.reuse is reuse
     assert asking.rows == 24 * steps
+
+
+def counted_points(monkeypatch: pytest.MonkeyPatch, method: str) -> list[int]:
+    """Return the numbers of points with which a method will be called."""
+    counts, original = list[int](), getattr(_Derivation, method)
+
+    def counting(self: Any, points: Points, *given: Any) -> Tensor:
+        counts.append(len(points))
+        return original(self, points, *given)
+
+    monkeypatch.setattr(_Derivation, method, counting)
+    return counts
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_of_large_inputs_few_points_and_few_derivatives_are_held_at_once(
+    modality: str, monkeypatch: pytest.MonkeyPatch, *, reuse: bool
+) -> None:
+    row = {"image": 4 * 4, "text": 3 * 8}[modality]  # bytes of the entries of one row
+    width = {"image": 1, "text": 5}[modality]
+    monkeypatch.setattr("mviz_lightning.engine.derivative.POINTS_BYTES", 20 * row * width)
+    monkeypatch.setattr("mviz_lightning.engine.derivative.DERIVATIVE_BYTES", 3 * 8 * row)
+    held, at_once = counted_points(monkeypatch, "at"), counted_points(monkeypatch, "_forward")
+    module, wanted = seeded(Late), asked(modality, steps=8)
+    found = derive(evaluator(module, reuse=reuse, chunk_size=128), probe(), wanted)
+    torch.testing.assert_close(found, by_hand(module, wanted), rtol=1e-4, atol=1e-6)
+    assert held[:8] == [3 * 8] * 8
+    assert max(at_once) == 20 if reuse else 16
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])

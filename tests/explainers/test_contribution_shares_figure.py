@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from mviz_lightning.callbacks.reporter import Reporter
-from mviz_lightning.explainers.contribution_shares.figure import COLOURS, NOT_USED, share_curves
+from mviz_lightning.explainers.contribution_shares import figure
+from mviz_lightning.explainers.contribution_shares.figure import (
+    COLOURS,
+    MOST_RUNS,
+    NOT_USED,
+    of_all,
+    share_curves,
+    shown_runs,
+)
+from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.plotting.canvas import Canvas
@@ -103,6 +112,31 @@ def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
     twice = [RunRecord("fit", 0, step, rows(["a", "b"], 1)[0].values) for step in (10, 20)]
     assert share_curves(twice, ["a", "b"]).caption == "step 20"
     assert [axes.get_xlabel() for axes in figures[0].axes] == ["step", "step"]
+
+
+def test_twelve_modalities_have_colours_of_their_own():
+    assert len({colour for _, colour in figure.coloured([f"m{k}" for k in range(12)])}) == 12
+
+
+def test_of_a_long_training_curves_show_some_runs_evenly_and_say_so():
+    many = [SimpleNamespace(epoch=epoch) for epoch in range(1000)]
+    shown = [run.epoch for run in shown_runs(many)]
+    assert (len(shown), shown[0], shown[-1]) == (MOST_RUNS, 0, 999)
+    assert set(np.diff(shown)) == {5, 6}
+    assert of_all(shown, many) == "; 200 of 1,000 runs are shown"
+    few = many[:MOST_RUNS]
+    assert shown_runs(few) is few
+    assert of_all(few, few) == ""
+
+
+@pytest.mark.parametrize("curves", [share_curves, pair_curves])
+def test_the_time_to_draw_curves_does_not_grow_with_the_training(curves, monkeypatch):
+    counts = []
+    monkeypatch.setattr(
+        f"{curves.__module__}.run_places", lambda shown: counts.append(len(shown)) or ([0.0] * len(shown), "epoch")
+    )
+    assert curves(rows(["image", "text"], count=450), ["image", "text"]).caption == "epoch 0; 200 of 450 runs are shown"
+    assert counts == [200]
 
 
 def test_the_gallery_stays_while_the_examples_do():

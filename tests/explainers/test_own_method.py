@@ -25,6 +25,7 @@ from mviz_lightning.engine.processes import Ranks
 from mviz_lightning.explainers import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.predictions import outcome
+from mviz_lightning.session.dealt_examples import DealtExamples
 from mviz_lightning.session.runner import MethodRun, Runner
 from mviz_lightning.sinks.records import MarkdownText, Picture, PredictionRecord, Record, Table
 
@@ -211,6 +212,29 @@ def test_all_at_once_a_failure_costs_the_method_and_results_are_the_same() -> No
     assert whole is not None
     assert single.examples == whole.examples
     assert single.values == {"mean": pytest.approx(whole.values["mean"])}
+
+
+def test_outputs_are_held_block_by_block_on_all_processes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, held = SingleSwap(num_examples=3, fails=[1]), list[int]()
+    whole, rows = dealt(Ranks(), method)
+    respond = DealtExamples._responses
+
+    def responses(self: DealtExamples, plans: Sequence[Any], *given: Any) -> list[Responses]:
+        held.append(len(plans))
+        return respond(self, plans, *given)
+
+    monkeypatch.setattr(DealtExamples, "_responses", responses)
+    for bytes_held, blocks in ((24, [1, 1, 1]), (2 * 24, [2, 1]), (2**20, [3])):  # an example: 2 rows of 3 outputs
+        monkeypatch.setattr("mviz_lightning.session.dealt_examples.OUTPUT_BYTES", bytes_held)
+        held.clear()
+        assert dealt(Ranks(), method) == (whole, rows)
+        assert held == blocks
+        notes = runner(Ranks()).run(method, SAYS_1, rows - 1).notes
+        assert notes[-1] == f"single: 1 of 3 examples were left out, since the budget has {rows - 1} more rows"
+    monkeypatch.setattr("mviz_lightning.session.dealt_examples.OUTPUT_BYTES", 24)
+    for found, own_rows in on_ranks(2, lambda ranks: dealt(ranks, method)):  # 3 examples: two on one, one on the other
+        assert own_rows == 4
+        assert (found.result.examples, found.notes) == (whole.result and whole.result.examples, whole.notes)
 
 
 @pytest.mark.parametrize(("budget", "kept"), [(8, 4), (7, 3), (1, 0)])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.batch import Modality, Segments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.modalities import Image, ModalityType, Tabular, base, blocks, modality_type_of
+from mviz_lightning.modalities import Image, ModalityType, Tabular, base, blocks, modality_type_of, typical_values
 
 
 @pytest.fixture
@@ -145,6 +145,23 @@ def test_what_normalisation_was_is_not_guessed_contrast_is_stretched() -> None:
 def test_an_image_that_leaves_0_to_1_by_rounding_keeps_its_contrast() -> None:
     shown = made(torch.tensor([0.25, 0.5, 1 + 1.2e-7]).view(1, 1, 1, 3)).pixels(0)
     assert shown[0, :, 0].tolist() == [64, 128, 255]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_mean_of_large_examples_is_that_of_all_at_once(monkeypatch: pytest.MonkeyPatch, *, masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(7, 3, 4, generator=generator)
+    values[2, 1] = torch.nan
+    mask = torch.rand(7, 1, 4, generator=generator) > 0.5 if masked else None
+    sizes, seen = list[int](), typical_values._sum_and_count
+    monkeypatch.setattr(typical_values, "SUMMED_AT_ONCE", 2 * 3 * 4)
+    monkeypatch.setattr(
+        typical_values, "_sum_and_count", lambda part, *given: sizes.append(len(part)) or seen(part, *given)
+    )
+    found = typical_values.mean_over(values, [0, 2], mask)
+    known = values.where(mask.expand_as(values), torch.nan) if masked else values
+    torch.testing.assert_close(found, known.nanmean((0, 2), keepdim=True))
+    assert sizes == [2, 2, 2, 1]
 
 
 def test_a_mean_of_the_wrong_length_is_refused() -> None:

@@ -23,6 +23,9 @@ LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13
 LINE = 0.25
 """Inches: height of the line above both halves that names the head."""
 
+MOST_RUNS = 200
+"""Largest number of runs that curves show: more take longer to draw, and half a diagram has 400 pixels."""
+
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
@@ -34,7 +37,8 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
         modalities: Names, in declared order.
         head: Name of the head, for title and caption; ``""`` for a model with one head.
     """
-    measured = {name for row in rows for name in row.values}
+    measured, all_rows = {name for row in rows for name in row.values}, rows
+    rows = shown_runs(rows)
     modalities = [name for name in modalities if f"total/{name}" in measured] or modalities  # a head may lack some
     entries = len(modalities) + 1 + len(marked_states(rows, modalities))
     columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
@@ -49,8 +53,20 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
         axes = canvas.panel(left, top, WIDTH, HEIGHT)
         draw(axes, positions, rows, modalities)
         _finish(axes, label, columns)
-    caption = f"{label} {positions[-1]:g}"
+    caption = f"{label} {positions[-1]:g}{of_all(rows, all_rows)}"
     return Picture("shares", canvas.pixels(), f"head {head}, {caption}" if head else caption)
+
+
+def shown_runs(rows: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """Return the runs that curves show: all, or 200 of more, evenly from the first to the last."""
+    if len(rows) <= MOST_RUNS:
+        return rows
+    return [rows[round(place)] for place in np.linspace(0, len(rows) - 1, MOST_RUNS)]
+
+
+def of_all(shown: Sequence[RunRecord], rows: Sequence[RunRecord]) -> str:
+    """Return the end of a caption that says that some runs are left out; ``""`` where none is."""
+    return f"; {len(shown):,} of {len(rows):,} runs are shown" if len(shown) < len(rows) else ""
 
 
 def _finish(axes: "Axes", label: str, columns: int) -> None:

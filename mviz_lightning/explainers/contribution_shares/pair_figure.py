@@ -12,8 +12,10 @@ from mviz_lightning.explainers.contribution_shares.figure import (
     SIDES,
     coloured,
     marked_states,
+    of_all,
     run_places,
     series_of,
+    shown_runs,
 )
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.numerals import fixed
@@ -94,6 +96,7 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
         modalities: Names, in declared order.
         head: Name of the head, for title and caption; ``""`` for a model with one head.
     """
+    all_rows, rows = rows, shown_runs(rows)
     names = [name for name in modalities if f"total/{name}" in rows[-1].values]
     measured = {name for row in rows for name in row.values}
     plots = [_retrieval(rows), *(plot for plot in PLOTS if measured & set(plot.keys(names).values()))]
@@ -111,7 +114,7 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
             axes.set_xlabel(label, fontsize=8.5, labelpad=1)
     words = "   ".join(f"{MARKS[state]} {state.name.lower()}" for state in states)
     canvas.text(MARGIN, canvas.height - LINE - 0.03, words, fontsize=8.5, color=DARK)
-    caption = f"{label} {places[-1]:g}"
+    caption = f"{label} {places[-1]:g}{of_all(rows, all_rows)}"
     return Picture("shares", canvas.pixels(), f"head {head}, {caption}" if head else caption)
 
 

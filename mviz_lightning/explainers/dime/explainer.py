@@ -150,14 +150,14 @@ class DIME(Explainer):
         (example,) = examples
         _, place = probe_context.group(example)
         design, raw = probe_context.design, responses.outputs
-        recombined, *masked = map(probe_context.decomposable, raw)
+        recombined = probe_context.decomposable(raw[0])
         value, unimodal = design.own(recombined)[place], design.unimodal(recombined)[place]
         if not bool((value + unimodal).isfinite().all()):
             position = probe_context.positions[example]
             raise RuntimeError(f"outputs of validation example {position} or of its group are NaN or infinite.")
         found = outcome(design.own(raw[0].double())[place], probe_context.label(example), probe_context.task)
         roles = found.roles if self.outputs is None else dict.fromkeys(self.outputs, "output")
-        parts = self._parts(probe_context, example, masked, list(roles), torch.finfo(raw[0].dtype).eps)
+        parts = self._parts(probe_context, example, raw[1:], list(roles))
         errors = donor_error(design.unimodal_without_donors(recombined[:, list(roles)], place)).tolist()
         outputs = [
             OutputExplanation(
@@ -179,14 +179,13 @@ class DIME(Explainer):
         example: int,
         masked: Sequence[Tensor],
         columns: Sequence[int],
-        precision: float,
     ) -> dict[str, list[Attribution]]:
         """Return, for each modality, what its segments add to each of the chosen outputs."""
         return {
             name: self._attributions(
-                outputs[:, torch.tensor(columns, device=outputs.device)],
+                probe_context.decomposable(outputs)[:, torch.tensor(columns, device=outputs.device)],
                 self.masks_of(probe_context, example, name),
-                precision,
+                torch.finfo(outputs.dtype).eps,
             )
             for name, outputs in zip(probe_context.probe.segments, masked, strict=True)
         }
