@@ -10,6 +10,7 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded, is_misconfigured
 from mviz_lightning.callbacks.monitor_state import Remembering
+from mviz_lightning.callbacks.return_address import ReturnAddress
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
@@ -189,6 +190,7 @@ class MultimodalMonitor(Remembering):
             heads=heads,
             draws=draws,
         )
+        self._address = ReturnAddress()
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
@@ -289,3 +291,4 @@ class MultimodalMonitor(Remembering):
         """Draw what was found before an error ended the training, without hiding that error."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
         self._error_policy.guard(self._run.break_off, always_warn=True)
+        self._error_policy.guard(partial(self.send_back, trainer), always_warn=True)
