@@ -30,8 +30,8 @@ class LostProcessError(BaseException):
 
 
 LOST = (
-    "the monitor lost touch with another process of this training, which died or did not answer in time, so the training "
-    "ends. The cause is in the log of the process that ended first. What failed here: {}"
+    "the monitor lost touch with another process of this training, which died or did not answer in time, so the "
+    "training ends. The cause is in the log of the process that ended first. What failed here: {}"
 )
 """What is said where a collective fails."""
 
@@ -105,7 +105,9 @@ class Ranks:
             raise LostProcessError(LOST.format(message_of(error))) from error
         unsent = [(rank, one.reason) for rank, one in enumerate(sent) if isinstance(one, _Unsendable)]
         if unsent:
-            raise OtherRankError(f"rank {unsent[0][0]} cannot send what it found to the other processes: {unsent[0][1]}")
+            raise OtherRankError(
+                f"rank {unsent[0][0]} cannot send what it found to the other processes: {unsent[0][1]}"
+            )
         return [pickle.loads(one) for one in sent]  # noqa: S301 - of processes of the same run
 
     def synced(self, metric: Metric) -> Metric:
