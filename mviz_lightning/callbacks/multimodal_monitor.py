@@ -190,7 +190,6 @@ class MultimodalMonitor(Remembering):
             heads=heads,
             draws=draws,
         )
-        self._address = ReturnAddress()
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
@@ -199,6 +198,7 @@ class MultimodalMonitor(Remembering):
         self._reset_fit()
 
     def _keep_checked(self, max_overhead: float | None, checkpoint_megabytes: float, *, show_inputs: bool) -> None:
+        self._address = ReturnAddress()
         self.show_inputs = require_flag("show_inputs", show_inputs)
         self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)

@@ -90,7 +90,6 @@ class UnimodalCollapse(ActingAlarm):
     """
 
     RETURNED = frozenset({"verdicts"})
-
     verdicts = Returned[dict[str, Verdict]]()
 
     def __init__(
