@@ -224,14 +224,15 @@ class MultimodalMonitor(Remembering):
     @guarded
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what can be checked before data flows."""
+        policy = self._error_policy  # that of the guard around this hook; the run gets another
         self._phase = str(getattr(stage, "value", stage))
         try:
             self._begin(trainer, pl_module)
             self._run.attach(trainer, self._max_overhead)
         except Exception as error:
-            reason = self._error_policy.absorb(error, fatal=is_misconfigured(error))
+            reason = policy.absorb(error, fatal=is_misconfigured(error))
             self._run.disable(reason)
-            self._error_policy.warn(f"the monitor is off, since it could not be set up. {reason}")
+            policy.warn(f"the monitor is off, since it could not be set up. {reason}")
 
     @guarded
     def on_validation_batch_start(

@@ -82,10 +82,10 @@ def test_every_example_is_encoded_twice_and_not_once_for_each_pair():
     session.dry_run(module, step=lambda module, batch: module.loss(batch))
     session.complete()
     session.run()  # which checks 16 rows of the scores, and of a trained model
-    ENCODED.clear()
+    ENCODED.seen.clear()
     found = session.run()
     checked = 16  # rows that are recomputed plainly
-    assert sum(ENCODED) == len(PAIR) * (64 + 64 + checked)
+    assert sum(ENCODED.seen) == len(PAIR) * (64 + 64 + checked)
     assert found.rows == 64 * GROUP + 64
     assert found.evidence == {RETRIEVAL: 1, CHANCE: 1 / GROUP}  # also without an alarm, for the picture
 
@@ -179,9 +179,9 @@ def test_one_forward_scores_the_pairs_of_three_towers(monkeypatch):
         session.complete()
         session.run()
         session.run_heads(pytest.fail)
-        ENCODED.clear()
+        ENCODED.seen.clear()
         runs = [session.run().values, *(one.values for one in session.run_heads(pytest.fail).values())]
-        found[shared] = runs, sum(ENCODED)
+        found[shared] = runs, sum(ENCODED.seen)
     # Each pair needs 64 rows for its embeddings and 16 that are checked, of two towers each; the grids 64 of all three.
     assert found[True][1] == 3 * 2 * (64 + 16) + 3 * 64
     assert found[False][1] == 3 * 2 * (64 + 16 + 64)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from helpers.batches import floats
+from helpers.tally import Tally
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, StackDataset
 SIZES = {"image": 6, "text": 5, "audio": 4}
 
 
-ENCODED: list[int] = []
+ENCODED = Tally()
 """Rows of each call of an encoder; no attribute, which isolation would restore."""
 
 
@@ -27,7 +28,7 @@ class Tower(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return ``(B, 8)`` of length 1."""
-        ENCODED.append(len(values))
+        ENCODED.seen.append(len(values))
         return normalize(self.layers(values * self.scale), dim=-1)
 
 

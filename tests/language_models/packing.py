@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from helpers.tally import Tally
 from language_models.families import Family, Question
 from language_models.rebuilding import modalities_of, probe_of
 from language_models.tokens import VOCABULARY
@@ -68,12 +69,12 @@ def score_of(family: Family, kind: Callable[..., Any], side: str = "right") -> t
 
 def forwards(model: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[int]]:
     """Return what a function returns, and the number of tokens in each forward of a model."""
-    seen: list[int] = []
+    tally = Tally()
     handle = model.register_forward_pre_hook(
-        lambda _, __, given: seen.append(given["input_ids"].numel()), with_kwargs=True
+        lambda _, __, given: tally.seen.append(given["input_ids"].numel()), with_kwargs=True
     )
     with handle:
-        return run(), seen
+        return run(), tally.seen
 
 
 def same(found: Tensor, plain: Tensor) -> bool:

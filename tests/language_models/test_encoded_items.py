@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from helpers.few import spread
+from helpers.tally import Tally
 from language_models.families import FAMILIES, Family, Question
 from language_models.packing import COUNT, GRID, first_tokens, own_answers, same, score_of, whole_answers
 from language_models.rebuilding import probe_of
@@ -36,12 +37,12 @@ def unpacked(evaluator: Evaluator) -> Evaluator:
 
 def encodings(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, int]:
     """Return what a function returns, and how often it ran the vision tower."""
-    seen: list[None] = []
+    tally = Tally()
     tower = next(
         child for name, child in model.named_modules() if name.endswith(("vision_tower", "visual", "vision_model"))
     )
-    with tower.register_forward_pre_hook(lambda *_: seen.append(None)):
-        return run(), len(seen)
+    with tower.register_forward_pre_hook(lambda *_: tally.seen.append(None)):
+        return run(), len(tally.seen)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 import transformers as tf
+from helpers.tally import Tally
 from language_models.families import FAMILIES, TEXT, Family, Question, _llava
 from language_models.rebuilding import ASKED, modalities_of, probe_of, single_questions
 from language_models.tokens import VOCABULARY
@@ -99,16 +100,16 @@ def test_masked_words_are_hidden_and_others_stay_in_place(family: Family, side: 
 
 @pytest.mark.parametrize("name", BY_INDEX)
 def test_a_masked_word_does_not_move_the_others(name: str) -> None:
-    family, seen = FAMILIES[name], []
+    family, tally = FAMILIES[name], Tally()
     answers, probe = prompts_of(family)
     rows = torch.tensor([[0, 0]])
     rotary = family.own_model().model.language_model.rotary_emb
     with rotary.register_forward_pre_hook(
-        lambda module, args, named: seen.append(named.get("position_ids", args[-1])), with_kwargs=True
+        lambda module, args, named: tally.seen.append(named.get("position_ids", args[-1])), with_kwargs=True
     ):
         for kept in (torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5, dtype=torch.bool)):
             Evaluator(family.own_model(), answers.predict).plain(probe, Query(rows, {"text": kept}))
-    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(tally.seen[0], tally.seen[1])
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from helpers.few import spread
+from helpers.tally import Tally
 from language_models.families import FAMILIES, Family
 from language_models.packing import ASKED, COUNT, GRID, WHOLE, first_tokens, own_answers, score_of, whole_answers
 from torch import Tensor, nn
@@ -41,13 +42,12 @@ def test_no_keys_are_kept(family: Family) -> None:
 
 def recorded(model: nn.Module, run: Callable[[], Any]) -> tuple[list[int], list[bool]]:
     """Return the number of rows of logits of each forward of a model, and whether it keeps keys and values."""
-    rows: list[int] = []
-    kept: list[bool] = []
-    head = model.lm_head.register_forward_hook(lambda _, __, found: rows.append(found.shape[0] * found.shape[1]))
-    whole = model.register_forward_hook(lambda _, __, found: kept.append(keeps(found)))
+    rows, kept = Tally(), Tally()
+    head = model.lm_head.register_forward_hook(lambda _, __, found: rows.seen.append(found.shape[0] * found.shape[1]))
+    whole = model.register_forward_hook(lambda _, __, found: kept.seen.append(keeps(found)))
     with head, whole:
         run()
-    return rows, kept
+    return rows.seen, kept.seen
 
 
 @pytest.mark.parametrize(
