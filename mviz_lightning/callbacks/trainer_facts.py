@@ -55,8 +55,7 @@ def ranks(trainer: Any) -> Ranks:
     """Return the processes of the training; those that get the same batches are replicas of one share."""
     data = getattr(trainer.strategy, "distributed_sampler_kwargs", {"num_replicas": 1, "rank": 0})
     shares, rank = data["num_replicas"], data["rank"]
-    group = None if shares in (1, trainer.world_size) else trainer.strategy.device_mesh["data_parallel"].get_group()
-    return Ranks(rank, shares, replicas=trainer.world_size // shares, group=group)
+    return Ranks(rank, shares, replicas=trainer.world_size // shares)
 
 
 def writes(trainer: Any) -> bool:

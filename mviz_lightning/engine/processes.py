@@ -64,13 +64,11 @@ class Ranks:
         rank: Number of this process's share, from 0.
         count: Number of shares.
         replicas: Number of processes that work on each share.
-        group: Process group of one replica of each share; None for all processes.
     """
 
     rank: int = 0
     count: int = 1
     replicas: int = field(default=1, kw_only=True)
-    group: Any = field(default=None, kw_only=True)
 
     @classmethod
     def all(cls) -> "Ranks":
@@ -112,10 +110,13 @@ class Ranks:
 
     def synced(self, metric: Metric) -> Metric:
         """Return a metric that gathers from one process of each share when it computes."""
-        for part in metric.modules():
+        for part in metric.modules() if self.replicas > 1 else ():
             if isinstance(part, Metric):
-                part.process_group = self.group
+                part.dist_sync_fn = self._gathered
         return metric
+
+    def _gathered(self, tensor: Tensor, group: object = None) -> list[Tensor]:
+        return [one.to(tensor.device) for one in self.gather(tensor.cpu())]
 
     def share(self, groups: Tensor) -> Tensor:
         """Return this process's share of ``(G, ...)`` groups; the shares of all processes are all groups, in order."""
