@@ -13,7 +13,7 @@ import pytest
 
 PROGRAM = Path(__file__).with_name("strategies_program.py")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MEMORY = ("memory_begin", "memory_middle", "memory_end")
 
@@ -21,7 +21,8 @@ CONTRAST = ("contrast_lightning", "contrast_gradient", "contrast_functional", "c
 
 LAUNCHES: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     ("one", 1, ("plain", "contrast")),
-    ("ddp", 2, ("plain", "memory_middle", *CONTRAST, "explainer", "unsendable", "join", "disk")),
+    ("ddp", 2, ("plain", "memory_middle", "explainer", "unsendable", "join", "disk")),
+    ("ddp", 2, CONTRAST),
     ("ddp", 3, ("plain", "streams")),
     ("fsdp2", 2, ("plain", *MEMORY, "error_middle")),
     ("tp", 2, ("plain",)),
@@ -35,7 +36,7 @@ LAUNCHES: tuple[tuple[str, int, tuple[str, ...]], ...] = (
 def run(folder: Path, strategy: str, devices: int, *scenarios: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "ignore", str(PROGRAM), str(folder), strategy, str(devices), *scenarios]
     # Nobody may hang: a scenario takes seconds.
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment(folder))
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=environment(folder))
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -47,15 +48,15 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return what a process saw of a scenario."""
 
     @cache
-    def start(strategy: str, devices: int) -> Path:
-        scenarios = next(one[2] for one in LAUNCHES if one[:2] == (strategy, devices))
+    def start(strategy: str, devices: int, scenarios: tuple[str, ...]) -> Path:
         folder = tmp_path_factory.mktemp(f"{strategy}{devices}")
         finished = run(folder, strategy, devices, *scenarios)
         assert finished.returncode == 0, finished.stderr[-3000:]
         return folder
 
     def seen(strategy: str, devices: int, scenario: str, rank: int = 0) -> dict[str, Any]:
-        folder = start(strategy, devices)
+        launches = (one[2] for one in LAUNCHES if one[:2] == (strategy, devices))
+        folder = start(strategy, devices, next(one for one in launches if scenario in one))
         found: dict[str, Any] = json.loads((folder / f"{scenario}{rank}.json").read_text())
         forwards = folder / f"{scenario}{rank}.forwards"
         assert not list(folder.glob("mviz-*"))
@@ -144,7 +145,7 @@ def test_a_process_that_dies_or_does_not_answer_ends_the_others_with_the_cause(t
     began = time.monotonic()
     finished = run(tmp_path, "ddp", 2, scenario)
     assert finished.returncode != 0
-    assert time.monotonic() - began < 100
+    assert time.monotonic() - began < 200
     told = tmp_path / f"{scenario}0.json"
     # Lightning ends the first process too as soon as it sees the other one dead, within 5 seconds.
     error = json.loads(told.read_text())["error"] if told.exists() else ""
