@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from mviz_lightning.errors import ConfigurationError, MonitorWarning, NotMeasurableError, describe_error, warn_user
+from mviz_lightning.errors import LOG, ConfigurationError, MonitorWarning, NotMeasurableError, describe_error, warn_user
 
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -105,7 +105,7 @@ class ErrorPolicy:
     ) -> T | None:
         """Call what may fail without harm: pictures, files, loggers, state of another version, hooks.
 
-        What fails while the error is told is dropped: memory may be short, and the console may be closed.
+        Where the error cannot be told, since memory is short for example, the log gets its type.
 
         Args:
             action: Function to call.
@@ -118,8 +118,11 @@ class ErrorPolicy:
         except Exception as error:
             if not always_warn and (error is self._fatal or self.on_error == "raise"):
                 raise
-            with suppress(Exception):
+            try:
                 self._tell(failed, error)
+            except Exception:
+                with suppress(Exception):
+                    LOG.warning("%s: %s: %s, which cannot be told", self.speaker, failed, type(error).__name__)
             return otherwise
 
     def _tell(self, failed: str, error: Exception) -> None:

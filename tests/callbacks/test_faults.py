@@ -243,6 +243,7 @@ MANY, CHUNK = seeds(watched=500, explained=200, acted_on=300), 10
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("blank_pictures")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # of trainings that resume
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("first", range(0, len(MANY), CHUNK))
 def test_a_thousand_faults_leave_the_training_as_it_would_be(

@@ -259,7 +259,7 @@ def listed(modality: Any, *more: str) -> Any:
         (Modality("ids", "real"), ["types"], 'Modality("ids", mask="real", companions=["types"])'),
         (Modality("ids", max_segments=9), ["mask"], 'Modality("ids", mask="mask", max_segments=9)'),
         (Modality("x", mean=[0.5], std=0.2), ["y"], 'Modality("x", companions=["y"], mean=[0.5], std=0.2)'),
-        (Modality("x", mean=floats(3)), [], 'Modality("x", mean=...)'),
+        (Modality("x", mean=torch.tensor([0.5, 0.25])), [], 'Modality("x", mean=[0.5, 0.25])'),
         (Modality("ids", decode=str), ["mask"], 'Modality("ids", mask="mask", decode=...)'),
         (Modality("x", boxes="boxes"), ["y"], 'Modality("x", companions=["y"], boxes="boxes")'),
         (Modality("x", edges="e"), ["w"], 'Modality("x", companions=["w"], edges="e")'),
