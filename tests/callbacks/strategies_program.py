@@ -20,7 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.mapped import Halves, maps
 from helpers.toy import MODALITIES, Toy, examples, loader, monitor, trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from mviz_lightning import MultimodalMonitor, UnimodalCollapse
@@ -30,6 +32,8 @@ from mviz_lightning.sinks.files import FileSink
 FOLDER, STRATEGY, DEVICES = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 
 COST = ("seconds", "rows", "overhead")
+
+CONTRASTS = ("contrast", "contrast_lightning", "contrast_gradient", "contrast_functional", "contrast_plain")
 
 FEW = 8
 """Rows of a forward for which the second process has memory."""
@@ -129,6 +133,28 @@ class Joined(Still):
         super().validation_step(batch, index, dataloader_idx)
 
 
+class Mapped(LightningModule):
+    """Scores each pixel from two sensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halves = Halves(mixed=0.5)
+
+    def training_step(self, batch: Any, _: int) -> Tensor:
+        return nn.functional.cross_entropy(self.halves(batch["optical"], batch["radar"]), batch["mask"])
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.log("val_loss", self.training_step(batch, index), batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def pixels() -> list[dict[str, Tensor]]:
+    found = maps(64)
+    return [{name: leaf[place] for name, leaf in found.items()} for place in range(64)]
+
+
 class Lame(DIME):
     """Fails on the second process."""
 
@@ -177,27 +203,34 @@ def watching(scenario: str) -> MultimodalMonitor:
         settings["explainers"] = [Lame(num_examples=2)]
     if scenario == "unsendable":
         settings["explainers"] = [Secretive(num_examples=2)]
-    if scenario.startswith("contrast"):
+    if scenario.startswith("contrast") or scenario == "positions":
         settings["target"] = None
-    return monitor(modalities=MODALITIES, **settings)
+    named = {"optical": "optical", "radar": "radar"} if scenario == "positions" else MODALITIES
+    return monitor(modalities=named, **settings)
+
+
+KINDS = {"join": Joined, "positions": Mapped} | dict.fromkeys(CONTRASTS, Contrast)
+"""Scenario -> its model, if it is not the usual one."""
 
 
 def main(scenario: str) -> None:
     torch.manual_seed(0)
-    kind = Contrast if scenario.startswith("contrast") else Joined if scenario == "join" else Still
-    module, watch, tell = kind(), watching(scenario), UnimodalCollapse(patience=1, min_skill=-9)
+    module: Any = KINDS.get(scenario, Still)()
+    watch, tell = watching(scenario), UnimodalCollapse(patience=1, min_skill=-9)
     module.scenario = scenario
     if scenario == "disk" and rank() == 0:
         FileSink.row = full  # type: ignore[method-assign]
     chosen = trainer(FOLDER / "run", watch, tell, **strategy())
-    validation = DataLoader(examples(64, seed=1), batch_size=16 // (DEVICES // (1 + STRATEGY.startswith("tp")) or 1))
+    given: Any = pixels() if scenario == "positions" else examples(64, seed=1)
+    training = DataLoader(given, batch_size=16) if scenario == "positions" else loader()
+    validation = DataLoader(given, batch_size=16 // (DEVICES // (1 + STRATEGY.startswith("tp")) or 1))
     if scenario == "streams":
         validation = DataLoader(Uneven(), batch_size=8)
     error = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            chosen.fit(module, loader(), validation)
+            chosen.fit(module, training, validation)
         except BaseException as raised:
             error = f"{type(raised).__name__}: {raised}"
     found = {

@@ -20,9 +20,9 @@ MEMORY = ("memory_begin", "memory_middle", "memory_end")
 CONTRAST = ("contrast_lightning", "contrast_gradient", "contrast_functional", "contrast_plain")
 
 LAUNCHES: tuple[tuple[str, int, tuple[str, ...]], ...] = (
-    ("one", 1, ("plain", "contrast")),
+    ("one", 1, ("plain", "contrast", "positions")),
     ("ddp", 2, ("plain", "memory_middle", "explainer", "unsendable", "join", "disk")),
-    ("ddp", 2, CONTRAST),
+    ("ddp", 2, (*CONTRAST, "positions")),
     ("ddp", 3, ("plain", "streams")),
     ("fsdp2", 2, ("plain", *MEMORY, "error_middle")),
     ("tp", 2, ("plain",)),
@@ -75,12 +75,13 @@ def exact(values: dict[str, float]) -> Any:
         *(("ddp", 2, one) for one in ("plain", "memory_middle", "explainer", "unsendable", "join", "disk")),
         *(("fsdp2", 2, one) for one in ("plain", *MEMORY)),
         *(("ddp", 3, one) for one in ("plain", "streams")),
+        ("ddp", 2, "positions"),
         ("tp", 2, "plain"),
         ("tp2d", 4, "plain"),
     ],
 )
 def test_each_strategy_gives_the_values_of_one_process(ran: Any, strategy: str, devices: int, scenario: str) -> None:
-    alone = ran("one", 1, "plain")
+    alone = ran("one", 1, "positions" if scenario == "positions" else "plain")
     everywhere = [ran(strategy, devices, scenario, rank) for rank in range(devices)]
     for found in everywhere:
         assert found["error"] is None
