@@ -72,7 +72,7 @@ def exact(values: dict[str, float]) -> Any:
 @pytest.mark.parametrize(
     ("strategy", "devices", "scenario"),
     [
-        *(("ddp", 2, one) for one in ("plain", "memory_middle", "explainer", "unsendable", "join", "disk")),
+        *(("ddp", 2, one) for one in ("plain", "memory_middle", "explainer", "unsendable", "disk")),
         *(("fsdp2", 2, one) for one in ("plain", *MEMORY)),
         *(("ddp", 3, one) for one in ("plain", "streams")),
         ("ddp", 2, "positions"),
@@ -119,6 +119,15 @@ def test_a_step_that_gathers_embeddings_is_measured_as_on_one_process(ran: Any, 
         found = ran("ddp", 2, scenario, rank)
         assert all(row == exact(alone["rows"][0]) for row in found["rows"])
         assert (len(found["rows"]), found["states"], found["said"]) == (2, alone["states"], [])
+
+
+def test_a_step_in_a_join_context_costs_the_monitor_alone(ran: Any) -> None:
+    """The context writes the weights of the last process into all, so that only the step itself has its scores."""
+    for rank in range(2):
+        found = ran("ddp", 2, "join", rank)
+        assert (found["error"], found["rows"]) == (None, [{}, {}])
+        assert all("CollectiveInStep: the step calls c10d.allreduce_" in note for note in found["notes"])
+        assert len(found["said"]) == (rank == 0)
 
 
 def test_what_fails_on_one_process_is_named_on_all(ran: Any) -> None:
