@@ -94,7 +94,7 @@ class Still(Toy):
         if self.scenario == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.scenario == "silent":
-            time.sleep(60)
+            time.sleep(120)
 
 
 class Contrast(Still):
@@ -184,7 +184,7 @@ class Uneven(IterableDataset[Any]):
 
 
 def strategy() -> dict[str, Any]:
-    timeout = timedelta(seconds=5 if "silent" in sys.argv else 60)
+    timeout = timedelta(seconds=20 if "silent" in sys.argv else 60)
     if STRATEGY == "one":
         return {}
     if STRATEGY == "ddp":
