@@ -235,6 +235,18 @@ def test_scripts_that_a_page_names_exist(page):
 
 
 @each(PAGES)
+def test_tests_that_a_page_names_exist(page):
+    for script, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", page.read_text("utf-8")):
+        assert f"\ndef {name}(" in (ROOT / script).read_text("utf-8"), f"{script}::{name}"
+
+
+def test_every_promise_names_a_test():
+    rows = [row for table in tables((ROOT / "examples/guides/promises.md").read_text("utf-8")) for row in table[1:]]
+    assert len(rows) > 30
+    assert [promise for promise, test in rows if "::test_" not in test] == []
+
+
+@each(PAGES)
 def test_files_and_folders_of_the_package_that_a_page_names_exist(page):
     for place in re.findall(r"`(mviz_lightning/[\w/.]*)`", page.read_text("utf-8")):
         assert (ROOT / place).exists(), place
