@@ -94,7 +94,7 @@ class Still(Toy):
         if self.scenario == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.scenario == "silent":
-            time.sleep(120)
+            time.sleep(45)  # longer than the timeout of the group
 
 
 class Contrast(Still):
