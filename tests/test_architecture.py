@@ -46,6 +46,7 @@ FOREIGN = {
     "engine/held_state.py": "puts what the user's own module holds back as it was",
     "engine/tensor_copies.py": "puts the user's own tensors back as they were",
     "engine/write_guard.py": "puts the user's own weights back as they were",
+    "engine/processes.py": "tells the monitor's own metrics which processes gather",
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "observation/own_score.py": "tells its copy of the user's metric not to gather",
     "callbacks/trainer_facts.py": "shows a replayed step a validation, and puts the trainer's stage back",

@@ -30,6 +30,8 @@ ALLOWED = {
     ("errors/deprecations.py", "pkgutil.resolve_name"): "finds the new place of a name of ours that has moved",
     ("modalities/base.py", "pkgutil.resolve_name"): "finds a type that the user names as Modality(kind=)",
     ("modalities/vocabulary.py", "pkgutil.resolve_name"): "finds a tokenizer that the user names as Modality(decode=)",
+    ("callbacks/return_address.py", "pickle"): "reads what a process of the same run left in a file of this user's",
+    ("engine/processes.py", "pickle"): "reads what a process of the same run sent, as every collective of objects",
     ("session/shared_start.py", "pickle"): "reads what a process of the same run sent, as every collective of objects",
 }
 """File and what it uses -> why."""

@@ -1,6 +1,7 @@
 """What checkpoints and copies of the monitor keep: its history, explanations, schedule and fixed examples."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.alarm_pairing import Monitor, require_own_name
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
+from mviz_lightning.callbacks.return_address import Returned
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain
 from mviz_lightning.session.config import SessionConfig
@@ -27,10 +29,11 @@ class Remembering(Monitor):
     """A monitor that continues with the history, the explanations and the examples of its fit."""
 
     RUNNING = Monitor.RUNNING | {"_run", "_error_policy"}
+    RETURNED = frozenset({"history", "explanation_history", "_schedule", "_fit_session"})
 
     config: SessionConfig
-    history: History
-    explanation_history: ExplanationHistory
+    history = Returned[History]()
+    explanation_history = Returned[ExplanationHistory]()
     _schedule: Schedule
     _fit_session: Session
     _error_policy: ErrorPolicy
@@ -44,6 +47,8 @@ class Remembering(Monitor):
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue with the examples and the history of the fit, or begin anew."""
         require_own_name(trainer, self.name)
+        if self._address.is_abroad and (found := self._address.peek()):  # of a run before, forked too
+            self._take(found)
         fits = self._phase == "fit"
         continues = fits and trainer.global_step > 0 and self._fit_session.measures(pl_module)
         session = self._fit_session if continues else Session(self.config)
@@ -64,9 +69,12 @@ class Remembering(Monitor):
         return super().__getstate__() | {"_fit_session": self._fit_session.state(self._checkpoint_bytes)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self._take(state)
+
+    def _take(self, found: Mapping[str, Any]) -> None:
+        vars(self).update(found)
         self._fit_session = Session(self.config)
-        self._fit_session.load(state["_fit_session"])
+        self._fit_session.load(found["_fit_session"])
         self._reset(self._fit_session)
 
     @property

@@ -10,6 +10,7 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded, is_misconfigured
 from mviz_lightning.callbacks.monitor_state import Remembering
+from mviz_lightning.callbacks.return_address import ReturnAddress
 from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
@@ -197,6 +198,7 @@ class MultimodalMonitor(Remembering):
         self._reset_fit()
 
     def _keep_checked(self, max_overhead: float | None, checkpoint_megabytes: float, *, show_inputs: bool) -> None:
+        self._address = ReturnAddress()
         self.show_inputs = require_flag("show_inputs", show_inputs)
         self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
@@ -290,3 +292,4 @@ class MultimodalMonitor(Remembering):
         """Draw what was found before an error ended the training, without hiding that error."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
         self._error_policy.guard(self._run.break_off, always_warn=True)
+        self._error_policy.guard(partial(self.send_back, trainer), always_warn=True)

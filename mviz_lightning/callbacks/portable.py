@@ -1,9 +1,13 @@
-"""Callbacks that can be copied and pickled, before a fit and after it."""
+"""Callbacks that can be copied and pickled, before a fit and after it, and that come back from spawned processes."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
+from mviz_lightning.callbacks.return_address import ReturnAddress
 
 
 class Portable(Callback):
@@ -12,13 +16,38 @@ class Portable(Callback):
     Attributes:
         RUNNING: Names of the attributes that are left out. Lightning sets the model's ``log`` and ``log_dict`` on every
             callback.
+        RETURNED: Names of the attributes that a spawned process sends back.
     """
 
     RUNNING: ClassVar[frozenset[str]] = frozenset({"log", "log_dict"})
+    RETURNED: ClassVar[frozenset[str]] = frozenset()
+
+    _error_policy: ErrorPolicy
+    _address: ReturnAddress
 
     def __copy__(self) -> "Portable":
         """Return a deep copy: one that shared its history would empty the original's when it is fitted."""
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
+        self.take_back()
         return {name: value for name, value in vars(self).items() if name not in self.RUNNING}
+
+    @guarded
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Send results back where the run ends in a process that was spawned for it."""
+        self.send_back(trainer)
+
+    def send_back(self, trainer: Trainer) -> None:
+        """Send results to the process in which the user holds this callback, if that is another one."""
+        if trainer.is_global_zero and self._address.is_abroad:
+            state = self.__getstate__()
+            self._address.send({name: state[name] for name in self.RETURNED})
+
+    def take_back(self) -> None:
+        """Take the results that a spawned process sent, if there are new ones."""
+        if found := self._address.receive():
+            self._take(found)
+
+    def _take(self, found: Mapping[str, Any]) -> None:
+        vars(self).update(found)

@@ -52,8 +52,10 @@ def beyond_sanity_check(trainer: Any) -> Iterator[None]:
 
 
 def ranks(trainer: Any) -> Ranks:
-    """Return the processes of the training."""
-    return Ranks(trainer.global_rank, trainer.world_size)
+    """Return the processes of the training; those that get the same batches are replicas of one share."""
+    data = getattr(trainer.strategy, "distributed_sampler_kwargs", {"num_replicas": 1, "rank": 0})
+    shares, rank = data["num_replicas"], data["rank"]
+    return Ranks(rank, shares, replicas=trainer.world_size // shares)
 
 
 def writes(trainer: Any) -> bool:

@@ -14,6 +14,7 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
 from mviz_lightning.callbacks.alarm_pairing import Judgement, Unguarded, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.return_address import ReturnAddress, Returned
 from mviz_lightning.collapse.messages import NEVER_LEARNED, alert, headline, without_score
 from mviz_lightning.collapse.rule import CollapseRule, state_name
 from mviz_lightning.collapse.score_reference import ScoreReference
@@ -88,6 +89,9 @@ class UnimodalCollapse(ActingAlarm):
         >>> callbacks = [MultimodalMonitor({"image": "0", "text": "1"}, target="2"), UnimodalCollapse(action="stop")]
     """
 
+    RETURNED = frozenset({"verdicts"})
+    verdicts = Returned[dict[str, Verdict]]()
+
     def __init__(
         self,
         action: Actions = "warn",
@@ -123,7 +127,8 @@ class UnimodalCollapse(ActingAlarm):
             raise ConfigurationError(f"expected={expected!r}: give a list of names, [{expected!r}].")
         named = None if expected is None else listed("expected", expected)
         self.rule = CollapseRule(named, at_least(1, "patience", patience), wait=at_least(0, "wait", wait), **shares)
-        self.verdicts: dict[str, Verdict] = {}
+        self._address = ReturnAddress()
+        self.verdicts = {}
         self._changed: list[Verdict] = []
         self._said: set[str] = set()
         self._anchored: set[str] = set()

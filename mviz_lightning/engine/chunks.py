@@ -34,6 +34,10 @@ class InChunks:
 
     chunk_size: int
 
+    def run_forward(self, forward: Callable[[], T]) -> T:
+        """Return what a forward returns."""
+        return forward()
+
     def by_shape(
         self, shapes: Tensor, forward: Callable[[Tensor], Tensor], most: int | None = None, *, scale: int = 1
     ) -> Tensor:
@@ -68,7 +72,7 @@ class InChunks:
     def _or_fewer(self, forward: Callable[[], T], rows: int) -> list[T]:
         """Return ``[result]``; if memory runs out, return ``[]`` and halve the chunk size."""
         try:
-            return [forward()]
+            return [self.run_forward(forward)]
         except RuntimeError as error:
             if not ran_out(error) or rows <= 3 or self.chunk_size <= 2:
                 raise

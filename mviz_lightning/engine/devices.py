@@ -15,8 +15,13 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Tell whether this process holds only a part of the weights."""
-    return any(hasattr(parameter, "placements") for parameter in module.parameters())
+    """Tell whether this process holds only a part of the weights, also while it has gathered all of them."""
+    return bool(sharded_parts(module)) or any(hasattr(one, "placements") for one in module.parameters())
+
+
+def sharded_parts(module: nn.Module) -> list[nn.Module]:
+    """Return the submodules whose weights FSDP2 gathers for each forward, the model itself among them."""
+    return [part for part in module.modules() if hasattr(part, "unshard") and hasattr(part, "reshard")]
 
 
 AMPERE = 8

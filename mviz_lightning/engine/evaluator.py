@@ -1,6 +1,6 @@
 """Evaluate queries with the user's model, in chunks that fit into memory, and reuse encodings where that is exact."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,7 @@ from mviz_lightning.engine.replay_check import CHECKED_ROWS, check_replay
 from mviz_lightning.engine.replay_failures import RETRIES, dropped_with, failed_modules, warn_of_failure
 from mviz_lightning.engine.reuse_plan import Plan, find_plan
 from mviz_lightning.engine.row_runs import RowRun, row_runs
+from mviz_lightning.engine.sharded_forwards import ShardedForwards
 from mviz_lightning.functional.outputs import Head
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
     remembered: int = 0
     packing: Packing = field(default_factory=Packing)
     item_methods: Sequence[str] | None = ()
+    _sharded_forwards: ShardedForwards = field(default_factory=ShardedForwards)
     _plan: Plan | None = None
     _planned_for: bool | None = None
     _dropped: frozenset[str] = frozenset()
@@ -129,6 +131,10 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         """Whether each process holds only a part of the weights: all must then run equally many forwards."""
         return is_sharded(self.module)
 
+    def run_forward(self, forward: Callable[[], T]) -> T:
+        """Return what a forward returns; where weights are sharded, it fails on all processes or on none."""
+        return self._sharded_forwards.run(self.module, forward) if self.sharded else forward()
+
     def plain(self, probe: Probe, query: Query) -> Tensor:
         """Return ``(R, C)`` outputs of all rows, evaluated without reuse; repeated rows are evaluated again."""
         return self.averaged(lambda: self.plain_draw(probe, query))
@@ -169,7 +175,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         def attempt() -> tuple[Tensor, Exception | None]:
             plan = None if self.all_pairs else self.plan_for(probe)
             # Scores of all pairs are not made of pairs of one shape alone.
-            nothing = not self.reuse or (plan is None and (self.all_pairs is None or probe.own_shapes))
+            nothing = not self.reuse or self.sharded or (plan is None and (self.all_pairs is None or probe.own_shapes))
             if nothing or not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
                 return self._plain(probe, query), None
             try:

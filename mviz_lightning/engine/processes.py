@@ -1,15 +1,18 @@
 """The processes of a distributed run: gather plain objects, share out work, raise errors on all."""
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch import Tensor
+from torchmetrics import Metric
 
-from mviz_lightning.errors import ConfigurationError, NotMeasurableError, describe_error
+from mviz_lightning.engine.memory import ran_out
+from mviz_lightning.errors import ConfigurationError, NotMeasurableError, describe_error, message_of
 
 T = TypeVar("T")
 
@@ -18,36 +21,102 @@ class OtherRankError(RuntimeError):
     """Another process failed; the message names its rank and its error."""
 
 
-RAISED = (OtherRankError, NotMeasurableError, ConfigurationError)
+class LostProcessError(BaseException):
+    """The processes can no longer exchange anything, or not in step; no ``except Exception`` stops it.
+
+    A process died, or one did not answer within the timeout of the process group. The training cannot go on either: its
+    next collective would fail, or meet another one.
+    """
+
+
+LOST = (
+    "the monitor lost touch with another process of this training, which died or did not answer in time, so the "
+    "training ends. The cause is in the log of the process that ended first. What failed here: {}"
+)
+"""What is said where a collective fails."""
+
+RAISED = (OtherRankError, OtherRankError, NotMeasurableError, ConfigurationError)
 """What a failure of another process becomes, by its severity."""
 
 
 def _severity(error: Exception) -> int:
-    """Return how much an error may cost: a result, the monitor, or a training that has not begun."""
+    """Return how much an error may cost: smaller chunks, a result, the monitor, or a training that has not begun."""
     if not isinstance(error, ConfigurationError):
-        return 0
-    return 1 if isinstance(error, NotMeasurableError) else 2
+        return 0 if ran_out(error) else 1
+    return 2 if isinstance(error, NotMeasurableError) else 3
+
+
+@dataclass(frozen=True)
+class _Unsendable:
+    """Stands for a value that pickle does not take."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
 class Ranks:
     """The processes that work on one probe.
 
+    Processes that hold parts of one layer (tensor parallelism) get the same batches and must evaluate the same rows.
+    They count as one: they are replicas of one share of the work.
+
     Attributes:
-        rank: Number of this process, from 0.
-        count: Number of processes.
+        rank: Number of this process's share, from 0.
+        count: Number of shares.
+        replicas: Number of processes that work on each share.
     """
 
     rank: int = 0
     count: int = 1
+    replicas: int = field(default=1, kw_only=True)
+
+    @classmethod
+    def all(cls) -> "Ranks":
+        """Return all processes of the program, each with a share of its own."""
+        started = dist.is_available() and dist.is_initialized()
+        return cls(dist.get_rank(), dist.get_world_size()) if started else cls()
 
     def gather(self, value: T) -> list[T]:
-        """Return the plain objects of all processes in the order of their ranks. All processes must call it."""
-        if self.count == 1:
+        """Return one plain object of each share, in order. All processes must call it.
+
+        Raises:
+            OtherRankError: A process cannot send its object; raised on all processes.
+            LostProcessError: A process died, or did not answer in time.
+        """
+        found: dict[int, T] = {}
+        for share, one in self._exchanged((self.rank, value)):
+            found.setdefault(share, one)
+        return [found[share] for share in range(self.count)]
+
+    def everywhere(self, value: T) -> list[T]:
+        """Return the plain objects of all processes, replicas included; errors as of :meth:`gather`."""
+        return self.gather(value) if self.replicas == 1 else self._exchanged(value)
+
+    def _exchanged(self, value: T) -> list[T]:
+        size = self.count * self.replicas
+        if size == 1:
             return [value]
-        gathered: list[T | None] = [None] * self.count
-        dist.all_gather_object(gathered, value)
-        return gathered  # type: ignore[return-value]
+        sent: list[Any] = [None] * size
+        try:
+            dist.all_gather_object(sent, _packed(value))
+        except Exception as error:
+            raise LostProcessError(LOST.format(message_of(error))) from error
+        unsent = [(rank, one.reason) for rank, one in enumerate(sent) if isinstance(one, _Unsendable)]
+        if unsent:
+            raise OtherRankError(
+                f"rank {unsent[0][0]} cannot send what it found to the other processes: {unsent[0][1]}"
+            )
+        return [pickle.loads(one) for one in sent]  # noqa: S301 - of processes of the same run
+
+    def synced(self, metric: Metric) -> Metric:
+        """Return a metric that gathers from one process of each share when it computes."""
+        for part in metric.modules() if self.replicas > 1 else ():
+            if isinstance(part, Metric):
+                part.dist_sync_fn = self._gathered
+        return metric
+
+    def _gathered(self, tensor: Tensor, group: object = None) -> list[Tensor]:
+        return [one.to(tensor.device) for one in self.gather(tensor.cpu())]
 
     def share(self, groups: Tensor) -> Tensor:
         """Return this process's share of ``(G, ...)`` groups; the shares of all processes are all groups, in order."""
@@ -70,14 +139,15 @@ class Ranks:
             Exception: This process's own error.
             ConfigurationError: Another process raised a ``ConfigurationError``.
             NotMeasurableError: Another process raised a ``NotMeasurableError``, and none the former.
-            OtherRankError: Another process raised any other error.
+            OtherRankError: Another process raised any other error; its message says so if memory ran out on all that
+                failed.
         """
         own: Exception | None = None
         try:
             yield
         except Exception as error:
             own = error
-        found = self.gather(None if own is None else (_severity(own), describe_error(own)))
+        found = self.everywhere(None if own is None else (_severity(own), describe_error(own)))
         failures = [(*failure, rank) for rank, failure in enumerate(found) if failure is not None]
         if not failures:
             return
@@ -85,3 +155,11 @@ class Ranks:
         if own is not None and _severity(own) == severity:
             raise own
         raise RAISED[severity](f"rank {rank} failed: {text}") from own
+
+
+def _packed(value: Any) -> Any:
+    """Return an object as bytes: an error while others wait in the collective would leave them waiting."""
+    try:
+        return pickle.dumps(value)
+    except Exception as error:
+        return _Unsendable(describe_error(error))

@@ -127,7 +127,12 @@ class _Copy:
     @property
     def holds(self) -> bool:
         """Whether the content is that of the tensor, as far as its version tells."""
-        return not (self._moved or self._written)
+        return not (self._freed or self._moved or self._written)
+
+    @property
+    def _freed(self) -> bool:
+        """Whether the storage is gone, as that of gathered weights that were sharded again."""
+        return self.alias.untyped_storage().nbytes() < self.content.nbytes
 
     @property
     def _moved(self) -> bool:
@@ -143,6 +148,8 @@ class _Copy:
         Args:
             compare: Whether to compare contents in any case.
         """
+        if self._freed:
+            return
         changed = self._written
         if not changed and (compare or not self._trusted):
             changed = not same_bits(self.alias, self.content)

@@ -10,6 +10,15 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from mviz_lightning.batch import tree
 from mviz_lightning.engine.dependency_tags import Tags, union
 
+ESCAPES = {"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"}
+"""Operations whose results leave PyTorch."""
+
+SHAPED = {
+    *("ones_like", "zeros_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like"),
+    *("new_ones", "new_zeros", "new_full", "new_empty", "new_tensor"),
+}
+"""Operations that take the shape of their operand and none of its values."""
+
 
 @dataclass(eq=False)
 class Node:

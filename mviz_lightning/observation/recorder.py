@@ -20,10 +20,13 @@ from torchmetrics import Metric
 from mviz_lightning.batch import BatchSchema, tree
 from mviz_lightning.engine.muted_step import StopStep
 from mviz_lightning.observation.events import LOSSES, SELECTIONS, SMOOTHING, VIEWS, ChainWalk, Event, Given, passed
+from mviz_lightning.observation.gathered_rows import GatheredRows, noticed
 from mviz_lightning.observation.meetings import has_weights, meeting_of
 from mviz_lightning.observation.pairs import are_towers, compared_embeddings, cosines, embeddings_given, noted_product
 from mviz_lightning.observation.position_links import with_positions
 from mviz_lightning.observation.provenance import (
+    ESCAPES,
+    SHAPED,
     BatchParts,
     Call,
     Computed,
@@ -39,15 +42,6 @@ from mviz_lightning.observation.step_record import StepRecord, Wanted, WantedEve
 from mviz_lightning.observation.views import views_of
 
 T = TypeVar("T")
-
-ESCAPES = {"item", "tolist", "numpy", "__int__", "__float__", "__index__", "__array__"}
-"""Operations whose results leave PyTorch."""
-
-SHAPED = {
-    *("ones_like", "zeros_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like"),
-    *("new_ones", "new_zeros", "new_full", "new_empty", "new_tensor"),
-}
-"""Operations that take the shape of their operand and none of its values."""
 
 KEPT_ALIVE = passed("anything") | SMOOTHING
 """Operations whose operand is kept alive as long as their result."""
@@ -75,6 +69,7 @@ class StepRecorder(TorchFunctionMode):
         self.events = WantedEvents(wanted)
         self._module, self._parts = module, BatchParts(batch)
         self._provenance, self._seen = Provenance(), Counter[tuple[str, str]]()
+        self._gathered = GatheredRows(self._provenance)
         self._open: list[Call] = []
         self._calls = Counter[tuple[int, bool]]()
         self._escapes, self._paused, self._failed = 0, False, False
@@ -110,6 +105,7 @@ class StepRecorder(TorchFunctionMode):
         # Removing the hook leaves this entry behind, and torch.compile warns of it from then on.
         stack.callback(_global_forward_hooks_with_kwargs.pop, leave.id, None)
         stack.enter_context(shadowed(self._module, "forward", self._direct_forward))
+        stack.enter_context(noticed(partial(self._recorded, self._saw_gathered)))
         for metric in metrics_of(self._module):
             stack.enter_context(shadowed(metric, "update", partial(self._updated, metric)))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -159,6 +155,10 @@ class StepRecorder(TorchFunctionMode):
             with torch.no_grad():
                 found = cosines(*embeddings)
             self._made(cosines, cosines.__name__, embeddings, self._template(embeddings, {}), found, changes=False)
+
+    def _saw_gathered(self, outputs: Any, tensor: Tensor) -> None:
+        for pair in self._gathered.pairs(outputs, tensor):
+            self._compared(pair)
 
     def _after(self, func: Any, args: Any, kwargs: Any, changed: tuple[Any, Any] | None, outputs: Any) -> None:
         name = str(getattr(func, "__name__", ""))
@@ -280,7 +280,7 @@ class StepRecorder(TorchFunctionMode):
 
     def _saw(self, kind: Any, name: str, given: Given) -> None:
         scores, target = given.scores, given.target
-        if not isinstance(scores, Tensor):
+        if not isinstance(scores, Tensor) or self._gathered.reach(scores):
             return
         self._seen[kind, name] += 1
         views, within = views_of(scores, target, self.record.count), self._open[-1] if self._open else None

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torchmetrics import Metric
 
+from mviz_lightning.engine.devices import is_sharded
 from mviz_lightning.engine.snapshots import CONTAINERS
 
 
@@ -37,6 +38,11 @@ def metrics_of(module: nn.Module) -> list[Metric]:
 
 
 def weight_versions(module: nn.Module) -> list[tuple[int, int]]:
-    """Return where the weights are and how often each was written to; sharded and lazy ones do not tell."""
+    """Return where the weights are and how often each was written to; sharded and lazy ones do not tell.
+
+    A forward of a sharded model puts whole weights in the place of its parts, and may leave them there.
+    """
+    if is_sharded(module):
+        return []
     plain = (weight for weight in module.parameters() if type(weight) is nn.Parameter)
     return [(weight.data_ptr(), weight._version) for weight in plain if not weight.is_inference()]

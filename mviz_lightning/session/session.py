@@ -89,7 +89,7 @@ class Session(ExplainingSession):
             metrics = shares.metrics(probe, outputs, groups, self._reading.left_out, sync=self.ranks.count > 1)
             own = shares.own(outputs)[: len(groups)].flatten(0, 1)
         self._own = own  # on all processes or on none
-        values = self._with_whole_score(shares.explain(metrics), groups)
+        values = self._with_whole_score(shares.explain([self.ranks.synced(one) for one in metrics]), groups)
         values |= {} if agreement is None else {"agreement": agreement.predictions}
         values |= self._within_subsets(outputs, len(groups)) | self._embedding_values()
         floor = self._reading.floor(single, len(self.config.modalities))
@@ -177,6 +177,7 @@ class Session(ExplainingSession):
             return values
         with self.ranks.raise_on_all_ranks():
             whole = score_of_all_positions(shares, probe, tried.evaluator, tried.axes, groups)
+        self.ranks.synced(whole.metric)
         score = whole.value(sync=self.ranks.count > 1)
         return values | {"score": score, "emap_score": score - values["emap_gap"]}
 
