@@ -189,10 +189,16 @@ def test_a_warning_that_is_an_error_or_cannot_be_shown_is_logged(
 
 
 @pytest.mark.parametrize("name", ["describe_error", "warn_user"])
-def test_an_error_that_cannot_be_told_ends_no_training_either(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_error_that_cannot_be_told_ends_no_training_and_leaves_its_type_in_the_log(
+    logged_warnings: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(f"mviz_lightning.callbacks.error_policy.{name}", lambda *_: fail())
 
     assert ErrorPolicy().guard(fail, "kept") == "kept"
+    assert logged_warnings == [
+        "MultimodalMonitor: a result could not be written or read: OSError, which cannot be told"
+    ]
+    logged_warnings.clear()
     with pytest.raises(OSError, match="disk full"):
         ErrorPolicy("raise").guard(fail)
 
