@@ -24,8 +24,9 @@ def test_a_small_case_is_measured_and_a_bound_that_it_passes_is_named(tmp_path: 
     assert (found.rows, found.keys, found.growth) == (4 * 6 * 6, 31, 1.0)
     assert 0 < found.checkpoint < 0.3
     assert 0 < found.files < 0.5
-    assert found.beyond(case.bounds) == []
-    assert found.beyond(replace(case.bounds, rows=143, files=0.0)) == ["rows", "files"]
+    settled = replace(found, seconds=0, memory=0)  # which depend on what else the machine does
+    assert settled.beyond(case.bounds) == []
+    assert settled.beyond(replace(case.bounds, rows=143, files=0.0)) == ["rows", "files"]
     assert found.less(replace(found, rows=7)) == replace(found, seconds=0, memory=0, checkpoint=0, files=0)
 
 
