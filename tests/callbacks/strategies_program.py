@@ -29,7 +29,8 @@ from mviz_lightning import MultimodalMonitor, UnimodalCollapse
 from mviz_lightning.explainers import DIME
 from mviz_lightning.sinks.files import FileSink
 
-FOLDER, STRATEGY, DEVICES = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+CALLED = __name__ in ("__main__", "__mp_main__")  # and not read for doctests
+FOLDER, STRATEGY, DEVICES = (Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])) if CALLED else (Path(), "one", 1)
 
 COST = ("seconds", "rows", "overhead")
 
