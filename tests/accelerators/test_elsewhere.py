@@ -85,7 +85,7 @@ def test_every_task_is_measured_where_the_model_is(task, explainers):
     batch = {"image": floats(48, 4), "text": floats(48, 3, seed=1), "label": labels}
     kind = task if task in {"multilabel", "binary", "multiclass"} else "regression"
     settings = {"modalities": ["image", "text"], "target": "label", "task": kind, "explainers": explainers}
-    settings |= {"num_examples": 16, "group_size": 8}
+    settings |= {"num_examples": 24, "group_size": 8}
     here = measured(late(outputs), batch, there=False, **settings)
     assert measured(late(outputs), batch, there=True, **settings) == here
     assert 0 < here["contribution/image"] < 1

@@ -118,7 +118,7 @@ class MultimodalPrediction(Explainer):
         if examples < FEWEST:
             raise RuntimeError(
                 f"{self.name}: {examples} examples are too few for a sparse model; it takes {FEWEST} or more. "
-                "Raise reference= of the monitor, or enlarge the validation set."
+                "Raise reference= of the monitor (num_examples= of explain), or enlarge the validation set."
             )
 
 
