@@ -4,12 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.explainers.contribution_shares import figure
 from mviz_lightning.explainers.contribution_shares.figure import (
     COLOURS,
     MOST_RUNS,
+    MOST_WHISKERS,
     NOT_USED,
     of_all,
     share_curves,
@@ -116,6 +118,15 @@ def test_the_x_axis_shows_steps_where_an_epoch_has_several_runs(figures):
 
 def test_twelve_modalities_have_colours_of_their_own():
     assert len({colour for _, colour in figure.coloured([f"m{k}" for k in range(12)])}) == 12
+
+
+def test_of_a_long_training_some_intervals_are_lines_and_none_covers_a_share(figures):
+    share_curves(rows(["a", "b"], 300), ["a", "b"])
+    for axes in figures[0].axes:
+        whiskers = [one for one in axes.collections if isinstance(one, LineCollection)]
+        assert {len(one.get_segments()) for one in whiskers} == {MOST_WHISKERS}
+        places = [segment[0][0] for segment in whiskers[0].get_segments()]
+        assert (places[0], places[-1]) == (0, 299)
 
 
 def test_of_a_long_training_curves_show_some_runs_evenly_and_say_so():

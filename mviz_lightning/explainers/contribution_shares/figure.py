@@ -26,6 +26,9 @@ LINE = 0.25
 MOST_RUNS = 200
 """Largest number of runs that curves show: more take longer to draw, and half a diagram has 400 pixels."""
 
+MOST_WHISKERS = 40
+"""Largest number of runs whose intervals are drawn as lines: more of them merge, and hide what they belong to."""
+
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
@@ -59,9 +62,12 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
 
 def shown_runs(rows: Sequence[RunRecord]) -> Sequence[RunRecord]:
     """Return the runs that curves show: all, or 200 of more, evenly from the first to the last."""
-    if len(rows) <= MOST_RUNS:
-        return rows
-    return [rows[round(place)] for place in np.linspace(0, len(rows) - 1, MOST_RUNS)]
+    return rows if len(rows) <= MOST_RUNS else [rows[place] for place in spread_places(len(rows), MOST_RUNS)]
+
+
+def spread_places(count: int, most: int) -> list[int]:
+    """Return all of the places from 0 on, or ``most`` of more, evenly from the first to the last."""
+    return [round(place) for place in np.linspace(0, count - 1, min(count, most))]
 
 
 def of_all(shown: Sequence[RunRecord], rows: Sequence[RunRecord]) -> str:
@@ -114,7 +120,8 @@ def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[RunRecord],
 
 def _draw_whiskers(axes: "Axes", positions: list[float], floor: Any, bounds: list[Any]) -> None:
     low, high = ((floor + bound).clip(0, 1) for bound in bounds)
-    axes.vlines(positions, low, high, color="black", alpha=0.6, linewidth=1.2)
+    shown = spread_places(len(positions), MOST_WHISKERS)
+    axes.vlines(np.array(positions)[shown], low[shown], high[shown], color="black", alpha=0.6, linewidth=1.2)
 
 
 def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
@@ -122,16 +129,24 @@ def _draw_totals(axes: "Axes", positions: list[float], rows: Sequence[RunRecord]
         key, label = f"total/{name}", f"{legible(name)} total"
         low, high = (series_of(rows, bound_name(key, side)) for side in SIDES)
         axes.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.vlines(positions, low, high, color=colour, alpha=0.5, linewidth=1.2)
-        axes.plot(positions, series_of(rows, key), color=colour, marker="o", markersize=3.5, label=label)
+        shown = spread_places(len(positions), MOST_WHISKERS)
+        axes.vlines(np.array(positions)[shown], low[shown], high[shown], color=colour, alpha=0.5, linewidth=1.2)
+        line: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3.5, "markevery": shown}
+        axes.plot(positions, series_of(rows, key), label=label, **line)
     _draw_states(axes, positions, rows, modalities)
     if any("score" in row.values for row in rows):
-        axes.plot(positions, series_of(rows, "score"), color="black", linestyle=":", marker=".", label="score")
+        axes.plot(positions, series_of(rows, "score"), label="score", **_dotted(positions))
     for key in answer_keys(rows):
         label = f"{legible(key.partition('/')[2])} retrieval"
-        axes.plot(positions, series_of(rows, key), color="black", linestyle=":", marker=".", label=label)
+        axes.plot(positions, series_of(rows, key), label=label, **_dotted(positions))
     axes.set_ylabel("share of variance; retrieval" if answer_keys(rows) else "share of variance; score")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(1.02, axes.get_ylim()[1]))
+
+
+def _dotted(positions: list[float]) -> dict[str, Any]:
+    """Return the style of scores: a dotted line with a marker where whiskers are."""
+    shown = spread_places(len(positions), MOST_WHISKERS)
+    return {"color": "black", "linestyle": ":", "marker": ".", "markevery": shown}
 
 
 def answer_keys(rows: Sequence[RunRecord]) -> list[str]:
