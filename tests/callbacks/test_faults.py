@@ -278,8 +278,9 @@ def test_an_interrupt_passes_and_leaves_the_model_as_it_was(
     drawn, module, weights = random_fault(reference.calls, seed), scene.module(), Weights()
     fault = Fault(drawn.function, drawn.call, KeyboardInterrupt)
     module.load_state_dict(reference.weights[0])
+    callbacks = scene.callbacks()
     with pytest.raises(SystemExit), fault.injected():
-        fit(tmp_path, scene, module, *scene.callbacks(), weights)
+        fit(tmp_path, scene, module, *callbacks, weights)
     assert fault.hits
     step = max(weights.found, default=0)
     assert same(module.state_dict(), reference.weights[step])
