@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fuzzing.mistakes import Mistake, Returning, mistakes
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given, seed, settings
 
 import mviz_lightning
 from mviz_lightning import ConfigurationError, explain
@@ -52,7 +52,12 @@ def test_random_mistakes_are_named(mistake: Mistake) -> None:
 
 
 @pytest.mark.slow
-@given(mistake=mistakes())
-@settings(max_examples=3_000, phases=AS_DRAWN)
-def test_many_random_mistakes_are_named(mistake: Mistake) -> None:
-    check(mistake)
+@pytest.mark.parametrize("part", range(30))
+def test_many_random_mistakes_are_named(part: int) -> None:
+    @seed(part)
+    @given(mistake=mistakes())
+    @settings(max_examples=100, phases=AS_DRAWN, derandomize=False)
+    def examine(mistake: Mistake) -> None:
+        check(mistake)
+
+    examine()
