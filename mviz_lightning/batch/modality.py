@@ -1,6 +1,6 @@
 """How the user declares modalities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mviz_lightning.batch.modality_arguments import checked_arguments
 from mviz_lightning.errors import ConfigurationError
-from mviz_lightning.errors.arguments import in_short, is_whole, plain_argument, require_name
+from mviz_lightning.errors.arguments import in_short, is_iterable, is_whole, plain_argument, require_name
 from mviz_lightning.errors.deprecations import renamed_arguments
 
 
@@ -188,7 +188,7 @@ def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
 def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Modality]]:
     if isinstance(modalities, Mapping):
         return list(modalities.items())
-    if isinstance(modalities, str | set | frozenset) or not isinstance(modalities, Iterable):
+    if isinstance(modalities, str | set | frozenset) or not is_iterable(modalities):
         raise ConfigurationError(
             f"modalities={in_short(modalities)}: pass a mapping from names to paths, for example "
             '{"image": "pixel_values", "text": "input_ids"}.'

@@ -1,6 +1,6 @@
 """Checks of arguments, and how messages show a value."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -80,9 +80,18 @@ def listed(name: str, given: Any) -> tuple[Any, ...]:
     """
     if isinstance(given, str):
         raise ConfigurationError(f"{name}={given!r}: give a list, {name}=[{given!r}].")
-    if not isinstance(given, Iterable):
+    if not is_iterable(given):
         raise ConfigurationError(f"{name}={in_short(given)}: give a list; [x] for a single x, [] for none.")
     return tuple(given)
+
+
+def is_iterable(value: Any) -> bool:
+    """Tell whether a value has entries; a tensor of one number has none, although it can be asked for them."""
+    try:
+        iter(value)
+    except TypeError:
+        return False
+    return True
 
 
 def enumerated(names: Sequence[str]) -> str:
@@ -100,7 +109,7 @@ def plain_argument(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {key: plain_argument(one) for key, one in value.items()}
-    return [plain_argument(one) for one in value] if isinstance(value, Iterable) else value
+    return [plain_argument(one) for one in value] if is_iterable(value) else value
 
 
 MAX_NAME = 100

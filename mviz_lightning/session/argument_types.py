@@ -29,6 +29,9 @@ LEAST = {
 }
 """Argument -> its smallest value."""
 
+LARGEST_GROUP = 4_096
+"""Largest number of examples of a group; of two modalities it takes the square of that many rows."""
+
 MAY_BE_NONE = ("num_examples", "group_size", "budget")
 """Those of them that are chosen where they are not given."""
 
@@ -64,7 +67,14 @@ def checked_types(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(name: str, value: int | None) -> int | None:
-    return None if value is None and name in MAY_BE_NONE else at_least(LEAST[name], name, value)  # type: ignore[arg-type]
+    if value is None and name in MAY_BE_NONE:
+        return None
+    number = at_least(LEAST[name], name, value)  # type: ignore[arg-type]
+    if name == "group_size" and number > LARGEST_GROUP:
+        raise ConfigurationError(
+            f"group_size={number}: a group of g examples takes g * g rows; give {LARGEST_GROUP} or less."
+        )
+    return number
 
 
 def _explainers(given: Any) -> tuple[Explainer, ...]:

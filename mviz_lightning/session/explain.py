@@ -12,7 +12,7 @@ from mviz_lightning.batch import Modalities, parse_modalities
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.engine.tensor_copies import TensorCopies
 from mviz_lightning.errors import ConfigurationError, describe_error
-from mviz_lightning.errors.arguments import in_short
+from mviz_lightning.errors.arguments import in_short, is_whole
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
@@ -115,7 +115,7 @@ def explain(
         predict=resolve_function(predict),
         num_examples=num_examples,
         group_size=group_size,
-        reference=num_examples or 2 * EXAMPLES,
+        reference=num_examples if is_whole(num_examples) and num_examples else 2 * EXAMPLES,
         pairs=pairs,
         budget=budget,
         chunk_size=chunk_size,

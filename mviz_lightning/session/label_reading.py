@@ -60,6 +60,10 @@ class LabelReader:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
         """
         target, said = self._numbers(probe, outputs, everything=everything)
+        if target is not None and target.is_complex():
+            raise ConfigurationError(
+                f"target={probe.schema.target!r}: the labels are complex numbers; give real ones, for example y.abs()."
+            )
         target = None if target is None else without_ignored(target, self.ignored)
         task = resolve_task(self.given, outputs, target)
         if self.given is None:

@@ -219,10 +219,12 @@ def test_whatever_fails_in_an_epoch_the_training_ends_as_it_would_without(
 
 
 OUTERMOST = {
-    ("TrainerRun", "publish"), ("TrainerRun", "collect"), ("TrainerRun", "dry_run"), ("Preparation", "failures_kept"),
+    ("TrainerRun", "publish"), ("trainer_facts", "logged"), ("TrainerRun", "collect"), ("TrainerRun", "dry_run"),
+    ("Preparation", "failures_kept"),
 }  # fmt: skip
-"""Methods that hold the guards themselves: ``publish`` logs the placeholders of a failed run, and the others keep the
-failure of a batch until all processes meet. If one of them fails at every batch, nothing is left to report it."""
+"""Methods that hold the guards themselves: ``publish`` logs the placeholders of a failed run under names of ``logged``,
+and the others keep the failure of a batch until all processes meet. If one of them fails at every batch, nothing is
+left to report it."""
 
 
 @pytest.mark.slow

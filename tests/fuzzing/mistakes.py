@@ -93,7 +93,8 @@ BATCHES: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "odd": lambda batch: Odd(),
     "empty": lambda batch: {},
     "one": lambda batch: {
-        name: leaf[:1] if isinstance(leaf, Tensor) and leaf.dim() else leaf for name, leaf in batch.items()
+        name: leaf.narrow_copy(0, 0, 1) if isinstance(leaf, Tensor) and leaf.dim() else leaf
+        for name, leaf in batch.items()
     },
     "without a": lambda batch: {name: leaf for name, leaf in batch.items() if name != "a"},
     "without y": lambda batch: {name: leaf for name, leaf in batch.items() if name != "y"},

@@ -96,7 +96,12 @@ def test_class_names_that_name_nothing_are_refused(given):
         ({"reference": -5}, "reference=-5: give 2 or more."),
         ({"pin": [-1]}, "pin=[-1]: give whole numbers of 0 or more, the indices of validation examples."),
         ({"pin": [True]}, "pin=[True]: give whole numbers of 0 or more, the indices of validation examples."),
+        (
+            {"group_size": 2**40},
+            f"group_size={2**40}: a group of g examples takes g * g rows; give 4096 or less.",
+        ),
         ({"heads": 3}, "heads=3: give a list; [x] for a single x, [] for none."),
+        ({"heads": torch.tensor(1)}, "heads=tensor(1): give a list; [x] for a single x, [] for none."),
         ({"heads": [3]}, "heads=[3]: give the names of heads, which are texts."),
         ({"target": ARRAY}, "target=<Tensor (2, 3)>: give the path of one leaf, for example 'labels'."),
         ({"subgroups": ARRAY}, "subgroups=<Tensor (2, 3)>: give the path of one leaf, for example 'metadata.site'."),
@@ -160,6 +165,7 @@ def test_modalities_may_be_a_list_whose_paths_name_them():
         ([None, "b"], 'modalities={"image": '),
         ([ARRAY, "b"], 'modalities={"image": '),
         ({"ab"}, '{"image": "pixel_values"'),
+        (torch.tensor(1), "modalities=tensor(1): pass a mapping from names to paths"),
     ],
     ids=str,
 )
@@ -360,6 +366,16 @@ def test_more_examples_than_there_are_is_said():
         in measured(num_examples=512).notes
     )
     assert "num_examples=" not in measured(num_examples=32).notes
+
+
+def test_complex_labels_are_named():
+    with pytest.raises(ConfigurationError, match=r"target='2': the labels are complex numbers; give real ones"):
+        measured([(*batch()[:2], batch()[2] + 0j)])
+
+
+def test_a_number_of_examples_that_is_a_tensor_is_named():
+    with pytest.raises(ConfigurationError, match="num_examples="):
+        measured(num_examples=torch.ones(2, 2))
 
 
 def test_a_pin_that_no_example_has_is_said(caplog):
