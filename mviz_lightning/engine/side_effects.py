@@ -27,7 +27,7 @@ from mviz_lightning.engine.reach import (
     slots_of,
 )
 from mviz_lightning.engine.snapshots import CONTAINERS, LARGEST_STATE
-from mviz_lightning.engine.tensor_copies import LARGEST_WEIGHTS, TensorCopies
+from mviz_lightning.engine.tensor_copies import INTEGERS, LARGEST_WEIGHTS, TensorCopies
 from mviz_lightning.engine.write_guard import storage_address
 
 Digest: TypeAlias = dict[str, tuple[Hashable, Any]]
@@ -185,7 +185,13 @@ def _tensor_bits(tensor: Tensor) -> list[Any]:
     if not storage_address(tensor):
         return [id(tensor)]
     plain = tensor.detach().contiguous().view(-1)
-    return [tensor.data_ptr(), zlib.crc32(plain.view(torch.uint8).cpu().numpy().data)]
+    on_cpu = plain.device.type == "cpu"
+    return [tensor.data_ptr(), zlib.crc32(plain.view(torch.uint8).numpy().data) if on_cpu else sum_of_bits(plain)]
+
+
+def sum_of_bits(plain: Tensor) -> int:
+    """Return the sum of a flat tensor's bits as integers, taken where it lies: weights of a GPU may be gigabytes."""
+    return int(plain.view(INTEGERS.get(plain.element_size(), torch.uint8)).sum(dtype=torch.int64))
 
 
 def _array_bits(array: Any) -> list[Any]:

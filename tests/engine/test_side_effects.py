@@ -154,3 +154,14 @@ def test_state_of_a_function_that_is_called_beside_the_model_is_seen() -> None:
     with effects.noticed(model, predict, closely=True), isolated(model):
         predict(model)
     assert effects.pop() == [f"CALLS of {__name__}"]
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16, torch.uint8, torch.complex128])
+def test_a_sum_of_bits_tells_any_entry_apart(kind: torch.dtype) -> None:
+    before = torch.ones(64).to(kind)
+    found = {side_effects.sum_of_bits(before)}
+    for place in (0, 33, 63):
+        after = before.clone()
+        after[place] = 2
+        found.add(side_effects.sum_of_bits(after))
+    assert len(found) == 2  # where the entry is does not matter
