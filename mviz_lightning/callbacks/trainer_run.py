@@ -154,7 +154,8 @@ class TrainerRun:
     def _heed_side_effects(self) -> None:
         """Do what the user wants where evaluations changed something for good; all processes must call it."""
         found = dict.fromkeys(name for names in self.session.ranks.gather(self._side_effects.pop()) for name in names)
-        self.disabled = self.disabled or self.error_policy.heed_side_effects(list(found))
+        reason = self.error_policy.heed_side_effects(list(found))
+        self.disabled = self.disabled or reason
 
     def _share_start(self, trainer: Trainer) -> None:
         """Let processes that got no batch try the model on the first examples of another one."""

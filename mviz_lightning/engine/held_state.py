@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mviz_lightning.engine.generators import GENERATORS
 from mviz_lightning.engine.inert import inert_in_place
 from mviz_lightning.engine.reach import (
+    UNCHANGING,
     attributes_of,
     cell_content,
     class_of,
@@ -62,7 +63,7 @@ class HeldState:
         """Replace loggers, files and iterators by what does not change them. The snapshots bring them back."""
         for holder in self._holders:
             for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-                found = inert_in_place(value)
+                found = value if type(value) in UNCHANGING else inert_in_place(value)
                 if found is not value:
                     (dict if isinstance(holder, dict) else list).__setitem__(holder, key, found)
 

@@ -96,7 +96,7 @@ def changed_names(before: Digest, after: Digest) -> list[str]:
 
 
 def _content(values: Iterable[Any]) -> tuple[Hashable, Any]:
-    parts = [[value, *_parts(value)] for value in values]
+    parts = [[value] if type(value) in UNCHANGING else [value, *_parts(value)] for value in values]
     return tuple(tuple(map(_identity, part)) for part in parts), parts
 
 
