@@ -28,6 +28,9 @@ CHOICES = " Or choose on_side_effect='disable' to switch the monitor off, or 'ig
 
 UNWRITTEN = "a result could not be written or read"
 
+TOLD = "_told_by_mviz"
+"""Attribute of an error that was told."""
+
 MOST_WARNINGS = 3
 """Largest number of warnings that begin alike: an error at every batch may have a number or an address in its text."""
 
@@ -126,7 +129,10 @@ class ErrorPolicy:
             return otherwise
 
     def _tell(self, failed: str, error: Exception) -> None:
-        """Warn of an error, unless enough warnings began alike."""
+        """Warn of an error once, whatever guards it passes, unless enough warnings began alike."""
+        if TOLD in vars(error):
+            return
+        vars(error)[TOLD] = True
         if sum(given.startswith(f"{failed}: ") for given in self._given) < MOST_WARNINGS:
             self.warn(f"{failed}: {describe_error(error)}")
 

@@ -267,9 +267,14 @@ class MultimodalMonitor(Remembering):
             self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
             return
         self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
-        row = self._run.publish(trainer, pl_module)
-        if row is not None:
+        if (row := self._run.publish(trainer, pl_module)) is not None:
             self._run.act(trainer, pl_module, row)
+
+    @guarded
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give callbacks that monitor a key a value, where an error kept the run from being logged."""
+        if not trainer.sanity_checking:
+            trainer_facts.stand_in_monitored(trainer, self.name, self._run.keys, self.history)
 
     # A test is measured as a validation is.
     on_test_batch_start = on_validation_batch_start

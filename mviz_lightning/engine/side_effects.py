@@ -1,6 +1,7 @@
 """Notice what evaluations of a model change that is not put back: global variables, large data, large weights."""
 
 import zlib
+from array import array
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -194,10 +195,10 @@ def sum_of_bits(plain: Tensor) -> int:
     return int(plain.view(INTEGERS.get(plain.element_size(), torch.uint8)).sum(dtype=torch.int64))
 
 
-def _array_bits(array: Any) -> list[Any]:
-    if array.dtype == object:
-        return _entries(array)
-    return [array.ctypes.data, zlib.crc32(np.ascontiguousarray(array).data)]
+def _array_bits(values: Any) -> list[Any]:
+    if values.dtype == object:
+        return _entries(values)
+    return [values.ctypes.data, zlib.crc32(np.ascontiguousarray(values).data)]
 
 
 PARTS: Mapping[type, Callable[[Any], list[Any]]] = {
@@ -208,5 +209,7 @@ PARTS: Mapping[type, Callable[[Any], list[Any]]] = {
     count: lambda value: [repr(value)],
     type: lambda kind: [*class_state(kind).values()],
     CellType: cell_content,
+    FunctionType: lambda function: [*vars(function).values()],
+    array: lambda value: [value.tobytes()],
 }
 """Type -> what its objects are made of."""

@@ -28,7 +28,7 @@ class TensorCopies:
     moving it. Therefore contents are compared too: at the end of the first evaluation, and when the copies are dropped;
     of a tensor that was written so, after every evaluation.
 
-    Weights of more than ``LARGEST_WEIGHTS`` are not copied, but those that the first evaluation wrote.
+    Weights of more than ``LARGEST_WEIGHTS`` are not copied, but those that the first of these evaluations wrote.
 
     Attributes:
         lost: Names of weights that a later evaluation wrote: they could not be put back.
@@ -51,6 +51,7 @@ class TensorCopies:
         if _KEPT.get() is not None:
             yield
             return
+        self._guarded = {}  # the training may have changed what a forward writes
         token = _KEPT.set(self)
         try:
             yield

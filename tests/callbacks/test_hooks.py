@@ -110,7 +110,8 @@ def standing(stuck: bool) -> UnimodalCollapse:
 def test_the_walk_meets_all_hooks() -> None:
     assert {name for kind, name in HOOKS if kind is MultimodalMonitor} >= {
         "setup", "state_dict", "load_state_dict", "on_validation_batch_start", "on_validation_batch_end",
-        "on_validation_epoch_end", "on_test_batch_start", "on_train_end", "on_fit_end", "on_exception", "teardown",
+        "on_validation_epoch_end", "on_validation_end", "on_test_batch_start", "on_train_end", "on_fit_end",
+        "on_exception", "teardown",
     }  # fmt: skip
     assert {name for kind, name in HOOKS if kind is UnimodalCollapse} == {
         "on_fit_start", "on_validation_start", "on_test_start", "on_train_start", "on_train_batch_start",

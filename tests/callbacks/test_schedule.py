@@ -203,6 +203,17 @@ def test_an_error_that_cannot_be_told_ends_no_training_and_leaves_its_type_in_th
         ErrorPolicy("raise").guard(fail)
 
 
+def test_an_error_that_passes_two_guards_is_told_once() -> None:
+    policy = ErrorPolicy()
+    error = OSError("disk full")
+
+    def fails() -> None:
+        raise error
+
+    assert len(heard(lambda: [policy.guard(fails, failed="one"), policy.guard(fails, failed="two")])) == 1
+    assert len(heard(lambda: policy.guard(fail, failed="two"))) == 1
+
+
 def test_errors_that_differ_in_a_number_alone_are_told_a_few_times() -> None:
     policy = ErrorPolicy()
 

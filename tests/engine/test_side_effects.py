@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from array import array
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ IDS = itertools.count()
 STATE = SimpleNamespace(inner={"calls": [0]})
 TENSOR = torch.zeros(3)
 ARRAY = np.zeros(3)
+INTEGERS = array("l", [0])
 DRAWS = np.random.default_rng(0)
 NEVER = [0]
 OLD, PLAIN, OF_TORCH = np.random.RandomState(0), random.Random(0), torch.Generator()
@@ -29,6 +31,13 @@ OLD, PLAIN, OF_TORCH = np.random.RandomState(0), random.Random(0), torch.Generat
 
 def count_globally() -> None:
     CALLS.append(1)
+
+
+def NOTED() -> None:
+    """Has an attribute that counts."""
+
+
+vars(NOTED)["calls"] = []
 
 
 class Model(nn.Module):
@@ -68,6 +77,8 @@ ACTS: dict[str, tuple[Callable[[Model], Any], str]] = {
     "a list in a dict in an object": (lambda _: STATE.inner["calls"].append(1), f"STATE of {__name__}"),
     "a tensor": (lambda _: TENSOR.data.add_(1), f"TENSOR of {__name__}"),
     "an array": (lambda _: ARRAY.__setitem__(0, ARRAY[0] + 1), f"ARRAY of {__name__}"),
+    "an array of Python": (lambda _: INTEGERS.append(1), f"INTEGERS of {__name__}"),
+    "an attribute of a function": (lambda _: NOTED.calls.append(1), f"NOTED of {__name__}"),
     "a generator of random numbers": (lambda _: DRAWS.random(), f"DRAWS of {__name__}"),
     "a variable of another module": (lambda _: counted.SEEN.append(1), "SEEN of helpers.counted"),
     "an entry of a long list": (lambda model: model.long[3].append(1), "long"),
@@ -139,8 +150,13 @@ def test_a_change_is_noticed_of_an_evaluation_that_fails_too() -> None:
 def test_a_late_write_into_large_weights_is_named() -> None:
     effects, model = SideEffects(), Model(lambda _: None)
     assert evaluate(effects, model) == []
-    model.act = lambda model: model.net.bias.add_(1)
-    assert evaluate(effects, model, closely=False) == ["net.bias"]
+    with effects.noticed(model, closely=False):
+        with isolated(model):
+            model(floats(3, 4))
+        model.act = lambda model: model.net.bias.add_(1)
+        with isolated(model):
+            model(floats(3, 4))
+    assert effects.pop() == ["net.bias"]
     assert evaluate(effects, model, closely=False) == []
 
 

@@ -165,6 +165,17 @@ def test_weights_of_a_large_model_that_nothing_writes_are_never_copied(large: Bu
     assert 3 not in copied
 
 
+def test_weights_of_a_large_model_that_a_later_run_is_the_first_to_write_are_put_back(large: Buffered) -> None:
+    copies = TensorCopies()
+    with copies.kept(), isolated(large):
+        pass
+    for _ in range(2):
+        with copies.kept(), isolated(large):
+            large.weight.data.add_(1)
+    assert copies.lost == []
+    assert large.weight.tolist() == [1, 1, 1]
+
+
 def test_a_late_write_into_weights_of_a_large_model_is_named_and_undone_from_then_on(large: Buffered) -> None:
     copies = TensorCopies()
     with copies.kept():
