@@ -21,6 +21,7 @@ from mviz_lightning.engine.reach import (
     slots_of,
 )
 from mviz_lightning.engine.snapshots import (
+    LARGEST_STATE,
     SNAPSHOT_TYPES,
     Restore,
     hide_gradient,
@@ -61,7 +62,7 @@ class HeldState:
 
     def mute(self) -> None:
         """Replace loggers, files and iterators by what does not change them. The snapshots bring them back."""
-        for holder in self._holders:
+        for holder in (one for one in self._holders if len(one) <= LARGEST_STATE):  # larger ones hold data
             for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
                 found = value if type(value) in UNCHANGING else inert_in_place(value)
                 if found is not value:

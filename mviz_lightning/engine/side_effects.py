@@ -97,8 +97,8 @@ def changed_names(before: Digest, after: Digest) -> list[str]:
 
 
 def _content(values: Iterable[Any]) -> tuple[Hashable, Any]:
-    parts = [[value] if type(value) in UNCHANGING else [value, *_parts(value)] for value in values]
-    return tuple(tuple(map(_identity, part)) for part in parts), parts
+    parts = [value if type(value) in UNCHANGING else [value, *_parts(value)] for value in values]  # most are plain
+    return tuple(tuple(map(_identity, part)) if type(part) is list else part for part in parts), parts
 
 
 def _large_weights(module: nn.Module) -> dict[str, Any]:
