@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 from helpers.collapsing import blank
+from helpers.delicate import same
 from helpers.few import spread
-from helpers.planned import IN_ALARM, Planned, kept, planned, same
+from helpers.planned import IN_ALARM, Planned, kept, planned
 from helpers.spoil import Spoil
 from helpers.unprintable import UNPRINTABLE, UnprintableError
 from lightning.pytorch.callbacks import Callback

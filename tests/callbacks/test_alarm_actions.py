@@ -5,8 +5,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 from helpers.collapsing import blank, heard
+from helpers.delicate import same
 from helpers.few import few, spread
-from helpers.planned import IN_ALARM, Planned, kept, planned, same
+from helpers.planned import IN_ALARM, Planned, kept, planned
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from mviz_lightning import ConfigurationError, MonitorWarning

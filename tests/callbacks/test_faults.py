@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 from helpers.collapsing import alarm, data, watching
+from helpers.delicate import same
 from helpers.faults import Calls, Fault, calls_of, random_fault
 from helpers.few import few
-from helpers.planned import Planned, kept, same
+from helpers.planned import Planned, kept
 from helpers.toy import Toy, loader, monitor, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint

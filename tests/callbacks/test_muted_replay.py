@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+from helpers.delicate import same
 from helpers.toy import Toy, examples, loader, trainer
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -149,19 +150,6 @@ def train(folder: Path, *callbacks: Any) -> dict[str, Any]:
         "modes": [child.training for child in module.modules()],
         "attributes": [sorted(vars(child)) for child in module.modules()],
     }
-
-
-def same(left: Any, right: Any) -> bool:
-    """Compare nested values bit for bit."""
-    if isinstance(left, Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, np.ndarray):
-        return np.array_equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
 
 
 @pytest.fixture(scope="module")

@@ -108,14 +108,3 @@ def kept(module: Planned, chosen: Trainer) -> dict[str, Any]:
         "random": torch.get_rng_state(),
         "logged": {key: value for key, value in chosen.callback_metrics.items() if not key.startswith("mviz/")},
     }
-
-
-def same(left: Any, right: Any) -> bool:
-    """Tell whether nested values are equal to the bit."""
-    if isinstance(left, Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
