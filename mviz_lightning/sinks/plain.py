@@ -21,7 +21,7 @@ LONGEST_TEXT = 60
 """Largest number of characters of a text within a ``repr``."""
 
 
-def plain(value: Any, digits: int | None = None) -> Any:
+def plain_data(value: Any, digits: int | None = None) -> Any:
     """Return a value as dicts, lists, texts and numbers, so that ``json.dumps(..., allow_nan=False)`` takes it.
 
     A dataclass becomes a dict of its public fields, a tensor nested lists, an enum its value. NaN and infinities become
@@ -33,17 +33,17 @@ def plain(value: Any, digits: int | None = None) -> Any:
 
     Example:
         >>> import torch
-        >>> plain({"weights": torch.tensor([0.123456789, float("nan")]), "at": (1, True)}, digits=6)
+        >>> plain_data({"weights": torch.tensor([0.123456789, float("nan")]), "at": (1, True)}, digits=6)
         {'weights': [0.123457, None], 'at': [1, True]}
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name), digits) for entry in public_fields(value)}
+        return {entry.name: plain_data(getattr(value, entry.name), digits) for entry in public_fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(one, digits) for key, one in value.items()}
+        return {str(key): plain_data(one, digits) for key, one in value.items()}
     if callable(getattr(value, "tolist", None)):  # tensors, arrays, and NumPy's numbers
-        return plain(value.tolist(), digits)
+        return plain_data(value.tolist(), digits)
     if isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes | bytearray):
-        return [plain(one, digits) for one in value]
+        return [plain_data(one, digits) for one in value]
     return _scalar(value, digits)
 
 

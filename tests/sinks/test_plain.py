@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mviz_lightning.sinks.plain import LONGEST, Brief, brief, plain
+from mviz_lightning.sinks.plain import LONGEST, Brief, brief, plain_data
 from mviz_lightning.sinks.records import State
 
 
@@ -50,18 +50,23 @@ class Later(Found):
     ],
 )
 def test_a_value_becomes_plain_data(value, expected):
-    found = plain(value)
+    found = plain_data(value)
     assert found == expected
     assert type(found) is type(expected)
     assert json.loads(json.dumps(found, allow_nan=False)) == expected
 
 
 def test_numbers_are_rounded_to_significant_digits_if_asked():
-    assert plain([123456789.0, 1 / 3, 1e-9 / 3, 12345678], digits=6) == [123457000.0, 0.333333, 3.33333e-10, 12345678]
+    assert plain_data([123456789.0, 1 / 3, 1e-9 / 3, 12345678], digits=6) == [
+        123457000.0,
+        0.333333,
+        3.33333e-10,
+        12345678,
+    ]
 
 
 def test_a_dataclass_becomes_a_dict_of_its_public_fields():
-    found = plain(Found(torch.zeros(2), values={"a": math.inf}, hidden=object()))
+    found = plain_data(Found(torch.zeros(2), values={"a": math.inf}, hidden=object()))
     assert found == {"weights": [0.0, 0.0], "state": 2, "values": {"a": None}, "words": ""}
 
 
