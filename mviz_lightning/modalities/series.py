@@ -18,7 +18,7 @@ from mviz_lightning.modalities.segment_names import feature_names, names_of_runs
 from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.step_leaf import StepLeaf, masked_with, most_frequent_entry
 from mviz_lightning.modalities.typical_values import fill
-from mviz_lightning.modalities.views import line, means
+from mviz_lightning.modalities.views import curve, means
 from mviz_lightning.plotting.text_fitting import distinct, text_capacity, write
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Series(ModalityType):
             "x": "steps" if self._rate is None else "s",
             "length": length if self._rate is None else length / self._rate,
         }
-        return found | ({"values": [line(curve) for curve in self._curves(example)]} if inputs else {})
+        return found | ({"values": [curve(one) for one in self._curves(example)]} if inputs else {})
 
     def _curve_names(self) -> list[str]:
         """Return the names of the kept curves."""

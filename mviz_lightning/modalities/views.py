@@ -99,7 +99,7 @@ def webp(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def line(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def curve(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a curve of up to 200 points: of a longer one, the smallest and the largest value of 100 pieces in turn.
 
     Args:

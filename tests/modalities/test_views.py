@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image as Pillow
 from torch import Tensor
 
-from mviz_lightning.modalities.views import grid_index, line, run_lengths, segments_of
+from mviz_lightning.modalities.views import curve, grid_index, run_lengths, segments_of
 from mviz_lightning.sinks.plain import plain_data
 
 CHAIN = torch.tensor([[[0, 1, 2, 0, 0], [1, 2, 3, 0, 0]]] * 2)
@@ -134,7 +134,7 @@ def test_spans_are_the_steps_that_are_masked(given):
         channels = {channel for channel, _, _ in found["spans"]}
         assert channels == ({-1} if lanes == 1 else set(range(len(found["channels"]))))
         assert len(found["values"]) == len(found["channels"])
-        assert all(len(curve) <= 200 for curve in found["values"])
+        assert all(len(one) <= 200 for one in found["values"])
 
 
 def test_a_lane_is_the_curve_of_its_channel():
@@ -142,7 +142,7 @@ def test_a_lane_is_the_curve_of_its_channel():
     values[0, :, 1] = 7.0
     found = view(made(values, feature_names=["a", "b", "c"]))
     assert found["channels"] == ["a", "b", "c"]
-    assert [max(curve) for curve in found["values"]] == [0, 7, 0]
+    assert [max(one) for one in found["values"]] == [0, 7, 0]
     assert [channel for channel, _, _ in found["spans"]] == [0] * 8 + [1] * 8 + [2] * 8
 
 
@@ -152,7 +152,7 @@ def test_high_bands_of_a_sound_are_at_the_top():
     one = made(loud, kind="audio")
     found = view(one)
     assert found["channels"] == ["high", "mid-high", "mid-low", "low"]
-    assert [max(curve) > 0.2 for curve in found["values"]] == [True, False, False, False]
+    assert [max(one) > 0.2 for one in found["values"]] == [True, False, False, False]
     highest = [name.startswith("high") for name in one.names(0)]
     assert [channel == 0 for channel, _, _ in found["spans"]] == highest
 
@@ -203,7 +203,7 @@ def test_a_grid_is_kept_as_its_rows_and_columns(height, width, rows, columns):
 @settings(max_examples=30)
 @given(arrays(np.float64, st.integers(0, 999), elements=st.floats(-9, 9)))
 def test_a_kept_curve_has_the_range_of_the_whole(values):
-    kept = line(values)
+    kept = curve(values)
     assert len(kept) <= 200
     assert (len(kept) == 0) == (len(values) == 0)
     if len(values):
