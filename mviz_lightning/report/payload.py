@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from mviz_lightning.report.packing import packed_weights
+from mviz_lightning.report.packing import packed_lines
 from mviz_lightning.report.stored_lines import stored_lines
 from mviz_lightning.sinks.files import replace_file
 from mviz_lightning.sinks.portable_names import portable_name
@@ -54,7 +54,7 @@ def page_payload(folder: Path, name: str, keep: Callable[[str, str], Plain]) -> 
         "history": found.history,
         "alerts": found.alerts,
         "examples": {one: _with_pictures(example, keep) for one, example in found.examples.items()},
-        "explanations": [packed_weights(line) for line in found.explanations],
+        "explanations": packed_lines(found.explanations),
     }
 
 
