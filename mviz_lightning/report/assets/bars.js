@@ -1,6 +1,6 @@
 // Stacked bars: shares of one thing in a line, and counts over the training.
 //
-// shareBar([{ name, share, color, interval }])     a bar of shares with its names; shares are of 1
+// stackedShares([{ name, share, color, interval }])     a bar of shares with its names; shares are of 1
 // stackedChart({ label, columns: ["epoch 3 (step 9)"], series: [{ name, values, color }], unit, onMove })
 //                                                  counts as stacked bars, a column for each moment; { node, choose(i) }
 // barLegend([{ name, color }])                     names of colours
@@ -8,7 +8,7 @@
 
 const BARS = { height: 210, top: 8, left: 44, bottom: 26 }; // px
 
-function shareBar(parts) {
+function stackedShares(parts) {
   const all = parts.reduce((sum, { share }) => sum + Math.max(0, share), 0) || 1;
   let from = 0;
   const pieces = parts.map(({ name, share, color }) => {
@@ -18,7 +18,7 @@ function shareBar(parts) {
   });
   const named = ({ name, share, color, interval }) => el("span", { class: "entry" }, colourDot(color), cut(name), el("b", null, percent(share)),
     interval && el("span", { class: "note" }, `(${interval})`));
-  return el("div", { class: "share-bar" },
+  return el("div", { class: "stacked-shares" },
     svg("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", "aria-hidden": "true" }, pieces), el("div", { class: "legend" }, parts.map(named)));
 }
 

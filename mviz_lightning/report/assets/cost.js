@@ -45,18 +45,13 @@ function costChart(run) {
 function configurationView(run) {
   const { description } = run, { configuration = {}, versions = {}, examples = {} } = description;
   const groups = [
-    ["Run", { name: run.name, started: moment(description.started), finished: moment(description.finished), ...plainModel(description.model), ...renamed(examples, "examples") }],
+    ["Run", { name: run.name, started: dateOf(description.started), finished: dateOf(description.finished), ...plainModel(description.model), ...renamed(examples, "examples") }],
     ["Modalities", Object.fromEntries((description.modalities || []).map(({ name, kind, leaves }) => [name, `${kind}, from ${(leaves || []).join(", ")}`]))],
     ["Outputs", Object.fromEntries((description.heads || []).map((head) => [head.called || head.name || "output", headWords(head)]))],
     ["Monitor", configuration.monitor], ...Object.entries(configuration.explainers || {}).map(([name, settings]) => [`Explainer ${name}`, settings]), ["Alarm", configuration.alarm], ["Versions", versions],
   ].filter(([, found]) => found && Object.keys(found).length);
   return el("div", null, el("div", { class: "controls" }, copyButton(() => JSON.stringify(description, null, 2))),
     el("div", { class: "settings" }, groups.map(([title, found]) => el("div", { class: "setting" }, el("h3", null, title), settingsList(found)))), observedList(description.observed || []));
-}
-
-function moment(iso) {
-  const time = iso ? new Date(iso) : null;
-  return time && !Number.isNaN(time.getTime()) ? time.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : null;
 }
 
 function plainModel(model) {
@@ -73,7 +68,7 @@ function headWords({ task, class_names: names, score }) {
 
 function settingsList(found) {
   const words = (value) => (value === null || typeof value !== "object" ? String(value) : JSON.stringify(value));
-  const shown = Object.entries(found).filter(([, value]) => value !== null && value !== undefined);
+  const shown = Object.entries(found).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return el("dl", null, shown.map(([name, value]) => [el("dt", null, name), el("dd", null, words(value))]));
 }
 

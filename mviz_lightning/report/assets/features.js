@@ -114,7 +114,7 @@ function featureCard(run, line, overview) {
   }));
   const common = conceptWords(line.concepts || []);
   return el("article", { class: "feature-card" },
-    el("h4", null, `Feature ${line.feature}`, el("span", { class: "pill" }, kindName(line.kind))), shareBar(parts),
+    el("h4", null, `Feature ${line.feature}`, el("span", { class: "pill" }, kindName(line.kind))), stackedShares(parts),
     common && el("p", { class: "concepts" }, "Its strongest examples share: ", common),
     el("p", { class: "note" }, "Examples that activate it most", Number.isFinite(line.overlap) && ` (overlap with the check before: ${percent(line.overlap)})`),
     featureExamples(run, line), partsFold(run, line));

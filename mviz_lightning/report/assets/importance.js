@@ -42,7 +42,7 @@ function importanceTotals(run, lines, names) {
   const bar = (line) => {
     const sizes = names.map((name) => sizeOf(weightsOf(line, name))), all = sizes.reduce((a, b) => a + b, 0);
     const parts = names.map((name, i) => ({ name, share: all ? sizes[i] / all : 0, color: modalityColor(run, name) }));
-    return el("div", { class: "share-line" }, el("span", { class: "share-title" }, outputTitle(line)), shareBar(parts));
+    return el("div", { class: "share-line" }, el("span", { class: "share-title" }, outputTitle(line)), stackedShares(parts));
   };
   return el("div", { class: "share-lines" }, lines.map(bar));
 }

@@ -64,7 +64,7 @@ function exampleExplorer(run, stage, draw) {
   const content = el("div", { class: "explored" }), slot = el("div");
   const show = (moment) => {
     state.moment = moment;
-    content.replaceChildren(headlineOf(run, moment.lines[0]), draw(moment.lines, run.examples[state.id], moment));
+    content.replaceChildren(headlineOf(moment.lines[0]), draw(moment.lines, run.examples[state.id], moment));
   };
   const choose = (id) => {
     const before = state.moment;
@@ -117,10 +117,14 @@ function rightOf({ predicted, target, probability }) {
   return JSON.stringify(predicted) === JSON.stringify(target);
 }
 
-function headlineOf(run, line) {
-  const right = rightOf(line), verdict = right === null ? "" : right ? "✓ right" : "✗ wrong";
-  return el("p", { class: "headline" }, el("strong", null, `Example ${line.example}`), `: ${outcomeOf(line)} `,
-    verdict && el("span", { class: right ? "verdict right" : "verdict wrong" }, verdict),
+function markOf(line) {
+  const right = rightOf(line);
+  if (right === null) return null;
+  return el("span", { class: right ? "outcome right" : "outcome wrong" }, right ? "✓ right" : "✗ wrong");
+}
+
+function headlineOf(line) {
+  return el("p", { class: "headline" }, el("strong", null, `Example ${line.example}`), `: ${outcomeOf(line)} `, markOf(line),
     line.region && el("span", { class: "note" }, ` ${line.region}`), line.note && el("span", { class: "note" }, ` ${line.note}`));
 }
 
