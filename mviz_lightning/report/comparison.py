@@ -199,10 +199,10 @@ def _configured(description: Mapping[str, Any]) -> Plain:
 
 
 def _entries(found: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path and the text of each entry; a list of plain values is one entry."""
+    """Yield the path and the text of each entry that is not None; a list is one entry."""
     if isinstance(found, Mapping) and found:
         for name, value in found.items():
             yield from _entries(value, f"{path}.{name}" if path else str(name))
-    elif path and found != {}:
+    elif path and found is not None and found != {}:
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
         yield path, text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -1,10 +1,9 @@
 // Stacked bars: shares of one thing in a line, and counts over the training.
 //
 // stackedShares([{ name, share, color, interval }])     a bar of shares with its names; shares are of 1
-// stackedChart({ label, columns: ["epoch 3 (step 9)"], series: [{ name, values, color }], unit, onMove })
+// stackedChart({ label, columns: ["epoch 3 (step 9)"], series: [{ name, values, color }], onMove })
 //                                                  counts as stacked bars, a column for each moment; { node, choose(i) }
 // barLegend([{ name, color }])                     names of colours
-// courseChoice(columns, moments, show)             helpers of sections whose stacked bars choose the moment
 
 const BARS = { height: 210, top: 8, left: 44, bottom: 26 }; // px
 
@@ -31,13 +30,13 @@ function barLegend(series) {
   return el("div", { class: "legend" }, series.map(({ name, color }) => el("span", { class: "entry" }, colourDot(color), cut(name))));
 }
 
-function stackedChart({ label, columns, series, unit, onMove = null }) {
+function stackedChart({ label, columns, series, onMove = null }) {
   const state = { at: columns.length - 1, drawn: null };
   const said = el("output", { class: "bar-said" });
-  const plot = el("div", { class: "stacked", tabindex: 0, role: "slider", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": columns.length - 1 });
+  const plot = el("div", { class: "count-bars", tabindex: 0, role: "slider", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": columns.length - 1 });
   const show = (i) => {
     const values = series.map(({ name, values: all }) => `${name} ${all[i] ?? 0}`);
-    said.textContent = `${columns[i]}: ${values.join(", ")} ${unit}`;
+    said.textContent = `${columns[i]}: ${values.join(", ")}`;
     if (state.drawn) state.drawn.mark(i);
   };
   const choose = (i) => {
@@ -108,7 +107,7 @@ function barPath(x, step, low, high) {
 }
 
 function stackedAxes(y, most, columns, width, step) {
-  const every = Math.ceil(columns.length / Math.max(2, (width - BARS.left) / 64)), short = (column) => column.replace(/^epoch (\S+).*$/, "$1");
+  const every = Math.ceil(columns.length / Math.max(2, (width - BARS.left) / 64)), short = (column) => column.replace(/^epoch (\S+).*$/, "$1").replace(/,.*$/, "");
   const row = (value) => [
     svg("line", { class: value ? "grid" : "grid zero", x1: BARS.left, x2: width, y1: y(value), y2: y(value) }),
     svg("text", { class: "tick", x: BARS.left - 8, y: y(value) + 4, "text-anchor": "end" }, value.toLocaleString("en"))];

@@ -20,36 +20,47 @@ function letterOf(index) {
 }
 
 function comparisonView(runs, { pairs }) {
-  const slot = el("div"), show = (pair) => slot.replaceChildren(comparedPair(runs, pair));
+  const slot = el("div"), curves = comparedCurves(runs), show = (pair) => slot.replaceChildren(comparedPair(runs, pair, curves));
   const badge = (run) => el("li", null, runBadge(run), el("span", { class: "note" }, count(run.checks.length, "check"), run.checks.length > 0 && `, last ${placeOf(run.checks[run.checks.length - 1])}`));
   show(pairs[0]);
   return el("div", { class: "comparison" }, el("ul", { class: "run-names" }, runs.map(badge)),
     pairs.length > 1 && el("div", { class: "controls" }, radios("runs that are compared", pairs.map((pair) => [pair, `${letterOf(pair.second)} against ${letterOf(pair.first)}`]), pairs[0], show)),
-    slot, comparedCurves(runs), comparedAlarms(runs));
+    slot, comparedAlarms(runs));
 }
 
 function runBadge(run) {
   return el("span", { class: "run-name" }, el("b", { class: "letter" }, letterOf(run.index)), cut(run.name));
 }
 
-function comparedPair(runs, pair) {
-  const both = [runs[pair.first], runs[pair.second]], slot = el("div");
-  const show = (moment) => slot.replaceChildren(...moment.heads.map((head) => comparedHead(both, moment, head)));
+// The letter alone, for columns of tables; the names stand above.
+function runLetter(run) {
+  return el("b", { class: "letter", title: run.name }, letterOf(run.index));
+}
+
+function comparedPair(runs, pair, curves) {
+  const both = [runs[pair.first], runs[pair.second]], said = el("div"), tables = el("div");
+  const show = ({ heads }) => {
+    said.replaceChildren(...heads.map((head) => differencesInWords(heads, head)));
+    tables.replaceChildren(...heads.map((head) => differencesInFigures(both, heads, head)));
+  };
   if (pair.moments.length) show(pair.moments[0]);
-  else slot.append(empty("One of the runs has no values yet, so nothing can be compared."));
+  else said.append(empty("One of the runs has no values yet, so nothing can be compared."));
   const label = ({ label: words, first, second }) => (first.epoch === second.epoch ? words : `${words} (${letterOf(pair.first)} epoch ${first.epoch}, ${letterOf(pair.second)} epoch ${second.epoch})`);
   const when = pair.moments.map((moment) => [moment, label(moment)]);
   const choice = when.length > 1 ? radios("moment", when, pair.moments[0], show) : el("p", { class: "note" }, "Compared at ", when.map(([, words]) => words), ".");
-  return el("div", null, when.length > 0 && el("div", { class: "controls" }, choice), slot, comparedExamples(...both), comparedSettings(both, pair.configuration));
+  return el("div", null, when.length > 0 && el("div", { class: "controls" }, choice), said, curves, tables, comparedExamples(...both), comparedSettings(both, pair.configuration));
 }
 
 // ---- one head at one moment
 
-function comparedHead(both, moment, { head, values, states, sentences }) {
+function differencesInWords(heads, { head, states, sentences }) {
+  return el("div", null, heads.length > 1 && el("h3", { class: "head-name" }, head || "main head"),
+    el("ul", { class: "differences" }, sentences.map((words, i) => el("li", { class: i ? null : "first" }, words.replaceAll(" %", "\u00a0%")))), states.length > 0 && comparedStates(states));
+}
+
+function differencesInFigures(both, heads, { head, values }) {
   const isMain = ({ key }) => key.split("/")[0] in VALUE_NAMES, main = values.filter(isMain).sort(byValueName), rest = values.filter((one) => !isMain(one));
-  return el("div", { class: "compared-head" }, head && el("h3", { class: "head-name" }, head),
-    el("ul", { class: "differences" }, sentences.map((words, i) => el("li", { class: i ? null : "first" }, words))),
-    states.length > 0 && comparedStates(both, states), main.length > 0 && differenceTable(both, main),
+  return el("div", null, el("h3", null, "All differences", heads.length > 1 && `, ${head || "main head"}`), main.length > 0 && differenceTable(both, main),
     rest.length > 0 && fold(`${rest.length} more values`, () => differenceTable(both, rest)));
 }
 
@@ -58,10 +69,10 @@ function byValueName(a, b) {
   return place(a) - place(b);
 }
 
-function comparedStates(both, states) {
+function comparedStates(states) {
   const word = (state) => el("span", { class: state === "collapsed" ? "pill bad" : "pill" }, state || "not judged");
-  const row = ({ modality, first, second }) => [modality, word(first), word(second), first === second ? "" : el("b", null, "differs")];
-  return table("state of each modality", ["modality", ...both.map(runBadge), ""], states.map(row));
+  const change = ({ modality, first, second }) => el("li", null, cut(modality, "b"), word(first), first === second ? el("span", { class: "note" }, "in both") : ["→", word(second)]);
+  return el("ul", { class: "states", "aria-label": "state of each modality" }, states.map(change));
 }
 
 function valueName(key) {
@@ -69,19 +80,34 @@ function valueName(key) {
   return kind in VALUE_NAMES ? VALUE_NAMES[kind](of.join("/")) : key;
 }
 
-function differenceTable(both, values) {
-  const isShare = (key) => SHARES.includes(key.split("/")[0]) || key.includes("/total/"), bounds = values.flatMap(({ difference, low, high }) => [difference, low, high]);
-  const limit = limitOf([bounds.filter(Number.isFinite)]);
-  const row = (one) => {
-    const share = isShare(one.key), written = share ? percent : number, points = (value) => (share ? number(100 * value, 2) : number(value));
-    return [valueName(one.key), el("span", { class: "figure-cell" }, written(one.first)), el("span", { class: "figure-cell" }, written(one.second)), forest(one, limit),
-      el("span", { class: one.clear ? "clear" : null }, `${signed(share ? 100 * one.difference : one.difference, 2)}${share ? " points" : ""}`,
-        el("small", null, one.low === null ? "no interval" : `95 %: ${between(one.low, one.high, points)}`)), verdictOf(one)];
-  };
-  return table("values of both runs and their difference", ["value", ...both.map(runBadge), `${letterOf(both[1].index)} less ${letterOf(both[0].index)}`, "difference", "in words"], values.map(row));
+function isShare(key) {
+  return SHARES.includes(key.split("/")[0]) || key.includes("/total/");
 }
 
-function verdictOf({ clear, low, difference }) {
+// Values of one unit have one scale in the drawing: shares and scores, or those of one kind.
+function unitOf({ key }) {
+  const kind = key.split("/")[0];
+  return kind in VALUE_NAMES || isShare(key) ? "share" : kind;
+}
+
+// Scores are read beside each other, so all have three decimals.
+function figureOf(value) {
+  return value === null || Math.abs(value) >= 10 ? number(value) : minus(value.toFixed(3));
+}
+
+function differenceTable(both, values) {
+  const limits = groupBy(values, unitOf);
+  const limit = (one) => limitOf([limits.get(unitOf(one)).flatMap(({ difference, low, high }) => [difference, low, high]).filter(Number.isFinite)]);
+  const row = (one) => {
+    const share = isShare(one.key), written = share ? percent : figureOf, points = (value) => (share ? number(100 * value, 2) : figureOf(value));
+    return [valueName(one.key), el("span", { class: "figure-cell" }, written(one.first)), el("span", { class: "figure-cell" }, written(one.second)),
+      el("span", { class: one.clear ? "clear" : null }, `${share ? signed(100 * one.difference, 2) : `${one.difference > 0 ? "+" : ""}${figureOf(one.difference)}`}${share ? " points" : ""}`,
+        el("small", null, one.low === null ? "no interval" : `95\u00a0%: ${between(one.low, one.high, points)}`)), forest(one, limit(one)), clearWords(one)];
+  };
+  return table("values of both runs and their difference", ["value", ...both.map(runLetter), `${letterOf(both[1].index)} less ${letterOf(both[0].index)}`, "as a line", "in words"], values.map(row));
+}
+
+function clearWords({ clear, low, difference }) {
   if (low === null) return el("span", { class: "note" }, "");
   return clear ? el("b", null, difference > 0 ? "clearly more" : "clearly less") : el("span", { class: "note" }, "not clear");
 }
@@ -98,7 +124,7 @@ function forest({ difference, low, high, clear }, limit) {
 function comparedSettings(both, differences) {
   const cell = (value) => (value === null ? el("span", { class: "note" }, "–") : el("code", null, value));
   const rows = differences.map(({ name, first, second }) => [name.replace(/^configuration\./, ""), cell(first), cell(second)]);
-  return el("div", null, el("h3", null, "Configured otherwise"), rows.length ? table("what was configured otherwise", ["setting", ...both.map(runBadge)], rows) : empty("Both runs have the same configuration and versions."));
+  return el("div", null, el("h3", null, "Configured otherwise"), rows.length ? table("what was configured otherwise", ["setting", ...both.map(runLetter)], rows) : empty("Both runs have the same configuration and versions."));
 }
 
 // ---- curves of all runs: a colour for each modality, a dash for each run

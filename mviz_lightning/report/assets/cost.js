@@ -25,7 +25,7 @@ function costTiles(measured) {
   const tile = (name, value, note) => el("div", { class: "cost-tile" }, el("span", { class: "note" }, name), el("strong", null, value), el("span", { class: "note" }, note));
   return el("div", { class: "cost-tiles" }, tile("time of all checks", duration(sum(seconds)), `${count(seconds.length, "check")}, ${duration(sum(seconds) / seconds.length)} each`),
     rows.length > 0 && tile("rows of the model", sum(rows).toLocaleString("en"), `${Math.round(sum(rows) / rows.length).toLocaleString("en")} in each check`),
-    overhead.length > 0 && tile("time since the check before", percent(sum(overhead) / overhead.length), `mean; at most ${percent(Math.max(...overhead))}`));
+    overhead.length > 0 && tile("share of the time since the check before", percent(sum(overhead) / overhead.length), `mean; at most ${percent(Math.max(...overhead))}`));
 }
 
 function costChart(run) {

@@ -30,9 +30,9 @@ function isWrong(category) {
 function errorStage(run, stage) {
   const moments = momentsOf(stage.lines), slot = el("div");
   const show = (moment) => slot.replaceChildren(...errorsAt(run, moment));
-  const slider = momentSlider(moments, (moment) => { show(moment); if (course) course.chart.choose(course.places.indexOf(moment.step)); });
+  const slider = momentSlider(moments, (moment) => { show(moment); if (course && course.places.includes(moment.step)) course.chart.choose(course.places.indexOf(moment.step)); });
   const course = errorCourse(stage, (step) => slider.choose(closestMoment(moments, { step, stage: "fit" })));
-  show(moments[moments.length - 1]);
+  show(moments[lastOfTraining(moments)]);
   return [
     el("p", { class: "lead" }, "UC: what the modalities add by themselves. MI: what they add only together. An error is laid to the part that made it."),
     course && course.chart.node, slider.node, slot,
@@ -46,7 +46,7 @@ function errorCourse(stage, onMove) {
   const found = [...new Map([...remembered, ...summaries].map((one) => [one.step, one])).values()].sort((a, b) => a.step - b.step);
   if (found.length < 2) return null;
   const series = Object.keys(found[0].counts).filter((category) => !SAME.includes(category)).map((category) => ({ ...failureOf(category), values: found.map(({ counts }) => counts[category] || 0) }));
-  const chart = stackedChart({ label: "Categories over the training", columns: found.map(placeOf), series, unit: "", onMove: (i) => onMove(found[i].step) });
+  const chart = stackedChart({ label: "Categories over the training", columns: found.map(placeOf), series, onMove: (i) => onMove(found[i].step) });
   return { chart, places: found.map(({ step }) => step) };
 }
 
@@ -81,7 +81,7 @@ function classErrors({ classes, counts }) {
   const span = [Math.max(0, ...gains), Math.max(1, ...sizes)];
   const row = (one) => el("tr", null, el("th", { scope: "row" }, cut(classTitle(one))), el("td", { class: "fall" }, classBar(one.counts, categories, span)),
     categories.map((category) => el("td", { class: one.counts[category] ? "number" : "number none" }, one.counts[category] || 0)), el("td", { class: "number" }, Object.values(one.counts).reduce((a, b) => a + b, 0)));
-  const head = el("tr", null, el("th", { scope: "col" }, quarters ? "values" : "class"), el("td"), categories.map((category) => el("th", { scope: "col", class: "number" }, colourDot(failureOf(category).color), " ", failureOf(category).name)), el("th", { scope: "col", class: "number" }, "of"));
+  const head = el("tr", null, el("th", { scope: "col" }, quarters ? "values" : "class"), el("th", { scope: "col" }, el("span", { class: "unseen" }, "as a bar")), categories.map((category) => el("th", { scope: "col", class: "number" }, colourDot(failureOf(category).color), " ", failureOf(category).name)), el("th", { scope: "col", class: "number" }, "of"));
   const rows = (part, label) => el("div", { class: "table", tabindex: 0, role: "region", "aria-label": label }, el("table", { class: "classes" }, el("thead", null, head.cloneNode(true)), el("tbody", null, part.map(row))));
   return el("div", null, el("h3", null, quarters ? "By size of the target" : "By class, most errors first"), rows(order.slice(0, CLASSES), "errors by class"),
     order.length > CLASSES && fold(`${order.length - CLASSES} more`, () => rows(order.slice(CLASSES), "errors of further classes")));

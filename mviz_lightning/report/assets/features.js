@@ -13,7 +13,8 @@ function featureStage(run, stage) {
   const show = (moment) => slot.replaceChildren(...featuresAt(run, moment));
   const slider = momentSlider(moments, (moment) => { show(moment); if (counts) counts.choose(moments.indexOf(moment)); });
   const counts = moments.length > 1 ? featureCounts(run, moments, (i) => slider.choose(i)) : null;
-  show(moments[moments.length - 1]);
+  show(moments[lastOfTraining(moments)]);
+  if (counts) counts.choose(lastOfTraining(moments));
   return [
     el("p", { class: "lead" }, "Each feature of the fused layer is classed by what moves it: one modality alone, several, or nothing."),
     counts && counts.node, slider.node, slot,
@@ -40,7 +41,7 @@ function featureCounts(run, moments, onMove) {
   const counts = moments.map((moment) => (overviewOf(moment) || {}).counts || {});
   const series = featureKinds(run).map((kind) => ({ name: kindName(kind), color: kindColor(run, kind), values: counts.map((found) => found[kind] || 0) }))
     .filter(({ values }) => values.some((value) => value));
-  return stackedChart({ label: "Features by what moves them, over the training", columns: moments.map(({ label }) => label), series, unit: "features", onMove });
+  return stackedChart({ label: "Features by what moves them, over the training", columns: moments.map(({ label }) => label), series, onMove });
 }
 
 function featuresAt(run, moment) {
@@ -140,5 +141,5 @@ function partsFold(run, { parts, examples }) {
   if (!names.length) return null;
   const weights = Object.fromEntries(names.map((name) => [name, numbers(parts[name])])), limit = limitOf(Object.values(weights));
   const figure = (name) => el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, name)), mapOf(example.modalities[name], weights[name], limit));
-  return fold(`What each part adds to it in #${examples[0].example}`, () => el("div", null, el("div", { class: "maps" }, names.map(figure)), colourBar(limit), el("p", { class: "note" }, "What is lost without the part (occlusion). ", maskNote(example, names))));
+  return fold(`What each part adds to it in #${examples[0].example}`, () => el("div", null, el("div", { class: "map-grid" }, names.map(figure)), colourBar(limit), el("p", { class: "note" }, "What is lost without the part (occlusion). ", maskNote(example, names))));
 }

@@ -56,19 +56,20 @@ function importanceRow(lines, example, name) {
   const modality = example && example.modalities[name];
   if (!modality) return null;
   const limit = limitOf(lines.map((line) => weightsOf(line, name)));
-  const maps = lines.map((line) => importanceMap(line, name, modality, limit));
-  return el("div", { class: "map-row" }, el("h4", null, name), el("div", { class: "maps" }, inputFigure(modality), maps), colourBar(limit));
+  const maps = lines.map((line) => importanceMap(line, name, modality, limit, lines.length > 1));
+  const beside = lines.length === 1 && strongestParts(modality.segments, weightsOf(lines[0], name), limit);
+  return el("div", { class: "map-line" }, el("h4", null, name), el("div", { class: "map-grid" }, inputFigure(modality), maps, beside && el("div", { class: "map" }, el("p", { class: "map-title beside" }, "strongest parts"), beside)), colourBar(limit));
 }
 
 function inputFigure(modality) {
   return el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, "input")), mapOf(modality, null));
 }
 
-function importanceMap(line, name, modality, limit) {
+function importanceMap(line, name, modality, limit, several) {
   const part = line.weights[name], weights = weightsOf(line, name), { words, trusted } = sumVerdict(part, weights);
   return el("figure", { class: trusted ? "map" : "map faded" },
     el("figcaption", null, el("span", { class: "map-title" }, outputTitle(line)), el("span", { class: "trust" }, words)),
-    mapOf(modality, words === "no effect" ? weights.map(() => 0) : weights, limit), strongestParts(modality.segments, weights, limit));
+    mapOf(modality, words === "no effect" ? weights.map(() => 0) : weights, limit), several && strongestParts(modality.segments, weights, limit));
 }
 
 function sumVerdict({ r2, change, floor, method }, weights) {

@@ -52,13 +52,13 @@ function segmentNames(example, modality, n) {
 
 function pairView(pair, example) {
   const grid = turned(pair, example), all = grid.values.flat(), floor = pair.floor || 0;
-  if (!all.some((weight) => Math.abs(weight) > floor)) return [empty(`No part of ${pair.first} acts together with a part of ${pair.second}.`), pairNote(pair, example)].reduce((box, node) => (box.append(node), box), el("div"));
-  const limit = limitOf(grid.values), order = strongestCells(grid.values, floor), maps = el("div", { class: "maps together" });
+  if (!all.some((weight) => Math.abs(weight) > floor)) return el("div", null, empty(`No part of ${pair.first} acts together with a part of ${pair.second}.`), pairNote(pair, example));
+  const limit = limitOf(grid.values), order = strongestCells(grid.values, floor), maps = el("div", { class: "map-grid together" });
   const matrix = heatMatrix(grid, limit, (row, column) => { drawTogether(maps, grid, example, limit, row, column); mark(row, column); });
   const list = pairList(grid, order, limit, matrix.choose);
   const mark = (row, column) => list.querySelectorAll("button").forEach((button, i) => button.setAttribute("aria-pressed", order[i][0] === row && order[i][1] === column));
   matrix.choose(...order[0]);
-  return el("div", null, el("div", { class: "pair-view" }, el("div", null, matrix.node, colourBar(limit)), list), maps, pairNote(pair, example));
+  return el("div", null, el("div", { class: "pair-view" }, el("div", null, matrix.node, colourBar(limit), maps), list), pairNote(pair, example));
 }
 
 function strongestCells(values, floor) {

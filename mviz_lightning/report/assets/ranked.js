@@ -19,7 +19,7 @@ function rankingStage(run, stage) {
   const keys = [...run.modalities.map((name) => [`${name} only`, `only_${name}`]), ["interaction", "interaction"], ["mixed", "mixed"]];
   const course = stageCourse(run, stage, "Fraction of examples that surely have this driver", keys,
     { moveTo: (step) => slider.choose(closestMoment(moments, { step, stage: "fit" })) }, { written: percent, range: [0, 1] });
-  show(moments[moments.length - 1]);
+  show(moments[lastOfTraining(moments)]);
   return [
     el("p", { class: "lead" }, "A driver's effect on the predicted output is at least twice as large as all others together. It is sure if it is 2 standard errors or more away from another driver."),
     course, slider.node, slot,
@@ -40,7 +40,7 @@ function rankingTables(run, lines) {
   const limit = limitOf([lines.flatMap((line) => [...Object.values(line.effects), line.interaction])]);
   const cell = (value, error) => el("td", { class: "effect" }, weightBar(value, limit), el("span", null, `${signed(value, 2)} ± ${number(1.96 * error, 2)}`));
   const row = (line) => el("tr", null, el("th", { scope: "row" }, thumb(run, line.example, null)), el("td", null, line.driver, el("small", null, line.sureness >= SURE ? `sure (${number(line.sureness, 2)} errors)` : "not sure")),
-    el("td", null, outcomeText(line.output_name ?? line.output), el("small", null, `${number(line.value)}; target ${outcomeText(line.target_name ?? line.target)}`)),
+    el("td", null, outcomeText(line.output_name ?? line.output), el("small", null, [Number.isFinite(line.value) && number(line.value), `target ${outcomeText(line.target_name ?? line.target)}`].filter(Boolean).join("; "))),
     names.map((name) => cell(line.effects[name], line.errors[name])), cell(line.interaction, line.interaction_error));
   const head = ["example", "driver", "output", ...names, "interaction"].map((name) => el("th", { scope: "col" }, name));
   const rows = (part) => el("div", { class: "table", tabindex: 0, role: "region", "aria-label": "examples by what drives them" },
@@ -64,9 +64,21 @@ function positionsOf(run, line, example) {
   const lattice = (title, values, colorOf, said) => el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, title)), latticeDrawing(line.shape, values, colorOf, said));
   const classes = [["target", line.labels], ["predicted", line.decisions]].filter(([, values]) => values);
   const head = run.heads.find(({ name }) => name === (line.head || "")) || {}, named = (value) => (value === -100 ? "no label" : (head.class_names || [])[value] ?? String(value));
-  return el("div", null, el("div", { class: "maps" }, input && inputFigure(input),
+  return el("div", null, el("div", { class: "map-grid" }, input && inputFigure(input),
     line.modalities.map((name, i) => lattice(name, effects[i], (value) => heat(value / most), (value) => number(value))),
-    classes.map(([title, values]) => lattice(title, numbers(values), (value) => (value < 0 ? "var(--neutral)" : seriesStyle(value).color), named))), colourBar(most, "the effect"));
+    classes.map(([title, values]) => lattice(title, numbers(values), classColor, named))), classes.length > 0 && barLegend(classesIn(classes).map((value) => ({ name: named(value), color: classColor(value) }))), effectBar(most));
+}
+
+function classColor(value) {
+  return value < 0 ? "var(--neutral)" : seriesStyle(value).color;
+}
+
+function classesIn(maps) {
+  return unique(maps.flatMap(([, values]) => numbers(values))).sort((a, b) => a - b).slice(0, 24);
+}
+
+function effectBar(most) {
+  return el("div", { class: "colour-bar" }, el("span", null, "0"), el("span", { class: "gradient", style: { background: `linear-gradient(90deg, ${[0, 0.5, 1].map(heat).join(", ")})` } }), el("span", null, number(most, 2)));
 }
 
 function latticeDrawing(shape, values, colorOf, said) {

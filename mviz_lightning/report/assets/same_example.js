@@ -37,7 +37,7 @@ function sameExample(runs, result, id) {
   const limits = Object.fromEntries(names.map((name) => [name, limitOf(lines.flatMap((line) => mapsOfLine(line, name).map(([, weights]) => weights)))]));
   const column = (run, line) => el("div", { class: "same-run" }, el("h4", null, runBadge(run)),
     el("p", { class: "headline" }, `${outcomeOf(line)}, ${placeOf(line)} `, markOf(line)), el("p", { class: "note" }, splitWords(line)),
-    names.map((name) => el("div", { class: "map-row" }, el("h5", null, name), el("div", { class: "maps" }, mapsOfLine(line, name).map(([title, weights, r2]) => comparedMap(title, run.examples[id].modalities[name], weights, limits[name], r2))))));
+    names.map((name) => el("div", { class: "map-line" }, el("h5", null, name), el("div", { class: "map-grid" }, mapsOfLine(line, name).map(([title, weights, r2]) => comparedMap(title, run.examples[id].modalities[name], weights, limits[name], r2))))));
   return el("div", null, el("div", { class: "same" }, runs.map((run, i) => column(run, lines[i]))), el("p", { class: "note" }, "Both runs share the colours of a modality."));
 }
 

@@ -9,10 +9,10 @@ section({
 });
 
 function sparseStage(run, stage) {
-  const explorer = exampleExplorer(run, stage, (lines, example, moment) => effectsView(run, lines[0], sparseModelAt(stage, moment)));
+  const explorer = exampleExplorer(run, stage, (lines, example, moment) => effectsView(run, lines[0], sparseModelAt(stage, moment)), { ownSlider: false });
   const moments = momentsOf(stage.lines.filter((line) => !hasExample(line))), slot = el("div");
-  const show = (moment) => slot.replaceChildren(sparseModelView(run, stage, moment));
-  if (moments.length) show(moments[moments.length - 1]);
+  const show = (moment) => { slot.replaceChildren(sparseModelView(run, stage, moment)); explorer.moveTo(moment.step, moment.stage); };
+  if (moments.length) show(moments[lastOfTraining(moments)]);
   const slider = moments.length > 1 ? momentSlider(moments, show) : null;
   const course = stageCourse(run, stage, "How well the sparse model predicts, on held-out examples",
     [["repeats the model", "fidelity"], ["always the most frequent prediction", "fidelity_baseline"], ["fitted to the labels", "accuracy"]],

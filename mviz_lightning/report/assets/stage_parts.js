@@ -4,7 +4,7 @@
 // eachStage(run, result, draw)         a node with draw(stage) for each; null where there are none
 // momentsOf(lines)                     [{ key, label, epoch, step, lines }] in the order of the training
 // momentSlider(moments, onChange)      { node, choose(i) }: a slider over moments; nothing for a single one
-// exampleExplorer(run, stage, draw)    an example, a moment, and draw(lines, example) at both; { node, moveTo(epoch, step) }
+// exampleExplorer(run, stage, draw)    an example, a moment, and draw(lines, example, moment) at both; { node, moveTo(step) }
 // stageCourse(run, stage, title, keys, explorer, range)   curves of a stage's scalars; a place moves the explorer there
 // outcomeOf(line)                      "predicted symbols (0.99), target symbols", with a mark for right or wrong
 // thumb(run, id, words)                a small picture of an example with its number; words where it has no picture
@@ -36,7 +36,7 @@ function momentsOf(lines) {
 }
 
 function momentSlider(moments, onChange) {
-  const slider = el("input", { type: "range", min: 0, max: moments.length - 1, value: moments.length - 1, "aria-label": "moment of the training" });
+  const slider = el("input", { type: "range", min: 0, max: moments.length - 1, value: lastOfTraining(moments), "aria-label": "moment of the training" });
   const said = el("output", { class: "moment" });
   const show = (i) => {
     slider.value = i;
@@ -45,9 +45,8 @@ function momentSlider(moments, onChange) {
   };
   const choose = (i) => { show(i); onChange(moments[i]); };
   slider.addEventListener("input", () => choose(Number(slider.value)));
-  show(moments.length - 1);
-  const node = moments.length > 1 ? el("div", { class: "slider" }, slider, said) : el("div", { class: "slider" }, said);
-  return { node, choose };
+  show(lastOfTraining(moments));
+  return { node: el("div", { class: "moment-slider" }, moments.length > 1 && slider, said), choose };
 }
 
 // Whether a line is about one example; others hold what was found over all of them.
@@ -57,7 +56,7 @@ function hasExample(line) {
 
 // ---- an example at a moment
 
-function exampleExplorer(run, stage, draw) {
+function exampleExplorer(run, stage, draw, { ownSlider = true } = {}) {
   const byExample = groupBy(stage.lines.filter(hasExample), (line) => line.example);
   const ids = [...byExample.keys()];
   const state = { id: ids[0], moment: null, slider: null, moments: [] };
@@ -70,13 +69,19 @@ function exampleExplorer(run, stage, draw) {
     const before = state.moment;
     Object.assign(state, { id, moments: momentsOf(byExample.get(id)) });
     state.slider = momentSlider(state.moments, show);
-    slot.replaceChildren(state.slider.node);
-    state.slider.choose(before ? closestMoment(state.moments, before) : state.moments.length - 1);
+    slot.replaceChildren(...(ownSlider ? [state.slider.node] : []));
+    state.slider.choose(before ? closestMoment(state.moments, before) : lastOfTraining(state.moments));
   };
   if (ids.length) choose(ids[0]);
   const node = ids.length ? el("div", { class: "explorer" }, exampleStrip(run, byExample, state.id, choose), slot, content)
     : el("div", { class: "explorer" });
-  return { node, moveTo: (step) => ids.length && state.slider.choose(closestMoment(state.moments, { step, stage: "fit" })) };
+  return { node, moveTo: (step, of = "fit") => ids.length && state.slider.choose(closestMoment(state.moments, { step, stage: of })) };
+}
+
+// The last moment of the training: checks of validate and test follow, and are chosen by hand.
+function lastOfTraining(moments) {
+  const last = moments.map(({ stage }) => stage).lastIndexOf("fit");
+  return last < 0 ? moments.length - 1 : last;
 }
 
 function closestMoment(moments, { stage, step }) {
@@ -89,9 +94,9 @@ function exampleStrip(run, byExample, chosen, onChange) {
   const name = newId("example");
   const card = ([id, lines]) => {
     const input = el("input", { type: "radio", name, checked: id === chosen, onchange: () => onChange(id) });
-    return el("label", { class: "example-card" }, input, el("span", { class: "card" }, thumb(run, id, lines[lines.length - 1].target_name)));
+    return el("label", { class: "example-card" }, input, el("span", { class: "example-face" }, thumb(run, id, lines[lines.length - 1].target_name)));
   };
-  return el("fieldset", { class: "strip" }, el("legend", { class: "unseen" }, "example"), [...byExample].map(card));
+  return el("fieldset", { class: "example-strip" }, el("legend", { class: "unseen" }, "example"), [...byExample].map(card));
 }
 
 function thumb(run, id, words) {
