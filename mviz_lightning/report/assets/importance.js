@@ -47,9 +47,12 @@ function importanceTotals(run, lines, names) {
   return el("div", { class: "share-lines" }, lines.map(bar));
 }
 
-function outputTitle({ output_name: name, output, role, value }) {
-  const said = role === "output" ? "" : ` (${role})`;
-  return `${outcomeText(name ?? output)}${said}: ${number(value)}`;
+function outputName({ output_name: name, output, role }) {
+  return `${outcomeText(name ?? output)}${!role || role === "output" ? "" : ` (${role})`}`;
+}
+
+function outputTitle(line) {
+  return `${outputName(line)}: ${number(line.value)}`;
 }
 
 function importanceRow(lines, example, name) {
@@ -68,7 +71,7 @@ function inputFigure(modality) {
 function importanceMap(line, name, modality, limit, several) {
   const part = line.weights[name], weights = weightsOf(line, name), { words, trusted } = sumVerdict(part, weights);
   return el("figure", { class: trusted ? "map" : "map faded" },
-    el("figcaption", null, el("span", { class: "map-title" }, outputTitle(line)), el("span", { class: "trust" }, words)),
+    el("figcaption", null, el("span", { class: "map-title" }, outputName(line)), el("span", { class: "trust" }, words)),
     mapOf(modality, words === "no effect" ? weights.map(() => 0) : weights, limit), several && strongestParts(modality.segments, weights, limit));
 }
 

@@ -6,6 +6,7 @@ const CONTEXTS = {
   4: "with the other parts of each modality present and masked, averaged",
 };
 const CROSS_METHODS = { difference: "difference of masks", second_order: "second derivative" };
+const FEW = 4; // choices up to which all are visible at once
 const PAIRS = 8; // pairs of parts that are listed in words
 
 section({
@@ -25,15 +26,16 @@ function interactionStage(run, stage) {
 }
 
 function interactionsOf(lines, example) {
-  const options = lines.flatMap((line, i) => line.pairs.map((pair, k) => [`${i}/${k}`, `${outputTitle(line)}${line.pairs.length > 1 ? `, ${pair.first} × ${pair.second}` : ""}`]));
+  const words = (line, pair) => [lines.length > 1 && outputTitle(line), line.pairs.length > 1 && `${pair.first} × ${pair.second}`].filter(Boolean).join(", ");
+  const options = lines.flatMap((line, i) => line.pairs.map((pair, k) => [`${i}/${k}`, words(line, pair)]));
   const slot = el("div");
   const show = (value) => {
     const [i, k] = value.split("/").map(Number);
     slot.replaceChildren(pairView(lines[i].pairs[k], example));
   };
   show(options[0][0]);
-  const said = el("p", { class: "share-title" }, options[0][1]);
-  return el("div", null, options.length > 1 ? radios("output and pair of modalities", options, options[0][0], show) : said, slot);
+  const choose = options.length > FEW ? picker("Output and pair", options, options[0][0], show) : radios("output and pair of modalities", options, options[0][0], show);
+  return el("div", null, lines.length === 1 && el("p", { class: "share-title" }, outputTitle(lines[0])), options.length > 1 && el("div", { class: "controls" }, choose), slot);
 }
 
 // A pair of modalities with a row for each part of the one with fewer parts, as nested lists.

@@ -60,7 +60,7 @@ function featureChip(run, model, feature, weight, limit) {
 // Small pictures of the examples that activate a feature most.
 function standing(run, { activating }, feature) {
   const ids = ((activating || {})[feature] || []).slice(0, STANDING).map((one) => (typeof one === "object" ? one.example : one));
-  const pictures = ids.map((id) => run.examples[id]).map((example) => example && (thumbnail(example) || el("small", null, firstWords(example)))).filter(Boolean);
+  const shown = (id) => run.examples[id] && (thumbnail(run.examples[id]) || el("small", null, wordsOf(run, run.examples[id]) || `#${id}`)), pictures = ids.map(shown).filter(Boolean);
   return pictures.length ? el("span", { class: "standing" }, pictures) : null;
 }
 

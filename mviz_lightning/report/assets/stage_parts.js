@@ -101,8 +101,13 @@ function exampleStrip(run, byExample, chosen, onChange) {
 
 function thumb(run, id, words) {
   const example = run.examples[id];
-  const shown = example && (thumbnail(example) || el("span", { class: "no-picture" }, firstWords(example) || "–"));
+  const shown = example && (thumbnail(example) || el("span", { class: "no-picture" }, wordsOf(run, example)));
   return el("span", { class: "thumb" }, shown, el("small", null, `#${id}`, words && ` ${outcomeText(words)}`));
+}
+
+// The words of an example in place of a picture; none where inputs are not kept.
+function wordsOf(run, example) {
+  return (run.description.show_inputs !== false && firstWords(example)) || "";
 }
 
 function outcomeText(found) {
