@@ -4,6 +4,8 @@ import logging
 from functools import partial
 from pathlib import Path
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_module
+
 from mviz_lightning.callbacks.time_budget import PAGE
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.collapse.messages import standing
@@ -12,9 +14,6 @@ from mviz_lightning.console.terminal import Line, Span, columns, show
 from mviz_lightning.report.page import write_page
 from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.records import RunRecord
-
-LIGHTNING = logging.getLogger("lightning.pytorch")
-"""Lightning's log: whoever silences it does not want to read a table either."""
 
 UNWRITTEN_PAGE = "the report page could not be written"
 """Start of a warning."""
@@ -48,7 +47,8 @@ class Closing:
             return
         guard = partial(self._run.error_policy.guard, always_warn=always_warn)
         page = guard(partial(self._write_page, folder), failed=UNWRITTEN_PAGE) if self._report else None
-        if LIGHTNING.isEnabledFor(logging.INFO):
+        # Whoever silences Lightning's own lines does not want to read a table either.
+        if rank_zero_module.log.isEnabledFor(logging.INFO):
             found = guard(self._table) if table and self._run.history.fitted else None
             where = [] if page is None else [[Span(f"{self._run.name}: report page "), Span(str(page), "heading")]]
             guard(partial(show, [*(found or []), *where]))
