@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_package_and_its_types_and_no_data(tmp_path):
     wheel = _built("wheel", tmp_path)
     names = zipfile.ZipFile(wheel).namelist()
     assert "mviz_lightning/py.typed" in names
-    assert ASSETS <= set(names)
+    assert set(names) >= ASSETS
     assert "[console_scripts]\nmviz-lightning = mviz_lightning.cli:main" in _read(wheel, "entry_points.txt")
     assert any(name.endswith("LICENSE") for name in names)
     assert {name.partition("/")[0] for name in names} == {"mviz_lightning", "mviz_lightning-0.1.0.dist-info"}
@@ -55,9 +55,9 @@ def test_the_source_distribution_holds_what_the_page_is_made_of(tmp_path):
 def test_the_core_depends_on_few_packages():
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     needed = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
-    assert re.findall(r'^    "([\w-]+)', needed, re.MULTILINE) == [
-        "torch", "lightning", "torchmetrics", "numpy", "scipy", "matplotlib", "pillow", "jinja2", "tensorboard", "wandb",
-    ]  # fmt: skip
+    names = re.findall(r'^    "([\w-]+)', needed, re.MULTILINE)
+    assert names[:6] == ["torch", "lightning", "torchmetrics", "numpy", "scipy", "matplotlib"]
+    assert names[6:] == ["pillow", "jinja2", "tensorboard", "wandb"]
 
 
 def test_the_public_names_are_there():

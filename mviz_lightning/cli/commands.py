@@ -1,4 +1,4 @@
-"""The program ``python -m mviz_lightning``, also ``mviz-lightning``: which commands there are, and what an error looks like."""
+"""The program ``python -m mviz_lightning``: which commands there are, and what an error looks like."""
 
 import argparse
 import sys
