@@ -3,17 +3,23 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.contribution_shares.subset_keys import bound_of
 from mviz_lightning.explainers.text_tables import align, format_number
 from mviz_lightning.functional.numerals import fixed
+from mviz_lightning.notebook.displayed import Displayed
+from mviz_lightning.sinks.plain import Brief
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 SCORES = ("score", "emap_score", "emap_gap", "perceptual", "flips")
 """Kinds of values without an interval that are compared too."""
 
 
 @dataclass(frozen=True)
-class ShareDifference:
+class ShareDifference(Brief):
     """A difference with its 95 % interval; the bounds are NaN where the values have none.
 
     Attributes:
@@ -33,7 +39,7 @@ class ShareDifference:
 
 
 @dataclass(frozen=True)
-class ShareComparison:
+class ShareComparison(Displayed):
     """The values of two reports that were measured on different examples; prints as a table.
 
     Attributes:
@@ -66,6 +72,11 @@ class ShareComparison:
             return ShareDifference(value, math.nan, math.nan)
         half = math.hypot(*((values[high] - values[low]) / 2 for values in (self.first, self.second)))
         return ShareDifference(value, value - half, value + half)
+
+    def _card(self) -> "Card":
+        from mviz_lightning.session.card import comparison_card
+
+        return comparison_card(self)
 
     def __str__(self) -> str:
         header = ["", *self.names, "difference [95 %]", ""]
