@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.base import Result
 from mviz_lightning.explainers.origin import FromMethod
@@ -63,10 +63,12 @@ class ReferenceExample(Brief):
     Attributes:
         example: Index among the fixed examples.
         position: Index in the validation set.
+        target: Class, list of labels or value; None when it is unknown.
     """
 
     example: int
     position: int
+    target: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
