@@ -11,6 +11,9 @@ from typing import Any
 
 from mviz_lightning.errors.arguments import in_short
 
+SCALARS = frozenset({float, int, bool, str, type(None)})
+"""Types that need no search for a form."""
+
 LONGEST = 300
 """Largest number of characters of a result's ``repr``: three lines of a console."""
 
@@ -37,6 +40,8 @@ def plain_data(value: Any, digits: int | None = None, most: int | None = None) -
         >>> plain_data({"weights": torch.tensor([0.123456789, float("nan")]), "at": (1, True)}, digits=6)
         {'weights': [0.123457, None], 'at': [1, True]}
     """
+    if type(value) in SCALARS:  # most entries of a map are numbers
+        return _scalar(value, digits)
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: plain_data(getattr(value, entry.name), digits, most) for entry in public_fields(value)}
     if isinstance(value, Mapping):
