@@ -20,7 +20,7 @@ MOST_EXAMPLES = 8
 """Largest number of examples that a notebook shows of one result."""
 
 
-class ShownExample:
+class ExampleDisplay:
     """One example of a result: how its modalities look, and what their segments are called.
 
     Args:
@@ -55,14 +55,14 @@ class ShownExample:
         """Return a map of weights; faint where it is not to be trusted."""
         foot, fade = ("", 1.0) if r2 is None else (verdict(r2)[0], strength(r2))
         names = self.names(modality, len(weights))
-        return SegmentMap(title, names, array(weights), limit, self.view(modality), fade, foot)
+        return SegmentMap(modality, title, names, array(weights), limit, self.view(modality), fade, foot)
 
     def input(self, modality: str) -> list[SegmentMap]:
         """Return the picture of a modality as the model gets it; nothing for other inputs, whose maps show them."""
         view = self.view(modality)
         if not view.get("webp"):
             return []
-        return [SegmentMap(modality, [], array([]), 0.0, view, foot="input")]
+        return [SegmentMap(modality, modality, [], array([]), 0.0, view, foot="input")]
 
     def cells(self, index: int) -> list[Any]:
         """Return the cells that rows of an output begin with, of the columns ``OUTPUT_COLUMNS``."""

@@ -1,11 +1,12 @@
 """Cards as HTML for notebooks: no script, no request, and colours that follow the notebook's theme."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.notebook.card import Card, Frame
-from mviz_lightning.plotting.diagrams import Bars, Curves, Diagram, Matrix
+from mviz_lightning.plotting.diagrams import Bars, Curves, Diagram, Matrix, SegmentMap
 from mviz_lightning.plotting.svg import safe
 from mviz_lightning.plotting.svg_charts import bars_svg, curves_svg, matrix_svg
 from mviz_lightning.plotting.svg_maps import map_svg
@@ -31,13 +32,19 @@ def _template() -> "Template":
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_clean
     )
-    environment.filters |= {"svg": _svg, "cell": _cell, "shown": _shown_rows, "numeric": _is_number}
+    environment.filters |= {
+        "svg": _svg,
+        "grouped": _grouped,
+        "cell": _cell,
+        "shown": _shown_rows,
+        "numeric": _is_number,
+    }
     return environment.get_template("card.html.j2")
 
 
 def _clean(value: Any) -> Any:
-    """Return text without control characters; markup of our own as it is."""
-    return safe(value) if type(value) is str else value
+    """Return text without control characters, and with no line break before a percent sign; our markup as it is."""
+    return safe(value).replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 
 def _svg(diagram: Diagram) -> "Markup":
@@ -51,6 +58,19 @@ def _svg(diagram: Diagram) -> "Markup":
     else:
         drawn = matrix_svg(diagram) if isinstance(diagram, Matrix) else map_svg(diagram)
     return Markup(drawn)  # noqa: S704 - plotting.svg escapes all text and all attributes
+
+
+def _grouped(diagrams: Sequence[Diagram]) -> list[list[Diagram]]:
+    """Return diagrams one by one, and the maps of one modality together."""
+    groups: list[list[Diagram]] = []
+    for diagram in diagrams:
+        before = groups[-1][-1] if groups else None
+        beside = isinstance(diagram, SegmentMap) and isinstance(before, SegmentMap)
+        if beside and diagram.modality == before.modality:  # type: ignore[union-attr]
+            groups[-1].append(diagram)
+        else:
+            groups.append([diagram])
+    return groups
 
 
 def _cell(value: Any) -> str:

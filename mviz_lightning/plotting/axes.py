@@ -104,7 +104,8 @@ def _draw_curves(axes: "Axes", diagram: Curves) -> None:
         axes.plot(places, curve.values, style, color=colour, marker="o", markersize=3.5, label=legible(curve.label))
         _draw_marks(axes, places, curve)
     axes.set_xlabel(diagram.axis)
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    if diagram.percent:
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if diagram.curves:

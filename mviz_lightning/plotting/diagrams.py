@@ -110,12 +110,19 @@ class Curves:
         places: ``(N,)`` where the runs stand on the x-axis.
         axis: What the x-axis counts: ``epoch`` or ``step``.
         curves: The numbers.
+        percent: Whether they are shares, which are written in percent and drawn from 0 to 100.
     """
 
     title: str
     places: Sequence[float]
     axis: str
     curves: Sequence[Curve]
+    percent: bool = True
+
+    def words(self, curve: Curve, place: int) -> str:
+        """Return the number of a run with its interval as text."""
+        numbers = [float(found[place]) for found in (curve.values, curve.low, curve.high)]
+        return share_words(*numbers) if self.percent else number_words(*numbers)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -131,7 +138,8 @@ class SegmentMap:
     """What the segments of one input add to an output.
 
     Attributes:
-        title: Modality and kind of the weights: ``image, UC``.
+        modality: The modality; maps of one stand beside one another.
+        title: Modality and kind of the weights: ``image: UC``.
         names: Names of the segments.
         weights: ``(U,)`` in the unit of the output.
         limit: Weight at the end of the colour scale.
@@ -140,6 +148,7 @@ class SegmentMap:
         foot: What stands below, for example ``R² 0.84``.
     """
 
+    modality: str
     title: str
     names: Sequence[str]
     weights: Numbers

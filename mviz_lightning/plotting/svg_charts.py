@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from mviz_lightning.plotting.diagrams import Bar, Bars, Curve, Curves, Matrix, number_words, share_words, ticks
+from mviz_lightning.plotting.diagrams import Bar, Bars, Curve, Curves, Mark, Matrix, number_words, ticks
 from mviz_lightning.plotting.svg import FONT, LETTER, WIDTH, drawing, element, tinted, tip, words
 from mviz_lightning.plotting.text_fitting import distinct, shortened
 
 ROW, HEAD, FOOT = 22, 24, 20
 """Pixels: height of a row of bars, of the title above and of the axis below."""
 
-LABELS, NUMBERS = 132, 138
+LABELS, NUMBERS = 132, 150
 """Pixels: width of the names to the left of bars, and of the numbers to their right."""
 
 PLOT_HEIGHT, PLOT_LEFT = 190, 42
@@ -95,22 +95,23 @@ def curves_svg(diagram: Curves) -> str:
     for tick in ticks(low, high):
         drawn += [_line(PLOT_LEFT, up(tick), right, up(tick), 0.35 if tick == 0 else 0.12)]
         drawn += [
-            words(_tick_words(tick, percent=True), PLOT_LEFT - 6, up(tick) + 4, text_anchor="end", class_="mviz-soft")
+            words(
+                _tick_words(tick, percent=diagram.percent),
+                PLOT_LEFT - 6,
+                up(tick) + 4,
+                text_anchor="end",
+                class_="mviz-soft",
+            )
         ]
     drawn += _x_ticks(diagram, xs, bottom)
     for curve in diagram.curves:
         bounds = [[up(value) for value in numbers] for numbers in (curve.values, curve.low, curve.high)]
         drawn.append(element("g", *_curve(diagram, curve, xs, bounds)))
-    described = "; ".join(f"{curve.label}: {_last_words(curve)}" for curve in diagram.curves)
+    last = len(xs) - 1
+    described = (
+        "; ".join(f"{curve.label}: {diagram.words(curve, last)}" for curve in diagram.curves) if xs else "no run"
+    )
     return drawing(bottom + 36, diagram.title, f"At the last run, {described}", *drawn)
-
-
-def _last_words(curve: Curve) -> str:
-    return _point_words(curve, len(curve.values) - 1) if len(curve.values) else "no run"
-
-
-def _point_words(curve: Curve, place: int) -> str:
-    return share_words(*(float(numbers[place]) for numbers in (curve.values, curve.low, curve.high)))
 
 
 def _x_ticks(diagram: Curves, xs: Sequence[float], bottom: float) -> list[str]:
@@ -124,15 +125,19 @@ def _x_ticks(diagram: Curves, xs: Sequence[float], bottom: float) -> list[str]:
 
 
 def _legend(curves: Sequence[Curve]) -> tuple[list[str], int]:
-    """Return a sample and the name of each curve, and how many rows they take."""
-    x, row, drawn = 0.0, 0, []
-    for curve in curves:
-        name = shortened(curve.label, 40)
+    """Return a sample and the name of each curve and each state, and how many rows they take."""
+    x, row, drawn = 0.0, 0, list[str]()
+    states = {mark.words.rpartition(" ")[2]: mark for curve in curves for mark in curve.marks}
+    samples: list[tuple[Curve | Mark, str]] = [(curve, curve.label) for curve in curves]
+    samples += [(mark, name) for name, mark in states.items()]
+    for shown, label in samples:
+        name = shortened(label, 40)
         width = 28 + LETTER * len(name) + 14
         if x and x + width > WIDTH:
             x, row = 0.0, row + 1
         y = HEAD + 18 * row + 6
-        drawn += [_stroke(f"M{x:.1f} {y}h20", curve), words(name, x + 26, y + 4)]
+        sample = _stroke(f"M{x:.1f} {y}h20", shown) if isinstance(shown, Curve) else _mark(shown, x + 10, y)
+        drawn += [sample, words(name, x + 26, y + 4)]
         x += width
     return drawn, row + 1
 
@@ -170,21 +175,24 @@ def _points(diagram: Curves, curve: Curve, xs: Sequence[float], ys: Sequence[flo
 
 
 def _told(diagram: Curves, curve: Curve, place: int) -> str:
-    return f"{diagram.axis} {diagram.places[place]:g}, {curve.label}: {_point_words(curve, place)}"
+    return f"{diagram.axis} {diagram.places[place]:g}, {curve.label}: {diagram.words(curve, place)}"
 
 
 def _marks(diagram: Curves, curve: Curve, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
-    """Return a cross at each alarm and a ring at other runs that need attention."""
-    drawn = []
-    for mark in curve.marks:
-        x, y = xs[mark.place], ys[mark.place]
-        if not math.isnan(y):
-            told = tip(f"{_told(diagram, curve, mark.place)}; {mark.words}")
-            style = {"fill": "none", "stroke": "currentColor", "stroke_width": 2}
-            cross = f"M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10"
-            shape = element("path", told, d=cross, **style) if mark.urgent else ""
-            drawn.append(shape or element("circle", told, cx=x, cy=y, r=6, **style))
-    return drawn
+    """Return the marks of a curve, each of which tells its state to who points at it."""
+    return [
+        _mark(mark, xs[mark.place], ys[mark.place], tip(f"{_told(diagram, curve, mark.place)}; {mark.words}"))
+        for mark in curve.marks
+        if not math.isnan(ys[mark.place])
+    ]
+
+
+def _mark(mark: Mark, x: float, y: float, *inside: str) -> str:
+    """Return a cross for an alarm, and a ring for another state that needs attention."""
+    style = {"fill": "none", "stroke": "currentColor", "stroke_width": 2}
+    if mark.urgent:
+        return element("path", *inside, d=f"M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10", **style)
+    return element("circle", *inside, cx=float(x), cy=float(y), r=6, **style)
 
 
 def _spells(known: Sequence[bool]) -> list[list[int]]:
@@ -206,8 +214,9 @@ def matrix_svg(diagram: Matrix) -> str:
     """Draw a matrix: a cell's colour is its number, and who points at it reads it."""
     rows, columns = diagram.weights.shape
     side = max(SMALLEST_CELL, min(LARGEST_CELL, 300 / max(rows, 1)))
-    wide = max(2.0, min((WIDTH - LABELS) / max(columns, 1), 2.4 * side))
     named = columns <= MOST_NAMED
+    longest = max(map(len, diagram.columns), default=0) if named else 0
+    wide = max(2.0, min((WIDTH - LABELS) / max(columns, 1), max(2.4 * side, LETTER * longest + 10)))
     top = HEAD + (18 if named else 4)
     heads = distinct(diagram.columns, max(2, int(wide / LETTER))) if named and columns else []
     middle = [LABELS + (column + 0.5) * wide for column in range(columns)]

@@ -1,8 +1,7 @@
 """What the segments of one input add to an output, as SVG: on the picture, the words, the values, the curve."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.diagrams import SegmentMap
@@ -66,7 +65,7 @@ def _picture(diagram: SegmentMap) -> Drawn:
     height, width = view["size"]
     across = NARROW / max(width, 1)
     tall = height * across
-    under = _underlay(view, NARROW, tall)
+    under = _underlay(diagram, NARROW, tall)
     if "grid" not in view:
         return [*under, *_shapes(diagram, across)], NARROW, HEAD + tall
     rows, columns = view["grid"]
@@ -86,12 +85,13 @@ def _picture(diagram: SegmentMap) -> Drawn:
     return [*under, *cells], NARROW, HEAD + tall
 
 
-def _underlay(view: Mapping[str, Any], width: float, height: float) -> list[str]:
-    """Return the faded picture, if inputs are shown."""
+def _underlay(diagram: SegmentMap, width: float, height: float) -> list[str]:
+    """Return the picture, if inputs are shown: faded below weights, and as it is where there are none."""
+    view, faded = diagram.view, "mviz-under" if len(diagram.weights) else None
     if not view.get("webp"):
         return []
     place = {"x": 0, "y": HEAD, "width": float(width), "height": float(height), "preserveAspectRatio": "none"}
-    return [element("image", href=f"data:image/webp;base64,{view['webp']}", class_="mviz-under", **place)]
+    return [element("image", href=f"data:image/webp;base64,{view['webp']}", class_=faded, **place)]
 
 
 def _shapes(diagram: SegmentMap, across: float) -> list[str]:
@@ -131,7 +131,7 @@ def _boxes(diagram: SegmentMap) -> Drawn:
         )
         for segment, (x0, y0, x1, y1) in enumerate(view["boxes"][: len(diagram.weights)])
     ]
-    return [*_underlay(view, NARROW, height * across), *drawn], NARROW, HEAD + height * across
+    return [*_underlay(diagram, NARROW, height * across), *drawn], NARROW, HEAD + height * across
 
 
 def _words(diagram: SegmentMap) -> Drawn:

@@ -58,7 +58,7 @@ def share_card(values: Mapping[str, float], modalities: Sequence[str], head: str
 
 
 def _interaction_line(values: Mapping[str, float]) -> str:
-    return f"only the combination of modalities explains {share_words(*_with_bounds(values, 'interaction'))}"
+    return f"{share_words(*_with_bounds(values, 'interaction'))} is explained only by the modalities together"
 
 
 def _bars(values: Mapping[str, float], modalities: Sequence[str]) -> list[Diagram]:

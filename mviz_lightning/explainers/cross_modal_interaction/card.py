@@ -1,6 +1,6 @@
 """Cross-modal interactions as cards: a matrix of segments for each pair of modalities."""
 
-from mviz_lightning.explainers.card import OUTPUT_COLUMNS, ShownExample, array, examples_card, output_title
+from mviz_lightning.explainers.card import OUTPUT_COLUMNS, ExampleDisplay, array, examples_card, output_title
 from mviz_lightning.explainers.cross_modal_interaction.result import (
     CrossModalResult,
     ExampleInteractions,
@@ -19,7 +19,7 @@ COLUMNS = (
 
 def interactions_card(one: ExampleInteractions) -> Card:
     """Return the card of one example."""
-    shown = ShownExample(one)
+    shown = ExampleDisplay(one)
     lines = [_line(shown, output, pair) for output in one.outputs for pair in output.pairs]
     matrices = [_matrix(shown, output, pair) for output in one.outputs for pair in output.pairs]
     reasons = dict.fromkeys(pair.reason for output in one.outputs for pair in output.pairs if pair.reason)
@@ -27,12 +27,12 @@ def interactions_card(one: ExampleInteractions) -> Card:
     return Card(verdict, matrices, _frame(one), lines[1:], list(reasons), shown.headline)
 
 
-def _names(shown: ShownExample, pair: PairInteraction) -> tuple[list[str], list[str]]:
+def _names(shown: ExampleDisplay, pair: PairInteraction) -> tuple[list[str], list[str]]:
     rows, columns = pair.weights.shape
     return shown.names(pair.first, rows), shown.names(pair.second, columns)
 
 
-def _line(shown: ShownExample, output: OutputInteractions, pair: PairInteraction) -> str:
+def _line(shown: ExampleDisplay, output: OutputInteractions, pair: PairInteraction) -> str:
     """Name the two segments that add most together."""
     title = output_title(shown.labels, output.output, output.role)
     if not (pair.weights.numel() and pair.has_effect):
@@ -43,7 +43,7 @@ def _line(shown: ShownExample, output: OutputInteractions, pair: PairInteraction
     return f"{title}: {rows[row]} ({pair.first}) and {columns[column]} ({pair.second}) add most together, {weight}"
 
 
-def _matrix(shown: ShownExample, output: OutputInteractions, pair: PairInteraction) -> Matrix:
+def _matrix(shown: ExampleDisplay, output: OutputInteractions, pair: PairInteraction) -> Matrix:
     """Return the matrix with the longer side down, where names have room."""
     rows, columns = _names(shown, pair)
     first, second, weights = pair.first, pair.second, array(pair.weights)
@@ -54,7 +54,7 @@ def _matrix(shown: ShownExample, output: OutputInteractions, pair: PairInteracti
 
 
 def _frame(one: ExampleInteractions) -> Frame:
-    shown = ShownExample(one)
+    shown = ExampleDisplay(one)
     rows = []
     for output in one.outputs:
         before = [*shown.cells(output.output), output.role, output.value]

@@ -2,7 +2,7 @@
 
 from mviz_lightning.explainers.card import (
     OUTPUT_COLUMNS,
-    ShownExample,
+    ExampleDisplay,
     examples_card,
     output_title,
     split_bars,
@@ -26,20 +26,20 @@ READING = (
 
 def explanation_card(explanation: Explanation) -> Card:
     """Return the card of one example."""
-    shown = ShownExample(explanation)
+    shown = ExampleDisplay(explanation)
     lines = [_line(shown, output) for output in explanation.outputs]
     diagrams = [diagram for output in explanation.outputs for diagram in _diagrams(shown, output)]
     notes = [*filter(None, [explanation.note]), READING]
     return Card(lines[0] if lines else shown.headline, diagrams, _frame(explanation), lines[1:], notes, shown.headline)
 
 
-def _line(shown: ShownExample, output: OutputExplanation) -> str:
+def _line(shown: ExampleDisplay, output: OutputExplanation) -> str:
     """Write one output as the sum of UC and MI."""
     parts = (output.unimodal, output.interaction, output.value, output.error)
     return str(shown.labels.decomposition(output.output, output.role, *parts))
 
 
-def _diagrams(shown: ShownExample, output: OutputExplanation) -> list[Diagram]:
+def _diagrams(shown: ExampleDisplay, output: OutputExplanation) -> list[Diagram]:
     title = output_title(shown.labels, output.output, output.role)
     parts = (output.value, output.unimodal, output.interaction, output.error)
     diagrams: list[Diagram] = [split_bars(title, *parts)]
@@ -52,7 +52,7 @@ def _diagrams(shown: ShownExample, output: OutputExplanation) -> list[Diagram]:
 
 
 def _frame(explanation: Explanation) -> Frame:
-    shown = ShownExample(explanation)
+    shown = ExampleDisplay(explanation)
     rows = []
     for output in explanation.outputs:
         before = [*shown.cells(output.output), output.role, output.value, output.unimodal, output.interaction]

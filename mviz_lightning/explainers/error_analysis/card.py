@@ -1,7 +1,8 @@
 """The error analysis as cards: what failed, and single decisions."""
 
-from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ShownExample, split_bars
-from mviz_lightning.explainers.error_analysis.figure import COLOURS, MEANING, class_name, error_headline
+from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ExampleDisplay, split_bars
+from mviz_lightning.explainers.error_analysis.figure import COLOURS, MEANING, error_headline
+from mviz_lightning.explainers.error_analysis.kept import class_name
 from mviz_lightning.explainers.error_analysis.result import Case, ErrorResult
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.notebook.card import Card, Frame
@@ -13,7 +14,7 @@ CLASS_COLUMNS = ("class", "class_name", "category", "decisions")
 
 def case_card(case: Case) -> Card:
     """Return the card of one decision."""
-    shown = ShownExample(case)
+    shown = ExampleDisplay(case)
     output, alone = shown.labels.output(case.output), shown.labels.outcome(case.alone)
     verdict = f"{case.category}: {MEANING.get(case.category, 'nothing failed')}"
     lines = [f"UC alone predicts {alone}; loss {fixed(case.loss, 3)}"]

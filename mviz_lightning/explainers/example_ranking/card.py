@@ -1,6 +1,6 @@
 """The ranking of examples as cards: what drives each prediction."""
 
-from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ShownExample
+from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ExampleDisplay
 from mviz_lightning.explainers.example_ranking.result import RankedExample, RankingResult
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.functional.uc_and_mi import INTERVAL
@@ -13,7 +13,7 @@ COLUMNS = (*OUTPUT_COLUMNS, "driver", "sureness", "value", "part", "effect", "er
 
 def ranked_card(one: RankedExample) -> Card:
     """Return the card of one example: the effects that make up its output."""
-    shown = ShownExample(one)
+    shown = ExampleDisplay(one)
     name = shown.labels.output(one.output)
     parts = [*((key, one.effects[key], one.errors[key]) for key in one.effects)]
     parts.append(("interaction", one.interaction, one.interaction_error))

@@ -1,6 +1,6 @@
 """The sparse linear model of the predictions as cards: which features carry an output."""
 
-from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ShownExample
+from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ExampleDisplay
 from mviz_lightning.explainers.multimodal_prediction.result import ExampleFeatures, PredictionResult
 from mviz_lightning.functional.numerals import percent
 from mviz_lightning.notebook.card import Card, Frame
@@ -20,7 +20,7 @@ def _signed(label: str, value: float) -> Bar:
 
 def features_card(one: ExampleFeatures) -> Card:
     """Return the card of one example: what each feature adds to the sparse model's output."""
-    shown = ShownExample(one)
+    shown = ExampleDisplay(one)
     name = shown.labels.output(one.output)
     bars = [_signed(f"feature {effect.feature}", effect.effect) for effect in one.effects[:MOST_EFFECTS]]
     verdict = f"{name}: no feature carries it"

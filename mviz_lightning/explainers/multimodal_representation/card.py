@@ -49,7 +49,7 @@ def _parts(feature: Feature) -> list[Diagram]:
             names = drawing.modality_types[name].names(example, inputs=inputs)
             view = drawing.modality_types[name].view(example, inputs=inputs)
         title = f"{name}: example {feature.examples[0].position}"
-        found.append(SegmentMap(title, names, array(weights), limit, view, foot="occlusion"))
+        found.append(SegmentMap(name, title, names, array(weights), limit, view, foot="occlusion"))
     return found
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mviz_lightning.explainers.card import MOST_EXAMPLES, ShownExample, array, examples_card
+from mviz_lightning.explainers.card import MOST_EXAMPLES, ExampleDisplay, array, examples_card
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.notebook.card import Card, Frame, joined
 from mviz_lightning.plotting.diagrams import Matrix, Numbers, share_words
@@ -15,7 +15,7 @@ WIDEST = 48
 
 def positions_card(one: PositionMaps) -> Card:
     """Return the card of one example."""
-    shown, names = ShownExample(one), _modalities(one)
+    shown, names = ExampleDisplay(one), _modalities(one)
     maps = [array(effects) for effects in one.effects]
     means = {name: float(np.nanmean(found)) if found.size else 0.0 for name, found in zip(names, maps, strict=True)}
     most = max(means, key=lambda name: means[name])

@@ -1,6 +1,6 @@
 """Unimodal importance as cards: what each segment adds to an output."""
 
-from mviz_lightning.explainers.card import OUTPUT_COLUMNS, ShownExample, examples_card, largest_weight, output_title
+from mviz_lightning.explainers.card import OUTPUT_COLUMNS, ExampleDisplay, examples_card, largest_weight, output_title
 from mviz_lightning.explainers.unimodal_importance.result import ExampleImportance, ImportanceResult, OutputImportance
 from mviz_lightning.notebook.card import Card, Frame, joined
 from mviz_lightning.plotting.diagrams import Bar, Bars, Diagram, number_words
@@ -11,7 +11,7 @@ COLUMNS = (*OUTPUT_COLUMNS, "role", "value", "modality", "segment", "segment_nam
 
 def importance_card(one: ExampleImportance) -> Card:
     """Return the card of one example."""
-    shown = ShownExample(one)
+    shown = ExampleDisplay(one)
     lines = [_line(shown, output) for output in one.outputs]
     diagrams = [diagram for output in one.outputs for diagram in _diagrams(shown, output)]
     reasons = [part.reason for output in one.outputs for part in output.parts.values() if part.reason]
@@ -19,7 +19,7 @@ def importance_card(one: ExampleImportance) -> Card:
     return Card(verdict, diagrams, _frame(one), lines[1:], list(dict.fromkeys(reasons)), shown.headline)
 
 
-def _line(shown: ShownExample, output: OutputImportance) -> str:
+def _line(shown: ExampleDisplay, output: OutputImportance) -> str:
     """Name the modality whose segments change the output most."""
     title = output_title(shown.labels, output.output, output.role)
     changes = {name: part.change for name, part in output.parts.items() if part.has_effect}
@@ -29,20 +29,20 @@ def _line(shown: ShownExample, output: OutputImportance) -> str:
     return f"{title}: {most} changes it most, by {number_words(changes[most])} of {number_words(output.value)}"
 
 
-def _diagrams(shown: ShownExample, output: OutputImportance) -> list[Diagram]:
+def _diagrams(shown: ExampleDisplay, output: OutputImportance) -> list[Diagram]:
     title = f"{output_title(shown.labels, output.output, output.role)}: change when a modality is masked"
     colours = dict(zip(output.parts, COLOURS, strict=False))
     bars = [Bar(name, part.change, colour=colours.get(name, COLOURS[0])) for name, part in output.parts.items()]
     diagrams: list[Diagram] = [Bars(title, bars)]
     for modality, part in output.parts.items():
         diagrams += shown.input(modality)
-        heading = f"{modality}: {part.method}"
+        heading = f"{modality}: {part.method.replace('_', ' ')}"
         diagrams.append(shown.map(modality, heading, part.weights, largest_weight(part.weights), part.r2))
     return diagrams
 
 
 def _frame(one: ExampleImportance) -> Frame:
-    shown = ShownExample(one)
+    shown = ExampleDisplay(one)
     rows = [
         [
             *shown.cells(output.output),
