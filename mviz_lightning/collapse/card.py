@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mviz_lightning.collapse.messages import alert, evidence, headline
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.functional.contribution import bound_name
-from mviz_lightning.notebook.card import Card, Frame
+from mviz_lightning.notebook.card import Card, TidyRows
 from mviz_lightning.plotting.diagrams import Bar, Bars, Diagram
 from mviz_lightning.plotting.panels import COLOURS
 from mviz_lightning.sinks.records import State
@@ -30,7 +30,7 @@ def verdict_card(verdict: Verdict) -> Card:
     told = evidence(verdict)
     advice = alert(verdict).text.split("\n")[1 + len(told) :]
     urgent = verdict.state is State.COLLAPSED
-    frame = Frame(COLUMNS, [_row(verdict)])
+    frame = TidyRows(COLUMNS, [_row(verdict)])
     return Card(
         headline(verdict), _bars(verdict), frame, [line.strip() for line in told], _advice(advice), urgent=urgent
     )

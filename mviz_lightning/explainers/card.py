@@ -8,12 +8,12 @@ from torch import Tensor
 
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.functional.uc_and_mi import INTERVAL
-from mviz_lightning.notebook.card import Card, Frame
-from mviz_lightning.plotting.diagrams import ALONE, TOGETHER, VALUE, Bar, Bars, Numbers, SegmentMap
+from mviz_lightning.notebook.card import Card, TidyRows
+from mviz_lightning.plotting.diagrams import ALONE, TOGETHER, VALUE, Bar, Bars, FloatArray, SegmentMap
 from mviz_lightning.plotting.trust import strength, verdict
 
 if TYPE_CHECKING:
-    from mviz_lightning.explainers.base import Result
+    from mviz_lightning.explainers.found import Result
     from mviz_lightning.plotting.labels import Labels
 
 MOST_EXAMPLES = 8
@@ -73,7 +73,7 @@ OUTPUT_COLUMNS = ("example", "output", "output_name")
 """Columns that rows of an explained output begin with."""
 
 
-def array(numbers: Any) -> Numbers:
+def array(numbers: Any) -> FloatArray:
     """Return a tensor or a list as numbers."""
     import numpy as np
 
@@ -101,10 +101,10 @@ def result_card(result: "Result", title: str = "") -> Card:
     shown = [f"{name} {fixed(value, 3)}" for name, value in rows[:4]]
     examples = f"{len(result.examples)} examples" if result.examples else ""
     words = "; ".join(filter(None, [*shown, examples])) or "nothing found"
-    return Card(words, frame=Frame(["name", "value"], rows), title=title)
+    return Card(words, frame=TidyRows(["name", "value"], rows), title=title)
 
 
-def examples_card(result: "Result", cards: Sequence[Card], noun: str, frame: Frame) -> Card:
+def examples_card(result: "Result", cards: Sequence[Card], noun: str, frame: TidyRows) -> Card:
     """Return the card of a result that consists of explained examples, with a part for each."""
     count = len(cards)
     means = [f"{name} {fixed(float(value), 3)}" for name, value in list(result.values.items())[:4]]

@@ -8,11 +8,10 @@ from mviz_lightning.notebook.displayed import Displayed
 from mviz_lightning.sinks.records import Picture
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from mviz_lightning.explainers.base import Explainer, Result
+    from mviz_lightning.explainers.base import Explainer
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.found import Result
+    from mviz_lightning.plotting.axes import FigureAndAxes, GivenAxes
     from mviz_lightning.plotting.labels import Labels
 
 R = TypeVar("R")
@@ -53,7 +52,7 @@ class FromMethod(Displayed):
 
         return Labels("regression") if self._origin is None else self._origin.drawing.labels
 
-    def plot(self, ax: "Axes | None" = None) -> "tuple[Figure, Axes]":
+    def plot(self, ax: "GivenAxes" = None) -> "FigureAndAxes":
         """Show the picture that the method draws, or the main diagram where it draws none.
 
         Args:

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mviz_lightning.functional.contribution import bound_name
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from mviz_lightning.plotting.axes import FigureAndAxes, GivenAxes
+
+
+SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
 class Plottable:
@@ -17,7 +19,7 @@ class Plottable:
     compute: Any
     _plot: Any
 
-    def plot(self, val: Any = None, ax: "Axes | None" = None) -> "tuple[Figure, Axes]":
+    def plot(self, val: Any = None, ax: "GivenAxes" = None) -> "FigureAndAxes":
         """Draw the values with matplotlib, as all torchmetrics do.
 
         Args:
@@ -31,7 +33,7 @@ class Plottable:
         found = self.compute() if val is None else val
         steps = [found] if isinstance(found, Mapping) else found
         if not (isinstance(steps, Sequence) and steps and all(isinstance(step, Mapping) for step in steps)):
-            figure_and_axes: tuple[Figure, Axes] = self._plot(found, ax)
+            figure_and_axes: FigureAndAxes = self._plot(found, ax)
             return figure_and_axes
         values = [{name: float(value) for name, value in step.items()} for step in steps]
         draw = _draw_bars if isinstance(found, Mapping) else _draw_curves
@@ -44,12 +46,13 @@ def _shown(values: Mapping[str, float]) -> list[str]:
     return [name for name in values if name not in bounds]
 
 
-def _numbers(values: Mapping[str, float], name: str) -> list[float]:
+def _numbers(values: Mapping[str, float], name: str) -> tuple[float, float, float]:
     """Return a value and its bounds; NaN where it has none."""
-    return [values.get(key, math.nan) for key in (name, bound_name(name, "low"), bound_name(name, "high"))]
+    low, high = (values.get(bound_name(name, side), math.nan) for side in SIDES)
+    return values.get(name, math.nan), low, high
 
 
-def _draw_bars(title: str, steps: Sequence[Mapping[str, float]], ax: "Axes | None") -> "tuple[Figure, Axes]":
+def _draw_bars(title: str, steps: Sequence[Mapping[str, float]], ax: "GivenAxes") -> "FigureAndAxes":
     from mviz_lightning.plotting.axes import plot_diagram
     from mviz_lightning.plotting.diagrams import Bar, Bars
 
@@ -57,15 +60,15 @@ def _draw_bars(title: str, steps: Sequence[Mapping[str, float]], ax: "Axes | Non
     return plot_diagram(Bars(title, [Bar(name, *_numbers(values, name)) for name in _shown(values)]), ax)
 
 
-def _draw_curves(title: str, steps: Sequence[Mapping[str, float]], ax: "Axes | None") -> "tuple[Figure, Axes]":
+def _draw_curves(title: str, steps: Sequence[Mapping[str, float]], ax: "GivenAxes") -> "FigureAndAxes":
     import numpy as np
 
     from mviz_lightning.plotting.axes import plot_diagram
     from mviz_lightning.plotting.diagrams import Curve, Curves
     from mviz_lightning.plotting.panels import COLOURS
 
-    curves = [
-        Curve(name, *np.array([_numbers(values, name) for values in steps]).T, COLOURS[place % len(COLOURS)])
-        for place, name in enumerate(_shown(steps[0]))
-    ]
+    curves = []
+    for place, name in enumerate(_shown(steps[0])):
+        value, low, high = np.array([_numbers(values, name) for values in steps]).T
+        curves.append(Curve(name, value, low, high, COLOURS[place % len(COLOURS)]))
     return plot_diagram(Curves(title, list(range(len(steps))), "step", curves, percent=False), ax)

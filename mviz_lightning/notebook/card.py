@@ -11,7 +11,7 @@ Cell: TypeAlias = Any
 
 
 @dataclass(frozen=True)
-class Frame:
+class TidyRows:
     """Rows of numbers and texts, a long table: one observation a row.
 
     Attributes:
@@ -22,9 +22,9 @@ class Frame:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]] = ()
 
-    def with_column(self, name: str, cell: Cell) -> "Frame":
+    def with_column(self, name: str, cell: Cell) -> "TidyRows":
         """Return the rows with one more column in front, which holds the same in each row."""
-        return Frame([name, *self.columns], [[cell, *row] for row in self.rows])
+        return TidyRows([name, *self.columns], [[cell, *row] for row in self.rows])
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Card:
 
     verdict: str
     diagrams: Sequence[Diagram] = ()
-    frame: Frame = Frame(())
+    frame: TidyRows = TidyRows(())
     lines: Sequence[str] = ()
     notes: Sequence[str] = ()
     title: str = ""
     parts: Sequence["Card"] = ()
     urgent: bool = False
-    table: Frame | None = None
+    table: TidyRows | None = None
 
     def titled(self, title: str) -> "Card":
         """Return the card under a heading."""
         return replace(self, title=title)
 
 
-def joined(frames: Sequence[Frame]) -> Frame:
+def stacked_rows(frames: Sequence[TidyRows]) -> TidyRows:
     """Return the rows of frames with the same columns as one; without columns where there is no frame."""
-    return Frame(frames[0].columns, [row for frame in frames for row in frame.rows]) if frames else Frame(())
+    return TidyRows(frames[0].columns, [row for frame in frames for row in frame.rows]) if frames else TidyRows(())

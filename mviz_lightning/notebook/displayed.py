@@ -7,11 +7,10 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.sinks.plain import Brief, plain_data
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from pandas import DataFrame
 
     from mviz_lightning.notebook.card import Card
+    from mviz_lightning.plotting.axes import FigureAndAxes, GivenAxes
 
 
 class Displayed(Brief):
@@ -45,7 +44,7 @@ class Displayed(Brief):
 
         return card_html(self._card())
 
-    def plot(self, ax: "Axes | None" = None) -> "tuple[Figure, Axes]":
+    def plot(self, ax: "GivenAxes" = None) -> "FigureAndAxes":
         """Draw the main diagram with matplotlib.
 
         Args:

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from mviz_lightning.notebook.card import Frame
+from mviz_lightning.notebook.card import TidyRows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def data_frame(frame: Frame) -> "DataFrame":
+def data_frame(frame: TidyRows) -> "DataFrame":
     """Return rows as a data frame.
 
     Raises:

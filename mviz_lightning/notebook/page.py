@@ -5,7 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.notebook.card import Card, Frame
+from mviz_lightning.notebook.card import Card, TidyRows
 from mviz_lightning.plotting.diagrams import Bars, Curves, Diagram, Matrix, SegmentMap
 from mviz_lightning.plotting.svg import safe
 from mviz_lightning.plotting.svg_charts import bars_svg, curves_svg, matrix_svg
@@ -32,13 +32,9 @@ def _template() -> "Template":
     environment = Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_clean
     )
-    environment.filters |= {
-        "svg": _svg,
-        "grouped": _grouped,
-        "cell": _cell,
-        "shown": _shown_rows,
-        "numeric": _is_number,
-    }
+    environment.filters.update(
+        {"svg": _svg, "grouped": _grouped, "cell": _cell, "shown": _shown_rows, "numeric": _is_number}
+    )
     return environment.get_template("card.html.j2")
 
 
@@ -88,5 +84,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _shown_rows(frame: Frame) -> list[Any]:
+def _shown_rows(frame: TidyRows) -> list[Any]:
     return list(frame.rows[:MOST_ROWS])

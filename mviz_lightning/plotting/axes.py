@@ -1,7 +1,7 @@
 """Diagrams on matplotlib axes, as the ``plot`` methods of torchmetrics return them."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from mviz_lightning.sinks.records import Picture
 
+    GivenAxes: TypeAlias = Axes | None
+    FigureAndAxes: TypeAlias = tuple[Figure, Axes]
+
 MOST_ROWS = 24
 """Largest number of segments that a figure lists."""
 
@@ -21,7 +24,7 @@ NAMED = 24
 """Largest number of rows or columns of a matrix whose names are written."""
 
 
-def axes_of(ax: "Axes | None", width: float = 6.4, height: float = 3.6) -> "tuple[Figure, Axes]":
+def axes_of(ax: "GivenAxes", width: float = 6.4, height: float = 3.6) -> "FigureAndAxes":
     """Return the axes that were given and their figure, or new ones.
 
     New ones are pyplot's, so that a notebook shows the figure, and ``plt.show()`` a window.
@@ -33,7 +36,7 @@ def axes_of(ax: "Axes | None", width: float = 6.4, height: float = 3.6) -> "tupl
     return plt.subplots(figsize=(width, height), layout="constrained")
 
 
-def plot_diagram(diagram: Diagram, ax: "Axes | None" = None) -> "tuple[Figure, Axes]":
+def plot_diagram(diagram: Diagram, ax: "GivenAxes" = None) -> "FigureAndAxes":
     """Draw a diagram into axes; return figure and axes."""
     if isinstance(diagram, Curves):
         figure, axes = axes_of(ax)
@@ -49,7 +52,7 @@ def plot_diagram(diagram: Diagram, ax: "Axes | None" = None) -> "tuple[Figure, A
     return figure, axes
 
 
-def plot_picture(picture: "Picture", ax: "Axes | None" = None) -> "tuple[Figure, Axes]":
+def plot_picture(picture: "Picture", ax: "GivenAxes" = None) -> "FigureAndAxes":
     """Show a picture in axes, pixel by pixel."""
     height, width, _ = picture.pixels.shape
     figure, axes = axes_of(ax, width / 100, height / 100)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.panels import COLOURS
 
-Numbers: TypeAlias = npt.NDArray[np.float64]
-"""Numbers of one kind, any shape."""
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+"""FloatArray of one kind, any shape."""
 
 VALUE, ALONE, TOGETHER = "#999999", COLOURS[2], COLOURS[3]
 """Colours of an output, of its unimodal contribution (UC) and of its multimodal interaction (MI)."""
@@ -39,7 +39,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Numbers of one unit, one below the other.
+    """FloatArray of one unit, one below the other.
 
     Attributes:
         title: What the diagram shows.
@@ -94,16 +94,16 @@ class Curve:
     """
 
     label: str
-    values: Numbers
-    low: Numbers
-    high: Numbers
+    values: FloatArray
+    low: FloatArray
+    high: FloatArray
     colour: str = ""
     marks: Sequence[Mark] = ()
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Numbers over the runs of a training.
+    """FloatArray over the runs of a training.
 
     Attributes:
         title: What the diagram shows.
@@ -151,7 +151,7 @@ class SegmentMap:
     modality: str
     title: str
     names: Sequence[str]
-    weights: Numbers
+    weights: FloatArray
     limit: float
     view: Mapping[str, Any] = field(default_factory=dict)
     strength: float = 1.0
@@ -167,7 +167,7 @@ class SegmentMap:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Numbers by row and column, in colours.
+    """FloatArray by row and column, in colours.
 
     Attributes:
         title: What the diagram shows.
@@ -180,7 +180,7 @@ class Matrix:
     title: str
     rows: Sequence[str]
     columns: Sequence[str]
-    weights: Numbers
+    weights: FloatArray
     diverging: bool = True
 
     @property

@@ -92,26 +92,27 @@ def curves_svg(diagram: Curves) -> str:
         return bottom - (value - low) / (high - low) * PLOT_HEIGHT
 
     drawn = [_heading(diagram.title), *legend]
-    for tick in ticks(low, high):
-        drawn += [_line(PLOT_LEFT, up(tick), right, up(tick), 0.35 if tick == 0 else 0.12)]
-        drawn += [
-            words(
-                _tick_words(tick, percent=diagram.percent),
-                PLOT_LEFT - 6,
-                up(tick) + 4,
-                text_anchor="end",
-                class_="mviz-soft",
-            )
-        ]
+    drawn += [mark for tick in ticks(low, high) for mark in _y_tick(diagram, tick, up(tick))]
     drawn += _x_ticks(diagram, xs, bottom)
     for curve in diagram.curves:
         bounds = [[up(value) for value in numbers] for numbers in (curve.values, curve.low, curve.high)]
         drawn.append(element("g", *_curve(diagram, curve, xs, bounds)))
-    last = len(xs) - 1
-    described = (
-        "; ".join(f"{curve.label}: {diagram.words(curve, last)}" for curve in diagram.curves) if xs else "no run"
+    return drawing(bottom + 36, diagram.title, _last_run(diagram), *drawn)
+
+
+def _last_run(diagram: Curves) -> str:
+    """Return the numbers of the last run in words."""
+    last = len(diagram.places) - 1
+    told = (
+        [f"{curve.label}: {diagram.words(curve, last)}" for curve in diagram.curves] if diagram.places else ["no run"]
     )
-    return drawing(bottom + 36, diagram.title, f"At the last run, {described}", *drawn)
+    return f"At the last run, {'; '.join(told)}"
+
+
+def _y_tick(diagram: Curves, tick: float, y: float) -> list[str]:
+    label = _tick_words(tick, percent=diagram.percent)
+    line = _line(PLOT_LEFT, y, WIDTH - 12, y, 0.35 if tick == 0 else 0.12)
+    return [line, words(label, PLOT_LEFT - 6, y + 4, text_anchor="end", class_="mviz-soft")]
 
 
 def _x_ticks(diagram: Curves, xs: Sequence[float], bottom: float) -> list[str]:

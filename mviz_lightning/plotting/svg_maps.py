@@ -26,7 +26,7 @@ CURVE = 46
 EDGE = {"stroke": "currentColor", "stroke_opacity": "0.2", "stroke_width": "0.5"}
 """Outline of a segment: whoever sees no colour finds its place."""
 
-Drawn = tuple[list[str], float, float]
+DrawnMap = tuple[list[str], float, float]
 """Elements, and the width and the height that they take in pixels."""
 
 
@@ -59,7 +59,7 @@ def _told(diagram: SegmentMap, segment: int) -> str:
     return tip(f"{_name(diagram, segment)}: {_weight(diagram, segment)}")
 
 
-def _picture(diagram: SegmentMap) -> Drawn:
+def _picture(diagram: SegmentMap) -> DrawnMap:
     """Draw the segments over the faded picture: a grid, or segments of any shape."""
     view = diagram.view
     height, width = view["size"]
@@ -114,7 +114,7 @@ def _shapes(diagram: SegmentMap, across: float) -> list[str]:
     ]
 
 
-def _boxes(diagram: SegmentMap) -> Drawn:
+def _boxes(diagram: SegmentMap) -> DrawnMap:
     view = diagram.view
     height, width = view["size"]
     across = NARROW / max(width, 1)
@@ -134,12 +134,12 @@ def _boxes(diagram: SegmentMap) -> Drawn:
     return [*_underlay(diagram, NARROW, height * across), *drawn], NARROW, HEAD + height * across
 
 
-def _words(diagram: SegmentMap) -> Drawn:
+def _words(diagram: SegmentMap) -> DrawnMap:
     """Draw words in a row, each on the colour of its weight."""
     return _chips(diagram, [_name(diagram, segment) for segment in range(len(diagram.weights))])
 
 
-def _chips(diagram: SegmentMap, names: Sequence[str]) -> Drawn:
+def _chips(diagram: SegmentMap, names: Sequence[str]) -> DrawnMap:
     x, y, drawn = 0.0, float(HEAD), list[str]()
     for segment, name in enumerate(names):
         label = shortened(name, 40)
@@ -153,17 +153,17 @@ def _chips(diagram: SegmentMap, names: Sequence[str]) -> Drawn:
     return drawn, HALF, y + LINE
 
 
-def _values(diagram: SegmentMap) -> Drawn:
+def _values(diagram: SegmentMap) -> DrawnMap:
     """Draw each column of a table: its name, its value and a bar for its weight."""
     values = [str(value) for value in diagram.view.get("values", ())]
     return _rows(diagram, [f"{_name(diagram, place)} = {value}" for place, value in enumerate(values)])
 
 
-def _listed(diagram: SegmentMap) -> Drawn:
+def _listed(diagram: SegmentMap) -> DrawnMap:
     return _rows(diagram, [])
 
 
-def _rows(diagram: SegmentMap, labels: Sequence[str]) -> Drawn:
+def _rows(diagram: SegmentMap, labels: Sequence[str]) -> DrawnMap:
     """Draw a bar for each segment, from a middle line to the left or the right; the strongest, where there are many."""
     count = len(diagram.weights)
     order = sorted(range(count), key=lambda segment: -abs(diagram.tint(segment)))[:MOST_LISTED]
@@ -183,7 +183,7 @@ def _rows(diagram: SegmentMap, labels: Sequence[str]) -> Drawn:
     return [*drawn, axis, *further], HALF, height + (18 if rest else 4)
 
 
-def _lines(diagram: SegmentMap) -> Drawn:
+def _lines(diagram: SegmentMap) -> DrawnMap:
     """Draw each channel of a series, over the colours of its spans."""
     view = diagram.view
     channels = view.get("channels") or [""]
@@ -215,7 +215,7 @@ def _curve(values: Sequence[float | None], top: float) -> str:
     )
 
 
-def _graph(diagram: SegmentMap) -> Drawn:
+def _graph(diagram: SegmentMap) -> DrawnMap:
     """Draw nodes in the colours of their segments, and the edges between them."""
     view = diagram.view
     places = [(8 + x * (NARROW - 16), HEAD + 8 + y * (NARROW - 16)) for x, y in view["nodes"]]
@@ -231,7 +231,7 @@ def _graph(diagram: SegmentMap) -> Drawn:
     return [edges, *nodes], NARROW, HEAD + NARROW
 
 
-DRAWN: dict[str, Callable[[SegmentMap], Drawn]] = {
+DRAWN: dict[str, Callable[[SegmentMap], DrawnMap]] = {
     "picture": _picture,
     "words": _words,
     "values": _values,

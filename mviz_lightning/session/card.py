@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from mviz_lightning.explainers.card import MOST_EXAMPLES
 from mviz_lightning.explainers.contribution_shares.card import difference_words, history_card, share_card
 from mviz_lightning.explainers.contribution_shares.figure import coloured
-from mviz_lightning.notebook.card import Card, Frame, joined
+from mviz_lightning.notebook.card import Card, TidyRows, stacked_rows
 from mviz_lightning.plotting.diagrams import Bar, Bars, Diagram
 from mviz_lightning.plotting.panels import INTERACTION
 
@@ -25,7 +25,7 @@ def report_card(report: "ShareReport", head: str = "") -> Card:
     notes = [cost, *filter(None, [report.advice, *report.notes.split("\n")])]
     heads = [report_card(found, name).titled(f"head {name}") for name, found in report.heads.items()]
     methods = [result._card().titled(name) for name, result in report.results.items()]
-    frame = joined([own.frame, *(card.frame for card in heads)])
+    frame = stacked_rows([own.frame, *(card.frame for card in heads)])
     main = report.main_head if heads else ""
     title = f"head {main}" if main else ""
     return Card(own.verdict, own.diagrams, frame, own.lines, notes, title, [*heads, *methods], table=own.frame)
@@ -38,7 +38,7 @@ def training_card(history: "History") -> Card:
     for head in history.heads:
         rows = [row for row in (one.of_head(head) for one in history) if row.values]
         heads.append(history_card(rows, history.modalities, head).titled(f"head {head}"))
-    frame = joined([own.frame, *(card.frame for card in heads)])
+    frame = stacked_rows([own.frame, *(card.frame for card in heads)])
     title = f"head {history.main_head}" if heads and history.main_head else ""
     notes = [*own.notes[-MOST_EXAMPLES:], *filter(None, [history.advice])]
     urgent = own.urgent
@@ -59,7 +59,7 @@ def comparison_card(comparison: "ShareComparison") -> Card:
         name = max(clear, key=lambda key: abs(found[key].value))
         words = difference_words(found[name].value, found[name].low, found[name].high)
         verdict = f"{len(clear)} of {len(found)} values clearly differ, most of all {name}: {words} in {first}"
-    return Card(verdict, _bars(found, f"{first} less {second}"), Frame(DIFFERENCE_COLUMNS, rows))
+    return Card(verdict, _bars(found, f"{first} less {second}"), TidyRows(DIFFERENCE_COLUMNS, rows))
 
 
 def _bars(found: "dict[str, ShareDifference]", title: str) -> list[Diagram]:

@@ -42,6 +42,10 @@ def plain_data(value: Any, digits: int | None = None, most: int | None = None) -
     """
     if type(value) in SCALARS:  # most entries of a map are numbers
         return _scalar(value, digits)
+    return _composed(value, digits, most)
+
+
+def _composed(value: Any, digits: int | None, most: int | None) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: plain_data(getattr(value, entry.name), digits, most) for entry in public_fields(value)}
     if isinstance(value, Mapping):
@@ -50,10 +54,9 @@ def plain_data(value: Any, digits: int | None = None, most: int | None = None) -
         size = math.prod(value.shape)
         large = most is not None and size > most
         return f"{size} numbers {tuple(value.shape)}" if large else plain_data(value.tolist(), digits, most)
-    if isinstance(value, AbstractSet):
-        return sorted((plain_data(one, digits, most) for one in value), key=repr)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-        return [plain_data(one, digits, most) for one in value]
+    if isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes | bytearray):
+        entries = sorted(value, key=repr) if isinstance(value, AbstractSet) else value
+        return [plain_data(one, digits, most) for one in entries]
     return _scalar(value, digits)
 
 

@@ -14,7 +14,7 @@ from mviz_lightning.explainers.contribution_shares.figure import (
 from mviz_lightning.explainers.contribution_shares.subset_keys import SIDES, bound_of
 from mviz_lightning.explainers.contribution_shares.tables import further_lines, history_cells
 from mviz_lightning.functional.contribution import bound_name
-from mviz_lightning.notebook.card import Card, Frame
+from mviz_lightning.notebook.card import Card, TidyRows
 from mviz_lightning.plotting.diagrams import Bar, Bars, Curve, Curves, Diagram, Mark, number_words, share_words
 from mviz_lightning.plotting.panels import INTERACTION
 from mviz_lightning.sinks.records import RunRecord, State
@@ -53,7 +53,7 @@ def _with_bounds(values: Mapping[str, float], name: str) -> tuple[float, float, 
 def share_card(values: Mapping[str, float], modalities: Sequence[str], head: str = "") -> Card:
     """Return the card of one measurement of one head."""
     lines = [] if "interaction" not in values else [_interaction_line(values)]
-    frame = Frame(VALUE_COLUMNS, _value_rows(values, head))
+    frame = TidyRows(VALUE_COLUMNS, _value_rows(values, head))
     return Card(verdict_words(values, modalities), _bars(values, modalities), frame, [*lines, *further_lines(values)])
 
 
@@ -96,12 +96,12 @@ def history_card(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
     """Return the card of the runs of one head, oldest first."""
     measured = [row for row in rows if row.values]
     fitted = [row for row in measured if row.phase == "fit"]
-    frame = Frame(
+    frame = TidyRows(
         RUN_COLUMNS,
         [[row.phase, row.epoch, row.step, *cells] for row in rows for cells in _value_rows(row.values, head)],
     )
     if not rows:
-        return Card("no run of the monitor yet", frame=Frame(RUN_COLUMNS))
+        return Card("no run of the monitor yet", frame=TidyRows(RUN_COLUMNS))
     header, *cells = history_cells(rows, modalities)
     notes = [f"{row.phase}, epoch {row.epoch}: {row.note}" for row in rows if row.note]
     last = measured[-1] if measured else None
@@ -109,7 +109,7 @@ def history_card(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
     verdict = "no run gave values" if last is None else f"{_when(last)}: {verdict_words(last.values, modalities)}"
     lines = [verdict] if alarms else []
     diagrams = _curves(fitted or measured, modalities) if measured else []
-    table = Frame(header, cells)
+    table = TidyRows(header, cells)
     words = "; ".join(alarms) if alarms else verdict
     return Card(words, diagrams, frame, lines, notes, urgent=bool(alarms), table=table)
 

@@ -7,7 +7,7 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
     OutputInteractions,
     PairInteraction,
 )
-from mviz_lightning.notebook.card import Card, Frame, joined
+from mviz_lightning.notebook.card import Card, TidyRows, stacked_rows
 from mviz_lightning.plotting.diagrams import Matrix, number_words
 
 COLUMNS = (
@@ -53,7 +53,7 @@ def _matrix(shown: ExampleDisplay, output: OutputInteractions, pair: PairInterac
     return Matrix(title, rows, columns, weights)
 
 
-def _frame(one: ExampleInteractions) -> Frame:
+def _frame(one: ExampleInteractions) -> TidyRows:
     shown = ExampleDisplay(one)
     rows = []
     for output in one.outputs:
@@ -65,10 +65,10 @@ def _frame(one: ExampleInteractions) -> Frame:
                 for row, line in enumerate(pair.weights.tolist())
                 for column, weight in enumerate(line)
             ]
-    return Frame(COLUMNS, rows)
+    return TidyRows(COLUMNS, rows)
 
 
 def cross_modal_card(result: CrossModalResult) -> Card:
     """Return the card of all examples."""
     cards = [interactions_card(one) for one in result.examples]
-    return examples_card(result, cards, "with what acts together", joined([card.frame for card in cards]))
+    return examples_card(result, cards, "with what acts together", stacked_rows([card.frame for card in cards]))

@@ -9,7 +9,7 @@ from mviz_lightning.explainers.card import (
 )
 from mviz_lightning.explainers.dime.figure import largest
 from mviz_lightning.explainers.dime.result import DIMEResult, Explanation, OutputExplanation
-from mviz_lightning.notebook.card import Card, Frame, joined
+from mviz_lightning.notebook.card import Card, TidyRows, stacked_rows
 from mviz_lightning.plotting.diagrams import Diagram
 
 COLUMNS = (
@@ -51,7 +51,7 @@ def _diagrams(shown: ExampleDisplay, output: OutputExplanation) -> list[Diagram]
     return diagrams
 
 
-def _frame(explanation: Explanation) -> Frame:
+def _frame(explanation: Explanation) -> TidyRows:
     shown = ExampleDisplay(explanation)
     rows = []
     for output in explanation.outputs:
@@ -63,11 +63,11 @@ def _frame(explanation: Explanation) -> Frame:
                 [*before, output.error, modality, place, *cells, part.unimodal_r2, part.interaction_r2]
                 for place, cells in enumerate(weights)
             ]
-    return Frame(COLUMNS, rows)
+    return TidyRows(COLUMNS, rows)
 
 
 def dime_card(result: DIMEResult) -> Card:
     """Return the card of all explained examples."""
     cards = [explanation_card(one) for one in result.examples]
-    frame = joined([card.frame for card in cards])
+    frame = stacked_rows([card.frame for card in cards])
     return examples_card(result, cards, "explained by DIME", frame)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mviz_lightning.checkpoint.saved import build
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.origin import FromMethod
 from mviz_lightning.sinks.plain import Brief
 from mviz_lightning.sinks.records import PredictionRecord

@@ -5,7 +5,7 @@ from mviz_lightning.explainers.error_analysis.figure import COLOURS, MEANING, er
 from mviz_lightning.explainers.error_analysis.kept import class_name
 from mviz_lightning.explainers.error_analysis.result import Case, ErrorResult
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.notebook.card import Card, Frame
+from mviz_lightning.notebook.card import Card, TidyRows
 from mviz_lightning.plotting.diagrams import Bar, Bars
 
 CASE_COLUMNS = (*OUTPUT_COLUMNS, "category", "value", "UC", "MI", "error", "loss", "alone_name")
@@ -21,7 +21,7 @@ def case_card(case: Case) -> Card:
     bars = split_bars(f"{output} = UC + MI", case.value, case.unimodal, case.interaction, case.error)
     numbers = [case.category, case.value, case.unimodal, case.interaction, case.error, case.loss, alone]
     return Card(
-        verdict, [bars], Frame(CASE_COLUMNS, [[*shown.cells(case.output), *numbers]]), lines, title=shown.headline
+        verdict, [bars], TidyRows(CASE_COLUMNS, [[*shown.cells(case.output), *numbers]]), lines, title=shown.headline
     )
 
 
@@ -38,7 +38,7 @@ def errors_card(result: ErrorResult) -> Card:
     parts = [case_card(case) for case in result.worst[:MOST_EXAMPLES]]
     diagrams = [Bars("Decisions by what MI did to them", bars)]
     verdict = error_headline(_complete(result), labels)
-    return Card(verdict, diagrams, Frame(CLASS_COLUMNS, rows), [], [" ".join(notes)] if notes else [], parts=parts)
+    return Card(verdict, diagrams, TidyRows(CLASS_COLUMNS, rows), [], [" ".join(notes)] if notes else [], parts=parts)
 
 
 def _complete(result: ErrorResult) -> dict[str, int]:

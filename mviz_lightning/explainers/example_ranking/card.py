@@ -4,7 +4,7 @@ from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, Exampl
 from mviz_lightning.explainers.example_ranking.result import RankedExample, RankingResult
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.functional.uc_and_mi import INTERVAL
-from mviz_lightning.notebook.card import Card, Frame, joined
+from mviz_lightning.notebook.card import Card, TidyRows, stacked_rows
 from mviz_lightning.plotting.diagrams import TOGETHER, Bar, Bars
 from mviz_lightning.plotting.panels import COLOURS
 
@@ -25,7 +25,9 @@ def ranked_card(one: RankedExample) -> Card:
     sure = f"{fixed(one.sureness, 1)} standard errors from another driver"
     verdict = f"{name}: driven by {one.driver}" if one.driver != "mixed" else f"{name}: driven by several effects"
     rows = [[*shown.cells(one.output), one.driver, one.sureness, one.value, *part] for part in parts]
-    return Card(f"{verdict}, {sure}", [Bars(f"What makes up {name}", bars)], Frame(COLUMNS, rows), title=shown.headline)
+    return Card(
+        f"{verdict}, {sure}", [Bars(f"What makes up {name}", bars)], TidyRows(COLUMNS, rows), title=shown.headline
+    )
 
 
 def ranking_card(result: RankingResult) -> Card:
@@ -38,7 +40,7 @@ def ranking_card(result: RankingResult) -> Card:
     sure = sum(one.is_sure for one in result.ranked)
     verdict = f"{counts[most]} of {len(result.ranked)} predictions are driven by {most}; {sure} of all are sure"
     surest = [one for driver in result.drivers for one in result.driven_by(driver)[:2]][:MOST_EXAMPLES]
-    frame = joined([ranked_card(one).frame for one in result.ranked])
+    frame = stacked_rows([ranked_card(one).frame for one in result.ranked])
     notes = ["Sure: two or more standard errors from another driver."]
     diagrams = [Bars("Examples by what drives their prediction", bars)]
     return Card(verdict, diagrams, frame, notes=notes, parts=[_part(one) for one in surest])

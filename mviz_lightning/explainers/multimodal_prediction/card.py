@@ -3,7 +3,7 @@
 from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ExampleDisplay
 from mviz_lightning.explainers.multimodal_prediction.result import ExampleFeatures, PredictionResult
 from mviz_lightning.functional.numerals import percent
-from mviz_lightning.notebook.card import Card, Frame
+from mviz_lightning.notebook.card import Card, TidyRows
 from mviz_lightning.plotting.diagrams import Bar, Bars, number_words
 from mviz_lightning.plotting.svg import LOWERS, RAISES
 
@@ -32,7 +32,7 @@ def features_card(one: ExampleFeatures) -> Card:
         for effect in one.effects
     ]
     diagrams = [Bars(f"What features add to {name}", bars)] if bars else []
-    return Card(verdict, diagrams, Frame(EFFECT_COLUMNS, rows), notes=differs, title=shown.headline)
+    return Card(verdict, diagrams, TidyRows(EFFECT_COLUMNS, rows), notes=differs, title=shown.headline)
 
 
 def prediction_card(result: PredictionResult) -> Card:
@@ -49,4 +49,4 @@ def prediction_card(result: PredictionResult) -> Card:
     diagrams = [Bars("Strongest weights: feature on output", bars)] if bars else []
     lines = [f"On {result.held_out} held-out examples: {told}"] if told else []
     parts = [features_card(one) for one in result.examples[:MOST_EXAMPLES]]
-    return Card(verdict, diagrams, Frame(WEIGHT_COLUMNS, rows), lines, parts=parts)
+    return Card(verdict, diagrams, TidyRows(WEIGHT_COLUMNS, rows), lines, parts=parts)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.origin import FromMethod
 from mviz_lightning.sinks.plain import Brief
 from mviz_lightning.sinks.records import PredictionRecord

@@ -10,7 +10,7 @@ from mviz_lightning.explainers.multimodal_representation.overview import (
 )
 from mviz_lightning.explainers.multimodal_representation.result import Feature, Representation
 from mviz_lightning.functional.features import CONSTANT
-from mviz_lightning.notebook.card import Card, Frame
+from mviz_lightning.notebook.card import Card, TidyRows
 from mviz_lightning.plotting.diagrams import Bar, Bars, Diagram, SegmentMap, share_words
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
 
@@ -71,13 +71,13 @@ def _trait(concept: Concept, feature: Feature) -> str:
     return f"the word {trait.value}" if trait.kind == "word" else f"{trait.source} = {trait.value}"
 
 
-def _frame(feature: Feature) -> Frame:
+def _frame(feature: Feature) -> TidyRows:
     labels = feature._labels
     rows = [
         [feature.number, rank, one.position, one.activation, labels.outcome(one.target)]
         for rank, one in enumerate(feature.examples, start=1)
     ]
-    return Frame(FEATURE_COLUMNS, rows)
+    return TidyRows(FEATURE_COLUMNS, rows)
 
 
 def representation_card(result: Representation) -> Card:
@@ -97,4 +97,4 @@ def representation_card(result: Representation) -> Card:
         for number, (kind, shares) in enumerate(zip(result.kinds.tolist(), result.shares.tolist(), strict=True))
     ]
     parts = [card.titled(card.verdict) for card in map(feature_card, result.shown)]
-    return Card(verdict, [Bars(overview_title(result, ""), bars)], Frame(columns, rows), [], unfused, parts=parts)
+    return Card(verdict, [Bars(overview_title(result, ""), bars)], TidyRows(columns, rows), [], unfused, parts=parts)

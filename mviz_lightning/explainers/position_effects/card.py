@@ -4,8 +4,8 @@ import numpy as np
 
 from mviz_lightning.explainers.card import MOST_EXAMPLES, ExampleDisplay, array, examples_card
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
-from mviz_lightning.notebook.card import Card, Frame, joined
-from mviz_lightning.plotting.diagrams import Matrix, Numbers, share_words
+from mviz_lightning.notebook.card import Card, TidyRows, stacked_rows
+from mviz_lightning.plotting.diagrams import FloatArray, Matrix, share_words
 
 COLUMNS = ("example", "modality", "position", "effect")
 
@@ -26,7 +26,7 @@ def positions_card(one: PositionMaps) -> Card:
         for name, found in zip(names, maps, strict=True)
         for place, effect in np.ndenumerate(found)
     ]
-    return Card(verdict, matrices, Frame(COLUMNS, rows), title=shown.headline)
+    return Card(verdict, matrices, TidyRows(COLUMNS, rows), title=shown.headline)
 
 
 def _modalities(one: PositionMaps) -> list[str]:
@@ -36,7 +36,7 @@ def _modalities(one: PositionMaps) -> list[str]:
     return [f"modality {place + 1}" for place in range(len(one.effects))]
 
 
-def _matrix(name: str, effects: Numbers) -> Matrix:
+def _matrix(name: str, effects: FloatArray) -> Matrix:
     """Return the map of a modality; of a volume the mean over its depth, of a sequence one row."""
     flat = effects.mean(tuple(range(effects.ndim - 2))) if effects.ndim > 2 else np.atleast_2d(effects)
     coarse = _coarse(flat, max(1, -(-max(flat.shape) // WIDEST)))
@@ -44,19 +44,19 @@ def _matrix(name: str, effects: Numbers) -> Matrix:
     return Matrix(f"{name}: effect at each position", rows, columns, coarse, diverging=False)
 
 
-def _coarse(effects: Numbers, step: int) -> Numbers:
+def _coarse(effects: FloatArray, step: int) -> FloatArray:
     """Return means over blocks of ``step`` rows and columns."""
     if step == 1:
         return effects
     rows, columns = (np.arange(0, size, step if size > 1 else 1) for size in effects.shape)
     summed = np.add.reduceat(np.add.reduceat(effects, rows, 0), columns, 1)
     counts = np.add.reduceat(np.add.reduceat(np.ones_like(effects), rows, 0), columns, 1)
-    means: Numbers = summed / counts
+    means: FloatArray = summed / counts
     return means
 
 
 def effects_card(result: PositionEffectsResult) -> Card:
     """Return the card of all examples."""
     cards = [positions_card(one) for one in result.effects]
-    frame = joined([card.frame for card in cards])
+    frame = stacked_rows([card.frame for card in cards])
     return examples_card(result, cards[:MOST_EXAMPLES], "with the effect of each modality by position", frame)

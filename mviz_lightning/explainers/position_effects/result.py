@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.origin import FromMethod
 from mviz_lightning.sinks.records import PredictionRecord
 

@@ -2,7 +2,7 @@
 
 from mviz_lightning.explainers.card import OUTPUT_COLUMNS, ExampleDisplay, examples_card, largest_weight, output_title
 from mviz_lightning.explainers.unimodal_importance.result import ExampleImportance, ImportanceResult, OutputImportance
-from mviz_lightning.notebook.card import Card, Frame, joined
+from mviz_lightning.notebook.card import Card, TidyRows, stacked_rows
 from mviz_lightning.plotting.diagrams import Bar, Bars, Diagram, number_words
 from mviz_lightning.plotting.panels import COLOURS
 
@@ -41,7 +41,7 @@ def _diagrams(shown: ExampleDisplay, output: OutputImportance) -> list[Diagram]:
     return diagrams
 
 
-def _frame(one: ExampleImportance) -> Frame:
+def _frame(one: ExampleImportance) -> TidyRows:
     shown = ExampleDisplay(one)
     rows = [
         [
@@ -61,10 +61,12 @@ def _frame(one: ExampleImportance) -> Frame:
             zip(shown.names(modality, len(part.weights)), part.weights.tolist(), strict=True)
         )
     ]
-    return Frame(COLUMNS, rows)
+    return TidyRows(COLUMNS, rows)
 
 
 def importances_card(result: ImportanceResult) -> Card:
     """Return the card of all examples."""
     cards = [importance_card(one) for one in result.examples]
-    return examples_card(result, cards, "with the importance of their segments", joined([card.frame for card in cards]))
+    return examples_card(
+        result, cards, "with the importance of their segments", stacked_rows([card.frame for card in cards])
+    )
