@@ -59,9 +59,10 @@ class Displayed(Brief):
         from mviz_lightning.plotting.axes import plot_diagram
 
         card = self._card()
-        if not card.diagrams:
+        diagrams = [*card.diagrams, *(diagram for part in card.parts for diagram in part.diagrams)]
+        if not diagrams:
             raise ConfigurationError(f"{type(self).__name__}.plot: there is nothing to draw ({card.verdict}).")
-        return plot_diagram(card.diagrams[0], ax)
+        return plot_diagram(diagrams[0], ax)
 
     def to_dict(self) -> Any:
         """Return everything as dicts, lists, texts and numbers, which ``json.dumps`` takes.

@@ -109,6 +109,8 @@ def _draw_curves(axes: "Axes", diagram: Curves) -> None:
     axes.set_xlabel(diagram.axis)
     if diagram.percent:
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+        low, high = diagram.span
+        axes.set_ylim(low - 0.03, high + 0.03)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if diagram.curves:

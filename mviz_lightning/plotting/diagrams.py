@@ -14,6 +14,9 @@ from mviz_lightning.plotting.panels import COLOURS
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 """FloatArray of one kind, any shape."""
 
+BEYOND = (-0.25, 1.25)
+"""Ends of an axis of shares: what lies beyond is drawn at the edge; one wide interval would squeeze all the others."""
+
 VALUE, ALONE, TOGETHER = "#999999", COLOURS[2], COLOURS[3]
 """Colours of an output, of its unimodal contribution (UC) and of its multimodal interaction (MI)."""
 
@@ -60,7 +63,7 @@ class Bars:
         """Both ends of the axis."""
         found = [number for bar in self.bars for number in (bar.value, bar.low, bar.high) if math.isfinite(number)]
         if self.percent:
-            return min([0.0, *found]), max([1.0, *found])
+            return max(BEYOND[0], min([0.0, *found])), min(BEYOND[1], max([1.0, *found]))
         low, high = min([0.0, *found]), max([0.0, *found])
         return (low, high) if low < high else (0.0, 1.0)
 
@@ -129,7 +132,7 @@ class Curves:
         """Both ends of the y-axis: 0 to 1, and more where values are beyond."""
         stacked = [np.concatenate([curve.values, curve.low, curve.high]) for curve in self.curves]
         found = np.concatenate([*stacked, [0.0, 1.0]])
-        found = found[np.isfinite(found)]
+        found = found[np.isfinite(found)].clip(*(BEYOND if self.percent else (None, None)))
         return float(found.min()), float(found.max())
 
 

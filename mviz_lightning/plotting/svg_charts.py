@@ -89,7 +89,8 @@ def curves_svg(diagram: Curves) -> str:
     xs = [PLOT_LEFT + 8 + (place - first) * across if across else middle for place in diagram.places]
 
     def up(value: float) -> float:
-        return bottom - (value - low) / (high - low) * PLOT_HEIGHT
+        inside = value if math.isnan(value) else min(max(value, low), high)
+        return bottom - (inside - low) / (high - low) * PLOT_HEIGHT
 
     drawn = [_heading(diagram.title), *legend]
     drawn += [mark for tick in ticks(low, high) for mark in _y_tick(diagram, tick, up(tick))]
