@@ -31,13 +31,12 @@ class Origin:
     result: "Result"
     drawing: "DrawingContext"
 
-    def picture(self, position: int | None = None) -> Picture | None:
-        """Return the picture of the example at a position, or the method's first one; None where there is none."""
+    def picture(self, name: str) -> Picture | None:
+        """Return the method's picture of a name such as ``example_378``, or its first; None where there is none."""
         records = self.explainer.draw(self.result, self.drawing, self.drawing.labels.moment(""))
         found = [record for record in records if isinstance(record, Picture)]
-        if position is not None:
-            found = [one for one in found if one.key.rpartition("/")[2] == f"example_{position}"]
-        return found[0] if found else None
+        named = [one for one in found if name in ("", one.key.rpartition("/")[2])]
+        return named[0] if named else None
 
 
 class FromMethod(Displayed):
@@ -52,6 +51,11 @@ class FromMethod(Displayed):
 
         return Labels("regression") if self._origin is None else self._origin.drawing.labels
 
+    @property
+    def _picture_name(self) -> str | None:
+        """Name of its picture; ``""`` for the first of the method, None where it has none."""
+        return ""
+
     def plot(self, ax: "GivenAxes" = None) -> "FigureAndAxes":
         """Show the picture that the method draws, or the main diagram where it draws none.
 
@@ -63,7 +67,8 @@ class FromMethod(Displayed):
         """
         from mviz_lightning.plotting.axes import plot_picture
 
-        picture = None if self._origin is None else self._origin.picture(getattr(self, "position", None))
+        name = self._picture_name
+        picture = None if self._origin is None or name is None else self._origin.picture(name)
         return super().plot(ax) if picture is None else plot_picture(picture, ax)
 
 

@@ -75,6 +75,10 @@ class ExampleInteractions(FromMethod, PredictionRecord):
 
     outputs: Sequence[OutputInteractions]
 
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.cross_modal_interaction.card import interactions_card
 

@@ -100,6 +100,10 @@ class Explanation(FromMethod, PredictionRecord):
         found: Explanation = build(cls, state, "explanation")
         return found
 
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.dime.card import explanation_card
 

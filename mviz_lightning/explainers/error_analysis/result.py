@@ -55,6 +55,10 @@ class Case(FromMethod, PredictionRecord):
     category: str
     loss: float
 
+    @property
+    def _picture_name(self) -> None:
+        return None
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.error_analysis.card import case_card
 

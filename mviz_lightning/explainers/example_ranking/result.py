@@ -45,6 +45,10 @@ class RankedExample(FromMethod, PredictionRecord):
         """Whether the driver is two standard errors or more away from another one."""
         return self.sureness >= SURE
 
+    @property
+    def _picture_name(self) -> None:
+        return None
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.example_ranking.card import ranked_card
 

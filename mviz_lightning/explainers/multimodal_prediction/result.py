@@ -50,6 +50,10 @@ class ExampleFeatures(FromMethod, PredictionRecord):
     effects: Sequence[FeatureEffect]
     agrees: bool | None
 
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.multimodal_prediction.card import features_card
 

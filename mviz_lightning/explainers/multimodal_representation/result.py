@@ -62,6 +62,10 @@ class Feature(FromMethod):
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     _origin: Any = field(default=None, kw_only=True, compare=False, repr=False)  # what a report adds
 
+    @property
+    def _picture_name(self) -> str:
+        return f"feature_{self.number}"
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.multimodal_representation.card import feature_card
 

@@ -31,6 +31,10 @@ class PositionMaps(FromMethod, PredictionRecord):
     decisions: Tensor | None
     cells: Tensor | None = None
 
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.position_effects.card import positions_card
 

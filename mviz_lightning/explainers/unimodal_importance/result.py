@@ -73,6 +73,10 @@ class ExampleImportance(FromMethod, PredictionRecord):
 
     outputs: Sequence[OutputImportance]
 
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
     def _card(self) -> "Card":
         from mviz_lightning.explainers.unimodal_importance.card import importance_card
 
