@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from mviz_lightning.report.packing import packed_weights
+from mviz_lightning.report.packing import packed_lines
+from mviz_lightning.report.stored_lines import StoredLines
 from mviz_lightning.sinks.files import replace_file
 from mviz_lightning.sinks.portable_names import portable_name
 
@@ -38,31 +39,31 @@ def _finite(found: Any) -> Any:
     return [_finite(value) for value in found] if isinstance(found, list | tuple) else found
 
 
-def page_payload(folder: Path, name: str, keep: Callable[[str, str], Plain]) -> Plain:
+def page_payload(run: StoredLines, name: str, keep: Callable[[str, str], Plain]) -> Plain:
     """Return one run for the page.
 
     Args:
-        folder: The monitor's folder of the run.
-        name: What the page calls the run where it has no name of its own.
+        run: What its files hold.
+        name: What the page calls the run.
         keep: Modality and base64 picture -> the entries of its view that show it.
     """
-    description, history, alerts, examples, explanations = _read(folder)
     return {
-        "name": description.get("run") or name,
-        "description": description,
-        "history": history,
-        "alerts": alerts,
-        "examples": {one: _with_pictures(found, keep) for one, found in examples.items()},
-        "explanations": [packed_weights(line) for line in explanations],
+        "name": name,
+        "description": run.description,
+        "history": run.history,
+        "alerts": run.alerts,
+        "examples": {one: _with_pictures(example, keep) for one, example in run.examples.items()},
+        "explanations": packed_lines(run.explanations),
+        "remarks": run.remarks,
     }
 
 
 def _with_pictures(example: Plain, keep: Callable[[str, str], Plain]) -> Plain:
     shown = {}
     for name, modality in example["modalities"].items():
-        view = dict(modality.get("view") or {})
+        view = dict(modality["view"])
         webp = view.pop("webp", None)
-        shown[name] = modality | {"view": view | (keep(name, webp) if webp else {})}
+        shown[name] = modality | {"view": view | (keep(name, webp) if isinstance(webp, str) else {})}
     return example | {"modalities": shown}
 
 
@@ -92,17 +93,3 @@ class PicturesBeside:
             self._written[webp] = f"{len(self._written):04d}-{portable_name(modality)}.webp"
             replace_file(self.folder / self._written[webp], data)
         return {"href": quote(f"{self.folder.name}/{self._written[webp]}", errors="replace")}
-
-
-def _read(folder: Path) -> tuple[Plain, list[Plain], list[Plain], dict[str, Plain], list[Plain]]:
-    def lines(name: str) -> list[Plain]:
-        path = folder / name
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-    described = folder / "run.json"
-    description = json.loads(described.read_text("utf-8")) if described.exists() else {}
-    examples: dict[str, Plain] = {}
-    for line in lines("examples.jsonl"):
-        modalities = examples.get(line["id"], line)["modalities"]
-        examples[line["id"]] = line | {"modalities": modalities | line["modalities"]}
-    return description, lines("history.jsonl"), lines("alerts.jsonl"), examples, lines("explanations.jsonl")

@@ -11,7 +11,8 @@ from mviz_lightning.plotting.diagrams import Bar, Bars, Diagram
 from mviz_lightning.plotting.panels import INTERACTION
 
 if TYPE_CHECKING:
-    from mviz_lightning.session.comparison import ShareComparison, ShareDifference
+    from mviz_lightning.functional.differences import ShareDifference
+    from mviz_lightning.session.comparison import ShareComparison
     from mviz_lightning.session.history import History
     from mviz_lightning.session.share_report import ShareReport
 

@@ -54,10 +54,10 @@ def _composed(value: Any, digits: int | None, most: int | None) -> Any:
         size = math.prod(value.shape)
         large = most is not None and size > most
         return f"{size} numbers {tuple(value.shape)}" if large else plain_data(value.tolist(), digits, most)
-    if isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes | bytearray):
-        entries = sorted(value, key=repr) if isinstance(value, AbstractSet) else value
-        return [plain_data(one, digits, most) for one in entries]
-    return _scalar(value, digits)
+    if isinstance(value, AbstractSet):
+        return sorted((plain_data(one, digits, most) for one in value), key=repr)
+    listed = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+    return [plain_data(one, digits, most) for one in value] if listed else _scalar(value, digits)
 
 
 def _scalar(value: Any, digits: int | None) -> Any:

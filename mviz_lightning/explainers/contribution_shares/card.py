@@ -11,9 +11,9 @@ from mviz_lightning.explainers.contribution_shares.figure import (
     series_of,
     shown_runs,
 )
-from mviz_lightning.explainers.contribution_shares.subset_keys import SIDES, bound_of
+from mviz_lightning.explainers.contribution_shares.subset_keys import SIDES
 from mviz_lightning.explainers.contribution_shares.tables import further_lines, history_cells
-from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.functional.contribution import bound_name, bound_of
 from mviz_lightning.notebook.card import Card, TidyRows
 from mviz_lightning.plotting.diagrams import Bar, Bars, Curve, Curves, Diagram, Mark, number_words, share_words
 from mviz_lightning.plotting.panels import INTERACTION
