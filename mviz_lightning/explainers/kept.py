@@ -5,10 +5,15 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.plain import plain_data
 from mviz_lightning.sinks.records import PredictionRecord
 
 if TYPE_CHECKING:
     from mviz_lightning.plotting.labels import Labels
+
+MOST_NUMBERS = 20_000
+"""Largest number of entries of an array of a method of the user's own that is kept; a larger one is named by its shape.
+"""
 
 
 class ShownExample(Protocol):
@@ -73,4 +78,4 @@ def lines_of_fields(result: Result, context: KeepingContext) -> Iterator[Mapping
     named = {one.name for one in fields(result)} - {"values", "memory", "examples"} if context.show_inputs else set()
     kept = {name: getattr(result, name) for name in sorted(named) if not name.startswith("_")}
     shown = [context.example(one) for one in result.examples]
-    yield {"result": "other", "example": None, "fields": kept, "examples": shown}
+    yield {"result": "other", "example": None, "fields": plain_data(kept, most=MOST_NUMBERS), "examples": shown}

@@ -12,6 +12,7 @@ from torch import Tensor
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.series import Series
 from mviz_lightning.modalities.step_leaf import StepLeaf
+from mviz_lightning.modalities.views import means
 from mviz_lightning.sinks.records import Samples
 
 if TYPE_CHECKING:
@@ -114,6 +115,21 @@ class Audio(Series):
             return table.numpy()
         low, high = table.min(), table.max()
         return ((table - low) / (high - low).clamp(min=1e-12)).flip(0).numpy()
+
+    def _curve_names(self) -> list[str]:
+        return ["waveform"] if self._is_waveform else self._lane_labels[::-1]
+
+    def _curve_of(self, lane: int) -> int:
+        """Return the curve of a frequency band; the highest one is drawn at the top."""
+        return -1 if self._is_waveform else len(self._lane_labels) - 1 - lane
+
+    def _curves(self, example: int) -> npt.NDArray[Any]:
+        """Return the amplitudes of a waveform, or the means of the bands of a spectrogram in 0..1."""
+        if self._is_waveform:
+            wave: npt.NDArray[Any] = self._rows[example][self._steps(example)].double().nan_to_num()[:, :1].numpy().T
+            return wave
+        highest_first = self._lanes.flip(0).numpy()
+        return means(self.table(example), highest_first[0] - highest_first)
 
     def sound(self, example: int) -> Samples | None:
         """Return an example's waveform without padding, ``(T, C)``; one that leaves -1..1 is scaled into it."""

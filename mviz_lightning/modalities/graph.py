@@ -32,6 +32,9 @@ MAX_WRITTEN = 24
 MAX_NUMBERED = 4
 """Number of segments that bear a number in larger graphs: those with the largest weights."""
 
+MAX_KEPT = 1000
+"""Largest number of nodes of a graph that is kept as a drawing."""
+
 FLATTEST = 0.4
 """Smallest height over width of a drawing: the longer side of a graph lies along the width."""
 
@@ -188,6 +191,15 @@ class Graph(ModalityType):
                 places: npt.NDArray[Any] = leaf[example, self._nodes(example)].double().nan_to_num().numpy()
                 return places if places.shape[1] == 2 else along_main_axes(places)
         return None
+
+    def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
+        """Return places, edges and segments of the nodes; names alone of large graphs, and where edges are hidden."""
+        nodes = self._nodes(example)
+        if not inputs or len(nodes) > MAX_KEPT:
+            return {"view": "list"}
+        edges = np.unique(np.sort(self._edges(example), 0), axis=1).T
+        segment = self._index[example, nodes]
+        return {"view": "graph", "nodes": self._places(example), "edges": edges, "segment": segment}
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of the drawing, or of the numbered cells."""

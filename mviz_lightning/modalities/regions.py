@@ -16,6 +16,7 @@ from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.image import Image
 from mviz_lightning.modalities.step_leaf import masked_with, most_frequent_entry
 from mviz_lightning.modalities.typical_values import fill
+from mviz_lightning.modalities.views import LONGEST, kept_size, webp
 from mviz_lightning.plotting.canvas import colour_limit
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 from mviz_lightning.plotting.text_fitting import text_colour_on, write
@@ -142,6 +143,17 @@ class Regions(ModalityType):
         scale = (*self._canvas, *self._canvas) if self._is_relative else (1, 1, 1, 1)
         corners: npt.NDArray[Any] = boxes.double().numpy() * scale
         return corners
+
+    def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
+        """Return the boxes, in pixels of the kept picture; names alone without boxes, or where places are hidden."""
+        if self._boxes is None or not inputs:
+            return {"view": "list"}
+        width, height = self._canvas
+        enlarged = 1.0 if self._picture is not None else LONGEST / max(width, height)  # boxes alone have no pixels
+        size = kept_size(height * enlarged, width * enlarged)
+        scale = (size[1] / width, size[0] / height)
+        picture = {} if self._picture is None else {"webp": webp(self._picture.pixels(example), size)}
+        return {"view": "boxes", "size": list(size), "boxes": self._corners(example) * (*scale, *scale), **picture}
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of the image, or of the strip of numbered cells."""

@@ -1,10 +1,12 @@
 """Names of columns, channels and spans of time, as figures and tables show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.batch.index import Index
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.modalities.segmentation import blocks
 
 
 def feature_names(modality: Modality, leaves: Mapping[str, int], word: str) -> list[str]:
@@ -50,3 +52,14 @@ def time_span(first: int, last: int, rate: float | None) -> str:
     if rate is not None:
         return f"{first / rate:.3g}-{(last + 1) / rate:.3g} s"
     return f"step {first + 1}" if first == last else f"steps {first + 1}-{last + 1}"
+
+
+def names_of_runs(names: Sequence[str], most: int) -> list[str]:
+    """Return the names of up to ``most`` runs of neighbouring columns or channels.
+
+    Example:
+        >>> names_of_runs(["a", "b", "c", "d", "e"], 2)
+        ['a to c', 'd to e']
+    """
+    ends = [0, *blocks(len(names), most).bincount().cumsum(0).tolist()]
+    return [names[a] if b - a == 1 else f"{names[a]} to {names[b - 1]}" for a, b in pairwise(ends)]

@@ -1,6 +1,7 @@
 """Time series: blocks of time, separate for every channel where there are up to 8."""
 
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,10 +14,11 @@ from mviz_lightning.batch.masking import joined
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.image import blend
-from mviz_lightning.modalities.segment_names import feature_names, time_span
+from mviz_lightning.modalities.segment_names import feature_names, names_of_runs, time_span
 from mviz_lightning.modalities.segmentation import blocks, runs
 from mviz_lightning.modalities.step_leaf import StepLeaf, masked_with, most_frequent_entry
 from mviz_lightning.modalities.typical_values import fill
+from mviz_lightning.modalities.views import curve, means
 from mviz_lightning.plotting.text_fitting import distinct, text_capacity, write
 
 if TYPE_CHECKING:
@@ -134,10 +136,14 @@ class Series(ModalityType):
         """Largest number of blocks of time in a lane."""
         return min(self.max_blocks, self.modality.max_segments // (int(self._lanes.max()) + 1))
 
-    def _named_lanes(self) -> list[str]:
+    @cached_property
+    def _channel_names(self) -> list[str]:
+        """The names of all rows."""
         counts = {leaf.path: leaf.table.shape[2] for leaf in self._leaves}
-        channels = feature_names(self.modality, counts, "channel")
-        return channels if len(self._lanes) > 1 else [""]
+        return feature_names(self.modality, counts, "channel")
+
+    def _named_lanes(self) -> list[str]:
+        return self._channel_names if len(self._lanes) > 1 else [""]
 
     def _numbered(self) -> Tensor:
         """Return the segment of every entry of the table, ``(N or 1, T, D or 1)``, from 0 on in every example."""
@@ -170,6 +176,39 @@ class Series(ModalityType):
     def _steps(self, example: int) -> Tensor:
         """Return the steps of an example that are not padding, ``(T,)``."""
         return self._real[example if len(self._real) > 1 else 0].nonzero()[:, 0]
+
+    def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
+        """Return the curves of all channels, and the part of them that each segment is.
+
+        More than 8 channels are kept as the means of 8 runs of neighbours, each channel from 0 to 1.
+        """
+        lanes, length = range(len(self._lane_labels)), len(self._steps(example))
+        block = blocks(length, self._blocks_per_lane)
+        ends = [0, *block.bincount().cumsum(0).tolist()] if length else [0]
+        found: dict[str, Any] = {
+            "view": "lines",
+            "channels": self._curve_names(),
+            "spans": [[self._curve_of(lane), a / length, b / length] for lane in lanes for a, b in pairwise(ends)],
+            "x": "steps" if self._rate is None else "s",
+            "length": length if self._rate is None else length / self._rate,
+        }
+        return found | ({"values": [curve(one) for one in self._curves(example)]} if inputs else {})
+
+    def _curve_names(self) -> list[str]:
+        """Return the names of the kept curves."""
+        return names_of_runs(self._channel_names, MAX_LANES)
+
+    def _curve_of(self, lane: int) -> int:
+        """Return the curve of a lane; -1 where the only lane holds all of them."""
+        return lane if len(self._lane_labels) > 1 else -1
+
+    def _curves(self, example: int) -> npt.NDArray[Any]:
+        """Return the kept curves of an example, ``(C, T)``."""
+        table = self.table(example)
+        if table is not None:
+            return means(table, blocks(len(table), MAX_LANES).numpy())
+        rows: npt.NDArray[Any] = self._rows[example][self._steps(example)].double().nan_to_num().numpy().T
+        return rows
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of a panel; time runs to the right."""

@@ -29,6 +29,9 @@ MAX_ROWS = 12
 MAX_LINES_PER_ROW = 1.2
 """Largest number of lines in the height of one line: closer lines overlap."""
 
+KEPT = 3
+"""Largest number of values of a run of columns that a view holds."""
+
 
 class Tabular(ModalityType):
     """Tables ``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans.
@@ -108,6 +111,17 @@ class Tabular(ModalityType):
         if self.modality.feature_names is None and len(self._tables) == 1:
             return f"columns {first + 1}-{last + 1}"
         return f"{self._labels[first]} to {self._labels[last]}"
+
+    def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
+        """Return the value of each segment; of a run of columns, the first ones."""
+        if not inputs:
+            return {"view": "values"}
+        row = [_written(value) for table in self._tables.values() for value in table[example].flatten().tolist()]
+        runs = [
+            [row[column] for column in (self._numbers == segment).nonzero()[:, 0].tolist()]
+            for segment in range(self.segments.count(example))
+        ]
+        return {"view": "values", "values": [", ".join(run[:KEPT]) + ", ..." * (len(run) > KEPT) for run in runs]}
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of a panel with room for all lines."""

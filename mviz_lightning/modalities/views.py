@@ -16,8 +16,11 @@ LOSSLESS = 64
 QUALITY = 85
 """Quality of larger pictures, of 100: a photograph of 224 x 224 takes 12 KB."""
 
+MOST_POINTS = 200
+"""Largest number of points of a kept curve: more than a small panel has pixels."""
 
-def kept_size(height: int, width: int) -> tuple[int, int]:
+
+def kept_size(height: float, width: float) -> tuple[int, int]:
     """Return the size at which a picture is kept: its own, or with a longest side of 224."""
     scale = min(1.0, LONGEST / max(height, width, 1))
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -94,3 +97,27 @@ def webp(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> str:
     buffer = BytesIO()
     picture.save(buffer, "WEBP", lossless=max(size) <= LOSSLESS, quality=QUALITY, method=2)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def curve(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a curve of up to 200 points: of a longer one, the smallest and the largest value of 100 pieces in turn.
+
+    Args:
+        values: ``(T,)`` numbers.
+    """
+    if len(values) <= MOST_POINTS:
+        return values
+    pieces = np.array_split(values, MOST_POINTS // 2)
+    ends: npt.NDArray[Any] = np.array([[piece.min(), piece.max()] for piece in pieces]).ravel()
+    return ends
+
+
+def means(rows: npt.NDArray[Any], groups: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the means of groups of rows, ``(G, T)``.
+
+    Args:
+        rows: ``(D, T)`` numbers.
+        groups: ``(D,)`` the group of each row, from 0 on, none of them empty.
+    """
+    found: npt.NDArray[Any] = np.array([rows[groups == group].mean(0) for group in range(groups.max(initial=-1) + 1)])
+    return found

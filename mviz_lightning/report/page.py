@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mviz_lightning.report.comparison import PlainRun, compared_runs
+from mviz_lightning.report.folders import monitor_folder
 from mviz_lightning.report.payload import PicturesBeside, kept_inline, page_payload, safe_json
 from mviz_lightning.sinks.files import replace_file
 
@@ -48,7 +49,7 @@ def write_page(
 
     Raises:
         ValueError: ``pictures`` is another word, or ``folders`` is empty.
-        FileNotFoundError: A folder holds no run.
+        ConfigurationError: A folder holds no run, or several; or a newer version wrote it.
 
     Example:
         >>> write_page("lightning_logs/version_0")  # doctest: +SKIP
@@ -56,7 +57,7 @@ def write_page(
     """
     if pictures not in PICTURES:
         raise ValueError(f'pictures={pictures!r} is none of {", ".join(map(repr, PICTURES))}: pass pictures="inline"')
-    paths = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
+    paths = [monitor_folder(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
     if not paths:
         raise ValueError("folders is empty: pass the folder of a run, for example lightning_logs/version_0")
     page = Path(output) if output is not None else paths[0] / ("report.html" if len(paths) == 1 else "comparison.html")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from mviz_lightning.report.packing import packed_lines
+from mviz_lightning.report.stored_lines import stored_lines
 from mviz_lightning.sinks.files import replace_file
 from mviz_lightning.sinks.portable_names import portable_name
 
@@ -46,14 +47,14 @@ def page_payload(folder: Path, name: str, keep: Callable[[str, str], Plain]) -> 
         name: What the page calls the run where it has no name of its own.
         keep: Modality and base64 picture -> the entries of its view that show it.
     """
-    description, history, alerts, examples, explanations = _read(folder)
+    found = stored_lines(folder)
     return {
-        "name": description.get("run") or name,
-        "description": description,
-        "history": history,
-        "alerts": alerts,
-        "examples": {one: _with_pictures(found, keep) for one, found in examples.items()},
-        "explanations": packed_lines(explanations),
+        "name": found.description.get("run") or name,
+        "description": found.description,
+        "history": found.history,
+        "alerts": found.alerts,
+        "examples": {one: _with_pictures(example, keep) for one, example in found.examples.items()},
+        "explanations": packed_lines(found.explanations),
     }
 
 
@@ -92,17 +93,3 @@ class PicturesBeside:
             self._written[webp] = f"{len(self._written):04d}-{portable_name(modality)}.webp"
             replace_file(self.folder / self._written[webp], data)
         return {"href": quote(f"{self.folder.name}/{self._written[webp]}", errors="replace")}
-
-
-def _read(folder: Path) -> tuple[Plain, list[Plain], list[Plain], dict[str, Plain], list[Plain]]:
-    def lines(name: str) -> list[Plain]:
-        path = folder / name
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-    described = folder / "run.json"
-    description = json.loads(described.read_text("utf-8")) if described.exists() else {}
-    examples: dict[str, Plain] = {}
-    for line in lines("examples.jsonl"):
-        modalities = examples.get(line["id"], line)["modalities"]
-        examples[line["id"]] = line | {"modalities": modalities | line["modalities"]}
-    return description, lines("history.jsonl"), lines("alerts.jsonl"), examples, lines("explanations.jsonl")

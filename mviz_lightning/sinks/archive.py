@@ -8,10 +8,13 @@ from typing import Any
 
 from mviz_lightning.sinks.example_ids import ExampleIds
 from mviz_lightning.sinks.files import append_lines, replace_file
-from mviz_lightning.sinks.plain_data import plain_data
+from mviz_lightning.sinks.plain import plain_data
 
 FORMAT = 1
 """Version of the files. A change that an older reader would misread raises it; further fields do not."""
+
+DIGITS = 6
+"""Significant digits of numbers: more than a picture shows and than a 16-bit float holds."""
 
 DESCRIPTION, HISTORY = "run.json", "history.jsonl"
 EXAMPLES, EXPLANATIONS, ALERTS = "examples.jsonl", "explanations.jsonl", "alerts.jsonl"
@@ -39,7 +42,7 @@ class Archive:
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Write ``run.json`` anew, in one step, if the description differs from the last one."""
-        text = json.dumps({"format": FORMAT} | plain_data(description), indent=1)
+        text = json.dumps({"format": FORMAT} | plain_data(description, DIGITS), indent=1)
         if text != self._described:
             replace_file(self.folder / DESCRIPTION, text.encode())
             self._described = text
@@ -50,7 +53,7 @@ class Archive:
         Args:
             line: Position, stage, target and modalities of the example.
         """
-        found = plain_data(line)
+        found = plain_data(line, DIGITS)
         name, new = self._ids.assign(found)
         if new:
             modalities = {one: found["modalities"][one] for one in new}
@@ -59,11 +62,11 @@ class Archive:
 
     def add_explanation(self, line: Mapping[str, Any]) -> None:
         """Keep an explained output, feature or case."""
-        self._add(EXPLANATIONS, plain_data(line))
+        self._add(EXPLANATIONS, plain_data(line, DIGITS))
 
     def add_alert(self, line: Mapping[str, Any]) -> None:
         """Keep the text of an alarm, or of its end."""
-        self._add(ALERTS, plain_data(line))
+        self._add(ALERTS, plain_data(line, DIGITS))
 
     def _add(self, file: str, line: Mapping[str, Any]) -> None:
         self._unwritten[file].append(json.dumps(line, allow_nan=False, separators=(",", ":")))

@@ -11,6 +11,9 @@ from typing import Any
 
 from mviz_lightning.errors.arguments import in_short
 
+SCALARS = frozenset({float, int, bool, str, type(None)})
+"""Types that need no search for a form."""
+
 LONGEST = 300
 """Largest number of characters of a result's ``repr``: three lines of a console."""
 
@@ -21,30 +24,36 @@ LONGEST_TEXT = 60
 """Largest number of characters of a text within a ``repr``."""
 
 
-def plain_data(value: Any, digits: int | None = None) -> Any:
+def plain_data(value: Any, digits: int | None = None, most: int | None = None) -> Any:
     """Return a value as dicts, lists, texts and numbers, so that ``json.dumps(..., allow_nan=False)`` takes it.
 
-    A dataclass becomes a dict of its public fields, a tensor nested lists, an enum its value. NaN and infinities become
-    None, since JSON has neither. What has no such form becomes a short text.
+    A dataclass becomes a dict of its public fields, a tensor nested lists, an enum its value, a function its name. NaN
+    and infinities become None, since JSON has neither. What has no such form becomes a short text.
 
     Args:
         value: Anything.
         digits: Significant digits to which numbers are rounded; None for all.
+        most: Largest number of entries of an array; a larger one is named by its shape. None for any number.
 
     Example:
         >>> import torch
         >>> plain_data({"weights": torch.tensor([0.123456789, float("nan")]), "at": (1, True)}, digits=6)
         {'weights': [0.123457, None], 'at': [1, True]}
     """
+    if type(value) in SCALARS:  # most entries of a map are numbers
+        return _scalar(value, digits)
     if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain_data(getattr(value, entry.name), digits) for entry in public_fields(value)}
+        return {entry.name: plain_data(getattr(value, entry.name), digits, most) for entry in public_fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain_data(one, digits) for key, one in value.items()}
-    if callable(getattr(value, "tolist", None)):  # tensors, arrays, and NumPy's numbers
-        return plain_data(value.tolist(), digits)
-    if isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes | bytearray):
-        return [plain_data(one, digits) for one in value]
-    return _scalar(value, digits)
+        return {str(key): plain_data(one, digits, most) for key, one in value.items()}
+    if callable(getattr(value, "tolist", None)) and not isinstance(value, type):  # tensors, arrays, NumPy's numbers
+        size = math.prod(value.shape)
+        large = most is not None and size > most
+        return f"{size} numbers {tuple(value.shape)}" if large else plain_data(value.tolist(), digits, most)
+    if isinstance(value, AbstractSet):
+        return sorted((plain_data(one, digits, most) for one in value), key=repr)
+    listed = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+    return [plain_data(one, digits, most) for one in value] if listed else _scalar(value, digits)
 
 
 def _scalar(value: Any, digits: int | None) -> Any:
@@ -54,7 +63,16 @@ def _scalar(value: Any, digits: int | None) -> Any:
         return value
     if isinstance(value, Real):
         return _number(value, digits)
-    return str(value) if isinstance(value, str | PurePath) else in_short(value)
+    return str(value) if isinstance(value, str | PurePath) else _called(value)
+
+
+def _called(value: Any) -> str:
+    """Return the name of a function or a class, and the beginning of the text of any other object."""
+    name = getattr(value, "__qualname__", None)
+    try:
+        return name if isinstance(name, str) else in_short(value)
+    except Exception:  # a ``__repr__`` of the user's own
+        return f"<{type(value).__name__}>"
 
 
 def _number(value: Real, digits: int | None) -> Any:
@@ -126,7 +144,7 @@ def _within(value: Any) -> str:
         return brief(value)
     if isinstance(value, Mapping | list | tuple):
         return f"<{len(value)} entries>" if value else repr(value)
-    return cut(in_short(value), LONGEST_TEXT)
+    return cut(_called(value), LONGEST_TEXT)
 
 
 def cut(text: str, longest: int) -> str:

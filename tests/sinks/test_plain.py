@@ -28,6 +28,11 @@ class Later(Found):
     more: float = 0.123456
 
 
+class Loud:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -47,6 +52,9 @@ class Later(Found):
         ({1: (2, {3})}, {"1": [2, [3]]}),
         (Path("a/b"), "a/b"),
         (b"\0", "b'\\x00'"),
+        (Path.exists, "Path.exists"),
+        (Tensor, "Tensor"),
+        (Loud(), "<Loud>"),
     ],
 )
 def test_a_value_becomes_plain_data(value, expected):
@@ -92,3 +100,7 @@ def test_a_class_with_a_repr_of_its_own_keeps_it():
 
 def test_a_result_within_a_result_is_named_by_its_type():
     assert brief([Found(torch.zeros(1)), {"a": [1, 2]}, math.nan]) == "[<Found>, <1 entries>, nan]"
+
+
+def test_an_array_that_is_too_large_is_named_by_its_shape():
+    assert plain_data([torch.zeros(3, 2), torch.zeros(7)], most=6) == [[[0.0, 0.0]] * 3, "7 numbers (7,)"]

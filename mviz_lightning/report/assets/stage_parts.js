@@ -11,7 +11,7 @@
 // ownOf(object, key)                   a value under a key that may be any text, such as "constructor"
 // modalityColor(run, name)             the colour of a modality on the whole page
 
-const STAGES = ["fit", "validate", "test"];
+const STAGES = ["fit", "validate", "test", "explain"];
 
 function stagesOf(run, result) {
   const groups = groupBy(linesOf(run, result), (line) => JSON.stringify([line.method, line.head || ""]));

@@ -1,0 +1,160 @@
+"""The files of a run as plain data: damaged lines are left out and counted, repeated ones count once."""
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.sinks.archive import ALERTS, DESCRIPTION, EXAMPLES, EXPLANATIONS, FORMAT, HISTORY, read_lines
+
+Line: TypeAlias = dict[str, Any]
+"""A line of a file, or the description of a run."""
+
+TEXTS, NUMBERS = (str,), (int, float)
+
+REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
+    HISTORY: {"stage": TEXTS, "epoch": (int,), "step": (int,), "values": (dict,)},
+    EXAMPLES: {"id": TEXTS, "position": (int,), "modalities": (dict,)},
+    EXPLANATIONS: {"method": TEXTS, "result": TEXTS, "stage": TEXTS, "epoch": (int,), "step": (int,)},
+    ALERTS: {"stage": TEXTS, "epoch": (int,), "step": (int,), "title": TEXTS, "text": TEXTS},
+}
+"""File -> fields that each of its lines has, and their types."""
+
+TOO_NEW = (
+    "{path} was written by a newer version of mviz-lightning (format {found}; this version reads up to {known}); "
+    "upgrade with: pip install --upgrade mviz-lightning"
+)
+
+
+@dataclass(frozen=True)
+class StoredLines:
+    """What the files of a run hold, as plain data.
+
+    Attributes:
+        description: ``run.json``; empty for a run of an older version.
+        history: The runs of the monitor; ``values`` holds numbers, and None for those that were not finite.
+        alerts: Alarms and all-clears.
+        examples: Id -> the example with all its modalities.
+        explanations: Explained outputs, features and cases.
+        remarks: What was left out, in words.
+    """
+
+    description: Line
+    history: list[Line]
+    alerts: list[Line]
+    examples: dict[str, Line]
+    explanations: list[Line]
+    remarks: list[str]
+
+
+def stored_lines(folder: Path) -> StoredLines:
+    """Read the files of a run; what is damaged is left out and remarked.
+
+    Args:
+        folder: The monitor's folder.
+
+    Raises:
+        ConfigurationError: A newer version wrote the files in another format.
+    """
+    remarks: list[str] = []
+    description = _description(folder / DESCRIPTION, remarks)
+    history, alerts, examples, explanations = (
+        _lines(folder / name, remarks) for name in (HISTORY, ALERTS, EXAMPLES, EXPLANATIONS)
+    )
+    return StoredLines(
+        description,
+        _last_of_each(history, _place_of_run),
+        _last_of_each(alerts, _place_of_alert),
+        _merged(examples),
+        _last_batches(explanations),
+        remarks,
+    )
+
+
+def _description(path: Path, remarks: list[str]) -> Line:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        found = None
+    written = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(written, int):
+        remarks.append(f"{path.name}: damaged, and left out")
+        return {}
+    if written > FORMAT:
+        raise ConfigurationError(TOO_NEW.format(path=path, found=written, known=FORMAT))
+    return dict(found)
+
+
+def _lines(path: Path, remarks: list[str]) -> list[Line]:
+    """Return the whole lines of a file, each a dict with the fields that it must have."""
+    texts = read_lines(path)
+    found = [line for line in map(_read, texts) if line is not None and _is_whole(line, REQUIRED[path.name])]
+    if lost := len(texts) - len(found):
+        remarks.append(f"{path.name}: {lost} of {len(texts)} lines are damaged, and left out")
+    return found
+
+
+def _read(text: str) -> Line | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_whole(line: Line, required: Mapping[str, tuple[type, ...]]) -> bool:
+    typed = all(isinstance(line.get(name), kinds) for name, kinds in required.items())
+    values = line.get("values") if "values" in required else {}
+    return typed and all(one is None or isinstance(one, NUMBERS) for one in (values or {}).values())
+
+
+def _last_of_each(lines: Iterable[Line], place: Callable[[Line], Hashable]) -> list[Line]:
+    """Return the lines in order; of several at one place of a fit, as a resumed training writes them, the last."""
+    found: dict[Hashable, Line] = {}
+    for number, line in enumerate(lines):
+        key = place(line) if line["stage"] == "fit" else number
+        found.pop(key, None)
+        found[key] = line
+    return list(found.values())
+
+
+def _place_of_run(line: Line) -> Hashable:
+    return line["epoch"], line["step"]
+
+
+def _place_of_alert(line: Line) -> Hashable:
+    return line["epoch"], line["step"], str(line.get("head", "")), str(line.get("modality", "")), line["title"]
+
+
+def _merged(lines: Iterable[Line]) -> dict[str, Line]:
+    """Return each example once; its modalities may stand in several lines."""
+    found: dict[str, Line] = {}
+    for line in lines:
+        modalities = {name: one for name, one in line["modalities"].items() if _is_modality(one)}
+        before = found.get(line["id"], line)
+        found[line["id"]] = before | {"modalities": before["modalities"] | modalities}
+    return found
+
+
+def _is_modality(found: Any) -> bool:
+    """Tell whether what is kept of a modality can be shown: it names its segments and has a view."""
+    return isinstance(found, dict) and isinstance(found.get("segments"), list) and isinstance(found.get("view"), dict)
+
+
+def _last_batches(lines: Iterable[Line]) -> list[Line]:
+    """Return the lines of explanations; of a result that a resumed training wrote again, the last."""
+    batches: dict[Hashable, dict[Hashable, Line]] = {}
+    latest: Hashable = None
+    for number, line in enumerate(lines):
+        moment = (line["stage"], line["epoch"], line["step"]) if line["stage"] == "fit" else number
+        key = moment, line["method"], str(line.get("head", ""))
+        what = json.dumps([line.get(name) for name in ("example", "output", "role", "feature", "list")])
+        if key in batches and (key != latest or what in batches[key]):
+            del batches[key]
+        batches.setdefault(key, {})[what] = line
+        latest = key
+    return [line for batch in batches.values() for line in batch.values()]
