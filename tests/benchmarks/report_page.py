@@ -1,4 +1,4 @@
-"""Size of a report's page, and how long it takes to write and to open; beside them, the same data as PNG pictures.
+"""Size of a report's page, and how long it takes to write and to open; beside them, its maps as PNG pictures.
 
     python tests/benchmarks/report_page.py [--epochs 12 100 1000]
 
@@ -15,18 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from gallery import Task
 from helpers.browsers import chromium
-from helpers.stored_inputs import drawn
 from helpers.stored_runs import write_run
 
 from mviz_lightning import report
-from mviz_lightning.sinks.records import Picture
+from mviz_lightning.explainers import DIME
 
 REPEATS = 5
-PICTURE = (520, 980)
-"""Height and width of a DIME picture of an image and a text in pixels."""
-
 DRAWN = """() => new Promise((done) => {
   const wait = () => document.querySelector("figure.chart svg path.line")
     ? requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))) : setTimeout(wait, 1);
@@ -59,17 +55,16 @@ def opened(path: Path) -> Opened:
     return Opened(*(statistics.median(each) for each in zip(*((one.ready, one.drawn) for one in times), strict=True)))
 
 
-def as_pictures(epochs: int, examples: int) -> int:
-    """Return the bytes of the same maps as PNG pictures, one an example and epoch, from one of plain content."""
-    random, pixels = np.random.default_rng(0), np.full((*PICTURE, 3), 255, np.uint8)
-    for column in range(3):
-        shape = drawn(random).picture().resize((280, 280))
-        pixels[40:320, 20 + column * 320 : 300 + column * 320] = np.asarray(shape)
-    return len(Picture("mviz/dime/example_0", pixels).png) * epochs * examples
+def picture_size(folder: Path) -> float:
+    """Return the mean bytes of DIME's PNG pictures of a small model of image and text."""
+    task = Task.of(["image", "text"])
+    task.train(90)
+    task.report(DIME(num_examples=4)).save(folder)
+    return statistics.mean(file.stat().st_size for file in folder.rglob("example_*.png"))
 
 
 def cases(epochs: list[int], folder: Path) -> Iterator[tuple[str, list[Path], int]]:
-    """Yield a name, the folders of the runs, and the number of maps."""
+    """Yield a name, the folders of the runs, and how often each of 16 examples is explained."""
     for count in epochs:
         plain = write_run(folder / str(count), epochs=count, explainers=["dime"])
         yield f"{count:,} epochs x 16 examples", [plain], count
@@ -85,13 +80,14 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{'run':38} {'page':>9} {'gzipped':>9} {'written':>9} {'document':>9} {'charts':>9} {'as PNG':>10}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, runs, maps in cases(given.epochs, Path(folder)):
+        picture = picture_size(Path(folder) / "pictures")
+        for name, runs, times_explained in cases(given.epochs, Path(folder)):
             start = time.perf_counter()
             path = report.write_page(runs, Path(folder) / "page.html")
             written, data, times = time.perf_counter() - start, path.read_bytes(), opened(path)
             print(
                 f"{name:38} {len(data) / 1e6:6.2f} MB {len(gzip.compress(data)) / 1e6:6.2f} MB {written:7.2f} s "
-                f"{times.ready:6.0f} ms {times.drawn:6.0f} ms {as_pictures(maps, 16) / 1e6:7.1f} MB"
+                f"{times.ready:6.0f} ms {times.drawn:6.0f} ms {16 * times_explained * picture / 1e6:7.1f} MB"
             )
 
 
