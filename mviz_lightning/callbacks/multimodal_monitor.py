@@ -1,17 +1,13 @@
-"""The monitor: hooks that decide when to measure, and delegate."""
+"""The monitor: its arguments, and what a run of a trainer begins with."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Literal
 
-from lightning.pytorch import LightningModule, Trainer
-
 from mviz_lightning.batch import Modalities, parse_modalities
-from mviz_lightning.callbacks import trainer_facts
-from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded, is_misconfigured
-from mviz_lightning.callbacks.monitor_state import Remembering
+from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.measuring import Measuring
 from mviz_lightning.callbacks.return_address import ReturnAddress
-from mviz_lightning.callbacks.schedule import NEVER_RAN, Schedule
+from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.errors.arguments import at_least, not_negative, require_flag, require_name, require_share
@@ -23,12 +19,9 @@ from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, T
 from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 
-UNRELEASED = "the user's step could not be put back"
-"""What is said if the hooks of the observation cannot be removed."""
-
 
 @renamed_attributes(album="explanation_history")
-class MultimodalMonitor(Remembering):
+class MultimodalMonitor(Measuring):
     """Measures at every validation how much of a model's outputs each modality explains, alone and in interaction.
 
     It recombines validation examples: the image of one, the text of another. From the model's outputs on these rows it
@@ -110,9 +103,11 @@ class MultimodalMonitor(Remembering):
             others begin with the head's name: ``noun/total/<m>``.
         draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
-
         on_side_effect: What is done where running the model changes what cannot be put back, a global variable for
             example: ``"warn"`` and go on, ``"disable"`` the monitor, or ``"ignore"`` it.
+        report: Whether the report page is written at the end: ``report.html`` in the folder of the run's files, one
+            file that shows the whole run in a browser.
+        progress_bar: Whether the trainer's progress bar shows ``weakest_total``, the smallest total effect.
 
     Attributes:
         history: All runs so far; prints as a table.
@@ -165,6 +160,8 @@ class MultimodalMonitor(Remembering):
         heads: Sequence[str] | None = None,
         draws: int = 1,
         on_side_effect: Literal["warn", "disable", "ignore"] = "warn",
+        report: bool = True,
+        progress_bar: bool = False,
     ) -> None:
         self.config = SessionConfig(
             modalities=parse_modalities(modalities),
@@ -193,18 +190,18 @@ class MultimodalMonitor(Remembering):
         self.name, self.dataloader_idx = require_name("name", name), at_least(0, "dataloader_idx", dataloader_idx)
         self.history, self.explanation_history = History(list(self.config.modalities)), ExplanationHistory()
         self._schedule = Schedule(every_n_validations, pictures_every_n_validations, self.config.explainers)
-        self._keep_checked(max_overhead, checkpoint_megabytes, show_inputs=show_inputs)
+        self._keep_flags(show_inputs=show_inputs, report=report, progress_bar=progress_bar)
         self.on_error, self.on_side_effect, self._phase = on_error, on_side_effect, ""
-        self._reset_fit()
+        self._begin_with(max_overhead, checkpoint_megabytes)
 
-    def _keep_checked(self, max_overhead: float | None, checkpoint_megabytes: float, *, show_inputs: bool) -> None:
-        self._address = ReturnAddress()
-        self.show_inputs = require_flag("show_inputs", show_inputs)
+    def _keep_flags(self, *, show_inputs: bool, report: bool, progress_bar: bool) -> None:
+        self.show_inputs, self.report = require_flag("show_inputs", show_inputs), require_flag("report", report)
+        self.progress_bar = require_flag("progress_bar", progress_bar)
+
+    def _begin_with(self, max_overhead: float | None, checkpoint_megabytes: float) -> None:
         self._max_overhead = require_share("max_overhead", max_overhead)
         self._checkpoint_bytes = int(not_negative("checkpoint_megabytes", checkpoint_megabytes, 32) * 2**20)
-
-    def _reset_fit(self) -> None:
-        self._fit_session = Session(self.config)
+        self._address, self._fit_session = ReturnAddress(), Session(self.config)
         self._reset(self._fit_session)
 
     def _reset(self, session: Session) -> None:
@@ -220,81 +217,3 @@ class MultimodalMonitor(Remembering):
             self._error_policy,
             show_inputs=self.show_inputs,
         )
-
-    @guarded
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check what can be checked before data flows."""
-        policy = self._error_policy  # that of the guard around this hook; the run gets another
-        self._phase = str(getattr(stage, "value", stage))
-        try:
-            self._begin(trainer, pl_module)
-            self._run.attach(trainer, self._max_overhead)
-        except Exception as error:
-            reason = policy.absorb(error, fatal=is_misconfigured(error))
-            self._run.disable(reason)
-            policy.warn(f"the monitor is off, since it could not be set up. {reason}")
-
-    @guarded
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Collect examples from the whole first pass, before a step may change the batch."""
-        if not self._run.disabled and dataloader_idx == self.dataloader_idx:
-            self._run.collect(trainer, batch, batch_idx, dataloader_idx)
-            self._run.watch(trainer, pl_module, batch, batch_idx)
-
-    @guarded
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Measure at the last batch: callbacks that average weights put the others back when the epoch ends."""
-        self._error_policy.guard(self._run.release, failed=UNRELEASED)
-        if not self._run.disabled:
-            self._run.dry_run(trainer, pl_module)
-        if not trainer.sanity_checking and trainer_facts.is_last_batch(trainer):
-            self._run.measure(trainer)
-
-    @guarded
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log, before callbacks look at the values and the logger writes the row of the validation loss."""
-        if trainer.sanity_checking:
-            self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
-            return
-        self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
-        if (row := self._run.publish(trainer, pl_module)) is not None:
-            self._run.act(trainer, pl_module, row)
-
-    @guarded
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give callbacks that monitor a key a value, where an error kept the run from being logged."""
-        if not trainer.sanity_checking:
-            trainer_facts.stand_in_monitored(trainer, self.name, self._run.keys, self.history)
-
-    # A test is measured as a validation is.
-    on_test_batch_start = on_validation_batch_start
-    on_test_batch_end = on_validation_batch_end
-    on_test_epoch_end = on_validation_epoch_end
-
-    @guarded
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Explain the model as it is at the end."""
-        self._run.explain_end(trainer)
-
-    @guarded
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the curves of the whole training, and its examples over the epochs."""
-        if self._schedule.validations == 0 and not self._run.disabled:
-            self._error_policy.warn(NEVER_RAN)
-        self._run.finish()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what was found before an error ended the training, without hiding that error."""
-        self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
-        self._error_policy.guard(self._run.break_off, always_warn=True)
-        self._error_policy.guard(partial(self.send_back, trainer), always_warn=True)

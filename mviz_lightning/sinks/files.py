@@ -61,7 +61,7 @@ class FileSink:
                 ending, data = _content(record, step)
                 step_part = f"_step_{step:08d}" if isinstance(record, Picture) and record.keep else ""
                 path = self._path(record.key, f"{step_part}{ending}")
-                _replace(path, (_earlier(path) if isinstance(record, Alert) else b"") + data)
+                replace_file(path, (_earlier(path) if isinstance(record, Alert) else b"") + data)
         refused.raise_first()
 
     def _path(self, key: str, ending: str) -> Path:
@@ -121,7 +121,7 @@ def _inert(cell: str | float) -> str | float:
     return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write a file in one step, so that no reader gets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")

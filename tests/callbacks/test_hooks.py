@@ -21,6 +21,7 @@ from mviz_lightning.callbacks.acting import Acting
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun
+from mviz_lightning.callbacks.measuring import Measuring
 from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.schedule import Schedule
@@ -55,12 +56,23 @@ INSIDE = (
     ActingAlarm,
     Acting,
     Remembering,
+    Measuring,
     MultimodalMonitor,
     TrainerRun,
 )
 """All that hooks delegate to, beside what is read off the trainer."""
 
-CREATED = {"__init__", "__post_init__", "_reset", "_arrange", "act", "_act", "act_on_check"}
+CREATED = {
+    "__init__",
+    "__post_init__",
+    "_keep_checked",
+    "_keep_flags",
+    "_reset",
+    "_arrange",
+    "act",
+    "_act",
+    "act_on_check",
+}
 """Run when a callback is made, before there is a training; and what calls the function of a user's, which may raise, or
 holds the guard itself."""
 

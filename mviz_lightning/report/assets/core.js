@@ -1,0 +1,219 @@
+// Elements, numbers, colours, sections: what every other file of the page uses. All files share one scope.
+//
+// el("p", { class: "note", onclick: f }, "text", node)  an HTML element; text is always text, never markup
+// svg("path", { d: "..." })                             the same for SVG
+// numbers(list or packed list)                          weights as plain (nested) lists; a missing value is NaN
+// number(3.14159), signed(x), percent(0.25), between(low, high, percent)   numbers as text
+// seriesStyle(i)                                        { color, dash } of the i-th curve
+// radios(label, [[value, "text"]], chosen, f)           real radio buttons; f(value) when another is chosen
+// picker(label, [[value, "text"]], chosen, f)           a select
+// table(caption, ["column"], [[cell]])                  cells are text, numbers (right-aligned) or nodes
+// fold("summary", () => node)                           closed; built when it is opened
+// empty("No labels were given.")                        the words of an empty state
+// section({ id, title, build(run) })                    registers a section; build returns a node, or null for none.
+//                                                       With whole: true it gets all runs as one list.
+// valueOf(record, "total/image", head), boundsOf(...)   a value of a record of the history, NaN if there is none
+// placeOf(record)                                       "epoch 3 (step 120)"
+// unique(list), groupBy(list, f)                        small helpers
+
+const SVG = "http://www.w3.org/2000/svg";
+const TRUSTED = 0.2; // R² from which on a map is trusted; the same as in the pictures of the run
+const sections = [];
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "style") Object.assign(node.style, value);
+    else if (name === "value" || name === "checked" || name === "disabled") node[name] = value;
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+function el(tag, attributes, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function svg(tag, attributes, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function section(described) {
+  sections.push(described);
+}
+
+function unique(list) {
+  return [...new Set(list)];
+}
+
+function groupBy(list, keyOf) {
+  const groups = new Map();
+  for (const item of list) {
+    const key = keyOf(item);
+    if (groups.has(key)) groups.get(key).push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
+
+// ---- numbers
+
+function halfToNumber(bits) {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
+}
+
+function unpack({ f16, scale, shape }) {
+  const bytes = atob(f16), flat = [];
+  for (let i = 0; i < bytes.length; i += 2) {
+    flat.push(scale * halfToNumber(bytes.charCodeAt(i) | (bytes.charCodeAt(i + 1) << 8)));
+  }
+  return shape.slice(1).reduceRight((list, size) => rowsOf(list, size), flat);
+}
+
+function rowsOf(list, size) {
+  const rows = [];
+  for (let i = 0; i < list.length; i += size) rows.push(list.slice(i, i + size));
+  return rows;
+}
+
+function numbers(given) {
+  if (given === null || given === undefined) return [];
+  if (!Array.isArray(given)) return unpack(given);
+  return given.map((one) => (Array.isArray(one) ? numbers(one) : one === null ? NaN : one));
+}
+
+function number(value, digits = 3) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size >= 1e6 || size < 1e-4) return minus(value.toExponential(1).replace("e+", "e"));
+  return minus(value.toFixed(Math.max(0, Math.min(6, digits - 1 - Math.floor(Math.log10(size))))));
+}
+
+function minus(text) {
+  return /^-0(\.0*)?$/.test(text) ? text.slice(1) : text.replace("-", "−");
+}
+
+function signed(value, digits = 3) {
+  return (value > 0 ? "+" : "") + number(value, digits);
+}
+
+function percent(share) {
+  if (share === null || share === undefined || Number.isNaN(share)) return "–";
+  const size = Math.abs(100 * share);
+  return `${minus((100 * share).toFixed(size >= 9.95 || size < 0.05 ? 0 : 1))} %`;
+}
+
+function between(low, high, written = number) {
+  return Number.isFinite(low) && Number.isFinite(high) ? `${written(low).replace(/ %$/, "")} to ${written(high)}` : "";
+}
+
+function count(n, one, many = `${one}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+}
+
+// ---- values of the history
+
+function headed(head, name) {
+  return head ? `${head}/${name}` : name;
+}
+
+function valueOf(record, name, head = "") {
+  const value = record ? record.values[headed(head, name)] : null;
+  return value === null || value === undefined ? NaN : value;
+}
+
+function boundsOf(record, name, head = "") {
+  const slash = name.indexOf("/");
+  const bound = (side) => (slash < 0 ? `${name}_${side}` : `${name.slice(0, slash)}_${side}${name.slice(slash)}`);
+  return [valueOf(record, bound("low"), head), valueOf(record, bound("high"), head)];
+}
+
+function placeOf(record) {
+  return `epoch ${record.epoch} (step ${record.step})`;
+}
+
+// ---- colours
+
+const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
+
+function seriesStyle(index) {
+  return { color: `var(--series-${index % 8})`, dash: DASHES[(index + Math.floor(index / 8)) % DASHES.length] };
+}
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+// Calls draw now and whenever the theme changes, as long as the node is on the page.
+function onTheme(node, draw) {
+  draw();
+  const again = () => (node.isConnected ? draw() : document.removeEventListener("themechange", again));
+  document.addEventListener("themechange", again);
+}
+
+// ---- small parts
+
+let lastId = 0;
+
+function newId(stem) {
+  return `${stem}-${++lastId}`;
+}
+
+function radios(label, options, chosen, onChange) {
+  const name = newId("choice");
+  const button = ([value, text]) => el("label", { class: "radio" },
+    el("input", { type: "radio", name, value, checked: value === chosen, onchange: () => onChange(value) }),
+    el("span", null, text));
+  return el("fieldset", { class: "radios" }, el("legend", { class: "unseen" }, label), options.map(button));
+}
+
+function picker(label, options, chosen, onChange) {
+  const choose = (event) => onChange(options[event.target.selectedIndex][0]);
+  const list = el("select", { onchange: choose }, options.map(([, text]) => el("option", null, text)));
+  list.selectedIndex = Math.max(0, options.findIndex(([value]) => value === chosen));
+  return el("label", { class: "picker" }, el("span", null, label), list);
+}
+
+function table(caption, columns, rows) {
+  const isNumber = (cell) => typeof cell === "number";
+  const numeric = columns.map((_, i) => rows.some((row) => isNumber(row[i])));
+  const kind = (i) => (numeric[i] ? "number" : null);
+  const body = rows.map((row) => el("tr", null, row.map((cell, i) =>
+    el(i ? "td" : "th", { scope: i ? null : "row", class: kind(i) }, isNumber(cell) ? number(cell) : cell))));
+  const head = el("tr", null, columns.map((name, i) => el("th", { scope: "col", class: kind(i) }, name)));
+  return el("div", { class: "table", tabindex: 0, role: "region", "aria-label": caption },
+    el("table", null, el("caption", { class: "unseen" }, caption), el("thead", null, head), el("tbody", null, body)));
+}
+
+function fold(summary, build) {
+  const body = el("div", { class: "fold-body" });
+  const open = (event) => event.target.open && !body.firstChild && body.append(build());
+  return el("details", { class: "fold", ontoggle: open }, el("summary", null, summary), body);
+}
+
+function empty(words) {
+  return el("p", { class: "empty" }, words);
+}
+
+// A text that is cut where it is too long, and whole in its title.
+function cut(text, tag = "span") {
+  return el(tag, { class: "cut", title: text }, text);
+}
+
+// Calls build when the node comes near the window; at once where nothing tells when.
+function lazily(node, build) {
+  if (!("IntersectionObserver" in window)) return build();
+  const watcher = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    watcher.disconnect();
+    build();
+  }, { rootMargin: "600px" });
+  watcher.observe(node);
+}

@@ -1,0 +1,1 @@
+// Why single predictions came out as they did: the examples, their maps, and how both change over the training.

@@ -1,0 +1,103 @@
+"""The report page: one self-contained HTML file of one run or several."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from mviz_lightning.report.payload import PicturesBeside, kept_inline, page_payload, safe_json
+from mviz_lightning.sinks.files import replace_file
+
+ASSETS = Path(__file__).parent / "assets"
+
+SCRIPTS = (
+    "core.js", "scales.js", "charts.js", "cursor.js", "maps.js", "maps_drawn.js", "overview.js", "examples.js",
+    "stages.js", "comparison.js", "cost.js", "main.js",
+)  # fmt: skip
+"""The parts of the page's script, in the order in which they stand in it."""
+
+PICTURES = {"inline": "data:", "beside": "data: 'self' file:"}
+"""Where pictures lie -> sources that the page may load pictures from."""
+
+
+def write_page(
+    folders: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    pictures: Literal["inline", "beside"] = "inline",
+) -> Path:
+    """Write the page of one run, or of several that are compared, as one HTML file that loads nothing.
+
+    Args:
+        folders: The logger's folder of a run or the monitor's folder inside it; several are compared with the first.
+        output: The file to write; None for ``report.html`` in the monitor's folder, of several runs ``comparison.html``
+            in the folder of the first.
+        pictures: ``"inline"`` holds the inputs' pictures in the page; ``"beside"`` writes them into the folder
+            ``<output's stem>_pictures``, which the page then needs.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: ``pictures`` is another word, or ``folders`` is empty.
+        FileNotFoundError: A folder holds no run.
+
+    Example:
+        >>> write_page("lightning_logs/version_0")  # doctest: +SKIP
+        PosixPath('lightning_logs/version_0/mviz/report.html')
+    """
+    if pictures not in PICTURES:
+        raise ValueError(f'pictures={pictures!r} is none of {", ".join(map(repr, PICTURES))}: pass pictures="inline"')
+    paths = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
+    if not paths:
+        raise ValueError("folders is empty: pass the folder of a run, for example lightning_logs/version_0")
+    page = Path(output) if output is not None else paths[0] / ("report.html" if len(paths) == 1 else "comparison.html")
+    keep = kept_inline if pictures == "inline" else PicturesBeside(page)
+    payload = {
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "runs": [page_payload(path, _short_name(path), keep) for path in paths],
+        "comparison": None,
+    }
+    replace_file(page, _render(payload, PICTURES[pictures]).encode("utf-8", "replace"))
+    return page
+
+
+def _short_name(folder: Path) -> str:
+    """Return the last two folders of a run, without the monitor's own."""
+    return "/".join(folder.resolve().parts[-3:-1])
+
+
+def _render(payload: dict[str, Any], picture_sources: str) -> str:
+    """Return the page's HTML."""
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    style, script = _style(), _script()
+    policy = (
+        f"default-src 'none'; img-src {picture_sources}; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    trusted = {name: Markup(text) for name, text in (("style", style), ("script", script))}  # noqa: S704 our own files
+    data = Markup(safe_json(payload))  # noqa: S704 safe_json leaves no letter that HTML reads
+    title = " and ".join(run["name"] for run in payload["runs"])
+    template = Environment(loader=FileSystemLoader(ASSETS), autoescape=True).get_template("page.html.j2")
+    return template.render(title=title, policy=policy, data=data, **trusted)
+
+
+@cache
+def _style() -> str:
+    return (ASSETS / "page.css").read_text("utf-8")
+
+
+@cache
+def _script() -> str:
+    """Return the page's script: all parts in one function, so that they share names with nothing else."""
+    parts = "\n".join((ASSETS / name).read_text("utf-8") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
+def _hash(text: str) -> str:
+    """Return what a content security policy calls this text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,108 @@
+"""What the page gets: the runs as plain data, with packed weights, as JSON that is safe within HTML."""
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from mviz_lightning.report.packing import packed_weights
+from mviz_lightning.sinks.files import replace_file
+from mviz_lightning.sinks.portable_names import portable_name
+
+Plain: TypeAlias = dict[str, Any]
+"""What JSON can hold."""
+
+ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
+"""Letters that could end the script element, or that are line breaks in scripts, as JSON's escapes."""
+
+
+def safe_json(found: Any) -> str:
+    r"""Write plain data as ASCII JSON in which nothing ends an HTML element; numbers that are not finite become null.
+
+    Example:
+        >>> safe_json({"</script>": float("nan")})
+        '{"\\u003c/script\\u003e":null}'
+    """
+    return json.dumps(_finite(found), separators=(",", ":"), allow_nan=False).translate(ESCAPES)
+
+
+def _finite(found: Any) -> Any:
+    if isinstance(found, float):
+        return found if math.isfinite(found) else None
+    if isinstance(found, Mapping):
+        return {str(name): _finite(value) for name, value in found.items()}
+    return [_finite(value) for value in found] if isinstance(found, list | tuple) else found
+
+
+def page_payload(folder: Path, name: str, keep: Callable[[str, str], Plain]) -> Plain:
+    """Return one run for the page.
+
+    Args:
+        folder: The monitor's folder of the run.
+        name: What the page calls the run where it has no name of its own.
+        keep: Modality and base64 picture -> the entries of its view that show it.
+    """
+    description, history, alerts, examples, explanations = _read(folder)
+    return {
+        "name": description.get("run") or name,
+        "description": description,
+        "history": history,
+        "alerts": alerts,
+        "examples": {one: _with_pictures(found, keep) for one, found in examples.items()},
+        "explanations": [packed_weights(line) for line in explanations],
+    }
+
+
+def _with_pictures(example: Plain, keep: Callable[[str, str], Plain]) -> Plain:
+    shown = {}
+    for name, modality in example["modalities"].items():
+        view = dict(modality.get("view") or {})
+        webp = view.pop("webp", None)
+        shown[name] = modality | {"view": view | (keep(name, webp) if webp else {})}
+    return example | {"modalities": shown}
+
+
+def kept_inline(modality: str, webp: str) -> Plain:
+    """Leave a picture in the page."""
+    return {"webp": webp}
+
+
+class PicturesBeside:
+    """Writes the pictures of a page as files beside it.
+
+    Args:
+        page: The page's file; the pictures get the folder ``<stem>_pictures`` beside it.
+    """
+
+    def __init__(self, page: Path) -> None:
+        self.folder = page.with_name(f"{page.stem}_pictures")
+        self._written: dict[str, str] = {}
+
+    def __call__(self, modality: str, webp: str) -> Plain:
+        """Write a picture once, and return its address relative to the page; a damaged one is left out."""
+        try:
+            data = base64.b64decode(webp, validate=True)
+        except (binascii.Error, ValueError):
+            return {}
+        if webp not in self._written:
+            self._written[webp] = f"{len(self._written):04d}-{portable_name(modality)}.webp"
+            replace_file(self.folder / self._written[webp], data)
+        return {"href": quote(f"{self.folder.name}/{self._written[webp]}", errors="replace")}
+
+
+def _read(folder: Path) -> tuple[Plain, list[Plain], list[Plain], dict[str, Plain], list[Plain]]:
+    def lines(name: str) -> list[Plain]:
+        path = folder / name
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+    described = folder / "run.json"
+    description = json.loads(described.read_text("utf-8")) if described.exists() else {}
+    examples: dict[str, Plain] = {}
+    for line in lines("examples.jsonl"):
+        modalities = examples.get(line["id"], line)["modalities"]
+        examples[line["id"]] = line | {"modalities": modalities | line["modalities"]}
+    return description, lines("history.jsonl"), lines("alerts.jsonl"), examples, lines("explanations.jsonl")
