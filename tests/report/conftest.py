@@ -9,6 +9,7 @@ import pytest
 from helpers.browsers import chromium, watched
 from helpers.stored_runs import write_run
 
+from mviz_lightning.report.page import write_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -47,7 +48,7 @@ def page_of(stored: Callable[..., Path]) -> Callable[..., Path]:
     def write(**options: Any) -> Path:
         folder = stored(**options)
         if folder not in pages:
-            pages[folder] = report.write_page([folder])
+            pages[folder] = write_page([folder])
         return pages[folder]
 
     return write
