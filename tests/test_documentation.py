@@ -303,7 +303,7 @@ def test_shares_take_the_rows_that_the_page_on_cost_says(modalities, rows):
 
 NAMES = ("image", "text", "audio")
 KEYS = ROOT / "examples" / "guides" / "logged_keys.md"
-SCARCE = {"alarm/<m>.txt", "sound/example_<i>/<m>.wav", "errors/rescued_step_<s>.png"}
+SCARCE = {"alerts.jsonl", "alarm/<m>.txt", "sound/example_<i>/<m>.wav", "errors/rescued_step_<s>.png"}
 """Files that need an alarm, a sample rate, or an interaction that helps."""
 
 

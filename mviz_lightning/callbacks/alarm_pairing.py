@@ -126,3 +126,12 @@ def alarm_of(trainer: Any, monitor: str, modalities: Mapping[str, Modality], his
     for alarm in found:
         alarm.begin(modalities, history)
     return found[0] if found else None
+
+
+def judged(alarm: Alarm | None, row: RunRecord, history: History, session: Session, guard: Guard) -> RunRecord:
+    """Return a run as the alarm judges it, and keep what its scores are measured against; as it is without an alarm."""
+    if alarm is None:
+        return row
+    judgement = alarm.judge(row, history, session, guard)
+    history.measure_against(judgement.score_references)
+    return judgement.row

@@ -14,11 +14,12 @@ from mviz_lightning.explainers.contribution_shares.subset_figure import subset_p
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
+from mviz_lightning.session.run_archive import RunArchive
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
 from mviz_lightning.sinks.base import fenced
 from mviz_lightning.sinks.portable_names import portable_key
-from mviz_lightning.sinks.records import Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, of_head
+from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, of_head
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -38,6 +39,7 @@ class Reporter:
         drawings: Head -> how its results are drawn, once there are some; ``""`` is the main head.
         explainers: The methods whose examples may be drawn over the epochs.
         conclude: Returns the last lines of the summary.
+        archive: Keeps results as numbers; None on a process without sinks.
     """
 
     history: History
@@ -48,6 +50,7 @@ class Reporter:
     drawings: dict[str, DrawingContext] = field(default_factory=dict)
     explainers: Sequence[Explainer] = ()
     conclude: Callable[[], str] = str
+    archive: RunArchive | None = None
     _drawn: int = 0
     _untold: bool = False
     _opened: set[int] = field(default_factory=set)
@@ -88,7 +91,8 @@ class Reporter:
             heard, unheard = _each(lambda one: self._new_sounds(one, drawing), [found])
             records = [*named_by_head(found.head, chain(*drawn)), *chain(*heard)]
             unwritten = self._put(records, found.step, with_trainer_row=with_trainer_row)
-        _raise_first([*failures, *unheard, *unwritten])
+            _, unkept = _each(lambda archive: archive.keep(found, drawing), filter(None, [self.archive]))
+        _raise_first([*failures, *unheard, *unwritten, *unkept])
 
     def _new_sounds(self, found: TimedResult, drawing: DrawingContext) -> list[Sound]:
         """Return the sounds of a result's examples that were not written before."""
@@ -118,10 +122,12 @@ class Reporter:
             pictures += named_by_head(head, found)
         return pictures
 
-    def tell(self, records: Sequence[Record], step: int) -> None:
+    def tell(self, records: Sequence[Record], row: RunRecord) -> None:
         """Write alerts and tables of a run, in the row that the trainer logs right after this."""
         if self.sinks and records:
-            _raise_first(self._put(records, step, with_trainer_row=True))
+            alerts = [record for record in records if isinstance(record, Alert)]
+            _, unkept = _each(lambda archive: archive.alert(row, alerts), filter(None, [self.archive]))
+            _raise_first([*self._put(records, row.step, with_trainer_row=True), *unkept])
 
     def finish(self) -> None:
         """Write the last curves, every example over the training, and the history as a text.

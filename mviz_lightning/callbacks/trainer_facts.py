@@ -203,6 +203,20 @@ def run_folder(trainer: Any, name: str) -> Path:
     return Path(trainer.strategy.broadcast(str(chosen)))
 
 
+def run_name(trainer: Any, folder: Path) -> str:
+    """Return the name of a run as a person would give it: name and version of its logger, ``openmoji/version_3``.
+
+    Args:
+        trainer: The trainer.
+        folder: Folder of the monitor's files; its parents name what the logger does not.
+    """
+    logger = trainer.loggers[0] if trainer.loggers else None
+    above, run = folder.parent.parent.name, folder.name if logger is None else folder.parent.name
+    version = getattr(logger, "version", None)
+    version = f"version_{version}" if isinstance(version, int) else version
+    return f"{getattr(logger, 'name', None) or above}/{version or run}"
+
+
 def _logger_folder(trainer: Any) -> str | None:
     logger = trainer.loggers[0]
     if getattr(logger, "log_dir", None):

@@ -8,10 +8,11 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from mviz_lightning.callbacks import trainer_facts
-from mviz_lightning.callbacks.alarm_pairing import Alarm, Judgement, alarm_of
+from mviz_lightning.callbacks.alarm_pairing import Alarm, alarm_of, judged
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
 from mviz_lightning.callbacks.reporter import Reporter
+from mviz_lightning.callbacks.run_description import RunDescription
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.callbacks.time_budget import PREPARATION, SHARES, TimeBudget
 from mviz_lightning.collapse.rule import state_name
@@ -20,6 +21,7 @@ from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.patterns import pattern_table
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
+from mviz_lightning.session.run_archive import RunArchive
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink, sinks_for
 from mviz_lightning.sinks.records import RunRecord, Table, of_head
@@ -69,10 +71,10 @@ class TrainerRun:
         self.alarm: Alarm | None = None
         self.keys = session.keys
         self._seen = 0
-        self._side_effects, self._watched = SideEffects(), set[str]()
+        self._side_effects, self._watched, self._description = SideEffects(), set[str](), RunDescription()
         self._arrange([], TimeBudget())
 
-    def _arrange(self, sinks: Sequence[Sink], time_budget: TimeBudget) -> None:
+    def _arrange(self, sinks: Sequence[Sink], time_budget: TimeBudget, archive: RunArchive | None = None) -> None:
         """Decide where the run is written, and how its time is counted."""
         self.reporter = Reporter(
             self.history,
@@ -82,6 +84,7 @@ class TrainerRun:
             time_budget,
             explainers=self.session.config.explainers,
             conclude=str if self.alarm is None else partial(self.alarm.conclude, self.history),
+            archive=archive,
         )
         self.measurement_run = MeasurementRun(self.session, self.error_policy, time_budget)
 
@@ -108,8 +111,9 @@ class TrainerRun:
             self.alarm = alarm_of(trainer, self.name, self.session.config.modalities, self.history)
             self.session.judge_by(judged=self.alarm is not None, kin=None if self.alarm is None else self.alarm.kin)
             self.keys = self._named_keys()
-            sinks = sinks_for(trainer.loggers, folder) if trainer_facts.writes(trainer) else []
-            self._arrange(sinks, TimeBudget(max_overhead if self.fits else None))
+            writes = trainer_facts.writes(trainer)
+            sinks, archive = (sinks_for(trainer.loggers, folder), RunArchive.at(folder)) if writes else ([], None)
+            self._arrange(sinks, TimeBudget(max_overhead if self.fits else None), archive)
         self.disabled = ""
 
     def disable(self, reason: str) -> None:
@@ -175,7 +179,7 @@ class TrainerRun:
         keys = self._named_keys()
         if keys != self.keys:
             self.keys = keys
-            self._arrange(self.reporter.sinks, self.measurement_run.time_budget)
+            self._arrange(self.reporter.sinks, self.measurement_run.time_budget, self.reporter.archive)
 
     def _named_keys(self) -> list[str]:
         """Return the names of all values of a run, as far as they are known."""
@@ -194,7 +198,8 @@ class TrainerRun:
         self._keep(results, *moment)
         evidence, heads = dict(results.evidence), list(results.heads)
         self.row = RunRecord(self.phase, *moment, dict(results.values), results.note, evidence, heads)
-        self.row = self._judged(self.row)
+        judge = partial(judged, self.alarm, self.row, self.history, self.session, self.error_policy.guard)
+        self.row = self.error_policy.guard(judge, self.row, failed="the alarm could not judge a run")
 
     def _measured(self, trainer: Trainer, moment: tuple[int, int]) -> RunResult:
         """Measure and explain the model; the first runs of each method are watched closely."""
@@ -207,16 +212,6 @@ class TrainerRun:
         self._heed_side_effects()
         self._rearrange()
         return results
-
-    def _judged(self, row: RunRecord) -> RunRecord:
-        """Return the run as the alarm judges it; as it is where there is no alarm, or the alarm fails."""
-        if self.alarm is None:
-            return row
-        guard, known = self.error_policy.guard, self.history.score_references
-        judge = partial(self.alarm.judge, row, self.history, self.session, guard)
-        judgement = guard(judge, failed="the alarm could not judge a run") or Judgement(row, known)
-        self.history.measure_against(judgement.score_references)
-        return judgement.row
 
     def _keep(self, results: RunResult, epoch: int, step: int) -> None:
         """Keep what a run found until it is shown."""
@@ -248,16 +243,23 @@ class TrainerRun:
         if row is None:
             return None
         self.error_policy.guard(partial(self.reporter.write, row))
-        self.error_policy.guard(partial(self.reporter.tell, self.tables, row.step))
+        self._describe(trainer, row, finished=not self.fits)
+        self.error_policy.guard(partial(self.reporter.tell, self.tables, row))
         self._show(with_trainer_row=True)
         if self.fits and self.schedule.draws:
             self.error_policy.guard(partial(self.reporter.draw, with_trainer_row=True))
         if (alarm := self.alarm) is not None:
             self.error_policy.guard(
-                lambda: self.reporter.tell(alarm.announce(trainer, row), row.step),
+                lambda: self.reporter.tell(alarm.announce(trainer, row), row),
                 failed="the alarm could not be announced",
             )
         return row
+
+    def _describe(self, trainer: Trainer, row: RunRecord | None = None, *, finished: bool = False) -> None:
+        """Write what the run is, if it measured something."""
+        if (archive := self.reporter.archive) is not None and self.history:
+            found = partial(self._description.of, trainer, archive.folder, self.name, self.session, self.alarm, row)
+            self.error_policy.guard(lambda: archive.describe(found(), finished=finished))
 
     def _show(self, *, with_trainer_row: bool) -> None:
         """Draw and write the explanations of the last run."""
@@ -281,6 +283,7 @@ class TrainerRun:
             self._heed_side_effects()
             self._keep(found, epoch, step)
             self._show(with_trainer_row=False)
+        self._describe(trainer, finished=True)
 
     def finish(self) -> None:
         """Draw the curves of the whole training, and its examples over the epochs."""

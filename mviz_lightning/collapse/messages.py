@@ -62,6 +62,9 @@ def alert(verdict: Verdict, footer: str = "") -> Alert:
         f"{verdict.subject}: {verdict.state.name.lower()}",
         "\n".join([*lines, *([footer] if footer else [])]),
         urgent=verdict.state is State.COLLAPSED,
+        head=verdict.head,
+        modality=verdict.modality,
+        state=int(verdict.state),
     )
 
 

@@ -1,7 +1,7 @@
 """The one protocol of all methods: plan what to ask the model, explain its responses, draw the result."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from mviz_lightning.sinks.records import PredictionRecord, Record
 if TYPE_CHECKING:
     from mviz_lightning.explainers.dime.result import Moment
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 
 def underivable(segments: Segmentation) -> str:
@@ -259,6 +260,17 @@ class Explainer(ABC):
             drawing: Modality types, names of the classes, and whether inputs may be shown.
             when: Moment of the training in words, ``epoch 3 (step 120)``; empty outside a training.
         """
+
+    def kept(self, result: Any, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return the lines of ``explanations.jsonl`` that keep a result; by default one with all its fields.
+
+        Args:
+            result: What :meth:`explain` returned.
+            context: Names of classes, and ids of examples.
+        """
+        from mviz_lightning.explainers.kept import lines_of_fields
+
+        return lines_of_fields(result, context)
 
     def plan_second_round(self, probe_context: ProbeContext, result: Result) -> Request:
         """Return the rows that a second round needs, after :meth:`explain`; nothing by default."""

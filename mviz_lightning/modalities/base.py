@@ -5,7 +5,6 @@ A new modality type is one subclass of :class:`ModalityType` in one file. Import
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mviz_lightning.batch import BatchSchema, Modality, Probe, Segmentation
+from mviz_lightning.batch import BatchSchema, Modality, Segmentation
 from mviz_lightning.batch.masking import parts_of
 from mviz_lightning.batch.padding import real_along
-from mviz_lightning.errors import ConfigurationError, NotMeasurableError, message_of, warn_user
+from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.errors.deprecations import renamed_attributes
 from mviz_lightning.modalities.companions import with_companions_read
-from mviz_lightning.modalities.placed_items import as_placed, joined_patches, require_whole_pictures
+from mviz_lightning.modalities.placed_items import as_placed
 from mviz_lightning.modalities.typical_values import baseline_in_words, chosen_baseline
 from mviz_lightning.sinks.records import Samples
 
@@ -168,6 +167,15 @@ class ModalityType(ABC):
     def draw(self, axes: "Axes", example: int) -> None:
         """Draw an example's input into an empty panel without ticks."""
 
+    def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
+        """Return what is kept of an example to draw weights on it later, as plain data with the entry ``"view"``.
+
+        Args:
+            example: Index of the example, from 0 to N - 1.
+            inputs: Whether it may hold the input.
+        """
+        return {"view": "list"}
+
     @property
     def picture_counts(self) -> list[int]:
         """Number of pictures of every example, where a text tells it too; by default 0."""
@@ -259,42 +267,3 @@ def registered_type(name: str) -> type[ModalityType]:
         f"kind={name!r}: choose one of {', '.join(REGISTRY)}, or give the dotted path of a subclass of "
         "mviz_lightning.kinds.ModalityType."
     )
-
-
-def modality_types_of(probe: Probe, named: set[str] | None = None) -> dict[str, ModalityType]:
-    """Return each modality of the probe with its segments; a warning says which one is not explained, and why.
-
-    Args:
-        probe: The examples.
-        named: The warnings that were given before, which are not given again; new ones are added.
-
-    Raises:
-        ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.
-    """
-    found, said = {}, set[str]() if named is None else named
-    for name in probe.schema.modalities:
-        try:
-            found[name] = _segmented(probe, name)
-        except NotMeasurableError as error:
-            message = f"{name} is not explained. {message_of(error)}"
-            if message not in said:
-                warn_user(message)
-            said.add(message)
-    return found
-
-
-def _segmented(probe: Probe, name: str) -> ModalityType:
-    path = probe.schema.values[name][0]
-    own = probe.own_entries(path)
-    modality = modality_in(probe.schema, probe.leaves, name, own)
-    modality = replace(modality, merge=modality.merge or joined_patches(probe, name, modality.grid))
-    try:
-        modality_type = type_in(probe.schema, probe.leaves, name, own)
-    except ConfigurationError as error:
-        if modality.kind is not None:
-            raise
-        raise NotMeasurableError(message_of(error)) from error
-    found = modality_type(modality, probe.leaves, path, own, probe.maskable(name))
-    if probe.schema.modalities[name].kind is None:
-        require_whole_pictures(probe, name, found.picture_counts)
-    return found

@@ -17,6 +17,7 @@ from mviz_lightning.functional.rounding import ROUNDED
 from mviz_lightning.modalities.base import ModalityType
 from mviz_lightning.modalities.segmentation import blocks
 from mviz_lightning.modalities.typical_values import fill
+from mviz_lightning.modalities.views import picture_view
 from mviz_lightning.plotting.numbered_cells import cells_aspect, draw_cells
 
 if TYPE_CHECKING:
@@ -192,6 +193,12 @@ class Image(ModalityType):
     def draw(self, axes: "Axes", example: int) -> None:
         """Draw the image."""
         axes.imshow(self.pixels(example), interpolation="nearest")
+
+    def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
+        """Return the picture and its segments; with ``inputs=False``, no outlines of superpixels."""
+        if self.modality.superpixels and not inputs:
+            return {"view": "list"}
+        return picture_view(self._index(example), self.pixels(example) if inputs else None)
 
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True

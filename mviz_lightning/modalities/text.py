@@ -223,6 +223,10 @@ class Text(ModalityType):
             first = last + 1
         return names
 
+    def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
+        """Return the view of a text, whose segments are its words."""
+        return {"view": "words"}
+
     def aspect(self, example: int, *, inputs: bool = True) -> float:
         """Return height over width of a panel with room for all lines, from 0.35 to 1.6."""
         placed = wrap_words(self._words(example) if inputs else self._numbered_segments(example), CHARACTERS_PER_LINE)

@@ -14,8 +14,8 @@ from mviz_lightning.sinks.files import replace_file
 ASSETS = Path(__file__).parent / "assets"
 
 SCRIPTS = (
-    "core.js", "scales.js", "charts.js", "cursor.js", "maps.js", "maps_drawn.js", "overview.js", "examples.js",
-    "stages.js", "comparison.js", "cost.js", "main.js",
+    "core.js", "scales.js", "charts.js", "cursor.js", "maps.js", "maps_drawn.js", "verdict.js", "alarms.js",
+    "overview.js", "comparison.js", "examples.js", "example_view.js", "stages.js", "cost.js", "main.js",
 )  # fmt: skip
 """The parts of the page's script, in the order in which they stand in it."""
 

@@ -26,7 +26,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.engine.rebuilt_rows import refuse_moving_positions
 from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.modalities.argument_readers import require_reader
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.observation import wording
 from mviz_lightning.observation.head_names import HeadChoice
 from mviz_lightning.observation.observed_step import ObservedStep

@@ -16,7 +16,7 @@ from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.outputs import levelled
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.headed_session import HeadedSession
 from mviz_lightning.session.runner import ExplainerState, MethodRun, Runner

@@ -45,6 +45,14 @@ RAGGED = (
 MANY_MODALITIES = 5
 """Number of modalities from which the EMAP gap reads high: by up to 0.15 with six at a correlation of 0.9."""
 
+DEFAULT_SCORES: dict[Task, str] = {
+    "multiclass": "accuracy",
+    "binary": "accuracy",
+    "multilabel": "label-ranking average precision",
+    "regression": "R²",
+}
+"""Task -> what its score is called where the user gave none."""
+
 
 @dataclass
 class LabelledSession(AnsweringSession):
@@ -168,6 +176,17 @@ class LabelledSession(AnsweringSession):
         shares = self._read()[1]
         similarity = [f"similarity of {' and '.join(shares.modalities)}"] if isinstance(shares, PairShares) else None
         return self.config.class_names or similarity
+
+    @property
+    def score_name(self) -> str:
+        """What the score is called: the class of a metric, or the default of the task in words."""
+        probe, shares, _ = self._read()
+        if isinstance(shares, PairShares):
+            return "retrieval accuracy"
+        if shares.score is not None:
+            return type(shares.score).__name__
+        graded = (target := shares.target(probe)) is not None and shares._graded(target)
+        return "target at the highest output" if graded else DEFAULT_SCORES[shares.task]
 
     def score_reference(self) -> ScoreReference:
         """Return what the score is measured against; all processes get the same."""

@@ -20,16 +20,18 @@ class Remarks:
 
     Attributes:
         head: Name of the head that they are about; ``""`` for the main head.
+        told: All lines so far, without their start.
     """
 
     head: str = ""
+    told: list[str] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _said: set[str] = field(default_factory=set)
 
     def about(self, head: str) -> "Remarks":
         """Return remarks about a further head, which whoever takes these takes too."""
-        return Remarks(head, self._lines, self._notes, self._said)
+        return Remarks(head, self.told, self._lines, self._notes, self._said)
 
     def _named(self, text: str) -> str:
         return f"head {self.head}: {text}" if self.head and text else text
@@ -52,6 +54,7 @@ class Remarks:
             return
         self._said.add(about)
         self._lines.append(PREFIX + named)
+        self.told.append(named)
         self._notes += [named] if noted else []
 
     def say_all(self, lines: Iterable[str]) -> None:

@@ -101,12 +101,18 @@ class Alert:
         title: A few words.
         text: Lines of plain text.
         urgent: True for a warning, False for a notice.
+        head: The further head that it is about; ``""`` for the main one.
+        modality: The modality that it is about; ``""`` for none.
+        state: The modality's :class:`State`; None where it is about none.
     """
 
     key: str
     title: str
     text: str
     urgent: bool = True
+    head: str = ""
+    modality: str = ""
+    state: int | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mviz_lightning.batch.few_examples import with_masks_told
 from mviz_lightning.batch.modality_code import modalities_code
 from mviz_lightning.batch.padding import collate, own_bounds, read_as_padding_masks, with_masks_read
 from mviz_lightning.collapse.raw_inputs import _numbers as raw_features
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 
 LENGTHS = [3, 5, 1, 4, 2]
 ENDS = (torch.arange(5) < torch.tensor(LENGTHS)[:, None]).float()

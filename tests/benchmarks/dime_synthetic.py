@@ -28,7 +28,7 @@ from mviz_lightning.batch import BatchSchema, Probe
 from mviz_lightning.engine import Evaluator, join
 from mviz_lightning.explainers import DIME, ProbeContext, Responses
 from mviz_lightning.functional import Task, design
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 
 ENTRIES = 10
 FIRST, SECOND = "d1", "d2"

@@ -21,7 +21,7 @@ from mviz_lightning.explainers import CrossModalInteraction
 from mviz_lightning.explainers.cross_modal_interaction.result import CrossModalResult, PairInteraction
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import GAP, PANEL

@@ -19,7 +19,7 @@ from mviz_lightning.explainers.dime.figure import ExplanationFigure
 from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs, thinned
 from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import GAP, MARGIN, PANEL

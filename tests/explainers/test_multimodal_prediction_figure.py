@@ -15,7 +15,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_prediction.figure import LOWERS, RAISES
 from mviz_lightning.explainers.multimodal_prediction.result import PredictionResult, ReferenceExample
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import MODALITIES, Stamps
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.text_rendering import font

@@ -22,7 +22,7 @@ from mviz_lightning.explainers.multimodal_representation.figure import colours_o
 from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
 from mviz_lightning.functional import contribution_shares
 from mviz_lightning.metrics import ContributionShares
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.plotting import canvas
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.labels import Labels

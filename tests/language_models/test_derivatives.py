@@ -21,7 +21,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Derivative, Query
 from mviz_lightning.engine.second_order import second_derivatives
 from mviz_lightning.functional.segment_attribution import segment_sums
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.session.answer_scores import Answers
 
 EXPLAINED = [("LLaVA", "left"), ("Qwen2-VL", "right"), ("SmolVLM", "left"), ("Qwen2-Audio", "right")]

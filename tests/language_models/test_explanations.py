@@ -33,7 +33,8 @@ from mviz_lightning.explainers import (
     UnimodalImportance,
 )
 from mviz_lightning.functional import GridDesign
-from mviz_lightning.modalities.base import ModalityType, modality_types_of
+from mviz_lightning.modalities.base import ModalityType
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.modalities.vocabulary import BLANK
 from mviz_lightning.session.answer_scores import Answers, answers_of
 from mviz_lightning.session.config import SessionConfig

@@ -20,7 +20,8 @@ from mviz_lightning.explainers import CrossModalInteraction, ProbeContext, Respo
 from mviz_lightning.explainers.cross_modal_interaction.result import PairInteraction
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional import GridDesign
-from mviz_lightning.modalities.base import ModalityType, modality_types_of
+from mviz_lightning.modalities.base import ModalityType
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.sinks.records import Table
 

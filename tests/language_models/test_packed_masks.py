@@ -19,7 +19,7 @@ from mviz_lightning.engine import packed_evaluation
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import MonitorWarning
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 
 CELLS, WORDS, ITEMS = 4, 6, 3
 """Largest number of segments of the pictures and of the texts, and the number of pictures."""

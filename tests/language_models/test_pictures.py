@@ -17,7 +17,7 @@ from language_models.rebuilding import probe_of, single_questions
 
 from mviz_lightning.batch import Modality, Probe
 from mviz_lightning.errors import MonitorWarning
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.modalities.pictures import Pictures
 
 QWEN = [FAMILIES[name] for name in ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL")]

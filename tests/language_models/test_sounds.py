@@ -15,7 +15,8 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.query import Query
-from mviz_lightning.modalities.base import ModalityType, modality_types_of
+from mviz_lightning.modalities.base import ModalityType
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.session.answer_scores import answers_of
 from mviz_lightning.session.config import SessionConfig
 

@@ -16,8 +16,8 @@ from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.explainers import DIME, Responses
 from mviz_lightning.modalities import Graph, Tabular, modality_type_of
-from mviz_lightning.modalities.base import modality_types_of
 from mviz_lightning.modalities.graph_layout import layout
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.modalities.segmentation import clusters
 
 RING = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]

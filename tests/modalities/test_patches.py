@@ -15,7 +15,7 @@ from mviz_lightning import ConfigurationError, Modality, explain
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.explainers import DIME, Responses
 from mviz_lightning.modalities import Image, Patches, modality_type_of
-from mviz_lightning.modalities.base import modality_types_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 from mviz_lightning.modalities.patch_pixels import PatchFormat
 
 SIDE = 4

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.batch import JointSegments, Probe, Segments
-from mviz_lightning.modalities.base import ModalityType, modality_type_of, modality_types_of
+from mviz_lightning.modalities.base import ModalityType, modality_type_of
+from mviz_lightning.modalities.of_probe import modality_types_of
 
 COUNT, STEPS = 8, 6
 

@@ -1,9 +1,9 @@
 """Cross-modal interactions, the second stage of MultiViz (Liang et al. 2023): which segments act together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.errors.deprecations import renamed_arguments
 from mviz_lightning.explainers.argument_checks import require_least, require_outputs
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, underivable
+from mviz_lightning.explainers.cross_modal_interaction.kept import interaction_lines
 from mviz_lightning.explainers.cross_modal_interaction.result import (
     CrossModalResult,
     ExampleInteractions,
@@ -28,6 +29,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 How = Literal["difference", "second_order"]
 
@@ -162,6 +164,10 @@ class CrossModalInteraction(Explainer):
         return CrossModalResult(
             values=_totals(drawn), examples=drawn, segments=self.segments or {}, top_segments=self.top_segments
         )
+
+    def kept(self, result: CrossModalResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each explained output."""
+        return interaction_lines(result, context)
 
     def draw(self, result: CrossModalResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """Draw a picture for every example and pair of modalities, and list which segments act together most."""

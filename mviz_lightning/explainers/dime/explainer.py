@@ -1,8 +1,8 @@
 """DIME: local explanations of unimodal contributions and multimodal interactions (Lyu et al. 2022)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, warn_user
 from mviz_lightning.explainers.argument_checks import require_least, require_outputs
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.dime.kept import dime_lines
 from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import donor_error, draw_masks, surrogate
@@ -20,6 +21,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 FEWEST_MASKS = 48
 """Smallest default number of masks for a modality."""
@@ -193,6 +195,10 @@ class DIME(Explainer):
     def join(self, results: Sequence[Result]) -> DIMEResult:
         """Return the explanations of all examples."""
         return DIMEResult(examples=[one for result in results for one in cast("DIMEResult", result).examples])
+
+    def kept(self, result: DIMEResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each explained output."""
+        return dime_lines(result, context)
 
     def draw(self, result: DIMEResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """Draw a picture of each example, and list all in a table."""

@@ -1,8 +1,8 @@
 """Error analysis: what failed where the model is wrong, a modality alone or their interaction (MultiViz)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
+from mviz_lightning.explainers.error_analysis.kept import error_lines
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, ErrorResult
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.explainers.recombinations import Recombinations
@@ -31,6 +32,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 QUARTERS = 4
 """Number of quantile groups into which the targets of a single value are divided."""
@@ -122,6 +124,10 @@ class ErrorAnalysis(Explainer):
             history=history,
             examples=[*worst, *rescued],
         )
+
+    def kept(self, result: ErrorResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each shown case, and one about all decisions."""
+        return error_lines(result, context)
 
     def draw(self, result: ErrorResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """Draw and list what failed: by class, over the training, and single cases."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.cases import case_picture, case_table
+from mviz_lightning.explainers.error_analysis.kept import class_name
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, Counts, ErrorResult
 from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
@@ -87,13 +88,6 @@ def noun_of(labels: Labels) -> str:
 def errors(counts: Counts) -> int:
     """Return how many decisions are to the right of 0."""
     return sum(counts[name] for name in drawn(counts) if name not in GAINS)
-
-
-def class_name(found: ClassErrors, labels: Labels) -> str:
-    """Name a class, an output or a quarter of the targets."""
-    if found.between is not None:
-        return f"{found.between[0]:.3g} to {found.between[1]:.3g}"
-    return labels.outcome(found.index) if labels.task in ("multiclass", "binary") else labels.output(found.index)
 
 
 def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:

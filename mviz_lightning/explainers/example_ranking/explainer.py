@@ -1,8 +1,8 @@
 """Rank examples by what drives their predictions, from the recombinations of the shares."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
+from mviz_lightning.explainers.example_ranking.kept import ranking_lines
 from mviz_lightning.explainers.example_ranking.result import RankedExample, RankingResult
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.explainers.recombinations import Recombinations
@@ -19,6 +20,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,10 @@ class ExampleRanking(Explainer):
         ranked = sorted((_ranked(probe_context, *one) for one in each), key=lambda one: -one.sureness)
         drivers = _driver_names(probe_context)
         return RankingResult(values=_fractions(ranked, drivers), ranked=ranked, drivers=drivers)
+
+    def kept(self, result: RankingResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each example."""
+        return ranking_lines(result, context)
 
     def draw(self, result: RankingResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """List the examples."""

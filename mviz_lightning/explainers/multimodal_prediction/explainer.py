@@ -1,8 +1,8 @@
 """The fourth stage of MultiViz: the model's predictions as a sparse linear model of its fused features."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.multimodal_prediction.fidelity import FAMILIES, accuracy, fidelities, same, targets_of
+from mviz_lightning.explainers.multimodal_prediction.kept import prediction_lines
 from mviz_lightning.explainers.multimodal_prediction.result import (
     ACTIVATED,
     ExampleFeatures,
@@ -28,6 +29,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 FEWEST = 20
 """Smallest number of examples: one half is fitted, the other half is held out."""
@@ -104,9 +106,15 @@ class MultimodalPrediction(Explainer):
             non_zero=non_zero,
             weights=weights,
             examples=shown,
-            activating={feature: _activating(probe_context, features[:, feature]) for feature in sorted(named)},
+            activating={
+                feature: _activating(probe_context, outputs, features[:, feature]) for feature in sorted(named)
+            },
             pictures=pictured(responses.memories, self.layer),
         )
+
+    def kept(self, result: PredictionResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each shown example, and one about the sparse model."""
+        return prediction_lines(result, context)
 
     def draw(self, result: PredictionResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """Draw the examples, list the weights, and say how well the sparse model predicts."""
@@ -145,11 +153,10 @@ def used(model: SparseLinear) -> dict[int, int]:
     return {output: int((model.weights[:, output] != 0).sum()) for output in learnt}
 
 
-def _activating(probe_context: ProbeContext, activations: Tensor) -> list[ReferenceExample]:
-    return [
-        ReferenceExample(example, probe_context.positions[example])
-        for example in strongest_examples(activations, ACTIVATED)
-    ]
+def _activating(probe_context: ProbeContext, outputs: Tensor, activations: Tensor) -> list[ReferenceExample]:
+    found = strongest_examples(activations, ACTIVATED)
+    targets = [outcome(outputs[k], probe_context.label(k), probe_context.task).target for k in found]
+    return [ReferenceExample(k, probe_context.positions[k], known) for k, known in zip(found, targets, strict=True)]
 
 
 def held_out_half(probe_context: ProbeContext, outputs: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mviz_lightning.explainers.base import Result
 from mviz_lightning.sinks.records import PredictionRecord
@@ -52,10 +53,12 @@ class ReferenceExample:
     Attributes:
         example: Index among the fixed examples.
         position: Index in the validation set.
+        target: Class, list of labels or value; None when it is unknown.
     """
 
     example: int
     position: int
+    target: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)

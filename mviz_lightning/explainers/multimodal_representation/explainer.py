@@ -1,6 +1,6 @@
 """Multimodal representations: what the fused features respond to (MultiViz, third stage; Liang et al. 2023)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +14,7 @@ from mviz_lightning.explainers.argument_checks import are_positions, require_lea
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.explainers.multimodal_representation.activations import Activations
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
+from mviz_lightning.explainers.multimodal_representation.kept import feature_lines
 from mviz_lightning.explainers.multimodal_representation.result import ActivatingExample, Feature, Representation
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.explainers.recombinations import Recombinations, of_examples
@@ -25,6 +26,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 STRONG = 0.1
 """Fraction of all examples that count as a feature's strongest when concepts are looked for."""
@@ -129,6 +131,10 @@ class MultimodalRepresentation(Explainer):
             }
         found = cast("Representation", result)
         return replace(found, shown=[replace(one, parts=parts.get(one.number, {})) for one in found.shown])
+
+    def kept(self, result: Representation, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each shown feature, and one about all features."""
+        return feature_lines(result, context)
 
     def draw(self, result: Representation, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """Draw all features at once, then each feature that is shown, and list these."""

@@ -1,8 +1,8 @@
 """Maps of where each modality matters: its total effect at every position of single examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.argument_checks import require_least
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.position_effects.kept import position_lines
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import decomposable
@@ -19,6 +20,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 
 @dataclass
@@ -109,6 +111,10 @@ class PositionEffects(Explainer):
         effects = [one for result in results for one in cast("PositionEffectsResult", result).effects]
         names = cast("PositionEffectsResult", results[0]).modalities if results else ()
         return PositionEffectsResult(values=found.values, effects=effects, examples=effects, modalities=names)
+
+    def kept(self, result: PositionEffectsResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each shown example."""
+        return position_lines(result, context)
 
     def draw(self, result: PositionEffectsResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """Draw the maps of each example on one scale."""

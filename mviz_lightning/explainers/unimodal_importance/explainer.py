@@ -1,8 +1,8 @@
 """Unimodal importance, the first stage of MultiViz (Liang et al. 2023): which segments of each modality matter."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from mviz_lightning.explainers.argument_checks import require_least, require_out
 from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.predictions import Outcome, outcome
 from mviz_lightning.explainers.unimodal_importance.attribution import AttributionRequest, Outputs, Weights
+from mviz_lightning.explainers.unimodal_importance.kept import importance_lines
 from mviz_lightning.explainers.unimodal_importance.result import (
     ExampleImportance,
     ImportanceResult,
@@ -26,6 +27,7 @@ from mviz_lightning.sinks.records import Record
 
 if TYPE_CHECKING:
     from mviz_lightning.explainers.drawing import DrawingContext
+    from mviz_lightning.explainers.kept import KeepingContext
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
 """Method -> default number of examples over which totals are averaged; fewer where an example needs more rows."""
@@ -148,6 +150,10 @@ class UnimodalImportance(Explainer):
         evidence = dict(self._evidence(requests, examples, whole, rest, responses))
         found = [self._of_example(probe_context, example, whole[example], evidence) for example in examples]
         return ImportanceResult(values=self._values(probe_context, whole, evidence), examples=found)
+
+    def kept(self, result: ImportanceResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
+        """Return a line for each explained output."""
+        return importance_lines(result, context)
 
     def draw(self, result: ImportanceResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
         """Draw a picture of every example, and list what matters most."""

@@ -95,11 +95,11 @@ function hasRoomForNames({ lines, height }, width) {
   return width >= NARROW && lines.length * LINE_HEIGHT <= height - 64;
 }
 
-function boxOf({ lines, yTitle, height, written }, width, yTicks, direct) {
+function boxOf({ lines, markers, yTitle, height, written }, width, yTicks, direct) {
   const left = 12 + Math.max(...yTicks.map((value) => textWidth(written(value))));
   const longest = Math.max(0, ...lines.map((line) => textWidth(line.name)));
   const right = width - (direct ? Math.min(NAME_WIDTH, longest) + 16 : 12);
-  return { width, left, right, top: yTitle ? 28 : 12, bottom: height - 38 };
+  return { width, left, right, top: yTitle ? 28 : 12, bottom: height - (markers.length ? 56 : 38) };
 }
 
 function xRange({ lines, markers }) {
@@ -129,12 +129,14 @@ function drawAxes(state, yTicks) {
   const [first, last] = zoom || xRange(state);
   const xTicks = ticks(first, last, Math.max(2, (box.right - box.left) / 80), state.integers !== false);
   const label = (attributes, text) => svg("text", { class: "tick", ...attributes }, text);
+  const below = state.markers.length ? 36 : 18;
   return svg("g", null,
+    state.markers.map((marker) => svg("line", { class: marker.urgent ? "alarm urgent" : "alarm", x1: x(marker.x), x2: x(marker.x), y1: box.top, y2: box.bottom })),
     yTicks.map((value) => svg("line", { class: value === 0 ? "grid zero" : "grid", x1: box.left, x2: box.right, y1: y(value), y2: y(value) })),
     yTicks.map((value) => label({ x: box.left - 8, y: y(value) + 4, "text-anchor": "end" }, state.written(value))),
-    xTicks.map((value) => label({ x: x(value), y: box.bottom + 18, "text-anchor": "middle" }, value.toLocaleString("en"))),
+    xTicks.map((value) => label({ x: x(value), y: box.bottom + below, "text-anchor": "middle" }, value.toLocaleString("en"))),
     state.yTitle && label({ x: box.left, y: 12 }, state.yTitle),
-    state.xTitle && label({ x: box.right, y: box.bottom + 34, "text-anchor": "end" }, state.xTitle));
+    state.xTitle && label({ x: box.right, y: box.bottom + below + 16, "text-anchor": "end" }, state.xTitle));
 }
 
 function drawLines(state, lines) {
@@ -179,7 +181,7 @@ function drawMarkers({ markers, x, box, zoom }, lane) {
     type: "button", class: marker.urgent ? "marker urgent" : "marker", title: marker.name, "aria-label": marker.name,
     style: { left: `${x(marker.x)}px` }, onclick: marker.open, onfocus: marker.open,
   }, marker.urgent ? "▲" : "△")));
-  lane.style.top = `${box.bottom - 4}px`;
+  lane.style.top = `${box.bottom + 1}px`;
 }
 
 // ---- the figures as a table

@@ -4,6 +4,7 @@
 // svg("path", { d: "..." })                             the same for SVG
 // numbers(list or packed list)                          weights as plain (nested) lists; a missing value is NaN
 // number(3.14159), signed(x), percent(0.25), between(low, high, percent)   numbers as text
+// aligned([8.61, 7.86, 0.741])                          numbers that are read together, with the same decimals
 // seriesStyle(i)                                        { color, dash } of the i-th curve
 // radios(label, [[value, "text"]], chosen, f)           real radio buttons; f(value) when another is chosen
 // picker(label, [[value, "text"]], chosen, f)           a select
@@ -11,7 +12,7 @@
 // fold("summary", () => node)                           closed; built when it is opened
 // empty("No labels were given.")                        the words of an empty state
 // section({ id, title, build(run) })                    registers a section; build returns a node, or null for none.
-//                                                       With whole: true it gets all runs as one list.
+//                                                       With whole: true it gets all runs as one list. The payload is the second argument.
 // valueOf(record, "total/image", head), boundsOf(...)   a value of a record of the history, NaN if there is none
 // placeOf(record)                                       "epoch 3 (step 120)"
 // unique(list), groupBy(list, f)                        small helpers
@@ -28,7 +29,7 @@ function fill(node, attributes, children) {
     else if (name === "value" || name === "checked" || name === "disabled") node[name] = value;
     else node.setAttribute(name, value === true ? "" : String(value));
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
@@ -95,6 +96,14 @@ function number(value, digits = 3) {
   return minus(value.toFixed(Math.max(0, Math.min(6, digits - 1 - Math.floor(Math.log10(size))))));
 }
 
+// Numbers of one unit that are read together: the same digits after the point for all.
+function aligned(values, digits = 3) {
+  const largest = Math.max(0, ...values.filter(Number.isFinite).map(Math.abs));
+  if (largest >= 1e6 || (largest > 0 && largest < 1e-4)) return values.map((value) => number(value, digits));
+  const decimals = largest ? Math.max(0, Math.min(6, digits - 1 - Math.floor(Math.log10(largest)))) : 0;
+  return values.map((value) => (Number.isFinite(value) ? minus(value.toFixed(decimals)) : number(value)));
+}
+
 function minus(text) {
   return /^-0(\.0*)?$/.test(text) ? text.slice(1) : text.replace("-", "−");
 }
@@ -106,11 +115,11 @@ function signed(value, digits = 3) {
 function percent(share) {
   if (share === null || share === undefined || Number.isNaN(share)) return "–";
   const size = Math.abs(100 * share);
-  return `${minus((100 * share).toFixed(size >= 9.95 || size < 0.05 ? 0 : 1))} %`;
+  return `${minus((100 * share).toFixed(size >= 9.95 || size < 0.05 ? 0 : 1))}\u00a0%`;
 }
 
 function between(low, high, written = number) {
-  return Number.isFinite(low) && Number.isFinite(high) ? `${written(low).replace(/ %$/, "")} to ${written(high)}` : "";
+  return Number.isFinite(low) && Number.isFinite(high) ? `${written(low).replace(/\u00a0%$/, "")} to ${written(high)}` : "";
 }
 
 function count(n, one, many = `${one}s`) {
@@ -151,11 +160,15 @@ function isDark() {
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-// Calls draw now and whenever the theme changes, as long as the node is on the page.
-function onTheme(node, draw) {
+const redraws = new WeakMap(); // canvas -> how it is drawn anew; colours of canvases do not follow the style by themselves
+
+function onTheme(canvas, draw) {
+  redraws.set(canvas, draw);
   draw();
-  const again = () => (node.isConnected ? draw() : document.removeEventListener("themechange", again));
-  document.addEventListener("themechange", again);
+}
+
+function changeTheme() {
+  for (const canvas of document.querySelectorAll("canvas")) redraws.get(canvas)?.();
 }
 
 // ---- small parts
@@ -169,7 +182,7 @@ function newId(stem) {
 function radios(label, options, chosen, onChange) {
   const name = newId("choice");
   const button = ([value, text]) => el("label", { class: "radio" },
-    el("input", { type: "radio", name, value, checked: value === chosen, onchange: () => onChange(value) }),
+    el("input", { type: "radio", name, checked: value === chosen, onchange: () => onChange(value) }),
     el("span", null, text));
   return el("fieldset", { class: "radios" }, el("legend", { class: "unseen" }, label), options.map(button));
 }

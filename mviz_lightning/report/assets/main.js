@@ -20,18 +20,74 @@ function linesOf(run, result) {
   return run.byResult.get(result) || [];
 }
 
-function buildSections(runs, chosen) {
+// ---- the page
+
+function dateOf(iso) {
+  const date = new Date(iso || "");
+  if (Number.isNaN(date.getTime())) return "";
+  return date.toLocaleString("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+}
+
+function headerOf(page, runs, chosen) {
+  const { description, name } = chosen, model = description.model || {}, [from, to] = [dateOf(description.started), dateOf(description.finished)];
+  const facts = [
+    model.class && `${model.class}${model.parameters ? `, ${count(model.parameters, "parameter")}` : ""}`,
+    chosen.modalities.length && `${count(chosen.modalities.length, "modality", "modalities")}: ${chosen.modalities.slice(0, 6).join(", ")}`,
+    count(chosen.checks.length, "check"), from && (to ? `${from} to ${to}` : `started ${from}, not finished`),
+  ];
+  const versions = Object.entries(description.versions || {}).filter(([, version]) => version);
+  return [
+    el("h1", null, runs.length > 1 ? runs.map((run) => run.name).join(" and ") : name),
+    el("div", { class: "facts" }, facts.filter((fact) => fact).map((fact) => el("span", null, fact))),
+    versions.length > 0 && fold("Versions", () => el("p", { class: "facts" }, versions.map(([what, version]) => el("span", null, `${what} ${version}`)))),
+  ].filter((part) => part);
+}
+
+function themeButton() {
+  const button = el("button", { type: "button", class: "quiet theme" });
+  const show = () => {
+    button.textContent = isDark() ? "Light" : "Dark";
+    changeTheme();
+  };
+  button.addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    show();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  show();
+  return button;
+}
+
+function barOf(runs, chosen, nodes, choose) {
+  const links = nodes.map((node) => el("a", { href: `#${node.id}` }, node.querySelector("h2").textContent));
+  return el("div", { class: "inner" }, el("nav", { "aria-label": "Sections" }, links),
+    runs.length > 1 && radios("Run that is shown", runs.map((run) => [run, run.name]), chosen, choose), themeButton());
+}
+
+function buildSections(page, runs, chosen) {
   return sections.map((described) => {
-    const body = described.build(described.whole ? runs : chosen);
-    return body && el("section", { id: described.id, "aria-labelledby": `${described.id}-title` },
-      el("h2", { id: `${described.id}-title` }, described.title), body);
+    const body = described.build(described.whole ? runs : chosen, page);
+    const heading = el("h2", { id: `${described.id}-title`, class: described.unseen ? "unseen" : null }, described.title);
+    return body && el("section", { id: described.id, "aria-labelledby": heading.id }, heading, body);
   }).filter((node) => node);
+}
+
+function showRun(page, runs, chosen) {
+  const nodes = buildSections(page, runs, chosen);
+  document.getElementById("top").replaceChildren(...headerOf(page, runs, chosen));
+  document.getElementById("content").replaceChildren(...nodes);
+  const bar = document.getElementById("bar");
+  bar.replaceChildren(barOf(runs, chosen, nodes, (run) => {
+    showRun(page, runs, run);
+    const again = bar.querySelector(".radios input:checked");
+    if (again) again.focus({ preventScroll: true });
+  }));
 }
 
 function openPage() {
   const page = JSON.parse(document.getElementById("data").textContent);
   const runs = page.runs.map(prepareRun);
-  document.getElementById("content").replaceChildren(...buildSections(runs, runs[0]));
+  showRun(page, runs, runs[0]);
 }
 
 openPage();

@@ -11,10 +11,16 @@
 // thumbnail(example), firstWords(example)          an example in a list
 // More kinds of views: maps_drawn.js has those that are drawn (picture, boxes, lines, graph).
 
-const MAX_BLEND = 62; // per cent of the colour at the limit: black text on it can still be read
+const MAX_BLEND = 64; // per cent of the colour at the limit: the text on it can still be read
+const LIFT = 0.65; // power that lifts small weights; the colour bar has it too
+
+// Strength of a weight's colour, 0 to 1; t is the weight relative to the limit.
+function strengthOf(t) {
+  return Number.isFinite(t) ? Math.min(1, Math.abs(t)) ** LIFT : 0;
+}
 
 function heat(t) {
-  const share = Number.isFinite(t) ? Math.round(Math.min(1, Math.abs(t)) * MAX_BLEND) : 0;
+  const share = Math.round(strengthOf(t) * MAX_BLEND);
   return share ? `color-mix(in srgb, var(${t > 0 ? "--raise" : "--lower"}) ${share}%, var(--neutral))` : "var(--neutral)";
 }
 
@@ -24,7 +30,7 @@ function limitOf(lists) {
 }
 
 function colourBar(limit, unit = "") {
-  const stops = [-1, -0.5, 0, 0.5, 1].map(heat).join(", ");
+  const stops = [-1, -0.6, -0.3, -0.1, 0, 0.1, 0.3, 0.6, 1].map((t) => `${heat(t)} ${50 + 50 * t}%`).join(", ");
   return el("div", { class: "colour-bar" }, el("span", null, "lowers"),
     el("span", { class: "end" }, signed(-limit, 2)),
     el("span", { class: "gradient", style: { background: `linear-gradient(90deg, ${stops})` } }),

@@ -1,6 +1,7 @@
 // Views of a modality that are drawn: pictures and boxes on a canvas, lines and graphs as SVG. maps.js chooses among them.
 
 const CANVAS = 448; // px of a canvas's longest side: two for each px on the page, for fine screens
+const STRONGEST = 0.8; // opacity of the colour at the limit: the picture below can still be seen
 const SMALL = 72; // px of a picture below which it is shown with its pixels, not blurred
 
 function themeColor(name) {
@@ -61,7 +62,7 @@ function paintWeights(paper, canvas, view, weights, limit) {
   const colours = { true: themeColor("--raise"), false: themeColor("--lower") };
   const brush = (weight) => {
     paper.fillStyle = colours[weight > 0];
-    paper.globalAlpha = Number.isFinite(weight) ? (Math.min(1, Math.abs(weight) / limit) * MAX_BLEND) / 100 : 0;
+    paper.globalAlpha = strengthOf(weight / limit) * STRONGEST;
   };
   rectangles(view, canvas).forEach(([segment, x, y, w, h]) => {
     if (segment < 0) return;

@@ -1,0 +1,76 @@
+"""Results as lines of ``explanations.jsonl``: what all methods share, and the rule for methods of the user's own."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mviz_lightning.explainers.base import Result
+from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.plotting.labels import Labels
+
+
+class ShownExample(Protocol):
+    """An example that a result refers to."""
+
+    @property
+    def example(self) -> int:
+        """Index among the fixed examples."""
+
+    @property
+    def position(self) -> int:
+        """Index in the validation set."""
+
+    @property
+    def target(self) -> Any:
+        """Class, list of labels or value; None if it is unknown."""
+
+
+@dataclass(frozen=True)
+class KeepingContext:
+    """What lines are written with: names of classes, and ids of examples.
+
+    Attributes:
+        labels: Names of classes and outputs.
+        identify: Example -> its id in ``examples.jsonl``, where it is then kept.
+        show_inputs: Whether lines may hold what tells of inputs, such as words.
+    """
+
+    labels: "Labels"
+    identify: Callable[[ShownExample], str]
+    show_inputs: bool = True
+
+    def example(self, record: PredictionRecord) -> dict[str, Any]:
+        """Return the fields of an example: its id, prediction and target."""
+        labels, note = self.labels, getattr(record, "note", "")
+        region = {} if labels.region is None else {"region": labels.region(record.example)}
+        return {
+            "example": self.identify(record),
+            "predicted": record.predicted,
+            "predicted_name": labels.outcome(record.predicted),
+            "target": record.target,
+            "target_name": self.target_name(record),
+            "probability": record.probability,
+            **region,
+            **({"note": note} if note else {}),
+        }
+
+    def target_name(self, record: ShownExample) -> str | None:
+        """Return the name of an example's target; None where it is unknown."""
+        return None if record.target is None else self.labels.outcome(record.target)
+
+    def output(self, index: int) -> dict[str, Any]:
+        """Return the fields of an output: its index and its name."""
+        return {"output": index, "output_name": self.labels.output(index)}
+
+
+def lines_of_fields(result: Result, context: KeepingContext) -> Iterator[Mapping[str, Any]]:
+    """Yield one line with all fields of a result of a method of the user's own, but its scalars and memory.
+
+    Where inputs may not be shown, it has no fields: they may hold words or pixels.
+    """
+    named = {one.name for one in fields(result)} - {"values", "memory", "examples"} if context.show_inputs else set()
+    kept = {name: getattr(result, name) for name in sorted(named) if not name.startswith("_")}
+    shown = [context.example(one) for one in result.examples]
+    yield {"result": "other", "example": None, "fields": kept, "examples": shown}

@@ -1,0 +1,96 @@
+"""What is kept of an input to draw weights on it later: small pictures, and which segment each pixel belongs to."""
+
+import base64
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+LONGEST = 224
+"""Largest height and width of a kept picture, in pixels: the input size of most image models."""
+
+LOSSLESS = 64
+"""Largest height and width of a picture that is kept without loss: on an icon, loss is visible and saves little."""
+
+QUALITY = 85
+"""Quality of larger pictures, of 100: a photograph of 224 x 224 takes 12 KB."""
+
+
+def kept_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size at which a picture is kept: its own, or with a longest side of 224."""
+    scale = min(1.0, LONGEST / max(height, width, 1))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def picture_view(index: npt.NDArray[Any], pixels: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
+    """Return the view of a picture: its size, its segments, and the picture itself.
+
+    Args:
+        index: ``(H, W)`` the segment of every pixel; -1 where there is none.
+        pixels: ``(H, W, 3)`` in 0..255; None where inputs may not be shown.
+    """
+    size = kept_size(*index.shape)
+    shown = {} if pixels is None else {"webp": webp(pixels, size)}
+    return {"view": "picture", "size": list(size), **segments_of(index, size), **shown}
+
+
+def segments_of(index: npt.NDArray[Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Return the segment of every pixel of a kept picture: the rows and columns of a grid, or runs of equal segments.
+
+    Cell (r, c) of a grid has the number ``r * columns + c`` and the pixels with ``y * rows // H == r`` and
+    ``x * columns // W == c``.
+
+    Args:
+        index: ``(H, W)`` the segment of every pixel of the whole picture.
+        size: Height and width at which the picture is kept.
+    """
+    rows, columns = (len(np.unique(line)) for line in (index[:, :1], index[:1]))
+    if index.size and np.array_equal(index, grid_index(len(index), index.shape[1], rows, columns)):
+        return {"grid": [rows, columns]}
+    return {"index": run_lengths(resampled(index, size))}
+
+
+def grid_index(height: int, width: int, rows: int, columns: int) -> npt.NDArray[np.int64]:
+    """Return the ``(H, W)`` cells of a grid."""
+    y, x = np.arange(height) * rows // max(height, 1), np.arange(width) * columns // max(width, 1)
+    return y[:, None] * columns + x
+
+
+def resampled(index: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return the entries of a ``(H, W)`` index that lie nearest to those of a smaller one."""
+    if index.shape == size:
+        return index
+    y, x = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(index.shape, size, strict=True))
+    sampled: npt.NDArray[Any] = index[y[:, None], x]
+    return sampled
+
+
+def run_lengths(index: npt.NDArray[Any]) -> list[list[int]]:
+    """Return the runs of equal entries, row by row: ``[[entry, length], ...]``.
+
+    Example:
+        >>> run_lengths(np.array([[0, 0, 1], [1, -1, -1]]))
+        [[0, 2], [1, 2], [-1, 2]]
+    """
+    flat = index.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] - 1))
+    lengths = np.diff(starts, append=flat.size)
+    return [[int(entry), int(length)] for entry, length in zip(flat[starts], lengths, strict=True)]
+
+
+def webp(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> str:
+    """Return a picture as WebP in base64.
+
+    Args:
+        pixels: ``(H, W, 3)`` in 0..255.
+        size: Height and width at which it is kept.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    if picture.size != size[::-1]:
+        picture = picture.resize(size[::-1], Image.Resampling.BOX)
+    buffer = BytesIO()
+    picture.save(buffer, "WEBP", lossless=max(size) <= LOSSLESS, quality=QUALITY, method=2)
+    return base64.b64encode(buffer.getvalue()).decode()

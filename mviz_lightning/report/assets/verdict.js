@@ -1,0 +1,194 @@
+// The verdict: one sentence, and a tile for each modality, the interaction and the score; per head.
+
+const STATES = [
+  { word: "used", means: "Swapping it among examples changes outputs or decisions." },
+  { word: "unused", means: "Swapping it changes almost nothing, and no information about the label is found in it." },
+  { word: "collapsed", means: "Swapping it changes almost nothing, although it carries information about the label." },
+  { word: "redundant", means: "Swapping it changes almost nothing; the other modalities carry the same information." },
+];
+const ICONS = [ // a shape for each state, so that colour is not needed
+  "M8 2a6 6 0 1 0 .001 0z", "M8 2.9a5.1 5.1 0 1 0 .001 0z", "M8 1.5L15 14H1z", "M8 2a6 6 0 1 0 .001 0zM8 3.6v8.8a4.4 4.4 0 0 0 0-8.8z",
+];
+const MOST_TILES = 6; // modalities up to which each has a tile; more of them are rows of a table
+
+section({ id: "verdict", title: "Verdict", unseen: true, build: buildVerdict });
+
+function buildVerdict(run) {
+  if (!run.checks.length) return empty(noChecks(run));
+  const measured = run.heads.filter(({ name }) => run.checks.some((record) => totalsOf(run, record, name).length));
+  return el("div", { class: "verdict" }, measured.map((head, i) => [
+    measured.length > 1 && el("h3", { class: "head-name" }, head.called || head.name || "main head"),
+    el("p", { class: i ? "lead" : "sentence" }, sentenceOf(run, head.name)),
+    run.modalities.length > MOST_TILES ? tableOfModalities(run, head.name) : tilesOf(run, head.name),
+  ]));
+}
+
+function noChecks(run) {
+  const notes = run.history.map((record) => record.note).filter((note) => note);
+  const why = notes.length ? ` The last note says: ${notes[notes.length - 1]}` : " The first one follows the first validation.";
+  return `No check has been kept of this run yet.${why}`;
+}
+
+// ---- what is read of the history
+
+function lastOf(run, head) {
+  return run.checks.filter((record) => totalsOf(run, record, head).length).pop();
+}
+
+function totalsOf(run, record, head) {
+  const found = run.modalities.map((name) => ({ name, total: valueOf(record, `total/${name}`, head) }));
+  return found.filter(({ total }) => !Number.isNaN(total)).sort((a, b) => a.total - b.total);
+}
+
+// The first record of the last unbroken stretch in which a test holds.
+function sinceWhen(records, holds) {
+  let first = null;
+  for (const record of records.slice().reverse()) {
+    if (!holds(record)) break;
+    first = record;
+  }
+  return first;
+}
+
+function stateSince(run, name, head) {
+  const key = `collapse/${name}`, judged = run.checks.filter((record) => Number.isFinite(valueOf(record, key, head)));
+  if (!judged.length) return { state: null, since: null };
+  const state = valueOf(judged[judged.length - 1], key, head);
+  const since = sinceWhen(judged, (record) => valueOf(record, key, head) === state);
+  return { state, since, always: since === judged[0] };
+}
+
+// ---- the sentence
+
+function sentenceOf(run, head) {
+  const last = lastOf(run, head), totals = totalsOf(run, last, head), [least, next] = totals;
+  const checks = run.checks.filter((record) => totalsOf(run, record, head).length);
+  const [low, high] = boundsOf(last, `total/${least.name}`, head), { state } = stateSince(run, least.name, head);
+  const since = sinceWhen(checks, (record) => totalsOf(run, record, head)[0].name === least.name);
+  const span = since === checks[0] ? "at every check" : `since ${placeOf(since)}`;
+  const size = percent(least.total), interval = between(low, high, percent);
+  return [
+    el("b", null, `${least.name} is used least`), ` ${span}: without it, ${size} of the outputs’ variance would be lost`,
+    interval && el("span", { class: "muted" }, ` (95 %: ${interval})`), ".", next && closeTo(last, least, next, head),
+    state > 0 && stateSentence(run, least.name, head), unskilled(last),
+  ];
+}
+
+function closeTo(last, least, next, head) {
+  const [, high] = boundsOf(last, `total/${least.name}`, head), [low] = boundsOf(last, `total/${next.name}`, head);
+  return high > low ? ` ${next.name} is close to it: the intervals overlap.` : ` Next is ${next.name} with ${percent(next.total)}.`;
+}
+
+function stateSentence(run, name, head) {
+  const { state, since } = stateSince(run, name, head), { word, means } = STATES[state];
+  const why = means.replace(/^Swapping it /, "swapping it ").replace(/\.$/, "");
+  return [" It is ", el("b", { class: state === 2 ? "bad" : null }, `${word} since ${placeOf(since)}`), `: ${why}.`];
+}
+
+function unskilled(record) {
+  const { skill, skill_error: error } = record.evidence || {};
+  return skill - 2 * error <= 0 ? " The model is not above chance yet, so these numbers mean little." : null;
+}
+
+// ---- tiles
+
+function tilesOf(run, head) {
+  return el("div", { class: "tiles" }, run.modalities.map((name, i) => modalityTile(run, name, i, head)),
+    interactionTile(run, head), scoreTile(run, head));
+}
+
+function tile(name, big, small, ...rest) {
+  return el("article", { class: "tile" }, el("h3", null, name),
+    el("p", { class: "figure" }, el("b", null, big), el("span", { class: "muted" }, small)), rest);
+}
+
+function modalityTile(run, name, i, head) {
+  const last = lastOf(run, head), total = valueOf(last, `total/${name}`, head);
+  const [low, high] = boundsOf(last, `total/${name}`, head), { state } = stateSince(run, name, head);
+  const node = tile(cut(name), percent(total), "of the outputs’ variance would be lost without it",
+    shareBar(total, low, high, seriesStyle(i).color), stateLine(run, name, head), el("ul", { class: "more" }, losses(last, name, head)));
+  node.classList.toggle("alarmed", state === 2);
+  return node;
+}
+
+// A share on a line from 0 to 100 %, with its interval below in words.
+function shareBar(value, low, high, color) {
+  const clip = (share) => Math.max(0, Math.min(100, 100 * share)), known = Number.isFinite(low) && Number.isFinite(high);
+  return el("div", { class: "share" },
+    svg("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true", style: { color } },
+      svg("rect", { class: "track", width: 100, height: 8 }),
+      Number.isFinite(value) && svg("rect", { class: "filled", width: clip(value), height: 8 }),
+      known && svg("rect", { class: "whisker", x: clip(low), y: 3, width: Math.max(0.8, clip(high) - clip(low)), height: 2 })),
+    el("small", null, known ? `95 %: ${between(low, high, percent)}` : "no interval"));
+}
+
+function stateIcon(state) {
+  const hollow = state === 1;
+  return svg("svg", { class: "state-icon", viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
+    svg("path", { d: ICONS[state], "fill-rule": "evenodd", fill: hollow ? "none" : "currentColor", stroke: hollow ? "currentColor" : "none", "stroke-width": 1.8 }));
+}
+
+function stateLine(run, name, head) {
+  const { state, since, always } = stateSince(run, name, head);
+  if (state === null || !STATES[state]) return el("p", { class: "state" }, el("span", { class: "muted" }, "not judged: no alarm was attached"));
+  const { word, means } = STATES[state];
+  return el("p", { class: `state ${word}`, title: means }, stateIcon(state), el("b", null, word),
+    el("span", { class: "muted" }, always ? "at every check" : `since epoch ${since.epoch}`));
+}
+
+// What a modality is worth beside the share, where it was measured.
+const LOSSES = [
+  ["perceptual", (x) => `the score falls by ${number(x)} when it is swapped`, (x) => x > 0],
+  ["perceptual", (x) => `the score does not fall when it is swapped (${signed(-x)})`, (x) => x <= 0],
+  ["flips", (x) => `${percent(x)} of decisions change with it`, () => true],
+  ["nats", (x) => `${number(x)} nats a token are lost without it`, () => true],
+  ["retrieval", (x) => `its own answer is likeliest for ${percent(x)} of examples`, () => true],
+  ["score_without", (x) => `score without it: ${number(x)}`, () => true],
+  ["effective_rank", (x) => `embeddings vary in ${number(x)} directions`, () => true],
+];
+
+function losses(record, name, head) {
+  const known = LOSSES.map(([key, words, holds]) => [valueOf(record, `${key}/${name}`, head), words, holds]);
+  return known.filter(([value, , holds]) => Number.isFinite(value) && holds(value)).map(([value, words]) => el("li", null, words(value)));
+}
+
+function interactionTile(run, head) {
+  const last = lastOf(run, head), value = valueOf(last, "interaction", head);
+  if (Number.isNaN(value)) return null;
+  return tile("interaction", percent(value), "of the variance comes from combinations alone",
+    shareBar(value, ...boundsOf(last, "interaction", head), "var(--ink)"));
+}
+
+function scoreTile(run, head) {
+  const last = lastOf(run, head), score = valueOf(last, "score", head);
+  if (Number.isNaN(score)) return noScore(run);
+  const additive = valueOf(last, "emap_score", head), gap = valueOf(last, "emap_gap", head);
+  const interval = between(...boundsOf(last, "emap_gap", head));
+  const described = run.heads.find(({ name }) => name === head) || {};
+  return tile("score", number(score), String(described.score || "of the model"), el("ul", { class: "more" },
+    Number.isFinite(additive) && el("li", null, `${number(additive)} without interactions (EMAP)`),
+    Number.isFinite(gap) && el("li", null, `interactions add ${signed(gap)}`, interval && ` (95 %: ${interval})`),
+    pairMeasures(last, head)));
+}
+
+function pairMeasures(record, head) {
+  const gap = valueOf(record, "modality_gap", head);
+  return Number.isFinite(gap) ? el("li", null, `modality gap ${number(gap)}`) : null;
+}
+
+function noScore() {
+  return tile("score", "–", "no labels were found, so no score was measured");
+}
+
+// ---- many modalities
+
+function tableOfModalities(run, head) {
+  const last = lastOf(run, head);
+  const rows = totalsOf(run, last, head).map(({ name, total }) => {
+    const [low, high] = boundsOf(last, `total/${name}`, head);
+    const lost = valueOf(last, `perceptual/${name}`, head);
+    return [cut(name), shareBar(total, low, high, "var(--accent)"), percent(total), stateLine(run, name, head), Number.isNaN(lost) ? "–" : signed(-lost)];
+  });
+  return el("div", null, table("All modalities, the least used first", ["modality", "total effect", "of the variance", "state", "score when swapped"], rows),
+    el("div", { class: "tiles" }, interactionTile(run, head), scoreTile(run, head)));
+}

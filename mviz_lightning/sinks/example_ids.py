@@ -1,0 +1,57 @@
+"""Which id an example has in the files of a run: the same inputs at the same position are the same example."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TARGET, STAGE = "\0target", "\0stage"
+"""Names, which no modality has, of what tells examples apart beside their inputs."""
+
+
+@dataclass
+class ExampleIds:
+    """The ids that were given so far.
+
+    An id is the example's position in the validation set, ``"378"``. Where another example has this position, since the
+    loader shuffles or a test set is looked at, it is ``"378 (2)"``.
+    """
+
+    _known: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lines: Iterable[Mapping[str, Any]]) -> "ExampleIds":
+        """Return the ids in lines that an earlier process wrote; damaged lines are skipped."""
+        found = cls()
+        for line in lines:
+            name, position, modalities = (line.get(key) for key in ("id", "position", "modalities"))
+            if isinstance(name, str) and isinstance(position, int) and isinstance(modalities, dict):
+                found._add(position, name, _digests(line))
+        return found
+
+    def _add(self, position: int, name: str, digests: Mapping[str, str]) -> None:
+        self._known.setdefault(position, {}).setdefault(name, {}).update(digests)
+
+    def assign(self, line: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Return the id of an example, and those of its modalities that no line holds yet.
+
+        Args:
+            line: The example's line as plain data, without an id.
+        """
+        position, digests = line["position"], _digests(line)
+        known = self._known.get(position, {})
+        fresh = f"{position} ({len(known) + 1})" if known else str(position)
+        alike = (name for name, before in known.items() if digests.items() <= (digests | before).items())
+        name = next(alike, fresh)
+        new = [one for one in line["modalities"] if one not in known.get(name, {})]
+        self._add(position, name, digests)
+        return name, new
+
+
+def _digests(line: Mapping[str, Any]) -> dict[str, str]:
+    """Return a digest of each modality and of the target; of the stage where inputs are not kept."""
+    told = dict(line["modalities"])
+    told |= {} if line.get("target") is None else {TARGET: line["target"]}
+    told |= {} if line.get("inputs", True) else {STAGE: line.get("stage")}
+    return {name: hashlib.blake2b(json.dumps(one).encode(), digest_size=8).hexdigest() for name, one in told.items()}
