@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-NBSP = "\u00a0\u202f"
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 
 def lines(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -47,3 +48,8 @@ def reading(values: dict[str, float], kind: str, name: str) -> str:
     """Write a share with its interval, as charts read it out."""
     value, low, high = bounded(values, kind, name)
     return f"{name} {percent(value)} ({between(low, high)})"
+
+
+def said(found: "Locator | str") -> str:
+    """Return the text of an element, or a text, with plain spaces."""
+    return " ".join((found if isinstance(found, str) else found.inner_text()).split())

@@ -1,6 +1,6 @@
 """The verdict, the curves and the alarms of a page show what the files hold."""
 
-from helpers.shown import between, bounded, lines, number, percent, reading
+from helpers.shown import between, bounded, lines, number, percent, reading, said
 
 PLAIN = {"least_from": 3, "alarm": (7, None), "examples": 2}
 ENDED = {"alarm": (3, 6), "examples": 2}
@@ -20,11 +20,6 @@ def places(page):
     dots = page.locator("#use .plot svg g[clip-path] > g").first.locator("circle").all()
     boxes = [dot.bounding_box() for dot in dots]
     return [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
-
-
-def said(found):
-    """Return the text of an element, or a text, with plain spaces."""
-    return " ".join((found if isinstance(found, str) else found.inner_text()).split())
 
 
 def ticks(page):
