@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from mviz_lightning.report.packing import packed_weights
+from mviz_lightning.report.packing import packed_lines
 from mviz_lightning.sinks.files import replace_file
 from mviz_lightning.sinks.portable_names import portable_name
 
@@ -53,7 +53,7 @@ def page_payload(folder: Path, name: str, keep: Callable[[str, str], Plain]) -> 
         "history": history,
         "alerts": alerts,
         "examples": {one: _with_pictures(found, keep) for one, found in examples.items()},
-        "explanations": [packed_weights(line) for line in explanations],
+        "explanations": packed_lines(explanations),
     }
 
 

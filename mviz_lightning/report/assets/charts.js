@@ -134,7 +134,7 @@ function drawAxes(state, yTicks) {
     state.markers.map((marker) => svg("line", { class: marker.urgent ? "alarm urgent" : "alarm", x1: x(marker.x), x2: x(marker.x), y1: box.top, y2: box.bottom })),
     yTicks.map((value) => svg("line", { class: value === 0 ? "grid zero" : "grid", x1: box.left, x2: box.right, y1: y(value), y2: y(value) })),
     yTicks.map((value) => label({ x: box.left - 8, y: y(value) + 4, "text-anchor": "end" }, state.written(value))),
-    xTicks.map((value) => label({ x: x(value), y: box.bottom + below, "text-anchor": "middle" }, value.toLocaleString("en"))),
+    xTicks.map((value) => label({ x: x(value), y: box.bottom + below, "text-anchor": "middle" }, Number.isInteger(value) ? grouped(value) : number(value))),
     state.yTitle && label({ x: box.left, y: 12 }, state.yTitle),
     state.xTitle && label({ x: box.right, y: box.bottom + below + 16, "text-anchor": "end" }, state.xTitle));
 }

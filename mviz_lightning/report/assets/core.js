@@ -11,7 +11,8 @@
 // table(caption, ["column"], [[cell]])                  cells are text, numbers (right-aligned) or nodes
 // fold("summary", () => node)                           closed; built when it is opened
 // empty("No labels were given.")                        the words of an empty state
-// section({ id, title, build(run) })                    registers a section; build returns a node, or null for none.
+// section({ id, title, short, build(run) })             registers a section; build returns a node, or null for none;
+//                                                       short is its name in the bar where the title is long.
 //                                                       With whole: true it gets all runs as one list. The payload is the second argument.
 // valueOf(record, "total/image", head), boundsOf(...)   a value of a record of the history, NaN if there is none
 // placeOf(record)                                       "epoch 3 (step 120)"
@@ -67,12 +68,15 @@ function halfToNumber(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
-function unpack({ f16, scale, shape }) {
-  const bytes = atob(f16), flat = [];
+// "f16 <scale> <shape, as 6x4> <base64>" as nested lists; other texts stand for lists that were too large to keep.
+function unpack(packed) {
+  const [kind, scale, shape, data] = packed.split(" "), flat = [];
+  if (kind !== "f16") return [];
+  const bytes = atob(data);
   for (let i = 0; i < bytes.length; i += 2) {
     flat.push(scale * halfToNumber(bytes.charCodeAt(i) | (bytes.charCodeAt(i + 1) << 8)));
   }
-  return shape.slice(1).reduceRight((list, size) => rowsOf(list, size), flat);
+  return shape.split("x").map(Number).slice(1).reduceRight(rowsOf, flat);
 }
 
 function rowsOf(list, size) {
@@ -83,7 +87,7 @@ function rowsOf(list, size) {
 
 function numbers(given) {
   if (given === null || given === undefined) return [];
-  if (!Array.isArray(given)) return unpack(given);
+  if (typeof given === "string") return unpack(given);
   return given.map((one) => (Array.isArray(one) ? numbers(one) : one === null ? NaN : one));
 }
 
@@ -122,8 +126,13 @@ function between(low, high, written = number) {
   return Number.isFinite(low) && Number.isFinite(high) ? `${written(low).replace(/\u00a0%$/, "")} to ${written(high)}` : "";
 }
 
+// A whole number with a comma at the thousands.
+function grouped(n) {
+  return minus(String(n).replace(/\B(?=(\d{3})+$)/g, ","));
+}
+
 function count(n, one, many = `${one}s`) {
-  return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+  return `${grouped(n)} ${n === 1 ? one : many}`;
 }
 
 // ---- values of the history
@@ -160,6 +169,15 @@ function isDark() {
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
+const themeColors = new Map(); // what themeColor has read since the theme changed
+
+function themeColor(name) {
+  if (!themeColors.has(name)) {
+    themeColors.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  }
+  return themeColors.get(name);
+}
+
 const redraws = new WeakMap(); // canvas -> how it is drawn anew; colours of canvases do not follow the style by themselves
 
 function onTheme(canvas, draw) {
@@ -168,6 +186,7 @@ function onTheme(canvas, draw) {
 }
 
 function changeTheme() {
+  themeColors.clear();
   for (const canvas of document.querySelectorAll("canvas")) redraws.get(canvas)?.();
 }
 
@@ -220,13 +239,29 @@ function cut(text, tag = "span") {
   return el(tag, { class: "cut", title: text }, text);
 }
 
-// Calls build when the node comes near the window; at once where nothing tells when.
+// Calls build once: when the node comes near the window, when the browser has time, or before the page is printed.
+const waiting = new Map();
+
 function lazily(node, build) {
-  if (!("IntersectionObserver" in window)) return build();
-  const watcher = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    watcher.disconnect();
-    build();
-  }, { rootMargin: "600px" });
-  watcher.observe(node);
+  waiting.set(node, build);
+  nearby.observe(node);
 }
+
+function buildNow(node) {
+  const build = waiting.get(node);
+  waiting.delete(node);
+  nearby.unobserve(node);
+  if (build && node.isConnected) build();
+}
+
+const nearby = new IntersectionObserver((entries) => {
+  entries.filter((entry) => entry.isIntersecting).forEach((entry) => buildNow(entry.target));
+}, { rootMargin: "400px" });
+
+function buildWhenIdle() {
+  const [node] = waiting.keys();
+  if (node) buildNow(node);
+  if (waiting.size) (window.requestIdleCallback || setTimeout)(buildWhenIdle);
+}
+
+addEventListener("beforeprint", () => [...waiting.keys()].forEach(buildNow));

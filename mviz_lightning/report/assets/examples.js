@@ -1,6 +1,6 @@
 // Why single predictions came out as they did: the list of examples, and what is chosen. example_view.js shows the one.
 
-section({ id: "examples", title: "Why single predictions came out as they did", build: buildExamples });
+section({ id: "examples", title: "Why single predictions came out as they did", short: "Examples", build: buildExamples });
 
 const ORDERS = [["given", "as explained"], ["interaction", "most interaction"], ["change", "largest change"], ["wrong", "wrong first"]];
 const FILTERS = [["all", "All"], ["wrong", "Wrong"], ["interaction", "By interaction"]];

@@ -9,10 +9,23 @@ function prepareRun(raw, index, all) {
     .filter((key) => key.startsWith("total/")).map((key) => key.slice("total/".length))));
   const declared = (description.modalities || []).map(({ name }) => name);
   const heads = description.heads || unique(["", ...measured.flatMap((record) => record.heads || [])]).map((name) => ({ name }));
+  const explanations = linesFrom(raw.explanations);
   return {
-    ...raw, index, alone: all.length === 1, checks: checks.length ? checks : measured, measured,
-    modalities: declared.length ? declared : fromKeys, heads, byResult: groupBy(raw.explanations, (line) => line.result),
+    ...raw, explanations, index, alone: all.length === 1, checks: checks.length ? checks : measured, measured,
+    modalities: declared.length ? declared : fromKeys, heads, byResult: groupBy(explanations, (line) => line.result),
   };
+}
+
+// The lines of explanations.jsonl, from tables whose fields are named once.
+function linesFrom(tables) {
+  const lines = [];
+  for (const { same, fields, rows, at } of tables) {
+    rows.forEach((row, i) => {
+      const line = lines[at[i]] = { ...same };
+      fields.forEach((name, k) => { line[name] = row[k]; });
+    });
+  }
+  return lines;
 }
 
 // All lines of one kind of result ("dime", "importance", ...), in the order in which they were written.
@@ -22,18 +35,30 @@ function linesOf(run, result) {
 
 // ---- the page
 
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 function dateOf(iso) {
   const date = new Date(iso || "");
   if (Number.isNaN(date.getTime())) return "";
-  return date.toLocaleString("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+  const two = (n) => String(n).padStart(2, "0");
+  return `${date.getDate()} ${MONTHS[date.getMonth()]} ${date.getFullYear()}, ${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+// When a run was: the day once where it ended on the day on which it began.
+function timeOf({ started, finished }) {
+  const [from, to] = [dateOf(started), dateOf(finished)];
+  if (!from) return "";
+  if (!to) return `started ${from}, not finished`;
+  const [day, clock] = to.split(", ");
+  return `${from} to ${from.startsWith(`${day},`) ? clock : to}`;
 }
 
 function headerOf(page, runs, chosen) {
-  const { description, name } = chosen, model = description.model || {}, [from, to] = [dateOf(description.started), dateOf(description.finished)];
+  const { description, name } = chosen, model = description.model || {};
   const facts = [
     model.class && `${model.class}${model.parameters ? `, ${count(model.parameters, "parameter")}` : ""}`,
     chosen.modalities.length && `${count(chosen.modalities.length, "modality", "modalities")}: ${chosen.modalities.slice(0, 6).join(", ")}`,
-    count(chosen.checks.length, "check"), from && (to ? `${from} to ${to}` : `started ${from}, not finished`),
+    count(chosen.checks.length, "check"), timeOf(description),
   ];
   const versions = Object.entries(description.versions || {}).filter(([, version]) => version);
   return [
@@ -59,7 +84,7 @@ function themeButton() {
 }
 
 function barOf(runs, chosen, nodes, choose) {
-  const links = nodes.map((node) => el("a", { href: `#${node.id}` }, node.querySelector("h2").textContent));
+  const links = nodes.map((node) => el("a", { href: `#${node.id}` }, node.dataset.short));
   return el("div", { class: "inner" }, el("nav", { "aria-label": "Sections" }, links),
     runs.length > 1 && radios("Run that is shown", runs.map((run) => [run, run.name]), chosen, choose), themeButton());
 }
@@ -68,7 +93,7 @@ function buildSections(page, runs, chosen) {
   return sections.map((described) => {
     const body = described.build(described.whole ? runs : chosen, page);
     const heading = el("h2", { id: `${described.id}-title`, class: described.unseen ? "unseen" : null }, described.title);
-    return body && el("section", { id: described.id, "aria-labelledby": heading.id }, heading, body);
+    return body && el("section", { id: described.id, "aria-labelledby": heading.id, "data-short": described.short || described.title }, heading, body);
   }).filter((node) => node);
 }
 
@@ -88,6 +113,7 @@ function openPage() {
   const page = JSON.parse(document.getElementById("data").textContent);
   const runs = page.runs.map(prepareRun);
   showRun(page, runs, runs[0]);
+  (window.requestIdleCallback || setTimeout)(buildWhenIdle);
 }
 
 openPage();

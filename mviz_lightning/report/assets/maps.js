@@ -114,7 +114,7 @@ function pictureSource({ webp, href }) {
 
 function thumbnail(example) {
   const shown = Object.values(example.modalities).map(({ view }) => view && pictureSource(view)).find((source) => source);
-  return shown ? el("img", { class: "thumbnail", src: shown, alt: "", loading: "lazy" }) : null;
+  return shown ? el("img", { class: "thumbnail", src: shown, alt: "", decoding: "async" }) : null;
 }
 
 function firstWords(example) {

@@ -1,12 +1,9 @@
 // Views of a modality that are drawn: pictures and boxes on a canvas, lines and graphs as SVG. maps.js chooses among them.
 
 const CANVAS = 448; // px of a canvas's longest side: two for each px on the page, for fine screens
+const FAINT = { false: 0.34, true: 0.2 }; // opacity of a picture below its weights, in the light and the dark theme
 const STRONGEST = 0.8; // opacity of the colour at the limit: the picture below can still be seen
 const SMALL = 72; // px of a picture below which it is shown with its pixels, not blurred
-
-function themeColor(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
 
 // The picture of a view, decoded once; draw is called when it is there, or at once.
 function withPicture(view, draw) {
@@ -50,7 +47,7 @@ function paint(paper, canvas, view, picture, weights, limit) {
   if (picture) {
     paper.imageSmoothingEnabled = picture.naturalWidth > SMALL;
     paper.filter = weights ? "grayscale(1)" : "none";
-    paper.globalAlpha = weights ? 0.34 : 1;
+    paper.globalAlpha = weights ? FAINT[isDark()] : 1;
     paper.drawImage(picture, 0, 0, width, height);
     paper.filter = "none";
   }

@@ -26,7 +26,7 @@ const CURVES = [
     means: "distance of the mean embeddings, and of embeddings that belong together" },
 ];
 
-section({ id: "use", title: "What the model uses", build: buildUse });
+section({ id: "use", title: "What the model uses", short: "Use", build: buildUse });
 
 function buildUse(run) {
   if (!run.checks.length) return null;

@@ -57,7 +57,8 @@ function spread(wanted, gap, low, high) {
 const ruler = document.createElement("canvas").getContext("2d");
 
 function textWidth(text) {
-  ruler.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  if (!ruler.measured) ruler.font = `600 12px ${getComputedStyle(document.body).fontFamily}`;
+  ruler.measured = true;
   return ruler.measureText(text).width;
 }
 

@@ -97,29 +97,32 @@ function tilesOf(run, head) {
     interactionTile(run, head), scoreTile(run, head));
 }
 
-function tile(name, big, small, ...rest) {
+function tile(name, big, beside, ...rest) {
   return el("article", { class: "tile" }, el("h3", null, name),
-    el("p", { class: "figure" }, el("b", null, big), el("span", { class: "muted" }, small)), rest);
+    el("p", { class: "figure" }, el("b", null, big), beside && el("span", null, beside)), rest);
 }
 
 function modalityTile(run, name, i, head) {
   const last = lastOf(run, head), total = valueOf(last, `total/${name}`, head);
   const [low, high] = boundsOf(last, `total/${name}`, head), { state } = stateSince(run, name, head);
-  const node = tile(cut(name), percent(total), "of the outputs’ variance would be lost without it",
-    shareBar(total, low, high, seriesStyle(i).color), stateLine(run, name, head), el("ul", { class: "more" }, losses(last, name, head)));
+  const node = tile(cut(name), percent(total), intervalWords(low, high),
+    el("p", { class: "meaning" }, "of the outputs’ variance is lost without it"), shareBar(total, low, high, seriesStyle(i).color), stateLine(run, name, head), el("ul", { class: "more" }, losses(last, name, head)));
   node.classList.toggle("alarmed", state === 2);
   return node;
 }
 
-// A share on a line from 0 to 100 %, with its interval below in words.
+function intervalWords(low, high) {
+  const words = between(low, high, percent);
+  return words && [el("span", { class: "unseen" }, "95 % interval: "), words];
+}
+
+// A share on a line from 0 to 100 %, with its interval.
 function shareBar(value, low, high, color) {
   const clip = (share) => Math.max(0, Math.min(100, 100 * share)), known = Number.isFinite(low) && Number.isFinite(high);
-  return el("div", { class: "share" },
-    svg("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true", style: { color } },
-      svg("rect", { class: "track", width: 100, height: 8 }),
-      Number.isFinite(value) && svg("rect", { class: "filled", width: clip(value), height: 8 }),
-      known && svg("rect", { class: "whisker", x: clip(low), y: 3, width: Math.max(0.8, clip(high) - clip(low)), height: 2 })),
-    el("small", null, known ? `95 %: ${between(low, high, percent)}` : "no interval"));
+  return svg("svg", { viewBox: "0 0 100 8", class: "share", preserveAspectRatio: "none", "aria-hidden": "true", style: { color } },
+    svg("rect", { class: "track", width: 100, height: 8 }),
+    Number.isFinite(value) && svg("rect", { class: "filled", width: clip(value), height: 8 }),
+    known && svg("rect", { class: "whisker", x: clip(low), y: 3, width: Math.max(0.8, clip(high) - clip(low)), height: 2 }));
 }
 
 function stateIcon(state) {
@@ -138,9 +141,9 @@ function stateLine(run, name, head) {
 
 // What a modality is worth beside the share, where it was measured.
 const LOSSES = [
-  ["perceptual", (x) => `the score falls by ${number(x)} when it is swapped`, (x) => x > 0],
-  ["perceptual", (x) => `the score does not fall when it is swapped (${signed(-x)})`, (x) => x <= 0],
-  ["flips", (x) => `${percent(x)} of decisions change with it`, () => true],
+  ["perceptual", (x) => `${number(x, 2)} of the score lost when swapped`, (x) => x > 0],
+  ["perceptual", (x) => `none of the score lost when swapped (${signed(-x, 2)})`, (x) => x <= 0],
+  ["flips", (x) => `${percent(x)} of decisions depend on it`, () => true],
   ["nats", (x) => `${number(x)} nats a token are lost without it`, () => true],
   ["retrieval", (x) => `its own answer is likeliest for ${percent(x)} of examples`, () => true],
   ["score_without", (x) => `score without it: ${number(x)}`, () => true],
@@ -155,19 +158,20 @@ function losses(record, name, head) {
 function interactionTile(run, head) {
   const last = lastOf(run, head), value = valueOf(last, "interaction", head);
   if (Number.isNaN(value)) return null;
-  return tile("interaction", percent(value), "of the variance comes from combinations alone",
-    shareBar(value, ...boundsOf(last, "interaction", head), "var(--ink)"));
+  const [low, high] = boundsOf(last, "interaction", head);
+  return tile("interaction", percent(value), intervalWords(low, high),
+    el("p", { class: "meaning" }, "of the outputs’ variance comes from combinations alone"), shareBar(value, low, high, "var(--ink)"));
 }
 
 function scoreTile(run, head) {
   const last = lastOf(run, head), score = valueOf(last, "score", head);
   if (Number.isNaN(score)) return noScore(run);
   const additive = valueOf(last, "emap_score", head), gap = valueOf(last, "emap_gap", head);
-  const interval = between(...boundsOf(last, "emap_gap", head));
+  const interval = between(...boundsOf(last, "emap_gap", head), (x) => number(x, 2));
   const described = run.heads.find(({ name }) => name === head) || {};
-  return tile("score", number(score), String(described.score || "of the model"), el("ul", { class: "more" },
+  return tile("score", number(score), String(described.score || ""), el("p", { class: "meaning" }, "of the model as it is"), el("ul", { class: "more" },
     Number.isFinite(additive) && el("li", null, `${number(additive)} without interactions (EMAP)`),
-    Number.isFinite(gap) && el("li", null, `interactions add ${signed(gap)}`, interval && ` (95 %: ${interval})`),
+    Number.isFinite(gap) && el("li", null, `${signed(gap, 2)} from interactions`, interval && ` (${interval})`),
     pairMeasures(last, head)));
 }
 
@@ -177,7 +181,7 @@ function pairMeasures(record, head) {
 }
 
 function noScore() {
-  return tile("score", "–", "no labels were found, so no score was measured");
+  return tile("score", "–", "", el("p", { class: "meaning" }, "No labels were found, so no score was measured."));
 }
 
 // ---- many modalities
