@@ -23,6 +23,12 @@ def bound_name(name: str, side: Literal["low", "high"]) -> str:
     return f"{kind}_{side}{of and '/' + of}"
 
 
+def bound_of(name: str, side: Literal["low", "high"]) -> str:
+    """Return the name of a bound of a value of all examples or of a subset: ``class/<c>/total_low/<m>``."""
+    before, total, modality = name.rpartition("/total/")
+    return f"{before}/{bound_name(f'total/{modality}', side)}" if total else bound_name(name, side)
+
+
 def share_ratios(components: Tensor, modalities: int) -> Tensor:
     """Divide variance components by the variance (Sobol' indices; Sobol' 1993, Homma & Saltelli 1996).
 

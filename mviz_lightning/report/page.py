@@ -8,16 +8,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from mviz_lightning.report.comparison import PlainRun, compared_runs
 from mviz_lightning.report.payload import PicturesBeside, kept_inline, page_payload, safe_json
 from mviz_lightning.sinks.files import replace_file
 
 ASSETS = Path(__file__).parent / "assets"
 
 SCRIPTS = (
-    "core.js", "scales.js", "charts.js", "cursor.js", "maps.js", "maps_drawn.js", "verdict.js", "alarms.js",
-    "overview.js", "comparison.js", "examples.js", "example_view.js", "stages.js", "cost.js", "main.js",
+    "core.js", "scales.js", "charts.js", "cursor.js", "maps.js", "maps_drawn.js", "bars.js", "stage_parts.js",
+    "comparison.js", "same_example.js", "verdict.js", "alarms.js", "overview.js", "examples.js", "example_view.js",
+    "importance.js", "matrix.js", "interactions.js", "features.js", "sparse_model.js", "errors.js", "ranked.js",
+    "where.js", "cost.js", "main.js",
 )  # fmt: skip
-"""The parts of the page's script, in the order in which they stand in it."""
+"""The parts of the page's script, in the order in which they stand in it, which is that of the page's sections."""
+
+STYLES = ("page.css", "stages.css")
+"""The parts of the page's style."""
 
 PICTURES = {"inline": "data:", "beside": "data: 'self' file:"}
 """Where pictures lie -> sources that the page may load pictures from."""
@@ -55,10 +61,11 @@ def write_page(
         raise ValueError("folders is empty: pass the folder of a run, for example lightning_logs/version_0")
     page = Path(output) if output is not None else paths[0] / ("report.html" if len(paths) == 1 else "comparison.html")
     keep = kept_inline if pictures == "inline" else PicturesBeside(page)
+    runs = [page_payload(path, _short_name(path), keep) for path in paths]
     payload = {
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "runs": [page_payload(path, _short_name(path), keep) for path in paths],
-        "comparison": None,
+        "runs": runs,
+        "comparison": compared_runs([PlainRun.of(run) for run in runs]),
     }
     replace_file(page, _render(payload, PICTURES[pictures]).encode("utf-8", "replace"))
     return page
@@ -88,7 +95,7 @@ def _render(payload: dict[str, Any], picture_sources: str) -> str:
 
 @cache
 def _style() -> str:
-    return (ASSETS / "page.css").read_text("utf-8")
+    return "\n".join((ASSETS / name).read_text("utf-8") for name in STYLES)
 
 
 @cache

@@ -4,32 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mviz_lightning.explainers.contribution_shares.subset_keys import bound_of
 from mviz_lightning.explainers.text_tables import align, format_number
+from mviz_lightning.functional.differences import ShareDifference, share_differences
 from mviz_lightning.functional.numerals import fixed
-
-SCORES = ("score", "emap_score", "emap_gap", "perceptual", "flips")
-"""Kinds of values without an interval that are compared too."""
-
-
-@dataclass(frozen=True)
-class ShareDifference:
-    """A difference with its 95 % interval; the bounds are NaN where the values have none.
-
-    Attributes:
-        value: The first report's value less the second's.
-        low: Lower bound.
-        high: Upper bound.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -48,24 +25,8 @@ class ShareComparison:
 
     @property
     def differences(self) -> dict[str, ShareDifference]:
-        """Name of a share or score that both reports have -> their difference.
-
-        The examples are independent, so the squares of the half-widths add up. Student's t is taken for granted with
-        the degrees of freedom of each report alone, which makes the interval a little too wide.
-        """
-        both = [name for name in self.first if name in self.second and self._is_compared(name)]
-        return {name: self._difference(name) for name in both}
-
-    def _is_compared(self, name: str) -> bool:
-        return bound_of(name, "low") in self.first or name.partition("/")[0] in SCORES
-
-    def _difference(self, name: str) -> ShareDifference:
-        value = self.first[name] - self.second[name]
-        low, high = (bound_of(name, "low"), bound_of(name, "high"))
-        if not {low, high} <= self.first.keys() & self.second.keys():
-            return ShareDifference(value, math.nan, math.nan)
-        half = math.hypot(*((values[high] - values[low]) / 2 for values in (self.first, self.second)))
-        return ShareDifference(value, value - half, value + half)
+        """Name of a share or score that both reports have -> the first report's value less the second's."""
+        return share_differences(self.first, self.second)
 
     def __str__(self) -> str:
         header = ["", *self.names, "difference [95 %]", ""]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from mviz_lightning.errors.arguments import MAX_NAME
-from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.functional.contribution import bound_of
 from mviz_lightning.sinks.records import Chart
 
 SubsetKind: TypeAlias = Literal["class", "subgroup"]
@@ -31,12 +31,6 @@ def total_name(kind: SubsetKind, subset: str, modality: str, side: Side | None =
     """
     total = f"{kind}/{subset}/total/{modality}"
     return total if side is None else bound_of(total, side)
-
-
-def bound_of(name: str, side: Side) -> str:
-    """Return the name of a bound of a value of all examples or of a subset: ``class/<c>/total_low/<m>``."""
-    before, total, modality = name.rpartition("/total/")
-    return f"{before}/{bound_name(f'total/{modality}', side)}" if total else bound_name(name, side)
 
 
 def key_parts(names: Iterable[str]) -> list[str]:

@@ -1,0 +1,226 @@
+"""Runs against the first of them: differences with their 95 % intervals, states, and what was configured otherwise."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol, TypeAlias
+
+from mviz_lightning.functional.differences import ShareDifference, share_differences
+from mviz_lightning.report.comparison_words import in_words, run_letter
+from mviz_lightning.sinks.records import RunRecord, State
+
+Plain: TypeAlias = dict[str, Any]
+"""What JSON can hold."""
+
+LONGEST = 400
+"""Largest number of letters of a configured value that is shown."""
+
+NOT_CONFIGURED = ("format", "name", "run", "started", "finished", "heads", "modalities")
+"""Entries of a description that differ between any two runs, or that are compared otherwise."""
+
+
+class Described(Protocol):
+    """What a comparison reads of a run."""
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What ``run.json`` holds; empty where a run has none."""
+
+    @property
+    def history(self) -> Sequence[RunRecord]:
+        """The runs of the monitor, oldest first."""
+
+
+@dataclass(frozen=True)
+class PlainRun:
+    """A run as plain data: what ``run.json`` holds, and the lines of ``history.jsonl``."""
+
+    description: Mapping[str, Any]
+    history: Sequence[RunRecord]
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any]) -> "PlainRun":
+        """Return the run of a payload, in which a missing number is None."""
+        return cls(run["description"], [_record(line) for line in run["history"]])
+
+
+def _record(line: Mapping[str, Any]) -> RunRecord:
+    values = {name: math.nan if value is None else value for name, value in line.get("values", {}).items()}
+    return RunRecord(line["stage"], line["epoch"], line["step"], values, heads=list(line.get("heads", [])))
+
+
+@dataclass(frozen=True)
+class HeadComparison:
+    """One head of two runs at one moment.
+
+    Attributes:
+        head: Name of the head; ``""`` is the main head.
+        first: Values of the first run, by their names without prefix.
+        second: Values of the second run.
+    """
+
+    head: str
+    first: Mapping[str, float]
+    second: Mapping[str, float]
+
+    @property
+    def differences(self) -> dict[str, ShareDifference]:
+        """Name of a share or score that both have -> the second run's value less the first's."""
+        return share_differences(self.second, self.first)
+
+    @property
+    def states(self) -> dict[str, tuple[State | None, State | None]]:
+        """Modality -> its state in both runs; None where no alarm judged it."""
+        names = dict.fromkeys(
+            name.partition("/")[2] for name in chain(self.first, self.second) if name.startswith("collapse/")
+        )
+        return {name: (_state(self.first, name), _state(self.second, name)) for name in names}
+
+    def state(self, letters: tuple[str, str]) -> Plain:
+        """Return plain types; ``letters`` are what sentences call both runs."""
+        values = [
+            {
+                "key": name,
+                "first": _finite(self.first[name]),
+                "second": _finite(self.second[name]),
+                "difference": _finite(found.value),
+                "low": _finite(found.low),
+                "high": _finite(found.high),
+                "clear": found.is_clear,
+            }
+            for name, found in self.differences.items()
+        ]
+        states = [
+            {"modality": name, "first": _word(first), "second": _word(second)}
+            for name, (first, second) in self.states.items()
+        ]
+        sentences = in_words(self.differences, self.states, letters)
+        return {"head": self.head, "values": values, "states": states, "sentences": sentences}
+
+
+@dataclass(frozen=True)
+class RunMoment:
+    """Two runs at one moment of their trainings.
+
+    Attributes:
+        label: The moment in words.
+        first: The record of the first run.
+        second: The record of the second run.
+    """
+
+    label: str
+    first: RunRecord
+    second: RunRecord
+
+    @property
+    def heads(self) -> list[HeadComparison]:
+        """The main head, and each further head that both runs have."""
+        names = ["", *(head for head in self.first.heads if head in self.second.heads)]
+        both = ((head, self.first.of_head(head).values, self.second.of_head(head).values) for head in names)
+        return [HeadComparison(*one) for one in both]
+
+    def state(self, letters: tuple[str, str]) -> Plain:
+        """Return plain types."""
+        places = [{"epoch": one.epoch, "step": one.step} for one in (self.first, self.second)]
+        heads = [head.state(letters) for head in self.heads]
+        return {"label": self.label, "first": places[0], "second": places[1], "heads": heads}
+
+
+def compared_runs(runs: Sequence[Described]) -> Plain | None:
+    """Compare every run with the first one, as plain types for the page.
+
+    Args:
+        runs: Two runs or more.
+
+    Returns:
+        ``{"pairs": [...]}`` with a pair for each run but the first: ``first`` and ``second`` (positions in ``runs``),
+        ``moments`` (the last epoch that both measured, and the last of each where that is another one), and
+        ``configuration`` (what differs). None for a single run.
+    """
+    return {"pairs": [_pair(runs, place) for place in range(1, len(runs))]} if len(runs) > 1 else None
+
+
+def run_moments(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[RunMoment]:
+    """Return the moments at which two histories can be compared.
+
+    Returns:
+        The last epoch that both measured, and then the last record of each, where one of them went on; without a common
+        epoch only the latter; nothing where one has no values.
+    """
+    if not (_measured(first) and _measured(second)):
+        return []
+    last = RunMoment("the last measurement of each", _measured(first)[-1], _measured(second)[-1])
+    by_epoch = [{record.epoch: record for record in _measured(history)} for history in (first, second)]
+    common = sorted(by_epoch[0].keys() & by_epoch[1].keys())
+    if not common or last.first.phase != last.second.phase:
+        return [last]
+    epoch = common[-1]
+    shared = RunMoment(f"epoch {epoch}, the last in both", by_epoch[0][epoch], by_epoch[1][epoch])
+    return [shared] if (shared.first, shared.second) == (last.first, last.second) else [shared, last]
+
+
+def configured_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Plain]:
+    """Return what two descriptions say otherwise: ``[{"name", "first", "second"}]``; None where one has no such entry.
+
+    Args:
+        first: What ``run.json`` of the first run holds.
+        second: That of the second run.
+    """
+    before, after = (dict(_entries(_configured(description))) for description in (first, second))
+    names = dict.fromkeys((*before, *after))
+    return [
+        {"name": name, "first": before.get(name), "second": after.get(name)}
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _pair(runs: Sequence[Described], place: int) -> Plain:
+    first, second = runs[0], runs[place]
+    letters = (run_letter(0), run_letter(place))
+    return {
+        "first": 0,
+        "second": place,
+        "moments": [moment.state(letters) for moment in run_moments(first.history, second.history)],
+        "configuration": configured_differences(first.description, second.description),
+    }
+
+
+def _measured(history: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the records with values: those of the training, or those of other stages where there are no such."""
+    valued = [record for record in history if record.values]
+    return [record for record in valued if record.phase == "fit"] or valued
+
+
+def _state(values: Mapping[str, float], modality: str) -> State | None:
+    name = f"collapse/{modality}"
+    return State(int(values[name])) if name in values else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _word(state: State | None) -> str | None:
+    return None if state is None else state.name.lower()
+
+
+def _configured(description: Mapping[str, Any]) -> Plain:
+    """Return what is compared of a description; heads and modalities under their names, not their places."""
+    plain = {name: value for name, value in description.items() if name not in NOT_CONFIGURED}
+    for group in ("modalities", "heads"):
+        named = {str(one.get("called") or one.get("name")): one for one in description.get(group) or []}
+        plain[group] = {name: {key: one[key] for key in one if key != "name"} for name, one in named.items()}
+    return plain
+
+
+def _entries(found: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of each entry that is not None; a list is one entry."""
+    if isinstance(found, Mapping) and found:
+        for name, value in found.items():
+            yield from _entries(value, f"{path}.{name}" if path else str(name))
+    elif path and found is not None and found != {}:
+        text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+        yield path, text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
