@@ -29,13 +29,27 @@ STRANGE = {
 SMALL = {"epochs": 4, "examples": 4}
 
 
+TELEPHONE = {"width": 360, "height": 740}
+NO_WORDS = ("undefined", "NaN", "[object", "Infinity")
+"""What a page shows where its script went wrong."""
+
+
 @pytest.mark.parametrize("which", [pytest.param(name, id=name) for name in STRANGE])
-def test_a_page_can_be_used_from_end_to_end(look, page_of, which):
-    page = look(page_of(**SMALL | STRANGE[which]))
+def test_a_page_can_be_used_from_end_to_end_on_a_small_telephone(look, page_of, which):
+    page = look(page_of(**SMALL | STRANGE[which]), viewport=TELEPHONE)
     assert exercise(page) > 0
     assert odd_elements(page) == []
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
     said = page.evaluate("document.body.innerText")
-    assert not any(word in said for word in ("undefined", "NaN", "[object", "null", "Infinity"))
+    assert not any(word in said for word in NO_WORDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [pytest.param(name, id=name) for name in STRANGE])
+def test_a_page_can_be_used_from_end_to_end_on_a_wide_window(look, page_of, which):
+    page = look(page_of(**SMALL | STRANGE[which]), viewport={"width": 1600, "height": 900})
+    assert exercise(page) > 0
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 1600
 
 
 def test_hostile_texts_are_shown_as_they_are(look, page_of):
@@ -45,15 +59,15 @@ def test_hostile_texts_are_shown_as_they_are(look, page_of):
     assert page.evaluate(shows, [*HOSTILE[:5], HOSTILE[8]]) == []
 
 
-@pytest.mark.parametrize("which", [pytest.param(name, id=name) for name in STRANGE])
-def test_nothing_is_wider_than_a_small_telephone(look, page_of, which):
-    page = look(page_of(**SMALL | STRANGE[which]), viewport={"width": 360, "height": 740})
-    exercise(page, rounds=1)
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 360])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 1200),
+        ("dark", 360),
+        pytest.param("light", 360, marks=pytest.mark.slow),
+        pytest.param("dark", 1200, marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing(look, page_of, axe, scheme, width):
     options = {"alarm": (1, 2), "explainers": list(EXPLAINERS)}
     page = look(page_of(**SMALL | options), color_scheme=scheme, viewport={"width": width, "height": 900})
