@@ -8,6 +8,7 @@ of five: until the document is there (DOMContentLoaded), and until the first cha
 
 import argparse
 import gzip
+import logging
 import statistics
 import tempfile
 import time
@@ -19,8 +20,8 @@ from gallery import Task
 from helpers.browsers import chromium
 from helpers.stored_runs import write_run
 
-from mviz_lightning import report
 from mviz_lightning.explainers import DIME
+from mviz_lightning.report.page import write_page
 
 REPEATS = 5
 DRAWN = """() => new Promise((done) => {
@@ -78,12 +79,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sizes and load times of the report page.")
     parser.add_argument("--epochs", type=int, nargs="*", default=[12, 100, 1000])
     given = parser.parse_args()
+    logging.getLogger("mviz_lightning").setLevel(logging.ERROR)  # of the small model of the pictures
     print(f"{'run':38} {'page':>9} {'gzipped':>9} {'written':>9} {'document':>9} {'charts':>9} {'as PNG':>10}")
     with tempfile.TemporaryDirectory() as folder:
         picture = picture_size(Path(folder) / "pictures")
         for name, runs, times_explained in cases(given.epochs, Path(folder)):
             start = time.perf_counter()
-            path = report.write_page(runs, Path(folder) / "page.html")
+            path = write_page(runs, Path(folder) / "page.html")
             written, data, times = time.perf_counter() - start, path.read_bytes(), opened(path)
             print(
                 f"{name:38} {len(data) / 1e6:6.2f} MB {len(gzip.compress(data)) / 1e6:6.2f} MB {written:7.2f} s "
