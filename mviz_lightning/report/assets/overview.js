@@ -161,7 +161,16 @@ function notesOf(run) {
   const noted = run.history.filter((record) => record.note).map((record) => [place(record), record.note]);
   const notes = [...noted, ...run.remarks];
   if (!notes.length) return null;
-  return el("div", { class: "notes" }, el("h3", null, "Notes"), el("ul", null, notes.map((note) => el("li", null, note))));
+  return el(
+    "div",
+    { class: "notes" },
+    el("h3", null, "Notes"),
+    el(
+      "ul",
+      null,
+      notes.map((note) => el("li", null, note)),
+    ),
+  );
 }
 
 function stageName({ stage }) {

@@ -96,8 +96,12 @@ function stateLine(run, name, head) {
 
 // What a modality is worth beside the share, where it was measured.
 const LOSSES = [
-  ["perceptual", (x) => `${number(x, 2)} of the score lost when swapped`, (x) => x > 0],
-  ["perceptual", (x) => `none of the score lost when swapped (${signed(-x, 2)})`, (x) => x <= 0],
+  ["perceptual", (x) => `${minus(x.toFixed(3))} of the score lost when swapped`, (x) => x >= 0.0005],
+  [
+    "perceptual",
+    (x) => `nothing of the score lost when swapped (${x < 0 ? "+" : ""}${minus((-x).toFixed(3))})`,
+    (x) => x < 0.0005,
+  ],
   ["flips", (x) => `${percent(x)} of decisions depend on it`, () => true],
   ["nats", (x) => `${number(x)} nats a token are lost without it`, () => true],
   ["retrieval", (x) => `its own answer is likeliest for ${percent(x)} of examples`, () => true],
@@ -143,7 +147,11 @@ function scoreTile(run, head) {
     number(score),
     scoreName(run, head),
     el("p", { class: "meaning" }, scoreMeaning(last)),
-    el("ul", { class: "more" }, lines.filter((line) => line).map((line) => el("li", null, line))),
+    el(
+      "ul",
+      { class: "more" },
+      lines.filter((line) => line).map((line) => el("li", null, line)),
+    ),
   );
 }
 

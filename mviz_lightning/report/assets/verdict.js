@@ -74,17 +74,17 @@ function sentenceOf(run, head) {
   return [
     "The model uses ",
     el("b", null, least.name),
-    ` least, ${spanOf(checks, since)}. Without it, ${percent(least.total)} of the outputs’ variance would be lost`,
+    ` least, ${howLong(checks, since)}. Without it, ${percent(least.total)} of the outputs’ variance would be lost`,
     intervalOf(last, least.name, head),
     next && withoutNext(last, least, next, head),
     ".",
-    run.modalities.map((name) => stateSentence(run, name, head)),
+    run.modalities.map((name) => stateSentence(run, name, head, name === least.name)),
     recoveredSentence(run, head),
     unskilled(last),
   ];
 }
 
-function spanOf(checks, since) {
+function howLong(checks, since) {
   if (since !== checks[0]) return `since ${placeOf(since)}`;
   return checks.length > 1 ? "at every check" : "at the only check";
 }
@@ -101,12 +101,16 @@ function withoutNext(last, least, next, head) {
 }
 
 // A modality that is not used, and what that means; an alarm was attached where there is a state.
-function stateSentence(run, name, head) {
+function stateSentence(run, name, head, isLeast) {
   const { state, since } = stateSince(run, name, head);
   if (!(state > 0)) return null;
   const { word, means } = STATES[state];
   const why = means.replace(/^Swapping it /, "swapping it ").replace(/\.$/, "");
-  return [` ${name} is `, el("b", { class: "bad" }, `${word} since ${placeOf(since)}`), `: ${why}.`];
+  return [
+    isLeast ? " It is " : ` ${name} is `,
+    el("b", { class: "bad" }, `${word} since ${placeOf(since)}`),
+    `: ${why}.`,
+  ];
 }
 
 // Modalities that are used now and were collapsed before.
