@@ -157,20 +157,11 @@ function chartOf(run, { curve, head, axis }, places) {
 // ---- below the curves
 
 function notesOf(run) {
-  const noted = run.history.filter((record) => record.note);
-  if (!noted.length) return null;
-  return el(
-    "div",
-    { class: "notes" },
-    el("h3", null, "Notes"),
-    el(
-      "ul",
-      null,
-      noted.map((record) =>
-        el("li", null, el("span", { class: "muted" }, `${stageName(record)}${placeOf(record)}: `), record.note),
-      ),
-    ),
-  );
+  const place = (record) => el("span", { class: "muted" }, `${stageName(record)}${placeOf(record)}: `);
+  const noted = run.history.filter((record) => record.note).map((record) => [place(record), record.note]);
+  const notes = [...noted, ...run.remarks];
+  if (!notes.length) return null;
+  return el("div", { class: "notes" }, el("h3", null, "Notes"), el("ul", null, notes.map((note) => el("li", null, note))));
 }
 
 function stageName({ stage }) {
