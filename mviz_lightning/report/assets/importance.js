@@ -65,14 +65,14 @@ function importanceRow(lines, example, name) {
 }
 
 function inputFigure(modality) {
-  return el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, "input")), mapOf(modality, null));
+  return titled("input", mapOf(modality, null));
 }
 
 function importanceMap(line, name, modality, limit, several) {
   const part = line.weights[name], weights = weightsOf(line, name), { words, trusted } = sumVerdict(part, weights);
-  return el("figure", { class: trusted ? "map" : "map faded" },
-    el("figcaption", null, el("span", { class: "map-title" }, outputName(line)), el("span", { class: "trust" }, words)),
-    mapOf(modality, words === "no effect" ? weights.map(() => 0) : weights, limit), several && strongestParts(modality.segments, weights, limit));
+  const figure = titled(outputName(line), mapOf(modality, words === "no effect" ? weights.map(() => 0) : weights, limit), words, trusted);
+  if (several) figure.append(strongestParts(modality.segments, weights, limit) || "");
+  return figure;
 }
 
 function sumVerdict({ r2, change, floor, method }, weights) {

@@ -83,8 +83,7 @@ function pairList(grid, order, limit, choose) {
 // The maps of both modalities: what each part adds together with the chosen part of the other.
 function drawTogether(maps, grid, example, limit, row, column) {
   const inputs = example ? example.modalities : {};
-  const figure = (name, weights, other) => inputs[name] && el("figure", { class: "map" },
-    el("figcaption", null, el("span", { class: "map-title" }, `${name}, together with “${other}”`)), mapOf(inputs[name], weights, limit));
+  const figure = (name, weights, other) => inputs[name] && titled(`${name}, together with “${other}”`, mapOf(inputs[name], weights, limit));
   maps.replaceChildren(...[
     figure(grid.column, grid.values[row], grid.rows[row]),
     figure(grid.row, grid.values.map((values) => values[column]), grid.columns[column]),

@@ -74,7 +74,7 @@ function sentenceOf(run, head) {
   return [
     "The model uses ",
     el("b", null, least.name),
-    ` least, ${spanOf(checks, since)}. Without it, ${percent(least.total)} of the outputs’ variance would be lost`,
+    ` least, ${spanWords(checks, since)}. Without it, ${percent(least.total)} of the outputs’ variance would be lost`,
     intervalOf(last, least.name, head),
     next && withoutNext(last, least, next, head),
     ".",
@@ -84,7 +84,7 @@ function sentenceOf(run, head) {
   ];
 }
 
-function spanOf(checks, since) {
+function spanWords(checks, since) {
   if (since !== checks[0]) return `since ${placeOf(since)}`;
   return checks.length > 1 ? "at every check" : "at the only check";
 }
