@@ -21,8 +21,8 @@ from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.remarks import write_log
 from mviz_lightning.session.run_description import (
-    described,
     described_heads,
+    described_run,
     explainer_arguments,
     session_arguments,
 )
@@ -195,7 +195,7 @@ def _described(session: Session, model: nn.Module) -> dict[str, Any]:
         "explainers": explainer_arguments(session.config),
         "alarm": None,
     }
-    told = described(session, model, described_heads(session))
+    told = described_run(session, model, described_heads(session))
     return told | {"show_inputs": True, "configuration": configuration}
 
 
