@@ -16,10 +16,10 @@ from mviz_lightning.sinks.files import replace_file
 ASSETS = Path(__file__).parent / "assets"
 
 SCRIPTS = (
-    "core.js", "scales.js", "charts.js", "cursor.js", "maps.js", "maps_drawn.js", "bars.js", "stage_parts.js",
-    "comparison.js", "same_example.js", "verdict.js", "alarms.js", "overview.js", "examples.js", "example_view.js",
-    "importance.js", "matrix.js", "interactions.js", "features.js", "sparse_model.js", "errors.js", "ranked.js",
-    "where.js", "cost.js", "main.js",
+    "core.js", "parts.js", "scales.js", "charts.js", "line_names.js", "cursor.js", "maps.js", "maps_drawn.js", "bars.js",
+    "stage_parts.js", "comparison.js", "same_example.js", "verdict.js", "tiles.js", "alarms.js", "groups.js",
+    "overview.js", "examples.js", "example_view.js", "example_maps.js", "importance.js", "matrix.js", "interactions.js",
+    "features.js", "sparse_model.js", "errors.js", "ranked.js", "where.js", "cost.js", "main.js",
 )  # fmt: skip
 """The parts of the page's script, in the order in which they stand in it, which is that of the page's sections."""
 

@@ -6,11 +6,6 @@
 // number(3.14159), signed(x), percent(0.25), between(low, high, percent)   numbers as text
 // aligned([8.61, 7.86, 0.741])                          numbers that are read together, with the same decimals
 // seriesStyle(i)                                        { color, dash } of the i-th curve
-// radios(label, [[value, "text"]], chosen, f)           real radio buttons; f(value) when another is chosen
-// picker(label, [[value, "text"]], chosen, f)           a select
-// table(caption, ["column"], [[cell]])                  cells are text, numbers (right-aligned) or nodes
-// fold("summary", () => node)                           closed; built when it is opened
-// empty("No labels were given.")                        the words of an empty state
 // section({ id, title, short, build(run) })             registers a section; build returns a node, or null for none;
 //                                                       short is its name in the bar where the title is long.
 //                                                       With whole: true it gets all runs as one list. The payload is the second argument.
@@ -63,14 +58,17 @@ function groupBy(list, keyOf) {
 // ---- numbers
 
 function halfToNumber(bits) {
-  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const sign = bits & 0x8000 ? -1 : 1,
+    exponent = (bits >> 10) & 31,
+    fraction = bits & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
 // "f16 <scale> <shape, as 6x4> <base64>" as nested lists; other texts stand for lists that were too large to keep.
 function unpack(packed) {
-  const [kind, scale, shape, data] = packed.split(" "), flat = [];
+  const [kind, scale, shape, data] = packed.split(" "),
+    flat = [];
   if (kind !== "f16") return [];
   const bytes = atob(data);
   for (let i = 0; i < bytes.length; i += 2) {
@@ -123,7 +121,9 @@ function percent(share) {
 }
 
 function between(low, high, written = number) {
-  return Number.isFinite(low) && Number.isFinite(high) ? `${written(low).replace(/\u00a0%$/, "")} to ${written(high)}` : "";
+  return Number.isFinite(low) && Number.isFinite(high)
+    ? `${written(low).replace(/\u00a0%$/, "")} to ${written(high)}`
+    : "";
 }
 
 // A whole number with a comma at the thousands.
@@ -189,79 +189,3 @@ function changeTheme() {
   themeColors.clear();
   for (const canvas of document.querySelectorAll("canvas")) redraws.get(canvas)?.();
 }
-
-// ---- small parts
-
-let lastId = 0;
-
-function newId(stem) {
-  return `${stem}-${++lastId}`;
-}
-
-function radios(label, options, chosen, onChange) {
-  const name = newId("choice");
-  const button = ([value, text]) => el("label", { class: "radio" },
-    el("input", { type: "radio", name, checked: value === chosen, onchange: () => onChange(value) }),
-    el("span", null, text));
-  return el("fieldset", { class: "radios" }, el("legend", { class: "unseen" }, label), options.map(button));
-}
-
-function picker(label, options, chosen, onChange) {
-  const choose = (event) => onChange(options[event.target.selectedIndex][0]);
-  const list = el("select", { onchange: choose }, options.map(([, text]) => el("option", null, text)));
-  list.selectedIndex = Math.max(0, options.findIndex(([value]) => value === chosen));
-  return el("label", { class: "picker" }, el("span", null, label), list);
-}
-
-function table(caption, columns, rows) {
-  const isNumber = (cell) => typeof cell === "number";
-  const numeric = columns.map((_, i) => rows.some((row) => isNumber(row[i])));
-  const kind = (i) => (numeric[i] ? "number" : null);
-  const body = rows.map((row) => el("tr", null, row.map((cell, i) =>
-    el(i ? "td" : "th", { scope: i ? null : "row", class: kind(i) }, isNumber(cell) ? number(cell) : cell))));
-  const head = el("tr", null, columns.map((name, i) => el("th", { scope: "col", class: kind(i) }, name)));
-  return el("div", { class: "table", tabindex: 0, role: "region", "aria-label": caption },
-    el("table", null, el("caption", { class: "unseen" }, caption), el("thead", null, head), el("tbody", null, body)));
-}
-
-function fold(summary, build) {
-  const body = el("div", { class: "fold-body" });
-  const open = (event) => event.target.open && !body.firstChild && body.append(build());
-  return el("details", { class: "fold", ontoggle: open }, el("summary", null, summary), body);
-}
-
-function empty(words) {
-  return el("p", { class: "empty" }, words);
-}
-
-// A text that is cut where it is too long, and whole in its title.
-function cut(text, tag = "span") {
-  return el(tag, { class: "cut", title: text }, text);
-}
-
-// Calls build once: when the node comes near the window, when the browser has time, or before the page is printed.
-const waiting = new Map();
-
-function lazily(node, build) {
-  waiting.set(node, build);
-  nearby.observe(node);
-}
-
-function buildNow(node) {
-  const build = waiting.get(node);
-  waiting.delete(node);
-  nearby.unobserve(node);
-  if (build && node.isConnected) build();
-}
-
-const nearby = new IntersectionObserver((entries) => {
-  entries.filter((entry) => entry.isIntersecting).forEach((entry) => buildNow(entry.target));
-}, { rootMargin: "400px" });
-
-function buildWhenIdle() {
-  const [node] = waiting.keys();
-  if (node) buildNow(node);
-  if (waiting.size) (window.requestIdleCallback || setTimeout)(buildWhenIdle);
-}
-
-addEventListener("beforeprint", () => [...waiting.keys()].forEach(buildNow));

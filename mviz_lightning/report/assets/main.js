@@ -1,18 +1,36 @@
 // Starts the page: reads the data, draws the header, the choice of the run and all sections.
 
+function hasValues(record) {
+  return Object.keys(record.values).length > 0;
+}
+
 // A run as the sections get it: the lines of its files, and what is read of them again and again.
 function prepareRun(raw, index, all) {
   const { description, history } = raw;
-  const measured = history.filter((record) => Object.keys(record.values).length);
-  const checks = measured.filter((record) => record.stage === "fit");
-  const fromKeys = unique(measured.flatMap((record) => Object.keys(record.values)
-    .filter((key) => key.startsWith("total/")).map((key) => key.slice("total/".length))));
+  const measured = history.filter(hasValues);
+  const trained = history.filter((record) => record.stage === "fit"),
+    checks = trained.some(hasValues) ? trained : measured;
+  const fromKeys = unique(
+    measured.flatMap((record) =>
+      Object.keys(record.values)
+        .filter((key) => key.startsWith("total/"))
+        .map((key) => key.slice("total/".length)),
+    ),
+  );
   const declared = (description.modalities || []).map(({ name }) => name);
-  const heads = description.heads || unique(["", ...measured.flatMap((record) => record.heads || [])]).map((name) => ({ name }));
+  const heads =
+    description.heads || unique(["", ...measured.flatMap((record) => record.heads || [])]).map((name) => ({ name }));
   const explanations = linesFrom(raw.explanations);
   return {
-    ...raw, explanations, index, alone: all.length === 1, checks: checks.length ? checks : measured, measured,
-    modalities: declared.length ? declared : fromKeys, heads, byResult: groupBy(explanations, (line) => line.result),
+    ...raw,
+    explanations,
+    index,
+    alone: all.length === 1,
+    checks,
+    measured,
+    modalities: declared.length ? declared : fromKeys,
+    heads,
+    byResult: groupBy(explanations, (line) => line.result),
   };
 }
 
@@ -21,8 +39,10 @@ function linesFrom(tables) {
   const lines = [];
   for (const { same, fields, rows, at } of tables) {
     rows.forEach((row, i) => {
-      const line = lines[at[i]] = { ...same };
-      fields.forEach((name, k) => { line[name] = row[k]; });
+      const line = (lines[at[i]] = { ...same });
+      fields.forEach((name, k) => {
+        line[name] = row[k];
+      });
     });
   }
   return lines;
@@ -54,17 +74,31 @@ function timeOf({ started, finished }) {
 }
 
 function headerOf(page, runs, chosen) {
-  const { description, name } = chosen, model = description.model || {};
+  const { description, name } = chosen,
+    model = description.model || {};
   const facts = [
     model.class && `${model.class}${model.parameters ? `, ${count(model.parameters, "parameter")}` : ""}`,
-    chosen.modalities.length && `${count(chosen.modalities.length, "modality", "modalities")}: ${chosen.modalities.slice(0, 6).join(", ")}`,
-    count(chosen.checks.length, "check"), timeOf(description),
+    chosen.modalities.length &&
+      `${count(chosen.modalities.length, "modality", "modalities")}: ${chosen.modalities.slice(0, 6).join(", ")}`,
+    count(chosen.checks.length, "check"),
+    timeOf(description),
   ];
   const versions = Object.entries(description.versions || {}).filter(([, version]) => version);
   return [
     el("h1", null, runs.length > 1 ? runs.map((run) => run.name).join(" and ") : name),
-    el("div", { class: "facts" }, facts.filter((fact) => fact).map((fact) => el("span", null, fact))),
-    versions.length > 0 && fold("Versions", () => el("p", { class: "facts" }, versions.map(([what, version]) => el("span", null, `${what} ${version}`)))),
+    el(
+      "div",
+      { class: "facts" },
+      facts.filter((fact) => fact).map((fact) => el("span", null, fact)),
+    ),
+    versions.length > 0 &&
+      fold("Versions", () =>
+        el(
+          "p",
+          { class: "facts" },
+          versions.map(([what, version]) => el("span", null, `${what} ${version}`)),
+        ),
+      ),
   ].filter((part) => part);
 }
 
@@ -85,16 +119,41 @@ function themeButton() {
 
 function barOf(runs, chosen, nodes, choose) {
   const links = nodes.map((node) => el("a", { href: `#${node.id}` }, node.dataset.short));
-  return el("div", { class: "inner" }, el("nav", { "aria-label": "Sections" }, links),
-    runs.length > 1 && radios("Run that is shown", runs.map((run) => [run, run.name]), chosen, choose), themeButton());
+  return el(
+    "div",
+    { class: "inner" },
+    el("nav", { "aria-label": "Sections" }, links),
+    runs.length > 1 &&
+      radios(
+        "Run that is shown",
+        runs.map((run) => [run, run.name]),
+        chosen,
+        choose,
+      ),
+    themeButton(),
+  );
 }
 
 function buildSections(page, runs, chosen) {
-  return sections.map((described) => {
-    const body = described.build(described.whole ? runs : chosen, page);
-    const heading = el("h2", { id: `${described.id}-title`, class: described.unseen ? "unseen" : null }, described.title);
-    return body && el("section", { id: described.id, "aria-labelledby": heading.id, "data-short": described.short || described.title }, heading, body);
-  }).filter((node) => node);
+  return sections
+    .map((described) => {
+      const body = described.build(described.whole ? runs : chosen, page);
+      const heading = el(
+        "h2",
+        { id: `${described.id}-title`, class: described.unseen ? "unseen" : null },
+        described.title,
+      );
+      return (
+        body &&
+        el(
+          "section",
+          { id: described.id, "aria-labelledby": heading.id, "data-short": described.short || described.title },
+          heading,
+          body,
+        )
+      );
+    })
+    .filter((node) => node);
 }
 
 function showRun(page, runs, chosen) {
@@ -102,11 +161,13 @@ function showRun(page, runs, chosen) {
   document.getElementById("top").replaceChildren(...headerOf(page, runs, chosen));
   document.getElementById("content").replaceChildren(...nodes);
   const bar = document.getElementById("bar");
-  bar.replaceChildren(barOf(runs, chosen, nodes, (run) => {
-    showRun(page, runs, run);
-    const again = bar.querySelector(".radios input:checked");
-    if (again) again.focus({ preventScroll: true });
-  }));
+  bar.replaceChildren(
+    barOf(runs, chosen, nodes, (run) => {
+      showRun(page, runs, run);
+      const again = bar.querySelector(".radios input:checked");
+      if (again) again.focus({ preventScroll: true });
+    }),
+  );
 }
 
 function openPage() {

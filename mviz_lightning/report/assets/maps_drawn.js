@@ -18,24 +18,33 @@ function withPicture(view, draw) {
 
 // The segment of every pixel of a view, row by row; -1 for none.
 function indexOf(view) {
-  if (!view.pixels) view.pixels = Int32Array.from(view.index.flatMap(([segment, length]) => Array(length).fill(segment)));
+  if (!view.pixels)
+    view.pixels = Int32Array.from(view.index.flatMap(([segment, length]) => Array(length).fill(segment)));
   return view.pixels;
 }
 
 function drawPicture(modality, weights, limit) {
-  const { view, segments } = modality, [height, width] = view.size, zoom = CANVAS / Math.max(height, width);
+  const { view, segments } = modality,
+    [height, width] = view.size,
+    zoom = CANVAS / Math.max(height, width);
   const canvas = el("canvas", {
-    class: "picture", width: Math.round(width * zoom), height: Math.round(height * zoom), role: "img",
+    class: "picture",
+    width: Math.round(width * zoom),
+    height: Math.round(height * zoom),
+    role: "img",
     "aria-label": describeMap(modality, weights),
   });
   const paper = canvas.getContext("2d");
   onTheme(canvas, () => withPicture(view, (picture) => paint(paper, canvas, view, picture, weights, limit)));
-  if (!weights && !pictureSource(view)) return el("p", { class: "hidden-input" }, "The input is not kept (show_inputs=False).");
+  if (!weights && !pictureSource(view))
+    return el("p", { class: "hidden-input" }, "The input is not kept (show_inputs=False).");
   const tip = el("div", { class: "tip", hidden: true });
   const told = (event) => tellSegment(event, canvas, tip, view, segments, weights);
   canvas.addEventListener("pointermove", told);
   canvas.addEventListener("pointerdown", told);
-  canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
+  canvas.addEventListener("pointerleave", () => {
+    tip.hidden = true;
+  });
   return el("div", { class: "picture-frame" }, canvas, tip);
 }
 
@@ -71,18 +80,28 @@ function paintWeights(paper, canvas, view, weights, limit) {
 
 // [segment, x, y, width, height] in px of the canvas: cells of a grid, runs of a map of segments, or boxes.
 function rectangles(view, { width, height }) {
-  const [rows, columns] = view.size, sx = width / columns, sy = height / rows;
+  const [rows, columns] = view.size,
+    sx = width / columns,
+    sy = height / rows;
   if (view.grid) return cells(view.grid, width, height);
   if (view.boxes) return view.boxes.map(([x0, y0, x1, y1], i) => [i, x0 * sx, y0 * sy, (x1 - x0) * sx, (y1 - y0) * sy]);
-  return rowRuns(view.index || [], columns).map(([segment, x, y, length]) =>
-    [segment, Math.floor(x * sx), Math.floor(y * sy), Math.ceil(length * sx), Math.ceil(sy)]);
+  const edge = (at, scale) => Math.round(at * scale);
+  return rowRuns(view.index || [], columns).map(([segment, x, y, length]) => [
+    segment,
+    edge(x, sx),
+    edge(y, sy),
+    edge(x + length, sx) - edge(x, sx),
+    edge(y + 1, sy) - edge(y, sy),
+  ]);
 }
 
 function cells([rows, columns], width, height) {
   const edge = (i, n, size) => Math.round((i * size) / n);
   return Array.from({ length: rows * columns }, (_, i) => {
-    const row = Math.floor(i / columns), column = i % columns;
-    const x = edge(column, columns, width), y = edge(row, rows, height);
+    const row = Math.floor(i / columns),
+      column = i % columns;
+    const x = edge(column, columns, width),
+      y = edge(row, rows, height);
     return [i, x, y, edge(column + 1, columns, width) - x, edge(row + 1, rows, height) - y];
   });
 }
@@ -93,7 +112,8 @@ function rowRuns(index, columns) {
   let at = 0;
   for (const [segment, length] of index) {
     for (let left = length; left > 0;) {
-      const x = at % columns, part = Math.min(left, columns - x);
+      const x = at % columns,
+        part = Math.min(left, columns - x);
       found.push([segment, x, Math.floor(at / columns), part]);
       at += part;
       left -= part;
@@ -113,17 +133,24 @@ function segmentAt(view, canvas, x, y) {
     const [rows, columns] = view.size;
     return indexOf(view)[Math.floor((y * rows) / canvas.height) * columns + Math.floor((x * columns) / canvas.width)];
   }
-  const hit = rectangles(view, canvas).filter(([, left, top, w, h]) => x >= left && x < left + w && y >= top && y < top + h);
+  const hit = rectangles(view, canvas).filter(
+    ([, left, top, w, h]) => x >= left && x < left + w && y >= top && y < top + h,
+  );
   return hit.length ? hit[hit.length - 1][0] : -1;
 }
 
 function tellSegment(event, canvas, tip, view, segments, weights) {
-  const box = canvas.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
+  const box = canvas.getBoundingClientRect(),
+    px = event.clientX - box.left,
+    py = event.clientY - box.top;
   const segment = segmentAt(view, canvas, (px * canvas.width) / box.width, (py * canvas.height) / box.height);
   tip.hidden = segment === undefined || segment < 0;
   if (tip.hidden) return;
   tip.replaceChildren(el("span", null, segments[segment]), weights ? el("b", null, signed(weights[segment])) : "");
-  Object.assign(tip.style, { left: `${Math.max(0, Math.min(px + 12, box.width - tip.offsetWidth))}px`, top: `${py + 14}px` });
+  Object.assign(tip.style, {
+    left: `${Math.max(0, Math.min(px + 12, box.width - tip.offsetWidth))}px`,
+    top: `${py + 14}px`,
+  });
 }
 
 // ---- lines: series, sounds
@@ -131,24 +158,56 @@ function tellSegment(event, canvas, tip, view, segments, weights) {
 const LINES_WIDTH = 320;
 
 function drawSeries(modality, weights, limit) {
-  const { view, segments } = modality, n = Math.max(1, view.channels.length);
-  const each = Math.max(16, Math.min(56, 260 / n)), height = n * each + 20;
+  const { view, segments } = modality,
+    n = Math.max(1, view.channels.length);
+  const each = Math.max(16, Math.min(56, 260 / n)),
+    height = n * each + 20;
   const rows = view.spans.map(([channel, from, to], i) => {
     const [y, h] = channel < 0 ? [0, n * each] : [channel * each, each];
-    const shade = svg("rect", { x: from * LINES_WIDTH, y, width: (to - from) * LINES_WIDTH, height: h, style: { fill: weights ? heat(weights[i] / limit) : "none" } },
-      svg("title", null, weights ? `${segments[i]} ${signed(weights[i])}` : segments[i]));
+    const shade = svg(
+      "rect",
+      {
+        x: from * LINES_WIDTH,
+        y,
+        width: (to - from) * LINES_WIDTH,
+        height: h,
+        style: { fill: weights ? heat(weights[i] / limit) : "none" },
+      },
+      svg("title", null, weights ? `${segments[i]} ${signed(weights[i])}` : segments[i]),
+    );
     return shade;
   });
-  const curves = (view.values || []).map((values, i) => svg("path", { class: "wave", d: wave(numbers(values), i * each, each) }));
-  const names = n > 1 ? view.channels.map((name, i) => svg("text", { class: "tick", x: 3, y: i * each + 11 }, shorten(name, 120))) : [];
-  return svg("svg", { class: "series", viewBox: `0 0 ${LINES_WIDTH} ${height}`, role: "img", "aria-label": describeMap(modality, weights) },
-    rows, curves, names, svg("line", { class: "grid", x1: 0, x2: LINES_WIDTH, y1: n * each, y2: n * each }),
+  const curves = (view.values || []).map((values, i) =>
+    svg("path", { class: "wave", d: wave(numbers(values), i * each, each) }),
+  );
+  const names =
+    n > 1
+      ? view.channels.map((name, i) => svg("text", { class: "tick", x: 3, y: i * each + 11 }, shorten(name, 120)))
+      : [];
+  return svg(
+    "svg",
+    {
+      class: "series",
+      viewBox: `0 0 ${LINES_WIDTH} ${height}`,
+      role: "img",
+      "aria-label": describeMap(modality, weights),
+    },
+    rows,
+    curves,
+    names,
+    svg("line", { class: "grid", x1: 0, x2: LINES_WIDTH, y1: n * each, y2: n * each }),
     svg("text", { class: "tick", x: 0, y: height - 5 }, "0"),
-    svg("text", { class: "tick", x: LINES_WIDTH, y: height - 5, "text-anchor": "end" }, `${number(view.length)} ${view.x || ""}`.trim()));
+    svg(
+      "text",
+      { class: "tick", x: LINES_WIDTH, y: height - 5, "text-anchor": "end" },
+      `${number(view.length)} ${view.x || ""}`.trim(),
+    ),
+  );
 }
 
 function wave(values, top, height) {
-  const range = rangeOf(values), x = linear([0, Math.max(1, values.length - 1)], [0, LINES_WIDTH]);
+  const range = rangeOf(values),
+    x = linear([0, Math.max(1, values.length - 1)], [0, LINES_WIDTH]);
   const y = linear(range, [top + height - 3, top + 3]);
   return linePath(values.map((value, i) => [x(i), y(value)]));
 }
@@ -156,13 +215,26 @@ function wave(values, top, height) {
 // ---- graphs
 
 function drawGraph(modality, weights, limit) {
-  const { view, segments } = modality, at = ([x, y]) => [12 + 276 * x, 12 + 276 * y];
+  const { view, segments } = modality,
+    at = ([x, y]) => [12 + 276 * x, 12 + 276 * y];
   const radius = Math.max(3, Math.min(10, 60 / Math.sqrt(view.nodes.length)));
-  const edges = view.edges.map(([a, b]) => svg("path", { class: "edge", d: linePath([at(view.nodes[a]), at(view.nodes[b])]) }));
+  const edges = view.edges.map(([a, b]) =>
+    svg("path", { class: "edge", d: linePath([at(view.nodes[a]), at(view.nodes[b])]) }),
+  );
   const nodes = view.nodes.map((node, i) => {
-    const segment = view.segment[i], [cx, cy] = at(node), weight = weights && segment >= 0 ? weights[segment] : null;
-    return svg("circle", { class: "node", cx, cy, r: radius, style: { fill: weight === null ? "var(--neutral)" : heat(weight / limit) } },
-      svg("title", null, `${segments[segment] ?? "no segment"}${weight === null ? "" : ` ${signed(weight)}`}`));
+    const segment = view.segment[i],
+      [cx, cy] = at(node),
+      weight = weights && segment >= 0 ? weights[segment] : null;
+    return svg(
+      "circle",
+      { class: "node", cx, cy, r: radius, style: { fill: weight === null ? "var(--neutral)" : heat(weight / limit) } },
+      svg("title", null, `${segments[segment] ?? "no segment"}${weight === null ? "" : ` ${signed(weight)}`}`),
+    );
   });
-  return svg("svg", { class: "graph", viewBox: "0 0 300 300", role: "img", "aria-label": describeMap(modality, weights) }, edges, nodes);
+  return svg(
+    "svg",
+    { class: "graph", viewBox: "0 0 300 300", role: "img", "aria-label": describeMap(modality, weights) },
+    edges,
+    nodes,
+  );
 }

@@ -1,4 +1,4 @@
-// The verdict: one sentence, and a tile for each modality, the interaction and the score; per head.
+// The verdict: one sentence per head on the modality that is used least. tiles.js has the numbers below it.
 
 const STATES = [
   { word: "used", means: "Swapping it among examples changes outputs or decisions." },
@@ -6,9 +6,7 @@ const STATES = [
   { word: "collapsed", means: "Swapping it changes almost nothing, although it carries information about the label." },
   { word: "redundant", means: "Swapping it changes almost nothing; the other modalities carry the same information." },
 ];
-const ICONS = [ // a shape for each state, so that colour is not needed
-  "M8 2a6 6 0 1 0 .001 0z", "M8 2.9a5.1 5.1 0 1 0 .001 0z", "M8 1.5L15 14H1z", "M8 2a6 6 0 1 0 .001 0zM8 3.6v8.8a4.4 4.4 0 0 0 0-8.8z",
-];
+
 const MOST_TILES = 6; // modalities up to which each has a tile; more of them are rows of a table
 
 section({ id: "verdict", title: "Verdict", unseen: true, build: buildVerdict });
@@ -16,16 +14,22 @@ section({ id: "verdict", title: "Verdict", unseen: true, build: buildVerdict });
 function buildVerdict(run) {
   if (!run.checks.length) return empty(noChecks(run));
   const measured = run.heads.filter(({ name }) => run.checks.some((record) => totalsOf(run, record, name).length));
-  return el("div", { class: "verdict" }, measured.map((head, i) => [
-    measured.length > 1 && el("h3", { class: "head-name" }, head.called || head.name || "main head"),
-    el("p", { class: i ? "lead" : "sentence" }, sentenceOf(run, head.name)),
-    run.modalities.length > MOST_TILES ? tableOfModalities(run, head.name) : tilesOf(run, head.name),
-  ]));
+  return el(
+    "div",
+    { class: "verdict" },
+    measured.map((head, i) => [
+      measured.length > 1 && el("h3", { class: "head-name" }, head.called || head.name || "main head"),
+      el("p", { class: i ? "lead" : "sentence" }, sentenceOf(run, head.name)),
+      run.modalities.length > MOST_TILES ? tableOfModalities(run, head.name) : tilesOf(run, head.name),
+    ]),
+  );
 }
 
 function noChecks(run) {
   const notes = run.history.map((record) => record.note).filter((note) => note);
-  const why = notes.length ? ` The last note says: ${notes[notes.length - 1]}` : " The first one follows the first validation.";
+  const why = notes.length
+    ? ` The last note says: ${notes[notes.length - 1]}`
+    : " The first one follows the first validation.";
   return `No check has been kept of this run yet.${why}`;
 }
 
@@ -51,7 +55,8 @@ function sinceWhen(records, holds) {
 }
 
 function stateSince(run, name, head) {
-  const key = `collapse/${name}`, judged = run.checks.filter((record) => Number.isFinite(valueOf(record, key, head)));
+  const key = `collapse/${name}`,
+    judged = run.checks.filter((record) => Number.isFinite(valueOf(record, key, head)));
   if (!judged.length) return { state: null, since: null };
   const state = valueOf(judged[judged.length - 1], key, head);
   const since = sinceWhen(judged, (record) => valueOf(record, key, head) === state);
@@ -61,127 +66,57 @@ function stateSince(run, name, head) {
 // ---- the sentence
 
 function sentenceOf(run, head) {
-  const last = lastOf(run, head), totals = totalsOf(run, last, head), [least, next] = totals;
+  const last = lastOf(run, head),
+    totals = totalsOf(run, last, head),
+    [least, next] = totals;
   const checks = run.checks.filter((record) => totalsOf(run, record, head).length);
-  const [low, high] = boundsOf(last, `total/${least.name}`, head), { state } = stateSince(run, least.name, head);
+  const [low, high] = boundsOf(last, `total/${least.name}`, head),
+    { state } = stateSince(run, least.name, head);
   const since = sinceWhen(checks, (record) => totalsOf(run, record, head)[0].name === least.name);
-  const span = since === checks[0] ? "at every check" : `since ${placeOf(since)}`;
-  const size = percent(least.total), interval = between(low, high, percent);
+  const always = checks.length > 1 ? "at every check" : "at the only check";
+  const span = since === checks[0] ? always : `since ${placeOf(since)}`;
+  const size = percent(least.total),
+    interval = between(low, high, percent);
   return [
-    el("b", null, `${least.name} is used least`), ` ${span}: without it, ${size} of the outputs’ variance would be lost`,
-    interval && el("span", { class: "muted" }, ` (95 %: ${interval})`), ".", next && closeTo(last, least, next, head),
-    state > 0 && stateSentence(run, least.name, head), unskilled(last),
+    el("b", null, `${least.name} is used least`),
+    ` ${span}: without it, ${size} of the outputs’ variance would be lost`,
+    interval && el("span", { class: "muted" }, ` (95 %: ${interval})`),
+    ".",
+    next && closeTo(last, least, next, head),
+    state > 0 && stateSentence(run, least.name, head),
+    recoveredSentence(run, head),
+    unskilled(last),
   ];
 }
 
 function closeTo(last, least, next, head) {
-  const [, high] = boundsOf(last, `total/${least.name}`, head), [low] = boundsOf(last, `total/${next.name}`, head);
-  return high > low ? ` ${next.name} is close to it: the intervals overlap.` : ` Next is ${next.name} with ${percent(next.total)}.`;
+  const [, high] = boundsOf(last, `total/${least.name}`, head),
+    [low] = boundsOf(last, `total/${next.name}`, head);
+  return high > low
+    ? ` ${next.name} is close to it: the intervals overlap.`
+    : ` Next is ${next.name} with ${percent(next.total)}.`;
 }
 
 function stateSentence(run, name, head) {
-  const { state, since } = stateSince(run, name, head), { word, means } = STATES[state];
+  const { state, since } = stateSince(run, name, head),
+    { word, means } = STATES[state];
   const why = means.replace(/^Swapping it /, "swapping it ").replace(/\.$/, "");
   return [" It is ", el("b", { class: state === 2 ? "bad" : null }, `${word} since ${placeOf(since)}`), `: ${why}.`];
+}
+
+// Modalities that are used now and were collapsed before.
+function recoveredSentence(run, head) {
+  return run.modalities.map((name) => {
+    const collapsed = run.checks.filter((record) => valueOf(record, `collapse/${name}`, head) === 2);
+    if (!collapsed.length || stateSince(run, name, head).state === 2) return null;
+    const [first, last] = [collapsed[0].epoch, collapsed[collapsed.length - 1].epoch];
+    return ` ${name} was collapsed ${first === last ? `in epoch ${first}` : `between epochs ${first} and ${last}`}.`;
+  });
 }
 
 function unskilled(record) {
   const { skill, skill_error: error } = record.evidence || {};
   return skill - 2 * error <= 0 ? " The model is not above chance yet, so these numbers mean little." : null;
-}
-
-// ---- tiles
-
-function tilesOf(run, head) {
-  return el("div", { class: "tiles" }, run.modalities.map((name, i) => modalityTile(run, name, i, head)),
-    interactionTile(run, head), scoreTile(run, head));
-}
-
-function tile(name, big, beside, ...rest) {
-  return el("article", { class: "tile" }, el("h3", null, name),
-    el("p", { class: "figure" }, el("b", null, big), beside && el("span", null, beside)), rest);
-}
-
-function modalityTile(run, name, i, head) {
-  const last = lastOf(run, head), total = valueOf(last, `total/${name}`, head);
-  const [low, high] = boundsOf(last, `total/${name}`, head), { state } = stateSince(run, name, head);
-  const node = tile(cut(name), percent(total), intervalWords(low, high),
-    el("p", { class: "meaning" }, "of the outputs’ variance is lost without it"), shareBar(total, low, high, seriesStyle(i).color), stateLine(run, name, head), el("ul", { class: "more" }, losses(last, name, head)));
-  node.classList.toggle("alarmed", state === 2);
-  return node;
-}
-
-function intervalWords(low, high) {
-  const words = between(low, high, percent);
-  return words && [el("span", { class: "unseen" }, "95 % interval: "), words];
-}
-
-// A share on a line from 0 to 100 %, with its interval.
-function shareBar(value, low, high, color) {
-  const clip = (share) => Math.max(0, Math.min(100, 100 * share)), known = Number.isFinite(low) && Number.isFinite(high);
-  return svg("svg", { viewBox: "0 0 100 8", class: "share", preserveAspectRatio: "none", "aria-hidden": "true", style: { color } },
-    svg("rect", { class: "track", width: 100, height: 8 }),
-    Number.isFinite(value) && svg("rect", { class: "filled", width: clip(value), height: 8 }),
-    known && svg("rect", { class: "whisker", x: clip(low), y: 3, width: Math.max(0.8, clip(high) - clip(low)), height: 2 }));
-}
-
-function stateIcon(state) {
-  const hollow = state === 1;
-  return svg("svg", { class: "state-icon", viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
-    svg("path", { d: ICONS[state], "fill-rule": "evenodd", fill: hollow ? "none" : "currentColor", stroke: hollow ? "currentColor" : "none", "stroke-width": 1.8 }));
-}
-
-function stateLine(run, name, head) {
-  const { state, since, always } = stateSince(run, name, head);
-  if (state === null || !STATES[state]) return el("p", { class: "state" }, el("span", { class: "muted" }, "not judged: no alarm was attached"));
-  const { word, means } = STATES[state];
-  return el("p", { class: `state ${word}`, title: means }, stateIcon(state), el("b", null, word),
-    el("span", { class: "muted" }, always ? "at every check" : `since epoch ${since.epoch}`));
-}
-
-// What a modality is worth beside the share, where it was measured.
-const LOSSES = [
-  ["perceptual", (x) => `${number(x, 2)} of the score lost when swapped`, (x) => x > 0],
-  ["perceptual", (x) => `none of the score lost when swapped (${signed(-x, 2)})`, (x) => x <= 0],
-  ["flips", (x) => `${percent(x)} of decisions depend on it`, () => true],
-  ["nats", (x) => `${number(x)} nats a token are lost without it`, () => true],
-  ["retrieval", (x) => `its own answer is likeliest for ${percent(x)} of examples`, () => true],
-  ["score_without", (x) => `score without it: ${number(x)}`, () => true],
-  ["effective_rank", (x) => `embeddings vary in ${number(x)} directions`, () => true],
-];
-
-function losses(record, name, head) {
-  const known = LOSSES.map(([key, words, holds]) => [valueOf(record, `${key}/${name}`, head), words, holds]);
-  return known.filter(([value, , holds]) => Number.isFinite(value) && holds(value)).map(([value, words]) => el("li", null, words(value)));
-}
-
-function interactionTile(run, head) {
-  const last = lastOf(run, head), value = valueOf(last, "interaction", head);
-  if (Number.isNaN(value)) return null;
-  const [low, high] = boundsOf(last, "interaction", head);
-  return tile("interaction", percent(value), intervalWords(low, high),
-    el("p", { class: "meaning" }, "of the outputs’ variance comes from combinations alone"), shareBar(value, low, high, "var(--ink)"));
-}
-
-function scoreTile(run, head) {
-  const last = lastOf(run, head), score = valueOf(last, "score", head);
-  if (Number.isNaN(score)) return noScore(run);
-  const additive = valueOf(last, "emap_score", head), gap = valueOf(last, "emap_gap", head);
-  const interval = between(...boundsOf(last, "emap_gap", head), (x) => number(x, 2));
-  const described = run.heads.find(({ name }) => name === head) || {};
-  return tile("score", number(score), String(described.score || ""), el("p", { class: "meaning" }, "of the model as it is"), el("ul", { class: "more" },
-    Number.isFinite(additive) && el("li", null, `${number(additive)} without interactions (EMAP)`),
-    Number.isFinite(gap) && el("li", null, `${signed(gap, 2)} from interactions`, interval && ` (${interval})`),
-    pairMeasures(last, head)));
-}
-
-function pairMeasures(record, head) {
-  const gap = valueOf(record, "modality_gap", head);
-  return Number.isFinite(gap) ? el("li", null, `modality gap ${number(gap)}`) : null;
-}
-
-function noScore() {
-  return tile("score", "–", "", el("p", { class: "meaning" }, "No labels were found, so no score was measured."));
 }
 
 // ---- many modalities
@@ -191,8 +126,22 @@ function tableOfModalities(run, head) {
   const rows = totalsOf(run, last, head).map(({ name, total }) => {
     const [low, high] = boundsOf(last, `total/${name}`, head);
     const lost = valueOf(last, `perceptual/${name}`, head);
-    return [cut(name), shareBar(total, low, high, "var(--accent)"), percent(total), stateLine(run, name, head), Number.isNaN(lost) ? "–" : signed(-lost)];
+    return [
+      cut(name),
+      shareBar(total, low, high, "var(--accent)"),
+      percent(total),
+      stateLine(run, name, head),
+      Number.isNaN(lost) ? "–" : signed(-lost),
+    ];
   });
-  return el("div", null, table("All modalities, the least used first", ["modality", "total effect", "of the variance", "state", "score when swapped"], rows),
-    el("div", { class: "tiles" }, interactionTile(run, head), scoreTile(run, head)));
+  return el(
+    "div",
+    null,
+    table(
+      "All modalities, the least used first",
+      ["modality", "total effect", "of the variance", "state", "score when swapped"],
+      rows,
+    ),
+    el("div", { class: "tiles" }, interactionTile(run, head), scoreTile(run, head)),
+  );
 }
