@@ -23,5 +23,5 @@ echo "$floors" > "$environment/floors.txt"
 "$environment/bin/pip" install -q --upgrade pip   # old ones search for hours among versions that fit each other not
 "$environment/bin/pip" install -q "$torch"        # first, as in .ci/run
 "$environment/bin/pip" install -q -e ".[test]" "$torch" --constraint "$environment/floors.txt"
-"$environment/bin/python" -m pip freeze | grep -iE "^(torch|lightning|torchmetrics|numpy|scipy|matplotlib|pillow|wandb)=="
+"$environment/bin/python" -m pip freeze | grep -iE "^(torch|lightning|torchmetrics|numpy|scipy|matplotlib|pillow|jinja2|wandb)=="
 "$environment/bin/python" -m pytest "${warnings[@]}" "${@:3}"

@@ -48,10 +48,12 @@ class Alarm(Portable):
     Attributes:
         monitor: Name of the monitor; None where there is only one.
         kin: Path of the leaf of the batch whose equal entries mark kin examples; None where no two are.
+        verdicts: Modality -> verdict of the latest check.
     """
 
     monitor: str | None
     kin: str | None
+    verdicts: Any
 
     def reads(self, monitor: str, monitors: Sequence[str]) -> bool:
         """Return whether this monitor is the one that is read.

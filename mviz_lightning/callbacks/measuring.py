@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from mviz_lightning.callbacks import trainer_facts
+from mviz_lightning.callbacks.closing import Closing
 from mviz_lightning.callbacks.error_policy import guarded, is_misconfigured
 from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN
@@ -25,6 +26,7 @@ class Measuring(Remembering):
     dataloader_idx: int
     _max_overhead: float | None
     _run: TrainerRun
+    _closing: Closing
 
     @guarded
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -73,6 +75,7 @@ class Measuring(Remembering):
             return
         self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
         if (row := self._run.publish(trainer, pl_module)) is not None:
+            self._closing.add(row)
             self._run.act(trainer, pl_module, row)
 
     @guarded
@@ -98,8 +101,15 @@ class Measuring(Remembering):
             self._error_policy.warn(NEVER_RAN)
         self._run.finish()
 
+    @guarded
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tell what was found, when all else is said, and send it back from a spawned process."""
+        self._error_policy.guard(partial(self._closing.tell, table=self._run.fits))
+        self.send_back(trainer)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
         self._error_policy.guard(self._run.break_off, always_warn=True)
+        self._error_policy.guard(partial(self._closing.tell, table=False, always_warn=True), always_warn=True)
         self._error_policy.guard(partial(self.send_back, trainer), always_warn=True)

@@ -28,7 +28,7 @@ SKIPPED = (
 class Remembering(Monitor):
     """A monitor that continues with the history, the explanations and the examples of its fit."""
 
-    RUNNING = Monitor.RUNNING | {"_run", "_error_policy"}
+    RUNNING = Monitor.RUNNING | {"_run", "_error_policy", "_closing"}
     RETURNED = frozenset({"history", "explanation_history", "_schedule", "_fit_session"})
 
     config: SessionConfig

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from mviz_lightning.batch import Modalities, parse_modalities
+from mviz_lightning.callbacks.closing import Closing
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
 from mviz_lightning.callbacks.measuring import Measuring
 from mviz_lightning.callbacks.return_address import ReturnAddress
@@ -216,4 +217,6 @@ class MultimodalMonitor(Measuring):
             self._schedule,
             self._error_policy,
             show_inputs=self.show_inputs,
+            shown=["weakest_total"] if self.progress_bar else [],
         )
+        self._closing = Closing(self._run, report=self.report)

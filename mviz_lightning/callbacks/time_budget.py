@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 SHARES = "the shares"
 """Name of the work that is put off last; no method can have this name, since it has spaces."""
 
+PAGE = "the report page"
+"""Name of writing the page, which is never put off either: it follows the last run."""
+
 PREPARATION = "the preparation"
 """Name of collecting examples and trying the model: its time is counted, but it is never put off."""
 

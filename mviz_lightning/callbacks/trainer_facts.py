@@ -1,7 +1,7 @@
 """What the callbacks read from the Trainer, and what they log through it."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -155,10 +155,20 @@ def logged(name: str, key: str) -> str:
     return portable_key(f"{name}/{key}")
 
 
-def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool) -> bool:
-    """Log values under the monitor's name, in the row of the validation loss and before callbacks look at it."""
-    named = {logged(name, key): value for key, value in values.items()}
-    module.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
+def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool, shown: Collection[str] = ()) -> bool:
+    """Log values under the monitor's name, in the row of the validation loss and before callbacks look at it.
+
+    Args:
+        module: The user's module.
+        name: Name of the monitor.
+        values: Name without prefix -> value.
+        sync: Whether there are several processes.
+        shown: Names of the values that the progress bar shows too, until others of these names come.
+    """
+    for bar in (False, True):
+        named = {logged(name, key): value for key, value in values.items() if (key in shown) is bar}
+        if named:
+            module.log_dict(named, bar, on_step=False, on_epoch=True, batch_size=1, sync_dist=sync)
     return True
 
 

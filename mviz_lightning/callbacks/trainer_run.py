@@ -1,6 +1,6 @@
 """One run of a trainer, seen by the monitor: what its hooks delegate to, and what ends with the run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ class TrainerRun:
         schedule: What is due at each validation of the fit.
         error_policy: Decides what a failure costs.
         show_inputs: Whether pictures and tables may show the user's data.
+        shown: Names of the values that the trainer's progress bar shows.
 
     Attributes:
         disabled: Why the monitor is off; ``""`` while it is on, which a trainer's setup turns it.
@@ -60,10 +61,11 @@ class TrainerRun:
         error_policy: ErrorPolicy,
         *,
         show_inputs: bool,
+        shown: Collection[str] = (),
     ) -> None:
         self.name, self.phase, self.session = name, phase, session
         self.history, self.explanation_history, self.schedule = history, explanation_history, schedule
-        self.error_policy, self.show_inputs = error_policy, show_inputs
+        self.error_policy, self.show_inputs, self.shown = error_policy, show_inputs, shown
         self.disabled = NOT_SET_UP
         self.row: RunRecord | None = None
         self.entries: list[TimedResult] = []
@@ -234,7 +236,7 @@ class TrainerRun:
         """Log a run's values and write its row; without values, leave something that callbacks can monitor."""
         row, self.row = self.row, None
         values, sync = {} if row is None else row.values, self.session.ranks.count > 1
-        log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync)
+        log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync, shown=self.shown)
         if not values or not self.error_policy.guard(log, otherwise=False):
             self.error_policy.guard(partial(trainer_facts.stand_in, trainer, self.name, self.keys, self.history))
         self.error_policy.guard(

@@ -1,7 +1,7 @@
 """A verdict in words: the state of a modality, since when, the evidence, and what to try."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mviz_lightning.collapse.towers import reads_retrieval, tower_evidence, tower_headline, tower_remedies
 from mviz_lightning.collapse.verdict import Verdict
@@ -120,6 +120,11 @@ def headline(verdict: Verdict) -> str:
         State.UNUSED: "" if verdict.rose_from is None else "; not yet learned, its total still rises",
     }
     return f"{verdict.subject}: {verdict.state.name.lower()}{since}; the model {relied}{told[verdict.state]}"
+
+
+def standing(verdicts: Iterable[Verdict]) -> list[str]:
+    """Return a line for each modality that is not used, or was not: its state, and since when."""
+    return [headline(one) for one in verdicts if one.row is not None and (one.state or one.since is not None)]
 
 
 def evidence(verdict: Verdict) -> list[str]:

@@ -32,24 +32,6 @@ class Described(Protocol):
 
 
 @dataclass(frozen=True)
-class PlainRun:
-    """A run as plain data: what ``run.json`` holds, and the lines of ``history.jsonl``."""
-
-    description: Mapping[str, Any]
-    history: Sequence[RunRecord]
-
-    @classmethod
-    def of(cls, run: Mapping[str, Any]) -> "PlainRun":
-        """Return the run of a payload, in which a missing number is None."""
-        return cls(run["description"], [_record(line) for line in run["history"]])
-
-
-def _record(line: Mapping[str, Any]) -> RunRecord:
-    values = {name: math.nan if value is None else value for name, value in line.get("values", {}).items()}
-    return RunRecord(line["stage"], line["epoch"], line["step"], values, heads=list(line.get("heads", [])))
-
-
-@dataclass(frozen=True)
 class HeadComparison:
     """One head of two runs at one moment.
 

@@ -27,8 +27,8 @@ def packed_lines(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Pack lines of ``explanations.jsonl``: a table for each result and each set of fields.
 
     Returns:
-        Tables: ``same`` (fields with one value in all lines), ``fields`` (the others), ``rows`` (their values) and ``at``
-        (the numbers of these lines among all).
+        Tables: ``same`` (fields with one value in all lines), ``fields`` (the others), ``rows`` (their values) and
+        ``at`` (the numbers of these lines among all).
 
     Example:
         >>> packed_lines([{"result": "dime", "epoch": 0}, {"result": "dime", "epoch": 1}])
@@ -36,7 +36,8 @@ def packed_lines(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, ...], list[tuple[int, dict[str, Any]]]] = defaultdict(list)
     for number, line in enumerate(lines):
-        groups[(str(line.get("result")), *line)].append((number, _packed_weights(line)))
+        kind = (str(line.get("result")), *line)
+        groups[kind].append((number, _packed_weights(line)))
     return [_table(*zip(*group, strict=True)) for group in groups.values()]
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from mviz_lightning.report.packing import packed_lines
-from mviz_lightning.report.stored_lines import stored_lines
+from mviz_lightning.report.stored_lines import StoredLines
 from mviz_lightning.sinks.files import replace_file
 from mviz_lightning.sinks.portable_names import portable_name
 
@@ -39,31 +39,31 @@ def _finite(found: Any) -> Any:
     return [_finite(value) for value in found] if isinstance(found, list | tuple) else found
 
 
-def page_payload(folder: Path, name: str, keep: Callable[[str, str], Plain]) -> Plain:
+def page_payload(run: StoredLines, name: str, keep: Callable[[str, str], Plain]) -> Plain:
     """Return one run for the page.
 
     Args:
-        folder: The monitor's folder of the run.
-        name: What the page calls the run where it has no name of its own.
+        run: What its files hold.
+        name: What the page calls the run.
         keep: Modality and base64 picture -> the entries of its view that show it.
     """
-    found = stored_lines(folder)
     return {
-        "name": found.description.get("run") or name,
-        "description": found.description,
-        "history": found.history,
-        "alerts": found.alerts,
-        "examples": {one: _with_pictures(example, keep) for one, example in found.examples.items()},
-        "explanations": packed_lines(found.explanations),
+        "name": name,
+        "description": run.description,
+        "history": run.history,
+        "alerts": run.alerts,
+        "examples": {one: _with_pictures(example, keep) for one, example in run.examples.items()},
+        "explanations": packed_lines(run.explanations),
+        "remarks": run.remarks,
     }
 
 
 def _with_pictures(example: Plain, keep: Callable[[str, str], Plain]) -> Plain:
     shown = {}
     for name, modality in example["modalities"].items():
-        view = dict(modality.get("view") or {})
+        view = dict(modality["view"])
         webp = view.pop("webp", None)
-        shown[name] = modality | {"view": view | (keep(name, webp) if webp else {})}
+        shown[name] = modality | {"view": view | (keep(name, webp) if isinstance(webp, str) else {})}
     return example | {"modalities": shown}
 
 

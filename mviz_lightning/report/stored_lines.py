@@ -12,6 +12,10 @@ from mviz_lightning.sinks.archive import ALERTS, DESCRIPTION, EXAMPLES, EXPLANAT
 Line: TypeAlias = dict[str, Any]
 """A line of a file, or the description of a run."""
 
+REPEATED = ("fit", "explain")
+"""Stages whose lines count once for each moment: a resumed training writes them again, and a report that is saved anew.
+"""
+
 TEXTS, NUMBERS = (str,), (int, float)
 
 REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
@@ -113,21 +117,28 @@ def _is_whole(line: Line, required: Mapping[str, tuple[type, ...]]) -> bool:
 
 
 def _last_of_each(lines: Iterable[Line], place: Callable[[Line], Hashable]) -> list[Line]:
-    """Return the lines in order; of several at one place of a fit, as a resumed training writes them, the last."""
+    """Return the lines in order; of several at one moment, the last."""
     found: dict[Hashable, Line] = {}
     for number, line in enumerate(lines):
-        key = place(line) if line["stage"] == "fit" else number
+        key = place(line) if line["stage"] in REPEATED else number
         found.pop(key, None)
         found[key] = line
     return list(found.values())
 
 
 def _place_of_run(line: Line) -> Hashable:
-    return line["epoch"], line["step"]
+    return line["stage"], line["epoch"], line["step"]
 
 
 def _place_of_alert(line: Line) -> Hashable:
-    return line["epoch"], line["step"], str(line.get("head", "")), str(line.get("modality", "")), line["title"]
+    return (
+        line["stage"],
+        line["epoch"],
+        line["step"],
+        str(line.get("head", "")),
+        str(line.get("modality", "")),
+        line["title"],
+    )
 
 
 def _merged(lines: Iterable[Line]) -> dict[str, Line]:
@@ -150,7 +161,7 @@ def _last_batches(lines: Iterable[Line]) -> list[Line]:
     batches: dict[Hashable, dict[Hashable, Line]] = {}
     latest: Hashable = None
     for number, line in enumerate(lines):
-        moment = (line["stage"], line["epoch"], line["step"]) if line["stage"] == "fit" else number
+        moment = (line["stage"], line["epoch"], line["step"]) if line["stage"] in REPEATED else number
         key = moment, line["method"], str(line.get("head", ""))
         what = json.dumps([line.get(name) for name in ("example", "output", "role", "feature", "list")])
         if key in batches and (key != latest or what in batches[key]):

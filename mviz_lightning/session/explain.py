@@ -18,6 +18,12 @@ from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.remarks import write_log
+from mviz_lightning.session.run_description import (
+    described,
+    described_heads,
+    explainer_arguments,
+    session_arguments,
+)
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.session.session import Measurement, Session
 from mviz_lightning.session.share_report import ShareReport
@@ -145,7 +151,7 @@ def _collect_and_report(
     with TensorCopies().kept():
         _collect(session, model, batches, step)
         session.complete()
-        return _report(session)
+        return replace(_report(session), _description=_described(session, model))
 
 
 def _report(session: Session) -> ShareReport:
@@ -178,6 +184,17 @@ def _explained(session: Session, head: str, explainer: Explainer, spent: int) ->
 
 def _failed(session: Session, head: str, error: Exception) -> None:
     session.remarks.say(f"head {head} could not be measured: {describe_error(error)}")
+
+
+def _described(session: Session, model: nn.Module) -> dict[str, Any]:
+    """Return what is kept of the measurement beside its numbers."""
+    configuration = {
+        "explain": session_arguments(session.config),
+        "explainers": explainer_arguments(session.config),
+        "alarm": None,
+    }
+    told = described(session, model, described_heads(session))
+    return told | {"show_inputs": True, "configuration": configuration}
 
 
 def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) -> ShareReport:

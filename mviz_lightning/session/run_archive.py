@@ -11,7 +11,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.kept import KeepingContext, ShownExample
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.session.explanation_history import TimedResult
-from mviz_lightning.sinks.archive import DESCRIPTION, Archive
+from mviz_lightning.sinks.archive import DESCRIPTION, FORMAT, Archive
 from mviz_lightning.sinks.records import Alert, RunRecord
 
 
@@ -37,6 +37,12 @@ class RunArchive:
     def folder(self) -> Path:
         """Folder of the files."""
         return self.archive.folder
+
+    @property
+    def describes_training(self) -> bool:
+        """Whether a monitor's description lies in the folder."""
+        configuration = _read(self.folder / DESCRIPTION).get("configuration")
+        return isinstance(configuration, dict) and "monitor" in configuration
 
     def keep(self, found: TimedResult, drawing: DrawingContext) -> None:
         """Write the lines of a result, and the examples that they refer to.
@@ -125,12 +131,21 @@ class RunArchive:
 
 def _described(path: Path) -> dict[str, Any]:
     """Return start and observations of a run that is resumed, as far as they can be read."""
+    found = _read(path)
+    started, observed = found.get("started"), found.get("observed")
+    return {
+        **({"started": started} if isinstance(started, str) else {}),
+        **({"observed": [str(line) for line in observed]} if isinstance(observed, list) else {}),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a description; an empty one where there is no file, a damaged one, or one of another version."""
     try:
-        found = json.loads(path.read_text("utf-8"))
-        kept = {"started": str(found["started"]), "observed": [str(line) for line in found["observed"]]}
-    except Exception:  # no file, a damaged one, or one of another version: the description begins anew
+        found = json.loads(path.read_text("utf-8", "replace"))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return kept
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
 
 
 def _now() -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explanation, Result
@@ -49,6 +49,7 @@ class ShareReport:
     heads: Mapping[str, "ShareReport"] = field(default_factory=dict)
     _runs: Sequence[MethodRun] = ()
     _drawing: DrawingContext | None = None
+    _description: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def explanations(self) -> dict[str, Sequence[Explanation]]:
@@ -94,10 +95,21 @@ class ShareReport:
         return [record for record in self._records() if isinstance(record, Picture)]
 
     def save(self, folder: str | Path) -> None:
-        """Write pictures, tables, sounds: ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on."""
+        """Write pictures, tables, sounds and numbers: those files that a run of the monitor leaves too.
+
+        ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on; and, for
+        :func:`mviz_lightning.report.load`, ``history.jsonl`` with one row of the stage ``explain``, ``run.json``,
+        ``examples.jsonl`` and ``explanations.jsonl``.
+
+        Args:
+            folder: Created where it is missing. Saved there again, a report replaces the one before.
+        """
+        from mviz_lightning.session.report_archive import archive_report
+
         named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
         latest = [replace(record, keep=False) if isinstance(record, Picture) else record for record in named]
         FileSink(Path(folder)).write(latest, 0)
+        archive_report(self, Path(folder))
 
     def _records(self) -> list[Record]:
         drawing = self._drawing

@@ -198,7 +198,8 @@ def test_without_a_logger_for_pictures_the_files_hold_all(tmp_path, logger):
     folder = tmp_path / ("csv/version_0/mviz" if logger else "mviz/version_0")
     example = f"dime/example_{watch.explanation_history.entries[0].explanations[0].position}"
     kept = [f"{example}_step_{entry.step:08d}.png" for entry in watch.explanation_history.entries]
-    others = ["dime/examples.csv", "history.jsonl", "shares.png", "summary.md"]
+    others = ["dime/examples.csv", "report.html", "shares.png", "summary.md"]
+    others += ["examples.jsonl", "explanations.jsonl", "history.jsonl", "run.json"]
     assert len(kept) == 2
     assert below(folder) == sorted([f"{example}_over_epochs.png", *kept, *others])
 

@@ -94,7 +94,13 @@ def test_what_fails_at_the_end_of_a_training_has_nothing_told_twice(tmp_path):
 def test_a_training_that_breaks_off_after_a_validation_is_told(tmp_path):
     with pytest.raises(RuntimeError, match="on purpose"):
         runs(trainer(tmp_path, monitor(), Fails("on_train_epoch_end"), max_epochs=1), "fit", Pairs())
-    assert {path.name for path in tmp_path.rglob("*.*")} == {"history.jsonl", "run.json", "shares.png", "summary.md"}
+    assert {path.name for path in tmp_path.rglob("*.*")} == {
+        "history.jsonl",
+        "report.html",
+        "run.json",
+        "shares.png",
+        "summary.md",
+    }
 
 
 @pytest.mark.parametrize(("there", "chosen"), [([], 0), (["version_²", "version_٣", "version_7x", "version_3"], 4)])

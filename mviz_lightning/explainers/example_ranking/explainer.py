@@ -69,7 +69,7 @@ class ExampleRanking(Explainer):
         return RankingResult(values=_fractions(ranked, drivers), ranked=ranked, drivers=drivers)
 
     def kept(self, result: RankingResult, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
-        """Return a line for each example."""
+        """Return a line for each of the surest examples."""
         return ranking_lines(result, context)
 
     def draw(self, result: RankingResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:

@@ -48,27 +48,6 @@ const CURVES = [
     share: true,
     means: "share of the examples whose own modality makes their answer likeliest in the group",
   },
-  { key: "score_without", choice: "Score without", means: "score of the same examples without the modality" },
-  {
-    key: "shapley",
-    choice: "Shapley",
-    share: true,
-    also: { intershap: "InterSHAP" },
-    means: "share of the modality in the absolute Shapley values",
-  },
-  {
-    key: "mm_shap",
-    choice: "MM-SHAP",
-    share: true,
-    means: "share of the modality’s segments in the absolute Shapley values of all segments",
-  },
-  { key: "effective_rank", choice: "Effective rank", means: "directions in which the modality’s embeddings vary" },
-  {
-    key: null,
-    choice: "Modality gap",
-    also: { modality_gap: "modality gap", alignment: "alignment" },
-    means: "distance of the mean embeddings, and of embeddings that belong together",
-  },
 ];
 
 section({ id: "use", title: "What the model uses", short: "Use", build: buildUse });
@@ -90,7 +69,7 @@ function buildUse(run) {
     alarms.show();
   };
   show();
-  return el("div", null, lead, controls, chart.node, alarms.node, notesOf(run), groupsOf(run), outsideOf(run));
+  return el("div", null, lead, controls, chart.node, alarms.node, notesOf(run), outsideOf(run));
 }
 
 function useControls(run, state, offered, show) {

@@ -1,0 +1,5 @@
+"""The command line: each command has a file that reads its arguments and calls a function. Knows: report."""
+
+from mviz_lightning.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,99 @@
+"""``python -m mviz_lightning report``: write the page of one run, or of several that are compared."""
+
+import argparse
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.report.page import PICTURES, write_page
+from mviz_lightning.report.runs import find_runs
+
+EPILOG = """\
+examples:
+  python -m mviz_lightning report lightning_logs/version_3 --open
+      the page of one run, in its folder, shown in a browser
+  python -m mviz_lightning report lightning_logs/version_3 lightning_logs/version_4
+      two runs compared, in the current folder
+  python -m mviz_lightning report lightning_logs/version_3 --output page.html --pictures beside
+      the pictures of the inputs in a folder beside the page, which is then small
+"""
+
+SEVERAL = Path("report.html")
+"""Page of several runs, where no other is asked for: no run's own folder holds it."""
+
+
+def add_report(commands: Any) -> None:
+    """Add the command to the program.
+
+    Args:
+        commands: What ``ArgumentParser.add_subparsers`` returned.
+    """
+    command = commands.add_parser(
+        "report",
+        help="write the report page of one run, or of several that are compared",
+        description="Write one HTML file that shows a run in a browser, without a network. Two or more runs are "
+        "compared with the first.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("runs", nargs="+", metavar="RUN", help="folder of a logger's run, or the monitor's in it")
+    place = "file to write; by default report.html in the monitor's folder, of several runs in the current folder"
+    command.add_argument("--output", metavar="FILE", type=Path, help=place)
+    command.add_argument("--open", action="store_true", help="show the page in the browser")
+    kept = "where the pictures of the inputs are kept: in the page (default), or in a folder beside it"
+    command.add_argument("--pictures", choices=list(PICTURES), default="inline", help=kept)
+    command.set_defaults(run=run_report)
+
+
+def run_report(given: argparse.Namespace) -> None:
+    """Write the page, and say where it is.
+
+    Args:
+        given: The arguments of the command.
+
+    Raises:
+        ConfigurationError: A folder holds no run, or those of several monitors.
+        OSError: A file cannot be read or written.
+    """
+    folders = [chosen_run(run) for run in given.runs]
+    output = given.output or (SEVERAL if len(folders) > 1 else folders[0] / "report.html")
+    if output.is_dir():
+        raise ConfigurationError(f"--output {output} is a folder; give a file: --output {output / 'report.html'}.")
+    page = write_page(folders, output, given.pictures).absolute()
+    _say(f"{page} ({size_in_words(page.stat().st_size)})")
+    if given.open and not webbrowser.open(page.as_uri()):
+        _say("no browser could be started; open the file by hand")
+
+
+def chosen_run(run: str) -> Path:
+    """Return the monitor's folder of a run.
+
+    Raises:
+        ConfigurationError: There is none, or there are several.
+    """
+    found = find_runs(run)
+    if len(found) > 1:
+        raise ConfigurationError(f"{run} holds the runs of {len(found)} monitors; give one of {_listed(found)}.")
+    return found[0]
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return ", ".join(map(str, folders))
+
+
+def size_in_words(size: int) -> str:
+    """Return a number of bytes in words.
+
+    Example:
+        >>> size_in_words(3_630_000), size_in_words(860)
+        ('3.6 MB', '1 kB')
+    """
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB"
+
+
+def _say(line: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201 the answer of a program

@@ -1,0 +1,75 @@
+"""A table in as many columns as the terminal has: side by side, else in blocks that repeat the first column."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mviz_lightning.console.terminal import Line, Span
+
+GAP = "  "
+"""Between two columns."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Its heading.
+        cells: A span for each row.
+        left: Whether it is aligned to the left, as words are; numbers are aligned to the right.
+    """
+
+    title: str
+    cells: Sequence[Span]
+    left: bool = False
+
+    @property
+    def width(self) -> int:
+        """Letters of its widest cell."""
+        return max(len(text) for text in (self.title, *(cell.text for cell in self.cells)))
+
+    def laid_out(self, *, last: bool) -> list[Span]:
+        """Return heading and cells in the column's width; nothing stands behind the last column."""
+        return [self._padded(cell, last=last) for cell in (Span(self.title, "heading"), *self.cells)]
+
+    def _padded(self, cell: Span, *, last: bool) -> Span:
+        text = cell.text.ljust(self.width) if self.left else cell.text.rjust(self.width)
+        return Span(text.rstrip() if last and self.left else text, cell.style)
+
+
+def table_lines(columns: Sequence[Column], width: int) -> list[Line]:
+    """Return a table as lines that are no longer than the terminal is wide, where its columns allow that.
+
+    Args:
+        columns: The columns; the first one names the rows.
+        width: Number of columns of the terminal.
+    """
+    first, *rest = columns
+    name = Column(first.title, [Span(_shortened(cell.text, width // 2), cell.style) for cell in first.cells], left=True)
+    lines: list[Line] = []
+    for block in _blocks(rest, width - name.width):
+        laid_out = [column.laid_out(last=column is block[-1]) for column in (name, *block)]
+        lines += [
+            [],
+            *([span for cell in row for span in (cell, Span(GAP))][:-1] for row in zip(*laid_out, strict=True)),
+        ]
+    return lines[1:]
+
+
+def _blocks(columns: Sequence[Column], width: int) -> Iterator[list[Column]]:
+    """Yield columns that fit side by side."""
+    block: list[Column] = []
+    for column in columns:
+        if block and sum(len(GAP) + one.width for one in (*block, column)) > width:
+            yield block
+            block = []
+        block.append(column)
+    yield block
+
+
+def _shortened(name: str, most: int) -> str:
+    """Return a name of so many letters at most: its beginning and its end tell similar names apart."""
+    if len(name) <= most:
+        return name
+    kept = max(2, most - 3)
+    return f"{name[: kept - kept // 2]}...{name[-(kept // 2) :]}"
